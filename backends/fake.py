@@ -1,0 +1,179 @@
+"""A worker without a model, with faults on demand: `python -m backends.fake --port N`.
+
+Its vectors are made from the ids alone, so a test can recompute what each caller must get
+(`vector`). `PUT /fault` with `{"kind", "times", "seconds"}` makes the next `times` calls of
+`/embed` go wrong (-1: all of them); `DELETE /fault` ends that. Kinds, by where they strike:
+
+- the answer: `nan`, `zero`, `foreign` (vectors of another text), `permuted`, `missing`,
+  `dimension`, `truncated`, `html`
+- the status: `error` (500), `busy` (429), `refuse` (400)
+- the wire: `hang` (until `seconds` passed), `slow` (answers after `seconds`), `reset`
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import random
+import struct
+from collections.abc import MutableMapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from backends import hop, server
+from backends.protocol import TokenRow, WorkerInfo
+
+Kind = Literal[
+    "nan", "zero", "foreign", "permuted", "missing", "dimension", "truncated", "html",
+    "error", "busy", "refuse", "hang", "slow", "reset",
+]  # fmt: skip
+
+
+class Fault(msgspec.Struct, kw_only=True):
+    """What goes wrong, for how many calls (-1: all), and how long it takes."""
+
+    kind: Kind
+    times: int = 1
+    seconds: float = 0.0
+
+
+def vector(ids: bytes, dimensions: int) -> bytes:
+    """Return the unit vector that a fake worker gives for these ids: float32, little-endian."""
+    # random is seeded by the ids, so that every worker and every test agrees
+    source = random.Random(hashlib.sha256(ids).digest())  # noqa: S311
+    values = [source.gauss(0.0, 1.0) for _ in range(dimensions)]
+    length = sum(value * value for value in values) ** 0.5
+    return struct.pack(f"<{dimensions}f", *(value / length for value in values))
+
+
+class FakeEngine:
+    """Computes `vector`, after `seconds_per_token` a token."""
+
+    def __init__(self, info: WorkerInfo, seconds_per_token: float = 0.0) -> None:
+        self.info = info
+        self._seconds_per_token = seconds_per_token
+
+    async def embed(self, rows: Sequence[TokenRow], deadline: float) -> list[bytes]:  # noqa: ARG002
+        """Compute every row, in order."""
+        if self._seconds_per_token:
+            await asyncio.sleep(self._seconds_per_token * sum(row.tokens for row in rows))
+        return [vector(row.ids, row.dimensions) for row in rows]
+
+    async def probe(self) -> None:
+        """Be always ready."""
+
+
+class FaultyApp(server.WorkerApp):
+    """A worker's door with faults in it."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        super().__init__(engine)
+        self._fault: Fault | None = None
+
+    async def __call__(
+        self, scope: server.Scope, receive: server.Receive, send: server.Send
+    ) -> None:
+        """Answer one request, or go wrong with it."""
+        match scope.get("method"), scope.get("path"):
+            case "PUT", "/fault":
+                body = await server.read(receive, 4096)
+                self._fault = msgspec.json.decode(body or b"", type=Fault)
+                await _answer(send, 204, b"")
+            case "DELETE", "/fault":
+                self._fault = None
+                await _answer(send, 204, b"")
+            case "POST", "/embed" if self._fault is not None:
+                await self._go_wrong(self._take(self._fault), scope, receive, send)
+            case _:
+                await super().__call__(scope, receive, send)
+
+    def _take(self, fault: Fault) -> Fault:
+        fault.times -= 1
+        if fault.times == 0:
+            self._fault = None
+        return fault
+
+    async def _go_wrong(
+        self, fault: Fault, scope: server.Scope, receive: server.Receive, send: server.Send
+    ) -> None:
+        match fault.kind:
+            case "error":
+                await _answer(send, 500, b'{"error":{"code":"fault","message":"on demand"}}')
+            case "busy":
+                await _answer(send, 429, b"", [(b"retry-after", b"0.05")])
+            case "refuse":
+                await _answer(send, 400, b'{"error":{"code":"fault","message":"on demand"}}')
+            case "html":
+                await _answer(send, 200, b"<html>a proxy's error page</html>")
+            case "reset":
+                # uvicorn's `send` is a method of the connection's cycle: no other way to its socket
+                send.__self__.transport.abort()  # type: ignore[attr-defined]
+            case "hang" | "slow":
+                await asyncio.sleep(fault.seconds)
+                await super().__call__(scope, receive, send)
+            case _:
+                await self._answer_wrong(fault.kind, receive, send)
+
+    async def _answer_wrong(self, kind: Kind, receive: server.Receive, send: server.Send) -> None:
+        info = self.engine.info
+        body = await server.read(receive, 4 * info.batch_tokens_max + 8 * info.rows_max + 8)
+        rows = hop.decode_request(
+            body or b"", rows_max=info.rows_max, tokens_max=info.batch_tokens_max
+        )
+        vectors = await self.engine.embed(rows, 0.0)
+        match kind:
+            case "nan":
+                vectors[-1] = struct.pack("<f", float("nan")) + vectors[-1][4:]
+            case "zero":
+                vectors[-1] = bytes(len(vectors[-1]))
+            case "foreign":
+                rows = [TokenRow(row.ids[::-1] + b"\0\0\0\0", row.dimensions) for row in rows]
+            case "permuted":
+                rows, vectors = rows[::-1], vectors[::-1]
+            case "missing":
+                rows, vectors = rows[:-1], vectors[:-1]
+            case "dimension":
+                vectors = [vector[:-4] for vector in vectors]
+        answer = hop.encode_answer(rows, vectors)
+        await _answer(send, 200, answer[:-3] if kind == "truncated" else answer)
+
+
+async def _answer(
+    send: server.Send, status: int, body: bytes, extra: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
+    headers = [(b"content-length", str(len(body)).encode()), *extra]
+    start: MutableMapping[str, Any] = {"type": "http.response.start", "status": status}
+    await send({**start, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m backends.fake", description=__doc__)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--uds", type=Path)
+    parser.add_argument("--model", default="fake")
+    parser.add_argument("--dimensions", type=int, nargs="+", default=[8])
+    parser.add_argument("--vocabulary-sha256", default="")
+    parser.add_argument("--seconds-per-token", type=float, default=0.0)
+    parser.add_argument("--exit-with-stdin", action="store_true")
+    args = parser.parse_args()
+    info = WorkerInfo(
+        model=args.model,
+        revision="fake",
+        dtype="float32",
+        dimensions=tuple(args.dimensions),
+        tokens_max=8192,
+        rows_max=2048,
+        batch_tokens_max=300_000,
+        vocabulary_sha256=args.vocabulary_sha256,
+    )
+    app = FaultyApp(FakeEngine(info, args.seconds_per_token))
+    server.serve(app, port=args.port, uds=args.uds, exit_with_stdin=args.exit_with_stdin)
+
+
+if __name__ == "__main__":
+    main()

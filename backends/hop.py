@@ -1,0 +1,112 @@
+"""The binary hop: token ids in, raw float32 out. Both sides encode and decode with this module.
+
+All numbers are little-endian. A request is
+
+    "EMQ1"  u32 rows  rows x (u32 tokens, u32 dimensions)  ids as u32, row after row
+
+and its answer
+
+    "EMR1"  u32 rows  rows x (u32 crc32 of the row's ids, u32 dimensions)  float32, row after row
+
+The checksum is made by the worker from the ids that it embedded, so an answer that was permuted,
+or that belongs to another call, is recognised before it reaches anybody. Lengths must add up to
+the byte; anything else raises `MalformedHop`.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from itertools import accumulate, chain, pairwise
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from backends.protocol import TokenRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CONTENT_TYPE = "application/x-embedding-hop"
+TIMEOUT_HEADER = "x-timeout-ms"
+"""How long the caller waits, in milliseconds: a worker drops what nobody waits for."""
+
+_HEADER = struct.Struct("<4sI")
+_REQUEST, _ANSWER = b"EMQ1", b"EMR1"
+_PAIR_BYTES = 8
+
+
+class MalformedHop(ValueError):
+    """The bytes are not a hop message; the text says why."""
+
+
+def encode_request(rows: Sequence[TokenRow]) -> bytes:
+    """Write the rows as one request body."""
+    table = _words(chain.from_iterable((row.tokens, row.dimensions) for row in rows))
+    return b"".join((_HEADER.pack(_REQUEST, len(rows)), table, *(row.ids for row in rows)))
+
+
+def decode_request(body: bytes, *, rows_max: int, tokens_max: int) -> list[TokenRow]:
+    """Read a request body, refusing more than `rows_max` rows or `tokens_max` tokens in all."""
+    table, data = _split(body, _REQUEST, rows_max)
+    lengths, dimensions = table[::2], table[1::2]
+    if sum(lengths) > tokens_max:
+        raise MalformedHop(f"{sum(lengths)} tokens; this worker takes at most {tokens_max} a call")
+    parts = _cut(data, [4 * tokens for tokens in lengths])
+    return [TokenRow(bytes(ids), wanted) for ids, wanted in zip(parts, dimensions, strict=True)]
+
+
+def encode_answer(rows: Sequence[TokenRow], vectors: Sequence[bytes | memoryview]) -> bytes:
+    """Write the vectors of `rows` (raw float32, one buffer a row) as one answer body."""
+    table = _words(
+        chain.from_iterable(
+            (crc32(row.ids), len(vector) // 4) for row, vector in zip(rows, vectors, strict=True)
+        )
+    )
+    return b"".join((_HEADER.pack(_ANSWER, len(rows)), table, *vectors))
+
+
+def decode_answer(body: bytes, rows: Sequence[TokenRow]) -> list[memoryview]:
+    """Read the vectors of exactly these rows, in this order."""
+    table, data = _split(body, _ANSWER, len(rows))
+    if len(table) != 2 * len(rows):
+        raise MalformedHop(f"{len(table) // 2} vectors for {len(rows)} rows")
+    for index, (row, checksum, dimensions) in enumerate(
+        zip(rows, table[::2], table[1::2], strict=True)
+    ):
+        if checksum != crc32(row.ids):
+            raise MalformedHop(f"the vector at {index} was made from other ids")
+        if dimensions != row.dimensions:
+            raise MalformedHop(f"{dimensions} dimensions at {index}, not {row.dimensions}")
+    return _cut(data, [4 * row.dimensions for row in rows])
+
+
+def _split(body: bytes, magic: bytes, rows_max: int) -> tuple[array[int], memoryview]:
+    if len(body) < _HEADER.size:
+        raise MalformedHop("shorter than its header")
+    found, rows = _HEADER.unpack_from(body)
+    if found != magic:
+        raise MalformedHop(f"starts with {found!r}, not {magic!r}")
+    if rows > rows_max:
+        raise MalformedHop(f"{rows} rows, at most {rows_max} fit")
+    start = _HEADER.size + rows * _PAIR_BYTES
+    if len(body) < start:
+        raise MalformedHop("ends inside its table")
+    table = array("I", body[_HEADER.size : start])
+    if sys.byteorder == "big":
+        table.byteswap()
+    return table, memoryview(body)[start:]
+
+
+def _cut(data: memoryview, sizes: list[int]) -> list[memoryview]:
+    ends = list(accumulate(sizes, initial=0))
+    if ends[-1] != len(data):
+        raise MalformedHop(f"{len(data)} bytes of data where the table says {ends[-1]}")
+    return [data[start:end] for start, end in pairwise(ends)]
+
+
+def _words(values: chain[int]) -> bytes:
+    words = array("I", values)
+    if sys.byteorder == "big":
+        words.byteswap()
+    return words.tobytes()

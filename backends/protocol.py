@@ -1,0 +1,124 @@
+"""The contract between the gateway and any embedding server.
+
+A *backend* is a kind of server; a *worker* is a running one with a URL. Rows go in as token ids,
+vectors come out as raw little-endian float32, in the order of the rows. Whatever goes wrong is
+one of the errors below, and each says who is to blame, because the router acts on that alone:
+
+    BackendError
+    ├── WorkerFault            the worker misbehaves: retry elsewhere, and remember it
+    │   ├── WorkerUnreachable  refused, reset, or no such host
+    │   ├── WorkerTimeout      no answer in time
+    │   ├── WorkerFailed       it answered 5xx
+    │   └── InvalidAnswer      it answered 200 with something that is not the rows' vectors
+    ├── WorkerBusy             alive and full (429, 503): retry elsewhere, no fault
+    └── RequestRefused         it refused what we sent (400, 413, 422): our mistake, no fault
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class TokenRow(NamedTuple):
+    """One text as the model reads it: all ids it computes, specials and prompt included."""
+
+    ids: bytes
+    """Token ids as little-endian uint32."""
+    dimensions: int
+    """Length of the vector that is wanted."""
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens the worker computes for this row."""
+        return len(self.ids) // 4
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker says of itself (`GET /info`)."""
+
+    model: str
+    revision: str
+    dtype: str
+    dimensions: tuple[int, ...]
+    tokens_max: int
+    """Most tokens in one row."""
+    rows_max: int
+    """Most rows in one call."""
+    batch_tokens_max: int
+    """Most tokens in one call."""
+    vocabulary_sha256: str
+    """Checksum of the vocab.txt whose ids it understands."""
+    base_seconds: float | None = None
+    """`a` of: seconds = a + b * tokens, measured by the worker; None when it has not measured."""
+    token_seconds: float | None = None
+    """`b` of the same line."""
+
+
+class Backend(Protocol):
+    """One worker, as the router sees it. Implementations keep their own bounded connections."""
+
+    url: str
+
+    async def info(self, *, timeout_seconds: float) -> WorkerInfo:
+        """Ask what is served there. Raises BackendError."""
+        ...
+
+    async def embed(
+        self, rows: Sequence[TokenRow], *, timeout_seconds: float, request_id: str = ""
+    ) -> list[memoryview]:
+        """Embed the rows in one call.
+
+        Returns one buffer for each row, in order: `dimensions` little-endian float32. The count
+        and the sizes are checked here, the values by the router. Raises BackendError.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close its connections. Safe to call twice."""
+        ...
+
+
+class BackendError(Exception):
+    """A call to a worker did not give vectors."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url}: {reason}")
+        self.url = url
+        self.reason = reason
+
+
+class WorkerFault(BackendError):
+    """The worker misbehaves."""
+
+
+class WorkerUnreachable(WorkerFault):
+    """Refused, reset or unknown host: nothing answers there."""
+
+
+class WorkerTimeout(WorkerFault):
+    """No whole answer within the time allowed."""
+
+
+class WorkerFailed(WorkerFault):
+    """It answered with a server error."""
+
+
+class InvalidAnswer(WorkerFault):
+    """It answered 200 with something that is not the vectors of the rows. Never deliver it."""
+
+
+class WorkerBusy(BackendError):
+    """Alive and full, or not ready. `retry_after_seconds` is its own wish."""
+
+    def __init__(self, url: str, reason: str, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(url, reason)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RequestRefused(BackendError):
+    """It refused what was sent: the mistake is on our side, not the worker's."""

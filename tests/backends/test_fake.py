@@ -1,0 +1,103 @@
+"""The fake worker: the contract, then each fault as the kind of error the router acts on."""
+
+import asyncio
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from backends.fake import vector
+from backends.protocol import (
+    InvalidAnswer,
+    RequestRefused,
+    TokenRow,
+    WorkerBusy,
+    WorkerFailed,
+    WorkerTimeout,
+    WorkerUnreachable,
+)
+from backends.registry import connect
+from tests.backends.contract import HELLO, WORLD, BackendContract, Subject
+from tests.support.processes import running
+
+ROWS = [TokenRow(HELLO, 8), TokenRow(WORLD, 8)]
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Subject]:
+    with running("backends.fake") as process:
+        yield Subject(process.url, dimensions=8)
+
+
+class TestFake(BackendContract):
+    pass
+
+
+async def test_its_vectors_can_be_recomputed(worker: Subject):
+    backend = connect(worker.url)
+    answer = await backend.embed(ROWS, timeout_seconds=5)
+    await backend.close()
+    assert [bytes(row) for row in answer] == [vector(HELLO, 8), vector(WORLD, 8)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("foreign", InvalidAnswer),
+        ("permuted", InvalidAnswer),
+        ("missing", InvalidAnswer),
+        ("dimension", InvalidAnswer),
+        ("truncated", InvalidAnswer),
+        ("html", InvalidAnswer),
+        ("error", WorkerFailed),
+        ("busy", WorkerBusy),
+        ("refuse", RequestRefused),
+        ("hang", WorkerTimeout),
+        ("reset", WorkerUnreachable),
+    ],
+)
+async def test_each_fault_is_told_apart(worker: Subject, kind: str, error: type[Exception]):
+    backend = connect(worker.url)
+    async with httpx.AsyncClient(base_url=worker.url) as control:
+        await control.put("/fault", json={"kind": kind, "times": -1, "seconds": 5})
+        try:
+            with pytest.raises(error):
+                await backend.embed(ROWS, timeout_seconds=0.5)
+        finally:
+            await control.delete("/fault")
+    assert len(await backend.embed(ROWS, timeout_seconds=5)) == 2
+    await backend.close()
+
+
+async def test_a_stale_connection_is_no_fault(worker: Subject):
+    """One reset on a kept-alive connection is retried; the caller sees nothing."""
+    backend = connect(worker.url)
+    await backend.embed(ROWS, timeout_seconds=5)
+    async with httpx.AsyncClient(base_url=worker.url) as control:
+        await control.put("/fault", json={"kind": "reset", "times": 1})
+    assert len(await backend.embed(ROWS, timeout_seconds=5)) == 2
+    await backend.close()
+
+
+async def test_a_busy_worker_says_how_long(worker: Subject):
+    backend = connect(worker.url)
+    async with httpx.AsyncClient(base_url=worker.url) as control:
+        await control.put("/fault", json={"kind": "busy"})
+    with pytest.raises(WorkerBusy) as caught:
+        await backend.embed(ROWS, timeout_seconds=5)
+    await backend.close()
+    assert caught.value.retry_after_seconds == pytest.approx(0.05)
+
+
+async def test_a_cancelled_call_leaves_the_client_usable(worker: Subject):
+    backend = connect(worker.url)
+    async with httpx.AsyncClient(base_url=worker.url) as control:
+        await control.put("/fault", json={"kind": "hang", "seconds": 5})
+        call = asyncio.create_task(backend.embed(ROWS, timeout_seconds=5))
+        await asyncio.wait([call], timeout=0.2)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await control.delete("/fault")
+    assert len(await backend.embed(ROWS, timeout_seconds=5)) == 2
+    await backend.close()
