@@ -1,0 +1,1 @@
+"""Which worker does the work, and whether what it answered may be delivered."""
