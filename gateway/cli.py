@@ -71,7 +71,7 @@ async def opened_keys(database: Database) -> AsyncIterator[ApiKeys]:
         return
     announcements = KeyAnnouncements(settings.redis_url, lambda _digest: None)
     try:
-        yield ApiKeys(database, secret=settings.secret, announce=[announcements.announce])
+        yield ApiKeys(database, secret=settings.secret, announce=announcements.announce)
     finally:
         await announcements.stop()
 

@@ -1,4 +1,4 @@
-"""Servers once a run, and a freshly migrated database for each test that asks for one."""
+"""Servers once a run, a fresh database for each test, and the gateway as a client sees it."""
 
 import asyncio
 import shutil
@@ -9,10 +9,13 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url
 
+from gateway.control_plane.catalog import models as catalog
 from gateway.identifiers import new_id
 from gateway.storage import migrate
 from gateway.storage.database import Database
 from tests.support import servers
+from tests.support.gateways import MODEL, Api, Ledger, open_api
+from tests.support.processes import Process, running
 
 
 @pytest.fixture(scope="session")
@@ -70,9 +73,33 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
+@pytest.fixture
+async def ledger(database: Database) -> Ledger:
+    """An organization with a key and no credit, and the money around it."""
+    return await Ledger.create(database)
+
+
+@pytest.fixture(scope="session")
+def fake_worker() -> Iterator[Process]:
+    vocabulary = catalog.reviewed()[0].vocabulary_sha256
+    with running(
+        "backends.fake", "--model", MODEL, "--dimensions", "384", "--vocabulary-sha256", vocabulary
+    ) as process:
+        yield process
+
+
+@pytest.fixture
+async def api(sqlite_database_url: list[str], fake_worker: Process) -> AsyncIterator[Api]:
+    """The gateway in front of a fake worker, on SQLite, with a funded key."""
+    async with open_api(sqlite_database_url[0], f"{MODEL}={fake_worker.url}") as opened:
+        yield opened
+
+
 async def _migrate(url: str) -> None:
     opened = Database(url)
     await migrate.upgrade(opened)
+    async with opened.write() as connection:
+        await catalog.seed(connection)
     await opened.close()
 
 

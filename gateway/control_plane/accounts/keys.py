@@ -7,7 +7,7 @@ is lost costs half a second and not a revocation.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -62,7 +62,7 @@ class ApiKeys:
     """The service; `secret` is the deployment's, `announce` is called after each change."""
 
     def __init__(
-        self, database: Database, *, secret: str, announce: Sequence[Announce] = ()
+        self, database: Database, *, secret: str, announce: Announce | None = None
     ) -> None:
         self._database = database
         self._secret = secret
@@ -156,8 +156,8 @@ class ApiKeys:
         )
 
     async def _tell(self, digest: bytes) -> None:
-        for announce in self._announce:
-            await announce(digest)
+        if self._announce:
+            await self._announce(digest)
 
 
 class KeyChanges:

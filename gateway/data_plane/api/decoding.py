@@ -84,7 +84,7 @@ def decode(body: bytes) -> EmbeddingsRequest:
     except msgspec.ValidationError as error:
         raise _wrong_field(str(error)) from None
     except msgspec.DecodeError as error:
-        raise BadRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from None
+        raise _malformed(body, error) from None
     except RecursionError:
         raise BadRequest("The body is nested too deeply.", code="invalid_json") from None
     # A name in quotes that is no key is rare, so this nearly always ends here
@@ -224,6 +224,24 @@ def _wrong_field(message: str) -> BadRequest:
         return BadRequest("The body must be a JSON object.", code="invalid_json")
     problem = "is missing" if missing else f"is wrong ({reason.replace('`', '').lower()})"
     return BadRequest(f"{name} {problem}; send {_EXPECTED[name]}.", param=name)
+
+
+def _malformed(body: bytes, error: msgspec.DecodeError) -> BadRequest:
+    """Tell a lone surrogate, which JSON allows and no text can hold, from what is no JSON."""
+    try:
+        loaded = json.loads(body)
+        for name in _EXPECTED:
+            json.dumps(loaded.get(name), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return BadRequest(
+            f"{name} has a lone surrogate (half of a \\u pair), which is no text; send well-formed "
+            "Unicode.",
+            param=name,
+            code="invalid_unicode",
+        )
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    return BadRequest(f"The body is not valid JSON: {error}.", code="invalid_json")
 
 
 def _refuse_duplicate_keys(body: bytes) -> None:
