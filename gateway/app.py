@@ -62,13 +62,18 @@ class Gateway:
             settings.database_url, connections_max=settings.database_connections_max
         )
         self.catalog = PublishedCatalog(self.database)
-        self.keys = ApiKeys(self.database, secret=settings.secret)
+        self.keys = ApiKeys(self.database, secret=settings.secret, announce=self._key_changed)
         self.authenticator = Authenticator(
             self.keys,
             secret=settings.secret,
             entries_max=settings.key_cache_entries,
             trusted_seconds=settings.key_cache_seconds,
             stale_seconds=settings.key_stale_seconds,
+        )
+        self.announcements = (
+            KeyAnnouncements(settings.redis_url, self.authenticator.forget)
+            if settings.redis_url
+            else None
         )
         self.credit = TransactionalCredits(
             self.database, reservation_seconds=settings.reservation_seconds
@@ -102,10 +107,9 @@ class Gateway:
             stack.push_async_callback(self.database.close)
             await migrate.check(self.database)
             await self.catalog.refresh()
-            if self.settings.redis_url:
-                announcements = KeyAnnouncements(self.settings.redis_url, self.authenticator.forget)
-                await announcements.start()
-                stack.push_async_callback(announcements.stop)
+            if self.announcements:
+                await self.announcements.start()
+                stack.push_async_callback(self.announcements.stop)
             await self.pools.start()
             stack.push_async_callback(self.pools.stop)
             jobs = Jobs(self._jobs())
@@ -121,6 +125,11 @@ class Gateway:
             Job("reap-reservations", _REAP_SECONDS, self.credit.reap),
             Job("expire-credit", _EXPIRE_SECONDS, self._expire),
         ]
+
+    async def _key_changed(self, digest: bytes) -> None:
+        self.authenticator.forget(digest)
+        if self.announcements:
+            await self.announcements.announce(digest)
 
     async def _expire(self) -> None:
         async with self.database.write() as connection:

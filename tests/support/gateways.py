@@ -87,6 +87,7 @@ class Ledger:
 class Api:
     """A running gateway and a client with a good key."""
 
+    app: Litestar
     gateway: Gateway
     http: httpx.AsyncClient
     ledger: Ledger
@@ -151,4 +152,4 @@ async def open_api(
         }
         transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
-            yield Api(gateway, http, ledger, headers)
+            yield Api(app, gateway, http, ledger, headers)
