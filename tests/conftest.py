@@ -79,6 +79,13 @@ async def ledger(database: Database) -> Ledger:
     return await Ledger.create(database)
 
 
+@pytest.fixture
+async def sqlite_ledger(sqlite_database_url: list[str]) -> AsyncIterator[Ledger]:
+    opened = Database(sqlite_database_url[0])
+    yield await Ledger.create(opened)
+    await opened.close()
+
+
 @pytest.fixture(scope="session")
 def fake_worker() -> Iterator[Process]:
     vocabulary = catalog.reviewed()[0].vocabulary_sha256
