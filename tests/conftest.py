@@ -1,7 +1,9 @@
 """Servers once a run, a fresh database for each test, and the gateway as a client sees it."""
 
 import asyncio
+import os
 import shutil
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from gateway.identifiers import new_id
 from gateway.storage import migrate
 from gateway.storage.database import Database
 from tests.support import servers
-from tests.support.gateways import MODEL, Api, Ledger, open_api
+from tests.support.gateways import MODEL, SECRET, Api, Ledger, open_api
 from tests.support.processes import Process, running
 
 
@@ -100,6 +102,31 @@ async def api(sqlite_database_url: list[str], fake_worker: Process) -> AsyncIter
     """The gateway in front of a fake worker, on SQLite, with a funded key."""
     async with open_api(sqlite_database_url[0], f"{MODEL}={fake_worker.url}") as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def served(
+    fake_worker: Process, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """The gateway as a process of its own: its address, and a key with credit."""
+    path = shutil.copy(sqlite_template, tmp_path_factory.mktemp("served") / "gateway.db")
+    environment = {
+        **os.environ,
+        "GATEWAY_SECRET": SECRET,
+        "DATABASE_URL": f"sqlite:///{path}",
+        "GATEWAY_WORKERS": f"{MODEL}={fake_worker.url}",
+    }
+    secret = asyncio.run(_fund(environment["DATABASE_URL"]))
+    process = Process([sys.executable, "-m", "tests.support.serve"], environment)
+    yield process.url, secret
+    process.close()
+
+
+async def _fund(url: str) -> str:
+    opened = Database(url)
+    ledger = await Ledger.create(opened, 10**12)
+    await opened.close()
+    return ledger.secret
 
 
 async def _migrate(url: str) -> None:

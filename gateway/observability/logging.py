@@ -32,7 +32,8 @@ def configure(form: Literal["console", "json"], level: int = logging.INFO) -> No
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        # looked up for each logger: standard error may be another one by then
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
     )
     logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)
 
