@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from click import Group
 from litestar.cli.main import litestar_group
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -16,18 +17,26 @@ from gateway.storage.database import DatabaseError
 
 def main() -> None:
     """Run one command."""
+    words = sys.argv[1:]
     dev.use_environment()
-    if sys.argv[1:2] != ["dev"]:  # `dev` makes the application itself, as it configures it
-        os.environ.setdefault("LITESTAR_APP", "gateway.app:create_app")
-    os.environ.setdefault("LITESTAR_QUIET_CONSOLE", "1")
-    for command in cli.COMMANDS:
-        litestar_group.add_command(command)
+    if {"--help", "-h", "settings"} & set(words):
+        os.environ.setdefault("GATEWAY_SECRET", "of no use where nothing is read or written")
     try:
-        litestar_group(prog_name="gateway")
+        if words[:1] == ["dev"]:  # it configures the application, so it makes it itself
+            cli.dev(words[1:], prog_name="gateway dev")
+        _extend_litestar()(prog_name="gateway")
     except (GatewayError, SettingsError, DatabaseError, dev.CannotStart) as error:
         sys.exit(f"gateway: {error}")
     except (SQLAlchemyError, OSError) as error:
         sys.exit(f"gateway: the database does not answer: {error}")
+
+
+def _extend_litestar() -> Group:
+    os.environ.setdefault("LITESTAR_APP", "gateway.app:create_app")
+    os.environ.setdefault("LITESTAR_QUIET_CONSOLE", "1")
+    for command in cli.COMMANDS:
+        litestar_group.add_command(command)
+    return litestar_group
 
 
 if __name__ == "__main__":

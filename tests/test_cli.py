@@ -168,6 +168,14 @@ def test_the_command_itself():
     assert done.stderr.count("\n") == 1
 
 
+def test_what_needs_no_settings_works_without():
+    for words in (["--help"], ["settings"]):
+        subprocess.run(
+            [sys.executable, "-m", "gateway", *words],
+            check=True, capture_output=True, timeout=60, cwd="/", env={"PATH": "/bin"},
+        )  # fmt: skip
+
+
 def test_help_lists_every_command(shell: Shell):
     said = shell.run("--help")
     for word in ("organizations", "keys", "credits", "models", "workers", "audit", "estimate"):

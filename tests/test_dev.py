@@ -18,8 +18,6 @@ import pytest
 
 from tests.support.gateways import MODEL
 
-pytestmark = pytest.mark.xdist_group("dev")  # its processes want the cores for themselves
-
 
 class Dev:
     """`gateway dev`, and what it printed until it was ready."""
