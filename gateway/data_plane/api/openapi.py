@@ -53,6 +53,16 @@ class ErrorEnvelope(msgspec.Struct, frozen=True):
 
 
 _ROOTS = (EmbeddingsRequest, Embeddings, Estimate, ModelEntry, ModelList, ErrorEnvelope)
+_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+_INPUT = {
+    "description": "A text, texts, token ids, or lists of token ids. No text may be empty.",
+    "oneOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
+        _IDS,
+        {"type": "array", "items": _IDS, "minItems": 1},
+    ],
+}
 _REASONS = {
     400: "The request can't be served as it is; `param` names the field.",
     401: "No API key, or not a good one.",
@@ -79,6 +89,7 @@ _COST = {
 def document(public_url: str, version: str) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document."""
     _, schemas = msgspec.json.schema_components(_ROOTS, ref_template="#/components/schemas/{name}")
+    schemas["EmbeddingsRequest"]["properties"]["input"] = _INPUT
     name = {
         "name": "model_id",
         "in": "path",
