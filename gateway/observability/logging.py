@@ -21,7 +21,10 @@ def configure(form: Literal["console", "json"], level: int = logging.INFO) -> No
     """Set up structlog for this process, and send the libraries' warnings the same way."""
     renderer: Any = structlog.processors.JSONRenderer()
     if form == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # a plain trace: the pretty one prints local variables, and so what a customer wrote
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

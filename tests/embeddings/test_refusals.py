@@ -85,6 +85,18 @@ async def test_402_and_no_retry(sqlite_database_url, fake_worker: Process):
         await api.assert_untouched()
 
 
+async def test_64_clients_on_credit_for_a_third_of_them(sqlite_database_url, fake_worker):
+    workers = f"{MODEL}={fake_worker.url}"
+    async with open_api(sqlite_database_url[0], workers, credit_nanos=32 * 21 + 31) as api:
+        answers = await asyncio.gather(*(api.embed(BODY) for _ in range(64)))
+        statuses = [answer.status_code for answer in answers]
+        assert (statuses.count(200), statuses.count(402)) == (21, 43)
+        assert await api.ledger.available() == 31
+        served = {answer.headers["x-request-id"] for answer in answers if answer.is_success}
+        assert served == {row.request_id for row in await api.ledger.usage()}
+        assert await api.ledger.breaches() == []
+
+
 async def test_404_for_an_unknown_model(api: Api):
     answer = await api.embed(model="gpt-5")
     assert (answer.status_code, code(answer)) == (404, "model_not_found")
