@@ -77,8 +77,8 @@ class Checkpoint:
         The trunk takes `dtype`, the heads float32. Raises WrongCheckpoint for NaN or infinity.
         """
         with torch.device("meta"):
-            trunk = Trunk(self.config).eval()
-            heads = Heads(self.config.hidden_size, self.native).eval()
+            trunk = Trunk(self.config)
+            heads = Heads(self.config.hidden_size, self.native)
         state = dict(
             _tensors(self.weights, self.trunk_shapes, device, dtype, _steps(progress, "weights"))
         )
@@ -92,7 +92,7 @@ class Checkpoint:
         }
         heads.load_state_dict(state, assign=True)
         progress(f"heads: {', '.join(map(str, self.native))}")
-        return trunk.requires_grad_(requires_grad=False), heads.requires_grad_(requires_grad=False)
+        return trunk, heads
 
     def fingerprint(self) -> str:
         """Sum up config and weights in 12 hex digits, wherever the folder came from."""

@@ -43,6 +43,7 @@ class Embedder:
         self._device = device
         self._on_recomputed = on_recomputed
 
+    @torch.inference_mode()
     def embed(self, rows: Sequence[TokenRow]) -> list[bytes]:
         """Compute raw little-endian float32 vectors, in order. Raises NotFinite."""
         pooled = self._pool([np.frombuffer(row.ids, dtype="<u4") for row in rows])

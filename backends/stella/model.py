@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.attention.varlen import varlen_attn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,19 +108,30 @@ def rotary_tables(config: StellaConfig, device: torch.device) -> tuple[Tensor, T
     return angles.cos(), angles.sin()
 
 
+class Table(nn.Module):
+    """A weight and its bias, named as in the checkpoint. Never initialised: always loaded."""
+
+    def __init__(self, *shape: int, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(shape), requires_grad=False)
+        self.bias = nn.Parameter(torch.empty(shape[:1]), requires_grad=False) if bias else None
+
+
 class Embeddings(nn.Module):
     """Word plus token type 0, normalised. Positions come from the rotation alone."""
 
     def __init__(self, config: StellaConfig) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
-        self.LayerNorm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.word_embeddings = Table(config.vocab_size, config.hidden_size, bias=False)
+        self.token_type_embeddings = Table(config.type_vocab_size, config.hidden_size, bias=False)
+        self.LayerNorm = Table(config.hidden_size)
+        self.eps = config.layer_norm_eps
 
     def forward(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
         """Return tokens x hidden."""
         words = functional.embedding(ids, self.word_embeddings.weight).to(dtype)
-        return _normalise(words + self.token_type_embeddings.weight[0].to(dtype), self.LayerNorm)
+        kind = self.token_type_embeddings.weight[0].to(dtype)
+        return _normalise(words + kind, self.LayerNorm, self.eps)
 
 
 class Layer(nn.Module):
@@ -131,14 +141,15 @@ class Layer(nn.Module):
         super().__init__()
         self.attention = Attention(config)
         self.mlp = GatedMLP(config)
-        self.attn_ln = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
-        self.mlp_ln = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.attn_ln = Table(config.hidden_size)
+        self.mlp_ln = Table(config.hidden_size)
+        self.eps = config.layer_norm_eps
 
     def forward(self, hidden: Tensor, packed: Packed, cosines: Tensor, sines: Tensor) -> Tensor:
         """Return tokens x hidden."""
         attended = self.attention(hidden, packed, cosines, sines)
-        hidden = _normalise(hidden + attended, self.attn_ln)
-        return _normalise(hidden + self.mlp(hidden), self.mlp_ln)
+        hidden = _normalise(hidden + attended, self.attn_ln, self.eps)
+        return _normalise(hidden + self.mlp(hidden), self.mlp_ln, self.eps)
 
 
 class Attention(nn.Module):
@@ -147,8 +158,8 @@ class Attention(nn.Module):
     def __init__(self, config: StellaConfig) -> None:
         super().__init__()
         self.heads, self.head_size = config.num_attention_heads, config.head_size
-        self.qkv_proj = nn.Linear(config.hidden_size, 3 * config.hidden_size)
-        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.qkv_proj = Table(3 * config.hidden_size, config.hidden_size)
+        self.o_proj = Table(config.hidden_size, config.hidden_size)
 
     def forward(self, hidden: Tensor, packed: Packed, cosines: Tensor, sines: Tensor) -> Tensor:
         """Return tokens x hidden."""
@@ -163,8 +174,8 @@ class GatedMLP(nn.Module):
 
     def __init__(self, config: StellaConfig) -> None:
         super().__init__()
-        self.up_gate_proj = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.up_gate_proj = Table(2 * config.intermediate_size, config.hidden_size, bias=False)
+        self.down_proj = Table(config.hidden_size, config.intermediate_size)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return tokens x hidden."""
@@ -181,17 +192,16 @@ class Heads(nn.Module):
 
     def __init__(self, hidden_size: int, native: Sequence[int]) -> None:
         super().__init__()
-        self.linear = nn.ModuleDict({str(size): nn.Linear(hidden_size, size) for size in native})
+        self.linear = nn.ModuleDict({str(size): Table(size, hidden_size) for size in native})
         derived = {self.DERIVED} if self.SOURCE in native else set()
         self.dimensions = tuple(sorted({*native, *derived}))
 
     @torch.inference_mode()
     def forward(self, pooled: Tensor, dimensions: int) -> Tensor:
         """Return unit vectors: float32, rows x dimensions."""
-        if str(dimensions) in self.linear:
-            vectors: Tensor = self.linear[str(dimensions)](pooled)
-        else:
-            vectors = self.linear[str(self.SOURCE)](pooled)[:, : self.DERIVED]
+        native = str(dimensions) in self.linear
+        head = self.linear[str(dimensions if native else self.SOURCE)]
+        vectors = _linear(pooled, head)[:, :dimensions]
         norms: Tensor = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
         return vectors / norms
 
@@ -199,12 +209,13 @@ class Heads(nn.Module):
 def _attend(query: Tensor, key: Tensor, value: Tensor, packed: Packed) -> Tensor:
     """Attend within each row; all are tokens x heads x head size."""
     if query.is_cuda and query.dtype != torch.float32:
+        # imported here: it takes two seconds, and is of no use to a CPU
+        from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415
+
         longest = max(packed.sizes)
         # positional: the keywords' names changed between torch versions
-        return cast(
-            "Tensor",
-            varlen_attn(query, key, value, packed.offsets, packed.offsets, longest, longest),
-        )
+        mixed = varlen_attn(query, key, value, packed.offsets, packed.offsets, longest, longest)
+        return cast("Tensor", mixed)
     mixed = torch.empty_like(query)
     start = 0
     for size in packed.sizes:
@@ -221,11 +232,16 @@ def _rotate(pairs: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     return pairs * cosines + torch.cat((-second, first), dim=-1) * sines
 
 
-def _linear(values: Tensor, layer: nn.Linear) -> Tensor:
-    bias = None if layer.bias is None else layer.bias.to(values.dtype)
-    return functional.linear(values, layer.weight.to(values.dtype), bias)
+def _linear(values: Tensor, table: nn.Module) -> Tensor:
+    weight, bias = _as(table, values.dtype)
+    return functional.linear(values, weight, bias)
 
 
-def _normalise(values: Tensor, layer: nn.LayerNorm) -> Tensor:
-    weight, bias = layer.weight.to(values.dtype), layer.bias.to(values.dtype)
-    return functional.layer_norm(values, layer.normalized_shape, weight, bias, layer.eps)
+def _normalise(values: Tensor, table: nn.Module, eps: float) -> Tensor:
+    weight, bias = _as(table, values.dtype)
+    return functional.layer_norm(values, values.shape[-1:], weight, bias, eps)
+
+
+def _as(table: nn.Module, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    assert isinstance(table, Table)
+    return table.weight.to(dtype), None if table.bias is None else table.bias.to(dtype)

@@ -1,4 +1,6 @@
 import contextlib
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,3 +24,16 @@ def tiny() -> Iterator[Process]:
     """The tiny golden checkpoint in float32, shared by the tests that leave it as it is."""
     with stella(TINY) as process:
         yield process
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the tiny checkpoint to damage. Files are links: replace them, never write in."""
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(TINY, folder, copy_function=os.link)
+    return folder
+
+
+def replace(path: Path, content: bytes) -> None:
+    path.unlink()
+    path.write_bytes(content)

@@ -60,6 +60,8 @@ async def test_each_text_alone_through_the_text_door(worker: Subject):
 @pytest.mark.parametrize("seed", range(3))
 async def test_any_order_and_company_through_the_hop(worker: Subject, seed: int):
     golden, worst = worker.golden, 0.0
+    if seed and worker.dtype != "float32":
+        pytest.skip("one order is enough for the marks of half precision, slow on a CPU")
     pairs = [(i, d) for i in range(len(golden.rows)) for d in golden.dimensions]
     random.Random(seed).shuffle(pairs)
     backend = connect(worker.url)
