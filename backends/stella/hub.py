@@ -6,11 +6,12 @@ code. A revision is a full commit, because a branch can change under a running p
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backends.engine import StartupError
 
@@ -55,15 +56,21 @@ def find_weights(weights: str, revision: str | None, progress: Callable[[str], N
 def _download(hub_id: str, revision: str, progress: Callable[[str], None]) -> Path:
     # imported here: slow to import, and of no use to a local folder
     from huggingface_hub import constants, snapshot_download  # noqa: PLC0415
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
+    from huggingface_hub.errors import (  # noqa: PLC0415
+        DryRunError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+    )
 
     cache = Path(constants.HF_HUB_CACHE)
+    wanted: dict[str, Any] = {"repo_id": hub_id, "revision": revision, "allow_patterns": _FILES}
     try:
-        planned = snapshot_download(hub_id, revision=revision, allow_patterns=_FILES, dry_run=True)
-        needed = sum(file.file_size or 0 for file in planned if file.will_download)
-        _check_space(cache, needed, hub_id)
-        progress(f"download: {needed / 1e9:.2f} GB of {hub_id} at {revision[:12]} to {cache}")
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_FILES))
+        with contextlib.suppress(DryRunError):  # no hub in sight: perhaps all of it is cached
+            planned = snapshot_download(**wanted, dry_run=True)
+            needed = sum(file.file_size or 0 for file in planned if file.will_download)
+            _check_space(cache, needed, hub_id)
+            progress(f"download: {needed / 1e9:.2f} GB of {hub_id} at {revision[:12]} to {cache}")
+        return Path(snapshot_download(**wanted))
     except (LocalEntryNotFoundError, HfHubHTTPError) as error:
         raise NoWeights(
             f"{hub_id} at {revision} can't be fetched: {_first_line(error)}; "

@@ -15,7 +15,7 @@ import numpy as np
 
 from backends.engine import Computed
 from backends.protocol import TokenRow, WorkerInfo
-from backends.stella.tokenizer import NotText, Tokenizer, truncate
+from backends.stella.tokenizer import Tokenizer, truncate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -147,10 +147,7 @@ def _ids(
 ) -> bytes:
     where = f"input {index}"
     if isinstance(value, str):
-        try:
-            ids = tokenizer.encode(prompt + value)
-        except NotText as error:
-            raise Refused(400, "invalid_request", f"{where} {error}") from None
+        ids = tokenizer.encode(prompt + value)
     elif prompt:
         raise Refused(
             400, "invalid_prompt", f"{where} is ids: a prompt must be among them", "prompt_name"

@@ -21,10 +21,6 @@ _CACHE_ENTRIES = 65_536
 _SEPARATOR_ID = 102
 
 
-class NotText(ValueError):
-    """The input has a lone surrogate in it: legal JSON, but no text."""
-
-
 class Tokenizer:
     """Counts and cuts as the reference does: specials included, the end of the text cut off."""
 
@@ -34,13 +30,8 @@ class Tokenizer:
         self.vocabulary_size: int = self._tokenizer.vocab_size
 
     def encode(self, text: str) -> npt.NDArray[np.uint32]:
-        """Return all ids, [CLS] and [SEP] included. Raises NotText."""
-        try:
-            return np.asarray(self._tokenizer.encode(text), dtype="<u4")
-        except UnicodeEncodeError:
-            raise NotText(
-                "has a lone surrogate (\\ud800 to \\udfff) in it: send whole characters"
-            ) from None
+        """Return all ids, [CLS] and [SEP] included. A lone surrogate is refused with the JSON."""
+        return np.asarray(self._tokenizer.encode(text), dtype="<u4")
 
 
 def truncate(ids: npt.NDArray[np.uint32], tokens_max: int) -> npt.NDArray[np.uint32]:

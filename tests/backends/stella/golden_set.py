@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file
 
 HERE = Path(__file__).parent / "golden"
 TINY = HERE / "tiny"
@@ -49,6 +47,9 @@ class Golden:
         """Unit vectors, rows x dimensions: the stored ones, else head and mean in float64."""
         if f"norm_{dimensions}" in self.arrays:
             return self.arrays[f"norm_{dimensions}"]
+        import torch  # here, because the fragile worker needs this module and no torch
+        from safetensors.torch import load_file
+
         source = 1024 if dimensions == 512 and 512 not in self.native else dimensions
         head = load_file(self.folder / f"2_Dense_{source}" / "model.safetensors")
         weight, bias = (
