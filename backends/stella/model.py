@@ -69,8 +69,9 @@ class Trunk(nn.Module):
         super().__init__()
         self.config = config
         self.embeddings = Embeddings(config)
+        self.layers = [Layer(config) for _ in range(config.num_hidden_layers)]
         self.encoder = nn.Module()
-        self.encoder.layer = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.encoder.layer = nn.ModuleList(self.layers)
         self._rotary: tuple[Tensor, Tensor] | None = None
 
     @torch.inference_mode()
@@ -84,7 +85,7 @@ class Trunk(nn.Module):
         """Compute the last hidden state of each token: `dtype`, tokens x hidden."""
         cosines, sines = (table[packed.positions][:, None, None] for table in self._tables(packed))
         hidden: Tensor = self.embeddings(packed.ids, dtype)
-        for layer in self.encoder.layer:  # type: ignore[union-attr] # a ModuleList
+        for layer in self.layers:
             hidden = layer(hidden, packed, cosines, sines)
         return hidden
 
