@@ -3,7 +3,7 @@
 import json
 import os
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Golden:
     def ids(self, row: int) -> bytes:
         return self.arrays[f"ids_{row}"].astype("<u4").tobytes()
 
+    @lru_cache  # noqa: B019 - a handful of golden sets, alive as long as the tests
     def expected(self, dimensions: int) -> np.ndarray:
         """Unit vectors, rows x dimensions: the stored ones, else head and mean in float64."""
         if f"norm_{dimensions}" in self.arrays:
