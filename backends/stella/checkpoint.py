@@ -143,20 +143,20 @@ def _prompts(path: Path) -> dict[str, str]:
 def _native_dimensions(folder: Path, config: StellaConfig) -> tuple[int, ...]:
     found = []
     for path in folder.glob(f"{_HEAD_FOLDER}*/config.json"):
-        name, raw = path.parent.name, read_json(path)
-        size = raw.get("out_features")
+        name = path.parent.name.removeprefix(_HEAD_FOLDER)
+        if not name.isdecimal():
+            raise WrongCheckpoint(f"{path.parent}: {name!r} is no number of dimensions")
         wanted = {
             "in_features": config.hidden_size,
-            "out_features": int(name.removeprefix(_HEAD_FOLDER))
-            if name.removeprefix(_HEAD_FOLDER).isdecimal()
-            else None,
+            "out_features": int(name),
             "bias": True,
             "activation_function": "torch.nn.modules.linear.Identity",
         }
+        raw = read_json(path)
         for key, value in wanted.items():
             if raw.get(key) != value:
                 raise WrongCheckpoint(f"{path}: {key} is {raw.get(key)!r}, not {value!r}")
-        found.append(int(str(size)))
+        found.append(int(name))
     if not found:
         raise WrongCheckpoint(f"{folder} has no {_HEAD_FOLDER}<D> folder, so no dimension to serve")
     return tuple(sorted(found))

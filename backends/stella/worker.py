@@ -13,7 +13,7 @@ from backends.stella.checkpoint import VOCABULARY_SHA256, Checkpoint
 from backends.stella.embedder import Embedder
 from backends.stella.engine import StellaEngine
 from backends.stella.hub import find_weights
-from backends.stella.memory import check_memory
+from backends.stella.memory import NotEnoughMemory, check_memory
 from backends.stella.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -71,13 +71,18 @@ def warm_up(
         vocabulary_size=tokenizer.vocabulary_size,
         on_recomputed=metrics.recomputed,
     )
-    line = calibrate(
-        embedder,
-        dimensions=heads.dimensions[-1],
-        row_tokens=checkpoint.tokens_max,
-        batch_tokens=batch_tokens,
-        progress=progress,
-    )
+    try:
+        line = calibrate(
+            embedder,
+            dimensions=heads.dimensions[-1],
+            row_tokens=checkpoint.tokens_max,
+            batch_tokens=batch_tokens,
+            progress=progress,
+        )
+    except torch.OutOfMemoryError as error:
+        raise NotEnoughMemory(
+            f"a batch of {batch_tokens} tokens doesn't fit: {error}; lower --batch-tokens"
+        ) from None
     info = WorkerInfo(
         model=options.model,
         revision=revision,
