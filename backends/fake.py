@@ -23,7 +23,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from backends import hop, server
+from backends import hop, process, server
+from backends.engine import Computed
 from backends.protocol import TokenRow, WorkerInfo
 
 Kind = Literal[
@@ -56,11 +57,11 @@ class FakeEngine:
         self.info = info
         self._seconds_per_token = seconds_per_token
 
-    async def embed(self, rows: Sequence[TokenRow], deadline: float) -> list[bytes]:  # noqa: ARG002
+    async def embed(self, rows: Sequence[TokenRow], deadline: float) -> Computed:  # noqa: ARG002
         """Compute every row, in order."""
         if self._seconds_per_token:
             await asyncio.sleep(self._seconds_per_token * sum(row.tokens for row in rows))
-        return [vector(row.ids, row.dimensions) for row in rows]
+        return Computed([vector(row.ids, row.dimensions) for row in rows])
 
     async def probe(self) -> None:
         """Be always ready."""
@@ -123,7 +124,7 @@ class FaultyApp(server.WorkerApp):
         rows = hop.decode_request(
             body or b"", rows_max=info.rows_max, tokens_max=info.batch_tokens_max
         )
-        vectors = await self.engine.embed(rows, 0.0)
+        vectors = (await self.engine.embed(rows, 0.0)).vectors
         match kind:
             case "nan":
                 vectors[-1] = struct.pack("<f", float("nan")) + vectors[-1][4:]
@@ -172,7 +173,7 @@ def main() -> None:
         vocabulary_sha256=args.vocabulary_sha256,
     )
     app = FaultyApp(FakeEngine(info, args.seconds_per_token))
-    server.serve(app, port=args.port, uds=args.uds, exit_with_stdin=args.exit_with_stdin)
+    process.serve(app, port=args.port, uds=args.uds, exit_with_stdin=args.exit_with_stdin)
 
 
 if __name__ == "__main__":

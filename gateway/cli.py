@@ -349,9 +349,10 @@ def settings(*, markdown: bool) -> None:
 @click.command("dev")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
 @click.option("--data", type=click.Path(path_type=Path), default=development.DATA)
-def dev(*, port: int, data: Path) -> None:
+@click.option("--stella-weights", help="Serve Stella too: a folder of weights, or a hub id.")
+def dev(*, port: int, data: Path, stella_weights: str | None) -> None:
     """Run everything on this machine: database, a model, the gateway, a key to call it with."""
-    development.run(port, data)
+    development.run(port, data, stella_weights)
 
 
 COMMANDS = (

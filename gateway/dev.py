@@ -15,7 +15,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -37,10 +37,12 @@ log = structlog.get_logger()
 DATA = Path(".data")
 HOST = "127.0.0.1"
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+STELLA = "NovaSearch/stella_en_400M_v5"
 
 _ORGANIZATION = "dev"
 _CREDIT_NANOS = 10**9  # a dollar: 125M tokens
 _RESTART_SECONDS = 1.0
+_CANNOT_START = 1  # a worker's status when another try would end the same way
 _SHUTDOWN_SECONDS = 10
 
 
@@ -55,40 +57,55 @@ def use_environment(data: Path = DATA) -> None:
             os.environ.setdefault(name, value)
 
 
-def run(port: int, data: Path) -> None:
-    """Run until Ctrl-C or SIGTERM. Raises CannotStart, DatabaseError or SettingsError."""
+def run(port: int, data: Path, stella_weights: str | None = None) -> None:
+    """Run until Ctrl-C or SIGTERM. Raises CannotStart, DatabaseError or SettingsError.
+
+    With `stella_weights`, a folder or a hub id, Stella is live too, on whatever device there is.
+    """
     _prepare_folder(data)
     with _listen(port) as listener, contextlib.suppress(KeyboardInterrupt):
         url = f"http://{HOST}:{listener.getsockname()[1]}"
         settings = _settings(data, url)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, data, listener))
+            runner.run(_serve(settings, data, listener, stella_weights))
     _say("Stopped.")
 
 
-async def _serve(settings: Settings, data: Path, listener: socket.socket) -> None:
-    with tempfile.TemporaryDirectory(prefix="stella-") as folder:
+async def _serve(
+    settings: Settings, data: Path, listener: socket.socket, stella_weights: str | None
+) -> None:
+    async with AsyncExitStack() as stack:
         # not in the data folder: the path of a unix socket has at most 107 bytes
-        door = Path(folder) / "minilm.sock"
+        doors = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stella-")))
         _say("Starting the embedded model: all-MiniLM-L6-v2 on the CPU ...")
-        async with _worker(door) as started:
-            _say("Preparing the database ...")
-            key = await _prepare_database(settings, data)
-            await started
-            settings = msgspec.structs.replace(settings, workers=f"{MODEL}=unix:{door}")
-            _write(data / "gateway.env", _environment(settings))
-            server = _Server(
-                uvicorn.Config(
-                    create_app(settings),
-                    log_level="warning",
-                    access_log=False,
-                    timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-                ),
-                _banner(settings.public_url, key, data),
+        minilm = _Worker("backends.minilm", doors / "minilm.sock")
+        started = [await stack.enter_async_context(_kept(minilm))]
+        workers = {MODEL: minilm.url}
+        if stella_weights:
+            _say(
+                f"Starting the Stella worker with {stella_weights}; it joins the pool when warm ..."
             )
-            await server.serve([listener])
-            if not server.started:
-                raise CannotStart("The gateway did not start; the lines above say why.")
+            stella = _Worker("backends.stella", doors / "stella.sock", "--weights", stella_weights)
+            started.append(await stack.enter_async_context(_kept(stella)))
+            workers[STELLA] = stella.url
+        _say("Preparing the database ...")
+        key = await _prepare_database(settings, data, live=set(workers))
+        await asyncio.gather(*started)
+        pairs = " ".join(f"{model}={url}" for model, url in workers.items())
+        settings = msgspec.structs.replace(settings, workers=pairs)
+        _write(data / "gateway.env", _environment(settings))
+        server = _Server(
+            uvicorn.Config(
+                create_app(settings),
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            ),
+            _banner(settings.public_url, key, data),
+        )
+        await server.serve([listener])
+        if not server.started:
+            raise CannotStart("The gateway did not start; the lines above say why.")
 
 
 class _Server(uvicorn.Server):
@@ -110,11 +127,22 @@ class _Server(uvicorn.Server):
             self._captured_signals.clear()  # or they are raised again, before we could clean up
 
 
+class _Worker:
+    """A worker to run: its module, its door, and what else its command line says."""
+
+    def __init__(self, module: str, door: Path, *options: str) -> None:
+        self.module = module
+        self.url = f"unix:{door}"
+        self.command = [
+            *(sys.executable, "-m", module, "--uds", str(door), "--exit-with-stdin", *options)
+        ]
+
+
 @asynccontextmanager
-async def _worker(door: Path) -> AsyncIterator[asyncio.Future[None]]:
-    """Keep the embedded worker running while the block does; gives a future of its first start."""
+async def _kept(worker: _Worker) -> AsyncIterator[asyncio.Future[None]]:
+    """Keep a worker running while the block does; gives a future of its first open door."""
     started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    keeper = asyncio.create_task(_keep_worker(door, started))
+    keeper = asyncio.create_task(_keep(worker, started))
     try:
         yield started
     finally:
@@ -123,10 +151,10 @@ async def _worker(door: Path) -> AsyncIterator[asyncio.Future[None]]:
             await keeper
 
 
-async def _keep_worker(door: Path, started: asyncio.Future[None]) -> None:
+async def _keep(worker: _Worker, started: asyncio.Future[None]) -> None:
     while True:
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "backends.minilm", "--uds", str(door), "--exit-with-stdin"),
+            *worker.command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,  # a Ctrl-C is ours to pass on, after the last answer
@@ -136,13 +164,15 @@ async def _keep_worker(door: Path, started: asyncio.Future[None]) -> None:
             listening = (await child.stdout.readline()).startswith(b"listening on ")
             if not started.done():
                 if not listening:
-                    started.set_exception(CannotStart("The embedded model did not start."))
+                    started.set_exception(CannotStart(f"{worker.module} did not start."))
                     return
                 started.set_result(None)
             await child.wait()
         finally:
             await _end(child)
-        log.warning("the embedded worker ended and is started again", status=child.returncode)
+        log.warning("a worker ended", worker=worker.module, status=child.returncode)
+        if child.returncode == _CANNOT_START:
+            return  # its own line says why, and would say it again
         await asyncio.sleep(_RESTART_SECONDS)
 
 
@@ -157,14 +187,21 @@ async def _end(child: asyncio.subprocess.Process) -> None:
         await child.wait()
 
 
-async def _prepare_database(settings: Settings, data: Path) -> str:
-    """Migrate, seed, and return the developer's key: the one of the last time, or a new one."""
+async def _prepare_database(settings: Settings, data: Path, live: set[str]) -> str:
+    """Migrate, seed, and return the developer's key: the one of the last time, or a new one.
+
+    `live` are the models that are served this time; the others are coming soon.
+    """
     database = Database(settings.database_url)
     try:
         await migrate.upgrade(database)
         keys = ApiKeys(database, secret=settings.secret)
         async with database.write() as connection:
             await catalog.seed(connection)
+            for model in (MODEL, STELLA):
+                await catalog.set_state(
+                    connection, model, "live" if model in live else "coming_soon"
+                )
             found = [o for o in await organizations.listed(connection) if o.name == _ORGANIZATION]
             owner = found[0] if found else await organizations.create(connection, _ORGANIZATION)
             await billing.grant(connection, owner.id, _CREDIT_NANOS, source_ref="dev")

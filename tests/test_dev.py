@@ -16,17 +16,18 @@ import httpx
 import openai
 import pytest
 
-from tests.support.gateways import MODEL
+from tests.backends.stella.golden_set import TINY
+from tests.support.gateways import MODEL, STELLA
 
 
 class Dev:
     """`gateway dev`, and what it printed until it was ready."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *options: str) -> None:
         started = time.monotonic()
         self.data = data
         self.child = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "dev", "--port", "0", "--data", str(data)],
+            [sys.executable, "-m", "gateway", "dev", "--port", "0", "--data", str(data), *options],
             stdout=subprocess.PIPE, text=True, env=clean_environment(),
         )  # fmt: skip
         assert self.child.stdout
@@ -177,6 +178,31 @@ def test_ctrl_c_stops_everything_and_the_key_stays(dev: Dev):
     assert again.variables["OPENAI_API_KEY"] == dev.variables["OPENAI_API_KEY"]
     status, rest = again.stop(signal.SIGTERM)
     assert (status, rest.strip()) == (0, "Stopped.")
+
+
+def test_with_weights_stella_is_live_too(tmp_path: Path):
+    running = Dev(tmp_path, "--stella-weights", str(TINY))
+    try:
+        with httpx.Client(
+            base_url=running.variables["OPENAI_BASE_URL"],
+            headers={"authorization": f"Bearer {running.variables['OPENAI_API_KEY']}"},
+            timeout=30,
+        ) as client:
+            for _ in range(600):
+                answer = client.post("/embeddings", json={"model": STELLA, "input": "hi"})
+                if answer.status_code == 200:
+                    break
+                assert answer.json()["error"]["code"] == "model_warming", answer.text
+                time.sleep(0.1)
+            assert len(answer.json()["data"][0]["embedding"]) == 1024
+            assert answer.headers["x-cost-nanos"] == "24"
+            assert client.get(f"/models/{STELLA}").json()["state"] == "live"
+    finally:
+        running.stop()
+    again = Dev(tmp_path)
+    answer = httpx.get(f"{again.variables['OPENAI_BASE_URL']}/models/{STELLA}")
+    again.stop()
+    assert answer.json()["state"] == "coming_soon"
 
 
 def children(pid: int) -> list[int]:

@@ -72,6 +72,11 @@ async def seed(connection: AsyncConnection) -> None:
         await set_price(connection, model.id, model.nanos_per_million_tokens)
 
 
+async def set_state(connection: AsyncConnection, model_id: str, state: State) -> None:
+    """Move a model to another state."""
+    await connection.execute(update(models).where(models.c.id == model_id).values(state=state))
+
+
 async def set_price(
     connection: AsyncConnection, model_id: str, nanos_per_million_tokens: int
 ) -> None:
