@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -28,6 +28,9 @@ from gateway.data_plane.api.embeddings import EmbeddingsEndpoint
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.metering import tokens
+from gateway.data_plane.metering.engine import EngineRules, LeasedCredits
+from gateway.data_plane.metering.journal import Journal
+from gateway.data_plane.metering.leases import LeaseRules
 from gateway.data_plane.routing.pool import Pools, parse_workers
 from gateway.errors import (
     BadRequest,
@@ -45,12 +48,15 @@ from gateway.storage import migrate
 from gateway.storage.announcements import KeyAnnouncements
 from gateway.storage.database import Database
 from gateway.storage.ledger import grants
-from gateway.storage.ledger.transactional import TransactionalCredits
+from gateway.storage.ledger.postgres import PostgresLedger
+from gateway.storage.ledger.reaper import reap
+from gateway.storage.ledger.sqlite import SqliteLedger
 
 log = structlog.get_logger()
 
 _REAP_SECONDS = 5.0
 _EXPIRE_SECONDS = 60.0
+_SEGMENT_BYTES = 4_194_304
 
 
 class Gateway:
@@ -75,9 +81,8 @@ class Gateway:
             if settings.redis_url
             else None
         )
-        self.credit = TransactionalCredits(
-            self.database, reservation_seconds=settings.reservation_seconds
-        )
+        self.ledger = open_ledger(self.database)
+        self.credit = make_credit(settings, self.ledger, journal_folder(settings, self.database))
         self.pools = make_pools(settings, self.catalog)
         counter = tokens.load()
         self.endpoint = EmbeddingsEndpoint(
@@ -110,6 +115,9 @@ class Gateway:
             if self.announcements:
                 await self.announcements.start()
                 stack.push_async_callback(self.announcements.stop)
+            stack.push_async_callback(self.ledger.close)
+            await self.credit.start()
+            stack.push_async_callback(self.credit.close)
             await self.pools.start()
             stack.push_async_callback(self.pools.stop)
             jobs = Jobs(self._jobs())
@@ -122,18 +130,14 @@ class Gateway:
         return [
             Job("key-changes", self.settings.revocation_poll_seconds, changes.read),
             Job("catalog", self.settings.catalog_refresh_seconds, self.catalog.refresh),
-            Job("reap-reservations", _REAP_SECONDS, self.credit.reap),
-            Job("expire-credit", _EXPIRE_SECONDS, self._expire),
+            Job("reap-leases", _REAP_SECONDS, lambda: reap(self.database)),
+            Job("expire-credit", _EXPIRE_SECONDS, lambda: grants.expire(self.database)),
         ]
 
     async def _key_changed(self, digest: bytes) -> None:
         self.authenticator.forget(digest)
         if self.announcements:
             await self.announcements.announce(digest)
-
-    async def _expire(self) -> None:
-        async with self.database.write() as connection:
-            await grants.expire(connection, datetime.now(UTC))
 
 
 def create_app(settings: Settings | None = None) -> Litestar:
@@ -165,6 +169,45 @@ def create_app(settings: Settings | None = None) -> Litestar:
     )
     app.state.gateway = gateway
     return app
+
+
+def open_ledger(database: Database) -> PostgresLedger | SqliteLedger:
+    """Return the ledger of a database."""
+    return SqliteLedger(database) if database.is_sqlite else PostgresLedger(database)
+
+
+def make_credit(
+    settings: Settings, ledger: PostgresLedger | SqliteLedger, folder: Path
+) -> LeasedCredits:
+    """Make the credit engine, with its journal in a folder of its own."""
+    return LeasedCredits(
+        ledger,
+        Journal(
+            folder,
+            new_id(),
+            bytes_max=settings.journal_bytes_max,
+            segment_bytes=min(_SEGMENT_BYTES, settings.journal_bytes_max),
+        ),
+        leases=LeaseRules(
+            lease_seconds=settings.lease_seconds,
+            margin_seconds=settings.lease_seconds / 9,
+            renew_seconds=settings.lease_seconds / 3,
+            slice_nanos=settings.lease_slice_nanos,
+            slice_nanos_max=settings.lease_slice_nanos_max,
+        ),
+        rules=EngineRules(
+            commit_seconds=settings.commit_seconds, credit_seconds=settings.credit_wait_seconds
+        ),
+    )
+
+
+def journal_folder(settings: Settings, database: Database) -> Path:
+    """Return where the journals of the processes on this database lie."""
+    if settings.journal_path:
+        return Path(settings.journal_path)
+    if database.is_sqlite and database.url.database:
+        return Path(f"{database.url.database}.journals")
+    return Path(".data/journal")
 
 
 def make_pools(settings: Settings, catalog: Callable[[], Catalog]) -> Pools:

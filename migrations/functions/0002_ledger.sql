@@ -156,12 +156,12 @@ BEGIN
         'granted_nanos', coalesce(lease.granted_nanos, 0),
         'available_nanos', coalesce(account.available_nanos, 0),
         'denied', denied, 'frozen', coalesce(account.frozen, false),
-        'held_nanos', held, 'unreached_nanos', unreached);
+        'unreached_nanos', unreached);
 END $$;
 
 -- Usage whose lease, or whose budget's lease, is no longer open: the accounts pay themselves if
 -- they can. If not, an answered request is written off and any other is refused.
-CREATE FUNCTION ledger_fenced(u jsonb, answered boolean, shard int, at timestamptz)
+CREATE FUNCTION ledger_fenced(u jsonb, answered boolean, row_shard int, at timestamptz)
 RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     cost bigint := u->>'cost_nanos';
@@ -201,7 +201,7 @@ BEGIN
     INSERT INTO usage_hours AS h (organization_id, hour, key_id, model_id, shard, requests, inputs,
         tokens, charged_nanos)
     VALUES (organization, date_trunc('hour', created, 'UTC'), (u->>'key_id')::uuid, u->>'model_id',
-        shard, 1, (u->>'inputs')::int, (u->>'tokens')::int, charged)
+        row_shard, 1, (u->>'inputs')::int, (u->>'tokens')::int, charged)
     ON CONFLICT (organization_id, hour, key_id, model_id, shard) DO UPDATE
     SET requests = h.requests + 1, inputs = h.inputs + excluded.inputs,
         tokens = h.tokens + excluded.tokens,

@@ -110,7 +110,7 @@ async def running(
     ledger = ledger or ledger_of(database)
     journal = Journal(folder, new_id(), bytes_max=10_000_000, segment_bytes=1_000_000)
     engine = LeasedCredits(ledger, journal, leases=leases, rules=rules)
-    engine.start()
+    await engine.start()
     try:
         yield engine
     finally:

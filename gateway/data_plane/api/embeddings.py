@@ -177,4 +177,5 @@ class EmbeddingsEndpoint:
             inputs=len(order.rows.rows),
             tokens=order.rows.tokens,
             cost_nanos=order.cost_nanos,
+            budget=key.budget,
         )

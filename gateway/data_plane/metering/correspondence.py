@@ -18,7 +18,7 @@ _HALVE_AFTER_SECONDS = 10.0
 _SWEEP_SECONDS = 1.0
 _STOP_SECONDS = 0.02
 _RECALL_LASTS_SECONDS = 1.0
-_KEEP_AGAIN_SECONDS = 0.25
+_KEEP_AGAIN_SECONDS = 0.05
 _SHARDS = 16
 
 
@@ -243,8 +243,13 @@ class Correspondence:
         first = purse.waiters[0]
         if first.denied_at is None:
             first.denied_at = now
-        recallable = told.available_nanos + told.held_nanos >= first.cost_nanos and not told.frozen
-        if recallable and now - first.denied_at < self._book.rules.recall_seconds:
+        # those who have answered the recall gave what they could: only the others are waited for
+        recallable = told.available_nanos + told.unreached_nanos >= first.cost_nanos
+        if (
+            recallable
+            and not told.frozen
+            and now - first.denied_at < self._book.rules.recall_seconds
+        ):
             return
         for waiter in [w for w in purse.waiters if w.cost_nanos >= first.cost_nanos]:
             purse.waiters.remove(waiter)

@@ -70,9 +70,9 @@ class Credits(Protocol):
     async def settle(self, charge: Charge) -> None:
         """Charge what was reserved, and return only when the usage row is durable.
 
-        May be called again for the same request after an error: it is charged once. Raises
-        ReservationExpired (503) when the deadline passed and the credit went back, and
-        CreditUnavailable (503) when the outcome is unknown; deliver nothing then.
+        Call it once for each reservation. Raises ReservationExpired (503) when nothing is reserved
+        any more: nothing is charged. Raises CreditUnavailable (503) when neither the ledger nor the
+        journal can be had; deliver nothing then.
         """
         ...
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -64,9 +65,8 @@ class LeasedCredits:
         self._ledger = ledger
         self._journal = journal
         self._thread = ThreadPoolExecutor(1, "journal")
-        self._loop = asyncio.get_running_loop()
         self._work = asyncio.Event()
-        self.book = LeaseBook(leases or LeaseRules(), self._loop.time, self._work.set)
+        self.book = LeaseBook(leases or LeaseRules(), time.monotonic, self._work.set)
         self._talk = Correspondence(self.book)
         self._awaiting: deque[Entry] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -83,8 +83,12 @@ class LeasedCredits:
         """Whether the ledger answered last time."""
         return self._away_since is None
 
-    def start(self) -> None:
-        """Begin to talk to the ledger, and to replay what dead processes left behind."""
+    async def start(self) -> None:
+        """Begin to talk to the ledger, and to replay what dead processes left behind.
+
+        Raises JournalError when the journal's folder can't be used.
+        """
+        await self._in_thread(self._journal.open)
         self._tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._adopt())]
 
     async def close(self) -> None:
@@ -145,7 +149,7 @@ class LeasedCredits:
         lease = self.book.take(purse, cost_nanos)
         if lease is not None:
             return lease
-        away = self._away_since is not None and self._loop.time() - self._away_since
+        away = self._away_since is not None and time.monotonic() - self._away_since
         if len(purse.waiters) >= self.book.rules.waiters_max or away > self.rules.credit_seconds:
             raise denials.unavailable()
         served = asyncio.Event()
@@ -190,12 +194,12 @@ class LeasedCredits:
             answer = await self._ledger.tick(sent.tick)
         except LedgerUnavailable as error:
             if self._away_since is None:
-                self._away_since = self._loop.time()
+                self._away_since = time.monotonic()
                 log.error("the ledger is away", reason=str(error))
             self._talk.failed(sent)
             return False
         if self._away_since is not None:
-            log.info("the ledger is back", seconds=round(self._loop.time() - self._away_since, 3))
+            log.info("the ledger is back", seconds=round(time.monotonic() - self._away_since, 3))
             self._away_since = None
         if answer.written_off:
             self.written_off += len(answer.written_off)
@@ -217,7 +221,8 @@ class LeasedCredits:
 
     def _wait_for(self, entry: Entry) -> None:
         due = entry.queued_at + self.rules.commit_seconds if self.reachable else 0
-        self._timer = self._loop.call_at(due, self._journal_soon)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(due - time.monotonic(), self._journal_soon)
 
     def _journal_soon(self) -> None:
         """Give the journal what waits too long; again when the next one does."""
@@ -229,7 +234,7 @@ class LeasedCredits:
 
     async def _journal_due(self) -> None:
         try:
-            latest = self._loop.time() - (self.rules.commit_seconds if self.reachable else 0)
+            latest = time.monotonic() - (self.rules.commit_seconds if self.reachable else 0)
             due = []
             while self._awaiting and (
                 self._awaiting[0].done is None or self._awaiting[0].queued_at <= latest
@@ -244,7 +249,7 @@ class LeasedCredits:
                 self._wait_for(self._awaiting[0])
 
     async def _to_journal(self, due: list[Entry]) -> None:
-        now = self._loop.time()
+        now = time.monotonic()
         kept = []
         for entry in due:
             deadline = min(lease.deadline for lease in (entry.lease, entry.budget) if lease)
@@ -264,7 +269,7 @@ class LeasedCredits:
             log.error("the journal fails", reason=str(error))
             for entry in kept:
                 entry.answered = False
-                self._loop.call_later(
+                asyncio.get_running_loop().call_later(
                     self.rules.settle_seconds, self.book.give_up, entry, denials.unavailable()
                 )
             return
@@ -312,4 +317,4 @@ class LeasedCredits:
         log.info("journal replayed", segment=str(segment), requests=len(records))
 
     async def _in_thread(self, call: Callable[..., _T], *args: Any) -> _T:
-        return await self._loop.run_in_executor(self._thread, call, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)

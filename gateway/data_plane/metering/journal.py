@@ -37,12 +37,21 @@ class Journal:
         self._number = 0
         self._sizes: dict[Path, int] = {}
         self._file: IO[bytes] | None = None
-        self._own.mkdir(parents=True, mode=0o700)
-        lock = _locked(self._own)
-        assert lock, "a journal's name is its process's own"
-        self._lock = lock
+        self._lock: IO[bytes] | None = None
         self.spoiled = 0
         """Lines passed over, because their checksum is wrong."""
+
+    def open(self) -> None:
+        """Make the folder and lock it. Raises JournalError."""
+        try:
+            # locked before it has its name, or another process could take it for abandoned
+            unnamed = self._root / f".{self._own.name}"
+            unnamed.mkdir(parents=True, mode=0o700)
+            self._lock = _locked(unnamed)
+            unnamed.rename(self._own)
+        except OSError as error:
+            raise JournalError(f"the journal can't be kept in {self._root}: {error}") from error
+        assert self._lock, "a journal's name is its process's own"
 
     @property
     def size_bytes(self) -> int:
@@ -81,7 +90,7 @@ class Journal:
         """Take over the folders whose processes are dead."""
         return [
             Abandoned(self, folder, lock)
-            for folder in sorted(self._root.iterdir())
+            for folder in sorted(self._root.glob("[!.]*"))
             if folder != self._own and folder.is_dir() and (lock := _locked(folder))
         ]
 
@@ -90,7 +99,8 @@ class Journal:
         self._close_segment()
         if not self._sizes:
             shutil.rmtree(self._own)
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def _segment(self) -> tuple[Path, IO[bytes]]:
         if self._file is None:

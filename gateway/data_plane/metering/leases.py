@@ -36,8 +36,9 @@ class LeaseRules(msgspec.Struct, frozen=True, kw_only=True):
     """The first slice; it doubles when more is wanted within a second."""
     slice_nanos_max: int = 1_000_000_000
     """The largest slice, and so the most that one dead process withholds, for one lease's time."""
-    recall_seconds: float = 0.3
-    """How long a request waits for what other processes were asked to give back."""
+    recall_seconds: float = 1.0
+    """How long a request waits at most for other processes to answer a recall; a living one does
+    within a heartbeat, and once all have answered it waits no more."""
     retry_seconds: float = 0.02
     """How long after a denial the ledger is asked again."""
     heartbeat_seconds: float = 0.1

@@ -80,10 +80,8 @@ class LeaseAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What the account has left for leases, all processes'."""
     denied: bool
     frozen: bool
-    held_nanos: int
-    """When denied: what other processes hold and have not spent."""
     unreached_nanos: int
-    """Of that, what is held by those that have not answered the recall."""
+    """When denied: what other processes hold, have not spent, and were not yet heard to return."""
 
 
 class TickAnswer(msgspec.Struct, frozen=True, kw_only=True):

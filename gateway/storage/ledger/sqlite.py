@@ -215,9 +215,9 @@ class _Transaction:
                 await self._change(line.id, returned_at=self._at)
             elif line.action == "close":
                 await postings.close(self._connection, line.id, self._at)
-        denied, held, unreached = False, 0, 0
+        denied, unreached = False, 0
         if line.action == "ask" and (lease is None or lease.state == "open"):
-            denied, held, unreached = await self._ask(line)
+            denied, unreached = await self._ask(line)
         lease = await self._lease_row(line.id)
         account = await postings.lock_account(self._connection, line.account_id)
         return LeaseAnswer(
@@ -227,11 +227,10 @@ class _Transaction:
             available_nanos=0 if account is None else account.available_nanos,
             denied=denied,
             frozen=account is not None and bool(account.frozen),
-            held_nanos=held,
             unreached_nanos=unreached,
         )
 
-    async def _ask(self, line: LeaseLine) -> tuple[bool, int, int]:
+    async def _ask(self, line: LeaseLine) -> tuple[bool, int]:
         lease = await self._lease_row(line.id)
         account = await self._account(line)
         granted = 0 if lease is None else lease.granted_nanos
@@ -239,7 +238,7 @@ class _Transaction:
         if short > 0 and (account is None or account.frozen or account.available_nanos < short):
             return await self._deny(line, lease, account, short)
         if account is None or account.frozen:
-            return False, 0, 0
+            return False, 0
         recalled = account.recalled_at and account.recalled_at > self._at - RECALL
         best = min(line.target_nanos - granted, account.available_nanos // 4)
         more = max(0, min(account.available_nanos, max(short, 0 if recalled else best)))
@@ -249,13 +248,13 @@ class _Transaction:
                 await self._open(line, more)
             else:
                 await self._change(line.id, granted_nanos=granted + more)
-        return False, 0, 0
+        return False, 0
 
     async def _deny(
         self, line: LeaseLine, lease: Row[Any] | None, account: Row[Any] | None, short: int
-    ) -> tuple[bool, int, int]:
+    ) -> tuple[bool, int]:
         if account is None:
-            return True, 0, 0
+            return True, 0
         if lease is not None:
             await postings.keep(self._connection, line.id, line.keep_nanos)
             await self._change(line.id, returned_at=self._at)
@@ -279,7 +278,7 @@ class _Transaction:
             await self._connection.execute(
                 update(accounts).where(accounts.c.id == account.id).values(recalled_at=self._at)
             )
-        return True, held, unreached
+        return True, unreached
 
     async def _account(self, line: LeaseLine) -> Row[Any] | None:
         """Return the account, opening that of a key's budget at its first use."""
