@@ -218,6 +218,8 @@ DECLARE
     row_shard int := tick->>'shard';
     touched uuid[] := ARRAY(SELECT jsonb_array_elements_text(tick->'lease_ids')::uuid);
     answered text[] := ARRAY(SELECT jsonb_array_elements_text(tick->'answered'));
+    open_leases uuid[];
+    recalled jsonb := '[]';
     strays jsonb[] := '{}';
     stray jsonb;
     outcome text;
@@ -225,17 +227,19 @@ DECLARE
     written_off text[] := '{}';
     answers jsonb := '[]';
 BEGIN
-    PERFORM 1 FROM leases WHERE id = ANY(touched) ORDER BY id FOR NO KEY UPDATE;
+    open_leases := ARRAY(
+        SELECT id FROM leases WHERE id = ANY(touched) AND state = 'open'
+        ORDER BY id FOR NO KEY UPDATE);
 
     WITH lines AS MATERIALIZED (
         SELECT u.*, to_timestamp(u.created_ms / 1000.0) AS created,
-            l.id IS NOT NULL AND (u.budget_id IS NULL OR b.id IS NOT NULL) AS covered
+            l IS NOT NULL AND (u.budget_id IS NULL OR b IS NOT NULL) AS covered
         FROM jsonb_to_recordset(tick->'usage') AS u(
             request_id uuid, organization_id uuid, key_id uuid, model_id text, price_id uuid,
             inputs int, tokens int, cost_nanos bigint, lease_id uuid, budget_id uuid,
             budget_lease_id uuid, created_ms bigint)
-        LEFT JOIN leases l ON l.id = u.lease_id AND l.state = 'open'
-        LEFT JOIN leases b ON b.id = u.budget_lease_id AND b.state = 'open'
+        LEFT JOIN unnest(open_leases) AS l ON l = u.lease_id
+        LEFT JOIN unnest(open_leases) AS b ON b = u.budget_lease_id
     ), added AS (
         INSERT INTO usage_events (request_id, organization_id, key_id, model_id, price_id, inputs,
             tokens, cost_nanos, charged_nanos, lease_id, budget_id, budget_lease_id, created_at)
@@ -255,8 +259,8 @@ BEGIN
         UPDATE leases SET spent_nanos = spent_nanos + x.nanos,
             expires_at = CASE WHEN replica_id = replica THEN expiry ELSE expires_at END
         FROM (SELECT t.id, coalesce(s.nanos, 0) AS nanos
-              FROM unnest(touched) AS t(id) LEFT JOIN spent s ON s.lease = t.id) AS x
-        WHERE leases.id = x.id AND leases.state = 'open'
+              FROM unnest(open_leases) AS t(id) LEFT JOIN spent s ON s.lease = t.id) AS x
+        WHERE leases.id = x.id
     ), summed AS (
         INSERT INTO usage_hours AS h (organization_id, hour, key_id, model_id, shard, requests,
             inputs, tokens, charged_nanos)
@@ -307,12 +311,15 @@ BEGIN
         ) AS answered_lines;
     END IF;
 
+    IF EXISTS (SELECT FROM accounts WHERE recalled_at > at - interval '1 second') THEN
+        SELECT coalesce(jsonb_agg(a.id), '[]') INTO recalled FROM accounts a
+        WHERE a.recalled_at > at - interval '1 second' AND EXISTS (
+            SELECT FROM leases l
+            WHERE l.account_id = a.id AND l.state = 'open' AND l.replica_id = replica);
+    END IF;
     RETURN jsonb_build_object(
         'refused', to_jsonb(refused), 'written_off', to_jsonb(written_off), 'leases', answers,
         'closed', coalesce((SELECT jsonb_agg(id) FROM leases
             WHERE id = ANY(touched) AND state = 'closed'), '[]'),
-        'recalled', coalesce((SELECT jsonb_agg(a.id) FROM accounts a
-            WHERE a.recalled_at > at - interval '1 second' AND EXISTS (
-                SELECT FROM leases l WHERE l.account_id = a.id AND l.state = 'open'
-                AND l.replica_id = replica)), '[]'));
+        'recalled', recalled);
 END $$;

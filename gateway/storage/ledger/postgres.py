@@ -20,6 +20,7 @@ _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 6.0
 _SETTINGS = {
     "application_name": "gateway-ledger",
+    "jit": "off",
     "idle_in_transaction_session_timeout": "1s",
     "lock_timeout": "2s",
     "statement_timeout": "4s",

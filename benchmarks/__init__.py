@@ -1,0 +1,1 @@
+"""Measurements that people can repeat: `python -m benchmarks.NAME`."""
