@@ -20,7 +20,9 @@ from litestar.routes import HTTPRoute
 
 from backends import registry
 from gateway.control_plane.accounts.keys import ApiKeys, KeyChanges
+from gateway.control_plane.billing import routes as billing
 from gateway.control_plane.catalog.models import PublishedCatalog
+from gateway.control_plane.jobs.auditing import audit
 from gateway.control_plane.jobs.runner import Job, Jobs
 from gateway.data_plane.api import exchange, health, models, openapi
 from gateway.data_plane.api.decoding import Limits
@@ -31,6 +33,7 @@ from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.engine import EngineRules, LeasedCredits
 from gateway.data_plane.metering.journal import Journal
 from gateway.data_plane.metering.leases import LeaseRules
+from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.data_plane.routing.pool import Pools, parse_workers
 from gateway.errors import (
     BadRequest,
@@ -47,7 +50,7 @@ from gateway.snapshots import Catalog
 from gateway.storage import migrate
 from gateway.storage.announcements import KeyAnnouncements
 from gateway.storage.database import Database
-from gateway.storage.ledger import grants
+from gateway.storage.ledger import grants, partitions
 from gateway.storage.ledger.postgres import PostgresLedger
 from gateway.storage.ledger.reaper import reap
 from gateway.storage.ledger.sqlite import SqliteLedger
@@ -56,6 +59,7 @@ log = structlog.get_logger()
 
 _REAP_SECONDS = 5.0
 _EXPIRE_SECONDS = 60.0
+_PARTITIONS_SECONDS = 3600.0
 _SEGMENT_BYTES = 4_194_304
 
 
@@ -81,6 +85,7 @@ class Gateway:
             if settings.redis_url
             else None
         )
+        self.receipts = ReceiptSigner(settings.secret)
         self.ledger = open_ledger(self.database)
         self.credit = make_credit(settings, self.ledger, journal_folder(settings, self.database))
         self.pools = make_pools(settings, self.catalog)
@@ -101,6 +106,7 @@ class Gateway:
                 answer_floats_max=settings.answer_floats_max,
             ),
             router=self.pools,
+            sign=self.receipts.sign if settings.receipts else None,
             body_bytes_max=settings.body_bytes_max,
             timeout_seconds=settings.request_timeout_seconds,
         )
@@ -115,6 +121,7 @@ class Gateway:
             if self.announcements:
                 await self.announcements.start()
                 stack.push_async_callback(self.announcements.stop)
+            await self._partition()
             stack.push_async_callback(self.ledger.close)
             await self.credit.start()
             stack.push_async_callback(self.credit.close)
@@ -131,8 +138,15 @@ class Gateway:
             Job("key-changes", self.settings.revocation_poll_seconds, changes.read),
             Job("catalog", self.settings.catalog_refresh_seconds, self.catalog.refresh),
             Job("reap-leases", _REAP_SECONDS, lambda: reap(self.database)),
+            Job("usage-partitions", _PARTITIONS_SECONDS, self._partition),
+            Job("audit", self.settings.audit_interval_seconds, lambda: audit(self.database)),
             Job("expire-credit", _EXPIRE_SECONDS, lambda: grants.expire(self.database)),
         ]
+
+    async def _partition(self) -> None:
+        days = self.settings.usage_retention_days
+        for name in await partitions.maintain(self.database, retention_days=days):
+            log.info("usage dropped, its time is over", partition=name)
 
     async def _key_changed(self, digest: bytes) -> None:
         self.authenticator.forget(digest)
@@ -158,6 +172,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
                 exchange.post(gateway.endpoint.estimate)
             ),
             models.router(gateway.endpoint),
+            billing.router(gateway.authenticator.authenticate, gateway.database, gateway.receipts),
             *health.routes(gateway.catalog, gateway.pools.statuses),
             openapi.route(settings.public_url, version("stella-gateway")),
         ],

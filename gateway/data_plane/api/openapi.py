@@ -81,6 +81,7 @@ _REQUEST_ID = {"x-request-id": "Names this request in our books."}
 _COST = {
     "x-cost-nanos": "What was charged, in nano-dollars.",
     "x-balance-nanos": "What is left, in nano-dollars.",
+    "x-receipt": "What was charged, signed; GET /v1/receipts/key checks it.",
     "openai-processing-ms": "Milliseconds from the first byte read to the answer.",
     "x-gateway-overhead-ms": "The same without waiting for a worker.",
 }

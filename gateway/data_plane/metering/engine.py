@@ -287,10 +287,15 @@ class LeasedCredits:
     async def _adopt(self) -> None:
         """Replay the journals of the dead, one segment at a time."""
         while True:
-            for abandoned in await self._in_thread(self._journal.abandoned):
-                for segment in await self._in_thread(abandoned.segments):
-                    await self._replay(abandoned, segment)
-                await self._in_thread(abandoned.forget)
+            found = await self._in_thread(self._journal.abandoned)
+            try:
+                for abandoned in found:
+                    for segment in await self._in_thread(abandoned.segments):
+                        await self._replay(abandoned, segment)
+                    await self._in_thread(abandoned.forget)
+            finally:
+                for abandoned in found:
+                    abandoned.leave()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self.rules.adopt_seconds)
                 return

@@ -152,6 +152,10 @@ class Abandoned:
     def forget(self) -> None:
         """Remove the whole folder: the ledger has all of it."""
         shutil.rmtree(self._folder)
+        self.leave()
+
+    def leave(self) -> None:
+        """Let go of it; what is still there is for whoever looks next."""
         self._lock.close()
 
 
