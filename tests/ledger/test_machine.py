@@ -39,6 +39,9 @@ from tests.support.gateways import Ledger
 REPLICAS = 3
 which = st.integers(0, REPLICAS - 1)
 tokens = st.integers(1, 12)
+fates = st.just([]) | st.lists(
+    st.sampled_from(["good", "lost", "answer lost", "client leaves"]), max_size=6
+)
 
 
 class Books(RuleBasedStateMachine):
@@ -77,7 +80,7 @@ class Books(RuleBasedStateMachine):
         self.runner.close()
         self.folder.cleanup()
 
-    @initialize(amount=tokens)
+    @initialize(amount=st.integers(20, 80))
     def begin(self, amount: int) -> None:
         self.grant(amount, "paid")
 
@@ -98,7 +101,7 @@ class Books(RuleBasedStateMachine):
         self.runner.run(grants.expire(self.database, self.world.now))
         self.expired += before - self.left()
 
-    @rule(amount=tokens)
+    @rule(amount=st.integers(1, 3))
     def reverse(self, amount: int) -> None:
         async def take() -> None:
             async with self.database.write() as connection:
@@ -109,8 +112,9 @@ class Books(RuleBasedStateMachine):
         self.runner.run(take())
         self.taken += amount * 8
 
-    @rule(who=which, amount=tokens)
-    def reserve(self, who: int, amount: int) -> None:
+    @rule(who=which, amount=tokens, fates=fates)
+    def reserve(self, who: int, amount: int, fates: list[str]) -> None:
+        self.world.fates = list(fates)
         charge = self.ledger.charge(amount * 8)
         error = self.replicas[who].reserve(charge)
         if error is None:
@@ -121,9 +125,19 @@ class Books(RuleBasedStateMachine):
         if isinstance(error, InsufficientCredit) and "frozen" not in error.message:
             assert self.recallable() < charge.cost_nanos, "refused, though a recall had served it"
 
+    @rule(fates=fates)
+    def all_reserve_all_there_is(self, fates: list[str]) -> None:
+        amount = max(1, self.left() // 8)
+        for who in range(REPLICAS):
+            self.reserve(who, amount, fates)
+
     @rule(who=which)
-    def reserve_all_there_is(self, who: int) -> None:
-        self.reserve(who, max(1, self.left() // 8))
+    def send(self, who: int) -> None:
+        self.replicas[who].send()
+
+    @rule(who=which, answered=st.booleans())
+    def receive(self, who: int, answered: bool) -> None:
+        self.replicas[who].receive(answered=answered)
 
     @rule(who=which, journal=st.booleans())
     def settle(self, who: int, journal: bool) -> None:
@@ -144,6 +158,13 @@ class Books(RuleBasedStateMachine):
                 self.failed.add(charge.request_id)
 
         entry.done = done
+
+    @rule(who=which, amount=tokens, journal=st.booleans(), fates=fates)
+    def serve(self, who: int, amount: int, journal: bool, fates: list[str]) -> None:
+        held = len(self.held[who])
+        self.reserve(who, amount, fates)
+        if len(self.held[who]) > held:
+            self.settle(who, journal)
 
     @rule(who=which)
     def fail(self, who: int) -> None:
@@ -166,6 +187,7 @@ class Books(RuleBasedStateMachine):
         self.replicas[who] = fresh
         self.failed |= {charge.request_id for charge in self.held[who]}
         self.held[who].clear()
+        dead.receive(answered=False)
         for entry in dead.book.outbox:
             self.unsure.pop(entry.request_id, None)  # no answer: either way is right
         dead.deliver_late()
@@ -263,8 +285,8 @@ class NaiveReplica(Replica):
 
 
 SETTINGS = settings(
-    max_examples=25,
-    stateful_step_count=40,
+    max_examples=30,
+    stateful_step_count=50,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=True,

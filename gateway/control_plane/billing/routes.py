@@ -5,7 +5,9 @@ For the organization of the API key that asks. Money is in strings of nano-dolla
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -14,15 +16,23 @@ import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.params import FromQuery, QueryParameter
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.billing import credits as billing
 from gateway.control_plane.billing.verification import verify
+from gateway.data_plane.api.openapi import Operation
 from gateway.data_plane.metering.receipts import ReceiptSigner
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, Unavailable
 from gateway.identifiers import new_id
 from gateway.snapshots import KeySnapshot
 from gateway.storage.database import Database
 from gateway.storage.ledger import usage
+
+
+class CreditsUnreadable(Unavailable):
+    """The books can't be read at the moment."""
+
 
 Authenticate = Callable[[str | None], Awaitable[KeySnapshot]]
 
@@ -80,6 +90,31 @@ class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
+def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+OPERATIONS = (
+    Operation(
+        "/v1/credits", "get", "readCredits", "What is left and where it came from", CreditsAnswer
+    ),
+    Operation(
+        "/v1/credits/verify", "post", "verifyCredits", "Recompute the balance from the ledger",
+        VerifyAnswer,
+    ),
+    Operation(
+        "/v1/usage", "get", "readUsage", "Usage by day, key and model", UsageAnswer,
+        (
+            _query("after", {"type": "string"}, "The `next` of the page before."),
+            _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "Days a page."),
+            _query("key_id", {"type": "string", "format": "uuid"}, "Of one key only."),
+            _query("model", {"type": "string"}, "Of one model only."),
+        ),
+    ),
+)  # fmt: skip
+"""What the OpenAPI document says of these routes."""
+
+
 def router(authenticate: Authenticate, database: Database, signer: ReceiptSigner) -> Router:
     """Make the routes."""
 
@@ -89,15 +124,13 @@ def router(authenticate: Authenticate, database: Database, signer: ReceiptSigner
     @get("/credits")
     async def read_credits(request: Request[Any, Any, Any]) -> Response[CreditsAnswer]:
         organization_id = await owner(request)
-        async with database.read() as connection:
+        async with _books(database) as connection:
             return _answer(_credits(await billing.balance(connection, organization_id)))
 
     @post("/credits/verify", status_code=200)
     async def verify_credits(request: Request[Any, Any, Any]) -> Response[VerifyAnswer]:
         organization_id = await owner(request)
-        async with database.read() as connection:
-            if not database.is_sqlite:
-                await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        async with _books(database) as connection:
             found = await verify(connection, organization_id)
         return _answer(
             VerifyAnswer(
@@ -118,7 +151,9 @@ def router(authenticate: Authenticate, database: Database, signer: ReceiptSigner
         model: FromQuery[str | None] = None,
     ) -> Response[UsageAnswer]:
         organization_id = await owner(request)
-        async with database.read() as connection:
+        if unknown := set(request.query_params) - {"after", "limit", "key_id", "model"}:
+            raise BadRequest("There is no such parameter.", param=min(unknown))
+        async with _books(database) as connection:
             days = await usage.by_day(
                 connection,
                 organization_id,
@@ -135,6 +170,18 @@ def router(authenticate: Authenticate, database: Database, signer: ReceiptSigner
         return signer.jwk()
 
     return Router("/v1", route_handlers=[read_credits, verify_credits, read_usage, read_key])
+
+
+@asynccontextmanager
+async def _books(database: Database) -> AsyncIterator[AsyncConnection]:
+    """Give a connection that sees one moment. Raises CreditsUnreadable (503)."""
+    try:
+        async with database.read() as connection:
+            if not database.is_sqlite:
+                await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+            yield connection
+    except (SQLAlchemyError, OSError) as error:
+        raise CreditsUnreadable("The books can't be read at the moment. Try again.") from error
 
 
 def _credits(balance: billing.Balance) -> CreditsAnswer:
@@ -177,15 +224,15 @@ def _place(cursor: str) -> usage.Place:
     try:
         day, key_id, model_id = cursor.split("~", 2)
         return usage.Place(date.fromisoformat(day), _uuid(key_id, "after"), model_id)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise BadRequest("`after` is not the `next` of a page.", param="after") from None
 
 
 def _uuid(value: str, param: str) -> str:
-    try:
-        return str(UUID(value))
-    except ValueError:
-        raise BadRequest(f"`{param}` is no id.", param=param) from None
+    with contextlib.suppress(ValueError):
+        if str(UUID(value)) == value.lower():
+            return value.lower()
+    raise BadRequest(f"`{param}` is no id.", param=param)
 
 
 def _answer(body: Any) -> Response[Any]:
