@@ -157,9 +157,9 @@ def router(authenticate: Authenticate, database: Database, signer: ReceiptSigner
             days = await usage.by_day(
                 connection,
                 organization_id,
-                after=_place(after) if after else None,
+                after=None if after is None else _place(after),
                 limit=limit,
-                key_id=_uuid(key_id, "key_id") if key_id else None,
+                key_id=None if key_id is None else _uuid(key_id, "key_id"),
                 model_id=model,
             )
         following = _cursor(days[-1]) if len(days) == limit else None
