@@ -1,1 +1,1 @@
-"""Measurements that a person runs; none is a test."""
+"""Measurements that people can repeat, none of them a test: `python -m benchmarks.NAME`."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -20,7 +20,9 @@ from litestar.routes import HTTPRoute
 
 from backends import registry
 from gateway.control_plane.accounts.keys import ApiKeys, KeyChanges
+from gateway.control_plane.billing import routes as billing
 from gateway.control_plane.catalog.models import PublishedCatalog
+from gateway.control_plane.jobs.auditing import audit
 from gateway.control_plane.jobs.runner import Job, Jobs
 from gateway.data_plane.api import exchange, health, models, openapi
 from gateway.data_plane.api.decoding import Limits
@@ -28,6 +30,10 @@ from gateway.data_plane.api.embeddings import EmbeddingsEndpoint
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.metering import tokens
+from gateway.data_plane.metering.engine import EngineRules, LeasedCredits
+from gateway.data_plane.metering.journal import Journal
+from gateway.data_plane.metering.leases import LeaseRules
+from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.data_plane.routing.pool import Pools, parse_workers
 from gateway.errors import (
     BadRequest,
@@ -44,13 +50,17 @@ from gateway.snapshots import Catalog
 from gateway.storage import migrate
 from gateway.storage.announcements import KeyAnnouncements
 from gateway.storage.database import Database
-from gateway.storage.ledger import grants
-from gateway.storage.ledger.transactional import TransactionalCredits
+from gateway.storage.ledger import grants, partitions
+from gateway.storage.ledger.postgres import PostgresLedger
+from gateway.storage.ledger.reaper import reap
+from gateway.storage.ledger.sqlite import SqliteLedger
 
 log = structlog.get_logger()
 
 _REAP_SECONDS = 5.0
 _EXPIRE_SECONDS = 60.0
+_PARTITIONS_SECONDS = 3600.0
+_SEGMENT_BYTES = 4_194_304
 
 
 class Gateway:
@@ -75,9 +85,9 @@ class Gateway:
             if settings.redis_url
             else None
         )
-        self.credit = TransactionalCredits(
-            self.database, reservation_seconds=settings.reservation_seconds
-        )
+        self.receipts = ReceiptSigner(settings.secret)
+        self.ledger = open_ledger(self.database)
+        self.credit = make_credit(settings, self.ledger, journal_folder(settings, self.database))
         self.pools = make_pools(settings, self.catalog)
         counter = tokens.load()
         self.endpoint = EmbeddingsEndpoint(
@@ -96,6 +106,7 @@ class Gateway:
                 answer_floats_max=settings.answer_floats_max,
             ),
             router=self.pools,
+            sign=self.receipts.sign if settings.receipts else None,
             body_bytes_max=settings.body_bytes_max,
             timeout_seconds=settings.request_timeout_seconds,
         )
@@ -110,6 +121,10 @@ class Gateway:
             if self.announcements:
                 await self.announcements.start()
                 stack.push_async_callback(self.announcements.stop)
+            await self._partition()
+            stack.push_async_callback(self.ledger.close)
+            await self.credit.start()
+            stack.push_async_callback(self.credit.close)
             await self.pools.start()
             stack.push_async_callback(self.pools.stop)
             jobs = Jobs(self._jobs())
@@ -122,18 +137,21 @@ class Gateway:
         return [
             Job("key-changes", self.settings.revocation_poll_seconds, changes.read),
             Job("catalog", self.settings.catalog_refresh_seconds, self.catalog.refresh),
-            Job("reap-reservations", _REAP_SECONDS, self.credit.reap),
-            Job("expire-credit", _EXPIRE_SECONDS, self._expire),
+            Job("reap-leases", _REAP_SECONDS, lambda: reap(self.database)),
+            Job("usage-partitions", _PARTITIONS_SECONDS, self._partition),
+            Job("audit", self.settings.audit_interval_seconds, lambda: audit(self.database)),
+            Job("expire-credit", _EXPIRE_SECONDS, lambda: grants.expire(self.database)),
         ]
+
+    async def _partition(self) -> None:
+        days = self.settings.usage_retention_days
+        for name in await partitions.maintain(self.database, retention_days=days):
+            log.info("usage dropped, its time is over", partition=name)
 
     async def _key_changed(self, digest: bytes) -> None:
         self.authenticator.forget(digest)
         if self.announcements:
             await self.announcements.announce(digest)
-
-    async def _expire(self) -> None:
-        async with self.database.write() as connection:
-            await grants.expire(connection, datetime.now(UTC))
 
 
 def create_app(settings: Settings | None = None) -> Litestar:
@@ -154,8 +172,9 @@ def create_app(settings: Settings | None = None) -> Litestar:
                 exchange.post(gateway.endpoint.estimate)
             ),
             models.router(gateway.endpoint),
+            billing.router(gateway.authenticator.authenticate, gateway.database, gateway.receipts),
             *health.routes(gateway.catalog, gateway.pools.statuses),
-            openapi.route(settings.public_url, version("stella-gateway")),
+            openapi.route(settings.public_url, version("stella-gateway"), billing.OPERATIONS),
         ],
         lifespan=[lifespan],
         exception_handlers={HTTPException: _answer_error, Exception: _answer_error},
@@ -165,6 +184,45 @@ def create_app(settings: Settings | None = None) -> Litestar:
     )
     app.state.gateway = gateway
     return app
+
+
+def open_ledger(database: Database) -> PostgresLedger | SqliteLedger:
+    """Return the ledger of a database."""
+    return SqliteLedger(database) if database.is_sqlite else PostgresLedger(database)
+
+
+def make_credit(
+    settings: Settings, ledger: PostgresLedger | SqliteLedger, folder: Path
+) -> LeasedCredits:
+    """Make the credit engine, with its journal in a folder of its own."""
+    return LeasedCredits(
+        ledger,
+        Journal(
+            folder,
+            new_id(),
+            bytes_max=settings.journal_bytes_max,
+            segment_bytes=min(_SEGMENT_BYTES, settings.journal_bytes_max),
+        ),
+        leases=LeaseRules(
+            lease_seconds=settings.lease_seconds,
+            margin_seconds=settings.lease_seconds / 9,
+            renew_seconds=settings.lease_seconds / 3,
+            slice_nanos=settings.lease_slice_nanos,
+            slice_nanos_max=settings.lease_slice_nanos_max,
+        ),
+        rules=EngineRules(
+            commit_seconds=settings.commit_seconds, credit_seconds=settings.credit_wait_seconds
+        ),
+    )
+
+
+def journal_folder(settings: Settings, database: Database) -> Path:
+    """Return where the journals of the processes on this database lie."""
+    if settings.journal_path:
+        return Path(settings.journal_path)
+    if database.is_sqlite and database.url.database:
+        return Path(f"{database.url.database}.journals")
+    return Path(".data/journal")
 
 
 def make_pools(settings: Settings, catalog: Callable[[], Catalog]) -> Pools:

@@ -151,6 +151,19 @@ async def list_keys(organization: str | None, *, as_json: bool) -> None:
     show(found, as_json=as_json, title="keys", columns=columns)
 
 
+@keys_group.command("budget")
+@click.argument("key_id")
+@click.argument("dollars")
+@click.option("--period", type=click.Choice(["month", "total"]), default="month", show_default=True)
+@asynchronous
+async def set_key_budget(key_id: str, dollars: str, *, period: Any) -> None:
+    """Let a key spend only so much in a month or ever; `none` lifts the limit."""
+    limit = None if dollars == "none" else billing.nanos_of_dollars(dollars)
+    async with opened() as database, opened_keys(database) as keys:
+        await keys.set_budget(key_id, limit, period)
+    say(f"Budget of {key_id}: {'none' if limit is None else f'{money(limit)} ({period})'}.")
+
+
 @keys_group.command("revoke")
 @click.argument("key_id")
 @asynchronous
@@ -190,7 +203,7 @@ async def grant_credit(
         )
         balance = await billing.balance(connection, owner.id)
     done = f"Granted {money(amount)}" if granted else "Granted before, so nothing changed"
-    say(f"{done}. {owner.name} has {money(balance.available_nanos)}.")
+    say(f"{done}. {owner.name} has {money(balance.left_nanos)}.")
 
 
 @credits_group.command("balance")

@@ -80,7 +80,7 @@ def _selection() -> Select[tuple[str, str, datetime, int]]:
         organizations.c.name,
         organizations.c.created_at,
         accounts.c.available_nanos,
-    ).join(accounts, accounts.c.organization_id == organizations.c.id)
+    ).join(accounts, accounts.c.id == organizations.c.id)
 
 
 def _is_id(text: str) -> bool:

@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
 from gateway.storage.ledger import grants
-from gateway.storage.tables import NANOS_MAX, accounts, credit_lots, ledger_entries
+from gateway.storage.tables import NANOS_MAX, accounts, credit_lots, leases, ledger_entries
 
 
 class Lot(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,18 +28,29 @@ class Lot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Balance(msgspec.Struct, frozen=True):
-    """What an organization may spend, what requests at work hold, and where it came from."""
+    """What an organization has, and where it came from.
+
+    `available_nanos` may be leased by any process, `reserved_nanos` is leased and not spent: both
+    together are what is left. `owed_nanos` is what a payment that went back took beyond that.
+    """
 
     available_nanos: int
     reserved_nanos: int
+    owed_nanos: int
+    frozen: bool
     lots: list[Lot]
+
+    @property
+    def left_nanos(self) -> int:
+        """What may still be spent."""
+        return self.available_nanos + self.reserved_nanos
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the ledger. `ref` is the lot, or the request."""
+    """A line of the ledger. `ref` is the lot, the lease and its posting, or the request."""
 
     id: int
-    kind: Literal["grant", "usage", "expiry"]
+    kind: Literal["grant", "usage", "expiry", "reversal"]
     ref: str
     amount_nanos: int
     created_at: datetime
@@ -69,19 +80,26 @@ async def grant(
 
 async def balance(connection: AsyncConnection, organization_id: str) -> Balance:
     """Read an account that exists."""
-    account = (
-        await connection.execute(
-            select(accounts.c.available_nanos, accounts.c.reserved_nanos).where(
-                accounts.c.organization_id == organization_id
-            )
-        )
-    ).one()
+    # what open leases have spent is no longer there, though the ledger has not seen it
+    unposted = (
+        select(func.coalesce(func.sum(leases.c.spent_nanos - leases.c.posted_nanos), 0))
+        .where(leases.c.account_id == organization_id, leases.c.state == "open")
+        .scalar_subquery()
+    )
+    query = select(accounts, unposted.label("unposted")).where(accounts.c.id == organization_id)
+    account = (await connection.execute(query)).one()
     lots = await connection.execute(
         select(*(credit_lots.c[name] for name in Lot.__struct_fields__))
         .where(credit_lots.c.organization_id == organization_id)
         .order_by(credit_lots.c.id)
     )
-    return Balance(*account, [Lot(**row) for row in lots.mappings()])
+    return Balance(
+        available_nanos=account.available_nanos,
+        reserved_nanos=account.leased_nanos - int(account.unposted),
+        owed_nanos=account.owed_nanos,
+        frozen=bool(account.frozen),
+        lots=[Lot(**row) for row in lots.mappings()],
+    )
 
 
 async def ledger(

@@ -69,6 +69,7 @@ class EmbeddingsEndpoint:
         in_flight: InFlight,
         limits: Limits,
         router: Router,
+        sign: Callable[[Charge], str] | None,
         body_bytes_max: int,
         timeout_seconds: float,
     ) -> None:
@@ -79,6 +80,7 @@ class EmbeddingsEndpoint:
         self._in_flight = in_flight
         self._limits = limits
         self._router = router
+        self._sign = sign
         self._body_bytes_max = body_bytes_max
         self._timeout_seconds = timeout_seconds
 
@@ -108,6 +110,8 @@ class EmbeddingsEndpoint:
             ("x-cost-nanos", str(charge.cost_nanos)),
             ("x-balance-nanos", str(balance_nanos)),
         ]
+        if self._sign is not None:
+            exchange.answer_headers.append(("x-receipt", self._sign(charge)))
         return answer
 
     async def estimate(self, exchange: Exchange) -> bytes:
@@ -177,4 +181,5 @@ class EmbeddingsEndpoint:
             inputs=len(order.rows.rows),
             tokens=order.rows.tokens,
             cost_nanos=order.cost_nanos,
+            budget=key.budget,
         )

@@ -5,22 +5,25 @@ from gateway.storage.tables.catalog import model_prices, models
 from gateway.storage.tables.credits import (
     accounts,
     credit_lots,
+    key_budgets,
+    leases,
     ledger_entries,
-    reservations,
-    usage_events,
 )
 from gateway.storage.tables.types import NANOS_MAX, metadata
+from gateway.storage.tables.usage import usage_events, usage_hours
 
 __all__ = [
     "NANOS_MAX",
     "accounts",
     "api_keys",
     "credit_lots",
+    "key_budgets",
+    "leases",
     "ledger_entries",
     "metadata",
     "model_prices",
     "models",
     "organizations",
-    "reservations",
     "usage_events",
+    "usage_hours",
 ]
