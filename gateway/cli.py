@@ -203,7 +203,7 @@ async def grant_credit(
         )
         balance = await billing.balance(connection, owner.id)
     done = f"Granted {money(amount)}" if granted else "Granted before, so nothing changed"
-    say(f"{done}. {owner.name} has {money(balance.left_nanos)}.")
+    say(f"{done}. {owner.name} has {money(balance.available_nanos)}.")
 
 
 @credits_group.command("balance")
@@ -218,7 +218,8 @@ async def show_balance(organization: str, *, as_json: bool) -> None:
     if as_json:
         show(balance, as_json=True)
         return
-    say(f"{money(balance.available_nanos)} available, {money(balance.reserved_nanos)} reserved")
+    held = money(balance.reserved_nanos)
+    say(f"{money(balance.available_nanos)} available, {held} of it held by gateways")
     columns = ["kind", "amount_nanos", "remaining_nanos", "source_ref", "expires_at"]
     show(balance.lots, as_json=False, title="lots", columns=columns)
 

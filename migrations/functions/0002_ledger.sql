@@ -89,6 +89,7 @@ DECLARE
     lease leases;
     account accounts;
     held_id uuid := line->>'id';
+    waited float8 := line->>'waited_seconds';
     short bigint;
     grant_nanos bigint := 0;
     held bigint := 0;
@@ -125,7 +126,7 @@ BEGIN
             END IF;
             SELECT coalesce(sum(l.granted_nanos - l.spent_nanos), 0),
                    coalesce(sum(l.granted_nanos - l.spent_nanos) FILTER (
-                       WHERE recalled IS NOT TRUE OR l.returned_at < account.recalled_at), 0)
+                       WHERE waited = 0 OR l.returned_at < at - waited * interval '1 second'), 0)
             INTO held, unreached FROM leases l
             WHERE l.account_id = account.id AND l.state = 'open' AND l.replica_id <> replica;
             IF recalled IS NOT TRUE AND held > 0 AND account.available_nanos + held >= short THEN

@@ -236,14 +236,14 @@ class Books(RuleBasedStateMachine):
 
     def left(self) -> int:
         balance = self.runner.run(self.ledger.balance())
-        return balance.left_nanos - balance.owed_nanos
+        return balance.available_nanos - balance.owed_nanos
 
     def recallable(self) -> int:
         """What is available, and what living processes hold and don't use."""
         balance: billing.Balance = self.runner.run(self.ledger.balance())
         purses = [replica.book.purses.get(self.ledger.organization_id) for replica in self.replicas]
         free = sum(purse.lease.free for purse in purses if purse and purse.lease)
-        return balance.available_nanos + free
+        return balance.available_nanos - balance.reserved_nanos + free
 
 
 class NaiveReplica(Replica):
@@ -285,8 +285,8 @@ class NaiveReplica(Replica):
 
 
 SETTINGS = settings(
-    max_examples=30,
-    stateful_step_count=50,
+    max_examples=20,
+    stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=True,

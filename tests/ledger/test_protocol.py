@@ -63,7 +63,7 @@ def recall_from_first(stage: Stage) -> None:
     """Leave the first with a lease of 20, 8 of it spent, and a recall that it has heard of."""
     stage.serve(stage.first, 8)
     stage.first.tick()
-    stage.world.fates = ["client leaves", "good"]
+    stage.world.fates = ["client leaves", "good", "good", "good"]
     stage.second.reserve(stage.ledger.charge(72))
 
 

@@ -72,7 +72,7 @@ class Ledger:
             return await billing.balance(connection, self.organization_id)
 
     async def available(self) -> int:
-        return (await self.balance()).left_nanos
+        return (await self.balance()).available_nanos
 
     async def usage(self) -> list[Any]:
         async with self.database.read() as connection:
@@ -104,7 +104,7 @@ class Api:
     async def assert_untouched(self) -> None:
         """Nothing was charged, nothing is held, and the books agree."""
         balance = await self.ledger.balance()
-        assert balance.left_nanos == sum(lot.amount_nanos for lot in balance.lots)
+        assert balance.available_nanos == sum(lot.amount_nanos for lot in balance.lots)
         assert not self.gateway.credit.book.held
         assert await self.ledger.usage() == []
         assert await self.ledger.breaches() == []

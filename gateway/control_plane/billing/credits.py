@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
 from gateway.storage.ledger import grants
-from gateway.storage.tables import NANOS_MAX, accounts, credit_lots, leases, ledger_entries
+from gateway.storage.ledger.balances import leased_unspent
+from gateway.storage.tables import NANOS_MAX, accounts, credit_lots, ledger_entries
 
 
 class Lot(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,8 +31,8 @@ class Lot(msgspec.Struct, frozen=True, kw_only=True):
 class Balance(msgspec.Struct, frozen=True):
     """What an organization has, and where it came from.
 
-    `available_nanos` may be leased by any process, `reserved_nanos` is leased and not spent: both
-    together are what is left. `owed_nanos` is what a payment that went back took beyond that.
+    `available_nanos` may be spent; `reserved_nanos` is the part of it that running gateways hold.
+    `owed_nanos` is what a payment that went back took beyond that.
     """
 
     available_nanos: int
@@ -39,11 +40,6 @@ class Balance(msgspec.Struct, frozen=True):
     owed_nanos: int
     frozen: bool
     lots: list[Lot]
-
-    @property
-    def left_nanos(self) -> int:
-        """What may still be spent."""
-        return self.available_nanos + self.reserved_nanos
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,22 +76,19 @@ async def grant(
 
 async def balance(connection: AsyncConnection, organization_id: str) -> Balance:
     """Read an account that exists."""
-    # what open leases have spent is no longer there, though the ledger has not seen it
-    unposted = (
-        select(func.coalesce(func.sum(leases.c.spent_nanos - leases.c.posted_nanos), 0))
-        .where(leases.c.account_id == organization_id, leases.c.state == "open")
-        .scalar_subquery()
+    query = select(accounts, leased_unspent().label("reserved")).where(
+        accounts.c.id == organization_id
     )
-    query = select(accounts, unposted.label("unposted")).where(accounts.c.id == organization_id)
     account = (await connection.execute(query)).one()
+    reserved = int(account.reserved)
     lots = await connection.execute(
         select(*(credit_lots.c[name] for name in Lot.__struct_fields__))
         .where(credit_lots.c.organization_id == organization_id)
         .order_by(credit_lots.c.id)
     )
     return Balance(
-        available_nanos=account.available_nanos,
-        reserved_nanos=account.leased_nanos - int(account.unposted),
+        available_nanos=account.available_nanos + reserved,
+        reserved_nanos=reserved,
         owed_nanos=account.owed_nanos,
         frozen=bool(account.frozen),
         lots=[Lot(**row) for row in lots.mappings()],

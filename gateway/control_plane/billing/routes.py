@@ -186,7 +186,7 @@ async def _books(database: Database) -> AsyncIterator[AsyncConnection]:
 
 def _credits(balance: billing.Balance) -> CreditsAnswer:
     return CreditsAnswer(
-        balance_nanos=str(balance.left_nanos),
+        balance_nanos=str(balance.available_nanos),
         reserved_nanos=str(balance.reserved_nanos),
         owed_nanos=str(balance.owed_nanos),
         frozen=balance.frozen,

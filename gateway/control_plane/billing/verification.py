@@ -39,7 +39,7 @@ async def verify(connection: AsyncConnection, organization_id: str) -> Verificat
     )
     recomputed = sum(entries.values()) - int(unposted or 0)
     account = await billing.balance(connection, organization_id)
-    balance = account.left_nanos - account.owed_nanos
+    balance = account.available_nanos - account.owed_nanos
     return Verification(
         agrees=balance == recomputed,
         balance_nanos=balance,

@@ -102,7 +102,7 @@ class Correspondence:
             shard=self._shard,
             lease_ids=[*leases, *inherited],
             usage=[entry.encoded() for entry in entries],
-            answered=[entry.request_id for entry in entries if entry.answered],
+            answered=[entry.request_id for entry in entries if entry.answered or entry.uncertain],
             leases=lines,
         )
         return Sent(tick, entries, leases, now)
@@ -156,6 +156,7 @@ class Correspondence:
             keep_nanos=in_use,
             least_nanos=least,
             target_nanos=in_use + lease.free + wanted + purse.slice_nanos,
+            waited_seconds=_waited(purse, now),
             key_id=purse.key_id,
             period=purse.period,
         )
@@ -171,7 +172,13 @@ class Correspondence:
         )
 
     def failed(self, sent: Sent) -> None:
-        """Take note that a tick's outcome is unknown: all of it will be said again."""
+        """Take note that a tick's outcome is unknown: all of it will be said again.
+
+        Its usage can't be refused any more, since the tick may arrive after the refusal: at worst
+        it is written off, and the row keeps the late tick from charging.
+        """
+        for entry in sent.entries:
+            entry.uncertain = True
         self._book.outbox.extendleft(reversed([e for e in sent.entries if e.pending]))
         for lease in sent.leases.values():
             if lease.purse.waiters:
@@ -242,7 +249,9 @@ class Correspondence:
     def _deny(self, purse: Purse, told: LeaseAnswer, now: float) -> None:
         first = purse.waiters[0]
         if first.denied_at is None:
-            first.denied_at = now
+            for waiter in purse.waiters:
+                waiter.denied_at = now
+        assert first.denied_at is not None
         # those who have answered the recall gave what they could: only the others are waited for
         recallable = told.available_nanos + told.unreached_nanos >= first.cost_nanos
         if (
@@ -251,7 +260,11 @@ class Correspondence:
             and now - first.denied_at < self._book.rules.recall_seconds
         ):
             return
-        for waiter in [w for w in purse.waiters if w.cost_nanos >= first.cost_nanos]:
+        # what is true of the first is true of those who have waited as long for no less
+        alike = [
+            w for w in purse.waiters if w.denied_at is not None and w.cost_nanos >= first.cost_nanos
+        ]
+        for waiter in alike:
             purse.waiters.remove(waiter)
             waiter.refuse(denials.denial(purse, waiter.cost_nanos, told))
 
@@ -301,3 +314,9 @@ class Correspondence:
                 self._closing[lease.id] = self._draining.pop(lease.id)
             elif lease.deadline - now < rules.renew_seconds:
                 self._renewing[lease.id] = lease
+
+
+def _waited(purse: Purse, now: float) -> float:
+    if not purse.waiters or purse.waiters[0].denied_at is None:
+        return 0
+    return now - purse.waiters[0].denied_at

@@ -155,7 +155,7 @@ class Entry:
 
     __slots__ = (
         "_raw", "answered", "budget", "cost_nanos", "done", "error", "lease", "line", "pending",
-        "queued_at", "request_id", "segment", "sent",
+        "queued_at", "request_id", "segment", "sent", "uncertain",
     )  # fmt: skip
 
     def __init__(
@@ -177,6 +177,8 @@ class Entry:
         self.budget = budget
         self.sent = False
         """Whether the ledger may know it."""
+        self.uncertain = False
+        """Whether a tick with it got no answer: that tick may yet arrive, and charge it."""
         self.answered = False
         """Whether it lies in a journal, so that its answer may be out."""
         self.segment: Path | None = None

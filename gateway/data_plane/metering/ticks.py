@@ -47,6 +47,8 @@ class LeaseLine(msgspec.Struct, frozen=True, kw_only=True):
     keep_nanos: int = 0
     least_nanos: int = 0
     target_nanos: int = 0
+    waited_seconds: float = 0
+    """How long ago the first of those who wait was denied for the first time; 0: not yet."""
     key_id: str | None = None
     period: str | None = None
     """Of a key's budget: the key and the period, from which its account is opened."""
@@ -65,7 +67,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     usage: list[msgspec.Raw]
     """UsageLines, encoded once for the journal and the ledger."""
     answered: list[str]
-    """The requests among them whose answers are out, so that they can't be refused any more."""
+    """The requests among them that can't be refused any more: answered, or sent before."""
     leases: list[LeaseLine]
 
 
@@ -81,7 +83,8 @@ class LeaseAnswer(msgspec.Struct, frozen=True, kw_only=True):
     denied: bool
     frozen: bool
     unreached_nanos: int
-    """When denied: what other processes hold, have not spent, and were not yet heard to return."""
+    """When denied: what other processes hold and have not spent, of those that have not given back
+    all they could since the first denial."""
 
 
 class TickAnswer(msgspec.Struct, frozen=True, kw_only=True):

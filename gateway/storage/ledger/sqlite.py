@@ -269,10 +269,11 @@ class _Transaction:
             )
         )
         recalled = account.recalled_at and account.recalled_at > self._at - RECALL
+        since = self._at - timedelta(seconds=line.waited_seconds)
         held = unreached = 0
         for rest, returned_at in others.all():
             held += rest
-            if not recalled or returned_at < account.recalled_at:
+            if not line.waited_seconds or returned_at < since:
                 unreached += rest
         if not recalled and held and account.available_nanos + held >= short:
             await self._connection.execute(
