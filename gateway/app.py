@@ -20,8 +20,16 @@ from litestar.routes import HTTPRoute
 
 from backends import registry
 from gateway.control_plane.accounts.keys import ApiKeys, KeyChanges
+from gateway.control_plane.catalog import pages
 from gateway.control_plane.catalog.models import PublishedCatalog
 from gateway.control_plane.jobs.runner import Job, Jobs
+from gateway.control_plane.site import errors as error_pages
+from gateway.control_plane.site import routes as site_routes
+from gateway.control_plane.site.assets import Assets
+from gateway.control_plane.site.limits import Limit
+from gateway.control_plane.site.parts import Site
+from gateway.control_plane.site.rendering import Renderer
+from gateway.control_plane.status.incidents import Incidents
 from gateway.data_plane.api import exchange, health, models, openapi
 from gateway.data_plane.api.decoding import Limits
 from gateway.data_plane.api.embeddings import EmbeddingsEndpoint
@@ -75,10 +83,14 @@ class Gateway:
         )
         self.pools = make_pools(settings, self.catalog)
         counter = tokens.load()
+        self.counters = {counter.vocabulary_sha256: counter}
+        self.incidents = Incidents(self.database, workers=self.pools.statuses, catalog=self.catalog)
+        self.assets = Assets()
+        self.site = make_site(self)
         self.endpoint = EmbeddingsEndpoint(
             authenticator=self.authenticator,
             catalog=self.catalog,
-            counters={counter.vocabulary_sha256: counter},
+            counters=self.counters,
             credit=self.credit,
             in_flight=InFlight(
                 total_max=settings.in_flight_max,
@@ -120,6 +132,7 @@ class Gateway:
             Job("catalog", self.settings.catalog_refresh_seconds, self.catalog.refresh),
             Job("reap-reservations", _REAP_SECONDS, self.credit.reap),
             Job("expire-credit", _EXPIRE_SECONDS, self._expire),
+            Job("incidents", self.settings.incident_seconds, self.incidents.watch),
         ]
 
     async def _expire(self) -> None:
@@ -147,6 +160,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             models.router(gateway.endpoint),
             *health.routes(gateway.catalog, gateway.pools.statuses),
             openapi.route(settings.public_url, version("stella-gateway")),
+            site_routes.router(gateway.site, gateway.assets),
         ],
         lifespan=[lifespan],
         exception_handlers={HTTPException: _answer_error, Exception: _answer_error},
@@ -171,10 +185,32 @@ def make_pools(settings: Settings, catalog: Callable[[], Catalog]) -> Pools:
         raise SettingsError(f"GATEWAY_WORKERS: {error}") from None
 
 
-def _answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Give every error OpenAI's envelope, those of the framework included."""
+def make_site(gateway: Gateway) -> Site:
+    """Gather what the pages are made of."""
+    settings = gateway.settings
+    constants = {"brand": settings.brand, "public_url": settings.public_url}
+    return Site(
+        settings=settings,
+        database=gateway.database,
+        catalog=gateway.catalog,
+        pages=pages.reviewed(),
+        counters=gateway.counters,
+        router=gateway.pools,
+        workers=gateway.pools.statuses,
+        renderer=Renderer(gateway.assets, constants),
+        incidents=gateway.incidents,
+        calculations=Limit(settings.calculations_per_hour),
+        experiments=Limit(settings.experiments_per_hour),
+    )
+
+
+def _answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Give every error OpenAI's envelope, those of the framework included; browsers get a page."""
     request_id = new_id()
     known = error if isinstance(error, GatewayError) else _translate(error, request, request_id)
+    if error_pages.wants_page(request):
+        site = request.app.state.gateway.site
+        return error_pages.answer(site.renderer, request, known, request_id)
     return Response(
         known.envelope(),
         status_code=known.status,
