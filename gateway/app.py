@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from litestar import Litestar, Request, Response, asgi
@@ -19,16 +20,26 @@ from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
 
 from backends import registry
+from gateway.control_plane.accounts import links, sessions
 from gateway.control_plane.accounts.keys import ApiKeys, KeyChanges
+from gateway.control_plane.accounts.links import MailLinks
+from gateway.control_plane.accounts.sessions import Sessions
+from gateway.control_plane.accounts.welcome import Welcome
 from gateway.control_plane.catalog import pages
 from gateway.control_plane.catalog.models import PublishedCatalog
+from gateway.control_plane.demand.events import Interest
 from gateway.control_plane.jobs.runner import Job, Jobs
+from gateway.control_plane.mail.messages import MailWriter
+from gateway.control_plane.mail.outbox import Outbox
+from gateway.control_plane.mail.smtp import LogSender, NullSender, Sender, SmtpSender
+from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.site import errors as error_pages
 from gateway.control_plane.site import routes as site_routes
 from gateway.control_plane.site.assets import Assets
 from gateway.control_plane.site.limits import Limit
 from gateway.control_plane.site.parts import Site
 from gateway.control_plane.site.rendering import Renderer
+from gateway.control_plane.site.session import SessionCookie
 from gateway.control_plane.status.incidents import Incidents
 from gateway.data_plane.api import exchange, health, models, openapi
 from gateway.data_plane.api.decoding import Limits
@@ -36,6 +47,7 @@ from gateway.data_plane.api.embeddings import EmbeddingsEndpoint
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.metering import tokens
+from gateway.data_plane.metering.demand import DemandCounter
 from gateway.data_plane.routing.pool import Pools, parse_workers
 from gateway.errors import (
     BadRequest,
@@ -47,7 +59,7 @@ from gateway.errors import (
 )
 from gateway.identifiers import new_id
 from gateway.observability import logging
-from gateway.settings import Settings, SettingsError
+from gateway.settings import Settings, SettingsError, derive
 from gateway.snapshots import Catalog
 from gateway.storage import migrate
 from gateway.storage.announcements import KeyAnnouncements
@@ -59,6 +71,7 @@ log = structlog.get_logger()
 
 _REAP_SECONDS = 5.0
 _EXPIRE_SECONDS = 60.0
+_FORGET_SECONDS = 3600.0
 
 
 class Gateway:
@@ -85,6 +98,9 @@ class Gateway:
         counter = tokens.load()
         self.counters = {counter.vocabulary_sha256: counter}
         self.incidents = Incidents(self.database, workers=self.pools.statuses, catalog=self.catalog)
+        self.demand = DemandCounter(entries_max=settings.demand_entries_max)
+        self.interest = Interest(self.database, self.demand)
+        self.outbox = make_outbox(settings, self.database)
         self.assets = Assets()
         self.site = make_site(self)
         self.endpoint = EmbeddingsEndpoint(
@@ -92,6 +108,7 @@ class Gateway:
             catalog=self.catalog,
             counters=self.counters,
             credit=self.credit,
+            demand=self.demand,
             in_flight=InFlight(
                 total_max=settings.in_flight_max,
                 organization_max=settings.organization_in_flight_max,
@@ -102,6 +119,7 @@ class Gateway:
                 request_tokens_max=settings.request_tokens_max,
                 answer_floats_max=settings.answer_floats_max,
             ),
+            public_url=settings.public_url,
             router=self.pools,
             body_bytes_max=settings.body_bytes_max,
             timeout_seconds=settings.request_timeout_seconds,
@@ -114,6 +132,7 @@ class Gateway:
             stack.push_async_callback(self.database.close)
             await migrate.check(self.database)
             await self.catalog.refresh()
+            await self.interest.refresh()
             if self.settings.redis_url:
                 announcements = KeyAnnouncements(self.settings.redis_url, self.authenticator.forget)
                 await announcements.start()
@@ -132,12 +151,20 @@ class Gateway:
             Job("catalog", self.settings.catalog_refresh_seconds, self.catalog.refresh),
             Job("reap-reservations", _REAP_SECONDS, self.credit.reap),
             Job("expire-credit", _EXPIRE_SECONDS, self._expire),
+            Job("mail", self.settings.mail_seconds, self.outbox.deliver),
+            Job("demand", self.settings.demand_seconds, self.interest.refresh),
+            Job("forget-old", _FORGET_SECONDS, self._forget_old),
             Job("incidents", self.settings.incident_seconds, self.incidents.watch),
         ]
 
     async def _expire(self) -> None:
         async with self.database.write() as connection:
             await grants.expire(connection, datetime.now(UTC))
+
+    async def _forget_old(self) -> None:
+        async with self.database.write() as connection:
+            await links.forget_old(connection)
+            await sessions.forget_old(connection)
 
 
 def create_app(settings: Settings | None = None) -> Litestar:
@@ -185,10 +212,31 @@ def make_pools(settings: Settings, catalog: Callable[[], Catalog]) -> Pools:
         raise SettingsError(f"GATEWAY_WORKERS: {error}") from None
 
 
+def make_outbox(settings: Settings, database: Database) -> Outbox:
+    """Make the outbox, with the way out that is configured. Raises SettingsError."""
+    sender: Sender
+    if settings.smtp_url:
+        sender = SmtpSender(settings.smtp_url, sender=settings.mail_from)
+    elif settings.dev_mail:
+        sender = LogSender()
+    else:
+        sender = NullSender()
+    return Outbox(
+        database,
+        sender,
+        pending_max=settings.mail_pending_max,
+        attempts_max=settings.mail_attempts_max,
+        host=urlsplit(settings.public_url).hostname or "localhost",
+        keep_text=settings.dev_mail,
+    )
+
+
 def make_site(gateway: Gateway) -> Site:
     """Gather what the pages are made of."""
     settings = gateway.settings
     constants = {"brand": settings.brand, "public_url": settings.public_url}
+    shown = {**constants, "dev_mail": settings.dev_mail, "credit": settings.signup_credit_nanos}
+    secure = settings.public_url.startswith("https://")
     return Site(
         settings=settings,
         database=gateway.database,
@@ -197,10 +245,36 @@ def make_site(gateway: Gateway) -> Site:
         counters=gateway.counters,
         router=gateway.pools,
         workers=gateway.pools.statuses,
-        renderer=Renderer(gateway.assets, constants),
+        renderer=Renderer(gateway.assets, shown),
         incidents=gateway.incidents,
+        keys=gateway.keys,
+        sessions=Sessions(
+            gateway.database,
+            secret=derive(settings.secret, "sessions"),
+            seconds=settings.session_seconds,
+            rotation_seconds=settings.session_rotation_seconds,
+        ),
+        cookie=SessionCookie(secure=secure, seconds=settings.session_seconds),
+        links=MailLinks(
+            secret=derive(settings.secret, "links"),
+            seconds=settings.mail_link_seconds,
+            per_hour=settings.mail_links_per_hour,
+        ),
+        welcome=Welcome(
+            credit_nanos=settings.signup_credit_nanos,
+            credit_days=settings.signup_credit_days,
+            day_nanos=settings.promotion_nanos_per_day,
+        ),
+        writer=MailWriter(constants),
+        outbox=gateway.outbox,
+        unsubscriptions=Unsubscriptions(
+            secret=derive(settings.secret, "unsubscribe"), public_url=settings.public_url
+        ),
         calculations=Limit(settings.calculations_per_hour),
         experiments=Limit(settings.experiments_per_hour),
+        sign_ins=Limit(settings.sign_ins_per_hour),
+        votes=Limit(settings.votes_per_hour),
+        interest=gateway.interest,
     )
 
 

@@ -206,6 +206,7 @@ def _settings(data: Path, url: str) -> Settings:
         "GATEWAY_PUBLIC_URL": url,
         "GATEWAY_LOG_FORMAT": "console",
         "GATEWAY_WORKERS": "",
+        "GATEWAY_DEV_MAIL": "true",
     }
     settings = Settings.from_environment({**os.environ, **fixed})
     # before the database is made: a key's digest is worth nothing without its secret

@@ -7,6 +7,7 @@ the variable; docs/settings.md is printed from here (`gateway settings --markdow
 
 from __future__ import annotations
 
+import hmac
 import os
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -228,6 +229,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 def variable(field: str) -> str:
     """Return the environment variable of a setting."""
     return field.upper() if field in _UNPREFIXED else f"GATEWAY_{field.upper()}"
+
+
+def derive(secret: str, purpose: str) -> str:
+    """Return the deployment's secret for one purpose, so that no two uses share a key."""
+    return hmac.digest(secret.encode(), f"gateway|{purpose}".encode(), "sha256").hex()
 
 
 def describe(settings: Settings | None = None) -> list[tuple[str, str, str]]:

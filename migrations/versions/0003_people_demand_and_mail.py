@@ -79,7 +79,6 @@ def upgrade() -> None:
         sa.Column("id", Id(), nullable=False),
         sa.Column("email", sa.Text(), nullable=True),
         sa.Column("address_key", sa.Text(), nullable=True),
-        sa.Column("github_subject", sa.Text(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("deleted_at", Instant(), nullable=True),
         sa.Column("welcome", sa.Text(), nullable=False),
@@ -87,7 +86,6 @@ def upgrade() -> None:
         sa.CheckConstraint("length(email) <= 254", name="ck_users_email"),
         sa.PrimaryKeyConstraint("id", name="pk_users"),
         sa.UniqueConstraint("email", name="uq_users_email"),
-        sa.UniqueConstraint("github_subject", name="uq_users_github_subject"),
         sqlite_strict=True,
     )
     op.create_index("ix_users_address_key", "users", ["address_key"], unique=False)

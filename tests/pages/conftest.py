@@ -30,7 +30,7 @@ async def app(sqlite_database_url: list[str], options: dict[str, Any]) -> AsyncI
     async with database.write() as connection:
         await models.seed(connection)
     await database.close()
-    settings = Settings(secret="s" * 32, database_url=url, dev_mail=True, **options)
+    settings = Settings(secret="s" * 32, database_url=url, **{"dev_mail": True, **options})
     made = create_app(settings)
     # not the application's own lifespan: its cancel scope must end in the task that began it, and
     # pytest-asyncio runs the two halves of a fixture in two tasks

@@ -1,5 +1,6 @@
 """A browser without a screen: follows redirects, keeps cookies, fills in forms."""
 
+import html
 import re
 from typing import Any
 
@@ -23,9 +24,9 @@ class Browser:
         self.page = await self.http.get(path, **options)
         return self.page
 
-    async def submit(self, path: str, *, token: str | None = None, **fields: str) -> httpx.Response:
+    async def submit(self, path: str, *, csrf: str | None = None, **fields: str) -> httpx.Response:
         """Send a form of the page that is open."""
-        fields["csrf_token"] = self.token if token is None else token
+        fields["csrf_token"] = self.token if csrf is None else csrf
         self.page = await self.http.post(path, data=fields)
         return self.page
 
@@ -39,3 +40,28 @@ class Browser:
     async def close(self) -> None:
         """Close it."""
         await self.http.aclose()
+
+
+async def sign_in(browser: Browser, gateway: Any, email: str, *, next_path: str = "") -> None:
+    """Sign in the way people do: ask, read the mail, open the link, press the button."""
+    await browser.get("/sign-in", params={"next": next_path})
+    asked = await browser.submit("/sign-in", email=email, next=next_path)
+    assert asked.status_code == 200, asked.text
+    await browser.get(await mailed_link(gateway, email))
+    await browser.submit("/sign-in/link", token=field(browser.page.text, "token"))
+    assert browser.page.status_code == 200, browser.page.text
+
+
+async def mailed_link(gateway: Any, email: str) -> str:
+    """Return the link of the newest mail to an address."""
+    mails = [m for m in await gateway.outbox.listed() if m.recipient == email.lower()]
+    found = re.search(r"http://127\.0\.0\.1:8080(\S+)", mails[0].text)
+    assert found
+    return found[1]
+
+
+def field(page: str, name: str) -> str:
+    """Return the value of a hidden field."""
+    found = re.search(rf'name="{name}" value="([^"]*)"', page)
+    assert found, f"no field {name}"
+    return html.unescape(found[1])

@@ -11,15 +11,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, and_, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.organizations import clean_name
 from gateway.data_plane.auth import keys
 from gateway.data_plane.auth.authenticator import KeyStoreUnavailable
 from gateway.errors import BadRequest, NotFound
-from gateway.identifiers import new_id
+from gateway.identifiers import is_id, new_id
 from gateway.snapshots import KeySnapshot, TokenIdsFrom
 from gateway.storage.database import Database
 from gateway.storage.tables import api_keys
@@ -111,17 +110,31 @@ class ApiKeys:
             found = await connection.execute(query)
             return [ApiKey(**row) for row in found.mappings()]
 
-    async def revoke(self, key_id: str) -> None:
-        """End a key for good; doing it twice is fine. Raises KeyNotFound."""
+    async def rename(self, key_id: str, name: str, *, organization_id: str) -> None:
+        """Give an organization's key another name. Raises KeyNotFound, or BadRequest."""
+        name = clean_name(name)
+        async with self._database.write() as connection:
+            renamed = await connection.execute(
+                update(api_keys).where(_key(key_id, organization_id)).values(name=name)
+            )
+        if not renamed.rowcount:
+            raise KeyNotFound("There is no such key.")
+
+    async def revoke(self, key_id: str, *, organization_id: str | None = None) -> None:
+        """End a key for good; doing it twice is fine. Raises KeyNotFound.
+
+        With an organization, the keys of others are not there.
+        """
         now = datetime.now(UTC)
+        key = _key(key_id, organization_id)
         async with self._database.write() as connection:
             digest = await connection.scalar(
                 update(api_keys)
-                .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+                .where(key, api_keys.c.revoked_at.is_(None))
                 .values(revoked_at=now, changed_at=now)
                 .returning(api_keys.c.digest)
             )
-            if digest is None and not await _exists(connection, key_id):
+            if digest is None and await connection.scalar(select(api_keys.c.id).where(key)) is None:
                 raise KeyNotFound(f"There is no key {key_id!r}.")
         if digest is not None:
             await self._tell(digest)
@@ -181,6 +194,9 @@ class KeyChanges:
 _COLUMNS = tuple(name for name in ApiKey.__struct_fields__ if name != "prefix")
 
 
-async def _exists(connection: AsyncConnection, key_id: str) -> bool:
-    found = select(api_keys.c.id).where(api_keys.c.id == key_id)
-    return await connection.scalar(found) is not None
+def _key(key_id: str, organization_id: str | None) -> ColumnElement[bool]:
+    if not is_id(key_id):
+        raise KeyNotFound(f"There is no key {key_id!r}.")
+    if organization_id is None:
+        return api_keys.c.id == key_id
+    return and_(api_keys.c.id == key_id, api_keys.c.organization_id == organization_id)

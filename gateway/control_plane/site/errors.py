@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from litestar import Request, Response
+from litestar.response import Redirect
 
 from gateway.control_plane.site.headers import HEADERS
 from gateway.control_plane.site.rendering import Renderer, is_fragment
@@ -31,8 +33,10 @@ def wants_page(request: Request[Any, Any, Any]) -> bool:
 
 def answer(
     renderer: Renderer, request: Request[Any, Any, Any], error: GatewayError, request_id: str
-) -> Response[str]:
-    """Show an error; a fragment where htmx waits for one."""
+) -> Response[Any]:
+    """Show an error; a fragment where htmx waits for one, and the way in for who is nobody."""
+    if error.status == 401:
+        return _sign_in(request)
     message = error.message
     if error.error_code in _FRAMEWORK_CODES and type(error).__module__ == "gateway.errors":
         message = "The address may be mistyped, or the page has moved."
@@ -51,3 +55,11 @@ def answer(
     )
     page.headers.update(headers)
     return page
+
+
+def _sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
+    path = request.url.path if request.method == "GET" else "/console"
+    target = f"/sign-in?next={quote(path, safe='')}"
+    if is_fragment(request):
+        return Response("", status_code=200, headers={"hx-redirect": target})
+    return Redirect(target, status_code=303, headers=HEADERS)

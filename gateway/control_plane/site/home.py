@@ -22,5 +22,6 @@ async def show_home(request: Request[Any, Any, Any], site: NamedDependency[Site]
         "home.html",
         listings=listings,
         call=call,
+        votes=site.interest.all_votes(),
         cheapest=min((li.model.price.nanos_per_million_tokens for li in listings), default=0),
     )

@@ -8,6 +8,8 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.demand import votes, waitlist
 from gateway.control_plane.site import snippets
 from gateway.control_plane.site.parts import Listing, Site
 from gateway.snapshots import ModelSnapshot
@@ -39,6 +41,7 @@ async def list_models(
         found=found,
         total=len(listings),
         lengths=lengths,
+        votes=site.interest.all_votes(),
         chosen={"q": q, "state": offered, "task": task, "dimensions": dimensions},
     )
 
@@ -53,6 +56,8 @@ async def show_model(
     """Show one model: everything that one needs to choose it and to call it."""
     listing = site.listing(f"{owner}/{name}")
     model = listing.model
+    site.interest.viewed(model.id)
+    voted, waiting = await _own(site, request.user, model.id)
     related = {other.model.id: other for other in site.listings()}
     return site.renderer.page(
         request,
@@ -63,6 +68,9 @@ async def show_model(
         calls=snippets.calls(site.settings.public_url, model.id, prompt=model.query_prompt),
         related=[(related[r.id], r.why) for r in listing.page.related if r.id in related],
         providers=int(model.state == "live"),
+        votes=site.interest.votes(model.id),
+        voted=voted,
+        waiting=waiting,
         data=structured_data(site.settings.public_url, listing),
     )
 
@@ -72,7 +80,9 @@ async def compare_models(
     request: Request[Any, Any, Any], site: NamedDependency[Site]
 ) -> Response[str]:
     """Put all models side by side."""
-    return site.renderer.page(request, "models/compare.html", listings=site.listings())
+    return site.renderer.page(
+        request, "models/compare.html", listings=site.listings(), votes=site.interest.all_votes()
+    )
 
 
 def structured_data(public_url: str, listing: Listing) -> list[dict[str, Any]]:
@@ -119,6 +129,16 @@ def structured_data(public_url: str, listing: Listing) -> list[dict[str, Any]]:
             ],
         },
     ]
+
+
+async def _own(site: Site, visitor: Visitor | None, model_id: str) -> tuple[bool, bool]:
+    """Tell whether somebody voted for a model, and whether they wait for it."""
+    if visitor is None:
+        return False, False
+    async with site.database.read() as connection:
+        voted = {vote.model_id for vote in await votes.of_visitor(connection, visitor)}
+        waiting = await waitlist.models_of(connection, visitor.address_key)
+    return model_id in voted, model_id in waiting
 
 
 def _offer(model: ModelSnapshot) -> dict[str, Any]:

@@ -7,10 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from litestar import Request
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.accounts import users
+from gateway.control_plane.accounts.addresses import Address
+from gateway.control_plane.accounts.keys import ApiKeys
+from gateway.control_plane.accounts.links import MailLinks
+from gateway.control_plane.accounts.sessions import Sessions
+from gateway.control_plane.accounts.welcome import Welcome
 from gateway.control_plane.catalog.pages import ModelPage
+from gateway.control_plane.demand import waitlist
+from gateway.control_plane.demand.events import Interest
+from gateway.control_plane.mail.messages import MailWriter
+from gateway.control_plane.mail.outbox import Outbox
+from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.site.limits import Limit, visitor_of
 from gateway.control_plane.site.rendering import Renderer
+from gateway.control_plane.site.session import SessionCookie
 from gateway.control_plane.status.incidents import Incidents
 from gateway.data_plane.api.embeddings import Router
 from gateway.data_plane.metering.tokens import TokenCounter
@@ -53,8 +66,19 @@ class Site:
     workers: Callable[[], list[WorkerStatus]]
     renderer: Renderer
     incidents: Incidents
+    keys: ApiKeys
+    sessions: Sessions
+    cookie: SessionCookie
+    links: MailLinks
+    welcome: Welcome
+    writer: MailWriter
+    outbox: Outbox
+    unsubscriptions: Unsubscriptions
     calculations: Limit
     experiments: Limit
+    sign_ins: Limit
+    votes: Limit
+    interest: Interest
 
     def listings(self) -> list[Listing]:
         """Return the models that have a page: live ones first, then by title."""
@@ -73,6 +97,22 @@ class Site:
             if listing.model.id == model_id:
                 return listing
         raise PageNotFound("There is no model of that name here.")
+
+    async def enter(
+        self,
+        connection: AsyncConnection,
+        address: Address,
+        *,
+        organization_id: str | None = None,
+    ) -> str:
+        """Sign in whoever has shown that an address is theirs; return the cookie of the session."""
+        user = await users.find_or_create(connection, address)
+        if user.is_new:
+            await self.welcome.greet(connection, user, address)
+            await waitlist.adopt(connection, address, user.id)
+        return await self.sessions.begin(
+            connection, user.id, organization_id or user.organization_id
+        )
 
     def visitor(self, request: Request[Any, Any, Any]) -> str:
         """Name the visitor for a limit."""

@@ -53,7 +53,7 @@ def curl(
 
 @lru_cache(maxsize=512)
 def highlight(code: str, lexer: str) -> Markup:
-    """Colour code. The lexer escapes what it reads."""
+    """Colour code. The lexer escapes what it reads. Kept in memory: give it no secrets."""
     return Markup(colour(code, get_lexer_by_name(lexer), _FORMATTER))  # noqa: S704
 
 

@@ -22,7 +22,6 @@ users = Table(
     # both are emptied when somebody deletes their account; the row stays for what refers to it
     Column("email", Text, unique=True),
     Column("address_key", Text),
-    Column("github_subject", Text, unique=True),
     Column("created_at", Instant, nullable=False),
     Column("deleted_at", Instant),
     # why the free credit was granted or not: see accounts.welcome
