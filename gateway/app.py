@@ -28,6 +28,7 @@ from gateway.control_plane.accounts.welcome import Welcome
 from gateway.control_plane.catalog import pages
 from gateway.control_plane.catalog.models import PublishedCatalog
 from gateway.control_plane.demand.events import Interest
+from gateway.control_plane.demand.launches import Announcements, Offer
 from gateway.control_plane.jobs.runner import Job, Jobs
 from gateway.control_plane.mail.messages import MailWriter
 from gateway.control_plane.mail.outbox import Outbox
@@ -103,6 +104,7 @@ class Gateway:
         self.outbox = make_outbox(settings, self.database)
         self.assets = Assets()
         self.site = make_site(self)
+        self.announcements = make_announcements(self.site)
         self.endpoint = EmbeddingsEndpoint(
             authenticator=self.authenticator,
             catalog=self.catalog,
@@ -153,6 +155,7 @@ class Gateway:
             Job("expire-credit", _EXPIRE_SECONDS, self._expire),
             Job("mail", self.settings.mail_seconds, self.outbox.deliver),
             Job("demand", self.settings.demand_seconds, self.interest.refresh),
+            Job("announce-launches", self.settings.demand_seconds, self.announcements.announce),
             Job("forget-old", _FORGET_SECONDS, self._forget_old),
             Job("incidents", self.settings.incident_seconds, self.incidents.watch),
         ]
@@ -275,6 +278,25 @@ def make_site(gateway: Gateway) -> Site:
         sign_ins=Limit(settings.sign_ins_per_hour),
         votes=Limit(settings.votes_per_hour),
         interest=gateway.interest,
+    )
+
+
+def make_announcements(site: Site) -> Announcements:
+    """Make the job that tells people of launches."""
+    settings = site.settings
+    return Announcements(
+        site.database,
+        site.outbox,
+        site.writer,
+        site.unsubscriptions,
+        Offer(
+            credit_nanos=settings.launch_credit_nanos,
+            credit_days=settings.signup_credit_days,
+            wave_mails=settings.launch_wave_mails,
+            wave_seconds=settings.launch_wave_seconds,
+        ),
+        titles={model_id: page.title for model_id, page in site.pages.items()},
+        public_url=settings.public_url,
     )
 
 

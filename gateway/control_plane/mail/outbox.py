@@ -77,7 +77,10 @@ class Outbox:
     async def put(self, connection: AsyncConnection, mail: Mail) -> None:
         """Take on a mail somebody waits for, with the caller's transaction. Raises OutboxFull."""
         waiting = await connection.scalar(
-            select(func.count()).select_from(outbox).where(outbox.c.state == "pending")
+            select(func.count())
+            .select_from(outbox)
+            # later waves of a launch must not keep anybody from signing in
+            .where(outbox.c.state == "pending", outbox.c.due_at <= datetime.now(UTC))
         )
         if (waiting or 0) >= self._pending_max:
             raise OutboxFull("Too many mails wait to be sent. Try again in a few minutes.")

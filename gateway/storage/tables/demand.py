@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sqlalchemy import (
-    BigInteger,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -78,7 +77,9 @@ launches = Table(
     # a model is launched once: the second launch finds the first
     Column("model_id", Text, ForeignKey(models.c.id), primary_key=True),
     Column("price_id", Id, ForeignKey(model_prices.c.id), nullable=False),
-    Column("recipients", BigInteger().with_variant(Integer(), "sqlite"), nullable=False),
     Column("launched_at", Instant, nullable=False),
+    # set once everybody who is to hear of it stands in the outbox
+    Column("announced_at", Instant),
+    Column("recipients", Integer),
     **STRICT,
 )
