@@ -284,6 +284,11 @@ def make_site(gateway: Gateway) -> Site:
 def make_announcements(site: Site) -> Announcements:
     """Make the job that tells people of launches."""
     settings = site.settings
+
+    def is_live(model_id: str) -> bool:
+        model = site.catalog().models.get(model_id)
+        return model is not None and model.state == "live"
+
     return Announcements(
         site.database,
         site.outbox,
@@ -295,6 +300,7 @@ def make_announcements(site: Site) -> Announcements:
             wave_mails=settings.launch_wave_mails,
             wave_seconds=settings.launch_wave_seconds,
         ),
+        is_live=is_live,
         titles={model_id: page.title for model_id, page in site.pages.items()},
         public_url=settings.public_url,
     )

@@ -32,13 +32,13 @@ async def seeded(database: Database) -> Database:
     return database
 
 
-def announcements(database: Database, wave_mails: int = 2) -> Announcements:
+def announcements(database: Database, *, wave_mails: int = 2, live: bool = True) -> Announcements:
     box = Outbox(database, LogSender(), pending_max=9, attempts_max=2, host="g.example")
     return Announcements(
         database, box, MailWriter({"brand": "B", "public_url": URL}),
         Unsubscriptions(secret="s", public_url=URL),
         Offer(credit_nanos=7, credit_days=30, wave_mails=wave_mails, wave_seconds=60),
-        titles={STELLA: "Stella"}, public_url=URL,
+        is_live=lambda _model: live, titles={STELLA: "Stella"}, public_url=URL,
     )  # fmt: skip
 
 
@@ -98,6 +98,8 @@ async def test_everybody_who_asked_is_mailed_and_credited_once(seeded: Database)
         await waitlist.join(connection, STELLA, Address("new@example.org"), None)
         await unsubscribe.add(connection, eve.email)
     await launch(seeded)
+    await announcements(seeded, live=False).announce()  # this gateway has not seen it yet
+    assert await rows(seeded, select(outbox)) == []
     await asyncio.gather(announcements(seeded).announce(), announcements(seeded).announce())
     await announcements(seeded).announce()
     mails = await rows(seeded, select(outbox).order_by(outbox.c.due_at))

@@ -44,6 +44,14 @@ class Mailbox:
             self._arrived.wait_for(lambda: self.to(recipient, subject), timeout=seconds)
         return self.to(recipient, subject)[-1]
 
+    def wait_for_more(self, recipient: str, subject: str, count: int) -> None:
+        """Wait until somebody has more than so many mails of a subject."""
+        with self._arrived:
+            arrived = self._arrived.wait_for(
+                lambda: len(self.to(recipient, subject)) > count, timeout=30
+            )
+        assert arrived, f"no mail {subject!r} to {recipient}"
+
     def to(self, recipient: str, subject: str) -> list[EmailMessage]:
         """Return all mails of a subject to somebody."""
         return [m for m in self.messages if m["To"] == recipient and subject in m["Subject"]]

@@ -9,7 +9,7 @@ still nobody is mailed or credited twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
@@ -117,6 +117,7 @@ class Announcements:
         unsubscribe: Unsubscriptions,
         offer: Offer,
         *,
+        is_live: Callable[[str], bool],
         titles: Mapping[str, str],
         public_url: str,
     ) -> None:
@@ -125,6 +126,7 @@ class Announcements:
         self._writer = writer
         self._unsubscribe = unsubscribe
         self._offer = offer
+        self._is_live = is_live
         self._titles = titles
         self._public_url = public_url
 
@@ -138,7 +140,9 @@ class Announcements:
         async with self._database.read() as connection:
             waiting = (await connection.execute(query)).all()
         for model_id, launched_at, price_nanos in waiting:
-            await self._announce(model_id, launched_at, price_nanos)
+            # nobody is sent to a page that still says "coming soon"
+            if self._is_live(model_id):
+                await self._announce(model_id, launched_at, price_nanos)
 
     async def _announce(self, model_id: str, launched_at: datetime, price_nanos: int) -> None:
         async with self._database.read() as connection:
