@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from litestar import Litestar, Request, Response, asgi
@@ -20,28 +19,10 @@ from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
 
 from backends import registry
-from gateway.control_plane.accounts import links, sessions
 from gateway.control_plane.accounts.keys import ApiKeys, KeyChanges
-from gateway.control_plane.accounts.links import MailLinks
-from gateway.control_plane.accounts.sessions import Sessions
-from gateway.control_plane.accounts.welcome import Welcome
-from gateway.control_plane.catalog import pages
 from gateway.control_plane.catalog.models import PublishedCatalog
-from gateway.control_plane.demand.events import Interest
-from gateway.control_plane.demand.launches import Announcements, Offer
 from gateway.control_plane.jobs.runner import Job, Jobs
-from gateway.control_plane.mail.messages import MailWriter
-from gateway.control_plane.mail.outbox import Outbox
-from gateway.control_plane.mail.smtp import LogSender, NullSender, Sender, SmtpSender
-from gateway.control_plane.mail.unsubscribe import Unsubscriptions
-from gateway.control_plane.site import errors as error_pages
-from gateway.control_plane.site import routes as site_routes
-from gateway.control_plane.site.assets import Assets
-from gateway.control_plane.site.limits import Limit
-from gateway.control_plane.site.parts import Site
-from gateway.control_plane.site.rendering import Renderer
-from gateway.control_plane.site.session import SessionCookie
-from gateway.control_plane.status.incidents import Incidents
+from gateway.control_plane.site.marketplace import Marketplace
 from gateway.data_plane.api import exchange, health, models, openapi
 from gateway.data_plane.api.decoding import Limits
 from gateway.data_plane.api.embeddings import EmbeddingsEndpoint
@@ -60,7 +41,7 @@ from gateway.errors import (
 )
 from gateway.identifiers import new_id
 from gateway.observability import logging
-from gateway.settings import Settings, SettingsError, derive
+from gateway.settings import Settings, SettingsError
 from gateway.snapshots import Catalog
 from gateway.storage import migrate
 from gateway.storage.announcements import KeyAnnouncements
@@ -72,7 +53,6 @@ log = structlog.get_logger()
 
 _REAP_SECONDS = 5.0
 _EXPIRE_SECONDS = 60.0
-_FORGET_SECONDS = 3600.0
 
 
 class Gateway:
@@ -98,13 +78,16 @@ class Gateway:
         self.pools = make_pools(settings, self.catalog)
         counter = tokens.load()
         self.counters = {counter.vocabulary_sha256: counter}
-        self.incidents = Incidents(self.database, workers=self.pools.statuses, catalog=self.catalog)
         self.demand = DemandCounter(entries_max=settings.demand_entries_max)
-        self.interest = Interest(self.database, self.demand)
-        self.outbox = make_outbox(settings, self.database)
-        self.assets = Assets()
-        self.site = make_site(self)
-        self.announcements = make_announcements(self.site)
+        self.marketplace = Marketplace(
+            settings,
+            database=self.database,
+            catalog=self.catalog,
+            keys=self.keys,
+            counters=self.counters,
+            workers=self.pools,
+            calls=self.demand,
+        )
         self.endpoint = EmbeddingsEndpoint(
             authenticator=self.authenticator,
             catalog=self.catalog,
@@ -134,7 +117,7 @@ class Gateway:
             stack.push_async_callback(self.database.close)
             await migrate.check(self.database)
             await self.catalog.refresh()
-            await self.interest.refresh()
+            await self.marketplace.interest.refresh()
             if self.settings.redis_url:
                 announcements = KeyAnnouncements(self.settings.redis_url, self.authenticator.forget)
                 await announcements.start()
@@ -153,21 +136,12 @@ class Gateway:
             Job("catalog", self.settings.catalog_refresh_seconds, self.catalog.refresh),
             Job("reap-reservations", _REAP_SECONDS, self.credit.reap),
             Job("expire-credit", _EXPIRE_SECONDS, self._expire),
-            Job("mail", self.settings.mail_seconds, self.outbox.deliver),
-            Job("demand", self.settings.demand_seconds, self.interest.refresh),
-            Job("announce-launches", self.settings.demand_seconds, self.announcements.announce),
-            Job("forget-old", _FORGET_SECONDS, self._forget_old),
-            Job("incidents", self.settings.incident_seconds, self.incidents.watch),
+            *self.marketplace.jobs(),
         ]
 
     async def _expire(self) -> None:
         async with self.database.write() as connection:
             await grants.expire(connection, datetime.now(UTC))
-
-    async def _forget_old(self) -> None:
-        async with self.database.write() as connection:
-            await links.forget_old(connection)
-            await sessions.forget_old(connection)
 
 
 def create_app(settings: Settings | None = None) -> Litestar:
@@ -190,7 +164,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             models.router(gateway.endpoint),
             *health.routes(gateway.catalog, gateway.pools.statuses),
             openapi.route(settings.public_url, version("stella-gateway")),
-            site_routes.router(gateway.site, gateway.assets),
+            gateway.marketplace.routes(),
         ],
         lifespan=[lifespan],
         exception_handlers={HTTPException: _answer_error, Exception: _answer_error},
@@ -215,104 +189,13 @@ def make_pools(settings: Settings, catalog: Callable[[], Catalog]) -> Pools:
         raise SettingsError(f"GATEWAY_WORKERS: {error}") from None
 
 
-def make_outbox(settings: Settings, database: Database) -> Outbox:
-    """Make the outbox, with the way out that is configured. Raises SettingsError."""
-    sender: Sender
-    if settings.smtp_url:
-        sender = SmtpSender(settings.smtp_url, sender=settings.mail_from)
-    elif settings.dev_mail:
-        sender = LogSender()
-    else:
-        sender = NullSender()
-    return Outbox(
-        database,
-        sender,
-        pending_max=settings.mail_pending_max,
-        attempts_max=settings.mail_attempts_max,
-        host=urlsplit(settings.public_url).hostname or "localhost",
-        keep_text=settings.dev_mail,
-    )
-
-
-def make_site(gateway: Gateway) -> Site:
-    """Gather what the pages are made of."""
-    settings = gateway.settings
-    constants = {"brand": settings.brand, "public_url": settings.public_url}
-    shown = {**constants, "dev_mail": settings.dev_mail, "credit": settings.signup_credit_nanos}
-    secure = settings.public_url.startswith("https://")
-    return Site(
-        settings=settings,
-        database=gateway.database,
-        catalog=gateway.catalog,
-        pages=pages.reviewed(),
-        counters=gateway.counters,
-        router=gateway.pools,
-        workers=gateway.pools.statuses,
-        renderer=Renderer(gateway.assets, shown),
-        incidents=gateway.incidents,
-        keys=gateway.keys,
-        sessions=Sessions(
-            gateway.database,
-            secret=derive(settings.secret, "sessions"),
-            seconds=settings.session_seconds,
-            rotation_seconds=settings.session_rotation_seconds,
-        ),
-        cookie=SessionCookie(secure=secure, seconds=settings.session_seconds),
-        links=MailLinks(
-            secret=derive(settings.secret, "links"),
-            seconds=settings.mail_link_seconds,
-            per_hour=settings.mail_links_per_hour,
-        ),
-        welcome=Welcome(
-            credit_nanos=settings.signup_credit_nanos,
-            credit_days=settings.signup_credit_days,
-            day_nanos=settings.promotion_nanos_per_day,
-        ),
-        writer=MailWriter(constants),
-        outbox=gateway.outbox,
-        unsubscriptions=Unsubscriptions(
-            secret=derive(settings.secret, "unsubscribe"), public_url=settings.public_url
-        ),
-        calculations=Limit(settings.calculations_per_hour),
-        experiments=Limit(settings.experiments_per_hour),
-        sign_ins=Limit(settings.sign_ins_per_hour),
-        votes=Limit(settings.votes_per_hour),
-        interest=gateway.interest,
-    )
-
-
-def make_announcements(site: Site) -> Announcements:
-    """Make the job that tells people of launches."""
-    settings = site.settings
-
-    def is_live(model_id: str) -> bool:
-        model = site.catalog().models.get(model_id)
-        return model is not None and model.state == "live"
-
-    return Announcements(
-        site.database,
-        site.outbox,
-        site.writer,
-        site.unsubscriptions,
-        Offer(
-            credit_nanos=settings.launch_credit_nanos,
-            credit_days=settings.signup_credit_days,
-            wave_mails=settings.launch_wave_mails,
-            wave_seconds=settings.launch_wave_seconds,
-        ),
-        is_live=is_live,
-        titles={model_id: page.title for model_id, page in site.pages.items()},
-        public_url=settings.public_url,
-    )
-
-
 def _answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """Give every error OpenAI's envelope, those of the framework included; browsers get a page."""
     request_id = new_id()
     known = error if isinstance(error, GatewayError) else _translate(error, request, request_id)
-    if error_pages.wants_page(request):
-        site = request.app.state.gateway.site
-        return error_pages.answer(site.renderer, request, known, request_id)
+    marketplace: Marketplace = request.app.state.gateway.marketplace
+    if page := marketplace.answer_error(request, known, request_id):
+        return page
     return Response(
         known.envelope(),
         status_code=known.status,

@@ -179,7 +179,9 @@ def test_names_are_text_in_mails():
 
 
 async def test_one_click_needs_no_form_and_a_real_link(gateway: Gateway, browser: Browser):
-    url = gateway.site.unsubscriptions.url("ada@example.org").removeprefix("http://127.0.0.1:8080")
+    url = gateway.marketplace.site.unsubscriptions.url("ada@example.org").removeprefix(
+        "http://127.0.0.1:8080"
+    )
     assert "ada@example.org" in (await browser.get(url)).text
     done = await browser.http.post(url, data={"List-Unsubscribe": "One-Click"})
     assert done.status_code == 200

@@ -136,7 +136,7 @@ async def test_an_address_is_mailed_so_often_and_told_nothing(gateway: Gateway, 
         await browser.get("/sign-in")
         assert (await browser.submit("/sign-in", email="ada@example.org")).status_code == 200
         assert "on its way" in browser.page.text
-    assert len(await gateway.outbox.listed()) == 2
+    assert len(await gateway.marketplace.outbox.listed()) == 2
 
 
 @pytest.mark.parametrize("options", [{"sign_ins_per_hour": 2}])

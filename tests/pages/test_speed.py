@@ -40,7 +40,7 @@ def counted(gateway: Gateway) -> Iterator[list[str]]:
 async def test_no_page_asks_the_database_more_than_ten_times(gateway: Gateway, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.submit("/console/keys", name="k")
-    await gateway.outbox.deliver()
+    await gateway.marketplace.outbox.deliver()
     counts = {}
     for path in PATHS:
         with counted(gateway) as statements:
@@ -79,7 +79,7 @@ async def test_ten_thousand_votes_cost_a_page_nothing(gateway: Gateway, browser:
                 for i in ids
             ],
         )  # fmt: skip
-    await gateway.interest.refresh()
+    await gateway.marketplace.interest.refresh()
     seconds = []
     for _ in range(20):
         started = time.process_time()  # the machine may be busy; our own time is what counts
