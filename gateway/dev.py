@@ -246,6 +246,8 @@ Try it:
       -H "Content-Type: application/json" \\
       -d '{{"model": "{MODEL}", "input": "Hello, world"}}'
 
+Pages: {url}/models. Signing in sends no mail here: links are shown at {url}/dev/mail.
+
 Ctrl-C stops everything.
 """
 

@@ -11,6 +11,8 @@ from typing import Literal
 import msgspec
 
 State = Literal["coming_soon", "live", "retired"]
+Truncate = Literal["end", "start"]
+"""Which end of a text that is too long is cut off."""
 TokenIdsFrom = Literal["model"]
 """Whose vocabulary arrays of integers are written in: so far only the model's own."""
 
@@ -70,3 +72,5 @@ class KeySnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Unix time in seconds; None: never."""
     token_ids_from: TokenIdsFrom | None = None
     """Whose ids this key's arrays of integers are, when a request does not say."""
+    truncate: Truncate | None = None
+    """Which end of a text that is too long is cut off, when a request does not say."""

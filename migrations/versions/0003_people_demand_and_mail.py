@@ -12,6 +12,15 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column(
+        "api_keys",
+        sa.Column(
+            "truncate",
+            sa.Text(),
+            sa.CheckConstraint("truncate IN ('end', 'start')", name="ck_api_keys_truncate"),
+            nullable=True,
+        ),
+    )
     op.create_table(
         "mail_links",
         sa.Column("id", Id(), nullable=False),
@@ -233,6 +242,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("api_keys") as batch:
+        batch.drop_constraint("ck_api_keys_truncate", type_="check")
+        batch.drop_column("truncate")
     op.drop_table("launches")
     op.drop_table("waitlist_entries")
     op.drop_table("sessions")

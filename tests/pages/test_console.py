@@ -92,6 +92,26 @@ async def test_keys_expire_are_renamed_and_revoked(gateway: Gateway, browser: Br
     assert (await browser.http.get("/v1/models", headers=headers)).status_code == 401
 
 
+async def test_a_key_brings_its_own_default_for_texts_that_are_too_long(
+    gateway: Gateway, browser: Browser
+):
+    await sign_in(browser, gateway, "ada@example.org")
+    statuses = {}
+    for truncate in ("", "end"):
+        await browser.get("/console/keys")
+        page = await browser.submit("/console/keys", name="k", truncate=truncate)
+        secret = SECRET.search(page.text)
+        assert secret
+        answer = await browser.http.post(
+            "/v1/embeddings/estimate",
+            json={"model": STELLA, "input": "word " * 600},
+            headers={"authorization": f"Bearer {secret[0]}"},
+        )
+        statuses[truncate] = answer.status_code
+    assert statuses == {"": 400, "end": 200}
+    assert answer.json()["usage"]["total_tokens"] == 512
+
+
 @pytest.mark.parametrize("options", [{"organization_keys_max": 1}])
 async def test_keys_are_bounded(gateway: Gateway, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")

@@ -19,7 +19,7 @@ from gateway.data_plane.auth import keys
 from gateway.data_plane.auth.authenticator import KeyStoreUnavailable
 from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import is_id, new_id
-from gateway.snapshots import KeySnapshot, TokenIdsFrom
+from gateway.snapshots import KeySnapshot, TokenIdsFrom, Truncate
 from gateway.storage.database import Database
 from gateway.storage.tables import api_keys
 
@@ -45,6 +45,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str = keys.PREFIX
     last_four: str
     token_ids_from: TokenIdsFrom | None
+    truncate: Truncate | None
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -74,6 +75,7 @@ class ApiKeys:
         *,
         expires_at: datetime | None = None,
         token_ids_from: TokenIdsFrom | None = None,
+        truncate: Truncate | None = None,
     ) -> NewApiKey:
         """Make a key. Raises BadRequest for a name or an expiry that can't be."""
         now = datetime.now(UTC)
@@ -86,6 +88,7 @@ class ApiKeys:
             name=clean_name(name),
             last_four=secret[-4:],
             token_ids_from=token_ids_from,
+            truncate=truncate,
             created_at=now,
             expires_at=expires_at,
             revoked_at=None,
@@ -153,6 +156,7 @@ class ApiKeys:
             api_keys.c.organization_id,
             api_keys.c.expires_at,
             api_keys.c.token_ids_from,
+            api_keys.c.truncate,
         ).where(api_keys.c.digest == digest, api_keys.c.revoked_at.is_(None))
         try:
             async with self._database.read() as connection:
@@ -166,6 +170,7 @@ class ApiKeys:
             organization_id=row.organization_id,
             expires_at=row.expires_at.timestamp() if row.expires_at else None,
             token_ids_from=row.token_ids_from,
+            truncate=row.truncate,
         )
 
     async def _tell(self, digest: bytes) -> None:

@@ -30,6 +30,7 @@ class KeyForm(msgspec.Struct, frozen=True):
     name: str = "default"
     expires_days: Literal["", "7", "30", "90", "365"] = ""
     integers: Literal["", "model"] = ""
+    truncate: Literal["", "end", "start"] = ""
 
 
 class NameForm(msgspec.Struct, frozen=True):
@@ -65,6 +66,7 @@ async def create_key(
         data.name,
         expires_at=datetime.now(UTC) + timedelta(days=days) if days else None,
         token_ids_from=token_ids,
+        truncate=data.truncate or None,
     )
     listings = site.listings()
     return site.renderer.page(

@@ -148,7 +148,7 @@ async def confirm(
     """Put a confirmed address on the list."""
     async with site.database.write() as connection:
         link = await site.links.use(connection, "waitlist", data.token)
-        listing = site.listing(link.subject)
+        listing = coming(site, link.subject)
         await waitlist.join(connection, listing.model.id, Address(link.email), None)
     return site.renderer.page(request, "waitlist/done.html", email=link.email, listing=listing)
 

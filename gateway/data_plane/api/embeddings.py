@@ -137,10 +137,11 @@ class EmbeddingsEndpoint:
             tokens_max=model.tokens_max,
             prompt=prompt,
         )
+        truncate = request.truncate or key.truncate
         if inputs.texts:
-            rows = maker.from_texts(inputs.texts, request.truncate)
+            rows = maker.from_texts(inputs.texts, truncate)
         else:
-            rows = maker.from_ids(inputs.ids, request.truncate)
+            rows = maker.from_ids(inputs.ids, truncate)
         decoding.check_size(rows.tokens, len(inputs) * dimensions, self._limits)
         return Order(model, rows, model.price.cost_nanos(rows.tokens))
 
