@@ -15,7 +15,7 @@ run: .venv/run.stamp ## Start everything: a database, a real model, the gateway,
 	@exec $(BIN)/gateway dev --port $(PORT) --data $(DATA)
 
 test: .venv/dev.stamp ## Run the whole suite against real servers (ARGS for pytest)
-	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 check: lint types imports ## Lint, types and import directions
 

@@ -14,8 +14,6 @@ from playwright.sync_api import Browser, Page
 from tests.stories.conftest import MINILM, STELLA, Service, sign_in
 from tests.support.mailbox import Mailbox
 
-pytestmark = pytest.mark.xdist_group("stories")
-
 PUBLIC = {
     "home": "/",
     "models": "/models",

@@ -11,8 +11,6 @@ from gateway.control_plane.site.formats import money
 from tests.stories.conftest import MINILM, STELLA, Service, link_in, sign_in
 from tests.support.mailbox import Mailbox
 
-pytestmark = pytest.mark.xdist_group("stories")
-
 
 @pytest.fixture
 def address(request: pytest.FixtureRequest) -> str:
