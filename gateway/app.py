@@ -24,12 +24,14 @@ from gateway.control_plane.billing import routes as billing
 from gateway.control_plane.catalog.models import PublishedCatalog
 from gateway.control_plane.jobs.auditing import audit
 from gateway.control_plane.jobs.runner import Job, Jobs
+from gateway.control_plane.site.marketplace import Marketplace
 from gateway.data_plane.api import exchange, health, models, openapi
 from gateway.data_plane.api.decoding import Limits
 from gateway.data_plane.api.embeddings import EmbeddingsEndpoint
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.metering import tokens
+from gateway.data_plane.metering.demand import DemandCounter
 from gateway.data_plane.metering.engine import EngineRules, LeasedCredits
 from gateway.data_plane.metering.journal import Journal
 from gateway.data_plane.metering.leases import LeaseRules
@@ -90,11 +92,23 @@ class Gateway:
         self.credit = make_credit(settings, self.ledger, journal_folder(settings, self.database))
         self.pools = make_pools(settings, self.catalog)
         counter = tokens.load()
+        self.counters = {counter.vocabulary_sha256: counter}
+        self.demand = DemandCounter(entries_max=settings.demand_entries_max)
+        self.marketplace = Marketplace(
+            settings,
+            database=self.database,
+            catalog=self.catalog,
+            keys=self.keys,
+            counters=self.counters,
+            workers=self.pools,
+            calls=self.demand,
+        )
         self.endpoint = EmbeddingsEndpoint(
             authenticator=self.authenticator,
             catalog=self.catalog,
-            counters={counter.vocabulary_sha256: counter},
+            counters=self.counters,
             credit=self.credit,
+            demand=self.demand,
             in_flight=InFlight(
                 total_max=settings.in_flight_max,
                 organization_max=settings.organization_in_flight_max,
@@ -105,6 +119,7 @@ class Gateway:
                 request_tokens_max=settings.request_tokens_max,
                 answer_floats_max=settings.answer_floats_max,
             ),
+            public_url=settings.public_url,
             router=self.pools,
             sign=self.receipts.sign if settings.receipts else None,
             body_bytes_max=settings.body_bytes_max,
@@ -118,6 +133,7 @@ class Gateway:
             stack.push_async_callback(self.database.close)
             await migrate.check(self.database)
             await self.catalog.refresh()
+            await self.marketplace.interest.refresh()
             if self.announcements:
                 await self.announcements.start()
                 stack.push_async_callback(self.announcements.stop)
@@ -141,6 +157,7 @@ class Gateway:
             Job("usage-partitions", _PARTITIONS_SECONDS, self._partition),
             Job("audit", self.settings.audit_interval_seconds, lambda: audit(self.database)),
             Job("expire-credit", _EXPIRE_SECONDS, lambda: grants.expire(self.database)),
+            *self.marketplace.jobs(),
         ]
 
     async def _partition(self) -> None:
@@ -175,6 +192,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             billing.router(gateway.authenticator.authenticate, gateway.database, gateway.receipts),
             *health.routes(gateway.catalog, gateway.pools.statuses),
             openapi.route(settings.public_url, version("stella-gateway"), billing.OPERATIONS),
+            gateway.marketplace.routes(),
         ],
         lifespan=[lifespan],
         exception_handlers={HTTPException: _answer_error, Exception: _answer_error},
@@ -238,10 +256,13 @@ def make_pools(settings: Settings, catalog: Callable[[], Catalog]) -> Pools:
         raise SettingsError(f"GATEWAY_WORKERS: {error}") from None
 
 
-def _answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Give every error OpenAI's envelope, those of the framework included."""
+def _answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Give every error OpenAI's envelope, those of the framework included; browsers get a page."""
     request_id = new_id()
     known = error if isinstance(error, GatewayError) else _translate(error, request, request_id)
+    marketplace: Marketplace = request.app.state.gateway.marketplace
+    if page := marketplace.answer_error(request, known, request_id):
+        return page
     return Response(
         known.envelope(),
         status_code=known.status,

@@ -24,6 +24,7 @@ from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import credits as billing
 from gateway.control_plane.catalog import models as catalog
+from gateway.control_plane.demand import events, launches, score
 from gateway.data_plane.api.models import entry
 from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.rows import RowMaker
@@ -257,6 +258,48 @@ async def list_models(*, as_json: bool) -> None:
         price = money(model.price.nanos_per_million_tokens)
         dimensions = ", ".join(map(str, model.dimensions))
         say(f"{model.id}  {model.state}  {price} / 1M tokens  dimensions {dimensions}")
+
+
+@models_group.command("launch")
+@click.argument("model")
+@click.option("--price", help="Dollars for a million tokens; the estimate, unless given.")
+@asynchronous
+async def launch_model(model: str, *, price: str | None) -> None:
+    """Make a model live: it needs a ready worker. Voters and the waitlist are mailed, once each."""
+    settings = Settings.from_environment()
+    async with opened() as database:
+        published = catalog.PublishedCatalog(database)
+        await published.refresh()
+        pools = make_pools(settings, published)
+        await pools.check()
+        ready = model in pools.ready_models()
+        await pools.stop()
+        known = published().models.get(model)
+        nanos = known.price.nanos_per_million_tokens if known else 0
+        if price is not None:
+            nanos = billing.nanos_of_dollars(price)
+        async with database.write() as connection:
+            await launches.launch(connection, model, ready=ready, nanos_per_million_tokens=nanos)
+    say(f"{model} is live at {money(nanos)} / 1M tokens. Running gateways mail who asked for it.")
+
+
+@models_group.command("demand")
+@click.argument("model")
+@as_json
+@asynchronous
+async def show_demand(model: str, *, as_json: bool) -> None:
+    """Show who wants a model, in parts, and what became of its launch."""
+    async with opened() as database, database.read() as connection:
+        funnel = await events.funnel(connection, model)
+        parts = await score.parts(connection, model)
+        converted = await launches.conversion(connection, model)
+    if as_json:
+        show({"funnel": funnel, "score": parts, "conversion": converted}, as_json=True)
+        return
+    say("  ".join(f"{kind} {count}" for kind, count in funnel.items()) or "Nothing yet.")
+    show(parts, as_json=False, title="score")
+    if converted is not None:
+        show(converted, as_json=False, title="launch")
 
 
 @click.group("workers")

@@ -243,6 +243,7 @@ def _settings(data: Path, url: str) -> Settings:
         "GATEWAY_PUBLIC_URL": url,
         "GATEWAY_LOG_FORMAT": "console",
         "GATEWAY_WORKERS": "",
+        "GATEWAY_DEV_MAIL": "true",
     }
     settings = Settings.from_environment({**os.environ, **fixed})
     # before the database is made: a key's digest is worth nothing without its secret
@@ -281,6 +282,8 @@ Try it:
     curl {url}/v1/embeddings -H "Authorization: Bearer {key}" \\
       -H "Content-Type: application/json" \\
       -d '{{"model": "{MODEL}", "input": "Hello, world"}}'
+
+Pages: {url}/models. Signing in sends no mail here: links are shown at {url}/dev/mail.
 
 Ctrl-C stops everything.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from uuid import UUID
 
 
 def new_id() -> str:
@@ -15,3 +16,11 @@ def new_id() -> str:
     )
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def is_id(text: str) -> bool:
+    """Tell whether a text is an identifier in its canonical form: others PostgreSQL won't take."""
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False

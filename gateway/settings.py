@@ -7,6 +7,7 @@ the variable; docs/settings.md is printed from here (`gateway settings --markdow
 
 from __future__ import annotations
 
+import hmac
 import os
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -26,6 +27,7 @@ def _text(description: str) -> Meta:
 
 
 Count = Annotated[int, Meta(ge=1)]
+Natural = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
 
 
@@ -141,6 +143,99 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Count, _text("Most connections of one process to PostgreSQL.")
     ] = 16
 
+    brand: Annotated[str, _text("The name that pages and mails show.")] = "Stella Gateway"
+    smtp_url: Annotated[
+        str,
+        _text(
+            "smtp://user:password@host:587 of the server that takes our mail, smtps:// for TLS "
+            "from the first byte. Empty: nobody can sign in, unless GATEWAY_DEV_MAIL is set."
+        ),
+    ] = ""
+    mail_from: Annotated[str, _text("The sender of our mail.")] = "no-reply@localhost"
+    dev_mail: Annotated[
+        bool,
+        _text(
+            "For development only: links that sign people in are printed in the log, and every "
+            "mail is shown to anybody at /dev/mail."
+        ),
+    ] = False
+    mail_pending_max: Annotated[
+        Count, _text("Most mails that wait to be sent; over that, asking for one answers 503.")
+    ] = 20_000
+    mail_attempts_max: Annotated[
+        Count, _text("How often a mail is tried before it is given up.")
+    ] = 6
+    mail_seconds: Annotated[Seconds, _text("How often the outbox is looked through.")] = 1.0
+    mail_links_per_hour: Annotated[
+        Count, _text("Most links that are mailed to one address in an hour; more are not sent.")
+    ] = 5
+    mail_link_seconds: Annotated[Seconds, _text("How long a mailed link can be used.")] = 1_800.0
+    session_seconds: Annotated[
+        Seconds, _text("How long somebody stays signed in, however active.")
+    ] = 2_592_000.0
+    session_rotation_seconds: Annotated[
+        Seconds, _text("How often a session's cookie is replaced by a new one.")
+    ] = 3_600.0
+    signup_credit_nanos: Annotated[
+        Natural, _text("Free credit for a verified address, once, in nano-dollars.")
+    ] = 250_000_000
+    signup_credit_days: Annotated[Count, _text("Days until what is left of it expires.")] = 30
+    promotion_nanos_per_day: Annotated[
+        Natural, _text("Most free credit that all sign-ups of one day get, in nano-dollars.")
+    ] = 50_000_000_000
+    launch_credit_nanos: Annotated[
+        Natural,
+        _text("Credit for organizations that voted or waited for a model, once it is live."),
+    ] = 250_000_000
+    launch_wave_mails: Annotated[Count, _text("How many launch mails leave together.")] = 500
+    launch_wave_seconds: Annotated[Seconds, _text("Time between two waves of launch mails.")] = (
+        300.0
+    )
+    trusted_proxies: Annotated[
+        Natural,
+        _text(
+            "How many proxies of your own stand before the gateway and add to X-Forwarded-For. "
+            "Zero: the header is not believed."
+        ),
+    ] = 0
+    form_bytes_max: Annotated[Count, _text("Largest form that a page takes, in bytes (413).")] = (
+        131_072
+    )
+    calculator_characters_max: Annotated[
+        Count, _text("Longest text that the price calculator counts.")
+    ] = 20_000
+    calculations_per_hour: Annotated[
+        Count, _text("How often one visitor may use the price calculator (429).")
+    ] = 3_600
+    experiments_per_hour: Annotated[
+        Count, _text("How often one visitor may use the playground (429).")
+    ] = 60
+    sign_ins_per_hour: Annotated[
+        Count, _text("How often one visitor may ask for a sign-in link or open one (429).")
+    ] = 30
+    votes_per_hour: Annotated[
+        Count, _text("How often one visitor may vote or join a waitlist (429).")
+    ] = 60
+    organization_keys_max: Annotated[
+        Count, _text("Most keys of one organization that are not revoked (400).")
+    ] = 100
+    organization_members_max: Annotated[Count, _text("Most members of one organization (400).")] = (
+        100
+    )
+    demand_entries_max: Annotated[
+        Count,
+        _text(
+            "Most pairs of model and organization whose calls to models that are not live are "
+            "counted between two writes; calls beyond are not counted."
+        ),
+    ] = 10_000
+    demand_seconds: Annotated[
+        Seconds, _text("How often demand is written, and the public counts are read again.")
+    ] = 2.0
+    incident_seconds: Annotated[
+        Seconds, _text("How often the pools are looked at for the status page.")
+    ] = 5.0
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Read the settings. Raises SettingsError."""
@@ -173,14 +268,21 @@ def variable(field: str) -> str:
     return field.upper() if field in _UNPREFIXED else f"GATEWAY_{field.upper()}"
 
 
-def describe() -> list[tuple[str, str, str]]:
-    """List (variable, default, sentence) of every setting, in order."""
+def derive(secret: str, purpose: str) -> str:
+    """Return the deployment's secret for one purpose, so that no two uses share a key."""
+    return hmac.digest(secret.encode(), f"gateway|{purpose}".encode(), "sha256").hex()
+
+
+def describe(settings: Settings | None = None) -> list[tuple[str, str, str]]:
+    """List (variable, value, sentence) of every setting, in order: the defaults, or these."""
     rows = []
     for field in msgspec.structs.fields(Settings):
         kind = msgspec.inspect.type_info(field.type)
         description = ""
         if isinstance(kind, msgspec.inspect.Metadata):
             description = (kind.extra_json_schema or {}).get("description", "")
-        default = "(required)" if field.required else f"{field.default}"
-        rows.append((variable(field.encode_name), default, description))
+        value = "(required)" if field.required else f"{field.default}"
+        if settings is not None:
+            value = f"{getattr(settings, field.name)}"
+        rows.append((variable(field.encode_name), value, description))
     return rows

@@ -11,6 +11,8 @@ from typing import Literal
 import msgspec
 
 State = Literal["coming_soon", "live", "retired"]
+Truncate = Literal["end", "start"]
+"""Which end of a text that is too long is cut off."""
 TokenIdsFrom = Literal["model"]
 """Whose vocabulary arrays of integers are written in: so far only the model's own."""
 
@@ -72,3 +74,5 @@ class KeySnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Whose ids this key's arrays of integers are, when a request does not say."""
     budget: Literal["month", "total"] | None = None
     """Whether it may spend only so much in a month, or ever; how much, the ledger knows."""
+    truncate: Truncate | None = None
+    """Which end of a text that is too long is cut off, when a request does not say."""

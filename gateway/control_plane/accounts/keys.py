@@ -11,17 +11,16 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, and_, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.organizations import clean_name
 from gateway.data_plane.auth import keys
 from gateway.data_plane.auth.authenticator import KeyStoreUnavailable
 from gateway.data_plane.metering.credits import Period
 from gateway.errors import BadRequest, NotFound
-from gateway.identifiers import new_id
-from gateway.snapshots import KeySnapshot, TokenIdsFrom
+from gateway.identifiers import is_id, new_id
+from gateway.snapshots import KeySnapshot, TokenIdsFrom, Truncate
 from gateway.storage.database import Database
 from gateway.storage.ledger import budgets
 from gateway.storage.tables import NANOS_MAX, api_keys, key_budgets
@@ -48,6 +47,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str = keys.PREFIX
     last_four: str
     token_ids_from: TokenIdsFrom | None
+    truncate: Truncate | None
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -77,6 +77,7 @@ class ApiKeys:
         *,
         expires_at: datetime | None = None,
         token_ids_from: TokenIdsFrom | None = None,
+        truncate: Truncate | None = None,
     ) -> NewApiKey:
         """Make a key. Raises BadRequest for a name or an expiry that can't be."""
         now = datetime.now(UTC)
@@ -89,6 +90,7 @@ class ApiKeys:
             name=clean_name(name),
             last_four=secret[-4:],
             token_ids_from=token_ids_from,
+            truncate=truncate,
             created_at=now,
             expires_at=expires_at,
             revoked_at=None,
@@ -113,17 +115,31 @@ class ApiKeys:
             found = await connection.execute(query)
             return [ApiKey(**row) for row in found.mappings()]
 
-    async def revoke(self, key_id: str) -> None:
-        """End a key for good; doing it twice is fine. Raises KeyNotFound."""
+    async def rename(self, key_id: str, name: str, *, organization_id: str) -> None:
+        """Give an organization's key another name. Raises KeyNotFound, or BadRequest."""
+        name = clean_name(name)
+        async with self._database.write() as connection:
+            renamed = await connection.execute(
+                update(api_keys).where(_key(key_id, organization_id)).values(name=name)
+            )
+        if not renamed.rowcount:
+            raise KeyNotFound("There is no such key.")
+
+    async def revoke(self, key_id: str, *, organization_id: str | None = None) -> None:
+        """End a key for good; doing it twice is fine. Raises KeyNotFound.
+
+        With an organization, the keys of others are not there.
+        """
         now = datetime.now(UTC)
+        key = _key(key_id, organization_id)
         async with self._database.write() as connection:
             digest = await connection.scalar(
                 update(api_keys)
-                .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+                .where(key, api_keys.c.revoked_at.is_(None))
                 .values(revoked_at=now, changed_at=now)
                 .returning(api_keys.c.digest)
             )
-            if digest is None and not await _exists(connection, key_id):
+            if digest is None and await connection.scalar(select(api_keys.c.id).where(key)) is None:
                 raise KeyNotFound(f"There is no key {key_id!r}.")
         if digest is not None:
             await self._tell(digest)
@@ -166,6 +182,7 @@ class ApiKeys:
             api_keys.c.organization_id,
             api_keys.c.expires_at,
             api_keys.c.token_ids_from,
+            api_keys.c.truncate,
             key_budgets.c.period,
         ).join(key_budgets, key_budgets.c.key_id == api_keys.c.id, isouter=True)
         query = query.where(api_keys.c.digest == digest, api_keys.c.revoked_at.is_(None))
@@ -182,6 +199,7 @@ class ApiKeys:
             expires_at=row.expires_at.timestamp() if row.expires_at else None,
             token_ids_from=row.token_ids_from,
             budget=row.period,
+            truncate=row.truncate,
         )
 
     async def _tell(self, digest: bytes) -> None:
@@ -210,6 +228,9 @@ class KeyChanges:
 _COLUMNS = tuple(name for name in ApiKey.__struct_fields__ if name != "prefix")
 
 
-async def _exists(connection: AsyncConnection, key_id: str) -> bool:
-    found = select(api_keys.c.id).where(api_keys.c.id == key_id)
-    return await connection.scalar(found) is not None
+def _key(key_id: str, organization_id: str | None) -> ColumnElement[bool]:
+    if not is_id(key_id):
+        raise KeyNotFound(f"There is no key {key_id!r}.")
+    if organization_id is None:
+        return api_keys.c.id == key_id
+    return and_(api_keys.c.id == key_id, api_keys.c.organization_id == organization_id)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from uuid import UUID
 
 import msgspec
-from sqlalchemy import Select, insert, select
+from sqlalchemy import Select, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import BadRequest, NotFound
-from gateway.identifiers import new_id
+from gateway.identifiers import is_id, new_id
 from gateway.storage.ledger import grants
 from gateway.storage.ledger.balances import leased_unspent
 from gateway.storage.tables import accounts, organizations
@@ -55,7 +54,7 @@ async def find(connection: AsyncConnection, id_or_name: str) -> Organization:
 
     Raises OrganizationNotFound.
     """
-    column = organizations.c.id if _is_id(id_or_name) else organizations.c.name
+    column = organizations.c.id if is_id(id_or_name) else organizations.c.name
     query = _selection().where(column == id_or_name).limit(2)
     found = (await connection.execute(query)).mappings().all()
     if not found:
@@ -63,6 +62,15 @@ async def find(connection: AsyncConnection, id_or_name: str) -> Organization:
     if len(found) > 1:
         raise OrganizationNotFound(f"More than one is called {id_or_name!r}: name it by its id.")
     return Organization(**found[0])
+
+
+async def rename(connection: AsyncConnection, organization_id: str, name: str) -> None:
+    """Give an organization another name. Raises BadRequest for a name that is no name."""
+    await connection.execute(
+        update(organizations)
+        .where(organizations.c.id == organization_id)
+        .values(name=clean_name(name))
+    )
 
 
 def clean_name(name: str) -> str:
@@ -82,10 +90,3 @@ def _selection() -> Select[tuple[str, str, datetime, int]]:
         organizations.c.created_at,
         (accounts.c.available_nanos + leased_unspent()).label("available_nanos"),
     ).join(accounts, accounts.c.id == organizations.c.id)
-
-
-def _is_id(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False

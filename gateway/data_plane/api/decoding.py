@@ -13,9 +13,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from gateway.data_plane.metering.rows import Truncate
 from gateway.errors import BadRequest
-from gateway.snapshots import KeySnapshot, ModelSnapshot, TokenIdsFrom
+from gateway.snapshots import KeySnapshot, ModelSnapshot, TokenIdsFrom, Truncate
 
 EncodingFormat = Literal["float", "base64"]
 

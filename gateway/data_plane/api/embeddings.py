@@ -19,6 +19,7 @@ from gateway.data_plane.api.exchange import Exchange
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.metering.credits import Charge, Credits
+from gateway.data_plane.metering.demand import Demand
 from gateway.data_plane.metering.rows import RowMaker, Rows
 from gateway.data_plane.metering.tokens import TokenCounter
 from gateway.errors import NotFound
@@ -66,8 +67,10 @@ class EmbeddingsEndpoint:
         catalog: Callable[[], Catalog],
         counters: Mapping[str, TokenCounter],
         credit: Credits,
+        demand: Demand,
         in_flight: InFlight,
         limits: Limits,
+        public_url: str,
         router: Router,
         sign: Callable[[Charge], str] | None,
         body_bytes_max: int,
@@ -77,8 +80,10 @@ class EmbeddingsEndpoint:
         self.catalog = catalog
         self._counters = counters
         self._credit = credit
+        self._demand = demand
         self._in_flight = in_flight
         self._limits = limits
+        self._public_url = public_url
         self._router = router
         self._sign = sign
         self._body_bytes_max = body_bytes_max
@@ -125,7 +130,7 @@ class EmbeddingsEndpoint:
         self, request: EmbeddingsRequest, key: KeySnapshot, *, live_only: bool = True
     ) -> Order:
         """Understand and count a request. Raises ModelNotFound, ModelComingSoon or BadRequest."""
-        model, suffix = self._resolve(request.model, live_only=live_only)
+        model, suffix = self._resolve(request.model, key, live_only=live_only)
         dimensions = decoding.dimensions_of(request, model)
         prompt = decoding.prompt_of(request, model, suffix)
         inputs = decoding.inputs_of(request, key, model, self._limits)
@@ -136,14 +141,17 @@ class EmbeddingsEndpoint:
             tokens_max=model.tokens_max,
             prompt=prompt,
         )
+        truncate = request.truncate or key.truncate
         if inputs.texts:
-            rows = maker.from_texts(inputs.texts, request.truncate)
+            rows = maker.from_texts(inputs.texts, truncate)
         else:
-            rows = maker.from_ids(inputs.ids, request.truncate)
+            rows = maker.from_ids(inputs.ids, truncate)
         decoding.check_size(rows.tokens, len(inputs) * dimensions, self._limits)
         return Order(model, rows, model.price.cost_nanos(rows.tokens))
 
-    def _resolve(self, name: str, *, live_only: bool) -> tuple[ModelSnapshot, str | None]:
+    def _resolve(
+        self, name: str, key: KeySnapshot, *, live_only: bool
+    ) -> tuple[ModelSnapshot, str | None]:
         found = self.catalog().find(name)
         if found is None or found[0].state == "retired":
             raise ModelNotFound(
@@ -151,8 +159,11 @@ class EmbeddingsEndpoint:
                 param="model",
             )
         if live_only and found[0].state == "coming_soon":
+            self._demand.called(found[0].id, key.organization_id)
             raise ModelComingSoon(
-                f"{found[0].id} is coming soon and not served yet. What a request would cost: "
+                f"{found[0].id} is coming soon and not served yet; this call was counted as "
+                f"demand. Vote for it, or be told when it is live: "
+                f"{self._public_url}/models/{found[0].id}. What a request would cost: "
                 "POST /v1/embeddings/estimate.",
                 param="model",
             )

@@ -78,6 +78,18 @@ _REASONS = {
     503: "Not at the moment; nothing was charged.",
     504: "Not in time; nothing was charged.",
 }
+_FIELDS = {
+    "model": "The model's id. A prompt may follow it, as in MODEL:s2p_query.",
+    "input": "A text, or up to 2,048 of them. Arrays of token ids only as `token_ids_from` says.",
+    "encoding_format": "float (the default), or base64 of little-endian float32.",
+    "dimensions": "One of the model's lengths; its default otherwise.",
+    "user": "Accepted as OpenAI does, and not used.",
+    "truncate": "Cut a text that is too long at its end or start, and bill it as cut. Without it, "
+    "and without the key's own default, such a text is refused.",
+    "prompt_name": "One of the model's prompts, put in front of every input and billed.",
+    "input_type": "query for the model's query prompt, document for none.",
+    "token_ids_from": "model: arrays of integers are ids of the model's own vocabulary.",
+}
 _REQUEST_ID = {"x-request-id": "Names this request in our books."}
 _COST = {
     "x-cost-nanos": "What was charged, in nano-dollars.",
@@ -104,6 +116,8 @@ def document(public_url: str, version: str, operations: Sequence[Operation] = ()
     roots = (*_ROOTS, *(operation.schema for operation in operations))
     _, schemas = msgspec.json.schema_components(roots, ref_template="#/components/schemas/{name}")
     schemas["EmbeddingsRequest"]["properties"]["input"] = _INPUT
+    for field, description in _FIELDS.items():
+        schemas["EmbeddingsRequest"]["properties"][field]["description"] = description
     name = {
         "name": "model_id",
         "in": "path",

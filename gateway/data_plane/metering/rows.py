@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 
 from backends.protocol import TokenRow
 from gateway.data_plane.metering.tokens import TokenCounter
 from gateway.errors import BadRequest
-
-Truncate = Literal["end", "start"]
-"""Which end of a text that is too long is cut off."""
+from gateway.snapshots import Truncate
 
 _CLS, _SEP = (101).to_bytes(4, "little"), (102).to_bytes(4, "little")
 _ID_BYTES = 4

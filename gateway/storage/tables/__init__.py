@@ -9,6 +9,21 @@ from gateway.storage.tables.credits import (
     leases,
     ledger_entries,
 )
+from gateway.storage.tables.demand import (
+    demand_events,
+    demand_votes,
+    launches,
+    waitlist_entries,
+)
+from gateway.storage.tables.incidents import incidents
+from gateway.storage.tables.mail import outbox, unsubscriptions
+from gateway.storage.tables.people import (
+    mail_links,
+    memberships,
+    promotion_days,
+    sessions,
+    users,
+)
 from gateway.storage.tables.types import NANOS_MAX, metadata
 from gateway.storage.tables.usage import usage_events, usage_hours
 
@@ -17,13 +32,25 @@ __all__ = [
     "accounts",
     "api_keys",
     "credit_lots",
+    "demand_events",
+    "demand_votes",
+    "incidents",
     "key_budgets",
+    "launches",
     "leases",
     "ledger_entries",
+    "mail_links",
+    "memberships",
     "metadata",
     "model_prices",
     "models",
     "organizations",
+    "outbox",
+    "promotion_days",
+    "sessions",
+    "unsubscriptions",
     "usage_events",
     "usage_hours",
+    "users",
+    "waitlist_entries",
 ]

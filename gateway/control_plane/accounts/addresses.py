@@ -1,0 +1,51 @@
+"""Mail addresses: as they are written to, and as they count.
+
+Two spellings that reach one mailbox have the same `key`. It decides who gets free credit and how
+often somebody may vote, and never who may sign in: there only the exact address counts.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from disposable_email_domains import blocklist
+from email_validator import EmailNotValidError, validate_email
+
+from gateway.errors import BadRequest
+
+_DOTS_DO_NOT_COUNT = ("gmail.com", "googlemail.com")
+_CHARACTERS_MAX = 254
+
+
+class BadAddress(BadRequest):
+    """Something that can't be a mail address."""
+
+    code = "bad_address"
+
+
+class Address(msgspec.Struct, frozen=True):
+    """A mail address in lower case."""
+
+    email: str
+
+    @property
+    def key(self) -> str:
+        """The same for all spellings that reach one mailbox."""
+        local, _, domain = self.email.rpartition("@")
+        local = local.partition("+")[0]
+        if domain in _DOTS_DO_NOT_COUNT:
+            return f"{local.replace('.', '')}@gmail.com"
+        return f"{local}@{domain}"
+
+    @property
+    def is_disposable(self) -> bool:
+        """Tell whether the domain gives mailboxes away for minutes: a guess, from a list."""
+        return self.email.rpartition("@")[2] in blocklist
+
+
+def parse(text: str) -> Address:
+    """Read an address that somebody typed. Raises BadAddress."""
+    try:
+        found = validate_email(text.strip()[: _CHARACTERS_MAX + 1], check_deliverability=False)
+    except EmailNotValidError:
+        raise BadAddress("This is no mail address. Look at it once more.", param="email") from None
+    return Address(found.normalized.lower())

@@ -1,0 +1,118 @@
+"""Links in mails: what somebody can do because they can read a mailbox.
+
+A link holds the id of a row and an HMAC over id and purpose under the deployment's secret,
+so guessing is ruled out before the database is asked. It works once, and for a short time. To open
+one shows what it would do; only the button there does it, since mail scanners open every link.
+"""
+
+from __future__ import annotations
+
+import hmac
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import msgspec
+from sqlalchemy import ColumnElement, RowMapping, and_, delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.errors import BadRequest
+from gateway.identifiers import new_id
+from gateway.storage.tables import mail_links
+
+Purpose = Literal["sign_in", "waitlist", "invitation"]
+
+_RETENTION = timedelta(days=7)
+
+
+class LinkSpent(BadRequest):
+    """A link that was used, has expired, or never was one."""
+
+    code = "link_spent"
+
+
+class MailLink(msgspec.Struct, frozen=True, kw_only=True):
+    """A link that can still be used; `subject` is what it is about."""
+
+    id: str
+    purpose: Purpose
+    email: str
+    subject: str
+
+
+class MailLinks:
+    """Makes links and takes them back."""
+
+    def __init__(self, *, secret: str, seconds: float, per_hour: int) -> None:
+        self._secret = secret.encode()
+        self._lifetime = timedelta(seconds=seconds)
+        self._per_hour = per_hour
+
+    async def create(
+        self, connection: AsyncConnection, purpose: Purpose, email: str, subject: str
+    ) -> str | None:
+        """Make a link and return its token; None when the address was sent enough of them."""
+        now = datetime.now(UTC)
+        recent = await connection.scalar(
+            select(func.count())
+            .select_from(mail_links)
+            .where(mail_links.c.email == email, mail_links.c.created_at > now - timedelta(hours=1))
+        )
+        if (recent or 0) >= self._per_hour:
+            return None
+        link_id = new_id()
+        await connection.execute(
+            insert(mail_links).values(
+                id=link_id, purpose=purpose, email=email, subject=subject,
+                created_at=now, expires_at=now + self._lifetime,
+            )
+        )  # fmt: skip
+        return f"{link_id}.{self._proof(link_id, purpose)}"
+
+    async def look(self, connection: AsyncConnection, purpose: Purpose, token: str) -> MailLink:
+        """Read a link without using it. Raises LinkSpent."""
+        found = await connection.execute(select(*_COLUMNS).where(self._usable(purpose, token)))
+        return _one(found.mappings().first())
+
+    async def use(self, connection: AsyncConnection, purpose: Purpose, token: str) -> MailLink:
+        """Use a link up: of two who try at once, one gets it. Raises LinkSpent."""
+        found = await connection.execute(
+            update(mail_links)
+            .where(self._usable(purpose, token))
+            .values(used_at=datetime.now(UTC))
+            .returning(*_COLUMNS)
+        )
+        return _one(found.mappings().first())
+
+    def _usable(self, purpose: Purpose, token: str) -> ColumnElement[bool]:
+        link_id, _, proof = token.partition(".")
+        if not hmac.compare_digest(self._proof(link_id, purpose).encode(), proof.encode()):
+            raise _spent()
+        return and_(
+            mail_links.c.id == link_id,
+            mail_links.c.purpose == purpose,
+            mail_links.c.used_at.is_(None),
+            mail_links.c.expires_at > datetime.now(UTC),
+        )
+
+    def _proof(self, link_id: str, purpose: Purpose) -> str:
+        return hmac.digest(self._secret, f"{purpose}|{link_id}".encode(), "sha256").hex()
+
+
+async def forget_old(connection: AsyncConnection) -> None:
+    """Remove links that have long been of no use."""
+    await connection.execute(
+        delete(mail_links).where(mail_links.c.expires_at < datetime.now(UTC) - _RETENTION)
+    )
+
+
+_COLUMNS = tuple(mail_links.c[name] for name in MailLink.__struct_fields__)
+
+
+def _one(row: RowMapping | None) -> MailLink:
+    if row is None:
+        raise _spent()
+    return MailLink(**row)
+
+
+def _spent() -> LinkSpent:
+    return LinkSpent("This link was used before, or its time is over. Ask for a new one.")

@@ -1,0 +1,157 @@
+"""Who belongs to an organization, and as what.
+
+An owner invites, removes and names owners; a member uses keys, credit and usage. An organization
+always keeps an owner. Whoever does not belong to it is told that it does not exist.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+from sqlalchemy import ColumnElement, and_, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.errors import BadRequest, NotFound
+from gateway.identifiers import is_id
+from gateway.storage.tables import memberships, organizations, sessions, users
+
+Role = Literal["owner", "member"]
+
+
+class MemberNotFound(NotFound):
+    """Nobody of that id in this organization."""
+
+    code = "member_not_found"
+
+
+class LastOwner(BadRequest):
+    """What would leave an organization without an owner."""
+
+    code = "last_owner"
+
+
+class OrganizationFull(BadRequest):
+    """No more members fit."""
+
+    code = "organization_full"
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody in an organization."""
+
+    user_id: str
+    email: str
+    role: Role
+    created_at: datetime
+
+
+class Membership(msgspec.Struct, frozen=True, kw_only=True):
+    """An organization that somebody belongs to."""
+
+    organization_id: str
+    name: str
+    role: Role
+
+
+async def add(
+    connection: AsyncConnection,
+    user_id: str,
+    organization_id: str,
+    role: Role,
+    *,
+    members_max: int | None = None,
+) -> None:
+    """Add somebody; who belongs to it already stays what they are. Raises OrganizationFull."""
+    if members_max is not None:
+        count = await connection.scalar(
+            select(func.count())
+            .select_from(memberships)
+            .where(memberships.c.organization_id == organization_id)
+        )
+        if (count or 0) >= members_max:
+            raise OrganizationFull(f"An organization has at most {members_max} members.")
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    await connection.execute(
+        dialect.insert(memberships)
+        .values(
+            user_id=user_id,
+            organization_id=organization_id,
+            role=role,
+            created_at=datetime.now(UTC),
+        )
+        .on_conflict_do_nothing()
+    )
+
+
+async def listed(connection: AsyncConnection, organization_id: str) -> list[Member]:
+    """Return the members, oldest first."""
+    query = (
+        select(memberships.c.user_id, users.c.email, memberships.c.role, memberships.c.created_at)
+        .join(users, users.c.id == memberships.c.user_id)
+        .where(memberships.c.organization_id == organization_id)
+        .order_by(memberships.c.created_at)
+    )
+    return [Member(**row) for row in (await connection.execute(query)).mappings()]
+
+
+async def of_user(connection: AsyncConnection, user_id: str) -> list[Membership]:
+    """Return the organizations of somebody, oldest first."""
+    query = (
+        select(memberships.c.organization_id, organizations.c.name, memberships.c.role)
+        .join(organizations, organizations.c.id == memberships.c.organization_id)
+        .where(memberships.c.user_id == user_id)
+        .order_by(memberships.c.created_at)
+    )
+    return [Membership(**row) for row in (await connection.execute(query)).mappings()]
+
+
+async def change_role(
+    connection: AsyncConnection, organization_id: str, user_id: str, role: Role
+) -> None:
+    """Make a member an owner or an owner a member. Raises MemberNotFound or LastOwner."""
+    if role != "owner":
+        await _check_another_owner(connection, organization_id, user_id)
+    changed = await connection.execute(
+        update(memberships).where(_member(organization_id, user_id)).values(role=role)
+    )
+    if not changed.rowcount:
+        raise _unknown()
+
+
+async def remove(connection: AsyncConnection, organization_id: str, user_id: str) -> None:
+    """Remove somebody, signed in to it or not. Raises MemberNotFound or LastOwner."""
+    await _check_another_owner(connection, organization_id, user_id)
+    removed = await connection.execute(delete(memberships).where(_member(organization_id, user_id)))
+    if not removed.rowcount:
+        raise _unknown()
+    await connection.execute(
+        update(sessions)
+        .where(sessions.c.user_id == user_id, sessions.c.organization_id == organization_id)
+        .values(revoked_at=datetime.now(UTC))
+    )
+
+
+async def _check_another_owner(
+    connection: AsyncConnection, organization_id: str, user_id: str
+) -> None:
+    # the rows are locked, so that two owners can't both leave at once
+    owners = await connection.scalars(
+        select(memberships.c.user_id)
+        .where(memberships.c.organization_id == organization_id, memberships.c.role == "owner")
+        .with_for_update()
+    )
+    if list(owners) == [user_id]:
+        raise LastOwner("An organization needs an owner: name another one first.")
+
+
+def _member(organization_id: str, user_id: str) -> ColumnElement[bool]:
+    if not is_id(user_id):
+        raise _unknown()
+    return and_(memberships.c.organization_id == organization_id, memberships.c.user_id == user_id)
+
+
+def _unknown() -> MemberNotFound:
+    return MemberNotFound("There is no such member here.")

@@ -1,0 +1,160 @@
+"""Who is signed in: a row for each session, and a signed cookie (JWT) that names it.
+
+The cookie is replaced every hour. One that is older than the last is good for a minute, for
+requests that were under way; after that it was copied from somewhere, and the session ends, for
+thief and owner alike. A session can be ended at any time, and ends by itself after a month.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from litestar.security.jwt import Token
+from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.accounts.memberships import Role
+from gateway.identifiers import new_id
+from gateway.storage.database import Database
+from gateway.storage.tables import memberships, organizations, sessions, users
+
+ALGORITHM = "HS256"
+
+_OVERLAP = timedelta(minutes=1)
+
+
+class Visitor(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who is signed in, and the organization they act for."""
+
+    session_id: str
+    user_id: str
+    email: str
+    address_key: str
+    organization_id: str
+    organization_name: str
+    role: Role
+
+
+class Sessions:
+    """Begins, reads and ends sessions. `secret` signs the cookies."""
+
+    def __init__(
+        self, database: Database, *, secret: str, seconds: float, rotation_seconds: float
+    ) -> None:
+        self._database = database
+        self.secret = secret
+        self.lifetime = timedelta(seconds=seconds)
+        self._rotation = timedelta(seconds=rotation_seconds)
+
+    async def begin(self, connection: AsyncConnection, user_id: str, organization_id: str) -> str:
+        """Begin a session and return its cookie; what the browser had before counts for nothing."""
+        now = datetime.now(UTC)
+        session_id = new_id()
+        await connection.execute(
+            insert(sessions).values(
+                id=session_id,
+                user_id=user_id,
+                organization_id=organization_id,
+                generation=1,
+                created_at=now,
+                rotated_at=now,
+                expires_at=now + self.lifetime,
+            )
+        )
+        return self._cookie(session_id, user_id, 1, now + self.lifetime)
+
+    async def read(self, token: Token) -> tuple[Visitor, str | None] | None:
+        """Return who a cookie belongs to, and the cookie that replaces it when it is time."""
+        async with self._database.read() as connection:
+            row = (await connection.execute(_SELECTION, {"session_id": token.jti})).one_or_none()
+        now = datetime.now(UTC)
+        if row is None or row.expires_at <= now:
+            return None
+        visitor = msgspec.convert(row, Visitor, from_attributes=True)
+        generation = token.extras.get("generation")
+        if generation != row.generation:
+            if generation == row.generation - 1 and now - row.rotated_at < _OVERLAP:
+                return visitor, None
+            await self.end(visitor.session_id)
+            return None
+        if now - row.rotated_at < self._rotation:
+            return visitor, None
+        return visitor, await self._rotate(visitor, row.generation, row.expires_at)
+
+    async def switch(self, session_id: str, user_id: str, organization_id: str) -> bool:
+        """Act for another organization; False when the user does not belong to it."""
+        belongs = select(memberships.c.user_id).where(
+            memberships.c.user_id == user_id, memberships.c.organization_id == organization_id
+        )
+        async with self._database.write() as connection:
+            switched = await connection.execute(
+                update(sessions)
+                .where(sessions.c.id == session_id, belongs.exists())
+                .values(organization_id=organization_id)
+            )
+        return bool(switched.rowcount)
+
+    async def end(self, session_id: str) -> None:
+        """End one session."""
+        async with self._database.write() as connection:
+            await connection.execute(
+                update(sessions)
+                .where(sessions.c.id == session_id, sessions.c.revoked_at.is_(None))
+                .values(revoked_at=datetime.now(UTC))
+            )
+
+    async def _rotate(self, visitor: Visitor, generation: int, expires_at: datetime) -> str | None:
+        async with self._database.write() as connection:
+            rotated = await connection.execute(
+                update(sessions)
+                .where(sessions.c.id == visitor.session_id, sessions.c.generation == generation)
+                .values(generation=generation + 1, rotated_at=datetime.now(UTC))
+            )
+        if not rotated.rowcount:
+            return None  # another request of this browser was first, and brings the new cookie
+        return self._cookie(visitor.session_id, visitor.user_id, generation + 1, expires_at)
+
+    def _cookie(self, session_id: str, user_id: str, generation: int, expires_at: datetime) -> str:
+        token = Token(
+            sub=user_id, jti=session_id, exp=expires_at, extras={"generation": generation}
+        )
+        return token.encode(secret=self.secret, algorithm=ALGORITHM)
+
+
+async def end_all(connection: AsyncConnection, user_id: str) -> None:
+    """End every session of somebody."""
+    await connection.execute(
+        update(sessions)
+        .where(sessions.c.user_id == user_id, sessions.c.revoked_at.is_(None))
+        .values(revoked_at=datetime.now(UTC))
+    )
+
+
+async def forget_old(connection: AsyncConnection) -> None:
+    """Remove sessions that are over."""
+    await connection.execute(delete(sessions).where(sessions.c.expires_at < datetime.now(UTC)))
+
+
+_SELECTION = (
+    select(
+        sessions.c.id.label("session_id"),
+        sessions.c.user_id,
+        users.c.email,
+        users.c.address_key,
+        sessions.c.organization_id,
+        organizations.c.name.label("organization_name"),
+        memberships.c.role,
+        sessions.c.generation,
+        sessions.c.rotated_at,
+        sessions.c.expires_at,
+    )
+    .join(users, users.c.id == sessions.c.user_id)
+    .join(organizations, organizations.c.id == sessions.c.organization_id)
+    .join(
+        memberships,
+        (memberships.c.user_id == sessions.c.user_id)
+        & (memberships.c.organization_id == sessions.c.organization_id),
+    )
+    .where(sessions.c.id == bindparam("session_id"), sessions.c.revoked_at.is_(None))
+)

@@ -1,0 +1,63 @@
+"""People who have shown that a mailbox is theirs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.accounts import memberships, organizations
+from gateway.control_plane.accounts.addresses import Address
+from gateway.identifiers import new_id
+from gateway.storage.tables import memberships as memberships_table
+from gateway.storage.tables import users
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """A person, and the organization they are signed in to first."""
+
+    id: str
+    email: str
+    organization_id: str
+    is_new: bool
+
+
+async def find_or_create(connection: AsyncConnection, address: Address) -> User:
+    """Return the user of an address; a new one founds an organization of their own."""
+    user_id = await connection.scalar(select(users.c.id).where(users.c.email == address.email))
+    is_new = user_id is None
+    if user_id is None:
+        user_id = new_id()
+        await connection.execute(
+            insert(users).values(
+                id=user_id,
+                email=address.email,
+                address_key=address.key,
+                created_at=datetime.now(UTC),
+                welcome="",
+            )
+        )
+    return User(
+        id=user_id,
+        email=address.email,
+        organization_id=await _home(connection, user_id, address),
+        is_new=is_new,
+    )
+
+
+async def _home(connection: AsyncConnection, user_id: str, address: Address) -> str:
+    """Return the oldest organization of a user, or found one: they may have left them all."""
+    found = await connection.scalar(
+        select(memberships_table.c.organization_id)
+        .where(memberships_table.c.user_id == user_id)
+        .order_by(memberships_table.c.created_at)
+        .limit(1)
+    )
+    if found is not None:
+        return str(found)
+    name = address.email.partition("@")[0]
+    created = await organizations.create(connection, name)
+    await memberships.add(connection, user_id, created.id, "owner")
+    return created.id

@@ -1,0 +1,1 @@
+"""The developer's console: what an organization has, used and may do."""

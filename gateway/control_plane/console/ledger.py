@@ -1,0 +1,38 @@
+"""The ledger: every change of the balance, newest first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromQuery
+
+from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.billing import credits as billing
+from gateway.control_plane.site.parts import Site
+
+_PAGE = 50
+
+
+@get("/console/ledger")
+async def show_ledger(
+    request: Request[Any, Any, Any],
+    site: NamedDependency[Site],
+    visitor: NamedDependency[Visitor],
+    before: FromQuery[int | None] = None,
+) -> Response[str]:
+    """Show a page of it; the next begins before the last entry of this."""
+    async with site.database.read() as connection:
+        balance = await billing.balance(connection, visitor.organization_id)
+        entries = await billing.ledger(
+            connection, visitor.organization_id, before=before, limit=_PAGE + 1
+        )
+    return site.renderer.page(
+        request,
+        "console/ledger.html",
+        section="ledger",
+        balance=balance,
+        entries=entries[:_PAGE],
+        next_before=entries[_PAGE - 1].id if len(entries) > _PAGE else None,
+    )

@@ -1,0 +1,58 @@
+"""The console's first page: what is left, what was spent, and the first steps of a new account."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
+
+from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.billing import credits as billing
+from gateway.control_plane.billing import usage
+from gateway.control_plane.billing.usage import Filter, Sum
+from gateway.control_plane.console import charts
+from gateway.control_plane.site.formats import money, number
+from gateway.control_plane.site.parts import Site
+
+_DAYS = 30
+
+
+@get("/console")
+async def show_overview(
+    request: Request[Any, Any, Any], site: NamedDependency[Site], visitor: NamedDependency[Visitor]
+) -> Response[str]:
+    """Show the account at a glance."""
+    today = datetime.now(UTC).date()
+    month = today.replace(day=1)
+    since = min(month, today - timedelta(days=_DAYS - 1))
+    async with site.database.read() as connection:
+        balance = await billing.balance(connection, visitor.organization_id)
+        days = await usage.sums(connection, visitor.organization_id, Filter(since=since), by="day")
+    keys = await site.keys.listed(visitor.organization_id)
+    spent_today = sum(day.cost_nanos for day in days if day.group == today.isoformat())
+    this_month = [day for day in days if day.group >= month.isoformat()]
+    span = usage.every_day(days, today - timedelta(days=_DAYS - 1), today)
+    return site.renderer.page(
+        request,
+        "console/overview.html",
+        section="overview",
+        balance=balance,
+        spent_today=spent_today,
+        spent_month=sum(day.cost_nanos for day in this_month),
+        requests_month=sum(day.requests for day in this_month),
+        tokens_month=sum(day.tokens for day in this_month),
+        chart=spending(span),
+        keys=[key for key in keys if key.revoked_at is None],
+    )
+
+
+def spending(days: list[Sum]) -> charts.Chart:
+    """Draw what each day cost."""
+    return charts.bars([(day.group[5:], day.cost_nanos, _title(day)) for day in days])
+
+
+def _title(day: Sum) -> str:
+    requests, tokens = number(day.requests), number(day.tokens)
+    return f"{day.group}: {money(day.cost_nanos)}, {requests} requests, {tokens} tokens"

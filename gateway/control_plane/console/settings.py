@@ -1,0 +1,187 @@
+"""Settings: the organization, its members, and one's own data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, URLEncodedBody
+
+from gateway.control_plane.accounts import addresses, memberships, organizations, privacy
+from gateway.control_plane.accounts.memberships import OrganizationFull, Role
+from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.site.forms import see_other
+from gateway.control_plane.site.parts import PageNotFound, Site
+from gateway.control_plane.site.session import owner
+from gateway.errors import BadRequest
+from gateway.identifiers import is_id, new_id
+
+_PATH = "/console/settings"
+
+
+class NotConfirmed(BadRequest):
+    """Something that can't be undone, without the word that it was meant."""
+
+    code = "not_confirmed"
+
+
+class NameForm(msgspec.Struct, frozen=True):
+    """The organization's name."""
+
+    name: str
+
+
+class InviteForm(msgspec.Struct, frozen=True):
+    """Who is to join."""
+
+    email: str
+
+
+class RoleForm(msgspec.Struct, frozen=True):
+    """What a member is to be."""
+
+    role: Role
+
+
+class OrganizationForm(msgspec.Struct, frozen=True):
+    """Which organization to act for."""
+
+    organization: str
+
+
+class DeleteForm(msgspec.Struct, frozen=True):
+    """One's own address, typed in once more."""
+
+    confirm: str = ""
+
+
+@get(_PATH)
+async def show_settings(
+    request: Request[Any, Any, Any], site: NamedDependency[Site], visitor: NamedDependency[Visitor]
+) -> Response[str]:
+    """Show them."""
+    async with site.database.read() as connection:
+        members = await memberships.listed(connection, visitor.organization_id)
+        own = await memberships.of_user(connection, visitor.user_id)
+    return site.renderer.page(
+        request, "console/settings.html", section="settings", members=members, organizations=own
+    )
+
+
+@post(f"{_PATH}/name", guards=[owner])
+async def rename_organization(
+    site: NamedDependency[Site],
+    visitor: NamedDependency[Visitor],
+    data: URLEncodedBody[NameForm],
+) -> Response[Any]:
+    """Give the organization another name."""
+    async with site.database.write() as connection:
+        await organizations.rename(connection, visitor.organization_id, data.name)
+    return see_other(_PATH)
+
+
+@post(f"{_PATH}/invite", guards=[owner], status_code=200)
+async def invite(
+    request: Request[Any, Any, Any],
+    site: NamedDependency[Site],
+    visitor: NamedDependency[Visitor],
+    data: URLEncodedBody[InviteForm],
+) -> Response[str]:
+    """Mail an invitation. The answer does not tell whether the address has an account."""
+    site.sign_ins.take(site.visitor(request))
+    address = addresses.parse(data.email)
+    async with site.database.write() as connection:
+        members = await memberships.listed(connection, visitor.organization_id)
+        if len(members) >= site.settings.organization_members_max:
+            raise OrganizationFull("The organization has as many members as it can have.")
+        token = await site.links.create(
+            connection, "invitation", address.email, visitor.organization_id
+        )
+        if token is not None:
+            url = f"{site.settings.public_url}/sign-in/link?purpose=invitation&token={token}"
+            await site.outbox.put(
+                connection,
+                site.writer.write(
+                    "invitation",
+                    ref=f"invitation:{new_id()}",
+                    recipient=address.email,
+                    subject=f"An invitation to {site.settings.brand}",
+                    url=url,
+                    inviter=visitor.email,
+                    organization=visitor.organization_name,
+                    minutes=round(site.settings.mail_link_seconds / 60),
+                ),
+            )
+    return site.renderer.page(
+        request, "console/invited.html", section="settings", email=address.email
+    )
+
+
+@post(_PATH + "/members/{user_id:str}/role", guards=[owner])
+async def change_role(
+    site: NamedDependency[Site],
+    visitor: NamedDependency[Visitor],
+    user_id: FromPath[str],
+    data: URLEncodedBody[RoleForm],
+) -> Response[Any]:
+    """Make a member an owner, or an owner a member."""
+    async with site.database.write() as connection:
+        await memberships.change_role(connection, visitor.organization_id, user_id, data.role)
+    return see_other(_PATH)
+
+
+@post(_PATH + "/members/{user_id:str}/remove", guards=[owner])
+async def remove_member(
+    site: NamedDependency[Site], visitor: NamedDependency[Visitor], user_id: FromPath[str]
+) -> Response[Any]:
+    """Remove a member."""
+    async with site.database.write() as connection:
+        await memberships.remove(connection, visitor.organization_id, user_id)
+    return see_other(_PATH)
+
+
+@post(f"{_PATH}/organization")
+async def switch_organization(
+    site: NamedDependency[Site],
+    visitor: NamedDependency[Visitor],
+    data: URLEncodedBody[OrganizationForm],
+) -> Response[Any]:
+    """Act for another organization that one belongs to."""
+    target = data.organization
+    if not is_id(target) or not await site.sessions.switch(
+        visitor.session_id, visitor.user_id, target
+    ):
+        raise PageNotFound("There is no such organization.")
+    return see_other("/console")
+
+
+@get(f"{_PATH}/export")
+async def export_data(
+    site: NamedDependency[Site], visitor: NamedDependency[Visitor]
+) -> Response[bytes]:
+    """Give everything that is kept about a person."""
+    async with site.database.read() as connection:
+        held = await privacy.export(connection, visitor)
+    return Response(
+        msgspec.json.format(msgspec.json.encode(held)),
+        media_type="application/json",
+        headers={"content-disposition": 'attachment; filename="my-data.json"'},
+    )
+
+
+@post(f"{_PATH}/delete")
+async def delete_account(
+    site: NamedDependency[Site],
+    visitor: NamedDependency[Visitor],
+    data: URLEncodedBody[DeleteForm],
+) -> Response[Any]:
+    """Forget a person, when their address was typed in once more."""
+    if data.confirm.strip().lower() != visitor.email:
+        raise NotConfirmed("Type your own address to delete the account; nothing was deleted.")
+    async with site.database.write() as connection:
+        await privacy.forget(connection, visitor)
+    answer = see_other("/")
+    answer.set_cookie(site.cookie.empty())
+    return answer

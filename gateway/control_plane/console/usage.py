@@ -1,0 +1,93 @@
+"""Usage by day, key and model: a chart, a table, and the same as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromQuery
+
+from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.billing import usage
+from gateway.control_plane.billing.usage import By, Filter, Sum
+from gateway.control_plane.console.overview import spending
+from gateway.control_plane.site.parts import Site
+
+_SPANS = (7, 30, 90)
+
+
+@get("/console/usage")
+async def show_usage(
+    request: Request[Any, Any, Any],
+    site: NamedDependency[Site],
+    visitor: NamedDependency[Visitor],
+    days: FromQuery[int] = 30,
+    key: FromQuery[str] = "",
+    model: FromQuery[str] = "",
+) -> Response[str]:
+    """Show usage since some days, of one key or model where one is chosen."""
+    chosen = _filter(days, key, model)
+    today = datetime.now(UTC).date()
+    async with site.database.read() as connection:
+        sums = {
+            by: await usage.sums(connection, visitor.organization_id, chosen, by=by)
+            for by in _GROUPINGS
+        }
+    keys = await site.keys.listed(visitor.organization_id)
+    return site.renderer.page(
+        request,
+        "console/usage.html",
+        section="usage",
+        spans=_SPANS,
+        days=days,
+        key=key,
+        model=model,
+        keys=keys,
+        models=[listing.model.id for listing in site.listings()],
+        names={item.id: item.name for item in keys},
+        sums=sums,
+        chart=spending(usage.every_day(sums["day"], chosen.since, today)),
+    )
+
+
+@get("/console/usage.csv")
+async def export_usage(
+    site: NamedDependency[Site],
+    visitor: NamedDependency[Visitor],
+    by: FromQuery[By] = "day",
+    days: FromQuery[int] = 30,
+    key: FromQuery[str] = "",
+    model: FromQuery[str] = "",
+) -> Response[str]:
+    """Give the same sums as CSV."""
+    async with site.database.read() as connection:
+        sums = await usage.sums(
+            connection, visitor.organization_id, _filter(days, key, model), by=by
+        )
+    return Response(
+        written(by, sums),
+        media_type="text/csv; charset=utf-8",
+        headers={"content-disposition": f'attachment; filename="usage-by-{by}.csv"'},
+    )
+
+
+def written(by: By, sums: list[Sum]) -> str:
+    """Write sums as CSV. Groups are dates and ids of ours, never names a spreadsheet would run."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([by, "requests", "inputs", "tokens", "cost_nanos"])
+    writer.writerows([s.group, s.requests, s.inputs, s.tokens, s.cost_nanos] for s in sums)
+    return text.getvalue()
+
+
+_GROUPINGS: tuple[By, ...] = ("day", "key", "model")
+
+
+def _filter(days: int, key: str, model: str) -> Filter:
+    span = min(max(days, 1), _SPANS[-1])
+    since = datetime.now(UTC).date() - timedelta(days=span - 1)
+    return Filter(since=since, key_id=key or None, model_id=model or None)

@@ -1,0 +1,121 @@
+"""The funnel: view, call, vote, waitlist, notified; append-only, and counted in public.
+
+What happens after a launch (first call, first paid call, tokens in 30 days) is in the usage rows,
+and read from there (`launches.conversion`), not written twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Literal
+
+from sqlalchemy import Table, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.data_plane.metering.demand import DemandCounter
+from gateway.identifiers import new_id
+from gateway.storage.database import Database
+from gateway.storage.tables import demand_events, demand_votes, waitlist_entries
+
+Kind = Literal["view", "call", "vote", "withdraw", "waitlist", "leave", "notified"]
+
+
+class Interest:
+    """What is known of the demand for each model: `refresh` is a job, and pages read memory."""
+
+    def __init__(self, database: Database, calls: DemandCounter) -> None:
+        self._database = database
+        self._calls = calls
+        self._views: Counter[str] = Counter()
+        self._votes: dict[str, int] = {}
+        self._waiting: dict[str, int] = {}
+
+    def votes(self, model_id: str) -> int:
+        """Return the public number: votes of accounts whose address is verified."""
+        return self._votes.get(model_id, 0)
+
+    def waiting(self, model_id: str) -> int:
+        """Return how many confirmed that they want to hear of the launch."""
+        return self._waiting.get(model_id, 0)
+
+    def all_votes(self) -> Mapping[str, int]:
+        """Return the public numbers of all models."""
+        return self._votes
+
+    def viewed(self, model_id: str) -> None:
+        """Count a look at a model's page. Models are few, so this is bounded."""
+        self._views[model_id] += 1
+
+    async def refresh(self) -> None:
+        """Write down what was counted in memory, and read the public numbers again."""
+        views, self._views = self._views, Counter()
+        calls = self._calls.drain()
+        try:
+            await self._write(views, calls)
+        except BaseException:
+            self._views.update(views)
+            self._calls.restore(calls)
+            raise
+        async with self._database.read() as connection:
+            self._votes = await _counts(connection, demand_votes)
+            self._waiting = await _counts(connection, waitlist_entries)
+
+    async def recount(self, connection: AsyncConnection, model_id: str) -> None:
+        """Read one model's votes now: who just voted wants to see it."""
+        self._votes[model_id] = int(
+            await connection.scalar(
+                select(func.count())
+                .select_from(demand_votes)
+                .where(demand_votes.c.model_id == model_id)
+            )
+            or 0
+        )
+
+    async def _write(self, views: Counter[str], calls: Counter[tuple[str, str]]) -> None:
+        rows = [_event("view", model_id, None, count) for model_id, count in views.items()]
+        rows += [_event("call", *entry, count) for entry, count in calls.items()]
+        if rows:
+            async with self._database.write() as connection:
+                await connection.execute(insert(demand_events), rows)
+
+
+async def record(
+    connection: AsyncConnection,
+    kind: Kind,
+    model_id: str,
+    organization_id: str | None = None,
+    count: int = 1,
+) -> None:
+    """Append one event."""
+    row = _event(kind, model_id, organization_id, count)
+    await connection.execute(insert(demand_events), [row])
+
+
+async def funnel(connection: AsyncConnection, model_id: str) -> Mapping[str, int]:
+    """Return how often each thing happened around a model."""
+    found = await connection.execute(
+        select(demand_events.c.kind, func.sum(demand_events.c.count))
+        .where(demand_events.c.model_id == model_id)
+        .group_by(demand_events.c.kind)
+    )
+    return {kind: int(count) for kind, count in found}
+
+
+def _event(kind: Kind, model_id: str, organization_id: str | None, count: int) -> dict[str, object]:
+    return {
+        "id": new_id(),
+        "kind": kind,
+        "model_id": model_id,
+        "organization_id": organization_id,
+        "count": count,
+        "created_at": datetime.now(UTC),
+    }
+
+
+async def _counts(connection: AsyncConnection, table: Table) -> dict[str, int]:
+    found = await connection.execute(
+        select(table.c.model_id, func.count()).group_by(table.c.model_id)
+    )
+    return {row[0]: row[1] for row in found}

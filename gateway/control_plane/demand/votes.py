@@ -1,0 +1,88 @@
+"""Votes: one for a person and model, with what they would need it for, and taken back at will."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+from sqlalchemy import delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.demand import events
+from gateway.errors import BadRequest
+from gateway.identifiers import new_id
+from gateway.storage.tables import demand_votes
+
+USE_CASE_CHARACTERS_MAX = 500
+VOLUME_MAX = 10**9
+
+
+class BadVote(BadRequest):
+    """Numbers or words that a vote can't have."""
+
+    code = "bad_vote"
+
+
+class Vote(msgspec.Struct, frozen=True, kw_only=True):
+    """A vote; everything but the model is optional."""
+
+    model_id: str
+    volume_million_tokens: int | None = None
+    """Expected a month."""
+    price_max_nanos: int | None = None
+    """The most that one would pay for a million tokens."""
+    use_case: str = ""
+    created_at: datetime | None = None
+
+
+async def cast(connection: AsyncConnection, visitor: Visitor, vote: Vote) -> None:
+    """Count a vote, or change what was said with it. Raises BadVote."""
+    if vote.volume_million_tokens is not None and not 1 <= vote.volume_million_tokens <= VOLUME_MAX:
+        raise BadVote("Volume: a whole number of million tokens, up to a billion.")
+    if len(vote.use_case) > USE_CASE_CHARACTERS_MAX:
+        raise BadVote(f"The use case: at most {USE_CASE_CHARACTERS_MAX} characters.")
+    said = {
+        "volume_million_tokens": vote.volume_million_tokens,
+        "price_max_nanos": vote.price_max_nanos,
+        "use_case": vote.use_case,
+    }
+    vote_id = new_id()
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    kept = await connection.scalar(
+        dialect.insert(demand_votes)
+        .values(
+            id=vote_id,
+            model_id=vote.model_id,
+            user_id=visitor.user_id,
+            voter_key=visitor.address_key,
+            created_at=datetime.now(UTC),
+            **said,
+        )
+        .on_conflict_do_update(index_elements=["model_id", "voter_key"], set_=said)
+        .returning(demand_votes.c.id)
+    )
+    if kept == vote_id:
+        await events.record(connection, "vote", vote.model_id, visitor.organization_id)
+
+
+async def withdraw(connection: AsyncConnection, visitor: Visitor, model_id: str) -> None:
+    """Take a vote back; without one this changes nothing."""
+    gone = await connection.execute(
+        delete(demand_votes).where(
+            demand_votes.c.model_id == model_id, demand_votes.c.voter_key == visitor.address_key
+        )
+    )
+    if gone.rowcount:
+        await events.record(connection, "withdraw", model_id, visitor.organization_id)
+
+
+async def of_visitor(connection: AsyncConnection, visitor: Visitor) -> list[Vote]:
+    """Return somebody's votes, newest first."""
+    found = await connection.execute(
+        select(*(demand_votes.c[name] for name in Vote.__struct_fields__))
+        .where(demand_votes.c.voter_key == visitor.address_key)
+        .order_by(demand_votes.c.id.desc())
+    )
+    return [Vote(**row) for row in found.mappings()]

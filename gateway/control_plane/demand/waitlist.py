@@ -1,0 +1,69 @@
+"""The waitlist: who hears from us once when a model is live.
+
+Somebody with an account is on it with one click; anybody else confirms by a mailed link, so that
+nobody is put on it by another. On sign-in the entries of an address become the account's.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.accounts.addresses import Address
+from gateway.control_plane.demand import events
+from gateway.identifiers import new_id
+from gateway.storage.tables import waitlist_entries
+
+
+async def join(
+    connection: AsyncConnection, model_id: str, address: Address, user_id: str | None
+) -> None:
+    """Put a verified address on the list; twice is fine."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    added = await connection.scalar(
+        dialect.insert(waitlist_entries)
+        .values(
+            id=new_id(),
+            model_id=model_id,
+            email=address.email,
+            address_key=address.key,
+            user_id=user_id,
+            confirmed_at=datetime.now(UTC),
+        )
+        .on_conflict_do_nothing(index_elements=["model_id", "address_key"])
+        .returning(waitlist_entries.c.id)
+    )
+    if added is not None:
+        await events.record(connection, "waitlist", model_id)
+
+
+async def leave(connection: AsyncConnection, model_id: str, address_key: str) -> None:
+    """Take an address off the list."""
+    gone = await connection.execute(
+        delete(waitlist_entries).where(
+            waitlist_entries.c.model_id == model_id,
+            waitlist_entries.c.address_key == address_key,
+        )
+    )
+    if gone.rowcount:
+        await events.record(connection, "leave", model_id)
+
+
+async def models_of(connection: AsyncConnection, address_key: str) -> set[str]:
+    """Return the models that an address waits for."""
+    found = await connection.scalars(
+        select(waitlist_entries.c.model_id).where(waitlist_entries.c.address_key == address_key)
+    )
+    return set(found)
+
+
+async def adopt(connection: AsyncConnection, address: Address, user_id: str) -> None:
+    """Make the entries of an address those of its account."""
+    await connection.execute(
+        update(waitlist_entries)
+        .where(waitlist_entries.c.address_key == address.key)
+        .values(user_id=user_id)
+    )

@@ -1,0 +1,1 @@
+"""Mail: written from templates, kept in an outbox, sent by a job."""

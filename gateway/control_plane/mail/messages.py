@@ -1,0 +1,63 @@
+"""What our mails say: a template in text and one in HTML for each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+Kind = Literal["sign_in", "waitlist", "invitation", "launch"]
+
+_FOLDER = Path(__file__).parent / "templates"
+
+
+class Mail(msgspec.Struct, frozen=True, kw_only=True):
+    """A mail to one person. `ref` names it: the same ref is sent once, whatever happens."""
+
+    ref: str
+    kind: Kind
+    recipient: str
+    subject: str
+    text: str
+    html: str
+    unsubscribe_url: str = ""
+    """Where one click ends such mails (RFC 8058); empty for a mail that was just asked for."""
+
+
+class MailWriter:
+    """Writes mails. `constants` (brand, address) are the same in all of them."""
+
+    def __init__(self, constants: Mapping[str, Any]) -> None:
+        self._environment = Environment(
+            loader=FileSystemLoader(_FOLDER),
+            autoescape=select_autoescape(["html"]),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals.update(constants)
+
+    def write(
+        self,
+        kind: Kind,
+        *,
+        ref: str,
+        recipient: str,
+        subject: str,
+        unsubscribe_url: str = "",
+        **context: Any,
+    ) -> Mail:
+        """Write one mail."""
+        context |= {"subject": subject, "unsubscribe_url": unsubscribe_url}
+        return Mail(
+            ref=ref,
+            kind=kind,
+            recipient=recipient,
+            subject=subject,
+            text=self._environment.get_template(f"{kind}.txt").render(context),
+            html=self._environment.get_template(f"{kind}.html").render(context),
+            unsubscribe_url=unsubscribe_url,
+        )

@@ -1,0 +1,1 @@
+"""The public pages, and what all pages share: layout, forms, headers, limits."""

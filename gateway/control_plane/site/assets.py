@@ -1,0 +1,91 @@
+"""Styles and scripts: read once, named after their content, cached by browsers for ever.
+
+htmx comes from its package and must have the digest that was reviewed: a page that takes a card
+runs no script that nobody looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from pathlib import Path
+from typing import NamedTuple
+
+from litestar import Response, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+
+from gateway.errors import NotFound
+
+HTMX_SHA256 = "491955cd1810747d7d7b9ccb936400afb760e06d25d53e4572b64b6563b2784e"
+
+_FOLDER = Path(__file__).parent / "static"
+_MEDIA = {
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+}
+_CACHE = "public, max-age=31536000, immutable"
+
+
+class TamperedAsset(Exception):
+    """A file of a package is not the one that was reviewed."""
+
+
+class Asset(NamedTuple):
+    """A file as it is served."""
+
+    media: str
+    body: bytes
+
+
+class Assets:
+    """All files, by the name that holds their digest."""
+
+    def __init__(self) -> None:
+        files = {file.name: file.read_bytes() for file in _FOLDER.iterdir() if file.is_file()}
+        files["htmx.js"] = read_htmx()
+        self._names = {name: _fingerprinted(name, body) for name, body in files.items()}
+        self._assets = {
+            self._names[name]: Asset(_MEDIA[Path(name).suffix], body)
+            for name, body in files.items()
+        }
+
+    def url(self, name: str) -> str:
+        """Return the address of a file. KeyError for a name that is not there: our mistake."""
+        return f"/static/{self._names[name]}"
+
+    def find(self, name: str) -> Asset | None:
+        """Return the file of a fingerprinted name."""
+        return self._assets.get(name)
+
+
+def read_htmx() -> bytes:
+    """Read htmx from its package. Raises TamperedAsset."""
+    spec = importlib.util.find_spec("js_lib_htmx")
+    assert spec
+    assert spec.origin
+    body = (Path(spec.origin).parent / "static" / "htmx" / "htmx.min.js").read_bytes()
+    found = hashlib.sha256(body).hexdigest()
+    if found != HTMX_SHA256:
+        raise TamperedAsset(f"htmx.min.js has sha256 {found}, not {HTMX_SHA256}")
+    return body
+
+
+def route(assets: Assets) -> HTTPRouteHandler:
+    """Make the route that serves them."""
+
+    @get("/static/{name:str}", sync_to_thread=False)
+    def read_asset(name: FromPath[str]) -> Response[bytes]:
+        found = assets.find(name)
+        if found is None:
+            raise NotFound("There is no such file.")
+        return Response(found.body, media_type=found.media, headers={"cache-control": _CACHE})
+
+    return read_asset
+
+
+def _fingerprinted(name: str, body: bytes) -> str:
+    path = Path(name)
+    return f"{path.stem}-{hashlib.sha256(body).hexdigest()[:12]}{path.suffix}"

@@ -1,0 +1,98 @@
+"""Forms that only our own pages can send.
+
+A cookie holds a random value; each form holds an HMAC over that value and the session. So a token
+is of no use with another cookie, and a cookie planted by a neighbouring host is of no use with
+somebody's session. Litestar's own middleware covers the app as a whole, the embeddings route
+included, and can't be bound to a session; this one sits on the pages' router.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from typing import Any
+
+from litestar import Request
+from litestar.datastructures import Cookie, MutableScopeHeaders
+from litestar.enums import RequestEncodingType, ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.errors import GatewayError
+
+FIELD = "csrf_token"
+HEADER = "x-csrf-token"
+EXEMPT = "csrf_exempt"
+"""A handler's `opt` for the one POST that comes from mail programs: one-click unsubscribe."""
+
+_COOKIE = "form"
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_FORMS = (RequestEncodingType.URL_ENCODED, RequestEncodingType.MULTI_PART)
+_RANDOM_CHARACTERS = 32
+
+
+class ForeignForm(GatewayError):
+    """A form that was not sent from our page, or from one that was open for too long."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "foreign_form"
+
+
+class CsrfMiddleware(ASGIMiddleware):
+    """Gives pages their token, and refuses forms without it."""
+
+    scopes = (ScopeType.HTTP,)
+    exclude_opt_key = EXEMPT
+
+    def __init__(self, *, secret: str, secure: bool) -> None:
+        self._secret = secret.encode()
+        self._secure = secure
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Check a form, or prepare the answer to have one."""
+        request: Request[Any, Any, Any] = Request(scope, receive)
+        nonce = request.cookies.get(_COOKIE, "")
+        known = len(nonce) == _RANDOM_CHARACTERS
+        if not known:
+            nonce = secrets.token_hex(_RANDOM_CHARACTERS // 2)
+        token = self._token(nonce, _session_id(scope))
+        if request.method not in _SAFE:
+            sent = await _sent(request)
+            if not (known and hmac.compare_digest(token.encode(), sent.encode())):
+                raise ForeignForm(
+                    "This form has expired, or cookies are switched off. Go back, load the page "
+                    "again, and send it once more."
+                )
+        scope["state"]["csrf_token"] = token
+        await next_app(scope, receive, send if known else self._with_cookie(send, nonce))
+
+    def _token(self, nonce: str, session: str) -> str:
+        message = f"form|{nonce}|{session}".encode()
+        return hmac.digest(self._secret, message, "sha256").hex()
+
+    def _with_cookie(self, send: Send, nonce: str) -> Send:
+        cookie = Cookie(
+            key=_COOKIE, value=nonce, httponly=True, samesite="lax", secure=self._secure
+        )
+
+        async def send_with_cookie(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableScopeHeaders.from_message(message).add(
+                    "set-cookie", cookie.to_header(header="")
+                )
+            await send(message)
+
+        return send_with_cookie
+
+
+def _session_id(scope: Scope) -> str:
+    return str(getattr(scope.get("auth"), "jti", ""))
+
+
+async def _sent(request: Request[Any, Any, Any]) -> str:
+    if sent := request.headers.get(HEADER):
+        return sent
+    if request.content_type[0] in _FORMS:
+        return str((await request.form()).get(FIELD, ""))
+    return ""

@@ -1,0 +1,173 @@
+"""Being ready when a model lands, and saying that one wants it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, URLEncodedBody
+
+from gateway.control_plane.accounts import addresses
+from gateway.control_plane.accounts.addresses import Address
+from gateway.control_plane.accounts.links import LinkSpent
+from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.billing.credits import nanos_of_dollars
+from gateway.control_plane.demand import votes, waitlist
+from gateway.control_plane.demand.votes import BadVote, Vote
+from gateway.control_plane.site.forms import safe_path, see_other
+from gateway.control_plane.site.parts import Listing, PageNotFound, Site
+from gateway.control_plane.site.session import signed_in
+from gateway.identifiers import new_id
+
+
+class VoteForm(msgspec.Struct, frozen=True):
+    """A vote as it was typed."""
+
+    model: str
+    volume: str = ""
+    price: str = ""
+    use_case: str = ""
+
+
+class ModelForm(msgspec.Struct, frozen=True):
+    """A button of one model; `back` is the page that it stands on."""
+
+    model: str
+    back: str = ""
+
+
+class WaitlistForm(msgspec.Struct, frozen=True):
+    """Who wants to hear of a launch; somebody signed in gives no address."""
+
+    model: str
+    email: str = ""
+
+
+class ConfirmForm(msgspec.Struct, frozen=True):
+    """The button of a mailed link."""
+
+    token: str
+
+
+@post("/vote", guards=[signed_in])
+async def vote(
+    request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[VoteForm]
+) -> Response[Any]:
+    """Count a vote of whoever is signed in."""
+    site.votes.take(site.visitor(request))
+    listing = coming(site, data.model)
+    async with site.database.write() as connection:
+        await votes.cast(connection, request.user, _vote(data))
+        await site.interest.recount(connection, listing.model.id)
+    return see_other(f"{listing.path}#demand")
+
+
+@post("/vote/withdraw", guards=[signed_in])
+async def withdraw_vote(
+    request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[ModelForm]
+) -> Response[Any]:
+    """Take a vote back."""
+    site.votes.take(site.visitor(request))
+    listing = site.listing(data.model)
+    async with site.database.write() as connection:
+        await votes.withdraw(connection, request.user, listing.model.id)
+        await site.interest.recount(connection, listing.model.id)
+    return see_other(safe_path(data.back or f"{listing.path}#demand"))
+
+
+@post("/waitlist")
+async def join_waitlist(
+    request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[WaitlistForm]
+) -> Response[Any]:
+    """Put somebody signed in on the list; mail everybody else a link first."""
+    site.votes.take(site.visitor(request))
+    listing = coming(site, data.model)
+    visitor: Visitor | None = request.user
+    if visitor is not None:
+        async with site.database.write() as connection:
+            await waitlist.join(
+                connection, listing.model.id, Address(visitor.email), visitor.user_id
+            )
+        return see_other(f"{listing.path}#demand")
+    address = addresses.parse(data.email)
+    async with site.database.write() as connection:
+        token = await site.links.create(connection, "waitlist", address.email, listing.model.id)
+        if token is not None:
+            await site.outbox.put(
+                connection,
+                site.writer.write(
+                    "waitlist",
+                    ref=f"waitlist:{new_id()}",
+                    recipient=address.email,
+                    subject=f"Confirm: tell me when {listing.page.title} is live",
+                    title=listing.page.title,
+                    url=f"{site.settings.public_url}/waitlist/confirm?token={token}",
+                ),
+            )
+    return site.renderer.page(request, "waitlist/sent.html", email=address.email, listing=listing)
+
+
+@post("/waitlist/leave", guards=[signed_in])
+async def leave_waitlist(
+    request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[ModelForm]
+) -> Response[Any]:
+    """Take whoever is signed in off the list."""
+    listing = site.listing(data.model)
+    async with site.database.write() as connection:
+        await waitlist.leave(connection, listing.model.id, request.user.address_key)
+    return see_other(safe_path(data.back or f"{listing.path}#demand"))
+
+
+@get("/waitlist/confirm")
+async def show_confirm(
+    request: Request[Any, Any, Any], site: NamedDependency[Site], token: FromQuery[str]
+) -> Response[str]:
+    """Show what the mailed link would do, and its button."""
+    try:
+        async with site.database.read() as connection:
+            link = await site.links.look(connection, "waitlist", token)
+    except LinkSpent as error:
+        return site.renderer.page(
+            request, "sign_in/spent.html", status=error.status, message=error.message
+        )
+    return site.renderer.page(
+        request,
+        "waitlist/confirm.html",
+        link=link,
+        token=token,
+        listing=site.listing(link.subject),
+    )
+
+
+@post("/waitlist/confirm", status_code=200)
+async def confirm(
+    request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[ConfirmForm]
+) -> Response[Any]:
+    """Put a confirmed address on the list."""
+    async with site.database.write() as connection:
+        link = await site.links.use(connection, "waitlist", data.token)
+        listing = coming(site, link.subject)
+        await waitlist.join(connection, listing.model.id, Address(link.email), None)
+    return site.renderer.page(request, "waitlist/done.html", email=link.email, listing=listing)
+
+
+def coming(site: Site, model_id: str) -> Listing:
+    """Return a model that can be waited for. Raises PageNotFound."""
+    listing = site.listing(model_id)
+    if listing.model.state != "coming_soon":
+        raise PageNotFound("This model is live: there is nothing to wait for.")
+    return listing
+
+
+def _vote(form: VoteForm) -> Vote:
+    digits = form.volume.replace(",", "").replace(" ", "")
+    if digits and not (digits.isascii() and digits.isdecimal() and len(digits) < 12):
+        raise BadVote("Volume: a whole number of million tokens, up to a billion.")
+    return Vote(
+        model_id=form.model,
+        volume_million_tokens=int(digits) if digits else None,
+        price_max_nanos=nanos_of_dollars(form.price) if form.price.strip() else None,
+        use_case=form.use_case.strip(),
+    )

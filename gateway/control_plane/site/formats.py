@@ -1,0 +1,60 @@
+"""How numbers, money and times are written on pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Any
+
+
+def money(nanos: int, decimals_min: int = 2) -> str:
+    """Write nano-dollars as dollars, exactly, without needless zeros: 8_000_000 is $0.008."""
+    whole, fraction = divmod(abs(nanos), 10**9)
+    decimals = f"{fraction:09d}".rstrip("0").ljust(decimals_min, "0")
+    return f"{'-' if nanos < 0 else ''}${whole:,}.{decimals}"
+
+
+def cents(nanos: int) -> str:
+    """Write nano-dollars for a headline: cents, or `under $0.01` for what is less."""
+    if 0 < nanos < 10**7:
+        return "under $0.01"
+    return f"{'-' if nanos < 0 else ''}${abs(nanos) // 10**7 / 100:,.2f}"
+
+
+def number(value: int) -> str:
+    """Write 1234567 as 1,234,567."""
+    return f"{value:,}"
+
+
+def compact(value: int) -> str:
+    """Write 69_400 as 69.4K, with at most one decimal, rounded down."""
+    for bound, letter in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
+        if value >= bound:
+            return f"{value * 10 // bound / 10:g}{letter}"
+    return str(value)
+
+
+def day(value: date | datetime) -> str:
+    """Write a date as people do: 5 Jul 2025."""
+    return f"{value.day} {value:%b %Y}"
+
+
+def month(value: date) -> str:
+    """Write a month: Jul 2024."""
+    return f"{value:%b %Y}"
+
+
+def moment(value: datetime) -> str:
+    """Write a time: 2025-07-05 14:03 UTC."""
+    return f"{value:%Y-%m-%d %H:%M} UTC"
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """Write a count and its noun: 1 vote, 2 votes."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    function.__name__: function
+    for function in (money, cents, number, compact, day, month, moment, plural)
+}

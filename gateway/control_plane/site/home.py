@@ -1,0 +1,27 @@
+"""The home page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
+
+from gateway.control_plane.site import snippets
+from gateway.control_plane.site.parts import Site
+
+
+@get("/")
+async def show_home(request: Request[Any, Any, Any], site: NamedDependency[Site]) -> Response[str]:
+    """Say what this is, show a call, and lead to the models."""
+    listings = site.listings()
+    first = listings[0].model if listings else None
+    call = snippets.curl(site.settings.public_url, first.id) if first else ""
+    return site.renderer.page(
+        request,
+        "home.html",
+        listings=listings,
+        call=call,
+        votes=site.interest.all_votes(),
+        cheapest=min((li.model.price.nanos_per_million_tokens for li in listings), default=0),
+    )

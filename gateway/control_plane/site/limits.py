@@ -1,0 +1,66 @@
+"""How often one visitor may do what costs us something: token buckets in memory.
+
+A bucket belongs to an address of the network, a /64 for IPv6. The number of buckets is bounded;
+the one that was not used for longest goes first, and by then it is full again. Each process
+counts for itself; what must hold across processes (mails to one address) is counted in the
+database.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from litestar import Request
+
+from gateway.errors import TooManyRequests
+
+_BUCKETS_MAX = 50_000
+
+
+class Limit:
+    """So many times an hour for each visitor, and no more than that at once."""
+
+    def __init__(self, per_hour: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._capacity = float(per_hour)
+        self._refill = per_hour / 3600
+        self._clock = clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, visitor: str) -> None:
+        """Count one use. Raises TooManyRequests."""
+        now = self._clock()
+        left, since = self._buckets.pop(visitor, (self._capacity, now))
+        left = min(self._capacity, left + (now - since) * self._refill)
+        taken = left >= 1
+        self._buckets[visitor] = (left - taken, now)
+        if len(self._buckets) > _BUCKETS_MAX:
+            self._buckets.popitem(last=False)
+        if not taken:
+            raise TooManyRequests(
+                "That was a little too often. Wait a moment, then try again.",
+                retry_after_seconds=(1 - left) / self._refill,
+            )
+
+
+def visitor_of(request: Request[Any, Any, Any], *, proxies: int) -> str:
+    """Return the network address that a request came from.
+
+    Behind `proxies` proxies of our own the address is that many places from the right of
+    X-Forwarded-For: what stands further left was written by the visitor.
+    """
+    address = request.client.host if request.client else ""
+    if proxies:
+        hops = request.headers.get("x-forwarded-for", "").split(",")
+        if len(hops) >= proxies:
+            address = hops[-proxies].strip()
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return "unknown"
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)

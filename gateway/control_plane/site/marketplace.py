@@ -1,0 +1,187 @@
+"""The marketplace around the endpoint: its parts made, its jobs, and its routes.
+
+`app.py` makes one, and knows no more of pages than this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from litestar import Request, Response, Router
+
+from gateway.control_plane.accounts import links, sessions
+from gateway.control_plane.accounts.keys import ApiKeys
+from gateway.control_plane.accounts.links import MailLinks
+from gateway.control_plane.accounts.sessions import Sessions
+from gateway.control_plane.accounts.welcome import Welcome
+from gateway.control_plane.catalog import pages
+from gateway.control_plane.demand.events import Interest
+from gateway.control_plane.demand.launches import Announcements, Offer
+from gateway.control_plane.jobs.runner import Job
+from gateway.control_plane.mail.messages import MailWriter
+from gateway.control_plane.mail.outbox import Outbox
+from gateway.control_plane.mail.smtp import LogSender, NullSender, Sender, SmtpSender
+from gateway.control_plane.mail.unsubscribe import Unsubscriptions
+from gateway.control_plane.site import errors, routes
+from gateway.control_plane.site.assets import Assets
+from gateway.control_plane.site.limits import Limit
+from gateway.control_plane.site.parts import Site
+from gateway.control_plane.site.rendering import Renderer
+from gateway.control_plane.site.session import SessionCookie
+from gateway.control_plane.status.incidents import Incidents
+from gateway.data_plane.api.embeddings import Router as WorkRouter
+from gateway.data_plane.metering.demand import DemandCounter
+from gateway.data_plane.metering.tokens import TokenCounter
+from gateway.data_plane.routing.pool import WorkerStatus
+from gateway.errors import GatewayError
+from gateway.settings import Settings, derive
+from gateway.snapshots import Catalog
+from gateway.storage.database import Database
+
+_FORGET_SECONDS = 3600.0
+
+
+class Workers(WorkRouter, Protocol):
+    """The pools, as far as pages need them."""
+
+    def statuses(self) -> list[WorkerStatus]:
+        """Describe every worker."""
+        ...
+
+
+class Marketplace:
+    """The parts of one process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: Database,
+        catalog: Callable[[], Catalog],
+        keys: ApiKeys,
+        counters: Mapping[str, TokenCounter],
+        workers: Workers,
+        calls: DemandCounter,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._assets = Assets()
+        constants = {"brand": settings.brand, "public_url": settings.public_url}
+        shown = {"dev_mail": settings.dev_mail, "credit": settings.signup_credit_nanos}
+        secure = settings.public_url.startswith("https://")
+        self.interest = Interest(database, calls)
+        self.outbox = make_outbox(settings, database)
+        self.site = Site(
+            settings=settings,
+            database=database,
+            catalog=catalog,
+            pages=pages.reviewed(),
+            counters=counters,
+            router=workers,
+            workers=workers.statuses,
+            renderer=Renderer(self._assets, constants | shown),
+            incidents=Incidents(database, workers=workers.statuses, catalog=catalog),
+            keys=keys,
+            sessions=Sessions(
+                database,
+                secret=derive(settings.secret, "sessions"),
+                seconds=settings.session_seconds,
+                rotation_seconds=settings.session_rotation_seconds,
+            ),
+            cookie=SessionCookie(secure=secure, seconds=settings.session_seconds),
+            links=MailLinks(
+                secret=derive(settings.secret, "links"),
+                seconds=settings.mail_link_seconds,
+                per_hour=settings.mail_links_per_hour,
+            ),
+            welcome=Welcome(
+                credit_nanos=settings.signup_credit_nanos,
+                credit_days=settings.signup_credit_days,
+                day_nanos=settings.promotion_nanos_per_day,
+            ),
+            writer=MailWriter(constants),
+            outbox=self.outbox,
+            unsubscriptions=Unsubscriptions(
+                secret=derive(settings.secret, "unsubscribe"), public_url=settings.public_url
+            ),
+            calculations=Limit(settings.calculations_per_hour),
+            experiments=Limit(settings.experiments_per_hour),
+            sign_ins=Limit(settings.sign_ins_per_hour),
+            votes=Limit(settings.votes_per_hour),
+            interest=self.interest,
+        )
+        self.announcements = make_announcements(self.site)
+
+    def routes(self) -> Router:
+        """Return all pages."""
+        return routes.router(self.site, self._assets)
+
+    def jobs(self) -> list[Job]:
+        """Return what repeats in the background."""
+        settings = self._settings
+        return [
+            Job("mail", settings.mail_seconds, self.outbox.deliver),
+            Job("demand", settings.demand_seconds, self.interest.refresh),
+            Job("announce-launches", settings.demand_seconds, self.announcements.announce),
+            Job("incidents", settings.incident_seconds, self.site.incidents.watch),
+            Job("forget-old", _FORGET_SECONDS, self._forget_old),
+        ]
+
+    def answer_error(
+        self, request: Request[Any, Any, Any], error: GatewayError, request_id: str
+    ) -> Response[Any] | None:
+        """Answer an error with a page, or None where a program waits for it."""
+        if not errors.wants_page(request):
+            return None
+        return errors.answer(self.site.renderer, request, error, request_id)
+
+    async def _forget_old(self) -> None:
+        async with self._database.write() as connection:
+            await links.forget_old(connection)
+            await sessions.forget_old(connection)
+
+
+def make_outbox(settings: Settings, database: Database) -> Outbox:
+    """Make the outbox, with the way out that is configured. Raises SettingsError."""
+    sender: Sender
+    if settings.smtp_url:
+        sender = SmtpSender(settings.smtp_url, sender=settings.mail_from)
+    elif settings.dev_mail:
+        sender = LogSender()
+    else:
+        sender = NullSender()
+    return Outbox(
+        database,
+        sender,
+        pending_max=settings.mail_pending_max,
+        attempts_max=settings.mail_attempts_max,
+        host=urlsplit(settings.public_url).hostname or "localhost",
+        keep_text=settings.dev_mail,
+    )
+
+
+def make_announcements(site: Site) -> Announcements:
+    """Make the job that tells people of launches."""
+    settings = site.settings
+
+    def is_live(model_id: str) -> bool:
+        model = site.catalog().models.get(model_id)
+        return model is not None and model.state == "live"
+
+    return Announcements(
+        site.database,
+        site.outbox,
+        site.writer,
+        site.unsubscriptions,
+        Offer(
+            credit_nanos=settings.launch_credit_nanos,
+            credit_days=settings.signup_credit_days,
+            wave_mails=settings.launch_wave_mails,
+            wave_seconds=settings.launch_wave_seconds,
+        ),
+        is_live=is_live,
+        titles={model_id: page.title for model_id, page in site.pages.items()},
+        public_url=settings.public_url,
+    )

@@ -1,0 +1,119 @@
+"""What the handlers of all pages are given: one object, made in app.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.accounts import users
+from gateway.control_plane.accounts.addresses import Address
+from gateway.control_plane.accounts.keys import ApiKeys
+from gateway.control_plane.accounts.links import MailLinks
+from gateway.control_plane.accounts.sessions import Sessions
+from gateway.control_plane.accounts.welcome import Welcome
+from gateway.control_plane.catalog.pages import ModelPage
+from gateway.control_plane.demand import waitlist
+from gateway.control_plane.demand.events import Interest
+from gateway.control_plane.mail.messages import MailWriter
+from gateway.control_plane.mail.outbox import Outbox
+from gateway.control_plane.mail.unsubscribe import Unsubscriptions
+from gateway.control_plane.site.limits import Limit, visitor_of
+from gateway.control_plane.site.rendering import Renderer
+from gateway.control_plane.site.session import SessionCookie
+from gateway.control_plane.status.incidents import Incidents
+from gateway.data_plane.api.embeddings import Router
+from gateway.data_plane.metering.tokens import TokenCounter
+from gateway.data_plane.routing.pool import WorkerStatus
+from gateway.errors import NotFound
+from gateway.settings import Settings
+from gateway.snapshots import Catalog, ModelSnapshot
+from gateway.storage.database import Database
+
+
+class PageNotFound(NotFound):
+    """Nothing is at this address, or nothing that this visitor may see."""
+
+    code = "page_not_found"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """A model as it is sold, and what its page says."""
+
+    model: ModelSnapshot
+    page: ModelPage
+
+    @property
+    def path(self) -> str:
+        """Where its page is."""
+        return f"/models/{self.model.id}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """The parts."""
+
+    settings: Settings
+    database: Database
+    catalog: Callable[[], Catalog]
+    pages: Mapping[str, ModelPage]
+    counters: Mapping[str, TokenCounter]
+    router: Router
+    workers: Callable[[], list[WorkerStatus]]
+    renderer: Renderer
+    incidents: Incidents
+    keys: ApiKeys
+    sessions: Sessions
+    cookie: SessionCookie
+    links: MailLinks
+    welcome: Welcome
+    writer: MailWriter
+    outbox: Outbox
+    unsubscriptions: Unsubscriptions
+    calculations: Limit
+    experiments: Limit
+    sign_ins: Limit
+    votes: Limit
+    interest: Interest
+
+    def listings(self) -> list[Listing]:
+        """Return the models that have a page: live ones first, then by title."""
+        found = [
+            Listing(model=model, page=self.pages[model.id])
+            for model in self.catalog().models.values()
+            if model.state != "retired" and model.id in self.pages
+        ]
+        return sorted(
+            found, key=lambda listing: (listing.model.state != "live", listing.page.title)
+        )
+
+    def listing(self, model_id: str) -> Listing:
+        """Return one of them. Raises PageNotFound."""
+        for listing in self.listings():
+            if listing.model.id == model_id:
+                return listing
+        raise PageNotFound("There is no model of that name here.")
+
+    async def enter(
+        self,
+        connection: AsyncConnection,
+        address: Address,
+        *,
+        organization_id: str | None = None,
+    ) -> str:
+        """Sign in whoever has shown that an address is theirs; return the cookie of the session."""
+        user = await users.find_or_create(connection, address)
+        if user.is_new:
+            await self.welcome.greet(connection, user, address)
+            await waitlist.adopt(connection, address, user.id)
+        return await self.sessions.begin(
+            connection, user.id, organization_id or user.organization_id
+        )
+
+    def visitor(self, request: Request[Any, Any, Any]) -> str:
+        """Name the visitor for a limit."""
+        return visitor_of(request, proxies=self.settings.trusted_proxies)

@@ -1,0 +1,133 @@
+"""The playground of a live model: a few sentences, what they cost, and how alike they are.
+
+It goes the way of every request, to the same workers, but is free: only likenesses are shown,
+never the vectors, and each visitor has a small number of tries.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+import numpy as np
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, URLEncodedBody
+from numpy.typing import NDArray
+
+from gateway.control_plane.site.parts import Listing, PageNotFound, Site
+from gateway.control_plane.site.rendering import is_fragment
+from gateway.data_plane.metering.rows import RowMaker
+from gateway.errors import BadRequest
+from gateway.identifiers import new_id
+
+_SENTENCES_MAX = 6
+_CHARACTERS_MAX = 300
+_TIMEOUT_SECONDS = 10.0
+_SHADES = (0.2, 0.4, 0.6, 0.85)
+_EXAMPLE = (
+    "How do I reset my password?\n"
+    "I can't sign in any more.\n"
+    "Where is my parcel?\n"
+    "The delivery has not arrived."
+)
+
+
+class PlaygroundForm(msgspec.Struct, frozen=True):
+    """A sentence a line."""
+
+    sentences: str
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """How alike two sentences are: the cosine of their vectors, and its shade from 0 to 4."""
+
+    cosine: float
+    shade: int
+
+
+class Experiment(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it."""
+
+    sentences: list[str]
+    tokens: list[int]
+    cost_nanos: int
+    milliseconds: int
+    cells: list[list[Cell]]
+
+
+@get("/playground/{owner:str}/{name:str}")
+async def show_playground(
+    request: Request[Any, Any, Any],
+    site: NamedDependency[Site],
+    owner: FromPath[str],
+    name: FromPath[str],
+) -> Response[str]:
+    """Show the playground with an example in it."""
+    listing = _live(site, f"{owner}/{name}")
+    return site.renderer.page(
+        request, "playground.html", listing=listing, sentences=_EXAMPLE, result=None
+    )
+
+
+@post("/playground/{owner:str}/{name:str}", status_code=200)
+async def experiment(
+    request: Request[Any, Any, Any],
+    site: NamedDependency[Site],
+    owner: FromPath[str],
+    name: FromPath[str],
+    data: URLEncodedBody[PlaygroundForm],
+) -> Response[str]:
+    """Embed the sentences and compare them."""
+    listing = _live(site, f"{owner}/{name}")
+    sentences = [line.strip() for line in data.sentences.splitlines() if line.strip()]
+    if not 2 <= len(sentences) <= _SENTENCES_MAX or max(map(len, sentences)) > _CHARACTERS_MAX:
+        raise BadRequest(
+            f"Write 2 to {_SENTENCES_MAX} sentences, one a line, each of at most "
+            f"{_CHARACTERS_MAX} characters."
+        )
+    site.experiments.take(site.visitor(request))
+    result = await _embed(site, listing, sentences)
+    if is_fragment(request):
+        html = site.renderer.html("playground/result.html", result=result)
+        return Response(html, media_type="text/html; charset=utf-8")
+    return site.renderer.page(
+        request, "playground.html", listing=listing, sentences=data.sentences, result=result
+    )
+
+
+async def _embed(site: Site, listing: Listing, sentences: list[str]) -> Experiment:
+    model = listing.model
+    maker = RowMaker(
+        site.counters[model.vocabulary_sha256],
+        dimensions=model.dimensions_default,
+        tokens_max=model.tokens_max,
+    )
+    rows = maker.from_texts(sentences, truncate="end")
+    started = time.monotonic()
+    vectors = await site.router.dispatch(
+        model.id, rows.rows, deadline=started + _TIMEOUT_SECONDS, request_id=new_id()
+    )
+    return Experiment(
+        sentences=sentences,
+        tokens=[row.tokens for row in rows.rows],
+        cost_nanos=model.price.cost_nanos(rows.tokens),
+        milliseconds=round((time.monotonic() - started) * 1000),
+        cells=_cells(np.stack([np.frombuffer(vector, dtype="<f4") for vector in vectors])),
+    )
+
+
+def _cells(vectors: NDArray[np.float32]) -> list[list[Cell]]:
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return [
+        [Cell(float(cosine), sum(float(cosine) >= bound for bound in _SHADES)) for cosine in row]
+        for row in unit @ unit.T
+    ]
+
+
+def _live(site: Site, model_id: str) -> Listing:
+    listing = site.listing(model_id)
+    if listing.model.state != "live":
+        raise PageNotFound("This model is not live yet, so there is nothing to try.")
+    return listing

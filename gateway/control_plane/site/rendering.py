@@ -1,0 +1,66 @@
+"""From templates to pages: one environment, strict about names, that escapes everything.
+
+Every page gets the same few things beside its own: the brand, who looks at it, the form token, and
+the addresses of the assets. What is written by people is text to the templates, never markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from litestar import Request, Response
+
+from gateway.control_plane.site import formats, snippets
+from gateway.control_plane.site.assets import Assets
+
+_CONTROL_PLANE = Path(__file__).resolve().parents[1]
+_FOLDERS = (
+    _CONTROL_PLANE / "site" / "templates",
+    _CONTROL_PLANE / "console" / "templates",
+)
+
+
+class Renderer:
+    """Renders pages. `constants` are the same on all of them."""
+
+    def __init__(self, assets: Assets, constants: Mapping[str, Any]) -> None:
+        self._environment = Environment(
+            loader=FileSystemLoader(_FOLDERS),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters.update(formats.FILTERS)
+        self._environment.globals.update(
+            asset=assets.url, highlight=snippets.highlight, **constants
+        )
+
+    def html(self, template: str, **context: Any) -> str:
+        """Render a template by itself: a fragment, or a page without a request."""
+        return self._environment.get_template(template).render(**context)
+
+    def page(
+        self, request: Request[Any, Any, Any], template: str, *, status: int = 200, **context: Any
+    ) -> Response[str]:
+        """Answer a request with a page."""
+        html = self.html(
+            template,
+            visitor=request.scope.get("user"),
+            csrf_token=request.scope.get("state", {}).get("csrf_token", ""),
+            path=request.url.path,
+            now=datetime.now(UTC),
+            status=status,
+            **context,
+        )
+        return Response(html, status_code=status, media_type="text/html; charset=utf-8")
+
+
+def is_fragment(request: Request[Any, Any, Any]) -> bool:
+    """Tell whether htmx asks for a part of the page, and not for a page."""
+    headers = request.headers
+    return headers.get("hx-request") == "true" and headers.get("hx-boosted") != "true"

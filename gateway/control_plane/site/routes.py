@@ -1,0 +1,75 @@
+"""All pages on one router: what they are given, and what stands before each of them."""
+
+from __future__ import annotations
+
+from litestar import Router
+from litestar.di import Provide
+
+from gateway.control_plane.console import routes as console
+from gateway.control_plane.site import (
+    assets,
+    calculator,
+    demand,
+    docs,
+    home,
+    mail,
+    models,
+    playground,
+    robots,
+    session,
+    sign_in,
+    status,
+)
+from gateway.control_plane.site.csrf import CsrfMiddleware
+from gateway.control_plane.site.headers import HeadersMiddleware
+from gateway.control_plane.site.parts import Site
+from gateway.settings import derive
+
+
+def router(site: Site, files: assets.Assets) -> Router:
+    """Make the router. No middleware of it touches /v1."""
+    settings = site.settings
+    secure = settings.public_url.startswith("https://")
+    pages = Router(
+        "/",
+        route_handlers=[
+            home.show_home,
+            models.list_models,
+            models.show_model,
+            models.compare_models,
+            calculator.show_calculator,
+            calculator.calculate,
+            playground.show_playground,
+            playground.experiment,
+            docs.show_start,
+            docs.show_docs,
+            status.show_status,
+            sign_in.show_sign_in,
+            sign_in.ask_for_link,
+            sign_in.show_link,
+            sign_in.use_link,
+            sign_in.accept_invitation,
+            sign_in.sign_out,
+            demand.vote,
+            demand.withdraw_vote,
+            demand.join_waitlist,
+            demand.leave_waitlist,
+            demand.show_confirm,
+            demand.confirm,
+            mail.show_unsubscribe,
+            mail.confirm_unsubscribe,
+            mail.show_sent,
+            robots.read_robots,
+            console.router(),
+            robots.read_sitemap,
+        ],
+        middleware=[
+            HeadersMiddleware(secure=secure),
+            session.authentication(site.sessions, site.cookie).middleware,
+            session.FreshCookieMiddleware(site.cookie),
+            CsrfMiddleware(secret=derive(settings.secret, "forms"), secure=secure),
+        ],
+        dependencies={"site": Provide(lambda: site, sync_to_thread=False)},
+        request_max_body_size=settings.form_bytes_max,
+    )
+    return Router("/", route_handlers=[assets.route(files), pages])

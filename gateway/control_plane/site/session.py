@@ -1,0 +1,150 @@
+"""Who looks at a page: Litestar's JWT cookie, where being signed out is no error.
+
+Public pages and the console share one way to know somebody; only the console insists on it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.datastructures import Cookie, MutableScopeHeaders
+from litestar.enums import ScopeType
+from litestar.exceptions import NotAuthorizedException
+from litestar.handlers.base import BaseRouteHandler
+from litestar.middleware import ASGIMiddleware
+from litestar.middleware.authentication import AuthenticationResult
+from litestar.security.jwt import JWTCookieAuth, Token
+from litestar.security.jwt.middleware import JWTCookieAuthenticationMiddleware
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.control_plane.accounts.sessions import ALGORITHM, Sessions, Visitor
+from gateway.errors import GatewayError, NotFound
+
+_FRESH = "fresh_session_cookie"
+
+
+class SignInNeeded(GatewayError):
+    """A page that only somebody can see."""
+
+    status = 401
+    type = "authentication_error"
+    code = "sign_in_needed"
+
+
+class OwnersOnly(NotFound):
+    """A page that a member does not have."""
+
+    code = "page_not_found"
+
+
+class SignedInOrNot(JWTCookieAuthenticationMiddleware):
+    """Litestar's middleware, for which no cookie or a bad one means: nobody."""
+
+    async def authenticate_request(
+        self, connection: ASGIConnection[Any, Any, Any, Any]
+    ) -> AuthenticationResult:
+        """Return who it is, or nobody. Nothing but the cookie counts: no header signs in."""
+        encoded = connection.cookies.get(self.auth_cookie_key)
+        if not encoded:
+            return AuthenticationResult(user=None, auth=None)
+        try:
+            return await self.authenticate_token(encoded, connection)
+        except NotAuthorizedException:
+            return AuthenticationResult(user=None, auth=None)
+
+
+class SessionCookie:
+    """The cookie: how it is set, and how it is taken away."""
+
+    def __init__(self, *, secure: bool, seconds: float) -> None:
+        # the prefix makes browsers refuse one that a neighbouring host would plant
+        self.name = "__Host-session" if secure else "session"
+        self._secure = secure
+        self._seconds = int(seconds)
+
+    def holding(self, value: str) -> Cookie:
+        """Return it with a session in it."""
+        return self._cookie(value, self._seconds)
+
+    def empty(self) -> Cookie:
+        """Return one that removes it."""
+        return self._cookie("", 0)
+
+    def _cookie(self, value: str, max_age: int) -> Cookie:
+        return Cookie(
+            key=self.name,
+            value=value,
+            max_age=max_age,
+            httponly=True,
+            secure=self._secure,
+            samesite="lax",
+        )
+
+
+class FreshCookieMiddleware(ASGIMiddleware):
+    """Hands out the cookie that replaces the last one, when there is one."""
+
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self, cookie: SessionCookie) -> None:
+        self._cookie = cookie
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Pass the request on, and add the cookie to its answer."""
+
+        async def send_with_cookie(message: Message) -> None:
+            fresh = scope["state"].get(_FRESH)
+            if fresh and message["type"] == "http.response.start":
+                headers = MutableScopeHeaders.from_message(message)
+                # a page that signs in or out has the last word
+                if self._cookie.name not in " ".join(headers.getall("set-cookie", [])):
+                    cookie = self._cookie.holding(fresh)
+                    headers.add("set-cookie", cookie.to_header(header=""))
+            await send(message)
+
+        await next_app(scope, receive, send_with_cookie)
+
+
+def authentication(sessions: Sessions, cookie: SessionCookie) -> JWTCookieAuth[Visitor, Token]:
+    """Make the configuration of the pages' router."""
+
+    async def find_visitor(
+        token: Token, connection: ASGIConnection[Any, Any, Any, Any]
+    ) -> Visitor | None:
+        found = await sessions.read(token)
+        if found is None:
+            return None
+        visitor, fresh = found
+        connection.scope["state"][_FRESH] = fresh
+        return visitor
+
+    return JWTCookieAuth[Visitor, Token](
+        token_secret=sessions.secret,
+        retrieve_user_handler=find_visitor,
+        algorithm=ALGORITHM,
+        key=cookie.name,
+        authentication_middleware_class=SignedInOrNot,
+        exclude_http_methods=["OPTIONS"],
+    )
+
+
+def provide_visitor(request: Request[Any, Any, Any]) -> Visitor:
+    """Return who is signed in. Raises SignInNeeded."""
+    visitor = request.user
+    if not isinstance(visitor, Visitor):
+        raise SignInNeeded("Sign in to see this page.")
+    return visitor
+
+
+def signed_in(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+    """Let in who is signed in. Raises SignInNeeded."""
+    if connection.user is None:
+        raise SignInNeeded("Sign in to see this page.")
+
+
+def owner(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+    """Let in owners. Raises OwnersOnly."""
+    if connection.user is None or connection.user.role != "owner":
+        raise OwnersOnly("There is nothing here.")

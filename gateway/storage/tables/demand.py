@@ -1,0 +1,85 @@
+"""Demand for models that are not live: votes, the waitlist, the funnel; and their launches."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from gateway.storage.tables.accounts import organizations
+from gateway.storage.tables.catalog import model_prices, models
+from gateway.storage.tables.people import users
+from gateway.storage.tables.types import STRICT, Id, Instant, metadata, nanos
+
+demand_votes = Table(
+    "demand_votes",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("model_id", Text, ForeignKey(models.c.id), nullable=False),
+    Column("user_id", Id, ForeignKey(users.c.id), nullable=False),
+    # the normalised address: one vote for a person, however many spellings they sign in with
+    Column("voter_key", Text, nullable=False),
+    Column("volume_million_tokens", Integer),
+    *nanos("price_max_nanos", nullable=True),
+    Column("use_case", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    CheckConstraint("volume_million_tokens BETWEEN 1 AND 1000000000", name="volume"),
+    CheckConstraint("length(use_case) <= 500", name="use_case"),
+    UniqueConstraint("model_id", "voter_key"),
+    Index(None, "user_id"),
+    **STRICT,
+)
+
+waitlist_entries = Table(
+    "waitlist_entries",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("model_id", Text, ForeignKey(models.c.id), nullable=False),
+    Column("email", Text, nullable=False),
+    Column("address_key", Text, nullable=False),
+    Column("user_id", Id, ForeignKey(users.c.id)),
+    # only whoever opened the mailed link is on the list
+    Column("confirmed_at", Instant, nullable=False),
+    UniqueConstraint("model_id", "address_key"),
+    Index(None, "user_id"),
+    **STRICT,
+)
+
+demand_events = Table(
+    "demand_events",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("model_id", Text, ForeignKey(models.c.id), nullable=False),
+    Column("kind", Text, nullable=False),
+    # whose keys called; None for what visitors do
+    Column("organization_id", Id, ForeignKey(organizations.c.id)),
+    # views and calls are counted in memory and written together
+    Column("count", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    CheckConstraint(
+        "kind IN ('view', 'call', 'vote', 'withdraw', 'waitlist', 'leave', 'notified')", name="kind"
+    ),
+    CheckConstraint("count > 0", name="count"),
+    Index(None, "model_id", "kind", "created_at"),
+    **STRICT,
+)
+
+launches = Table(
+    "launches",
+    metadata,
+    # a model is launched once: the second launch finds the first
+    Column("model_id", Text, ForeignKey(models.c.id), primary_key=True),
+    Column("price_id", Id, ForeignKey(model_prices.c.id), nullable=False),
+    Column("launched_at", Instant, nullable=False),
+    # set once everybody who is to hear of it stands in the outbox
+    Column("announced_at", Instant),
+    Column("recipients", Integer),
+    **STRICT,
+)

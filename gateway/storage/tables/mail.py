@@ -1,0 +1,39 @@
+"""Mail: what is to be sent, and who wants no more of it."""
+
+from __future__ import annotations
+
+from sqlalchemy import CheckConstraint, Column, Index, Integer, Table, Text
+
+from gateway.storage.tables.types import STRICT, Id, Instant, metadata
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Id, primary_key=True),
+    # says what the mail is: the same one can't be put in twice
+    Column("ref", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("recipient", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("html", Text, nullable=False),
+    # the address of RFC 8058's one click; empty for what was asked for
+    Column("unsubscribe_url", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("sent_at", Instant),
+    Column("reason", Text, nullable=False),
+    CheckConstraint("state IN ('pending', 'sending', 'sent', 'failed', 'unknown')", name="state"),
+    Index(None, "state", "due_at"),
+    **STRICT,
+)
+
+unsubscriptions = Table(
+    "unsubscriptions",
+    metadata,
+    Column("email", Text, primary_key=True),
+    Column("created_at", Instant, nullable=False),
+    **STRICT,
+)

@@ -1,0 +1,55 @@
+"""The whole application in this process, on a fresh SQLite, with fake workers where asked for."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from litestar import Litestar
+
+from gateway.app import Gateway, create_app
+from gateway.control_plane.catalog import models
+from gateway.settings import Settings
+from gateway.storage.database import Database
+from tests.support.browsing import Browser
+
+STELLA = "NovaSearch/stella_en_400M_v5"
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    """Settings that a test wants different; override it beside the test."""
+    return {}
+
+
+@pytest.fixture
+async def app(sqlite_database_url: list[str], options: dict[str, Any]) -> AsyncIterator[Litestar]:
+    (url,) = sqlite_database_url
+    database = Database(url)
+    async with database.write() as connection:
+        await models.seed(connection)
+    await database.close()
+    settings = Settings(secret="s" * 32, database_url=url, **{"dev_mail": True, **options})
+    made = create_app(settings)
+    # not the application's own lifespan: its cancel scope must end in the task that began it, and
+    # pytest-asyncio runs the two halves of a fixture in two tasks
+    async with made.state.gateway.running():
+        yield made
+
+
+@pytest.fixture
+def gateway(app: Litestar) -> Gateway:
+    return app.state.gateway
+
+
+@pytest.fixture
+async def browser(app: Litestar) -> AsyncIterator[Browser]:
+    opened = Browser(app)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def pages_folder() -> Path:
+    return Path(__file__).parents[2] / "gateway" / "control_plane"

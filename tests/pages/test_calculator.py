@@ -1,0 +1,60 @@
+"""The calculator: the numbers of the endpoint itself, with and without JavaScript."""
+
+import pytest
+
+from tests.pages.conftest import STELLA
+from tests.support.browsing import Browser
+
+
+async def calculate(browser: Browser, **fields: str) -> str:
+    await browser.get("/calculator")
+    return (await browser.submit("/calculator", model=STELLA, **fields)).text
+
+
+async def test_it_counts_what_is_billed(browser: Browser):
+    page = await calculate(browser, text="hi", texts_month="1,000,000")
+    assert '<p class="value">3</p>' in page
+    assert "$0.000000024" in page  # 3 tokens at 8 nano-dollars
+    assert "$0.02" in page
+    prompted = await calculate(browser, text="hi", prompt="s2p_query")
+    assert '<p class="value">22</p>' in prompted
+
+
+async def test_it_says_that_a_text_is_too_long(browser: Browser):
+    page = await calculate(browser, text="word " * 600)
+    assert '<p class="value">512</p>' in page
+    assert "602 tokens, and the model reads 512" in page
+
+
+async def test_what_can_not_be_calculated(browser: Browser):
+    for fields, status in [
+        ({"text": "x" * 20_001}, 400),
+        ({"text": "x", "texts_month": "-1"}, 400),
+        ({"text": "x", "texts_month": "1" * 30}, 400),
+        ({"text": "x", "texts_month": "²"}, 400),
+        ({"text": "x" * 200_000}, 413),
+    ]:
+        await browser.get("/calculator")
+        answer = await browser.submit("/calculator", model=STELLA, **fields)
+        assert answer.status_code == status, fields
+        assert answer.headers["content-type"].startswith("text/html")
+
+
+async def test_htmx_gets_the_result_alone(browser: Browser):
+    await browser.get("/calculator")
+    headers = {"hx-request": "true", "x-csrf-token": browser.token}
+    answer = await browser.http.post(
+        "/calculator", data={"model": STELLA, "text": "hi"}, headers=headers
+    )
+    assert answer.status_code == 200
+    assert "<html" not in answer.text
+    assert "$0.000000024" in answer.text
+
+
+@pytest.mark.parametrize("options", [{"calculations_per_hour": 2}])
+async def test_it_is_limited(browser: Browser):
+    await calculate(browser, text="hi")
+    await calculate(browser, text="hi")
+    assert "A little slower" in await calculate(browser, text="hi")
+    assert browser.page.status_code == 429
+    assert int(browser.page.headers["retry-after"]) > 0

@@ -1,0 +1,276 @@
+"""The console: one's own things, and nobody else's."""
+
+import csv
+import io
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from litestar import Litestar
+from sqlalchemy import insert, select
+
+from gateway.app import Gateway
+from gateway.identifiers import new_id
+from gateway.storage.tables import (
+    api_keys,
+    memberships,
+    model_prices,
+    organizations,
+    usage_events,
+    users,
+)
+from tests.pages.conftest import MINILM, STELLA
+from tests.support.browsing import Browser, field, mailed_link, sign_in
+
+SECRET = re.compile(r"sk-[0-9A-Za-z]{46}")
+PAGES = [
+    "/console", "/console/usage", "/console/keys", "/console/ledger", "/console/votes",
+    "/console/settings",
+]  # fmt: skip
+
+
+async def rows(gateway: Gateway, query):
+    async with gateway.database.read() as connection:
+        return (await connection.execute(query)).all()
+
+
+async def use(gateway: Gateway, tokens: int, *, days_ago: int = 0, model: str = MINILM) -> None:
+    """Write a row of usage, as the ledger does."""
+    (key, *_) = await rows(gateway, select(api_keys))
+    prices = await rows(gateway, select(model_prices).where(model_prices.c.model_id == model))
+    async with gateway.database.write() as connection:
+        await connection.execute(
+            insert(usage_events).values(
+                request_id=new_id(), organization_id=key.organization_id, key_id=key.id,
+                model_id=model, price_id=prices[0].id, inputs=1, tokens=tokens,
+                cost_nanos=8 * tokens, created_at=datetime.now(UTC) - timedelta(days=days_ago),
+            )
+        )  # fmt: skip
+
+
+async def test_strangers_are_led_to_the_sign_in_and_back(browser: Browser):
+    for path in [*PAGES, "/console/usage.csv", "/console/settings/export"]:
+        answer = await browser.get(path)
+        assert answer.url.path == "/sign-in", path
+        assert answer.url.params["next"] == path
+
+
+async def test_the_first_run_is_three_clicks(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")  # lands on the overview
+    assert "Create my first key" in browser.page.text
+    assert "$0.25" in browser.page.text
+    page = await browser.submit("/console/keys", name="first key")
+    secret = SECRET.search(page.text)
+    assert secret
+    assert f"Authorization: Bearer {secret[0]}" in page.text
+    assert page.headers["cache-control"] == "private, no-store"
+    answer = await browser.http.get("/v1/models", headers={"authorization": f"Bearer {secret[0]}"})
+    assert answer.status_code == 200
+    for path in PAGES:
+        assert secret[0] not in (await browser.get(path)).text
+
+
+async def test_keys_expire_are_renamed_and_revoked(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    secret = SECRET.search(
+        (await browser.submit("/console/keys", name="ci", expires_days="7", integers="model")).text
+    )
+    (key,) = await rows(gateway, select(api_keys))
+    assert timedelta(days=6.9) < key.expires_at - datetime.now(UTC) < timedelta(days=7)
+    assert key.token_ids_from == "model"
+    await browser.get("/console/keys")
+    hostile = '"><img src=x onerror=alert(1)>'
+    await browser.submit(f"/console/keys/{key.id}/rename", name=hostile)
+    assert "<img" not in browser.page.text
+    assert "&lt;img src=x" in browser.page.text
+    await browser.submit(f"/console/keys/{key.id}/revoke")
+    assert "Revoked:" in browser.page.text
+    assert secret
+    gateway.authenticator.forget(key.digest)
+    headers = {"authorization": f"Bearer {secret[0]}"}
+    assert (await browser.http.get("/v1/models", headers=headers)).status_code == 401
+
+
+async def test_a_key_brings_its_own_default_for_texts_that_are_too_long(
+    gateway: Gateway, browser: Browser
+):
+    await sign_in(browser, gateway, "ada@example.org")
+    statuses = {}
+    for truncate in ("", "end"):
+        await browser.get("/console/keys")
+        page = await browser.submit("/console/keys", name="k", truncate=truncate)
+        secret = SECRET.search(page.text)
+        assert secret
+        answer = await browser.http.post(
+            "/v1/embeddings/estimate",
+            json={"model": STELLA, "input": "word " * 600},
+            headers={"authorization": f"Bearer {secret[0]}"},
+        )
+        statuses[truncate] = answer.status_code
+    assert statuses == {"": 400, "end": 200}
+    assert answer.json()["usage"]["total_tokens"] == 512
+
+
+@pytest.mark.parametrize("options", [{"organization_keys_max": 1}])
+async def test_keys_are_bounded(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.submit("/console/keys", name="a")
+    await browser.get("/console/keys")
+    assert (await browser.submit("/console/keys", name="b")).status_code == 400
+    assert "at most 1 keys" in browser.page.text
+    for wrong in ({"name": ""}, {"name": "x" * 201}, {"expires_days": "8"}, {"integers": "x"}):
+        await browser.get("/console/keys")
+        assert (await browser.submit("/console/keys", **wrong)).status_code == 400
+
+
+async def test_what_belongs_to_others_is_not_there(
+    gateway: Gateway, browser: Browser, app: Litestar
+):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.submit("/console/keys", name="hers")
+    (key,) = await rows(gateway, select(api_keys))
+    await use(gateway, 1_000)
+    eve = Browser(app)
+    await sign_in(eve, gateway, "eve@example.org")
+    (ada,) = await rows(gateway, select(users).where(users.c.email == "ada@example.org"))
+    home = "/console/settings"
+    await eve.get(home)
+    token = eve.token
+    attempts = [
+        (f"/console/keys/{key.id}/rename", {"name": "mine"}),
+        (f"/console/keys/{key.id}/revoke", {}),
+        (f"{home}/members/{ada.id}/role", {"role": "member"}),
+        (f"{home}/members/{ada.id}/remove", {}),
+        (f"{home}/organization", {"organization": key.organization_id}),
+        ("/console/keys/nonsense/revoke", {}),
+        (f"{home}/members/%00/remove", {}),
+    ]
+    for path, fields in attempts:
+        answer = await eve.submit(path, csrf=token, **fields)
+        assert answer.status_code == 404, path
+    assert "hers" not in (await eve.get("/console/keys")).text
+    assert (await eve.get(f"/console/usage?key={key.id}")).text.count("1,000") == 0
+    assert key.id not in (await eve.get(f"/console/usage.csv?by=key&key={key.id}")).text
+    (kept,) = await rows(gateway, select(api_keys))
+    assert (kept.name, kept.revoked_at) == ("hers", None)
+    await eve.close()
+
+
+async def test_usage_is_summed_by_day_key_and_model(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.submit("/console/keys", name="prod")
+    await use(gateway, 500)
+    await use(gateway, 1_500)
+    await use(gateway, 4_000, days_ago=3, model=STELLA)
+    await use(gateway, 9_999, days_ago=45)
+    page = (await browser.get("/console/usage")).text
+    assert page.count('class="bar"') == 2
+    assert "$0.000016" in page  # 2,000 tokens of today
+    assert "2 requests, 2,000 tokens" in page
+    assert "9,999" not in page
+    assert "9,999" in (await browser.get("/console/usage?days=90")).text
+
+    async def table(query: str) -> list[dict[str, str]]:
+        answer = await browser.get(f"/console/usage.csv?{query}")
+        assert answer.headers["content-type"].startswith("text/csv")
+        return list(csv.DictReader(io.StringIO(answer.text)))
+
+    days = await table("by=day")
+    assert [(d["requests"], d["tokens"], d["cost_nanos"]) for d in days] == [
+        ("1", "4000", "32000"), ("2", "2000", "16000"),
+    ]  # fmt: skip
+    assert [(m["model"], m["tokens"]) for m in await table("by=model")] == [
+        (STELLA, "4000"), (MINILM, "2000"),
+    ]  # fmt: skip
+    assert [m["tokens"] for m in await table(f"by=key&model={MINILM}")] == ["2000"]
+    assert await table("by=day&key=nonsense") == []
+    assert (await browser.get("/console/usage.csv?by=organization")).status_code == 400
+    overview = (await browser.get("/console")).text
+    assert "under $0.01" in overview
+
+
+async def test_the_ledger_is_read_page_by_page(gateway: Gateway, browser: Browser):
+    from gateway.control_plane.billing import credits as billing
+
+    await sign_in(browser, gateway, "ada@example.org")
+    ((organization,),) = await rows(gateway, select(organizations.c.id))
+    async with gateway.database.write() as connection:
+        for n in range(60):
+            await billing.grant(connection, organization, 1, source_ref=f"t:{n}")
+    page = (await browser.get("/console/ledger")).text
+    assert page.count("<td>Grant</td>") == 50
+    older = re.search(r'href="(/console/ledger\?before=\d+)"', page)
+    assert older
+    assert (await browser.get(older[1])).text.count("<td>Grant</td>") == 11
+
+
+async def test_members_are_invited_change_roles_and_leave(
+    gateway: Gateway, browser: Browser, app: Litestar
+):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.get("/console/settings")
+    await browser.submit("/console/settings/name", name="<script>acme</script>")
+    assert "<script>acme" not in browser.page.text
+    await browser.submit("/console/settings/invite", email="bob@example.org")
+    assert "on its way" in browser.page.text
+    bob = Browser(app)
+    await bob.get(await mailed_link(gateway, "bob@example.org"))
+    await bob.submit("/sign-in/invitation", token=field(bob.page.text, "token"))
+    assert "acme" in bob.page.text
+    await bob.get("/console/settings")
+    for path, fields in [("name", {"name": "bobs"}), ("invite", {"email": "c@example.org"})]:
+        answer = await bob.submit(f"/console/settings/{path}", **fields)
+        assert answer.status_code == 404  # he is no owner
+        await bob.get("/console/settings")
+    (member,) = await rows(gateway, select(memberships).where(memberships.c.role == "member"))
+    (ada,) = await rows(gateway, select(users).where(users.c.email == "ada@example.org"))
+    await browser.get("/console/settings")
+    alone = await browser.submit(f"/console/settings/members/{ada.id}/role", role="member")
+    assert alone.status_code == 400  # the last owner stays one
+    await browser.get("/console/settings")
+    await browser.submit(f"/console/settings/members/{member.user_id}/remove")
+    assert "bob@example.org" not in browser.page.text
+    assert (await bob.get("/console")).url.path == "/sign-in"  # and is signed out of it
+    await bob.close()
+
+
+async def test_somebody_of_two_organizations_switches(
+    gateway: Gateway, browser: Browser, app: Litestar
+):
+    bob = Browser(app)
+    await sign_in(bob, gateway, "bob@example.org")
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.get("/console/settings")
+    await browser.submit("/console/settings/invite", email="bob@example.org")
+    await bob.get(await mailed_link(gateway, "bob@example.org"))
+    await bob.submit("/sign-in/invitation", token=field(bob.page.text, "token"))
+    names = {row.name: row.id for row in await rows(gateway, select(organizations))}
+    await bob.get("/console/settings")
+    assert '<p class="eyebrow">ada</p>' in bob.page.text
+    await bob.submit("/console/settings/organization", organization=names["bob"])
+    assert '<p class="eyebrow">bob</p>' in bob.page.text
+    await bob.close()
+
+
+async def test_ones_data_is_given_and_forgotten(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org", next_path=f"/models/{STELLA}")
+    await browser.submit("/vote", model=STELLA, use_case="search")
+    await browser.get("/console")
+    secret = SECRET.search((await browser.submit("/console/keys", name="k")).text)
+    held: dict[str, Any] = (await browser.get("/console/settings/export")).json()
+    assert held["email"] == "ada@example.org"
+    assert held["votes"][0]["use_case"] == "search"
+    await browser.get("/console/settings")
+    wrong = await browser.submit("/console/settings/delete", confirm="eve@example.org")
+    assert wrong.status_code == 400
+    await browser.get("/console/settings")
+    await browser.submit("/console/settings/delete", confirm="ada@example.org")
+    assert "Sign out" not in browser.page.text
+    (user,) = await rows(gateway, select(users))
+    assert (user.email, user.address_key) == (None, None)
+    (key,) = await rows(gateway, select(api_keys))
+    assert key.revoked_at is not None
+    assert secret
+    await sign_in(browser, gateway, "ada@example.org")  # may come back, without a second credit
+    assert "$0.00" in browser.page.text

@@ -1,0 +1,206 @@
+"""Mail: over a real SMTP server, once, within bounds, and ended with one click."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+
+import pytest
+from sqlalchemy import select, update
+
+from gateway.app import Gateway
+from gateway.control_plane.mail.messages import Mail, MailWriter
+from gateway.control_plane.mail.outbox import Outbox, OutboxFull
+from gateway.control_plane.mail.smtp import MailLost, MailRefused, SmtpSender
+from gateway.settings import SettingsError
+from gateway.storage.database import Database
+from gateway.storage.tables import outbox
+from tests.support.browsing import Browser
+from tests.support.mailbox import Mailbox
+
+
+@pytest.fixture
+def mailbox():
+    with Mailbox() as opened:
+        yield opened
+
+
+def a_mail(ref: str = "a", kind: str = "sign_in", unsubscribe_url: str = "") -> Mail:
+    return Mail(
+        ref=ref, kind=kind, recipient="ada@example.org", subject="Hä?", text="t", html="<p>h</p>",
+        unsubscribe_url=unsubscribe_url,
+    )  # fmt: skip
+
+
+class Scripted:
+    """A sender that does what it is told, one step a mail."""
+
+    def __init__(self, *steps: Exception | None) -> None:
+        self.steps = list(steps)
+        self.sent: list[str] = []
+
+    async def send(self, mail: Mail, message_id: str) -> None:  # noqa: ARG002
+        step = self.steps.pop(0) if self.steps else None
+        if step:
+            raise step
+        self.sent.append(mail.ref)
+
+
+def box(database: Database, sender, **options) -> Outbox:
+    return Outbox(
+        database, sender, **{"pending_max": 3, "attempts_max": 2, "host": "h.example"} | options
+    )
+
+
+async def put(database: Database, target: Outbox, *mails: Mail) -> None:
+    async with database.write() as connection:
+        for mail in mails:
+            await target.put(connection, mail)
+
+
+async def states(database: Database) -> dict[str, str]:
+    async with database.read() as connection:
+        return {row.ref: row.state for row in await connection.execute(select(outbox))}
+
+
+async def be_due(database: Database) -> None:
+    async with database.write() as connection:
+        past = datetime.now(UTC) - timedelta(seconds=1)
+        await connection.execute(update(outbox).values(due_at=past))
+
+
+async def test_a_mail_arrives_in_both_forms_with_one_click(mailbox: Mailbox):
+    sender = SmtpSender(mailbox.url, sender="no-reply@gateway.example")
+    await sender.send(a_mail(unsubscribe_url="https://g.example/u/1"), "<1@g.example>")
+    await sender.send(a_mail(), "<2@g.example>")
+    first, second = mailbox.messages
+    assert first["From"] == "no-reply@gateway.example"
+    assert first["To"] == "ada@example.org"
+    assert first["Subject"] == "Hä?"
+    assert first["Message-ID"] == "<1@g.example>"
+    assert first["List-Unsubscribe"] == "<https://g.example/u/1>"
+    assert first["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert [part.get_content_type() for part in first.iter_parts()] == ["text/plain", "text/html"]
+    assert "List-Unsubscribe" not in second
+    assert isinstance(first, EmailMessage)
+
+
+async def test_a_server_says_no_for_now_or_for_good(mailbox: Mailbox):
+    sender = SmtpSender(mailbox.url, sender="no-reply@gateway.example")
+    for answer, for_good in (("451 later", False), ("550 never", True)):
+        mailbox.answer = answer
+        with pytest.raises(MailRefused) as refused:
+            await sender.send(a_mail(), "<1@g.example>")
+        assert refused.value.for_good is for_good
+
+
+async def test_a_server_that_is_not_there_is_a_refusal_for_now():
+    with pytest.raises(MailRefused) as refused:
+        await SmtpSender("smtp://127.0.0.1:1", sender="x@y.org").send(a_mail(), "<1@x>")
+    assert not refused.value.for_good
+
+
+def test_an_address_of_a_mail_server_is_checked():
+    with pytest.raises(SettingsError, match="GATEWAY_SMTP_URL"):
+        SmtpSender("http://host", sender="x@y.org")
+
+
+async def test_the_same_mail_is_sent_once(database: Database):
+    sender = Scripted()
+    target = box(database, sender)
+    await put(database, target, a_mail("a"), a_mail("a"), a_mail("b"))
+    await asyncio.gather(target.deliver(), box(database, sender).deliver())
+    assert await target.deliver() == 0
+    assert sorted(sender.sent) == ["a", "b"]
+
+
+async def test_a_text_with_a_link_is_forgotten_once_it_left(database: Database):
+    await put(database, target := box(database, Scripted()), a_mail())
+    await target.deliver()
+    async with database.read() as connection:
+        row = (await connection.execute(select(outbox))).one()
+    assert (row.text, row.html) == ("", "")
+
+
+async def test_refused_for_now_is_tried_again_and_given_up(database: Database):
+    no = MailRefused("later", for_good=False)
+    target = box(database, Scripted(no, no))
+    await put(database, target, a_mail())
+    await target.deliver()
+    assert await states(database) == {"a": "pending"}
+    assert await target.deliver() == 0  # not due yet
+    assert await states(database) == {"a": "pending"}
+    await be_due(database)
+    await target.deliver()
+    assert await states(database) == {"a": "failed"}
+
+
+async def test_refused_for_good_is_not_tried_again(database: Database):
+    target = box(database, Scripted(MailRefused("never", for_good=True)))
+    await put(database, target, a_mail())
+    await target.deliver()
+    assert await states(database) == {"a": "failed"}
+
+
+async def test_lost_on_the_way_a_launch_mail_is_never_sent_again(database: Database):
+    target = box(database, Scripted(MailLost("?"), MailLost("?")))
+    await put(database, target, a_mail("link"), a_mail("launch", kind="launch"))
+    await target.deliver()
+    assert await states(database) == {"link": "pending", "launch": "unknown"}
+
+
+async def test_a_process_that_died_while_sending(database: Database):
+    target = box(database, Scripted(KeyboardInterrupt(), KeyboardInterrupt()))
+    await put(database, target, a_mail("link"), a_mail("launch", kind="launch"))
+    with pytest.raises(KeyboardInterrupt):
+        await target.deliver()
+    assert set((await states(database)).values()) == {"sending"}
+    await be_due(database)
+    sender = Scripted()
+    assert await box(database, sender).deliver() == 1
+    assert sender.sent == ["link"]
+    assert await states(database) == {"link": "sent", "launch": "unknown"}
+
+
+async def test_what_waits_is_bounded(database: Database):
+    target = box(database, Scripted())
+    await put(database, target, a_mail("1"), a_mail("2"), a_mail("3"))
+    with pytest.raises(OutboxFull):
+        await put(database, target, a_mail("4"))
+
+
+def test_names_are_text_in_mails():
+    writer = MailWriter({"brand": "B", "public_url": "https://g.example"})
+    mail = writer.write(
+        "invitation", ref="r", recipient="a@b.org", subject="s", url="https://g.example/x",
+        inviter="eve@b.org", organization="<script>alert(1)</script>", minutes=30,
+    )  # fmt: skip
+    assert "<script>" not in mail.html
+    assert "&lt;script&gt;" in mail.html
+
+
+async def test_one_click_needs_no_form_and_a_real_link(gateway: Gateway, browser: Browser):
+    url = gateway.marketplace.site.unsubscriptions.url("ada@example.org").removeprefix(
+        "http://127.0.0.1:8080"
+    )
+    assert "ada@example.org" in (await browser.get(url)).text
+    done = await browser.http.post(url, data={"List-Unsubscribe": "One-Click"})
+    assert done.status_code == 200
+    forged = url.replace(b"ada".hex(), b"eve".hex())
+    assert (await browser.http.post(forged)).status_code == 404
+    assert (await browser.get("/mail/unsubscribe/nonsense")).status_code == 404
+
+
+async def test_mails_are_shown_in_development_alone(browser: Browser):
+    await browser.get("/sign-in")
+    await browser.submit("/sign-in", email="ada@example.org")
+    assert "ada@example.org" in (await browser.get("/dev/mail")).text
+
+
+@pytest.fixture
+def options(request: pytest.FixtureRequest) -> dict[str, object]:
+    return getattr(request, "param", {})
+
+
+@pytest.mark.parametrize("options", [{"dev_mail": False}], indirect=True)
+async def test_and_nowhere_else(browser: Browser):
+    assert (await browser.get("/dev/mail")).status_code == 404

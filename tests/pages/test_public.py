@@ -1,0 +1,152 @@
+"""The public pages: what stands on them, for people, search engines and browsers."""
+
+import hashlib
+import json
+import re
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from gateway.control_plane.catalog import models, pages
+from gateway.control_plane.site import assets
+from gateway.control_plane.site.docs import PAGES, listed_errors
+from gateway.data_plane.api import openapi
+from tests.pages.conftest import MINILM, STELLA
+from tests.support.browsing import Browser
+
+PUBLIC = ["/", "/models", "/compare", "/calculator", "/status", "/docs", f"/models/{STELLA}"]
+
+
+def test_every_reviewed_model_has_a_page_and_every_link_between_them_leads_somewhere():
+    words = pages.reviewed()
+    known = {model.id for model in models.reviewed()}
+    assert set(words) == known
+    assert {related.id for page in words.values() for related in page.related} <= known
+
+
+async def test_the_model_page_says_what_the_document_says(browser: Browser):
+    page = (await browser.get(f"/models/{STELLA}")).text
+    for fact in [
+        "Stella EN 400M V5", "Coming soon", STELLA, "https://huggingface.co/" + STELLA,
+        "Jul 2024", "Jul 2025", "69.4K a month", "MIT", "~$0.008", "1M tokens",
+        "Estimated; the price is set at launch", "400M", "gte-large-en-v1.5", "512 tokens",
+        "1024 default", "512 derived", "s2p_query", "s2s_query", "English",
+        "About this model", "Best for", "Questions", "Related models", "Compare all",
+        "curl", "Python", "JavaScript",
+    ]:  # fmt: skip
+        assert fact in page, fact
+    assert re.search(r"API providers</dt><dd>0<", page)
+    assert page.count("<details") == 5
+
+
+async def test_public_pages_have_what_sharing_and_search_need(browser: Browser):
+    for path in [*PUBLIC, *(f"/docs/{slug}" for slug in PAGES)]:
+        answer = await browser.get(path)
+        assert answer.status_code == 200, path
+        assert len(re.findall(r"<h1", answer.text)) == 1, path
+        for needed in ['rel="canonical"', 'property="og:title"', 'og:image"', 'lang="en"']:
+            assert needed in answer.text, (path, needed)
+    image = re.search(r'og:image" content="http://127.0.0.1:8080([^"]+)"', answer.text)
+    assert image
+    assert (await browser.get(image[1])).headers["content-type"] == "image/png"
+
+
+async def test_structured_data_is_json_that_describes_the_model(browser: Browser):
+    page = (await browser.get(f"/models/{STELLA}")).text
+    blocks = re.findall(r'<script type="application/ld\+json">(.*?)</script>', page, re.DOTALL)
+    kinds = {item["@type"]: item for item in map(json.loads, blocks)}
+    assert kinds["SoftwareApplication"]["offers"]["price"] == "0.008"
+    assert kinds["SoftwareApplication"]["offers"]["availability"].endswith("PreOrder")
+    assert len(kinds["FAQPage"]["mainEntity"]) == 5
+    assert [i["name"] for i in kinds["BreadcrumbList"]["itemListElement"]][:2] == [
+        "Models", "Embeddings",
+    ]  # fmt: skip
+
+
+async def test_no_page_runs_a_script_that_is_not_a_file_of_ours(browser: Browser):
+    for path in [*PUBLIC, "/nothing-here"]:
+        answer = await browser.get(path)
+        policy = answer.headers["content-security-policy"]
+        assert "script-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        inline = re.findall(r"<script(?![^>]*(?:src=|ld\+json))[^>]*>", answer.text)
+        assert not inline
+        assert not re.search(r'\s(?:style|on\w+)="', answer.text)
+
+
+def test_htmx_is_the_file_that_was_reviewed(monkeypatch: pytest.MonkeyPatch):
+    assert hashlib.sha256(assets.read_htmx()).hexdigest() == assets.HTMX_SHA256
+    monkeypatch.setattr(assets, "HTMX_SHA256", "0" * 64)
+    with pytest.raises(assets.TamperedAsset):
+        assets.read_htmx()
+
+
+async def test_assets_are_named_after_their_content_and_kept_for_ever(browser: Browser):
+    page = (await browser.get("/")).text
+    for url in re.findall(r'(?:href|src)="(/static/[^"]+)"', page):
+        answer = await browser.get(url)
+        assert answer.status_code == 200
+        assert "immutable" in answer.headers["cache-control"]
+        assert hashlib.sha256(answer.content).hexdigest()[:12] in url
+    assert (await browser.get("/static/site-000000000000.css")).status_code == 404
+
+
+async def test_filters_narrow_the_list(browser: Browser):
+    async def found(query: str) -> set[str]:
+        page = (await browser.get(f"/models?{query}")).text
+        return {name for name in (STELLA, MINILM) if f'href="/models/{name}"' in page}
+
+    assert await found("") == {STELLA, MINILM}
+    assert await found("q=stella+retrieval") == {STELLA}
+    assert await found("state=live") == {MINILM}
+    assert await found("dimensions=512") == {STELLA}
+    assert await found("q=no+such+thing") == set()
+    assert "No model fits" in browser.page.text
+
+
+async def test_search_terms_are_text_and_never_markup(browser: Browser):
+    page = (await browser.get("/models", params={"q": '"><script>alert(1)</script>'})).text
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+async def test_sitemap_and_robots_name_pages_that_exist(browser: Browser):
+    robots = (await browser.get("/robots.txt")).text
+    assert "Sitemap: http://127.0.0.1:8080/sitemap.xml" in robots
+    assert "Disallow: /console" in robots
+    tree = ET.fromstring((await browser.get("/sitemap.xml")).content)
+    locations = [element.text or "" for element in tree.iter() if element.tag.endswith("loc")]
+    assert f"http://127.0.0.1:8080/models/{STELLA}" in locations
+    for location in locations:
+        assert (await browser.get(location)).status_code == 200, location
+
+
+def test_the_documented_errors_are_those_of_the_code():
+    codes = {(error.status, error.code) for error in listed_errors()}
+    assert {(404, "model_coming_soon"), (402, "insufficient_quota"), (401, "invalid_api_key")} <= (
+        codes
+    )
+
+
+async def test_the_reference_says_what_every_field_is(browser: Browser):
+    schema = openapi.document("", "1")["components"]["schemas"]["EmbeddingsRequest"]
+    page = (await browser.get("/docs/reference")).text
+    for name, field in schema["properties"].items():
+        assert f"<code>{name}</code>" in page
+        assert field["description"], name
+
+
+async def test_errors_are_pages_for_people_and_envelopes_for_programs(browser: Browser):
+    page = await browser.get("/nothing-here")
+    assert page.status_code == 404
+    assert page.headers["content-type"].startswith("text/html")
+    assert "Nothing here" in page.text
+    envelope = await browser.get("/v1/nothing-here")
+    assert envelope.json()["error"]["code"] == "not_found"
+    assert (await browser.http.post("/models")).status_code == 405
+
+
+async def test_the_data_plane_sets_no_cookies(browser: Browser):
+    for path in ("/v1/models", "/health/live", "/metrics", "/openapi.json"):
+        assert "set-cookie" not in (await browser.get(path)).headers

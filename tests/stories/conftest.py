@@ -1,0 +1,153 @@
+"""A gateway as people meet it: its own process, real workers, a real mail server, Chromium."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
+from tests.support.mailbox import Mailbox
+from tests.support.processes import running
+from tests.support.servers import free_port
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+STELLA = "NovaSearch/stella_en_400M_v5"
+STELLA_DIMENSIONS = ["256", "512", "768", "1024", "2048", "4096", "6144", "8192"]
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+_START_SECONDS = 60
+
+
+class Service:
+    """The running gateway, and the commands of its operator."""
+
+    def __init__(self, url: str, environment: dict[str, str]) -> None:
+        self.url = url
+        self._environment = environment
+
+    def command(self, *arguments: str) -> str:
+        """Run `gateway ...` as an operator would."""
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway", *arguments],
+            env=self._environment, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def mailbox() -> Iterator[Mailbox]:
+    with Mailbox() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def service(mailbox: Mailbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    sha = ["--vocabulary-sha256", BERT_UNCASED_SHA256]
+    minilm = ["--model", MINILM, "--dimensions", "384", *sha]
+    stella = ["--model", STELLA, "--dimensions", *STELLA_DIMENSIONS, *sha]
+    with running("backends.fake", *minilm) as one, running("backends.fake", *stella) as two:
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        environment = os.environ | {
+            "GATEWAY_SECRET": "s" * 32,
+            "DATABASE_URL": f"sqlite:///{tmp_path_factory.mktemp('story')}/gateway.db",
+            "GATEWAY_WORKERS": f"{MINILM}={one.url} {STELLA}={two.url}",
+            "GATEWAY_PUBLIC_URL": url,
+            "GATEWAY_SMTP_URL": mailbox.url,
+            "GATEWAY_MAIL_SECONDS": "0.1",
+            "GATEWAY_DEMAND_SECONDS": "0.2",
+            "GATEWAY_SIGN_INS_PER_HOUR": "1000",
+        }
+        made = Service(url, environment)
+        made.command("migrate")
+        command = [sys.executable, "-m", "gateway", "run", "--port", str(port)]
+        child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        try:
+            _await(url, child)
+            yield made
+        finally:
+            child.send_signal(signal.SIGTERM)
+            child.wait(timeout=30)
+
+
+def _await(url: str, child: subprocess.Popen[bytes]) -> None:
+    transport = httpx.HTTPTransport(retries=0)
+    with httpx.Client(transport=transport) as client:
+        for _ in range(_START_SECONDS * 10):
+            try:
+                if client.get(f"{url}/health/ready").status_code == 200:
+                    return
+            except httpx.TransportError:
+                try:  # a server that starts in another process has no event to wait for
+                    child.wait(0.1)
+                except subprocess.TimeoutExpired:
+                    continue
+                raise AssertionError("the gateway did not start") from None
+    raise AssertionError("the gateway did not get ready")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A browser for one module: Playwright holds this thread's event loop until it is closed."""
+    if not Path(CHROMIUM).exists() and shutil.which("chromium") is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI needs Chromium: apt-get install -y --no-install-recommends chromium")
+        pytest.skip("needs Chromium: apt-get install -y --no-install-recommends chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[True, False], ids=["javascript", "no-javascript"])
+def context(
+    chromium: Browser, service: Service, request: pytest.FixtureRequest
+) -> Iterator[BrowserContext]:
+    made = chromium.new_context(base_url=service.url, java_script_enabled=request.param)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    opened = context.new_page()
+    problems: list[str] = []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on(
+        "console",
+        lambda message: problems.append(message.text) if message.type == "error" else None,
+    )
+    yield opened
+    refused = [text for text in problems if "status of 4" not in text]
+    assert refused == [], "the browser complained: a script failed, or the policy was broken"
+
+
+def link_in(mailbox: Mailbox, address: str, subject: str) -> str:
+    """Return the link of the newest mail of a subject to somebody, once it is there."""
+    body = mailbox.wait(address, subject).get_body(("plain",))
+    assert body
+    found = re.search(r"http://\S+", body.get_content())
+    assert found
+    return found[0]
+
+
+def sign_in(page: Page, mailbox: Mailbox, address: str) -> None:
+    """Sign in by the mailed link, beginning on a page that asks for it."""
+    before = len(mailbox.to(address, "Sign in"))
+    page.get_by_label("Mail address").fill(address)
+    page.get_by_role("button", name="Mail me a link").click()
+    mailbox.wait_for_more(address, "Sign in", before)
+    page.goto(link_in(mailbox, address, "Sign in"))
+    page.get_by_role("main").get_by_role("button", name="Sign in").click()

@@ -1,0 +1,141 @@
+"""What people do, from the first visit to the launch mail, in a real browser."""
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from gateway.control_plane.site.formats import money
+from tests.stories.conftest import MINILM, STELLA, Service, link_in, sign_in
+from tests.support.mailbox import Mailbox
+
+
+@pytest.fixture
+def address(request: pytest.FixtureRequest) -> str:
+    return f"{request.node.callspec.id}@example.org"
+
+
+def test_visit_vote_sign_in_key_call_usage(
+    page: Page, service: Service, mailbox: Mailbox, address: str
+):
+    page.goto("/")
+    page.get_by_role("link", name="See the models").click()
+    page.get_by_role("link", name="Stella EN 400M V5").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Stella EN 400M V5")
+    page.get_by_role("link", name="Sign in and vote for it").click()
+    sign_in(page, mailbox, address)
+    page.get_by_role("button", name="I want this model").click()
+    expect(page.get_by_text("You voted for this model.")).to_be_visible()
+    expect(page.locator("#demand")).to_contain_text("verified vote")
+
+    page.get_by_role("link", name="Console", exact=True).click()
+    expect(page.locator(".stat").first).to_contain_text("$0.25")
+    page.get_by_role("button", name="Create my first key").click()
+    command = page.locator("#command").inner_text()
+    answer = run(command)
+    assert len(answer["data"][0]["embedding"]) == 384
+    spent = answer["usage"]["total_tokens"] * 8
+
+    page.goto("/console/usage")
+    expect(page.locator(".chart .bar")).to_have_count(1)
+    expect(page.get_by_role("region", name="By model")).to_contain_text(MINILM)
+    expect(page.get_by_role("region", name="By model")).to_contain_text(money(spent))
+    page.goto("/console/ledger")
+    expect(page.get_by_role("region", name="Ledger")).to_contain_text(money(-spent))
+
+    refused = run(command.replace(MINILM, STELLA))
+    assert refused["error"]["code"] == "model_coming_soon"
+    assert f"{service.url}/models/{STELLA}" in refused["error"]["message"]
+
+    page.goto("/console/keys")
+    page.get_by_text("Revoke", exact=True).click()
+    page.get_by_role("button", name="Revoke sk-").click()
+    expect(page.get_by_text("Revoked: first key")).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("link", name="Sign in", exact=True)).to_be_visible()
+
+
+def test_the_waitlist_without_an_account(page: Page, mailbox: Mailbox, address: str):
+    page.goto(f"/models/{STELLA}")
+    page.get_by_label("Or hear of it once").fill(f"w-{address}")
+    page.get_by_role("button", name="Notify me").click()
+    page.goto(link_in(mailbox, f"w-{address}", "Confirm"))
+    page.get_by_role("button", name="Put me on the list").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("You are on the list")
+
+
+def test_the_calculator_and_the_filters(page: Page):
+    page.goto("/calculator")
+    page.get_by_label("Model").select_option(STELLA)
+    page.get_by_label("A typical text").fill("hi")
+    page.get_by_label("Texts a month").fill("1,000,000")
+    page.get_by_role("button", name="Calculate").click()
+    expect(page.locator(".result")).to_contain_text("$0.000000024")
+    expect(page.locator(".result")).to_contain_text("$0.02")
+    page.goto("/models")
+    page.get_by_label("State").select_option("live")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.get_by_text("1 of 2 models")).to_be_visible()
+
+
+def test_the_playground(page: Page):
+    page.goto(f"/playground/{MINILM}")
+    page.get_by_role("button", name="Embed and compare").click()
+    expect(page.locator(".heat td")).to_have_count(16)
+
+
+@pytest.mark.parametrize("context", [True], indirect=True, ids=["javascript"])
+def test_with_javascript_it_answers_as_one_types(context: BrowserContext, page: Page):
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"/models/{STELLA}")
+    page.get_by_label("A typical text").press_sequentially("hi")
+    expect(page.locator(".result")).to_contain_text("$0.000000024")
+    page.get_by_text("Python", exact=True).first.click()
+    expect(page.locator("#call-python")).to_be_visible()
+    page.locator("[data-panel=python]").get_by_role("button", name="Copy").click()
+    assert "OpenAI(base_url=" in page.evaluate("navigator.clipboard.readText()")
+    page.goto("/models")
+    page.get_by_label("Search").press_sequentially("stella")
+    expect(page.get_by_text("1 of 2 models")).to_be_visible()
+    assert "q=stella" in page.url
+
+
+@pytest.mark.parametrize("context", [True], indirect=True, ids=["javascript"])
+def test_launch(page: Page, service: Service, mailbox: Mailbox):
+    """The last story: it makes Stella live."""
+    voter = "launch-voter@example.org"
+    page.goto("/sign-in")
+    sign_in(page, mailbox, voter)
+    page.goto(f"/models/{STELLA}")
+    page.get_by_role("button", name="I want this model").click()
+    page.get_by_role("button", name="Tell me when it is live").click()
+    assert "live at $0.009" in service.command("models", "launch", STELLA, "--price", "0.009")
+    mailbox.wait(voter, "is live")
+    page.goto(f"/models/{STELLA}")
+    expect(page.get_by_text("Live", exact=True).first).to_be_visible()
+    expect(page.get_by_role("complementary")).to_contain_text("$0.009")
+    expect(page.get_by_role("complementary")).not_to_contain_text("Estimated")
+    page.goto("/console")
+    expect(page.locator(".stat").first).to_contain_text("$0.50")  # sign-up and launch credit
+    page.get_by_role("button", name="Create my first key").click()
+    command = page.locator("#command").inner_text().replace(MINILM, STELLA)
+    assert len(run(command)["data"][0]["embedding"]) == 1024
+    demand: dict[str, Any] = json.loads(service.command("models", "demand", STELLA, "--json"))
+    assert demand["conversion"]["organizations_calling"] >= 1
+    told = [
+        m for m in mailbox.messages if "is live" in m["Subject"] and "Confirm" not in m["Subject"]
+    ]
+    recipients = [m["To"] for m in told]
+    assert recipients.count(voter) == 1
+    assert len(recipients) == len(set(recipients))
+
+
+def run(command: str) -> dict[str, Any]:
+    """Paste a command into a shell."""
+    done = subprocess.run(
+        ["bash", "-c", f"{command} --silent"], capture_output=True, timeout=30, check=True
+    )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
