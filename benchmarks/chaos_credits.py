@@ -23,6 +23,7 @@ from pathlib import Path
 
 import msgspec
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from benchmarks.chaos_replica import ADOPT_SECONDS, GRACE_SECONDS, LEASE_SECONDS, Customer
 from gateway.identifiers import new_id
@@ -231,7 +232,7 @@ async def top_up(url: str, customer: Customer) -> None:
     await database.close()
 
 
-async def _top_up(connection, customer: Customer, nanos: int) -> None:  # noqa: ANN001
+async def _top_up(connection: AsyncConnection, customer: Customer, nanos: int) -> None:
     await grants.grant(
         connection, customer.organization_id, nanos, kind="paid", source_ref=new_id()
     )
