@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 from alembic import command
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from gateway.storage import migrate
 from gateway.storage.database import Database, DatabaseError
+from tests.support.gateways import MODEL, Ledger
 
 
 async def test_tables_and_migrations_agree(database: Database):
@@ -92,3 +93,29 @@ async def test_a_broken_file_is_one_clear_line(tmp_path):
     with pytest.raises(DatabaseError, match=r"gateway\.db: file is not a database"):
         await migrate.upgrade(database)
     await database.close()
+
+
+async def test_what_0001_held_is_carried_over(database: Database):
+    def to_first(sync: Connection) -> None:
+        command.downgrade(migrate.config(sync), "0001")
+
+    ledger = await Ledger.create(database)
+    async with database.engine.connect() as connection:
+        await connection.run_sync(to_first)
+    one = ledger.organization_id
+    at = "2026-01-01T10:30:00.000000+00:00"
+    request = "019b7900-0000-7000-8000-000000000000"
+    names = f"'{one}', '{ledger.key_id}', '{MODEL}', '{ledger.price_id}'"
+    async with database.write() as connection:
+        for table, row in (
+            ("accounts", f"'{one}', 60, 24"),
+            ("credit_lots", f"'{one}', '{one}', 'paid', 100, 84, 'x', '{at}', NULL"),
+            ("ledger_entries", f"1, '{one}', 'grant', '{one}', 100, '{at}'"),
+            ("ledger_entries", f"2, '{one}', 'usage', '{request}', -16, '{at}'"),
+            ("usage_events", f"'{request}', {names}, 1, 2, 16, '{at}'"),
+        ):
+            await connection.execute(text(f"INSERT INTO {table} VALUES ({row})"))
+    await migrate.upgrade(database)
+    assert await ledger.breaches() == []
+    assert await ledger.available() == 84
+    assert [row.charged_nanos for row in await ledger.usage()] == [16]
