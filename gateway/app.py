@@ -122,6 +122,7 @@ class Gateway:
                 announcements = KeyAnnouncements(self.settings.redis_url, self.authenticator.forget)
                 await announcements.start()
                 stack.push_async_callback(announcements.stop)
+            stack.push_async_callback(self.marketplace.interest.flush)
             await self.pools.start()
             stack.push_async_callback(self.pools.stop)
             jobs = Jobs(self._jobs())
