@@ -141,6 +141,7 @@ class Gateway:
             stack.push_async_callback(self.ledger.close)
             await self.credit.start()
             stack.push_async_callback(self.credit.close)
+            stack.push_async_callback(self.marketplace.interest.flush)
             await self.pools.start()
             stack.push_async_callback(self.pools.stop)
             jobs = Jobs(self._jobs())

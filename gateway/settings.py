@@ -230,8 +230,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 10_000
     demand_seconds: Annotated[
-        Seconds, _text("How often demand is written, and the public counts are read again.")
+        Seconds, _text("How often the public counts of votes are read again.")
     ] = 2.0
+    demand_write_seconds: Annotated[
+        Seconds, _text("How often views and calls, counted in memory, are written down.")
+    ] = 60.0
     incident_seconds: Annotated[
         Seconds, _text("How often the pools are looked at for the status page.")
     ] = 5.0

@@ -11,13 +11,11 @@ from litestar import Litestar
 from sqlalchemy import insert, select
 
 from gateway.app import Gateway
-from gateway.identifiers import new_id
 from gateway.storage.tables import (
     api_keys,
     memberships,
-    model_prices,
     organizations,
-    usage_events,
+    usage_hours,
     users,
 )
 from tests.pages.conftest import MINILM, STELLA
@@ -36,15 +34,16 @@ async def rows(gateway: Gateway, query):
 
 
 async def use(gateway: Gateway, tokens: int, *, days_ago: int = 0, model: str = MINILM) -> None:
-    """Write a row of usage, as the ledger does."""
+    """Write an hourly sum of usage, as the ledger does."""
     (key, *_) = await rows(gateway, select(api_keys))
-    prices = await rows(gateway, select(model_prices).where(model_prices.c.model_id == model))
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=days_ago)
+    taken = await rows(gateway, select(usage_hours.c.shard).order_by(usage_hours.c.shard.desc()))
     async with gateway.database.write() as connection:
         await connection.execute(
-            insert(usage_events).values(
-                request_id=new_id(), organization_id=key.organization_id, key_id=key.id,
-                model_id=model, price_id=prices[0].id, inputs=1, tokens=tokens,
-                cost_nanos=8 * tokens, created_at=datetime.now(UTC) - timedelta(days=days_ago),
+            insert(usage_hours).values(
+                organization_id=key.organization_id, key_id=key.id, model_id=model, hour=hour,
+                shard=taken[0].shard + 1 if taken else 0,
+                requests=1, inputs=1, tokens=tokens, charged_nanos=8 * tokens,
             )
         )  # fmt: skip
 

@@ -132,7 +132,7 @@ async def test_a_call_to_a_model_that_is_coming_counts_and_says_where_to_vote(
         assert (answer.status_code, error["code"]) == (404, "model_coming_soon")
         assert f"http://127.0.0.1:8080{PATH}" in error["message"]
     await browser.get(PATH)
-    await gateway.marketplace.interest.refresh()
+    await gateway.marketplace.interest.flush()
     async with gateway.database.read() as connection:
         counts = await events.funnel(connection, STELLA)
     assert counts["call"] == 3
@@ -163,7 +163,7 @@ async def test_what_could_not_be_written_is_not_lost(
     with monkeypatch.context() as patch:
         patch.setattr(gateway.marketplace.interest, "_write", broken)
         with pytest.raises(OSError, match="gone"):
-            await gateway.marketplace.interest.refresh()
-    await gateway.marketplace.interest.refresh()
+            await gateway.marketplace.interest.flush()
+    await gateway.marketplace.interest.flush()
     (event,) = await rows(gateway, select(demand_events))
     assert (event.kind, event.count, event.organization_id) == ("view", 1, organization)

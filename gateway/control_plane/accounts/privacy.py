@@ -46,10 +46,9 @@ async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any
     }
 
 
-async def forget(connection: AsyncConnection, visitor: Visitor) -> list[bytes]:
-    """Forget a person; return the digests of the keys that were revoked. Raises LastOwner."""
+async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
+    """Forget a person. Raises LastOwner."""
     now = datetime.now(UTC)
-    revoked: list[bytes] = []
     for membership in await members.of_user(connection, visitor.user_id):
         others = await connection.scalar(
             select(func.count())
@@ -64,16 +63,14 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> list[bytes]:
                     f"{membership.name} has other members and no other owner: name one first."
                 ) from None
             continue
-        gone = await connection.scalars(
+        await connection.execute(
             update(api_keys)
             .where(
                 api_keys.c.organization_id == membership.organization_id,
                 api_keys.c.revoked_at.is_(None),
             )
             .values(revoked_at=now, changed_at=now)
-            .returning(api_keys.c.digest)
         )
-        revoked += list(gone)
     for table, condition in (
         (demand_votes, demand_votes.c.user_id == visitor.user_id),
         (waitlist_entries, waitlist_entries.c.address_key == visitor.address_key),
@@ -88,4 +85,3 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> list[bytes]:
         .values(email=None, address_key=None, deleted_at=now)
     )
     await sessions.end_all(connection, visitor.user_id)
-    return revoked

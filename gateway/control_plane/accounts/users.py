@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import msgspec
-from sqlalchemy import insert, select
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts import memberships, organizations
@@ -26,19 +27,25 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 async def find_or_create(connection: AsyncConnection, address: Address) -> User:
     """Return the user of an address; a new one founds an organization of their own."""
-    user_id = await connection.scalar(select(users.c.id).where(users.c.email == address.email))
-    is_new = user_id is None
-    if user_id is None:
-        user_id = new_id()
-        await connection.execute(
-            insert(users).values(
-                id=user_id,
-                email=address.email,
-                address_key=address.key,
-                created_at=datetime.now(UTC),
-                welcome="",
-            )
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    created = await connection.scalar(
+        dialect.insert(users)
+        .values(
+            id=new_id(),
+            email=address.email,
+            address_key=address.key,
+            created_at=datetime.now(UTC),
+            welcome="",
         )
+        # two links of one address may be opened at once: one of them finds the other's user
+        .on_conflict_do_nothing(index_elements=["email"])
+        .returning(users.c.id)
+    )
+    is_new = created is not None
+    user_id = created or await connection.scalar(
+        select(users.c.id).where(users.c.email == address.email)
+    )
+    assert user_id is not None
     return User(
         id=user_id,
         email=address.email,

@@ -23,7 +23,10 @@ Kind = Literal["view", "call", "vote", "withdraw", "waitlist", "leave", "notifie
 
 
 class Interest:
-    """What is known of the demand for each model: `refresh` is a job, and pages read memory."""
+    """What is known of the demand for each model: pages count and read in memory.
+
+    `refresh` reads the public numbers again, `flush` writes down what was counted; both are jobs.
+    """
 
     def __init__(self, database: Database, calls: DemandCounter) -> None:
         self._database = database
@@ -48,8 +51,8 @@ class Interest:
         """Count a look at a model's page. Models are few, so this is bounded."""
         self._views[model_id] += 1
 
-    async def refresh(self) -> None:
-        """Write down what was counted in memory, and read the public numbers again."""
+    async def flush(self) -> None:
+        """Write down what was counted in memory; what can't be written is kept."""
         views, self._views = self._views, Counter()
         calls = self._calls.drain()
         try:
@@ -58,6 +61,9 @@ class Interest:
             self._views.update(views)
             self._calls.restore(calls)
             raise
+
+    async def refresh(self) -> None:
+        """Read the public numbers again."""
         async with self._database.read() as connection:
             self._votes = await _counts(connection, demand_votes)
             self._waiting = await _counts(connection, waitlist_entries)

@@ -48,11 +48,13 @@ class CsrfMiddleware(ASGIMiddleware):
     def __init__(self, *, secret: str, secure: bool) -> None:
         self._secret = secret.encode()
         self._secure = secure
+        # the prefix makes browsers refuse one that a neighbouring host would plant
+        self._name = f"__Host-{_COOKIE}" if secure else _COOKIE
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Check a form, or prepare the answer to have one."""
         request: Request[Any, Any, Any] = Request(scope, receive)
-        nonce = request.cookies.get(_COOKIE, "")
+        nonce = request.cookies.get(self._name, "")
         known = len(nonce) == _RANDOM_CHARACTERS
         if not known:
             nonce = secrets.token_hex(_RANDOM_CHARACTERS // 2)
@@ -73,7 +75,7 @@ class CsrfMiddleware(ASGIMiddleware):
 
     def _with_cookie(self, send: Send, nonce: str) -> Send:
         cookie = Cookie(
-            key=_COOKIE, value=nonce, httponly=True, samesite="lax", secure=self._secure
+            key=self._name, value=nonce, httponly=True, samesite="lax", secure=self._secure
         )
 
         async def send_with_cookie(message: Message) -> None:

@@ -123,7 +123,8 @@ class Marketplace:
         settings = self._settings
         return [
             Job("mail", settings.mail_seconds, self.outbox.deliver),
-            Job("demand", settings.demand_seconds, self.interest.refresh),
+            Job("read-demand", settings.demand_seconds, self.interest.refresh),
+            Job("write-demand", settings.demand_write_seconds, self.interest.flush),
             Job("announce-launches", settings.demand_seconds, self.announcements.announce),
             Job("incidents", settings.incident_seconds, self.site.incidents.watch),
             Job("forget-old", _FORGET_SECONDS, self._forget_old),
