@@ -1,0 +1,1 @@
+"""The hot path, in the order in which a request walks it."""

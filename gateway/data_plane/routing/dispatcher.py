@@ -1,0 +1,425 @@
+"""The synchronous core of one pool: what is sent where, and what comes of it.
+
+It never awaits. What happens in the world is told to it by a method call; what should happen is
+asked of its `Shell`, whose methods must not call back. So no two events can interleave, and:
+
+- each request is resolved exactly once, whatever arrives late or twice;
+- tokens in flight are counted in and out by the attempt: zero when nothing flies;
+- a worker out of READY has nothing in hand, so nothing it still says is delivered;
+- vectors of two revisions never meet in one answer, nor serve one pool.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Protocol
+
+from backends.protocol import InvalidAnswer, RequestRefused, WorkerBusy, WorkerFailed
+from gateway.data_plane.routing.admission import Admission, Offer
+from gateway.data_plane.routing.evidence import Evidence, weigh
+from gateway.data_plane.routing.fair_queue import FairQueue
+from gateway.data_plane.routing.hedges import Hedges
+from gateway.data_plane.routing.outcomes import (
+    AllAttemptsFailed,
+    DeadlineMissed,
+    RowsRefused,
+    Shed,
+)
+from gateway.data_plane.routing.placement import Placement
+from gateway.data_plane.routing.quarantine import Quarantine
+from gateway.data_plane.routing.request import Attempt, Request, Shard, split
+from gateway.data_plane.routing.retries import RetryBudget
+from gateway.data_plane.routing.roster import Roster
+from gateway.data_plane.routing.worker import State, Worker
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Sequence
+
+    from backends.protocol import TokenRow
+    from gateway.data_plane.routing.settings import RoutingSettings
+
+    Flaw = Callable[[Sequence[TokenRow], Sequence[memoryview]], str | None]
+
+_ROWS_MAX_UNKNOWN = 32
+"""Rows of a shard while no worker has said how many it takes: the least of the known engines."""
+
+
+class Shell(Protocol):
+    """What the core asks of the world. None of these may call the core back at once."""
+
+    def launch(self, attempt: Attempt) -> None:
+        """Make the call; tell `succeed` or `fail` how it ended."""
+        ...
+
+    def abandon(self, attempt: Attempt) -> None:
+        """Close the call: nobody waits for it."""
+        ...
+
+    def examine(self, worker: Worker) -> None:
+        """Look at this worker now: something about it is suspicious."""
+        ...
+
+    def changed(self, worker: Worker) -> None:
+        """Tell who wants to know that a worker changed its state; `worker.reason` says why."""
+        ...
+
+    def wake(self, at: float) -> None:
+        """Call `pump` at this time; an earlier one that was asked for stays."""
+        ...
+
+
+class Dispatcher:
+    """The workers, the queue and the calls in flight of one pool."""
+
+    def __init__(
+        self,
+        settings: RoutingSettings,
+        *,
+        clock: Callable[[], float],
+        shell: Shell,
+        flaw: Flaw,
+        random: random.Random,
+        lag: Callable[[], float] = lambda: 0.0,
+        gateways: Callable[[], int] = lambda: 1,
+    ) -> None:
+        self.settings = settings
+        self.counts: Counter[str] = Counter()
+        """Events since the start: attempts, retries, hedges, invalid answers, shed by reason."""
+        self._clock = clock
+        self.shell = shell
+        self._flaw = flaw
+        self._lag = lag
+        self.workers: dict[str, Worker] = {}
+        self.queue = FairQueue(flex_weight=settings.flex_weight)
+        members = self.workers.values()
+        self.quarantine = Quarantine(members, settings, random)
+        self.admission = Admission(self.queue, members, settings)
+        self._placement = Placement(self.queue, members, settings, lag=lag, gateways=gateways)
+        self._hedges = Hedges(self._placement, members, settings)
+        self._budget = RetryBudget(settings, clock())
+        self._active: dict[Request, None] = {}
+        self._flying: dict[Attempt, None] = {}
+        self._swept_at = clock()
+        self.roster = Roster(self)
+
+    # -- requests -------------------------------------------------------------------------------
+
+    def admit(self, offer: Offer) -> None:
+        """Ask whether a request may come; takes note of nothing. Raises Shed or NoWorker."""
+        try:
+            self.admission.check(offer, self._clock(), requests=len(self._active))
+        except Shed as shed:
+            self.counts[f"shed_{shed.reason}"] += 1
+            raise
+
+    def submit(self, request: Request) -> None:
+        """Take a request. It is resolved exactly once, maybe before this returns."""
+        now = self._clock()
+        rows_max = [w.info.rows_max for w in self.workers.values() if w.info]
+        split(
+            request,
+            tokens_max=self.settings.split_tokens,
+            rows_max=min(rows_max, default=_ROWS_MAX_UNKNOWN),
+        )
+        request.hold_until = now + min(request.hold_seconds, self.settings.hold_seconds_max)
+        self._active[request] = None
+        if not request.shards:
+            self._finish(request)
+            return
+        for shard in request.shards:
+            self.queue.push(shard)
+        self.pump()
+
+    def cancel(self, request: Request) -> None:
+        """Forget a request whose client is gone: closes its calls. It is not resolved."""
+        if not request.finished:
+            request.resolve = _nobody
+            self._finish(request, DeadlineMissed("the client is gone"))
+            self.pump()
+
+    def close(self) -> None:
+        """Resolve whatever is left; clients may try again elsewhere."""
+        for request in tuple(self._active):
+            self._finish(request, Shed("closing", 1.0))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing flies."""
+        return not self._active and not self._flying
+
+    @property
+    def backlog_seconds(self) -> float:
+        """Work waiting and in flight, in seconds of the ready workers."""
+        return self.admission.backlog_seconds(self._clock())
+
+    # -- attempts -------------------------------------------------------------------------------
+
+    def succeed(self, attempt: Attempt, vectors: Sequence[memoryview]) -> None:
+        """Take an answer: it is verified, then delivered."""
+        if attempt.over:
+            return
+        flaw = self._flaw(attempt.rows, vectors)
+        if flaw is not None:
+            self.fail(attempt, InvalidAnswer(attempt.worker.url, flaw))
+            return
+        now, worker = self._clock(), attempt.worker
+        self._release(attempt)
+        worker.answered(now)
+        self._budget.earn()
+        self._measure(attempt, now)
+        at = 0
+        for shard in attempt.shards:
+            if shard.open:
+                self._deliver(shard, vectors[at : at + shard.size], worker.revision)
+            at += shard.size
+        if worker.state is State.READY:
+            self.quarantine.check_pace(worker, now)
+            self._empty_hands(worker)
+        self.pump()
+
+    def fail(self, attempt: Attempt, error: Exception) -> None:
+        """Take an error: the worker is judged by it, and the shards go elsewhere."""
+        if attempt.over:
+            return
+        now, worker = self._clock(), attempt.worker
+        self._release(attempt)
+        self.counts[f"error_{type(error).__name__}"] += 1
+        excused = attempt.cut or self._excused(worker, now, self.settings.witness_seconds)
+        repeated = isinstance(error, WorkerFailed) and all(s.failed for s in attempt.shards)
+        evidence = Evidence.SUSPICION if repeated else weigh(error, excused=excused)
+        if evidence is Evidence.SOFT:
+            self._measure(attempt, now)
+        self.judge(worker, error, evidence, now)
+        company = len(attempt.shards) > 1
+        for shard in reversed(attempt.shards):  # each goes to the front: the first one last
+            if shard.open and not shard.attempts:
+                self._again(shard, worker, error, company=company)
+        self.pump()
+
+    def judge(
+        self,
+        worker: Worker,
+        error: Exception,
+        evidence: Evidence,
+        now: float,
+        *,
+        canary: bool = False,
+    ) -> None:
+        """Hold an error against a worker. A canary that failed is as good as a row of faults."""
+        match evidence:
+            case Evidence.HARD:
+                self.quarantine.take_out(worker, str(error), now, hard=True)
+            case Evidence.SOFT:
+                if worker.faulted() or canary:
+                    self.quarantine.take_out(worker, str(error), now, hard=False)
+                elif not canary:
+                    self.shell.examine(worker)
+            case Evidence.SUSPICION if not canary:
+                self.shell.examine(worker)
+            case Evidence.BUSY:
+                assert isinstance(error, WorkerBusy)
+                worker.busy(error.retry_after_seconds, now)
+            case _:
+                pass
+        self._empty_hands(worker)
+
+    # -- the pump -------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Send what can be sent. Called after each event, and when `Shell.wake` said so."""
+        now = self._clock()
+        if now - self._swept_at >= self.settings.sweep_seconds:
+            self._swept_at = now
+            self._sweep(now)
+        while (shard := self.queue.peek()) is not None:
+            if now >= shard.request.deadline:
+                self._finish(shard.request, self._too_late(shard.request, now))
+                continue
+            worker = self._placement.choose(shard, now)
+            if worker is not None:
+                self._start(self._placement.fill(worker, now), worker, now)
+            elif shard.tried:
+                self.queue.step_over()  # it waits for one certain worker; others need not
+            else:
+                break  # whatever stands behind it would overtake it
+        self.queue.resume()
+        if self._active:
+            self.shell.wake(self._next_wake(now))
+
+    def _start(
+        self, shards: list[Shard], worker: Worker, now: float, *, hedged: bool = False
+    ) -> None:
+        tokens = sum(shard.tokens for shard in shards)
+        work = worker.tokens + tokens
+        left = max(shard.request.deadline for shard in shards) - now
+        fair = self._placement.timeout(worker, work, now)
+        attempt = Attempt(
+            worker=worker,
+            shards=shards,
+            tokens=tokens,
+            work_tokens=work,
+            started_at=now,
+            timeout_seconds=max(min(left, fair), 0.001),
+            cut=left < fair,
+            hedged=hedged,
+        )
+        for shard in shards:
+            shard.attempts.append(attempt)
+        worker.begin(attempt)
+        self._flying[attempt] = None
+        self.counts["attempts"] += 1
+        self._hedges.sent(tokens, hedged=hedged)
+        self.shell.launch(attempt)
+
+    # -- what becomes of shards and requests ----------------------------------------------------
+
+    def _deliver(self, shard: Shard, vectors: Sequence[memoryview], revision: str) -> None:
+        request = shard.request
+        request.vectors[shard.start : shard.stop] = vectors
+        request.missing -= shard.size
+        request.revision = revision
+        shard.delivered = True
+        self._drop(shard)
+        if request.missing == 0:
+            self._finish(request)
+
+    def _again(self, shard: Shard, worker: Worker, error: Exception, *, company: bool) -> None:
+        """Queue a shard for another try, or end its request."""
+        shard.request.error = error
+        if isinstance(error, RequestRefused) and not company:
+            self._finish(shard.request, _because(RowsRefused(str(error)), error))
+            return
+        if isinstance(error, RequestRefused | WorkerFailed):
+            shard.alone = shard.alone or company
+            shard.failed = isinstance(error, WorkerFailed)
+        if not isinstance(error, RequestRefused | WorkerBusy):
+            shard.tried.add(worker)
+            free = worker.state is not State.READY  # bounded by what it had in hand
+            shard.tries += not free
+            spent = shard.tries > len(self.workers) + 1
+            if spent or not (free or self._budget.spend(self._clock())):
+                reason = f"{shard.tries} tries failed" if spent else "the retry budget is spent"
+                failed = AllAttemptsFailed(f"{reason}; the last one: {error}")
+                self._finish(shard.request, _because(failed, error))
+                return
+        self.counts["retries"] += 1
+        self.queue.push(shard, front=True)
+
+    def _finish(self, request: Request, error: Exception | None = None) -> None:
+        if request.finished:
+            return
+        request.finished, request.error = True, error
+        for shard in request.shards:
+            self._drop(shard)
+        del self._active[request]
+        self.counts[type(error).__name__ if error else "served"] += 1
+        request.resolve(request)
+
+    def _drop(self, shard: Shard) -> None:
+        """Stop working on a shard that nobody waits for any more."""
+        self.queue.discard(shard)
+        for attempt in tuple(shard.attempts):
+            if not any(other.open for other in attempt.shards):
+                self._abandon(attempt)
+
+    def _abandon(self, attempt: Attempt) -> None:
+        now, worker = self._clock(), attempt.worker
+        self._release(attempt)
+        age = now - attempt.started_at
+        if age > self._hedges.age(attempt, now):
+            # given up before its timeout: that proves nothing, but hides nothing either
+            self._measure(attempt, now)
+            self.shell.examine(worker)
+        self.shell.abandon(attempt)
+
+    def _release(self, attempt: Attempt) -> None:
+        attempt.over = True
+        del self._flying[attempt]
+        attempt.worker.end(attempt)
+        for shard in attempt.shards:
+            shard.attempts.remove(attempt)
+
+    def _empty_hands(self, worker: Worker) -> None:
+        """Take back what a worker that is no longer trusted has in hand."""
+        if worker.state is not State.QUARANTINED or not worker.calls:
+            return
+        for attempt in [a for a in self._flying if a.worker is worker]:
+            self._release(attempt)
+            self.shell.abandon(attempt)
+            for shard in reversed(attempt.shards):
+                if shard.open and not shard.attempts:
+                    shard.tried.add(worker)
+                    self.queue.push(shard, front=True)
+
+    def restart_others(self, revision: str) -> None:
+        """Begin again with requests that hold vectors of another revision than this."""
+        for request in self._active:
+            if request.revision in (None, revision):
+                continue
+            request.revision = None
+            for shard in request.shards:
+                if shard.delivered:
+                    shard.delivered = False
+                    request.missing += shard.size
+                    self.queue.push(shard)
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def _sweep(self, now: float) -> None:
+        ready = any(worker.state is State.READY for worker in self.workers.values())
+        for request in tuple(self._active):
+            if now >= request.deadline:
+                self._finish(request, self._too_late(request, now))
+            elif ready:
+                held = min(request.hold_seconds, self.settings.hold_seconds_max)
+                request.hold_until = now + held
+            elif now >= request.hold_until:
+                self._finish(request, self.admission.no_worker(now))
+        if self.settings.hedge_share and self._lag() < self.settings.lag_excuse_seconds:
+            for attempt in tuple(self._flying):
+                if not attempt.hedged and not attempt.over:
+                    self._hedge(attempt, now)
+
+    def _too_late(self, request: Request, now: float) -> Exception:
+        if isinstance(request.error, WorkerBusy):
+            return _because(self.admission.busy(now), request.error)
+        return _because(DeadlineMissed("the caller's time ran out"), request.error)
+
+    def _hedge(self, attempt: Attempt, now: float) -> None:
+        shards = [shard for shard in attempt.shards if shard.open]
+        worker = self._hedges.second(attempt, shards, now)
+        if worker is not None:
+            attempt.hedged = True
+            self.counts["hedges"] += 1
+            self._start(shards, worker, now, hedged=True)
+
+    def _next_wake(self, now: float) -> float:
+        rests = [w.rest_until for w in self.workers.values() if w.rest_until > now]
+        return min([now + self.settings.sweep_seconds, *rests])
+
+    def _measure(self, attempt: Attempt, now: float) -> None:
+        seconds = now - attempt.started_at - self._lag()
+        attempt.worker.speed.observe(max(seconds, 0.0), attempt.work_tokens, now)
+
+    def excused(self, worker: Worker, within_seconds: float) -> bool:
+        """Whether a timeout of this worker may be our own doing, or a pool that is full."""
+        return self._excused(worker, self._clock(), within_seconds)
+
+    def _excused(self, worker: Worker, now: float, within_seconds: float) -> bool:
+        if self._lag() > self.settings.lag_excuse_seconds:
+            return True
+        return not any(
+            now - other.answered_at <= within_seconds
+            for other in self.workers.values()
+            if other is not worker
+        )
+
+
+def _because(error: Exception, cause: Exception | None) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+def _nobody(request: Request) -> None:
+    """Resolve nothing: the client is gone."""

@@ -1,0 +1,310 @@
+"""The asyncio shell of one pool: a client and a task for each worker, a task for each call.
+
+Each worker has a client of its own, so that a hung one can't use up another's connections. All
+decisions are the dispatcher's; what is here only carries them out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gateway.data_plane.routing import verification
+from gateway.data_plane.routing.dispatcher import Dispatcher
+from gateway.data_plane.routing.examination import Examiner, PoolSpec
+from gateway.data_plane.routing.request import Attempt, Request, Tier
+from gateway.data_plane.routing.worker import Change, State, Worker, WorkerView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from backends.protocol import Backend, TokenRow
+    from gateway.data_plane.routing.admission import Offer
+    from gateway.data_plane.routing.lag import LoopLag
+    from gateway.data_plane.routing.settings import RoutingSettings
+
+
+@dataclass(slots=True, eq=False)
+class Door:
+    """A worker, its client, and the task that looks after it."""
+
+    worker: Worker
+    backend: Backend
+    look: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the worker should be examined before its time."""
+    task: asyncio.Task[None] | None = None
+
+
+class Pool:
+    """The workers of one model. Made inside a running loop; `close` ends its tasks."""
+
+    def __init__(
+        self,
+        spec: PoolSpec,
+        *,
+        connect: Callable[[str], Backend],
+        settings: RoutingSettings,
+        lag: LoopLag,
+        gateways: Callable[[], int] = lambda: 1,
+        observe: Callable[[str, str, Change], None] = lambda *_: None,
+        random: random.Random | None = None,
+    ) -> None:
+        self.spec = spec
+        self._settings = settings
+        self._connect = connect
+        self._observe = observe
+        self._changed = asyncio.Event()
+        self._examiner = Examiner(spec, settings)
+        self.core = Dispatcher(
+            settings,
+            clock=time.monotonic,
+            shell=self,
+            flaw=partial(verification.flaw, norm_tolerance=settings.norm_tolerance),
+            random=random or _unseeded(),
+            lag=lag.seconds,
+            gateways=gateways,
+        )
+        self._doors: dict[Worker, Door] = {}
+        self._calls: dict[Attempt, asyncio.Task[None]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- requests -------------------------------------------------------------------------------
+
+    def admit(self, offer: Offer) -> None:
+        """See `Router.admit`."""
+        self.core.admit(offer)
+
+    async def dispatch(
+        self,
+        rows: Sequence[TokenRow],
+        *,
+        organization: str,
+        deadline: float,
+        request_id: str = "",
+        tier: Tier = "default",
+        weight: float = 1.0,
+        hold_seconds: float = 15.0,
+    ) -> list[memoryview]:
+        """See `Router.dispatch`."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        request = Request(
+            organization=organization,
+            rows=rows,
+            deadline=deadline,
+            resolve=partial(_resolve, done),
+            request_id=request_id,
+            tier=tier,
+            weight=weight,
+            hold_seconds=hold_seconds,
+        )
+        self.core.submit(request)
+        try:
+            await done
+        except asyncio.CancelledError:
+            self.core.cancel(request)
+            raise
+        if request.error is not None:
+            raise request.error
+        vectors = [vector for vector in request.vectors if vector is not None]
+        assert len(vectors) == len(rows), "a request was resolved without all its vectors"
+        return vectors
+
+    # -- workers --------------------------------------------------------------------------------
+
+    def add(self, url: str) -> None:
+        """Take a worker in, to be examined; one that is already here stays as it is."""
+        if url in self.core.workers:
+            return
+        backend = self._connect(url)
+        door = Door(self.core.roster.add(url, time.monotonic()), backend)
+        self._doors[door.worker] = door
+        door.task = asyncio.create_task(self._tend(door))
+
+    def remove(self, url: str) -> None:
+        """Let a worker go: it finishes what it has in hand, then its client is closed."""
+        worker = self.core.workers.get(url)
+        if worker is None:
+            return
+        self.core.roster.remove(worker, time.monotonic())
+        door = self._doors[worker]
+        if door.task is not None:
+            door.task.cancel()
+        self._close_if_done(door)
+
+    def drain(self, url: str, reason: str = "drained by an operator") -> bool:
+        """Send nothing new to a worker; false when it is not here."""
+        worker = self.core.workers.get(url)
+        if worker is not None:
+            self.core.roster.drain(worker, reason, time.monotonic())
+        return worker is not None
+
+    def undrain(self, url: str) -> bool:
+        """Let a drained worker prove itself again; false when it is not here."""
+        worker = self.core.workers.get(url)
+        if worker is not None:
+            self.core.roster.undrain(worker, time.monotonic())
+            self.examine(worker)
+        return worker is not None
+
+    def check(self, url: str) -> bool:
+        """Examine a worker now; false when it is not here. The outcome shows in `workers`."""
+        worker = self.core.workers.get(url)
+        if worker is not None:
+            self.examine(worker)
+        return worker is not None
+
+    def workers(self) -> list[WorkerView]:
+        """Describe the workers."""
+        now = time.monotonic()
+        return [worker.view(now) for worker in self.core.workers.values()]
+
+    async def wait_ready(self, workers: int = 1, *, timeout_seconds: float) -> bool:
+        """Wait until so many workers are ready; false when they did not become so in time."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while sum(w.state is State.READY for w in self.core.workers.values()) < workers:
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """End all tasks and clients; requests in flight end with Shed("closing")."""
+        self.core.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        for url in tuple(self.core.workers):
+            self.remove(url)
+        tasks = [door.task for door in self._doors.values() if door.task] + [*self._calls.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for door in tuple(self._doors.values()):
+            self._close_if_done(door)
+        await asyncio.gather(*self._closing)
+
+    # -- what the core asks of its shell --------------------------------------------------------
+
+    def launch(self, attempt: Attempt) -> None:
+        """Make the call."""
+        task = self._calls[attempt] = asyncio.create_task(self._call(attempt))
+        task.add_done_callback(partial(self._called, attempt))
+
+    def abandon(self, attempt: Attempt) -> None:
+        """Close the call: its connection goes with it, and the worker skips the work."""
+        task = self._calls.get(attempt)
+        if task is not None:
+            task.cancel()
+
+    def examine(self, worker: Worker) -> None:
+        """Wake the worker's examiner."""
+        door = self._doors.get(worker)
+        if door is not None:
+            door.look.set()
+
+    def changed(self, worker: Worker) -> None:
+        """Tell the observer, and whoever waits for a worker."""
+        self._observe(self.spec.model, worker.url, worker.history[-1])
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def wake(self, at: float) -> None:
+        """Pump at this time, or at the earlier one already asked for."""
+        if self._timer is not None:
+            if self._timer.when() <= self._loop_time(at):
+                return
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(self._loop_time(at), self._pump)
+
+    # -- tasks ----------------------------------------------------------------------------------
+
+    async def _call(self, attempt: Attempt) -> None:
+        backend = self._doors[attempt.worker].backend
+        try:
+            vectors = await backend.embed(
+                attempt.rows,
+                timeout_seconds=attempt.timeout_seconds,
+                request_id=attempt.request_id,
+            )
+        except Exception as error:  # noqa: BLE001 - the core weighs it, whatever it is
+            self.core.fail(attempt, error)
+        else:
+            self.core.succeed(attempt, vectors)
+
+    def _called(self, attempt: Attempt, _: asyncio.Task[None]) -> None:
+        # not in a `finally`: a task that is cancelled before its first step never gets there
+        del self._calls[attempt]
+        self._close_if_done(self._doors[attempt.worker])
+
+    async def _tend(self, door: Door) -> None:
+        """Examine one worker when it is due, or suspicious, for as long as it is here."""
+        worker, roster = door.worker, self.core.roster
+        while True:
+            suspicious = await _wait(
+                door.look, roster.seconds_to_examination(worker, time.monotonic())
+            )
+            if worker.state is not State.DRAINING:
+                await self._examine(door, suspicious=suspicious)
+
+    async def _examine(self, door: Door, *, suspicious: bool) -> None:
+        worker, roster, settings = door.worker, self.core.roster, self._settings
+        allowed = settings.examination_seconds_max
+        if worker.calibrated:
+            expected = worker.speed.expected(settings.calibration_tokens_large + worker.tokens)
+            allowed = max(settings.probe_seconds_min, settings.eject_factor * expected)
+        idle = time.monotonic() - worker.used_at >= settings.check_seconds
+        line, proof = None, "answers"
+        try:
+            info = await self._examiner.handshake(
+                door.backend, timeout_seconds=min(allowed, settings.handshake_seconds_max)
+            )
+            if suspicious or idle or worker.state is not State.READY:
+                proof = await self._examiner.canary(door.backend, info, timeout_seconds=allowed)
+            if not worker.calibrated:
+                roster.calibrating(worker, time.monotonic())
+                line = await self._examiner.calibrate(door.backend, info, timeout_seconds=allowed)
+        except Exception as error:  # noqa: BLE001 - the core weighs it, whatever it is
+            roster.failed(worker, error, time.monotonic())
+        else:
+            roster.examined(worker, info, line, proof, time.monotonic())
+
+    def _pump(self) -> None:
+        self._timer = None
+        self.core.pump()
+
+    def _loop_time(self, at: float) -> float:
+        # the loop's clock is time.monotonic in asyncio, but not in uvloop
+        return asyncio.get_running_loop().time() + at - time.monotonic()
+
+    def _close_if_done(self, door: Door) -> None:
+        busy = any(attempt.worker is door.worker for attempt in self._calls)
+        if door.worker.state is State.GONE and not busy and door.worker in self._doors:
+            del self._doors[door.worker]
+            task = asyncio.create_task(door.backend.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for the event, at most so long; true when it came."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    event.clear()
+    return True
+
+
+def _resolve(done: asyncio.Future[None], _: Request) -> None:
+    if not done.done():
+        done.set_result(None)
+
+
+def _unseeded() -> random.Random:
+    return random.Random()  # noqa: S311 - jitter, no secret
