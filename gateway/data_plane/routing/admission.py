@@ -57,11 +57,12 @@ class Admission:
         self._check_bounds(offer, rate)
         rest = max(0.0, min(worker.rest_until for worker in ready) - now)
         flying = sum(worker.tokens for worker in ready)
-        left = offer.deadline - now
-        if rest + (flying + queue.tokens + offer.tokens) / rate <= left:
-            return  # even if it came last
+        left = (offer.deadline - now) * settings.deadline_share
+        most = queue.tokens + queue.demand.ahead(left, now) + offer.tokens
+        if rest + (flying + most) / rate <= left:
+            return  # even if all the others came first
         key = (offer.organization, offer.tier)
-        ahead = queue.tokens_ahead(key, offer.weight, offer.tokens)
+        ahead = queue.tokens_ahead(key, offer.weight, offer.tokens, seconds=left, now=now)
         wait = rest + (flying + ahead) / rate
         if wait > left:
             raise self._shed("would_miss_deadline", wait - left)

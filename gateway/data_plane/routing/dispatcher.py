@@ -127,8 +127,7 @@ class Dispatcher:
         if not request.shards:
             self._finish(request)
             return
-        for shard in request.shards:
-            self.queue.push(shard)
+        self.queue.push(request, now)
         self.pump()
 
     def cancel(self, request: Request) -> None:
@@ -304,7 +303,7 @@ class Dispatcher:
                 self._finish(shard.request, _because(failed, error))
                 return
         self.counts["retries"] += 1
-        self.queue.push(shard, front=True)
+        self.queue.put_back(shard)
 
     def _finish(self, request: Request, error: Exception | None = None) -> None:
         if request.finished:
@@ -350,7 +349,7 @@ class Dispatcher:
             for shard in reversed(attempt.shards):
                 if shard.open and not shard.attempts:
                     shard.tried.add(worker)
-                    self.queue.push(shard, front=True)
+                    self.queue.put_back(shard)
 
     def restart_others(self, revision: str) -> None:
         """Begin again with requests that hold vectors of another revision than this."""
@@ -362,7 +361,7 @@ class Dispatcher:
                 if shard.delivered:
                     shard.delivered = False
                     request.missing += shard.size
-                    self.queue.push(shard)
+                    self.queue.put_back(shard)
 
     # -- time -----------------------------------------------------------------------------------
 

@@ -4,12 +4,16 @@ Each account (an organization's default or flex tier) has a virtual token counte
 tokens / weight when a shard leaves (VTC, arXiv 2401.00588). The account with the least counter is
 next. One that was idle starts at the counter of those that wait, so idling banks no credit. While
 two accounts wait, their counters differ by at most one shard, whatever either has queued.
+
+Inside an account the request is next whose size, added to what the account had been given when it
+arrived, is least: an organization's own short request does not stand behind its own corpus, and
+what comes later overtakes a request by at most the request's own size.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,8 +23,29 @@ if TYPE_CHECKING:
     from gateway.data_plane.routing.request import Request, Shard, Tier
 
 _IDLE_ACCOUNTS_MAX = 1024
+_DEMAND_SECONDS = 10.0
 
 AccountKey = tuple[str, "Tier"]
+
+
+@dataclass(slots=True, eq=False)
+class Demand:
+    """How much was asked for of late: an average that fades."""
+
+    tokens: float = 0.0
+    at: float = 0.0
+
+    def add(self, tokens: int, now: float) -> None:
+        """Count tokens that were taken in."""
+        self.tokens = self._left(now) + tokens
+        self.at = now
+
+    def ahead(self, seconds: float, now: float) -> float:
+        """Tokens to be expected in so many seconds, if it goes on like this."""
+        return self._left(now) / _DEMAND_SECONDS * seconds
+
+    def _left(self, now: float) -> float:
+        return self.tokens * math.exp((self.at - now) / _DEMAND_SECONDS)
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +58,12 @@ class Account:
     """Virtual tokens: tokens given / weight."""
     tokens: int = 0
     """Tokens waiting."""
-    shards: OrderedDict[Shard, None] = field(default_factory=OrderedDict)
+    shards: set[Shard] = field(default_factory=set)
+    order: list[tuple[int, int, int, Shard]] = field(default_factory=list)
+    """A heap of (rank, first row, number, shard); one that is not in `shards` any more is stale."""
+    demand: Demand = field(default_factory=Demand)
+    given: int = 0
+    """Tokens that left so far."""
     rank: int = 0
     """Number of its entry in the heap; 0 when it has none. Any other entry is stale."""
 
@@ -44,6 +74,8 @@ class FairQueue:
     def __init__(self, *, flex_weight: float) -> None:
         self.tokens = 0
         """Tokens waiting, all accounts."""
+        self.demand = Demand()
+        """Tokens taken in, all accounts."""
         self._flex_weight = flex_weight
         self._accounts: dict[AccountKey, Account] = {}
         self._heap: list[tuple[float, int, Account]] = []
@@ -54,16 +86,25 @@ class FairQueue:
     def __len__(self) -> int:
         return sum(len(account.shards) for account in self._accounts.values())
 
-    def push(self, shard: Shard, *, front: bool = False) -> None:
-        """Add a shard; `front` is for one that was already sent and comes back."""
+    def push(self, request: Request, now: float) -> None:
+        """Add a request's shards."""
+        account, tokens = self._account(request), sum(shard.tokens for shard in request.shards)
+        request.rank = account.given + tokens
+        account.demand.add(tokens, now)
+        self.demand.add(tokens, now)
+        for shard in request.shards:
+            self.put_back(shard)
+
+    def put_back(self, shard: Shard) -> None:
+        """Add a shard that was sent before: it keeps its request's place."""
         account = self._account(shard.request)
         if not account.shards:
             head = self._head()
             waiting = head.counter if head else self._floor
             account.counter = max(account.counter, waiting)
-        account.shards[shard] = None
-        if front:
-            account.shards.move_to_end(shard, last=False)
+        account.shards.add(shard)
+        self._sequence += 1
+        heapq.heappush(account.order, (shard.request.rank, shard.start, self._sequence, shard))
         account.tokens += shard.tokens
         self.tokens += shard.tokens
         if len(account.shards) == 1:
@@ -72,19 +113,20 @@ class FairQueue:
     def peek(self) -> Shard | None:
         """Return the shard that should leave next."""
         head = self._head()
-        return next(iter(head.shards)) if head else None
+        return head.order[0][-1] if head else None
 
     def take(self) -> Shard:
         """Remove the shard that `peek` names and charge its account."""
         account = self._head()
         assert account is not None, "take from an empty queue"
-        shard = next(iter(account.shards))
+        shard = heapq.heappop(account.order)[-1]
         self._remove(account, shard)
         self._floor = max(self._floor, account.counter)
         heapq.heappop(self._heap)
         account.rank = 0
         if not shard.charged:
             shard.charged = True
+            account.given += shard.tokens
             account.counter += shard.tokens / account.weight
         if account.shards:
             self._rank(account)
@@ -112,16 +154,18 @@ class FairQueue:
         account = self._accounts.get(key)
         return account.tokens if account else 0
 
-    def tokens_ahead(self, key: AccountKey, weight: float, tokens: int) -> float:
+    def tokens_ahead(
+        self, key: AccountKey, weight: float, tokens: int, *, seconds: float, now: float
+    ) -> float:
         """Tokens that will leave before the last of `tokens` more of this account does.
 
-        An account with little waiting is not held up by all that a larger one has queued, only by
-        its fair share.
+        Of another account that is its fair share at most, and no more than it has waiting and is
+        likely to ask for in the next `seconds`.
         """
-        own = self.waiting(key) + tokens
+        own = self._waiting_before(key, tokens) + tokens
         turns = own / self._scaled(key, weight)
         return own + sum(
-            min(other.tokens, turns * other.weight)
+            min(other.tokens + other.demand.ahead(seconds, now), turns * other.weight)
             for other in self._accounts.values()
             if other.key != key
         )
@@ -129,6 +173,14 @@ class FairQueue:
     def counters(self) -> Iterator[Account]:
         """Yield the accounts with something waiting."""
         return (account for account in self._accounts.values() if account.shards)
+
+    def _waiting_before(self, key: AccountKey, tokens: int) -> int:
+        """Tokens of this account that a new request of so many would not overtake."""
+        account = self._accounts.get(key)
+        if account is None:
+            return 0
+        rank = account.given + tokens
+        return sum(shard.tokens for shard in account.shards if shard.request.rank <= rank)
 
     def _account(self, request: Request) -> Account:
         key = _key(request)
@@ -148,6 +200,8 @@ class FairQueue:
         while self._heap:
             _, rank, account = self._heap[0]
             if account.shards and account.rank == rank:
+                while account.order[0][-1] not in account.shards:
+                    heapq.heappop(account.order)
                 return account
             heapq.heappop(self._heap)
         return None
@@ -158,7 +212,9 @@ class FairQueue:
         heapq.heappush(self._heap, (account.counter, self._sequence, account))
 
     def _remove(self, account: Account, shard: Shard) -> None:
-        del account.shards[shard]
+        account.shards.remove(shard)
+        if not account.shards:
+            account.order.clear()
         account.tokens -= shard.tokens
         self.tokens -= shard.tokens
 

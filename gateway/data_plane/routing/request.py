@@ -40,6 +40,8 @@ class Request:
     shards: list[Shard] = field(default_factory=list, init=False)
     revision: str | None = field(default=None, init=False)
     """Revision that made the first vector: the others must be of the same."""
+    rank: int = field(default=0, init=False)
+    """Its place among the requests of its account; see `fair_queue`."""
     hold_until: float = field(default=0.0, init=False)
     finished: bool = field(default=False, init=False)
     error: Exception | None = field(default=None, init=False)

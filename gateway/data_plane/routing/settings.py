@@ -29,6 +29,8 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Work in one pool, in seconds of its ready workers, above which requests are shed."""
     organization_backlog_seconds_max: float = 30.0
     """The same for what one organization has waiting."""
+    deadline_share: float = 0.9
+    """Share of the time left that a request may be predicted to take; the rest is for surprises."""
     backlog_tokens_max: int = 50_000_000
     """Waiting tokens in one pool, whatever its speed: a bound on memory."""
     hold_seconds_max: float = 30.0
