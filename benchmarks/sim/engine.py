@@ -15,6 +15,7 @@ TOKENS_PER_SECOND = 150_000.0
 BATCH_TOKENS = 16_384
 BATCH_SECONDS = 0.003
 """What a batch costs beside its tokens."""
+_FAILURE_SECONDS = 0.001
 
 
 @dataclass(slots=True, eq=False)
@@ -44,7 +45,7 @@ class Engine:
         """Compute rows of so many tokens each; `done(True)` when all are, `done(False)` if not."""
         job = Job(deque(rows), done)
         if self.broken:
-            self._clock.at(self._clock.now + 0.001, lambda: job.cancelled or done(False))
+            self._clock.at(self._clock.now + _FAILURE_SECONDS, lambda: self._failed(job))
             return job
         self.requests += 1
         self.tokens += sum(rows)
@@ -60,6 +61,10 @@ class Engine:
         if job.rows:
             self.requests -= 1
         job.rows.clear()
+
+    def _failed(self, job: Job) -> None:
+        if not job.cancelled:
+            job.done(False)
 
     def _batch(self) -> None:
         self._busy = True

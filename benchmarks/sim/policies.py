@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 
     from benchmarks.sim.engine import Engine
     from benchmarks.sim.traffic import Arrival
+
 
 class Policy(Protocol):
     """Takes requests; `done` is called once for each, with whether it was served."""
@@ -67,7 +69,7 @@ class Fifo:
                 return
             arrival = self._waiting[self._at]
             self._at += 1
-            engine.call(list(arrival.rows), lambda good, arrival=arrival: self._came(arrival, good))
+            engine.call(list(arrival.rows), partial(self._came, arrival))
 
     def _came(self, arrival: Arrival, good: bool) -> None:
         self._done(arrival, good)

@@ -1,5 +1,6 @@
 """What is compared, and what the router must reach."""
 
+# ruff: noqa: S311 - the traffic is seeded, so that it can be repeated
 from __future__ import annotations
 
 import random
@@ -132,3 +133,64 @@ def saturated(name: str, *, seed: int, seconds: float) -> Run:
 def goodput(found: Run, seconds: float) -> float:
     """Tokens served in time, as a share of what the engines could have computed."""
     return found.served_tokens / (CAPACITY * seconds)
+
+
+@dataclass(frozen=True)
+class Table:
+    """All figures: scenario -> policy -> seconds, or a share; and p99 by number of gateways."""
+
+    cells: dict[str, dict[str, float]]
+    gateways: dict[int, float]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the router must reach, and what it did."""
+
+    claim: str
+    found: float
+    bound: float
+    at_most: bool = True
+
+    @property
+    def reached(self) -> bool:
+        """Whether it did."""
+        return self.found <= self.bound if self.at_most else self.found >= self.bound
+
+    def __str__(self) -> str:
+        sign = "<=" if self.at_most else ">="
+        return f"{self.claim}: {self.found:.3f} {sign} {self.bound}"
+
+
+def measure(*, seed: int, seconds: float) -> Table:
+    """Run every policy through every scenario."""
+    everyone = (*POLICIES, FIFO)
+    cells = {
+        "load": {name: at_load(name, seed=seed, seconds=seconds).p99() for name in everyone},
+        "slow": {name: one_slow(name, seed=seed, seconds=seconds).p99() for name in everyone},
+        "broken": {
+            name: one_broken(name, seed=seed, seconds=seconds).error_share for name in everyone
+        },
+        "flood": {name: flooded(name, seed=seed, seconds=seconds).p99() for name in everyone},
+        "goodput": {
+            name: goodput(saturated(name, seed=seed, seconds=seconds), seconds) for name in everyone
+        },
+    }
+    shared = {
+        gateways: at_load(ROUTER, seed=seed, seconds=seconds, gateways=gateways).p99()
+        for gateways in (1, 2, 4, 8)
+    }
+    return Table(cells, shared)
+
+
+def targets(table: Table) -> list[Target]:
+    """Hold the figures to what was promised."""
+    load, slow, flooding = table.cells["load"], table.cells["slow"], table.cells["flood"]
+    least = "least requests"
+    return [
+        Target("p99 at 80 % load / least requests", load[ROUTER] / load[least], 0.4),
+        Target("p99 with one slow worker / least requests", slow[ROUTER] / slow[least], 0.15),
+        Target("the others' p99 in a flood / fifo", flooding[ROUTER] / flooding[FIFO], 0.1),
+        Target("errors with one broken worker", table.cells["broken"][ROUTER], 0.003),
+        Target("goodput at saturation", table.cells["goodput"][ROUTER], 0.93, at_most=False),
+    ]
