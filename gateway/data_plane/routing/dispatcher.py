@@ -191,9 +191,13 @@ class Dispatcher:
             self._measure(attempt, now)
         self.judge(worker, error, evidence, now)
         company = len(attempt.shards) > 1
-        for shard in reversed(attempt.shards):  # each goes to the front: the first one last
+        self.counts["failed_in_company"] += company
+        # what comes from a worker that is taken out is free: bounded by what it had in hand
+        free = worker.state is not State.READY or isinstance(error, RequestRefused | WorkerBusy)
+        paid = free or self._budget.spend(now)
+        for shard in attempt.shards:
             if shard.open and not shard.attempts:
-                self._again(shard, worker, error, company=company)
+                self._again(shard, worker, error, company=company, paid=paid)
         self.pump()
 
     def judge(
@@ -283,7 +287,9 @@ class Dispatcher:
         if request.missing == 0:
             self._finish(request)
 
-    def _again(self, shard: Shard, worker: Worker, error: Exception, *, company: bool) -> None:
+    def _again(
+        self, shard: Shard, worker: Worker, error: Exception, *, company: bool, paid: bool
+    ) -> None:
         """Queue a shard for another try, or end its request."""
         shard.request.error = error
         if isinstance(error, RequestRefused) and not company:
@@ -294,11 +300,9 @@ class Dispatcher:
             shard.failed = isinstance(error, WorkerFailed)
         if not isinstance(error, RequestRefused | WorkerBusy):
             shard.tried.add(worker)
-            free = worker.state is not State.READY  # bounded by what it had in hand
-            shard.tries += not free
-            spent = shard.tries > len(self.workers) + 1
-            if spent or not (free or self._budget.spend(self._clock())):
-                reason = f"{shard.tries} tries failed" if spent else "the retry budget is spent"
+            shard.tries += worker.state is State.READY
+            if shard.tries > len(self.workers) + 1 or not paid:
+                reason = f"{shard.tries} tries failed" if paid else "the retry budget is spent"
                 failed = AllAttemptsFailed(f"{reason}; the last one: {error}")
                 self._finish(shard.request, _because(failed, error))
                 return
@@ -346,7 +350,7 @@ class Dispatcher:
         for attempt in [a for a in self._flying if a.worker is worker]:
             self._release(attempt)
             self.shell.abandon(attempt)
-            for shard in reversed(attempt.shards):
+            for shard in attempt.shards:
                 if shard.open and not shard.attempts:
                     shard.tried.add(worker)
                     self.queue.put_back(shard)

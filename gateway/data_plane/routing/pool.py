@@ -35,7 +35,9 @@ class Door:
     worker: Worker
     backend: Backend
     look: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the worker should be examined before its time."""
+    """Set when something about the worker changed, so that its next examination may be due."""
+    suspicious: bool = False
+    """Whether it should be examined now."""
     task: asyncio.Task[None] | None = None
 
 
@@ -205,6 +207,7 @@ class Pool:
         """Wake the worker's examiner."""
         door = self._doors.get(worker)
         if door is not None:
+            door.suspicious = True
             door.look.set()
 
     def changed(self, worker: Worker) -> None:
@@ -212,6 +215,9 @@ class Pool:
         self._observe(self.spec.model, worker.url, worker.history[-1])
         self._changed.set()
         self._changed = asyncio.Event()
+        door = self._doors.get(worker)
+        if door is not None:
+            door.look.set()
 
     def wake(self, at: float) -> None:
         """Pump at this time, or at the earlier one already asked for."""
@@ -245,9 +251,11 @@ class Pool:
         """Examine one worker when it is due, or suspicious, for as long as it is here."""
         worker, roster = door.worker, self.core.roster
         while True:
-            suspicious = await _wait(
-                door.look, roster.seconds_to_examination(worker, time.monotonic())
-            )
+            pause = roster.seconds_to_examination(worker, time.monotonic())
+            changed = await _wait(door.look, pause)
+            suspicious, door.suspicious = door.suspicious, False
+            if changed and not suspicious:
+                continue  # another state has another pause
             if worker.state is not State.DRAINING:
                 await self._examine(door, suspicious=suspicious)
 

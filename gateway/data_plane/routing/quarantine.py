@@ -47,7 +47,8 @@ class Quarantine:
 
     def relapse(self, worker: Worker, reason: str, now: float) -> None:
         """Note that a quarantined worker failed its examination."""
-        worker.reason = reason
+        if worker.reason != reason:
+            worker.enter(State.QUARANTINED, reason, now)
         self._set_back(worker, now)
 
     def passed(self, worker: Worker, proof: str, now: float) -> bool:
