@@ -26,6 +26,7 @@ _IDLE_ACCOUNTS_MAX = 1024
 _DEMAND_SECONDS = 10.0
 
 AccountKey = tuple[str, "Tier"]
+Place = tuple[int, int, int, "Shard"]
 
 
 @dataclass(slots=True, eq=False)
@@ -59,7 +60,7 @@ class Account:
     tokens: int = 0
     """Tokens waiting."""
     shards: set[Shard] = field(default_factory=set)
-    order: list[tuple[int, int, int, Shard]] = field(default_factory=list)
+    order: list[Place] = field(default_factory=list)
     """A heap of (rank, first row, number, shard); one that is not in `shards` any more is stale."""
     demand: Demand = field(default_factory=Demand)
     given: int = 0
@@ -79,7 +80,7 @@ class FairQueue:
         self._flex_weight = flex_weight
         self._accounts: dict[AccountKey, Account] = {}
         self._heap: list[tuple[float, int, Account]] = []
-        self._aside: list[tuple[float, int, Account]] = []
+        self._aside: list[tuple[Account, Place]] = []
         self._sequence = 0
         self._floor = 0.0  # the counter of the account served last: virtual time
 
@@ -102,12 +103,13 @@ class FairQueue:
             head = self._head()
             waiting = head.counter if head else self._floor
             account.counter = max(account.counter, waiting)
+            account.rank = 0  # an entry that is left has the old counter
         account.shards.add(shard)
         self._sequence += 1
         heapq.heappush(account.order, (shard.request.rank, shard.start, self._sequence, shard))
         account.tokens += shard.tokens
         self.tokens += shard.tokens
-        if len(account.shards) == 1:
+        if not account.rank:
             self._rank(account)
 
     def peek(self) -> Shard | None:
@@ -122,13 +124,13 @@ class FairQueue:
         shard = heapq.heappop(account.order)[-1]
         self._remove(account, shard)
         self._floor = max(self._floor, account.counter)
-        heapq.heappop(self._heap)
-        account.rank = 0
         if not shard.charged:
             shard.charged = True
             account.given += shard.tokens
             account.counter += shard.tokens / account.weight
-        if account.shards:
+        heapq.heappop(self._heap)
+        account.rank = 0
+        if account.order:
             self._rank(account)
         return shard
 
@@ -139,14 +141,17 @@ class FairQueue:
             self._remove(account, shard)
 
     def step_over(self) -> None:
-        """Set the next account aside until `resume`: its shard waits for one certain worker."""
-        entry = heapq.heappop(self._heap)
-        self._aside.append(entry)
+        """Set the next shard aside until `resume`: it waits for one certain worker."""
+        account = self._head()
+        assert account is not None, "nothing to step over"
+        self._aside.append((account, heapq.heappop(account.order)))
 
     def resume(self) -> None:
         """Put back what was set aside."""
-        for entry in self._aside:
-            heapq.heappush(self._heap, entry)
+        for account, place in self._aside:
+            heapq.heappush(account.order, place)
+            if not account.rank:
+                self._rank(account)
         self._aside.clear()
 
     def waiting(self, key: AccountKey) -> int:
@@ -199,10 +204,12 @@ class FairQueue:
     def _head(self) -> Account | None:
         while self._heap:
             _, rank, account = self._heap[0]
-            if account.shards and account.rank == rank:
-                while account.order[0][-1] not in account.shards:
+            if account.rank == rank:
+                while account.order and account.order[0][-1] not in account.shards:
                     heapq.heappop(account.order)
-                return account
+                if account.order:
+                    return account
+                account.rank = 0
             heapq.heappop(self._heap)
         return None
 
