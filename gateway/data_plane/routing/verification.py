@@ -46,8 +46,8 @@ def cosine(one: memoryview | bytes, other: memoryview | bytes) -> float:
     if left.shape != right.shape:
         return 0.0
     with np.errstate(all="ignore"):
-        value = float(left @ right) / float(np.sqrt((left @ left) * (right @ right)))
-    return value if np.isfinite(value) else 0.0
+        value = (left @ right) / np.sqrt((left @ left) * (right @ right))
+    return float(value) if np.isfinite(value) else 0.0
 
 
 def _bad_length(values: np.ndarray, first: int, tolerance: float) -> str | None:
