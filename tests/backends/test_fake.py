@@ -1,6 +1,7 @@
 """The fake worker: the contract, then each fault as the kind of error the router acts on."""
 
 import asyncio
+import errno
 import struct
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ import pytest
 from backends.fake import POISON, vector
 from backends.protocol import (
     InvalidAnswer,
+    OutOfResources,
     RequestRefused,
     TokenRow,
     WorkerBusy,
@@ -79,6 +81,17 @@ async def test_a_stale_connection_is_no_fault(worker: Subject):
     async with httpx.AsyncClient(base_url=worker.url) as control:
         await control.put("/fault", json={"kind": "reset", "times": 1})
     assert len(await backend.embed(ROWS, timeout_seconds=5)) == 2
+    await backend.close()
+
+
+async def test_our_own_exhaustion_is_no_fault_of_the_worker(worker: Subject, monkeypatch):
+    async def no_descriptor(*_, **__):
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr("aiohttp.connector.aiohappyeyeballs.start_connection", no_descriptor)
+    backend = connect(worker.url)
+    with pytest.raises(OutOfResources):
+        await backend.embed(ROWS, timeout_seconds=5)
     await backend.close()
 
 
