@@ -1,5 +1,8 @@
 """What the core does with requests, answers and errors, one case at a time."""
 
+from functools import partial
+
+import msgspec
 import pytest
 
 from backends.protocol import (
@@ -19,6 +22,8 @@ from gateway.data_plane.routing.outcomes import (
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import State
 from tests.routing.world import INFO, LINE, World, right
+
+REVISED = partial(msgspec.structs.replace, INFO)
 
 
 @pytest.fixture
@@ -325,7 +330,7 @@ def test_without_a_worker_a_request_is_held_then_told_when_to_return(world):
 
 def test_two_revisions_never_serve_one_pool(world):
     world.worker("w1")
-    other = type(INFO)(**{f: getattr(INFO, f) for f in INFO.__struct_fields__} | {"revision": "2"})
+    other = REVISED(revision="2")
     late = world.worker("w2", info=other)
     assert late.state is State.WARMING
     assert "serves revision 2" in late.reason
@@ -342,7 +347,7 @@ def test_an_answer_is_never_made_of_two_revisions(world):
     for attempt in world.flying:
         fail(world, attempt, WorkerUnreachable, "refused")
     world.core.roster.remove(first, world.now)
-    other = type(INFO)(**{f: getattr(INFO, f) for f in INFO.__struct_fields__} | {"revision": "2"})
+    other = REVISED(revision="2")
     world.worker("w2", info=other)
     assert request.missing == 8, "it begins again"
     world.finish()
@@ -369,3 +374,71 @@ def test_a_request_of_no_rows_is_served_at_once(world):
     request = world.submit()
     assert world.resolved == [request]
     assert request.error is None
+
+
+def test_a_worker_thrown_out_for_slowness_has_nothing_in_hand(world):
+    for url in ("w2", "w3"):
+        world.worker(url)
+    slow = world.worker("w1")
+    request = world.submit(*[4000] * 12)
+    first, *others = [attempt for attempt in world.flying if attempt.worker is slow]
+    assert others
+    for _ in range(9):
+        slow.speed.observe(99 * slow.speed.expected(9000), 9000, world.now)
+    world.succeed(first)
+    assert slow.state is State.QUARANTINED
+    assert slow.calls == 0
+    world.finish()
+    assert right(request)
+
+
+def test_a_deadline_that_cut_a_timeout_short_accuses_nobody(world):
+    worker = world.worker("w1")
+    world.worker("w2").answered_at = world.now
+    world.submit(3, seconds=0.1)
+    attempt = world.flying[0]
+    assert attempt.timeout_seconds == pytest.approx(0.1)
+    fail(world, attempt, WorkerTimeout, "late")
+    assert worker.faults_in_row == 0
+
+
+def test_a_shard_that_no_worker_can_take_holds_nobody_up(world):
+    world.worker(info=REVISED(batch_tokens_max=5000))
+    huge, small = world.submit(8000), world.submit(3, first=9)
+    world.finish()
+    assert right(small)
+    world.later(31)
+    assert isinstance(huge.error, DeadlineMissed)
+
+
+def test_a_worker_that_changed_its_revision_is_not_believed(world):
+    world.worker("w1")
+    changed = world.worker("w2")
+    requests = [world.submit(3, first=number) for number in range(4)]
+    mine = [attempt for attempt in world.flying if attempt.worker is changed]
+    assert mine
+    world.core.roster.examined(changed, REVISED(revision="2"), None, "proof", world.now)
+    assert changed.state is State.WARMING
+    assert world.abandoned == mine
+    world.finish()
+    assert all(right(request) for request in requests)
+
+
+def test_a_late_answer_of_a_revision_that_was_replaced_is_not_delivered(world):
+    old = world.worker("w1")
+    request = world.submit(3)
+    late = world.flying[0]
+    world.core.roster.remove(old, world.now)
+    world.worker("w2", info=REVISED(revision="2"))
+    world.succeed(late)
+    assert not request.finished
+    world.finish()
+    assert request.revision == "2"
+    assert right(request)
+
+
+def test_a_client_that_left_is_counted_as_that(world):
+    world.worker()
+    world.core.cancel(world.submit(3))
+    assert world.core.counts["ClientGone"] == 1
+    assert world.core.counts["DeadlineMissed"] == 0

@@ -7,10 +7,11 @@ given, large requests leave in shards, and each worker holds no more than a wind
     router.py ── one pool for each model: admit, dispatch, add, remove, drain
     └── pool.py ── the asyncio shell: clients, tasks, timers
         ├── dispatcher.py ── the synchronous core: what is sent where, and what an answer means
-        │   ├── request.py, fair_queue.py, admission.py, retries.py
-        │   └── worker.py, speed.py, evidence.py, quarantine.py, verification.py
+        │   ├── request.py, fair_queue.py, admission.py, placement.py
+        │   ├── flights.py, hedges.py, retries.py, verification.py
+        │   └── roster.py, worker.py, speed.py, evidence.py, quarantine.py
         └── examination.py ── handshake, golden canaries, calibration
-    discovery.py ── which workers there might be
+    discovery/ ── which workers there might be
 
 The core never awaits and reads time from an injected clock, so that its accounting can't
 interleave and a simulator can run it (`benchmarks/sim`).

@@ -5,22 +5,24 @@ asked of its `Shell`, whose methods must not call back. So no two events can int
 
 - each request is resolved exactly once, whatever arrives late or twice;
 - tokens in flight are counted in and out by the attempt: zero when nothing flies;
-- a worker out of READY has nothing in hand, so nothing it still says is delivered;
+- a worker that lost our trust has nothing in hand: nothing that it still says is delivered;
 - vectors of two revisions never meet in one answer, nor serve one pool.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from backends.protocol import InvalidAnswer, RequestRefused, WorkerBusy, WorkerFailed
 from gateway.data_plane.routing.admission import Admission, Offer
 from gateway.data_plane.routing.evidence import Evidence, weigh
 from gateway.data_plane.routing.fair_queue import FairQueue
+from gateway.data_plane.routing.flights import Flights
 from gateway.data_plane.routing.hedges import Hedges
 from gateway.data_plane.routing.outcomes import (
     AllAttemptsFailed,
+    ClientGone,
     DeadlineMissed,
     RowsRefused,
     Shed,
@@ -30,7 +32,7 @@ from gateway.data_plane.routing.quarantine import Quarantine
 from gateway.data_plane.routing.request import Attempt, Request, Shard, split
 from gateway.data_plane.routing.retries import RetryBudget
 from gateway.data_plane.routing.roster import Roster
-from gateway.data_plane.routing.worker import State, Worker
+from gateway.data_plane.routing.worker import TRUSTED, State, Worker
 
 if TYPE_CHECKING:
     import random
@@ -38,35 +40,12 @@ if TYPE_CHECKING:
 
     from backends.protocol import TokenRow
     from gateway.data_plane.routing.settings import RoutingSettings
+    from gateway.data_plane.routing.shell import Shell
 
     Flaw = Callable[[Sequence[TokenRow], Sequence[memoryview]], str | None]
 
 _ROWS_MAX_UNKNOWN = 32
 """Rows of a shard while no worker has said how many it takes: the least of the known engines."""
-
-
-class Shell(Protocol):
-    """What the core asks of the world. None of these may call the core back at once."""
-
-    def launch(self, attempt: Attempt) -> None:
-        """Make the call; tell `succeed` or `fail` how it ended."""
-        ...
-
-    def abandon(self, attempt: Attempt) -> None:
-        """Close the call: nobody waits for it."""
-        ...
-
-    def examine(self, worker: Worker) -> None:
-        """Look at this worker now: something about it is suspicious."""
-        ...
-
-    def changed(self, worker: Worker) -> None:
-        """Tell who wants to know that a worker changed its state; `worker.reason` says why."""
-        ...
-
-    def wake(self, at: float) -> None:
-        """Call `pump` at this time; an earlier one that was asked for stays."""
-        ...
 
 
 class Dispatcher:
@@ -96,10 +75,10 @@ class Dispatcher:
         self.quarantine = Quarantine(members, settings, random)
         self.admission = Admission(self.queue, members, settings)
         self._placement = Placement(self.queue, members, settings, lag=lag, gateways=gateways)
-        self._hedges = Hedges(self._placement, members, settings)
+        hedges = Hedges(self._placement, members, settings)
+        self._flights = Flights(shell, self._placement, hedges, self.counts, lag)
         self._budget = RetryBudget(settings, clock())
         self._active: dict[Request, None] = {}
-        self._flying: dict[Attempt, None] = {}
         self._swept_at = clock()
         self.roster = Roster(self)
 
@@ -134,7 +113,7 @@ class Dispatcher:
         """Forget a request whose client is gone: closes its calls. It is not resolved."""
         if not request.finished:
             request.resolve = _nobody
-            self._finish(request, DeadlineMissed("the client is gone"))
+            self._finish(request, ClientGone("nobody waits for it"))
             self.pump()
 
     def close(self) -> None:
@@ -145,7 +124,7 @@ class Dispatcher:
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing flies."""
-        return not self._active and not self._flying
+        return not self._active and not self._flights
 
     @property
     def backlog_seconds(self) -> float:
@@ -163,18 +142,21 @@ class Dispatcher:
             self.fail(attempt, InvalidAnswer(attempt.worker.url, flaw))
             return
         now, worker = self._clock(), attempt.worker
-        self._release(attempt)
+        self._flights.end(attempt)
         worker.answered(now)
         self._budget.earn()
-        self._measure(attempt, now)
+        self._flights.measure(attempt, now)
+        current = self.roster.revision in (None, worker.revision)
         at = 0
         for shard in attempt.shards:
-            if shard.open:
+            if shard.open and current:
                 self._deliver(shard, vectors[at : at + shard.size], worker.revision)
+            elif shard.open and not shard.attempts:
+                self.queue.put_back(shard)  # its worker left, and another revision took over
             at += shard.size
         if worker.state is State.READY:
             self.quarantine.check_pace(worker, now)
-            self._empty_hands(worker)
+            self.distrust(worker)
         self.pump()
 
     def fail(self, attempt: Attempt, error: Exception) -> None:
@@ -182,13 +164,13 @@ class Dispatcher:
         if attempt.over:
             return
         now, worker = self._clock(), attempt.worker
-        self._release(attempt)
+        self._flights.end(attempt)
         self.counts[f"error_{type(error).__name__}"] += 1
         excused = attempt.cut or self._excused(worker, now, self.settings.witness_seconds)
         repeated = isinstance(error, WorkerFailed) and all(s.failed for s in attempt.shards)
         evidence = Evidence.SUSPICION if repeated else weigh(error, excused=excused)
         if evidence is Evidence.SOFT:
-            self._measure(attempt, now)
+            self._flights.measure(attempt, now)
         self.judge(worker, error, evidence, now)
         company = len(attempt.shards) > 1
         self.counts["failed_in_company"] += company
@@ -225,7 +207,7 @@ class Dispatcher:
                 worker.busy(error.retry_after_seconds, now)
             case _:
                 pass
-        self._empty_hands(worker)
+        self.distrust(worker)
 
     # -- the pump -------------------------------------------------------------------------------
 
@@ -241,39 +223,14 @@ class Dispatcher:
                 continue
             worker = self._placement.choose(shard, now)
             if worker is not None:
-                self._start(self._placement.fill(worker, now), worker, now)
-            elif shard.tried:
+                self._flights.start(self._placement.fill(worker, now), worker, now)
+            elif shard.tried or not self._placement.possible(shard):
                 self.queue.step_over()  # it waits for one certain worker; others need not
             else:
                 break  # whatever stands behind it would overtake it
         self.queue.resume()
         if self._active:
             self.shell.wake(self._next_wake(now))
-
-    def _start(
-        self, shards: list[Shard], worker: Worker, now: float, *, hedged: bool = False
-    ) -> None:
-        tokens = sum(shard.tokens for shard in shards)
-        work = worker.tokens + tokens
-        left = max(shard.request.deadline for shard in shards) - now
-        fair = self._placement.timeout(worker, work, now)
-        attempt = Attempt(
-            worker=worker,
-            shards=shards,
-            tokens=tokens,
-            work_tokens=work,
-            started_at=now,
-            timeout_seconds=max(min(left, fair), 0.001),
-            cut=left < fair,
-            hedged=hedged,
-        )
-        for shard in shards:
-            shard.attempts.append(attempt)
-        worker.begin(attempt)
-        self._flying[attempt] = None
-        self.counts["attempts"] += 1
-        self._hedges.sent(tokens, hedged=hedged)
-        self.shell.launch(attempt)
 
     # -- what becomes of shards and requests ----------------------------------------------------
 
@@ -324,36 +281,15 @@ class Dispatcher:
         self.queue.discard(shard)
         for attempt in tuple(shard.attempts):
             if not any(other.open for other in attempt.shards):
-                self._abandon(attempt)
+                self._flights.abandon(attempt, self._clock())
 
-    def _abandon(self, attempt: Attempt) -> None:
-        now, worker = self._clock(), attempt.worker
-        self._release(attempt)
-        age = now - attempt.started_at
-        if age > self._hedges.age(attempt, now):
-            # given up before its timeout: that proves nothing, but hides nothing either
-            self._measure(attempt, now)
-            self.shell.examine(worker)
-        self.shell.abandon(attempt)
-
-    def _release(self, attempt: Attempt) -> None:
-        attempt.over = True
-        del self._flying[attempt]
-        attempt.worker.end(attempt)
-        for shard in attempt.shards:
-            shard.attempts.remove(attempt)
-
-    def _empty_hands(self, worker: Worker) -> None:
+    def distrust(self, worker: Worker) -> None:
         """Take back what a worker that is no longer trusted has in hand."""
-        if worker.state is not State.QUARANTINED or not worker.calls:
+        if worker.state in TRUSTED or not worker.calls:
             return
-        for attempt in [a for a in self._flying if a.worker is worker]:
-            self._release(attempt)
-            self.shell.abandon(attempt)
-            for shard in attempt.shards:
-                if shard.open and not shard.attempts:
-                    shard.tried.add(worker)
-                    self.queue.put_back(shard)
+        for shard in self._flights.take_back(worker):
+            shard.tried.add(worker)
+            self.queue.put_back(shard)
 
     def restart_others(self, revision: str) -> None:
         """Begin again with requests that hold vectors of another revision than this."""
@@ -380,30 +316,16 @@ class Dispatcher:
             elif now >= request.hold_until:
                 self._finish(request, self.admission.no_worker(now))
         if self.settings.hedge_share and self._lag() < self.settings.lag_excuse_seconds:
-            for attempt in tuple(self._flying):
-                if not attempt.hedged and not attempt.over:
-                    self._hedge(attempt, now)
+            self._flights.double(now)
 
     def _too_late(self, request: Request, now: float) -> Exception:
         if isinstance(request.error, WorkerBusy):
             return _because(self.admission.busy(now), request.error)
         return _because(DeadlineMissed("the caller's time ran out"), request.error)
 
-    def _hedge(self, attempt: Attempt, now: float) -> None:
-        shards = [shard for shard in attempt.shards if shard.open]
-        worker = self._hedges.second(attempt, shards, now)
-        if worker is not None:
-            attempt.hedged = True
-            self.counts["hedges"] += 1
-            self._start(shards, worker, now, hedged=True)
-
     def _next_wake(self, now: float) -> float:
         rests = [w.rest_until for w in self.workers.values() if w.rest_until > now]
         return min([now + self.settings.sweep_seconds, *rests])
-
-    def _measure(self, attempt: Attempt, now: float) -> None:
-        seconds = now - attempt.started_at - self._lag()
-        attempt.worker.speed.observe(max(seconds, 0.0), attempt.work_tokens, now)
 
     def excused(self, worker: Worker, within_seconds: float) -> bool:
         """Whether a timeout of this worker may be our own doing, or a pool that is full."""

@@ -6,7 +6,8 @@ RoutingError
 ├── NoWorker            no worker is ready, and the time to hold the request is over (503)
 ├── DeadlineMissed      the caller's time ran out (504)
 ├── AllAttemptsFailed   each try went wrong, or the retry budget is spent (502)
-└── RowsRefused         a worker calls the rows themselves wrong: our mistake (500)
+├── RowsRefused         a worker calls the rows themselves wrong: our mistake (500)
+└── ClientGone          nobody waits any more: counted, never raised
 """
 
 from __future__ import annotations
@@ -53,3 +54,7 @@ class AllAttemptsFailed(RoutingError):
 
 class RowsRefused(RoutingError):
     """A worker calls the rows themselves wrong; `__cause__` is what it said."""
+
+
+class ClientGone(RoutingError):
+    """Nobody waits for the answer any more."""

@@ -54,6 +54,10 @@ class Placement:
         patient = self._settings.patience_factor * fastest + self._settings.patience_seconds
         return best if best_key[0] <= patient else None  # idle beats feeding a slow worker
 
+    def possible(self, shard: Shard) -> bool:
+        """Whether any ready worker could take a shard, now or later."""
+        return any(w.state is State.READY and w.takes(shard) for w in self._workers)
+
     def fill(self, worker: Worker, now: float) -> list[Shard]:
         """Take the next shard, and those after it that fit into the same call."""
         info = worker.info

@@ -92,7 +92,7 @@ class Attempt:
     """One call to one worker, with the shards of one or more requests in it."""
 
     worker: Worker
-    shards: list[Shard]
+    shards: Sequence[Shard]
     tokens: int
     work_tokens: int
     """Tokens in flight at the worker when it started, its own included: what its time is due to."""

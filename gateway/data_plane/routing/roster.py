@@ -50,6 +50,8 @@ class Roster:
         if worker.state is State.DRAINING:
             worker.enter(State.DISCOVERED, "undrained", now)
             worker.examine_at = now
+            self._dispatcher.distrust(worker)
+            self._dispatcher.pump()
 
     def calibrating(self, worker: Worker, now: float) -> None:
         """Note that a new worker shows what it can."""
@@ -115,7 +117,9 @@ class Roster:
         worker.examine_at = now + self._dispatcher.settings.warming_seconds
         if worker.state is not State.WARMING or worker.reason != reason:
             worker.enter(State.WARMING, reason, now)
+        self._dispatcher.distrust(worker)
         self._release_revision()
+        self._dispatcher.pump()
         return True
 
     def _release_revision(self) -> None:

@@ -34,6 +34,8 @@ class State(enum.StrEnum):
 
 NEW = frozenset({State.DISCOVERED, State.WARMING, State.CALIBRATING})
 """States of a worker that was never ready, or has to begin again."""
+TRUSTED = frozenset({State.READY, State.DRAINING, State.GONE})
+"""States in which what a worker still answers is believed."""
 
 
 class Change(NamedTuple):
