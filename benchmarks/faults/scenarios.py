@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.faults.lab import Lab
 from benchmarks.faults.processes import SECONDS_PER_TOKEN, FakeWorker
+from gateway.data_plane.routing.discovery.dns import DnsName
+from gateway.data_plane.routing.discovery.provider import follow
 from gateway.data_plane.routing.worker import State
 
 if TYPE_CHECKING:
@@ -281,6 +283,33 @@ async def vanishing(seed: int, times: int = 6) -> Findings:
         return at_rest(lab)
 
 
+async def dns_gone(seed: int) -> Findings:
+    """The name server stops answering: the workers that are known go on serving."""
+    lookups = 0
+    async with Lab(seed=seed) as lab:
+
+        async def resolve(host: str, _: int) -> frozenset[str]:
+            nonlocal lookups
+            lookups += 1
+            if lookups > len(lab.workers):
+                raise OSError("no name server answers")
+            return frozenset({host})
+
+        names = [
+            DnsName("127.0.0.1", worker.port, poll_seconds=0.05, resolve=resolve)
+            for worker in lab.workers
+        ]
+        following = asyncio.create_task(follow(lab.pool, names))
+        async with lab.traffic():
+            await asyncio.sleep(2 * WARM_SECONDS)
+        following.cancel()
+        await asyncio.wait([following])
+        assert lookups > 3 * len(lab.workers), "the outage was not looked into"
+        assert all(view.state is State.READY for view in lab.pool.workers())
+        assert len(lab.pool.workers()) == len(lab.workers)
+        return at_rest(lab)
+
+
 async def _out(lab: Lab, worker: FakeWorker, since: float) -> float:
     return await lab.seen(worker, State.QUARANTINED, since=since, seconds=_PATIENCE_SECONDS)
 
@@ -309,4 +338,5 @@ def scenarios() -> dict[str, Callable[[int], Coroutine[None, None, Findings]]]:
         "300 ms of a blocked event loop": loop_blocked,
         "all down and back": all_down,
         "vanish and return": vanishing,
+        "DNS gone": dns_gone,
     }

@@ -404,7 +404,7 @@ def test_a_deadline_that_cut_a_timeout_short_accuses_nobody(world):
 
 def test_a_shard_that_no_worker_can_take_holds_nobody_up(world):
     world.worker(info=REVISED(batch_tokens_max=5000))
-    huge, small = world.submit(8000), world.submit(3, first=9)
+    huge, small = world.submit(8000), world.submit(3, first=9, organization="other")
     world.finish()
     assert right(small)
     world.later(31)
@@ -442,3 +442,28 @@ def test_a_client_that_left_is_counted_as_that(world):
     world.core.cancel(world.submit(3))
     assert world.core.counts["ClientGone"] == 1
     assert world.core.counts["DeadlineMissed"] == 0
+
+
+def test_a_slow_worker_stays_idle_even_when_the_fast_one_is_full(world):
+    world.worker("fast")
+    slow = world.worker("slow")
+    slow.speed.assume(20.0, world.now)
+    request = world.submit(*[4096] * 12)
+    assert slow.calls == 0
+    world.finish()
+    assert right(request)
+
+
+def test_a_suspect_shard_is_given_no_company(world):
+    worker = world.worker()
+    worker.rest_until = world.now + 0.01
+    suspects = [world.submit(3), world.submit(3, first=1)]
+    world.later(0.02)
+    worker.rest_until = world.now + 0.01
+    fresh = world.submit(3, first=9, organization="other")
+    fail(world, world.flying[0], RequestRefused, "400")
+    world.later(0.02)
+    assert [len(attempt.shards) for attempt in world.flying] == [1, 1]
+    assert world.flying[0].shards[0].request is fresh
+    world.finish()
+    assert all(right(request) for request in suspects)

@@ -26,6 +26,7 @@ SHORT = {
     "poison failing": partial(faults.poisoned, kind="poison_error", requests=3),
     "loop blocked": partial(faults.loop_blocked, times=1),
     "all down": faults.all_down,
+    "DNS gone": faults.dns_gone,
     "vanishing": partial(faults.vanishing, times=2),
 }
 

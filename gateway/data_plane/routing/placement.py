@@ -41,18 +41,14 @@ class Placement:
         """
         able = [w for w in self._workers if w.state is State.READY and w.takes(shard)]
         able = [w for w in able if w not in shard.tried] or able
-        best: Worker | None = None
-        best_key = (float("inf"), 0.0)
-        fastest = float("inf")
-        for worker in able:
-            predicted = worker.predicted(shard.tokens, now)
-            if now >= worker.rest_until:
-                fastest = min(fastest, predicted)
-            key = (predicted, worker.used_at)
-            if key < best_key and self.room(worker, now) >= shard.tokens:
-                best, best_key = worker, key
+        roomy = [w for w in able if self.room(w, now) >= shard.tokens]
+        if not roomy:
+            return None
+        best = min(roomy, key=lambda w: (w.predicted(shard.tokens, now), w.used_at))
+        fastest = min(w.predicted(shard.tokens, now) for w in able if now >= w.rest_until)
         patient = self._settings.patience_factor * fastest + self._settings.patience_seconds
-        return best if best_key[0] <= patient else None  # idle beats feeding a slow worker
+        # idle beats feeding a slow worker
+        return best if best.predicted(shard.tokens, now) <= patient else None
 
     def possible(self, shard: Shard) -> bool:
         """Whether any ready worker could take a shard, now or later."""
