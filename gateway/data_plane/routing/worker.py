@@ -110,12 +110,10 @@ class Worker:
 
     def takes(self, shard: Shard) -> bool:
         """Whether it could compute the shard at all."""
-        revision = shard.request.revision
         return (
             self.info is not None
             and shard.size <= self.info.rows_max
             and shard.tokens <= self.info.batch_tokens_max
-            and (revision is None or revision == self.info.revision)
         )
 
     def room(self, now: float, *, waiting_tokens: int, window_tokens: float) -> float:
