@@ -66,7 +66,7 @@ def test_the_window_bounds_what_a_worker_holds_and_is_shared_by_the_gateways():
 
 
 def test_a_worker_never_has_more_calls_than_its_client_has_connections():
-    world = World(RoutingSettings(window_tokens=10**6))
+    world = World(RoutingSettings(window_tokens=10**6, window_seconds_max=99))
     worker = world.worker()
     for number in range(50):
         world.submit(4000, organization=f"org{number}")

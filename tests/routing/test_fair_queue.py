@@ -157,3 +157,13 @@ def test_what_is_stepped_over_keeps_its_place(queue):
     queue.resume()
     assert queue.peek() is first
     assert queue.tokens == 2 * SHARD
+
+
+def test_between_equals_who_waited_longer_is_next(queue):
+    early = request("returns")
+    queue.push(early, 0.0)
+    queue.discard(early.shards[0])
+    queue.push(request("waits", tokens=[SHARD] * 50), 0.0)
+    take(queue, 20)
+    queue.push(request("returns"), 0.0)
+    assert take(queue, 2) == ["waits", "returns"]

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
+import msgspec
 import pytest
 
 from backends.fake import vector
@@ -16,7 +17,9 @@ from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import State
 from tests.routing.world import DIMENSIONS, INFO, answer, row
 
-SETTINGS = RoutingSettings(warming_seconds=0.02, quarantine_seconds_min=0.02, pass_seconds=0.01)
+SETTINGS = RoutingSettings(
+    warming_seconds=0.02, quarantine_seconds_min=0.02, pass_seconds=0.01, check_seconds=0.1
+)
 ROW = row(1)
 
 
@@ -96,6 +99,12 @@ async def bench():
 
 async def ready(pool, workers=1):
     assert await pool.wait_ready(workers, timeout_seconds=5), pool.workers()
+
+
+async def turns():
+    """Let whatever is due run, in some fifty turns of the loop."""
+    for _ in range(50):
+        await asyncio.sleep(0)
 
 
 async def settled(pool, state: State, reason: str):
@@ -187,6 +196,7 @@ async def test_a_removed_worker_finishes_what_it_has_then_its_client_is_closed(b
     asked = asyncio.create_task(bench.embed(ROW))
     await standin.asked.wait()
     pool.remove("a")
+    await turns()
     assert not standin.closed.is_set()
     standin.gate.set()
     assert await asked == answer([ROW])
@@ -232,6 +242,19 @@ async def test_a_check_by_hand_finds_what_is_wrong(bench):
     await settled(pool, State.QUARANTINED, "cosine")
     bench.standins["a"].salt = ""
     await ready(pool)
+
+
+async def test_a_quarantined_worker_is_left_alone_until_its_time(bench):
+    bench.router._settings = msgspec.structs.replace(SETTINGS, quarantine_seconds_min=9.0)
+    pool = bench.serve("a")
+    await ready(pool)
+    standin = bench.standins["a"]
+    standin.down = WorkerUnreachable("a", "refused")
+    assert pool.check("a")
+    await settled(pool, State.QUARANTINED, "refused")
+    standin.down = AssertionError("asked before its time")
+    await turns()
+    assert "refused" in pool.workers()[0].reason
 
 
 async def test_a_bug_of_ours_accuses_no_worker(bench):

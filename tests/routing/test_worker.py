@@ -186,3 +186,16 @@ def test_jitter_varies_but_stays_near():
     values = {quarantine.jitter(1.0) for _ in range(100)}
     assert len(values) > 90
     assert 0.8 <= min(values) <= max(values) <= 1.2
+
+
+def test_a_slow_worker_gets_smaller_shards_and_a_smaller_window(world):
+    cpu = world.worker(line=(0.005, 1e-4))
+    assert cpu.split_tokens == 1000
+    world.submit(*[100] * 200)
+    assert all(attempt.tokens <= 1000 for attempt in world.flying)
+    assert cpu.tokens <= SETTINGS.window_seconds_max / 1e-4
+    world.finish()
+
+
+def test_shards_have_a_least_size(world):
+    assert world.worker(line=(0.005, 1.0)).split_tokens == SETTINGS.split_tokens_min

@@ -95,11 +95,11 @@ class Dispatcher:
     def submit(self, request: Request) -> None:
         """Take a request. It is resolved exactly once, maybe before this returns."""
         now = self._clock()
-        rows_max = [w.info.rows_max for w in self.workers.values() if w.info]
+        known = [(w.split_tokens, w.info.rows_max) for w in self.workers.values() if w.info]
         split(
             request,
-            tokens_max=self.settings.split_tokens,
-            rows_max=min(rows_max, default=_ROWS_MAX_UNKNOWN),
+            tokens_max=max((tokens for tokens, _ in known), default=self.settings.split_tokens_min),
+            rows_max=min((rows for _, rows in known), default=_ROWS_MAX_UNKNOWN),
         )
         request.hold_until = now + min(request.hold_seconds, self.settings.hold_seconds_max)
         self._active[request] = None

@@ -58,7 +58,7 @@ class Placement:
         """Take the next shard, and those after it that fit into the same call."""
         info = worker.info
         assert info is not None, "a worker is chosen only when it is known"
-        room = min(self._settings.split_tokens, info.batch_tokens_max, self.room(worker, now))
+        room = min(worker.split_tokens, info.batch_tokens_max, self.room(worker, now))
         first = self._queue.take()
         shards, tokens, rows = [first], first.tokens, first.size
         while not first.alone and (head := self._queue.peek()) is not None:

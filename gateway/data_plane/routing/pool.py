@@ -290,8 +290,9 @@ class Pool:
         return asyncio.get_running_loop().time() + at - time.monotonic()
 
     def _close_if_done(self, door: Door) -> None:
-        busy = any(attempt.worker is door.worker for attempt in self._calls)
-        if door.worker.state is State.GONE and not busy and door.worker in self._doors:
+        if door.worker.state is not State.GONE or door.worker not in self._doors:
+            return
+        if not any(attempt.worker is door.worker for attempt in self._calls):
             del self._doors[door.worker]
             task = asyncio.create_task(door.backend.close())
             self._closing.add(task)

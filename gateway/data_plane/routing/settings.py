@@ -13,6 +13,12 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Target size of a shard and of a coalesced call; a row is never cut."""
     window_tokens: int = 24_576
     """Tokens in flight at one worker from all gateways: one to two engine batches."""
+    split_tokens_min: int = 512
+    """Shards are not made smaller for a slow worker than this: each call costs something too."""
+    split_seconds_max: float = 0.1
+    """A shard takes no longer than this where its size can help it: a CPU needs smaller ones."""
+    window_seconds_max: float = 0.25
+    """Nor does a worker hold more than it computes in this time."""
     calls_eager: int = 2
     """Calls in flight at a worker before the next must be a full shard (natural batching)."""
     calls_max: int = 12

@@ -116,6 +116,13 @@ class Worker:
             and shard.tokens <= self.info.batch_tokens_max
         )
 
+    @property
+    def split_tokens(self) -> int:
+        """Tokens of a full call: fewer for a slow worker, that a short text need not wait long."""
+        settings = self._settings
+        timely = int(settings.split_seconds_max / self.speed.token_seconds)
+        return min(settings.split_tokens, max(settings.split_tokens_min, timely))
+
     def room(self, now: float, *, waiting_tokens: int, window_tokens: float) -> float:
         """Tokens that may be sent to it now; an idle worker takes any shard.
 
@@ -128,12 +135,10 @@ class Worker:
             return float("inf")
         if self.limping:
             return 0.0
-        if (
-            self.calls >= self._settings.calls_eager
-            and waiting_tokens < self._settings.split_tokens
-        ):
+        if self.calls >= self._settings.calls_eager and waiting_tokens < self.split_tokens:
             return 0.0
-        return window_tokens * self.window_share - self.tokens
+        timely = self._settings.window_seconds_max / self.speed.token_seconds
+        return min(window_tokens, timely) * self.window_share - self.tokens
 
     def predicted(self, tokens: int, now: float) -> float:
         """Seconds until it would have computed so many more tokens."""
