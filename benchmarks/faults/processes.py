@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import signal
 import socket
 import sys
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 SECONDS_PER_TOKEN = 2e-5
+_PORTS = range(20_000, 30_000)
 
 
 class FakeWorker:
@@ -83,7 +85,13 @@ class FakeWorker:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Find a port below those that outgoing calls are given.
+
+    Else a call to a dead worker may be given the dead worker's own port, and keep it from coming
+    back.
+    """
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is free")
