@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Self
 from backends.fake import POISON, vector
 from backends.protocol import TokenRow
 from backends.registry import connect
-from benchmarks.faults.processes import FakeWorker
 from gateway.data_plane.routing.examination import GoldenRow, PoolSpec
 from gateway.data_plane.routing.outcomes import RoutingError
 from gateway.data_plane.routing.router import Router
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from types import TracebackType
 
+    from benchmarks.faults.processes import FakeWorker, Fleet
     from gateway.data_plane.routing.pool import Pool
     from gateway.data_plane.routing.settings import RoutingSettings
     from gateway.data_plane.routing.worker import Change
@@ -37,11 +37,9 @@ _START_SECONDS = 20.0
 class Lab:
     """Workers, a router, clients. Use as a context; `check` says whether all was well."""
 
-    def __init__(
-        self, *, seed: int, workers: int = 3, settings: RoutingSettings | None = None
-    ) -> None:
+    def __init__(self, fleet: Fleet, *, seed: int, settings: RoutingSettings | None = None) -> None:
         self.source = random.Random(seed)  # noqa: S311 - seeded, so that it can be repeated
-        self.workers = [FakeWorker() for _ in range(workers)]
+        self.workers = fleet.workers
         self.router = Router(connect, settings=settings, observe=self._changed)
         self.served = 0
         self.wrong = 0
@@ -64,7 +62,7 @@ class Lab:
     async def __aenter__(self) -> Self:
         pool = self.router.serve(self._spec)
         self._stack.push_async_callback(self.router.close)
-        await asyncio.gather(*(self._stack.enter_async_context(w) for w in self.workers))
+        await asyncio.gather(*(worker.ready() for worker in self.workers))
         for worker in self.workers:
             pool.add(worker.url)
         ready = await pool.wait_ready(len(self.workers), timeout_seconds=_START_SECONDS)

@@ -7,39 +7,49 @@ import contextlib
 import random
 import signal
 import socket
+import subprocess
 import sys
-from typing import TYPE_CHECKING, Self
 
 import httpx
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 SECONDS_PER_TOKEN = 2e-5
 _PORTS = range(20_000, 30_000)
 
 
 class FakeWorker:
-    """One process of `backends.fake`."""
+    """One process of `backends.fake`, which outlives the event loop that started it."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self) -> None:
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._arguments = arguments
-        self._child: asyncio.subprocess.Process | None = None
+        self._child: subprocess.Popen[str] | None = None
+        self._usual = True
 
     async def start(self, *arguments: str) -> None:
         """Start it and wait until it listens."""
-        self._child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "backends.fake", "--exit-with-stdin"),
-            *("--port", str(self.port), "--seconds-per-token", str(SECONDS_PER_TOKEN)),
-            *(arguments or self._arguments),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
+        self._usual = not arguments
+        self._child = subprocess.Popen(  # noqa: ASYNC220, S603 - returns at once; our own module
+            [
+                *(sys.executable, "-m", "backends.fake", "--exit-with-stdin"),
+                *("--port", str(self.port), "--seconds-per-token", str(SECONDS_PER_TOKEN)),
+                *arguments,
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self._child.stdout is not None
-        line = await self._child.stdout.readline()
-        assert line.startswith(b"listening on "), f"the worker said {line!r}"
+        line = await asyncio.to_thread(self._child.stdout.readline)
+        assert line.startswith("listening on "), f"the worker said {line!r}"
+
+    async def ready(self) -> None:
+        """Make it run, well, and as usual."""
+        if self._child is not None and self._child.poll() is None and self._usual:
+            self._child.send_signal(signal.SIGCONT)
+            await self.heal()
+            return
+        self.end()
+        await self.start()
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -49,13 +59,24 @@ class FakeWorker:
     async def ended(self) -> None:
         """Wait for its end."""
         assert self._child is not None, "it is not running"
-        await self._child.wait()
+        await asyncio.to_thread(self._child.wait)
+        self.end()
 
     async def kill(self) -> None:
         """End it at once, whatever its state."""
-        if self._child is not None and self._child.returncode is None:
-            self._child.kill()
-            await self._child.wait()
+        self.send(signal.SIGKILL)
+        await self.ended()
+
+    def end(self) -> None:
+        """End it if it runs, and let go of its pipes."""
+        if self._child is None:
+            return
+        self._child.kill()
+        self._child.wait()
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._child = None
 
     async def fault(self, kind: str, *, times: int = -1, seconds: float = 0.0) -> None:
         """Make its next calls go wrong; all of them with -1."""
@@ -70,18 +91,17 @@ class FakeWorker:
         async with httpx.AsyncClient(base_url=self.url) as client:
             (await client.delete("/fault")).raise_for_status()
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
 
-    async def __aexit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            await self.kill()
+class Fleet:
+    """Workers that are kept from one scenario to the next: starting one takes longer than most."""
+
+    def __init__(self, size: int = 3) -> None:
+        self.workers = [FakeWorker() for _ in range(size)]
+
+    def end(self) -> None:
+        """End them all."""
+        for worker in self.workers:
+            worker.end()
 
 
 def _free_port() -> int:

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks.faults.lab import Lab
-from benchmarks.faults.processes import SECONDS_PER_TOKEN, FakeWorker
+from benchmarks.faults.processes import SECONDS_PER_TOKEN, FakeWorker, Fleet
 from gateway.data_plane.routing.discovery.dns import DnsName
 from gateway.data_plane.routing.discovery.provider import follow
 from gateway.data_plane.routing.worker import State
@@ -45,10 +45,10 @@ def at_rest(lab: Lab, *, errors: int = 0) -> Findings:
     return {"served": lab.served, "p99": lab.p99()}
 
 
-async def killed(seed: int, times: int = 20) -> Findings:
+async def killed(fleet: Fleet, seed: int, times: int = 20) -> Findings:
     """`kill -9`, again and again, one worker after the other."""
     noticed, back = [], []
-    async with Lab(seed=seed) as lab:
+    async with Lab(fleet, seed=seed) as lab:
         async with lab.traffic():
             for index in range(times):
                 worker = lab.workers[index % len(lab.workers)]
@@ -63,9 +63,9 @@ async def killed(seed: int, times: int = 20) -> Findings:
     return {**found, "noticed": max(noticed), "readmitted": max(back)}
 
 
-async def stopped(seed: int) -> Findings:
+async def stopped(fleet: Fleet, seed: int) -> Findings:
     """`SIGSTOP` for good: the port is open, nothing ever answers."""
-    async with Lab(seed=seed) as lab:
+    async with Lab(fleet, seed=seed) as lab:
         async with lab.traffic():
             await asyncio.sleep(WARM_SECONDS)
             since = time.monotonic()
@@ -80,18 +80,18 @@ async def stopped(seed: int) -> Findings:
     return {**found, "noticed": noticed, "readmitted": back}
 
 
-async def slow(seed: int, seconds: float = 4.0) -> Findings:
+async def slow(fleet: Fleet, seed: int, seconds: float = 4.0) -> Findings:
     """One worker becomes 20 times slower."""
-    async with Lab(seed=seed) as lab:
+    async with Lab(fleet, seed=seed) as lab:
         await lab.workers[0].fault("crawl", seconds=20 * SECONDS_PER_TOKEN)
         async with lab.traffic():
             await asyncio.sleep(seconds)
         return at_rest(lab)
 
 
-async def failing(seed: int) -> Findings:
+async def failing(fleet: Fleet, seed: int) -> Findings:
     """One worker answers 500 within a millisecond, which attracts traffic where work is counted."""
-    async with Lab(seed=seed) as lab:
+    async with Lab(fleet, seed=seed) as lab:
         async with lab.traffic():
             await asyncio.sleep(WARM_SECONDS)
             since = time.monotonic()
@@ -106,10 +106,10 @@ async def failing(seed: int) -> Findings:
     return {**found, "noticed": noticed, "answers": answers, "readmitted": back}
 
 
-async def invalid(seed: int, kinds: Sequence[str]) -> Findings:
+async def invalid(fleet: Fleet, seed: int, kinds: Sequence[str]) -> Findings:
     """A worker answers 200 with something that is not the rows' vectors; then another does."""
     noticed, back = [], []
-    async with Lab(seed=seed) as lab:
+    async with Lab(fleet, seed=seed) as lab:
         async with lab.traffic():
             for index, kind in enumerate(kinds):
                 worker, before = lab.workers[index % 3], lab.count("error_InvalidAnswer")
@@ -125,9 +125,9 @@ async def invalid(seed: int, kinds: Sequence[str]) -> Findings:
     return {**found, "noticed": max(noticed), "readmitted": max(back)}
 
 
-async def dripping(seed: int) -> Findings:
+async def dripping(fleet: Fleet, seed: int) -> Findings:
     """One worker sends its answers a byte at a time."""
-    async with Lab(seed=seed) as lab:
+    async with Lab(fleet, seed=seed) as lab:
         async with lab.traffic():
             since = time.monotonic()
             await lab.workers[0].fault("drip", seconds=0.05)
@@ -137,9 +137,9 @@ async def dripping(seed: int) -> Findings:
     return {**found, "noticed": noticed}
 
 
-async def impostor(seed: int) -> Findings:
+async def impostor(fleet: Fleet, seed: int) -> Findings:
     """A worker comes back with the vectors of another model, and says that it is the same."""
-    async with Lab(seed=seed) as lab:
+    async with Lab(fleet, seed=seed) as lab:
         async with lab.traffic():
             since = time.monotonic()
             await lab.workers[0].kill()
@@ -162,9 +162,9 @@ async def impostor(seed: int) -> Findings:
         return at_rest(lab)
 
 
-async def two_revisions(seed: int) -> Findings:
+async def two_revisions(fleet: Fleet, seed: int) -> Findings:
     """A worker comes back as another revision: it stays out while the first one serves."""
-    async with Lab(seed=seed) as lab:
+    async with Lab(fleet, seed=seed) as lab:
         async with lab.traffic():
             since = time.monotonic()
             await lab.workers[0].kill()
@@ -174,9 +174,9 @@ async def two_revisions(seed: int) -> Findings:
         return at_rest(lab)
 
 
-async def flapping(seed: int, times: int = 6) -> Findings:
+async def flapping(fleet: Fleet, seed: int, times: int = 6) -> Findings:
     """One worker breaks its connections, is well, breaks them again."""
-    async with Lab(seed=seed) as lab:
+    async with Lab(fleet, seed=seed) as lab:
         async with lab.traffic():
             for _ in range(times):
                 await lab.workers[0].fault("reset")
@@ -186,9 +186,9 @@ async def flapping(seed: int, times: int = 6) -> Findings:
         return at_rest(lab)
 
 
-async def overloaded(seed: int, workers: int) -> Findings:
+async def overloaded(fleet: Fleet, seed: int, workers: int) -> Findings:
     """So many of the workers answer 429 for a while."""
-    async with Lab(seed=seed) as lab:
+    async with Lab(fleet, seed=seed) as lab:
         async with lab.traffic():
             for worker in lab.workers[:workers]:
                 await worker.fault("busy")
@@ -201,10 +201,10 @@ async def overloaded(seed: int, workers: int) -> Findings:
         return at_rest(lab)
 
 
-async def restarted(seed: int, drain_seconds: float = 1.0) -> Findings:
+async def restarted(fleet: Fleet, seed: int, drain_seconds: float = 1.0) -> Findings:
     """SIGTERM to one worker after the other; each drains, ends and is started again."""
     back = []
-    async with Lab(seed=seed) as lab:
+    async with Lab(fleet, seed=seed) as lab:
         async with lab.traffic():
             for drained in (0.0, drain_seconds):  # the second round ends what the first one started
                 for worker in lab.workers:
@@ -219,9 +219,9 @@ async def restarted(seed: int, drain_seconds: float = 1.0) -> Findings:
     return {**found, "readmitted": max(back)}
 
 
-async def poisoned(seed: int, kind: str, requests: int = 10) -> Findings:
+async def poisoned(fleet: Fleet, seed: int, kind: str, requests: int = 10) -> Findings:
     """An input that makes every worker fail, sent among good ones."""
-    async with Lab(seed=seed) as lab:
+    async with Lab(fleet, seed=seed) as lab:
         for worker in lab.workers:
             await worker.fault(kind)
         for _ in range(requests):
@@ -235,9 +235,9 @@ async def poisoned(seed: int, kind: str, requests: int = 10) -> Findings:
         return at_rest(lab, errors=requests)
 
 
-async def loop_blocked(seed: int, times: int = 3) -> Findings:
+async def loop_blocked(fleet: Fleet, seed: int, times: int = 3) -> Findings:
     """Our own event loop stands still for 300 ms: that is no worker's fault."""
-    async with Lab(seed=seed) as lab:
+    async with Lab(fleet, seed=seed) as lab:
         async with lab.traffic():
             for _ in range(times):
                 await asyncio.sleep(0.4)
@@ -248,9 +248,9 @@ async def loop_blocked(seed: int, times: int = 3) -> Findings:
         return at_rest(lab)
 
 
-async def all_down(seed: int) -> Findings:
+async def all_down(fleet: Fleet, seed: int) -> Findings:
     """Every worker dies; the requests wait, and are served when the workers are back."""
-    async with Lab(seed=seed) as lab:
+    async with Lab(fleet, seed=seed) as lab:
         async with lab.traffic():
             await asyncio.sleep(WARM_SECONDS)
             since = time.monotonic()
@@ -269,9 +269,9 @@ async def all_down(seed: int) -> Findings:
     return {**found, "readmitted": longest}
 
 
-async def vanishing(seed: int, times: int = 6) -> Findings:
+async def vanishing(fleet: Fleet, seed: int, times: int = 6) -> Findings:
     """Discovery takes a healthy worker away and brings it back."""
-    async with Lab(seed=seed) as lab:
+    async with Lab(fleet, seed=seed) as lab:
         async with lab.traffic():
             for index in range(times):
                 worker = lab.workers[index % len(lab.workers)]
@@ -283,10 +283,10 @@ async def vanishing(seed: int, times: int = 6) -> Findings:
         return at_rest(lab)
 
 
-async def dns_gone(seed: int) -> Findings:
+async def dns_gone(fleet: Fleet, seed: int) -> Findings:
     """The name server stops answering: the workers that are known go on serving."""
     lookups = 0
-    async with Lab(seed=seed) as lab:
+    async with Lab(fleet, seed=seed) as lab:
 
         async def resolve(host: str, _: int) -> frozenset[str]:
             nonlocal lookups
@@ -318,23 +318,23 @@ async def _back(lab: Lab, worker: FakeWorker, since: float) -> float:
     return await lab.seen(worker, State.READY, since=since, seconds=_PATIENCE_SECONDS)
 
 
-def scenarios() -> dict[str, Callable[[int], Coroutine[None, None, Findings]]]:
+def scenarios() -> dict[str, Callable[[Fleet, int], Coroutine[None, None, Findings]]]:
     """All of them, in their long form, by name."""
     return {
         "kill -9, twenty times": killed,
         "SIGSTOP for good": stopped,
         "20 times slower": slow,
         "500 in 1 ms": failing,
-        "invalid answers": lambda seed: invalid(seed, INVALID),
+        "invalid answers": lambda fleet, seed: invalid(fleet, seed, INVALID),
         "slow drip": dripping,
         "vectors of another model": impostor,
         "another revision": two_revisions,
         "flapping": flapping,
-        "overload of one": lambda seed: overloaded(seed, 1),
-        "overload of all": lambda seed: overloaded(seed, 3),
+        "overload of one": lambda fleet, seed: overloaded(fleet, seed, 1),
+        "overload of all": lambda fleet, seed: overloaded(fleet, seed, 3),
         "rolling SIGTERM restarts": restarted,
-        "poison, refused": lambda seed: poisoned(seed, "poison"),
-        "poison, failing": lambda seed: poisoned(seed, "poison_error"),
+        "poison, refused": lambda fleet, seed: poisoned(fleet, seed, "poison"),
+        "poison, failing": lambda fleet, seed: poisoned(fleet, seed, "poison_error"),
         "300 ms of a blocked event loop": loop_blocked,
         "all down and back": all_down,
         "vanish and return": vanishing,

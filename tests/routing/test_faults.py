@@ -3,11 +3,13 @@
 The long form is `python -m benchmarks.faults`.
 """
 
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
 from benchmarks.faults import scenarios as faults
+from benchmarks.faults.processes import Fleet
 
 SEED = 7
 SHORT = {
@@ -31,6 +33,13 @@ SHORT = {
 }
 
 
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[Fleet]:
+    made = Fleet()
+    yield made
+    made.end()
+
+
 @pytest.mark.parametrize("name", SHORT, ids=[f"{name}, seed {SEED}" for name in SHORT])
-async def test_clients_see_nothing_of(name: str):
-    await SHORT[name](SEED)
+async def test_clients_see_nothing_of(name: str, fleet: Fleet):
+    await SHORT[name](fleet, SEED)
