@@ -263,7 +263,7 @@ class Pool:
         worker, roster, settings = door.worker, self.core.roster, self._settings
         allowed = settings.examination_seconds_max
         if worker.calibrated:
-            expected = worker.speed.expected(settings.calibration_tokens_large + worker.tokens)
+            expected = worker.speed.expected(settings.canary_tokens_max + worker.tokens)
             allowed = max(settings.probe_seconds_min, settings.eject_factor * expected)
         idle = time.monotonic() - worker.used_at >= settings.check_seconds
         line, proof = None, "answers"

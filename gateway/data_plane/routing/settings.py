@@ -133,6 +133,8 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Timeout of the question what a worker serves: a warm one answers from memory."""
     probe_seconds_min: float = 0.5
     """Least time that an examination of a known worker is given."""
+    canary_tokens_max: int = 512
+    """What golden rows should have at most, all together: their timeout follows from it."""
     calibration_tokens_small: int = 8
     """The small size of the two that fit predicted seconds = a + b * tokens."""
     calibration_tokens_large: int = 2048
