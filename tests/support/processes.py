@@ -20,6 +20,12 @@ class Process:
         assert line.startswith("listening on "), f"{command} said {line!r}"
         self.url = line.removeprefix("listening on ").strip()
 
+    def wait_ready(self) -> None:
+        """Wait for the line `ready` of a worker that warms up behind its open door."""
+        assert self.child.stdout
+        line = self.child.stdout.readline()
+        assert line == "ready\n", f"{self.command} said {line!r}"
+
     def kill(self, number: int = signal.SIGKILL) -> int:
         """Send a signal and wait for the end."""
         self.child.send_signal(number)

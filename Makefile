@@ -1,0 +1,78 @@
+# Stella gateway. `make` lists the targets.
+
+PORT ?= 8080
+DATA ?= .data
+PYTHON ?= python3
+BIN := .venv/bin
+# a CPU build of torch from a local folder, where there is one; the index gives the CUDA build
+TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)") torch==2.13.0
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types imports check format requirements docs clean bench-worker
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
+
+run: .venv/run.stamp $(if $(STELLA_WEIGHTS),.venv/worker.stamp) ## Start everything: a database, a real model, the gateway, a key (PORT, DATA, STELLA_WEIGHTS)
+	@exec $(BIN)/gateway dev --port $(PORT) --data $(DATA) $(if $(STELLA_WEIGHTS),--stella-weights "$(STELLA_WEIGHTS)")
+
+test: .venv/dev.stamp ## Run the whole suite against real servers (ARGS for pytest)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+check: lint types imports ## Lint, types and import directions
+
+lint: .venv/dev.stamp ## Hold the code against ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/dev.stamp ## Hold the code against mypy, strict
+	$(BIN)/mypy
+
+imports: .venv/dev.stamp ## Hold the import directions against import-linter
+	$(BIN)/lint-imports
+
+format: .venv/dev.stamp ## Format the code and mend what ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: .venv/dev.stamp ## Print docs/settings.md anew
+	$(BIN)/gateway settings --markdown > docs/settings.md
+
+bench-worker: .venv/dev.stamp ## Measure the Stella worker: tokens a second, beside padding and GteModel
+	$(BIN)/python -m benchmarks.worker $(ARGS)
+
+requirements: .venv/uv.stamp ## Resolve the dependencies anew into requirements/
+	$(BIN)/uv pip compile $(COMPILE) --extra minilm pyproject.toml -o requirements/run.txt
+	$(BIN)/uv pip compile $(COMPILE) --extra minilm --extra worker pyproject.toml \
+	  --override requirements/no-torch.txt -c requirements/run.txt -o requirements/worker.txt
+	$(BIN)/uv pip compile $(COMPILE) --extra minilm --extra worker --group dev --group oracle \
+	  pyproject.toml --override requirements/no-torch.txt -c requirements/worker.txt \
+	  -o requirements/dev.txt
+COMPILE := -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+clean: ## Remove what was installed and built; .data stays
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/uv.stamp: requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	@echo "Making .venv ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+.venv/run.stamp: .venv/uv.stamp requirements/run.txt pyproject.toml
+	@echo "Installing ..."
+	@$(BIN)/uv pip install --quiet --require-hashes -r requirements/run.txt
+	@$(BIN)/uv pip install --quiet --no-deps --editable .
+	@touch $@
+
+.venv/worker.stamp: .venv/run.stamp requirements/worker.txt
+	@echo "Installing the Stella worker ..."
+	@$(BIN)/uv pip install --quiet $(TORCH)
+	@$(BIN)/uv pip install --quiet --require-hashes -r requirements/worker.txt
+	@touch $@
+
+.venv/dev.stamp: .venv/worker.stamp requirements/dev.txt
+	@echo "Installing what the tests need ..."
+	@$(BIN)/uv pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@

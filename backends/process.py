@@ -1,0 +1,127 @@
+"""A worker's process: opens the door, makes the engine behind it, drains and ends.
+
+SIGTERM makes `/ready` answer 503 at once, then what is in flight is finished, then the process
+ends with 0; a second signal doesn't wait. An engine that broke (`EngineBroken`) ends it the same
+way with 70, and one that could not start with 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from backends.engine import StartupError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from backends.engine import Engine
+    from backends.server import WorkerApp
+
+BROKEN_EXIT_STATUS = 70
+"""Of a process whose engine broke: EX_SOFTWARE of sysexits.h, so that it reads as a crash."""
+_FINISH_SECONDS_MAX = 30
+"""How long a closing door waits for what is in flight."""
+
+
+def serve(
+    app: WorkerApp,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    uds: Path | None = None,
+    drain_seconds: float = 0.0,
+    exit_with_stdin: bool = False,
+    warm_up: Callable[[], Engine] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; prints one line `listening on URL` when the door is open.
+
+    `drain_seconds` is how long `/ready` says 503 before the door closes. With `exit_with_stdin`
+    the process also ends when its standard input does, so that no child outlives its parent.
+    `warm_up` makes the engine while the door is open already, then a second line says `ready`.
+    Raises SystemExit when the engine can't start or breaks.
+    """
+    listener = _listen(host, port, uds)
+    url = f"unix:{uds}" if uds else f"http://{host}:{listener.getsockname()[1]}"
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=_FINISH_SECONDS_MAX,
+    )
+    server = _Server(config, app, drain_seconds)
+    app.on_broken = server.close
+    if exit_with_stdin:
+        threading.Thread(target=_follow_stdin, args=[server], daemon=True).start()
+    print(f"listening on {url}", flush=True)
+    if warm_up is not None:
+        threading.Thread(target=_warm, args=[server, app, warm_up], daemon=True).start()
+    server.run(sockets=[listener])
+    if server.start_failure:
+        sys.exit(server.start_failure)
+    if app.broken:
+        print(f"the engine broke: {app.broken}", file=sys.stderr, flush=True)
+        sys.exit(BROKEN_EXIT_STATUS)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but a signal drains before it closes the door, and the process then ends with 0."""
+
+    def __init__(self, config: uvicorn.Config, app: WorkerApp, drain_seconds: float) -> None:
+        super().__init__(config)
+        self.start_failure = ""
+        self._app = app
+        self._drain_seconds = drain_seconds
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        if self._app.draining or not self._drain_seconds:
+            self.force_exit = self.should_exit  # the second signal doesn't wait
+            self.should_exit = True
+            return
+        self._app.draining = True
+        loop = asyncio.get_running_loop()
+        loop.call_soon_threadsafe(loop.call_later, self._drain_seconds, self.close)
+
+    def close(self) -> None:
+        """Close the door, finish what is in flight, end."""
+        self._app.draining = True
+        self.should_exit = True
+
+
+def _warm(server: _Server, app: WorkerApp, warm_up: Callable[[], Engine]) -> None:
+    try:
+        app.start(warm_up())
+        print("ready", flush=True)
+    except StartupError as error:
+        server.start_failure = str(error)
+        server.close()
+    except Exception:  # noqa: BLE001 - a thread's end is seen by nobody; the process has to say it
+        server.start_failure = traceback.format_exc()
+        server.close()
+
+
+def _listen(host: str, port: int, uds: Path | None) -> socket.socket:
+    if uds is None:
+        return socket.create_server((host, port), backlog=1024)
+    with contextlib.suppress(FileNotFoundError):
+        uds.unlink()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(uds))
+    listener.listen(1024)
+    return listener
+
+
+def _follow_stdin(server: uvicorn.Server) -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    server.should_exit = True

@@ -1,0 +1,91 @@
+"""Warming, and the line that a scheduler plans with: seconds = a + b x tokens of one batch.
+
+Measured on this device with this checkpoint, from a few tokens up to a full batch; the full batch
+also proves that the memory is enough.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from backends.protocol import TokenRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_SMALLEST_TOKENS = 8
+_GROWTH = 4
+_REPEATS = 3
+"""The best of so many: the first one warms, and noise only ever adds."""
+_SECONDS_MAX = 10.0
+"""No larger batch is tried after this: a slow CPU is known well enough by then."""
+_SECONDS_PER_TOKEN_MIN = 1e-9
+_FIRST_ID, _LAST_ID = 999, 30_000  # ids of words, away from the specials
+
+
+class Line(NamedTuple):
+    """Seconds of a batch = base + slope x tokens."""
+
+    base_seconds: float
+    token_seconds: float
+
+
+class Computer(Protocol):
+    """What is measured."""
+
+    def embed(self, rows: Sequence[TokenRow]) -> list[bytes]:
+        """Compute the rows."""
+        ...
+
+
+def calibrate(
+    computer: Computer,
+    *,
+    dimensions: int,
+    row_tokens: int,
+    batch_tokens: int,
+    progress: Callable[[str], None],
+) -> Line:
+    """Compute batches of growing size and fit the line through the smallest and the largest."""
+    started = time.monotonic()
+    points: list[tuple[int, float]] = []
+    for tokens in _sizes(batch_tokens):
+        rows = rows_of(tokens, row_tokens, dimensions)
+        seconds = min(_timed(computer, rows) for _ in range(_REPEATS))
+        points.append((tokens, seconds))
+        progress(f"warming: {tokens} tokens in {seconds * 1000:.1f} ms")
+        if time.monotonic() - started > _SECONDS_MAX:
+            break
+    (few, short), (many, long) = points[0], points[-1]
+    slope = (long - short) / (many - few) if many > few else short / few
+    slope = max(slope, _SECONDS_PER_TOKEN_MIN)
+    return Line(base_seconds=max(short - slope * few, 0.0), token_seconds=slope)
+
+
+def rows_of(tokens: int, row_tokens: int, dimensions: int) -> list[TokenRow]:
+    """Make rows of made-up words, `tokens` in all, at most `row_tokens` each."""
+    source = np.random.default_rng(tokens)
+    sizes = [row_tokens] * (tokens // row_tokens) + [tokens % row_tokens]
+    return [
+        TokenRow(source.integers(_FIRST_ID, _LAST_ID, size).astype("<u4").tobytes(), dimensions)
+        for size in sizes
+        if size
+    ]
+
+
+def _sizes(batch_tokens: int) -> list[int]:
+    sizes = []
+    size = min(_SMALLEST_TOKENS, batch_tokens)
+    while size < batch_tokens:
+        sizes.append(size)
+        size *= _GROWTH
+    return [*sizes, batch_tokens]
+
+
+def _timed(computer: Computer, rows: Sequence[TokenRow]) -> float:
+    started = time.perf_counter()
+    computer.embed(rows)
+    return time.perf_counter() - started

@@ -1,0 +1,109 @@
+"""What a Stella worker answers beyond the common door.
+
+POST /v1/embeddings   OpenAI's embeddings, from text or from ids (`openai`)
+GET  /metrics         Prometheus
+GET  /live            also 503 when one batch takes for ever: the device hangs
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from backends import server
+from backends.stella import openai
+from backends.stella.metrics import CONTENT_TYPE, Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backends.stella.engine import StellaEngine
+    from backends.stella.tokenizer import Tokenizer
+
+BODY_BYTES_MAX = 8 << 20
+STUCK_SECONDS = 120.0
+"""A batch that takes longer is taken for a device that hangs; a full one takes well under 30."""
+_THREAD_BYTES_MIN = 64 << 10
+"""Bodies over this are read and answers over this are written on a thread: a few milliseconds."""
+_PATHS = ("/embed", "/v1/embeddings", "/info", "/ready", "/live", "/metrics")
+
+
+class StellaApp(server.WorkerApp):
+    """The worker's ASGI application; `open` hands it everything once it is loaded."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        super().__init__()
+        self._metrics = metrics
+        self._stella: StellaEngine | None = None
+        self._tokenizer: Tokenizer | None = None
+        self._prompts: Mapping[str, str] = {}
+
+    def open(self, engine: StellaEngine, tokenizer: Tokenizer, prompts: Mapping[str, str]) -> None:
+        """Begin to answer texts; the hop begins with `start`."""
+        self._stella, self._tokenizer, self._prompts = engine, tokenizer, prompts
+
+    async def answer(self, scope: server.Scope, receive: server.Receive) -> server.Answer:
+        """Route one request and count its answer."""
+        match scope["method"], scope["path"]:
+            case "POST", "/v1/embeddings":
+                answer = await self._embeddings(scope, receive)
+            case "GET", "/metrics":
+                kind = [(b"content-type", CONTENT_TYPE.encode())]
+                answer = 200, kind, self._metrics.render()
+            case "GET", "/live" if self._stella and self._stella.computing_seconds > STUCK_SECONDS:
+                answer = server.json_answer(503, {"state": "stuck"})
+            case _:
+                answer = await super().answer(scope, receive)
+        path = scope["path"] if scope["path"] in _PATHS else "other"
+        self._metrics.request(path, answer[0])
+        return answer
+
+    async def _embeddings(self, scope: server.Scope, receive: server.Receive) -> server.Answer:
+        started = time.monotonic()
+        if self._stella is None or self._tokenizer is None:
+            return _envelope(503, "warming", self.warming, retry_after_seconds=1.0)
+        body = await server.read(receive, BODY_BYTES_MAX)
+        if body is None:
+            return _envelope(413, "too_large", f"at most {BODY_BYTES_MAX} bytes fit")
+        info = self._stella.info
+        try:
+            asked = await _maybe_on_thread(
+                len(body), openai.decode, body, info, self._tokenizer, self._prompts
+            )
+            computed = await self.compute(scope, receive, asked.rows)
+        except openai.Refused as error:
+            return _envelope(error.status, error.code, str(error), param=error.param)
+        except Exception as error:  # noqa: BLE001 - told apart there, and raised again if unknown
+            why = server.explain(error)
+            return _envelope(
+                why.status, why.code, why.message, retry_after_seconds=why.retry_after_seconds
+            )
+        size = sum(len(vector) for vector in computed.vectors)
+        content = await _maybe_on_thread(size, openai.encode, asked, computed, info.model)
+        headers = server.timings(asked.rows, computed, started)
+        return 200, [(b"content-type", b"application/json"), *headers], content
+
+
+async def _maybe_on_thread(size: int, function: Any, *args: Any) -> Any:
+    if size < _THREAD_BYTES_MIN:
+        return function(*args)
+    return await asyncio.to_thread(function, *args)
+
+
+def _envelope(
+    status: int,
+    code: str,
+    message: str,
+    *,
+    param: str | None = None,
+    retry_after_seconds: float | None = None,
+) -> server.Answer:
+    """Make OpenAI's error of four fields."""
+    kind = "invalid_request_error" if status < 429 else "server_error"
+    answer = server.json_answer(
+        status, {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    )
+    if retry_after_seconds is not None:
+        answer[1].append((b"retry-after", f"{retry_after_seconds:.3f}".encode()))
+    return answer

@@ -1,0 +1,69 @@
+"""Rows of token ids to unit vectors: one trunk pass for the batch, then each row's own head.
+
+A row whose mean has NaN or infinity in it (half precision can overflow) is computed again alone
+in float32. If that is not finite either, the weights or the device are broken: `NotFinite`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from backends.stella.model import Heads, Trunk, pack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from backends.protocol import TokenRow
+
+
+class NotFinite(Exception):
+    """A vector has NaN or infinity in it even in float32."""
+
+
+class Embedder:
+    """The model on its device. Not thread-safe: one thread computes."""
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        heads: Heads,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        vocabulary_size: int,
+        on_recomputed: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self.vocabulary_size = vocabulary_size
+        self._trunk = trunk
+        self._heads = heads
+        self._dtype = dtype
+        self._device = device
+        self._on_recomputed = on_recomputed
+
+    @torch.inference_mode()
+    def embed(self, rows: Sequence[TokenRow]) -> list[bytes]:
+        """Compute raw little-endian float32 vectors, in order. Raises NotFinite."""
+        pooled = self._pool([np.frombuffer(row.ids, dtype="<u4") for row in rows])
+        vectors = [b""] * len(rows)
+        for dimensions in {row.dimensions for row in rows}:
+            chosen = [index for index, row in enumerate(rows) if row.dimensions == dimensions]
+            unit = self._heads(pooled[chosen], dimensions).cpu().numpy().astype("<f4", copy=False)
+            if not np.isfinite(unit).all():
+                raise NotFinite(f"a vector of {dimensions} dimensions is not finite in float32")
+            for index, vector in zip(chosen, unit, strict=True):
+                vectors[index] = vector.tobytes()
+        return vectors
+
+    def _pool(self, ids: list[np.ndarray[tuple[int], np.dtype[np.uint32]]]) -> torch.Tensor:
+        pooled = self._trunk.pool(pack(ids, self._device), self._dtype)
+        if self._dtype == torch.float32:
+            return pooled  # the heads' result is checked anyway
+        overflown = (~torch.isfinite(pooled).all(dim=1)).nonzero()[:, 0].tolist()
+        for index in overflown:
+            pooled[index] = self._trunk.pool(pack([ids[index]], self._device), torch.float32)[0]
+        if overflown:
+            self._on_recomputed(len(overflown))
+        return pooled

@@ -1,0 +1,76 @@
+"""Will it fit? Asked before a weight is read, so that the answer is a sentence and not a kill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from backends.engine import StartupError
+
+if TYPE_CHECKING:
+    from backends.stella.checkpoint import Checkpoint
+
+_HEADROOM = 1.1
+"""For what isn't counted: allocator slack, kernels' workspaces."""
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+class NotEnoughMemory(StartupError):
+    """The weights and one batch don't fit; the text gives both figures."""
+
+
+def check_memory(
+    checkpoint: Checkpoint,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    batch_tokens: int,
+    free_bytes: int | None = None,
+) -> str:
+    """Compare what is needed with what is free, and say so. Raises NotEnoughMemory."""
+    needed = _needed_bytes(checkpoint, dtype, batch_tokens)
+    if free_bytes is None:
+        free_bytes = _free_bytes(device)
+    if free_bytes is None:
+        return f"memory: {_gigabytes(needed)} needed, what is free on {device} is unknown"
+    text = f"memory: {_gigabytes(needed)} needed, {_gigabytes(free_bytes)} free on {device}"
+    if needed > free_bytes:
+        raise NotEnoughMemory(f"{text}; lower --batch-tokens, or take --dtype float16")
+    return text
+
+
+def _needed_bytes(checkpoint: Checkpoint, dtype: torch.dtype, batch_tokens: int) -> int:
+    config = checkpoint.config
+    trunk = sum(torch.Size(shape).numel() for shape in checkpoint.trunk_shapes.values())
+    heads = sum((config.hidden_size + 1) * size for size in checkpoint.native)
+    # One tensor is at hand as it stands in the file (float32 at most) while it is converted.
+    staging = 4 * max(torch.Size(shape).numel() for shape in checkpoint.trunk_shapes.values())
+    # At a layer's peak: residual, q, k, v and the mix in `dtype`; the rotation's terms in float32;
+    # up, gate and their product in `dtype`.
+    token = dtype.itemsize * (8 * config.hidden_size + 4 * config.intermediate_size)
+    token += 4 * 8 * config.hidden_size
+    total = dtype.itemsize * trunk + 4 * heads + staging + token * batch_tokens
+    return int(total * _HEADROOM)
+
+
+def _free_bytes(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        free: int = torch.cuda.mem_get_info(device)[0]
+        return free
+    if not _MEMINFO.exists():
+        return None
+    lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
+    free = 1024 * int(lines["MemAvailable"].split()[0])
+    try:  # a container's limit counts for more than the machine's memory
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+    except (OSError, ValueError):  # no cgroup v2, or no limit ("max")
+        return free
+    return min(free, limit - used)
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.2f} GB"

@@ -1,0 +1,71 @@
+"""What `/metrics` shows, in Prometheus' text format. Numbers only, never a text or an id."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_BATCH_TOKENS_BUCKETS = (16, 64, 256, 1024, 4096, 16_384, 65_536)
+_SECONDS_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+
+
+class Metrics:
+    """One worker's numbers, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "stella_requests",
+            "Answers by path and status",
+            ["path", "status"],
+            registry=self._registry,
+        )
+        self._rows = Counter("stella_rows", "Rows computed", registry=self._registry)
+        self._tokens = Counter("stella_tokens", "Tokens computed", registry=self._registry)
+        self._recomputed = Counter(
+            "stella_rows_recomputed", "Rows computed again in float32", registry=self._registry
+        )
+        self._batch_tokens = Histogram(
+            "stella_batch_tokens",
+            "Tokens of one batch",
+            buckets=_BATCH_TOKENS_BUCKETS,
+            registry=self._registry,
+        )
+        self._batch_seconds = Histogram(
+            "stella_batch_seconds",
+            "Time to compute one batch",
+            buckets=_SECONDS_BUCKETS,
+            registry=self._registry,
+        )
+        self._queue_tokens = Gauge(
+            "stella_queue_tokens", "Tokens that wait", registry=self._registry
+        )
+
+    def request(self, path: str, status: int) -> None:
+        """Count one answer. `path` must be one of a few: each makes a series."""
+        self._requests.labels(path, str(status)).inc()
+
+    def batch(self, *, rows: int, tokens: int, seconds: float) -> None:
+        """Count one batch."""
+        self._rows.inc(rows)
+        self._tokens.inc(tokens)
+        self._batch_tokens.observe(tokens)
+        self._batch_seconds.observe(seconds)
+
+    def recomputed(self, rows: int) -> None:
+        """Count rows that overflowed in half precision."""
+        self._recomputed.inc(rows)
+
+    def watch_queue(self, tokens: Callable[[], int]) -> None:
+        """Read the queue's length from there whenever somebody asks."""
+        self._queue_tokens.set_function(tokens)
+
+    def render(self) -> bytes:
+        """Write all of it."""
+        return generate_latest(self._registry)

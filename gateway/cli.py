@@ -1,0 +1,373 @@
+"""The command `gateway`: Litestar's own, and ours for the people who run the service.
+
+Each prints for people, and JSON with `--json`. Commands read the same settings as the server and
+work on its database while it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import msgspec
+import rich_click as click
+
+from gateway import dev as development
+from gateway.app import make_pools
+from gateway.control_plane.accounts import organizations
+from gateway.control_plane.accounts.keys import ApiKeys
+from gateway.control_plane.billing import credits as billing
+from gateway.control_plane.catalog import models as catalog
+from gateway.data_plane.api.models import entry
+from gateway.data_plane.metering import tokens
+from gateway.data_plane.metering.rows import RowMaker
+from gateway.errors import NotFound
+from gateway.observability.console import money, say, show
+from gateway.settings import Settings, describe
+from gateway.storage import migrate as schema
+from gateway.storage.announcements import KeyAnnouncements
+from gateway.storage.database import Database
+from gateway.storage.ledger import invariants
+
+P = ParamSpec("P")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def asynchronous(run: Callable[P, Awaitable[None]]) -> Callable[P, None]:
+    """Make a command of a coroutine."""
+
+    @wraps(run)
+    def command(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(run(*args, **kwargs))  # type: ignore[arg-type]
+
+    return command
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[Database]:
+    """Give the database, after making sure that its schema is this version's."""
+    settings = Settings.from_environment()
+    database = Database(settings.database_url, connections_max=2)
+    try:
+        await schema.check(database)
+        yield database
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def opened_keys(database: Database) -> AsyncIterator[ApiKeys]:
+    """Give the key service, which tells running gateways of a change where there is a Redis."""
+    settings = Settings.from_environment()
+    if not settings.redis_url:
+        yield ApiKeys(database, secret=settings.secret)
+        return
+    announcements = KeyAnnouncements(settings.redis_url, lambda _digest: None)
+    try:
+        yield ApiKeys(database, secret=settings.secret, announce=announcements.announce)
+    finally:
+        await announcements.stop()
+
+
+@click.group("organizations")
+def organizations_group() -> None:
+    """Who owns keys, credit and usage."""
+
+
+@organizations_group.command("create")
+@click.argument("name")
+@as_json
+@asynchronous
+async def create_organization(name: str, *, as_json: bool) -> None:
+    """Found an organization with an empty account."""
+    async with opened() as database, database.write() as connection:
+        created = await organizations.create(connection, name)
+    show(created, as_json=as_json)
+
+
+@organizations_group.command("list")
+@as_json
+@asynchronous
+async def list_organizations(*, as_json: bool) -> None:
+    """List all organizations and what each may spend."""
+    async with opened() as database, database.read() as connection:
+        found = await organizations.listed(connection)
+    show(found, as_json=as_json, title="organizations")
+
+
+@click.group("keys")
+def keys_group() -> None:
+    """API keys."""
+
+
+@keys_group.command("create")
+@click.argument("organization")
+@click.option("--name", default="default", show_default=True, help="What the key is for.")
+@click.option("--expires-days", type=click.IntRange(min=1), help="Days until it expires.")
+@click.option(
+    "--token-ids-from",
+    type=click.Choice(["model"]),
+    help="Take this key's arrays of integers for ids of the model's own vocabulary.",
+)
+@as_json
+@asynchronous
+async def create_key(
+    organization: str, *, name: str, expires_days: int | None, token_ids_from: Any, as_json: bool
+) -> None:
+    """Make a key. It is shown this once: only a digest is kept."""
+    async with opened() as database, opened_keys(database) as keys:
+        async with database.read() as connection:
+            owner = await organizations.find(connection, organization)
+        made = await keys.create(
+            owner.id, name, expires_at=_in_days(expires_days), token_ids_from=token_ids_from
+        )
+    if as_json:
+        show({**msgspec.to_builtins(made.key), "secret": made.secret}, as_json=True)
+    else:
+        show(made.key, as_json=False, columns=["id", "name", "expires_at"])
+        say(f"\n{made.secret}\n\nKeep it: it is not shown again.")
+
+
+@keys_group.command("list")
+@click.argument("organization", required=False)
+@as_json
+@asynchronous
+async def list_keys(organization: str | None, *, as_json: bool) -> None:
+    """List an organization's keys, or all."""
+    async with opened() as database, opened_keys(database) as keys:
+        owner_id = None
+        if organization is not None:
+            async with database.read() as connection:
+                owner_id = (await organizations.find(connection, organization)).id
+        found = await keys.listed(owner_id)
+    columns = ["id", "name", "last_four", "created_at", "expires_at", "revoked_at"]
+    show(found, as_json=as_json, title="keys", columns=columns)
+
+
+@keys_group.command("revoke")
+@click.argument("key_id")
+@asynchronous
+async def revoke_key(key_id: str) -> None:
+    """End a key for good; running gateways refuse it within a second."""
+    async with opened() as database, opened_keys(database) as keys:
+        await keys.revoke(key_id)
+    say(f"Revoked {key_id}.")
+
+
+@click.group("credits")
+def credits_group() -> None:
+    """Credit, in dollars with up to nine decimals."""
+
+
+@credits_group.command("grant")
+@click.argument("organization")
+@click.argument("dollars")
+@click.option("--kind", type=click.Choice(["promo", "paid"]), default="promo", show_default=True)
+@click.option("--ref", help="Grants with the same reference are granted once.")
+@click.option("--expires-days", type=click.IntRange(min=1), help="Days until what is left goes.")
+@asynchronous
+async def grant_credit(
+    organization: str, dollars: str, *, kind: Any, ref: str | None, expires_days: int | None
+) -> None:
+    """Give an organization credit."""
+    amount = billing.nanos_of_dollars(dollars)
+    async with opened() as database, database.write() as connection:
+        owner = await organizations.find(connection, organization)
+        granted = await billing.grant(
+            connection,
+            owner.id,
+            amount,
+            kind=kind,
+            source_ref=ref,
+            expires_at=_in_days(expires_days),
+        )
+        balance = await billing.balance(connection, owner.id)
+    done = f"Granted {money(amount)}" if granted else "Granted before, so nothing changed"
+    say(f"{done}. {owner.name} has {money(balance.available_nanos)}.")
+
+
+@credits_group.command("balance")
+@click.argument("organization")
+@as_json
+@asynchronous
+async def show_balance(organization: str, *, as_json: bool) -> None:
+    """Show what an organization may spend, and where it came from."""
+    async with opened() as database, database.read() as connection:
+        owner = await organizations.find(connection, organization)
+        balance = await billing.balance(connection, owner.id)
+    if as_json:
+        show(balance, as_json=True)
+        return
+    say(f"{money(balance.available_nanos)} available, {money(balance.reserved_nanos)} reserved")
+    columns = ["kind", "amount_nanos", "remaining_nanos", "source_ref", "expires_at"]
+    show(balance.lots, as_json=False, title="lots", columns=columns)
+
+
+@credits_group.command("ledger")
+@click.argument("organization")
+@click.option("--before", type=int, help="Show what stands before this entry.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@as_json
+@asynchronous
+async def show_ledger(organization: str, *, before: int | None, limit: int, as_json: bool) -> None:
+    """Show an organization's ledger, newest first."""
+    async with opened() as database, database.read() as connection:
+        owner = await organizations.find(connection, organization)
+        entries = await billing.ledger(connection, owner.id, before=before, limit=limit)
+    show(entries, as_json=as_json, title="entries")
+
+
+@click.group("models")
+def models_group() -> None:
+    """The catalogue."""
+
+
+@models_group.command("list")
+@as_json
+@asynchronous
+async def list_models(*, as_json: bool) -> None:
+    """List the models, their state, price and dimensions."""
+    async with opened() as database, database.read() as connection:
+        snapshot = await catalog.snapshot(connection)
+    if as_json:
+        show([entry(model) for model in snapshot.models.values()], as_json=True)
+        return
+    for model in snapshot.models.values():
+        price = money(model.price.nanos_per_million_tokens)
+        dimensions = ", ".join(map(str, model.dimensions))
+        say(f"{model.id}  {model.state}  {price} / 1M tokens  dimensions {dimensions}")
+
+
+@click.group("workers")
+def workers_group() -> None:
+    """The workers of GATEWAY_WORKERS."""
+
+
+@workers_group.command("list")
+@as_json
+@asynchronous
+async def list_workers(*, as_json: bool) -> None:
+    """Check every worker now, and list them."""
+    settings = Settings.from_environment()
+    async with opened() as database:
+        published = catalog.PublishedCatalog(database)
+        await published.refresh()
+        pools = make_pools(settings, published)
+        await pools.check()
+        statuses = pools.statuses()
+        await pools.stop()
+    show(statuses, as_json=as_json, title="workers", columns=["model", "url", "ready", "reason"])
+
+
+@click.command("audit")
+@as_json
+@asynchronous
+async def audit(*, as_json: bool) -> None:
+    """Check the invariants of the money; exits 1 when one is broken."""
+    async with opened() as database, database.read() as connection:
+        breaches = await invariants.audit(connection)
+    if as_json:
+        found = [{"name": b.invariant.name, "culprits": b.culprits} for b in breaches]
+        show(found, as_json=True)
+    else:
+        broken = {breach.invariant.name: breach.culprits for breach in breaches}
+        for invariant in invariants.INVARIANTS:
+            culprits = broken.get(invariant.name)
+            mark = f"BROKEN by {', '.join(culprits)}" if culprits else "ok"
+            say(f"{invariant.name}: {mark}  ({invariant.rule})")
+    if breaches:
+        sys.exit(1)
+
+
+@click.command("estimate")
+@click.argument("model")
+@click.argument("texts", nargs=-1, required=True)
+@click.option("--prompt-name", help="One of the model's prompts.")
+@as_json
+@asynchronous
+async def estimate(
+    model: str, texts: tuple[str, ...], *, prompt_name: str | None, as_json: bool
+) -> None:
+    """Count the tokens of texts and what embedding them would cost."""
+    async with opened() as database, database.read() as connection:
+        known = (await catalog.snapshot(connection)).find(model)
+    if known is None or (prompt_name and prompt_name not in known[0].prompts):
+        raise NotFound(f"There is no model {model!r} with such a prompt; see gateway models list.")
+    found, suffix = known
+    maker = RowMaker(
+        tokens.load(),
+        dimensions=found.dimensions_default,
+        tokens_max=found.tokens_max,
+        prompt=found.prompts.get(prompt_name or suffix or "", ""),
+    )
+    rows = maker.from_texts(texts, truncate=None)
+    cost = found.price.cost_nanos(rows.tokens)
+    if as_json:
+        counts = [row.tokens for row in rows.rows]
+        show({"tokens": rows.tokens, "cost_nanos": str(cost), "inputs": counts}, as_json=True)
+    else:
+        say(f"{rows.tokens} tokens, {money(cost)}")
+
+
+@click.command("migrate")
+@asynchronous
+async def migrate() -> None:
+    """Bring the database to this version's schema and catalogue."""
+    settings = Settings.from_environment()
+    database = Database(settings.database_url, connections_max=2)
+    try:
+        await schema.upgrade(database)
+        async with database.write() as connection:
+            await catalog.seed(connection)
+    finally:
+        await database.close()
+    say("The database is up to date.")
+
+
+@click.command("settings")
+@click.option("--markdown", is_flag=True, help="Print docs/settings.md.")
+def settings(*, markdown: bool) -> None:
+    """List every setting, its default and what it does."""
+    rows = describe()
+    if markdown:
+        say("# Settings\n\nPrinted by `gateway settings --markdown`.\n")
+        say("| variable | default | what it does |\n| --- | --- | --- |")
+        for name, default, sentence in rows:
+            say(f"| `{name}` | `{default}` | {sentence.replace('|', '/')} |")
+        return
+    for name, default, sentence in rows:
+        say(f"{name}={default}\n    {sentence}")
+
+
+@click.command("dev")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
+@click.option("--data", type=click.Path(path_type=Path), default=development.DATA)
+@click.option("--stella-weights", help="Serve Stella too: a folder of weights, or a hub id.")
+def dev(*, port: int, data: Path, stella_weights: str | None) -> None:
+    """Run everything on this machine: database, a model, the gateway, a key to call it with."""
+    development.run(port, data, stella_weights)
+
+
+COMMANDS = (
+    organizations_group,
+    keys_group,
+    credits_group,
+    models_group,
+    workers_group,
+    audit,
+    estimate,
+    migrate,
+    settings,
+    dev,
+)
+
+
+def _in_days(days: int | None) -> datetime | None:
+    return datetime.now(UTC) + timedelta(days=days) if days else None

@@ -1,0 +1,1 @@
+"""Everything that may be slow: accounts, billing, the catalogue, and jobs."""

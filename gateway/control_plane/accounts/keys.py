@@ -1,0 +1,186 @@
+"""API keys: made, listed, revoked; stored as digests, and found again by them.
+
+A change is announced to this process and, through Redis where there is one, to all others at once;
+every process also reads the changes from the database (`KeyChanges`), so that an announcement that
+is lost costs half a second and not a revocation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from sqlalchemy import insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.accounts.organizations import clean_name
+from gateway.data_plane.auth import keys
+from gateway.data_plane.auth.authenticator import KeyStoreUnavailable
+from gateway.errors import BadRequest, NotFound
+from gateway.identifiers import new_id
+from gateway.snapshots import KeySnapshot, TokenIdsFrom
+from gateway.storage.database import Database
+from gateway.storage.tables import api_keys
+
+Announce = Callable[[bytes], Awaitable[None]]
+"""Tells somebody the digest of a key that changed."""
+
+# the clocks of two processes may differ by so much before a change could be missed
+_OVERLAP = timedelta(seconds=10)
+
+
+class KeyNotFound(NotFound):
+    """No such key."""
+
+    code = "key_not_found"
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as people may see it: never the key itself."""
+
+    id: str
+    organization_id: str
+    name: str
+    prefix: str = keys.PREFIX
+    last_four: str
+    token_ids_from: TokenIdsFrom | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class NewApiKey(msgspec.Struct, frozen=True):
+    """A key just made, with the only copy of its secret."""
+
+    key: ApiKey
+    secret: str
+
+
+class ApiKeys:
+    """The service; `secret` is the deployment's, `announce` is called after each change."""
+
+    def __init__(
+        self, database: Database, *, secret: str, announce: Announce | None = None
+    ) -> None:
+        self._database = database
+        self._secret = secret
+        self._announce = announce
+
+    async def create(
+        self,
+        organization_id: str,
+        name: str,
+        *,
+        expires_at: datetime | None = None,
+        token_ids_from: TokenIdsFrom | None = None,
+    ) -> NewApiKey:
+        """Make a key. Raises BadRequest for a name or an expiry that can't be."""
+        now = datetime.now(UTC)
+        if expires_at is not None and expires_at <= now:
+            raise BadRequest("The key would expire before it exists.", param="expires_at")
+        secret = keys.mint()
+        key = ApiKey(
+            id=new_id(),
+            organization_id=organization_id,
+            name=clean_name(name),
+            last_four=secret[-4:],
+            token_ids_from=token_ids_from,
+            created_at=now,
+            expires_at=expires_at,
+            revoked_at=None,
+        )
+        values = {
+            name: value for name, value in msgspec.structs.asdict(key).items() if name != "prefix"
+        }
+        digest = keys.digest(self._secret, secret)
+        async with self._database.write() as connection:
+            await connection.execute(
+                insert(api_keys).values(digest=digest, changed_at=now, **values)
+            )
+        await self._tell(digest)
+        return NewApiKey(key, secret)
+
+    async def listed(self, organization_id: str | None = None) -> list[ApiKey]:
+        """Return an organization's keys, or all, oldest first."""
+        query = select(*(api_keys.c[name] for name in _COLUMNS)).order_by(api_keys.c.id)
+        if organization_id is not None:
+            query = query.where(api_keys.c.organization_id == organization_id)
+        async with self._database.read() as connection:
+            found = await connection.execute(query)
+            return [ApiKey(**row) for row in found.mappings()]
+
+    async def revoke(self, key_id: str) -> None:
+        """End a key for good; doing it twice is fine. Raises KeyNotFound."""
+        now = datetime.now(UTC)
+        async with self._database.write() as connection:
+            digest = await connection.scalar(
+                update(api_keys)
+                .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+                .values(revoked_at=now, changed_at=now)
+                .returning(api_keys.c.digest)
+            )
+            if digest is None and not await _exists(connection, key_id):
+                raise KeyNotFound(f"There is no key {key_id!r}.")
+        if digest is not None:
+            await self._tell(digest)
+
+    async def find(self, digest: bytes) -> KeySnapshot | None:
+        """Look a key up for the data plane; see `KeyStore.find`."""
+        return await self._find(digest)
+
+    async def recognise(self, secret: str) -> KeySnapshot | None:
+        """Look a key up by its secret."""
+        return await self._find(keys.digest(self._secret, secret))
+
+    async def _find(self, digest: bytes) -> KeySnapshot | None:
+        query = select(
+            api_keys.c.id,
+            api_keys.c.organization_id,
+            api_keys.c.expires_at,
+            api_keys.c.token_ids_from,
+        ).where(api_keys.c.digest == digest, api_keys.c.revoked_at.is_(None))
+        try:
+            async with self._database.read() as connection:
+                row = (await connection.execute(query)).one_or_none()
+        except (SQLAlchemyError, OSError) as error:
+            raise KeyStoreUnavailable from error
+        if row is None:
+            return None
+        return KeySnapshot(
+            id=row.id,
+            organization_id=row.organization_id,
+            expires_at=row.expires_at.timestamp() if row.expires_at else None,
+            token_ids_from=row.token_ids_from,
+        )
+
+    async def _tell(self, digest: bytes) -> None:
+        if self._announce:
+            await self._announce(digest)
+
+
+class KeyChanges:
+    """Reads which keys changed since the last look, in whichever process that was."""
+
+    def __init__(self, database: Database, forget: Callable[[bytes], None]) -> None:
+        self._database = database
+        self._forget = forget
+        self._since = datetime.now(UTC)
+
+    async def read(self) -> None:
+        """Have every key forgotten that changed; a look too many does no harm."""
+        started = datetime.now(UTC)
+        changed = select(api_keys.c.digest).where(api_keys.c.changed_at > self._since - _OVERLAP)
+        async with self._database.read() as connection:
+            for digest in await connection.scalars(changed):
+                self._forget(digest)
+        self._since = started
+
+
+_COLUMNS = tuple(name for name in ApiKey.__struct_fields__ if name != "prefix")
+
+
+async def _exists(connection: AsyncConnection, key_id: str) -> bool:
+    found = select(api_keys.c.id).where(api_keys.c.id == key_id)
+    return await connection.scalar(found) is not None

@@ -1,0 +1,1 @@
+"""Credit as people ask for it: granted, read, audited."""

@@ -1,0 +1,108 @@
+"""Credit granted by people, and read by them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.errors import BadRequest
+from gateway.identifiers import new_id
+from gateway.storage.ledger import grants
+from gateway.storage.tables import NANOS_MAX, accounts, credit_lots, ledger_entries
+
+
+class Lot(msgspec.Struct, frozen=True, kw_only=True):
+    """Credit that came in at once."""
+
+    id: str
+    kind: Literal["promo", "paid"]
+    amount_nanos: int
+    remaining_nanos: int
+    source_ref: str
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """What an organization may spend, what requests at work hold, and where it came from."""
+
+    available_nanos: int
+    reserved_nanos: int
+    lots: list[Lot]
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the ledger. `ref` is the lot, or the request."""
+
+    id: int
+    kind: Literal["grant", "usage", "expiry"]
+    ref: str
+    amount_nanos: int
+    created_at: datetime
+
+
+async def grant(
+    connection: AsyncConnection,
+    organization_id: str,
+    amount_nanos: int,
+    *,
+    kind: grants.Kind = "promo",
+    source_ref: str | None = None,
+    expires_at: datetime | None = None,
+) -> bool:
+    """Give credit; the same `source_ref` gives once. Raises BadRequest for an impossible amount."""
+    if not 1 <= amount_nanos <= NANOS_MAX:
+        raise BadRequest(f"An amount has 1 to {NANOS_MAX} nano-dollars.", param="amount")
+    return await grants.grant(
+        connection,
+        organization_id,
+        amount_nanos,
+        kind=kind,
+        source_ref=source_ref or f"operator:{new_id()}",
+        expires_at=expires_at,
+    )
+
+
+async def balance(connection: AsyncConnection, organization_id: str) -> Balance:
+    """Read an account that exists."""
+    account = (
+        await connection.execute(
+            select(accounts.c.available_nanos, accounts.c.reserved_nanos).where(
+                accounts.c.organization_id == organization_id
+            )
+        )
+    ).one()
+    lots = await connection.execute(
+        select(*(credit_lots.c[name] for name in Lot.__struct_fields__))
+        .where(credit_lots.c.organization_id == organization_id)
+        .order_by(credit_lots.c.id)
+    )
+    return Balance(*account, [Lot(**row) for row in lots.mappings()])
+
+
+async def ledger(
+    connection: AsyncConnection, organization_id: str, *, before: int | None = None, limit: int = 50
+) -> list[Entry]:
+    """Read a page of the ledger, newest first; the next page is `before` the last id of this."""
+    query = select(*(ledger_entries.c[name] for name in Entry.__struct_fields__)).where(
+        ledger_entries.c.organization_id == organization_id
+    )
+    if before is not None:
+        query = query.where(ledger_entries.c.id < before)
+    found = await connection.execute(query.order_by(ledger_entries.c.id.desc()).limit(limit))
+    return [Entry(**row) for row in found.mappings()]
+
+
+def nanos_of_dollars(text: str) -> int:
+    """Read dollars with up to nine decimals, exactly. Raises BadRequest."""
+    whole, _, fraction = text.strip().removeprefix("$").partition(".")
+    if not (whole + fraction).isdecimal() or len(fraction) > 9 or not (whole + fraction).isascii():
+        raise BadRequest(
+            f"{text!r} is no amount: write dollars with at most nine decimals, like 5 or 0.25.",
+            param="amount",
+        )
+    return int(whole or "0") * 10**9 + int(fraction.ljust(9, "0"))

@@ -1,0 +1,144 @@
+"""The catalogue's data file, its rows, and the snapshot of them that the data plane reads."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.identifiers import new_id
+from gateway.snapshots import Catalog, ModelSnapshot, PriceSnapshot, State
+from gateway.storage.database import Database
+from gateway.storage.tables import model_prices, models
+
+_FILE = Path(__file__).parent / "models.toml"
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a model is: everything about it but its state and its price."""
+
+    owned_by: str
+    license: str
+    dimensions: list[int]
+    dimensions_default: int
+    derived_dimensions: dict[int, int] = {}
+    tokens_max: int
+    vocabulary_sha256: str
+    prompts: dict[str, str] = {}
+    query_prompt: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.dimensions_default not in self.dimensions:
+            raise ValueError("dimensions_default is not one of the dimensions")
+        if not set(self.derived_dimensions) <= set(self.dimensions):
+            raise ValueError("a derived dimension is not one of the dimensions")
+        if self.query_prompt is not None and self.query_prompt not in self.prompts:
+            raise ValueError("query_prompt is not one of the prompts")
+
+
+class ReviewedModel(ModelCard, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An entry of models.toml."""
+
+    id: str
+    state: State
+    nanos_per_million_tokens: int
+
+
+def reviewed() -> list[ReviewedModel]:
+    """Read models.toml."""
+    tables = msgspec.toml.decode(
+        _FILE.read_bytes(), type=dict[str, list[ReviewedModel]], strict=False
+    )
+    return tables["models"]
+
+
+async def seed(connection: AsyncConnection) -> None:
+    """Bring the database up to models.toml; doing it again changes nothing."""
+    for model in reviewed():
+        card = msgspec.json.encode(msgspec.convert(model, ModelCard, from_attributes=True)).decode()
+        changed = await connection.execute(
+            update(models).where(models.c.id == model.id).values(card=card)
+        )
+        if not changed.rowcount:
+            await connection.execute(
+                insert(models).values(
+                    id=model.id, state=model.state, card=card, created_at=datetime.now(UTC)
+                )
+            )
+        await set_price(connection, model.id, model.nanos_per_million_tokens)
+
+
+async def set_state(connection: AsyncConnection, model_id: str, state: State) -> None:
+    """Move a model to another state."""
+    await connection.execute(update(models).where(models.c.id == model_id).values(state=state))
+
+
+async def set_price(
+    connection: AsyncConnection, model_id: str, nanos_per_million_tokens: int
+) -> None:
+    """Make this the model's price: a new version, unless it is the price already."""
+    newest = await connection.scalar(
+        select(model_prices.c.nanos_per_million_tokens)
+        .where(model_prices.c.model_id == model_id)
+        .order_by(model_prices.c.id.desc())
+        .limit(1)
+    )
+    if newest != nanos_per_million_tokens:
+        await connection.execute(
+            insert(model_prices).values(
+                id=new_id(),
+                model_id=model_id,
+                nanos_per_million_tokens=nanos_per_million_tokens,
+                created_at=datetime.now(UTC),
+            )
+        )
+
+
+async def snapshot(connection: AsyncConnection) -> Catalog:
+    """Read the whole catalogue, each model with its newest price."""
+    prices = {
+        row.model_id: PriceSnapshot(row.id, row.nanos_per_million_tokens)
+        for row in await connection.execute(select(model_prices).order_by(model_prices.c.id))
+    }
+    found = await connection.execute(select(models).order_by(models.c.id))
+    return Catalog({row.id: _model(row, prices[row.id]) for row in found})
+
+
+class PublishedCatalog:
+    """The snapshot that is current, refreshed from the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._current = Catalog()
+
+    def __call__(self) -> Catalog:
+        """Return the current snapshot."""
+        return self._current
+
+    async def refresh(self) -> None:
+        """Read it again; on an error the last one stays."""
+        async with self._database.read() as connection:
+            self._current = await snapshot(connection)
+
+
+def _model(row: Row[*tuple[Any, ...]], price: PriceSnapshot) -> ModelSnapshot:
+    card = msgspec.json.decode(row.card, type=ModelCard)
+    return ModelSnapshot(
+        id=row.id,
+        state=row.state,
+        price=price,
+        dimensions=tuple(card.dimensions),
+        dimensions_default=card.dimensions_default,
+        derived_dimensions=card.derived_dimensions,
+        tokens_max=card.tokens_max,
+        vocabulary_sha256=card.vocabulary_sha256,
+        prompts=card.prompts,
+        query_prompt=card.query_prompt,
+        created=int(row.created_at.timestamp()),
+        owned_by=card.owned_by,
+        license=card.license,
+    )

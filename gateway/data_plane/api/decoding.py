@@ -1,0 +1,258 @@
+"""From the bytes of a body to a request that can be trusted, or an error that says what to do.
+
+Null means absent and unknown fields are accepted, as OpenAI does. What would be read in two ways
+(a key that stands twice) or as rubbish (another model's token ids) is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from gateway.data_plane.metering.rows import Truncate
+from gateway.errors import BadRequest
+from gateway.snapshots import KeySnapshot, ModelSnapshot, TokenIdsFrom
+
+EncodingFormat = Literal["float", "base64"]
+
+
+class EmbeddingsRequest(msgspec.Struct, kw_only=True, frozen=True):
+    """The body of POST /v1/embeddings: OpenAI's fields, then ours."""
+
+    model: str
+    input: str | list[str | int | list[int]]
+    encoding_format: EncodingFormat | None = None
+    dimensions: int | None = None
+    user: str | None = None
+    truncate: Truncate | None = None
+    """Cut a text that is too long at this end, and bill it as cut."""
+    prompt_name: str | None = None
+    """One of the model's prompts, put in front of every input."""
+    input_type: Literal["query", "document"] | None = None
+    """An alias: the model's query prompt, or none."""
+    token_ids_from: TokenIdsFrom | None = None
+    """Whose vocabulary arrays of integers are written in."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The bounds of one request; see `gateway.settings`."""
+
+    inputs_max: int
+    input_characters_max: int
+    request_tokens_max: int
+    answer_floats_max: int
+
+
+class Inputs(msgspec.Struct, frozen=True):
+    """Texts, or arrays of ids of the model's own vocabulary: one of the two is empty."""
+
+    texts: Sequence[str] = ()
+    ids: Sequence[Sequence[int]] = ()
+
+    def __len__(self) -> int:
+        return len(self.texts) or len(self.ids)
+
+
+_decoder = msgspec.json.Decoder(EmbeddingsRequest)
+_KEYS = tuple(f'"{name}"'.encode() for name in EmbeddingsRequest.__struct_fields__)
+_ESCAPED_KEY = re.compile(rb'\\u00[2-7][0-9a-fA-F][^"\\]*"\s*:')
+_EXPECTED = {
+    "model": "a model's id as a string, see GET /v1/models",
+    "input": "a string, a list of strings, a list of token ids or a list of lists of token ids",
+    "encoding_format": '"float" or "base64"',
+    "dimensions": "one of the model's dimensions as an integer",
+    "user": "a string",
+    "truncate": '"end" or "start"',
+    "prompt_name": "the name of one of the model's prompts as a string",
+    "input_type": '"query" or "document"',
+    "token_ids_from": '"model"',
+}
+
+
+def decode(body: bytes) -> EmbeddingsRequest:
+    """Read a body. Raises BadRequest, with `param` where one field is to blame."""
+    try:
+        if not body.isascii():
+            body.decode()
+        request = _decoder.decode(body)
+    except UnicodeDecodeError:
+        raise BadRequest("The body is not valid UTF-8.", code="invalid_json") from None
+    except msgspec.ValidationError as error:
+        raise _wrong_field(str(error)) from None
+    except msgspec.DecodeError as error:
+        raise _malformed(body, error) from None
+    except RecursionError:
+        raise BadRequest("The body is nested too deeply.", code="invalid_json") from None
+    # A name in quotes that is no key is rare, so this nearly always ends here
+    if any(body.count(key) > 1 for key in _KEYS) or _ESCAPED_KEY.search(body):
+        _refuse_duplicate_keys(body)
+    return request
+
+
+def inputs_of(
+    request: EmbeddingsRequest, key: KeySnapshot, model: ModelSnapshot, limits: Limits
+) -> Inputs:
+    """Sort the input out: texts, or ids that are known to be the model's own.
+
+    Raises BadRequest for what is empty, mixed, too much, or of unknown vocabulary.
+    """
+    given: Sequence[Any] = [request.input] if isinstance(request.input, str) else request.input
+    if not given:
+        raise BadRequest("input is empty; send at least one text.", param="input")
+    if isinstance(given[0], int):
+        given = [given]  # one array of ids, or a mixture, which is refused below
+    if len(given) > limits.inputs_max:
+        raise BadRequest(
+            f"input has {len(given)} items; at most {limits.inputs_max} fit in one request. "
+            "Send the rest in another.",
+            param="input",
+        )
+    if all(isinstance(item, str) for item in given):
+        return Inputs(texts=_checked_texts(given, limits))
+    if not all(isinstance(item, list) for item in given) or not all(
+        type(token) is int for ids in given for token in ids
+    ):
+        raise BadRequest(
+            "input mixes texts and token ids; send texts only, or ids only.", param="input"
+        )
+    return Inputs(ids=_checked_ids(given, request, key, model, limits))
+
+
+def dimensions_of(request: EmbeddingsRequest, model: ModelSnapshot) -> int:
+    """Return the length of the vectors that are wanted. Raises BadRequest."""
+    wanted = request.dimensions
+    if wanted is None:
+        return model.dimensions_default
+    if wanted not in model.dimensions:
+        served = ", ".join(map(str, model.dimensions))
+        raise BadRequest(f"dimensions is {wanted}; {model.id} serves {served}.", param="dimensions")
+    return wanted
+
+
+def prompt_of(request: EmbeddingsRequest, model: ModelSnapshot, suffix: str | None) -> str:
+    """Return the text to put in front of every input: from the fields, or the name's suffix.
+
+    Raises BadRequest for an unknown prompt, or for two that differ.
+    """
+    alias = model.query_prompt if request.input_type == "query" else None
+    names = {name for name in (request.prompt_name, alias, suffix) if name}
+    if request.input_type == "document" and names:
+        raise BadRequest(
+            "input_type document takes no prompt; leave prompt_name and the model's suffix out.",
+            param="input_type",
+        )
+    if len(names) > 1:
+        raise BadRequest(
+            f"Two prompts are asked for: {' and '.join(sorted(names))}. Send one.",
+            param="prompt_name",
+        )
+    name = next(iter(names), None)
+    if name is not None and name not in model.prompts:
+        known = ", ".join(sorted(model.prompts)) or "none"
+        raise BadRequest(
+            f"{model.id} has no prompt of that name; it has: {known}.", param="prompt_name"
+        )
+    return model.prompts[name] if name else ""
+
+
+def _checked_texts(texts: Sequence[str], limits: Limits) -> Sequence[str]:
+    for index, text in enumerate(texts):
+        if not text:
+            raise BadRequest(
+                f"input[{index}] is an empty string; leave it out or send some text.",
+                param="input",
+            )
+        if len(text) > limits.input_characters_max:
+            raise BadRequest(
+                f"input[{index}] has {len(text)} characters; at most "
+                f"{limits.input_characters_max} fit in one input. Split it.",
+                param="input",
+            )
+    return texts
+
+
+def _checked_ids(
+    inputs: Sequence[Sequence[int]],
+    request: EmbeddingsRequest,
+    key: KeySnapshot,
+    model: ModelSnapshot,
+    limits: Limits,
+) -> Sequence[Sequence[int]]:
+    if (request.token_ids_from or key.token_ids_from) != "model":
+        raise BadRequest(
+            "input holds token ids, and nothing says whose. Ids of another tokenizer (OpenAI's, "
+            "say) would give vectors without meaning. With LangChain, set "
+            "OpenAIEmbeddings(check_embedding_ctx_length=False) so that it sends text. If they "
+            f'are ids of {model.id}\'s own vocabulary, send "token_ids_from": "model".',
+            param="input",
+            code="unknown_token_ids",
+        )
+    for index, ids in enumerate(inputs):
+        if not ids:
+            raise BadRequest(f"input[{index}] is an empty list of ids.", param="input")
+        if len(ids) > limits.request_tokens_max:
+            raise BadRequest(f"input[{index}] has {len(ids)} ids.", param="input")
+    return inputs
+
+
+def check_size(tokens: int, floats: int, limits: Limits) -> None:
+    """Refuse a request that is too much in all. Raises BadRequest."""
+    if tokens > limits.request_tokens_max:
+        raise BadRequest(
+            f"The inputs have {tokens} tokens in all; at most {limits.request_tokens_max} fit in "
+            "one request. Send fewer at once.",
+            param="input",
+        )
+    if floats > limits.answer_floats_max:
+        raise BadRequest(
+            f"The answer would hold {floats} numbers (inputs times dimensions); at most "
+            f"{limits.answer_floats_max} fit. Send fewer inputs at once, or ask for fewer "
+            "dimensions.",
+            param="dimensions",
+        )
+
+
+def _wrong_field(message: str) -> BadRequest:
+    reason, _, path = message.partition(" - at ")
+    missing = re.search(r"required field `(\w+)`", reason)
+    name = missing[1] if missing else re.split(r"[.\[`]", path.removeprefix("`$."))[0]
+    if name not in _EXPECTED:
+        return BadRequest("The body must be a JSON object.", code="invalid_json")
+    problem = "is missing" if missing else f"is wrong ({reason.replace('`', '').lower()})"
+    return BadRequest(f"{name} {problem}; send {_EXPECTED[name]}.", param=name)
+
+
+def _malformed(body: bytes, error: msgspec.DecodeError) -> BadRequest:
+    """Tell a lone surrogate, which JSON allows and no text can hold, from what is no JSON."""
+    try:
+        loaded = json.loads(body)
+        for name in _EXPECTED:
+            json.dumps(loaded.get(name), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return BadRequest(
+            f"{name} has a lone surrogate (half of a \\u pair), which is no text; send well-formed "
+            "Unicode.",
+            param=name,
+            code="invalid_unicode",
+        )
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    return BadRequest(f"The body is not valid JSON: {error}.", code="invalid_json")
+
+
+def _refuse_duplicate_keys(body: bytes) -> None:
+    def check(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        for name in _EXPECTED:
+            if names.count(name) > 1:
+                raise BadRequest(f"{name} stands twice in the body; send it once.", param=name)
+        return dict(pairs)
+
+    try:
+        json.loads(body, object_pairs_hook=check)
+    except RecursionError:
+        raise BadRequest("The body is nested too deeply.", code="invalid_json") from None

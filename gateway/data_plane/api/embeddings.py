@@ -1,0 +1,180 @@
+"""POST /v1/embeddings: the way of a request.
+
+Each step of `answer` can end it, with the status in its comment. Whatever ends it before the
+answer is settled gives the reservation back, so only a 200 is ever charged.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from backends.protocol import TokenRow
+from gateway.data_plane.api import decoding, encoding
+from gateway.data_plane.api.decoding import EmbeddingsRequest, Limits
+from gateway.data_plane.api.exchange import Exchange
+from gateway.data_plane.auth.authenticator import Authenticator
+from gateway.data_plane.limits.concurrency import InFlight
+from gateway.data_plane.metering.credits import Charge, Credits
+from gateway.data_plane.metering.rows import RowMaker, Rows
+from gateway.data_plane.metering.tokens import TokenCounter
+from gateway.errors import NotFound
+from gateway.observability import metrics
+from gateway.snapshots import Catalog, KeySnapshot, ModelSnapshot
+
+
+class ModelNotFound(NotFound):
+    """No model of that name."""
+
+    code = "model_not_found"
+
+
+class ModelComingSoon(NotFound):
+    """A model that is announced and not served yet."""
+
+    code = "model_coming_soon"
+
+
+class Router(Protocol):
+    """Where the work goes."""
+
+    async def dispatch(
+        self, model_id: str, rows: Sequence[TokenRow], *, deadline: float, request_id: str
+    ) -> list[memoryview]:
+        """Return one verified vector a row, or raise a GatewayError; see `routing.pool`."""
+        ...
+
+
+class Order(msgspec.Struct, frozen=True):
+    """A request that was understood and counted: what to embed, and what it costs."""
+
+    model: ModelSnapshot
+    rows: Rows
+    cost_nanos: int
+
+
+class EmbeddingsEndpoint:
+    """The endpoint, and the parts it takes along the way."""
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        catalog: Callable[[], Catalog],
+        counters: Mapping[str, TokenCounter],
+        credit: Credits,
+        in_flight: InFlight,
+        limits: Limits,
+        router: Router,
+        body_bytes_max: int,
+        timeout_seconds: float,
+    ) -> None:
+        self.authenticator = authenticator
+        self.catalog = catalog
+        self._counters = counters
+        self._credit = credit
+        self._in_flight = in_flight
+        self._limits = limits
+        self._router = router
+        self._body_bytes_max = body_bytes_max
+        self._timeout_seconds = timeout_seconds
+
+    async def answer(self, exchange: Exchange) -> bytes:
+        """Embed what a request asks for, and charge exactly that."""
+        key = await self.authenticator.authenticate(exchange.header("authorization"))  # 401, 503
+        body = await exchange.body(self._body_bytes_max)  # 413, 415
+        request = decoding.decode(body)  # 400
+        order = self.order(request, key)  # 404 unknown or coming soon, 400 too long or too much
+        with self._in_flight.admit(key.organization_id):  # 429
+            charge = self._charge(exchange.request_id, key, order)
+            balance_nanos = await self._credit.reserve(charge)  # 402, 503
+            try:
+                vectors = await self._dispatch(exchange, order)  # 502, 503, 504
+                answer = encoding.encode(
+                    vectors,
+                    form=request.encoding_format or "float",
+                    model=request.model,
+                    rows=order.rows,
+                )
+            except BaseException:
+                await self._credit.release(charge)
+                raise
+            await self._credit.settle(charge)  # 503
+        metrics.count_tokens(order.model.id, charge.tokens)
+        exchange.answer_headers += [
+            ("x-cost-nanos", str(charge.cost_nanos)),
+            ("x-balance-nanos", str(balance_nanos)),
+        ]
+        return answer
+
+    async def estimate(self, exchange: Exchange) -> bytes:
+        """Count and price a request without doing it: free, and before a model is live too."""
+        key = await self.authenticator.authenticate(exchange.header("authorization"))
+        request = decoding.decode(await exchange.body(self._body_bytes_max))
+        order = self.order(request, key, live_only=False)
+        return encoding.encode_estimate(request.model, order.rows, order.cost_nanos)
+
+    def order(
+        self, request: EmbeddingsRequest, key: KeySnapshot, *, live_only: bool = True
+    ) -> Order:
+        """Understand and count a request. Raises ModelNotFound, ModelComingSoon or BadRequest."""
+        model, suffix = self._resolve(request.model, live_only=live_only)
+        dimensions = decoding.dimensions_of(request, model)
+        prompt = decoding.prompt_of(request, model, suffix)
+        inputs = decoding.inputs_of(request, key, model, self._limits)
+        decoding.check_size(len(inputs), len(inputs) * dimensions, self._limits)
+        maker = RowMaker(
+            self._counters[model.vocabulary_sha256],
+            dimensions=dimensions,
+            tokens_max=model.tokens_max,
+            prompt=prompt,
+        )
+        if inputs.texts:
+            rows = maker.from_texts(inputs.texts, request.truncate)
+        else:
+            rows = maker.from_ids(inputs.ids, request.truncate)
+        decoding.check_size(rows.tokens, len(inputs) * dimensions, self._limits)
+        return Order(model, rows, model.price.cost_nanos(rows.tokens))
+
+    def _resolve(self, name: str, *, live_only: bool) -> tuple[ModelSnapshot, str | None]:
+        found = self.catalog().find(name)
+        if found is None or found[0].state == "retired":
+            raise ModelNotFound(
+                "There is no model of that name; GET /v1/models lists those there are.",
+                param="model",
+            )
+        if live_only and found[0].state == "coming_soon":
+            raise ModelComingSoon(
+                f"{found[0].id} is coming soon and not served yet. What a request would cost: "
+                "POST /v1/embeddings/estimate.",
+                param="model",
+            )
+        return found
+
+    async def _dispatch(self, exchange: Exchange, order: Order) -> list[memoryview]:
+        started = time.monotonic()
+        try:
+            return await self._router.dispatch(
+                order.model.id,
+                order.rows.rows,
+                deadline=started + self._timeout_seconds,
+                request_id=exchange.request_id,
+            )
+        finally:
+            exchange.waited_seconds += time.monotonic() - started
+
+    @staticmethod
+    def _charge(request_id: str, key: KeySnapshot, order: Order) -> Charge:
+        return Charge(
+            request_id=request_id,
+            organization_id=key.organization_id,
+            key_id=key.id,
+            model_id=order.model.id,
+            price_id=order.model.price.id,
+            inputs=len(order.rows.rows),
+            tokens=order.rows.tokens,
+            cost_nanos=order.cost_nanos,
+        )

@@ -1,0 +1,103 @@
+"""GET /v1/models and /v1/models/{id}: OpenAI's fields, then what it costs and can do.
+
+Public, as the pages are. A key that is sent is checked all the same: tools ask here whether their
+key is good.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from litestar import Request, Response, Router, get
+from litestar.params import Parameter
+
+from gateway.data_plane.api.embeddings import EmbeddingsEndpoint, ModelNotFound
+from gateway.data_plane.api.encoding import dollars
+from gateway.identifiers import new_id
+from gateway.snapshots import ModelSnapshot, State
+
+Body = TypeVar("Body")
+
+
+class Price(msgspec.Struct, frozen=True):
+    """What a million tokens cost, in strings, since floats round."""
+
+    nanos_per_million_tokens: str
+    dollars_per_million_tokens: str
+
+
+class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A model of the catalogue."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+    state: State
+    license: str
+    price: Price
+    dimensions: tuple[int, ...]
+    dimensions_default: int
+    dimensions_derived: dict[str, int]
+    """Dimensions without a head of their own, and the head that each is cut from."""
+    tokens_max: int
+    """Most tokens in one input, [CLS], [SEP] and prompt included."""
+    prompts: dict[str, str]
+
+
+class ModelList(msgspec.Struct, frozen=True, kw_only=True):
+    """All models that are live or coming soon."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelEntry]
+
+
+def router(endpoint: EmbeddingsEndpoint) -> Router:
+    """Make the routes over the catalogue that the endpoint sells from."""
+
+    async def check_key(request: Request[Any, Any, Any]) -> None:
+        if authorization := request.headers.get("authorization"):
+            await endpoint.authenticator.authenticate(authorization)
+
+    @get("/", sync_to_thread=False)
+    def list_models() -> Response[ModelList]:
+        models = [model for model in endpoint.catalog().models.values() if model.state != "retired"]
+        return _answer(ModelList(data=[entry(model) for model in models]))
+
+    @get("/{model_id:path}", sync_to_thread=False)
+    def retrieve_model(
+        model_id: Annotated[str, Parameter(description="The model's id; its slash may be %2F.")],
+    ) -> Response[ModelEntry]:
+        found = endpoint.catalog().find(model_id.removeprefix("/"))
+        if found is None:
+            raise ModelNotFound(
+                "There is no model of that name; see GET /v1/models.", param="model"
+            )
+        return _answer(entry(found[0]))
+
+    return Router(
+        "/v1/models", route_handlers=[list_models, retrieve_model], before_request=check_key
+    )
+
+
+def entry(model: ModelSnapshot) -> ModelEntry:
+    """Describe a model as the API does."""
+    price = model.price.nanos_per_million_tokens
+    return ModelEntry(
+        id=model.id,
+        created=model.created,
+        owned_by=model.owned_by,
+        state=model.state,
+        license=model.license,
+        price=Price(str(price), dollars(price)),
+        dimensions=model.dimensions,
+        dimensions_default=model.dimensions_default,
+        dimensions_derived={str(k): v for k, v in model.derived_dimensions.items()},
+        tokens_max=model.tokens_max,
+        prompts=dict(model.prompts),
+    )
+
+
+def _answer(value: Body) -> Response[Body]:
+    return Response(value, headers={"x-request-id": new_id()})

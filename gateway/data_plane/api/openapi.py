@@ -1,0 +1,186 @@
+"""The OpenAPI document of /v1, at /openapi.json.
+
+Schemas are made from the classes that decode and encode; the paths are written here, because the
+bare ASGI routes have nothing for a framework to read. The tests hold the document against the
+running gateway.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Response, get
+
+from gateway.data_plane.api.decoding import EmbeddingsRequest
+from gateway.data_plane.api.encoding import Cut, Estimate, Usage
+from gateway.data_plane.api.models import ModelEntry, ModelList
+
+
+class Embedding(msgspec.Struct, frozen=True):
+    """One vector."""
+
+    object: str
+    index: int
+    embedding: list[float] | str
+    """Numbers, or base64 of little-endian float32."""
+
+
+class Embeddings(msgspec.Struct, frozen=True):
+    """The answer of POST /v1/embeddings."""
+
+    object: str
+    data: list[Embedding]
+    model: str
+    usage: Usage
+    truncated: list[Cut] | msgspec.UnsetType = msgspec.UNSET
+    """There only when an input was cut, as the request asked."""
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """OpenAI's error object."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorEnvelope(msgspec.Struct, frozen=True):
+    """What every error under /v1 looks like."""
+
+    error: ErrorBody
+
+
+_ROOTS = (EmbeddingsRequest, Embeddings, Estimate, ModelEntry, ModelList, ErrorEnvelope)
+_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+_INPUT = {
+    "description": "A text, texts, token ids, or lists of token ids. No text may be empty.",
+    "oneOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
+        _IDS,
+        {"type": "array", "items": _IDS, "minItems": 1},
+    ],
+}
+_REASONS = {
+    400: "The request can't be served as it is; `param` names the field.",
+    401: "No API key, or not a good one.",
+    402: "Not enough credit; nothing was charged.",
+    404: "No such model, or one that is coming soon.",
+    405: "Another method is needed.",
+    413: "The body is too large.",
+    415: "The body is not declared as JSON.",
+    429: "Too much at once; nothing was charged.",
+    500: "Our mistake; nothing was charged.",
+    502: "No worker gave a good answer; nothing was charged.",
+    503: "Not at the moment; nothing was charged.",
+    504: "Not in time; nothing was charged.",
+}
+_REQUEST_ID = {"x-request-id": "Names this request in our books."}
+_COST = {
+    "x-cost-nanos": "What was charged, in nano-dollars.",
+    "x-balance-nanos": "What is left, in nano-dollars.",
+    "openai-processing-ms": "Milliseconds from the first byte read to the answer.",
+    "x-gateway-overhead-ms": "The same without waiting for a worker.",
+}
+
+
+def document(public_url: str, version: str) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document."""
+    _, schemas = msgspec.json.schema_components(_ROOTS, ref_template="#/components/schemas/{name}")
+    schemas["EmbeddingsRequest"]["properties"]["input"] = _INPUT
+    name = {
+        "name": "model_id",
+        "in": "path",
+        "required": True,
+        "description": "The model's id, its slash as it is or as %2F.",
+        "schema": {"type": "string", "minLength": 1},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Stella gateway",
+            "version": version,
+            "description": "A metered, OpenAI-compatible embeddings API.",
+        },
+        "servers": [{"url": public_url}],
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+        "paths": {
+            "/v1/embeddings": {
+                "post": _post("createEmbeddings", "Embed texts", "Embeddings", _COST, paid=True)
+            },
+            "/v1/embeddings/estimate": {
+                "post": _post("estimate", "Count and price a request, for free", "Estimate", {})
+            },
+            "/v1/models": {"get": _get("listModels", "List the models", "ModelList", (401, 503))},
+            "/v1/models/{model_id}": {
+                "parameters": [name],
+                "get": _get("retrieveModel", "Describe a model", "ModelEntry", (401, 404, 503)),
+            },
+        },
+    }
+
+
+def route(public_url: str, version: str) -> Any:
+    """Make the route that serves the document."""
+    body = msgspec.json.encode(document(public_url, version))
+
+    @get("/openapi.json", sync_to_thread=False)
+    def read_openapi() -> Response[bytes]:
+        """Serve the OpenAPI document."""
+        return Response(body, media_type="application/json")
+
+    return read_openapi
+
+
+def _post(
+    operation: str, summary: str, schema: str, headers: dict[str, str], *, paid: bool = False
+) -> dict[str, Any]:
+    errors = (400, 401, 404, 413, 415, 500, 503, *((402, 429, 502, 504) if paid else ()))
+    return {
+        "operationId": operation,
+        "summary": summary,
+        "security": [{"key": []}],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _ref("EmbeddingsRequest")}},
+        },
+        "responses": _responses(schema, headers, errors),
+    }
+
+
+def _get(operation: str, summary: str, schema: str, errors: tuple[int, ...]) -> dict[str, Any]:
+    return {
+        "operationId": operation,
+        "summary": summary,
+        "security": [{}, {"key": []}],
+        "responses": _responses(schema, {}, errors),
+    }
+
+
+def _responses(schema: str, headers: dict[str, str], errors: tuple[int, ...]) -> dict[str, Any]:
+    good = _response("Done.", schema, _REQUEST_ID | headers)
+    bad = {
+        str(status): _response(_REASONS[status], "ErrorEnvelope", _REQUEST_ID)
+        for status in sorted(errors)
+    }
+    return {"200": good, **bad}
+
+
+def _response(description: str, schema: str, headers: dict[str, str]) -> dict[str, Any]:
+    return {
+        "description": description,
+        "content": {"application/json": {"schema": _ref(schema)}},
+        "headers": {
+            name: {"description": text, "schema": {"type": "string"}}
+            for name, text in headers.items()
+        },
+    }
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}

@@ -1,0 +1,58 @@
+"""Requests at work: bounded for the process, and for each organization in it.
+
+Beyond the bound a request is refused at once (429), because one more in a queue would only make
+all of them late.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gateway.errors import TooManyRequests
+
+_RETRY_AFTER_SECONDS = 1.0
+
+
+class TooManyInFlight(TooManyRequests):
+    """The bound is reached; nothing was charged."""
+
+    code = "too_many_in_flight"
+
+
+class InFlight:
+    """Counts what is at work. Empty at rest."""
+
+    def __init__(self, *, total_max: int, organization_max: int) -> None:
+        self._total_max = total_max
+        self._organization_max = organization_max
+        self._total = 0
+        self._by_organization: Counter[str] = Counter()
+
+    @contextmanager
+    def admit(self, organization_id: str) -> Iterator[None]:
+        """Hold a place for one request while the block runs. Raises TooManyInFlight (429)."""
+        if self._by_organization[organization_id] >= self._organization_max:
+            raise TooManyInFlight(
+                f"{self._organization_max} requests of this organization are at work already. "
+                "Send fewer at once, or more inputs in each.",
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
+            )
+        if self._total >= self._total_max:
+            raise TooManyInFlight(
+                "The gateway has all the requests it can take. Try again shortly.",
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
+            )
+        self._total += 1
+        self._by_organization[organization_id] += 1
+        try:
+            yield
+        finally:
+            self._total -= 1
+            self._by_organization[organization_id] -= 1
+            if not self._by_organization[organization_id]:
+                del self._by_organization[organization_id]
+
+    def __len__(self) -> int:
+        return self._total

@@ -1,0 +1,71 @@
+"""The money port: reserve before the work, settle after it, release when there was none.
+
+For embeddings the cost is known before dispatch, so what is reserved is exactly what is charged,
+and a balance can't go below zero. Every reservation ends in one `settle` or one `release`; one
+whose process died is released when its deadline has passed.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from gateway.errors import PaymentRequired, Unavailable
+
+
+class InsufficientCredit(PaymentRequired):
+    """The organization's credit does not cover the request."""
+
+
+class CreditUnavailable(Unavailable):
+    """The truth about credit can't be reached; nothing was charged."""
+
+    code = "credit_unavailable"
+
+
+class ReservationExpired(Unavailable):
+    """The work took longer than its reservation held; nothing was charged."""
+
+    code = "reservation_expired"
+
+
+class Charge(msgspec.Struct, frozen=True, kw_only=True):
+    """What one request costs and whom: the usage row to be, complete before dispatch."""
+
+    request_id: str
+    """UUIDv7; a request is charged at most once."""
+    organization_id: str
+    key_id: str
+    model_id: str
+    price_id: str
+    inputs: int
+    tokens: int
+    cost_nanos: int
+
+
+class Credits(Protocol):
+    """Three methods, and every way that each can end."""
+
+    async def reserve(self, charge: Charge) -> int:
+        """Set the cost aside and return the balance that is left, in nano-dollars.
+
+        Raises InsufficientCredit (402), or CreditUnavailable (503). On any error nothing is held.
+        """
+        ...
+
+    async def settle(self, charge: Charge) -> None:
+        """Charge what was reserved, and return only when the usage row is durable.
+
+        May be called again for the same request after an error: it is charged once. Raises
+        ReservationExpired (503) when the deadline passed and the credit went back, and
+        CreditUnavailable (503) when the outcome is unknown; deliver nothing then.
+        """
+        ...
+
+    async def release(self, charge: Charge) -> None:
+        """Give back what was reserved.
+
+        Never raises: what can't be released now is released when its deadline has passed.
+        """
+        ...

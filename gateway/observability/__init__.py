@@ -1,0 +1,1 @@
+"""Logs and metrics: what happened, never what a customer wrote."""

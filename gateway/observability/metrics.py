@@ -1,0 +1,38 @@
+"""What the process counts of itself, served as text at /metrics."""
+
+from __future__ import annotations
+
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+_requests = Counter("gateway_requests", "Requests answered.", ["path", "status"])
+_seconds = Histogram(
+    "gateway_request_seconds", "From the first byte read to the answer.", ["path"], buckets=_BUCKETS
+)
+_overhead = Histogram(
+    "gateway_overhead_seconds",
+    "The same without the time spent waiting for a worker.",
+    ["path"],
+    buckets=_BUCKETS,
+)
+_tokens = Counter("gateway_tokens", "Tokens embedded and billed.", ["model"])
+
+
+def observe(path: str, status: int, seconds: float, overhead_seconds: float) -> None:
+    """Count one answer."""
+    _requests.labels(path, status).inc()
+    _seconds.labels(path).observe(seconds)
+    _overhead.labels(path).observe(overhead_seconds)
+
+
+def count_tokens(model: str, tokens: int) -> None:
+    """Count what was embedded and billed."""
+    _tokens.labels(model).inc(tokens)
+
+
+def render() -> bytes:
+    """Write all metrics in the text format of Prometheus."""
+    return generate_latest()

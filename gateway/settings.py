@@ -1,0 +1,149 @@
+"""Every setting, its default, its bounds and a sentence: the one place they are declared.
+
+Values come from the environment. `DATABASE_URL` and `REDIS_URL` have the names that platforms give
+them, all others start with `GATEWAY_`. A value that doesn't fit is a `SettingsError` that names
+the variable; docs/settings.md is printed from here (`gateway settings --markdown`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+_UNPREFIXED = ("database_url", "redis_url")
+
+
+class SettingsError(Exception):
+    """A variable of the environment is missing or out of its bounds."""
+
+
+def _text(description: str) -> Meta:
+    return Meta(description=description)
+
+
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of one gateway process."""
+
+    secret: Annotated[
+        str,
+        Meta(min_length=32),
+        _text(
+            "Keys the digests of API keys. At least 32 characters, the same for all processes of a "
+            "deployment; changing it makes every key unknown."
+        ),
+    ]
+    database_url: Annotated[
+        str,
+        _text("Where the truth lives: postgresql://user:password@host/name or sqlite:///path."),
+    ] = "sqlite:///.data/gateway.db"
+    redis_url: Annotated[
+        str,
+        _text(
+            "redis://host:port/0 of a Valkey or Redis that carries revocations to other processes "
+            "at once. Empty: they are read from the database twice a second."
+        ),
+    ] = ""
+    workers: Annotated[
+        str,
+        _text(
+            "The workers of each model, as MODEL=URL separated by spaces; a model may stand more "
+            "than once. URL is http://host:port or unix:/path."
+        ),
+    ] = ""
+    log_format: Annotated[
+        Literal["console", "json"], _text("Log lines for people or for machines.")
+    ] = "json"
+    public_url: Annotated[
+        str, _text("The address that clients use, without a slash at the end.")
+    ] = "http://127.0.0.1:8080"
+
+    body_bytes_max: Annotated[Count, _text("Largest request body, in bytes (413).")] = 8_388_608
+    inputs_max: Annotated[Count, _text("Most inputs in one request (400).")] = 2_048
+    input_characters_max: Annotated[Count, _text("Longest single input (400).")] = 1_000_000
+    request_tokens_max: Annotated[Count, _text("Most tokens in one request (400).")] = 300_000
+    answer_floats_max: Annotated[
+        Count, _text("Most numbers in one answer: inputs times dimensions (400).")
+    ] = 2_097_152
+    request_timeout_seconds: Annotated[
+        Seconds, _text("Longest that a request may wait for its vectors (504).")
+    ] = 30.0
+    in_flight_max: Annotated[Count, _text("Most requests at work in one process (429).")] = 2_048
+    organization_in_flight_max: Annotated[
+        Count, _text("Most requests of one organization at work in one process (429).")
+    ] = 512
+
+    key_cache_entries: Annotated[Count, _text("Most API keys kept in memory.")] = 100_000
+    key_cache_seconds: Annotated[
+        Seconds, _text("How long a key is trusted before it is read again.")
+    ] = 60.0
+    key_stale_seconds: Annotated[
+        Seconds, _text("How long a known key goes on working while the database is away.")
+    ] = 3_600.0
+    revocation_poll_seconds: Annotated[
+        Seconds, _text("How often changed keys are read from the database.")
+    ] = 0.5
+    catalog_refresh_seconds: Annotated[
+        Seconds, _text("How often models and prices are read again.")
+    ] = 2.0
+    health_interval_seconds: Annotated[
+        Seconds, _text("How often each worker must embed something to stay in the pool.")
+    ] = 2.0
+    reservation_seconds: Annotated[
+        Seconds,
+        _text("How long credit stays reserved for a request whose process has died."),
+    ] = 120.0
+    database_connections_max: Annotated[
+        Count, _text("Most connections of one process to PostgreSQL.")
+    ] = 16
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings. Raises SettingsError."""
+        environment = os.environ if environment is None else environment
+        names = {variable(field): field for field in cls.__struct_fields__}
+        values = {
+            field: environment[name] for name, field in names.items() if environment.get(name)
+        }
+        if "secret" not in values:
+            raise SettingsError(
+                "GATEWAY_SECRET is not set: give it 32 or more random characters, for example "
+                "from `openssl rand -hex 32`"
+            )
+        try:
+            settings = msgspec.convert(values, cls, strict=False)
+        except msgspec.ValidationError as error:
+            message, _, path = str(error).partition(" - at ")
+            name = variable(path.strip("`$. "))
+            raise SettingsError(f"{name}: {message.replace('`', '')}") from None
+        if settings.reservation_seconds < 2 * settings.request_timeout_seconds:
+            raise SettingsError(
+                "GATEWAY_RESERVATION_SECONDS must be at least twice "
+                "GATEWAY_REQUEST_TIMEOUT_SECONDS: a reservation has to outlive its request"
+            )
+        return settings
+
+
+def variable(field: str) -> str:
+    """Return the environment variable of a setting."""
+    return field.upper() if field in _UNPREFIXED else f"GATEWAY_{field.upper()}"
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """List (variable, default, sentence) of every setting, in order."""
+    rows = []
+    for field in msgspec.structs.fields(Settings):
+        kind = msgspec.inspect.type_info(field.type)
+        description = ""
+        if isinstance(kind, msgspec.inspect.Metadata):
+            description = (kind.extra_json_schema or {}).get("description", "")
+        default = "(required)" if field.required else f"{field.default}"
+        rows.append((variable(field.encode_name), default, description))
+    return rows

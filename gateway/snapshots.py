@@ -1,0 +1,72 @@
+"""What the control plane publishes and the data plane reads: immutable views, no database.
+
+A snapshot is replaced as a whole, never changed, so a request that started on one ends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+State = Literal["coming_soon", "live", "retired"]
+TokenIdsFrom = Literal["model"]
+"""Whose vocabulary arrays of integers are written in: so far only the model's own."""
+
+
+class PriceSnapshot(msgspec.Struct, frozen=True):
+    """One version of a model's price. History keeps the version that it was billed by."""
+
+    id: str
+    nanos_per_million_tokens: int
+
+    def cost_nanos(self, tokens: int) -> int:
+        """Return the exact price of so many tokens, rounded up to a whole nano-dollar."""
+        return -(-tokens * self.nanos_per_million_tokens // 1_000_000)
+
+
+class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """An embedding model as the catalogue offers it."""
+
+    id: str
+    state: State
+    price: PriceSnapshot
+    dimensions: tuple[int, ...]
+    dimensions_default: int
+    derived_dimensions: Mapping[int, int] = {}
+    """Dimensions without a head of their own, and the head each is cut from."""
+    tokens_max: int
+    vocabulary_sha256: str
+    prompts: Mapping[str, str] = {}
+    query_prompt: str | None = None
+    """The prompt that `input_type: query` stands for."""
+    created: int = 0
+    """Unix time of its entry into the catalogue, in seconds."""
+    owned_by: str = ""
+    license: str = ""
+
+
+class Catalog(msgspec.Struct, frozen=True):
+    """All models, by id."""
+
+    models: Mapping[str, ModelSnapshot] = {}
+
+    def find(self, name: str) -> tuple[ModelSnapshot, str | None] | None:
+        """Return the model of a name, and the prompt of a `:prompt` suffix where there is one."""
+        if model := self.models.get(name):
+            return model, None
+        base, _, prompt = name.rpartition(":")
+        model = self.models.get(base)
+        return (model, prompt) if model and prompt in model.prompts else None
+
+
+class KeySnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """An API key that may be used until `expires_at`."""
+
+    id: str
+    organization_id: str
+    expires_at: float | None = None
+    """Unix time in seconds; None: never."""
+    token_ids_from: TokenIdsFrom | None = None
+    """Whose ids this key's arrays of integers are, when a request does not say."""

@@ -1,0 +1,1 @@
+"""The database and Redis: engines, tables, and the SQL of the ledger."""

@@ -1,0 +1,114 @@
+"""One engine for PostgreSQL and SQLite, and the two ways to use it: `read` and `write`.
+
+On SQLite `write` takes the write lock at once (BEGIN IMMEDIATE), so that a transaction that reads
+and then writes can't be refused half-way; commits are durable (WAL, synchronous=FULL).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, event, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+_DRIVERS = {
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "postgresql+asyncpg": "postgresql+asyncpg",
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+}
+_BUSY_MILLISECONDS = 5_000
+_CONNECT_SECONDS = 5.0
+_COMMAND_SECONDS = 10.0
+
+
+class DatabaseError(Exception):
+    """The database can't be used as configured; the text is for people."""
+
+
+class Database:
+    """An engine and its transactions. `close` it when done."""
+
+    def __init__(self, url: str, *, connections_max: int = 16) -> None:
+        self.url = parse(url)
+        self.engine = _engine(self.url, connections_max)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is the embedded default."""
+        return self.engine.dialect.name == "sqlite"
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection to read from; nothing is committed."""
+        async with self.engine.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """Give a transaction, committed when the block ends well."""
+        async with self.engine.connect() as connection:
+            await connection.execution_options(stella_write=True)
+            async with connection.begin():
+                yield connection
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+def parse(url: str) -> URL:
+    """Read a database address and name its driver. Raises DatabaseError."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise DatabaseError("DATABASE_URL is no database address") from None
+    driver = _DRIVERS.get(parsed.drivername)
+    if driver is None:
+        raise DatabaseError(
+            f"DATABASE_URL names {parsed.drivername!r}: use postgresql://... or sqlite:///..."
+        )
+    return parsed.set(drivername=driver)
+
+
+def _engine(url: URL, connections_max: int) -> AsyncEngine:
+    if url.drivername.startswith("postgresql"):
+        return create_async_engine(
+            url,
+            hide_parameters=True,
+            pool_size=connections_max,
+            max_overflow=0,
+            pool_timeout=_CONNECT_SECONDS,
+            pool_pre_ping=True,
+            connect_args={"timeout": _CONNECT_SECONDS, "command_timeout": _COMMAND_SECONDS},
+        )
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(url, hide_parameters=True)
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver begins nothing by itself: _begin_sqlite does
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout = {_BUSY_MILLISECONDS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writing = connection.get_execution_options().get("stella_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

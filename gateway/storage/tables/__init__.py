@@ -1,0 +1,26 @@
+"""The tables, one domain a module. Import them from here, so that `metadata` knows them all."""
+
+from gateway.storage.tables.accounts import api_keys, organizations
+from gateway.storage.tables.catalog import model_prices, models
+from gateway.storage.tables.credits import (
+    accounts,
+    credit_lots,
+    ledger_entries,
+    reservations,
+    usage_events,
+)
+from gateway.storage.tables.types import NANOS_MAX, metadata
+
+__all__ = [
+    "NANOS_MAX",
+    "accounts",
+    "api_keys",
+    "credit_lots",
+    "ledger_entries",
+    "metadata",
+    "model_prices",
+    "models",
+    "organizations",
+    "reservations",
+    "usage_events",
+]

@@ -1,0 +1,16 @@
+"""A running Stella worker keeps the contract of every backend."""
+
+import pytest
+
+from tests.backends.contract import BackendContract, Subject
+from tests.backends.stella.golden_set import FP32_MAX
+from tests.support.processes import Process
+
+
+@pytest.fixture
+def worker(tiny: Process) -> Subject:
+    return Subject(tiny.url, dimensions=1024, tolerance=FP32_MAX)
+
+
+class TestStella(BackendContract):
+    pass

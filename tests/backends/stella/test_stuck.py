@@ -1,0 +1,17 @@
+"""A device that hangs is told by `/live`, so that somebody ends the process."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from backends.stella.door import STUCK_SECONDS, StellaApp
+from backends.stella.metrics import Metrics
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(0.0, 200), (STUCK_SECONDS + 1, 503)])
+async def test_one_batch_that_takes_for_ever_is_not_life(seconds: float, status: int):
+    app = StellaApp(Metrics())
+    app.open(cast("Any", SimpleNamespace(computing_seconds=seconds)), cast("Any", None), {})
+    answer = await app.answer({"method": "GET", "path": "/live"}, cast("Any", None))
+    assert answer[0] == status

@@ -1,0 +1,147 @@
+"""Servers once a run, a fresh database for each test, and the gateway as a client sees it."""
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sqlalchemy import make_url
+
+from gateway.control_plane.catalog import models as catalog
+from gateway.identifiers import new_id
+from gateway.storage import migrate
+from gateway.storage.database import Database
+from tests.support import servers
+from tests.support.gateways import MODEL, SECRET, Api, Ledger, open_api
+from tests.support.processes import Process, running
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    with servers.postgresql() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    with servers.valkey() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "gateway.db"
+    asyncio.run(_migrate(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_url: str) -> Iterator[str]:
+    name = f"template_{new_id().replace('-', '')}"
+    asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name}"))
+    asyncio.run(_migrate(_at(postgres_url, name)))
+    yield name
+    asyncio.run(_execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a fresh, migrated database of each kind."""
+    yield from request.getfixturevalue(f"{request.param}_database_url")
+
+
+@pytest.fixture
+def sqlite_database_url(sqlite_template: Path, tmp_path: Path) -> list[str]:
+    return [f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'gateway.db')}"]
+
+
+@pytest.fixture
+def postgresql_database_url(postgres_url: str, postgres_template: str) -> Iterator[list[str]]:
+    name = f"test_{new_id().replace('-', '')}"
+    create = f"CREATE DATABASE {name} TEMPLATE {postgres_template} STRATEGY FILE_COPY"
+    asyncio.run(_execute(postgres_url, create))
+    yield [_at(postgres_url, name)]
+    asyncio.run(_execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = Database(database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def ledger(database: Database) -> Ledger:
+    """An organization with a key and no credit, and the money around it."""
+    return await Ledger.create(database)
+
+
+@pytest.fixture
+async def sqlite_ledger(sqlite_database_url: list[str]) -> AsyncIterator[Ledger]:
+    opened = Database(sqlite_database_url[0])
+    yield await Ledger.create(opened)
+    await opened.close()
+
+
+@pytest.fixture(scope="session")
+def fake_worker() -> Iterator[Process]:
+    vocabulary = catalog.reviewed()[0].vocabulary_sha256
+    with running(
+        "backends.fake", "--model", MODEL, "--dimensions", "384", "--vocabulary-sha256", vocabulary
+    ) as process:
+        yield process
+
+
+@pytest.fixture
+async def api(sqlite_database_url: list[str], fake_worker: Process) -> AsyncIterator[Api]:
+    """The gateway in front of a fake worker, on SQLite, with a funded key."""
+    async with open_api(sqlite_database_url[0], f"{MODEL}={fake_worker.url}") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def served(
+    fake_worker: Process, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """The gateway as a process of its own: its address, and a key with credit."""
+    path = shutil.copy(sqlite_template, tmp_path_factory.mktemp("served") / "gateway.db")
+    environment = {
+        **os.environ,
+        "GATEWAY_SECRET": SECRET,
+        "DATABASE_URL": f"sqlite:///{path}",
+        "GATEWAY_WORKERS": f"{MODEL}={fake_worker.url}",
+    }
+    secret = asyncio.run(_fund(environment["DATABASE_URL"]))
+    process = Process([sys.executable, "-m", "tests.support.serve"], environment)
+    yield process.url, secret
+    process.close()
+
+
+async def _fund(url: str) -> str:
+    opened = Database(url)
+    ledger = await Ledger.create(opened, 10**12)
+    await opened.close()
+    return ledger.secret
+
+
+async def _migrate(url: str) -> None:
+    opened = Database(url)
+    await migrate.upgrade(opened)
+    async with opened.write() as connection:
+        await catalog.seed(connection)
+    await opened.close()
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(statement)
+    await connection.close()
+
+
+def _at(url: str, name: str) -> str:
+    return make_url(url).set(database=name).render_as_string(hide_password=False)

