@@ -7,7 +7,7 @@ one clear line.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -25,10 +25,14 @@ from gateway.control_plane.jobs.runner import Job, Jobs
 from gateway.data_plane.api import exchange, health, models, openapi
 from gateway.data_plane.api.decoding import Limits
 from gateway.data_plane.api.embeddings import EmbeddingsEndpoint
+from gateway.data_plane.api.urgency import Patience
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.metering import tokens
-from gateway.data_plane.routing.pools import Pools, parse_workers
+from gateway.data_plane.routing.discovery.provider import Provider
+from gateway.data_plane.routing.fleet import DNS, Fleet, parse_workers, provider
+from gateway.data_plane.routing.router import Router
+from gateway.data_plane.routing.worker import Change, State
 from gateway.errors import (
     BadRequest,
     GatewayError,
@@ -40,7 +44,6 @@ from gateway.errors import (
 from gateway.identifiers import new_id
 from gateway.observability import logging
 from gateway.settings import Settings, SettingsError
-from gateway.snapshots import Catalog
 from gateway.storage import migrate
 from gateway.storage.announcements import KeyAnnouncements
 from gateway.storage.database import Database
@@ -78,7 +81,9 @@ class Gateway:
         self.credit = TransactionalCredits(
             self.database, reservation_seconds=settings.reservation_seconds
         )
-        self.pools = make_pools(settings, self.catalog)
+        self.router = Router(registry.connect, observe=_log_change)
+        sources = worker_sources(settings)
+        self.fleet = Fleet(self.router, self.catalog, lambda model: sources.get(model, []))
         counter = tokens.load()
         self.endpoint = EmbeddingsEndpoint(
             authenticator=self.authenticator,
@@ -95,9 +100,13 @@ class Gateway:
                 request_tokens_max=settings.request_tokens_max,
                 answer_floats_max=settings.answer_floats_max,
             ),
-            router=self.pools,
+            router=self.router,
             body_bytes_max=settings.body_bytes_max,
-            timeout_seconds=settings.request_timeout_seconds,
+            patience=Patience(
+                timeout_seconds=settings.request_timeout_seconds,
+                hold_seconds=settings.hold_seconds,
+                hold_seconds_max=settings.hold_seconds_max,
+            ),
         )
 
     @asynccontextmanager
@@ -110,8 +119,8 @@ class Gateway:
             if self.announcements:
                 await self.announcements.start()
                 stack.push_async_callback(self.announcements.stop)
-            await self.pools.start()
-            stack.push_async_callback(self.pools.stop)
+            await self.fleet.refresh()
+            stack.push_async_callback(self.fleet.stop)
             jobs = Jobs(self._jobs())
             await jobs.start()
             stack.push_async_callback(jobs.stop)
@@ -121,10 +130,14 @@ class Gateway:
         changes = KeyChanges(self.database, self.authenticator.forget)
         return [
             Job("key-changes", self.settings.revocation_poll_seconds, changes.read),
-            Job("catalog", self.settings.catalog_refresh_seconds, self.catalog.refresh),
+            Job("catalog", self.settings.catalog_refresh_seconds, self._refresh),
             Job("reap-reservations", _REAP_SECONDS, self.credit.reap),
             Job("expire-credit", _EXPIRE_SECONDS, self._expire),
         ]
+
+    async def _refresh(self) -> None:
+        await self.catalog.refresh()
+        await self.fleet.refresh()
 
     async def _key_changed(self, digest: bytes) -> None:
         self.authenticator.forget(digest)
@@ -154,7 +167,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
                 exchange.post(gateway.endpoint.estimate)
             ),
             models.router(gateway.endpoint),
-            *health.routes(gateway.catalog, gateway.pools.statuses),
+            *health.routes(gateway.catalog, gateway.router),
             openapi.route(settings.public_url, version("stella-gateway")),
         ],
         lifespan=[lifespan],
@@ -167,17 +180,20 @@ def create_app(settings: Settings | None = None) -> Litestar:
     return app
 
 
-def make_pools(settings: Settings, catalog: Callable[[], Catalog]) -> Pools:
-    """Make the pools of GATEWAY_WORKERS. Raises SettingsError."""
+def worker_sources(settings: Settings) -> dict[str, list[Provider]]:
+    """Say where the workers of GATEWAY_WORKERS are, by model. Raises SettingsError."""
     try:
-        return Pools(
-            parse_workers(settings.workers),
-            connect=registry.connect,
-            catalog=catalog,
-            health_interval_seconds=settings.health_interval_seconds,
-        )
+        found = parse_workers(settings.workers)
+        for url in (url for urls in found.values() for url in urls):
+            registry.connect(url.removeprefix(DNS))  # opens nothing; knows what an address is
+        return {model: [provider(url) for url in urls] for model, urls in found.items()}
     except ValueError as error:
         raise SettingsError(f"GATEWAY_WORKERS: {error}") from None
+
+
+def _log_change(model: str, url: str, change: Change) -> None:
+    say = log.warning if change.state is State.QUARANTINED else log.info
+    say("worker", model=model, url=url, state=change.state.value, reason=change.reason)
 
 
 def _answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -19,7 +19,7 @@ import msgspec
 import rich_click as click
 
 from gateway import dev as development
-from gateway.app import make_pools
+from gateway.app import Gateway
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import credits as billing
@@ -27,6 +27,7 @@ from gateway.control_plane.catalog import models as catalog
 from gateway.data_plane.api.models import entry
 from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.rows import RowMaker
+from gateway.data_plane.routing.fleet import parse_workers
 from gateway.errors import NotFound
 from gateway.observability.console import money, say, show
 from gateway.settings import Settings, describe
@@ -254,16 +255,22 @@ def workers_group() -> None:
 @as_json
 @asynchronous
 async def list_workers(*, as_json: bool) -> None:
-    """Check every worker now, and list them."""
+    """Examine every worker now, and list them."""
     settings = Settings.from_environment()
-    async with opened() as database:
-        published = catalog.PublishedCatalog(database)
-        await published.refresh()
-        pools = make_pools(settings, published)
-        await pools.check()
-        statuses = pools.statuses()
-        await pools.stop()
-    show(statuses, as_json=as_json, title="workers", columns=["model", "url", "ready", "reason"])
+    gateway = Gateway(settings)
+    try:
+        await gateway.catalog.refresh()
+        await gateway.fleet.refresh()
+        pools = gateway.router.pools
+        wanted = [(model, urls) for model, urls in parse_workers(settings.workers).items()]
+        await asyncio.gather(
+            *(pools[m].wait_ready(len(urls), timeout_seconds=5) for m, urls in wanted if m in pools)
+        )
+        found = [worker for pool in pools.values() for worker in pool.workers()]
+    finally:
+        await gateway.fleet.stop()
+        await gateway.database.close()
+    show(found, as_json=as_json, title="workers", columns=["url", "state", "reason"])
 
 
 @click.command("audit")

@@ -55,7 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         _text(
             "The workers of each model, as MODEL=URL separated by spaces; a model may stand more "
-            "than once. URL is http://host:port or unix:/path."
+            "than once. URL is http://host:port, unix:/path, or dns+http://host:port for all "
+            "addresses behind a name, such as a headless Service."
         ),
     ] = ""
     log_format: Annotated[
@@ -93,9 +94,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     catalog_refresh_seconds: Annotated[
         Seconds, _text("How often models and prices are read again.")
     ] = 2.0
-    health_interval_seconds: Annotated[
-        Seconds, _text("How often each worker must embed something to stay in the pool.")
-    ] = 2.0
+    hold_seconds: Annotated[
+        float,
+        Meta(ge=0),
+        _text(
+            "How long a request is held while no worker of its model is ready, when it doesn't say "
+            "so itself (Prefer: wait=N); then 503."
+        ),
+    ] = 15.0
+    hold_seconds_max: Annotated[
+        float, Meta(ge=0), _text("The longest that Prefer: wait=N can ask for.")
+    ] = 30.0
     reservation_seconds: Annotated[
         Seconds,
         _text("How long credit stays reserved for a request whose process has died."),

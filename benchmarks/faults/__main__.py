@@ -3,7 +3,6 @@
 Exits with 1 when a promise was broken.
 """
 
-
 from __future__ import annotations
 
 import argparse

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from backends.fake import POISON, vector
 from backends.protocol import TokenRow
 from backends.registry import connect
+from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.examination import GoldenRow, PoolSpec
 from gateway.data_plane.routing.outcomes import RoutingError
 from gateway.data_plane.routing.router import Router
@@ -92,9 +93,8 @@ class Lab:
         """Make one request and check each vector of it; an error is counted, not raised."""
         started = time.monotonic()
         try:
-            vectors = await self.router.dispatch(
-                MODEL, "org", rows, deadline=started + seconds, request_id=str(self._number)
-            )
+            offer = Offer("org", sum(row.tokens for row in rows), started + seconds)
+            vectors = await self.router.dispatch(MODEL, rows, offer, request_id=str(self._number))
         except RoutingError as error:
             self.errors[f"{type(error).__name__}: {error}"] += 1
             return

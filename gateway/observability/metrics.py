@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -33,6 +40,9 @@ def count_tokens(model: str, tokens: int) -> None:
     _tokens.labels(model).inc(tokens)
 
 
-def render() -> bytes:
-    """Write all metrics in the text format of Prometheus."""
-    return generate_latest()
+def render(*collectors: Collector) -> bytes:
+    """Write all metrics in the text format of Prometheus, those of the collectors too."""
+    registry = CollectorRegistry()
+    for collector in collectors:
+        registry.register(collector)
+    return generate_latest() + generate_latest(registry)

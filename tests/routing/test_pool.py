@@ -9,9 +9,10 @@ import pytest
 
 from backends.fake import vector
 from backends.protocol import InvalidAnswer, TokenRow, WorkerBusy, WorkerInfo, WorkerUnreachable
+from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.examination import GoldenRow, PoolSpec
 from gateway.data_plane.routing.lag import LoopLag
-from gateway.data_plane.routing.outcomes import NoWorker, Shed, UnknownModel
+from gateway.data_plane.routing.outcomes import Closing, NoWorker, Shed, UnknownModel
 from gateway.data_plane.routing.router import Router
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import State
@@ -85,9 +86,11 @@ class Bench:
         return pool
 
     async def embed(self, *rows: TokenRow, seconds: float = 5.0, **options):
-        return await self.router.dispatch(
-            "fake", "org", rows, deadline=time.monotonic() + seconds, **options
-        )
+        return await self.router.dispatch("fake", rows, offer(seconds, **options))
+
+
+def offer(seconds: float, tokens: int = 3, **options) -> Offer:
+    return Offer("org", tokens, time.monotonic() + seconds, **options)
 
 
 @pytest.fixture
@@ -273,7 +276,7 @@ async def test_closing_ends_what_waits_and_every_client(bench):
     asked = asyncio.create_task(bench.embed(ROW))
     await bench.standins["a"].asked.wait()
     await bench.router.close()
-    with pytest.raises(Shed):
+    with pytest.raises(Closing):
         await asked
     assert bench.standins["a"].closed.is_set()
     assert len(asyncio.all_tasks()) == 1
@@ -283,18 +286,17 @@ async def test_an_unknown_model_has_no_pool(bench):
     with pytest.raises(UnknownModel):
         await bench.embed(ROW)
     with pytest.raises(UnknownModel):
-        bench.router.admit("fake", "org", tokens=1, deadline=time.monotonic() + 1)
+        bench.router.admit("fake", offer(1))
 
 
 async def test_admission_is_asked_before_dispatch(bench):
     pool = bench.serve("a")
-    deadline = time.monotonic() + 1
     with pytest.raises(NoWorker):
-        bench.router.admit("fake", "org", tokens=3, deadline=deadline, hold_seconds=0)
+        bench.router.admit("fake", offer(1, hold_seconds=0))
     await ready(pool)
-    bench.router.admit("fake", "org", tokens=3, deadline=deadline)
+    bench.router.admit("fake", offer(1))
     with pytest.raises(Shed):
-        bench.router.admit("fake", "org", tokens=10**9, deadline=deadline)
+        bench.router.admit("fake", offer(1, tokens=10**9))
 
 
 async def test_invalid_answers_go_elsewhere(bench):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.data_plane.routing.outcomes import NoWorker, Shed, ShedReason
+from gateway.data_plane.routing.outcomes import NoWorker, Overloaded, Shed, ShedReason
 from gateway.data_plane.routing.worker import NEW, State
 
 if TYPE_CHECKING:
@@ -26,9 +26,12 @@ class Offer(NamedTuple):
     organization: str
     tokens: int
     deadline: float
+    """On the dispatcher's clock (`time.monotonic()`), seconds."""
     tier: Tier = "default"
     weight: float = 1.0
+    """The plan's share under contention, relative to others."""
     hold_seconds: float = 15.0
+    """How long to wait while no worker is ready (0: not at all)."""
 
 
 class Admission:
@@ -75,10 +78,10 @@ class Admission:
         seconds = min(back) + 1.0 if back else self._settings.warming_retry_seconds
         return NoWorker(self._clamp(seconds))
 
-    def busy(self, now: float) -> Shed:
+    def busy(self, now: float) -> Overloaded:
         """Say when to try again while each worker is full."""
         rests = [w.rest_until - now for w in self._workers if w.state is State.READY]
-        return self._shed("workers_busy", min(rests, default=1.0))
+        return Overloaded("overloaded", self._clamp(min(rests, default=1.0)))
 
     def backlog_seconds(self, now: float) -> float:
         """Work waiting and in flight, in seconds of the ready workers; infinite without one.

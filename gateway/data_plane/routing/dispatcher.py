@@ -23,6 +23,7 @@ from gateway.data_plane.routing.hedges import Hedges
 from gateway.data_plane.routing.outcomes import (
     AllAttemptsFailed,
     ClientGone,
+    Closing,
     DeadlineMissed,
     RowsRefused,
     Shed,
@@ -119,7 +120,7 @@ class Dispatcher:
     def close(self) -> None:
         """Resolve whatever is left; clients may try again elsewhere."""
         for request in tuple(self._active):
-            self._finish(request, Shed("closing", 1.0))
+            self._finish(request, Closing())
 
     @property
     def idle(self) -> bool:

@@ -52,6 +52,8 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Checksum of the vocabulary whose ids are sent; None is not checked."""
     dimensions: frozenset[int] = frozenset()
     """Dimensions that each worker must serve."""
+    tokens_max: int = 0
+    """Tokens of one row that each worker must take."""
     golden: dict[str, tuple[GoldenRow, ...]] = {}
     """Golden rows by revision."""
 
@@ -64,6 +66,8 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
             return f"serves revision {info.revision!r}, not the pinned {self.revision!r}"
         if self.vocabulary_sha256 not in (None, info.vocabulary_sha256):
             return "reads the ids of another vocabulary"
+        if info.tokens_max < self.tokens_max:
+            return f"reads rows of {info.tokens_max} tokens, not {self.tokens_max}"
         missing = self.dimensions - set(info.dimensions)
         return f"does not serve {sorted(missing)} dimensions" if missing else None
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from gateway.data_plane.routing import verification
 from gateway.data_plane.routing.dispatcher import Dispatcher
 from gateway.data_plane.routing.examination import Examiner, PoolSpec
-from gateway.data_plane.routing.request import Attempt, Request, Tier
+from gateway.data_plane.routing.request import Attempt, Request
 from gateway.data_plane.routing.worker import Change, State, Worker, WorkerView
 
 if TYPE_CHECKING:
@@ -82,27 +82,19 @@ class Pool:
         self.core.admit(offer)
 
     async def dispatch(
-        self,
-        rows: Sequence[TokenRow],
-        *,
-        organization: str,
-        deadline: float,
-        request_id: str = "",
-        tier: Tier = "default",
-        weight: float = 1.0,
-        hold_seconds: float = 15.0,
+        self, rows: Sequence[TokenRow], offer: Offer, *, request_id: str = ""
     ) -> list[memoryview]:
         """See `Router.dispatch`."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         request = Request(
-            organization=organization,
+            organization=offer.organization,
             rows=rows,
-            deadline=deadline,
+            deadline=offer.deadline,
             resolve=partial(_resolve, done),
             request_id=request_id,
-            tier=tier,
-            weight=weight,
-            hold_seconds=hold_seconds,
+            tier=offer.tier,
+            weight=offer.weight,
+            hold_seconds=offer.hold_seconds,
         )
         self.core.submit(request)
         try:
@@ -117,6 +109,11 @@ class Pool:
         return vectors
 
     # -- workers --------------------------------------------------------------------------------
+
+    def expect(self, spec: PoolSpec) -> None:
+        """Hold the workers to another specification from their next examination on."""
+        if spec != self.spec:
+            self.spec, self._examiner = spec, Examiner(spec, self._settings)
 
     def add(self, url: str) -> None:
         """Take a worker in, to be examined; one that is already here stays as it is."""
@@ -176,7 +173,7 @@ class Pool:
         return True
 
     async def close(self) -> None:
-        """End all tasks and clients; requests in flight end with Shed("closing")."""
+        """End all tasks and clients; requests in flight end with Closing."""
         self.core.close()
         if self._timer is not None:
             self._timer.cancel()

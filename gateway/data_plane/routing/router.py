@@ -2,12 +2,12 @@
 
 The caller reserves credits between the steps:
 
-    router.admit(model, organization, tokens=..., deadline=...)     # Shed, NoWorker: nothing taken
+    router.admit(model, offer)          # Shed, NoWorker: nothing was taken
     reservation = reserve(...)
     try:
-        vectors = await router.dispatch(model, organization, rows, deadline=..., ...)
-    except RoutingError:
-        release(reservation)                                        # nothing is ever charged
+        vectors = await router.dispatch(model, rows, offer)
+    except BaseException:
+        release(reservation)            # nothing is ever charged
         raise
 
 `admit` takes note of nothing, so there is no place in the queue that could leak. Of requests
@@ -19,9 +19,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.data_plane.routing.admission import Offer
+import structlog
+
 from gateway.data_plane.routing.lag import LoopLag
-from gateway.data_plane.routing.outcomes import UnknownModel
+from gateway.data_plane.routing.outcomes import AllAttemptsFailed, RowsRefused, UnknownModel
 from gateway.data_plane.routing.pool import Pool
 from gateway.data_plane.routing.settings import RoutingSettings
 
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from backends.protocol import Backend, TokenRow
+    from gateway.data_plane.routing.admission import Offer
     from gateway.data_plane.routing.examination import PoolSpec
-    from gateway.data_plane.routing.request import Tier
     from gateway.data_plane.routing.worker import Change
+
+log = structlog.get_logger()
 
 
 class Router:
@@ -75,56 +78,30 @@ class Router:
         return pool
 
     async def stop_serving(self, model: str) -> None:
-        """Close a model's pool; its requests end with Shed("closing")."""
+        """Close a model's pool; its requests end with Closing."""
         pool = self.pools.pop(model, None)
         if pool is not None:
             await pool.close()
 
-    def admit(
-        self,
-        model: str,
-        organization: str,
-        *,
-        tokens: int,
-        deadline: float,
-        tier: Tier = "default",
-        weight: float = 1.0,
-        hold_seconds: float = 15.0,
-    ) -> None:
+    def admit(self, model: str, offer: Offer) -> None:
         """Ask whether a request could be served in time; takes note of nothing.
 
-        `deadline` is in `time.monotonic()` seconds. `weight` is the plan's share under contention.
-        `hold_seconds` is how long the caller would wait for a worker to become ready (0: not at
-        all). Raises UnknownModel, Shed or NoWorker.
+        Raises UnknownModel, Shed or NoWorker.
         """
-        offer = Offer(organization, tokens, deadline, tier, weight, hold_seconds)
         self._pool(model).admit(offer)
 
     async def dispatch(
-        self,
-        model: str,
-        organization: str,
-        rows: Sequence[TokenRow],
-        *,
-        deadline: float,
-        request_id: str = "",
-        tier: Tier = "default",
-        weight: float = 1.0,
-        hold_seconds: float = 15.0,
+        self, model: str, rows: Sequence[TokenRow], offer: Offer, *, request_id: str = ""
     ) -> list[memoryview]:
         """Embed the rows: one buffer of raw little-endian float32 for each, in order, verified.
 
         Cancelling the call closes what it has in flight. Raises a RoutingError; see `outcomes`.
         """
-        return await self._pool(model).dispatch(
-            rows,
-            organization=organization,
-            deadline=deadline,
-            request_id=request_id,
-            tier=tier,
-            weight=weight,
-            hold_seconds=hold_seconds,
-        )
+        try:
+            return await self._pool(model).dispatch(rows, offer, request_id=request_id)
+        except (AllAttemptsFailed, RowsRefused) as error:
+            log.error("dispatch failed", model=model, request=request_id, reason=error.detail)
+            raise
 
     async def close(self) -> None:
         """Close every pool."""
