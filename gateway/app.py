@@ -22,6 +22,7 @@ from backends import registry
 from gateway.control_plane.accounts.keys import ApiKeys, KeyChanges
 from gateway.control_plane.catalog.models import PublishedCatalog
 from gateway.control_plane.jobs.runner import Job, Jobs
+from gateway.control_plane.workers.orders import WorkerDesk
 from gateway.data_plane.api import exchange, health, models, openapi
 from gateway.data_plane.api.decoding import Limits
 from gateway.data_plane.api.embeddings import EmbeddingsEndpoint
@@ -61,6 +62,7 @@ class Gateway:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.id = new_id()
         self.database = Database(
             settings.database_url, connections_max=settings.database_connections_max
         )
@@ -127,10 +129,12 @@ class Gateway:
             yield
 
     def _jobs(self) -> list[Job]:
+        desk = WorkerDesk(self.database, self.router, self.id)
         changes = KeyChanges(self.database, self.authenticator.forget)
         return [
             Job("key-changes", self.settings.revocation_poll_seconds, changes.read),
             Job("catalog", self.settings.catalog_refresh_seconds, self._refresh),
+            Job("worker-orders", self.settings.worker_orders_poll_seconds, desk.run),
             Job("reap-reservations", _REAP_SECONDS, self.credit.reap),
             Job("expire-credit", _EXPIRE_SECONDS, self._expire),
         ]

@@ -6,20 +6,19 @@ work on its database while it runs.
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
 import msgspec
 import rich_click as click
 
 from gateway import dev as development
-from gateway.app import Gateway
+from gateway.cli_support import as_json, asynchronous, opened
+from gateway.cli_workers import workers_group
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import credits as billing
@@ -27,7 +26,6 @@ from gateway.control_plane.catalog import models as catalog
 from gateway.data_plane.api.models import entry
 from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.rows import RowMaker
-from gateway.data_plane.routing.fleet import parse_workers
 from gateway.errors import NotFound
 from gateway.observability.console import money, say, show
 from gateway.settings import Settings, describe
@@ -35,32 +33,6 @@ from gateway.storage import migrate as schema
 from gateway.storage.announcements import KeyAnnouncements
 from gateway.storage.database import Database
 from gateway.storage.ledger import invariants
-
-P = ParamSpec("P")
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-
-def asynchronous(run: Callable[P, Awaitable[None]]) -> Callable[P, None]:
-    """Make a command of a coroutine."""
-
-    @wraps(run)
-    def command(*args: P.args, **kwargs: P.kwargs) -> None:
-        asyncio.run(run(*args, **kwargs))  # type: ignore[arg-type]
-
-    return command
-
-
-@asynccontextmanager
-async def opened() -> AsyncIterator[Database]:
-    """Give the database, after making sure that its schema is this version's."""
-    settings = Settings.from_environment()
-    database = Database(settings.database_url, connections_max=2)
-    try:
-        await schema.check(database)
-        yield database
-    finally:
-        await database.close()
 
 
 @asynccontextmanager
@@ -244,33 +216,6 @@ async def list_models(*, as_json: bool) -> None:
         price = money(model.price.nanos_per_million_tokens)
         dimensions = ", ".join(map(str, model.dimensions))
         say(f"{model.id}  {model.state}  {price} / 1M tokens  dimensions {dimensions}")
-
-
-@click.group("workers")
-def workers_group() -> None:
-    """The workers of GATEWAY_WORKERS."""
-
-
-@workers_group.command("list")
-@as_json
-@asynchronous
-async def list_workers(*, as_json: bool) -> None:
-    """Examine every worker now, and list them."""
-    settings = Settings.from_environment()
-    gateway = Gateway(settings)
-    try:
-        await gateway.catalog.refresh()
-        await gateway.fleet.refresh()
-        pools = gateway.router.pools
-        wanted = [(model, urls) for model, urls in parse_workers(settings.workers).items()]
-        await asyncio.gather(
-            *(pools[m].wait_ready(len(urls), timeout_seconds=5) for m, urls in wanted if m in pools)
-        )
-        found = [worker for pool in pools.values() for worker in pool.workers()]
-    finally:
-        await gateway.fleet.stop()
-        await gateway.database.close()
-    show(found, as_json=as_json, title="workers", columns=["url", "state", "reason"])
 
 
 @click.command("audit")

@@ -105,6 +105,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hold_seconds_max: Annotated[
         float, Meta(ge=0), _text("The longest that Prefer: wait=N can ask for.")
     ] = 30.0
+    worker_orders_poll_seconds: Annotated[
+        Seconds,
+        _text("How often `gateway workers` is obeyed, and what is known of workers written down."),
+    ] = 1.0
     reservation_seconds: Annotated[
         Seconds,
         _text("How long credit stays reserved for a request whose process has died."),

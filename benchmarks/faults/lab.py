@@ -15,10 +15,11 @@ from backends.fake import POISON, vector
 from backends.protocol import TokenRow
 from backends.registry import connect
 from gateway.data_plane.routing.admission import Offer
-from gateway.data_plane.routing.examination import GoldenRow, PoolSpec
+from gateway.data_plane.routing.examination import PoolSpec
 from gateway.data_plane.routing.outcomes import RoutingError
 from gateway.data_plane.routing.router import Router
 from gateway.data_plane.routing.worker import State
+from gateway.snapshots import GoldenRow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -50,7 +51,7 @@ class Lab:
         self._news = asyncio.Event()
         self._stack = AsyncExitStack()
         self._number = 0
-        golden = GoldenRow(_GOLDEN_IDS, {DIMENSIONS: vector(_GOLDEN_IDS, DIMENSIONS)})
+        golden = GoldenRow(ids=_GOLDEN_IDS, vectors={DIMENSIONS: vector(_GOLDEN_IDS, DIMENSIONS)})
         self._spec = PoolSpec(
             model=MODEL, dimensions=frozenset({DIMENSIONS}), golden={"fake": (golden,)}
         )

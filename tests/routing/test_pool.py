@@ -10,12 +10,13 @@ import pytest
 from backends.fake import vector
 from backends.protocol import InvalidAnswer, TokenRow, WorkerBusy, WorkerInfo, WorkerUnreachable
 from gateway.data_plane.routing.admission import Offer
-from gateway.data_plane.routing.examination import GoldenRow, PoolSpec
+from gateway.data_plane.routing.examination import PoolSpec
 from gateway.data_plane.routing.lag import LoopLag
 from gateway.data_plane.routing.outcomes import Closing, NoWorker, Shed, UnknownModel
 from gateway.data_plane.routing.router import Router
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import State
+from gateway.snapshots import GoldenRow
 from tests.routing.world import DIMENSIONS, INFO, answer, row
 
 SETTINGS = RoutingSettings(
@@ -124,7 +125,7 @@ async def test_a_worker_proves_itself_and_serves(bench):
 
 
 async def test_golden_vectors_are_what_lets_a_worker_in(bench):
-    golden = GoldenRow(ROW.ids, {DIMENSIONS: vector(ROW.ids, DIMENSIONS)})
+    golden = GoldenRow(ids=ROW.ids, vectors={DIMENSIONS: vector(ROW.ids, DIMENSIONS)})
     pool = bench.serve("good", golden={"one": (golden,)})
     await ready(pool)
     assert "1 golden vectors" in pool.workers()[0].reason
@@ -237,7 +238,7 @@ async def test_draining_by_hand(bench):
 
 
 async def test_a_check_by_hand_finds_what_is_wrong(bench):
-    golden = GoldenRow(ROW.ids, {DIMENSIONS: vector(ROW.ids, DIMENSIONS)})
+    golden = GoldenRow(ids=ROW.ids, vectors={DIMENSIONS: vector(ROW.ids, DIMENSIONS)})
     pool = bench.serve("a", golden={"one": (golden,)})
     await ready(pool)
     bench.standins["a"].salt = "another model"

@@ -18,9 +18,10 @@ from backends.protocol import InvalidAnswer, TokenRow, WorkerBusy, WorkerTimeout
 from gateway.data_plane.routing import verification
 from gateway.data_plane.routing.evidence import NotReady
 from gateway.data_plane.routing.speed import fit
+from gateway.snapshots import GoldenRow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from backends.protocol import Backend, WorkerInfo
     from gateway.data_plane.routing.settings import RoutingSettings
@@ -28,15 +29,6 @@ if TYPE_CHECKING:
 _PROBE_ROW_TOKENS = 256
 _PROBE_IDS = range(100, 1000)
 """Ids that any vocabulary has; what they mean does not matter."""
-
-
-class GoldenRow(msgspec.Struct, frozen=True):
-    """A fixed row and what the model's reference gives for it."""
-
-    ids: bytes
-    """As in `TokenRow`."""
-    vectors: dict[int, bytes]
-    """Unit vectors, raw little-endian float32, by dimensions."""
 
 
 class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +46,7 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Dimensions that each worker must serve."""
     tokens_max: int = 0
     """Tokens of one row that each worker must take."""
-    golden: dict[str, tuple[GoldenRow, ...]] = {}
+    golden: Mapping[str, tuple[GoldenRow, ...]] = {}
     """Golden rows by revision."""
 
     def mismatch(self, info: WorkerInfo) -> str | None:
@@ -94,7 +86,7 @@ class Examiner:
         """Compare real answers with golden ones; says what was proven."""
         golden = self._spec.golden.get(info.revision, ())
         expected = [
-            (TokenRow(row.ids, dimensions), vector)
+            (TokenRow(row.ids, dimensions), vector, row.cosine_min or self._settings.cosine_min)
             for row in golden
             for dimensions, vector in row.vectors.items()
             if dimensions in info.dimensions
@@ -104,14 +96,28 @@ class Examiner:
             return "proved itself, but without golden vectors: norm and repeatability only"
         for start in range(0, len(expected), info.rows_max):
             part = expected[start : start + info.rows_max]
-            rows = [row for row, _ in part]
+            rows = [row for row, _, _ in part]
             vectors = await self._embed(backend, rows, timeout_seconds)
-            for index, (vector, (row, wanted)) in enumerate(zip(vectors, part, strict=True)):
+            for index, (vector, (row, wanted, least)) in enumerate(zip(vectors, part, strict=True)):
                 found = verification.cosine(vector, wanted)
-                if found < self._settings.cosine_min:
+                if found < least:
                     reason = f"golden row {start + index} at {row.dimensions}: cosine {found:.4f}"
                     raise InvalidAnswer(backend.url, reason)
         return f"proved itself on {len(expected)} golden vectors"
+
+    async def record(
+        self, backend: Backend, info: WorkerInfo, texts: Sequence[bytes], *, timeout_seconds: float
+    ) -> list[GoldenRow]:
+        """Take a trusted worker's answers as golden: each text's ids, in each dimension."""
+        golden = []
+        for ids in texts:
+            rows = [TokenRow(ids, dimensions) for dimensions in info.dimensions]
+            vectors = await self._embed(backend, rows, timeout_seconds)
+            by_dimensions = {
+                row.dimensions: bytes(vector) for row, vector in zip(rows, vectors, strict=True)
+            }
+            golden.append(GoldenRow(ids=ids, vectors=by_dimensions))
+        return golden
 
     async def calibrate(
         self, backend: Backend, info: WorkerInfo, *, timeout_seconds: float

@@ -82,6 +82,7 @@ def spec_of(model: ModelSnapshot) -> PoolSpec:
         vocabulary_sha256=model.vocabulary_sha256,
         dimensions=frozenset(model.dimensions),
         tokens_max=model.tokens_max,
+        golden=model.golden,
     )
 
 

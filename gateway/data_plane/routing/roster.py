@@ -65,6 +65,7 @@ class Roster:
 
         `proof` says what the examination consisted of.
         """
+        worker.examinations += 1
         if worker.state in (State.DRAINING, State.GONE) or self._refused(worker, info, now):
             return
         worker.info = info
@@ -85,6 +86,7 @@ class Roster:
     def failed(self, worker: Worker, error: Exception, now: float) -> None:
         """Note that a worker failed an examination."""
         dispatcher = self._dispatcher
+        worker.examinations += 1
         settings, quarantine = dispatcher.settings, dispatcher.quarantine
         dispatcher.counts["examinations_failed"] += 1
         if worker.state in NEW:

@@ -61,6 +61,7 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     limping: bool
     tokens_per_second: float
     ejections: int
+    examinations: int
     history: tuple[Change, ...]
 
 
@@ -94,6 +95,7 @@ class Worker:
         # Quarantine.
         self.ejections = 0
         self.examine_at = now
+        self.examinations = 0
         self.passes = 0
         self.healthy_since = now
 
@@ -202,5 +204,6 @@ class Worker:
             limping=self.limping,
             tokens_per_second=self.speed.rate(now),
             ejections=self.ejections,
+            examinations=self.examinations,
             history=tuple(self.history),
         )

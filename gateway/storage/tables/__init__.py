@@ -1,7 +1,7 @@
 """The tables, one domain a module. Import them from here, so that `metadata` knows them all."""
 
 from gateway.storage.tables.accounts import api_keys, organizations
-from gateway.storage.tables.catalog import model_prices, models
+from gateway.storage.tables.catalog import golden_rows, model_prices, models
 from gateway.storage.tables.credits import (
     accounts,
     credit_lots,
@@ -10,12 +10,14 @@ from gateway.storage.tables.credits import (
     usage_events,
 )
 from gateway.storage.tables.types import NANOS_MAX, metadata
+from gateway.storage.tables.workers import worker_orders, worker_reports
 
 __all__ = [
     "NANOS_MAX",
     "accounts",
     "api_keys",
     "credit_lots",
+    "golden_rows",
     "ledger_entries",
     "metadata",
     "model_prices",
@@ -23,4 +25,6 @@ __all__ = [
     "organizations",
     "reservations",
     "usage_events",
+    "worker_orders",
+    "worker_reports",
 ]
