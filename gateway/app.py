@@ -23,13 +23,14 @@ from gateway.control_plane.accounts.keys import ApiKeys, KeyChanges
 from gateway.control_plane.catalog.models import PublishedCatalog
 from gateway.control_plane.jobs.runner import Job, Jobs
 from gateway.control_plane.workers.orders import WorkerDesk
-from gateway.data_plane.api import exchange, health, models, openapi
+from gateway.data_plane.api import exchange, health, models, openapi, registration
 from gateway.data_plane.api.decoding import Limits
 from gateway.data_plane.api.embeddings import EmbeddingsEndpoint
 from gateway.data_plane.api.urgency import Patience
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.metering import tokens
+from gateway.data_plane.routing.discovery.leases import Leases
 from gateway.data_plane.routing.discovery.provider import Provider
 from gateway.data_plane.routing.fleet import DNS, Fleet, parse_workers, provider
 from gateway.data_plane.routing.router import Router
@@ -43,6 +44,7 @@ from gateway.errors import (
     TooLarge,
 )
 from gateway.identifiers import new_id
+from gateway.neighbours import Neighbours
 from gateway.observability import logging
 from gateway.settings import Settings, SettingsError
 from gateway.storage import migrate
@@ -50,6 +52,7 @@ from gateway.storage.announcements import KeyAnnouncements
 from gateway.storage.database import Database
 from gateway.storage.ledger import grants
 from gateway.storage.ledger.transactional import TransactionalCredits
+from gateway.storage.presence import BEAT_SECONDS, Presence
 
 log = structlog.get_logger()
 
@@ -83,9 +86,19 @@ class Gateway:
         self.credit = TransactionalCredits(
             self.database, reservation_seconds=settings.reservation_seconds
         )
-        self.router = Router(registry.connect, observe=_log_change)
-        sources = worker_sources(settings)
-        self.fleet = Fleet(self.router, self.catalog, lambda model: sources.get(model, []))
+        redis_url = settings.redis_url
+        self.presence = (
+            Presence(redis_url, self.id, expected=settings.gateways) if redis_url else None
+        )
+        self.router = Router(
+            registry.connect, gateways=self._gateways, observe=self._worker_changed
+        )
+        self.leases = Leases(settings.worker_secret.encode()) if settings.worker_secret else None
+        self.neighbours = (
+            Neighbours(redis_url, self.id, self.router, self.leases) if redis_url else None
+        )
+        self._sources = worker_sources(settings)
+        self.fleet = Fleet(self.router, self.catalog, self._providers)
         counter = tokens.load()
         self.endpoint = EmbeddingsEndpoint(
             authenticator=self.authenticator,
@@ -121,6 +134,11 @@ class Gateway:
             if self.announcements:
                 await self.announcements.start()
                 stack.push_async_callback(self.announcements.stop)
+            if self.presence:
+                stack.push_async_callback(self.presence.stop)
+            if self.neighbours:
+                await self.neighbours.start()
+                stack.push_async_callback(self.neighbours.stop)
             await self.fleet.refresh()
             stack.push_async_callback(self.fleet.stop)
             jobs = Jobs(self._jobs())
@@ -131,13 +149,34 @@ class Gateway:
     def _jobs(self) -> list[Job]:
         desk = WorkerDesk(self.database, self.router, self.id)
         changes = KeyChanges(self.database, self.authenticator.forget)
+        jobs = [Job("presence", BEAT_SECONDS, self.presence.beat)] if self.presence else []
         return [
+            *jobs,
             Job("key-changes", self.settings.revocation_poll_seconds, changes.read),
             Job("catalog", self.settings.catalog_refresh_seconds, self._refresh),
             Job("worker-orders", self.settings.worker_orders_poll_seconds, desk.run),
             Job("reap-reservations", _REAP_SECONDS, self.credit.reap),
             Job("expire-credit", _EXPIRE_SECONDS, self._expire),
         ]
+
+    def _providers(self, model: str) -> list[Provider]:
+        leased = [self.leases.provider(model)] if self.leases else []
+        return [*self._sources.get(model, []), *leased]
+
+    def _gateways(self) -> int:
+        return self.presence.gateways if self.presence else self.settings.gateways
+
+    def _worker_changed(self, model: str, url: str, change: Change) -> None:
+        out = change.state is State.QUARANTINED
+        say = log.warning if out else log.info
+        say("worker", model=model, url=url, state=change.state.value, reason=change.reason)
+        if out and self.neighbours:
+            self.neighbours.warn(model, url)
+
+    async def announced(self, body: bytes, signature: str) -> None:
+        """Let the other gateways know of a worker that registered itself here."""
+        if self.neighbours:
+            await self.neighbours.pass_on(body, signature)
 
     async def _refresh(self) -> None:
         await self.catalog.refresh()
@@ -159,6 +198,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
     logging.configure(settings.log_format)
     gateway = Gateway(settings)
 
+    registrations = []
+    if gateway.leases:
+        announced = registration.route(gateway.leases, gateway.router, gateway.announced)
+        registrations.append(announced)
+
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
         async with gateway.running():
@@ -172,6 +216,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             ),
             models.router(gateway.endpoint),
             *health.routes(gateway.catalog, gateway.router),
+            *registrations,
             openapi.route(settings.public_url, version("stella-gateway")),
         ],
         lifespan=[lifespan],
@@ -193,11 +238,6 @@ def worker_sources(settings: Settings) -> dict[str, list[Provider]]:
         return {model: [provider(url) for url in urls] for model, urls in found.items()}
     except ValueError as error:
         raise SettingsError(f"GATEWAY_WORKERS: {error}") from None
-
-
-def _log_change(model: str, url: str, change: Change) -> None:
-    say = log.warning if change.state is State.QUARANTINED else log.info
-    say("worker", model=model, url=url, state=change.state.value, reason=change.reason)
 
 
 def _answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -47,8 +47,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: Annotated[
         str,
         _text(
-            "redis://host:port/0 of a Valkey or Redis that carries revocations to other processes "
-            "at once. Empty: they are read from the database twice a second."
+            "redis://host:port/0 of a Valkey or Redis that carries revocations and news of workers "
+            "to other processes at once. Empty: revocations are read from the database twice a "
+            "second."
         ),
     ] = ""
     workers: Annotated[
@@ -59,6 +60,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "addresses behind a name, such as a headless Service."
         ),
     ] = ""
+    worker_secret: Annotated[
+        str,
+        Meta(pattern=r"^(.{32,})?$"),
+        _text(
+            "Signs the announcements of workers that register themselves at /internal/workers; at "
+            "least 32 characters. Empty: there is no such route."
+        ),
+    ] = ""
+    gateways: Annotated[
+        Count,
+        _text(
+            "How many gateways share the workers, where there is no Redis to count them: each "
+            "sends its part of what a worker may have in flight."
+        ),
+    ] = 1
     log_format: Annotated[
         Literal["console", "json"], _text("Log lines for people or for machines.")
     ] = "json"

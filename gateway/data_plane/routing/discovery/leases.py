@@ -29,7 +29,8 @@ SKEW_SECONDS_MAX = 30.0
 """How far a worker's clock may be from ours."""
 WORKERS_MAX = 1024
 """Leases that are kept, all models."""
-_BODY_BYTES_MAX = 4096
+BODY_BYTES_MAX = 4096
+"""Size of an announcement."""
 _URL_BYTES_MAX = 512
 
 
@@ -75,8 +76,8 @@ class Leases:
 
     def announce(self, body: bytes, signature: str) -> Announcement:
         """Take an announcement. Raises LeaseRefused."""
-        if len(body) > _BODY_BYTES_MAX:
-            raise LeaseRefused(f"at most {_BODY_BYTES_MAX} bytes fit")
+        if len(body) > BODY_BYTES_MAX:
+            raise LeaseRefused(f"at most {BODY_BYTES_MAX} bytes fit")
         if not hmac.compare_digest(sign(self._secret, body).encode(), signature.encode()):
             raise LeaseRefused("the signature is wrong")
         try:
