@@ -8,7 +8,7 @@ BIN := .venv/bin
 TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)") torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports check format requirements docs clean bench-worker
+.PHONY: help run test lint types imports check format requirements docs clean bench-worker sim faults
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -40,6 +40,12 @@ docs: .venv/dev.stamp ## Print docs/settings.md anew
 
 bench-worker: .venv/dev.stamp ## Measure the Stella worker: tokens a second, beside padding and GteModel
 	$(BIN)/python -m benchmarks.worker $(ARGS)
+
+sim: .venv/dev.stamp ## Simulate the router beside other policies, and draw docs/benchmarks/routing.svg
+	$(BIN)/python -m benchmarks.sim $(ARGS)
+
+faults: .venv/dev.stamp ## Put the router in front of processes that go wrong, and check every answer
+	$(BIN)/python -m benchmarks.faults $(ARGS)
 
 requirements: .venv/uv.stamp ## Resolve the dependencies anew into requirements/
 	$(BIN)/uv pip compile $(COMPILE) --extra minilm pyproject.toml -o requirements/run.txt

@@ -26,7 +26,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sim", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=120.0, help="of virtual time")
-    parser.add_argument("--draw", type=Path, default=Path("docs/simulation.svg"))
+    parser.add_argument("--draw", type=Path, default=Path("docs/benchmarks/routing.svg"))
     args = parser.parse_args()
     table = measure(seed=args.seed, seconds=args.seconds)
     print(f"seed {args.seed}, {args.seconds:.0f} s of virtual time; p99 of one short text, ms")
