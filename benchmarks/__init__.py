@@ -1,1 +1,1 @@
-"""What a person measures rather than tests: the worker, and the router in a simulator and a lab."""
+"""Measurements that people can repeat, none of them a test: `python -m benchmarks.NAME`."""

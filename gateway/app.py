@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -20,7 +20,9 @@ from litestar.routes import HTTPRoute
 
 from backends import registry
 from gateway.control_plane.accounts.keys import ApiKeys, KeyChanges
+from gateway.control_plane.billing import routes as billing
 from gateway.control_plane.catalog.models import PublishedCatalog
+from gateway.control_plane.jobs.auditing import audit
 from gateway.control_plane.jobs.runner import Job, Jobs
 from gateway.control_plane.workers.orders import WorkerDesk
 from gateway.data_plane.api import exchange, health, models, openapi, registration
@@ -30,6 +32,10 @@ from gateway.data_plane.api.urgency import Patience
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.metering import tokens
+from gateway.data_plane.metering.engine import EngineRules, LeasedCredits
+from gateway.data_plane.metering.journal import Journal
+from gateway.data_plane.metering.leases import LeaseRules
+from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.data_plane.routing.discovery.leases import Leases
 from gateway.data_plane.routing.discovery.provider import Provider
 from gateway.data_plane.routing.fleet import DNS, Fleet, parse_workers, provider
@@ -50,14 +56,18 @@ from gateway.settings import Settings, SettingsError
 from gateway.storage import migrate
 from gateway.storage.announcements import KeyAnnouncements
 from gateway.storage.database import Database
-from gateway.storage.ledger import grants
-from gateway.storage.ledger.transactional import TransactionalCredits
+from gateway.storage.ledger import grants, partitions
+from gateway.storage.ledger.postgres import PostgresLedger
+from gateway.storage.ledger.reaper import reap
+from gateway.storage.ledger.sqlite import SqliteLedger
 from gateway.storage.presence import BEAT_SECONDS, Presence
 
 log = structlog.get_logger()
 
 _REAP_SECONDS = 5.0
 _EXPIRE_SECONDS = 60.0
+_PARTITIONS_SECONDS = 3600.0
+_SEGMENT_BYTES = 4_194_304
 
 
 class Gateway:
@@ -83,9 +93,9 @@ class Gateway:
             if settings.redis_url
             else None
         )
-        self.credit = TransactionalCredits(
-            self.database, reservation_seconds=settings.reservation_seconds
-        )
+        self.receipts = ReceiptSigner(settings.secret)
+        self.ledger = open_ledger(self.database)
+        self.credit = make_credit(settings, self.ledger, journal_folder(settings, self.database))
         redis_url = settings.redis_url
         self.presence = (
             Presence(redis_url, self.id, expected=settings.gateways) if redis_url else None
@@ -93,9 +103,11 @@ class Gateway:
         self.router = Router(
             registry.connect, gateways=self._gateways, observe=self._worker_changed
         )
-        self.leases = Leases(settings.worker_secret.encode()) if settings.worker_secret else None
+        self.worker_leases = (
+            Leases(settings.worker_secret.encode()) if settings.worker_secret else None
+        )
         self.neighbours = (
-            Neighbours(redis_url, self.id, self.router, self.leases) if redis_url else None
+            Neighbours(redis_url, self.id, self.router, self.worker_leases) if redis_url else None
         )
         self._sources = worker_sources(settings)
         self.fleet = Fleet(self.router, self.catalog, self._providers)
@@ -116,6 +128,7 @@ class Gateway:
                 answer_floats_max=settings.answer_floats_max,
             ),
             router=self.router,
+            sign=self.receipts.sign if settings.receipts else None,
             body_bytes_max=settings.body_bytes_max,
             patience=Patience(
                 timeout_seconds=settings.request_timeout_seconds,
@@ -134,6 +147,10 @@ class Gateway:
             if self.announcements:
                 await self.announcements.start()
                 stack.push_async_callback(self.announcements.stop)
+            await self._partition()
+            stack.push_async_callback(self.ledger.close)
+            await self.credit.start()
+            stack.push_async_callback(self.credit.close)
             if self.presence:
                 stack.push_async_callback(self.presence.stop)
             if self.neighbours:
@@ -155,12 +172,19 @@ class Gateway:
             Job("key-changes", self.settings.revocation_poll_seconds, changes.read),
             Job("catalog", self.settings.catalog_refresh_seconds, self._refresh),
             Job("worker-orders", self.settings.worker_orders_poll_seconds, desk.run),
-            Job("reap-reservations", _REAP_SECONDS, self.credit.reap),
-            Job("expire-credit", _EXPIRE_SECONDS, self._expire),
+            Job("reap-leases", _REAP_SECONDS, lambda: reap(self.database)),
+            Job("usage-partitions", _PARTITIONS_SECONDS, self._partition),
+            Job("audit", self.settings.audit_interval_seconds, lambda: audit(self.database)),
+            Job("expire-credit", _EXPIRE_SECONDS, lambda: grants.expire(self.database)),
         ]
 
+    async def _partition(self) -> None:
+        days = self.settings.usage_retention_days
+        for name in await partitions.maintain(self.database, retention_days=days):
+            log.info("usage dropped, its time is over", partition=name)
+
     def _providers(self, model: str) -> list[Provider]:
-        leased = [self.leases.provider(model)] if self.leases else []
+        leased = [self.worker_leases.provider(model)] if self.worker_leases else []
         return [*self._sources.get(model, []), *leased]
 
     def _gateways(self) -> int:
@@ -187,10 +211,6 @@ class Gateway:
         if self.announcements:
             await self.announcements.announce(digest)
 
-    async def _expire(self) -> None:
-        async with self.database.write() as connection:
-            await grants.expire(connection, datetime.now(UTC))
-
 
 def create_app(settings: Settings | None = None) -> Litestar:
     """Make the application. Raises SettingsError or DatabaseError for what can't be used."""
@@ -199,8 +219,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
     gateway = Gateway(settings)
 
     registrations = []
-    if gateway.leases:
-        announced = registration.route(gateway.leases, gateway.router, gateway.announced)
+    if gateway.worker_leases:
+        announced = registration.route(gateway.worker_leases, gateway.router, gateway.announced)
         registrations.append(announced)
 
     @asynccontextmanager
@@ -215,9 +235,10 @@ def create_app(settings: Settings | None = None) -> Litestar:
                 exchange.post(gateway.endpoint.estimate)
             ),
             models.router(gateway.endpoint),
+            billing.router(gateway.authenticator.authenticate, gateway.database, gateway.receipts),
             *health.routes(gateway.catalog, gateway.router),
             *registrations,
-            openapi.route(settings.public_url, version("stella-gateway")),
+            openapi.route(settings.public_url, version("stella-gateway"), billing.OPERATIONS),
         ],
         lifespan=[lifespan],
         exception_handlers={HTTPException: _answer_error, Exception: _answer_error},
@@ -227,6 +248,45 @@ def create_app(settings: Settings | None = None) -> Litestar:
     )
     app.state.gateway = gateway
     return app
+
+
+def open_ledger(database: Database) -> PostgresLedger | SqliteLedger:
+    """Return the ledger of a database."""
+    return SqliteLedger(database) if database.is_sqlite else PostgresLedger(database)
+
+
+def make_credit(
+    settings: Settings, ledger: PostgresLedger | SqliteLedger, folder: Path
+) -> LeasedCredits:
+    """Make the credit engine, with its journal in a folder of its own."""
+    return LeasedCredits(
+        ledger,
+        Journal(
+            folder,
+            new_id(),
+            bytes_max=settings.journal_bytes_max,
+            segment_bytes=min(_SEGMENT_BYTES, settings.journal_bytes_max),
+        ),
+        leases=LeaseRules(
+            lease_seconds=settings.lease_seconds,
+            margin_seconds=settings.lease_seconds / 9,
+            renew_seconds=settings.lease_seconds / 3,
+            slice_nanos=settings.lease_slice_nanos,
+            slice_nanos_max=settings.lease_slice_nanos_max,
+        ),
+        rules=EngineRules(
+            commit_seconds=settings.commit_seconds, credit_seconds=settings.credit_wait_seconds
+        ),
+    )
+
+
+def journal_folder(settings: Settings, database: Database) -> Path:
+    """Return where the journals of the processes on this database lie."""
+    if settings.journal_path:
+        return Path(settings.journal_path)
+    if database.is_sqlite and database.url.database:
+        return Path(f"{database.url.database}.journals")
+    return Path(".data/journal")
 
 
 def worker_sources(settings: Settings) -> dict[str, list[Provider]]:

@@ -124,6 +124,19 @@ async def list_keys(organization: str | None, *, as_json: bool) -> None:
     show(found, as_json=as_json, title="keys", columns=columns)
 
 
+@keys_group.command("budget")
+@click.argument("key_id")
+@click.argument("dollars")
+@click.option("--period", type=click.Choice(["month", "total"]), default="month", show_default=True)
+@asynchronous
+async def set_key_budget(key_id: str, dollars: str, *, period: Any) -> None:
+    """Let a key spend only so much in a month or ever; `none` lifts the limit."""
+    limit = None if dollars == "none" else billing.nanos_of_dollars(dollars)
+    async with opened() as database, opened_keys(database) as keys:
+        await keys.set_budget(key_id, limit, period)
+    say(f"Budget of {key_id}: {'none' if limit is None else f'{money(limit)} ({period})'}.")
+
+
 @keys_group.command("revoke")
 @click.argument("key_id")
 @asynchronous
@@ -178,7 +191,8 @@ async def show_balance(organization: str, *, as_json: bool) -> None:
     if as_json:
         show(balance, as_json=True)
         return
-    say(f"{money(balance.available_nanos)} available, {money(balance.reserved_nanos)} reserved")
+    held = money(balance.reserved_nanos)
+    say(f"{money(balance.available_nanos)} available, {held} of it held by gateways")
     columns = ["kind", "amount_nanos", "remaining_nanos", "source_ref", "expires_at"]
     show(balance.lots, as_json=False, title="lots", columns=columns)
 

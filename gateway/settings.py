@@ -112,23 +112,60 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 2.0
     hold_seconds: Annotated[
         float,
-        Meta(ge=0),
+        Meta(ge=0, le=30),
         _text(
             "How long a request is held while no worker of its model is ready, when it doesn't say "
             "so itself (Prefer: wait=N); then 503."
         ),
     ] = 15.0
     hold_seconds_max: Annotated[
-        float, Meta(ge=0), _text("The longest that Prefer: wait=N can ask for.")
+        float, Meta(ge=0, le=30), _text("The longest that Prefer: wait=N can ask for.")
     ] = 30.0
     worker_orders_poll_seconds: Annotated[
         Seconds,
         _text("How often `gateway workers` is obeyed, and what is known of workers written down."),
     ] = 1.0
-    reservation_seconds: Annotated[
+    lease_seconds: Annotated[
         Seconds,
-        _text("How long credit stays reserved for a request whose process has died."),
-    ] = 120.0
+        _text(
+            "How long credit stays with a process that says nothing: so long it serves paid "
+            "requests while the database is away, and so long its credit is out of reach when it "
+            "has died."
+        ),
+    ] = 90.0
+    lease_slice_nanos: Annotated[
+        Count, _text("Credit that a process leases at first; more as it is spent faster.")
+    ] = 2_000_000
+    lease_slice_nanos_max: Annotated[Count, _text("Most credit that is leased at once.")] = 10**9
+    commit_seconds: Annotated[
+        Seconds,
+        _text("How long an answer waits for the database before the journal makes it durable."),
+    ] = 0.05
+    credit_wait_seconds: Annotated[
+        Seconds, _text("How long a request waits for credit from the database (503).")
+    ] = 2.0
+    journal_path: Annotated[
+        str,
+        _text(
+            "A folder on a disk that survives the process, for usage that the database could not "
+            "take in time. One folder serves one database. Empty: .data/journal, or beside the "
+            "SQLite file."
+        ),
+    ] = ""
+    journal_bytes_max: Annotated[
+        Count, _text("Most bytes that one process keeps in its journal (503).")
+    ] = 268_435_456
+    usage_retention_days: Annotated[
+        int,
+        Meta(ge=32),
+        _text("How long single usage rows are kept; their sums by the hour stay."),
+    ] = 400
+    audit_interval_seconds: Annotated[
+        Seconds, _text("How often the invariants of the money are checked.")
+    ] = 300.0
+    receipts: Annotated[
+        bool, _text("Whether every answer carries a signed receipt, x-receipt.")
+    ] = True
     database_connections_max: Annotated[
         Count, _text("Most connections of one process to PostgreSQL.")
     ] = 16
@@ -152,10 +189,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             message, _, path = str(error).partition(" - at ")
             name = variable(path.strip("`$. "))
             raise SettingsError(f"{name}: {message.replace('`', '')}") from None
-        if settings.reservation_seconds < 2 * settings.request_timeout_seconds:
+        if settings.lease_seconds < 2 * settings.request_timeout_seconds:
             raise SettingsError(
-                "GATEWAY_RESERVATION_SECONDS must be at least twice "
-                "GATEWAY_REQUEST_TIMEOUT_SECONDS: a reservation has to outlive its request"
+                "GATEWAY_LEASE_SECONDS must be at least twice GATEWAY_REQUEST_TIMEOUT_SECONDS: "
+                "a lease has to outlive its requests"
             )
         return settings
 

@@ -83,3 +83,5 @@ class KeySnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Unix time in seconds; None: never."""
     token_ids_from: TokenIdsFrom | None = None
     """Whose ids this key's arrays of integers are, when a request does not say."""
+    budget: Literal["month", "total"] | None = None
+    """Whether it may spend only so much in a month, or ever; how much, the ledger knows."""

@@ -40,7 +40,7 @@ class Lab:
     """Workers, a router, clients. Use as a context; `check` says whether all was well."""
 
     def __init__(self, fleet: Fleet, *, seed: int, settings: RoutingSettings | None = None) -> None:
-        self.source = random.Random(seed)  # noqa: S311 - seeded, so that it can be repeated
+        self.source = random.Random(seed)
         self.workers = fleet.workers
         self.router = Router(connect, settings=settings, observe=self._changed)
         self.served = 0

@@ -28,7 +28,7 @@ class FakeWorker:
     async def start(self, *arguments: str) -> None:
         """Start it and wait until it listens."""
         self._usual = not arguments
-        self._child = subprocess.Popen(  # noqa: ASYNC220, S603 - returns at once; our own module
+        self._child = subprocess.Popen(  # noqa: ASYNC220 - returns at once; our own module
             [
                 *(sys.executable, "-m", "backends.fake", "--exit-with-stdin"),
                 *("--port", str(self.port), "--seconds-per-token", str(SECONDS_PER_TOKEN)),

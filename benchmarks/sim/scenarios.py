@@ -1,6 +1,5 @@
 """What is compared, and what the router must reach."""
 
-# ruff: noqa: S311 - the traffic is seeded, so that it can be repeated
 from __future__ import annotations
 
 import random

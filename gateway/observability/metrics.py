@@ -6,6 +6,7 @@ from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     generate_latest,
 )
@@ -26,6 +27,9 @@ _overhead = Histogram(
     buckets=_BUCKETS,
 )
 _tokens = Counter("gateway_tokens", "Tokens embedded and billed.", ["model"])
+_breaches = Gauge(
+    "gateway_audit_breaches", "What breaks an invariant of the money, at most 20.", ["invariant"]
+)
 
 
 def observe(path: str, status: int, seconds: float, overhead_seconds: float) -> None:
@@ -38,6 +42,11 @@ def observe(path: str, status: int, seconds: float, overhead_seconds: float) -> 
 def count_tokens(model: str, tokens: int) -> None:
     """Count what was embedded and billed."""
     _tokens.labels(model).inc(tokens)
+
+
+def set_breaches(invariant: str, culprits: int) -> None:
+    """Tell how much the last audit found against one invariant."""
+    _breaches.labels(invariant).set(culprits)
 
 
 def render(*collectors: Collector) -> bytes:

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
+from gateway.control_plane.billing.routes import OPERATIONS
 from gateway.data_plane.api.openapi import document
 from tests.support.gateways import MODEL
 
-DOCUMENT = document("http://gateway", "0")
+DOCUMENT = document("http://gateway", "0", OPERATIONS)
 schema = schemathesis.openapi.from_dict(msgspec.to_builtins(DOCUMENT))
 
 

@@ -289,11 +289,11 @@ async def test_503_not_401_while_the_database_is_away(api: Api):
 
 async def test_503_when_credit_cannot_be_checked(api: Api):
     async with api.ledger.database.write() as connection:
-        await connection.exec_driver_sql("ALTER TABLE reservations RENAME TO away")
+        await connection.exec_driver_sql("ALTER TABLE leases RENAME TO away")
     answer = await api.embed(BODY)
     assert (answer.status_code, code(answer)) == (503, "credit_unavailable")
     async with api.ledger.database.write() as connection:
-        await connection.exec_driver_sql("ALTER TABLE away RENAME TO reservations")
+        await connection.exec_driver_sql("ALTER TABLE away RENAME TO leases")
     await api.assert_untouched()
 
 

@@ -54,13 +54,18 @@ async def test_history_is_append_only(database: Database, verb: str):
             )
         )
         await connection.execute(
-            text("INSERT INTO accounts VALUES ('01a206dc-dbdd-7544-9d13-ce150f25679d', 5, 0)")
+            text(
+                "INSERT INTO accounts (id, organization_id, available_nanos, leased_nanos, "
+                "owed_nanos, spent_nanos, frozen) VALUES ('01a206dc-dbdd-7544-9d13-ce150f25679d', "
+                "'01a206dc-dbdd-7544-9d13-ce150f25679d', 5, 0, 0, 0, '0')"
+            )
         )
         await connection.execute(
             text(
-                "INSERT INTO ledger_entries (organization_id, kind, ref, amount_nanos, created_at) "
-                "VALUES ('01a206dc-dbdd-7544-9d13-ce150f25679d', 'grant', "
-                "'01a206dc-dbdd-7544-9d13-ce150f25679d', 5, '2026-01-01T00:00:00+00:00')"
+                "INSERT INTO ledger_entries (organization_id, kind, ref, amount_nanos, "
+                "counterpart, created_at) VALUES ('01a206dc-dbdd-7544-9d13-ce150f25679d', 'grant', "
+                "'01a206dc-dbdd-7544-9d13-ce150f25679d', 5, 'promo_expense', "
+                "'2026-01-01T00:00:00+00:00')"
             )
         )
     with pytest.raises(DBAPIError, match="append-only"):

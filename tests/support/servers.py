@@ -28,15 +28,7 @@ def postgresql() -> Iterator[str]:
         yield url
         return
     with tempfile.TemporaryDirectory(prefix="stella-pg-", dir="/tmp") as folder:
-        data = Path(folder) / "data"
-        if os.getuid() == 0:  # PostgreSQL refuses root; inside a user namespace we are user 1000
-            Path(folder).chmod(0o777)
-        run = _unprivileged()
-        options = ["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8"]
-        subprocess.run(
-            [*run, str(_binaries() / "initdb"), "-D", str(data), *options],
-            check=True, stdout=subprocess.DEVNULL, timeout=_TIMEOUT_SECONDS,
-        )  # fmt: skip
+        data = initialise_postgres(Path(folder))
         port = free_port()
         server = start_postgres(data, port)
         try:
@@ -44,6 +36,19 @@ def postgresql() -> Iterator[str]:
         finally:
             server.terminate()
             server.wait(timeout=_TIMEOUT_SECONDS)
+
+
+def initialise_postgres(folder: Path) -> Path:
+    """Make the data folder of a server inside a folder, and return it."""
+    data = folder / "data"
+    if os.getuid() == 0:  # PostgreSQL refuses root; inside a user namespace we are user 1000
+        folder.chmod(0o777)
+    options = ["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8"]
+    subprocess.run(
+        [*_unprivileged(), str(_binaries() / "initdb"), "-D", str(data), *options],
+        check=True, stdout=subprocess.DEVNULL, timeout=_TIMEOUT_SECONDS,
+    )  # fmt: skip
+    return data
 
 
 def start_postgres(data: Path, port: int) -> subprocess.Popen[bytes]:

@@ -18,11 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.accounts.organizations import clean_name
 from gateway.data_plane.auth import keys
 from gateway.data_plane.auth.authenticator import KeyStoreUnavailable
+from gateway.data_plane.metering.credits import Period
 from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import new_id
 from gateway.snapshots import KeySnapshot, TokenIdsFrom
 from gateway.storage.database import Database
-from gateway.storage.tables import api_keys
+from gateway.storage.ledger import budgets
+from gateway.storage.tables import NANOS_MAX, api_keys, key_budgets
 
 Announce = Callable[[bytes], Awaitable[None]]
 """Tells somebody the digest of a key that changed."""
@@ -126,6 +128,30 @@ class ApiKeys:
         if digest is not None:
             await self._tell(digest)
 
+    async def set_budget(
+        self, key_id: str, limit_nanos: int | None, period: Period = "month"
+    ) -> None:
+        """Let a key spend so much in a month or ever; None: what its organization has.
+
+        Raises KeyNotFound, or BadRequest for an impossible amount.
+        """
+        if limit_nanos is not None and not 0 <= limit_nanos <= NANOS_MAX:
+            raise BadRequest(f"A budget has 0 to {NANOS_MAX} nano-dollars.", param="limit")
+        async with self._database.write() as connection:
+            digest = await connection.scalar(
+                update(api_keys)
+                .where(api_keys.c.id == key_id)
+                .values(changed_at=datetime.now(UTC))
+                .returning(api_keys.c.digest)
+            )
+            if digest is None:
+                raise KeyNotFound(f"There is no key {key_id!r}.")
+            if limit_nanos is None:
+                await budgets.remove_budget(connection, key_id)
+            else:
+                await budgets.set_budget(connection, key_id, limit_nanos, period)
+        await self._tell(digest)
+
     async def find(self, digest: bytes) -> KeySnapshot | None:
         """Look a key up for the data plane; see `KeyStore.find`."""
         return await self._find(digest)
@@ -140,7 +166,9 @@ class ApiKeys:
             api_keys.c.organization_id,
             api_keys.c.expires_at,
             api_keys.c.token_ids_from,
-        ).where(api_keys.c.digest == digest, api_keys.c.revoked_at.is_(None))
+            key_budgets.c.period,
+        ).join(key_budgets, key_budgets.c.key_id == api_keys.c.id, isouter=True)
+        query = query.where(api_keys.c.digest == digest, api_keys.c.revoked_at.is_(None))
         try:
             async with self._database.read() as connection:
                 row = (await connection.execute(query)).one_or_none()
@@ -153,6 +181,7 @@ class ApiKeys:
             organization_id=row.organization_id,
             expires_at=row.expires_at.timestamp() if row.expires_at else None,
             token_ids_from=row.token_ids_from,
+            budget=row.period,
         )
 
     async def _tell(self, digest: bytes) -> None:

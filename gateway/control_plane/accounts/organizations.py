@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import new_id
 from gateway.storage.ledger import grants
+from gateway.storage.ledger.balances import leased_unspent
 from gateway.storage.tables import accounts, organizations
 
 _NAME_CHARACTERS_MAX = 200
@@ -79,8 +80,8 @@ def _selection() -> Select[tuple[str, str, datetime, int]]:
         organizations.c.id,
         organizations.c.name,
         organizations.c.created_at,
-        accounts.c.available_nanos,
-    ).join(accounts, accounts.c.organization_id == organizations.c.id)
+        (accounts.c.available_nanos + leased_unspent()).label("available_nanos"),
+    ).join(accounts, accounts.c.id == organizations.c.id)
 
 
 def _is_id(text: str) -> bool:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
 from gateway.storage.ledger import grants
+from gateway.storage.ledger.balances import leased_unspent
 from gateway.storage.tables import NANOS_MAX, accounts, credit_lots, ledger_entries
 
 
@@ -28,18 +29,24 @@ class Lot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Balance(msgspec.Struct, frozen=True):
-    """What an organization may spend, what requests at work hold, and where it came from."""
+    """What an organization has, and where it came from.
+
+    `available_nanos` may be spent; `reserved_nanos` is the part of it that running gateways hold.
+    `owed_nanos` is what a payment that went back took beyond that.
+    """
 
     available_nanos: int
     reserved_nanos: int
+    owed_nanos: int
+    frozen: bool
     lots: list[Lot]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the ledger. `ref` is the lot, or the request."""
+    """A line of the ledger. `ref` is the lot, the lease and its posting, or the request."""
 
     id: int
-    kind: Literal["grant", "usage", "expiry"]
+    kind: Literal["grant", "usage", "expiry", "reversal"]
     ref: str
     amount_nanos: int
     created_at: datetime
@@ -69,19 +76,23 @@ async def grant(
 
 async def balance(connection: AsyncConnection, organization_id: str) -> Balance:
     """Read an account that exists."""
-    account = (
-        await connection.execute(
-            select(accounts.c.available_nanos, accounts.c.reserved_nanos).where(
-                accounts.c.organization_id == organization_id
-            )
-        )
-    ).one()
+    query = select(accounts, leased_unspent().label("reserved")).where(
+        accounts.c.id == organization_id
+    )
+    account = (await connection.execute(query)).one()
+    reserved = int(account.reserved)
     lots = await connection.execute(
         select(*(credit_lots.c[name] for name in Lot.__struct_fields__))
         .where(credit_lots.c.organization_id == organization_id)
         .order_by(credit_lots.c.id)
     )
-    return Balance(*account, [Lot(**row) for row in lots.mappings()])
+    return Balance(
+        available_nanos=account.available_nanos + reserved,
+        reserved_nanos=reserved,
+        owed_nanos=account.owed_nanos,
+        frozen=bool(account.frozen),
+        lots=[Lot(**row) for row in lots.mappings()],
+    )
 
 
 async def ledger(

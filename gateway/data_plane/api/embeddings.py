@@ -60,6 +60,7 @@ class EmbeddingsEndpoint:
         in_flight: InFlight,
         limits: Limits,
         router: Router,
+        sign: Callable[[Charge], str] | None,
         body_bytes_max: int,
         patience: Patience,
     ) -> None:
@@ -70,6 +71,7 @@ class EmbeddingsEndpoint:
         self.in_flight = in_flight
         self._limits = limits
         self._router = router
+        self._sign = sign
         self._body_bytes_max = body_bytes_max
         self._patience = patience
 
@@ -101,6 +103,8 @@ class EmbeddingsEndpoint:
             ("x-cost-nanos", str(charge.cost_nanos)),
             ("x-balance-nanos", str(balance_nanos)),
         ]
+        if self._sign is not None:
+            exchange.answer_headers.append(("x-receipt", self._sign(charge)))
         return answer
 
     async def estimate(self, exchange: Exchange) -> bytes:
@@ -180,4 +184,5 @@ class EmbeddingsEndpoint:
             inputs=len(order.rows.rows),
             tokens=order.rows.tokens,
             cost_nanos=order.cost_nanos,
+            budget=key.budget,
         )

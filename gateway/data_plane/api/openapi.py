@@ -7,7 +7,8 @@ running gateway.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 from litestar import Response, get
@@ -81,14 +82,27 @@ _REQUEST_ID = {"x-request-id": "Names this request in our books."}
 _COST = {
     "x-cost-nanos": "What was charged, in nano-dollars.",
     "x-balance-nanos": "What is left, in nano-dollars.",
+    "x-receipt": "What was charged, signed; GET /v1/receipts/key checks it.",
     "openai-processing-ms": "Milliseconds from the first byte read to the answer.",
     "x-gateway-overhead-ms": "The same without waiting for a worker.",
 }
 
 
-def document(public_url: str, version: str) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document."""
-    _, schemas = msgspec.json.schema_components(_ROOTS, ref_template="#/components/schemas/{name}")
+class Operation(NamedTuple):
+    """An operation that another part of the gateway serves."""
+
+    path: str
+    method: str
+    operation_id: str
+    summary: str
+    schema: type[msgspec.Struct]
+    parameters: tuple[dict[str, Any], ...] = ()
+
+
+def document(public_url: str, version: str, operations: Sequence[Operation] = ()) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document, with what others serve besides."""
+    roots = (*_ROOTS, *(operation.schema for operation in operations))
+    _, schemas = msgspec.json.schema_components(roots, ref_template="#/components/schemas/{name}")
     schemas["EmbeddingsRequest"]["properties"]["input"] = _INPUT
     name = {
         "name": "model_id",
@@ -121,13 +135,14 @@ def document(public_url: str, version: str) -> dict[str, Any]:
                 "parameters": [name],
                 "get": _get("retrieveModel", "Describe a model", "ModelEntry", (401, 404, 503)),
             },
+            **{operation.path: _foreign(operation) for operation in operations},
         },
     }
 
 
-def route(public_url: str, version: str) -> Any:
+def route(public_url: str, version: str, operations: Sequence[Operation] = ()) -> Any:
     """Make the route that serves the document."""
-    body = msgspec.json.encode(document(public_url, version))
+    body = msgspec.json.encode(document(public_url, version, operations))
 
     @get("/openapi.json", sync_to_thread=False)
     def read_openapi() -> Response[bytes]:
@@ -160,6 +175,15 @@ def _get(operation: str, summary: str, schema: str, errors: tuple[int, ...]) -> 
         "security": [{}, {"key": []}],
         "responses": _responses(schema, {}, errors),
     }
+
+
+def _foreign(operation: Operation) -> dict[str, Any]:
+    described = _get(
+        operation.operation_id, operation.summary, operation.schema.__name__, (400, 401, 503)
+    )
+    described["security"] = [{"key": []}]
+    described["parameters"] = list(operation.parameters)
+    return {operation.method: described}
 
 
 def _responses(schema: str, headers: dict[str, str], errors: tuple[int, ...]) -> dict[str, Any]:

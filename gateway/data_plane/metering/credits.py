@@ -7,15 +7,24 @@ whose process died is released when its deadline has passed.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 from gateway.errors import PaymentRequired, Unavailable
 
+Period = Literal["month", "total"]
+"""How long a key's budget lasts: a calendar month of UTC, or for ever."""
+
 
 class InsufficientCredit(PaymentRequired):
     """The organization's credit does not cover the request."""
+
+
+class BudgetExceeded(InsufficientCredit):
+    """The key's own budget does not cover the request."""
+
+    code = "key_budget_exceeded"
 
 
 class CreditUnavailable(Unavailable):
@@ -42,13 +51,17 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     inputs: int
     tokens: int
     cost_nanos: int
+    budget: Period | None = None
+    """Whether the key has a budget of its own, and for how long at a time."""
 
 
 class Credits(Protocol):
     """Three methods, and every way that each can end."""
 
     async def reserve(self, charge: Charge) -> int:
-        """Set the cost aside and return the balance that is left, in nano-dollars.
+        """Set the cost aside and return the organization's balance that is left, in nano-dollars.
+
+        It is exact but for what other processes did since the last word from the ledger.
 
         Raises InsufficientCredit (402), or CreditUnavailable (503). On any error nothing is held.
         """
@@ -57,9 +70,9 @@ class Credits(Protocol):
     async def settle(self, charge: Charge) -> None:
         """Charge what was reserved, and return only when the usage row is durable.
 
-        May be called again for the same request after an error: it is charged once. Raises
-        ReservationExpired (503) when the deadline passed and the credit went back, and
-        CreditUnavailable (503) when the outcome is unknown; deliver nothing then.
+        Call it once for each reservation. Raises ReservationExpired (503) when nothing is reserved
+        any more: nothing is charged. Raises CreditUnavailable (503) when neither the ledger nor the
+        journal can be had; deliver nothing then.
         """
         ...
 

@@ -25,6 +25,7 @@ from gateway.data_plane.routing.outcomes import (
     ClientGone,
     Closing,
     DeadlineMissed,
+    NoWorker,
     RowsRefused,
     Shed,
 )
@@ -91,6 +92,9 @@ class Dispatcher:
             self.admission.check(offer, self._clock(), requests=len(self._active))
         except Shed as shed:
             self.counts[f"shed_{shed.reason}"] += 1
+            raise
+        except NoWorker:
+            self.counts["shed_no_worker"] += 1
             raise
 
     def submit(self, request: Request) -> None:

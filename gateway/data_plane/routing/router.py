@@ -112,5 +112,5 @@ class Router:
     def _pool(self, model: str) -> Pool:
         pool = self.pools.get(model)
         if pool is None:
-            raise UnknownModel(f"no pool serves {model!r}")
+            raise UnknownModel(f"no pool serves {model!r}", retry_after_seconds=10.0)
         return pool

@@ -1,8 +1,8 @@
-"""Credit coming in, and what is left of it going when its time is over."""
+"""Credit coming in, going back, and what is left of it going when its time is over."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import insert, select, update
@@ -10,18 +10,29 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.identifiers import new_id
+from gateway.storage.database import Database
+from gateway.storage.ledger import postings
 from gateway.storage.tables import accounts, credit_lots, ledger_entries
 
 Kind = Literal["promo", "paid"]
 
+_COUNTERPARTS = {"promo": "promo_expense", "paid": "stripe_clearing"}
 _EXPIRE_AT_ONCE = 500
+_EXPIRY_GRACE = timedelta(seconds=10)
+"""How long usage of a lot's last moments may take to the ledger and still burn the lot."""
 
 
 async def open_account(connection: AsyncConnection, organization_id: str) -> None:
     """Give a new organization its account, with nothing in it."""
     await connection.execute(
         insert(accounts).values(
-            organization_id=organization_id, available_nanos=0, reserved_nanos=0
+            id=organization_id,
+            organization_id=organization_id,
+            available_nanos=0,
+            leased_nanos=0,
+            owed_nanos=0,
+            spent_nanos=0,
+            frozen=False,
         )
     )
 
@@ -35,9 +46,15 @@ async def grant(
     source_ref: str,
     expires_at: datetime | None = None,
 ) -> bool:
-    """Add a lot of credit, once for each `source_ref`; return whether it was added now."""
+    """Add a lot of credit, once for each `source_ref`; return whether it was added now.
+
+    What the organization owes is paid from it first; an account that owes nothing is not frozen.
+    """
     now = datetime.now(UTC)
     lot_id = new_id()
+    account = await postings.lock_account(connection, organization_id)
+    assert account is not None, "an organization has an account from its first moment"
+    owed = min(account.owed_nanos, amount_nanos)
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     added = await connection.scalar(
         dialect.insert(credit_lots)
@@ -46,7 +63,7 @@ async def grant(
             organization_id=organization_id,
             kind=kind,
             amount_nanos=amount_nanos,
-            remaining_nanos=amount_nanos,
+            remaining_nanos=amount_nanos - owed,
             source_ref=source_ref,
             created_at=now,
             expires_at=expires_at,
@@ -56,60 +73,136 @@ async def grant(
     )
     if added is None:
         return False
-    await connection.execute(
-        update(accounts)
-        .where(accounts.c.organization_id == organization_id)
-        .values(available_nanos=accounts.c.available_nanos + amount_nanos)
+    await pay_in(connection, organization_id, amount_nanos)
+    counterpart = _COUNTERPARTS[kind]
+    await postings.enter(
+        connection, organization_id, "grant", lot_id, amount_nanos, counterpart, now
     )
-    await _enter(connection, organization_id, "grant", lot_id, amount_nanos)
     return True
 
 
-async def expire(connection: AsyncConnection, now: datetime) -> int:
+async def reverse(
+    connection: AsyncConnection, organization_id: str, amount_nanos: int, *, ref: str
+) -> bool:
+    """Take back what a refund or a dispute returned, once for each `ref`.
+
+    It takes what is available and not leased; the rest is owed, and freezes the account until a
+    grant has paid it. Returns whether it was taken now.
+    """
+    assert amount_nanos > 0
+    now = datetime.now(UTC)
+    account = await postings.lock_account(connection, organization_id)
+    assert account is not None
+    known = select(ledger_entries.c.id).where(
+        ledger_entries.c.kind == "reversal", ledger_entries.c.ref == ref
+    )
+    if await connection.scalar(known) is not None:
+        return False
+    taken = await take_out(connection, organization_id, amount_nanos)
+    if taken:
+        await _burn_paid_first(connection, organization_id, taken)
+    await postings.enter(
+        connection, organization_id, "reversal", ref, -amount_nanos, "stripe_clearing", now
+    )
+    return True
+
+
+async def pay_in(connection: AsyncConnection, account_id: str, amount_nanos: int) -> None:
+    """Raise a locked account by an amount, what it owes first."""
+    account = await postings.lock_account(connection, account_id)
+    assert account is not None
+    owed = min(account.owed_nanos, amount_nanos)
+    await postings.move(connection, account_id, available=amount_nanos - owed, owed=-owed)
+    await _freeze(connection, account_id, frozen=account.owed_nanos > owed)
+
+
+async def take_out(connection: AsyncConnection, account_id: str, amount_nanos: int) -> int:
+    """Lower a locked account by an amount, into debt if need be; return what was there to take."""
+    account = await postings.lock_account(connection, account_id)
+    assert account is not None
+    taken = min(int(account.available_nanos), amount_nanos)
+    owed = amount_nanos - taken
+    await postings.move(connection, account_id, available=-taken, owed=owed)
+    await _freeze(connection, account_id, frozen=account.owed_nanos + owed > 0)
+    return taken
+
+
+async def expire(database: Database, at: datetime | None = None) -> int:
     """Take back what is left of the lots whose time is over; return how many there were.
 
-    A lot whose rest is reserved by requests at work waits for the next run.
+    What leases have spent is posted first, so it burns the lot. A rest that leases hold is recalled
+    and waits for the next run. A transaction an organization, to lock in the ledger's order.
     """
-    overdue = await connection.execute(
-        select(credit_lots.c.id, credit_lots.c.organization_id)
-        .where(credit_lots.c.expires_at < now, credit_lots.c.remaining_nanos > 0)
-        .limit(_EXPIRE_AT_ONCE)
-    )
-    return sum([await _expire(connection, *lot) for lot in overdue.all()])
+    async with database.read() as connection:
+        now = at or await postings.database_now(connection)
+        overdue = await connection.execute(
+            select(credit_lots.c.organization_id, credit_lots.c.id)
+            .where(
+                credit_lots.c.expires_at < now - _EXPIRY_GRACE, credit_lots.c.remaining_nanos > 0
+            )
+            .order_by(credit_lots.c.organization_id, credit_lots.c.id)
+            .limit(_EXPIRE_AT_ONCE)
+        )
+        lots: dict[str, list[str]] = {}
+        for organization_id, lot_id in overdue.all():
+            lots.setdefault(organization_id, []).append(lot_id)
+    expired = 0
+    for organization_id, lot_ids in lots.items():
+        async with database.write() as connection:
+            for lease_id in await postings.lock_open_leases(connection, organization_id):
+                await postings.lock_account(connection, organization_id)
+                await postings.post(connection, lease_id, now)
+            for lot_id in lot_ids:
+                expired += await _expire(connection, lot_id, organization_id, now)
+    return expired
 
 
-async def _expire(connection: AsyncConnection, lot_id: str, organization_id: str) -> bool:
-    available = await connection.scalar(
-        select(accounts.c.available_nanos)
-        .where(accounts.c.organization_id == organization_id)
-        .with_for_update()
-    )
+async def _expire(
+    connection: AsyncConnection, lot_id: str, organization_id: str, now: datetime
+) -> bool:
+    account = await postings.lock_account(connection, organization_id)
+    assert account is not None
     left = await connection.scalar(
         select(credit_lots.c.remaining_nanos).where(credit_lots.c.id == lot_id)
     )
-    if not left or available is None or available < left:
+    if not left:
         return False
-    await connection.execute(
-        update(accounts)
-        .where(accounts.c.organization_id == organization_id)
-        .values(available_nanos=accounts.c.available_nanos - left)
-    )
+    if account.available_nanos < left:
+        await connection.execute(
+            update(accounts).where(accounts.c.id == organization_id).values(recalled_at=now)
+        )
+        return False
+    await postings.move(connection, organization_id, available=-left)
     await connection.execute(
         update(credit_lots).where(credit_lots.c.id == lot_id).values(remaining_nanos=0)
     )
-    await _enter(connection, organization_id, "expiry", lot_id, -left)
+    await postings.enter(connection, organization_id, "expiry", lot_id, -left, "breakage", now)
     return True
 
 
-async def _enter(
-    connection: AsyncConnection, organization_id: str, kind: str, ref: str, amount_nanos: int
+async def _burn_paid_first(
+    connection: AsyncConnection, organization_id: str, amount_nanos: int
 ) -> None:
-    await connection.execute(
-        insert(ledger_entries).values(
-            organization_id=organization_id,
-            kind=kind,
-            ref=ref,
-            amount_nanos=amount_nanos,
-            created_at=datetime.now(UTC),
+    """Take a returned payment from paid lots, the newest first; from others only when those end."""
+    lots = await connection.execute(
+        select(credit_lots.c.id, credit_lots.c.remaining_nanos)
+        .where(credit_lots.c.organization_id == organization_id, credit_lots.c.remaining_nanos > 0)
+        .order_by(credit_lots.c.kind == "promo", credit_lots.c.id.desc())
+    )
+    for lot_id, remaining in lots.all():
+        part = min(remaining, amount_nanos)
+        await connection.execute(
+            update(credit_lots)
+            .where(credit_lots.c.id == lot_id)
+            .values(remaining_nanos=remaining - part)
         )
+        amount_nanos -= part
+        if not amount_nanos:
+            return
+    assert amount_nanos == 0, "an account had more available than its lots"
+
+
+async def _freeze(connection: AsyncConnection, account_id: str, *, frozen: bool) -> None:
+    await connection.execute(
+        update(accounts).where(accounts.c.id == account_id).values(frozen=frozen)
     )

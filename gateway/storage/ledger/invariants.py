@@ -1,17 +1,23 @@
 """What must be true of the money at every moment: each is SQL that finds the rows that break it.
 
-The tests run them after everything they do; `gateway audit` runs them on a live database. One
-transaction sees one moment, so they hold under load too.
+The tests run them after everything they do; `gateway audit` and a job run them on a live database.
+One transaction sees one moment, so they hold under load too. What concerns single requests looks
+back to `since` only, because usage rows go when their time is over and sums over all of them would
+cost ever more; the sums over accounts and the ledger are always whole.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.storage.tables.types import Instant
+
 _SHOWN_MAX = 20
+_EVER = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 class Invariant(NamedTuple):
@@ -23,7 +29,7 @@ class Invariant(NamedTuple):
 
 
 class Breach(NamedTuple):
-    """A broken rule, and up to 20 of the organizations or requests that break it."""
+    """A broken rule, and up to 20 of the accounts, leases or requests that break it."""
 
     invariant: Invariant
     culprits: list[str]
@@ -31,85 +37,157 @@ class Breach(NamedTuple):
 
 INVARIANTS = (
     Invariant(
-        "balance-equals-ledger",
-        "available + reserved is the sum of the account's ledger entries",
+        "balance-equals-ledger",  # I1
+        "available + leased - owed is the sum of the account's ledger entries",
         """
-        SELECT a.organization_id FROM accounts a
-        WHERE a.available_nanos + a.reserved_nanos <> (
-            SELECT coalesce(sum(e.amount_nanos), 0) FROM ledger_entries e
-            WHERE e.organization_id = a.organization_id)
+        SELECT a.id FROM accounts a LEFT JOIN (
+            SELECT organization_id, sum(amount_nanos) AS nanos FROM ledger_entries
+            GROUP BY organization_id) e ON e.organization_id = a.id
+        WHERE a.key_id IS NULL
+            AND a.available_nanos + a.leased_nanos - a.owed_nanos <> coalesce(e.nanos, 0)
         """,
     ),
     Invariant(
-        "never-negative",
-        "no account has less than nothing",
-        "SELECT organization_id FROM accounts WHERE available_nanos < 0 OR reserved_nanos < 0",
+        "budget-adds-up",  # I1, for the budgets of keys
+        "what a budget has left, what is leased of it and what was spent is its limit",
+        """
+        SELECT id FROM accounts WHERE key_id IS NOT NULL
+            AND available_nanos + leased_nanos - owed_nanos + spent_nanos <> limit_nanos
+        """,
     ),
     Invariant(
-        "reserved-equals-reservations",
-        "reserved is the sum of the open reservations",
+        "never-negative",  # I2
+        "nobody has less than nothing, and who owes is frozen",
         """
-        SELECT a.organization_id FROM accounts a
-        WHERE a.reserved_nanos <> (
-            SELECT coalesce(sum(r.cost_nanos), 0) FROM reservations r
-            WHERE r.organization_id = a.organization_id)
+        SELECT id FROM accounts WHERE available_nanos < 0 OR leased_nanos < 0 OR owed_nanos < 0
+            OR (owed_nanos > 0 AND NOT (CAST(frozen AS integer) = 1))
+        """,
+    ),
+    Invariant(
+        "leased-equals-leases",  # I3
+        "leased is what was granted to the open leases and not posted",
+        """
+        SELECT a.id FROM accounts a LEFT JOIN (
+            SELECT account_id, sum(granted_nanos - posted_nanos) AS nanos FROM leases
+            WHERE state = 'open' GROUP BY account_id) l ON l.account_id = a.id
+        WHERE a.leased_nanos <> coalesce(l.nanos, 0)
+        """,
+    ),
+    Invariant(
+        "closed-leases-are-posted",  # I3
+        "a closed lease has spent all that it kept, and the ledger has all of it",
+        """
+        SELECT id FROM leases WHERE state = 'closed'
+            AND (granted_nanos <> spent_nanos OR posted_nanos <> spent_nanos)
+        """,
+    ),
+    Invariant(
+        "lease-equals-usage",  # I4
+        "what a lease has spent is the sum of what its usage rows charged",
+        """
+        SELECT l.id FROM leases l LEFT JOIN (
+            SELECT lease, sum(nanos) AS nanos FROM (
+                SELECT lease_id AS lease, charged_nanos AS nanos FROM usage_events
+                WHERE created_at >= :since
+                UNION ALL SELECT budget_lease_id, charged_nanos FROM usage_events
+                WHERE budget_lease_id IS NOT NULL AND created_at >= :since) parts
+            GROUP BY lease) u ON u.lease = l.id
+        WHERE l.opened_at >= :since AND l.spent_nanos <> coalesce(u.nanos, 0)
+        """,
+    ),
+    Invariant(
+        "postings-equal-ledger",  # I4
+        "what a lease posted is the sum of its ledger entries",
+        """
+        SELECT l.id FROM leases l JOIN accounts a ON a.id = l.account_id AND a.key_id IS NULL
+        LEFT JOIN (
+            SELECT substr(ref, 1, 36) AS lease, -sum(amount_nanos) AS nanos FROM ledger_entries
+            WHERE kind = 'usage' AND length(ref) > 36 AND created_at >= :since
+            GROUP BY substr(ref, 1, 36)) e ON e.lease = CAST(l.id AS text)
+        WHERE l.opened_at >= :since AND l.posted_nanos <> coalesce(e.nanos, 0)
+        """,
+    ),
+    Invariant(
+        "direct-usage-is-entered-once",  # I5
+        "usage that an account paid without a lease has one ledger entry of its cost",
+        """
+        SELECT u.request_id FROM usage_events u
+        LEFT JOIN ledger_entries e ON e.kind = 'usage' AND e.ref = CAST(u.request_id AS text)
+        WHERE u.created_at >= :since AND u.lease_id IS NULL AND u.charged_nanos > 0
+            AND (e.id IS NULL OR e.amount_nanos <> -u.charged_nanos
+                OR e.organization_id <> u.organization_id)
+        """,
+    ),
+    Invariant(
+        "cost-is-tokens-times-price",  # I5
+        "each usage row costs its tokens at its own price, rounded up",
+        """
+        SELECT u.request_id FROM usage_events u LEFT JOIN model_prices p ON p.id = u.price_id
+        WHERE u.created_at >= :since AND (p.id IS NULL OR p.model_id <> u.model_id
+            OR u.cost_nanos <> (CAST(u.tokens AS bigint) * p.nanos_per_million_tokens + 999999)
+                / 1000000)
+        """,
+    ),
+    Invariant(
+        "usage-has-an-owner",  # I5
+        "each usage row names a key of its organization",
+        """
+        SELECT u.request_id FROM usage_events u LEFT JOIN api_keys k ON k.id = u.key_id
+        WHERE u.created_at >= :since AND (k.id IS NULL OR k.organization_id <> u.organization_id)
+        """,
+    ),
+    Invariant(
+        "hours-equal-usage",  # I5
+        "the sums by the hour are the sums of the usage rows",
+        """
+        SELECT organization_id FROM (
+            SELECT organization_id, requests, inputs, tokens, charged_nanos FROM usage_hours
+            WHERE hour >= :hour
+            UNION ALL SELECT organization_id, -1, -inputs, -tokens, -charged_nanos
+            FROM usage_events WHERE created_at >= :hour) parts
+        GROUP BY organization_id
+        HAVING sum(requests) <> 0 OR sum(inputs) <> 0 OR sum(tokens) <> 0
+            OR sum(charged_nanos) <> 0
         """,
     ),
     Invariant(
         "lots-equal-balance",
-        "what is left of the lots is available + reserved",
+        "what is left of the lots is what is available and leased",
         """
-        SELECT a.organization_id FROM accounts a
-        WHERE a.available_nanos + a.reserved_nanos <> (
-            SELECT coalesce(sum(l.remaining_nanos), 0) FROM credit_lots l
-            WHERE l.organization_id = a.organization_id)
+        SELECT a.id FROM accounts a LEFT JOIN (
+            SELECT organization_id, sum(remaining_nanos) AS nanos FROM credit_lots
+            GROUP BY organization_id) l ON l.organization_id = a.id
+        WHERE a.key_id IS NULL
+            AND a.available_nanos + a.leased_nanos <> coalesce(l.nanos, 0)
         """,
     ),
     Invariant(
-        "usage-is-charged-once",
-        "each usage row has exactly one ledger entry, of its cost",
+        "all-sums-to-nothing",  # I9
+        "all accounts, the platform's own included, sum to nothing",
         """
-        SELECT u.request_id FROM usage_events u
-        LEFT JOIN ledger_entries e ON e.kind = 'usage' AND e.ref = u.request_id
-        WHERE e.id IS NULL OR e.amount_nanos <> -u.cost_nanos
-            OR e.organization_id <> u.organization_id
-        """,
-    ),
-    Invariant(
-        "charges-have-usage",
-        "each usage entry of the ledger has its usage row",
-        """
-        SELECT e.ref FROM ledger_entries e
-        LEFT JOIN usage_events u ON u.request_id = e.ref
-        WHERE e.kind = 'usage' AND u.request_id IS NULL
-        """,
-    ),
-    Invariant(
-        "cost-is-tokens-times-price",
-        "each usage row costs its tokens at its own price, rounded up",
-        """
-        SELECT u.request_id FROM usage_events u JOIN model_prices p ON p.id = u.price_id
-        WHERE u.cost_nanos <> (u.tokens * p.nanos_per_million_tokens + 999999) / 1000000
-        """,
-    ),
-    Invariant(
-        "settled-is-not-reserved",
-        "no request is both charged and still reserved",
-        """
-        SELECT r.request_id FROM reservations r
-        JOIN usage_events u ON u.request_id = r.request_id
+        SELECT 'the platform' FROM (
+            SELECT sum(nanos) AS nanos FROM (
+                SELECT coalesce(sum(available_nanos + leased_nanos - owed_nanos), 0) AS nanos
+                FROM accounts WHERE key_id IS NULL
+                UNION ALL SELECT -coalesce(sum(amount_nanos), 0) FROM ledger_entries) parts
+            ) total WHERE nanos <> 0
         """,
     ),
 )
 
 
-async def audit(connection: AsyncConnection) -> list[Breach]:
+async def audit(connection: AsyncConnection, since: datetime = _EVER) -> list[Breach]:
     """Run every invariant in the connection's transaction and return what is broken."""
     if connection.dialect.name == "postgresql":
         await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+    moments = {"since": since, "hour": since.replace(minute=0, second=0, microsecond=0)}
     breaches = []
     for invariant in INVARIANTS:
-        found = await connection.scalars(text(f"{invariant.sql} LIMIT {_SHOWN_MAX}"))
+        used = [name for name in moments if f":{name}" in invariant.sql]
+        query = text(f"{invariant.sql} LIMIT {_SHOWN_MAX}").bindparams(
+            *(bindparam(name, type_=Instant()) for name in used)
+        )
+        found = await connection.scalars(query, {name: moments[name] for name in used})
         if culprits := [str(culprit) for culprit in found.all()]:
             breaches.append(Breach(invariant, culprits))
     return breaches

@@ -5,11 +5,12 @@ from gateway.storage.tables.catalog import golden_rows, model_prices, models
 from gateway.storage.tables.credits import (
     accounts,
     credit_lots,
+    key_budgets,
+    leases,
     ledger_entries,
-    reservations,
-    usage_events,
 )
 from gateway.storage.tables.types import NANOS_MAX, metadata
+from gateway.storage.tables.usage import usage_events, usage_hours
 from gateway.storage.tables.workers import worker_orders, worker_reports
 
 __all__ = [
@@ -18,13 +19,15 @@ __all__ = [
     "api_keys",
     "credit_lots",
     "golden_rows",
+    "key_budgets",
+    "leases",
     "ledger_entries",
     "metadata",
     "model_prices",
     "models",
     "organizations",
-    "reservations",
     "usage_events",
+    "usage_hours",
     "worker_orders",
     "worker_reports",
 ]

@@ -1,0 +1,256 @@
+"""The kill loop: processes killed and paused, PostgreSQL crashed, and the books held against it.
+
+    python -m benchmarks.chaos_credits [--seconds 300] [--replicas 4] [--seed N]
+
+Afterwards every 200 that a client saw has exactly one usage row of its cost, nothing refused or
+failed has one, and every invariant holds. It ends with 1 where that is not so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from benchmarks.chaos_replica import ADOPT_SECONDS, GRACE_SECONDS, LEASE_SECONDS, Customer
+from gateway.identifiers import new_id
+from gateway.storage import migrate
+from gateway.storage.database import Database
+from gateway.storage.ledger import budgets, grants, invariants
+from gateway.storage.ledger.reaper import reap
+from gateway.storage.tables import usage_events
+from tests.support import servers
+from tests.support.ledger import add_customer
+
+_CUSTOMERS = 5
+_BUDGETED = 2
+_START_NANOS = 2_000_000
+_TOP_UP_NANOS = 500_000
+_STOP_SECONDS = 60
+
+
+class Replicas:
+    """The gateway processes, and what is done to them."""
+
+    def __init__(self, folder: Path, url: str, count: int, choose: random.Random) -> None:
+        self._folder = folder
+        self._url = url
+        self._choose = choose
+        self.done: Counter[str] = Counter()
+        self._told = 0
+        self._running = [self._start() for _ in range(count)]
+        self._paused: list[tuple[float, subprocess.Popen[bytes]]] = []
+
+    def kill(self) -> None:
+        """Kill one with -9 and start another."""
+        victim = self._choose.choice(self._running)
+        victim.kill()
+        victim.wait()
+        self._running.remove(victim)
+        self._paused = [item for item in self._paused if item[1] is not victim]
+        self._running.append(self._start())
+        self.done["kill -9"] += 1
+
+    def pause(self) -> None:
+        """Stop one for longer than its leases live."""
+        victim = self._choose.choice(self._running)
+        victim.send_signal(signal.SIGSTOP)
+        until = time.monotonic() + LEASE_SECONDS + GRACE_SECONDS + self._choose.uniform(0.5, 2)
+        self._paused.append((until, victim))
+        self.done["paused"] += 1
+
+    def wake(self, *, everyone: bool = False) -> None:
+        """Let those go on whose pause is over."""
+        for until, victim in list(self._paused):
+            if everyone or time.monotonic() >= until:
+                victim.send_signal(signal.SIGCONT)
+                self._paused.remove((until, victim))
+
+    def stop(self) -> None:
+        """Let them replay what the dead left behind, and end them in peace."""
+        self.wake(everyone=True)
+        time.sleep(2 * ADOPT_SECONDS)
+        for replica in self._running:
+            replica.terminate()
+        for replica in self._running:
+            status = replica.wait(timeout=_STOP_SECONDS)
+            if status not in (0, -signal.SIGTERM):  # the latter had not begun
+                print((self._folder / "log").read_text()[-4000:])
+                raise AssertionError(f"a replica ended with {status}")
+
+    def end(self) -> None:
+        """Leave none behind, whatever happened."""
+        for replica in self._running:
+            replica.kill()
+            replica.wait()
+
+    def told(self) -> tuple[dict[str, int], set[str]]:
+        """Return what clients saw: the cost of each 200, and the ids of all else."""
+        good: dict[str, int] = {}
+        bad: set[str] = set()
+        for file in self._folder.glob("*.told"):
+            for line in file.read_text().splitlines():
+                verdict, request_id, cost = line.split()
+                if verdict == "ok":
+                    good[request_id] = int(cost)
+                else:
+                    bad.add(request_id)
+        return good, bad
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._told += 1
+        command = [
+            *(sys.executable, "-m", "benchmarks.chaos_replica", self._url),
+            *(str(self._folder / name) for name in ("journals", "customers.json")),
+            str(self._folder / f"{self._told}.told"),
+            str(self._choose.randrange(2**32)),
+        ]
+        with (self._folder / "log").open("ab") as out:
+            return subprocess.Popen(command, stdout=out, stderr=out)
+
+
+async def prepare(url: str, folder: Path) -> list[Customer]:
+    """Migrate, and add the customers; some keys have a budget."""
+    database = Database(url)
+    await migrate.upgrade(database)
+    customers = []
+    for number in range(_CUSTOMERS):
+        added = await add_customer(database)
+        customers.append(Customer(*added, budget=number < _BUDGETED))
+        async with database.write() as connection:
+            await _top_up(connection, customers[-1], _START_NANOS)
+            if number < _BUDGETED:
+                await budgets.set_budget(connection, added.key_id, _START_NANOS // 2, "total")
+    await database.close()
+    (folder / "customers.json").write_bytes(msgspec.json.encode(customers))
+    return customers
+
+
+async def verdict(url: str, replicas: Replicas) -> list[str]:
+    """Hold the books against what clients saw; return what is wrong."""
+    database = Database(url)
+    later = datetime.now(UTC) + timedelta(minutes=5)
+    while await reap(database, at=later):
+        pass
+    async with database.read() as connection:
+        rows = await connection.execute(
+            select(
+                usage_events.c.request_id, usage_events.c.cost_nanos, usage_events.c.charged_nanos
+            )
+        )
+        costs = {row.request_id: row for row in rows.all()}
+    async with database.read() as connection:
+        breaches = await invariants.audit(connection)
+    await database.close()
+    good, bad = replicas.told()
+    free = sum(row.charged_nanos == 0 for row in costs.values())
+    wrong = [f"{breach.invariant.name}: {breach.culprits}" for breach in breaches]
+    wrong += [f"200 without usage: {one}" for one in good if one not in costs]
+    wrong += [
+        f"200 at another cost: {one}"
+        for one, cost in good.items()
+        if one in costs and costs[one].cost_nanos != cost
+    ]
+    wrong += [f"usage of a failed request: {one}" for one in bad if one in costs]
+    done = ", ".join(f"{count} {name}" for name, count in sorted(replicas.done.items()))
+    print(f"{len(good)} answers, {len(bad)} refused or failed, {free} written off; {done}")
+    return wrong
+
+
+def run(seconds: float, count: int, seed: int) -> list[str]:
+    """Run the loop; return what is wrong with the books."""
+    print(f"seed {seed}", flush=True)
+    choose = random.Random(seed)
+    with tempfile.TemporaryDirectory(prefix="stella-chaos-", dir="/tmp") as name:
+        folder = Path(name)
+        (folder / "journals").mkdir()
+        data, port = servers.initialise_postgres(folder), servers.free_port()
+        postgres = servers.start_postgres(data, port)
+        url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        customers = asyncio.run(prepare(url, folder))
+        replicas = Replicas(folder, url, count, choose)
+        try:
+            postgres = _trouble(seconds, replicas, postgres, (data, port), url, customers, choose)
+            replicas.stop()
+            wrong = asyncio.run(verdict(url, replicas))
+        finally:
+            replicas.end()
+            postgres.send_signal(signal.SIGINT)
+            postgres.wait()
+    return wrong
+
+
+def _trouble(
+    seconds: float,
+    replicas: Replicas,
+    postgres: subprocess.Popen[bytes],
+    place: tuple[Path, int],
+    url: str,
+    customers: list[Customer],
+    choose: random.Random,
+) -> subprocess.Popen[bytes]:
+    """Make trouble for so long; return the PostgreSQL that runs at the end."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(choose.uniform(0.2, 1.0))  # trouble comes when it comes
+        replicas.wake()
+        match choose.choices(["kill", "pause", "crash", "top up"], [4, 2, 1, 6])[0]:
+            case "kill":
+                replicas.kill()
+            case "pause":
+                replicas.pause()
+            case "crash":
+                postgres.send_signal(signal.SIGQUIT)  # at once, as if the power went
+                postgres.wait()
+                time.sleep(choose.uniform(0, 2 * LEASE_SECONDS))
+                postgres = servers.start_postgres(*place)
+                replicas.done["PostgreSQL crashes"] += 1
+            case "top up":
+                with contextlib.suppress(Exception):
+                    asyncio.run(top_up(url, choose.choice(customers)))
+    return postgres
+
+
+async def top_up(url: str, customer: Customer) -> None:
+    """Buy credit."""
+    database = Database(url)
+    async with database.write() as connection:
+        await _top_up(connection, customer, _TOP_UP_NANOS)
+    await database.close()
+
+
+async def _top_up(connection: AsyncConnection, customer: Customer, nanos: int) -> None:
+    await grants.grant(
+        connection, customer.organization_id, nanos, kind="paid", source_ref=new_id()
+    )
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--replicas", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    chosen = parser.parse_args()
+    wrong = run(chosen.seconds, chosen.replicas, chosen.seed)
+    for line in wrong[:50]:
+        print(f"WRONG: {line}")
+    print("the books are in order" if not wrong else f"{len(wrong)} wrong")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()

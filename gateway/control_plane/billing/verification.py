@@ -1,0 +1,49 @@
+"""A balance worked out again from the ledger, for whoever doubts it."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.billing import credits as billing
+from gateway.storage.tables import leases, ledger_entries
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """What the books say twice over; `agrees` when both ways give the same."""
+
+    agrees: bool
+    balance_nanos: int
+    """What the account says is left, less what is owed."""
+    recomputed_nanos: int
+    """The ledger's entries, less the usage that it has yet to take in."""
+    entries: dict[str, int]
+    """Their sums by kind."""
+    unposted_nanos: int
+    """Usage charged to leases that are still open."""
+
+
+async def verify(connection: AsyncConnection, organization_id: str) -> Verification:
+    """Recompute an organization's balance. The connection's transaction must see one moment."""
+    sums = await connection.execute(
+        select(ledger_entries.c.kind, func.sum(ledger_entries.c.amount_nanos))
+        .where(ledger_entries.c.organization_id == organization_id)
+        .group_by(ledger_entries.c.kind)
+    )
+    entries = {kind: int(nanos) for kind, nanos in sums.all()}
+    unposted = await connection.scalar(
+        select(func.coalesce(func.sum(leases.c.spent_nanos - leases.c.posted_nanos), 0)).where(
+            leases.c.account_id == organization_id, leases.c.state == "open"
+        )
+    )
+    recomputed = sum(entries.values()) - int(unposted or 0)
+    account = await billing.balance(connection, organization_id)
+    balance = account.available_nanos - account.owed_nanos
+    return Verification(
+        agrees=balance == recomputed,
+        balance_nanos=balance,
+        recomputed_nanos=recomputed,
+        entries=entries,
+        unposted_nanos=int(unposted or 0),
+    )

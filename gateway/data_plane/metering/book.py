@@ -1,0 +1,191 @@
+"""What a request does to the credit that this process holds: in memory, with the clock given.
+
+What it keeps: a purse never reserves more than the ledger granted to it, and nothing past its
+lease's deadline; what was settled stays in the outbox until the ledger has confirmed or refused it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from gateway.data_plane.metering.budgets import budget_id, made_at_ms, period_at
+from gateway.data_plane.metering.credits import Charge
+from gateway.data_plane.metering.leases import Entry, Hold, Lease, LeaseRules, Purse, Waiter
+from gateway.data_plane.metering.ticks import UsageLine
+from gateway.errors import GatewayError
+
+PREFETCH_AGAIN_SECONDS = 1.0
+"""How long after asking for more in the background it is asked for again."""
+
+
+class LeaseBook:
+    """Reservations, and usage on its way to the ledger."""
+
+    def __init__(
+        self,
+        rules: LeaseRules,
+        clock: Callable[[], float],
+        on_work: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.rules = rules
+        self.clock = clock
+        self.on_work = on_work
+        """Called when there is something to tell the ledger."""
+        self.purses: dict[str, Purse] = {}
+        self.held: dict[str, Hold] = {}
+        self.outbox: deque[Entry] = deque()
+        self.asking: dict[str, Purse] = {}
+        """The purses that want more."""
+        self.unconfirmed = 0
+        """Settled requests that the ledger has not confirmed."""
+
+    def reserve(self, charge: Charge) -> int | None:
+        """Reserve from what is held and return the balance left; None: the purse must `wait`."""
+        budget = None
+        if charge.budget is not None:
+            budget = self.take(self.budget_purse(charge), charge.cost_nanos)
+            if budget is None:
+                return None
+        purse = self.purse(charge.organization_id)
+        lease = self.take(purse, charge.cost_nanos)
+        if lease is None:
+            if budget is not None:
+                self.give_back(budget, charge.cost_nanos)
+            return None
+        self.held[charge.request_id] = Hold(charge, lease, budget)
+        return purse.available_nanos + lease.free
+
+    def take(self, purse: Purse, cost_nanos: int) -> Lease | None:
+        """Reserve from a purse, or return None where it must `wait`."""
+        lease = purse.lease
+        if lease is None or lease.free < cost_nanos or purse.waiters:
+            return None
+        now = self.clock()
+        if now >= lease.deadline:
+            return None
+        lease.free -= cost_nanos
+        lease.reserved += cost_nanos
+        purse.used_at = now
+        if lease.free < purse.low_water_nanos and now >= purse.prefetch_at:
+            purse.prefetch_at = now + PREFETCH_AGAIN_SECONDS
+            self.asking[purse.account_id] = purse
+            self.on_work()
+        return lease
+
+    def hold(self, charge: Charge, lease: Lease, budget: Lease | None) -> int:
+        """Make a reservation of what `wait` brought; return the balance left."""
+        self.held[charge.request_id] = Hold(charge, lease, budget)
+        return lease.purse.balance_nanos
+
+    def settle(self, charge: Charge) -> Entry | None:
+        """Charge what was reserved; None when nothing is."""
+        hold = self.held.pop(charge.request_id, None)
+        if hold is None:
+            return None
+        cost, lease, budget = charge.cost_nanos, hold.lease, hold.budget
+        lease.reserved -= cost
+        lease.spent += cost
+        lease.unacknowledged += 1
+        if budget is not None:
+            budget.reserved -= cost
+            budget.spent += cost
+            budget.unacknowledged += 1
+        line = UsageLine(
+            request_id=charge.request_id,
+            organization_id=charge.organization_id,
+            key_id=charge.key_id,
+            model_id=charge.model_id,
+            price_id=charge.price_id,
+            inputs=charge.inputs,
+            tokens=charge.tokens,
+            cost_nanos=cost,
+            lease_id=lease.id,
+            budget_id=None if budget is None else budget.purse.account_id,
+            budget_lease_id=None if budget is None else budget.id,
+            created_ms=made_at_ms(charge.request_id),
+        )
+        entry = Entry(charge.request_id, cost, line, self.clock(), lease, budget)
+        self.outbox.append(entry)
+        self.unconfirmed += 1
+        self.on_work()
+        return entry
+
+    def release(self, charge: Charge) -> None:
+        """Give back what was reserved, if anything is."""
+        hold = self.held.pop(charge.request_id, None)
+        if hold is not None:
+            self.give_back(hold.lease, charge.cost_nanos)
+            if hold.budget is not None:
+                self.give_back(hold.budget, charge.cost_nanos)
+
+    def wait(self, purse: Purse, cost_nanos: int, done: Callable[[], None]) -> Waiter:
+        """Queue for more credit than the purse holds; `cancel` what is no longer wanted."""
+        waiter = Waiter(purse, cost_nanos, done)
+        purse.waiters.append(waiter)
+        self.asking[purse.account_id] = purse
+        self.on_work()
+        return waiter
+
+    def cancel(self, waiter: Waiter) -> None:
+        """Forget a waiter; what it was served meanwhile goes back."""
+        if waiter.lease is not None:
+            self.give_back(waiter.lease, waiter.cost_nanos)
+        elif waiter in waiter.purse.waiters:
+            waiter.purse.waiters.remove(waiter)
+
+    def give_back(self, lease: Lease, cost_nanos: int) -> None:
+        """Undo a reservation."""
+        lease.reserved -= cost_nanos
+        lease.free += cost_nanos
+        if lease.purse.waiters:
+            self.asking[lease.purse.account_id] = lease.purse
+            self.on_work()
+
+    def purse(self, account_id: str, key_id: str | None = None, period: str | None = None) -> Purse:
+        """Return the purse of an account."""
+        purse = self.purses.get(account_id)
+        if purse is None:
+            purse = Purse(account_id, key_id, period, self.rules.slice_nanos)
+            self.purses[account_id] = purse
+        return purse
+
+    def budget_purse(self, charge: Charge) -> Purse:
+        """Return the purse of the key's budget at the time of the request."""
+        assert charge.budget is not None
+        period = period_at(charge.budget, made_at_ms(charge.request_id))
+        return self.purse(budget_id(charge.key_id, period), charge.key_id, period)
+
+    def replay(self, entry: Entry) -> None:
+        """Queue what a journal of an earlier process holds."""
+        self.outbox.append(entry)
+        self.unconfirmed += 1
+        self.on_work()
+
+    def confirm(self, entry: Entry) -> None:
+        """Take note that the ledger has it."""
+        if entry.pending:
+            self._drop(entry)
+            entry.finish()
+
+    def refuse(self, entry: Entry, error: GatewayError) -> None:
+        """Take note that the ledger has no row of it and never will."""
+        if entry.pending:
+            for lease in self._drop(entry):
+                lease.spent -= entry.cost_nanos
+                lease.free += entry.cost_nanos
+            entry.finish(error)
+
+    def give_up(self, entry: Entry, error: GatewayError) -> None:
+        """Stop asking how it ended. It may be charged, so its credit is not used again."""
+        if entry.pending:
+            self._drop(entry)
+            entry.finish(error)
+
+    def _drop(self, entry: Entry) -> list[Lease]:
+        entry.pending = False
+        self.unconfirmed -= 1
+        leases = [lease for lease in (entry.lease, entry.budget) if lease is not None]
+        for lease in leases:
+            lease.unacknowledged -= 1
+        return leases

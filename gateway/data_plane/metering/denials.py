@@ -1,0 +1,50 @@
+"""Why a request gets no credit, in words for the client."""
+
+from __future__ import annotations
+
+from gateway.data_plane.metering.credits import (
+    BudgetExceeded,
+    CreditUnavailable,
+    InsufficientCredit,
+    ReservationExpired,
+)
+from gateway.data_plane.metering.leases import Purse
+from gateway.data_plane.metering.ticks import LeaseAnswer
+from gateway.errors import GatewayError
+
+
+def denial(purse: Purse, cost_nanos: int, told: LeaseAnswer) -> GatewayError:
+    """Return the error for a request that the ledger's last word does not cover."""
+    left = told.available_nanos
+    if told.frozen:
+        return InsufficientCredit(
+            "The organization's credit is frozen, because a payment went back. Pay what is owed, "
+            "then try again."
+        )
+    if left + told.unreached_nanos >= cost_nanos:
+        return CreditUnavailable(
+            "Another gateway process holds the credit that this request needs and does not answer. "
+            "Nothing was charged; it returns by itself, try again shortly.",
+            retry_after_seconds=5.0,
+        )
+    if purse.key_id is not None:
+        return BudgetExceeded(
+            f"This request costs {cost_nanos} nano-dollars and the key's own budget has {left} "
+            "left. Raise the budget or use another key."
+        )
+    return InsufficientCredit(
+        f"This request costs {cost_nanos} nano-dollars and the organization has {left} left. "
+        "Add credit, then try again."
+    )
+
+
+def unavailable() -> CreditUnavailable:
+    """Return the error for a request that needs the ledger while it can't be reached."""
+    return CreditUnavailable(
+        "Credit can't be checked at the moment; nothing was charged. Try again shortly."
+    )
+
+
+def expired() -> ReservationExpired:
+    """Return the error for a request that outlived its lease, and the credit with it."""
+    return ReservationExpired("The request took too long; nothing was charged. Try again.")

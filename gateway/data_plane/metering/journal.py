@@ -1,0 +1,185 @@
+"""Usage that could not wait for the database: on disk, durable, replayed until the ledger has it.
+
+A folder of segments a process, each a file of lines `crc32 json`. A line counts once fdatasync has
+returned; a torn or spoiled line is passed over, and counted. A process holds a lock on its folder,
+so that the one that finds it unlocked knows that its owner is dead, and replays it. Replaying twice
+is harmless: the ledger charges a request once. Everything here blocks: call it from a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import structlog
+
+log = structlog.get_logger()
+
+
+class JournalError(Exception):
+    """The journal is full, or its disk fails; nothing of the call may be trusted to it."""
+
+
+class Journal:
+    """The journal of this process. `append` only from one thread at a time."""
+
+    def __init__(self, folder: Path, name: str, *, bytes_max: int, segment_bytes: int) -> None:
+        self._root = folder
+        self._own = folder / name
+        self._bytes_max = bytes_max
+        self._segment_bytes = segment_bytes
+        self._number = 0
+        self._sizes: dict[Path, int] = {}
+        self._file: IO[bytes] | None = None
+        self._lock: IO[bytes] | None = None
+        self.spoiled = 0
+        """Lines passed over, because their checksum is wrong."""
+
+    def open(self) -> None:
+        """Make the folder and lock it. Raises JournalError."""
+        try:
+            # locked before it has its name, or another process could take it for abandoned
+            unnamed = self._root / f".{self._own.name}"
+            unnamed.mkdir(parents=True, mode=0o700)
+            self._lock = _locked(unnamed)
+            unnamed.rename(self._own)
+        except OSError as error:
+            raise JournalError(f"the journal can't be kept in {self._root}: {error}") from error
+        assert self._lock, "a journal's name is its process's own"
+
+    @property
+    def size_bytes(self) -> int:
+        """What is on disk, in bytes."""
+        return sum(self._sizes.values())
+
+    def append(self, records: Sequence[bytes]) -> Path:
+        """Write the records and return their segment when they are durable.
+
+        Raises JournalError: then none of them may be answered.
+        """
+        lines = b"".join(b"%08x %b\n" % (zlib.crc32(record), record) for record in records)
+        if self.size_bytes + len(lines) > self._bytes_max:
+            raise JournalError(f"the journal is full: {self._bytes_max} bytes")
+        try:
+            path, file = self._segment()
+            file.write(lines)
+            file.flush()
+            os.fdatasync(file.fileno())
+        except OSError as error:
+            self._cut_segment()
+            raise JournalError(f"the journal can't be written: {error}") from error
+        self._sizes[path] += len(lines)
+        if self._sizes[path] >= self._segment_bytes:
+            self._close_segment()
+        return path
+
+    def forget(self, segment: Path) -> None:
+        """Remove a segment, all of which the ledger has."""
+        if self._file is not None and Path(self._file.name) == segment:
+            self._close_segment()
+        segment.unlink(missing_ok=True)
+        self._sizes.pop(segment, None)
+
+    def abandoned(self) -> list[Abandoned]:
+        """Take over the folders whose processes are dead."""
+        return [
+            Abandoned(self, folder, lock)
+            for folder in sorted(self._root.glob("[!.]*"))
+            if folder != self._own and folder.is_dir() and (lock := _locked(folder))
+        ]
+
+    def close(self) -> None:
+        """Let go of the folder, and remove it if nothing is left in it."""
+        self._close_segment()
+        if not self._sizes:
+            shutil.rmtree(self._own)
+        if self._lock is not None:
+            self._lock.close()
+
+    def _segment(self) -> tuple[Path, IO[bytes]]:
+        if self._file is None:
+            self._number += 1
+            path = self._own / f"{self._number:08d}.journal"
+            self._file = path.open("xb")
+            self._sizes[path] = 0
+            _sync_folder(self._own)
+        return Path(self._file.name), self._file
+
+    def _cut_segment(self) -> None:
+        """Undo an append that failed, as far as the disk lets us, and write elsewhere from now."""
+        if self._file is not None:
+            path = Path(self._file.name)
+            with contextlib.suppress(OSError):
+                self._close_segment()
+            with contextlib.suppress(OSError):
+                os.truncate(path, self._sizes[path])
+        self._file = None
+
+    def _close_segment(self) -> None:
+        if self._file is not None:
+            file, self._file = self._file, None
+            file.close()
+
+
+class Abandoned:
+    """The journal of a dead process, and the lock that makes it ours."""
+
+    def __init__(self, journal: Journal, folder: Path, lock: IO[bytes]) -> None:
+        self._journal = journal
+        self._folder = folder
+        self._lock = lock
+
+    def segments(self) -> list[Path]:
+        """Name its segments, oldest first."""
+        return sorted(self._folder.glob("*.journal"))
+
+    def read(self, segment: Path) -> Iterator[bytes]:
+        """Give the records of a segment that are whole."""
+        for line in segment.read_bytes().split(b"\n"):
+            checksum, _, record = line.partition(b" ")
+            if line and checksum == b"%08x" % zlib.crc32(record):
+                yield record
+            elif line:
+                self._journal.spoiled += 1
+                log.error("journal line spoiled", segment=str(segment), bytes=len(line))
+
+    def forget(self) -> None:
+        """Remove the whole folder: the ledger has all of it."""
+        shutil.rmtree(self._folder)
+        self.leave()
+
+    def leave(self) -> None:
+        """Let go of it; what is still there is for whoever looks next."""
+        self._lock.close()
+
+
+def _locked(folder: Path) -> IO[bytes] | None:
+    """Take the lock of a folder; None when a living process has it, or another took it away."""
+    try:
+        file = (folder / "lock").open("ab")
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    if not folder.exists() or not (folder / "lock").exists():
+        file.close()
+        return None
+    return file
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new file's name durable, as fdatasync makes its bytes."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,211 @@
+"""Credit that this process holds: leases, the purses they lie in, and requests waiting for more.
+
+A lease's `granted` splits without rest into `spent` (settled here, whether or not the ledger
+knows), `reserved` (requests at work) and `free`. Only the ledger raises `granted`; whatever is
+given back leaves `free` before the message is sent, so no interleaving spends it twice.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from gateway.data_plane.metering.credits import Charge
+from gateway.data_plane.metering.ticks import UsageLine
+from gateway.errors import GatewayError
+
+NEVER: Final = float("-inf")
+
+
+class LeaseRules(msgspec.Struct, frozen=True, kw_only=True):
+    """The bounds of the lease protocol; seconds are of the clock given to the book."""
+
+    lease_seconds: float = 90.0
+    """How long the ledger keeps a lease for a process that says nothing."""
+    margin_seconds: float = 10.0
+    """How much earlier the process stops using it."""
+    renew_seconds: float = 30.0
+    """A lease with less time than this before its deadline is renewed."""
+    idle_seconds: float = 10.0
+    """A lease that served nothing for so long goes back."""
+    slice_nanos: int = 2_000_000
+    """The first slice; it doubles when more is wanted within a second."""
+    slice_nanos_max: int = 1_000_000_000
+    """The largest slice, and so the most that one dead process withholds, for one lease's time."""
+    recall_seconds: float = 1.0
+    """How long a request waits at most for other processes to answer a recall; a living one does
+    within a heartbeat, and once all have answered it waits no more."""
+    retry_seconds: float = 0.02
+    """How long after a denial the ledger is asked again."""
+    heartbeat_seconds: float = 0.1
+    """How often a process that holds leases looks whether they are recalled."""
+    usage_per_tick_max: int = 2_000
+    """Most usage rows in one tick."""
+    leases_per_tick_max: int = 500
+    """Most lease lines, and most renewals, in one tick."""
+    outbox_max: int = 500_000
+    """Most settled requests that the ledger doesn't have yet; more are refused (503)."""
+    waiters_max: int = 1_024
+    """Most requests waiting on one purse; more are refused (503)."""
+
+
+class Lease:
+    """A part of an account's credit, for this process alone until its deadline."""
+
+    __slots__ = ("deadline", "free", "id", "open", "purse", "reserved", "spent", "unacknowledged")
+
+    def __init__(self, lease_id: str, purse: Purse) -> None:
+        self.id = lease_id
+        self.purse = purse
+        self.open = False
+        """Whether the ledger has said that it is."""
+        self.free = 0
+        self.reserved = 0
+        self.spent = 0
+        self.unacknowledged = 0
+        """Settled requests that the ledger has not confirmed."""
+        self.deadline = NEVER
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing depends on it any more."""
+        return self.reserved == 0 and self.unacknowledged == 0
+
+    def adopt(self, granted_nanos: int) -> None:
+        """Take the ledger's word for what was granted."""
+        self.free = granted_nanos - self.spent - self.reserved
+        assert self.free >= 0, "the ledger took back what was in use"
+
+
+class Purse:
+    """What this process holds of one account: an organization's, or the budget of a key."""
+
+    __slots__ = (
+        "account_id",
+        "ask_again_at",
+        "asked_at",
+        "available_nanos",
+        "kept_at",
+        "key_id",
+        "lease",
+        "low_water_nanos",
+        "period",
+        "prefetch_at",
+        "slice_nanos",
+        "used_at",
+        "waiters",
+    )
+
+    def __init__(
+        self, account_id: str, key_id: str | None, period: str | None, slice_: int
+    ) -> None:
+        self.account_id = account_id
+        self.key_id = key_id
+        self.period = period
+        self.lease: Lease | None = None
+        self.waiters: deque[Waiter] = deque()
+        self.available_nanos = 0
+        """What the account had left, by the last word of the ledger."""
+        self.slice_nanos = slice_
+        self.low_water_nanos = slice_ // 3
+        self.asked_at = NEVER
+        self.ask_again_at = NEVER
+        self.used_at = NEVER
+        self.prefetch_at = NEVER
+        self.kept_at = NEVER
+
+    @property
+    def balance_nanos(self) -> int:
+        """What is left as far as this process knows."""
+        return self.available_nanos + (self.lease.free if self.lease else 0)
+
+
+class Waiter:
+    """A request that needs more than its purse holds; `done` is called once, with either set."""
+
+    __slots__ = ("cost_nanos", "denied_at", "done", "error", "lease", "purse")
+
+    def __init__(self, purse: Purse, cost_nanos: int, done: Callable[[], None]) -> None:
+        self.purse = purse
+        self.cost_nanos = cost_nanos
+        self.done = done
+        self.denied_at: float | None = None
+        self.lease: Lease | None = None
+        self.error: GatewayError | None = None
+
+    def serve(self, lease: Lease) -> None:
+        """Reserve its cost."""
+        lease.free -= self.cost_nanos
+        lease.reserved += self.cost_nanos
+        self.lease = lease
+        self.done()
+
+    def refuse(self, error: GatewayError) -> None:
+        """Tell it why not."""
+        self.error = error
+        self.done()
+
+
+class Entry:
+    """A settled request on its way into the ledger."""
+
+    __slots__ = (
+        "_raw", "answered", "budget", "cost_nanos", "done", "error", "lease", "line", "pending",
+        "queued_at", "request_id", "segment", "sent", "uncertain",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        request_id: str,
+        cost_nanos: int,
+        line: UsageLine,
+        queued_at: float = NEVER,
+        lease: Lease | None = None,
+        budget: Lease | None = None,
+    ) -> None:
+        self.request_id = request_id
+        self.cost_nanos = cost_nanos
+        self.line = line
+        self._raw: msgspec.Raw | None = None
+        self.queued_at = queued_at
+        self.lease = lease
+        """None when replayed from a journal: then a process before this one held it."""
+        self.budget = budget
+        self.sent = False
+        """Whether the ledger may know it."""
+        self.uncertain = False
+        """Whether a tick with it got no answer: that tick may yet arrive, and charge it."""
+        self.answered = False
+        """Whether it lies in a journal, so that its answer may be out."""
+        self.segment: Path | None = None
+        """The part of the journal that holds it."""
+        self.pending = True
+        """Whether the ledger has yet to confirm it."""
+        self.error: GatewayError | None = None
+        self.done: Callable[[], None] | None = None
+        """Called when it is durable, or refused."""
+
+    def encoded(self) -> msgspec.Raw:
+        """Return its line as the journal and the ledger get it."""
+        if self._raw is None:
+            self._raw = msgspec.Raw(msgspec.json.encode(self.line))
+        return self._raw
+
+    def finish(self, error: GatewayError | None = None) -> None:
+        """Tell whoever waits."""
+        self.error = error
+        if self.done:
+            done, self.done = self.done, None
+            done()
+
+
+class Hold(msgspec.Struct, frozen=True, gc=False):
+    """A reservation: the charge, and the leases that it lies on."""
+
+    charge: Charge
+    lease: Lease
+    budget: Lease | None = None

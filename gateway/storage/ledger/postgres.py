@@ -1,0 +1,73 @@
+"""The ledger on PostgreSQL: a tick is one call of a function, on a connection of its own.
+
+The functions are in migrations/functions. One statement outside any transaction block means that a
+process that is paused or killed holds no lock for longer than the statement takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import datetime
+
+import asyncpg
+import msgspec
+
+from gateway.data_plane.metering.ticks import LedgerUnavailable, Tick, TickAnswer
+from gateway.storage.database import Database
+
+_CONNECT_SECONDS = 2.0
+_ANSWER_SECONDS = 6.0
+_SETTINGS = {
+    "application_name": "gateway-ledger",
+    "jit": "off",
+    "idle_in_transaction_session_timeout": "1s",
+    "lock_timeout": "2s",
+    "statement_timeout": "4s",
+}
+_TICK = "SELECT ledger_tick($1::text::jsonb, coalesce($2::timestamptz, clock_timestamp()))::text"
+
+
+class PostgresLedger:
+    """The port `Ledger` on PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._address = database.url.set(drivername="postgresql").render_as_string(
+            hide_password=False
+        )
+        self._connection: asyncpg.Connection | None = None
+
+    async def tick(self, tick: Tick, at: datetime | None = None) -> TickAnswer:
+        """Apply a tick; see `Ledger.tick`. `at` stands in for the database's clock in tests."""
+        message = msgspec.json.encode(tick).decode()
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                connection = await self._connected()
+                answer = await connection.fetchval(_TICK, message, at)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            self._drop()
+            raise LedgerUnavailable(f"{type(error).__name__}: {error}") from error
+        except BaseException:
+            self._drop()
+            raise
+        return msgspec.json.decode(answer, type=TickAnswer)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError):
+                await connection.close(timeout=_CONNECT_SECONDS)
+
+    async def _connected(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(
+                self._address, timeout=_CONNECT_SECONDS, server_settings=_SETTINGS
+            )
+        return self._connection
+
+    def _drop(self) -> None:
+        """Forget a connection whose state is unknown, without waiting for it."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None

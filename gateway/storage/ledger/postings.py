@@ -1,0 +1,145 @@
+"""The moves of money that the ledger is made of, statement by statement, for both databases.
+
+The same moves as in migrations/functions, which PostgreSQL runs at every tick. Whoever calls them
+has locked the lease, then the account.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.storage.tables import accounts, credit_lots, leases, ledger_entries
+
+
+async def database_now(connection: AsyncConnection) -> datetime:
+    """Return the moment by the clock that leases live by: the database's."""
+    if connection.dialect.name == "postgresql":
+        now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+        return now
+    return datetime.now(UTC)
+
+
+async def lock_account(connection: AsyncConnection, account_id: str) -> Row[Any] | None:
+    """Lock an account and return its row."""
+    query = select(accounts).where(accounts.c.id == account_id).with_for_update(key_share=True)
+    return (await connection.execute(query)).one_or_none()
+
+
+async def lock_open_leases(connection: AsyncConnection, account_id: str) -> list[str]:
+    """Lock the open leases of an account, in the order that all lock in."""
+    query = (
+        select(leases.c.id)
+        .where(leases.c.account_id == account_id, leases.c.state == "open")
+        .order_by(leases.c.id)
+        .with_for_update(key_share=True)
+    )
+    return list((await connection.scalars(query)).all())
+
+
+async def move(connection: AsyncConnection, account_id: str, **nanos: int) -> Row[Any]:
+    """Add to the account's columns, named without `_nanos`, and return its row."""
+    values = {f"{name}_nanos": accounts.c[f"{name}_nanos"] + by for name, by in nanos.items()}
+    changed = await connection.execute(
+        update(accounts).where(accounts.c.id == account_id).values(values).returning(accounts)
+    )
+    row: Row[Any] = changed.one()
+    return row
+
+
+async def enter(
+    connection: AsyncConnection,
+    organization_id: str,
+    kind: str,
+    ref: str,
+    amount_nanos: int,
+    counterpart: str,
+    at: datetime,
+) -> None:
+    """Write an entry: so much to the organization, as much less to the platform's account."""
+    await connection.execute(
+        insert(ledger_entries).values(
+            organization_id=organization_id,
+            kind=kind,
+            ref=ref,
+            amount_nanos=amount_nanos,
+            counterpart=counterpart,
+            created_at=at,
+        )
+    )
+
+
+async def burn(connection: AsyncConnection, organization_id: str, amount_nanos: int) -> None:
+    """Take from the lots: promo first, then what expires first, then the oldest."""
+    lots = await connection.execute(
+        select(credit_lots.c.id, credit_lots.c.remaining_nanos)
+        .where(credit_lots.c.organization_id == organization_id, credit_lots.c.remaining_nanos > 0)
+        .order_by(
+            credit_lots.c.kind == "paid",
+            credit_lots.c.expires_at.is_(None),
+            credit_lots.c.expires_at,
+            credit_lots.c.id,
+        )
+    )
+    for lot_id, remaining in lots.all():
+        part = min(remaining, amount_nanos)
+        await connection.execute(
+            update(credit_lots)
+            .where(credit_lots.c.id == lot_id)
+            .values(remaining_nanos=credit_lots.c.remaining_nanos - part)
+        )
+        amount_nanos -= part
+        if not amount_nanos:
+            return
+    assert amount_nanos == 0, "an account held more than its lots"
+
+
+async def post(connection: AsyncConnection, lease_id: str, at: datetime) -> None:
+    """Enter what a lease has spent since its last posting."""
+    lease = (await connection.execute(select(leases).where(leases.c.id == lease_id))).one()
+    due = lease.spent_nanos - lease.posted_nanos
+    if not due:
+        return
+    await connection.execute(
+        update(leases)
+        .where(leases.c.id == lease_id)
+        .values(posted_nanos=lease.spent_nanos, postings=lease.postings + 1)
+    )
+    owner = await move(connection, lease.account_id, leased=-due, spent=due)
+    if owner.key_id is None:
+        await burn(connection, owner.id, due)
+        ref = f"{lease_id}:{lease.postings + 1}"
+        await enter(connection, owner.id, "usage", ref, -due, "revenue", at)
+
+
+async def debit(
+    connection: AsyncConnection, account_id: str, cost_nanos: int, request_id: str, at: datetime
+) -> None:
+    """Charge an account for a request whose lease is gone; the caller saw that it can pay."""
+    owner = await move(connection, account_id, available=-cost_nanos, spent=cost_nanos)
+    if owner.key_id is None and cost_nanos:
+        await burn(connection, owner.id, cost_nanos)
+        await enter(connection, owner.id, "usage", request_id, -cost_nanos, "revenue", at)
+
+
+async def keep(connection: AsyncConnection, lease_id: str, keep_nanos: int) -> None:
+    """Let a posted lease keep so much at most; the rest goes back."""
+    lease = (await connection.execute(select(leases).where(leases.c.id == lease_id))).one()
+    back = lease.granted_nanos - max(keep_nanos, lease.spent_nanos)
+    if back > 0:
+        await connection.execute(
+            update(leases)
+            .where(leases.c.id == lease_id)
+            .values(granted_nanos=lease.granted_nanos - back)
+        )
+        await move(connection, lease.account_id, leased=-back, available=back)
+
+
+async def close(connection: AsyncConnection, lease_id: str, at: datetime) -> None:
+    """Post a lease, give back its rest, and end it."""
+    await post(connection, lease_id, at)
+    await keep(connection, lease_id, 0)
+    await connection.execute(update(leases).where(leases.c.id == lease_id).values(state="closed"))

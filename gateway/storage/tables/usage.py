@@ -1,0 +1,67 @@
+"""What was used: one row a request, and their sums by the hour.
+
+The rows are append-only and go with their day's partition when their time is over; the sums stay.
+Rows name their key, model and price without foreign keys: each check would lock a shared row for
+every request. An invariant finds the names that are nobody's instead.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    SmallInteger,
+    Table,
+    Text,
+)
+
+from gateway.storage.tables.types import STRICT, Id, Instant, metadata, nanos
+
+_Count = BigInteger().with_variant(Integer(), "sqlite")
+
+usage_events = Table(
+    "usage_events",
+    metadata,
+    # UUIDv7: unique over all partitions, because it also says in which one it lies
+    Column("request_id", Id, primary_key=True),
+    Column("organization_id", Id, nullable=False),
+    Column("key_id", Id, nullable=False),
+    Column("model_id", Text, nullable=False),
+    Column("price_id", Id, nullable=False),
+    Column("inputs", Integer, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    *nanos("cost_nanos"),
+    # the cost; or nothing, where an answer was out and its lease and the credit were gone
+    *nanos("charged_nanos"),
+    # the lease that paid; none when the account paid itself, after the lease was reaped
+    Column("lease_id", Id),
+    # the account of the key's budget, and the lease of it that paid
+    Column("budget_id", Id),
+    Column("budget_lease_id", Id),
+    Column("created_at", Instant, nullable=False),
+    CheckConstraint("inputs > 0 AND tokens > 0", name="counts"),
+    CheckConstraint("charged_nanos IN (0, cost_nanos)", name="charged"),
+    Index(None, "organization_id", "request_id"),
+    **STRICT,
+    postgresql_partition_by="RANGE (request_id)",
+)
+
+usage_hours = Table(
+    "usage_hours",
+    metadata,
+    Column("organization_id", Id, primary_key=True),
+    Column("hour", Instant, primary_key=True),
+    Column("key_id", Id, primary_key=True),
+    Column("model_id", Text, primary_key=True),
+    # by process, so that two of them seldom wait for one another's row
+    Column("shard", SmallInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+    Column("requests", _Count, nullable=False),
+    Column("inputs", _Count, nullable=False),
+    Column("tokens", _Count, nullable=False),
+    *nanos("charged_nanos"),
+    **STRICT,
+    postgresql_with={"fillfactor": 50},
+)

@@ -1,0 +1,326 @@
+-- The ledger's hot statements, as functions: a tick is one round trip and one implicit transaction,
+-- so a process that is killed or paused never leaves row locks behind an idle transaction.
+--
+-- Rows are locked in one order everywhere: leases by id, accounts by id, lots, sums by key.
+-- gateway/storage/ledger/sqlite.py does the same, statement by statement, for SQLite.
+
+-- Take an amount from an organization's lots: promo first, then what expires first, then the oldest.
+CREATE FUNCTION ledger_burn(organization uuid, amount bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    lot record;
+    part bigint;
+BEGIN
+    FOR lot IN
+        SELECT id, remaining_nanos FROM credit_lots
+        WHERE organization_id = organization AND remaining_nanos > 0
+        ORDER BY kind = 'paid', expires_at NULLS LAST, id
+    LOOP
+        part := least(lot.remaining_nanos, amount);
+        UPDATE credit_lots SET remaining_nanos = remaining_nanos - part WHERE id = lot.id;
+        amount := amount - part;
+        EXIT WHEN amount = 0;
+    END LOOP;
+    IF amount > 0 THEN
+        RAISE EXCEPTION 'account % held % more than its lots', organization, amount;
+    END IF;
+END $$;
+
+-- Enter what a lease has spent since its last posting. Its account is locked by the caller.
+CREATE FUNCTION ledger_post(lease_id uuid, at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    lease leases;
+    owner accounts;
+    due bigint;
+BEGIN
+    SELECT * INTO lease FROM leases WHERE id = lease_id;
+    due := lease.spent_nanos - lease.posted_nanos;
+    IF due = 0 THEN
+        RETURN;
+    END IF;
+    UPDATE leases SET posted_nanos = spent_nanos, postings = postings + 1 WHERE id = lease_id;
+    UPDATE accounts SET leased_nanos = leased_nanos - due, spent_nanos = spent_nanos + due
+    WHERE id = lease.account_id RETURNING * INTO owner;
+    IF owner.key_id IS NULL THEN
+        PERFORM ledger_burn(owner.id, due);
+        INSERT INTO ledger_entries
+            (organization_id, kind, ref, amount_nanos, counterpart, created_at)
+        VALUES (owner.id, 'usage', lease_id || ':' || lease.postings + 1, -due, 'revenue', at);
+    END IF;
+END $$;
+
+-- Charge an account for a request whose lease is gone. The caller saw that it can pay.
+CREATE FUNCTION ledger_debit(account uuid, cost bigint, request text, at timestamptz)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    owner accounts;
+BEGIN
+    UPDATE accounts SET available_nanos = available_nanos - cost, spent_nanos = spent_nanos + cost
+    WHERE id = account RETURNING * INTO owner;
+    IF owner.key_id IS NULL AND cost > 0 THEN
+        PERFORM ledger_burn(owner.id, cost);
+        INSERT INTO ledger_entries
+            (organization_id, kind, ref, amount_nanos, counterpart, created_at)
+        VALUES (owner.id, 'usage', request, -cost, 'revenue', at);
+    END IF;
+END $$;
+
+-- Let a lease keep so much at most; the rest goes back. Posted and locked by the caller.
+CREATE FUNCTION ledger_keep(lease_id uuid, keep bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    lease leases;
+    back bigint;
+BEGIN
+    SELECT * INTO lease FROM leases WHERE id = lease_id;
+    back := lease.granted_nanos - greatest(keep, lease.spent_nanos);
+    IF back > 0 THEN
+        UPDATE leases SET granted_nanos = granted_nanos - back WHERE id = lease_id;
+        UPDATE accounts
+        SET leased_nanos = leased_nanos - back, available_nanos = available_nanos + back
+        WHERE id = lease.account_id;
+    END IF;
+END $$;
+
+-- One lease line: keep, close or ask. Returns its answer (see ticks.LeaseAnswer), null for a line
+-- that comes after a later one.
+CREATE FUNCTION ledger_lease(
+    line jsonb, replica uuid, number bigint, expiry timestamptz, at timestamptz
+) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    lease leases;
+    account accounts;
+    held_id uuid := line->>'id';
+    waited float8 := line->>'waited_seconds';
+    short bigint;
+    grant_nanos bigint := 0;
+    held bigint := 0;
+    unreached bigint := 0;
+    denied boolean := false;
+    recalled boolean;
+BEGIN
+    SELECT * INTO lease FROM leases WHERE id = held_id;
+    IF lease.tick >= number THEN
+        RETURN NULL;
+    END IF;
+    IF lease.state = 'open' THEN
+        PERFORM ledger_post(held_id, at);
+        UPDATE leases SET tick = number, expires_at = expiry WHERE id = held_id;
+        IF line->>'action' = 'keep' THEN
+            PERFORM ledger_keep(held_id, (line->>'keep_nanos')::bigint);
+            UPDATE leases SET returned_at = at WHERE id = held_id;
+        ELSIF line->>'action' = 'close' THEN
+            PERFORM ledger_keep(held_id, 0);
+            UPDATE leases SET state = 'closed' WHERE id = held_id;
+        END IF;
+        SELECT * INTO lease FROM leases WHERE id = held_id;
+    END IF;
+    SELECT * INTO account FROM accounts WHERE id = (line->>'account_id')::uuid;
+    IF line->>'action' = 'ask' AND lease.state IS DISTINCT FROM 'closed' THEN
+        short := (line->>'least_nanos')::bigint - coalesce(lease.granted_nanos, 0);
+        denied := short > 0 AND
+            (account.id IS NULL OR account.frozen OR account.available_nanos < short);
+        recalled := account.recalled_at > at - interval '1 second';
+        IF denied THEN
+            IF lease.id IS NOT NULL THEN
+                PERFORM ledger_keep(held_id, (line->>'keep_nanos')::bigint);
+                UPDATE leases SET returned_at = at WHERE id = held_id;
+            END IF;
+            SELECT coalesce(sum(l.granted_nanos - l.spent_nanos), 0),
+                   coalesce(sum(l.granted_nanos - l.spent_nanos) FILTER (
+                       WHERE waited = 0 OR l.returned_at < at - waited * interval '1 second'), 0)
+            INTO held, unreached FROM leases l
+            WHERE l.account_id = account.id AND l.state = 'open' AND l.replica_id <> replica;
+            IF recalled IS NOT TRUE AND held > 0 AND account.available_nanos + held >= short THEN
+                UPDATE accounts SET recalled_at = at WHERE id = account.id;
+            END IF;
+        ELSIF account.id IS NOT NULL AND NOT account.frozen THEN
+            grant_nanos := greatest(0, least(account.available_nanos, greatest(short, CASE
+                WHEN recalled THEN 0
+                ELSE least((line->>'target_nanos')::bigint - coalesce(lease.granted_nanos, 0),
+                           account.available_nanos / 4)
+            END)));
+        END IF;
+        IF grant_nanos > 0 THEN
+            UPDATE accounts SET available_nanos = available_nanos - grant_nanos,
+                                leased_nanos = leased_nanos + grant_nanos WHERE id = account.id;
+            INSERT INTO leases (id, account_id, replica_id, granted_nanos, spent_nanos,
+                posted_nanos, postings, state, tick, opened_at, returned_at, expires_at)
+            VALUES (held_id, account.id, replica, grant_nanos, 0, 0, 0, 'open', number, at, at,
+                    expiry)
+            ON CONFLICT (id) DO UPDATE
+            SET granted_nanos = leases.granted_nanos + excluded.granted_nanos;
+        END IF;
+        SELECT * INTO lease FROM leases WHERE id = held_id;
+        SELECT * INTO account FROM accounts WHERE id = account.id;
+    END IF;
+    RETURN jsonb_build_object(
+        'id', held_id, 'state', coalesce(lease.state, 'none'),
+        'granted_nanos', coalesce(lease.granted_nanos, 0),
+        'available_nanos', coalesce(account.available_nanos, 0),
+        'denied', denied, 'frozen', coalesce(account.frozen, false),
+        'unreached_nanos', unreached);
+END $$;
+
+-- Usage whose lease, or whose budget's lease, is no longer open: the accounts pay themselves if
+-- they can. If not, an answered request is written off and any other is refused.
+CREATE FUNCTION ledger_fenced(u jsonb, answered boolean, row_shard int, at timestamptz)
+RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    cost bigint := u->>'cost_nanos';
+    payer uuid := (SELECT id FROM leases WHERE id = (u->>'lease_id')::uuid AND state = 'open');
+    allower uuid := (
+        SELECT id FROM leases WHERE id = (u->>'budget_lease_id')::uuid AND state = 'open');
+    budget uuid := u->>'budget_id';
+    organization uuid := u->>'organization_id';
+    pays boolean := payer IS NOT NULL OR coalesce(
+        (SELECT available_nanos >= cost FROM accounts WHERE id = organization), false);
+    allows boolean := budget IS NULL OR allower IS NOT NULL OR coalesce(
+        (SELECT available_nanos >= cost FROM accounts WHERE id = budget), false);
+    charged bigint := CASE WHEN pays AND allows THEN cost ELSE 0 END;
+    created timestamptz := to_timestamp((u->>'created_ms')::bigint / 1000.0);
+BEGIN
+    IF NOT (pays AND allows) AND NOT answered THEN
+        RETURN 'refused';
+    END IF;
+    INSERT INTO usage_events (request_id, organization_id, key_id, model_id, price_id, inputs,
+        tokens, cost_nanos, charged_nanos, lease_id, budget_id, budget_lease_id, created_at)
+    VALUES ((u->>'request_id')::uuid, organization, (u->>'key_id')::uuid, u->>'model_id',
+        (u->>'price_id')::uuid, (u->>'inputs')::int, (u->>'tokens')::int, cost, charged,
+        payer, budget, allower, created)
+    ON CONFLICT (request_id) DO NOTHING;
+    IF NOT FOUND THEN
+        RETURN 'known';
+    END IF;
+    IF charged > 0 THEN
+        UPDATE leases SET spent_nanos = spent_nanos + charged WHERE id IN (payer, allower);
+        IF payer IS NULL THEN
+            PERFORM ledger_debit(organization, charged, u->>'request_id', at);
+        END IF;
+        IF budget IS NOT NULL AND allower IS NULL THEN
+            PERFORM ledger_debit(budget, charged, u->>'request_id', at);
+        END IF;
+    END IF;
+    INSERT INTO usage_hours AS h (organization_id, hour, key_id, model_id, shard, requests, inputs,
+        tokens, charged_nanos)
+    VALUES (organization, date_trunc('hour', created, 'UTC'), (u->>'key_id')::uuid, u->>'model_id',
+        row_shard, 1, (u->>'inputs')::int, (u->>'tokens')::int, charged)
+    ON CONFLICT (organization_id, hour, key_id, model_id, shard) DO UPDATE
+    SET requests = h.requests + 1, inputs = h.inputs + excluded.inputs,
+        tokens = h.tokens + excluded.tokens,
+        charged_nanos = h.charged_nanos + excluded.charged_nanos;
+    RETURN CASE WHEN pays AND allows THEN 'charged' ELSE 'written_off' END;
+END $$;
+
+-- A process's tick: what it used, and what it gives back and asks for. See ticks.Tick and
+-- ticks.TickAnswer for the two messages.
+CREATE FUNCTION ledger_tick(tick jsonb, at timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    replica uuid := tick->>'replica_id';
+    expiry timestamptz := at + (tick->>'lease_seconds')::float8 * interval '1 second';
+    row_shard int := tick->>'shard';
+    touched uuid[] := ARRAY(SELECT jsonb_array_elements_text(tick->'lease_ids')::uuid);
+    answered text[] := ARRAY(SELECT jsonb_array_elements_text(tick->'answered'));
+    open_leases uuid[];
+    recalled jsonb := '[]';
+    strays jsonb[] := '{}';
+    stray jsonb;
+    outcome text;
+    refused text[] := '{}';
+    written_off text[] := '{}';
+    answers jsonb := '[]';
+BEGIN
+    open_leases := ARRAY(
+        SELECT id FROM leases WHERE id = ANY(touched) AND state = 'open'
+        ORDER BY id FOR NO KEY UPDATE);
+
+    WITH lines AS MATERIALIZED (
+        SELECT u.*, to_timestamp(u.created_ms / 1000.0) AS created,
+            l IS NOT NULL AND (u.budget_id IS NULL OR b IS NOT NULL) AS covered
+        FROM jsonb_to_recordset(tick->'usage') AS u(
+            request_id uuid, organization_id uuid, key_id uuid, model_id text, price_id uuid,
+            inputs int, tokens int, cost_nanos bigint, lease_id uuid, budget_id uuid,
+            budget_lease_id uuid, created_ms bigint)
+        LEFT JOIN unnest(open_leases) AS l ON l = u.lease_id
+        LEFT JOIN unnest(open_leases) AS b ON b = u.budget_lease_id
+    ), added AS (
+        INSERT INTO usage_events (request_id, organization_id, key_id, model_id, price_id, inputs,
+            tokens, cost_nanos, charged_nanos, lease_id, budget_id, budget_lease_id, created_at)
+        SELECT request_id, organization_id, key_id, model_id, price_id, inputs, tokens, cost_nanos,
+            cost_nanos, lease_id, budget_id, budget_lease_id, created
+        FROM lines WHERE covered ORDER BY request_id
+        ON CONFLICT (request_id) DO NOTHING
+        RETURNING organization_id, key_id, model_id, inputs, tokens, charged_nanos, lease_id,
+            budget_lease_id, date_trunc('hour', created_at, 'UTC') AS hour
+    ), spent AS (
+        SELECT lease, sum(nanos)::bigint AS nanos FROM (
+            SELECT lease_id AS lease, charged_nanos AS nanos FROM added
+            UNION ALL SELECT budget_lease_id, charged_nanos FROM added
+            WHERE budget_lease_id IS NOT NULL
+        ) AS parts GROUP BY lease
+    ), renewed AS (  -- what a dead process journaled renews nothing
+        UPDATE leases SET spent_nanos = spent_nanos + x.nanos,
+            expires_at = CASE WHEN replica_id = replica THEN expiry ELSE expires_at END
+        FROM (SELECT t.id, coalesce(s.nanos, 0) AS nanos
+              FROM unnest(open_leases) AS t(id) LEFT JOIN spent s ON s.lease = t.id) AS x
+        WHERE leases.id = x.id
+    ), summed AS (
+        INSERT INTO usage_hours AS h (organization_id, hour, key_id, model_id, shard, requests,
+            inputs, tokens, charged_nanos)
+        SELECT organization_id, hour, key_id, model_id, row_shard, count(*), sum(inputs),
+            sum(tokens), sum(charged_nanos)
+        FROM added GROUP BY organization_id, hour, key_id, model_id
+        ORDER BY organization_id, hour, key_id, model_id
+        ON CONFLICT (organization_id, hour, key_id, model_id, shard) DO UPDATE
+        SET requests = h.requests + excluded.requests, inputs = h.inputs + excluded.inputs,
+            tokens = h.tokens + excluded.tokens,
+            charged_nanos = h.charged_nanos + excluded.charged_nanos
+    )
+    SELECT coalesce(array_agg(to_jsonb(lines) ORDER BY request_id), '{}') INTO strays
+    FROM lines WHERE NOT covered
+        AND NOT EXISTS (SELECT FROM usage_events e WHERE e.request_id = lines.request_id);
+
+    IF jsonb_array_length(tick->'leases') > 0 OR cardinality(strays) > 0 THEN
+        INSERT INTO accounts (id, organization_id, key_id, period, limit_nanos, available_nanos,
+            leased_nanos, owed_nanos, spent_nanos, frozen)
+        SELECT x.account_id, k.organization_id, b.key_id, x.period, b.limit_nanos, b.limit_nanos,
+            0, 0, 0, false
+        FROM jsonb_to_recordset(tick->'leases') AS x(
+            account_id uuid, key_id uuid, period text, action text)
+        JOIN key_budgets b ON b.key_id = x.key_id JOIN api_keys k ON k.id = b.key_id
+        WHERE x.action = 'ask' AND NOT EXISTS (SELECT FROM accounts a WHERE a.id = x.account_id)
+        ORDER BY x.account_id ON CONFLICT DO NOTHING;
+
+        PERFORM 1 FROM accounts WHERE id IN (
+            SELECT (value->>'account_id')::uuid FROM jsonb_array_elements(tick->'leases')
+            UNION ALL SELECT (s->>'organization_id')::uuid FROM unnest(strays) AS s
+            UNION ALL SELECT (s->>'budget_id')::uuid FROM unnest(strays) AS s
+        ) ORDER BY id FOR NO KEY UPDATE;
+
+        FOREACH stray IN ARRAY strays LOOP
+            outcome := ledger_fenced(stray, stray->>'request_id' = ANY(answered), row_shard, at);
+            IF outcome = 'refused' THEN
+                refused := refused || (stray->>'request_id');
+            ELSIF outcome = 'written_off' THEN
+                written_off := written_off || (stray->>'request_id');
+            END IF;
+        END LOOP;
+
+        SELECT coalesce(jsonb_agg(answer) FILTER (WHERE answer IS NOT NULL), '[]') INTO answers
+        FROM (
+            SELECT ledger_lease(value, replica, (tick->>'number')::bigint, expiry, at) AS answer
+            FROM (SELECT value FROM jsonb_array_elements(tick->'leases')
+                  ORDER BY value->>'account_id', value->>'action' DESC) AS ordered
+        ) AS answered_lines;
+    END IF;
+
+    IF EXISTS (SELECT FROM accounts WHERE recalled_at > at - interval '1 second') THEN
+        SELECT coalesce(jsonb_agg(a.id), '[]') INTO recalled FROM accounts a
+        WHERE a.recalled_at > at - interval '1 second' AND EXISTS (
+            SELECT FROM leases l
+            WHERE l.account_id = a.id AND l.state = 'open' AND l.replica_id = replica);
+    END IF;
+    RETURN jsonb_build_object(
+        'refused', to_jsonb(refused), 'written_off', to_jsonb(written_off), 'leases', answers,
+        'closed', coalesce((SELECT jsonb_agg(id) FROM leases
+            WHERE id = ANY(touched) AND state = 'closed'), '[]'),
+        'recalled', recalled);
+END $$;

@@ -1,0 +1,189 @@
+"""The engine against a real database: what is charged, refused, given back and recalled."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import func, select
+
+from gateway.data_plane.metering.credits import (
+    BudgetExceeded,
+    CreditUnavailable,
+    InsufficientCredit,
+    ReservationExpired,
+)
+from gateway.data_plane.metering.engine import EngineRules
+from gateway.storage.database import Database
+from gateway.storage.ledger import budgets, grants
+from gateway.storage.tables import accounts, credit_lots, usage_events
+from tests.support.ledger import (
+    NANOS_PER_TOKEN,
+    add_credit,
+    add_customer,
+    assert_sound,
+    running,
+)
+
+
+async def usage_of(database, customer) -> tuple[int, int]:
+    query = select(func.count(), func.coalesce(func.sum(usage_events.c.charged_nanos), 0)).where(
+        usage_events.c.organization_id == customer.organization_id
+    )
+    async with database.read() as connection:
+        return tuple((await connection.execute(query)).one())
+
+
+async def account_of(database, account_id):
+    async with database.read() as connection:
+        query = select(accounts).where(accounts.c.id == account_id)
+        return (await connection.execute(query)).one_or_none()
+
+
+async def test_a_request_is_charged_its_cost(database: Database, tmp_path):
+    customer = await add_customer(database, 1000)
+    async with running(database, tmp_path) as engine:
+        charge = customer.charge(10)
+        balance = await engine.reserve(charge)
+        assert balance == 990 * NANOS_PER_TOKEN
+        await engine.settle(charge)
+        assert await usage_of(database, customer) == (1, 10 * NANOS_PER_TOKEN)
+        await assert_sound(database)
+    await assert_sound(database)
+    account = await account_of(database, customer.organization_id)
+    assert (account.available_nanos, account.leased_nanos) == (990 * NANOS_PER_TOKEN, 0)
+
+
+async def test_a_released_request_costs_nothing(database: Database, tmp_path):
+    customer = await add_customer(database, 10)
+    async with running(database, tmp_path) as engine:
+        for _ in range(3):
+            charge = customer.charge(10)
+            await engine.reserve(charge)
+            await engine.release(charge)
+            await engine.release(charge)
+    assert await usage_of(database, customer) == (0, 0)
+    assert (await account_of(database, customer.organization_id)).available_nanos == 80
+
+
+async def test_without_credit_it_is_402_and_says_so(database: Database, tmp_path):
+    customer = await add_customer(database, 5)
+    async with running(database, tmp_path) as engine:
+        with pytest.raises(InsufficientCredit, match=r"48 nano-dollars .* has 40 left"):
+            await engine.reserve(customer.charge(6))
+        charge = customer.charge(5)
+        assert await engine.reserve(charge) == 0
+        await engine.settle(charge)
+    assert await usage_of(database, customer) == (1, 40)
+
+
+async def test_credit_on_another_process_is_recalled(database: Database, tmp_path):
+    customer = await add_customer(database, 10)
+    async with running(database, tmp_path) as first, running(database, tmp_path) as second:
+        charge = customer.charge(1)
+        await first.reserve(charge)
+        await first.settle(charge)
+        all_the_rest = customer.charge(9)
+        await second.reserve(all_the_rest)
+        await second.settle(all_the_rest)
+        with pytest.raises(InsufficientCredit):
+            await first.reserve(customer.charge(1))
+    assert await usage_of(database, customer) == (2, 80)
+    await assert_sound(database)
+
+
+async def test_many_at_once_never_spend_more_than_there_is(database: Database, tmp_path):
+    customer = await add_customer(database, 100)
+
+    async def one(engine) -> int:
+        charge = customer.charge(7)
+        try:
+            await engine.reserve(charge)
+        except InsufficientCredit:
+            return 0
+        await engine.settle(charge)
+        return 1
+
+    async with running(database, tmp_path) as engine:
+        served = sum(await asyncio.gather(*[one(engine) for _ in range(50)]))
+    assert served == 14
+    assert await usage_of(database, customer) == (14, 14 * 56)
+    await assert_sound(database)
+
+
+async def test_promo_burns_before_paid(database: Database, tmp_path):
+    customer = await add_customer(database, 100)
+    await add_credit(database, customer, 50, kind="promo")
+    async with running(database, tmp_path) as engine:
+        charge = customer.charge(60)
+        await engine.reserve(charge)
+        await engine.settle(charge)
+    async with database.read() as connection:
+        query = select(credit_lots.c.kind, credit_lots.c.remaining_nanos)
+        left = dict((await connection.execute(query)).all())
+    assert left == {"promo": 0, "paid": 90 * NANOS_PER_TOKEN}
+
+
+async def test_a_key_s_budget_is_exact(database: Database, tmp_path):
+    customer = await add_customer(database, 1000)
+    async with database.write() as connection:
+        await budgets.set_budget(connection, customer.key_id, 10 * NANOS_PER_TOKEN, "month")
+    async with running(database, tmp_path) as engine:
+        for _ in range(3):
+            charge = customer.charge(3, budget="month")
+            await engine.reserve(charge)
+            await engine.settle(charge)
+        with pytest.raises(BudgetExceeded, match="has 8 left"):
+            await engine.reserve(customer.charge(3, budget="month"))
+        async with database.write() as connection:
+            await budgets.set_budget(connection, customer.key_id, 12 * NANOS_PER_TOKEN, "month")
+        charge = customer.charge(3, budget="month")
+        await engine.reserve(charge)
+        await engine.settle(charge)
+        await assert_sound(database)
+    assert await usage_of(database, customer) == (4, 96)
+    await assert_sound(database)
+
+
+async def test_a_dispute_takes_what_is_there_and_freezes_the_rest(database: Database, tmp_path):
+    customer = await add_customer(database, 100)
+    async with database.write() as connection:
+        for _ in range(2):
+            await grants.reverse(
+                connection, customer.organization_id, 150 * NANOS_PER_TOKEN, ref="dispute-1"
+            )
+    await assert_sound(database)
+    async with running(database, tmp_path) as engine:
+        with pytest.raises(InsufficientCredit, match="frozen"):
+            await engine.reserve(customer.charge(1))
+        await add_credit(database, customer, 60)
+        charge = customer.charge(10)
+        await engine.reserve(charge)
+        await engine.settle(charge)
+    await assert_sound(database)
+    with pytest.raises(ReservationExpired):
+        async with running(database, tmp_path) as engine:
+            await engine.settle(charge)
+
+
+async def test_an_unknown_account_has_no_credit(database: Database, tmp_path):
+    customer = await add_customer(database)
+    async with running(database, tmp_path) as engine:
+        with pytest.raises(InsufficientCredit):
+            await engine.reserve(customer.charge(1))
+
+
+async def test_a_database_that_is_away_is_503(database: Database, tmp_path):
+    customer = await add_customer(database, 10)
+
+    class Away:
+        async def tick(self, _tick):
+            from gateway.data_plane.metering.ticks import LedgerUnavailable
+
+            raise LedgerUnavailable("away")
+
+        async def close(self):
+            pass
+
+    rules = EngineRules(credit_seconds=0.2, close_seconds=0.1)
+    async with running(database, tmp_path, ledger=Away(), rules=rules) as engine:
+        with pytest.raises(CreditUnavailable):
+            await engine.reserve(customer.charge(1))
