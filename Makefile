@@ -9,7 +9,7 @@ TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)") torch==2.13.0
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint types imports check format requirements docs clean \
-  bench-worker bench-credits chaos-credits
+  bench-worker bench-credits chaos-credits sim faults
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -47,6 +47,12 @@ bench-credits: .venv/dev.stamp ## Measure debits a second: leases beside a row f
 
 chaos-credits: .venv/dev.stamp ## Kill, pause and crash for five minutes, then hold the books against the clients
 	$(BIN)/python -m benchmarks.chaos_credits $(ARGS)
+
+sim: .venv/dev.stamp ## Simulate the router beside other policies, and draw docs/benchmarks/routing.svg
+	$(BIN)/python -m benchmarks.sim $(ARGS)
+
+faults: .venv/dev.stamp ## Put the router in front of processes that go wrong, and check every answer
+	$(BIN)/python -m benchmarks.faults $(ARGS)
 
 requirements: .venv/uv.stamp ## Resolve the dependencies anew into requirements/
 	$(BIN)/uv pip compile $(COMPILE) --extra minilm pyproject.toml -o requirements/run.txt

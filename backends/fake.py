@@ -6,8 +6,13 @@ Its vectors are made from the ids alone, so a test can recompute what each calle
 
 - the answer: `nan`, `zero`, `foreign` (vectors of another text), `permuted`, `missing`,
   `dimension`, `truncated`, `html`
-- the status: `error` (500), `busy` (429), `refuse` (400)
-- the wire: `hang` (until `seconds` passed), `slow` (answers after `seconds`), `reset`
+- the status: `error` (500), `busy` (429), `refuse` (400); `poison` and `poison_error` answer 400
+  and 500 to calls that hold a row which begins with `POISON`, and serve all others
+- the wire: `hang` (until `seconds` passed), `slow` (answers after `seconds`), `crawl` (takes
+  `seconds` for each token), `reset`, `short` (says more bytes than it sends), `drip` (a byte at a
+  time, `seconds` apart)
+
+`--salt` makes it give the vectors of another model, which nothing but golden vectors can tell.
 """
 
 from __future__ import annotations
@@ -29,8 +34,12 @@ from backends.protocol import TokenRow, WorkerInfo
 
 Kind = Literal[
     "nan", "zero", "foreign", "permuted", "missing", "dimension", "truncated", "html",
-    "error", "busy", "refuse", "hang", "slow", "reset",
+    "error", "busy", "refuse", "poison", "poison_error",
+    "hang", "slow", "crawl", "reset", "short", "drip",
 ]  # fmt: skip
+
+POISON = 666
+"""First id of a row that a poisoned worker can't stand."""
 
 
 class Fault(msgspec.Struct, kw_only=True):
@@ -41,27 +50,30 @@ class Fault(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
 
 
-def vector(ids: bytes, dimensions: int) -> bytes:
+def vector(ids: bytes, dimensions: int, salt: str = "") -> bytes:
     """Return the unit vector that a fake worker gives for these ids: float32, little-endian."""
     # random is seeded by the ids, so that every worker and every test agrees
-    source = random.Random(hashlib.sha256(ids).digest())  # noqa: S311
+    source = random.Random(hashlib.sha256(salt.encode() + ids).digest())  # noqa: S311
     values = [source.gauss(0.0, 1.0) for _ in range(dimensions)]
     length = sum(value * value for value in values) ** 0.5
     return struct.pack(f"<{dimensions}f", *(value / length for value in values))
 
 
 class FakeEngine:
-    """Computes `vector`, after `seconds_per_token` a token."""
+    """Computes `vector`, one call after the other, in `seconds_per_token` a token."""
 
-    def __init__(self, info: WorkerInfo, seconds_per_token: float = 0.0) -> None:
+    def __init__(self, info: WorkerInfo, seconds_per_token: float = 0.0, salt: str = "") -> None:
         self.info = info
-        self._seconds_per_token = seconds_per_token
+        self.seconds_per_token = seconds_per_token
+        self._salt = salt
+        self._turn = asyncio.Lock()
 
     async def embed(self, rows: Sequence[TokenRow], deadline: float) -> Computed:  # noqa: ARG002
         """Compute every row, in order."""
-        if self._seconds_per_token:
-            await asyncio.sleep(self._seconds_per_token * sum(row.tokens for row in rows))
-        return Computed([vector(row.ids, row.dimensions) for row in rows])
+        async with self._turn:
+            if self.seconds_per_token:
+                await asyncio.sleep(self.seconds_per_token * sum(row.tokens for row in rows))
+            return Computed([vector(row.ids, row.dimensions, self._salt) for row in rows])
 
     async def probe(self) -> None:
         """Be always ready."""
@@ -72,6 +84,8 @@ class FaultyApp(server.WorkerApp):
 
     def __init__(self, engine: FakeEngine) -> None:
         super().__init__(engine)
+        self._fake = engine
+        self._healthy_seconds_per_token = engine.seconds_per_token
         self._fault: Fault | None = None
 
     async def __call__(
@@ -81,15 +95,22 @@ class FaultyApp(server.WorkerApp):
         match scope.get("method"), scope.get("path"):
             case "PUT", "/fault":
                 body = await server.read(receive, 4096)
-                self._fault = msgspec.json.decode(body or b"", type=Fault)
+                self._set(msgspec.json.decode(body or b"", type=Fault))
                 await _answer(send, 204, b"")
             case "DELETE", "/fault":
-                self._fault = None
+                self._set(None)
                 await _answer(send, 204, b"")
             case "POST", "/embed" if self._fault is not None:
                 await self._go_wrong(self._take(self._fault), scope, receive, send)
             case _:
                 await super().__call__(scope, receive, send)
+
+    def _set(self, fault: Fault | None) -> None:
+        crawling = fault is not None and fault.kind == "crawl"
+        self._fake.seconds_per_token = (
+            fault.seconds if fault and crawling else self._healthy_seconds_per_token
+        )
+        self._fault = None if crawling else fault
 
     def _take(self, fault: Fault) -> Fault:
         fault.times -= 1
@@ -112,13 +133,35 @@ class FaultyApp(server.WorkerApp):
             case "reset":
                 # uvicorn's `send` is a method of the connection's cycle: no other way to its socket
                 send.__self__.transport.abort()  # type: ignore[attr-defined]
+            case "poison" | "poison_error":
+                await self._poisoned(fault.kind, scope, receive, send)
             case "hang" | "slow":
                 await asyncio.sleep(fault.seconds)
                 await super().__call__(scope, receive, send)
             case _:
-                await self._answer_wrong(fault.kind, receive, send)
+                await self._answer_wrong(fault, receive, send)
 
-    async def _answer_wrong(self, kind: Kind, receive: server.Receive, send: server.Send) -> None:
+    async def _poisoned(
+        self, kind: Kind, scope: server.Scope, receive: server.Receive, send: server.Send
+    ) -> None:
+        info = self.engine.info
+        body = await server.read(receive, 4 * info.batch_tokens_max + 8 * info.rows_max + 8)
+        rows = hop.decode_request(
+            body or b"", rows_max=info.rows_max, tokens_max=info.batch_tokens_max
+        )
+        if any(row.ids[:4] == struct.pack("<I", POISON) for row in rows):
+            await _answer(send, 400 if kind == "poison" else 500, b"")
+            return
+
+        unread = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def again() -> MutableMapping[str, Any]:
+            return unread.pop() if unread else await receive()
+
+        await super().__call__(scope, again, send)
+
+    async def _answer_wrong(self, fault: Fault, receive: server.Receive, send: server.Send) -> None:
+        kind = fault.kind
         info = self.engine.info
         body = await server.read(receive, 4 * info.batch_tokens_max + 8 * info.rows_max + 8)
         rows = hop.decode_request(
@@ -139,7 +182,16 @@ class FaultyApp(server.WorkerApp):
             case "dimension":
                 vectors = [vector[:-4] for vector in vectors]
         answer = hop.encode_answer(rows, vectors)
-        await _answer(send, 200, answer[:-3] if kind == "truncated" else answer)
+        if kind == "drip":
+            await _drip(send, answer, fault.seconds)
+        elif kind == "short":
+            start: MutableMapping[str, Any] = {"type": "http.response.start", "status": 200}
+            length = str(len(answer)).encode()
+            await send({**start, "headers": [(b"content-length", length)]})
+            await send({"type": "http.response.body", "body": answer[:-3], "more_body": True})
+            send.__self__.transport.close()  # type: ignore[attr-defined]
+        else:
+            await _answer(send, 200, answer[:-3] if kind == "truncated" else answer)
 
 
 async def _answer(
@@ -151,6 +203,15 @@ async def _answer(
     await send({"type": "http.response.body", "body": body})
 
 
+async def _drip(send: server.Send, body: bytes, seconds: float) -> None:
+    start: MutableMapping[str, Any] = {"type": "http.response.start", "status": 200}
+    await send({**start, "headers": [(b"content-length", str(len(body)).encode())]})
+    for at in range(len(body)):
+        part = body[at : at + 1]
+        await send({"type": "http.response.body", "body": part, "more_body": at + 1 < len(body)})
+        await asyncio.sleep(seconds)
+
+
 def main() -> None:
     """Serve until told to stop."""
     parser = argparse.ArgumentParser(prog="python -m backends.fake", description=__doc__)
@@ -160,11 +221,14 @@ def main() -> None:
     parser.add_argument("--dimensions", type=int, nargs="+", default=[8])
     parser.add_argument("--vocabulary-sha256", default="")
     parser.add_argument("--seconds-per-token", type=float, default=0.0)
+    parser.add_argument("--revision", default="fake")
+    parser.add_argument("--salt", default="")
+    parser.add_argument("--drain-seconds", type=float, default=0.0)
     parser.add_argument("--exit-with-stdin", action="store_true")
     args = parser.parse_args()
     info = WorkerInfo(
         model=args.model,
-        revision="fake",
+        revision=args.revision,
         dtype="float32",
         dimensions=tuple(args.dimensions),
         tokens_max=8192,
@@ -172,8 +236,14 @@ def main() -> None:
         batch_tokens_max=300_000,
         vocabulary_sha256=args.vocabulary_sha256,
     )
-    app = FaultyApp(FakeEngine(info, args.seconds_per_token))
-    process.serve(app, port=args.port, uds=args.uds, exit_with_stdin=args.exit_with_stdin)
+    app = FaultyApp(FakeEngine(info, args.seconds_per_token, args.salt))
+    process.serve(
+        app,
+        port=args.port,
+        uds=args.uds,
+        drain_seconds=args.drain_seconds,
+        exit_with_stdin=args.exit_with_stdin,
+    )
 
 
 if __name__ == "__main__":

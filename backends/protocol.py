@@ -11,7 +11,8 @@ one of the errors below, and each says who is to blame, because the router acts 
     │   ├── WorkerFailed       it answered 5xx
     │   └── InvalidAnswer      it answered 200 with something that is not the rows' vectors
     ├── WorkerBusy             alive and full (429, 503): retry elsewhere, no fault
-    └── RequestRefused         it refused what we sent (400, 413, 422): our mistake, no fault
+    ├── RequestRefused         it refused what we sent (400, 413, 422): our mistake, no fault
+    └── OutOfResources         we could not even ask (no descriptor, no port): no fault
 """
 
 from __future__ import annotations
@@ -122,3 +123,7 @@ class WorkerBusy(BackendError):
 
 class RequestRefused(BackendError):
     """It refused what was sent: the mistake is on our side, not the worker's."""
+
+
+class OutOfResources(BackendError):
+    """This process has no descriptor or port left to ask with: that says nothing of the worker."""

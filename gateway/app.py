@@ -7,7 +7,7 @@ one clear line.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -25,9 +25,11 @@ from gateway.control_plane.catalog.models import PublishedCatalog
 from gateway.control_plane.jobs.auditing import audit
 from gateway.control_plane.jobs.runner import Job, Jobs
 from gateway.control_plane.site.marketplace import Marketplace
-from gateway.data_plane.api import exchange, health, models, openapi
+from gateway.control_plane.workers.orders import WorkerDesk
+from gateway.data_plane.api import exchange, health, models, openapi, registration
 from gateway.data_plane.api.decoding import Limits
 from gateway.data_plane.api.embeddings import EmbeddingsEndpoint
+from gateway.data_plane.api.urgency import Patience
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.metering import tokens
@@ -36,7 +38,11 @@ from gateway.data_plane.metering.engine import EngineRules, LeasedCredits
 from gateway.data_plane.metering.journal import Journal
 from gateway.data_plane.metering.leases import LeaseRules
 from gateway.data_plane.metering.receipts import ReceiptSigner
-from gateway.data_plane.routing.pool import Pools, parse_workers
+from gateway.data_plane.routing.discovery.leases import Leases
+from gateway.data_plane.routing.discovery.provider import Provider
+from gateway.data_plane.routing.fleet import DNS, Fleet, parse_workers, provider
+from gateway.data_plane.routing.router import Router
+from gateway.data_plane.routing.worker import Change, State
 from gateway.errors import (
     BadRequest,
     GatewayError,
@@ -46,9 +52,9 @@ from gateway.errors import (
     TooLarge,
 )
 from gateway.identifiers import new_id
+from gateway.neighbours import Neighbours
 from gateway.observability import logging
 from gateway.settings import Settings, SettingsError
-from gateway.snapshots import Catalog
 from gateway.storage import migrate
 from gateway.storage.announcements import KeyAnnouncements
 from gateway.storage.database import Database
@@ -56,6 +62,7 @@ from gateway.storage.ledger import grants, partitions
 from gateway.storage.ledger.postgres import PostgresLedger
 from gateway.storage.ledger.reaper import reap
 from gateway.storage.ledger.sqlite import SqliteLedger
+from gateway.storage.presence import BEAT_SECONDS, Presence
 
 log = structlog.get_logger()
 
@@ -70,6 +77,7 @@ class Gateway:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.id = new_id()
         self.database = Database(
             settings.database_url, connections_max=settings.database_connections_max
         )
@@ -90,7 +98,21 @@ class Gateway:
         self.receipts = ReceiptSigner(settings.secret)
         self.ledger = open_ledger(self.database)
         self.credit = make_credit(settings, self.ledger, journal_folder(settings, self.database))
-        self.pools = make_pools(settings, self.catalog)
+        redis_url = settings.redis_url
+        self.presence = (
+            Presence(redis_url, self.id, expected=settings.gateways) if redis_url else None
+        )
+        self.router = Router(
+            registry.connect, gateways=self._gateways, observe=self._worker_changed
+        )
+        self.worker_leases = (
+            Leases(settings.worker_secret.encode()) if settings.worker_secret else None
+        )
+        self.neighbours = (
+            Neighbours(redis_url, self.id, self.router, self.worker_leases) if redis_url else None
+        )
+        self._sources = worker_sources(settings)
+        self.fleet = Fleet(self.router, self.catalog, self._providers)
         counter = tokens.load()
         self.counters = {counter.vocabulary_sha256: counter}
         self.demand = DemandCounter(entries_max=settings.demand_entries_max)
@@ -100,7 +122,7 @@ class Gateway:
             catalog=self.catalog,
             keys=self.keys,
             counters=self.counters,
-            workers=self.pools,
+            router=self.router,
             calls=self.demand,
         )
         self.endpoint = EmbeddingsEndpoint(
@@ -120,10 +142,14 @@ class Gateway:
                 answer_floats_max=settings.answer_floats_max,
             ),
             public_url=settings.public_url,
-            router=self.pools,
+            router=self.router,
             sign=self.receipts.sign if settings.receipts else None,
             body_bytes_max=settings.body_bytes_max,
-            timeout_seconds=settings.request_timeout_seconds,
+            patience=Patience(
+                timeout_seconds=settings.request_timeout_seconds,
+                hold_seconds=settings.hold_seconds,
+                hold_seconds_max=settings.hold_seconds_max,
+            ),
         )
 
     @asynccontextmanager
@@ -142,18 +168,27 @@ class Gateway:
             await self.credit.start()
             stack.push_async_callback(self.credit.close)
             stack.push_async_callback(self.marketplace.interest.flush)
-            await self.pools.start()
-            stack.push_async_callback(self.pools.stop)
+            if self.presence:
+                stack.push_async_callback(self.presence.stop)
+            if self.neighbours:
+                await self.neighbours.start()
+                stack.push_async_callback(self.neighbours.stop)
+            await self.fleet.refresh()
+            stack.push_async_callback(self.fleet.stop)
             jobs = Jobs(self._jobs())
             await jobs.start()
             stack.push_async_callback(jobs.stop)
             yield
 
     def _jobs(self) -> list[Job]:
+        desk = WorkerDesk(self.database, self.router, self.id)
         changes = KeyChanges(self.database, self.authenticator.forget)
+        jobs = [Job("presence", BEAT_SECONDS, self.presence.beat)] if self.presence else []
         return [
+            *jobs,
             Job("key-changes", self.settings.revocation_poll_seconds, changes.read),
-            Job("catalog", self.settings.catalog_refresh_seconds, self.catalog.refresh),
+            Job("catalog", self.settings.catalog_refresh_seconds, self._refresh),
+            Job("worker-orders", self.settings.worker_orders_poll_seconds, desk.run),
             Job("reap-leases", _REAP_SECONDS, lambda: reap(self.database)),
             Job("usage-partitions", _PARTITIONS_SECONDS, self._partition),
             Job("audit", self.settings.audit_interval_seconds, lambda: audit(self.database)),
@@ -166,6 +201,29 @@ class Gateway:
         for name in await partitions.maintain(self.database, retention_days=days):
             log.info("usage dropped, its time is over", partition=name)
 
+    def _providers(self, model: str) -> list[Provider]:
+        leased = [self.worker_leases.provider(model)] if self.worker_leases else []
+        return [*self._sources.get(model, []), *leased]
+
+    def _gateways(self) -> int:
+        return self.presence.gateways if self.presence else self.settings.gateways
+
+    def _worker_changed(self, model: str, url: str, change: Change) -> None:
+        out = change.state is State.QUARANTINED
+        say = log.warning if out else log.info
+        say("worker", model=model, url=url, state=change.state.value, reason=change.reason)
+        if out and self.neighbours:
+            self.neighbours.warn(model, url)
+
+    async def announced(self, body: bytes, signature: str) -> None:
+        """Let the other gateways know of a worker that registered itself here."""
+        if self.neighbours:
+            await self.neighbours.pass_on(body, signature)
+
+    async def _refresh(self) -> None:
+        await self.catalog.refresh()
+        await self.fleet.refresh()
+
     async def _key_changed(self, digest: bytes) -> None:
         self.authenticator.forget(digest)
         if self.announcements:
@@ -177,6 +235,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
     settings = settings or Settings.from_environment()
     logging.configure(settings.log_format)
     gateway = Gateway(settings)
+
+    registrations = []
+    if gateway.worker_leases:
+        announced = registration.route(gateway.worker_leases, gateway.router, gateway.announced)
+        registrations.append(announced)
 
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
@@ -191,7 +254,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
             ),
             models.router(gateway.endpoint),
             billing.router(gateway.authenticator.authenticate, gateway.database, gateway.receipts),
-            *health.routes(gateway.catalog, gateway.pools.statuses),
+            *health.routes(gateway.catalog, gateway.router),
+            *registrations,
             openapi.route(settings.public_url, version("stella-gateway"), billing.OPERATIONS),
             gateway.marketplace.routes(),
         ],
@@ -244,15 +308,13 @@ def journal_folder(settings: Settings, database: Database) -> Path:
     return Path(".data/journal")
 
 
-def make_pools(settings: Settings, catalog: Callable[[], Catalog]) -> Pools:
-    """Make the pools of GATEWAY_WORKERS. Raises SettingsError."""
+def worker_sources(settings: Settings) -> dict[str, list[Provider]]:
+    """Say where the workers of GATEWAY_WORKERS are, by model. Raises SettingsError."""
     try:
-        return Pools(
-            parse_workers(settings.workers),
-            connect=registry.connect,
-            catalog=catalog,
-            health_interval_seconds=settings.health_interval_seconds,
-        )
+        found = parse_workers(settings.workers)
+        for url in (url for urls in found.values() for url in urls):
+            registry.connect(url.removeprefix(DNS))  # opens nothing; knows what an address is
+        return {model: [provider(url) for url in urls] for model, urls in found.items()}
     except ValueError as error:
         raise SettingsError(f"GATEWAY_WORKERS: {error}") from None
 

@@ -6,28 +6,29 @@ work on its database while it runs.
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
 import msgspec
 import rich_click as click
 
 from gateway import dev as development
-from gateway.app import make_pools
+from gateway.cli_support import as_json, asynchronous, opened
+from gateway.cli_workers import workers_group
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import credits as billing
 from gateway.control_plane.catalog import models as catalog
 from gateway.control_plane.demand import events, launches, score
+from gateway.control_plane.workers import orders
 from gateway.data_plane.api.models import entry
 from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.rows import RowMaker
+from gateway.data_plane.routing.worker import State
 from gateway.errors import NotFound
 from gateway.observability.console import money, say, show
 from gateway.settings import Settings, describe
@@ -35,32 +36,6 @@ from gateway.storage import migrate as schema
 from gateway.storage.announcements import KeyAnnouncements
 from gateway.storage.database import Database
 from gateway.storage.ledger import invariants
-
-P = ParamSpec("P")
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-
-def asynchronous(run: Callable[P, Awaitable[None]]) -> Callable[P, None]:
-    """Make a command of a coroutine."""
-
-    @wraps(run)
-    def command(*args: P.args, **kwargs: P.kwargs) -> None:
-        asyncio.run(run(*args, **kwargs))  # type: ignore[arg-type]
-
-    return command
-
-
-@asynccontextmanager
-async def opened() -> AsyncIterator[Database]:
-    """Give the database, after making sure that its schema is this version's."""
-    settings = Settings.from_environment()
-    database = Database(settings.database_url, connections_max=2)
-    try:
-        await schema.check(database)
-        yield database
-    finally:
-        await database.close()
 
 
 @asynccontextmanager
@@ -265,16 +240,15 @@ async def list_models(*, as_json: bool) -> None:
 @click.option("--price", help="Dollars for a million tokens; the estimate, unless given.")
 @asynchronous
 async def launch_model(model: str, *, price: str | None) -> None:
-    """Make a model live: it needs a ready worker. Voters and the waitlist are mailed, once each."""
-    settings = Settings.from_environment()
+    """Make a model live, and mail voters and the waitlist, once each.
+
+    A running gateway must have a ready worker of it.
+    """
     async with opened() as database:
-        published = catalog.PublishedCatalog(database)
-        await published.refresh()
-        pools = make_pools(settings, published)
-        await pools.check()
-        ready = model in pools.ready_models()
-        await pools.stop()
-        known = published().models.get(model)
+        async with database.read() as connection:
+            told = await orders.reports(connection)
+            known = (await catalog.snapshot(connection)).models.get(model)
+        ready = any(one.model == model and one.worker.state is State.READY for one in told)
         nanos = known.price.nanos_per_million_tokens if known else 0
         if price is not None:
             nanos = billing.nanos_of_dollars(price)
@@ -300,27 +274,6 @@ async def show_demand(model: str, *, as_json: bool) -> None:
     show(parts, as_json=False, title="score")
     if converted is not None:
         show(converted, as_json=False, title="launch")
-
-
-@click.group("workers")
-def workers_group() -> None:
-    """The workers of GATEWAY_WORKERS."""
-
-
-@workers_group.command("list")
-@as_json
-@asynchronous
-async def list_workers(*, as_json: bool) -> None:
-    """Check every worker now, and list them."""
-    settings = Settings.from_environment()
-    async with opened() as database:
-        published = catalog.PublishedCatalog(database)
-        await published.refresh()
-        pools = make_pools(settings, published)
-        await pools.check()
-        statuses = pools.statuses()
-        await pools.stop()
-    show(statuses, as_json=as_json, title="workers", columns=["model", "url", "ready", "reason"])
 
 
 @click.command("audit")

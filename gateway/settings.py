@@ -49,17 +49,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: Annotated[
         str,
         _text(
-            "redis://host:port/0 of a Valkey or Redis that carries revocations to other processes "
-            "at once. Empty: they are read from the database twice a second."
+            "redis://host:port/0 of a Valkey or Redis that carries revocations and news of workers "
+            "to other processes at once. Empty: revocations are read from the database twice a "
+            "second."
         ),
     ] = ""
     workers: Annotated[
         str,
         _text(
             "The workers of each model, as MODEL=URL separated by spaces; a model may stand more "
-            "than once. URL is http://host:port or unix:/path."
+            "than once. URL is http://host:port, unix:/path, or dns+http://host:port for all "
+            "addresses behind a name, such as a headless Service."
         ),
     ] = ""
+    worker_secret: Annotated[
+        str,
+        Meta(pattern=r"^(.{32,})?$"),
+        _text(
+            "Signs the announcements of workers that register themselves at /internal/workers; at "
+            "least 32 characters. Empty: there is no such route."
+        ),
+    ] = ""
+    gateways: Annotated[
+        Count,
+        _text(
+            "How many gateways share the workers, where there is no Redis to count them: each "
+            "sends its part of what a worker may have in flight."
+        ),
+    ] = 1
     log_format: Annotated[
         Literal["console", "json"], _text("Log lines for people or for machines.")
     ] = "json"
@@ -95,9 +112,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     catalog_refresh_seconds: Annotated[
         Seconds, _text("How often models and prices are read again.")
     ] = 2.0
-    health_interval_seconds: Annotated[
-        Seconds, _text("How often each worker must embed something to stay in the pool.")
-    ] = 2.0
+    hold_seconds: Annotated[
+        float,
+        Meta(ge=0, le=30),
+        _text(
+            "How long a request is held while no worker of its model is ready, when it doesn't say "
+            "so itself (Prefer: wait=N); then 503."
+        ),
+    ] = 15.0
+    hold_seconds_max: Annotated[
+        float, Meta(ge=0, le=30), _text("The longest that Prefer: wait=N can ask for.")
+    ] = 30.0
+    worker_orders_poll_seconds: Annotated[
+        Seconds,
+        _text("How often `gateway workers` is obeyed, and what is known of workers written down."),
+    ] = 1.0
     lease_seconds: Annotated[
         Seconds,
         _text(

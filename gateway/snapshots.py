@@ -28,6 +28,17 @@ class PriceSnapshot(msgspec.Struct, frozen=True):
         return -(-tokens * self.nanos_per_million_tokens // 1_000_000)
 
 
+class GoldenRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A fixed row and what the model's reference gives for it."""
+
+    ids: bytes
+    """As in `backends.protocol.TokenRow`."""
+    vectors: Mapping[int, bytes]
+    """Unit vectors, raw little-endian float32, by dimensions."""
+    cosine_min: float | None = None
+    """Least cosine of a good answer with them; None: the router's own bound."""
+
+
 class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """An embedding model as the catalogue offers it."""
 
@@ -43,6 +54,8 @@ class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     prompts: Mapping[str, str] = {}
     query_prompt: str | None = None
     """The prompt that `input_type: query` stands for."""
+    golden: Mapping[str, tuple[GoldenRow, ...]] = {}
+    """What good workers answer, by revision."""
     created: int = 0
     """Unix time of its entry into the catalogue, in seconds."""
     owned_by: str = ""

@@ -6,6 +6,7 @@ idle is not a fault: the call is made once more on a fresh one.
 
 from __future__ import annotations
 
+import errno
 import math
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import msgspec
 from backends import hop
 from backends.protocol import (
     InvalidAnswer,
+    OutOfResources,
     RequestRefused,
     TokenRow,
     WorkerBusy,
@@ -31,6 +33,7 @@ _KEEPALIVE_SECONDS = 3.0  # under the 5 s at which most servers close an idle co
 _RETRY_AFTER_SECONDS_MAX = 60.0
 _TIMEOUT_MARGIN = 0.9  # the worker gives up before we do, so that its answer can still arrive
 _INFO_BYTES_MAX = 65_536
+_OUR_ERRNOS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 
 
 class HopBackend:
@@ -80,6 +83,8 @@ class HopBackend:
         except TimeoutError:
             raise WorkerTimeout(self.url, f"no answer in {timeout_seconds:.3f} s") from None
         except aiohttp.ClientConnectionError as error:
+            if isinstance(error, OSError) and error.errno in _OUR_ERRNOS:
+                raise OutOfResources(self.url, _reason(error)) from None
             raise WorkerUnreachable(self.url, _reason(error)) from None
         except aiohttp.ClientPayloadError as error:
             raise InvalidAnswer(self.url, f"the answer broke off: {_reason(error)}") from None

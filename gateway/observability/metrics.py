@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -41,6 +49,9 @@ def set_breaches(invariant: str, culprits: int) -> None:
     _breaches.labels(invariant).set(culprits)
 
 
-def render() -> bytes:
-    """Write all metrics in the text format of Prometheus."""
-    return generate_latest()
+def render(*collectors: Collector) -> bytes:
+    """Write all metrics in the text format of Prometheus, those of the collectors too."""
+    registry = CollectorRegistry()
+    for collector in collectors:
+        registry.register(collector)
+    return generate_latest() + generate_latest(registry)

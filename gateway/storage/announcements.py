@@ -1,13 +1,13 @@
-"""Keys that changed, announced between processes over Redis pub/sub.
+"""What processes tell one another over Redis pub/sub: keys that changed, workers that are suspect.
 
-Only a shortcut: every process also reads changes from the database, so a Redis that is away costs
-half a second of latency, and nothing else waits for it.
+Only a shortcut: each process finds out by itself too, so a Redis that is away costs time alone,
+and nothing else waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import structlog
@@ -16,28 +16,29 @@ from redis.exceptions import RedisError
 
 log = structlog.get_logger()
 
-_CHANNEL = "gateway:keys-changed"
+_KEYS = "gateway:keys-changed"
 _TIMEOUT_SECONDS = 1.0
 _RECONNECT_SECONDS = 1.0
 
 
-class KeyAnnouncements:
-    """Sends and receives digests of changed keys. `start` and `stop` it with the application."""
+class Announcements:
+    """Tells and hears bytes on channels. `start` and `stop` it with the application."""
 
-    def __init__(self, url: str, forget: Callable[[bytes], None]) -> None:
+    def __init__(self, url: str, hear: Mapping[str, Callable[[bytes], None]]) -> None:
+        """`hear` is called for each message, by channel; those of this process come back too."""
         self._redis: Redis = Redis.from_url(url, socket_connect_timeout=_TIMEOUT_SECONDS)
-        self._forget = forget
+        self._hearers = hear
         self._listening: asyncio.Task[None] | None = None
         self.subscribed = asyncio.Event()
         """Set while announcements can be heard."""
 
-    async def announce(self, digest: bytes) -> None:
-        """Tell all processes; never raises, since the database tells them too."""
+    async def tell(self, channel: str, message: bytes) -> None:
+        """Tell all processes; never raises."""
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
-                await self._redis.publish(_CHANNEL, digest.hex())
+                await self._redis.publish(channel, message.hex())
         except (RedisError, OSError, TimeoutError) as error:
-            log.warning("key change not announced", reason=str(error))
+            log.warning("not announced", channel=channel, reason=str(error))
 
     async def start(self) -> None:
         """Begin to listen."""
@@ -55,17 +56,31 @@ class KeyAnnouncements:
         while True:
             try:
                 async with self._redis.pubsub() as pubsub:
-                    await pubsub.subscribe(_CHANNEL)
+                    await pubsub.subscribe(*self._hearers)
                     async for message in pubsub.listen():
                         self._hear(message)
             except (RedisError, OSError) as error:
-                log.warning("key announcements lost", reason=str(error))
+                log.warning("announcements lost", reason=str(error))
             self.subscribed.clear()
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     def _hear(self, message: dict[str, object]) -> None:
-        if message["type"] == "subscribe":
+        if message["type"] == "subscribe" and message["data"] == len(self._hearers):
             self.subscribed.set()
-        elif message["type"] == "message" and isinstance(data := message["data"], bytes):
+        elif message["type"] == "message":
+            channel, data = message["channel"], message["data"]
+            assert isinstance(channel, bytes)
+            assert isinstance(data, bytes)
             with suppress(ValueError):
-                self._forget(bytes.fromhex(data.decode()))
+                self._hearers[channel.decode()](bytes.fromhex(data.decode()))
+
+
+class KeyAnnouncements(Announcements):
+    """Digests of changed keys."""
+
+    def __init__(self, url: str, forget: Callable[[bytes], None]) -> None:
+        super().__init__(url, {_KEYS: forget})
+
+    async def announce(self, digest: bytes) -> None:
+        """Tell all processes; never raises, since the database tells them too."""
+        await self.tell(_KEYS, digest)

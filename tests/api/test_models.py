@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.gateways import MODEL, STELLA, Api
+from tests.support.processes import Process
 
 
 async def test_the_list_shows_what_a_developer_must_know(api: Api):
@@ -61,10 +62,11 @@ async def test_405_says_what_is_allowed(api: Api):
 
 async def test_health(api: Api):
     assert (await api.http.get("/health/live")).json() == {"status": "live"}
+    await api.ready()
     ready = await api.http.get("/health/ready")
     assert (ready.status_code, ready.json()) == (
         200,
-        {"status": "ready", "ready_workers": {MODEL: 1}},
+        {"status": "ready", "ready_workers": {MODEL: 1, STELLA: 0}},
     )
 
 
@@ -73,4 +75,16 @@ async def test_metrics_count_requests_and_tokens(api: Api):
     text = (await api.http.get("/metrics")).text
     assert 'gateway_requests_total{path="/v1/embeddings",status="200"}' in text
     assert f'gateway_tokens_total{{model="{MODEL}"}}' in text
+
+
+async def test_metrics_describe_the_pools_and_the_workers(api: Api, fake_worker: Process):
+    await api.embed(input="hello world")
+    text = (await api.http.get("/metrics")).text
+    worker = f'model="{MODEL}",url="{fake_worker.url}"'
+    place = worker.replace(",", ',state="ready",')
+    assert f"gateway_worker_state{{{place}}} 1.0" in text
+    assert f"gateway_worker_slowdown{{{worker}}} " in text
+    assert f'gateway_queue_tokens{{model="{MODEL}"}} 0.0' in text
+    assert f'gateway_backlog_seconds{{model="{MODEL}"}} 0.0' in text
+    assert f'gateway_routing_events_total{{event="served",model="{MODEL}"}} 1.0' in text
     assert "gateway_overhead_seconds_bucket" in text

@@ -1,14 +1,17 @@
 """The fake worker: the contract, then each fault as the kind of error the router acts on."""
 
 import asyncio
+import errno
+import struct
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from backends.fake import vector
+from backends.fake import POISON, vector
 from backends.protocol import (
     InvalidAnswer,
+    OutOfResources,
     RequestRefused,
     TokenRow,
     WorkerBusy,
@@ -54,6 +57,8 @@ async def test_its_vectors_can_be_recomputed(worker: Subject):
         ("refuse", RequestRefused),
         ("hang", WorkerTimeout),
         ("reset", WorkerUnreachable),
+        ("short", InvalidAnswer),
+        ("drip", WorkerTimeout),
     ],
 )
 async def test_each_fault_is_told_apart(worker: Subject, kind: str, error: type[Exception]):
@@ -79,6 +84,17 @@ async def test_a_stale_connection_is_no_fault(worker: Subject):
     await backend.close()
 
 
+async def test_our_own_exhaustion_is_no_fault_of_the_worker(worker: Subject, monkeypatch):
+    async def no_descriptor(*_, **__):
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr("aiohttp.connector.aiohappyeyeballs.start_connection", no_descriptor)
+    backend = connect(worker.url)
+    with pytest.raises(OutOfResources):
+        await backend.embed(ROWS, timeout_seconds=5)
+    await backend.close()
+
+
 async def test_a_busy_worker_says_how_long(worker: Subject):
     backend = connect(worker.url)
     async with httpx.AsyncClient(base_url=worker.url) as control:
@@ -100,4 +116,21 @@ async def test_a_cancelled_call_leaves_the_client_usable(worker: Subject):
             await call
         await control.delete("/fault")
     assert len(await backend.embed(ROWS, timeout_seconds=5)) == 2
+    await backend.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"), [("poison", RequestRefused), ("poison_error", WorkerFailed)]
+)
+async def test_poison_hurts_only_the_call_it_is_in(worker: Subject, kind: str, error):
+    poison = TokenRow(struct.pack("<2I", POISON, 1), 8)
+    backend = connect(worker.url)
+    async with httpx.AsyncClient(base_url=worker.url) as control:
+        await control.put("/fault", json={"kind": kind, "times": -1})
+        try:
+            assert len(await backend.embed(ROWS, timeout_seconds=5)) == 2
+            with pytest.raises(error):
+                await backend.embed([*ROWS, poison], timeout_seconds=5)
+        finally:
+            await control.delete("/fault")
     await backend.close()

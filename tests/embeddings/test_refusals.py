@@ -1,6 +1,8 @@
 """401, 402, 404, 405, 413, 415, 429, 502, 503, 504: each refusal, and that it costs nothing."""
 
 import asyncio
+import base64
+import struct
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -8,6 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import update
 
+from backends.fake import vector
 from gateway.data_plane.auth import keys
 from gateway.storage.tables import api_keys, models
 from tests.support.gateways import MODEL, STELLA, Api, open_api
@@ -169,6 +172,7 @@ async def test_429_over_the_organizations_share(sqlite_database_url, fake_worker
     workers = f"{MODEL}={fake_worker.url}"
     changes = {"organization_in_flight_max": 2, "request_timeout_seconds": 5.0}
     async with open_api(sqlite_database_url[0], workers, **changes) as api:
+        await api.ready()
         await fault.put("/fault", json={"kind": "slow", "times": 2, "seconds": 1.0})
         answers = await asyncio.gather(*(api.embed(BODY) for _ in range(6)))
         statuses = sorted(answer.status_code for answer in answers)
@@ -181,11 +185,39 @@ async def test_429_over_the_organizations_share(sqlite_database_url, fake_worker
         assert len(await api.ledger.usage()) == 3
 
 
-@pytest.mark.parametrize("kind", ["nan", "zero", "foreign", "permuted", "missing", "error", "html"])
-async def test_502_and_nothing_wrong_is_delivered(api: Api, fault: httpx.AsyncClient, kind: str):
+INVALID = ["nan", "zero", "foreign", "permuted", "missing", "truncated", "html"]
+
+
+@pytest.mark.parametrize("kind", [*INVALID, "error", "busy", "reset"])
+async def test_what_goes_wrong_once_is_tried_again_and_billed_once(
+    api: Api, fault: httpx.AsyncClient, kind: str
+):
     await fault.put("/fault", json={"kind": kind, "times": 1})
+    answer = await api.embed(input=["hello", "world"], encoding_format="base64")
+    assert answer.status_code == 200
+    assert [base64.b64decode(item["embedding"]) for item in answer.json()["data"]] == [
+        vector(struct.pack("<3I", 101, word, 102), 384) for word in (7592, 2088)
+    ]
+    assert len(await api.ledger.usage()) == 1
+    assert await api.ledger.available() == 10**9 - 8 * 6
+
+
+@pytest.mark.parametrize("kind", INVALID)
+async def test_503_rather_than_anything_wrong(api: Api, fault: httpx.AsyncClient, kind: str):
+    await api.ready()
+    await fault.put("/fault", json={"kind": kind, "times": -1})
+    api.headers["prefer"] = "wait=0"
     answer = await api.embed(input=["hello", "world"])
+    assert (answer.status_code, code(answer)) == (503, "model_warming")
+    await api.assert_untouched()
+
+
+async def test_502_when_each_try_fails(api: Api, fault: httpx.AsyncClient):
+    await api.ready()
+    await fault.put("/fault", json={"kind": "error", "times": -1})
+    answer = await api.embed(BODY)
     assert (answer.status_code, code(answer)) == (502, "upstream_error")
+    assert "127.0.0.1" not in answer.text  # where the workers are is nobody's business
     await api.assert_untouched()
 
 
@@ -196,26 +228,51 @@ async def test_500_when_a_worker_refuses_what_we_sent(api: Api, fault: httpx.Asy
     assert (await api.embed(BODY)).status_code == 200  # it was no fault of the worker
 
 
-async def test_503_busy_passes_the_workers_wish_on(api: Api, fault: httpx.AsyncClient):
-    await fault.put("/fault", json={"kind": "busy"})
+async def test_503_while_every_worker_is_full(api: Api, fault: httpx.AsyncClient):
+    await api.ready()
+    await fault.put("/fault", json={"kind": "busy", "times": -1})
+    api.headers["x-stainless-read-timeout"] = "0.5"
     answer = await api.embed(BODY)
     assert (answer.status_code, code(answer)) == (503, "overloaded")
-    assert answer.headers["retry-after-ms"] == "50"
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
     await api.assert_untouched()
 
 
 async def test_503_without_a_worker(sqlite_database_url):
     async with open_api(sqlite_database_url[0]) as api:
+        api.headers["prefer"] = "respond-async, wait=0"
         answer = await api.embed(BODY)
         assert (answer.status_code, code(answer)) == (503, "model_warming")
-        assert answer.headers["retry-after"] == "5"
+        assert answer.headers["retry-after"] == "10"
         await api.assert_untouched()
+
+
+async def test_a_request_is_held_until_a_worker_is_ready(sqlite_database_url, fake_worker):
+    async with open_api(sqlite_database_url[0], hold_seconds=0.0) as api:
+        api.headers["prefer"] = "wait=20"
+        held = asyncio.create_task(api.embed(BODY))
+        async with asyncio.timeout(10):
+            while not api.gateway.endpoint.in_flight:
+                await asyncio.sleep(0)
+        api.gateway.router.pools[MODEL].add(fake_worker.url)
+        assert (await held).status_code == 200
+
+
+async def test_429_for_what_cannot_be_done_in_time(api: Api):
+    await api.ready()
+    api.headers["x-stainless-read-timeout"] = "0.001"
+    answer = await api.embed(input=["many words " * 100] * 200, truncate="end")
+    assert (answer.status_code, code(answer)) == (429, "would_miss_deadline")
+    assert answer.json()["error"]["type"] == "rate_limit_error"
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+    await api.assert_untouched()
 
 
 async def test_504(sqlite_database_url, fake_worker: Process, fault: httpx.AsyncClient):
     workers = f"{MODEL}={fake_worker.url}"
     async with open_api(sqlite_database_url[0], workers, request_timeout_seconds=0.3) as api:
-        await fault.put("/fault", json={"kind": "hang", "seconds": 3})
+        await api.ready()
+        await fault.put("/fault", json={"kind": "hang", "times": -1, "seconds": 3})
         answer = await api.embed(BODY)
         assert (answer.status_code, code(answer)) == (504, "timeout")
         await api.assert_untouched()
@@ -255,12 +312,40 @@ async def test_a_client_that_leaves_before_its_body_is_whole_costs_nothing(
     async def send(message):
         sent.append(message)
 
-    headers = [(name.encode(), value.encode()) for name, value in api.headers.items()]
-    scope = {
-        "type": "http", "method": "POST", "path": "/v1/embeddings", "raw_path": b"/v1/embeddings",
-        "query_string": b"", "headers": headers, "client": None, "root_path": "",
-    }  # fmt: skip
-    await api.app(scope, receive, send)
+    await api.app(scope(api), receive, send)
     assert sent[0]["status"] == 499
     assert "request failed" not in capfd.readouterr().err
     await api.assert_untouched()
+
+
+async def test_a_client_that_leaves_before_its_answer_costs_nothing(
+    api: Api, fault: httpx.AsyncClient
+):
+    await api.ready()
+    await fault.put("/fault", json={"kind": "hang", "times": -1, "seconds": 30})
+    messages: asyncio.Queue[dict] = asyncio.Queue()
+    messages.put_nowait({"type": "http.request", "body": BODY, "more_body": False})
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    pool = api.gateway.router.pools[MODEL]
+    asked = asyncio.create_task(api.app(scope(api), messages.get, send))
+    async with asyncio.timeout(10):
+        while pool.core.idle:
+            await asyncio.sleep(0)
+        messages.put_nowait({"type": "http.disconnect"})
+        await asked
+    assert sent[0]["status"] == 499
+    assert pool.core.idle
+    assert not api.gateway.endpoint.in_flight
+    await api.assert_untouched()
+
+
+def scope(api: Api) -> dict:
+    headers = [(name.encode(), value.encode()) for name, value in api.headers.items()]
+    return {
+        "type": "http", "method": "POST", "path": "/v1/embeddings", "raw_path": b"/v1/embeddings",
+        "query_string": b"", "headers": headers, "client": None, "root_path": "",
+    }  # fmt: skip

@@ -3,17 +3,13 @@
 import asyncio
 from datetime import UTC, datetime
 
-import msgspec
-
 from gateway.app import Gateway
 from gateway.control_plane.status.incidents import Incidents
-from gateway.data_plane.routing.pool import WorkerStatus
+from gateway.data_plane.routing.router import WorkerStatus
 from gateway.storage.database import Database
 from tests.pages.conftest import MINILM, STELLA
 
-STATUS = WorkerStatus(
-    model=MINILM, url="http://w", ready=True, reason="", tokens_at_work=0, info=None
-)
+STATUS = WorkerStatus(MINILM, ready=True)
 
 
 async def test_an_outage_is_written_once_and_ends(gateway: Gateway):
@@ -27,10 +23,10 @@ async def test_an_outage_is_written_once_and_ends(gateway: Gateway):
         await asyncio.gather(*(watcher.watch() for watcher in watchers))
         return [incident.ended_at for incident in await watchers[0].recent(1)]
 
-    down = msgspec.structs.replace(STATUS, ready=False)
+    down = STATUS._replace(ready=False)
     seen[:] = [STATUS, down]
     assert await look() == []  # one ready worker is enough
-    seen[:] = [down, msgspec.structs.replace(down, model=STELLA)]
+    seen[:] = [down, down._replace(model=STELLA)]
     assert await look() == [None]  # and Stella is not live, so nobody misses it
     assert await look() == [None]
     seen[:] = [STATUS]

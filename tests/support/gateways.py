@@ -101,6 +101,10 @@ class Api:
             body = msgspec.json.encode(body)
         return await self.http.post("/v1/embeddings", content=body, headers=self.headers)
 
+    async def ready(self, model: str = MODEL) -> None:
+        """Wait until a worker of the model has proven itself."""
+        assert await self.gateway.router.pools[model].wait_ready(timeout_seconds=20)
+
     async def assert_untouched(self) -> None:
         """Nothing was charged, nothing is held, and the books agree."""
         balance = await self.ledger.balance()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import msgspec
 from sqlalchemy import Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.catalog import golden
 from gateway.identifiers import new_id
-from gateway.snapshots import Catalog, ModelSnapshot, PriceSnapshot, State
+from gateway.snapshots import Catalog, GoldenRow, ModelSnapshot, PriceSnapshot, State
 from gateway.storage.database import Database
 from gateway.storage.tables import model_prices, models
 
@@ -70,6 +72,7 @@ async def seed(connection: AsyncConnection) -> None:
                 )
             )
         await set_price(connection, model.id, model.nanos_per_million_tokens)
+    await golden.seed(connection)
 
 
 async def set_state(connection: AsyncConnection, model_id: str, state: State) -> None:
@@ -104,8 +107,9 @@ async def snapshot(connection: AsyncConnection) -> Catalog:
         row.model_id: PriceSnapshot(row.id, row.nanos_per_million_tokens)
         for row in await connection.execute(select(model_prices).order_by(model_prices.c.id))
     }
+    rows = await golden.by_model(connection)
     found = await connection.execute(select(models).order_by(models.c.id))
-    return Catalog({row.id: _model(row, prices[row.id]) for row in found})
+    return Catalog({row.id: _model(row, prices[row.id], rows.get(row.id, {})) for row in found})
 
 
 class PublishedCatalog:
@@ -125,7 +129,11 @@ class PublishedCatalog:
             self._current = await snapshot(connection)
 
 
-def _model(row: Row[*tuple[Any, ...]], price: PriceSnapshot) -> ModelSnapshot:
+def _model(
+    row: Row[*tuple[Any, ...]],
+    price: PriceSnapshot,
+    golden_rows: Mapping[str, tuple[GoldenRow, ...]],
+) -> ModelSnapshot:
     card = msgspec.json.decode(row.card, type=ModelCard)
     return ModelSnapshot(
         id=row.id,
@@ -138,6 +146,7 @@ def _model(row: Row[*tuple[Any, ...]], price: PriceSnapshot) -> ModelSnapshot:
         vocabulary_sha256=card.vocabulary_sha256,
         prompts=card.prompts,
         query_prompt=card.query_prompt,
+        golden=golden_rows,
         created=int(row.created_at.timestamp()),
         owned_by=card.owned_by,
         license=card.license,

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from litestar import Request, Response, Router
@@ -31,24 +31,15 @@ from gateway.control_plane.site.parts import Site
 from gateway.control_plane.site.rendering import Renderer
 from gateway.control_plane.site.session import SessionCookie
 from gateway.control_plane.status.incidents import Incidents
-from gateway.data_plane.api.embeddings import Router as WorkRouter
 from gateway.data_plane.metering.demand import DemandCounter
 from gateway.data_plane.metering.tokens import TokenCounter
-from gateway.data_plane.routing.pool import WorkerStatus
+from gateway.data_plane.routing.router import Router as WorkRouter
 from gateway.errors import GatewayError
 from gateway.settings import Settings, derive
 from gateway.snapshots import Catalog
 from gateway.storage.database import Database
 
 _FORGET_SECONDS = 3600.0
-
-
-class Workers(WorkRouter, Protocol):
-    """The pools, as far as pages need them."""
-
-    def statuses(self) -> list[WorkerStatus]:
-        """Describe every worker."""
-        ...
 
 
 class Marketplace:
@@ -62,7 +53,7 @@ class Marketplace:
         catalog: Callable[[], Catalog],
         keys: ApiKeys,
         counters: Mapping[str, TokenCounter],
-        workers: Workers,
+        router: WorkRouter,
         calls: DemandCounter,
     ) -> None:
         self._settings = settings
@@ -79,10 +70,10 @@ class Marketplace:
             catalog=catalog,
             pages=pages.reviewed(),
             counters=counters,
-            router=workers,
-            workers=workers.statuses,
+            router=router,
+            workers=router.statuses,
             renderer=Renderer(self._assets, constants | shown),
-            incidents=Incidents(database, workers=workers.statuses, catalog=catalog),
+            incidents=Incidents(database, workers=router.statuses, catalog=catalog),
             keys=keys,
             sessions=Sessions(
                 database,

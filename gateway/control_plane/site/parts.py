@@ -25,9 +25,8 @@ from gateway.control_plane.site.limits import Limit, visitor_of
 from gateway.control_plane.site.rendering import Renderer
 from gateway.control_plane.site.session import SessionCookie
 from gateway.control_plane.status.incidents import Incidents
-from gateway.data_plane.api.embeddings import Router
 from gateway.data_plane.metering.tokens import TokenCounter
-from gateway.data_plane.routing.pool import WorkerStatus
+from gateway.data_plane.routing.router import Router, WorkerStatus
 from gateway.errors import NotFound
 from gateway.settings import Settings
 from gateway.snapshots import Catalog, ModelSnapshot

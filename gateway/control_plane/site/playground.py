@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from gateway.control_plane.site.parts import Listing, PageNotFound, Site
 from gateway.control_plane.site.rendering import is_fragment
 from gateway.data_plane.metering.rows import RowMaker
+from gateway.data_plane.routing.admission import Offer
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
 
 _SENTENCES_MAX = 6
 _CHARACTERS_MAX = 300
+_VISITORS = "visitors"  # as one organization to the router, so that they share one turn
 _TIMEOUT_SECONDS = 10.0
 _SHADES = (0.2, 0.4, 0.6, 0.85)
 _EXAMPLE = (
@@ -106,9 +108,15 @@ async def _embed(site: Site, listing: Listing, sentences: list[str]) -> Experime
     )
     rows = maker.from_texts(sentences, truncate="end")
     started = time.monotonic()
-    vectors = await site.router.dispatch(
-        model.id, rows.rows, deadline=started + _TIMEOUT_SECONDS, request_id=new_id()
+    offer = Offer(
+        organization=_VISITORS,
+        tokens=rows.tokens,
+        deadline=started + _TIMEOUT_SECONDS,
+        tier="flex",  # what is free comes after what is paid
+        hold_seconds=0,
     )
+    site.router.admit(model.id, offer)
+    vectors = await site.router.dispatch(model.id, rows.rows, offer, request_id=new_id())
     return Experiment(
         sentences=sentences,
         tokens=[row.tokens for row in rows.rows],

@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from gateway.data_plane.routing.pool import WorkerStatus
+from gateway.data_plane.routing.router import WorkerStatus
 from gateway.identifiers import new_id
 from gateway.snapshots import Catalog
 from gateway.storage.database import Database

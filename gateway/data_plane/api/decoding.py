@@ -35,6 +35,8 @@ class EmbeddingsRequest(msgspec.Struct, kw_only=True, frozen=True):
     """An alias: the model's query prompt, or none."""
     token_ids_from: TokenIdsFrom | None = None
     """Whose vocabulary arrays of integers are written in."""
+    service_tier: Literal["auto", "default", "flex"] | None = None
+    """flex: behind other work, where there is not room for all. So far at the same price."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +71,7 @@ _EXPECTED = {
     "prompt_name": "the name of one of the model's prompts as a string",
     "input_type": '"query" or "document"',
     "token_ids_from": '"model"',
+    "service_tier": '"auto", "default" or "flex"',
 }
 
 

@@ -7,21 +7,22 @@ answer is settled gives the reservation back, so only a 200 is ever charged.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping
 
 import msgspec
 
-from backends.protocol import TokenRow
 from gateway.data_plane.api import decoding, encoding
 from gateway.data_plane.api.decoding import EmbeddingsRequest, Limits
 from gateway.data_plane.api.exchange import Exchange
+from gateway.data_plane.api.urgency import Patience, urgency_of
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.metering.credits import Charge, Credits
 from gateway.data_plane.metering.demand import Demand
 from gateway.data_plane.metering.rows import RowMaker, Rows
 from gateway.data_plane.metering.tokens import TokenCounter
+from gateway.data_plane.routing.admission import Offer
+from gateway.data_plane.routing.router import Router
 from gateway.errors import NotFound
 from gateway.observability import metrics
 from gateway.snapshots import Catalog, KeySnapshot, ModelSnapshot
@@ -37,16 +38,6 @@ class ModelComingSoon(NotFound):
     """A model that is announced and not served yet."""
 
     code = "model_coming_soon"
-
-
-class Router(Protocol):
-    """Where the work goes."""
-
-    async def dispatch(
-        self, model_id: str, rows: Sequence[TokenRow], *, deadline: float, request_id: str
-    ) -> list[memoryview]:
-        """Return one verified vector a row, or raise a GatewayError; see `routing.pool`."""
-        ...
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -74,20 +65,20 @@ class EmbeddingsEndpoint:
         router: Router,
         sign: Callable[[Charge], str] | None,
         body_bytes_max: int,
-        timeout_seconds: float,
+        patience: Patience,
     ) -> None:
         self.authenticator = authenticator
         self.catalog = catalog
         self._counters = counters
         self._credit = credit
         self._demand = demand
-        self._in_flight = in_flight
+        self.in_flight = in_flight
         self._limits = limits
         self._public_url = public_url
         self._router = router
         self._sign = sign
         self._body_bytes_max = body_bytes_max
-        self._timeout_seconds = timeout_seconds
+        self._patience = patience
 
     async def answer(self, exchange: Exchange) -> bytes:
         """Embed what a request asks for, and charge exactly that."""
@@ -95,11 +86,13 @@ class EmbeddingsEndpoint:
         body = await exchange.body(self._body_bytes_max)  # 413, 415
         request = decoding.decode(body)  # 400
         order = self.order(request, key)  # 404 unknown or coming soon, 400 too long or too much
-        with self._in_flight.admit(key.organization_id):  # 429
+        offer = self._offer(exchange, request, key, order)
+        with self.in_flight.admit(key.organization_id):  # 429
+            self._router.admit(order.model.id, offer)  # 429 can't be done in time, 503 no worker
             charge = self._charge(exchange.request_id, key, order)
             balance_nanos = await self._credit.reserve(charge)  # 402, 503
             try:
-                vectors = await self._dispatch(exchange, order)  # 502, 503, 504
+                vectors = await self._dispatch(exchange, order, offer)  # 499, 500, 502, 503, 504
                 answer = encoding.encode(
                     vectors,
                     form=request.encoding_format or "float",
@@ -169,15 +162,25 @@ class EmbeddingsEndpoint:
             )
         return found
 
-    async def _dispatch(self, exchange: Exchange, order: Order) -> list[memoryview]:
+    def _offer(
+        self, exchange: Exchange, request: EmbeddingsRequest, key: KeySnapshot, order: Order
+    ) -> Offer:
+        urgency = urgency_of(exchange, request.service_tier, self._patience)
+        return Offer(
+            organization=key.organization_id,
+            tokens=order.rows.tokens,
+            deadline=urgency.deadline,
+            tier=urgency.tier,
+            hold_seconds=urgency.hold_seconds,
+        )
+
+    async def _dispatch(self, exchange: Exchange, order: Order, offer: Offer) -> list[memoryview]:
         started = time.monotonic()
+        work = self._router.dispatch(
+            order.model.id, order.rows.rows, offer, request_id=exchange.request_id
+        )
         try:
-            return await self._router.dispatch(
-                order.model.id,
-                order.rows.rows,
-                deadline=started + self._timeout_seconds,
-                request_id=exchange.request_id,
-            )
+            return await exchange.while_connected(work)
         finally:
             exchange.waited_seconds += time.monotonic() - started
 

@@ -6,8 +6,10 @@ it, vectors or an error, with the headers that every answer under /v1 carries.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import structlog
 from litestar.types import Receive, Scope, Send
@@ -25,11 +27,13 @@ from gateway.observability import metrics
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 _STATUS_CLIENT_CLOSED = 499
 
 
 class ClientGone(Exception):
-    """The client closed the connection before its request was whole."""
+    """The client closed the connection before it had its answer."""
 
 
 class Exchange:
@@ -73,6 +77,27 @@ class Exchange:
             chunks.append(chunk)
             if not message.get("more_body", False):
                 return b"".join(chunks)
+
+    async def while_connected(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await the work, and cancel it when the client goes away. Raises ClientGone then.
+
+        The body must have been read.
+        """
+        task, gone = asyncio.create_task(work), asyncio.create_task(self._gone())
+        try:
+            await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise ClientGone
+            return task.result()
+        finally:
+            gone.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.wait((task,))
+
+    async def _gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     def _check_media(self) -> None:
         media = (self.header("content-type") or "").partition(";")[0].strip().lower()

@@ -8,15 +8,16 @@ from typing import Any
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.data_plane.routing.pool import WorkerStatus
+from gateway.data_plane.routing.metrics import RouterMetrics
+from gateway.data_plane.routing.router import Router
+from gateway.data_plane.routing.worker import State
 from gateway.observability import metrics
 from gateway.snapshots import Catalog
 
 
-def routes(
-    catalog: Callable[[], Catalog], workers: Callable[[], list[WorkerStatus]]
-) -> list[HTTPRouteHandler]:
+def routes(catalog: Callable[[], Catalog], router: Router) -> list[HTTPRouteHandler]:
     """Make the routes."""
+    pools = RouterMetrics(router)
 
     @get("/health/live", sync_to_thread=False)
     def live() -> dict[str, str]:
@@ -31,15 +32,16 @@ def routes(
         how many of each model are ready is in the answer.
         """
         loaded = bool(catalog().models)
-        counts = dict.fromkeys((status.model for status in workers()), 0)
-        for status in workers():
-            counts[status.model] += status.ready
+        counts = {
+            model: sum(worker.state is State.READY for worker in pool.workers())
+            for model, pool in router.pools.items()
+        }
         body = {"status": "ready" if loaded else "starting", "ready_workers": counts}
         return Response(body, status_code=200 if loaded else 503)
 
     @get("/metrics", sync_to_thread=False)
     def read_metrics() -> Response[bytes]:
         """Serve the metrics as text, for Prometheus."""
-        return Response(metrics.render(), media_type=metrics.CONTENT_TYPE)
+        return Response(metrics.render(pools), media_type=metrics.CONTENT_TYPE)
 
     return [live, ready, read_metrics]

@@ -1,8 +1,7 @@
-"""The pools: for each model its workers, which must embed something real to stay in.
+"""The asyncio shell of one pool: a client and a task for each worker, a task for each call.
 
-Work goes to the ready worker with the fewest tokens at work. A worker that misbehaves is out until
-it passes its next health check, and its rows are tried on another one; nothing is delivered that
-was not verified. What can't be done ends as one of the errors below, uncharged.
+Each worker has a client of its own, so that a hung one can't use up another's connections. All
+decisions are the dispatcher's; what is here only carries them out.
 """
 
 from __future__ import annotations
@@ -10,256 +9,308 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
 
-import msgspec
-import structlog
-
-from backends.protocol import (
-    Backend,
-    BackendError,
-    InvalidAnswer,
-    RequestRefused,
-    TokenRow,
-    WorkerBusy,
-    WorkerFault,
-    WorkerInfo,
-)
 from gateway.data_plane.routing import verification
-from gateway.errors import BadGateway, GatewayTimeout, ServerError, Unavailable
-from gateway.snapshots import Catalog, ModelSnapshot
+from gateway.data_plane.routing.dispatcher import Dispatcher
+from gateway.data_plane.routing.examination import Examiner, PoolSpec
+from gateway.data_plane.routing.request import Attempt, Request
+from gateway.data_plane.routing.worker import Change, State, Worker, WorkerView
 
-log = structlog.get_logger()
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
-_CHECK_TIMEOUT_SECONDS = 5.0
-_PROBE = b"".join(token.to_bytes(4, "little") for token in (101, 7592, 102))  # [CLS] hello [SEP]
-
-
-class NoReadyWorker(Unavailable):
-    """No worker of the model is ready."""
-
-    code = "model_warming"
-
-
-class WorkersBusy(Unavailable):
-    """Every ready worker is full."""
-
-    code = "overloaded"
+    from backends.protocol import Backend, TokenRow
+    from gateway.data_plane.routing.admission import Offer
+    from gateway.data_plane.routing.lag import LoopLag
+    from gateway.data_plane.routing.settings import RoutingSettings
 
 
-class WorkersFailed(BadGateway):
-    """Every worker that was tried misbehaved."""
+@dataclass(slots=True, eq=False)
+class Door:
+    """A worker, its client, and the task that looks after it."""
+
+    worker: Worker
+    backend: Backend
+    look: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when something about the worker changed, so that its next examination may be due."""
+    suspicious: bool = False
+    """Whether it should be examined now."""
+    task: asyncio.Task[None] | None = None
 
 
-class DeadlinePassed(GatewayTimeout):
-    """The vectors did not come in time."""
-
-
-class WorkerRefused(ServerError):
-    """A worker refused what we sent: our mistake, which a retry won't mend."""
-
-
-class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a worker, for people."""
-
-    model: str
-    url: str
-    ready: bool
-    reason: str
-    tokens_at_work: int
-    info: WorkerInfo | None
-
-
-class Worker:
-    """One worker of one model."""
-
-    def __init__(self, model_id: str, backend: Backend) -> None:
-        self.model_id = model_id
-        self.backend = backend
-        self.ready = False
-        self.reason = "not checked yet"
-        self.tokens_at_work = 0
-        self.info: WorkerInfo | None = None
-
-    def admit(self, info: WorkerInfo) -> None:
-        """Take it into the pool."""
-        if not self.ready:
-            log.info("worker ready", model=self.model_id, url=self.backend.url)
-        self.info, self.ready, self.reason = info, True, ""
-
-    def expel(self, reason: str) -> None:
-        """Put it out of the pool until its next health check passes."""
-        if self.ready:
-            log.warning("worker out", model=self.model_id, url=self.backend.url, reason=reason)
-        self.ready, self.reason = False, reason
-
-    def status(self) -> WorkerStatus:
-        """Describe it."""
-        return WorkerStatus(
-            model=self.model_id,
-            url=self.backend.url,
-            ready=self.ready,
-            reason=self.reason,
-            tokens_at_work=self.tokens_at_work,
-            info=self.info,
-        )
-
-
-class Pools:
-    """All workers, by model. `start` and `stop` it with the application."""
+class Pool:
+    """The workers of one model. Made inside a running loop; `close` ends its tasks."""
 
     def __init__(
         self,
-        workers: Iterable[tuple[str, str]],
+        spec: PoolSpec,
         *,
         connect: Callable[[str], Backend],
-        catalog: Callable[[], Catalog],
-        health_interval_seconds: float,
+        settings: RoutingSettings,
+        lag: LoopLag,
+        gateways: Callable[[], int] = lambda: 1,
+        observe: Callable[[str, str, Change], None] = lambda *_: None,
+        random: random.Random | None = None,
     ) -> None:
-        self._workers = [Worker(model, connect(url)) for model, url in workers]
-        self._catalog = catalog
-        self._interval_seconds = health_interval_seconds
-        self._checks: list[asyncio.Task[None]] = []
+        self.spec = spec
+        self._settings = settings
+        self._connect = connect
+        self._observe = observe
+        self._changed = asyncio.Event()
+        self._examiner = Examiner(spec, settings)
+        self.core = Dispatcher(
+            settings,
+            clock=time.monotonic,
+            shell=self,
+            flaw=partial(verification.flaw, norm_tolerance=settings.norm_tolerance),
+            random=random or _unseeded(),
+            lag=lag.seconds,
+            gateways=gateways,
+        )
+        self._doors: dict[Worker, Door] = {}
+        self._calls: dict[Attempt, asyncio.Task[None]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def start(self) -> None:
-        """Check every worker once, then go on checking in the background."""
-        await self.check()
-        self._checks = [asyncio.create_task(self._keep_checking(w)) for w in self._workers]
+    # -- requests -------------------------------------------------------------------------------
 
-    async def check(self) -> None:
-        """Check every worker once, all at the same time."""
-        await asyncio.gather(*(self._check(worker) for worker in self._workers))
-
-    async def stop(self) -> None:
-        """End the checks and close all connections."""
-        for task in self._checks:
-            task.cancel()
-        await asyncio.gather(*self._checks, return_exceptions=True)
-        for worker in self._workers:
-            await worker.backend.close()
-
-    def statuses(self) -> list[WorkerStatus]:
-        """Describe every worker."""
-        return [worker.status() for worker in self._workers]
-
-    def ready_models(self) -> set[str]:
-        """Return the models that have a ready worker."""
-        return {worker.model_id for worker in self._workers if worker.ready}
+    def admit(self, offer: Offer) -> None:
+        """See `Router.admit`."""
+        self.core.admit(offer)
 
     async def dispatch(
-        self, model_id: str, rows: Sequence[TokenRow], *, deadline: float, request_id: str
+        self, rows: Sequence[TokenRow], offer: Offer, *, request_id: str = ""
     ) -> list[memoryview]:
-        """Have the rows embedded: raw little-endian float32, verified, in order.
-
-        `deadline` is in `time.monotonic()` seconds. Raises NoReadyWorker or WorkersBusy (503),
-        WorkersFailed (502), DeadlinePassed (504), WorkerRefused (500).
-        """
-        tried: set[Worker] = set()
-        failure: BackendError | None = None
-        tokens = sum(row.tokens for row in rows)
-        while left := self._candidates(model_id, tried):
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                break
-            worker = min(left, key=lambda candidate: candidate.tokens_at_work)
-            tried.add(worker)
-            worker.tokens_at_work += tokens
-            try:
-                # a worker that hangs must leave time for the others
-                return await _embed(worker, rows, remaining / len(left), request_id)
-            except RequestRefused as error:
-                log.error("worker refused our request", url=error.url, reason=error.reason)
-                raise WorkerRefused("The gateway made a mistake; nothing was charged.") from None
-            except WorkerFault as error:
-                worker.expel(error.reason)
-                failure = error
-            except WorkerBusy as error:
-                failure = failure or error
-            finally:
-                worker.tokens_at_work -= tokens
-        raise self._failure(failure, deadline)
-
-    def _candidates(self, model_id: str, tried: set[Worker]) -> list[Worker]:
-        return [
-            worker
-            for worker in self._workers
-            if worker.ready and worker.model_id == model_id and worker not in tried
-        ]
-
-    @staticmethod
-    def _failure(failure: BackendError | None, deadline: float) -> Exception:
-        if time.monotonic() >= deadline:
-            return DeadlinePassed("The vectors were not ready in time; nothing was charged.")
-        if isinstance(failure, WorkerBusy):
-            return WorkersBusy(
-                "All workers of this model are busy; nothing was charged. Try again shortly.",
-                retry_after_seconds=failure.retry_after_seconds,
-            )
-        if failure is not None:
-            return WorkersFailed("No worker could embed this; nothing was charged. Try again.")
-        return NoReadyWorker(
-            "No worker of this model is ready; nothing was charged. Try again shortly.",
-            retry_after_seconds=5,
+        """See `Router.dispatch`."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        request = Request(
+            organization=offer.organization,
+            rows=rows,
+            deadline=offer.deadline,
+            resolve=partial(_resolve, done),
+            request_id=request_id,
+            tier=offer.tier,
+            weight=offer.weight,
+            hold_seconds=offer.hold_seconds,
         )
-
-    async def _keep_checking(self, worker: Worker) -> None:
-        while True:
-            # jitter, so that many gateways don't check one worker in step
-            await asyncio.sleep(self._interval_seconds * random.uniform(0.8, 1.2))  # noqa: S311
-            await self._check(worker)
-
-    async def _check(self, worker: Worker) -> None:
-        """Have the worker embed one word, after it said that it serves what we sell."""
-        model = self._catalog().models.get(worker.model_id)
-        if model is None:
-            worker.expel(f"the catalogue has no model {worker.model_id}")
-            return
+        self.core.submit(request)
         try:
-            info = await worker.backend.info(timeout_seconds=_CHECK_TIMEOUT_SECONDS)
-            if reason := _mismatch(info, model):
-                worker.expel(reason)
+            await done
+        except asyncio.CancelledError:
+            self.core.cancel(request)
+            raise
+        if request.error is not None:
+            raise request.error
+        vectors = [vector for vector in request.vectors if vector is not None]
+        assert len(vectors) == len(rows), "a request was resolved without all its vectors"
+        return vectors
+
+    # -- workers --------------------------------------------------------------------------------
+
+    def expect(self, spec: PoolSpec) -> None:
+        """Hold the workers to another specification from their next examination on."""
+        if spec != self.spec:
+            self.spec, self._examiner = spec, Examiner(spec, self._settings)
+
+    def add(self, url: str) -> None:
+        """Take a worker in, to be examined; one that is already here stays as it is."""
+        if url in self.core.workers:
+            return
+        backend = self._connect(url)
+        door = Door(self.core.roster.add(url, time.monotonic()), backend)
+        self._doors[door.worker] = door
+        door.task = asyncio.create_task(self._tend(door))
+
+    def remove(self, url: str) -> None:
+        """Let a worker go: it finishes what it has in hand, then its client is closed."""
+        worker = self.core.workers.get(url)
+        if worker is None:
+            return
+        self.core.roster.remove(worker, time.monotonic())
+        door = self._doors[worker]
+        if door.task is not None:
+            door.task.cancel()
+        self._close_if_done(door)
+
+    def drain(self, url: str, reason: str = "drained by an operator") -> bool:
+        """Send nothing new to a worker; false when it is not here."""
+        worker = self.core.workers.get(url)
+        if worker is not None:
+            self.core.roster.drain(worker, reason, time.monotonic())
+        return worker is not None
+
+    def undrain(self, url: str) -> bool:
+        """Let a drained worker prove itself again; false when it is not here."""
+        worker = self.core.workers.get(url)
+        if worker is not None:
+            self.core.roster.undrain(worker, time.monotonic())
+            self.examine(worker)
+        return worker is not None
+
+    def check(self, url: str) -> bool:
+        """Examine a worker now; false when it is not here. The outcome shows in `workers`."""
+        worker = self.core.workers.get(url)
+        if worker is not None:
+            self.examine(worker)
+        return worker is not None
+
+    def workers(self) -> list[WorkerView]:
+        """Describe the workers."""
+        now = time.monotonic()
+        return [worker.view(now) for worker in self.core.workers.values()]
+
+    async def wait_ready(self, workers: int = 1, *, timeout_seconds: float) -> bool:
+        """Wait until so many workers are ready; false when they did not become so in time."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while sum(w.state is State.READY for w in self.core.workers.values()) < workers:
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """End all tasks and clients; requests in flight end with Closing."""
+        self.core.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        for url in tuple(self.core.workers):
+            self.remove(url)
+        tasks = [door.task for door in self._doors.values() if door.task] + [*self._calls.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for door in tuple(self._doors.values()):
+            self._close_if_done(door)
+        await asyncio.gather(*self._closing)
+
+    # -- what the core asks of its shell --------------------------------------------------------
+
+    def launch(self, attempt: Attempt) -> None:
+        """Make the call."""
+        task = self._calls[attempt] = asyncio.create_task(self._call(attempt))
+        task.add_done_callback(partial(self._called, attempt))
+
+    def abandon(self, attempt: Attempt) -> None:
+        """Close the call: its connection goes with it, and the worker skips the work."""
+        task = self._calls.get(attempt)
+        if task is not None:
+            task.cancel()
+
+    def examine(self, worker: Worker) -> None:
+        """Wake the worker's examiner."""
+        door = self._doors.get(worker)
+        if door is not None:
+            door.suspicious = True
+            door.look.set()
+
+    def changed(self, worker: Worker) -> None:
+        """Tell the observer, and whoever waits for a worker."""
+        self._observe(self.spec.model, worker.url, worker.history[-1])
+        self._changed.set()
+        self._changed = asyncio.Event()
+        door = self._doors.get(worker)
+        if door is not None:
+            door.look.set()
+
+    def wake(self, at: float) -> None:
+        """Pump at this time, or at the earlier one already asked for."""
+        if self._timer is not None:
+            if self._timer.when() <= self._loop_time(at):
                 return
-            probe = [TokenRow(_PROBE, info.dimensions[0])]
-            await _embed(worker, probe, _CHECK_TIMEOUT_SECONDS, "health-check")
-        except WorkerBusy as error:
-            if not worker.ready:  # one that is ready and full of work is healthy
-                worker.expel(error.reason)
-        except BackendError as error:
-            worker.expel(error.reason)
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(self._loop_time(at), self._pump)
+
+    # -- tasks ----------------------------------------------------------------------------------
+
+    async def _call(self, attempt: Attempt) -> None:
+        backend = self._doors[attempt.worker].backend
+        try:
+            vectors = await backend.embed(
+                attempt.rows,
+                timeout_seconds=attempt.timeout_seconds,
+                request_id=attempt.request_id,
+            )
+        except Exception as error:  # noqa: BLE001 - the core weighs it, whatever it is
+            self.core.fail(attempt, error)
         else:
-            worker.admit(info)
+            self.core.succeed(attempt, vectors)
+
+    def _called(self, attempt: Attempt, _: asyncio.Task[None]) -> None:
+        # not in a `finally`: a task that is cancelled before its first step never gets there
+        del self._calls[attempt]
+        self._close_if_done(self._doors[attempt.worker])
+
+    async def _tend(self, door: Door) -> None:
+        """Examine one worker when it is due, or suspicious, for as long as it is here."""
+        worker, roster = door.worker, self.core.roster
+        while True:
+            pause = roster.seconds_to_examination(worker, time.monotonic())
+            changed = await _wait(door.look, pause)
+            suspicious, door.suspicious = door.suspicious, False
+            if changed and not suspicious:
+                continue  # another state has another pause
+            if worker.state is not State.DRAINING:
+                await self._examine(door, suspicious=suspicious)
+
+    async def _examine(self, door: Door, *, suspicious: bool) -> None:
+        worker, roster, settings = door.worker, self.core.roster, self._settings
+        allowed = settings.examination_seconds_max
+        if worker.calibrated:
+            expected = worker.speed.expected(settings.canary_tokens_max + worker.tokens)
+            allowed = max(settings.probe_seconds_min, settings.eject_factor * expected)
+        idle = time.monotonic() - worker.used_at >= settings.check_seconds
+        line, proof = None, "answers"
+        try:
+            info = await self._examiner.handshake(
+                door.backend, timeout_seconds=min(allowed, settings.handshake_seconds_max)
+            )
+            if suspicious or idle or worker.state is not State.READY:
+                proof = await self._examiner.canary(door.backend, info, timeout_seconds=allowed)
+            if not worker.calibrated:
+                roster.calibrating(worker, time.monotonic())
+                line = await self._examiner.calibrate(door.backend, info, timeout_seconds=allowed)
+        except Exception as error:  # noqa: BLE001 - the core weighs it, whatever it is
+            roster.failed(worker, error, time.monotonic())
+        else:
+            roster.examined(worker, info, line, proof, time.monotonic())
+
+    def _pump(self) -> None:
+        self._timer = None
+        self.core.pump()
+
+    def _loop_time(self, at: float) -> float:
+        # the loop's clock is time.monotonic in asyncio, but not in uvloop
+        return asyncio.get_running_loop().time() + at - time.monotonic()
+
+    def _close_if_done(self, door: Door) -> None:
+        if door.worker.state is not State.GONE or door.worker not in self._doors:
+            return
+        if not any(attempt.worker is door.worker for attempt in self._calls):
+            del self._doors[door.worker]
+            task = asyncio.create_task(door.backend.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
 
-def parse_workers(setting: str) -> list[tuple[str, str]]:
-    """Read `MODEL=URL MODEL=URL ...`. Raises ValueError."""
-    pairs = []
-    for word in setting.split():
-        model, equals, url = word.partition("=")
-        if not (model and equals and url):
-            raise ValueError(f"{word!r} is not MODEL=URL")
-        pairs.append((model, url))
-    return pairs
+async def _wait(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for the event, at most so long; true when it came."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    event.clear()
+    return True
 
 
-async def _embed(
-    worker: Worker, rows: Sequence[TokenRow], timeout_seconds: float, request_id: str
-) -> list[memoryview]:
-    vectors = await worker.backend.embed(
-        rows, timeout_seconds=timeout_seconds, request_id=request_id
-    )
-    if flaw := verification.flaw(vectors):
-        raise InvalidAnswer(worker.backend.url, flaw)
-    return vectors
+def _resolve(done: asyncio.Future[None], _: Request) -> None:
+    if not done.done():
+        done.set_result(None)
 
 
-def _mismatch(info: WorkerInfo, model: ModelSnapshot) -> str | None:
-    """Say why a worker that describes itself so can't serve the model, or None."""
-    if info.model != model.id:
-        return f"it serves {info.model}"
-    if info.vocabulary_sha256 != model.vocabulary_sha256:
-        return f"its vocabulary is {info.vocabulary_sha256[:12]}, not the model's"
-    if missing := set(model.dimensions) - set(info.dimensions):
-        return f"it has no {', '.join(map(str, sorted(missing)))} dimensions"
-    if info.tokens_max < model.tokens_max:
-        return f"it reads {info.tokens_max} tokens, the model {model.tokens_max}"
-    return None
+def _unseeded() -> random.Random:
+    return random.Random()  # noqa: S311 - jitter, no secret

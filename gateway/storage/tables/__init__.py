@@ -1,7 +1,7 @@
 """The tables, one domain a module. Import them from here, so that `metadata` knows them all."""
 
 from gateway.storage.tables.accounts import api_keys, organizations
-from gateway.storage.tables.catalog import model_prices, models
+from gateway.storage.tables.catalog import golden_rows, model_prices, models
 from gateway.storage.tables.credits import (
     accounts,
     credit_lots,
@@ -26,6 +26,7 @@ from gateway.storage.tables.people import (
 )
 from gateway.storage.tables.types import NANOS_MAX, metadata
 from gateway.storage.tables.usage import usage_events, usage_hours
+from gateway.storage.tables.workers import worker_orders, worker_reports
 
 __all__ = [
     "NANOS_MAX",
@@ -34,6 +35,7 @@ __all__ = [
     "credit_lots",
     "demand_events",
     "demand_votes",
+    "golden_rows",
     "incidents",
     "key_budgets",
     "launches",
@@ -53,4 +55,6 @@ __all__ = [
     "usage_hours",
     "users",
     "waitlist_entries",
+    "worker_orders",
+    "worker_reports",
 ]

@@ -1,4 +1,4 @@
-"""The catalogue: models, and the versions of their prices."""
+"""The catalogue: models, the versions of their prices, and their golden vectors."""
 
 from __future__ import annotations
 
@@ -15,6 +15,18 @@ models = Table(
     Column("card", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     CheckConstraint("state IN ('coming_soon', 'live', 'retired')", name="state"),
+    **STRICT,
+)
+
+golden_rows = Table(
+    "golden_rows",
+    metadata,
+    # no foreign key: a file may know a model before the catalogue does
+    Column("model_id", Text, primary_key=True),
+    Column("revision", Text, primary_key=True),
+    # as JSON: see snapshots.GoldenRow
+    Column("rows", Text, nullable=False),
+    Column("pinned_at", Instant, nullable=False),
     **STRICT,
 )
 

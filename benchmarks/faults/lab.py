@@ -1,0 +1,167 @@
+"""A pool over real workers, clients that check every answer, and what was seen of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import struct
+import time
+from collections import Counter
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Self
+
+from backends.fake import POISON, vector
+from backends.protocol import TokenRow
+from backends.registry import connect
+from gateway.data_plane.routing.admission import Offer
+from gateway.data_plane.routing.examination import PoolSpec
+from gateway.data_plane.routing.outcomes import RoutingError
+from gateway.data_plane.routing.router import Router
+from gateway.data_plane.routing.worker import State
+from gateway.snapshots import GoldenRow
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import TracebackType
+
+    from benchmarks.faults.processes import FakeWorker, Fleet
+    from gateway.data_plane.routing.pool import Pool
+    from gateway.data_plane.routing.settings import RoutingSettings
+    from gateway.data_plane.routing.worker import Change
+
+DIMENSIONS = 8
+MODEL = "fake"
+_GOLDEN_IDS = struct.pack("<5I", 101, 2023, 2003, 2019, 102)
+_START_SECONDS = 20.0
+
+
+class Lab:
+    """Workers, a router, clients. Use as a context; `check` says whether all was well."""
+
+    def __init__(self, fleet: Fleet, *, seed: int, settings: RoutingSettings | None = None) -> None:
+        self.source = random.Random(seed)
+        self.workers = fleet.workers
+        self.router = Router(connect, settings=settings, observe=self._changed)
+        self.served = 0
+        self.wrong = 0
+        self.errors: Counter[str] = Counter()
+        self.latencies: list[float] = []
+        self.changes: list[tuple[str, Change]] = []
+        self._news = asyncio.Event()
+        self._stack = AsyncExitStack()
+        self._number = 0
+        golden = GoldenRow(ids=_GOLDEN_IDS, vectors={DIMENSIONS: vector(_GOLDEN_IDS, DIMENSIONS)})
+        self._spec = PoolSpec(
+            model=MODEL, dimensions=frozenset({DIMENSIONS}), golden={"fake": (golden,)}
+        )
+
+    @property
+    def pool(self) -> Pool:
+        """The one pool."""
+        return self.router.pools[MODEL]
+
+    async def __aenter__(self) -> Self:
+        pool = self.router.serve(self._spec)
+        self._stack.push_async_callback(self.router.close)
+        await asyncio.gather(*(worker.ready() for worker in self.workers))
+        for worker in self.workers:
+            pool.add(worker.url)
+        ready = await pool.wait_ready(len(self.workers), timeout_seconds=_START_SECONDS)
+        assert ready, f"not ready: {pool.workers()}"
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    @contextlib.asynccontextmanager
+    async def traffic(self, clients: int = 6) -> AsyncIterator[None]:
+        """Ask and check, from so many clients at once, until the block ends."""
+        stop = asyncio.Event()
+        tasks = [asyncio.create_task(self._client(stop)) for _ in range(clients)]
+        try:
+            yield
+        finally:
+            stop.set()
+            await asyncio.gather(*tasks)
+
+    async def ask(self, rows: list[TokenRow], *, seconds: float = 10.0) -> None:
+        """Make one request and check each vector of it; an error is counted, not raised."""
+        started = time.monotonic()
+        try:
+            offer = Offer("org", sum(row.tokens for row in rows), started + seconds)
+            vectors = await self.router.dispatch(MODEL, rows, offer, request_id=str(self._number))
+        except RoutingError as error:
+            self.errors[f"{type(error).__name__}: {error}"] += 1
+            return
+        self.latencies.append(time.monotonic() - started)
+        expected = [vector(row.ids, row.dimensions) for row in rows]
+        self.served += 1
+        self.wrong += [bytes(found) for found in vectors] != expected
+
+    def rows(self, count: int = 0) -> list[TokenRow]:
+        """Make rows that were never asked before."""
+        return [self._row() for _ in range(count or self.source.randint(1, 6))]
+
+    def poison(self) -> TokenRow:
+        """Make a row that a poisoned worker can't stand."""
+        self._number += 1
+        return TokenRow(struct.pack("<2I", POISON, self._number), DIMENSIONS)
+
+    async def seen(
+        self, worker: FakeWorker, state: State, *, since: float, seconds: float, reason: str = ""
+    ) -> float:
+        """Wait until a worker was seen in a state after `since`; returns seconds from then.
+
+        `reason` is what the change's reason must hold.
+        """
+        async with asyncio.timeout(seconds):
+            while True:
+                for url, change in self.changes:
+                    due = url == worker.url and change.at >= since
+                    if due and change.state is state and reason in change.reason:
+                        return change.at - since
+                await self._news.wait()
+
+    def count(self, name: str) -> int:
+        """Return a counter of the dispatcher."""
+        return self.pool.core.counts[name]
+
+    @property
+    def tokens_at_rest(self) -> int:
+        """Tokens that the router thinks are in flight or waiting; 0 when nothing is."""
+        core = self.pool.core
+        return core.queue.tokens + sum(worker.tokens for worker in core.workers.values())
+
+    async def burst(self, requests: int, *poison: TokenRow) -> None:
+        """Ask for so many things in one moment, so that they leave together."""
+        asks = [self.ask(self.rows()) for _ in range(requests)]
+        await asyncio.gather(*asks[1:], *(self.ask([row]) for row in poison), *asks[:1])
+
+    def p99(self) -> float:
+        """Of all answers, seconds."""
+        ordered = sorted(self.latencies)
+        return ordered[int(0.99 * len(ordered))] if ordered else float("nan")
+
+    async def _client(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await self.ask(self.rows())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.source.uniform(0.0, 0.02)):
+                    await stop.wait()
+
+    def _row(self) -> TokenRow:
+        self._number += 1
+        length = self.source.randint(2, 60)
+        ids = (101, self._number, *(self.source.randrange(1000, 30000) for _ in range(length)))
+        return TokenRow(struct.pack(f"<{len(ids)}I", *ids), DIMENSIONS)
+
+    def _changed(self, _model: str, url: str, change: Change) -> None:
+        self.changes.append((url, change))
+        self._news.set()
+        self._news = asyncio.Event()

@@ -1,0 +1,342 @@
+"""The faults. Each function runs one and returns its findings, or raises AssertionError.
+
+In every one: no client error wherever one good worker is left, no wrong vector, and nothing in
+flight at rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from benchmarks.faults.lab import Lab
+from benchmarks.faults.processes import SECONDS_PER_TOKEN, FakeWorker, Fleet
+from gateway.data_plane.routing.discovery.dns import DnsName
+from gateway.data_plane.routing.discovery.provider import follow
+from gateway.data_plane.routing.worker import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+REFUSED_SECONDS = 0.1
+HUNG_SECONDS = 1.5
+READMITTED_SECONDS = 3.0
+FAILING_ANSWERS = 3
+WARM_SECONDS = 0.5
+_PATIENCE_SECONDS = 12.0
+"""How long a scenario waits for what it measures before it gives up."""
+
+INVALID = (
+    *("nan", "zero", "dimension", "missing", "permuted", "foreign"),
+    *("truncated", "short", "html"),
+)
+
+Findings = dict[str, float]
+
+
+def at_rest(lab: Lab, *, errors: int = 0) -> Findings:
+    """What must hold after any fault."""
+    assert lab.wrong == 0, f"{lab.wrong} wrong vectors of {lab.served}"
+    assert lab.errors.total() == errors, f"client errors: {dict(lab.errors)}"
+    assert lab.tokens_at_rest == 0, f"{lab.tokens_at_rest} tokens in flight at rest"
+    assert lab.served > 0
+    return {"served": lab.served, "p99": lab.p99()}
+
+
+async def killed(fleet: Fleet, seed: int, times: int = 20) -> Findings:
+    """`kill -9`, again and again, one worker after the other."""
+    noticed, back = [], []
+    async with Lab(fleet, seed=seed) as lab:
+        async with lab.traffic():
+            for index in range(times):
+                worker = lab.workers[index % len(lab.workers)]
+                since = time.monotonic()
+                await worker.kill()
+                noticed.append(await _out(lab, worker, since))
+                await worker.start()
+                back.append(await _back(lab, worker, time.monotonic()))
+        found = at_rest(lab)
+    assert max(noticed) <= REFUSED_SECONDS, f"noticed after {max(noticed):.3f} s"
+    assert max(back) <= READMITTED_SECONDS, f"back after {max(back):.3f} s"
+    return {**found, "noticed": max(noticed), "readmitted": max(back)}
+
+
+async def stopped(fleet: Fleet, seed: int) -> Findings:
+    """`SIGSTOP` for good: the port is open, nothing ever answers."""
+    async with Lab(fleet, seed=seed) as lab:
+        async with lab.traffic():
+            await asyncio.sleep(WARM_SECONDS)
+            since = time.monotonic()
+            lab.workers[0].send(signal.SIGSTOP)
+            noticed = await _out(lab, lab.workers[0], since)
+            await asyncio.sleep(WARM_SECONDS)
+            lab.workers[0].send(signal.SIGCONT)
+            back = await _back(lab, lab.workers[0], time.monotonic())
+        found = at_rest(lab)
+    assert noticed <= HUNG_SECONDS, f"noticed after {noticed:.3f} s"
+    assert back <= READMITTED_SECONDS, f"back after {back:.3f} s"
+    return {**found, "noticed": noticed, "readmitted": back}
+
+
+async def slow(fleet: Fleet, seed: int, seconds: float = 4.0) -> Findings:
+    """One worker becomes 20 times slower."""
+    async with Lab(fleet, seed=seed) as lab:
+        await lab.workers[0].fault("crawl", seconds=20 * SECONDS_PER_TOKEN)
+        async with lab.traffic():
+            await asyncio.sleep(seconds)
+        return at_rest(lab)
+
+
+async def failing(fleet: Fleet, seed: int) -> Findings:
+    """One worker answers 500 within a millisecond, which attracts traffic where work is counted."""
+    async with Lab(fleet, seed=seed) as lab:
+        async with lab.traffic():
+            await asyncio.sleep(WARM_SECONDS)
+            since = time.monotonic()
+            await lab.workers[0].fault("error")
+            noticed = await _out(lab, lab.workers[0], since)
+            answers = lab.count("error_WorkerFailed")
+            await lab.workers[0].heal()
+            back = await _back(lab, lab.workers[0], time.monotonic())
+        found = at_rest(lab)
+    assert answers <= FAILING_ANSWERS, f"{answers} failing answers before it was out"
+    assert back <= READMITTED_SECONDS, f"back after {back:.3f} s"
+    return {**found, "noticed": noticed, "answers": answers, "readmitted": back}
+
+
+async def invalid(fleet: Fleet, seed: int, kinds: Sequence[str]) -> Findings:
+    """A worker answers 200 with something that is not the rows' vectors; then another does."""
+    noticed, back = [], []
+    async with Lab(fleet, seed=seed) as lab:
+        async with lab.traffic():
+            for index, kind in enumerate(kinds):
+                worker, before = lab.workers[index % 3], lab.count("error_InvalidAnswer")
+                since = time.monotonic()
+                await worker.fault(kind)
+                noticed.append(await _out(lab, worker, since))
+                answers = lab.count("error_InvalidAnswer") - before
+                assert answers <= 1, f"{kind}: {answers} invalid answers before it was out"
+                await worker.heal()
+                back.append(await _back(lab, worker, time.monotonic()))
+        found = at_rest(lab)
+    assert max(back) <= READMITTED_SECONDS, f"back after {max(back):.3f} s"
+    return {**found, "noticed": max(noticed), "readmitted": max(back)}
+
+
+async def dripping(fleet: Fleet, seed: int) -> Findings:
+    """One worker sends its answers a byte at a time."""
+    async with Lab(fleet, seed=seed) as lab:
+        async with lab.traffic():
+            since = time.monotonic()
+            await lab.workers[0].fault("drip", seconds=0.05)
+            noticed = await _out(lab, lab.workers[0], since)
+        found = at_rest(lab)
+    assert noticed <= HUNG_SECONDS, f"noticed after {noticed:.3f} s"
+    return {**found, "noticed": noticed}
+
+
+async def impostor(fleet: Fleet, seed: int) -> Findings:
+    """A worker comes back with the vectors of another model, and says that it is the same."""
+    async with Lab(fleet, seed=seed) as lab:
+        async with lab.traffic():
+            since = time.monotonic()
+            await lab.workers[0].kill()
+            await _out(lab, lab.workers[0], since)
+            await lab.workers[0].start("--salt", "another model")
+            await lab.seen(
+                lab.workers[0],
+                State.QUARANTINED,
+                since=since,
+                seconds=_PATIENCE_SECONDS,
+                reason="golden",
+            )
+            await asyncio.sleep(WARM_SECONDS)
+        back = [
+            url
+            for url, change in lab.changes
+            if change.at > since and change.state is State.READY and url == lab.workers[0].url
+        ]
+        assert not back, "an impostor was let in"
+        return at_rest(lab)
+
+
+async def two_revisions(fleet: Fleet, seed: int) -> Findings:
+    """A worker comes back as another revision: it stays out while the first one serves."""
+    async with Lab(fleet, seed=seed) as lab:
+        async with lab.traffic():
+            since = time.monotonic()
+            await lab.workers[0].kill()
+            await _out(lab, lab.workers[0], since)
+            await lab.workers[0].start("--revision", "another", "--salt", "another")
+            await lab.seen(lab.workers[0], State.WARMING, since=since, seconds=_PATIENCE_SECONDS)
+        return at_rest(lab)
+
+
+async def flapping(fleet: Fleet, seed: int, times: int = 6) -> Findings:
+    """One worker breaks its connections, is well, breaks them again."""
+    async with Lab(fleet, seed=seed) as lab:
+        async with lab.traffic():
+            for _ in range(times):
+                await lab.workers[0].fault("reset")
+                await asyncio.sleep(0.3)
+                await lab.workers[0].heal()
+                await asyncio.sleep(0.3)
+        return at_rest(lab)
+
+
+async def overloaded(fleet: Fleet, seed: int, workers: int) -> Findings:
+    """So many of the workers answer 429 for a while."""
+    async with Lab(fleet, seed=seed) as lab:
+        async with lab.traffic():
+            for worker in lab.workers[:workers]:
+                await worker.fault("busy")
+            await asyncio.sleep(1.0)
+            for worker in lab.workers[:workers]:
+                await worker.heal()
+            await asyncio.sleep(0.3)
+        out = [url for url, change in lab.changes if change.state is State.QUARANTINED]
+        assert not out, "busy was taken for dead"
+        return at_rest(lab)
+
+
+async def restarted(fleet: Fleet, seed: int, drain_seconds: float = 1.0) -> Findings:
+    """SIGTERM to one worker after the other; each drains, ends and is started again."""
+    back = []
+    async with Lab(fleet, seed=seed) as lab:
+        async with lab.traffic():
+            for drained in (0.0, drain_seconds):  # the second round ends what the first one started
+                for worker in lab.workers:
+                    since = time.monotonic()
+                    worker.send(signal.SIGTERM)
+                    await worker.ended()
+                    await _out(lab, worker, since)
+                    await worker.start("--drain-seconds", str(drain_seconds - drained))
+                    back.append(await _back(lab, worker, time.monotonic()))
+        found = at_rest(lab)
+    assert max(back) <= READMITTED_SECONDS, f"back after {max(back):.3f} s"
+    return {**found, "readmitted": max(back)}
+
+
+async def poisoned(fleet: Fleet, seed: int, kind: str, requests: int = 10) -> Findings:
+    """An input that makes every worker fail, sent among good ones."""
+    async with Lab(fleet, seed=seed) as lab:
+        for worker in lab.workers:
+            await worker.fault(kind)
+        for _ in range(requests):
+            await lab.burst(30, lab.poison())
+        assert lab.count("failed_in_company") > 0, "the poison travelled alone"
+        assert all(
+            "RowsRefused" in error or "AllAttemptsFailed" in error for error in lab.errors
+        ), lab.errors
+        ready = sum(view.state is State.READY for view in lab.pool.workers())
+        assert ready >= 2, "a poison took the workers out"
+        return at_rest(lab, errors=requests)
+
+
+async def loop_blocked(fleet: Fleet, seed: int, times: int = 3) -> Findings:
+    """Our own event loop stands still for 300 ms: that is no worker's fault."""
+    async with Lab(fleet, seed=seed) as lab:
+        async with lab.traffic():
+            for _ in range(times):
+                await asyncio.sleep(0.4)
+                time.sleep(0.3)  # noqa: ASYNC251 - that is the fault
+            await asyncio.sleep(0.4)
+        out = [change for _, change in lab.changes if change.state is State.QUARANTINED]
+        assert not out, f"a healthy worker was taken out: {out}"
+        return at_rest(lab)
+
+
+async def all_down(fleet: Fleet, seed: int) -> Findings:
+    """Every worker dies; the requests wait, and are served when the workers are back."""
+    async with Lab(fleet, seed=seed) as lab:
+        async with lab.traffic():
+            await asyncio.sleep(WARM_SECONDS)
+            since = time.monotonic()
+            await asyncio.gather(*(worker.kill() for worker in lab.workers))
+            await asyncio.sleep(1.0)
+            await asyncio.gather(*(worker.start() for worker in lab.workers))
+            healthy = time.monotonic()
+            back = [
+                await lab.seen(worker, State.READY, since=since, seconds=_PATIENCE_SECONDS)
+                for worker in lab.workers
+            ]
+            await asyncio.sleep(WARM_SECONDS)
+        found = at_rest(lab)
+    longest = since + max(back) - healthy
+    assert longest <= READMITTED_SECONDS, f"back after {longest:.3f} s"
+    return {**found, "readmitted": longest}
+
+
+async def vanishing(fleet: Fleet, seed: int, times: int = 6) -> Findings:
+    """Discovery takes a healthy worker away and brings it back."""
+    async with Lab(fleet, seed=seed) as lab:
+        async with lab.traffic():
+            for index in range(times):
+                worker = lab.workers[index % len(lab.workers)]
+                lab.pool.remove(worker.url)
+                await asyncio.sleep(0.1)
+                since = time.monotonic()
+                lab.pool.add(worker.url)
+                await _back(lab, worker, since)
+        return at_rest(lab)
+
+
+async def dns_gone(fleet: Fleet, seed: int) -> Findings:
+    """The name server stops answering: the workers that are known go on serving."""
+    lookups = 0
+    async with Lab(fleet, seed=seed) as lab:
+
+        async def resolve(host: str, _: int) -> frozenset[str]:
+            nonlocal lookups
+            lookups += 1
+            if lookups > len(lab.workers):
+                raise OSError("no name server answers")
+            return frozenset({host})
+
+        names = [
+            DnsName("127.0.0.1", worker.port, poll_seconds=0.05, resolve=resolve)
+            for worker in lab.workers
+        ]
+        following = asyncio.create_task(follow(lab.pool, names))
+        async with lab.traffic():
+            await asyncio.sleep(2 * WARM_SECONDS)
+        following.cancel()
+        await asyncio.wait([following])
+        assert lookups > 3 * len(lab.workers), "the outage was not looked into"
+        assert all(view.state is State.READY for view in lab.pool.workers())
+        assert len(lab.pool.workers()) == len(lab.workers)
+        return at_rest(lab)
+
+
+async def _out(lab: Lab, worker: FakeWorker, since: float) -> float:
+    return await lab.seen(worker, State.QUARANTINED, since=since, seconds=_PATIENCE_SECONDS)
+
+
+async def _back(lab: Lab, worker: FakeWorker, since: float) -> float:
+    return await lab.seen(worker, State.READY, since=since, seconds=_PATIENCE_SECONDS)
+
+
+def scenarios() -> dict[str, Callable[[Fleet, int], Coroutine[None, None, Findings]]]:
+    """All of them, in their long form, by name."""
+    return {
+        "kill -9, twenty times": killed,
+        "SIGSTOP for good": stopped,
+        "20 times slower": slow,
+        "500 in 1 ms": failing,
+        "invalid answers": lambda fleet, seed: invalid(fleet, seed, INVALID),
+        "slow drip": dripping,
+        "vectors of another model": impostor,
+        "another revision": two_revisions,
+        "flapping": flapping,
+        "overload of one": lambda fleet, seed: overloaded(fleet, seed, 1),
+        "overload of all": lambda fleet, seed: overloaded(fleet, seed, 3),
+        "rolling SIGTERM restarts": restarted,
+        "poison, refused": lambda fleet, seed: poisoned(fleet, seed, "poison"),
+        "poison, failing": lambda fleet, seed: poisoned(fleet, seed, "poison_error"),
+        "300 ms of a blocked event loop": loop_blocked,
+        "all down and back": all_down,
+        "vanish and return": vanishing,
+        "DNS gone": dns_gone,
+    }

@@ -1,0 +1,146 @@
+"""`gateway workers`: see and command the workers of the gateways that run, however many."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import rich_click as click
+
+from backends import registry
+from backends.protocol import BackendError
+from gateway.cli_support import as_json, asynchronous, opened
+from gateway.control_plane.catalog import golden
+from gateway.control_plane.catalog import models as catalog
+from gateway.control_plane.workers import orders
+from gateway.control_plane.workers.orders import Wish, WorkerReport
+from gateway.data_plane.metering import tokens
+from gateway.data_plane.metering.rows import RowMaker
+from gateway.data_plane.routing.examination import Examiner
+from gateway.data_plane.routing.fleet import spec_of
+from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.worker import State
+from gateway.errors import BadGateway, GatewayTimeout, NotFound
+from gateway.observability.console import say, show
+from gateway.storage.database import Database
+
+_DONE_SECONDS = 15.0
+_POLL_SECONDS = 0.1
+_PIN_SECONDS = 60.0
+
+
+@click.group("workers")
+def workers_group() -> None:
+    """The workers, as the running gateways know them."""
+
+
+@workers_group.command("list")
+@as_json
+@asynchronous
+async def list_workers(*, as_json: bool) -> None:
+    """List what each running gateway knows of its workers."""
+    async with opened() as database, database.read() as connection:
+        _print(await orders.reports(connection), as_json=as_json)
+
+
+@workers_group.command("check")
+@click.argument("url")
+@as_json
+@asynchronous
+async def check(url: str, *, as_json: bool) -> None:
+    """Have every gateway examine a worker now, and show what came of it."""
+    before: dict[tuple[str, str], int] = {}
+
+    def examined(report: WorkerReport) -> bool:
+        count = report.worker.examinations
+        return count > before.setdefault((report.gateway_id, report.model), count)
+
+    await _command(url, None, examined, as_json=as_json)
+
+
+@workers_group.command("drain")
+@click.argument("url")
+@as_json
+@asynchronous
+async def drain(url: str, *, as_json: bool) -> None:
+    """Send nothing new to a worker, in all gateways, until it is undrained."""
+    await _command(url, "drain", lambda r: r.worker.state is State.DRAINING, as_json=as_json)
+
+
+@workers_group.command("undrain")
+@click.argument("url")
+@as_json
+@asynchronous
+async def undrain(url: str, *, as_json: bool) -> None:
+    """Let a drained worker prove itself again."""
+    await _command(url, "serve", lambda r: r.worker.state is not State.DRAINING, as_json=as_json)
+
+
+@workers_group.command("pin")
+@click.argument("model")
+@click.argument("url")
+@asynchronous
+async def pin(model: str, url: str) -> None:
+    """Take a trusted worker's answers as the golden vectors of its revision, for good."""
+    async with opened() as database:
+        async with database.read() as connection:
+            known = (await catalog.snapshot(connection)).models.get(model)
+        if known is None:
+            raise NotFound(f"There is no model {model!r}; see gateway models list.")
+        counter = tokens.load()
+        maker = RowMaker(
+            counter, dimensions=known.dimensions_default, tokens_max=known.tokens_max, prompt=""
+        )
+        texts = [row.ids for row in maker.from_texts(golden.TEXTS, truncate=None).rows]
+        backend = registry.connect(url)
+        examiner = Examiner(spec_of(known), RoutingSettings())
+        try:
+            info = await examiner.handshake(backend, timeout_seconds=_PIN_SECONDS)
+            rows = await examiner.record(backend, info, texts, timeout_seconds=_PIN_SECONDS)
+        except BackendError as error:
+            raise BadGateway(f"The worker can't be pinned: {error}.") from None
+        finally:
+            await backend.close()
+        async with database.write() as connection:
+            await golden.pin(connection, model, info.revision, rows)
+    say(f"Pinned {len(rows)} golden rows of revision {info.revision}; each worker must match them.")
+
+
+async def _command(
+    url: str, wish: Wish | None, done: Callable[[WorkerReport], bool], *, as_json: bool
+) -> None:
+    """Order, and wait until each gateway that knows the worker reports that it is done."""
+    async with opened() as database:
+        found = await _reports(database, url)
+        if not found:
+            raise NotFound(f"No running gateway knows a worker {url}; see gateway workers list.")
+        for report in found:
+            done(report)  # takes note of how things are before the order
+        async with database.write() as connection:
+            for model in sorted({report.model for report in found}):
+                await orders.order(connection, model, url, wish=wish)
+        deadline = time.monotonic() + _DONE_SECONDS
+        while not all(done(report) for report in found):
+            if time.monotonic() > deadline:
+                raise GatewayTimeout("It is ordered; not every gateway has said that it is done.")
+            await asyncio.sleep(_POLL_SECONDS)
+            found = await _reports(database, url)
+    _print(found, as_json=as_json)
+
+
+async def _reports(database: Database, url: str) -> list[WorkerReport]:
+    async with database.read() as connection:
+        return [report for report in await orders.reports(connection) if report.worker.url == url]
+
+
+def _print(reports: list[WorkerReport], *, as_json: bool) -> None:
+    if as_json:
+        show(reports, as_json=True)
+        return
+    if not reports:
+        say("No running gateway reports a worker.")
+    for report in reports:
+        worker = report.worker
+        figures = f"{worker.slowdown:.1f}x slow, {worker.tokens_per_second:.0f} tokens/s"
+        say(f"{report.model}  {worker.url}  {worker.state.value}  {figures}  {worker.reason}")

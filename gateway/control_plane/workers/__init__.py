@@ -1,0 +1,1 @@
+"""What operators want of workers, and what every gateway tells of them."""

@@ -1,0 +1,140 @@
+"""Between operators and running gateways, of which there may be many: two tables.
+
+An order says what is wished of a worker, and stands until another one does: a gateway that starts
+later, or finds the worker again, obeys it too. Each gateway writes what it knows of its workers;
+a report that is not renewed is one of a gateway that is gone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import msgspec
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.data_plane.routing.router import Router
+from gateway.data_plane.routing.worker import State, WorkerView
+from gateway.storage.database import Database
+from gateway.storage.tables import worker_orders, worker_reports
+
+Wish = Literal["serve", "drain"]
+
+RENEW_SECONDS = 5.0
+"""How often a gateway writes a report in which nothing changed."""
+FRESH_SECONDS = 15.0
+"""How old a report may be and still count."""
+
+
+class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What one gateway knows of one worker."""
+
+    gateway_id: str
+    model: str
+    worker: WorkerView
+    seen_at: datetime
+
+
+class WorkerDesk:
+    """One gateway's side: obeys orders, writes reports. `run` it as a job."""
+
+    def __init__(self, database: Database, router: Router, gateway_id: str) -> None:
+        self._database = database
+        self._router = router
+        self._gateway_id = gateway_id
+        self._checks: dict[tuple[str, str], int] | None = None
+        self._written: Sequence[tuple[object, ...]] = ()
+        self._written_at = 0.0
+
+    async def run(self) -> None:
+        """Do both once."""
+        async with self._database.read() as connection:
+            orders = (await connection.execute(select(worker_orders))).all()
+        seen = {(order.model_id, order.url): order.checks for order in orders}
+        checks = seen if self._checks is None else self._checks
+        for order in orders:
+            check = order.checks > checks.get((order.model_id, order.url), 0)
+            self._obey(order.model_id, order.url, order.wish, check=check)
+        self._checks = seen
+        await self._report()
+
+    def _obey(self, model: str, url: str, wish: Wish, *, check: bool) -> None:
+        pool = self._router.pools.get(model)
+        worker = pool.core.workers.get(url) if pool else None
+        if pool is None or worker is None:
+            return
+        draining = worker.state is State.DRAINING
+        if wish == "drain" and not draining:
+            pool.drain(url)
+        elif wish == "serve" and draining:
+            pool.undrain(url)
+        elif check:
+            pool.check(url)
+
+    async def _report(self) -> None:
+        pools = self._router.pools.items()
+        found = [(model, view) for model, pool in pools for view in pool.workers()]
+        told = [(model, v.url, v.state, v.reason, v.examinations) for model, v in found]
+        due = time.monotonic() - self._written_at >= RENEW_SECONDS
+        if not due and told == self._written:
+            return
+        now = datetime.now(UTC)
+        mine = worker_reports.c.gateway_id == self._gateway_id
+        dead = worker_reports.c.seen_at < now - timedelta(seconds=4 * FRESH_SECONDS)
+        async with self._database.write() as connection:
+            await connection.execute(delete(worker_reports).where(mine | dead))
+            for model, view in found:
+                await connection.execute(
+                    insert(worker_reports).values(
+                        gateway_id=self._gateway_id,
+                        model_id=model,
+                        url=view.url,
+                        view=msgspec.json.encode(view).decode(),
+                        seen_at=now,
+                    )
+                )
+        self._written, self._written_at = told, time.monotonic()
+
+
+async def reports(connection: AsyncConnection) -> list[WorkerReport]:
+    """Read what the running gateways say."""
+    fresh = datetime.now(UTC) - timedelta(seconds=FRESH_SECONDS)
+    found = await connection.execute(
+        select(worker_reports)
+        .where(worker_reports.c.seen_at >= fresh)
+        .order_by(worker_reports.c.model_id, worker_reports.c.url, worker_reports.c.gateway_id)
+    )
+    return [
+        WorkerReport(
+            gateway_id=row.gateway_id,
+            model=row.model_id,
+            worker=msgspec.json.decode(row.view, type=WorkerView),
+            seen_at=row.seen_at,
+        )
+        for row in found
+    ]
+
+
+async def order(
+    connection: AsyncConnection, model: str, url: str, *, wish: Wish | None = None
+) -> None:
+    """Wish something of a worker; without a wish, have it examined now."""
+    place = (worker_orders.c.model_id == model) & (worker_orders.c.url == url)
+    change = {"wish": wish} if wish else {"checks": worker_orders.c.checks + 1}
+    now = datetime.now(UTC)
+    changed = await connection.execute(
+        update(worker_orders).where(place).values(**change, changed_at=now)
+    )
+    if not changed.rowcount:
+        await connection.execute(
+            insert(worker_orders).values(
+                model_id=model,
+                url=url,
+                wish=wish or "serve",
+                checks=0 if wish else 1,
+                changed_at=now,
+            )
+        )

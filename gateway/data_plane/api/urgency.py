@@ -1,0 +1,59 @@
+"""How long a request may take and how much it minds waiting, from its headers and its body.
+
+- `x-stainless-read-timeout`, which OpenAI's SDKs send: nobody reads the answer after that
+- `Prefer: wait=N` (RFC 7240): hold the request so long while no worker of its model is ready
+- `service_tier: "flex"` or `X-Tier: batch`: behind the organization's other work, and others'
+
+A header that can't be read is ignored, as if it had not been sent.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from typing import Literal
+
+import msgspec
+
+from gateway.data_plane.api.exchange import Exchange
+
+_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
+
+
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """The bounds; see `gateway.settings`."""
+
+    timeout_seconds: float
+    hold_seconds: float
+    hold_seconds_max: float
+
+
+class Urgency(msgspec.Struct, frozen=True, kw_only=True):
+    """What one request asks for, within the bounds."""
+
+    deadline: float
+    """On `time.monotonic()`, seconds."""
+    hold_seconds: float
+    tier: Literal["default", "flex"]
+
+
+def urgency_of(exchange: Exchange, service_tier: str | None, patience: Patience) -> Urgency:
+    """Read the wishes of a request."""
+    timeout = _seconds(exchange.header("x-stainless-read-timeout")) or math.inf
+    wait = _WAIT.search(exchange.header("prefer") or "")
+    hold = float(wait[1]) if wait else patience.hold_seconds
+    batch = (exchange.header("x-tier") or "").strip().lower() == "batch"
+    return Urgency(
+        deadline=time.monotonic() + min(timeout, patience.timeout_seconds),
+        hold_seconds=min(hold, patience.hold_seconds_max),
+        tier="flex" if batch or service_tier == "flex" else "default",
+    )
+
+
+def _seconds(value: str | None) -> float | None:
+    try:
+        seconds = float(value or "")
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) and seconds > 0 else None

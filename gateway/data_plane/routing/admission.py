@@ -1,0 +1,113 @@
+"""Whether a request may join the queue: answered at once, before anything is charged.
+
+What can't be kept is not promised: a request that would miss its deadline is shed now, with the
+time after which it would fit, rather than after its deadline with nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.data_plane.routing.outcomes import NoWorker, Overloaded, Shed, ShedReason
+from gateway.data_plane.routing.worker import NEW, State
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from gateway.data_plane.routing.fair_queue import FairQueue
+    from gateway.data_plane.routing.request import Tier
+    from gateway.data_plane.routing.settings import RoutingSettings
+    from gateway.data_plane.routing.worker import Worker
+
+
+class Offer(NamedTuple):
+    """What is known of a request before it is taken."""
+
+    organization: str
+    tokens: int
+    deadline: float
+    """On the dispatcher's clock (`time.monotonic()`), seconds."""
+    tier: Tier = "default"
+    weight: float = 1.0
+    """The plan's share under contention, relative to others."""
+    hold_seconds: float = 15.0
+    """How long to wait while no worker is ready (0: not at all)."""
+
+
+class Admission:
+    """The door of one pool."""
+
+    def __init__(
+        self, queue: FairQueue, workers: Collection[Worker], settings: RoutingSettings
+    ) -> None:
+        self._queue = queue
+        self._workers = workers
+        self._settings = settings
+
+    def check(self, offer: Offer, now: float, *, requests: int) -> None:
+        """Take note of nothing; raises Shed or NoWorker when the request should not come in."""
+        settings, queue = self._settings, self._queue
+        if requests >= settings.requests_max:
+            raise self._shed("pool_full", 1.0)
+        if queue.tokens and queue.tokens + offer.tokens > settings.backlog_tokens_max:
+            raise self._shed("pool_full", settings.retry_after_seconds_max)
+        ready = [worker for worker in self._workers if worker.state is State.READY]
+        if not ready:
+            if offer.hold_seconds <= 0:
+                raise self.no_worker(now)
+            return
+        rate = sum(worker.speed.rate(now) for worker in ready)
+        self._check_bounds(offer, rate)
+        rest = max(0.0, min(worker.rest_until for worker in ready) - now)
+        flying = sum(worker.tokens for worker in ready)
+        left = (offer.deadline - now) * settings.deadline_share
+        most = queue.tokens + queue.demand.ahead(left, now) + offer.tokens
+        if rest + (flying + most) / rate <= left:
+            return  # even if all the others came first
+        key = (offer.organization, offer.tier)
+        ahead = queue.tokens_ahead(key, offer.weight, offer.tokens, seconds=left, now=now)
+        wait = rest + (flying + ahead) / rate
+        if wait > left:
+            raise self._shed("would_miss_deadline", wait - left)
+
+    def no_worker(self, now: float) -> NoWorker:
+        """Say when to try again while nothing is ready."""
+        if any(worker.state in NEW for worker in self._workers):
+            return NoWorker(self._settings.warming_retry_seconds)
+        back = [w.examine_at - now for w in self._workers if w.state is State.QUARANTINED]
+        seconds = min(back) + 1.0 if back else self._settings.warming_retry_seconds
+        return NoWorker(self._clamp(seconds))
+
+    def busy(self, now: float) -> Overloaded:
+        """Say when to try again while each worker is full."""
+        rests = [w.rest_until - now for w in self._workers if w.state is State.READY]
+        return Overloaded("overloaded", self._clamp(min(rests, default=1.0)))
+
+    def backlog_seconds(self, now: float) -> float:
+        """Work waiting and in flight, in seconds of the ready workers; infinite without one.
+
+        The figure to scale the workers by: their own utilisation can't tell 1 s from 60.
+        """
+        ready = [worker for worker in self._workers if worker.state is State.READY]
+        tokens = self._queue.tokens + sum(worker.tokens for worker in self._workers)
+        if not tokens:
+            return 0.0
+        rate = sum(worker.speed.rate(now) for worker in ready)
+        return tokens / rate if rate else float("inf")
+
+    def _check_bounds(self, offer: Offer, rate: float) -> None:
+        """Refuse what would pile up. A request that waits behind nothing may be of any size."""
+        settings, queue = self._settings, self._queue
+        own = queue.waiting((offer.organization, offer.tier))
+        over = (own + offer.tokens) / rate - settings.organization_backlog_seconds_max
+        if own and over > 0:
+            raise self._shed("organization_full", over)
+        over = (queue.tokens + offer.tokens) / rate - settings.backlog_seconds_max
+        if queue.tokens and over > 0:
+            raise self._shed("pool_full", over)
+
+    def _shed(self, reason: ShedReason, seconds: float) -> Shed:
+        return Shed(reason, self._clamp(seconds))
+
+    def _clamp(self, seconds: float) -> float:
+        return min(max(seconds, 1.0), self._settings.retry_after_seconds_max)

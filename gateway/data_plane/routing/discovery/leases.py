@@ -1,0 +1,164 @@
+"""Workers that register themselves: a signed announcement, repeated before its lease ends.
+
+For GPUs outside the cluster, which no list and no DNS knows. An announcement is a JSON body
+
+    {"model": "...", "url": "http://...", "issued_at": unix seconds, "leaving": false}
+
+with HMAC-SHA256(secret, body) as hex beside it. It must be fresh, and newer than the last one of
+that worker, so that a recorded one can't be played again, not even to keep a dead worker alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+from gateway.data_plane.routing.discovery.provider import News
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+LEASE_SECONDS = 15.0
+"""How long an announcement holds; workers repeat it every 5 s."""
+SKEW_SECONDS_MAX = 30.0
+"""How far a worker's clock may be from ours."""
+WORKERS_MAX = 1024
+"""Leases that are kept, all models."""
+BODY_BYTES_MAX = 4096
+"""Size of an announcement."""
+_URL_BYTES_MAX = 512
+
+
+class LeaseRefused(ValueError):
+    """An announcement that is not believed; the text says why."""
+
+
+class Announcement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a worker says of itself."""
+
+    model: str
+    url: str
+    issued_at: float
+    """Unix time, seconds."""
+    leaving: bool = False
+
+
+class Lease(msgspec.Struct):
+    """A worker that announced itself. One that left or expired is kept until replay is over."""
+
+    model: str
+    issued_at: float
+    ends_at: float
+    """On the monotonic clock, seconds."""
+
+
+class Leases:
+    """The announcements of all workers. One for a process; each pool watches its model."""
+
+    def __init__(
+        self,
+        secret: bytes,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        assert secret, "an empty secret would let anybody in"
+        self._secret = secret
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._leases: dict[str, Lease] = {}
+        self._news = asyncio.Event()
+
+    def announce(self, body: bytes, signature: str) -> Announcement:
+        """Take an announcement. Raises LeaseRefused."""
+        if len(body) > BODY_BYTES_MAX:
+            raise LeaseRefused(f"at most {BODY_BYTES_MAX} bytes fit")
+        if not hmac.compare_digest(sign(self._secret, body).encode(), signature.encode()):
+            raise LeaseRefused("the signature is wrong")
+        try:
+            said = msgspec.json.decode(body, type=Announcement)
+        except msgspec.MsgspecError as error:
+            raise LeaseRefused(str(error)) from None
+        self._check(said)
+        now = self._clock()
+        ends_at = now if said.leaving else now + LEASE_SECONDS
+        self._leases[said.url] = Lease(said.model, said.issued_at, ends_at)
+        self._news.set()
+        self._news = asyncio.Event()
+        return said
+
+    def provider(self, model: str) -> LeasedWorkers:
+        """Return the workers of one model as a provider."""
+        return LeasedWorkers(self, model)
+
+    def live(self, model: str) -> dict[str, float]:
+        """Return the URLs of a model's workers, and when their leases end."""
+        now = self._clock()
+        return {
+            url: lease.ends_at
+            for url, lease in self._leases.items()
+            if lease.model == model and lease.ends_at > now
+        }
+
+    async def changed(self, until: float | None) -> None:
+        """Wait for an announcement, or until a time on the monotonic clock."""
+        news = self._news
+        try:
+            async with asyncio.timeout(None if until is None else max(until - self._clock(), 0)):
+                await news.wait()
+        except TimeoutError:
+            pass
+
+    def _check(self, said: Announcement) -> None:
+        parts = urlsplit(said.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise LeaseRefused("the url must be http:// or https://")
+        if len(said.url) > _URL_BYTES_MAX:
+            raise LeaseRefused("the url is too long")
+        if abs(self._wall_clock() - said.issued_at) > SKEW_SECONDS_MAX:
+            raise LeaseRefused("issued too long ago, or the clocks differ")
+        last = self._leases.get(said.url)
+        if last is not None and said.issued_at <= last.issued_at:
+            raise LeaseRefused("not newer than the last one")
+        self._forget()
+        if said.url not in self._leases and len(self._leases) >= WORKERS_MAX:
+            raise LeaseRefused(f"{WORKERS_MAX} workers are registered already")
+
+    def _forget(self) -> None:
+        """Drop what ended so long ago that its announcement could not be played again."""
+        oldest = self._wall_clock() - SKEW_SECONDS_MAX
+        now = self._clock()
+        for url, lease in tuple(self._leases.items()):
+            if lease.ends_at <= now and lease.issued_at < oldest:
+                del self._leases[url]
+
+
+class LeasedWorkers:
+    """The workers of one model that hold a lease."""
+
+    def __init__(self, leases: Leases, model: str) -> None:
+        self._leases = leases
+        self._model = model
+
+    async def watch(self) -> AsyncIterator[News]:
+        """Yield who comes, and who leaves or falls silent."""
+        known: set[str] = set()
+        while True:
+            live = self._leases.live(self._model)
+            for url in sorted(live.keys() - known):
+                yield News(url, here=True)
+            for url in sorted(known - live.keys()):
+                yield News(url, here=False)
+            known = set(live)
+            if live == self._leases.live(self._model):
+                await self._leases.changed(min(live.values(), default=None))
+
+
+def sign(secret: bytes, body: bytes) -> str:
+    """Sign an announcement: HMAC-SHA256, as hex."""
+    return hmac.digest(secret, body, "sha256").hex()

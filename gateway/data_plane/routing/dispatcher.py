@@ -1,0 +1,355 @@
+"""The synchronous core of one pool: what is sent where, and what comes of it.
+
+It never awaits. What happens in the world is told to it by a method call; what should happen is
+asked of its `Shell`, whose methods must not call back. So no two events can interleave, and:
+
+- each request is resolved exactly once, whatever arrives late or twice;
+- tokens in flight are counted in and out by the attempt: zero when nothing flies;
+- a worker that lost our trust has nothing in hand: nothing that it still says is delivered;
+- vectors of two revisions never meet in one answer, nor serve one pool.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from backends.protocol import InvalidAnswer, RequestRefused, WorkerBusy, WorkerFailed
+from gateway.data_plane.routing.admission import Admission, Offer
+from gateway.data_plane.routing.evidence import Evidence, weigh
+from gateway.data_plane.routing.fair_queue import FairQueue
+from gateway.data_plane.routing.flights import Flights
+from gateway.data_plane.routing.hedges import Hedges
+from gateway.data_plane.routing.outcomes import (
+    AllAttemptsFailed,
+    ClientGone,
+    Closing,
+    DeadlineMissed,
+    NoWorker,
+    RowsRefused,
+    Shed,
+)
+from gateway.data_plane.routing.placement import Placement
+from gateway.data_plane.routing.quarantine import Quarantine
+from gateway.data_plane.routing.request import Attempt, Request, Shard, split
+from gateway.data_plane.routing.retries import RetryBudget
+from gateway.data_plane.routing.roster import Roster
+from gateway.data_plane.routing.worker import TRUSTED, State, Worker
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Sequence
+
+    from backends.protocol import TokenRow
+    from gateway.data_plane.routing.settings import RoutingSettings
+    from gateway.data_plane.routing.shell import Shell
+
+    Flaw = Callable[[Sequence[TokenRow], Sequence[memoryview]], str | None]
+
+_ROWS_MAX_UNKNOWN = 32
+"""Rows of a shard while no worker has said how many it takes: the least of the known engines."""
+
+
+class Dispatcher:
+    """The workers, the queue and the calls in flight of one pool."""
+
+    def __init__(
+        self,
+        settings: RoutingSettings,
+        *,
+        clock: Callable[[], float],
+        shell: Shell,
+        flaw: Flaw,
+        random: random.Random,
+        lag: Callable[[], float] = lambda: 0.0,
+        gateways: Callable[[], int] = lambda: 1,
+    ) -> None:
+        self.settings = settings
+        self.counts: Counter[str] = Counter()
+        """Events since the start: attempts, retries, hedges, invalid answers, shed by reason."""
+        self._clock = clock
+        self.shell = shell
+        self._flaw = flaw
+        self._lag = lag
+        self.workers: dict[str, Worker] = {}
+        self.queue = FairQueue(flex_weight=settings.flex_weight)
+        members = self.workers.values()
+        self.quarantine = Quarantine(members, settings, random)
+        self.admission = Admission(self.queue, members, settings)
+        self._placement = Placement(self.queue, members, settings, lag=lag, gateways=gateways)
+        hedges = Hedges(self._placement, members, settings)
+        self._flights = Flights(shell, self._placement, hedges, self.counts, lag)
+        self._budget = RetryBudget(settings, clock())
+        self._active: dict[Request, None] = {}
+        self._swept_at = clock()
+        self.roster = Roster(self)
+
+    # -- requests -------------------------------------------------------------------------------
+
+    def admit(self, offer: Offer) -> None:
+        """Ask whether a request may come; takes note of nothing. Raises Shed or NoWorker."""
+        try:
+            self.admission.check(offer, self._clock(), requests=len(self._active))
+        except Shed as shed:
+            self.counts[f"shed_{shed.reason}"] += 1
+            raise
+        except NoWorker:
+            self.counts["shed_no_worker"] += 1
+            raise
+
+    def submit(self, request: Request) -> None:
+        """Take a request. It is resolved exactly once, maybe before this returns."""
+        now = self._clock()
+        known = [(w.split_tokens, w.info.rows_max) for w in self.workers.values() if w.info]
+        split(
+            request,
+            tokens_max=max((tokens for tokens, _ in known), default=self.settings.split_tokens_min),
+            rows_max=min((rows for _, rows in known), default=_ROWS_MAX_UNKNOWN),
+        )
+        request.hold_until = now + min(request.hold_seconds, self.settings.hold_seconds_max)
+        self._active[request] = None
+        if not request.shards:
+            self._finish(request)
+            return
+        self.queue.push(request, now)
+        self.pump()
+
+    def cancel(self, request: Request) -> None:
+        """Forget a request whose client is gone: closes its calls. It is not resolved."""
+        if not request.finished:
+            request.resolve = _nobody
+            self._finish(request, ClientGone("nobody waits for it"))
+            self.pump()
+
+    def close(self) -> None:
+        """Resolve whatever is left; clients may try again elsewhere."""
+        for request in tuple(self._active):
+            self._finish(request, Closing())
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing flies."""
+        return not self._active and not self._flights
+
+    @property
+    def backlog_seconds(self) -> float:
+        """Work waiting and in flight, in seconds of the ready workers."""
+        return self.admission.backlog_seconds(self._clock())
+
+    # -- attempts -------------------------------------------------------------------------------
+
+    def succeed(self, attempt: Attempt, vectors: Sequence[memoryview]) -> None:
+        """Take an answer: it is verified, then delivered."""
+        if attempt.over:
+            return
+        flaw = self._flaw(attempt.rows, vectors)
+        if flaw is not None:
+            self.fail(attempt, InvalidAnswer(attempt.worker.url, flaw))
+            return
+        now, worker = self._clock(), attempt.worker
+        self._flights.end(attempt)
+        worker.answered(now)
+        self._budget.earn()
+        self._flights.measure(attempt, now)
+        current = self.roster.revision in (None, worker.revision)
+        at = 0
+        for shard in attempt.shards:
+            if shard.open and current:
+                self._deliver(shard, vectors[at : at + shard.size], worker.revision)
+            elif shard.open and not shard.attempts:
+                self.queue.put_back(shard)  # its worker left, and another revision took over
+            at += shard.size
+        if worker.state is State.READY:
+            self.quarantine.check_pace(worker, now)
+            self.distrust(worker)
+        self.pump()
+
+    def fail(self, attempt: Attempt, error: Exception) -> None:
+        """Take an error: the worker is judged by it, and the shards go elsewhere."""
+        if attempt.over:
+            return
+        now, worker = self._clock(), attempt.worker
+        self._flights.end(attempt)
+        self.counts[f"error_{type(error).__name__}"] += 1
+        excused = attempt.cut or self._excused(worker, now, self.settings.witness_seconds)
+        repeated = isinstance(error, WorkerFailed) and all(s.failed for s in attempt.shards)
+        evidence = Evidence.SUSPICION if repeated else weigh(error, excused=excused)
+        if evidence is Evidence.SOFT:
+            self._flights.measure(attempt, now)
+        self.judge(worker, error, evidence, now)
+        company = len(attempt.shards) > 1
+        self.counts["failed_in_company"] += company
+        # what comes from a worker that is taken out is free: bounded by what it had in hand
+        free = worker.state is not State.READY or isinstance(error, RequestRefused | WorkerBusy)
+        paid = free or self._budget.spend(now)
+        for shard in attempt.shards:
+            if shard.open and not shard.attempts:
+                self._again(shard, worker, error, company=company, paid=paid)
+        self.pump()
+
+    def judge(
+        self,
+        worker: Worker,
+        error: Exception,
+        evidence: Evidence,
+        now: float,
+        *,
+        canary: bool = False,
+    ) -> None:
+        """Hold an error against a worker. A canary that failed is as good as a row of faults."""
+        match evidence:
+            case Evidence.HARD:
+                self.quarantine.take_out(worker, str(error), now, hard=True)
+            case Evidence.SOFT:
+                if worker.faulted() or canary:
+                    self.quarantine.take_out(worker, str(error), now, hard=False)
+                elif not canary:
+                    self.shell.examine(worker)
+            case Evidence.SUSPICION if not canary:
+                self.shell.examine(worker)
+            case Evidence.BUSY:
+                assert isinstance(error, WorkerBusy)
+                worker.busy(error.retry_after_seconds, now)
+            case _:
+                pass
+        self.distrust(worker)
+
+    # -- the pump -------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Send what can be sent. Called after each event, and when `Shell.wake` said so."""
+        now = self._clock()
+        if now - self._swept_at >= self.settings.sweep_seconds:
+            self._swept_at = now
+            self._sweep(now)
+        while (shard := self.queue.peek()) is not None:
+            if now >= shard.request.deadline:
+                self._finish(shard.request, self._too_late(shard.request, now))
+                continue
+            worker = self._placement.choose(shard, now)
+            if worker is not None:
+                self._flights.start(self._placement.fill(worker, now), worker, now)
+            elif shard.tried or not self._placement.possible(shard):
+                self.queue.step_over()  # it waits for one certain worker; others need not
+            else:
+                break  # whatever stands behind it would overtake it
+        self.queue.resume()
+        if self._active:
+            self.shell.wake(self._next_wake(now))
+
+    # -- what becomes of shards and requests ----------------------------------------------------
+
+    def _deliver(self, shard: Shard, vectors: Sequence[memoryview], revision: str) -> None:
+        request = shard.request
+        request.vectors[shard.start : shard.stop] = vectors
+        request.missing -= shard.size
+        request.revision = revision
+        shard.delivered = True
+        self._drop(shard)
+        if request.missing == 0:
+            self._finish(request)
+
+    def _again(
+        self, shard: Shard, worker: Worker, error: Exception, *, company: bool, paid: bool
+    ) -> None:
+        """Queue a shard for another try, or end its request."""
+        shard.request.error = error
+        if isinstance(error, RequestRefused) and not company:
+            self._finish(shard.request, _because(RowsRefused(str(error)), error))
+            return
+        if isinstance(error, RequestRefused | WorkerFailed):
+            shard.alone = shard.alone or company
+            shard.failed = isinstance(error, WorkerFailed)
+        if not isinstance(error, RequestRefused | WorkerBusy):
+            shard.tried.add(worker)
+            shard.tries += worker.state is State.READY
+            if shard.tries > len(self.workers) + 1 or not paid:
+                reason = f"{shard.tries} tries failed" if paid else "the retry budget is spent"
+                failed = AllAttemptsFailed(f"{reason}; the last one: {error}")
+                self._finish(shard.request, _because(failed, error))
+                return
+        self.counts["retries"] += 1
+        self.queue.put_back(shard)
+
+    def _finish(self, request: Request, error: Exception | None = None) -> None:
+        if request.finished:
+            return
+        request.finished, request.error = True, error
+        for shard in request.shards:
+            self._drop(shard)
+        del self._active[request]
+        self.counts[type(error).__name__ if error else "served"] += 1
+        request.resolve(request)
+
+    def _drop(self, shard: Shard) -> None:
+        """Stop working on a shard that nobody waits for any more."""
+        self.queue.discard(shard)
+        for attempt in tuple(shard.attempts):
+            if not any(other.open for other in attempt.shards):
+                self._flights.abandon(attempt, self._clock())
+
+    def distrust(self, worker: Worker) -> None:
+        """Take back what a worker that is no longer trusted has in hand."""
+        if worker.state in TRUSTED or not worker.calls:
+            return
+        for shard in self._flights.take_back(worker):
+            shard.tried.add(worker)
+            self.queue.put_back(shard)
+
+    def restart_others(self, revision: str) -> None:
+        """Begin again with requests that hold vectors of another revision than this."""
+        for request in self._active:
+            if request.revision in (None, revision):
+                continue
+            request.revision = None
+            for shard in request.shards:
+                if shard.delivered:
+                    shard.delivered = False
+                    request.missing += shard.size
+                    self.queue.put_back(shard)
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def _sweep(self, now: float) -> None:
+        ready = any(worker.state is State.READY for worker in self.workers.values())
+        for request in tuple(self._active):
+            if now >= request.deadline:
+                self._finish(request, self._too_late(request, now))
+            elif ready:
+                held = min(request.hold_seconds, self.settings.hold_seconds_max)
+                request.hold_until = now + held
+            elif now >= request.hold_until:
+                self._finish(request, self.admission.no_worker(now))
+        if self.settings.hedge_share and self._lag() < self.settings.lag_excuse_seconds:
+            self._flights.double(now)
+
+    def _too_late(self, request: Request, now: float) -> Exception:
+        if isinstance(request.error, WorkerBusy):
+            return _because(self.admission.busy(now), request.error)
+        return _because(DeadlineMissed("the caller's time ran out"), request.error)
+
+    def _next_wake(self, now: float) -> float:
+        rests = [w.rest_until for w in self.workers.values() if w.rest_until > now]
+        return min([now + self.settings.sweep_seconds, *rests])
+
+    def excused(self, worker: Worker, within_seconds: float) -> bool:
+        """Whether a timeout of this worker may be our own doing, or a pool that is full."""
+        return self._excused(worker, self._clock(), within_seconds)
+
+    def _excused(self, worker: Worker, now: float, within_seconds: float) -> bool:
+        if self._lag() > self.settings.lag_excuse_seconds:
+            return True
+        return not any(
+            now - other.answered_at <= within_seconds
+            for other in self.workers.values()
+            if other is not worker
+        )
+
+
+def _because(error: Exception, cause: Exception | None) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+def _nobody(request: Request) -> None:
+    """Resolve nothing: the client is gone."""

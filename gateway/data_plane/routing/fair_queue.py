@@ -1,0 +1,237 @@
+"""The central queue: organizations take turns by the tokens they were given.
+
+Each account (an organization's default or flex tier) has a virtual token counter, raised by
+tokens / weight when a shard leaves (VTC, arXiv 2401.00588). The account with the least counter is
+next. One that was idle starts at the counter of those that wait, so idling banks no credit. While
+two accounts wait, their counters differ by at most one shard, whatever either has queued.
+
+Inside an account the request is next whose size, added to what the account had been given when it
+arrived, is least: an organization's own short request does not stand behind its own corpus, and
+what comes later overtakes a request by at most the request's own size.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.data_plane.routing.request import Request, Shard, Tier
+
+_IDLE_ACCOUNTS_MAX = 1024
+_DEMAND_SECONDS = 10.0
+
+AccountKey = tuple[str, "Tier"]
+Place = tuple[int, int, int, "Shard"]
+
+
+@dataclass(slots=True, eq=False)
+class Demand:
+    """How much was asked for of late: an average that fades."""
+
+    tokens: float = 0.0
+    at: float = 0.0
+
+    def add(self, tokens: int, now: float) -> None:
+        """Count tokens that were taken in."""
+        self.tokens = self._left(now) + tokens
+        self.at = now
+
+    def ahead(self, seconds: float, now: float) -> float:
+        """Tokens to be expected in so many seconds, if it goes on like this."""
+        return self._left(now) / _DEMAND_SECONDS * seconds
+
+    def _left(self, now: float) -> float:
+        return self.tokens * math.exp((self.at - now) / _DEMAND_SECONDS)
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """What one organization has waiting in one tier."""
+
+    key: AccountKey
+    weight: float
+    counter: float = 0.0
+    """Virtual tokens: tokens given / weight."""
+    tokens: int = 0
+    """Tokens waiting."""
+    shards: set[Shard] = field(default_factory=set)
+    order: list[Place] = field(default_factory=list)
+    """A heap of (rank, first row, number, shard); one that is not in `shards` any more is stale."""
+    demand: Demand = field(default_factory=Demand)
+    given: int = 0
+    """Tokens that left so far."""
+    rank: int = 0
+    """Number of its entry in the heap; 0 when it has none. Any other entry is stale."""
+
+
+class FairQueue:
+    """Shards that wait, in the order in which they should leave."""
+
+    def __init__(self, *, flex_weight: float) -> None:
+        self.tokens = 0
+        """Tokens waiting, all accounts."""
+        self.demand = Demand()
+        """Tokens taken in, all accounts."""
+        self._flex_weight = flex_weight
+        self._accounts: dict[AccountKey, Account] = {}
+        self._heap: list[tuple[float, int, Account]] = []
+        self._aside: list[tuple[Account, Place]] = []
+        self._sequence = 0
+        self._floor = 0.0  # the counter of the account served last: virtual time
+
+    def __len__(self) -> int:
+        return sum(len(account.shards) for account in self._accounts.values())
+
+    def push(self, request: Request, now: float) -> None:
+        """Add a request's shards."""
+        account, tokens = self._account(request), sum(shard.tokens for shard in request.shards)
+        request.rank = account.given + tokens
+        account.demand.add(tokens, now)
+        self.demand.add(tokens, now)
+        for shard in request.shards:
+            self.put_back(shard)
+
+    def put_back(self, shard: Shard) -> None:
+        """Add a shard that was sent before: it keeps its request's place."""
+        account = self._account(shard.request)
+        if not account.shards:
+            head = self._head()
+            waiting = head.counter if head else self._floor
+            account.counter = max(account.counter, waiting)
+            account.rank = 0  # an entry that is left has the old counter
+        account.shards.add(shard)
+        self._sequence += 1
+        heapq.heappush(account.order, (shard.request.rank, shard.start, self._sequence, shard))
+        account.tokens += shard.tokens
+        self.tokens += shard.tokens
+        if not account.rank:
+            self._rank(account)
+
+    def peek(self) -> Shard | None:
+        """Return the shard that should leave next."""
+        head = self._head()
+        return head.order[0][-1] if head else None
+
+    def take(self) -> Shard:
+        """Remove the shard that `peek` names and charge its account."""
+        account = self._head()
+        assert account is not None, "take from an empty queue"
+        shard = heapq.heappop(account.order)[-1]
+        self._remove(account, shard)
+        self._floor = max(self._floor, account.counter)
+        if not shard.charged:
+            shard.charged = True
+            account.given += shard.tokens
+            account.counter += shard.tokens / account.weight
+        heapq.heappop(self._heap)
+        account.rank = 0
+        if account.order:
+            self._rank(account)
+        return shard
+
+    def discard(self, shard: Shard) -> None:
+        """Remove a shard that nobody waits for; nothing happens when it is not here."""
+        account = self._accounts.get(_key(shard.request))
+        if account and shard in account.shards:
+            self._remove(account, shard)
+
+    def step_over(self) -> None:
+        """Set the next shard aside until `resume`: it waits for one certain worker."""
+        account = self._head()
+        assert account is not None, "nothing to step over"
+        self._aside.append((account, heapq.heappop(account.order)))
+
+    def resume(self) -> None:
+        """Put back what was set aside."""
+        for account, place in self._aside:
+            heapq.heappush(account.order, place)
+            if not account.rank:
+                self._rank(account)
+        self._aside.clear()
+
+    def waiting(self, key: AccountKey) -> int:
+        """Tokens that an account has waiting."""
+        account = self._accounts.get(key)
+        return account.tokens if account else 0
+
+    def tokens_ahead(
+        self, key: AccountKey, weight: float, tokens: int, *, seconds: float, now: float
+    ) -> float:
+        """Tokens that will leave before the last of `tokens` more of this account does.
+
+        Of another account that is its fair share at most, and no more than it has waiting and is
+        likely to ask for in the next `seconds`.
+        """
+        own = self._waiting_before(key, tokens) + tokens
+        turns = own / self._scaled(key, weight)
+        return own + sum(
+            min(other.tokens + other.demand.ahead(seconds, now), turns * other.weight)
+            for other in self._accounts.values()
+            if other.key != key
+        )
+
+    def counters(self) -> Iterator[Account]:
+        """Yield the accounts with something waiting."""
+        return (account for account in self._accounts.values() if account.shards)
+
+    def _waiting_before(self, key: AccountKey, tokens: int) -> int:
+        """Tokens of this account that a new request of so many would not overtake."""
+        account = self._accounts.get(key)
+        if account is None:
+            return 0
+        rank = account.given + tokens
+        return sum(shard.tokens for shard in account.shards if shard.request.rank <= rank)
+
+    def _account(self, request: Request) -> Account:
+        key = _key(request)
+        account = self._accounts.get(key)
+        weight = self._scaled(key, request.weight)
+        if account is None:
+            if len(self._accounts) > 2 * len(self._heap) + _IDLE_ACCOUNTS_MAX:
+                self._forget()
+            account = self._accounts[key] = Account(key, weight)
+        account.weight = weight
+        return account
+
+    def _scaled(self, key: AccountKey, weight: float) -> float:
+        return weight * self._flex_weight if key[1] == "flex" else weight
+
+    def _head(self) -> Account | None:
+        while self._heap:
+            _, rank, account = self._heap[0]
+            if account.rank == rank:
+                while account.order and account.order[0][-1] not in account.shards:
+                    heapq.heappop(account.order)
+                if account.order:
+                    return account
+                account.rank = 0
+            heapq.heappop(self._heap)
+        return None
+
+    def _rank(self, account: Account) -> None:
+        self._sequence += 1
+        account.rank = self._sequence
+        heapq.heappush(self._heap, (account.counter, self._sequence, account))
+
+    def _remove(self, account: Account, shard: Shard) -> None:
+        account.shards.remove(shard)
+        if not account.shards:
+            account.order.clear()
+        account.tokens -= shard.tokens
+        self.tokens -= shard.tokens
+
+    def _forget(self) -> None:
+        """Drop idle accounts: those at or below virtual time would be lifted to it anyway."""
+        idle = [key for key, account in self._accounts.items() if not account.shards]
+        ahead = [key for key in idle if self._accounts[key].counter > self._floor]
+        for key in idle if len(ahead) > _IDLE_ACCOUNTS_MAX else set(idle) - set(ahead):
+            del self._accounts[key]
+
+
+def _key(request: Request) -> AccountKey:
+    return request.organization, request.tier

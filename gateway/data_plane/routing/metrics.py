@@ -1,0 +1,76 @@
+"""What the pools are like at the moment, and what happened in them, for Prometheus.
+
+Read from the router when the metrics are asked for, so that counting costs a request nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.core import Metric
+
+    from gateway.data_plane.routing.router import Router
+
+
+class RouterMetrics(Collector):
+    """The metrics of one router."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    def collect(self) -> Iterator[Metric]:
+        """Describe every pool and every worker."""
+        yield from self._pools()
+        yield from self._workers()
+
+    def _pools(self) -> Iterator[Metric]:
+        waiting = GaugeMetricFamily(
+            "gateway_queue_tokens", "Tokens that wait for a worker.", labels=["model"]
+        )
+        backlog = GaugeMetricFamily(
+            "gateway_backlog_seconds",
+            "Tokens waiting and in flight, in seconds of the ready workers: scale by this.",
+            labels=["model"],
+        )
+        events = CounterMetricFamily(
+            "gateway_routing_events",
+            "What happened: attempts, retries, hedges, shed_REASON, error_KIND, served.",
+            labels=["model", "event"],
+        )
+        for model, pool in self._router.pools.items():
+            waiting.add_metric([model], pool.core.queue.tokens)
+            backlog.add_metric([model], pool.core.backlog_seconds)
+            for event, count in pool.core.counts.items():
+                events.add_metric([model, event], count)
+        yield from (waiting, backlog, events)
+
+    def _workers(self) -> Iterator[Metric]:
+        labels = ["model", "url"]
+        state = GaugeMetricFamily(
+            "gateway_worker_state", "1 for the state it is in.", labels=[*labels, "state"]
+        )
+        slowdown = GaugeMetricFamily(
+            "gateway_worker_slowdown", "Observed time over calibrated time.", labels=labels
+        )
+        flying = GaugeMetricFamily(
+            "gateway_worker_tokens_in_flight", "Tokens sent from this gateway.", labels=labels
+        )
+        ejections = GaugeMetricFamily(
+            "gateway_worker_ejections",
+            "Relapses that its next quarantine is measured by; healthy time takes them back.",
+            labels=labels,
+        )
+        for model, pool in self._router.pools.items():
+            for worker in pool.workers():
+                place = [model, worker.url]
+                state.add_metric([*place, worker.state.value], 1)
+                slowdown.add_metric(place, worker.slowdown)
+                flying.add_metric(place, worker.tokens_in_flight)
+                ejections.add_metric(place, worker.ejections)
+        yield from (state, slowdown, flying, ejections)

@@ -1,0 +1,143 @@
+"""How a dispatch ends when it does not end in vectors, and what a client is told of it.
+
+Nothing of it is ever charged. The class carries the HTTP status; `detail` is for the log alone,
+because it may name a worker.
+
+    RoutingError
+    ├── UnknownModel        503  there is no pool of that name
+    ├── Shed                429  refused at once, to keep the promises made to others
+    │   └── Overloaded      503  the same, where nobody asked for too much: all workers are full
+    ├── NoWorker            503  no worker is ready, and the time to hold the request is over
+    ├── DeadlineMissed      504  the caller's time ran out
+    ├── AllAttemptsFailed   502  each try went wrong, or the retry budget is spent
+    ├── Closing             503  this gateway ends
+    ├── RowsRefused         500  a worker calls the rows themselves wrong: our mistake
+    └── ClientGone          499  nobody waits any more: counted, never raised
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from gateway.errors import GatewayError, retry_after
+
+ShedReason = Literal["would_miss_deadline", "organization_full", "pool_full", "overloaded"]
+
+_SHED = {
+    "would_miss_deadline": "This would not be done in the time it is given.",
+    "organization_full": "The organization has too much waiting already.",
+    "pool_full": "Too much is waiting for this model already.",
+    "overloaded": "All workers of this model are full.",
+}
+
+
+class RoutingError(GatewayError):
+    """A dispatch gave no vectors."""
+
+    public: ClassVar[str] = "This can't be served; nothing was charged."
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        retry_after_seconds: float | None = None,
+        code: str | None = None,
+        public: str | None = None,
+    ) -> None:
+        headers = {} if retry_after_seconds is None else retry_after(retry_after_seconds)
+        super().__init__(public or self.public, code=code, headers=headers)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+class UnknownModel(RoutingError):
+    """There is no pool of that name."""
+
+    status = 503
+    code = "model_warming"
+    public = "No worker serves this model; nothing was charged."
+
+
+class Shed(RoutingError):
+    """Refused to keep the promises made to others. `retry_after_seconds` is 1 to 60."""
+
+    status = 429
+    type = "rate_limit_error"
+
+    def __init__(self, reason: ShedReason, retry_after_seconds: float) -> None:
+        super().__init__(
+            f"{reason}; try again in {retry_after_seconds:.0f} s",
+            retry_after_seconds=retry_after_seconds,
+            code=reason,
+            public=f"{_SHED[reason]} Nothing was charged; try again after the time in Retry-After.",
+        )
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Overloaded(Shed):
+    """Every worker says that it is full."""
+
+    status = 503
+    type = "server_error"
+
+
+class Closing(RoutingError):
+    """This gateway ends; another one may serve the request."""
+
+    status = 503
+    code = "closing"
+    public = "This gateway is closing; nothing was charged. Try again."
+
+    def __init__(self) -> None:
+        super().__init__("closing", retry_after_seconds=1.0)
+
+
+class NoWorker(RoutingError):
+    """No worker is ready. `retry_after_seconds` is 1 to 60."""
+
+    status = 503
+    code = "model_warming"
+    public = (
+        "No worker of this model is ready; nothing was charged. Try again after the time in "
+        "Retry-After, or wait here: Prefer: wait=30."
+    )
+
+    def __init__(self, retry_after_seconds: float) -> None:
+        super().__init__(
+            f"no worker is ready; try again in {retry_after_seconds:.0f} s",
+            retry_after_seconds=retry_after_seconds,
+        )
+        self.retry_after_seconds = retry_after_seconds
+
+
+class DeadlineMissed(RoutingError):
+    """The caller's time ran out before the last vector arrived."""
+
+    status = 504
+    code = "timeout"
+    public = "The vectors were not ready in time; nothing was charged."
+
+
+class AllAttemptsFailed(RoutingError):
+    """Each try went wrong; `__cause__` is the last error."""
+
+    status = 502
+    code = "upstream_error"
+    public = "No worker could embed this; nothing was charged. Try again."
+
+
+class RowsRefused(RoutingError):
+    """A worker calls the rows themselves wrong; `__cause__` is what it said."""
+
+    status = 500
+    code = "internal_error"
+    public = "The gateway made a mistake; nothing was charged."
+
+
+class ClientGone(RoutingError):
+    """Nobody waits for the answer any more."""
+
+    status = 499

@@ -1,0 +1,89 @@
+"""Which worker gets which shards, and how long it may take."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING
+
+from gateway.data_plane.routing.worker import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from gateway.data_plane.routing.fair_queue import FairQueue
+    from gateway.data_plane.routing.request import Shard
+    from gateway.data_plane.routing.settings import RoutingSettings
+    from gateway.data_plane.routing.worker import Worker
+
+
+class Placement:
+    """The choice among the workers of one pool."""
+
+    def __init__(
+        self,
+        queue: FairQueue,
+        workers: Collection[Worker],
+        settings: RoutingSettings,
+        *,
+        lag: Callable[[], float],
+        gateways: Callable[[], int],
+    ) -> None:
+        self._queue = queue
+        self._workers = workers
+        self._settings = settings
+        self._lag = lag
+        self._gateways = gateways
+
+    def choose(self, shard: Shard, now: float) -> Worker | None:
+        """Return the worker that would be done first, or None when it is better to wait.
+
+        All workers are compared: power of two choices is poor with few of them.
+        """
+        able = [w for w in self._workers if w.state is State.READY and w.takes(shard)]
+        able = [w for w in able if w not in shard.tried] or able
+        roomy = [w for w in able if self.room(w, now) >= shard.tokens]
+        if not roomy:
+            return None
+        best = min(roomy, key=lambda w: (w.predicted(shard.tokens, now), w.used_at))
+        fastest = min(w.predicted(shard.tokens, now) for w in able if now >= w.rest_until)
+        patient = self._settings.patience_factor * fastest + self._settings.patience_seconds
+        # idle beats feeding a slow worker
+        return best if best.predicted(shard.tokens, now) <= patient else None
+
+    def possible(self, shard: Shard) -> bool:
+        """Whether any ready worker could take a shard, now or later."""
+        return any(w.state is State.READY and w.takes(shard) for w in self._workers)
+
+    def fill(self, worker: Worker, now: float) -> list[Shard]:
+        """Take the next shard, and those after it that fit into the same call."""
+        info = worker.info
+        assert info is not None, "a worker is chosen only when it is known"
+        room = min(worker.split_tokens, info.batch_tokens_max, self.room(worker, now))
+        first = self._queue.take()
+        shards, tokens, rows = [first], first.tokens, first.size
+        while not first.alone and (head := self._queue.peek()) is not None:
+            tokens, rows = tokens + head.tokens, rows + head.size
+            fits = tokens <= room and rows <= info.rows_max
+            if not fits or head.alone or head.tried or not worker.takes(head):
+                break
+            shards.append(self._queue.take())
+        return shards
+
+    def room(self, worker: Worker, now: float) -> float:
+        """Tokens that may be sent to a worker now; the window is shared by all gateways."""
+        return worker.room(
+            now,
+            waiting_tokens=self._queue.tokens,
+            window_tokens=self._settings.window_tokens / max(1, self._gateways()),
+        )
+
+    def timeout(self, worker: Worker, work_tokens: int, now: float) -> float:
+        """Seconds an attempt may take: by the calibrated line and what is usual in the pool.
+
+        The worker's own slowdown is left out: a sick worker must not lengthen its own leash.
+        """
+        settings = self._settings
+        slows = [w.speed.slow(now) for w in self._workers if w.state is State.READY]
+        usual = max(1.0, median(slows)) if slows else 1.0
+        fair = settings.attempt_factor * worker.speed.expected(work_tokens) * usual
+        return max(settings.attempt_seconds_min, fair) + settings.attempt_lag_factor * self._lag()

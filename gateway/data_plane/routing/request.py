@@ -1,0 +1,128 @@
+"""A request on its way: cut into shards, which travel in attempts.
+
+A request is finished exactly once, by its last vector or by its first error. Until then it stays
+in the dispatcher's hands; vector i always belongs to row i.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from backends.protocol import TokenRow
+    from gateway.data_plane.routing.worker import Worker
+
+Tier = Literal["default", "flex"]
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Request:
+    """One caller's rows. `resolve` is called once, when `vectors` are whole or `error` is set."""
+
+    organization: str
+    rows: Sequence[TokenRow]
+    deadline: float
+    """On the dispatcher's clock, seconds."""
+    resolve: Callable[[Request], None]
+    request_id: str = ""
+    weight: float = 1.0
+    """Share of the pool under contention, relative to others (the plan)."""
+    tier: Tier = "default"
+    hold_seconds: float = 15.0
+    """How long to wait while no worker is ready."""
+
+    vectors: list[memoryview | None] = field(init=False)
+    missing: int = field(init=False)
+    """Rows without a vector yet."""
+    shards: list[Shard] = field(default_factory=list, init=False)
+    revision: str | None = field(default=None, init=False)
+    """Revision that made the first vector: the others must be of the same."""
+    rank: int = field(default=0, init=False)
+    """Its place among the requests of its account; see `fair_queue`."""
+    hold_until: float = field(default=0.0, init=False)
+    finished: bool = field(default=False, init=False)
+    error: Exception | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.vectors = [None] * len(self.rows)
+        self.missing = len(self.rows)
+
+
+@dataclass(slots=True, eq=False)
+class Shard:
+    """Rows `start` to `stop` of a request; never divided again."""
+
+    request: Request
+    start: int
+    stop: int
+    tokens: int
+    tried: set[Worker] = field(default_factory=set)
+    tries: int = 0
+    attempts: list[Attempt] = field(default_factory=list)
+    """Those in flight: none, one, or two when hedged."""
+    alone: bool = False
+    """Travels in no company: it was in a call that failed, and may be what failed it."""
+    charged: bool = False
+    """Its tokens are in the organization's counter: a retry is not counted again."""
+    failed: bool = False
+    """A worker answered 5xx to it: no witness against a second one."""
+    delivered: bool = False
+
+    @property
+    def rows(self) -> Sequence[TokenRow]:
+        """Its rows, in order."""
+        return self.request.rows[self.start : self.stop]
+
+    @property
+    def size(self) -> int:
+        """How many rows it has."""
+        return self.stop - self.start
+
+    @property
+    def open(self) -> bool:
+        """Whether anybody still waits for it."""
+        return not (self.delivered or self.request.finished)
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Attempt:
+    """One call to one worker, with the shards of one or more requests in it."""
+
+    worker: Worker
+    shards: Sequence[Shard]
+    tokens: int
+    work_tokens: int
+    """Tokens in flight at the worker when it started, its own included: what its time is due to."""
+    started_at: float
+    timeout_seconds: float
+    cut: bool
+    """The callers' deadlines made the timeout shorter than a fair one: it proves nothing."""
+    hedged: bool = False
+    """It is a double, or has one."""
+    over: bool = False
+
+    @property
+    def rows(self) -> list[TokenRow]:
+        """The rows of the call, shard after shard."""
+        return [row for shard in self.shards for row in shard.rows]
+
+    @property
+    def request_id(self) -> str:
+        """Of the first request in it: enough to find the call in a worker's log."""
+        return self.shards[0].request.request_id
+
+
+def split(request: Request, *, tokens_max: int, rows_max: int) -> None:
+    """Cut a request into shards of at most `tokens_max`, or of one longer row, and `rows_max`."""
+    start, tokens = 0, 0
+    for index, row in enumerate(request.rows):
+        full = tokens + row.tokens > tokens_max or index - start >= rows_max
+        if full and index > start:
+            request.shards.append(Shard(request, start, index, tokens))
+            start, tokens = index, 0
+        tokens += row.tokens
+    if request.rows:
+        request.shards.append(Shard(request, start, len(request.rows), tokens))

@@ -1,0 +1,132 @@
+"""The router: one pool for each model, and the two steps in which a request meets it.
+
+The caller reserves credits between the steps:
+
+    router.admit(model, offer)          # Shed, NoWorker: nothing was taken
+    reservation = reserve(...)
+    try:
+        vectors = await router.dispatch(model, rows, offer)
+    except BaseException:
+        release(reservation)            # nothing is ever charged
+        raise
+
+`admit` takes note of nothing, so there is no place in the queue that could leak. Of requests
+admitted at the same moment, all are taken: the bounds of the queue may be passed by what is
+between the two steps, which the API's own limit on concurrent requests bounds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from gateway.data_plane.routing.lag import LoopLag
+from gateway.data_plane.routing.outcomes import AllAttemptsFailed, RowsRefused, UnknownModel
+from gateway.data_plane.routing.pool import Pool
+from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.worker import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from backends.protocol import Backend, TokenRow
+    from gateway.data_plane.routing.admission import Offer
+    from gateway.data_plane.routing.examination import PoolSpec
+    from gateway.data_plane.routing.worker import Change
+
+log = structlog.get_logger()
+
+
+class WorkerStatus(NamedTuple):
+    """Whether a worker of a model is ready: as much as pages and probes need to know."""
+
+    model: str
+    ready: bool
+
+
+class Router:
+    """All pools of this process. Use it inside one running event loop; `close` ends it."""
+
+    def __init__(
+        self,
+        connect: Callable[[str], Backend],
+        *,
+        settings: RoutingSettings | None = None,
+        gateways: Callable[[], int] = lambda: 1,
+        observe: Callable[[str, str, Change], None] = lambda *_: None,
+    ) -> None:
+        """Make a router without pools.
+
+        `connect` makes a worker's client; `gateways` says how many gateways share the workers;
+        `observe` is told (model, url, change) whenever a worker changes its state.
+        """
+        self._observe = observe
+        self._connect = connect
+        self._gateways = gateways
+        self._settings = settings or RoutingSettings()
+        self._lag = LoopLag(
+            tick_seconds=self._settings.lag_tick_seconds,
+            memory_seconds=self._settings.lag_memory_seconds,
+        )
+        self.pools: dict[str, Pool] = {}
+
+    def serve(self, spec: PoolSpec) -> Pool:
+        """Open a pool, empty at first; its workers are added by `Pool.add`."""
+        assert spec.model not in self.pools, f"{spec.model} has a pool already"
+        self._lag.start()
+        pool = self.pools[spec.model] = Pool(
+            spec,
+            connect=self._connect,
+            settings=self._settings,
+            lag=self._lag,
+            gateways=self._gateways,
+            observe=self._observe,
+        )
+        return pool
+
+    async def stop_serving(self, model: str) -> None:
+        """Close a model's pool; its requests end with Closing."""
+        pool = self.pools.pop(model, None)
+        if pool is not None:
+            await pool.close()
+
+    def admit(self, model: str, offer: Offer) -> None:
+        """Ask whether a request could be served in time; takes note of nothing.
+
+        Raises UnknownModel, Shed or NoWorker.
+        """
+        self._pool(model).admit(offer)
+
+    async def dispatch(
+        self, model: str, rows: Sequence[TokenRow], offer: Offer, *, request_id: str = ""
+    ) -> list[memoryview]:
+        """Embed the rows: one buffer of raw little-endian float32 for each, in order, verified.
+
+        Cancelling the call closes what it has in flight. Raises a RoutingError; see `outcomes`.
+        """
+        try:
+            return await self._pool(model).dispatch(rows, offer, request_id=request_id)
+        except (AllAttemptsFailed, RowsRefused) as error:
+            log.error("dispatch failed", model=model, request=request_id, reason=error.detail)
+            raise
+
+    def statuses(self) -> list[WorkerStatus]:
+        """Tell of every worker of every model whether it is ready."""
+        return [
+            WorkerStatus(model, worker.state is State.READY)
+            for model, pool in self.pools.items()
+            for worker in pool.workers()
+        ]
+
+    async def close(self) -> None:
+        """Close every pool."""
+        for model in tuple(self.pools):
+            await self.stop_serving(model)
+        await self._lag.close()
+
+    def _pool(self, model: str) -> Pool:
+        pool = self.pools.get(model)
+        if pool is None:
+            raise UnknownModel(f"no pool serves {model!r}", retry_after_seconds=10.0)
+        return pool

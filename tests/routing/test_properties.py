@@ -1,0 +1,175 @@
+"""Whatever happens, in whatever order: each request ends once, with its own vectors or an error."""
+
+import msgspec
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from backends.protocol import (
+    InvalidAnswer,
+    RequestRefused,
+    WorkerBusy,
+    WorkerFailed,
+    WorkerTimeout,
+    WorkerUnreachable,
+)
+from gateway.data_plane.routing.evidence import NotReady
+from gateway.data_plane.routing.request import Request
+from gateway.data_plane.routing.worker import NEW, TRUSTED, State
+from tests.routing.world import INFO, LINE, World, answer, right
+
+ERRORS = [
+    lambda url: InvalidAnswer(url, "nan"),
+    lambda url: WorkerUnreachable(url, "refused"),
+    lambda url: WorkerFailed(url, "500"),
+    lambda url: WorkerTimeout(url, "late"),
+    lambda url: WorkerBusy(url, "429", 0.1),
+    lambda url: RequestRefused(url, "400"),
+    lambda _: OSError("too many open files"),
+]
+
+
+class Interleavings(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.taken: list[Request] = []
+        self.cancelled: set[Request] = set()
+        self.names = 0
+        self.numbers = 0
+
+    def workers(self):
+        return list(self.world.core.workers.values())
+
+    @rule(revision=st.sampled_from(["one", "one", "one", "two"]))
+    def add(self, revision):
+        if len(self.workers()) < 4:
+            self.names += 1
+            worker = self.world.core.roster.add(f"w{self.names}", self.world.now)
+            info = msgspec.structs.replace(INFO, revision=revision)
+            self.world.core.roster.examined(worker, info, LINE, "proof", self.world.now)
+
+    @precondition(lambda self: self.workers())
+    @rule(data=st.data(), what=st.sampled_from(["remove", "drain", "undrain", "fail", "pass"]))
+    def change_a_worker(self, data, what):
+        worker = data.draw(st.sampled_from(self.workers()))
+        roster, now = self.world.core.roster, self.world.now
+        match what:
+            case "remove":
+                roster.remove(worker, now)
+            case "drain":
+                roster.drain(worker, "asked", now)
+            case "undrain":
+                roster.undrain(worker, now)
+            case "fail":
+                roster.failed(worker, NotReady(worker.url, "draining"), now)
+            case "pass":
+                line = LINE if worker.state in NEW else None
+                roster.examined(worker, worker.info or INFO, line, "proof", now)
+
+    @rule(
+        sizes=st.lists(st.integers(1, 6000), max_size=8),
+        organization=st.sampled_from("abc"),
+        tier=st.sampled_from(["default", "flex"]),
+        seconds=st.floats(0.0, 3.0),
+        hold=st.floats(0.0, 3.0),
+    )
+    def arrive(self, sizes, organization, tier, seconds, hold):
+        request = self.world.submit(
+            *sizes,
+            organization=organization,
+            tier=tier,
+            seconds=seconds,
+            hold_seconds=hold,
+            first=self.numbers,
+        )
+        self.numbers += len(sizes)
+        self.taken.append(request)
+
+    @precondition(lambda self: self.world.flying)
+    @rule(data=st.data())
+    def complete(self, data):
+        attempt = data.draw(st.sampled_from(self.world.flying))
+        self.world.succeed(attempt)
+
+    @precondition(lambda self: self.world.flying)
+    @rule(data=st.data(), error=st.sampled_from(ERRORS))
+    def fail(self, data, error):
+        attempt = data.draw(st.sampled_from(self.world.flying))
+        self.world.core.fail(attempt, error(attempt.worker.url))
+
+    @precondition(lambda self: self.world.flying)
+    @rule(data=st.data())
+    def answer_wrong(self, data):
+        attempt = data.draw(st.sampled_from(self.world.flying))
+        vectors = answer(attempt.rows)
+        vectors[-1] = memoryview(bytes(len(vectors[-1])))
+        self.world.core.succeed(attempt, vectors)
+        assert attempt.worker.state is not State.READY
+
+    @precondition(lambda self: self.world.launched)
+    @rule(data=st.data())
+    def answer_twice(self, data):
+        attempt = data.draw(st.sampled_from(self.world.launched))
+        if attempt.over:
+            self.world.succeed(attempt)
+            self.world.core.fail(attempt, WorkerFailed("", "late"))
+
+    @precondition(lambda self: any(not request.finished for request in self.taken))
+    @rule(data=st.data())
+    def cancel(self, data):
+        request = data.draw(st.sampled_from([r for r in self.taken if not r.finished]))
+        self.cancelled.add(request)
+        self.world.core.cancel(request)
+
+    @rule(seconds=st.floats(0.001, 1.0))
+    def time_passes(self, seconds):
+        self.world.later(seconds)
+
+    @invariant()
+    def each_is_resolved_at_most_once_and_right(self):
+        resolved = self.world.resolved
+        assert len(resolved) == len({id(request) for request in resolved})
+        assert not self.cancelled & set(resolved)
+        for request in resolved:
+            assert request.error is not None or right(request)
+
+    @invariant()
+    def what_flies_is_what_the_workers_count(self):
+        for worker in self.workers():
+            mine = [a for a in self.world.flying if a.worker is worker]
+            assert worker.tokens == sum(attempt.tokens for attempt in mine)
+            assert worker.calls == len(mine)
+            assert worker.state in TRUSTED or not mine
+
+    @invariant()
+    def waiting_tokens_add_up(self):
+        queue = self.world.core.queue
+        accounts = list(queue.counters())
+        assert queue.tokens == sum(account.tokens for account in accounts)
+        for account in accounts:
+            assert account.tokens == sum(shard.tokens for shard in account.shards)
+            assert all(shard.open and not shard.attempts for shard in account.shards)
+
+    @invariant()
+    def one_revision_serves(self):
+        ready = {w.revision for w in self.workers() if w.state is State.READY}
+        assert len(ready) <= 1
+
+    def teardown(self):
+        """Let time run out: whatever is left must end."""
+        for _ in range(3):
+            self.world.later(31.0)
+        for attempt in self.world.flying:
+            self.world.succeed(attempt)
+        assert set(self.world.resolved) | self.cancelled == set(self.taken)
+        assert self.world.core.idle
+        assert self.world.core.queue.tokens == 0
+        assert all(worker.tokens == 0 and worker.calls == 0 for worker in self.workers())
+        super().teardown()
+
+
+Interleavings.TestCase.settings = settings(
+    max_examples=120, stateful_step_count=40, deadline=None, print_blob=True
+)
+TestInterleavings = Interleavings.TestCase

@@ -1,0 +1,128 @@
+"""A world for the core that a test moves by hand: a clock, and calls that end when told to."""
+
+import random
+import struct
+from collections.abc import Sequence
+
+from backends.fake import vector
+from backends.protocol import TokenRow, WorkerInfo
+from gateway.data_plane.routing.dispatcher import Dispatcher
+from gateway.data_plane.routing.request import Attempt, Request, Tier
+from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.verification import flaw
+from gateway.data_plane.routing.worker import Worker
+
+DIMENSIONS = 4
+INFO = WorkerInfo(
+    model="fake",
+    revision="one",
+    dtype="float32",
+    dimensions=(DIMENSIONS,),
+    tokens_max=8192,
+    rows_max=64,
+    batch_tokens_max=16_384,
+    vocabulary_sha256="",
+)
+LINE = (0.002, 1e-5)
+
+
+def row(number: int, tokens: int = 3) -> TokenRow:
+    return TokenRow(struct.pack(f"<{tokens}I", number, *range(tokens - 1)), DIMENSIONS)
+
+
+def answer(rows: Sequence[TokenRow]) -> list[memoryview]:
+    return [memoryview(vector(row.ids, row.dimensions)) for row in rows]
+
+
+class World:
+    """The core's shell, and what a test can do to it."""
+
+    def __init__(self, settings: RoutingSettings | None = None, gateways: int = 1) -> None:
+        self.now = 100.0
+        self.lag = 0.0
+        self.launched: list[Attempt] = []
+        self.abandoned: list[Attempt] = []
+        self.suspects: list[Worker] = []
+        self.resolved: list[Request] = []
+        self.settings = settings or RoutingSettings()
+        self.core = Dispatcher(
+            self.settings,
+            clock=lambda: self.now,
+            shell=self,
+            flaw=lambda rows, vectors: flaw(rows, vectors, norm_tolerance=0.02),
+            random=random.Random(1),
+            lag=lambda: self.lag,
+            gateways=lambda: gateways,
+        )
+
+    # the shell
+
+    def launch(self, attempt: Attempt) -> None:
+        self.launched.append(attempt)
+
+    def abandon(self, attempt: Attempt) -> None:
+        self.abandoned.append(attempt)
+
+    def examine(self, worker: Worker) -> None:
+        self.suspects.append(worker)
+
+    def changed(self, worker: Worker) -> None:
+        assert worker.reason
+
+    def wake(self, at: float) -> None:
+        assert at > self.now
+
+    # what a test does
+
+    def worker(self, url: str = "w1", info: WorkerInfo = INFO, line=LINE) -> Worker:
+        worker = self.core.roster.add(url, self.now)
+        self.core.roster.examined(worker, info, line, "proved itself", self.now)
+        worker.window_share = 1.0
+        return worker
+
+    def submit(
+        self,
+        *tokens: int,
+        organization: str = "org",
+        seconds: float = 30.0,
+        first: int = 0,
+        tier: Tier = "default",
+        weight: float = 1.0,
+        hold_seconds: float = 15.0,
+    ) -> Request:
+        request = Request(
+            organization=organization,
+            rows=[row(first + index, count) for index, count in enumerate(tokens)],
+            deadline=self.now + seconds,
+            resolve=self.resolved.append,
+            tier=tier,
+            weight=weight,
+            hold_seconds=hold_seconds,
+        )
+        self.core.submit(request)
+        return request
+
+    @property
+    def flying(self) -> list[Attempt]:
+        return [attempt for attempt in self.launched if not attempt.over]
+
+    def succeed(self, attempt: Attempt) -> None:
+        self.core.succeed(attempt, answer(attempt.rows))
+
+    def later(self, seconds: float) -> None:
+        self.now += seconds
+        self.core.pump()
+
+    def finish(self) -> None:
+        """Let everything that flies come home, until nothing does."""
+        while self.flying:
+            self.now += 0.01
+            for attempt in self.flying:
+                self.succeed(attempt)
+
+
+def right(request: Request) -> bool:
+    """Whether each row has the vector that is made of its own ids."""
+    return [bytes(v) for v in request.vectors if v is not None] == [
+        vector(row.ids, row.dimensions) for row in request.rows
+    ]
