@@ -26,6 +26,8 @@ class Subject:
     dimensions: int
     tolerance: float = 0.0
     """How far a value may move with the company that its row keeps in a batch."""
+    closed_url: str = "http://127.0.0.1:1"
+    """The same kind of worker where nothing listens."""
 
 
 def floats(vector: memoryview) -> tuple[float, ...]:
@@ -90,8 +92,8 @@ class BackendContract:
             await backend.embed([TokenRow(HELLO, worker.dimensions)], timeout_seconds=0.00001)
         assert time.monotonic() - started < 5
 
-    async def test_a_closed_port_is_unreachable(self):
-        backend = connect("http://127.0.0.1:1")
+    async def test_a_closed_port_is_unreachable(self, worker: Subject):
+        backend = connect(worker.closed_url)
         with pytest.raises(WorkerUnreachable):
             await backend.embed([TokenRow(HELLO, 8)], timeout_seconds=5)
         await backend.close()
