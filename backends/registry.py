@@ -3,6 +3,7 @@
 Without a prefix (`http://host:port`, `https://host:port`, `unix:/path`) it is one of our own
 workers, which speaks the binary hop. Stock engines, with options in the query (`address.Options`):
 
+    tei+http://host:port?vocabulary=/path/vocab.txt
     openai+http://host:port?revision=abc                        vLLM and others that read ids
 
 `heads=/path` at any of these makes it pooled mode.
@@ -17,7 +18,8 @@ from backends.adapters.heads import load_heads
 from backends.adapters.hop import HopBackend
 from backends.adapters.openai_compatible import OpenAICompatible
 from backends.adapters.stock import Dialect, StockBackend
-from backends.adapters.vocabulary import load_vocabulary
+from backends.adapters.tei import Tei
+from backends.adapters.vocabulary import Vocabulary, load_vocabulary
 from backends.protocol import Backend
 
 __all__ = ["UnknownBackend", "connect"]
@@ -54,9 +56,18 @@ def _stock(engine: str, address: Address) -> StockBackend:
 def _dialect(engine: str, address: Address) -> Dialect:
     options = address.options
     match engine:
+        case "tei":
+            return Tei(_vocabulary(address), pooled=options.heads is not None)
         case "openai":
             address.require("revision")
             known = load_vocabulary(options.vocabulary).sha256 if options.vocabulary else ""
             return OpenAICompatible(options.model, known)
         case _:
-            raise UnknownBackend(f"{address.url}: no engine {engine!r}; there is openai")
+            known = "tei and openai"
+            raise UnknownBackend(f"{address.url}: no engine {engine!r}; there are {known}")
+
+
+def _vocabulary(address: Address) -> Vocabulary:
+    address.require("vocabulary")
+    assert address.options.vocabulary is not None
+    return load_vocabulary(address.options.vocabulary)
