@@ -5,6 +5,7 @@ workers, which speaks the binary hop. Stock engines, with options in the query (
 
     tei+http://host:port?vocabulary=/path/vocab.txt
     openai+http://host:port?revision=abc                        vLLM and others that read ids
+    infinity+http://host:port/prefix?vocabulary=/path/vocab.txt&revision=abc&tokens_max=512
 
 `heads=/path` at any of these makes it pooled mode.
 """
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from backends.adapters.address import Address, UnknownBackend, parse
 from backends.adapters.heads import load_heads
 from backends.adapters.hop import HopBackend
+from backends.adapters.infinity import Infinity
 from backends.adapters.openai_compatible import OpenAICompatible
 from backends.adapters.stock import Dialect, StockBackend
 from backends.adapters.tei import Tei
@@ -62,8 +64,11 @@ def _dialect(engine: str, address: Address) -> Dialect:
             address.require("revision")
             known = load_vocabulary(options.vocabulary).sha256 if options.vocabulary else ""
             return OpenAICompatible(options.model, known)
+        case "infinity":
+            address.require("revision", "tokens_max")
+            return Infinity(options.model, _vocabulary(address))
         case _:
-            known = "tei and openai"
+            known = "tei, openai and infinity"
             raise UnknownBackend(f"{address.url}: no engine {engine!r}; there are {known}")
 
 
