@@ -22,7 +22,7 @@ import numpy as np
 from backends.adapters.answers import Malformed, Matrix
 from backends.adapters.client import Answer, EngineClient, deadline
 from backends.adapters.vocabulary import NotText
-from backends.protocol import InvalidAnswer, RequestRefused, TokenRow, WorkerInfo
+from backends.protocol import BackendError, InvalidAnswer, RequestRefused, TokenRow, WorkerInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -104,9 +104,12 @@ class StockBackend:
 
     async def info(self, *, timeout_seconds: float) -> WorkerInfo:
         """Ask what is served, and see it computed. Raises BackendError."""
-        self._proven = None  # what it was before says nothing of what it is now
-        async with deadline(self.url, timeout_seconds):
-            return (await self._prove()).info
+        try:
+            async with deadline(self.url, timeout_seconds):
+                return (await self._prove()).info
+        except BackendError:
+            self._proven = None  # what it was before says nothing of what it is now
+            raise
 
     async def embed(
         self, rows: Sequence[TokenRow], *, timeout_seconds: float, request_id: str = ""

@@ -155,6 +155,33 @@ async def test_another_model_under_the_same_address_is_its_fault(vocabulary: Pat
             await backend.close()
 
 
+async def test_one_that_failed_its_examination_must_pass_one_before_it_serves(
+    url: str, vllm: Engine
+):
+    backend = connect(url)
+    assert len(await backend.embed(ROWS, timeout_seconds=10)) == 2
+    async with vllm.fault("constant"):
+        with pytest.raises(InvalidAnswer, match="one vector for two texts"):
+            await backend.info(timeout_seconds=10)
+        with pytest.raises(InvalidAnswer, match="one vector for two texts"):
+            await backend.embed(ROWS, timeout_seconds=10)
+    assert len(await backend.embed(ROWS, timeout_seconds=10)) == 2
+    await backend.close()
+
+
+async def test_an_examination_does_not_hold_up_the_work(url: str, vllm: Engine):
+    backend = connect(url)
+    await backend.info(timeout_seconds=10)
+    async with vllm.fault("hang", times=1) as control:
+        examination = asyncio.create_task(backend.info(timeout_seconds=20))
+        await control.get("/hanging")
+        before = len(await vllm.seen())
+        assert len(await backend.embed(ROWS, timeout_seconds=10)) == 2
+        assert len(await vllm.seen()) == before + 1
+    assert (await examination).model == "stella"
+    await backend.close()
+
+
 async def test_raw_vectors_without_heads_do_not_get_in(pooling: Engine):
     """vLLM logs a head that won't load, and goes on to serve what it would have been given."""
     backend = connect(pooling.url(revision="r1"))

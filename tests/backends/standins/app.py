@@ -101,6 +101,8 @@ class StandIn:
                 found.pop()
             case "dimension":
                 found = [vector[:-1] for vector in found]
+            case "constant":
+                found = [found[0]] * len(found)
             case "ragged":
                 found[-1] = found[-1][:-1]
         return found
