@@ -16,6 +16,9 @@ from backends.registry import connect
 
 HELLO = struct.pack("<3I", 101, 7592, 102)
 WORLD = struct.pack("<4I", 101, 2088, 2088, 102)
+WORDS = struct.pack("<21I", 101, *range(1996, 2015), 102)
+"""Whole words of BERT's vocabulary ("the of and in ..."): what any engine can be timed with, for
+one that takes text can say them exactly."""
 
 
 @dataclass
@@ -67,6 +70,10 @@ class BackendContract:
         together = await backend.embed(rows, timeout_seconds=20)
         alone = await backend.embed(rows[:1], timeout_seconds=10)
         assert floats(together[0]) == pytest.approx(floats(alone[0]), abs=worker.tolerance)
+
+    async def test_a_row_of_whole_words_is_served(self, backend: Backend, worker: Subject):
+        (vector,) = await backend.embed([TokenRow(WORDS, worker.dimensions)], timeout_seconds=10)
+        assert len(vector) == 4 * worker.dimensions
 
     async def test_concurrent_calls_get_their_own_vectors(self, backend: Backend, worker: Subject):
         rows = [

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import socket
+import sys
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,7 @@ def parser() -> argparse.ArgumentParser:
 def serve(app: StandIn) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    print(f"listening on {url}", flush=True)  # noqa: T201 - what the tests wait for
+    sys.stdout.write(f"listening on {url}\n")  # what the tests wait for
+    sys.stdout.flush()
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
     uvicorn.Server(config).run(sockets=[listener])
