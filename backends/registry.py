@@ -1,26 +1,78 @@
 """From a worker's address to its client. The scheme's prefix names the kind of server.
 
 Without a prefix (`http://host:port`, `https://host:port`, `unix:/path`) it is one of our own
-workers, which speaks the binary hop.
+workers, which speaks the binary hop. Stock engines, with options in the query (`address.Options`):
+
+    tei+http://host:port?vocabulary=/path/vocab.txt
+    openai+http://host:port?revision=abc                        vLLM and others that read ids
+    infinity+http://host:port/prefix?vocabulary=/path/vocab.txt&revision=abc&tokens_max=512
+
+`heads=/path` at any of these makes it pooled mode.
 """
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from backends.adapters.address import Address, UnknownBackend, parse
+from backends.adapters.heads import load_heads
 from backends.adapters.hop import HopBackend
+from backends.adapters.infinity import Infinity
+from backends.adapters.openai_compatible import OpenAICompatible
+from backends.adapters.stock import Dialect, StockBackend
+from backends.adapters.tei import Tei
+from backends.adapters.vocabulary import Vocabulary, load_vocabulary
 from backends.protocol import Backend
 
-
-class UnknownBackend(ValueError):
-    """The address names no backend that there is."""
+__all__ = ["UnknownBackend", "connect"]
 
 
 def connect(url: str) -> Backend:
-    """Make the client for a worker's address. Nothing is opened yet."""
+    """Make the client for a worker's address. Nothing is opened yet but the files that it names.
+
+    Raises UnknownBackend.
+    """
     parts = urlsplit(url)
     if parts.scheme in ("http", "https") and parts.hostname:
         return HopBackend(url.rstrip("/"))
     if parts.scheme == "unix" and parts.path.startswith("/"):
         return HopBackend(url)
-    raise UnknownBackend(f"{url!r} is no worker address: use http://host:port or unix:/path")
+    if "+" in parts.scheme:
+        return _stock(parts.scheme.partition("+")[0], parse(url))
+    raise UnknownBackend(
+        f"{url!r} is no worker address: use http://host:port, unix:/path or engine+http://host:port"
+    )
+
+
+def _stock(engine: str, address: Address) -> StockBackend:
+    options = address.options
+    try:
+        heads = load_heads(options.heads) if options.heads else None
+        return StockBackend(address, _dialect(engine, address), heads)
+    except UnknownBackend:
+        raise
+    except (OSError, ValueError) as error:
+        raise UnknownBackend(f"{address.url}: {error}") from None
+
+
+def _dialect(engine: str, address: Address) -> Dialect:
+    options = address.options
+    match engine:
+        case "tei":
+            return Tei(_vocabulary(address), pooled=options.heads is not None)
+        case "openai":
+            address.require("revision")
+            known = load_vocabulary(options.vocabulary).sha256 if options.vocabulary else ""
+            return OpenAICompatible(options.model, known)
+        case "infinity":
+            address.require("revision", "tokens_max")
+            return Infinity(options.model, _vocabulary(address))
+        case _:
+            known = "tei, openai and infinity"
+            raise UnknownBackend(f"{address.url}: no engine {engine!r}; there are {known}")
+
+
+def _vocabulary(address: Address) -> Vocabulary:
+    address.require("vocabulary")
+    assert address.options.vocabulary is not None
+    return load_vocabulary(address.options.vocabulary)

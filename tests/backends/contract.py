@@ -16,6 +16,9 @@ from backends.registry import connect
 
 HELLO = struct.pack("<3I", 101, 7592, 102)
 WORLD = struct.pack("<4I", 101, 2088, 2088, 102)
+WORDS = struct.pack("<21I", 101, *range(1996, 2015), 102)
+"""Whole words of BERT's vocabulary ("the of and in ..."): what any engine can be timed with, for
+one that takes text can say them exactly."""
 
 
 @dataclass
@@ -26,6 +29,8 @@ class Subject:
     dimensions: int
     tolerance: float = 0.0
     """How far a value may move with the company that its row keeps in a batch."""
+    closed_url: str = "http://127.0.0.1:1"
+    """The same kind of worker where nothing listens."""
 
 
 def floats(vector: memoryview) -> tuple[float, ...]:
@@ -66,6 +71,10 @@ class BackendContract:
         alone = await backend.embed(rows[:1], timeout_seconds=10)
         assert floats(together[0]) == pytest.approx(floats(alone[0]), abs=worker.tolerance)
 
+    async def test_a_row_of_whole_words_is_served(self, backend: Backend, worker: Subject):
+        (vector,) = await backend.embed([TokenRow(WORDS, worker.dimensions)], timeout_seconds=10)
+        assert len(vector) == 4 * worker.dimensions
+
     async def test_concurrent_calls_get_their_own_vectors(self, backend: Backend, worker: Subject):
         rows = [
             TokenRow(struct.pack("<3I", 101, 1000 + i, 102), worker.dimensions) for i in range(12)
@@ -90,8 +99,8 @@ class BackendContract:
             await backend.embed([TokenRow(HELLO, worker.dimensions)], timeout_seconds=0.00001)
         assert time.monotonic() - started < 5
 
-    async def test_a_closed_port_is_unreachable(self):
-        backend = connect("http://127.0.0.1:1")
+    async def test_a_closed_port_is_unreachable(self, worker: Subject):
+        backend = connect(worker.closed_url)
         with pytest.raises(WorkerUnreachable):
             await backend.embed([TokenRow(HELLO, 8)], timeout_seconds=5)
         await backend.close()

@@ -61,16 +61,16 @@ async def test_null_means_absent_and_unknown_fields_are_accepted(api: Api):
 
 
 async def test_the_exact_price_leaves_the_balance(api: Api):
-    before = await api.ledger.available()
+    before = await (await api.settled()).available()
     answer = await api.embed(input=["hello world", "hello"])
     assert answer.headers["x-cost-nanos"] == str(7 * 8)
     assert answer.headers["x-balance-nanos"] == str(before - 56)
-    assert await api.ledger.available() == before - 56
-    (usage,) = await api.ledger.usage()
+    assert await (await api.settled()).available() == before - 56
+    (usage,) = await (await api.settled()).usage()
     assert usage.request_id == answer.headers["x-request-id"]
     assert (usage.tokens, usage.cost_nanos, usage.inputs) == (7, 56, 2)
     assert (usage.organization_id, usage.key_id) == (api.ledger.organization_id, api.ledger.key_id)
-    assert await api.ledger.breaches() == []
+    assert await (await api.settled()).breaches() == []
 
 
 async def test_it_carries_its_times(api: Api):

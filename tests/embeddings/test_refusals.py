@@ -94,10 +94,10 @@ async def test_64_clients_on_credit_for_a_third_of_them(sqlite_database_url, fak
         answers = await asyncio.gather(*(api.embed(BODY) for _ in range(64)))
         statuses = [answer.status_code for answer in answers]
         assert (statuses.count(200), statuses.count(402)) == (21, 43)
-        assert await api.ledger.available() == 31
+        assert await (await api.settled()).available() == 31
         served = {answer.headers["x-request-id"] for answer in answers if answer.is_success}
-        assert served == {row.request_id for row in await api.ledger.usage()}
-        assert await api.ledger.breaches() == []
+        assert served == {row.request_id for row in await (await api.settled()).usage()}
+        assert await (await api.settled()).breaches() == []
 
 
 async def test_404_for_an_unknown_model(api: Api):
@@ -182,7 +182,7 @@ async def test_429_over_the_organizations_share(sqlite_database_url, fake_worker
         assert int(refused.headers["retry-after"]) <= 60
         assert int(refused.headers["retry-after-ms"]) <= 60_000
         assert (await api.embed(BODY)).status_code == 200
-        assert len(await api.ledger.usage()) == 3
+        assert len(await (await api.settled()).usage()) == 3
 
 
 INVALID = ["nan", "zero", "foreign", "permuted", "missing", "truncated", "html"]
@@ -198,8 +198,8 @@ async def test_what_goes_wrong_once_is_tried_again_and_billed_once(
     assert [base64.b64decode(item["embedding"]) for item in answer.json()["data"]] == [
         vector(struct.pack("<3I", 101, word, 102), 384) for word in (7592, 2088)
     ]
-    assert len(await api.ledger.usage()) == 1
-    assert await api.ledger.available() == 10**9 - 8 * 6
+    assert len(await (await api.settled()).usage()) == 1
+    assert await (await api.settled()).available() == 10**9 - 8 * 6
 
 
 @pytest.mark.parametrize("kind", INVALID)

@@ -64,8 +64,8 @@ async def test_every_golden_text_in_every_dimension(api: Api, dimensions: int):
         assert body["usage"]["total_tokens"] == counted
         assert answer.headers["x-cost-nanos"] == str(8 * counted)
         tokens += counted
-    assert await api.ledger.available() == 10**9 - 8 * tokens
-    assert await api.ledger.breaches() == []
+    assert await (await api.settled()).available() == 10**9 - 8 * tokens
+    assert await (await api.settled()).breaches() == []
 
 
 async def test_the_names_suffix_is_the_prompt(api: Api):
@@ -92,5 +92,5 @@ async def test_a_worker_that_is_killed_under_load_costs_nobody_an_answer(
         assert answer.status_code == 200, answer.text
         found = served(answer.json()["data"][0]["embedding"])
         check(found, golden.expected(1024)[row], "float32")
-    assert len(await api.ledger.usage()) == 30
-    assert await api.ledger.breaches() == []
+    assert len(await (await api.settled()).usage()) == 30
+    assert await (await api.settled()).breaches() == []

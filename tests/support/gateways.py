@@ -105,6 +105,13 @@ class Api:
         """Wait until a worker of the model has proven itself."""
         assert await self.gateway.router.pools[model].wait_ready(timeout_seconds=20)
 
+    async def settled(self) -> Ledger:
+        """Wait until the ledger has what the journal may have answered for, and return it."""
+        async with asyncio.timeout(30):
+            while self.gateway.credit.book.unconfirmed:
+                await asyncio.sleep(0.005)
+        return self.ledger
+
     async def assert_untouched(self) -> None:
         """Nothing was charged, nothing is held, and the books agree."""
         balance = await self.ledger.balance()

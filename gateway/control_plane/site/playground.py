@@ -27,6 +27,7 @@ _SENTENCES_MAX = 6
 _CHARACTERS_MAX = 300
 _VISITORS = "visitors"  # as one organization to the router, so that they share one turn
 _TIMEOUT_SECONDS = 10.0
+_HOLD_SECONDS = 5.0  # for a worker that is about to be ready
 _SHADES = (0.2, 0.4, 0.6, 0.85)
 _EXAMPLE = (
     "How do I reset my password?\n"
@@ -113,7 +114,7 @@ async def _embed(site: Site, listing: Listing, sentences: list[str]) -> Experime
         tokens=rows.tokens,
         deadline=started + _TIMEOUT_SECONDS,
         tier="flex",  # what is free comes after what is paid
-        hold_seconds=0,
+        hold_seconds=_HOLD_SECONDS,
     )
     site.router.admit(model.id, offer)
     vectors = await site.router.dispatch(model.id, rows.rows, offer, request_id=new_id())

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from gateway.data_plane.routing.settings import RoutingSettings
 
 _PROBE_ROW_TOKENS = 256
-_PROBE_IDS = range(100, 1000)
+_CLS, _SEP = 101, 102
+# whole words of BERT's vocabulary, because some engines take ids only where they are a text's
+_PROBE_WORDS = range(1996, 2015)
 """Ids that any vocabulary has; what they mean does not matter."""
 
 
@@ -167,12 +169,16 @@ class Examiner:
 def probe_rows(info: WorkerInfo, tokens: int) -> list[TokenRow]:
     """Make rows of `tokens` in all, as a worker takes them, at its least dimensions."""
     dimensions = min(info.dimensions)
-    length = min(_PROBE_ROW_TOKENS, info.tokens_max, tokens)
+    length = max(3, min(_PROBE_ROW_TOKENS, info.tokens_max, tokens))
     count = min(max(1, tokens // length), info.rows_max)
     return [
         TokenRow(
-            array("I", (_PROBE_IDS[(7 * i + 11 * j) % 900] for i in range(length))).tobytes(),
+            array("I", [_CLS, *(_word(7 * i + 11 * j) for i in range(length - 2)), _SEP]).tobytes(),
             dimensions,
         )
         for j in range(count)
     ]
+
+
+def _word(number: int) -> int:
+    return _PROBE_WORDS[number % len(_PROBE_WORDS)]

@@ -1,0 +1,99 @@
+"""From the JSON of a stock engine to float32, refusing what can't be the vectors of the rows.
+
+NaN comes as `null`, as a bare `NaN`, or unseen inside base64. The first two are no numbers to the
+decoder; the third is looked for. Whatever is wrong raises `Malformed`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Matrix: TypeAlias = NDArray[np.float32]
+
+_FLOAT_BYTES = 4
+
+
+class Malformed(ValueError):
+    """A 200 that is not the vectors of the rows; the text says why."""
+
+
+class _Item(msgspec.Struct):
+    index: int
+    embedding: str | list[float]
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+
+
+class _Listing(msgspec.Struct):
+    data: list[_Item]
+    model: str | None = None
+    usage: _Usage | None = None
+
+
+def from_nested(content: bytes, rows: int) -> Matrix:
+    """Read `[[float, ...], ...]`, as TEI's /embed answers: rows x width, float32."""
+    try:
+        values = msgspec.json.decode(content, type=list[list[float]])
+    except msgspec.MsgspecError as error:
+        raise Malformed(str(error)) from None
+    return _matrix(values, rows)
+
+
+def from_listing(content: bytes, rows: int, *, model: str, tokens: int | None = None) -> Matrix:
+    """Read an OpenAI-like answer, floats or base64, by the items' own index: rows x width.
+
+    With `tokens` its usage, where there is one, must say as many: a server that truncates or adds
+    specials behind our back tells on itself there. It is never billed from.
+    """
+    try:
+        listing = msgspec.json.decode(content, type=_Listing)
+    except msgspec.MsgspecError as error:
+        raise Malformed(str(error)) from None
+    if listing.model not in (None, model):
+        raise Malformed(f"vectors of {listing.model!r}, not {model!r}")
+    computed = listing.usage.prompt_tokens if listing.usage else None
+    if tokens is not None and computed not in (None, tokens):
+        raise Malformed(f"computed {computed} tokens where {tokens} were sent")
+    if sorted(item.index for item in listing.data) != list(range(rows)):
+        raise Malformed(f"{len(listing.data)} items that are not those of the {rows} rows")
+    ordered = sorted(listing.data, key=lambda item: item.index)
+    return _matrix([_floats(item.embedding) for item in ordered], rows)
+
+
+def _floats(embedding: str | list[float]) -> Sequence[float] | Matrix:
+    if isinstance(embedding, list):
+        return embedding
+    try:
+        raw = base64.b64decode(embedding, validate=True)
+    except binascii.Error as error:
+        raise Malformed(f"no base64: {error}") from None
+    if len(raw) % _FLOAT_BYTES:
+        raise Malformed(f"{len(raw)} bytes are no float32s")
+    return np.frombuffer(raw, "<f4")
+
+
+def _matrix(values: Sequence[Sequence[float] | Matrix], rows: int) -> Matrix:
+    if len(values) != rows:
+        raise Malformed(f"{len(values)} vectors for {rows} rows")
+    widths = {len(value) for value in values}
+    if len(widths) > 1:
+        raise Malformed(f"vectors of different lengths: {sorted(widths)}")
+    with np.errstate(over="ignore"):  # too large for float32 becomes inf, and is found below
+        matrix = np.asarray(values, dtype="<f4").reshape(rows, -1)
+    sound = np.isfinite(matrix).all(axis=1) & matrix.any(axis=1)
+    if not sound.all():
+        raise Malformed(
+            f"the vector at {int(np.argmin(sound))} has NaN or infinity, or is all zero"
+        )
+    return matrix

@@ -1,0 +1,263 @@
+"""A stock embedding server as a `Backend`: what is the same for all of them.
+
+What differs (paths, bodies, what an engine tells of itself) is its `Dialect`. What is the same:
+
+- An engine is believed about nothing that can be tried. Its /health lies, so `info` makes a real
+  forward pass, and learns from it how long the vectors are and whether they are normalised.
+- Only dimensions that the engine gives, or that a head makes, are served. `dimensions` is never
+  passed on: each engine means something else by it, and none of them what Stella means.
+- A call of more rows or bytes than the engine takes is made as several, one after the other. What
+  one row may be is refused here, before an engine can truncate it in silence.
+- Pooled mode (`heads=`): the engine gives mean-pooled vectors, the adapter applies Stella's heads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+
+import msgspec
+import numpy as np
+
+from backends.adapters.answers import Malformed, Matrix
+from backends.adapters.client import Answer, EngineClient, deadline
+from backends.adapters.vocabulary import NotText
+from backends.protocol import BackendError, InvalidAnswer, RequestRefused, TokenRow, WorkerInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from backends.adapters.address import Address
+    from backends.adapters.heads import Heads
+
+_T = TypeVar("_T")
+
+ROWS_MAX = 256
+"""Most rows in one call to an engine that has no limit of its own."""
+BATCH_TOKENS_MAX = 300_000
+"""Most tokens in one call of the gateway's."""
+ABOUT_BYTES_MAX = 1 << 20
+"""Most bytes in which an engine may say what it is."""
+
+_WIDTH_MAX = 16_384
+_FLOAT_CHARACTERS_MAX = 32  # a float64 in JSON with its comma takes 25
+_ANSWER_BYTES_MORE = 65_536  # what an answer has beside its floats
+_PROBES = tuple(
+    np.array(ids, "<u4").tobytes() for ids in ([101, 7592, 102], [101, 2088, 2088, 102])
+)
+"""[CLS] hello [SEP] and [CLS] world world [SEP] in BERT's vocabulary."""
+_UNIT_TOLERANCE = 1e-2  # half precision normalises to within 1e-3
+_UNPOOLED_TOLERANCE = 1e-3
+_THREAD_PRODUCTS_MIN = 4_000_000  # about a millisecond of one core: more would hold up the loop
+
+
+class About(NamedTuple):
+    """What an engine says of itself."""
+
+    model: str
+    revision: str | None
+    dtype: str
+    tokens_max: int | None
+    rows_max: int
+
+
+class Dialect(Protocol):
+    """How one kind of engine is spoken to."""
+
+    path: str
+    body_bytes_max: int
+    vocabulary_sha256: str
+
+    async def about(self, client: EngineClient) -> About:
+        """Ask the engine what it serves. Raises BackendError, Malformed."""
+        ...
+
+    def items(self, rows: Sequence[TokenRow]) -> list[bytes]:
+        """Write each row as the JSON that the engine reads; on a thread. Raises NotText."""
+        ...
+
+    def body(self, items: Sequence[bytes], about: About) -> bytes:
+        """Write one call."""
+        ...
+
+    def vectors(self, answer: Answer, rows: Sequence[TokenRow], about: About) -> Matrix:
+        """Read the rows' vectors: rows x width, finite and not zero. Raises Malformed."""
+        ...
+
+
+class _Proven(NamedTuple):
+    about: About
+    width: int
+    info: WorkerInfo
+
+
+class StockBackend:
+    """One worker that runs a stock engine."""
+
+    def __init__(self, address: Address, dialect: Dialect, heads: Heads | None) -> None:
+        self.url = address.url
+        self._options = address.options
+        self._dialect = dialect
+        self._heads = heads
+        self._client = EngineClient(address)
+        self._proven: _Proven | None = None
+
+    async def info(self, *, timeout_seconds: float) -> WorkerInfo:
+        """Ask what is served, and see it computed. Raises BackendError."""
+        try:
+            async with deadline(self.url, timeout_seconds):
+                return (await self._prove()).info
+        except BackendError:
+            self._proven = None  # what it was before says nothing of what it is now
+            raise
+
+    async def embed(
+        self, rows: Sequence[TokenRow], *, timeout_seconds: float, request_id: str = ""
+    ) -> list[memoryview]:
+        """Embed the rows in as few calls as the engine allows; see `Backend.embed`."""
+        async with deadline(self.url, timeout_seconds):
+            proven = self._proven or await self._prove()
+            self._check(rows, proven.info)
+            found = await self._compute(rows, proven.about, proven.width, request_id)
+            return await self._finished(rows, found)
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._client.close()
+
+    async def _prove(self) -> _Proven:
+        try:
+            about = await self._dialect.about(self._client)
+        except Malformed as error:
+            raise InvalidAnswer(self.url, str(error)) from None
+        revision, tokens_max = self._agreed(about)
+        probes = [TokenRow(ids, 0) for ids in _PROBES]
+        width = self._probed(await self._compute(probes, about, None, "probe"))
+        info = WorkerInfo(
+            model=about.model,
+            revision=revision,
+            dtype=about.dtype,
+            dimensions=self._heads.dimensions if self._heads else (width,),
+            tokens_max=tokens_max,
+            rows_max=about.rows_max,
+            batch_tokens_max=max(tokens_max, min(BATCH_TOKENS_MAX, about.rows_max * tokens_max)),
+            vocabulary_sha256=self._dialect.vocabulary_sha256,
+        )
+        self._proven = _Proven(about, width, info)
+        return self._proven
+
+    def _agreed(self, about: About) -> tuple[str, int]:
+        """Hold what the engine says against what its address says: revision and longest row."""
+        stated = self._options
+        if stated.model not in (None, about.model):
+            raise InvalidAnswer(self.url, f"serves {about.model!r}, not {stated.model!r}")
+        if None not in (stated.revision, about.revision) and stated.revision != about.revision:
+            reason = f"serves revision {about.revision!r}, not {stated.revision!r}"
+            raise InvalidAnswer(self.url, reason)
+        revision = about.revision or stated.revision
+        if revision is None:
+            raise InvalidAnswer(self.url, "does not tell its revision: state revision= in the URL")
+        limits = [limit for limit in (stated.tokens_max, about.tokens_max) if limit]
+        if not limits:
+            raise InvalidAnswer(self.url, "does not tell its longest row: state tokens_max=")
+        return revision, min(limits)
+
+    def _probed(self, found: Matrix) -> int:
+        """See from two vectors whether the engine is set up as its address says; their width."""
+        width = int(found.shape[1])
+        lengths = np.linalg.norm(found, axis=1)
+        if np.array_equal(found[0], found[1]):
+            raise InvalidAnswer(self.url, "gives one vector for two texts")
+        if self._heads is None:
+            if (np.abs(lengths - 1) > _UNIT_TOLERANCE).any():
+                reason = f"vectors of length {lengths.max():.4g}: normalisation is off there"
+                raise InvalidAnswer(self.url, reason)
+            return width
+        if width != self._heads.hidden:
+            reason = f"vectors of {width}, where the heads read {self._heads.hidden}"
+            raise InvalidAnswer(self.url, reason)
+        if (np.abs(lengths - 1) < _UNPOOLED_TOLERANCE).all():
+            raise InvalidAnswer(self.url, "pooled vectors of length 1: normalisation is on there")
+        return width
+
+    def _check(self, rows: Sequence[TokenRow], info: WorkerInfo) -> None:
+        for index, row in enumerate(rows):
+            if not 0 < row.tokens <= info.tokens_max:
+                reason = f"row {index} has {row.tokens} tokens; 1 to {info.tokens_max} fit"
+                raise RequestRefused(self.url, reason)
+            if row.dimensions not in info.dimensions:
+                served = ", ".join(map(str, info.dimensions))
+                reason = f"row {index} wants {row.dimensions} dimensions; served: {served}"
+                raise RequestRefused(self.url, reason)
+
+    async def _compute(
+        self, rows: Sequence[TokenRow], about: About, width: int | None, request_id: str
+    ) -> Matrix:
+        """Get the engine's own vectors: rows x width, which is None while it is not known."""
+        try:
+            items = await asyncio.to_thread(self._dialect.items, rows)
+        except NotText as error:
+            raise RequestRefused(self.url, str(error)) from None
+        row_bytes_max = (width or _WIDTH_MAX) * _FLOAT_CHARACTERS_MAX
+        found: list[Matrix] = []
+        start = 0
+        for part in self._parts(items, about):
+            taken = rows[start : start + len(part)]
+            start += len(part)
+            answer = await self._client.post(
+                self._dialect.path,
+                self._dialect.body(part, about),
+                request_id=request_id,
+                bytes_max=len(part) * row_bytes_max + _ANSWER_BYTES_MORE,
+            )
+            found.append(self._read(answer, taken, about))
+        widths = {part.shape[1] for part in found}
+        if widths - {width} and (width or len(widths) > 1):
+            raise InvalidAnswer(self.url, f"vectors of {sorted(widths)}, not {width} as before")
+        return np.concatenate(found) if found else np.empty((0, width or 0), "<f4")
+
+    def _read(self, answer: Answer, rows: Sequence[TokenRow], about: About) -> Matrix:
+        try:
+            return self._dialect.vectors(answer, rows, about)
+        except Malformed as error:
+            raise InvalidAnswer(self.url, str(error)) from None
+
+    def _parts(self, items: Sequence[bytes], about: About) -> Iterator[Sequence[bytes]]:
+        """Cut a call where the engine would refuse it."""
+        room = self._dialect.body_bytes_max - len(self._dialect.body([], about))
+        start, size = 0, 0
+        for index, item in enumerate(items):
+            if len(item) > room:
+                raise RequestRefused(self.url, f"row {index} takes {len(item)} bytes; {room} fit")
+            if index - start >= about.rows_max or size + len(item) + 1 > room:
+                yield items[start:index]
+                start, size = index, 0
+            size += len(item) + 1
+        if items:
+            yield items[start:]
+
+    async def _finished(self, rows: Sequence[TokenRow], found: Matrix) -> list[memoryview]:
+        """Return each row's vector as bytes, its head applied where there are heads."""
+        if self._heads is None:
+            return [memoryview(vector.tobytes()) for vector in found]
+        vectors = [memoryview(b"")] * len(rows)
+        for dimensions in {row.dimensions for row in rows}:
+            indexes = [i for i, row in enumerate(rows) if row.dimensions == dimensions]
+            pooled = found[indexes]
+            if pooled.size * dimensions < _THREAD_PRODUCTS_MIN:
+                units = self._heads.apply(pooled, dimensions)
+            else:
+                units = await asyncio.to_thread(self._heads.apply, pooled, dimensions)
+            if not np.isfinite(units).all():
+                raise InvalidAnswer(self.url, "pooled vectors that no head can read")
+            for index, unit in zip(indexes, units, strict=True):
+                vectors[index] = memoryview(unit.astype("<f4").tobytes())
+        return vectors
+
+
+def decode_about(answer: Answer, shape: type[_T]) -> _T:
+    """Read what an engine says of itself. Raises Malformed."""
+    try:
+        return msgspec.json.decode(answer.content, type=shape)
+    except msgspec.MsgspecError as error:
+        raise Malformed(f"does not say what it serves: {error}") from None

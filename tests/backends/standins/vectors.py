@@ -1,0 +1,19 @@
+"""What a stand-in computes for some ids."""
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+
+from backends.fake import vector
+
+POOLED_LENGTH = 7.0
+"""How long a pooled vector is: anything but 1."""
+
+
+def normalised(ids: Sequence[int], width: int) -> np.ndarray:
+    return np.frombuffer(vector(struct.pack(f"<{len(ids)}I", *ids), width), "<f4")
+
+
+def pooled(ids: Sequence[int], width: int) -> np.ndarray:
+    return (normalised(ids, width) * np.float32(POOLED_LENGTH)).astype("<f4")

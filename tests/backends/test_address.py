@@ -1,0 +1,67 @@
+"""Addresses: each engine by its prefix, and no typing error that becomes a silent default."""
+
+from pathlib import Path
+
+import pytest
+
+from backends.adapters.address import parse
+from backends.adapters.hop import HopBackend
+from backends.adapters.stock import StockBackend
+from backends.registry import UnknownBackend, connect
+
+
+def test_the_prefix_names_the_engine(vocabulary: Path):
+    assert isinstance(connect("http://worker:80"), HopBackend)
+    assert isinstance(connect("unix:/run/worker"), HopBackend)
+    more = f"?vocabulary={vocabulary}&revision=r1&tokens_max=512"
+    for engine in ("tei+http", "tei+https", "openai+http", "infinity+http"):
+        backend = connect(f"{engine}://worker:80/prefix/{more}")
+        assert isinstance(backend, StockBackend)
+        assert backend.url == f"{engine}://worker:80/prefix/{more}"
+
+
+def test_options_are_read():
+    address = parse("tei+https://worker:80/a/b/?model=x%2Fy&tokens_max=512&heads=/h&revision=r")
+    assert address.base == "https://worker:80/a/b"
+    options = address.options
+    assert (options.model, options.revision, options.tokens_max) == ("x/y", "r", 512)
+    assert (options.heads, options.vocabulary, options.key_env) == (Path("/h"), None, None)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("ftp://worker", "no worker address"),
+        ("bogus+http://worker:80", "no engine 'bogus'"),
+        ("tei+ftp://worker", "no address of an engine"),
+        ("tei+http://", "no address of an engine"),
+        ("openai+http://user:secret@worker", "no credentials"),
+        ("openai+http://worker?revison=r1", "no option 'revison'"),
+        ("openai+http://worker?dimensions=512", "no option 'dimensions'"),
+        ("openai+http://worker?revision=", "revision is empty"),
+        ("openai+http://worker?revision=a&revision=b", "revision is given twice"),
+        ("openai+http://worker", "state revision="),
+        ("openai+http://worker?revision=a&tokens_max=many", "no number of tokens"),
+        ("openai+http://worker?revision=a&tokens_max=0", "no number of tokens"),
+        ("openai+http://worker?revision=a&tokens_max=9999999", "no number of tokens"),
+        ("openai+http://worker?revision=a&key_env=NOT_SET_HERE", "NOT_SET_HERE, which is not set"),
+        ("openai+http://worker?revision=a&vocabulary=/no/such/file", "No such file"),
+        ("tei+http://worker", "state vocabulary="),
+    ],
+)
+def test_what_can_not_be_is_refused_by_name(url: str, reason: str):
+    with pytest.raises(UnknownBackend, match=reason) as caught:
+        connect(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_that_is_no_vocabulary_is_refused(tmp_path: Path):
+    path = tmp_path / "vocab.txt"
+    path.write_text("[CLS]\nword\n")
+    with pytest.raises(UnknownBackend, match=r"has no \[SEP\], \[UNK\]"):
+        connect(f"tei+http://worker?vocabulary={path}")
+
+
+def test_a_folder_without_heads_is_refused_at_once(tmp_path: Path):
+    with pytest.raises(UnknownBackend, match="no 2_Dense_<D>/model"):
+        connect(f"openai+http://127.0.0.1:1?revision=r1&heads={tmp_path}")
