@@ -29,6 +29,7 @@ from gateway.control_plane.workers.orders import WorkerDesk
 from gateway.data_plane.api import exchange, health, models, openapi, registration
 from gateway.data_plane.api.decoding import Limits
 from gateway.data_plane.api.embeddings import EmbeddingsEndpoint
+from gateway.data_plane.api.replays import Replays
 from gateway.data_plane.api.urgency import Patience
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
@@ -142,6 +143,7 @@ class Gateway:
                 answer_floats_max=settings.answer_floats_max,
             ),
             public_url=settings.public_url,
+            replays=Replays(seconds=settings.replay_seconds, bytes_max=settings.replay_bytes_max),
             router=self.router,
             sign=self.receipts.sign if settings.receipts else None,
             body_bytes_max=settings.body_bytes_max,

@@ -94,6 +94,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     request_timeout_seconds: Annotated[
         Seconds, _text("Longest that a request may wait for its vectors (504).")
     ] = 30.0
+    replay_seconds: Annotated[
+        Seconds, _text("How long an answer is kept for a retry of its request, free.")
+    ] = 60.0
+    replay_bytes_max: Annotated[
+        Count, _text("Most bytes of answers kept for retries in one process.")
+    ] = 67_108_864
     in_flight_max: Annotated[Count, _text("Most requests at work in one process (429).")] = 2_048
     organization_in_flight_max: Annotated[
         Count, _text("Most requests of one organization at work in one process (429).")

@@ -13,7 +13,7 @@ from sqlalchemy import update
 from backends.fake import vector
 from gateway.data_plane.auth import keys
 from gateway.storage.tables import api_keys, models
-from tests.support.gateways import MODEL, STELLA, Api, open_api
+from tests.support.gateways import MODEL, STELLA, Api, open_api, scope
 from tests.support.processes import Process
 
 BODY = b'{"model":"%b","input":"hello world"}' % MODEL.encode()
@@ -312,40 +312,7 @@ async def test_a_client_that_leaves_before_its_body_is_whole_costs_nothing(
     async def send(message):
         sent.append(message)
 
-    await api.app(scope(api), receive, send)
+    await api.app(scope(api.headers), receive, send)
     assert sent[0]["status"] == 499
     assert "request failed" not in capfd.readouterr().err
     await api.assert_untouched()
-
-
-async def test_a_client_that_leaves_before_its_answer_costs_nothing(
-    api: Api, fault: httpx.AsyncClient
-):
-    await api.ready()
-    await fault.put("/fault", json={"kind": "hang", "times": -1, "seconds": 30})
-    messages: asyncio.Queue[dict] = asyncio.Queue()
-    messages.put_nowait({"type": "http.request", "body": BODY, "more_body": False})
-    sent = []
-
-    async def send(message):
-        sent.append(message)
-
-    pool = api.gateway.router.pools[MODEL]
-    asked = asyncio.create_task(api.app(scope(api), messages.get, send))
-    async with asyncio.timeout(10):
-        while pool.core.idle:
-            await asyncio.sleep(0)
-        messages.put_nowait({"type": "http.disconnect"})
-        await asked
-    assert sent[0]["status"] == 499
-    assert pool.core.idle
-    assert not api.gateway.endpoint.in_flight
-    await api.assert_untouched()
-
-
-def scope(api: Api) -> dict:
-    headers = [(name.encode(), value.encode()) for name, value in api.headers.items()]
-    return {
-        "type": "http", "method": "POST", "path": "/v1/embeddings", "raw_path": b"/v1/embeddings",
-        "query_string": b"", "headers": headers, "client": None, "root_path": "",
-    }  # fmt: skip

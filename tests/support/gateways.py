@@ -121,6 +121,15 @@ class Api:
         assert await self.ledger.breaches() == []
 
 
+def scope(headers: dict[str, str]) -> dict[str, Any]:
+    """The ASGI scope of POST /v1/embeddings, for tests in which the client leaves."""
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return {
+        "type": "http", "method": "POST", "path": "/v1/embeddings", "raw_path": b"/v1/embeddings",
+        "query_string": b"", "headers": raw, "client": None, "root_path": "",
+    }  # fmt: skip
+
+
 def settings(database_url: str, workers: str = "", **changes: Any) -> Settings:
     chosen = Settings(secret=SECRET, database_url=database_url, workers=workers)
     return msgspec.structs.replace(chosen, **changes)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import msgspec
 
 from gateway.data_plane.api import decoding, encoding
 from gateway.data_plane.api.decoding import EmbeddingsRequest, Limits
 from gateway.data_plane.api.exchange import Exchange
+from gateway.data_plane.api.replays import Replays, Reply, print_of
 from gateway.data_plane.api.urgency import Patience, urgency_of
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
@@ -22,6 +24,7 @@ from gateway.data_plane.metering.demand import Demand
 from gateway.data_plane.metering.rows import RowMaker, Rows
 from gateway.data_plane.metering.tokens import TokenCounter
 from gateway.data_plane.routing.admission import Offer
+from gateway.data_plane.routing.request import Progress
 from gateway.data_plane.routing.router import Router
 from gateway.errors import NotFound
 from gateway.observability import metrics
@@ -62,6 +65,7 @@ class EmbeddingsEndpoint:
         in_flight: InFlight,
         limits: Limits,
         public_url: str,
+        replays: Replays,
         router: Router,
         sign: Callable[[Charge], str] | None,
         body_bytes_max: int,
@@ -75,6 +79,7 @@ class EmbeddingsEndpoint:
         self.in_flight = in_flight
         self._limits = limits
         self._public_url = public_url
+        self._replays = replays
         self._router = router
         self._sign = sign
         self._body_bytes_max = body_bytes_max
@@ -84,15 +89,35 @@ class EmbeddingsEndpoint:
         """Embed what a request asks for, and charge exactly that."""
         key = await self.authenticator.authenticate(exchange.header("authorization"))  # 401, 503
         body = await exchange.body(self._body_bytes_max)  # 413, 415
-        request = decoding.decode(body)  # 400
-        order = self.order(request, key)  # 404 unknown or coming soon, 400 too long or too much
+        print_ = print_of(exchange, key, body)
+        work = self._replays.find(print_)  # 400 an idempotency key used twice
+        if work is None:
+            request = decoding.decode(body)  # 400
+            order = self.order(request, key)  # 404 unknown or coming soon, 400 too much
+            run = partial(self._embed, exchange, request, key, order)
+            work = self._replays.begin(print_, exchange.request_id, run)
+        reply = await work.reply_to(exchange)  # 499 the client left, or as the work ends
+        exchange.answer_headers += reply.headers
+        return reply.body
+
+    async def _embed(
+        self,
+        exchange: Exchange,
+        request: EmbeddingsRequest,
+        key: KeySnapshot,
+        order: Order,
+        progress: Progress,
+    ) -> Reply:
+        """Do the work, and charge it; on its own, since its client may leave."""
         offer = self._offer(exchange, request, key, order)
         with self.in_flight.admit(key.organization_id):  # 429
             self._router.admit(order.model.id, offer)  # 429 can't be done in time, 503 no worker
             charge = self._charge(exchange.request_id, key, order)
             balance_nanos = await self._credit.reserve(charge)  # 402, 503
             try:
-                vectors = await self._dispatch(exchange, order, offer)  # 499, 500, 502, 503, 504
+                # a client that waits no longer may come back for what was begun: our own deadline
+                offer = offer._replace(deadline=exchange.started + self._patience.timeout_seconds)
+                vectors = await self._dispatch(exchange, order, offer, progress)  # 5xx
                 answer = encoding.encode(
                     vectors,
                     form=request.encoding_format or "float",
@@ -104,13 +129,13 @@ class EmbeddingsEndpoint:
                 raise
             await self._credit.settle(charge)  # 503
         metrics.count_tokens(order.model.id, charge.tokens)
-        exchange.answer_headers += [
+        headers = [
             ("x-cost-nanos", str(charge.cost_nanos)),
             ("x-balance-nanos", str(balance_nanos)),
         ]
         if self._sign is not None:
-            exchange.answer_headers.append(("x-receipt", self._sign(charge)))
-        return answer
+            headers.append(("x-receipt", self._sign(charge)))
+        return Reply(answer, headers)
 
     async def estimate(self, exchange: Exchange) -> bytes:
         """Count and price a request without doing it: free, and before a model is live too."""
@@ -174,13 +199,18 @@ class EmbeddingsEndpoint:
             hold_seconds=urgency.hold_seconds,
         )
 
-    async def _dispatch(self, exchange: Exchange, order: Order, offer: Offer) -> list[memoryview]:
+    async def _dispatch(
+        self, exchange: Exchange, order: Order, offer: Offer, progress: Progress
+    ) -> list[memoryview]:
         started = time.monotonic()
-        work = self._router.dispatch(
-            order.model.id, order.rows.rows, offer, request_id=exchange.request_id
-        )
         try:
-            return await exchange.while_connected(work)
+            return await self._router.dispatch(
+                order.model.id,
+                order.rows.rows,
+                offer,
+                request_id=exchange.request_id,
+                progress=progress,
+            )
         finally:
             exchange.waited_seconds += time.monotonic() - started
 

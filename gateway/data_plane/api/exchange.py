@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import structlog
 from litestar.types import Receive, Scope, Send
@@ -78,12 +78,12 @@ class Exchange:
             if not message.get("more_body", False):
                 return b"".join(chunks)
 
-    async def while_connected(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await the work, and cancel it when the client goes away. Raises ClientGone then.
+    async def while_connected(self, task: asyncio.Task[T]) -> T:
+        """Wait for the task, which goes on when the client goes away. Raises ClientGone then.
 
         The body must have been read.
         """
-        task, gone = asyncio.create_task(work), asyncio.create_task(self._gone())
+        gone = asyncio.create_task(self._gone())
         try:
             await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
@@ -91,9 +91,6 @@ class Exchange:
             return task.result()
         finally:
             gone.cancel()
-            if not task.done():
-                task.cancel()
-                await asyncio.wait((task,))
 
     async def _gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

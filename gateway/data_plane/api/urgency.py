@@ -1,6 +1,6 @@
 """How long a request may take and how much it minds waiting, from its headers and its body.
 
-- `x-stainless-read-timeout`, which OpenAI's SDKs send: nobody reads the answer after that
+- `x-stainless-read-timeout`, which OpenAI's SDKs send: what would miss it is shed at once
 - `Prefer: wait=N` (RFC 7240): hold the request so long while no worker of its model is ready
 - `service_tier: "flex"` or `X-Tier: batch`: behind the organization's other work, and others'
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from gateway.data_plane.routing import verification
 from gateway.data_plane.routing.dispatcher import Dispatcher
 from gateway.data_plane.routing.examination import Examiner, PoolSpec
-from gateway.data_plane.routing.request import Attempt, Request
+from gateway.data_plane.routing.request import Attempt, Progress, Request
 from gateway.data_plane.routing.worker import Change, State, Worker, WorkerView
 
 if TYPE_CHECKING:
@@ -82,7 +82,12 @@ class Pool:
         self.core.admit(offer)
 
     async def dispatch(
-        self, rows: Sequence[TokenRow], offer: Offer, *, request_id: str = ""
+        self,
+        rows: Sequence[TokenRow],
+        offer: Offer,
+        *,
+        request_id: str = "",
+        progress: Progress | None = None,
     ) -> list[memoryview]:
         """See `Router.dispatch`."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -96,6 +101,8 @@ class Pool:
             weight=offer.weight,
             hold_seconds=offer.hold_seconds,
         )
+        if progress is not None:
+            progress.request = request
         self.core.submit(request)
         try:
             await done

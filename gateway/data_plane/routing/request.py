@@ -51,6 +51,19 @@ class Request:
         self.missing = len(self.rows)
 
 
+class Progress:
+    """How far a request is, for whoever waits for it and may want to leave."""
+
+    def __init__(self) -> None:
+        self.request: Request | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether any of it was ever sent to a worker."""
+        shards = self.request.shards if self.request is not None else []
+        return any(shard.attempts or shard.tries or shard.delivered for shard in shards)
+
+
 @dataclass(slots=True, eq=False)
 class Shard:
     """Rows `start` to `stop` of a request; never divided again."""

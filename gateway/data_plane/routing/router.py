@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from backends.protocol import Backend, TokenRow
     from gateway.data_plane.routing.admission import Offer
     from gateway.data_plane.routing.examination import PoolSpec
+    from gateway.data_plane.routing.request import Progress
     from gateway.data_plane.routing.worker import Change
 
 log = structlog.get_logger()
@@ -99,14 +100,23 @@ class Router:
         self._pool(model).admit(offer)
 
     async def dispatch(
-        self, model: str, rows: Sequence[TokenRow], offer: Offer, *, request_id: str = ""
+        self,
+        model: str,
+        rows: Sequence[TokenRow],
+        offer: Offer,
+        *,
+        request_id: str = "",
+        progress: Progress | None = None,
     ) -> list[memoryview]:
         """Embed the rows: one buffer of raw little-endian float32 for each, in order, verified.
 
-        Cancelling the call closes what it has in flight. Raises a RoutingError; see `outcomes`.
+        Cancelling the call closes what it has in flight; `progress`, when given, tells meanwhile
+        whether there is anything. Raises a RoutingError; see `outcomes`.
         """
         try:
-            return await self._pool(model).dispatch(rows, offer, request_id=request_id)
+            return await self._pool(model).dispatch(
+                rows, offer, request_id=request_id, progress=progress
+            )
         except (AllAttemptsFailed, RowsRefused) as error:
             log.error("dispatch failed", model=model, request=request_id, reason=error.detail)
             raise
