@@ -32,6 +32,7 @@ from gateway.data_plane.routing.worker import State
 from gateway.errors import NotFound
 from gateway.observability.console import money, say, show
 from gateway.settings import Settings, describe
+from gateway.snapshots import Tier
 from gateway.storage import migrate as schema
 from gateway.storage.announcements import KeyAnnouncements
 from gateway.storage.database import Database
@@ -231,8 +232,27 @@ async def list_models(*, as_json: bool) -> None:
         return
     for model in snapshot.models.values():
         price = money(model.price.nanos_per_million_tokens)
+        flex = money(model.price_of("flex").nanos_per_million_tokens)
         dimensions = ", ".join(map(str, model.dimensions))
-        say(f"{model.id}  {model.state}  {price} / 1M tokens  dimensions {dimensions}")
+        say(
+            f"{model.id}  {model.state}  {price} / 1M tokens (flex {flex})  dimensions {dimensions}"
+        )
+
+
+@models_group.command("price")
+@click.argument("model")
+@click.argument("dollars")
+@click.option("--flex", is_flag=True, help="The price of requests that may wait.")
+@asynchronous
+async def price_model(model: str, dollars: str, *, flex: bool) -> None:
+    """Set a model's price for a million tokens; what was billed before stays as it is."""
+    nanos = billing.nanos_of_dollars(dollars)
+    async with opened() as database, database.write() as connection:
+        if model not in (await catalog.snapshot(connection)).models:
+            raise NotFound(f"There is no model {model!r}; see gateway models list.")
+        tier: Tier = "flex" if flex else "default"
+        await catalog.set_price(connection, model, nanos, tier=tier)
+    say(f"{model} costs {money(nanos)} / 1M tokens{' in the tier flex' if flex else ''}.")
 
 
 @models_group.command("launch")

@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+Tier = Literal["default", "flex"]
+"""flex: lower price, and behind other work where there is not room for all."""
 State = Literal["coming_soon", "live", "retired"]
 Truncate = Literal["end", "start"]
 """Which end of a text that is too long is cut off."""
@@ -45,6 +47,8 @@ class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     state: State
     price: PriceSnapshot
+    flex_price: PriceSnapshot | None = None
+    """For requests of the tier flex; None: the same."""
     dimensions: tuple[int, ...]
     dimensions_default: int
     derived_dimensions: Mapping[int, int] = {}
@@ -60,6 +64,10 @@ class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Unix time of its entry into the catalogue, in seconds."""
     owned_by: str = ""
     license: str = ""
+
+    def price_of(self, tier: Tier) -> PriceSnapshot:
+        """Return the price that a request of a tier pays."""
+        return self.flex_price or self.price if tier == "flex" else self.price
 
 
 class Catalog(msgspec.Struct, frozen=True):

@@ -108,6 +108,14 @@ def test_what_is_wrong_is_one_line(shell: Shell, words: list[str], message: str)
     assert said.count("\n") == 1
 
 
+def test_a_price_is_an_operators(shell: Shell):
+    assert "costs $0.009 / 1M tokens." in shell.run("models", "price", MODEL, "0.009")
+    shell.run("models", "price", MODEL, "0.003", "--flex")
+    shell.run("migrate")
+    assert "$0.009 / 1M tokens (flex $0.003)" in shell.run("models", "list")
+    assert "no model" in shell.run("models", "price", "none", "1", status=1)
+
+
 def test_two_of_one_name_are_told_apart_by_their_ids(shell: Shell):
     first = shell.json("organizations", "create", "twin")
     shell.run("organizations", "create", "twin")

@@ -33,6 +33,17 @@ async def test_seeding_again_changes_nothing_that_is_an_operators(database: Data
     assert after == before
 
 
+async def test_seeding_again_leaves_a_live_models_price_alone(database: Database):
+    """And still mends the estimate of a model that is coming soon."""
+    async with database.write() as connection:
+        for model in (MODEL, STELLA):
+            await catalog.set_price(connection, model, 9_000_000)
+        await catalog.seed(connection)
+        seeded = (await catalog.snapshot(connection)).models
+    assert seeded[MODEL].price.nanos_per_million_tokens == 9_000_000
+    assert seeded[STELLA].price.nanos_per_million_tokens == 8_000_000
+
+
 async def test_a_new_price_is_a_new_version(database: Database):
     async with database.write() as connection:
         old = (await catalog.snapshot(connection)).models[MODEL].price

@@ -73,6 +73,26 @@ async def test_the_exact_price_leaves_the_balance(api: Api):
     assert await (await api.settled()).breaches() == []
 
 
+@pytest.mark.parametrize(
+    ("fields", "headers"), [({"service_tier": "flex"}, {}), ({}, {"x-tier": "batch"})]
+)
+async def test_who_may_wait_pays_the_lower_price(api: Api, fields: dict, headers: dict):
+    api.headers |= headers
+    answer = await api.embed(input="hello world", **fields)
+    assert answer.headers["x-cost-nanos"] == str(4 * 4)
+    estimate = await api.http.post(
+        "/v1/embeddings/estimate",
+        json={"model": MODEL, "input": "hello world", **fields},
+        headers=api.headers,
+    )
+    assert estimate.json()["cost_nanos"] == str(4 * 4)
+    (usage,) = await (await api.settled()).usage()
+    model = api.gateway.catalog().models[MODEL]
+    assert model.flex_price
+    assert (usage.cost_nanos, usage.price_id) == (16, model.flex_price.id)
+    assert await (await api.settled()).breaches() == []
+
+
 async def test_it_carries_its_times(api: Api):
     answer = await api.embed()
     assert int(answer.headers["openai-processing-ms"]) >= 0

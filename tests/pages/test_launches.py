@@ -80,7 +80,12 @@ async def test_it_happens_once_and_fixes_the_price(seeded: Database):
     async with seeded.read() as connection:
         model = (await catalog.snapshot(connection)).models[STELLA]
     assert (model.state, model.price.nanos_per_million_tokens) == ("live", 9_000_000)
-    prices = await rows(seeded, select(model_prices).where(model_prices.c.model_id == STELLA))
+    prices = await rows(
+        seeded,
+        select(model_prices).where(
+            model_prices.c.model_id == STELLA, model_prices.c.tier == "default"
+        ),
+    )
     assert len(prices) == 2
     async with seeded.write() as connection:
         with pytest.raises(ModelUnknown):

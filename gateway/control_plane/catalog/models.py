@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from sqlalchemy import Row, insert, select, update
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.catalog import golden
 from gateway.identifiers import new_id
-from gateway.snapshots import Catalog, GoldenRow, ModelSnapshot, PriceSnapshot, State
+from gateway.snapshots import Catalog, GoldenRow, ModelSnapshot, PriceSnapshot, State, Tier
 from gateway.storage.database import Database
 from gateway.storage.tables import model_prices, models
 
@@ -48,6 +48,7 @@ class ReviewedModel(ModelCard, frozen=True, kw_only=True, forbid_unknown_fields=
     id: str
     state: State
     nanos_per_million_tokens: int
+    flex_nanos_per_million_tokens: int
 
 
 def reviewed() -> list[ReviewedModel]:
@@ -71,7 +72,9 @@ async def seed(connection: AsyncConnection) -> None:
                     id=model.id, state=model.state, card=card, created_at=datetime.now(UTC)
                 )
             )
-        await set_price(connection, model.id, model.nanos_per_million_tokens)
+        if await _price_is_an_estimate(connection, model.id):
+            await set_price(connection, model.id, model.nanos_per_million_tokens)
+            await set_price(connection, model.id, model.flex_nanos_per_million_tokens, tier="flex")
     await golden.seed(connection)
 
 
@@ -81,12 +84,16 @@ async def set_state(connection: AsyncConnection, model_id: str, state: State) ->
 
 
 async def set_price(
-    connection: AsyncConnection, model_id: str, nanos_per_million_tokens: int
+    connection: AsyncConnection,
+    model_id: str,
+    nanos_per_million_tokens: int,
+    *,
+    tier: Tier = "default",
 ) -> None:
     """Make this the model's price: a new version, unless it is the price already."""
     newest = await connection.scalar(
         select(model_prices.c.nanos_per_million_tokens)
-        .where(model_prices.c.model_id == model_id)
+        .where(model_prices.c.model_id == model_id, model_prices.c.tier == tier)
         .order_by(model_prices.c.id.desc())
         .limit(1)
     )
@@ -95,6 +102,7 @@ async def set_price(
             insert(model_prices).values(
                 id=new_id(),
                 model_id=model_id,
+                tier=tier,
                 nanos_per_million_tokens=nanos_per_million_tokens,
                 created_at=datetime.now(UTC),
             )
@@ -104,12 +112,23 @@ async def set_price(
 async def snapshot(connection: AsyncConnection) -> Catalog:
     """Read the whole catalogue, each model with its newest price."""
     prices = {
-        row.model_id: PriceSnapshot(row.id, row.nanos_per_million_tokens)
+        (row.model_id, row.tier): PriceSnapshot(row.id, row.nanos_per_million_tokens)
         for row in await connection.execute(select(model_prices).order_by(model_prices.c.id))
     }
     rows = await golden.by_model(connection)
     found = await connection.execute(select(models).order_by(models.c.id))
-    return Catalog({row.id: _model(row, prices[row.id], rows.get(row.id, {})) for row in found})
+    return Catalog({row.id: _model(row, prices, rows.get(row.id, {})) for row in found})
+
+
+async def _price_is_an_estimate(connection: AsyncConnection, model_id: str) -> bool:
+    """Tell whether the reviewed file still sets the price: until a model is live with one."""
+    state = await connection.scalar(select(models.c.state).where(models.c.id == model_id))
+    if state == "coming_soon":
+        return True
+    tiers = await connection.scalars(
+        select(model_prices.c.tier).where(model_prices.c.model_id == model_id).distinct()
+    )
+    return len(tiers.all()) < len(get_args(Tier))
 
 
 class PublishedCatalog:
@@ -131,14 +150,15 @@ class PublishedCatalog:
 
 def _model(
     row: Row[*tuple[Any, ...]],
-    price: PriceSnapshot,
+    prices: Mapping[tuple[str, str], PriceSnapshot],
     golden_rows: Mapping[str, tuple[GoldenRow, ...]],
 ) -> ModelSnapshot:
     card = msgspec.json.decode(row.card, type=ModelCard)
     return ModelSnapshot(
         id=row.id,
         state=row.state,
-        price=price,
+        price=prices[row.id, "default"],
+        flex_price=prices.get((row.id, "flex")),
         dimensions=tuple(card.dimensions),
         dimensions_default=card.dimensions_default,
         derived_dimensions=card.derived_dimensions,

@@ -96,7 +96,7 @@ async def launch(
     await catalog.set_price(connection, model_id, nanos_per_million_tokens)
     price_id = await connection.scalar(
         select(model_prices.c.id)
-        .where(model_prices.c.model_id == model_id)
+        .where(model_prices.c.model_id == model_id, model_prices.c.tier == "default")
         .order_by(model_prices.c.id.desc())
         .limit(1)
     )

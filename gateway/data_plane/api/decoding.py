@@ -36,7 +36,7 @@ class EmbeddingsRequest(msgspec.Struct, kw_only=True, frozen=True):
     token_ids_from: TokenIdsFrom | None = None
     """Whose vocabulary arrays of integers are written in."""
     service_tier: Literal["auto", "default", "flex"] | None = None
-    """flex: behind other work, where there is not room for all. So far at the same price."""
+    """flex: a lower price, behind other work where there is not room for all."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from gateway.data_plane.api import decoding, encoding
 from gateway.data_plane.api.decoding import EmbeddingsRequest, Limits
 from gateway.data_plane.api.exchange import Exchange
 from gateway.data_plane.api.replays import Replays, Reply, print_of
-from gateway.data_plane.api.urgency import Patience, urgency_of
+from gateway.data_plane.api.urgency import Patience, tier_of, urgency_of
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.metering.credits import Charge, Credits
@@ -28,7 +28,7 @@ from gateway.data_plane.routing.request import Progress
 from gateway.data_plane.routing.router import Router
 from gateway.errors import NotFound
 from gateway.observability import metrics
-from gateway.snapshots import Catalog, KeySnapshot, ModelSnapshot
+from gateway.snapshots import Catalog, KeySnapshot, ModelSnapshot, PriceSnapshot, Tier
 
 
 class ModelNotFound(NotFound):
@@ -48,6 +48,8 @@ class Order(msgspec.Struct, frozen=True):
 
     model: ModelSnapshot
     rows: Rows
+    tier: Tier
+    price: PriceSnapshot
     cost_nanos: int
 
 
@@ -93,7 +95,8 @@ class EmbeddingsEndpoint:
         work = self._replays.find(print_)  # 400 an idempotency key used twice
         if work is None:
             request = decoding.decode(body)  # 400
-            order = self.order(request, key)  # 404 unknown or coming soon, 400 too much
+            tier = tier_of(exchange, request.service_tier)
+            order = self.order(request, key, tier)  # 404 unknown or coming soon, 400 too much
             run = partial(self._embed, exchange, request, key, order)
             work = self._replays.begin(print_, exchange.request_id, run)
         reply = await work.reply_to(exchange)  # 499 the client left, or as the work ends
@@ -109,7 +112,7 @@ class EmbeddingsEndpoint:
         progress: Progress,
     ) -> Reply:
         """Do the work, and charge it; on its own, since its client may leave."""
-        offer = self._offer(exchange, request, key, order)
+        offer = self._offer(exchange, key, order)
         with self.in_flight.admit(key.organization_id):  # 429
             self._router.admit(order.model.id, offer)  # 429 can't be done in time, 503 no worker
             charge = self._charge(exchange.request_id, key, order)
@@ -141,11 +144,17 @@ class EmbeddingsEndpoint:
         """Count and price a request without doing it: free, and before a model is live too."""
         key = await self.authenticator.authenticate(exchange.header("authorization"))
         request = decoding.decode(await exchange.body(self._body_bytes_max))
-        order = self.order(request, key, live_only=False)
+        tier = tier_of(exchange, request.service_tier)
+        order = self.order(request, key, tier, live_only=False)
         return encoding.encode_estimate(request.model, order.rows, order.cost_nanos)
 
     def order(
-        self, request: EmbeddingsRequest, key: KeySnapshot, *, live_only: bool = True
+        self,
+        request: EmbeddingsRequest,
+        key: KeySnapshot,
+        tier: Tier = "default",
+        *,
+        live_only: bool = True,
     ) -> Order:
         """Understand and count a request. Raises ModelNotFound, ModelComingSoon or BadRequest."""
         model, suffix = self._resolve(request.model, key, live_only=live_only)
@@ -165,7 +174,8 @@ class EmbeddingsEndpoint:
         else:
             rows = maker.from_ids(inputs.ids, truncate)
         decoding.check_size(rows.tokens, len(inputs) * dimensions, self._limits)
-        return Order(model, rows, model.price.cost_nanos(rows.tokens))
+        price = model.price_of(tier)
+        return Order(model, rows, tier, price, price.cost_nanos(rows.tokens))
 
     def _resolve(
         self, name: str, key: KeySnapshot, *, live_only: bool
@@ -187,15 +197,13 @@ class EmbeddingsEndpoint:
             )
         return found
 
-    def _offer(
-        self, exchange: Exchange, request: EmbeddingsRequest, key: KeySnapshot, order: Order
-    ) -> Offer:
-        urgency = urgency_of(exchange, request.service_tier, self._patience)
+    def _offer(self, exchange: Exchange, key: KeySnapshot, order: Order) -> Offer:
+        urgency = urgency_of(exchange, self._patience)
         return Offer(
             organization=key.organization_id,
             tokens=order.rows.tokens,
             deadline=urgency.deadline,
-            tier=urgency.tier,
+            tier=order.tier,
             hold_seconds=urgency.hold_seconds,
         )
 
@@ -221,7 +229,7 @@ class EmbeddingsEndpoint:
             organization_id=key.organization_id,
             key_id=key.id,
             model_id=order.model.id,
-            price_id=order.model.price.id,
+            price_id=order.price.id,
             inputs=len(order.rows.rows),
             tokens=order.rows.tokens,
             cost_nanos=order.cost_nanos,

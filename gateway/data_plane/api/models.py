@@ -37,6 +37,8 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     license: str
     price: Price
+    flex_price: Price
+    """With `service_tier: flex`."""
     dimensions: tuple[int, ...]
     dimensions_default: int
     dimensions_derived: dict[str, int]
@@ -84,6 +86,7 @@ def router(endpoint: EmbeddingsEndpoint) -> Router:
 def entry(model: ModelSnapshot) -> ModelEntry:
     """Describe a model as the API does."""
     price = model.price.nanos_per_million_tokens
+    flex = model.price_of("flex").nanos_per_million_tokens
     return ModelEntry(
         id=model.id,
         created=model.created,
@@ -91,6 +94,7 @@ def entry(model: ModelSnapshot) -> ModelEntry:
         state=model.state,
         license=model.license,
         price=Price(str(price), dollars(price)),
+        flex_price=Price(str(flex), dollars(flex)),
         dimensions=model.dimensions,
         dimensions_default=model.dimensions_default,
         dimensions_derived={str(k): v for k, v in model.derived_dimensions.items()},

@@ -88,7 +88,7 @@ _FIELDS = {
     "and without the key's own default, such a text is refused.",
     "prompt_name": "One of the model's prompts, put in front of every input and billed.",
     "input_type": "query for the model's query prompt, document for none.",
-    "service_tier": "flex: behind other work where there is not room for all.",
+    "service_tier": "flex: a lower price, behind other work where there is not room for all.",
     "token_ids_from": "model: arrays of integers are ids of the model's own vocabulary.",
 }
 _REQUEST_ID = {"x-request-id": "Names this request in our books."}

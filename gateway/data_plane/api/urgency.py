@@ -2,7 +2,7 @@
 
 - `x-stainless-read-timeout`, which OpenAI's SDKs send: what would miss it is shed at once
 - `Prefer: wait=N` (RFC 7240): hold the request so long while no worker of its model is ready
-- `service_tier: "flex"` or `X-Tier: batch`: behind the organization's other work, and others'
+- `service_tier: "flex"` or `X-Tier: batch`: a lower price, and behind the work of others
 
 A header that can't be read is ignored, as if it had not been sent.
 """
@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 import re
 import time
-from typing import Literal
 
 import msgspec
 
 from gateway.data_plane.api.exchange import Exchange
+from gateway.snapshots import Tier
 
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 
@@ -35,19 +35,22 @@ class Urgency(msgspec.Struct, frozen=True, kw_only=True):
     deadline: float
     """On `time.monotonic()`, seconds."""
     hold_seconds: float
-    tier: Literal["default", "flex"]
 
 
-def urgency_of(exchange: Exchange, service_tier: str | None, patience: Patience) -> Urgency:
+def tier_of(exchange: Exchange, service_tier: str | None) -> Tier:
+    """Read whether the request may wait for others, at a lower price."""
+    batch = (exchange.header("x-tier") or "").strip().lower() == "batch"
+    return "flex" if batch or service_tier == "flex" else "default"
+
+
+def urgency_of(exchange: Exchange, patience: Patience) -> Urgency:
     """Read the wishes of a request."""
     timeout = _seconds(exchange.header("x-stainless-read-timeout")) or math.inf
     wait = _WAIT.search(exchange.header("prefer") or "")
     hold = float(wait[1]) if wait else patience.hold_seconds
-    batch = (exchange.header("x-tier") or "").strip().lower() == "batch"
     return Urgency(
         deadline=time.monotonic() + min(timeout, patience.timeout_seconds),
         hold_seconds=min(hold, patience.hold_seconds_max),
-        tier="flex" if batch or service_tier == "flex" else "default",
     )
 
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from gateway.data_plane.routing.fair_queue import FairQueue
-    from gateway.data_plane.routing.request import Tier
     from gateway.data_plane.routing.settings import RoutingSettings
     from gateway.data_plane.routing.worker import Worker
+    from gateway.snapshots import Tier
 
 
 class Offer(NamedTuple):

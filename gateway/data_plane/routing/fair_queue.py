@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.data_plane.routing.request import Request, Shard, Tier
+    from gateway.data_plane.routing.request import Request, Shard
+    from gateway.snapshots import Tier
 
 _IDLE_ACCOUNTS_MAX = 1024
 _DEMAND_SECONDS = 10.0

@@ -7,15 +7,14 @@ in the dispatcher's hands; vector i always belongs to row i.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from backends.protocol import TokenRow
     from gateway.data_plane.routing.worker import Worker
-
-Tier = Literal["default", "flex"]
+    from gateway.snapshots import Tier
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

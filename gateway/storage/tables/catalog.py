@@ -35,8 +35,11 @@ model_prices = Table(
     metadata,
     Column("id", Id, primary_key=True),
     Column("model_id", Text, ForeignKey(models.c.id), nullable=False),
+    # flex: for requests that may wait for the others
+    Column("tier", Text, nullable=False, server_default="default"),
     *nanos("nanos_per_million_tokens"),
     Column("created_at", Instant, nullable=False),
+    CheckConstraint("tier IN ('default', 'flex')", name="tier"),
     Index(None, "model_id", "created_at"),
     **STRICT,
 )
