@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from backends.fake import vector
 from backends.protocol import TokenRow, WorkerInfo
 from gateway.data_plane.routing.dispatcher import Dispatcher
-from gateway.data_plane.routing.request import Attempt, Request, Tier
+from gateway.data_plane.routing.request import Attempt, Request
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.verification import flaw
 from gateway.data_plane.routing.worker import Worker
+from gateway.snapshots import Tier
 
 DIMENSIONS = 4
 INFO = WorkerInfo(
