@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import ParamSpec
 
@@ -39,3 +40,8 @@ async def opened() -> AsyncIterator[Database]:
         yield database
     finally:
         await database.close()
+
+
+def in_days(days: int | None) -> datetime | None:
+    """Return the moment so many days from now."""
+    return datetime.now(UTC) + timedelta(days=days) if days else None

@@ -10,7 +10,7 @@ import rich_click as click
 
 from backends import registry
 from backends.protocol import BackendError
-from gateway.cli_support import as_json, asynchronous, opened
+from gateway.cli.support import as_json, asynchronous, opened
 from gateway.control_plane.catalog import golden
 from gateway.control_plane.catalog import models as catalog
 from gateway.control_plane.workers import orders

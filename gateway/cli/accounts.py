@@ -1,0 +1,131 @@
+"""`gateway organizations` and `gateway keys`: who may call."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import rich_click as click
+
+from gateway.cli.support import as_json, asynchronous, in_days, opened
+from gateway.control_plane.accounts import organizations
+from gateway.control_plane.accounts.keys import ApiKeys
+from gateway.control_plane.billing import credits as billing
+from gateway.observability.console import money, say, show
+from gateway.settings import Settings
+from gateway.storage.announcements import KeyAnnouncements
+from gateway.storage.database import Database
+
+
+@click.group("organizations")
+def organizations_group() -> None:
+    """Who owns keys, credit and usage."""
+
+
+@organizations_group.command("create")
+@click.argument("name")
+@as_json
+@asynchronous
+async def create_organization(name: str, *, as_json: bool) -> None:
+    """Found an organization with an empty account."""
+    async with opened() as database, database.write() as connection:
+        created = await organizations.create(connection, name)
+    show(created, as_json=as_json)
+
+
+@organizations_group.command("list")
+@as_json
+@asynchronous
+async def list_organizations(*, as_json: bool) -> None:
+    """List all organizations and what each may spend."""
+    async with opened() as database, database.read() as connection:
+        found = await organizations.listed(connection)
+    show(found, as_json=as_json, title="organizations")
+
+
+@click.group("keys")
+def keys_group() -> None:
+    """API keys."""
+
+
+@keys_group.command("create")
+@click.argument("organization")
+@click.option("--name", default="default", show_default=True, help="What the key is for.")
+@click.option("--expires-days", type=click.IntRange(min=1), help="Days until it expires.")
+@click.option(
+    "--token-ids-from",
+    type=click.Choice(["model"]),
+    help="Take this key's arrays of integers for ids of the model's own vocabulary.",
+)
+@as_json
+@asynchronous
+async def create_key(
+    organization: str, *, name: str, expires_days: int | None, token_ids_from: Any, as_json: bool
+) -> None:
+    """Make a key. It is shown this once: only a digest is kept."""
+    async with opened() as database, opened_keys(database) as keys:
+        async with database.read() as connection:
+            owner = await organizations.find(connection, organization)
+        made = await keys.create(
+            owner.id, name, expires_at=in_days(expires_days), token_ids_from=token_ids_from
+        )
+    if as_json:
+        show({**msgspec.to_builtins(made.key), "secret": made.secret}, as_json=True)
+    else:
+        show(made.key, as_json=False, columns=["id", "name", "expires_at"])
+        say(f"\n{made.secret}\n\nKeep it: it is not shown again.")
+
+
+@keys_group.command("list")
+@click.argument("organization", required=False)
+@as_json
+@asynchronous
+async def list_keys(organization: str | None, *, as_json: bool) -> None:
+    """List an organization's keys, or all."""
+    async with opened() as database, opened_keys(database) as keys:
+        owner_id = None
+        if organization is not None:
+            async with database.read() as connection:
+                owner_id = (await organizations.find(connection, organization)).id
+        found = await keys.listed(owner_id)
+    columns = ["id", "name", "last_four", "created_at", "expires_at", "revoked_at"]
+    show(found, as_json=as_json, title="keys", columns=columns)
+
+
+@keys_group.command("budget")
+@click.argument("key_id")
+@click.argument("dollars")
+@click.option("--period", type=click.Choice(["month", "total"]), default="month", show_default=True)
+@asynchronous
+async def set_key_budget(key_id: str, dollars: str, *, period: Any) -> None:
+    """Let a key spend only so much in a month or ever; `none` lifts the limit."""
+    limit = None if dollars == "none" else billing.nanos_of_dollars(dollars)
+    async with opened() as database, opened_keys(database) as keys:
+        await keys.set_budget(key_id, limit, period)
+    say(f"Budget of {key_id}: {'none' if limit is None else f'{money(limit)} ({period})'}.")
+
+
+@keys_group.command("revoke")
+@click.argument("key_id")
+@asynchronous
+async def revoke_key(key_id: str) -> None:
+    """End a key for good; running gateways refuse it within a second."""
+    async with opened() as database, opened_keys(database) as keys:
+        await keys.revoke(key_id)
+    say(f"Revoked {key_id}.")
+
+
+@asynccontextmanager
+async def opened_keys(database: Database) -> AsyncIterator[ApiKeys]:
+    """Give the key service, which tells running gateways of a change where there is a Redis."""
+    settings = Settings.from_environment()
+    if not settings.redis_url:
+        yield ApiKeys(database, secret=settings.secret)
+        return
+    announcements = KeyAnnouncements(settings.redis_url, lambda _digest: None)
+    try:
+        yield ApiKeys(database, secret=settings.secret, announce=announcements.announce)
+    finally:
+        await announcements.stop()

@@ -1,0 +1,129 @@
+"""`gateway models` and `gateway estimate`: the catalogue, its prices, demand and launches."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from gateway.cli.support import as_json, asynchronous, opened
+from gateway.control_plane.billing import credits as billing
+from gateway.control_plane.catalog import models as catalog
+from gateway.control_plane.demand import events, launches, score
+from gateway.control_plane.workers import orders
+from gateway.data_plane.api.models import entry
+from gateway.data_plane.metering import tokens
+from gateway.data_plane.metering.rows import RowMaker
+from gateway.data_plane.routing.worker import State
+from gateway.errors import NotFound
+from gateway.observability.console import money, say, show
+from gateway.snapshots import Tier
+
+
+@click.group("models")
+def models_group() -> None:
+    """The catalogue."""
+
+
+@models_group.command("list")
+@as_json
+@asynchronous
+async def list_models(*, as_json: bool) -> None:
+    """List the models, their state, price and dimensions."""
+    async with opened() as database, database.read() as connection:
+        snapshot = await catalog.snapshot(connection)
+    if as_json:
+        show([entry(model) for model in snapshot.models.values()], as_json=True)
+        return
+    for model in snapshot.models.values():
+        price = money(model.price.nanos_per_million_tokens)
+        flex = money(model.price_of("flex").nanos_per_million_tokens)
+        dimensions = ", ".join(map(str, model.dimensions))
+        say(
+            f"{model.id}  {model.state}  {price} / 1M tokens (flex {flex})  dimensions {dimensions}"
+        )
+
+
+@models_group.command("price")
+@click.argument("model")
+@click.argument("dollars")
+@click.option("--flex", is_flag=True, help="The price of requests that may wait.")
+@asynchronous
+async def price_model(model: str, dollars: str, *, flex: bool) -> None:
+    """Set a model's price for a million tokens; what was billed before stays as it is."""
+    nanos = billing.nanos_of_dollars(dollars)
+    async with opened() as database, database.write() as connection:
+        if model not in (await catalog.snapshot(connection)).models:
+            raise NotFound(f"There is no model {model!r}; see gateway models list.")
+        tier: Tier = "flex" if flex else "default"
+        await catalog.set_price(connection, model, nanos, tier=tier)
+    say(f"{model} costs {money(nanos)} / 1M tokens{' in the tier flex' if flex else ''}.")
+
+
+@models_group.command("launch")
+@click.argument("model")
+@click.option("--price", help="Dollars for a million tokens; the estimate, unless given.")
+@asynchronous
+async def launch_model(model: str, *, price: str | None) -> None:
+    """Make a model live, and mail voters and the waitlist, once each.
+
+    A running gateway must have a ready worker of it.
+    """
+    async with opened() as database:
+        async with database.read() as connection:
+            told = await orders.reports(connection)
+            known = (await catalog.snapshot(connection)).models.get(model)
+        ready = any(one.model == model and one.worker.state is State.READY for one in told)
+        nanos = known.price.nanos_per_million_tokens if known else 0
+        if price is not None:
+            nanos = billing.nanos_of_dollars(price)
+        async with database.write() as connection:
+            await launches.launch(connection, model, ready=ready, nanos_per_million_tokens=nanos)
+    say(f"{model} is live at {money(nanos)} / 1M tokens. Running gateways mail who asked for it.")
+
+
+@models_group.command("demand")
+@click.argument("model")
+@as_json
+@asynchronous
+async def show_demand(model: str, *, as_json: bool) -> None:
+    """Show who wants a model, in parts, and what became of its launch."""
+    async with opened() as database, database.read() as connection:
+        funnel = await events.funnel(connection, model)
+        parts = await score.parts(connection, model)
+        converted = await launches.conversion(connection, model)
+    if as_json:
+        show({"funnel": funnel, "score": parts, "conversion": converted}, as_json=True)
+        return
+    say("  ".join(f"{kind} {count}" for kind, count in funnel.items()) or "Nothing yet.")
+    show(parts, as_json=False, title="score")
+    if converted is not None:
+        show(converted, as_json=False, title="launch")
+
+
+@click.command("estimate")
+@click.argument("model")
+@click.argument("texts", nargs=-1, required=True)
+@click.option("--prompt-name", help="One of the model's prompts.")
+@as_json
+@asynchronous
+async def estimate(
+    model: str, texts: tuple[str, ...], *, prompt_name: str | None, as_json: bool
+) -> None:
+    """Count the tokens of texts and what embedding them would cost."""
+    async with opened() as database, database.read() as connection:
+        known = (await catalog.snapshot(connection)).find(model)
+    if known is None or (prompt_name and prompt_name not in known[0].prompts):
+        raise NotFound(f"There is no model {model!r} with such a prompt; see gateway models list.")
+    found, suffix = known
+    maker = RowMaker(
+        tokens.load(),
+        dimensions=found.dimensions_default,
+        tokens_max=found.tokens_max,
+        prompt=found.prompts.get(prompt_name or suffix or "", ""),
+    )
+    rows = maker.from_texts(texts, truncate=None)
+    cost = found.price.cost_nanos(rows.tokens)
+    if as_json:
+        counts = [row.tokens for row in rows.rows]
+        show({"tokens": rows.tokens, "cost_nanos": str(cost), "inputs": counts}, as_json=True)
+    else:
+        say(f"{rows.tokens} tokens, {money(cost)}")
