@@ -11,6 +11,8 @@ from litestar import Litestar
 from sqlalchemy import insert, select
 
 from gateway.app import Gateway
+from gateway.data_plane.metering.credits import BudgetExceeded, Charge
+from gateway.identifiers import new_id
 from gateway.storage.tables import (
     api_keys,
     memberships,
@@ -121,6 +123,47 @@ async def test_keys_are_bounded(gateway: Gateway, browser: Browser):
     for wrong in ({"name": ""}, {"name": "x" * 201}, {"expires_days": "8"}, {"integers": "x"}):
         await browser.get("/console/keys")
         assert (await browser.submit("/console/keys", **wrong)).status_code == 400
+
+
+async def test_a_key_with_a_budget_shows_what_is_spent_of_it(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.submit("/console/keys", name="capped", budget="0.000000016")
+    await browser.get("/console/keys")
+    await browser.submit("/console/keys", name="for good", budget="$5", budget_period="total")
+    await browser.get("/console/keys")
+    await browser.submit("/console/keys", name="free")
+    (key, *_) = await rows(gateway, select(api_keys).order_by(api_keys.c.id))
+    snapshot = await gateway.keys.find(key.digest)
+    assert snapshot is not None
+    assert snapshot.budget == "month"
+
+    def charge(tokens: int) -> Charge:
+        return Charge(
+            request_id=new_id(), organization_id=key.organization_id, key_id=key.id,
+            model_id=MINILM, price_id=new_id(), inputs=1, tokens=tokens, cost_nanos=8 * tokens,
+            budget=snapshot.budget,
+        )  # fmt: skip
+
+    paid = charge(1)
+    await gateway.credit.reserve(paid)
+    await gateway.credit.settle(paid)
+    page = (await browser.get("/console/keys")).text
+    assert "<td>$0.000000008 of $0.000000016 this month</td>" in page
+    assert "<td>$0.00 of $5.00 in all</td>" in page
+    assert page.count("<td>none</td>") == 1
+    with pytest.raises(BudgetExceeded):
+        await gateway.credit.reserve(charge(2))
+
+
+@pytest.mark.parametrize("amount", ["five", "-1", "0.0000000001", "1e3", "9" * 12, "9" * 5_000])
+async def test_an_amount_that_is_no_budget_makes_no_key(
+    gateway: Gateway, browser: Browser, amount: str
+):
+    await sign_in(browser, gateway, "ada@example.org")
+    answer = await browser.submit("/console/keys", name="k", budget=amount)
+    assert answer.status_code == 400
+    assert "at most" in answer.text
+    assert await rows(gateway, select(api_keys)) == []
 
 
 async def test_what_belongs_to_others_is_not_there(
