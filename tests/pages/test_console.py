@@ -144,6 +144,9 @@ async def test_a_key_with_a_budget_shows_what_is_spent_of_it(gateway: Gateway, b
             budget=snapshot.budget,
         )  # fmt: skip
 
+    held = charge(2)  # leases the whole budget: what is leased and not spent is not spent
+    await gateway.credit.reserve(held)
+    await gateway.credit.release(held)
     paid = charge(1)
     await gateway.credit.reserve(paid)
     await gateway.credit.settle(paid)
