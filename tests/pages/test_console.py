@@ -11,6 +11,8 @@ from litestar import Litestar
 from sqlalchemy import insert, select
 
 from gateway.app import Gateway
+from gateway.control_plane.billing import usage
+from gateway.control_plane.billing.usage import Filter
 from gateway.data_plane.metering.credits import BudgetExceeded, Charge
 from gateway.identifiers import new_id
 from gateway.storage.tables import (
@@ -229,6 +231,13 @@ async def test_usage_is_summed_by_day_key_and_model(gateway: Gateway, browser: B
         (STELLA, "4000"), (MINILM, "2000"),
     ]  # fmt: skip
     assert [m["tokens"] for m in await table(f"by=key&model={MINILM}")] == ["2000"]
+    since = Filter(since=datetime.now(UTC).date() - timedelta(days=60))
+    (organization, *_) = await rows(gateway, select(organizations.c.id))
+    async with gateway.database.read() as connection:
+        every = await usage.every_sum(connection, organization.id, since)
+        for by, at_once in every.items():
+            assert at_once == await usage.sums(connection, organization.id, since, by=by)
+    assert [len(some) for some in every.values()] == [3, 1, 2]
     assert await table("by=day&key=nonsense") == []
     assert (await browser.get("/console/usage.csv?by=organization")).status_code == 400
     overview = (await browser.get("/console")).text
