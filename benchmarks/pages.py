@@ -27,11 +27,19 @@ from sqlalchemy import Table, func, insert, select, text
 
 from gateway.app import Gateway, create_app
 from gateway.control_plane.catalog import models
+from gateway.data_plane.metering.answers import BOUNDS_MS
 from gateway.identifiers import new_id
 from gateway.settings import Settings
 from gateway.storage import migrate
 from gateway.storage.database import Database
-from gateway.storage.tables import api_keys, demand_votes, organizations, usage_hours, users
+from gateway.storage.tables import (
+    answer_hours,
+    api_keys,
+    demand_votes,
+    organizations,
+    usage_hours,
+    users,
+)
 from tests.support import servers
 from tests.support.browsing import Browser, sign_in
 
@@ -57,6 +65,8 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     keys: int = 4
     shards: int = 2
     """Processes that served it: each writes hourly sums of its own."""
+    latencies: int = 6
+    """Different ones in each hour, of successes and of errors."""
     others: int = 50
     """Organizations beside it, with a sum in each hour."""
 
@@ -100,6 +110,7 @@ async def fill(gateway: Gateway, size: Size) -> dict[str, int]:
     catalogue = cycle(model.id for model in models.reviewed())
     await _insert(gateway.database, demand_votes, (_vote(i, next(catalogue), now) for i in people))
     await _insert(gateway.database, usage_hours, _hours(size, keys, now))
+    await _insert(gateway.database, answer_hours, _answers(size, own, now))
     if not gateway.database.is_sqlite:  # which autovacuum does by itself, a minute later
         async with gateway.database.write() as connection:
             await connection.execute(text("ANALYZE"))
@@ -150,11 +161,21 @@ def _hour(
     }  # fmt: skip
 
 
+def _answers(size: Size, owner: str, now: datetime) -> Iterator[dict[str, Any]]:
+    hours = (now - timedelta(hours=n) for n in range(size.days * 24))
+    for hour, status_class, bound in product(hours, (2, 4), BOUNDS_MS[: size.latencies]):
+        yield {
+            "organization_id": owner, "hour": hour.replace(minute=0, second=0, microsecond=0),
+            "status_class": status_class, "latency_ms": bound, "answers": 100,
+        }  # fmt: skip
+
+
 async def _counted(database: Database, own: str) -> dict[str, int]:
     hours = select(func.count(), func.sum(usage_hours.c.requests))
     async with database.read() as connection:
         votes = await connection.scalar(select(func.count()).select_from(demand_votes))
         every = (await connection.execute(hours)).one()
+        answered = await connection.scalar(select(func.count()).select_from(answer_hours))
         mine = (await connection.execute(hours.where(usage_hours.c.organization_id == own))).one()
     return {
         "votes": int(votes or 0),
@@ -162,6 +183,7 @@ async def _counted(database: Database, own: str) -> dict[str, int]:
         "requests behind them": int(every[1]),
         "hourly rows of the visitor": mine[0],
         "requests of the visitor": int(mine[1]),
+        "hourly rows of the visitor's answers": int(answered or 0),
     }
 
 

@@ -31,6 +31,7 @@ from gateway.data_plane.api.embeddings import EmbeddingsEndpoint
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.metering import tokens
+from gateway.data_plane.metering.answers import AnswerCounter
 from gateway.data_plane.metering.demand import DemandCounter
 from gateway.data_plane.metering.engine import EngineRules, LeasedCredits
 from gateway.data_plane.metering.journal import Journal
@@ -94,6 +95,7 @@ class Gateway:
         counter = tokens.load()
         self.counters = {counter.vocabulary_sha256: counter}
         self.demand = DemandCounter(entries_max=settings.demand_entries_max)
+        self.answers = AnswerCounter(entries_max=settings.answer_entries_max)
         self.marketplace = Marketplace(
             settings,
             database=self.database,
@@ -102,6 +104,7 @@ class Gateway:
             counters=self.counters,
             workers=self.pools,
             calls=self.demand,
+            answers=self.answers,
         )
         self.endpoint = EmbeddingsEndpoint(
             authenticator=self.authenticator,
@@ -142,6 +145,7 @@ class Gateway:
             await self.credit.start()
             stack.push_async_callback(self.credit.close)
             stack.push_async_callback(self.marketplace.interest.flush)
+            stack.push_async_callback(self.marketplace.answered.flush)
             await self.pools.start()
             stack.push_async_callback(self.pools.stop)
             jobs = Jobs(self._jobs())
@@ -185,9 +189,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
 
     app = Litestar(
         route_handlers=[
-            asgi("/v1/embeddings", copy_scope=False)(exchange.post(gateway.endpoint.answer)),
+            asgi("/v1/embeddings", copy_scope=False)(
+                exchange.post(gateway.endpoint.answer, gateway.answers)
+            ),
             asgi("/v1/embeddings/estimate", copy_scope=False)(
-                exchange.post(gateway.endpoint.estimate)
+                exchange.post(gateway.endpoint.estimate, gateway.answers)
             ),
             models.router(gateway.endpoint),
             billing.router(gateway.authenticator.authenticate, gateway.database, gateway.receipts),

@@ -244,6 +244,25 @@ async def test_usage_is_summed_by_day_key_and_model(gateway: Gateway, browser: B
     assert "under $0.01" in overview
 
 
+async def test_the_overview_shows_errors_and_latency(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    assert '<p class="value">none</p>' in browser.page.text
+    secret = SECRET.search((await browser.submit("/console/keys", name="k")).text)
+    assert secret
+    headers = {"authorization": f"Bearer {secret[0]}"}
+    body = {"model": STELLA, "input": "hello"}
+    answer = await browser.http.post("/v1/embeddings", json=body, headers=headers)
+    assert answer.status_code == 404  # coming soon
+    ((organization,),) = await rows(gateway, select(organizations.c.id))
+    for seconds in (0.04, 0.04, 1.2):
+        gateway.answers.answered(organization, 200, seconds)
+    await gateway.marketplace.answered.flush()
+    page = (await browser.get("/console")).text
+    assert page.count("of 4 answers") == 2
+    for value in ("1", "50 ms", "1.5 s"):
+        assert f'<p class="value">{value}</p>' in page
+
+
 async def test_the_ledger_is_read_page_by_page(gateway: Gateway, browser: Browser):
     from gateway.control_plane.billing import credits as billing
 

@@ -92,6 +92,7 @@ class EmbeddingsEndpoint:
     async def answer(self, exchange: Exchange) -> bytes:
         """Embed what a request asks for, and charge exactly that."""
         key = await self.authenticator.authenticate(exchange.header("authorization"))  # 401, 503
+        exchange.organization_id = key.organization_id
         body = await exchange.body(self._body_bytes_max)  # 413, 415
         request = decoding.decode(body)  # 400
         order = self.order(request, key)  # 404 unknown or coming soon, 400 too long or too much
