@@ -9,7 +9,7 @@ TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)") torch==2.13.0
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint types imports check format requirements docs clean \
-  bench-worker bench-credits chaos-credits sim faults
+  bench-worker bench-credits bench-pages chaos-credits sim faults
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ bench-worker: .venv/dev.stamp ## Measure the Stella worker: tokens a second, bes
 
 bench-credits: .venv/dev.stamp ## Measure debits a second: leases beside a row for each request
 	$(BIN)/python -m benchmarks.credits $(ARGS)
+
+bench-pages: .venv/dev.stamp ## Measure the server's time for each page, with months of usage behind it
+	$(BIN)/python -m benchmarks.pages $(ARGS)
 
 chaos-credits: .venv/dev.stamp ## Kill, pause and crash for five minutes, then hold the books against the clients
 	$(BIN)/python -m benchmarks.chaos_credits $(ARGS)

@@ -34,6 +34,7 @@ from gateway.data_plane.api.urgency import Patience
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.metering import tokens
+from gateway.data_plane.metering.answers import AnswerCounter
 from gateway.data_plane.metering.demand import DemandCounter
 from gateway.data_plane.metering.engine import EngineRules, LeasedCredits
 from gateway.data_plane.metering.journal import Journal
@@ -117,6 +118,7 @@ class Gateway:
         counter = tokens.load()
         self.counters = {counter.vocabulary_sha256: counter}
         self.demand = DemandCounter(entries_max=settings.demand_entries_max)
+        self.answers = AnswerCounter(entries_max=settings.answer_entries_max)
         self.marketplace = Marketplace(
             settings,
             database=self.database,
@@ -125,6 +127,7 @@ class Gateway:
             counters=self.counters,
             router=self.router,
             calls=self.demand,
+            answers=self.answers,
         )
         self.endpoint = EmbeddingsEndpoint(
             authenticator=self.authenticator,
@@ -170,6 +173,7 @@ class Gateway:
             await self.credit.start()
             stack.push_async_callback(self.credit.close)
             stack.push_async_callback(self.marketplace.interest.flush)
+            stack.push_async_callback(self.marketplace.answered.flush)
             if self.presence:
                 stack.push_async_callback(self.presence.stop)
             if self.neighbours:
@@ -250,9 +254,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
 
     app = Litestar(
         route_handlers=[
-            asgi("/v1/embeddings", copy_scope=False)(exchange.post(gateway.endpoint.answer)),
+            asgi("/v1/embeddings", copy_scope=False)(
+                exchange.post(gateway.endpoint.answer, gateway.answers)
+            ),
             asgi("/v1/embeddings/estimate", copy_scope=False)(
-                exchange.post(gateway.endpoint.estimate)
+                exchange.post(gateway.endpoint.estimate, gateway.answers)
             ),
             models.router(gateway.endpoint),
             billing.router(gateway.authenticator.authenticate, gateway.database, gateway.receipts),

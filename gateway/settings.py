@@ -257,6 +257,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     organization_members_max: Annotated[Count, _text("Most members of one organization (400).")] = (
         100
     )
+    answer_entries_max: Annotated[
+        Count,
+        _text(
+            "Most sets of organization, hour, class of status and latency whose answers are "
+            "counted between two writes; answers beyond are not counted."
+        ),
+    ] = 10_000
+    answer_write_seconds: Annotated[
+        Seconds, _text("How often answers, counted in memory, are written down.")
+    ] = 10.0
+    answer_retention_days: Annotated[
+        Count, _text("How many days the counts of answers are kept; the console shows a month.")
+    ] = 92
     demand_entries_max: Annotated[
         Count,
         _text(

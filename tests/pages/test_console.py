@@ -11,6 +11,10 @@ from litestar import Litestar
 from sqlalchemy import insert, select
 
 from gateway.app import Gateway
+from gateway.control_plane.billing import usage
+from gateway.control_plane.billing.usage import Filter
+from gateway.data_plane.metering.credits import BudgetExceeded, Charge
+from gateway.identifiers import new_id
 from gateway.storage.tables import (
     api_keys,
     memberships,
@@ -123,6 +127,50 @@ async def test_keys_are_bounded(gateway: Gateway, browser: Browser):
         assert (await browser.submit("/console/keys", **wrong)).status_code == 400
 
 
+async def test_a_key_with_a_budget_shows_what_is_spent_of_it(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.submit("/console/keys", name="capped", budget="0.000000016")
+    await browser.get("/console/keys")
+    await browser.submit("/console/keys", name="for good", budget="$5", budget_period="total")
+    await browser.get("/console/keys")
+    await browser.submit("/console/keys", name="free")
+    (key, *_) = await rows(gateway, select(api_keys).order_by(api_keys.c.id))
+    snapshot = await gateway.keys.find(key.digest)
+    assert snapshot is not None
+    assert snapshot.budget == "month"
+
+    def charge(tokens: int) -> Charge:
+        return Charge(
+            request_id=new_id(), organization_id=key.organization_id, key_id=key.id,
+            model_id=MINILM, price_id=new_id(), inputs=1, tokens=tokens, cost_nanos=8 * tokens,
+            budget=snapshot.budget,
+        )  # fmt: skip
+
+    held = charge(2)  # leases the whole budget: what is leased and not spent is not spent
+    await gateway.credit.reserve(held)
+    await gateway.credit.release(held)
+    paid = charge(1)
+    await gateway.credit.reserve(paid)
+    await gateway.credit.settle(paid)
+    page = (await browser.get("/console/keys")).text
+    assert "<td>$0.000000008 of $0.000000016 this month</td>" in page
+    assert "<td>$0.00 of $5.00 in all</td>" in page
+    assert page.count("<td>none</td>") == 1
+    with pytest.raises(BudgetExceeded):
+        await gateway.credit.reserve(charge(2))
+
+
+@pytest.mark.parametrize("amount", ["five", "-1", "0.0000000001", "1e3", "9" * 12, "9" * 5_000])
+async def test_an_amount_that_is_no_budget_makes_no_key(
+    gateway: Gateway, browser: Browser, amount: str
+):
+    await sign_in(browser, gateway, "ada@example.org")
+    answer = await browser.submit("/console/keys", name="k", budget=amount)
+    assert answer.status_code == 400
+    assert "at most" in answer.text
+    assert await rows(gateway, select(api_keys)) == []
+
+
 async def test_what_belongs_to_others_is_not_there(
     gateway: Gateway, browser: Browser, app: Litestar
 ):
@@ -183,10 +231,36 @@ async def test_usage_is_summed_by_day_key_and_model(gateway: Gateway, browser: B
         (STELLA, "4000"), (MINILM, "2000"),
     ]  # fmt: skip
     assert [m["tokens"] for m in await table(f"by=key&model={MINILM}")] == ["2000"]
+    since = Filter(since=datetime.now(UTC).date() - timedelta(days=60))
+    (organization, *_) = await rows(gateway, select(organizations.c.id))
+    async with gateway.database.read() as connection:
+        every = await usage.every_sum(connection, organization.id, since)
+        for by, at_once in every.items():
+            assert at_once == await usage.sums(connection, organization.id, since, by=by)
+    assert [len(some) for some in every.values()] == [3, 1, 2]
     assert await table("by=day&key=nonsense") == []
     assert (await browser.get("/console/usage.csv?by=organization")).status_code == 400
     overview = (await browser.get("/console")).text
     assert "under $0.01" in overview
+
+
+async def test_the_overview_shows_errors_and_latency(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    assert '<p class="value">none</p>' in browser.page.text
+    secret = SECRET.search((await browser.submit("/console/keys", name="k")).text)
+    assert secret
+    headers = {"authorization": f"Bearer {secret[0]}"}
+    body = {"model": STELLA, "input": "hello"}
+    answer = await browser.http.post("/v1/embeddings", json=body, headers=headers)
+    assert answer.status_code == 404  # coming soon
+    ((organization,),) = await rows(gateway, select(organizations.c.id))
+    for seconds in (0.04, 0.04, 1.2):
+        gateway.answers.answered(organization, 200, seconds)
+    await gateway.marketplace.answered.flush()
+    page = (await browser.get("/console")).text
+    assert page.count("of 4 answers") == 2
+    for value in ("1", "50 ms", "1.5 s"):
+        assert f'<p class="value">{value}</p>' in page
 
 
 async def test_the_ledger_is_read_page_by_page(gateway: Gateway, browser: Browser):

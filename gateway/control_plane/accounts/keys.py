@@ -23,6 +23,7 @@ from gateway.identifiers import is_id, new_id
 from gateway.snapshots import KeySnapshot, TokenIdsFrom, Truncate
 from gateway.storage.database import Database
 from gateway.storage.ledger import budgets
+from gateway.storage.ledger.budgets import Budget, Spent
 from gateway.storage.tables import NANOS_MAX, api_keys, key_budgets
 
 Announce = Callable[[bytes], Awaitable[None]]
@@ -78,8 +79,11 @@ class ApiKeys:
         expires_at: datetime | None = None,
         token_ids_from: TokenIdsFrom | None = None,
         truncate: Truncate | None = None,
+        budget: Budget | None = None,
     ) -> NewApiKey:
-        """Make a key. Raises BadRequest for a name or an expiry that can't be."""
+        """Make a key. Raises BadRequest for a name, an expiry or a budget that can't be."""
+        if budget is not None:
+            _check_limit(budget.limit_nanos)
         now = datetime.now(UTC)
         if expires_at is not None and expires_at <= now:
             raise BadRequest("The key would expire before it exists.", param="expires_at")
@@ -103,6 +107,8 @@ class ApiKeys:
             await connection.execute(
                 insert(api_keys).values(digest=digest, changed_at=now, **values)
             )
+            if budget is not None:  # in the same transaction: there is no moment without it
+                await budgets.set_budget(connection, key.id, budget.limit_nanos, budget.period)
         await self._tell(digest)
         return NewApiKey(key, secret)
 
@@ -114,6 +120,11 @@ class ApiKeys:
         async with self._database.read() as connection:
             found = await connection.execute(query)
             return [ApiKey(**row) for row in found.mappings()]
+
+    async def budgets(self, organization_id: str) -> dict[str, Spent]:
+        """Return the budgets of an organization's keys by the key's id."""
+        async with self._database.read() as connection:
+            return await budgets.of_organization(connection, organization_id, datetime.now(UTC))
 
     async def rename(self, key_id: str, name: str, *, organization_id: str) -> None:
         """Give an organization's key another name. Raises KeyNotFound, or BadRequest."""
@@ -151,8 +162,8 @@ class ApiKeys:
 
         Raises KeyNotFound, or BadRequest for an impossible amount.
         """
-        if limit_nanos is not None and not 0 <= limit_nanos <= NANOS_MAX:
-            raise BadRequest(f"A budget has 0 to {NANOS_MAX} nano-dollars.", param="limit")
+        if limit_nanos is not None:
+            _check_limit(limit_nanos)
         async with self._database.write() as connection:
             digest = await connection.scalar(
                 update(api_keys)
@@ -226,6 +237,14 @@ class KeyChanges:
 
 
 _COLUMNS = tuple(name for name in ApiKey.__struct_fields__ if name != "prefix")
+
+
+def _check_limit(limit_nanos: int) -> None:
+    if not 0 <= limit_nanos <= NANOS_MAX:
+        most = NANOS_MAX // 10**9
+        raise BadRequest(
+            f"A budget has at most ${most:,}, and no less than nothing.", param="limit"
+        )
 
 
 def _key(key_id: str, organization_id: str | None) -> ColumnElement[bool]:

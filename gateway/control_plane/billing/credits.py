@@ -15,6 +15,8 @@ from gateway.storage.ledger import grants
 from gateway.storage.ledger.balances import leased_unspent
 from gateway.storage.tables import NANOS_MAX, accounts, credit_lots, ledger_entries
 
+_WHOLE_DIGITS_MAX = 12
+
 
 class Lot(msgspec.Struct, frozen=True, kw_only=True):
     """Credit that came in at once."""
@@ -111,9 +113,12 @@ async def ledger(
 def nanos_of_dollars(text: str) -> int:
     """Read dollars with up to nine decimals, exactly. Raises BadRequest."""
     whole, _, fraction = text.strip().removeprefix("$").partition(".")
-    if not (whole + fraction).isdecimal() or len(fraction) > 9 or not (whole + fraction).isascii():
+    digits = whole + fraction
+    # Python reads no integer of thousands of digits, and nobody has so much money
+    possible = digits.isdecimal() and digits.isascii() and len(whole) <= _WHOLE_DIGITS_MAX
+    if not possible or len(fraction) > 9:
         raise BadRequest(
-            f"{text!r} is no amount: write dollars with at most nine decimals, like 5 or 0.25.",
+            f"{text[:40]!r} is no amount: write dollars, with at most nine decimals, like 0.25.",
             param="amount",
         )
     return int(whole or "0") * 10**9 + int(fraction.ljust(9, "0"))

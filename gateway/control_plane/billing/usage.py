@@ -7,16 +7,17 @@ hours and keys it shows, however many requests they stand for.
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Text, cast, func, select
+from sqlalchemy import ColumnElement, Row, Text, cast, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.identifiers import is_id
 from gateway.storage.tables import usage_hours
 
 By = Literal["day", "key", "model"]
+GROUPINGS: tuple[By, ...] = ("day", "key", "model")
 
 _GROUPS_MAX = 1_000
 
@@ -59,16 +60,42 @@ async def sums(
         .order_by(order)
         .limit(_GROUPS_MAX)
     )
-    return [
-        Sum(
-            group=str(row.group),
-            requests=int(row.requests),
-            inputs=int(row.inputs),
-            tokens=int(row.tokens),
-            cost_nanos=int(row.cost_nanos),
+    return [_sum(row) for row in found]
+
+
+async def every_sum(
+    connection: AsyncConnection, organization_id: str, chosen: Filter
+) -> dict[By, list[Sum]]:
+    """Return `sums` by day, key and model at once: the hours are read a single time for all."""
+    counted = [usage_hours.c[name] for name in ("requests", "inputs", "tokens", "charged_nanos")]
+    groups = {by: _group(connection, by) for by in GROUPINGS}
+    cells = (
+        select(
+            *(group.label(by) for by, group in groups.items()),
+            *(func.sum(column).label(column.name) for column in counted),
         )
-        for row in found
+        .where(*_where(organization_id, chosen))
+        .group_by(*groups.values())
+        .cte("cells")
+    )
+    parts = [
+        select(
+            literal(by).label("by"),
+            cells.c[by].label("group"),
+            func.sum(cells.c.requests).label("requests"),
+            func.sum(cells.c.inputs).label("inputs"),
+            func.sum(cells.c.tokens).label("tokens"),
+            func.sum(cells.c.charged_nanos).label("cost_nanos"),
+        ).group_by(cells.c[by])
+        for by in GROUPINGS
     ]
+    found: dict[By, list[Sum]] = {by: [] for by in GROUPINGS}
+    for row in await connection.execute(union_all(*parts)):
+        found[row.by].append(_sum(row))
+    found["day"].sort(key=lambda day: day.group)
+    for by in ("key", "model"):
+        found[by].sort(key=lambda item: item.cost_nanos, reverse=True)
+    return {by: some[:_GROUPS_MAX] for by, some in found.items()}
 
 
 def every_day(days: list[Sum], since: date, until: date) -> list[Sum]:
@@ -82,6 +109,16 @@ def every_day(days: list[Sum], since: date, until: date) -> list[Sum]:
         )
         for day in span
     ]
+
+
+def _sum(row: Row[Any]) -> Sum:
+    return Sum(
+        group=str(row.group),
+        requests=int(row.requests),
+        inputs=int(row.inputs),
+        tokens=int(row.tokens),
+        cost_nanos=int(row.cost_nanos),
+    )
 
 
 def _where(organization_id: str, chosen: Filter) -> list[ColumnElement[bool]]:

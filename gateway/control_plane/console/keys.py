@@ -11,11 +11,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, URLEncodedBody
 
 from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.billing.credits import nanos_of_dollars
 from gateway.control_plane.site import snippets
 from gateway.control_plane.site.forms import see_other
 from gateway.control_plane.site.parts import Site
+from gateway.data_plane.metering.credits import Period
 from gateway.errors import BadRequest
 from gateway.snapshots import TokenIdsFrom
+from gateway.storage.ledger.budgets import Budget
 
 
 class TooManyKeys(BadRequest):
@@ -31,6 +34,9 @@ class KeyForm(msgspec.Struct, frozen=True):
     expires_days: Literal["", "7", "30", "90", "365"] = ""
     integers: Literal["", "model"] = ""
     truncate: Literal["", "end", "start"] = ""
+    budget: str = ""
+    """Dollars; nothing: what the organization has."""
+    budget_period: Period = "month"
 
 
 class NameForm(msgspec.Struct, frozen=True):
@@ -67,6 +73,7 @@ async def create_key(
         expires_at=datetime.now(UTC) + timedelta(days=days) if days else None,
         token_ids_from=token_ids,
         truncate=data.truncate or None,
+        budget=_budget(data),
     )
     listings = site.listings()
     return site.renderer.page(
@@ -103,10 +110,18 @@ async def revoke_key(
 
 async def _page(request: Request[Any, Any, Any], site: Site, visitor: Visitor) -> Response[str]:
     keys = await site.keys.listed(visitor.organization_id)
+    budgets = await site.keys.budgets(visitor.organization_id)
     return site.renderer.page(
         request,
         "console/keys.html",
         section="keys",
         keys=[key for key in reversed(keys) if key.revoked_at is None],
         revoked=[key for key in reversed(keys) if key.revoked_at is not None],
+        budgets=budgets,
     )
+
+
+def _budget(form: KeyForm) -> Budget | None:
+    if not form.budget.strip():
+        return None
+    return Budget(limit_nanos=nanos_of_dollars(form.budget), period=form.budget_period)

@@ -15,6 +15,7 @@ from gateway.control_plane.billing.usage import Filter, Sum
 from gateway.control_plane.console import charts
 from gateway.control_plane.site.formats import money, number
 from gateway.control_plane.site.parts import Site
+from gateway.control_plane.status import answers
 
 _DAYS = 30
 
@@ -30,6 +31,7 @@ async def show_overview(
     async with site.database.read() as connection:
         balance = await billing.balance(connection, visitor.organization_id)
         days = await usage.sums(connection, visitor.organization_id, Filter(since=since), by="day")
+        answered = await answers.summary(connection, visitor.organization_id, today)
     keys = await site.keys.listed(visitor.organization_id)
     spent_today = sum(day.cost_nanos for day in days if day.group == today.isoformat())
     this_month = [day for day in days if day.group >= month.isoformat()]
@@ -44,6 +46,7 @@ async def show_overview(
         requests_month=sum(day.requests for day in this_month),
         tokens_month=sum(day.tokens for day in this_month),
         chart=spending(span),
+        answered=answered,
         keys=[key for key in keys if key.revoked_at is None],
     )
 

@@ -33,10 +33,7 @@ async def show_usage(
     chosen = _filter(days, key, model)
     today = datetime.now(UTC).date()
     async with site.database.read() as connection:
-        sums = {
-            by: await usage.sums(connection, visitor.organization_id, chosen, by=by)
-            for by in _GROUPINGS
-        }
+        sums = await usage.every_sum(connection, visitor.organization_id, chosen)
     keys = await site.keys.listed(visitor.organization_id)
     return site.renderer.page(
         request,
@@ -82,9 +79,6 @@ def written(by: By, sums: list[Sum]) -> str:
     writer.writerow([by, "requests", "inputs", "tokens", "cost_nanos"])
     writer.writerows([s.group, s.requests, s.inputs, s.tokens, s.cost_nanos] for s in sums)
     return text.getvalue()
-
-
-_GROUPINGS: tuple[By, ...] = ("day", "key", "model")
 
 
 def _filter(days: int, key: str, model: str) -> Filter:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
 
+from gateway.data_plane.metering.answers import BOUNDS_MS, LATENCY_MS_MAX
+
 
 def money(nanos: int, decimals_min: int = 2) -> str:
     """Write nano-dollars as dollars, exactly, without needless zeros: 8_000_000 is $0.008."""
@@ -49,6 +51,15 @@ def moment(value: datetime) -> str:
     return f"{value:%Y-%m-%d %H:%M} UTC"
 
 
+def latency(value_ms: int | None) -> str:
+    """Write the bound of a latency: 50 ms, 1.5 s, or none where nothing was measured."""
+    if value_ms is None:
+        return "none"
+    if value_ms >= LATENCY_MS_MAX:
+        return f"over {BOUNDS_MS[-2] // 1000} s"
+    return f"{value_ms} ms" if value_ms < 1_000 else f"{value_ms / 1_000:g} s"
+
+
 def plural(count: int, one: str, many: str | None = None) -> str:
     """Write a count and its noun: 1 vote, 2 votes."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
@@ -56,5 +67,5 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (money, cents, number, compact, day, month, moment, plural)
+    for function in (money, cents, number, compact, day, month, moment, latency, plural)
 }

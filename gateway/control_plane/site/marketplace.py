@@ -30,7 +30,10 @@ from gateway.control_plane.site.limits import Limit
 from gateway.control_plane.site.parts import Site
 from gateway.control_plane.site.rendering import Renderer
 from gateway.control_plane.site.session import SessionCookie
+from gateway.control_plane.status import answers as answer_hours
+from gateway.control_plane.status.answers import Answered
 from gateway.control_plane.status.incidents import Incidents
+from gateway.data_plane.metering.answers import AnswerCounter
 from gateway.data_plane.metering.demand import DemandCounter
 from gateway.data_plane.metering.tokens import TokenCounter
 from gateway.data_plane.routing.router import Router as WorkRouter
@@ -55,6 +58,7 @@ class Marketplace:
         counters: Mapping[str, TokenCounter],
         router: WorkRouter,
         calls: DemandCounter,
+        answers: AnswerCounter,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -63,6 +67,7 @@ class Marketplace:
         shown = {"dev_mail": settings.dev_mail, "credit": settings.signup_credit_nanos}
         secure = settings.public_url.startswith("https://")
         self.interest = Interest(database, calls)
+        self.answered = Answered(database, answers)
         self.outbox = make_outbox(settings, database)
         self.site = Site(
             settings=settings,
@@ -116,6 +121,7 @@ class Marketplace:
             Job("mail", settings.mail_seconds, self.outbox.deliver),
             Job("read-demand", settings.demand_seconds, self.interest.refresh),
             Job("write-demand", settings.demand_write_seconds, self.interest.flush),
+            Job("write-answers", settings.answer_write_seconds, self.answered.flush),
             Job("announce-launches", settings.demand_seconds, self.announcements.announce),
             Job("incidents", settings.incident_seconds, self.site.incidents.watch),
             Job("forget-old", _FORGET_SECONDS, self._forget_old),
@@ -133,6 +139,7 @@ class Marketplace:
         async with self._database.write() as connection:
             await links.forget_old(connection)
             await sessions.forget_old(connection)
+            await answer_hours.forget_old(connection, self._settings.answer_retention_days)
 
 
 def make_outbox(settings: Settings, database: Database) -> Outbox:

@@ -90,6 +90,7 @@ class EmbeddingsEndpoint:
     async def answer(self, exchange: Exchange) -> bytes:
         """Embed what a request asks for, and charge exactly that."""
         key = await self.authenticator.authenticate(exchange.header("authorization"))  # 401, 503
+        exchange.organization_id = key.organization_id
         body = await exchange.body(self._body_bytes_max)  # 413, 415
         print_ = print_of(exchange, key, body)
         work = self._replays.find(print_)  # 400 an idempotency key used twice

@@ -14,6 +14,7 @@ from typing import TypeVar
 import structlog
 from litestar.types import Receive, Scope, Send
 
+from gateway.data_plane.metering.answers import Answers
 from gateway.errors import (
     BadRequest,
     GatewayError,
@@ -44,6 +45,8 @@ class Exchange:
         self.started = time.monotonic()
         self.waited_seconds = 0.0
         """Time spent waiting for a worker: the rest is the gateway's own."""
+        self.organization_id: str | None = None
+        """Whose answers this one is counted with; nobody's until a key was recognised."""
         self.answer_headers: list[tuple[str, str]] = []
         self._method = scope.get("method")
         self._receive = receive
@@ -105,7 +108,7 @@ class Exchange:
 
 
 def post(
-    handle: Callable[[Exchange], Awaitable[bytes]],
+    handle: Callable[[Exchange], Awaitable[bytes]], answers: Answers
 ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     """Make an ASGI route of a handler that returns the body of a 200 or raises GatewayError."""
 
@@ -125,6 +128,8 @@ def post(
             status, body = 500, ServerError("Our mistake; nothing was charged.").envelope()
         elapsed = time.monotonic() - exchange.started
         metrics.observe(scope["path"], status, elapsed, elapsed - exchange.waited_seconds)
+        if exchange.organization_id is not None:
+            answers.answered(exchange.organization_id, status, elapsed)
         head = [
             ("content-type", "application/json"),
             ("content-length", str(len(body))),

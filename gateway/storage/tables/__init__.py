@@ -25,12 +25,13 @@ from gateway.storage.tables.people import (
     users,
 )
 from gateway.storage.tables.types import NANOS_MAX, metadata
-from gateway.storage.tables.usage import usage_events, usage_hours
+from gateway.storage.tables.usage import answer_hours, usage_events, usage_hours
 from gateway.storage.tables.workers import worker_orders, worker_reports
 
 __all__ = [
     "NANOS_MAX",
     "accounts",
+    "answer_hours",
     "api_keys",
     "credit_lots",
     "demand_events",

@@ -3,6 +3,8 @@
 The rows are append-only and go with their day's partition when their time is over; the sums stay.
 Rows name their key, model and price without foreign keys: each check would lock a shared row for
 every request. An invariant finds the names that are nobody's instead.
+
+Beside them, and counted apart from money: how requests were answered, by the hour.
 """
 
 from __future__ import annotations
@@ -64,4 +66,19 @@ usage_hours = Table(
     *nanos("charged_nanos"),
     **STRICT,
     postgresql_with={"fillfactor": 50},
+)
+
+answer_hours = Table(
+    "answer_hours",
+    metadata,
+    Column("organization_id", Id, primary_key=True),
+    Column("hour", Instant, primary_key=True),
+    # the first digit of the status
+    Column("status_class", SmallInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+    # a bound that the latency did not pass: see metering.answers
+    Column("latency_ms", Integer, primary_key=True),
+    Column("answers", _Count, nullable=False),
+    CheckConstraint("answers > 0", name="answers"),
+    Index(None, "hour"),
+    **STRICT,
 )

@@ -1,0 +1,124 @@
+"""How an organization's requests were answered: errors and latency, from sums by the hour.
+
+The data plane counts in memory; `Answered.flush` adds what it counted to the hours. A commit whose
+outcome nobody learns is written once more: these are numbers to look at, and no money.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
+
+import msgspec
+from sqlalchemy import case, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.data_plane.metering.answers import AnswerCounter, Entry
+from gateway.storage.database import Database
+from gateway.storage.tables import answer_hours
+
+_SUCCESS = 2
+_KEYS = ("organization_id", "hour", "status_class", "latency_ms")
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """The answers of a month so far, and of today within it."""
+
+    answers_month: int
+    errors_month: int
+    answers_today: int
+    errors_today: int
+    p50_ms: int | None
+    """Half of today's successes took no longer; none without any."""
+    p95_ms: int | None
+
+
+class Answered:
+    """Writes down what the data plane counted."""
+
+    def __init__(self, database: Database, counter: AnswerCounter) -> None:
+        self._database = database
+        self._counter = counter
+
+    async def flush(self) -> None:
+        """Add what was counted to the hours; what can't be written is kept."""
+        counts = self._counter.drain()
+        if not counts:
+            return
+        try:
+            async with self._database.write() as connection:
+                await _add(connection, counts)
+        except BaseException:
+            self._counter.restore(counts)
+            raise
+
+
+async def summary(connection: AsyncConnection, organization_id: str, today: date) -> Summary:
+    """Sum up an organization's answers, in one query."""
+    hours = answer_hours.c
+    midnight = datetime.combine(today, time(), UTC)
+    on_the_day = case((hours.hour >= midnight, hours.answers), else_=0)
+    found = await connection.execute(
+        select(
+            hours.status_class,
+            hours.latency_ms,
+            func.sum(hours.answers).label("month"),
+            func.sum(on_the_day).label("today"),
+        )
+        .where(hours.organization_id == organization_id, hours.hour >= midnight.replace(day=1))
+        .group_by(hours.status_class, hours.latency_ms)
+    )
+    rows = [(row.status_class, row.latency_ms, int(row.month), int(row.today)) for row in found]
+    errors = [row for row in rows if row[0] != _SUCCESS]
+    latencies = {row[1]: row[3] for row in rows if row[0] == _SUCCESS}
+    return Summary(
+        answers_month=sum(row[2] for row in rows),
+        errors_month=sum(row[2] for row in errors),
+        answers_today=sum(row[3] for row in rows),
+        errors_today=sum(row[3] for row in errors),
+        p50_ms=percentile(latencies, 50),
+        p95_ms=percentile(latencies, 95),
+    )
+
+
+def percentile(counts: Mapping[int, int], percent: int) -> int | None:
+    """Return the lowest bound that so many per cent of the counted do not pass."""
+    total = sum(counts.values())
+    if not total:
+        return None
+    below = 0
+    for bound in sorted(counts):
+        below += counts[bound]
+        if below * 100 >= total * percent:
+            return bound
+    raise AssertionError("the last bound has everything below it")
+
+
+async def forget_old(connection: AsyncConnection, days: int) -> None:
+    """Remove the hours that nobody looks at any more."""
+    end = datetime.now(UTC) - timedelta(days=days)
+    await connection.execute(delete(answer_hours).where(answer_hours.c.hour < end))
+
+
+async def _add(connection: AsyncConnection, counts: Counter[Entry]) -> None:
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    added = dialect.insert(answer_hours)
+    await connection.execute(
+        added.on_conflict_do_update(
+            index_elements=_KEYS,
+            set_={"answers": answer_hours.c.answers + added.excluded.answers},
+        ),
+        # in one order everywhere, so that two processes never wait for each other's rows
+        [
+            {
+                "organization_id": entry.organization_id,
+                "hour": datetime.fromtimestamp(entry.hour * 3_600, UTC),
+                "status_class": entry.status_class,
+                "latency_ms": entry.latency_ms,
+                "answers": count,
+            }
+            for entry, count in sorted(counts.items())
+        ],
+    )
