@@ -131,14 +131,14 @@ async def test_who_leaves_after_that_pays_once_and_may_fetch_it(api: Api, fault:
 
 
 def test_openais_impatient_client_is_billed_once(served: tuple[str, str], fake_worker: Process):
-    """A timeout of 0.3 s in front of a worker that takes a second: three requests, one bill."""
+    """A timeout of 0.2 s in front of a worker that takes 0.4: several requests, one bill."""
     url, secret = served
     body = {"model": MODEL, "input": "an impatient client"}
     with openai.OpenAI(base_url=f"{url}/v1", api_key=secret, timeout=20) as client:
         before = client.embeddings.with_raw_response.create(**body)  # and the worker is ready
-        httpx.put(f"{fake_worker.url}/fault", json={"kind": "slow", "times": -1, "seconds": 1.0})
+        httpx.put(f"{fake_worker.url}/fault", json={"kind": "slow", "times": -1, "seconds": 0.4})
         try:
-            impatient = client.with_options(timeout=0.3, max_retries=9)
+            impatient = client.with_options(timeout=0.2, max_retries=9)
             raw = impatient.embeddings.with_raw_response.create(**body)
         finally:
             httpx.delete(f"{fake_worker.url}/fault")
