@@ -224,6 +224,7 @@ def main() -> None:
     parser.add_argument("--revision", default="fake")
     parser.add_argument("--salt", default="")
     parser.add_argument("--drain-seconds", type=float, default=0.0)
+    parser.add_argument("--announce", action="append", default=[])
     parser.add_argument("--exit-with-stdin", action="store_true")
     args = parser.parse_args()
     info = WorkerInfo(
@@ -243,6 +244,7 @@ def main() -> None:
         uds=args.uds,
         drain_seconds=args.drain_seconds,
         exit_with_stdin=args.exit_with_stdin,
+        announce_to=args.announce,
     )
 
 

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from backends.announcement import SECRET_VARIABLE, Announcer
 from backends.engine import StartupError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from backends.engine import Engine
@@ -42,14 +43,23 @@ def serve(
     drain_seconds: float = 0.0,
     exit_with_stdin: bool = False,
     warm_up: Callable[[], Engine] | None = None,
+    announce_to: Sequence[str] = (),
+    announce_as: str | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; prints one line `listening on URL` when the door is open.
 
     `drain_seconds` is how long `/ready` says 503 before the door closes. With `exit_with_stdin`
     the process also ends when its standard input does, so that no child outlives its parent.
     `warm_up` makes the engine while the door is open already, then a second line says `ready`.
+    The gateways of `announce_to` are told where it is (`announce_as`, or where it listens), signed
+    with the secret in the environment; see `backends.announcement`.
     Raises SystemExit when the engine can't start or breaks.
     """
+    secret = os.environ.get(SECRET_VARIABLE, "")
+    if announce_to and not secret:
+        sys.exit(
+            f"--announce needs {SECRET_VARIABLE} in the environment, the same as the gateways'"
+        )
     listener = _listen(host, port, uds)
     url = f"unix:{uds}" if uds else f"http://{host}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
@@ -59,7 +69,11 @@ def serve(
         lifespan="off",
         timeout_graceful_shutdown=_FINISH_SECONDS_MAX,
     )
-    server = _Server(config, app, drain_seconds)
+    announcer = None
+    if announce_to:
+        announcer = Announcer(app, url=announce_as or url, gateways=announce_to, secret=secret)
+        announcer.start()
+    server = _Server(config, app, drain_seconds, announcer)
     app.on_broken = server.close
     if exit_with_stdin:
         threading.Thread(target=_follow_stdin, args=[server], daemon=True).start()
@@ -67,6 +81,8 @@ def serve(
     if warm_up is not None:
         threading.Thread(target=_warm, args=[server, app, warm_up], daemon=True).start()
     server.run(sockets=[listener])
+    if announcer:
+        announcer.leave()
     if server.start_failure:
         sys.exit(server.start_failure)
     if app.broken:
@@ -77,8 +93,15 @@ def serve(
 class _Server(uvicorn.Server):
     """uvicorn, but a signal drains before it closes the door, and the process then ends with 0."""
 
-    def __init__(self, config: uvicorn.Config, app: WorkerApp, drain_seconds: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        app: WorkerApp,
+        drain_seconds: float,
+        announcer: Announcer | None,
+    ) -> None:
         super().__init__(config)
+        self._announcer = announcer
         self.start_failure = ""
         self._app = app
         self._drain_seconds = drain_seconds
@@ -89,6 +112,9 @@ class _Server(uvicorn.Server):
             self.should_exit = True
             return
         self._app.draining = True
+        if self._announcer:
+            # not here: a handler of signals must not wait for anybody
+            threading.Thread(target=self._announcer.leave, daemon=True).start()
         loop = asyncio.get_running_loop()
         loop.call_soon_threadsafe(loop.call_later, self._drain_seconds, self.close)
 

@@ -66,6 +66,16 @@ class WorkerApp:
         assert self._engine is not None
         return self._engine
 
+    @property
+    def has_engine(self) -> bool:
+        """Whether there is an engine by now."""
+        return self._engine is not None
+
+    @property
+    def serving(self) -> bool:
+        """Whether calls are welcome."""
+        return self.has_engine and not self.draining and not self.broken
+
     def start(self, engine: Engine) -> None:
         """Begin to serve. Any thread may call this, once."""
         self._engine = engine

@@ -41,6 +41,8 @@ def main() -> None:
         uds=args.uds,
         drain_seconds=args.drain_seconds,
         exit_with_stdin=args.exit_with_stdin,
+        announce_to=args.announce,
+        announce_as=args.announce_as,
         warm_up=partial(warm_up, options, app, metrics, _report),
     )
 
@@ -60,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch-tokens", type=_positive, help="tokens of one batch (16384 on cuda, 2048 on cpu)")
     add("--queue-tokens", type=_positive, help="tokens that may wait (16 batches)")
     add("--drain-seconds", type=float, default=DRAIN_SECONDS_DEFAULT)
+    add("--announce", action="append", default=[], metavar="GATEWAY", help="tell it where we are")
+    add("--announce-as", metavar="URL", help="the address gateways reach us at")
     add("--exit-with-stdin", action="store_true", help="end when stdin ends")
     return parser
 

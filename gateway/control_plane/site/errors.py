@@ -12,7 +12,7 @@ from gateway.control_plane.site.headers import HEADERS
 from gateway.control_plane.site.rendering import Renderer, is_fragment
 from gateway.errors import GatewayError
 
-_MACHINES = ("/v1", "/health", "/metrics", "/openapi.json")
+_MACHINES = ("/v1", "/internal", "/health", "/metrics", "/openapi.json")
 _HEADINGS = {
     400: "That can't be done as it is",
     403: "This form has expired",

@@ -10,6 +10,7 @@ import asyncio
 import json
 import socket
 import sys
+from abc import ABC, abstractmethod
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ FLOOD_BYTES = 4 << 20
 Answer = tuple[int, dict[str, str], bytes]
 
 
-class StandIn:
+class StandIn(ABC):
     """An engine's door. Subclasses answer its paths."""
 
     def __init__(self, args: argparse.Namespace) -> None:
@@ -71,8 +72,9 @@ class StandIn:
                 answer = await self.answer(method, path, parsed, len(body))
         await send_answer(send, *answer)
 
+    @abstractmethod
     async def answer(self, method: str, path: str, body: Any, size: int) -> Answer:
-        raise NotImplementedError
+        """Answer as the engine does."""
 
     def take(self) -> str:
         """The fault that strikes this call, or ""."""

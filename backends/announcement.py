@@ -1,0 +1,80 @@
+"""A worker that tells gateways where it is, for GPUs that no list and no DNS knows.
+
+Every five seconds, as long as it can serve, it sends each gateway the signed announcement that
+`POST /internal/workers` takes (JSON, HMAC-SHA256 in `x-signature`), and once more when it leaves. A
+gateway that does not answer is told again at the next turn; what it refuses is said once.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backends.server import WorkerApp
+
+SECRET_VARIABLE = "GATEWAY_WORKER_SECRET"  # noqa: S105 - the name of the variable that holds it
+_EVERY_SECONDS = 5.0
+_NOT_YET_SECONDS = 0.2
+"""Between two looks whether the engine is there."""
+_TIMEOUT_SECONDS = 3.0
+
+
+class Announcer:
+    """Announces one worker, on a thread of its own: `start` it, and `leave` before the end."""
+
+    def __init__(self, app: WorkerApp, *, url: str, gateways: Sequence[str], secret: str) -> None:
+        self._app = app
+        self._url = url
+        self._gateways = [f"{gateway.rstrip('/')}/internal/workers" for gateway in gateways]
+        self._secret = secret.encode()
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="announcer", daemon=True)
+        self._refused: set[str] = set()
+
+    def start(self) -> None:
+        """Begin, as soon as the worker can serve."""
+        self._thread.start()
+
+    def leave(self) -> None:
+        """Tell all gateways, and return when they know or did not answer in time."""
+        self._leaving.set()
+        self._thread.join(timeout=_TIMEOUT_SECONDS * (len(self._gateways) + 1))
+
+    def _run(self) -> None:
+        told = False
+        with httpx.Client(timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
+            while not self._leaving.wait(_EVERY_SECONDS if told else _NOT_YET_SECONDS):
+                told = self._app.serving
+                if told:
+                    self._tell(client, leaving=False)
+            if self._app.has_engine:
+                self._tell(client, leaving=True)
+
+    def _tell(self, client: httpx.Client, *, leaving: bool) -> None:
+        said = {
+            "model": self._app.engine.info.model,
+            "url": self._url,
+            "issued_at": time.time(),
+            "leaving": leaving,
+        }
+        body = json.dumps(said).encode()
+        signature = hmac.new(self._secret, body, "sha256").hexdigest()
+        for gateway in self._gateways:
+            try:
+                answer = client.post(gateway, content=body, headers={"x-signature": signature})
+                problem = "" if answer.is_success else f"{answer.status_code} {answer.text[:200]}"
+            except httpx.HTTPError as error:
+                problem = f"{type(error).__name__}: {error}"
+            if problem and gateway not in self._refused:
+                sys.stderr.write(f"announcement to {gateway} failed: {problem}\n")
+                sys.stderr.flush()
+            (self._refused.add if problem else self._refused.discard)(gateway)

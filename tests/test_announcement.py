@@ -1,0 +1,88 @@
+"""A worker that announces itself is found, serves, and is gone when it says so."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from gateway.control_plane.catalog.models import reviewed
+from tests.support.gateways import MODEL, SECRET
+from tests.support.processes import Process
+
+WORKER_SECRET = "w" * 32
+
+
+@pytest.fixture
+def gateway(sqlite_database_url: list[str]) -> Iterator[Process]:
+    environment = {
+        **os.environ,
+        "GATEWAY_SECRET": SECRET,
+        "GATEWAY_WORKER_SECRET": WORKER_SECRET,
+        "DATABASE_URL": sqlite_database_url[0],
+        "GATEWAY_WORKERS": "",
+    }
+    process = Process([sys.executable, "-m", "tests.support.serve"], environment)
+    yield process
+    process.close()
+
+
+def worker(gateway: Process, secret: str) -> Process:
+    vocabulary = reviewed()[0].vocabulary_sha256
+    command = [
+        *(sys.executable, "-m", "backends.fake", "--model", MODEL, "--dimensions", "384"),
+        *("--vocabulary-sha256", vocabulary, "--announce", gateway.url),
+    ]
+    return Process(command, {**os.environ, "GATEWAY_WORKER_SECRET": secret})
+
+
+def ready(gateway: Process) -> int:
+    return httpx.get(f"{gateway.url}/health/ready").json()["ready_workers"][MODEL]
+
+
+def until_ready(gateway: Process, count: int) -> None:
+    end = time.monotonic() + 20
+    while ready(gateway) != count:
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.05)
+
+
+def test_it_comes_serves_and_goes(gateway: Process):
+    announced = worker(gateway, WORKER_SECRET)
+    try:
+        until_ready(gateway, 1)
+        assert announced.kill(signal.SIGTERM) == 0
+        until_ready(gateway, 0)
+    finally:
+        announced.close()
+
+
+def test_another_secret_is_refused_and_said_once(
+    gateway: Process, capfd: pytest.CaptureFixture[str]
+):
+    announced = worker(gateway, "x" * 32)
+    try:
+        end = time.monotonic() + 20
+        said = ""
+        while "failed: 401" not in said:
+            assert time.monotonic() < end, said
+            time.sleep(0.05)
+            said += capfd.readouterr().err
+        assert ready(gateway) == 0
+        assert "x" * 32 not in said
+    finally:
+        announced.close()
+
+
+def test_without_a_secret_it_says_what_to_set():
+    done = subprocess.run(
+        [sys.executable, "-m", "backends.fake", "--announce", "http://127.0.0.1:1"],
+        env={name: value for name, value in os.environ.items() if name != "GATEWAY_WORKER_SECRET"},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "GATEWAY_WORKER_SECRET" in done.stderr
