@@ -6,19 +6,23 @@ import time
 import pytest
 
 from gateway.data_plane.api.exchange import Exchange
-from gateway.data_plane.api.urgency import Patience, Urgency, urgency_of
+from gateway.data_plane.api.urgency import Patience, Urgency, tier_of, urgency_of
 from tests.support.gateways import MODEL, Api
 
 PATIENCE = Patience(timeout_seconds=30, hold_seconds=15, hold_seconds_max=20)
 
 
-def read(service_tier: str | None = None, **headers: str) -> Urgency:
+def read(**headers: str) -> Urgency:
+    return urgency_of(exchange(**headers), PATIENCE)
+
+
+def exchange(**headers: str) -> Exchange:
     async def receive():
         raise AssertionError("nothing is read")
 
     pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": "POST", "headers": pairs}
-    return urgency_of(Exchange(scope, receive), service_tier, PATIENCE)  # type: ignore[arg-type]
+    return Exchange(scope, receive)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -61,11 +65,11 @@ def test_the_clients_own_timeout_is_the_deadline(header: str, seconds: float):
 
 
 def test_tiers():
-    assert read().tier == "default"
-    assert read("default").tier == read("auto").tier == "default"
-    assert read("flex").tier == "flex"
-    assert read(x_tier=" Batch ").tier == "flex"
-    assert read(x_tier="gold").tier == "default"
+    for asked in (None, "default", "auto"):
+        assert tier_of(exchange(), asked) == "default"
+    assert tier_of(exchange(), "flex") == "flex"
+    assert tier_of(exchange(x_tier=" Batch "), None) == "flex"
+    assert tier_of(exchange(x_tier="gold"), None) == "default"
 
 
 async def test_the_tier_reaches_the_queue(api: Api, monkeypatch: pytest.MonkeyPatch):
