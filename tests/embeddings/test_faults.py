@@ -1,0 +1,112 @@
+"""One worker of two goes wrong under load: every answer is right, and so is every bill.
+
+The fault lab (`make faults`) drives the router alone and longer; here the same kinds of fault are
+seen through the door that clients use, with the money behind it.
+"""
+
+import asyncio
+import base64
+import contextlib
+import signal
+import struct
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from backends.fake import vector
+from gateway.control_plane.catalog.models import reviewed
+from tests.support.gateways import MODEL, Api, open_api
+from tests.support.processes import Process, running
+
+REQUESTS, AT_ONCE = 60, 12
+# words of BERT's vocabulary whose ids are known, so that each answer can be recomputed
+WORDS = {"hello": 7592, "world": 2088, "cat": 4937, "dog": 3899, "house": 2160, "tree": 3392}
+
+
+@contextlib.contextmanager
+def worker() -> Iterator[Process]:
+    vocabulary = reviewed()[0].vocabulary_sha256
+    with running(
+        "backends.fake", "--model", MODEL, "--dimensions", "384", "--vocabulary-sha256", vocabulary
+    ) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def good() -> Iterator[Process]:
+    with worker() as process:
+        yield process
+
+
+@pytest.fixture
+def bad() -> Iterator[Process]:
+    with worker() as process:
+        yield process
+
+
+@pytest.fixture
+async def api(sqlite_database_url, good: Process, bad: Process) -> AsyncIterator[Api]:
+    workers = f"{MODEL}={good.url} {MODEL}={bad.url}"
+    async with open_api(sqlite_database_url[0], workers) as opened:
+        assert await opened.gateway.router.pools[MODEL].wait_ready(2, timeout_seconds=20)
+        yield opened
+
+
+def expected(words: list[str]) -> list[bytes]:
+    return [vector(struct.pack("<3I", 101, WORDS[word], 102), 384) for word in words]
+
+
+async def ask(api: Api, number: int, gate: asyncio.Semaphore) -> None:
+    names = list(WORDS)
+    words = [names[(number + step) % len(names)] for step in range(1 + number % 4)]
+    async with gate:
+        answer = await api.embed(input=words, encoding_format="base64")
+    assert answer.status_code == 200, answer.text
+    found = [base64.b64decode(item["embedding"]) for item in answer.json()["data"]]
+    assert found == expected(words)
+    assert answer.headers["x-cost-nanos"] == str(8 * 3 * len(words))
+
+
+async def load(api: Api, strike) -> None:
+    """Send all requests, and strike when a third of them is done."""
+    gate = asyncio.Semaphore(AT_ONCE)
+    before = [asyncio.create_task(ask(api, number, gate)) for number in range(REQUESTS // 3)]
+    await asyncio.gather(*before)
+    await strike()
+    after = [ask(api, number, gate) for number in range(REQUESTS // 3, REQUESTS)]
+    await asyncio.gather(*after)
+
+
+async def assert_billed(api: Api) -> None:
+    ledger = await api.settled()
+    inputs = sum(1 + number % 4 for number in range(REQUESTS))
+    usage = await ledger.usage()
+    assert len(usage) == REQUESTS
+    assert sum(row.charged_nanos for row in usage) == 8 * 3 * inputs
+    assert await ledger.available() == 10**9 - 8 * 3 * inputs
+    assert await ledger.breaches() == []
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["error", "nan", "zero", "foreign", "permuted", "missing", "dimension", "truncated", "html",
+     "reset", "busy", "hang", "slow"],
+)  # fmt: skip
+async def test_a_fault_of_one_is_nobodys_loss(api: Api, bad: Process, kind: str):
+    async def strike() -> None:
+        async with httpx.AsyncClient(base_url=bad.url) as control:
+            seconds = 30.0 if kind == "hang" else 0.3
+            await control.put("/fault", json={"kind": kind, "times": -1, "seconds": seconds})
+
+    await load(api, strike)
+    await assert_billed(api)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
+async def test_the_end_of_one_is_nobodys_loss(api: Api, bad: Process, number: signal.Signals):
+    async def strike() -> None:
+        bad.child.send_signal(number)
+
+    await load(api, strike)
+    await assert_billed(api)
