@@ -150,3 +150,9 @@ async def test_errors_are_pages_for_people_and_envelopes_for_programs(browser: B
 async def test_the_data_plane_sets_no_cookies(browser: Browser):
     for path in ("/v1/models", "/health/live", "/metrics", "/openapi.json"):
         assert "set-cookie" not in (await browser.get(path)).headers
+
+
+async def test_the_type_of_a_page_is_said_once(browser: Browser):
+    for path in ("/", "/nothing-here"):
+        answer = await browser.get(path)
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"

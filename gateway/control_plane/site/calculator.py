@@ -63,7 +63,7 @@ async def calculate(
     if is_fragment(request):
         return Response(
             site.renderer.html("calculator/result.html", result=result, model=chosen.model),
-            media_type="text/html; charset=utf-8",
+            media_type="text/html",
         )
     return site.renderer.page(
         request,

@@ -43,7 +43,7 @@ def answer(
     headers = {**HEADERS, "cache-control": "no-store", **error.headers}
     if is_fragment(request):
         html = renderer.html("notice.html", message=message)
-        media = "text/html; charset=utf-8"
+        media = "text/html"
         return Response(html, status_code=error.status, media_type=media, headers=headers)
     page = renderer.page(
         request,

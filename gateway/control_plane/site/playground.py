@@ -94,7 +94,7 @@ async def experiment(
     result = await _embed(site, listing, sentences)
     if is_fragment(request):
         html = site.renderer.html("playground/result.html", result=result)
-        return Response(html, media_type="text/html; charset=utf-8")
+        return Response(html, media_type="text/html")
     return site.renderer.page(
         request, "playground.html", listing=listing, sentences=data.sentences, result=result
     )

@@ -57,7 +57,7 @@ class Renderer:
             status=status,
             **context,
         )
-        return Response(html, status_code=status, media_type="text/html; charset=utf-8")
+        return Response(html, status_code=status, media_type="text/html")
 
 
 def is_fragment(request: Request[Any, Any, Any]) -> bool:
