@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from gateway.control_plane.catalog.models import reviewed
+from gateway.data_plane.routing.discovery.leases import LEASE_SECONDS
 from tests.support.gateways import MODEL, SECRET
 from tests.support.processes import Process
 
@@ -44,6 +45,10 @@ def ready(gateway: Process) -> int:
     return httpx.get(f"{gateway.url}/health/ready").json()["ready_workers"][MODEL]
 
 
+def metrics(gateway: Process) -> str:
+    return httpx.get(f"{gateway.url}/metrics").text
+
+
 def until_ready(gateway: Process, count: int) -> None:
     end = time.monotonic() + 20
     while ready(gateway) != count:
@@ -55,8 +60,14 @@ def test_it_comes_serves_and_goes(gateway: Process):
     announced = worker(gateway, WORKER_SECRET)
     try:
         until_ready(gateway, 1)
+        assert announced.url in metrics(gateway)
         assert announced.kill(signal.SIGTERM) == 0
-        until_ready(gateway, 0)
+        # it said goodbye: a worker that is only missed stays listed until its lease ends
+        end = time.monotonic() + LEASE_SECONDS / 2
+        while announced.url in metrics(gateway):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert ready(gateway) == 0
     finally:
         announced.close()
 

@@ -195,17 +195,21 @@ async def test_another_body_is_refused():
         replays.find(of("a", b"two"))
 
 
-class Leaving:
-    """An exchange whose client leaves at once."""
+class Exchanging:
+    """An exchange whose client stays, or leaves at once."""
 
-    request_id = "2"
+    def __init__(self, *, leaves: bool) -> None:
+        self.request_id = "2"
+        self._leaves = leaves
 
-    async def while_connected(self, _task):
+    async def while_connected(self, task):
         await asyncio.sleep(0)
-        raise ClientGone
+        if self._leaves:
+            raise ClientGone
+        return await task
 
 
-async def test_one_of_two_who_leaves_ends_nothing():
+async def test_the_last_one_who_leaves_ends_what_was_not_begun_and_no_other():
     replays = Replays(seconds=60, bytes_max=100, clock=Clock())
     hold = asyncio.Event()
 
@@ -214,10 +218,18 @@ async def test_one_of_two_who_leaves_ends_nothing():
         return Reply(b"", [])
 
     work = replays.begin(of("a"), "1", run)
-    leaving = [asyncio.create_task(work.reply_to(Leaving())) for _ in range(2)]
-    results = await asyncio.gather(*leaving, return_exceptions=True)
-    assert [type(result) for result in results] == [ClientGone, ClientGone]
+    stays = asyncio.create_task(work.reply_to(Exchanging(leaves=False)))
+    await asyncio.sleep(0)
+    with pytest.raises(ClientGone):
+        await work.reply_to(Exchanging(leaves=True))
+    hold.set()
+    assert (await stays).body == b""  # the other one gets its answer
+
+    hold.clear()
+    work = replays.begin(of("b"), "1", run)
+    with pytest.raises(ClientGone):
+        await work.reply_to(Exchanging(leaves=True))
+    assert replays.find(of("b")) is None
     with contextlib.suppress(asyncio.CancelledError):
         await work.task
-    assert work.task.cancelled()  # the second was the last
-    assert replays.find(of("a")) is None
+    assert work.task.cancelled()
