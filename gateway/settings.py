@@ -179,6 +179,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 16
 
     brand: Annotated[str, _text("The name that pages and mails show.")] = "Stella Gateway"
+    github_client_id: Annotated[
+        str,
+        _text(
+            "The OAuth application that signs people in by GitHub; its callback there is "
+            "GATEWAY_PUBLIC_URL with /sign-in/github/callback. Empty: there is no such way in."
+        ),
+    ] = ""
+    github_client_secret: Annotated[
+        str, _text("The application's secret at GitHub; both are needed.")
+    ] = ""
+    github_url: Annotated[
+        str, _text("Where people meet GitHub; an Enterprise server has its own.")
+    ] = "https://github.com"
+    github_api_url: Annotated[
+        str, _text("Where GitHub's REST API is; https://HOST/api/v3 on an Enterprise server.")
+    ] = "https://api.github.com"
     smtp_url: Annotated[
         str,
         _text(

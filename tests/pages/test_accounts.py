@@ -22,7 +22,7 @@ async def enter(database: Database, email: str, welcome: Welcome) -> str:
 
 
 async def test_two_links_of_one_address_at_once(database: Database):
-    welcome = Welcome(credit_nanos=5, credit_days=1, day_nanos=100)
+    welcome = Welcome(secret="s", credit_nanos=5, credit_days=1, day_nanos=100)
     found = await asyncio.gather(*(enter(database, "a@e.org", welcome) for _ in range(4)))
     assert len(set(found)) == 1
     async with database.read() as connection:
@@ -31,7 +31,7 @@ async def test_two_links_of_one_address_at_once(database: Database):
 
 
 async def test_the_budget_holds_however_many_come_at_once(database: Database):
-    welcome = Welcome(credit_nanos=5, credit_days=1, day_nanos=17)
+    welcome = Welcome(secret="s", credit_nanos=5, credit_days=1, day_nanos=17)
     await asyncio.gather(*(enter(database, f"p{n}@e.org", welcome) for n in range(12)))
     async with database.read() as connection:
         lots = (await connection.execute(select(credit_lots))).all()

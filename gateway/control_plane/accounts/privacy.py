@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.accounts import identities, sessions
 from gateway.control_plane.accounts import memberships as members
-from gateway.control_plane.accounts import sessions
 from gateway.control_plane.accounts.memberships import LastOwner
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.storage.tables import (
@@ -40,6 +40,7 @@ async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any
     return {
         "email": visitor.email,
         "created_at": created_at,
+        "identities": await identities.of_user(connection, visitor.user_id),
         "organizations": await members.of_user(connection, visitor.user_id),
         "votes": [dict(row) for row in votes.mappings()],
         "waitlist": [dict(row) for row in waiting.mappings()],
@@ -84,4 +85,5 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
         .where(users.c.id == visitor.user_id)
         .values(email=None, address_key=None, deleted_at=now)
     )
+    await identities.disconnect(connection, visitor.user_id)
     await sessions.end_all(connection, visitor.user_id)

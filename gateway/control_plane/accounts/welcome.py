@@ -1,4 +1,4 @@
-"""Free credit for new people: once for each mailbox, within a budget for each day.
+"""Free credit for new people: once for each mailbox and identity, within a budget for each day.
 
 The grant is denied, never the sign-up, and the reason is kept. What is granted expires and burns
 first. The day's budget is one row that is raised only as far as the budget goes, so however many
@@ -7,6 +7,7 @@ sign in at once, it holds to the nano-dollar.
 
 from __future__ import annotations
 
+import hmac
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -25,14 +26,24 @@ Reason = Literal["granted", "granted_before", "disposable", "budget", "off"]
 class Welcome:
     """Grants the credit."""
 
-    def __init__(self, *, credit_nanos: int, credit_days: int, day_nanos: int) -> None:
+    def __init__(self, *, secret: str, credit_nanos: int, credit_days: int, day_nanos: int) -> None:
+        self._secret = secret.encode()
         self._credit_nanos = credit_nanos
         self._lifetime = timedelta(days=credit_days)
         self._day_nanos = day_nanos
 
-    async def greet(self, connection: AsyncConnection, user: User, address: Address) -> Reason:
-        """Grant a new user their credit, or keep why not."""
-        reason = await self._decide(connection, user, address)
+    async def greet(
+        self,
+        connection: AsyncConnection,
+        user: User,
+        address: Address,
+        *,
+        came_before: bool = False,
+    ) -> Reason:
+        """Grant a new user their credit, or keep why not. `came_before`: under another address."""
+        reason: Reason = "granted_before"
+        if not came_before:
+            reason = await self._decide(connection, user, address)
         await connection.execute(update(users).where(users.c.id == user.id).values(welcome=reason))
         return reason
 
@@ -48,7 +59,7 @@ class Welcome:
                 user.organization_id,
                 self._credit_nanos,
                 kind="promo",
-                source_ref=f"signup:{address.key}",
+                source_ref=self._ref(address),
                 expires_at=now + self._lifetime,
             )
             if not granted:
@@ -57,6 +68,10 @@ class Welcome:
                 return "granted"
             await attempt.rollback()
         return "budget"
+
+    def _ref(self, address: Address) -> str:
+        # the books are kept for ever and name nobody, so a digest stands there
+        return f"signup:{hmac.digest(self._secret, address.key.encode(), 'sha256').hex()}"
 
     async def _take_from_budget(self, connection: AsyncConnection, now: datetime) -> bool:
         if self._credit_nanos > self._day_nanos:

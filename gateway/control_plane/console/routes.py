@@ -29,6 +29,7 @@ def router() -> Router:
             settings.change_role,
             settings.remove_member,
             settings.switch_organization,
+            settings.disconnect_github,
             settings.export_data,
             settings.delete_account,
         ],

@@ -9,7 +9,13 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, URLEncodedBody
 
-from gateway.control_plane.accounts import addresses, memberships, organizations, privacy
+from gateway.control_plane.accounts import (
+    addresses,
+    identities,
+    memberships,
+    organizations,
+    privacy,
+)
 from gateway.control_plane.accounts.memberships import OrganizationFull, Role
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.site.forms import see_other
@@ -65,8 +71,14 @@ async def show_settings(
     async with site.database.read() as connection:
         members = await memberships.listed(connection, visitor.organization_id)
         own = await memberships.of_user(connection, visitor.user_id)
+        connected = await identities.of_user(connection, visitor.user_id)
     return site.renderer.page(
-        request, "console/settings.html", section="settings", members=members, organizations=own
+        request,
+        "console/settings.html",
+        section="settings",
+        members=members,
+        organizations=own,
+        connected=connected,
     )
 
 
@@ -155,6 +167,16 @@ async def switch_organization(
     ):
         raise PageNotFound("There is no such organization.")
     return see_other("/console")
+
+
+@post(f"{_PATH}/github/disconnect")
+async def disconnect_github(
+    site: NamedDependency[Site], visitor: NamedDependency[Visitor]
+) -> Response[Any]:
+    """Let GitHub sign nobody in to this account any more; the mailed link always can."""
+    async with site.database.write() as connection:
+        await identities.disconnect(connection, visitor.user_id, "github")
+    return see_other(_PATH)
 
 
 @get(f"{_PATH}/export")

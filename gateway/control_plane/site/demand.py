@@ -130,7 +130,12 @@ async def show_confirm(
             link = await site.links.look(connection, "waitlist", token)
     except LinkSpent as error:
         return site.renderer.page(
-            request, "sign_in/spent.html", status=error.status, message=error.message
+            request,
+            "sign_in/again.html",
+            status=error.status,
+            heading="This link is used up",
+            message=error.message,
+            way="Mail me a new one",
         )
     return site.renderer.page(
         request,

@@ -8,14 +8,17 @@ from litestar.response import Redirect
 
 HOME = "/console"
 
+_CHARACTERS_MAX = 1_000
+
 
 def safe_path(path: str) -> str:
-    r"""Return a path of this site to go to, or the console for anything else.
+    r"""Return a path of this site to go to, or the console for anything else and what is too long.
 
     A browser reads `//host`, `/\\host` and paths with control characters as other sites.
     """
     parts = urlsplit(path)
     foreign = parts.scheme or parts.netloc or "\\" in path or not path.isprintable()
+    foreign = foreign or len(path) > _CHARACTERS_MAX
     return HOME if foreign or not path.startswith("/") or path.startswith("//") else path
 
 

@@ -26,6 +26,8 @@ from gateway.control_plane.mail.smtp import LogSender, NullSender, Sender, SmtpS
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.site import errors, routes
 from gateway.control_plane.site.assets import Assets
+from gateway.control_plane.site.errands import Errands
+from gateway.control_plane.site.github import make_github
 from gateway.control_plane.site.limits import Limit
 from gateway.control_plane.site.parts import Site
 from gateway.control_plane.site.rendering import Renderer
@@ -64,7 +66,12 @@ class Marketplace:
         self._database = database
         self._assets = Assets()
         constants = {"brand": settings.brand, "public_url": settings.public_url}
-        shown = {"dev_mail": settings.dev_mail, "credit": settings.signup_credit_nanos}
+        github = make_github(settings)
+        shown = {
+            "dev_mail": settings.dev_mail,
+            "credit": settings.signup_credit_nanos,
+            "github": github is not None,
+        }
         secure = settings.public_url.startswith("https://")
         self.interest = Interest(database, calls)
         self.answered = Answered(database, answers)
@@ -92,7 +99,10 @@ class Marketplace:
                 seconds=settings.mail_link_seconds,
                 per_hour=settings.mail_links_per_hour,
             ),
+            github=github,
+            errands=Errands(settings.secret, secure=secure),
             welcome=Welcome(
+                secret=derive(settings.secret, "welcome"),
                 credit_nanos=settings.signup_credit_nanos,
                 credit_days=settings.signup_credit_days,
                 day_nanos=settings.promotion_nanos_per_day,

@@ -9,8 +9,10 @@ from typing import Any
 from litestar import Request
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.accounts import users
+from gateway.control_plane.accounts import identities, users
 from gateway.control_plane.accounts.addresses import Address
+from gateway.control_plane.accounts.github import Github
+from gateway.control_plane.accounts.identities import Identity
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.accounts.links import MailLinks
 from gateway.control_plane.accounts.sessions import Sessions
@@ -21,6 +23,7 @@ from gateway.control_plane.demand.events import Interest
 from gateway.control_plane.mail.messages import MailWriter
 from gateway.control_plane.mail.outbox import Outbox
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
+from gateway.control_plane.site.errands import Errands
 from gateway.control_plane.site.limits import Limit, visitor_of
 from gateway.control_plane.site.rendering import Renderer
 from gateway.control_plane.site.session import SessionCookie
@@ -69,6 +72,8 @@ class Site:
     sessions: Sessions
     cookie: SessionCookie
     links: MailLinks
+    github: Github | None
+    errands: Errands
     welcome: Welcome
     writer: MailWriter
     outbox: Outbox
@@ -103,11 +108,19 @@ class Site:
         address: Address,
         *,
         organization_id: str | None = None,
+        identity: Identity | None = None,
     ) -> str:
-        """Sign in whoever has shown that an address is theirs; return the cookie of the session."""
-        user = await users.find_or_create(connection, address)
+        """Sign in whoever has shown that an address is theirs; return the cookie of the session.
+
+        An identity that is known signs in to the account that it has, whatever its address is now.
+        """
+        known = await identities.find(connection, identity) if identity else None
+        user = known or await users.find_or_create(connection, address)
+        came_before = False
+        if identity and not known:
+            came_before = not await identities.connect(connection, identity, user.id)
         if user.is_new:
-            await self.welcome.greet(connection, user, address)
+            await self.welcome.greet(connection, user, address, came_before=came_before)
             await waitlist.adopt(connection, address, user.id)
         return await self.sessions.begin(
             connection, user.id, organization_id or user.organization_id

@@ -18,6 +18,7 @@ from gateway.storage.tables.demand import (
 from gateway.storage.tables.incidents import incidents
 from gateway.storage.tables.mail import outbox, unsubscriptions
 from gateway.storage.tables.people import (
+    identities,
     mail_links,
     memberships,
     promotion_days,
@@ -37,6 +38,7 @@ __all__ = [
     "demand_events",
     "demand_votes",
     "golden_rows",
+    "identities",
     "incidents",
     "key_budgets",
     "launches",

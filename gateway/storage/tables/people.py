@@ -8,6 +8,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     Table,
     Text,
 )
@@ -75,6 +76,20 @@ mail_links = Table(
     CheckConstraint("purpose IN ('sign_in', 'waitlist', 'invitation')", name="purpose"),
     Index(None, "email", "created_at"),
     Index(None, "expires_at"),
+    **STRICT,
+)
+
+identities = Table(
+    "identities",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    # of the account's name there: see accounts.identities
+    Column("digest", LargeBinary, primary_key=True),
+    # nobody, once the account here is deleted: the row still says that it was here
+    Column("user_id", Id, ForeignKey(users.c.id)),
+    Column("connected_at", Instant, nullable=False),
+    CheckConstraint("provider IN ('github')", name="provider"),
+    Index(None, "user_id"),
     **STRICT,
 )
 
