@@ -276,6 +276,8 @@ async def test_the_ledger_is_read_page_by_page(gateway: Gateway, browser: Browse
     older = re.search(r'href="(/console/ledger\?before=\d+)"', page)
     assert older
     assert (await browser.get(older[1])).text.count("<td>Grant</td>") == 11
+    for nonsense in ("0", "-1", "x", "9" * 20):
+        assert (await browser.get(f"/console/ledger?before={nonsense}")).status_code == 400
 
 
 async def test_members_are_invited_change_roles_and_leave(

@@ -65,12 +65,13 @@ async def test_only_models_that_are_coming_can_be_voted_for(gateway: Gateway, br
             assert answer.status_code == 404, (path, model)
 
 
-@pytest.mark.parametrize("options", [{"votes_per_hour": 5}])
+@pytest.mark.parametrize("options", [{"votes_per_hour": 7}])
 async def test_votes_have_bounds_and_a_rate(gateway: Gateway, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     token = browser.token
     for said in (
-        {"volume": "-1"}, {"volume": "1" * 12}, {"price": "much"}, {"use_case": "x" * 501},
+        {"volume": "-1"}, {"volume": "1" * 12}, {"volume": "0"}, {"price": "much"},
+        {"price": "9007200"}, {"use_case": "x" * 501}, {"use_case": "\0"},
     ):  # fmt: skip
         answer = await browser.submit("/vote", csrf=token, model=STELLA, **said)
         assert answer.status_code == 400, said

@@ -166,6 +166,7 @@ async def test_what_is_no_address_is_said_beside_the_field(browser: Browser):
     "path",
     [
         "https://evil.example", "//evil.example", "/\\evil.example", "\\\\evil.example",
+        "//[", "//a]b", "//evil℀.com", "/" + "x" * 1_000, "/a\0b",
         "javascript:alert(1)", "/\tevil", "/a\r\nset-cookie: x", "", "evil", "///evil.example",
     ],
 )  # fmt: skip

@@ -17,6 +17,7 @@ from gateway.storage.tables import demand_votes
 
 USE_CASE_CHARACTERS_MAX = 500
 VOLUME_MAX = 10**9
+PRICE_MAX_NANOS = 10**6 * 10**9
 
 
 class BadVote(BadRequest):
@@ -41,6 +42,8 @@ async def cast(connection: AsyncConnection, visitor: Visitor, vote: Vote) -> Non
     """Count a vote, or change what was said with it. Raises BadVote."""
     if vote.volume_million_tokens is not None and not 1 <= vote.volume_million_tokens <= VOLUME_MAX:
         raise BadVote("Volume: a whole number of million tokens, up to a billion.")
+    if vote.price_max_nanos is not None and vote.price_max_nanos > PRICE_MAX_NANOS:
+        raise BadVote("Highest price: up to a million dollars for a million tokens.")
     if len(vote.use_case) > USE_CASE_CHARACTERS_MAX:
         raise BadVote(f"The use case: at most {USE_CASE_CHARACTERS_MAX} characters.")
     said = {

@@ -9,6 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, URLEncodedBody
 
+from gateway.control_plane.site import forms
 from gateway.control_plane.site.parts import Listing, Site
 from gateway.control_plane.site.rendering import is_fragment
 from gateway.data_plane.metering.rows import RowMaker
@@ -90,7 +91,9 @@ def calculation(site: Site, listing: Listing, form: CalculatorForm) -> Calculati
         prompt=model.prompts.get(form.prompt, ""),
     )
     rows = maker.from_texts([form.text], truncate="end")
-    texts_month = _count(form.texts_month)
+    texts_month = forms.whole(form.texts_month, _TEXTS_MONTH_MAX)
+    if texts_month is None:
+        raise BadRequest("Texts a month: a whole number, up to ten billion.")
     return Calculation(
         tokens=rows.tokens,
         tokens_full=rows.tokens_full[0],
@@ -98,12 +101,3 @@ def calculation(site: Site, listing: Listing, form: CalculatorForm) -> Calculati
         texts_month=texts_month,
         month_nanos=model.price.cost_nanos(rows.tokens * texts_month),
     )
-
-
-def _count(text: str) -> int:
-    digits = text.replace(",", "").replace(" ", "")
-    if not digits:
-        return 0
-    if not (digits.isascii() and digits.isdecimal()) or int(digits[:20]) > _TEXTS_MONTH_MAX:
-        raise BadRequest("Texts a month: a whole number, up to ten billion.")
-    return int(digits)

@@ -11,6 +11,7 @@ from gateway.control_plane.site import (
     calculator,
     demand,
     docs,
+    forms,
     github,
     home,
     mail,
@@ -72,6 +73,7 @@ def router(site: Site, files: assets.Assets) -> Router:
             session.FreshCookieMiddleware(site.cookie),
             CsrfMiddleware(secret=derive(settings.secret, "forms"), secure=secure),
         ],
+        before_request=forms.refuse_unstorable,
         dependencies={"site": Provide(lambda: site, sync_to_thread=False)},
         request_max_body_size=settings.form_bytes_max,
     )
