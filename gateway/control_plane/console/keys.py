@@ -10,39 +10,52 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, URLEncodedBody
 
+from gateway.control_plane.accounts import organizations
+from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.credits import nanos_of_dollars
 from gateway.control_plane.site import snippets
 from gateway.control_plane.site.forms import see_other
 from gateway.control_plane.site.parts import Site
 from gateway.data_plane.metering.credits import Period
-from gateway.errors import BadRequest
-from gateway.snapshots import TokenIdsFrom
+from gateway.snapshots import TokenIdsFrom, Truncate
 from gateway.storage.ledger.budgets import Budget
 
 
-class TooManyKeys(BadRequest):
-    """No more keys fit."""
-
-    code = "too_many_keys"
-
-
-class KeyForm(msgspec.Struct, frozen=True):
-    """A new key."""
+class KeyForm(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as it is to be."""
 
     name: str = "default"
-    expires_days: Literal["", "7", "30", "90", "365"] = ""
-    integers: Literal["", "model"] = ""
-    truncate: Literal["", "end", "start"] = ""
+    integers: Literal["", "refuse", "model"] = ""
+    """Nothing, here and for `truncate`: what new keys start with."""
+    truncate: Literal["", "refuse", "end", "start"] = ""
     budget: str = ""
     """Dollars; nothing: what the organization has."""
     budget_period: Period = "month"
 
+    def token_ids_from(self, defaults: KeyDefaults) -> TokenIdsFrom | None:
+        """Return whose ids its arrays of integers are."""
+        if self.integers == "":
+            return defaults.token_ids_from
+        return None if self.integers == "refuse" else self.integers
 
-class NameForm(msgspec.Struct, frozen=True):
-    """Another name."""
+    def truncated_at(self, defaults: KeyDefaults) -> Truncate | None:
+        """Return where its texts are cut."""
+        if self.truncate == "":
+            return defaults.truncate
+        return None if self.truncate == "refuse" else self.truncate
 
-    name: str
+    def limited(self) -> Budget | None:
+        """Return its budget. Raises BadRequest."""
+        if not self.budget.strip():
+            return None
+        return Budget(limit_nanos=nanos_of_dollars(self.budget), period=self.budget_period)
+
+
+class NewKeyForm(KeyForm, frozen=True, kw_only=True):
+    """A new key."""
+
+    expires_days: Literal["", "7", "30", "90", "365"] = ""
 
 
 @get("/console/keys")
@@ -58,22 +71,20 @@ async def create_key(
     request: Request[Any, Any, Any],
     site: NamedDependency[Site],
     visitor: NamedDependency[Visitor],
-    data: URLEncodedBody[KeyForm],
+    data: URLEncodedBody[NewKeyForm],
 ) -> Response[str]:
     """Make a key and show it, this once: the answer is the only place where it stands."""
-    held = [key for key in await site.keys.listed(visitor.organization_id) if not key.revoked_at]
-    most = site.settings.organization_keys_max
-    if len(held) >= most:
-        raise TooManyKeys(f"An organization has at most {most} keys: revoke one first.")
+    async with site.database.read() as connection:
+        defaults = await organizations.defaults(connection, visitor.organization_id)
     days = int(data.expires_days) if data.expires_days else None
-    token_ids: TokenIdsFrom | None = data.integers or None
     made = await site.keys.create(
         visitor.organization_id,
         data.name,
         expires_at=datetime.now(UTC) + timedelta(days=days) if days else None,
-        token_ids_from=token_ids,
-        truncate=data.truncate or None,
-        budget=_budget(data),
+        token_ids_from=data.token_ids_from(defaults),
+        truncate=data.truncated_at(defaults),
+        budget=data.limited(),
+        keys_max=site.settings.organization_keys_max,
     )
     listings = site.listings()
     return site.renderer.page(
@@ -87,15 +98,24 @@ async def create_key(
     )
 
 
-@post("/console/keys/{key_id:str}/rename")
-async def rename_key(
+@post("/console/keys/{key_id:str}/change")
+async def change_key(
     site: NamedDependency[Site],
     visitor: NamedDependency[Visitor],
     key_id: FromPath[str],
-    data: URLEncodedBody[NameForm],
+    data: URLEncodedBody[KeyForm],
 ) -> Response[Any]:
-    """Give a key another name."""
-    await site.keys.rename(key_id, data.name, organization_id=visitor.organization_id)
+    """Change a key's name, what it does, and what it may spend."""
+    async with site.database.read() as connection:
+        defaults = await organizations.defaults(connection, visitor.organization_id)
+    await site.keys.change(
+        key_id,
+        organization_id=visitor.organization_id,
+        name=data.name,
+        token_ids_from=data.token_ids_from(defaults),
+        truncate=data.truncated_at(defaults),
+        budget=data.limited(),
+    )
     return see_other("/console/keys")
 
 
@@ -111,6 +131,8 @@ async def revoke_key(
 async def _page(request: Request[Any, Any, Any], site: Site, visitor: Visitor) -> Response[str]:
     keys = await site.keys.listed(visitor.organization_id)
     budgets = await site.keys.budgets(visitor.organization_id)
+    async with site.database.read() as connection:
+        defaults = await organizations.defaults(connection, visitor.organization_id)
     return site.renderer.page(
         request,
         "console/keys.html",
@@ -118,10 +140,5 @@ async def _page(request: Request[Any, Any, Any], site: Site, visitor: Visitor) -
         keys=[key for key in reversed(keys) if key.revoked_at is None],
         revoked=[key for key in reversed(keys) if key.revoked_at is not None],
         budgets=budgets,
+        defaults=defaults,
     )
-
-
-def _budget(form: KeyForm) -> Budget | None:
-    if not form.budget.strip():
-        return None
-    return Budget(limit_nanos=nanos_of_dollars(form.budget), period=form.budget_period)

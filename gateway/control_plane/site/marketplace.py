@@ -116,6 +116,7 @@ class Marketplace:
             experiments=Limit(settings.experiments_per_hour),
             sign_ins=Limit(settings.sign_ins_per_hour),
             votes=Limit(settings.votes_per_hour),
+            invitations=Limit(settings.invitations_per_hour),
             interest=self.interest,
         )
         self.announcements = make_announcements(self.site)
