@@ -303,6 +303,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     demand_write_seconds: Annotated[
         Seconds, _text("How often views and calls, counted in memory, are written down.")
     ] = 60.0
+    incident_after_seconds: Annotated[
+        Seconds,
+        _text("How long a live model has no ready worker before the status page shows it."),
+    ] = 15.0
     incident_seconds: Annotated[
         Seconds, _text("How often the pools are looked at for the status page.")
     ] = 5.0

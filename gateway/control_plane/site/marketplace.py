@@ -85,7 +85,9 @@ class Marketplace:
             router=router,
             workers=router.statuses,
             renderer=Renderer(self._assets, constants | shown),
-            incidents=Incidents(database, workers=router.statuses, catalog=catalog),
+            incidents=Incidents(
+                database, catalog=catalog, patience_seconds=settings.incident_after_seconds
+            ),
             keys=keys,
             sessions=Sessions(
                 database,
