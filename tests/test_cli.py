@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from litestar.cli.main import litestar_group
 
 from gateway.__main__ import main
 from tests.support.gateways import MODEL, SECRET, STELLA
@@ -37,7 +36,6 @@ class Shell:
             for name, value in self.environment.items():
                 patch.setenv(name, value)
             patch.setattr(sys, "argv", ["gateway", *words])
-            patch.setattr(litestar_group, "_prepare_done", False)  # as in a fresh process
             with pytest.raises(SystemExit) as ended:
                 main()
         code = ended.value.code
@@ -151,7 +149,8 @@ def test_audit_exits_1_and_names_what_is_broken(shell: Shell):
 )
 def test_bad_settings_are_one_line_without_secrets(shell: Shell, change: dict, message: str):
     shell.environment |= change
-    said = shell.run("models", "list", status=1)
+    words = ["run"] if "GATEWAY_WORKERS" in change else ["models", "list"]
+    said = shell.run(*words, status=1)
     assert message.lower() in said.lower()
     assert "hunter2" not in said
 
@@ -182,10 +181,23 @@ def test_what_needs_no_settings_works_without():
         )  # fmt: skip
 
 
+def test_a_service_says_what_it_lacks_even_beside_a_database_of_dev(tmp_path: Path):
+    (tmp_path / ".data").mkdir()
+    (tmp_path / ".data" / "gateway.env").write_text(f"GATEWAY_SECRET={SECRET}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "run"],
+        capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path,
+        env={"PATH": "/bin"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "GATEWAY_SECRET is not set" in done.stderr
+
+
 def test_help_lists_every_command(shell: Shell):
     said = shell.run("--help")
-    for word in ("organizations", "keys", "credits", "models", "workers", "audit", "estimate"):
+    for word in ("organizations", "keys", "credits", "models", "workers", "audit", "run"):
         assert word in said
+    assert "litestar" not in said.lower()
 
 
 def test_the_settings_page_is_current(shell: Shell):
