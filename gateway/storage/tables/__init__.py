@@ -25,7 +25,7 @@ from gateway.storage.tables.people import (
     users,
 )
 from gateway.storage.tables.types import NANOS_MAX, metadata
-from gateway.storage.tables.usage import answer_hours, usage_events, usage_hours
+from gateway.storage.tables.usage import answer_hours, usage_days, usage_events, usage_hours
 from gateway.storage.tables.workers import worker_orders, worker_reports
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "promotion_days",
     "sessions",
     "unsubscriptions",
+    "usage_days",
     "usage_events",
     "usage_hours",
     "users",
