@@ -1,7 +1,7 @@
 """The tables, one domain a module. Import them from here, so that `metadata` knows them all."""
 
 from gateway.storage.tables.accounts import api_keys, organizations
-from gateway.storage.tables.catalog import golden_rows, model_prices, models
+from gateway.storage.tables.catalog import catalog_versions, golden_rows, model_prices, models
 from gateway.storage.tables.credits import (
     accounts,
     credit_lots,
@@ -33,6 +33,7 @@ __all__ = [
     "accounts",
     "answer_hours",
     "api_keys",
+    "catalog_versions",
     "credit_lots",
     "demand_events",
     "demand_votes",
