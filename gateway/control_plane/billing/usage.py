@@ -103,6 +103,13 @@ async def every_sum(
     return {by: some[:_GROUPS_MAX] for by, some in found.items()}
 
 
+async def models_of(connection: AsyncConnection, organization_id: str, since: date) -> list[str]:
+    """Return the models that an organization used since a day, by name."""
+    days = _where(organization_id, Filter(since=since))
+    query = select(usage_days.c.model_id).where(*days).distinct().order_by(usage_days.c.model_id)
+    return list(await connection.scalars(query.limit(_GROUPS_MAX)))
+
+
 def every_day(days: list[Sum], since: date, until: date) -> list[Sum]:
     """Return one sum for each day of a span, with nothing on the days without usage."""
     known = {day.group: day for day in days}

@@ -65,6 +65,7 @@ async def create_key(
     most = site.settings.organization_keys_max
     if len(held) >= most:
         raise TooManyKeys(f"An organization has at most {most} keys: revoke one first.")
+    listing = site.first()  # before a key is made that no page would show
     days = int(data.expires_days) if data.expires_days else None
     token_ids: TokenIdsFrom | None = data.integers or None
     made = await site.keys.create(
@@ -75,15 +76,14 @@ async def create_key(
         truncate=data.truncate or None,
         budget=_budget(data),
     )
-    listings = site.listings()
     return site.renderer.page(
         request,
         "console/key.html",
         section="keys",
         secret=made.secret,
         made=made.key,
-        command=snippets.curl(site.settings.public_url, listings[0].model.id, key=made.secret),
-        listing=listings[0],
+        command=snippets.curl(site.settings.public_url, listing.model.id, key=made.secret),
+        listing=listing,
     )
 
 
