@@ -6,6 +6,7 @@ one clear line.
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -185,6 +186,10 @@ class Gateway:
             jobs = Jobs(self._jobs())
             await jobs.start()
             stack.push_async_callback(jobs.stop)
+            # what lives as long as the process is not looked through again and again for garbage:
+            # a full collection over it stops the loop for a tenth of a second and more
+            gc.freeze()
+            stack.callback(gc.unfreeze)
             yield
 
     def _jobs(self) -> list[Job]:

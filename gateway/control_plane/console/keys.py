@@ -78,21 +78,21 @@ async def create_key(
     data: URLEncodedBody[NewKeyForm],
 ) -> Response[Any]:
     """Make a key and show it, this once: the answer is the only place where it stands."""
+    listing = site.first()  # before a key is made that no page would show
     try:
         made = await _make(site, visitor, data)
     except KeyMade:
         return see_other("/console/keys")
     except BadRequest as error:
         return await _page(request, site, visitor, form=data, problem=error.message)
-    listings = site.listings()
     return site.renderer.page(
         request,
         "console/key.html",
         section="keys",
         secret=made.secret,
         made=made.key,
-        command=snippets.curl(site.settings.public_url, listings[0].model.id, key=made.secret),
-        listing=listings[0],
+        command=snippets.curl(site.settings.public_url, listing.model.id, key=made.secret),
+        listing=listing,
     )
 
 

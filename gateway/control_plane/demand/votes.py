@@ -81,6 +81,13 @@ async def withdraw(connection: AsyncConnection, visitor: Visitor, model_id: str)
         await events.record(connection, "withdraw", model_id, visitor.organization_id)
 
 
+async def has_voted(connection: AsyncConnection, visitor: Visitor, model_id: str) -> bool:
+    """Tell whether somebody voted for a model."""
+    own = demand_votes.c.voter_key == visitor.address_key
+    query = select(demand_votes.c.id).where(demand_votes.c.model_id == model_id, own)
+    return await connection.scalar(query) is not None
+
+
 async def of_visitor(connection: AsyncConnection, visitor: Visitor) -> list[Vote]:
     """Return somebody's votes, newest first."""
     found = await connection.execute(

@@ -52,6 +52,13 @@ async def leave(connection: AsyncConnection, model_id: str, address_key: str) ->
         await events.record(connection, "leave", model_id)
 
 
+async def is_waiting(connection: AsyncConnection, address_key: str, model_id: str) -> bool:
+    """Tell whether an address waits for a model."""
+    own = waitlist_entries.c.address_key == address_key
+    query = select(waitlist_entries.c.id).where(waitlist_entries.c.model_id == model_id, own)
+    return await connection.scalar(query) is not None
+
+
 async def models_of(connection: AsyncConnection, address_key: str) -> set[str]:
     """Return the models that an address waits for."""
     found = await connection.scalars(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,12 +11,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, URLEncodedBody
 
 from gateway.control_plane.site import forms
-from gateway.control_plane.site.parts import Listing, Site
+from gateway.control_plane.site.parts import Site
 from gateway.control_plane.site.rendering import is_fragment
+from gateway.control_plane.site.shelf import Listing
 from gateway.data_plane.metering.rows import RowMaker
 from gateway.errors import BadRequest
 
 _TEXTS_MONTH_MAX = 10**10
+_CHOICES_MAX = 50
 
 
 class CalculatorForm(msgspec.Struct, frozen=True):
@@ -43,11 +46,15 @@ async def show_calculator(
     request: Request[Any, Any, Any], site: NamedDependency[Site], model: FromQuery[str] = ""
 ) -> Response[str]:
     """Show the empty calculator."""
-    listings = site.listings()
-    chosen = site.listing(model) if model else listings[0]
+    chosen = site.listing(model) if model else site.first()
     form = CalculatorForm(model=chosen.model.id)
     return site.renderer.page(
-        request, "calculator.html", listings=listings, chosen=chosen, form=form, result=None
+        request,
+        "calculator.html",
+        listings=_choices(site),
+        chosen=chosen,
+        form=form,
+        result=None,
     )
 
 
@@ -69,7 +76,7 @@ async def calculate(
     return site.renderer.page(
         request,
         "calculator.html",
-        listings=site.listings(),
+        listings=_choices(site),
         chosen=chosen,
         form=data,
         result=result,
@@ -85,7 +92,7 @@ def calculation(site: Site, listing: Listing, form: CalculatorForm) -> Calculati
         return None
     model = listing.model
     maker = RowMaker(
-        site.counters[model.vocabulary_sha256],
+        site.counter(model),
         dimensions=model.dimensions_default,
         tokens_max=model.tokens_max,
         prompt=model.prompts.get(form.prompt, ""),
@@ -101,3 +108,9 @@ def calculation(site: Site, listing: Listing, form: CalculatorForm) -> Calculati
         texts_month=texts_month,
         month_nanos=model.price.cost_nanos(rows.tokens * texts_month),
     )
+
+
+def _choices(site: Site) -> Sequence[Listing]:
+    """Return the models to choose from; nothing where they are so many that one types a name."""
+    listings = site.shelf().listings
+    return listings if len(listings) <= _CHOICES_MAX else ()

@@ -32,6 +32,7 @@ from gateway.control_plane.site.limits import Limit
 from gateway.control_plane.site.parts import Site
 from gateway.control_plane.site.rendering import Renderer
 from gateway.control_plane.site.session import SessionCookie
+from gateway.control_plane.site.shelf import Shelves
 from gateway.control_plane.status import answers as answer_hours
 from gateway.control_plane.status.answers import Answered
 from gateway.control_plane.status.incidents import Incidents
@@ -76,11 +77,13 @@ class Marketplace:
         self.interest = Interest(database, calls)
         self.answered = Answered(database, answers)
         self.outbox = make_outbox(settings, database)
+        words = pages.reviewed()
         self.site = Site(
             settings=settings,
             database=database,
             catalog=catalog,
-            pages=pages.reviewed(),
+            pages=words,
+            shelf=Shelves(catalog, words),
             counters=counters,
             router=router,
             workers=router.statuses,

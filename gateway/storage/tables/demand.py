@@ -33,6 +33,7 @@ demand_votes = Table(
     CheckConstraint("volume_million_tokens BETWEEN 1 AND 1000000000", name="volume"),
     CheckConstraint("length(use_case) <= 500", name="use_case"),
     UniqueConstraint("model_id", "voter_key"),
+    Index(None, "voter_key"),
     Index(None, "user_id"),
     **STRICT,
 )
@@ -48,6 +49,7 @@ waitlist_entries = Table(
     # only whoever opened the mailed link is on the list
     Column("confirmed_at", Instant, nullable=False),
     UniqueConstraint("model_id", "address_key"),
+    Index(None, "address_key"),
     Index(None, "user_id"),
     **STRICT,
 )
