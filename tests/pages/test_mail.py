@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select, update
 
 from gateway.app import Gateway
+from gateway.control_plane.mail import smtp
 from gateway.control_plane.mail.messages import Mail, MailWriter
 from gateway.control_plane.mail.outbox import Outbox, OutboxFull
 from gateway.control_plane.mail.smtp import MailLost, MailRefused, SmtpSender
@@ -84,13 +85,47 @@ async def test_a_mail_arrives_in_both_forms_with_one_click(mailbox: Mailbox):
     assert isinstance(first, EmailMessage)
 
 
-async def test_a_server_says_no_for_now_or_for_good(mailbox: Mailbox):
-    sender = SmtpSender(mailbox.url, sender="no-reply@gateway.example")
-    for answer, for_good in (("451 later", False), ("550 never", True)):
-        mailbox.answer = answer
-        with pytest.raises(MailRefused) as refused:
-            await sender.send(a_mail(), "<1@g.example>")
-        assert refused.value.for_good is for_good
+@pytest.mark.parametrize(
+    ("command", "answer", "for_good"),
+    [
+        ("DATA", "451 later", False),
+        ("DATA", "550 never", True),
+        ("RCPT", "450 later", False),
+        ("RCPT", "550 nobody here", True),
+        ("RCPT", "530 authentication required", False),
+        ("MAIL", "550 not from you", False),  # our own configuration, which somebody mends
+        ("MAIL", "530 authentication required", False),
+        ("MAIL", None, False),  # the line broke, but the server had no mail yet
+    ],
+)
+async def test_a_server_says_no_for_now_or_for_good(
+    mailbox: Mailbox, command: str, answer: str | None, for_good: bool
+):
+    mailbox.answers[command] = answer
+    with pytest.raises(MailRefused) as refused:
+        await SmtpSender(mailbox.url, sender="no-reply@gateway.example").send(a_mail(), "<1@x>")
+    assert refused.value.for_good is for_good
+    assert (answer or "") in str(refused.value)
+
+
+@pytest.mark.parametrize("answer", ["421 too busy", "500 what?", None])
+async def test_after_the_250_nothing_matters(mailbox: Mailbox, answer: str | None):
+    mailbox.answers["QUIT"] = answer
+    await SmtpSender(mailbox.url, sender="no-reply@gateway.example").send(a_mail(), "<1@x>")
+    assert len(mailbox.messages) == 1
+
+
+async def test_a_line_that_breaks_after_the_text_leaves_it_open(mailbox: Mailbox):
+    mailbox.answers["DATA"] = None
+    with pytest.raises(MailLost):
+        await SmtpSender(mailbox.url, sender="no-reply@gateway.example").send(a_mail(), "<1@x>")
+
+
+async def test_a_mail_takes_only_so_long(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(smtp, "SEND_SECONDS", 0.0)
+    with pytest.raises(MailRefused, match="too slow") as refused:
+        await SmtpSender(mailbox.url, sender="no-reply@gateway.example").send(a_mail(), "<1@x>")
+    assert not refused.value.for_good
 
 
 async def test_a_server_that_is_not_there_is_a_refusal_for_now():
