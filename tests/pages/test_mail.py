@@ -4,10 +4,12 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 
+import msgspec
 import pytest
 from sqlalchemy import select, update
 
 from gateway.app import Gateway
+from gateway.control_plane.accounts import addresses
 from gateway.control_plane.mail import smtp
 from gateway.control_plane.mail.messages import Mail, MailWriter
 from gateway.control_plane.mail.outbox import Outbox, OutboxFull
@@ -106,6 +108,24 @@ async def test_a_server_says_no_for_now_or_for_good(
         await SmtpSender(mailbox.url, sender="no-reply@gateway.example").send(a_mail(), "<1@x>")
     assert refused.value.for_good is for_good
     assert (answer or "") in str(refused.value)
+
+
+async def test_an_address_that_is_taken_on_can_be_written_to(mailbox: Mailbox):
+    """The server here knows no SMTPUTF8, as most don't."""
+    sender = SmtpSender(mailbox.url, sender="no-reply@gateway.example")
+    for typed, email in (
+        ("Ada@Bücher.de", "ada@xn--bcher-kva.de"),
+        ("ada@xn--bcher-kva.de", "ada@xn--bcher-kva.de"),
+    ):
+        address = addresses.parse(typed)
+        assert address.email == address.key == email
+        await sender.send(msgspec.structs.replace(a_mail(), recipient=address.email), "<1@x>")
+        assert mailbox.messages[-1]["To"] == email
+    with pytest.raises(addresses.BadAddress, match="before the @"):
+        addresses.parse("grüße@example.org")
+    with pytest.raises(MailRefused) as refused:  # one that stands in a database from before
+        await sender.send(msgspec.structs.replace(a_mail(), recipient="grüße@example.org"), "<1@x>")
+    assert refused.value.for_good
 
 
 @pytest.mark.parametrize("answer", ["421 too busy", "500 what?", None])

@@ -22,7 +22,11 @@ class Mailbox:
         self.answers: dict[str, str | None] = {}
         self._arrived = threading.Condition()
         self._controller = Controller(
-            self, hostname="127.0.0.1", port=free_port(), ready_timeout=30
+            self,
+            hostname="127.0.0.1",
+            port=free_port(),
+            ready_timeout=30,
+            enable_SMTPUTF8=False,  # as many servers are
         )
 
     # what aiosmtpd calls, by these names
