@@ -211,11 +211,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = False
     mail_pending_max: Annotated[
-        Count, _text("Most mails that wait to be sent; over that, asking for one answers 503.")
+        Count,
+        _text(
+            "Most mails that people wait for and that are not sent yet; over that, asking for one "
+            "answers 503."
+        ),
     ] = 20_000
-    mail_attempts_max: Annotated[
-        Count, _text("How often a mail is tried before it is given up.")
-    ] = 6
+    mail_once_seconds: Annotated[
+        Seconds,
+        _text(
+            "How long a launch mail is tried before it is given up; mails with a link are tried "
+            "as long as the link lives."
+        ),
+    ] = 172_800.0
     mail_seconds: Annotated[Seconds, _text("How often the outbox is looked through.")] = 1.0
     mail_links_per_hour: Annotated[
         Count, _text("Most links that are mailed to one address in an hour; more are not sent.")

@@ -15,7 +15,7 @@ from gateway.control_plane.demand.launches import Announcements, CannotLaunch, M
 from gateway.control_plane.demand.votes import Vote
 from gateway.control_plane.mail import unsubscribe
 from gateway.control_plane.mail.messages import MailWriter
-from gateway.control_plane.mail.outbox import Outbox
+from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.storage.database import Database
@@ -23,6 +23,7 @@ from gateway.storage.tables import credit_lots, model_prices, outbox
 from tests.pages.conftest import MINILM, STELLA
 
 URL = "https://g.example"
+LIVES = Lifetimes(link_seconds=60, once_seconds=60)
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ async def seeded(database: Database) -> Database:
 
 
 def announcements(database: Database, *, wave_mails: int = 2, live: bool = True) -> Announcements:
-    box = Outbox(database, LogSender(), pending_max=9, attempts_max=2, host="g.example")
+    box = Outbox(database, LogSender(), pending_max=9, lifetimes=LIVES, host="g.example")
     return Announcements(
         database, box, MailWriter({"brand": "B", "public_url": URL}),
         Unsubscriptions(secret="s", public_url=URL),

@@ -1,5 +1,6 @@
 """A real SMTP server in a thread, which keeps what it is given."""
 
+import asyncio
 import email
 import email.policy
 import threading
@@ -20,6 +21,11 @@ class Mailbox:
     def __init__(self) -> None:
         self.messages: list[EmailMessage] = []
         self.answers: dict[str, str | None] = {}
+        self.asked = threading.Event()
+        """Somebody wants to hand a mail over."""
+        self.hold = threading.Event()
+        """While it is cleared, a mail's text is not answered."""
+        self.hold.set()
         self._arrived = threading.Condition()
         self._controller = Controller(
             self,
@@ -59,6 +65,8 @@ class Mailbox:
 
     async def handle_DATA(self, server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802
         """Keep a mail, or refuse it."""
+        self.asked.set()
+        await asyncio.to_thread(self.hold.wait)
         if not (answer := self._answer("DATA", server)).startswith("2"):
             return answer
         message = email.message_from_bytes(envelope.content, policy=email.policy.default)

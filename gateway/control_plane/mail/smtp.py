@@ -24,7 +24,7 @@ from gateway.settings import SettingsError
 
 log = structlog.get_logger()
 
-SEND_SECONDS = 20.0
+SEND_SECONDS = 15.0
 """Longest that handing one mail over takes, all its steps together."""
 
 _STEP_SECONDS = 8.0

@@ -21,7 +21,7 @@ from gateway.control_plane.demand.events import Interest
 from gateway.control_plane.demand.launches import Announcements, Offer
 from gateway.control_plane.jobs.runner import Job
 from gateway.control_plane.mail.messages import MailWriter
-from gateway.control_plane.mail.outbox import Outbox
+from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender, NullSender, Sender, SmtpSender
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.site import errors, routes
@@ -165,7 +165,9 @@ def make_outbox(settings: Settings, database: Database) -> Outbox:
         database,
         sender,
         pending_max=settings.mail_pending_max,
-        attempts_max=settings.mail_attempts_max,
+        lifetimes=Lifetimes(
+            link_seconds=settings.mail_link_seconds, once_seconds=settings.mail_once_seconds
+        ),
         host=urlsplit(settings.public_url).hostname or "localhost",
         keep_text=settings.dev_mail,
     )
