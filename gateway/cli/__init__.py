@@ -6,6 +6,7 @@ work on its database while it runs.
 
 from gateway.cli.accounts import keys_group, organizations_group
 from gateway.cli.credits import audit, credits_group
+from gateway.cli.mail import mail_group
 from gateway.cli.models import estimate, models_group
 from gateway.cli.service import dev, migrate, settings
 from gateway.cli.workers import workers_group
@@ -18,6 +19,7 @@ COMMANDS = (
     credits_group,
     models_group,
     workers_group,
+    mail_group,
     audit,
     estimate,
     migrate,

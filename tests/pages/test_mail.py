@@ -13,7 +13,7 @@ from gateway.control_plane.accounts import addresses
 from gateway.control_plane.jobs import runner
 from gateway.control_plane.jobs.runner import Job, Jobs
 from gateway.control_plane.mail import outbox as outbox_module
-from gateway.control_plane.mail import smtp, unsubscribe
+from gateway.control_plane.mail import smtp, unsubscribe, upkeep
 from gateway.control_plane.mail.messages import Mail, MailWriter
 from gateway.control_plane.mail.outbox import Lifetimes, Outbox, OutboxFull
 from gateway.control_plane.mail.smtp import MailLost, MailRefused, SmtpSender
@@ -340,6 +340,36 @@ async def test_what_waits_is_bounded(database: Database):
     await put(database, target, a_mail("2"), a_mail("3"))
     with pytest.raises(OutboxFull):
         await put(database, target, a_mail("4"))
+
+
+async def test_what_is_over_with_is_emptied_and_later_gone(database: Database):
+    """Launch mails that failed keep their text while they can be tried again, and all their ref."""
+    no = MailRefused("never", for_good=True)
+    put_in = {"sent": "launch", "failed": "launch", "waits": "launch", "old": "sign_in"}
+    target = box(database, Scripted(None, no, no), pending_max=9)
+    for ref, kind in put_in.items():
+        await put(database, target, a_mail(ref, kind=kind))
+        if ref != "waits":
+            await target.deliver()
+        else:
+            async with database.write() as connection:
+                later = datetime.now(UTC) + timedelta(days=1)
+                await connection.execute(
+                    update(outbox).where(outbox.c.ref == ref).values(due_at=later)
+                )
+
+    async def after(days: int, *refs: str) -> dict[str, str]:
+        async with database.write() as connection:
+            past = datetime.now(UTC) - timedelta(days=days)
+            await connection.execute(
+                update(outbox).where(outbox.c.ref.in_(refs)).values(due_at=past)
+            )
+            await upkeep.forget_old(connection)
+            return {row.ref: row.text for row in await connection.execute(select(outbox))}
+
+    assert await after(0, "old") == {"sent": "", "failed": "t", "waits": "t", "old": ""}
+    assert await after(8, *put_in) == {"sent": "", "failed": "", "waits": "t"}
+    assert await after(93, *put_in) == {"waits": "t"}
 
 
 def test_names_are_text_in_mails():

@@ -20,6 +20,7 @@ from gateway.control_plane.catalog import pages
 from gateway.control_plane.demand.events import Interest
 from gateway.control_plane.demand.launches import Announcements, Offer
 from gateway.control_plane.jobs.runner import Job
+from gateway.control_plane.mail import upkeep
 from gateway.control_plane.mail.messages import MailWriter
 from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender, NullSender, Sender, SmtpSender
@@ -149,6 +150,7 @@ class Marketplace:
         async with self._database.write() as connection:
             await links.forget_old(connection)
             await sessions.forget_old(connection)
+            await upkeep.forget_old(connection, keep_text=self._settings.dev_mail)
             await answer_hours.forget_old(connection, self._settings.answer_retention_days)
 
 
