@@ -11,6 +11,7 @@ from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.catalog import models as catalog
 from gateway.control_plane.demand import events, launches, score, votes, waitlist
+from gateway.control_plane.demand.eligibility import NotComing
 from gateway.control_plane.demand.launches import Announcements, CannotLaunch, ModelUnknown, Offer
 from gateway.control_plane.demand.votes import Vote
 from gateway.control_plane.mail import unsubscribe
@@ -19,7 +20,7 @@ from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.storage.database import Database
-from gateway.storage.tables import credit_lots, model_prices, outbox
+from gateway.storage.tables import credit_lots, demand_votes, model_prices, outbox
 from tests.pages.conftest import MINILM, STELLA
 
 URL = "https://g.example"
@@ -93,11 +94,55 @@ async def test_it_happens_once_and_fixes_the_price(seeded: Database):
             await launches.launch(connection, "no/such", ready=True, nanos_per_million_tokens=1)
 
 
+@pytest.mark.parametrize("joins_first", [True, False])
+async def test_who_joins_at_the_moment_of_a_launch_is_told_or_refused(
+    seeded: Database, *, joins_first: bool
+):
+    """Two transactions at once: whichever comes second sees what the first one did."""
+    ada = await account(seeded, "ada@example.org")
+    halfway, go_on = asyncio.Event(), asyncio.Event()
+
+    async def join() -> None:
+        async with seeded.write() as connection:
+            await votes.cast(connection, ada, Vote(model_id=STELLA))
+            await waitlist.join(connection, STELLA, Address(ada.email), ada.user_id)
+            if joins_first:
+                halfway.set()
+                await go_on.wait()
+
+    async def go_live() -> None:
+        async with seeded.write() as connection:
+            await launches.launch(connection, STELLA, ready=True, nanos_per_million_tokens=1)
+            if not joins_first:
+                halfway.set()
+                await go_on.wait()
+
+    first, second = (join, go_live) if joins_first else (go_live, join)
+    tasks = [asyncio.create_task(first())]
+    await halfway.wait()
+    tasks.append(asyncio.create_task(second()))
+    done, _ = await asyncio.wait(tasks[1:], timeout=0.3)
+    assert not done, "the second one did not wait"
+    go_on.set()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    await announcements(seeded).announce()
+    mails = await rows(seeded, select(outbox))
+    if joins_first:
+        assert outcomes == [None, None]
+        assert [mail.recipient for mail in mails] == [ada.email]
+    else:
+        assert isinstance(outcomes[1], NotComing)
+        assert "is live" in outcomes[1].message
+        assert (mails, await rows(seeded, select(demand_votes))) == ([], [])
+
+
 async def test_everybody_who_asked_is_mailed_and_credited_once(seeded: Database):
     wanted = Vote(model_id=STELLA)
     ada = await account(seeded, "ada@example.org", vote=wanted)
     await account(seeded, "bob@example.org", vote=wanted)
     eve = await account(seeded, "eve@example.org", vote=wanted)
+    async with seeded.write() as connection:
+        await catalog.set_state(connection, MINILM, "coming_soon")
     other = await account(seeded, "other@example.org", vote=Vote(model_id=MINILM))
     async with seeded.write() as connection:
         await waitlist.join(connection, STELLA, Address(ada.email), ada.user_id)

@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.demand import votes, waitlist
+from gateway.control_plane.mail import unsubscribe
 from gateway.control_plane.site.parts import Site
 
 
@@ -20,11 +21,13 @@ async def show_votes(
     async with site.database.read() as connection:
         cast = await votes.of_visitor(connection, visitor)
         waiting = await waitlist.models_of(connection, visitor.address_key)
+        unsubscribed = await unsubscribe.holds(connection, visitor.email)
     return site.renderer.page(
         request,
         "console/votes.html",
         section="votes",
         cast=cast,
         waiting=sorted(waiting),
+        unsubscribed=unsubscribed,
         titles={listing.model.id: listing.page.title for listing in site.listings()},
     )

@@ -10,6 +10,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.demand import votes, waitlist
+from gateway.control_plane.mail import unsubscribe
 from gateway.control_plane.site import snippets
 from gateway.control_plane.site.parts import Listing, Site
 from gateway.snapshots import ModelSnapshot
@@ -57,7 +58,7 @@ async def show_model(
     listing = site.listing(f"{owner}/{name}")
     model = listing.model
     site.interest.viewed(model.id)
-    voted, waiting = await _own(site, request.user, model.id)
+    own = await _own(site, request.user, model.id)
     related = {other.model.id: other for other in site.listings()}
     return site.renderer.page(
         request,
@@ -69,9 +70,8 @@ async def show_model(
         related=[(related[r.id], r.why) for r in listing.page.related if r.id in related],
         providers=int(model.state == "live"),
         votes=site.interest.votes(model.id),
-        voted=voted,
-        waiting=waiting,
         data=structured_data(site.settings.public_url, listing),
+        **own,
     )
 
 
@@ -131,14 +131,19 @@ def structured_data(public_url: str, listing: Listing) -> list[dict[str, Any]]:
     ]
 
 
-async def _own(site: Site, visitor: Visitor | None, model_id: str) -> tuple[bool, bool]:
-    """Tell whether somebody voted for a model, and whether they wait for it."""
+async def _own(site: Site, visitor: Visitor | None, model_id: str) -> dict[str, bool]:
+    """Tell whether somebody voted for a model, waits for it, and takes our mail at all."""
     if visitor is None:
-        return False, False
+        return {"voted": False, "waiting": False, "unsubscribed": False}
     async with site.database.read() as connection:
         voted = {vote.model_id for vote in await votes.of_visitor(connection, visitor)}
         waiting = await waitlist.models_of(connection, visitor.address_key)
-    return model_id in voted, model_id in waiting
+        unsubscribed = await unsubscribe.holds(connection, visitor.email)
+    return {
+        "voted": model_id in voted,
+        "waiting": model_id in waiting,
+        "unsubscribed": unsubscribed,
+    }
 
 
 def _offer(model: ModelSnapshot) -> dict[str, Any]:
