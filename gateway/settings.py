@@ -240,12 +240,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 250_000_000
     signup_credit_days: Annotated[Count, _text("Days until what is left of it expires.")] = 30
     promotion_nanos_per_day: Annotated[
-        Natural, _text("Most free credit that all sign-ups of one day get, in nano-dollars.")
+        Natural,
+        _text(
+            "Most free credit that all sign-ups and launches of one day get, in nano-dollars; "
+            "raise it for the day of a launch that many wait for."
+        ),
     ] = 50_000_000_000
     launch_credit_nanos: Annotated[
         Natural,
         _text("Credit for organizations that voted or waited for a model, once it is live."),
     ] = 250_000_000
+    launch_pending_max: Annotated[
+        Count,
+        _text("Most launch mails that wait to be sent; those of more people follow as they leave."),
+    ] = 20_000
     launch_wave_mails: Annotated[Count, _text("How many launch mails leave together.")] = 500
     launch_wave_seconds: Annotated[Seconds, _text("Time between two waves of launch mails.")] = (
         300.0

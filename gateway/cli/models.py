@@ -7,7 +7,7 @@ import rich_click as click
 from gateway.cli.support import as_json, asynchronous, opened
 from gateway.control_plane.billing import credits as billing
 from gateway.control_plane.catalog import models as catalog
-from gateway.control_plane.demand import events, launches, score
+from gateway.control_plane.demand import conversion, events, launches, score
 from gateway.control_plane.workers import orders
 from gateway.data_plane.api.models import entry
 from gateway.data_plane.metering import tokens
@@ -16,6 +16,14 @@ from gateway.data_plane.routing.worker import State
 from gateway.errors import NotFound
 from gateway.observability.console import money, say, show
 from gateway.snapshots import Tier
+
+_CONVERSION = [
+    "recipients",
+    "organizations_told",
+    "organizations_calling",
+    "organizations_paying",
+    "tokens_30_days",
+]
 
 
 @click.group("models")
@@ -89,14 +97,16 @@ async def show_demand(model: str, *, as_json: bool) -> None:
     async with opened() as database, database.read() as connection:
         funnel = await events.funnel(connection, model)
         parts = await score.parts(connection, model)
-        converted = await launches.conversion(connection, model)
+        converted = await conversion.of_launch(connection, model)
     if as_json:
         show({"funnel": funnel, "score": parts, "conversion": converted}, as_json=True)
         return
     say("  ".join(f"{kind} {count}" for kind, count in funnel.items()) or "Nothing yet.")
     show(parts, as_json=False, title="score")
     if converted is not None:
-        show(converted, as_json=False, title="launch")
+        show(converted, as_json=False, title="launch", columns=_CONVERSION)
+        credit = "  ".join(f"{reason} {count}" for reason, count in converted.credit.items())
+        say(f"launch credit: {credit or 'nobody to give it to'}")
 
 
 @click.command("estimate")

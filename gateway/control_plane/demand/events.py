@@ -1,7 +1,7 @@
 """The funnel: view, call, vote, waitlist, notified; append-only, and counted in public.
 
-What happens after a launch (first call, first paid call, tokens in 30 days) is in the usage rows,
-and read from there (`launches.conversion`), not written twice.
+What happens after a launch (first call, first paid call, tokens in 30 days) is in the sums of usage
+and in the ledger, and read from there (`conversion`), not written twice.
 """
 
 from __future__ import annotations

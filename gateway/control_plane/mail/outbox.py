@@ -118,10 +118,10 @@ class Outbox:
 
     async def put_all(
         self, connection: AsyncConnection, mails: Sequence[tuple[Mail, datetime]]
-    ) -> None:
-        """Take on mails, each with its time; those taken on before stay as they are."""
+    ) -> int:
+        """Take on mails, each with its time, and return how many are new; others stay as is."""
         if not mails:
-            return
+            return 0
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         now = datetime.now(UTC)
         rows = [
@@ -134,7 +134,14 @@ class Outbox:
             for mail, due_at in mails
         ]  # fmt: skip
         statement = dialect.insert(outbox).on_conflict_do_nothing(index_elements=["ref"])
-        await connection.execute(statement, rows)
+        added = await connection.execute(statement.returning(outbox.c.id), rows)
+        return len(added.all())
+
+    async def waiting_once(self, connection: AsyncConnection) -> int:
+        """Return how many mails wait that nobody waits for: their writer keeps a bound."""
+        waiting = (outbox.c.state == "pending") & outbox.c.kind.in_(ONCE)
+        found = select(func.count()).select_from(outbox).where(waiting)
+        return await connection.scalar(found) or 0
 
     async def deliver(self) -> int:
         """Send what is due, for a turn at most, and return how many were handed over."""

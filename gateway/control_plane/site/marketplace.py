@@ -14,11 +14,12 @@ from litestar import Request, Response, Router
 from gateway.control_plane.accounts import links, sessions
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.accounts.links import MailLinks
+from gateway.control_plane.accounts.promotions import Gift
 from gateway.control_plane.accounts.sessions import Sessions
 from gateway.control_plane.accounts.welcome import Welcome
 from gateway.control_plane.catalog import pages
+from gateway.control_plane.demand.announcements import Announcements, Offer
 from gateway.control_plane.demand.events import Interest
-from gateway.control_plane.demand.launches import Announcements, Offer
 from gateway.control_plane.jobs.runner import Job
 from gateway.control_plane.mail import upkeep
 from gateway.control_plane.mail.messages import MailWriter
@@ -189,10 +190,14 @@ def make_announcements(site: Site) -> Announcements:
         site.writer,
         site.unsubscriptions,
         Offer(
-            credit_nanos=settings.launch_credit_nanos,
-            credit_days=settings.signup_credit_days,
+            gift=Gift(
+                nanos=settings.launch_credit_nanos,
+                days=settings.signup_credit_days,
+                day_nanos=settings.promotion_nanos_per_day,
+            ),
             wave_mails=settings.launch_wave_mails,
             wave_seconds=settings.launch_wave_seconds,
+            pending_max=settings.launch_pending_max,
         ),
         is_live=is_live,
         titles={model_id: page.title for model_id, page in site.pages.items()},

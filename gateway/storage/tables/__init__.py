@@ -12,6 +12,7 @@ from gateway.storage.tables.credits import (
 from gateway.storage.tables.demand import (
     demand_events,
     demand_votes,
+    launch_organizations,
     launches,
     waitlist_entries,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "identities",
     "incidents",
     "key_budgets",
+    "launch_organizations",
     "launches",
     "leases",
     "ledger_entries",
