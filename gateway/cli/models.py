@@ -69,23 +69,31 @@ async def price_model(model: str, dollars: str, *, flex: bool) -> None:
 @models_group.command("launch")
 @click.argument("model")
 @click.option("--price", help="Dollars for a million tokens; the estimate, unless given.")
+@click.option("--flex-price", help="The same for flex; as much lower as estimated, unless given.")
 @asynchronous
-async def launch_model(model: str, *, price: str | None) -> None:
+async def launch_model(model: str, *, price: str | None, flex_price: str | None) -> None:
     """Make a model live, and mail voters and the waitlist, once each.
 
     A running gateway must have a ready worker of it.
     """
+    nanos, flex_nanos = (
+        None if dollars is None else billing.nanos_of_dollars(dollars)
+        for dollars in (price, flex_price)
+    )
     async with opened() as database:
         async with database.read() as connection:
             told = await orders.reports(connection)
-            known = (await catalog.snapshot(connection)).models.get(model)
         ready = any(one.model == model and one.worker.state is State.READY for one in told)
-        nanos = known.price.nanos_per_million_tokens if known else 0
-        if price is not None:
-            nanos = billing.nanos_of_dollars(price)
         async with database.write() as connection:
-            await launches.launch(connection, model, ready=ready, nanos_per_million_tokens=nanos)
-    say(f"{model} is live at {money(nanos)} / 1M tokens. Running gateways mail who asked for it.")
+            prices = await launches.launch(
+                connection,
+                model,
+                ready=ready,
+                nanos_per_million_tokens=nanos,
+                flex_nanos_per_million_tokens=flex_nanos,
+            )
+    costs = f"{money(prices.default_nanos)} / 1M tokens (flex {money(prices.flex_nanos)})"
+    say(f"{model} is live at {costs}. Running gateways mail who asked for it.")
 
 
 @models_group.command("demand")

@@ -95,6 +95,42 @@ async def rows(database: Database, query):
         return (await connection.execute(query)).all()
 
 
+@pytest.mark.parametrize(
+    ("given", "prices"),
+    [
+        ((3_000_000, None), (3_000_000, 1_500_000)),  # in the estimate's proportion: 8 to 4
+        ((None, None), (8_000_000, 4_000_000)),
+        ((9_000_001, None), (9_000_001, 4_500_000)),
+        ((9_000_000, 9_000_000), (9_000_000, 9_000_000)),
+        ((0, None), (0, 0)),
+        ((3_000_000, 3_000_001), None),
+        ((None, 9_000_000), None),
+    ],
+)
+async def test_flex_never_costs_more(
+    seeded: Database,
+    given: tuple[int | None, int | None],
+    prices: tuple[int, int] | None,
+):
+    async def go_live() -> None:
+        async with seeded.write() as connection:
+            await launches.launch(
+                connection, STELLA, ready=True,
+                nanos_per_million_tokens=given[0], flex_nanos_per_million_tokens=given[1],
+            )  # fmt: skip
+
+    if prices is None:
+        with pytest.raises(CannotLaunch, match="more than they do"):
+            await go_live()
+    else:
+        await go_live()
+    async with seeded.read() as connection:
+        model = (await catalog.snapshot(connection)).models[STELLA]
+    found = tuple(model.price_of(tier).nanos_per_million_tokens for tier in ("default", "flex"))
+    assert found == (prices or (8_000_000, 4_000_000))
+    assert model.state == ("live" if prices else "coming_soon")
+
+
 async def test_a_model_without_a_ready_worker_stays_where_it_is(seeded: Database):
     with pytest.raises(CannotLaunch, match="no ready worker"):
         await launch(seeded, ready=False)

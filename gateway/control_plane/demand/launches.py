@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.catalog import models as catalog
 from gateway.errors import BadRequest, NotFound
+from gateway.observability.console import money
+from gateway.snapshots import PriceSnapshot, Tier
 from gateway.storage.tables import launches, model_prices, models
 
 
@@ -28,10 +31,25 @@ class CannotLaunch(BadRequest):
     code = "cannot_launch"
 
 
+class Prices(msgspec.Struct, frozen=True, kw_only=True):
+    """What a million tokens costs from the launch on."""
+
+    default_nanos: int
+    flex_nanos: int
+
+
 async def launch(
-    connection: AsyncConnection, model_id: str, *, ready: bool, nanos_per_million_tokens: int
-) -> None:
-    """Make a model live at a price. Raises ModelUnknown or CannotLaunch."""
+    connection: AsyncConnection,
+    model_id: str,
+    *,
+    ready: bool,
+    nanos_per_million_tokens: int | None = None,
+    flex_nanos_per_million_tokens: int | None = None,
+) -> Prices:
+    """Make a model live, and return its prices. Raises ModelUnknown or CannotLaunch.
+
+    Without a price it is the estimate; without one for flex it is in the estimate's proportion.
+    """
     state = await connection.scalar(
         select(models.c.state).where(models.c.id == model_id).with_for_update()
     )
@@ -41,14 +59,49 @@ async def launch(
         raise CannotLaunch(f"{model_id} is {state} already.")
     if not ready:
         raise CannotLaunch(f"{model_id} has no ready worker: see `gateway workers list`.")
-    await catalog.set_price(connection, model_id, nanos_per_million_tokens)
-    price_id = await connection.scalar(
-        select(model_prices.c.id)
-        .where(model_prices.c.model_id == model_id, model_prices.c.tier == "default")
+    prices = await _prices(
+        connection, model_id, nanos_per_million_tokens, flex_nanos_per_million_tokens
+    )
+    await catalog.set_price(connection, model_id, prices.default_nanos)
+    await catalog.set_price(connection, model_id, prices.flex_nanos, tier="flex")
+    newest = await _newest(connection, model_id, "default")
+    assert newest is not None
+    await connection.execute(update(models).where(models.c.id == model_id).values(state="live"))
+    await connection.execute(
+        insert(launches).values(
+            model_id=model_id, price_id=newest.id, launched_at=datetime.now(UTC)
+        )
+    )
+    return prices
+
+
+async def _prices(
+    connection: AsyncConnection, model_id: str, default: int | None, flex: int | None
+) -> Prices:
+    estimate = await _newest(connection, model_id, "default")
+    flex_estimate = await _newest(connection, model_id, "flex")
+    assert estimate is not None, "a model of the catalogue has a price from its first moment"
+    per_million = estimate.nanos_per_million_tokens
+    if default is None:
+        default = per_million
+    if flex is None and flex_estimate is not None and per_million:
+        flex = default * flex_estimate.nanos_per_million_tokens // per_million
+    elif flex is None:
+        flex = default // 2
+    if flex > default:
+        raise CannotLaunch(
+            f"Flex waits for the others, so it can't cost more than they do: {money(flex)} is over "
+            f"{money(default)}."
+        )
+    return Prices(default_nanos=default, flex_nanos=flex)
+
+
+async def _newest(connection: AsyncConnection, model_id: str, tier: Tier) -> PriceSnapshot | None:
+    found = await connection.execute(
+        select(model_prices.c.id, model_prices.c.nanos_per_million_tokens)
+        .where(model_prices.c.model_id == model_id, model_prices.c.tier == tier)
         .order_by(model_prices.c.id.desc())
         .limit(1)
     )
-    await connection.execute(update(models).where(models.c.id == model_id).values(state="live"))
-    await connection.execute(
-        insert(launches).values(model_id=model_id, price_id=price_id, launched_at=datetime.now(UTC))
-    )
+    row = found.one_or_none()
+    return None if row is None else PriceSnapshot(row.id, row.nanos_per_million_tokens)
