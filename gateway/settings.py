@@ -315,6 +315,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     demand_write_seconds: Annotated[
         Seconds, _text("How often views and calls, counted in memory, are written down.")
     ] = 60.0
+    demand_retention_days: Annotated[
+        Count,
+        _text("How many days single events of demand are kept; older ones are sums by the month."),
+    ] = 92
     incident_seconds: Annotated[
         Seconds, _text("How often the pools are looked at for the status page.")
     ] = 5.0

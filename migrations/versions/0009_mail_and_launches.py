@@ -1,4 +1,4 @@
-"""how long mails are tried, and who was told of a launch"""
+"""how long mails are tried, who was told of a launch, demand by the month"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,6 +13,17 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("outbox", sa.Column("give_up_at", Instant(), nullable=True))
+    op.create_table(
+        "demand_months",
+        sa.Column("model_id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("month", sa.Text(), nullable=False),
+        sa.Column("count", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.CheckConstraint("count > 0", name="ck_demand_months_count"),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name="fk_demand_months_model_id"),
+        sa.PrimaryKeyConstraint("model_id", "kind", "month", name="pk_demand_months"),
+        sqlite_strict=True,
+    )
     op.add_column("launches", sa.Column("began_at", Instant(), nullable=True))
     op.create_table(
         "launch_organizations",
@@ -49,4 +60,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("launch_organizations")
     op.drop_column("launches", "began_at")
+    op.drop_table("demand_months")
     op.drop_column("outbox", "give_up_at")

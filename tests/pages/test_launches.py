@@ -12,7 +12,15 @@ from gateway.control_plane.accounts.promotions import Gift
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.catalog import models as catalog
 from gateway.control_plane.demand import announcements as announcing
-from gateway.control_plane.demand import conversion, events, launches, score, votes, waitlist
+from gateway.control_plane.demand import (
+    conversion,
+    events,
+    launches,
+    months,
+    score,
+    votes,
+    waitlist,
+)
 from gateway.control_plane.demand.announcements import Announcements, Offer
 from gateway.control_plane.demand.eligibility import NotComing
 from gateway.control_plane.demand.launches import CannotLaunch, ModelUnknown
@@ -27,6 +35,8 @@ from gateway.storage.database import Database
 from gateway.storage.ledger import grants, invariants, paid, postings
 from gateway.storage.tables import (
     credit_lots,
+    demand_events,
+    demand_months,
     demand_votes,
     model_prices,
     organizations,
@@ -412,6 +422,33 @@ async def test_bought_credit_is_spent_after_promo(seeded: Database):
 
 async def use(connection, visitor: Visitor, nanos: int) -> None:
     await postings.debit(connection, visitor.organization_id, nanos, new_id(), datetime.now(UTC))
+
+
+async def test_old_events_become_sums(seeded: Database, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(months, "_AT_ONCE", 3)
+    now = datetime.now(UTC)
+    async with seeded.write() as connection:
+        for days in (0, 91, 93, 94, 200, 230):
+            await events.record(connection, "view", STELLA, count=days + 1)
+            await connection.execute(
+                update(demand_events)
+                .where(demand_events.c.count == days + 1)
+                .values(created_at=now - timedelta(days=days))
+            )
+        before = await events.funnel(connection, STELLA)
+    assert before == {"view": 1 + 92 + 94 + 95 + 201 + 231}
+
+    async def fold() -> None:
+        async with seeded.write() as connection:
+            await months.fold_old(connection, 92)
+
+    for _ in range(2):
+        await asyncio.gather(fold(), fold())
+    left = await rows(seeded, select(demand_events.c.count))
+    assert sorted(row.count for row in left) == [1, 92]
+    assert 2 <= len(await rows(seeded, select(demand_months))) <= 4
+    async with seeded.read() as connection:
+        assert await events.funnel(connection, STELLA) == before
 
 
 async def test_the_score_weighs_who_votes(seeded: Database):

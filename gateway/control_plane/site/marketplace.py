@@ -18,6 +18,7 @@ from gateway.control_plane.accounts.promotions import Gift
 from gateway.control_plane.accounts.sessions import Sessions
 from gateway.control_plane.accounts.welcome import Welcome
 from gateway.control_plane.catalog import pages
+from gateway.control_plane.demand import months
 from gateway.control_plane.demand.announcements import Announcements, Offer
 from gateway.control_plane.demand.events import Interest
 from gateway.control_plane.jobs.runner import Job
@@ -152,6 +153,7 @@ class Marketplace:
             await links.forget_old(connection)
             await sessions.forget_old(connection)
             await upkeep.forget_old(connection, keep_text=self._settings.dev_mail)
+            await months.fold_old(connection, self._settings.demand_retention_days)
             await answer_hours.forget_old(connection, self._settings.answer_retention_days)
 
 

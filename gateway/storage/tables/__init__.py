@@ -11,6 +11,7 @@ from gateway.storage.tables.credits import (
 )
 from gateway.storage.tables.demand import (
     demand_events,
+    demand_months,
     demand_votes,
     launch_organizations,
     launches,
@@ -37,6 +38,7 @@ __all__ = [
     "api_keys",
     "credit_lots",
     "demand_events",
+    "demand_months",
     "demand_votes",
     "golden_rows",
     "identities",

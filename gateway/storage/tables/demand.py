@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -68,6 +69,19 @@ demand_events = Table(
     ),
     CheckConstraint("count > 0", name="count"),
     Index(None, "model_id", "kind", "created_at"),
+    **STRICT,
+)
+
+demand_months = Table(
+    "demand_months",
+    metadata,
+    # what demand_events held of a month that is over for long
+    Column("model_id", Text, ForeignKey(models.c.id), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    # as 2026-11, in UTC
+    Column("month", Text, primary_key=True),
+    Column("count", BigInteger().with_variant(Integer(), "sqlite"), nullable=False),
+    CheckConstraint("count > 0", name="count"),
     **STRICT,
 )
 
