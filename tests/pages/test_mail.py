@@ -284,6 +284,23 @@ async def test_a_process_that_died_while_sending(database: Database):
     assert await states(database) == {"link": "sent", "launch": "unknown", "next": "sent"}
 
 
+async def test_a_process_that_slept_undoes_nothing(database: Database):
+    """Its lease ran out and another sent the link; its own refusal comes too late to matter."""
+    other = Scripted()
+
+    class Sleepy:
+        async def send(self, mail: Mail, message_id: str) -> None:  # noqa: ARG002
+            await be_due(database)
+            assert await box(database, other).deliver() == 1
+            raise MailRefused("later", for_good=False)
+
+    target = box(database, Sleepy())
+    await put(database, target, a_mail())
+    await target.deliver()
+    assert other.sent == ["a"]
+    assert await states(database) == {"a": "sent"}
+
+
 async def test_a_clean_stop_loses_nothing(database: Database, mailbox: Mailbox):
     """In the middle of a slow server's answer: that mail is finished with, the others wait."""
     target = box(database, SmtpSender(mailbox.url, sender="no-reply@gateway.example"))
