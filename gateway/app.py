@@ -24,6 +24,7 @@ from gateway.control_plane.billing import routes as billing
 from gateway.control_plane.catalog.models import PublishedCatalog
 from gateway.control_plane.jobs.auditing import audit
 from gateway.control_plane.jobs.runner import Job, Jobs
+from gateway.control_plane.site.head import answer_head
 from gateway.control_plane.site.marketplace import Marketplace
 from gateway.control_plane.workers.orders import WorkerDesk
 from gateway.data_plane.api import exchange, health, models, openapi, registration
@@ -274,6 +275,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         logging_config=None,
     )
     app.state.gateway = gateway
+    app.asgi_handler = answer_head(app.asgi_handler)
     return app
 
 

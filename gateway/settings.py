@@ -283,8 +283,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     votes_per_hour: Annotated[
         Count, _text("How often one visitor may vote or join a waitlist (429).")
     ] = 60
+    invitations_per_hour: Annotated[
+        Count, _text("How often one organization may invite somebody (429).")
+    ] = 20
     organization_keys_max: Annotated[
-        Count, _text("Most keys of one organization that are not revoked (400).")
+        Count,
+        _text("Most keys of one organization that are not revoked, and that it makes a day (400)."),
     ] = 100
     organization_members_max: Annotated[Count, _text("Most members of one organization (400).")] = (
         100
@@ -319,6 +323,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Count,
         _text("How many days single events of demand are kept; older ones are sums by the month."),
     ] = 92
+    incident_after_seconds: Annotated[
+        Seconds,
+        _text("How long a live model has no ready worker before the status page shows it."),
+    ] = 15.0
     incident_seconds: Annotated[
         Seconds, _text("How often the pools are looked at for the status page.")
     ] = 5.0

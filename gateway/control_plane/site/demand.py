@@ -93,7 +93,7 @@ async def join_waitlist(
         return see_other(f"{listing.path}#demand")
     address = addresses.parse(data.email)
     async with site.database.write() as connection:
-        token = await site.links.create(connection, "waitlist", address.email, listing.model.id)
+        token = await site.links.create(connection, "waitlist", address, listing.model.id)
         if token is not None:
             await site.outbox.put(
                 connection,

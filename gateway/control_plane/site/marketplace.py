@@ -88,7 +88,9 @@ class Marketplace:
             router=router,
             workers=router.statuses,
             renderer=Renderer(self._assets, constants | shown),
-            incidents=Incidents(database, workers=router.statuses, catalog=catalog),
+            incidents=Incidents(
+                database, catalog=catalog, patience_seconds=settings.incident_after_seconds
+            ),
             keys=keys,
             sessions=Sessions(
                 database,
@@ -119,6 +121,7 @@ class Marketplace:
             experiments=Limit(settings.experiments_per_hour),
             sign_ins=Limit(settings.sign_ins_per_hour),
             votes=Limit(settings.votes_per_hour),
+            invitations=Limit(settings.invitations_per_hour),
             interest=self.interest,
         )
         self.announcements = make_announcements(self.site)

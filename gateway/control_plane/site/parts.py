@@ -9,7 +9,7 @@ from typing import Any
 from litestar import Request
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.accounts import identities, users
+from gateway.control_plane.accounts import identities, memberships, users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.github import Github
 from gateway.control_plane.accounts.identities import Identity
@@ -82,6 +82,7 @@ class Site:
     experiments: Limit
     sign_ins: Limit
     votes: Limit
+    invitations: Limit
     interest: Interest
 
     def listings(self) -> list[Listing]:
@@ -107,12 +108,13 @@ class Site:
         connection: AsyncConnection,
         address: Address,
         *,
-        organization_id: str | None = None,
+        joins: str | None = None,
         identity: Identity | None = None,
     ) -> str:
         """Sign in whoever has shown that an address is theirs; return the cookie of the session.
 
-        An identity that is known signs in to the account that it has, whatever its address is now.
+        `joins` is the organization that invited them. An identity that is known signs in to the
+        account that it has, whatever its address is now.
         """
         known = await identities.find(connection, identity) if identity else None
         user = known or await users.find_or_create(connection, address)
@@ -121,10 +123,11 @@ class Site:
             came_before = not await identities.connect(connection, identity, user.id)
         if user.is_new:
             await self.welcome.greet(connection, user, address, came_before=came_before)
-            await waitlist.adopt(connection, address, user.id)
-        return await self.sessions.begin(
-            connection, user.id, organization_id or user.organization_id
-        )
+        await waitlist.adopt(connection, Address(user.email), user.id)
+        if joins:
+            most = self.settings.organization_members_max
+            await memberships.add(connection, user.id, joins, "member", members_max=most)
+        return await self.sessions.begin(connection, user.id, joins or user.organization_id)
 
     def visitor(self, request: Request[Any, Any, Any]) -> str:
         """Name the visitor for a limit."""

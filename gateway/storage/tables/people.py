@@ -68,13 +68,16 @@ mail_links = Table(
     Column("id", Id, primary_key=True),
     Column("purpose", Text, nullable=False),
     Column("email", Text, nullable=False),
+    # of the mailbox, whatever its spelling: what is counted
+    Column("address_key", Text, nullable=False, server_default=""),
     # what the link is about: a model's id, an organization's id, or a path to go to
     Column("subject", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("used_at", Instant),
     CheckConstraint("purpose IN ('sign_in', 'waitlist', 'invitation')", name="purpose"),
-    Index(None, "email", "created_at"),
+    Index(None, "address_key", "created_at"),
+    Index(None, "email"),
     Index(None, "expires_at"),
     **STRICT,
 )
