@@ -114,6 +114,45 @@ def test_a_price_is_an_operators(shell: Shell):
     assert "no model" in shell.run("models", "price", "none", "1", status=1)
 
 
+def test_mails_that_failed_are_tried_again(shell: Shell):
+    assert shell.json("mail", "list") == []
+    assert "No mails." in shell.run("mail", "list")
+    path = shell.environment["DATABASE_URL"].removeprefix("sqlite:///")
+    ids = [f"01a206dc-dbdd-7544-9d13-ce150f25679{n}" for n in range(4)]
+    rows = [
+        ("launch", "failed", "t", "550"), ("launch", "unknown", "t", ""),
+        ("sign_in", "failed", "", ""), ("launch", "failed", "t", "unsubscribed before it left"),
+    ]  # fmt: skip
+    now = "2026-01-01T00:00:00.000000+00:00"
+    with sqlite3.connect(path) as connection:
+        for mail_id, (kind, state, text, reason) in zip(ids, rows, strict=True):
+            connection.execute(
+                "INSERT INTO outbox (id, ref, kind, recipient, subject, text, html, state, reason, "
+                "attempts, unsubscribe_url, created_at, due_at) "
+                "VALUES (?, ?, ?, 'ada@example.org', 's', ?, '', ?, ?, 9, '', ?, ?)",
+                (mail_id, mail_id, kind, text, state, reason, now, now),
+            )
+    connection.close()
+    assert "550" in shell.run("mail", "list", "--state", "failed")
+    assert len(shell.json("mail", "list", "--limit", "3")) == 3
+    assert all("text" not in mail for mail in shell.json("mail", "list"))
+    for words, message in (
+        (["nonsense"], "no mail 'nonsense'"),
+        ([ids[0].replace("9d", "9e")], "no mail"),
+        ([ids[1]], "may have arrived"),
+        ([ids[2]], "asks for a new one"),
+        ([ids[3]], "unsubscribed"),
+    ):
+        assert message in shell.run("mail", "retry", *words, status=1)
+    assert shell.json("mail", "retry") == {"retried": 1}
+    (pending,) = shell.json("mail", "list", "--state", "pending")
+    assert (pending["id"], pending["attempts"]) == (ids[0], 0)
+    assert pending["give_up_at"] > pending["due_at"]
+    assert "is pending" in shell.run("mail", "retry", ids[0], status=1)
+    assert "1 to be tried again" in shell.run("mail", "retry", ids[1], "--even-unknown")
+    assert "No mail that failed" in shell.run("mail", "retry")
+
+
 def test_two_of_one_name_are_told_apart_by_their_ids(shell: Shell):
     first = shell.json("organizations", "create", "twin")
     shell.run("organizations", "create", "twin")

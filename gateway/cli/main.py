@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway import dev
 from gateway.cli.accounts import keys_group, organizations_group
 from gateway.cli.credits import audit, credits_group
+from gateway.cli.mail import mail_group
 from gateway.cli.models import estimate, models_group
 from gateway.cli.service import dev as dev_command
 from gateway.cli.service import migrate, serve, settings
@@ -41,6 +42,7 @@ for command in (
     credits_group,
     models_group,
     workers_group,
+    mail_group,
     audit,
     estimate,
 ):

@@ -1,15 +1,18 @@
 """The schema: up, down, the same as the tables say, and history that can't be rewritten."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 from alembic import command
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
+from gateway.identifiers import new_id
 from gateway.storage import migrate
 from gateway.storage.database import Database, DatabaseError
-from gateway.storage.tables import usage_days
+from gateway.storage.ledger import grants
+from gateway.storage.tables import launch_organizations, organizations, usage_days
 from tests.support.gateways import MODEL, Ledger
 from tests.support.ledger import in_auckland
 
@@ -26,6 +29,26 @@ async def test_down_and_up_again(database: Database):
         await migrate.check(database)
     await migrate.upgrade(database)
     await migrate.check(database)
+
+
+async def test_organizations_told_of_a_launch_before_are_known(database: Database):
+    told, other = new_id(), new_id()
+    async with database.write() as connection:
+        for organization_id, ref in ((told, f"launch:{MODEL}:{told}"), (other, "signup:x")):
+            await connection.execute(
+                insert(organizations).values(
+                    id=organization_id, name="o", created_at=datetime.now(UTC)
+                )
+            )
+            await grants.open_account(connection, organization_id)
+            await grants.grant(connection, organization_id, 5, kind="promo", source_ref=ref)
+    async with database.engine.connect() as connection:
+        await connection.run_sync(lambda sync: command.downgrade(migrate.config(sync), "0011-1"))
+    await migrate.upgrade(database)
+    async with database.read() as connection:
+        (row,) = (await connection.execute(select(launch_organizations))).all()
+    assert (row.model_id, row.organization_id, row.credit) == (MODEL, told, "granted")
+    assert row.told_at is not None
 
 
 async def test_two_at_once_do_not_collide(database_url: str):

@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.demand import votes, waitlist
+from gateway.control_plane.mail import unsubscribe
 from gateway.control_plane.site.parts import Site
 
 _SHOWN_MAX = 100
@@ -22,12 +23,14 @@ async def show_votes(
     async with site.database.read() as connection:
         cast = await votes.of_visitor(connection, visitor)
         waiting = sorted(await waitlist.models_of(connection, visitor.address_key))
+        unsubscribed = await unsubscribe.holds(connection, visitor.email)
     known = site.shelf().by_id
     named = [*waiting, *(vote.model_id for vote in cast)]
     return site.renderer.page(
         request,
         "console/votes.html",
         section="votes",
+        unsubscribed=unsubscribed,
         cast=cast[:_SHOWN_MAX],
         waiting=waiting[:_SHOWN_MAX],
         more=max(len(cast), len(waiting)) > _SHOWN_MAX,

@@ -13,7 +13,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.addresses import Address
-from gateway.control_plane.demand import events
+from gateway.control_plane.demand import eligibility, events
+from gateway.control_plane.mail import unsubscribe
 from gateway.identifiers import new_id
 from gateway.storage.tables import waitlist_entries
 
@@ -21,7 +22,12 @@ from gateway.storage.tables import waitlist_entries
 async def join(
     connection: AsyncConnection, model_id: str, address: Address, user_id: str | None
 ) -> None:
-    """Put a verified address on the list; twice is fine."""
+    """Put a verified address on the list; twice is fine. Raises NotComing.
+
+    Whoever does this asks for a mail, so an unsubscription from before ends.
+    """
+    await eligibility.hold(connection, model_id)
+    await unsubscribe.lift(connection, address.email)
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     added = await connection.scalar(
         dialect.insert(waitlist_entries)

@@ -12,6 +12,7 @@ from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.credits import nanos_of_dollars
 from gateway.control_plane.catalog.pages import ModelPage
 from gateway.control_plane.demand import votes, waitlist
+from gateway.control_plane.mail import unsubscribe
 from gateway.control_plane.site import snippets
 from gateway.control_plane.site.parts import Site
 from gateway.control_plane.site.search import PAGE_MODELS, Search, page_of
@@ -76,7 +77,7 @@ async def show_model(
     listing = site.listing(f"{owner}/{name}")
     model = listing.model
     site.interest.viewed(model.id)
-    voted, waiting = await _own(site, request.user, model.id)
+    own = await _own(site, request.user, model.id)
     known = site.shelf().by_id
     return site.renderer.page(
         request,
@@ -89,9 +90,8 @@ async def show_model(
         countable=model.vocabulary_sha256 in site.counters,
         providers=int(model.state == "live"),
         votes=site.interest.votes(model.id),
-        voted=voted,
-        waiting=waiting,
         data=structured_data(site.settings.public_url, listing),
+        **own,
     )
 
 
@@ -171,14 +171,16 @@ def _questions(page: ModelPage) -> dict[str, Any]:
     }
 
 
-async def _own(site: Site, visitor: Visitor | None, model_id: str) -> tuple[bool, bool]:
-    """Tell whether somebody voted for a model, and whether they wait for it."""
+async def _own(site: Site, visitor: Visitor | None, model_id: str) -> dict[str, bool]:
+    """Tell whether somebody voted for a model, waits for it, and takes our mail at all."""
     if visitor is None:
-        return False, False
+        return {"voted": False, "waiting": False, "unsubscribed": False}
     async with site.database.read() as connection:
-        voted = await votes.has_voted(connection, visitor, model_id)
-        waiting = await waitlist.is_waiting(connection, visitor.address_key, model_id)
-    return voted, waiting
+        return {
+            "voted": await votes.has_voted(connection, visitor, model_id),
+            "waiting": await waitlist.is_waiting(connection, visitor.address_key, model_id),
+            "unsubscribed": await unsubscribe.holds(connection, visitor.email),
+        }
 
 
 def _offer(model: ModelSnapshot) -> dict[str, Any]:

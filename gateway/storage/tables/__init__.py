@@ -11,7 +11,9 @@ from gateway.storage.tables.credits import (
 )
 from gateway.storage.tables.demand import (
     demand_events,
+    demand_months,
     demand_votes,
+    launch_organizations,
     launches,
     waitlist_entries,
 )
@@ -37,11 +39,13 @@ __all__ = [
     "catalog_versions",
     "credit_lots",
     "demand_events",
+    "demand_months",
     "demand_votes",
     "golden_rows",
     "identities",
     "incidents",
     "key_budgets",
+    "launch_organizations",
     "launches",
     "leases",
     "ledger_entries",
