@@ -195,6 +195,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     github_api_url: Annotated[
         str, _text("Where GitHub's REST API is; https://HOST/api/v3 on an Enterprise server.")
     ] = "https://api.github.com"
+    support: Annotated[
+        str,
+        _text(
+            "Where people find you: an address of mail, or of a page; it stands at the foot of "
+            "each page. Empty: nothing is shown."
+        ),
+    ] = ""
     smtp_url: Annotated[
         str,
         _text(
@@ -350,6 +357,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             message, _, path = str(error).partition(" - at ")
             name = variable(path.strip("`$. "))
             raise SettingsError(f"{name}: {message.replace('`', '')}") from None
+        if settings.dev_mail and settings.public_url.startswith("https://"):
+            raise SettingsError(
+                "GATEWAY_DEV_MAIL shows everybody the links that sign people in: it is for "
+                "development, and GATEWAY_PUBLIC_URL is not"
+            )
         if settings.lease_seconds < 2 * settings.request_timeout_seconds:
             raise SettingsError(
                 "GATEWAY_LEASE_SECONDS must be at least twice GATEWAY_REQUEST_TIMEOUT_SECONDS: "

@@ -41,7 +41,8 @@ class Dev:
                 break
         self.seconds_to_start = time.monotonic() - started
         lines = (data / "dev.env").read_text().splitlines()
-        self.variables = dict(line.split("=", 1) for line in lines)
+        pairs = (line.removeprefix("export ").split("=", 1) for line in lines)
+        self.variables = dict(pairs)
 
     def stop(self, number: int = signal.SIGINT, *, times: int = 1) -> tuple[int, str]:
         for _ in range(times):

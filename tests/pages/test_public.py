@@ -7,12 +7,14 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from gateway.app import Gateway
 from gateway.control_plane.catalog import models, pages
 from gateway.control_plane.site import assets
 from gateway.control_plane.site.docs import PAGES, listed_errors
+from gateway.control_plane.site.marketplace import contact
 from gateway.data_plane.api import openapi
 from tests.pages.conftest import MINILM, STELLA
-from tests.support.browsing import Browser
+from tests.support.browsing import Browser, sign_in
 
 PUBLIC = ["/", "/models", "/compare", "/calculator", "/status", "/docs", f"/models/{STELLA}"]
 
@@ -49,6 +51,13 @@ async def test_public_pages_have_what_sharing_and_search_need(browser: Browser):
     image = re.search(r'og:image" content="http://127.0.0.1:8080([^"]+)"', answer.text)
     assert image
     assert (await browser.get(image[1])).headers["content-type"] == "image/png"
+
+
+@pytest.mark.parametrize("options", [{"support": "help@gateway.example"}])
+async def test_whoever_runs_it_can_be_found(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    assert 'For more, <a href="mailto:help@gateway.example">write to us' in browser.page.text
+    assert contact("https://gateway.example/help@home") == "https://gateway.example/help@home"
 
 
 async def test_head_is_get_without_the_body(browser: Browser):
