@@ -356,6 +356,25 @@ def test_an_answer_is_never_made_of_two_revisions(world):
     assert right(request)
 
 
+def test_two_late_answers_of_two_revisions_are_not_mixed(world):
+    first = world.worker("w1")
+    request = world.submit(*[4000] * 8)
+    early = world.flying[0]
+    world.core.roster.remove(first, world.now)
+    second = world.worker("w2", info=REVISED(revision="2"))
+    late = world.flying[-1]
+    assert late.worker is second
+    world.core.roster.remove(second, world.now)
+    world.succeed(early)
+    assert request.revision == "one"
+    world.succeed(late)
+    assert request.revision == "one"
+    world.worker("w3", info=REVISED(revision="2"))
+    world.finish()
+    assert request.revision == "2"
+    assert right(request)
+
+
 def test_a_drained_worker_finishes_and_gets_nothing_new(world):
     worker = world.worker()
     request = world.submit(3)

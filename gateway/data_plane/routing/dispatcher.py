@@ -151,13 +151,10 @@ class Dispatcher:
         worker.answered(now)
         self._budget.earn()
         self._flights.measure(attempt, now)
-        current = self.roster.revision in (None, worker.revision)
         at = 0
         for shard in attempt.shards:
-            if shard.open and current:
+            if shard.open:
                 self._deliver(shard, vectors[at : at + shard.size], worker.revision)
-            elif shard.open and not shard.attempts:
-                self.queue.put_back(shard)  # its worker left, and another revision took over
             at += shard.size
         if worker.state is State.READY:
             self.quarantine.check_pace(worker, now)
@@ -241,6 +238,11 @@ class Dispatcher:
 
     def _deliver(self, shard: Shard, vectors: Sequence[memoryview], revision: str) -> None:
         request = shard.request
+        if {self.roster.revision, request.revision} - {None, revision}:
+            # its worker left, and another revision took over or began the answer
+            if not shard.attempts:
+                self.queue.put_back(shard)
+            return
         request.vectors[shard.start : shard.stop] = vectors
         request.missing -= shard.size
         request.revision = revision
