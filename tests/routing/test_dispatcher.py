@@ -274,6 +274,22 @@ def test_a_call_that_takes_too_long_is_doubled_and_the_first_answer_wins(world):
     assert first.worker.speed.slow(world.now) > 2
 
 
+def test_a_failure_whose_double_still_flies_is_remembered(world):
+    for url in ("w1", "w2", "w3"):
+        world.worker(url)
+    request = world.submit(3)
+    world.later(0.3)
+    first, second = world.flying
+    fail(world, first)
+    assert not request.finished
+    fail(world, second)
+    (third,) = world.flying
+    assert third.worker not in (first.worker, second.worker)
+    assert third.shards[0].tries == 2
+    world.finish()
+    assert right(request)
+
+
 def test_doubles_are_bounded_by_a_share_of_the_tokens():
     world = World(RoutingSettings(hedge_share=0.02, split_tokens=100))
     world.worker("w1")

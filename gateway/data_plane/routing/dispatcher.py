@@ -178,10 +178,14 @@ class Dispatcher:
         self.counts["failed_in_company"] += company
         # what comes from a worker that is taken out is free: bounded by what it had in hand
         free = worker.state is not State.READY or isinstance(error, RequestRefused | WorkerBusy)
-        paid = free or self._budget.spend(now)
+        homeless = []
         for shard in attempt.shards:
-            if shard.open and not shard.attempts:
-                self._again(shard, worker, error, company=company, paid=paid)
+            if shard.open:
+                _note(shard, worker, error, company=company)
+                homeless += [] if shard.attempts else [shard]  # its double still flies
+        paid = free or not homeless or self._budget.spend(now)
+        for shard in homeless:
+            self._again(shard, error, company=company, paid=paid)
         self.pump()
 
     def judge(
@@ -251,25 +255,17 @@ class Dispatcher:
         if request.missing == 0:
             self._finish(request)
 
-    def _again(
-        self, shard: Shard, worker: Worker, error: Exception, *, company: bool, paid: bool
-    ) -> None:
+    def _again(self, shard: Shard, error: Exception, *, company: bool, paid: bool) -> None:
         """Queue a shard for another try, or end its request."""
-        shard.request.error = error
         if isinstance(error, RequestRefused) and not company:
             self._finish(shard.request, _because(RowsRefused(str(error)), error))
             return
-        if isinstance(error, RequestRefused | WorkerFailed):
-            shard.alone = shard.alone or company
-            shard.failed = isinstance(error, WorkerFailed)
-        if not isinstance(error, RequestRefused | WorkerBusy):
-            shard.tried.add(worker)
-            shard.tries += worker.state is State.READY
-            if shard.tries > len(self.workers) + 1 or not paid:
-                reason = f"{shard.tries} tries failed" if paid else "the retry budget is spent"
-                failed = AllAttemptsFailed(f"{reason}; the last one: {error}")
-                self._finish(shard.request, _because(failed, error))
-                return
+        refused = isinstance(error, RequestRefused | WorkerBusy)
+        if not refused and (shard.tries > len(self.workers) + 1 or not paid):
+            reason = f"{shard.tries} tries failed" if paid else "the retry budget is spent"
+            failed = AllAttemptsFailed(f"{reason}; the last one: {error}")
+            self._finish(shard.request, _because(failed, error))
+            return
         self.counts["retries"] += 1
         self.queue.put_back(shard)
 
@@ -346,6 +342,17 @@ class Dispatcher:
             for other in self.workers.values()
             if other is not worker
         )
+
+
+def _note(shard: Shard, worker: Worker, error: Exception, *, company: bool) -> None:
+    """Remember what a try of a shard came to."""
+    shard.request.error = error
+    if isinstance(error, RequestRefused | WorkerFailed):
+        shard.alone = shard.alone or company
+        shard.failed = isinstance(error, WorkerFailed)
+    if not isinstance(error, RequestRefused | WorkerBusy):
+        shard.tried.add(worker)
+        shard.tries += worker.state is State.READY
 
 
 def _because(error: Exception, cause: Exception | None) -> Exception:
