@@ -14,7 +14,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from backends.protocol import InvalidAnswer, RequestRefused, WorkerBusy, WorkerFailed
+from backends.protocol import (
+    BeyondWorker,
+    InvalidAnswer,
+    RequestRefused,
+    WorkerBusy,
+    WorkerFailed,
+)
 from gateway.data_plane.routing.admission import Admission, Offer
 from gateway.data_plane.routing.evidence import Evidence, weigh
 from gateway.data_plane.routing.fair_queue import FairQueue
@@ -34,7 +40,7 @@ from gateway.data_plane.routing.quarantine import Quarantine
 from gateway.data_plane.routing.request import Attempt, Request, Shard, split
 from gateway.data_plane.routing.retries import RetryBudget
 from gateway.data_plane.routing.roster import Roster
-from gateway.data_plane.routing.worker import TRUSTED, State, Worker
+from gateway.data_plane.routing.worker import NEW, TRUSTED, State, Worker
 
 if TYPE_CHECKING:
     import random
@@ -156,6 +162,9 @@ class Dispatcher:
             if shard.open:
                 self._deliver(shard, vectors[at : at + shard.size], worker.revision)
             at += shard.size
+        for shard in attempt.shards:
+            if shard.delivered:
+                self._overrule(shard, now)
         if worker.state is State.READY:
             self.quarantine.check_pace(worker, now)
             self.distrust(worker)
@@ -185,7 +194,7 @@ class Dispatcher:
                 homeless += [] if shard.attempts else [shard]  # its double still flies
         paid = free or not homeless or self._budget.spend(now)
         for shard in homeless:
-            self._again(shard, error, company=company, paid=paid)
+            self._again(shard, error, paid=paid)
         self.pump()
 
     def judge(
@@ -227,10 +236,13 @@ class Dispatcher:
             if now >= shard.request.deadline:
                 self._finish(shard.request, self._too_late(shard.request, now))
                 continue
+            if shard.refusals and (refused := self._refused(shard, now)):
+                self._finish(shard.request, refused)
+                continue
             worker = self._placement.choose(shard, now)
             if worker is not None:
                 self._flights.start(self._placement.fill(worker, now), worker, now)
-            elif shard.tried or not self._placement.possible(shard):
+            elif shard.tried or not self._placement.ready(shard):
                 self.queue.step_over()  # it waits for one certain worker; others need not
             else:
                 break  # whatever stands behind it would overtake it
@@ -255,11 +267,8 @@ class Dispatcher:
         if request.missing == 0:
             self._finish(request)
 
-    def _again(self, shard: Shard, error: Exception, *, company: bool, paid: bool) -> None:
+    def _again(self, shard: Shard, error: Exception, *, paid: bool) -> None:
         """Queue a shard for another try, or end its request."""
-        if isinstance(error, RequestRefused) and not company:
-            self._finish(shard.request, _because(RowsRefused(str(error)), error))
-            return
         refused = isinstance(error, RequestRefused | WorkerBusy)
         if not refused and (shard.tries > len(self.workers) + 1 or not paid):
             reason = f"{shard.tries} tries failed" if paid else "the retry budget is spent"
@@ -268,6 +277,32 @@ class Dispatcher:
             return
         self.counts["retries"] += 1
         self.queue.put_back(shard)
+
+    def _refused(self, shard: Shard, now: float) -> Exception | None:
+        """Say how the request ends of a shard that each ready worker refuses; else None.
+
+        A lone refusal proves no mistake of ours while another worker may come back.
+        """
+        ready = self._placement.ready(shard)
+        if not ready or any(worker not in shard.refusals for worker in ready):
+            return None
+        away = NEW | {State.QUARANTINED}
+        others = any(
+            worker.state in away and worker not in shard.refusals
+            for worker in self.workers.values()
+        )
+        mistakes = [e for e in shard.refusals.values() if not isinstance(e, BeyondWorker)]
+        *_, last = mistakes or shard.refusals.values()
+        if others and (len(shard.refusals) == 1 or not mistakes):
+            return _because(self.admission.no_worker(now), last)
+        return _because(RowsRefused(str(last)), last)
+
+    def _overrule(self, shard: Shard, now: float) -> None:
+        """Accuse the workers that refused what another one then computed."""
+        for worker, error in shard.refusals.items():
+            if not isinstance(error, BeyondWorker):
+                self.judge(worker, error, Evidence.SOFT, now)
+        shard.refusals.clear()
 
     def _finish(self, request: Request, error: Exception | None = None) -> None:
         if request.finished:
@@ -350,6 +385,9 @@ def _note(shard: Shard, worker: Worker, error: Exception, *, company: bool) -> N
     if isinstance(error, RequestRefused | WorkerFailed):
         shard.alone = shard.alone or company
         shard.failed = isinstance(error, WorkerFailed)
+    if isinstance(error, RequestRefused) and not company:
+        shard.refusals[worker] = error
+        shard.tried.add(worker)
     if not isinstance(error, RequestRefused | WorkerBusy):
         shard.tried.add(worker)
         shard.tries += worker.state is State.READY

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 
 from backends.protocol import (
+    BeyondWorker,
     InvalidAnswer,
     RequestRefused,
     WorkerBusy,
@@ -33,8 +34,8 @@ class Evidence(enum.Enum):
     """Proves nothing, but a canary should look."""
     BUSY = "busy"
     """Alive and full."""
-    OURS = "ours"
-    """What was sent is wrong."""
+    BEYOND = "beyond"
+    """Well, but of a kind that can't take this."""
     NONE = "none"
     """Something of our own broke."""
 
@@ -50,7 +51,9 @@ def weigh(error: Exception, *, excused: bool) -> Evidence:
             return Evidence.SOFT
         case WorkerBusy():
             return Evidence.BUSY
+        case BeyondWorker():
+            return Evidence.BEYOND
         case RequestRefused():
-            return Evidence.OURS
+            return Evidence.SUSPICION  # our mistake, as long as no other worker takes the same
         case _:
             return Evidence.NONE

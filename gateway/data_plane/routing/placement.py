@@ -39,7 +39,7 @@ class Placement:
 
         All workers are compared: power of two choices is poor with few of them.
         """
-        able = [w for w in self._workers if w.state is State.READY and w.takes(shard)]
+        able = [w for w in self.ready(shard) if w not in shard.refusals]
         able = [w for w in able if w not in shard.tried] or able
         roomy = [w for w in able if self.room(w, now) >= shard.tokens]
         if not roomy:
@@ -50,9 +50,9 @@ class Placement:
         # idle beats feeding a slow worker
         return best if best.predicted(shard.tokens, now) <= patient else None
 
-    def possible(self, shard: Shard) -> bool:
-        """Whether any ready worker could take a shard, now or later."""
-        return any(w.state is State.READY and w.takes(shard) for w in self._workers)
+    def ready(self, shard: Shard) -> list[Worker]:
+        """Return the ready workers that could take a shard, now or later."""
+        return [w for w in self._workers if w.state is State.READY and w.takes(shard)]
 
     def fill(self, worker: Worker, now: float) -> list[Shard]:
         """Take the next shard, and those after it that fit into the same call."""

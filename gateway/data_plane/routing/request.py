@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from backends.protocol import TokenRow
+    from backends.protocol import RequestRefused, TokenRow
     from gateway.data_plane.routing.worker import Worker
     from gateway.snapshots import Tier
 
@@ -79,6 +79,8 @@ class Shard:
     """Travels in no company: it was in a call that failed, and may be what failed it."""
     charged: bool = False
     """Its tokens are in the organization's counter: a retry is not counted again."""
+    refusals: dict[Worker, RequestRefused] = field(default_factory=dict)
+    """What each worker said that refused it, and it alone: none of them is asked again."""
     failed: bool = False
     """A worker answered 5xx to it: no witness against a second one."""
     delivered: bool = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backends.protocol import RequestRefused
 from gateway.data_plane.routing.evidence import Evidence, NotReady, weigh
 from gateway.data_plane.routing.worker import NEW, State, Worker
 
@@ -98,8 +99,9 @@ class Roster:
         elif worker.state is State.READY:
             within = settings.witness_seconds + 2 * settings.check_seconds
             evidence = weigh(error, excused=dispatcher.excused(worker, within))
-            if isinstance(error, NotReady):
-                evidence = Evidence.SOFT  # it says itself that it wants no work
+            if isinstance(error, NotReady | RequestRefused):
+                # it says itself that it wants no work, or refuses what it must be able to do
+                evidence = Evidence.SOFT
             dispatcher.judge(worker, error, evidence, now, canary=True)
         dispatcher.pump()
 
