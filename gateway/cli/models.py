@@ -65,13 +65,17 @@ async def price_model(model: str, dollars: str, *, flex: bool) -> None:
 async def launch_model(model: str, *, price: str | None) -> None:
     """Make a model live, and mail voters and the waitlist, once each.
 
-    A running gateway must have a ready worker of it.
+    A running gateway must have a ready worker of it, whose revision is pinned (workers pin).
     """
     async with opened() as database:
         async with database.read() as connection:
             told = await orders.reports(connection)
             known = (await catalog.snapshot(connection)).models.get(model)
-        ready = any(one.model == model and one.worker.state is State.READY for one in told)
+        ready = {
+            one.worker.revision
+            for one in told
+            if one.model == model and one.worker.state is State.READY
+        }
         nanos = known.price.nanos_per_million_tokens if known else 0
         if price is not None:
             nanos = billing.nanos_of_dollars(price)

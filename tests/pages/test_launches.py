@@ -9,6 +9,7 @@ from sqlalchemy import insert, select
 from gateway.control_plane.accounts import users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.catalog import golden
 from gateway.control_plane.catalog import models as catalog
 from gateway.control_plane.demand import events, launches, score, votes, waitlist
 from gateway.control_plane.demand.launches import Announcements, CannotLaunch, ModelUnknown, Offer
@@ -29,6 +30,7 @@ URL = "https://g.example"
 async def seeded(database: Database) -> Database:
     async with database.write() as connection:
         await catalog.seed(connection)
+        await golden.pin(connection, STELLA, "pinned", [])
     return database
 
 
@@ -42,7 +44,9 @@ def announcements(database: Database, *, wave_mails: int = 2, live: bool = True)
     )  # fmt: skip
 
 
-async def launch(database: Database, *, ready: bool = True, nanos: int = 9_000_000) -> None:
+async def launch(
+    database: Database, *, ready: tuple[str, ...] = ("pinned",), nanos: int = 9_000_000
+) -> None:
     async with database.write() as connection:
         await launches.launch(connection, STELLA, ready=ready, nanos_per_million_tokens=nanos)
 
@@ -67,10 +71,16 @@ async def rows(database: Database, query):
 
 async def test_a_model_without_a_ready_worker_stays_where_it_is(seeded: Database):
     with pytest.raises(CannotLaunch, match="no ready worker"):
-        await launch(seeded, ready=False)
+        await launch(seeded, ready=())
     async with seeded.read() as connection:
         model = (await catalog.snapshot(connection)).models[STELLA]
     assert (model.state, model.price.nanos_per_million_tokens) == ("coming_soon", 8_000_000)
+
+
+async def test_a_model_whose_workers_nobody_vouched_for_stays_where_it_is(seeded: Database):
+    with pytest.raises(CannotLaunch, match=f"gateway workers pin {STELLA}"):
+        await launch(seeded, ready=("another",))
+    await launch(seeded, ready=("another", "pinned"))
 
 
 async def test_it_happens_once_and_fixes_the_price(seeded: Database):
@@ -89,7 +99,7 @@ async def test_it_happens_once_and_fixes_the_price(seeded: Database):
     assert len(prices) == 2
     async with seeded.write() as connection:
         with pytest.raises(ModelUnknown):
-            await launches.launch(connection, "no/such", ready=True, nanos_per_million_tokens=1)
+            await launches.launch(connection, "no/such", ready=["x"], nanos_per_million_tokens=1)
 
 
 async def test_everybody_who_asked_is_mailed_and_credited_once(seeded: Database):

@@ -23,6 +23,7 @@ SETTINGS = RoutingSettings(
     warming_seconds=0.02, quarantine_seconds_min=0.02, pass_seconds=0.01, check_seconds=0.1
 )
 ROW = row(1)
+GOLDEN = GoldenRow(ids=ROW.ids, vectors={DIMENSIONS: vector(ROW.ids, DIMENSIONS)})
 
 
 class Standin:
@@ -125,8 +126,7 @@ async def test_a_worker_proves_itself_and_serves(bench):
 
 
 async def test_golden_vectors_are_what_lets_a_worker_in(bench):
-    golden = GoldenRow(ids=ROW.ids, vectors={DIMENSIONS: vector(ROW.ids, DIMENSIONS)})
-    pool = bench.serve("good", golden={"one": (golden,)})
+    pool = bench.serve("good", golden={"one": (GOLDEN,)})
     await ready(pool)
     assert "1 golden vectors" in pool.workers()[0].reason
     bench.prepare = lambda standin: setattr(standin, "salt", "another model")
@@ -140,6 +140,7 @@ async def test_golden_vectors_are_what_lets_a_worker_in(bench):
         ({"served_as": frozenset({"else"})}, "serves 'fake'"),
         ({"revision": "two"}, "not the pinned"),
         ({"vocabulary_sha256": "abc"}, "vocabulary"),
+        ({"golden": {"two": (GOLDEN,)}}, "gateway workers pin fake"),
         ({"dimensions": frozenset({4, 1024})}, "[1024]"),
     ],
 )
@@ -238,8 +239,7 @@ async def test_draining_by_hand(bench):
 
 
 async def test_a_check_by_hand_finds_what_is_wrong(bench):
-    golden = GoldenRow(ids=ROW.ids, vectors={DIMENSIONS: vector(ROW.ids, DIMENSIONS)})
-    pool = bench.serve("a", golden={"one": (golden,)})
+    pool = bench.serve("a", golden={"one": (GOLDEN,)})
     await ready(pool)
     bench.standins["a"].salt = "another model"
     assert pool.check("a")

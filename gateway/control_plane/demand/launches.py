@@ -9,7 +9,7 @@ still nobody is mailed or credited twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
@@ -17,6 +17,7 @@ import msgspec
 from sqlalchemy import func, insert, select, union, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.catalog import golden
 from gateway.control_plane.catalog import models as catalog
 from gateway.control_plane.demand import events
 from gateway.control_plane.mail.messages import Mail, MailWriter
@@ -81,9 +82,17 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def launch(
-    connection: AsyncConnection, model_id: str, *, ready: bool, nanos_per_million_tokens: int
+    connection: AsyncConnection,
+    model_id: str,
+    *,
+    ready: Collection[str],
+    nanos_per_million_tokens: int,
 ) -> None:
-    """Make a model live at a price. Raises ModelUnknown or CannotLaunch."""
+    """Make a model live at a price. Raises ModelUnknown or CannotLaunch.
+
+    `ready` are the revisions that its ready workers serve: one must have golden vectors, without
+    which nobody could tell its workers from those of another model.
+    """
     state = await connection.scalar(
         select(models.c.state).where(models.c.id == model_id).with_for_update()
     )
@@ -93,6 +102,12 @@ async def launch(
         raise CannotLaunch(f"{model_id} is {state} already.")
     if not ready:
         raise CannotLaunch(f"{model_id} has no ready worker: see `gateway workers list`.")
+    pinned = await golden.revisions(connection, model_id)
+    if pinned.isdisjoint(ready):
+        raise CannotLaunch(
+            f"Revision {min(ready)} of {model_id} has no golden vectors: if its worker is to be "
+            f"trusted, `gateway workers pin {model_id} URL`."
+        )
     await catalog.set_price(connection, model_id, nanos_per_million_tokens)
     price_id = await connection.scalar(
         select(model_prices.c.id)
