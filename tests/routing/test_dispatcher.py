@@ -509,6 +509,41 @@ def test_a_drained_worker_finishes_and_gets_nothing_new(world):
     world.finish()
     assert right(later)
 
+@pytest.mark.parametrize("how", ["dead", "drained"])
+def test_the_dead_do_not_keep_another_revision_out(world, how):
+    old, other = world.worker("old"), REVISED(revision="2")
+    if how == "dead":
+        world.core.quarantine.take_out(old, "nothing listens", world.now, hard=True)
+    else:
+        world.core.roster.drain(old, "by hand", world.now)
+    request = world.submit(3)
+    new = world.worker("new", info=other)
+    grace = world.settings.revision_grace_seconds
+    for seconds, state in ((grace - 0.1, State.WARMING), (0.1, State.READY)):
+        assert new.state is State.WARMING
+        world.now += seconds
+        world.core.roster.examined(new, other, LINE, "proof", world.now)
+        assert new.state is state
+    world.finish()
+    assert right(request)
+    assert request.revision == "2"
+    world.core.roster.undrain(old, world.now)
+    world.core.roster.examined(old, INFO, LINE, "proof", world.now)
+    assert old.state is State.WARMING, "now the new one has the pool"
+
+
+def test_a_revision_that_comes_back_in_time_keeps_its_pool(world):
+    old, other = world.worker("old"), REVISED(revision="2")
+    world.core.quarantine.take_out(old, "reset", world.now, hard=True)
+    new = world.worker("new", info=other)
+    for _ in range(world.settings.passes_min):
+        world.core.roster.examined(old, INFO, None, "proof", world.now)
+    world.core.quarantine.take_out(old, "reset again", world.now, hard=True)
+    world.now += world.settings.revision_grace_seconds
+    world.core.roster.examined(new, other, LINE, "proof", world.now)
+    assert new.state is State.WARMING
+
+
 
 def test_a_request_of_no_rows_is_served_at_once(world):
     request = world.submit()

@@ -126,6 +126,8 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True):
     check_seconds: float = 2.0
     """Time between looks at a ready worker; one that was idle so long is given a canary."""
     check_jitter: float = 0.2
+    revision_grace_seconds: float = 5.0
+    """How long a revision that another one waits for may have no ready worker and keep its pool."""
     """Share by which these times vary, so that gateways don't strike together."""
     examination_seconds_max: float = 30.0
     """Timeout of an examination before the worker's speed is known."""
