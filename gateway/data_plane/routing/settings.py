@@ -132,6 +132,8 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True):
     examination_seconds_max: float = 30.0
     """Timeout of an examination before the worker's speed is known."""
     handshake_seconds_max: float = 2.0
+    canary_seconds: float = 30.0
+    """The longest time between two canaries of a ready worker, however busy it is."""
     """Timeout of the question what a worker serves: a warm one answers from memory."""
     probe_seconds_min: float = 0.5
     """Least time that an examination of a known worker is given."""
