@@ -106,6 +106,22 @@ async def failing(fleet: Fleet, seed: int) -> Findings:
     return {**found, "noticed": noticed, "answers": answers, "readmitted": back}
 
 
+async def refusing(fleet: Fleet, seed: int) -> Findings:
+    """One worker answers 400 to all it is sent, as if the mistake were ours."""
+    async with Lab(fleet, seed=seed) as lab:
+        async with lab.traffic():
+            await asyncio.sleep(WARM_SECONDS)
+            since = time.monotonic()
+            await lab.workers[0].fault("refuse")
+            noticed = await _out(lab, lab.workers[0], since)
+            await lab.workers[0].heal()
+            back = await _back(lab, lab.workers[0], time.monotonic())
+        found = at_rest(lab)
+    assert noticed <= HUNG_SECONDS, f"noticed after {noticed:.3f} s"
+    assert back <= READMITTED_SECONDS, f"back after {back:.3f} s"
+    return {**found, "noticed": noticed, "readmitted": back}
+
+
 async def invalid(fleet: Fleet, seed: int, kinds: Sequence[str]) -> Findings:
     """A worker answers 200 with something that is not the rows' vectors; then another does."""
     noticed, back = [], []
@@ -325,6 +341,7 @@ def scenarios() -> dict[str, Callable[[Fleet, int], Coroutine[None, None, Findin
         "SIGSTOP for good": stopped,
         "20 times slower": slow,
         "500 in 1 ms": failing,
+        "400 to everything": refusing,
         "invalid answers": lambda fleet, seed: invalid(fleet, seed, INVALID),
         "slow drip": dripping,
         "vectors of another model": impostor,

@@ -17,6 +17,7 @@ SHORT = {
     "stopped": faults.stopped,
     "slow": partial(faults.slow, seconds=2.0),
     "failing": faults.failing,
+    "refusing": faults.refusing,
     "invalid": partial(faults.invalid, kinds=faults.INVALID[:6]),
     "broken": partial(faults.invalid, kinds=faults.INVALID[6:]),
     "dripping": faults.dripping,
