@@ -449,6 +449,20 @@ def test_without_a_worker_a_request_is_held_then_told_when_to_return(world):
     assert right(patient)
 
 
+def test_who_waited_for_a_worker_until_the_deadline_is_told_when_to_return(world):
+    waits = world.submit(3, seconds=30, hold_seconds=30)
+    world.later(30.1)
+    assert isinstance(waits.error, NoWorker)
+
+
+def test_who_had_a_worker_until_the_deadline_ran_out_of_time(world):
+    worker = world.worker()
+    begun = world.submit(3, seconds=1)
+    world.core.roster.drain(worker, "by hand", world.now)
+    world.later(1.1)
+    assert isinstance(begun.error, DeadlineMissed)
+
+
 def test_two_revisions_never_serve_one_pool(world):
     world.worker("w1")
     other = REVISED(revision="2")
@@ -495,20 +509,6 @@ def test_two_late_answers_of_two_revisions_are_not_mixed(world):
     assert right(request)
 
 
-def test_a_drained_worker_finishes_and_gets_nothing_new(world):
-    worker = world.worker()
-    request = world.submit(3)
-    world.core.roster.drain(worker, "by hand", world.now)
-    later = world.submit(3, first=9)
-    assert len(world.flying) == 1
-    world.finish()
-    assert right(request)
-    assert not later.finished
-    world.core.roster.undrain(worker, world.now)
-    world.core.roster.examined(worker, INFO, None, "proof", world.now)
-    world.finish()
-    assert right(later)
-
 @pytest.mark.parametrize("how", ["dead", "drained"])
 def test_the_dead_do_not_keep_another_revision_out(world, how):
     old, other = world.worker("old"), REVISED(revision="2")
@@ -544,6 +544,20 @@ def test_a_revision_that_comes_back_in_time_keeps_its_pool(world):
     assert new.state is State.WARMING
 
 
+def test_a_drained_worker_finishes_and_gets_nothing_new(world):
+    worker = world.worker()
+    request = world.submit(3)
+    world.core.roster.drain(worker, "by hand", world.now)
+    later = world.submit(3, first=9)
+    assert len(world.flying) == 1
+    world.finish()
+    assert right(request)
+    assert not later.finished
+    world.core.roster.undrain(worker, world.now)
+    world.core.roster.examined(worker, INFO, None, "proof", world.now)
+    world.finish()
+    assert right(later)
+
 
 def test_a_request_of_no_rows_is_served_at_once(world):
     request = world.submit()
@@ -575,6 +589,22 @@ def test_a_deadline_that_cut_a_timeout_short_accuses_nobody(world):
     assert attempt.timeout_seconds == pytest.approx(0.1)
     fail(world, attempt, WorkerTimeout, "late")
     assert worker.faults_in_row == 0
+
+
+def test_what_can_not_be_done_in_the_time_left_is_not_begun(world):
+    world.worker()
+    request, timely = world.submit(4000, seconds=0.02), world.submit(4000, seconds=0.5)
+    assert isinstance(request.error, DeadlineMissed)
+    assert [attempt.shards[0].request for attempt in world.launched] == [timely]
+
+
+def test_company_makes_nobody_late(world):
+    worker = world.worker()
+    worker.rest_until = world.now + 0.01
+    urgent = world.submit(3, seconds=0.03, organization="urgent")
+    large = world.submit(3000, first=9, organization="large")
+    world.later(0.01)
+    assert [attempt.shards[0].request for attempt in world.flying] == [urgent, large]
 
 
 def test_a_shard_that_no_worker_can_take_holds_nobody_up(world):

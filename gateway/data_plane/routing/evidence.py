@@ -34,10 +34,8 @@ class Evidence(enum.Enum):
     """Proves nothing, but a canary should look."""
     BUSY = "busy"
     """Alive and full."""
-    BEYOND = "beyond"
-    """Well, but of a kind that can't take this."""
     NONE = "none"
-    """Something of our own broke."""
+    """Something of our own broke, or the worker is well but can't take this."""
 
 
 def weigh(error: Exception, *, excused: bool) -> Evidence:
@@ -51,9 +49,7 @@ def weigh(error: Exception, *, excused: bool) -> Evidence:
             return Evidence.SOFT
         case WorkerBusy():
             return Evidence.BUSY
-        case BeyondWorker():
-            return Evidence.BEYOND
-        case RequestRefused():
+        case RequestRefused() if not isinstance(error, BeyondWorker):
             return Evidence.SUSPICION  # our mistake, as long as no other worker takes the same
         case _:
             return Evidence.NONE

@@ -2,9 +2,9 @@
 
 All of it goes through the door that the work goes through. Golden vectors are what the model's
 reference gave for a few fixed rows; they find what no check of an answer can see: unit vectors of
-another model, another pooling, a missing head. A model that has none yet is only asked twice for the
-same, and the worker's reason says so; such a model can't be launched. Where a model has them, a
-revision without any stays out.
+another model, another pooling, a missing head. Where a model has them, a revision without any stays
+out. A worker of a model that has none yet is only asked twice for the same, and its reason says so;
+such a model can't be launched.
 """
 
 from __future__ import annotations

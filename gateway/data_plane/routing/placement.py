@@ -61,10 +61,14 @@ class Placement:
         room = min(worker.split_tokens, info.batch_tokens_max, self.room(worker, now))
         first = self._queue.take()
         shards, tokens, rows = [first], first.tokens, first.size
+        deadline = first.request.deadline
         while not first.alone and (head := self._queue.peek()) is not None:
             tokens, rows = tokens + head.tokens, rows + head.size
             fits = tokens <= room and rows <= info.rows_max
-            if not fits or head.alone or head.tried or not worker.takes(head):
+            deadline = min(deadline, head.request.deadline)
+            if not fits or worker.late(tokens, deadline, now):
+                break
+            if head.alone or head.tried or not worker.takes(head):
                 break
             shards.append(self._queue.take())
         return shards

@@ -49,6 +49,11 @@ class Request:
         self.vectors = [None] * len(self.rows)
         self.missing = len(self.rows)
 
+    @property
+    def begun(self) -> bool:
+        """Whether any of it was ever sent to a worker."""
+        return any(shard.attempts or shard.tries or shard.delivered for shard in self.shards)
+
 
 class Progress:
     """How far a request is, for whoever waits for it and may want to leave."""
@@ -59,8 +64,7 @@ class Progress:
     @property
     def begun(self) -> bool:
         """Whether any of it was ever sent to a worker."""
-        shards = self.request.shards if self.request is not None else []
-        return any(shard.attempts or shard.tries or shard.delivered for shard in shards)
+        return self.request is not None and self.request.begun
 
 
 @dataclass(slots=True, eq=False)
