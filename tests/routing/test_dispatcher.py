@@ -574,6 +574,10 @@ def test_a_worker_thrown_out_for_slowness_has_nothing_in_hand(world):
     assert others
     for _ in range(9):
         slow.speed.observe(99 * slow.speed.expected(9000), 9000, world.now)
+    world.lag = 0.3
+    world.succeed(others.pop())
+    assert slow.state is State.READY, "our own loop was late"
+    world.lag = 0.0
     world.succeed(first)
     assert slow.state is State.QUARANTINED
     assert slow.calls == 0

@@ -170,7 +170,8 @@ class Dispatcher:
             if shard.delivered:
                 for refuser in self._judge.overrule(shard, now):
                     self.distrust(refuser)
-        if worker.state is State.READY:
+        late = self._lag() > self.settings.lag_excuse_seconds  # whoever answers then looks slow
+        if worker.state is State.READY and not late:
             self.quarantine.check_pace(worker, now)
             self.distrust(worker)
         self.pump()
