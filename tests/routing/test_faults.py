@@ -22,6 +22,8 @@ SHORT = {
     "broken": partial(faults.invalid, kinds=faults.INVALID[6:]),
     "dripping": faults.dripping,
     "impostor": faults.impostor,
+    "another revision": faults.two_revisions,
+    "not pinned": faults.unpinned,
     "flapping": partial(faults.flapping, times=2),
     "one overloaded": partial(faults.overloaded, workers=1),
     "all overloaded": partial(faults.overloaded, workers=3),
