@@ -12,6 +12,7 @@ one of the errors below, and each says who is to blame, because the router acts 
     │   └── InvalidAnswer      it answered 200 with something that is not the rows' vectors
     ├── WorkerBusy             alive and full (429, 503): retry elsewhere, no fault
     ├── RequestRefused         it refused what we sent (400, 413, 422): our mistake, no fault
+    │   └── BeyondWorker       right rows that this worker can't take, though another may
     └── OutOfResources         we could not even ask (no descriptor, no port): no fault
 """
 
@@ -122,7 +123,11 @@ class WorkerBusy(BackendError):
 
 
 class RequestRefused(BackendError):
-    """It refused what was sent: the mistake is on our side, not the worker's."""
+    """It refused what was sent: our mistake, unless another worker takes the same."""
+
+
+class BeyondWorker(RequestRefused):
+    """Nothing is wrong with the rows or the worker, but this kind of worker can't take them."""
 
 
 class OutOfResources(BackendError):

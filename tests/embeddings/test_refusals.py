@@ -247,6 +247,15 @@ async def test_503_without_a_worker(sqlite_database_url):
         await api.assert_untouched()
 
 
+async def test_503_when_a_worker_was_awaited_until_the_deadline(sqlite_database_url):
+    async with open_api(sqlite_database_url[0], request_timeout_seconds=0.3) as api:
+        api.headers["prefer"] = "wait=30"
+        answer = await api.embed(BODY)
+        assert (answer.status_code, code(answer)) == (503, "model_warming")
+        assert answer.headers["retry-after"] == "10"
+        await api.assert_untouched()
+
+
 async def test_a_request_is_held_until_a_worker_is_ready(sqlite_database_url, fake_worker):
     async with open_api(sqlite_database_url[0], hold_seconds=0.0) as api:
         api.headers["prefer"] = "wait=20"
