@@ -262,7 +262,12 @@ def create_app(settings: Settings | None = None) -> Litestar:
             ),
             models.router(gateway.endpoint),
             billing.router(gateway.authenticator.authenticate, gateway.database, gateway.receipts),
-            *health.routes(gateway.catalog, gateway.router),
+            *health.routes(
+                gateway.catalog,
+                gateway.router,
+                lambda: gateway.credit.away_seconds,
+                ledger_away_seconds_max=settings.ledger_away_seconds_max,
+            ),
             *registrations,
             openapi.route(settings.public_url, version("stella-gateway"), billing.OPERATIONS),
             gateway.marketplace.routes(),

@@ -141,6 +141,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "has died."
         ),
     ] = 90.0
+    ledger_away_seconds_max: Annotated[
+        Seconds,
+        _text(
+            "How long usage may not reach the database before /health/ready answers 503. Shorter "
+            "than GATEWAY_LEASE_SECONDS it turns away requests that leased credit could pay."
+        ),
+    ] = 90.0
     lease_slice_nanos: Annotated[
         Count, _text("Credit that a process leases at first; more as it is spent faster.")
     ] = 2_000_000
