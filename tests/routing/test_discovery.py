@@ -6,7 +6,10 @@ import socket
 
 import pytest
 
+from backends.registry import UnknownBackend
+from gateway.data_plane.routing import fleet
 from gateway.data_plane.routing.discovery import dns
+from gateway.data_plane.routing.discovery import provider as discovery
 from gateway.data_plane.routing.discovery.dns import DnsName
 from gateway.data_plane.routing.discovery.leases import (
     LEASE_SECONDS,
@@ -246,3 +249,56 @@ async def test_a_worker_that_falls_silent_is_let_go(monkeypatch):
             assert members.here == expected
     task.cancel()
     await asyncio.wait([task])
+
+
+async def test_one_bad_address_ends_nobody_s_discovery(monkeypatch: pytest.MonkeyPatch):
+    """Neither the other addresses, nor the other providers, nor its own provider's later news."""
+    monkeypatch.setattr(discovery, "RESTART_SECONDS", 0.01)
+
+    class Choosy(Members):
+        def add(self, url: str) -> None:
+            if "bad" in url:
+                raise UnknownBackend(url)
+            super().add(url)
+
+    class Failing:
+        runs = 0
+
+        async def watch(self):
+            self.runs += 1
+            yield News(f"http://failing:{self.runs}", here=True)
+            if self.runs < 3:
+                raise RuntimeError("a provider's own mistake")
+
+    members, scripted, failing = Choosy(), Scripted(), Failing()
+    task = asyncio.create_task(
+        follow(members, [StaticList(["http://bad", "http://good"]), scripted, failing])
+    )
+    await scripted.news.put(News("http://bad", here=True))
+    await scripted.news.put(News("http://later", here=True))
+    await scripted.news.put(News("http://bad", here=False))
+    await scripted.news.join()
+    async with asyncio.timeout(5):
+        while failing.runs < 3:
+            await asyncio.sleep(0.01)
+    assert not task.done()
+    assert members.here == {
+        "http://good", "http://later", *(f"http://failing:{run}" for run in (1, 2, 3))
+    }  # fmt: skip
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_a_name_s_path_and_options_are_those_of_each_worker():
+    async def resolve(host: str, port: int) -> frozenset[str]:
+        assert (host, port) == ("workers", 80)
+        return frozenset({"10.0.0.1", "fd00::1"})
+
+    found = fleet.provider("dns+tei+http://workers:80/prefix?vocabulary=/v.txt&tokens_max=512")
+    found._resolve = resolve
+    news = found.watch()
+    assert {(await anext(news)).url for _ in range(2)} == {
+        "tei+http://10.0.0.1:80/prefix?vocabulary=/v.txt&tokens_max=512",
+        "tei+http://[fd00::1]:80/prefix?vocabulary=/v.txt&tokens_max=512",
+    }
+    await news.aclose()
