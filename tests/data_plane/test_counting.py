@@ -60,6 +60,8 @@ async def test_what_is_counted_has_its_place_and_holds_up_nobody(
                 await asyncio.sleep(0.005)
         refused = await post()
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_in_flight")
+        assert refused.headers["x-ratelimit-limit-requests"] == "1"
+        assert refused.headers["x-ratelimit-remaining-requests"] == "0"
         counter.go.set()
         assert (await first).status_code == 200
         assert counter.threads[0] is not threading.current_thread()

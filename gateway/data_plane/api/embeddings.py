@@ -94,15 +94,21 @@ class EmbeddingsEndpoint:
         """Embed what a request asks for, and charge exactly that."""
         key = await self.authenticator.authenticate(exchange.header("authorization"))  # 401, 503
         exchange.organization_id = key.organization_id
+        try:
+            reply = await self._reply(exchange, key)
+        finally:
+            exchange.answer_headers += self.in_flight.headers(key.organization_id)
+        exchange.answer_headers += reply.headers
+        return reply.body
+
+    async def _reply(self, exchange: Exchange, key: KeySnapshot) -> Reply:
         body = await exchange.body(self._body_bytes_max)  # 413, 415
         print_ = print_of(exchange, key, body)
         work = self._replays.find(print_)  # 400 an idempotency key used twice
         if work is None:
             run = partial(self._embed, exchange, body, key)
             work = self._replays.begin(print_, exchange.request_id, run)
-        reply = await work.reply_to(exchange)  # 499 the client left, or as the work ends
-        exchange.answer_headers += reply.headers
-        return reply.body
+        return await work.reply_to(exchange)  # 499 the client left, or as the work ends
 
     async def _embed(
         self, exchange: Exchange, body: bytes, key: KeySnapshot, progress: Progress
@@ -143,10 +149,13 @@ class EmbeddingsEndpoint:
         """Count and price a request without doing it: free, and before a model is live too."""
         key = await self.authenticator.authenticate(exchange.header("authorization"))
         body = await exchange.body(self._body_bytes_max)
-        with self.in_flight.admit(key.organization_id):
-            request = await self._decoded(body)
-            tier = tier_of(exchange, request.service_tier)
-            order = await self.order(request, key, tier, live_only=False)
+        try:
+            with self.in_flight.admit(key.organization_id):  # 429
+                request = await self._decoded(body)
+                tier = tier_of(exchange, request.service_tier)
+                order = await self.order(request, key, tier, live_only=False)
+        finally:
+            exchange.answer_headers += self.in_flight.headers(key.organization_id)
         return encoding.encode_estimate(request.model, order.rows, order.cost_nanos)
 
     async def order(
