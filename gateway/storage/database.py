@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, event, make_url
+from sqlalchemy import Connection, event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -61,6 +61,18 @@ class Database:
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
+
+
+async def alone(connection: AsyncConnection, name: str) -> None:
+    """Let only one transaction at a time go on from here for each name.
+
+    For bounds that are counted and then filled. SQLite's writers are alone as it is.
+    """
+    if connection.dialect.name == "postgresql":
+        key = {"name": name}
+        await connection.execute(
+            text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), key
+        )
 
 
 def parse(url: str) -> URL:

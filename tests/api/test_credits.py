@@ -32,7 +32,13 @@ async def test_usage_pages_by_day_key_and_model(api: Api):
     assert (await get(api, "/v1/usage", model="another")).json()["data"] == []
 
 
-@pytest.mark.parametrize("params", [{"after": "nonsense"}, {"limit": 0}, {"key_id": "me"}])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"after": "nonsense"}, {"after": f"2026-01-01~{'0' * 8}-0000-0000-0000-{'0' * 12}~\0"},
+        {"limit": 0}, {"key_id": "me"}, {"model": "\0"},
+    ],
+)  # fmt: skip
 async def test_usage_refuses_what_it_cannot_read(api: Api, params: dict[str, object]):
     assert (await get(api, "/v1/usage", **params)).status_code == 400
 

@@ -32,6 +32,9 @@ async def test_what_can_not_be_calculated(browser: Browser):
         ({"text": "x", "texts_month": "-1"}, 400),
         ({"text": "x", "texts_month": "1" * 30}, 400),
         ({"text": "x", "texts_month": "²"}, 400),
+        ({"text": "x", "texts_month": "0" * 20 + "9" * 60}, 400),
+        ({"text": "x", "texts_month": "0" * 20 + "9" * 5000}, 400),
+        ({"text": "x", "texts_month": "1\0"}, 400),
         ({"text": "x" * 200_000}, 413),
     ]:
         await browser.get("/calculator")

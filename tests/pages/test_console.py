@@ -18,12 +18,15 @@ from gateway.identifiers import new_id
 from gateway.storage.tables import (
     api_keys,
     memberships,
+    metadata,
     organizations,
     usage_hours,
     users,
+    waitlist_entries,
 )
 from tests.pages.conftest import MINILM, STELLA
 from tests.support.browsing import Browser, field, mailed_link, sign_in
+from tests.support.gateways import settled
 
 SECRET = re.compile(r"sk-[0-9A-Za-z]{46}")
 PAGES = [
@@ -84,7 +87,7 @@ async def test_keys_expire_are_renamed_and_revoked(gateway: Gateway, browser: Br
     assert key.token_ids_from == "model"
     await browser.get("/console/keys")
     hostile = '"><img src=x onerror=alert(1)>'
-    await browser.submit(f"/console/keys/{key.id}/rename", name=hostile)
+    await browser.submit(f"/console/keys/{key.id}/change", name=hostile)
     assert "<img" not in browser.page.text
     assert "&lt;img src=x" in browser.page.text
     await browser.submit(f"/console/keys/{key.id}/revoke")
@@ -152,6 +155,7 @@ async def test_a_key_with_a_budget_shows_what_is_spent_of_it(gateway: Gateway, b
     paid = charge(1)
     await gateway.credit.reserve(paid)
     await gateway.credit.settle(paid)
+    await settled(gateway)
     page = (await browser.get("/console/keys")).text
     assert "<td>$0.000000008 of $0.000000016 this month</td>" in page
     assert "<td>$0.00 of $5.00 in all</td>" in page
@@ -185,7 +189,7 @@ async def test_what_belongs_to_others_is_not_there(
     await eve.get(home)
     token = eve.token
     attempts = [
-        (f"/console/keys/{key.id}/rename", {"name": "mine"}),
+        (f"/console/keys/{key.id}/change", {"name": "mine"}),
         (f"/console/keys/{key.id}/revoke", {}),
         (f"{home}/members/{ada.id}/role", {"role": "member"}),
         (f"{home}/members/{ada.id}/remove", {}),
@@ -276,6 +280,8 @@ async def test_the_ledger_is_read_page_by_page(gateway: Gateway, browser: Browse
     older = re.search(r'href="(/console/ledger\?before=\d+)"', page)
     assert older
     assert (await browser.get(older[1])).text.count("<td>Grant</td>") == 11
+    for nonsense in ("0", "-1", "x", "9" * 20):
+        assert (await browser.get(f"/console/ledger?before={nonsense}")).status_code == 400
 
 
 async def test_members_are_invited_change_roles_and_leave(
@@ -308,6 +314,156 @@ async def test_members_are_invited_change_roles_and_leave(
     await bob.close()
 
 
+async def invited(gateway: Gateway, browser: Browser, guest: Browser, email: str) -> None:
+    """Have the owner in one browser invite whoever sits before the other."""
+    await browser.get("/console/settings")
+    await browser.submit("/console/settings/invite", email=email)
+    await guest.get(await mailed_link(gateway, email))
+
+
+async def test_who_is_invited_has_credit_and_waits_for_what_they_waited_for(
+    gateway: Gateway, browser: Browser, app: Litestar
+):
+    bob = Browser(app)
+    await bob.get(f"/models/{STELLA}")
+    await bob.submit("/waitlist", model=STELLA, email="bob@example.org")
+    await bob.get(await mailed_link(gateway, "bob@example.org"))
+    await bob.submit("/waitlist/confirm", token=field(bob.page.text, "token"))
+    await sign_in(browser, gateway, "ada@example.org")
+    await invited(gateway, browser, bob, "bob@example.org")
+    assert "Join ada" in bob.page.text
+    await bob.submit("/sign-in/invitation", token=field(bob.page.text, "token"))
+    assert '<p class="eyebrow">ada</p>' in bob.page.text
+    await bob.close()
+    people = await rows(gateway, select(users.c.email, users.c.welcome, users.c.id))
+    assert {row.email: row.welcome for row in people} == {
+        "ada@example.org": "granted", "bob@example.org": "granted",
+    }  # fmt: skip
+    ((waiting,),) = await rows(gateway, select(waitlist_entries.c.user_id))
+    assert waiting == {row.email: row.id for row in people}["bob@example.org"]
+
+
+async def test_an_invitation_ends_with_its_organization(
+    gateway: Gateway, browser: Browser, app: Litestar
+):
+    bob = Browser(app)
+    await sign_in(browser, gateway, "ada@example.org")
+    await invited(gateway, browser, bob, "bob@example.org")
+    token = field(bob.page.text, "token")
+    await browser.get("/console/settings")
+    await browser.submit("/console/settings/delete", confirm="ada@example.org")
+    assert (await bob.submit("/sign-in/invitation", token=token)).status_code == 400
+    await bob.close()
+    assert await rows(gateway, select(users).where(users.c.email.is_not(None))) == []
+
+
+@pytest.mark.parametrize("options", [{"invitations_per_hour": 1}])
+async def test_invitations_are_no_way_to_write_to_strangers(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.get("/console/settings")
+    await browser.submit("/console/settings/name", name="Win at https://evil.example/x now")
+    await browser.submit("/console/settings/invite", email="bob@example.org")
+    (mail, *_) = await gateway.marketplace.outbox.listed()
+    assert "Win at https evil example x now" in mail.text
+    await browser.get("/console/settings")
+    more = await browser.submit("/console/settings/invite", email="carol@example.org")
+    assert more.status_code == 429
+
+
+async def test_a_member_leaves_and_the_last_owner_stays(
+    gateway: Gateway, browser: Browser, app: Litestar
+):
+    bob = Browser(app)
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.get("/console/settings")
+    assert "Leave this organization" not in browser.page.text
+    await invited(gateway, browser, bob, "bob@example.org")
+    await bob.submit("/sign-in/invitation", token=field(bob.page.text, "token"))
+    await bob.get("/console/settings")
+    assert "Leave ada" in bob.page.text
+    await bob.submit("/console/settings/leave")
+    assert bob.page.url.path == "/console"
+    assert '<p class="eyebrow">bob</p>' in bob.page.text
+    await bob.close()
+    await browser.get("/console/settings")
+    assert (await browser.submit("/console/settings/leave")).status_code == 400
+
+
+async def test_new_keys_start_with_what_the_settings_say(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.get("/console/settings")
+    await browser.submit("/console/settings/keys", truncate="end", integers="model")
+    assert '<option value="end" selected>' in browser.page.text
+    await browser.get("/console")
+    await browser.submit("/console/keys", name="first key")  # the button sends nothing but a name
+    await browser.get("/console/keys")
+    assert '<option value="end" selected>' in browser.page.text
+    await browser.submit("/console/keys", name="strict", truncate="refuse", integers="refuse")
+    await browser.get("/console/settings")
+    await browser.submit("/console/settings/keys", truncate="start", integers="refuse")
+    keys = await rows(gateway, select(api_keys).order_by(api_keys.c.id))
+    assert [(key.truncate, key.token_ids_from) for key in keys] == [("end", "model"), (None, None)]
+
+
+async def test_a_form_sent_twice_makes_one_key(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    for path in ("/console", "/console/keys"):
+        page = await browser.get(path)
+        form = {"name": path, "id": field(page.text, "id"), "csrf_token": browser.token}
+        made = await browser.http.post("/console/keys", data=form)
+        assert SECRET.search(made.text)
+        again = await browser.http.post("/console/keys", data=form)  # a reload of the answer
+        assert again.url.path == "/console/keys"
+        assert not SECRET.search(again.text)
+    assert len(await rows(gateway, select(api_keys))) == 2
+
+
+async def test_what_was_typed_is_still_there_beside_what_is_wrong(
+    gateway: Gateway, browser: Browser
+):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.get("/console/keys")
+    said = {"name": "my key", "budget": "1e3", "budget_period": "total", "truncate": "end"}
+    page = await browser.submit("/console/keys", expires_days="90", **said)
+    assert page.status_code == 400
+    assert "is no amount" in page.text
+    for kept in ('value="my key"', 'value="1e3"', '"total" selected', '"end" selected'):
+        assert kept in page.text
+    assert '"90" selected' in page.text
+    await browser.submit("/console/keys", **(said | {"budget": "1"}))
+    (key,) = await rows(gateway, select(api_keys))
+    await browser.get("/console/keys")
+    wrong = await browser.submit(f"/console/keys/{key.id}/change", name=" ")
+    assert wrong.status_code == 400
+    assert "Not changed." in wrong.text
+
+
+async def test_a_key_is_changed_and_obeyed_at_once(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    page = await browser.submit("/console/keys", name="k", budget="5")
+    secret = SECRET.search(page.text)
+    assert secret
+    (key,) = await rows(gateway, select(api_keys))
+    call = {
+        "url": "/v1/embeddings/estimate",
+        "json": {"model": STELLA, "input": "word " * 600},
+        "headers": {"authorization": f"Bearer {secret[0]}"},
+    }
+    assert (await browser.http.post(**call)).status_code == 400
+    await browser.get("/console/keys")
+    assert 'value="$5.00"' in browser.page.text
+    path = f"/console/keys/{key.id}/change"
+    await browser.submit(path, name="renamed", truncate="end", integers="refuse", budget="$1234.5")
+    assert "of $1,234.50 this month" in browser.page.text
+    assert 'value="$1234.50"' in browser.page.text
+    assert (await browser.http.post(**call)).status_code == 200
+    await browser.submit(path, name="renamed", truncate="refuse", integers="refuse")
+    assert "<td>none</td>" in browser.page.text
+    assert (await browser.http.post(**call)).status_code == 400
+    await browser.submit(f"/console/keys/{key.id}/revoke")
+    assert (await browser.submit(path, csrf=browser.token, name="back")).status_code == 404
+
+
 async def test_somebody_of_two_organizations_switches(
     gateway: Gateway, browser: Browser, app: Litestar
 ):
@@ -334,6 +490,9 @@ async def test_ones_data_is_given_and_forgotten(gateway: Gateway, browser: Brows
     held: dict[str, Any] = (await browser.get("/console/settings/export")).json()
     assert held["email"] == "ada@example.org"
     assert held["votes"][0]["use_case"] == "search"
+    assert held["free_credit"] == "granted"
+    assert [mail["kind"] for mail in held["mails"]] == ["sign_in"]
+    assert len(held["sessions"]) == 1
     await browser.get("/console/settings")
     wrong = await browser.submit("/console/settings/delete", confirm="eve@example.org")
     assert wrong.status_code == 400
@@ -342,6 +501,9 @@ async def test_ones_data_is_given_and_forgotten(gateway: Gateway, browser: Brows
     assert "Sign out" not in browser.page.text
     (user,) = await rows(gateway, select(users))
     assert (user.email, user.address_key) == (None, None)
+    for table in metadata.sorted_tables:  # nowhere, under no name
+        left = await rows(gateway, select(table))
+        assert not [row for row in left if "ada" in str(row)], table.name
     (key,) = await rows(gateway, select(api_keys))
     assert key.revoked_at is not None
     assert secret

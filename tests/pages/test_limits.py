@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import pytest
+from litestar.datastructures import Headers
 
 from gateway.control_plane.site import limits
 from gateway.control_plane.site.limits import Limit, visitor_of
@@ -16,7 +17,8 @@ class Client(NamedTuple):
 class FakeRequest:
     def __init__(self, host: str, forwarded: str = "") -> None:
         self.client = Client(host)
-        self.headers = {"x-forwarded-for": forwarded} if forwarded else {}
+        lines = [line.encode() for line in forwarded.split("|") if line]
+        self.headers = Headers([(b"x-forwarded-for", line) for line in lines])
 
 
 def test_a_bucket_fills_again():
@@ -49,6 +51,8 @@ def test_buckets_are_bounded(monkeypatch: pytest.MonkeyPatch):
         ("203.0.113.7", "1.2.3.4", 0, "203.0.113.7"),  # nobody chooses their own address
         ("10.0.0.1", "9.9.9.9, 203.0.113.7", 1, "203.0.113.7"),
         ("10.0.0.1", "9.9.9.9, 203.0.113.7, 10.0.0.2", 2, "203.0.113.7"),
+        ("10.0.0.1", "9.9.9.9|203.0.113.7", 1, "203.0.113.7"),  # a line of the proxy's own
+        ("::ffff:203.0.113.7", "", 0, "203.0.113.7"),  # not one bucket for all of IPv4
         ("2001:db8:1:2:3::4", "", 0, "2001:db8:1:2::/64"),
         ("2001:db8:1:2:ffff::1", "", 0, "2001:db8:1:2::/64"),
         ("nonsense", "", 0, "unknown"),

@@ -26,9 +26,9 @@ async def test_a_mailed_link_signs_in_and_the_account_has_credit_once(
     assert browser.page.url.path == "/models"
     assert "Sign out" in browser.page.text
     (lot,) = await rows(gateway, select(credit_lots))
-    assert (lot.kind, lot.amount_nanos, lot.source_ref) == (
-        "promo", 250_000_000, "signup:ada@example.org",
-    )  # fmt: skip
+    assert (lot.kind, lot.amount_nanos) == ("promo", 250_000_000)
+    assert lot.source_ref.startswith("signup:")
+    assert "ada" not in lot.source_ref  # the books are kept for ever, and name nobody
     assert lot.expires_at - lot.created_at > timedelta(days=29)
     await browser.submit("/sign-out")
     assert "Sign in" in browser.page.text
@@ -166,6 +166,7 @@ async def test_what_is_no_address_is_said_beside_the_field(browser: Browser):
     "path",
     [
         "https://evil.example", "//evil.example", "/\\evil.example", "\\\\evil.example",
+        "//[", "//a]b", "//evil℀.com", "/" + "x" * 1_000, "/a\0b",
         "javascript:alert(1)", "/\tevil", "/a\r\nset-cookie: x", "", "evil", "///evil.example",
     ],
 )  # fmt: skip

@@ -14,6 +14,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
+from gateway.settings import variable
+from tests.support.github import Github
 from tests.support.mailbox import Mailbox
 from tests.support.processes import running
 from tests.support.servers import free_port
@@ -53,12 +55,25 @@ def mailbox() -> Iterator[Mailbox]:
 
 
 @pytest.fixture(scope="session")
-def service(mailbox: Mailbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def github(port: int) -> Iterator[Github]:
+    with Github(f"http://127.0.0.1:{port}/sign-in/github/callback") as server:
+        server.asks = True
+        yield server
+
+
+@pytest.fixture(scope="session")
+def service(
+    mailbox: Mailbox, github: Github, port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
     sha = ["--vocabulary-sha256", BERT_UNCASED_SHA256]
     minilm = ["--model", MINILM, "--dimensions", "384", *sha]
     stella = ["--model", STELLA, "--dimensions", *STELLA_DIMENSIONS, *sha]
     with running("backends.fake", *minilm) as one, running("backends.fake", *stella) as two:
-        port = free_port()
         url = f"http://127.0.0.1:{port}"
         environment = os.environ | {
             "GATEWAY_SECRET": "s" * 32,
@@ -69,6 +84,7 @@ def service(mailbox: Mailbox, tmp_path_factory: pytest.TempPathFactory) -> Itera
             "GATEWAY_MAIL_SECONDS": "0.1",
             "GATEWAY_DEMAND_SECONDS": "0.2",
             "GATEWAY_SIGN_INS_PER_HOUR": "1000",
+            **{variable(name): value for name, value in github.settings.items()},
         }
         made = Service(url, environment)
         made.command("migrate")

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import zlib
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from gateway.control_plane.site.formats import money
 from tests.stories.conftest import MINILM, STELLA, Service, link_in, sign_in
+from tests.support.github import Github, person
 from tests.support.mailbox import Mailbox
 
 
@@ -56,6 +58,18 @@ def test_visit_vote_sign_in_key_call_usage(
     expect(page.get_by_text("Revoked: first key")).to_be_visible()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("link", name="Sign in", exact=True)).to_be_visible()
+
+
+def test_sign_in_by_github(page: Page, github: Github, address: str):
+    github.person = person(zlib.crc32(address.encode()), f"gh-{address}")
+    page.goto("/console")
+    page.get_by_role("link", name="Continue with GitHub").click()
+    page.get_by_role("link", name="Authorize").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    expect(page.locator(".stat").first).to_contain_text("$0.25")
+    page.goto("/console/settings")
+    page.get_by_role("button", name="Disconnect GitHub").click()
+    expect(page.get_by_role("link", name="Connect GitHub")).to_be_visible()
 
 
 def test_the_waitlist_without_an_account(page: Page, mailbox: Mailbox, address: str):

@@ -83,6 +83,13 @@ class Ledger:
             return [breach.invariant.name for breach in await invariants.audit(connection)]
 
 
+async def settled(gateway: Gateway) -> None:
+    """Wait until the ledger has what the journal may have answered for."""
+    async with asyncio.timeout(30):
+        while gateway.credit.book.unconfirmed:
+            await asyncio.sleep(0.005)
+
+
 @dataclass
 class Api:
     """A running gateway and a client with a good key."""
@@ -107,9 +114,7 @@ class Api:
 
     async def settled(self) -> Ledger:
         """Wait until the ledger has what the journal may have answered for, and return it."""
-        async with asyncio.timeout(30):
-            while self.gateway.credit.book.unconfirmed:
-                await asyncio.sleep(0.005)
+        await settled(self.gateway)
         return self.ledger
 
     async def assert_untouched(self) -> None:

@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, insert, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.organizations import clean_name
 from gateway.data_plane.auth import keys
@@ -21,7 +22,7 @@ from gateway.data_plane.metering.credits import Period
 from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import is_id, new_id
 from gateway.snapshots import KeySnapshot, TokenIdsFrom, Truncate
-from gateway.storage.database import Database
+from gateway.storage.database import Database, alone
 from gateway.storage.ledger import budgets
 from gateway.storage.ledger.budgets import Budget, Spent
 from gateway.storage.tables import NANOS_MAX, api_keys, key_budgets
@@ -37,6 +38,18 @@ class KeyNotFound(NotFound):
     """No such key."""
 
     code = "key_not_found"
+
+
+class TooManyKeys(BadRequest):
+    """No more keys fit."""
+
+    code = "too_many_keys"
+
+
+class KeyMade(BadRequest):
+    """The same form was sent before."""
+
+    code = "key_made"
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,8 +93,14 @@ class ApiKeys:
         token_ids_from: TokenIdsFrom | None = None,
         truncate: Truncate | None = None,
         budget: Budget | None = None,
+        keys_max: int | None = None,
+        key_id: str | None = None,
     ) -> NewApiKey:
-        """Make a key. Raises BadRequest for a name, an expiry or a budget that can't be."""
+        """Make a key. Raises BadRequest for a name, an expiry or a budget that can't be.
+
+        With `keys_max`, that many are in use at most, and made in a day. Raises TooManyKeys.
+        With `key_id`, the same form makes one key however often it is sent. Raises KeyMade.
+        """
         if budget is not None:
             _check_limit(budget.limit_nanos)
         now = datetime.now(UTC)
@@ -89,7 +108,7 @@ class ApiKeys:
             raise BadRequest("The key would expire before it exists.", param="expires_at")
         secret = keys.mint()
         key = ApiKey(
-            id=new_id(),
+            id=key_id or new_id(),
             organization_id=organization_id,
             name=clean_name(name),
             last_four=secret[-4:],
@@ -104,6 +123,10 @@ class ApiKeys:
         }
         digest = keys.digest(self._secret, secret)
         async with self._database.write() as connection:
+            if keys_max is not None:
+                await _check_room(connection, organization_id, keys_max)
+            if key_id and await connection.scalar(_ANY, {"key_id": key_id}):
+                raise KeyMade("This key was made before, and is shown only once.")
             await connection.execute(
                 insert(api_keys).values(digest=digest, changed_at=now, **values)
             )
@@ -126,15 +149,31 @@ class ApiKeys:
         async with self._database.read() as connection:
             return await budgets.of_organization(connection, organization_id, datetime.now(UTC))
 
-    async def rename(self, key_id: str, name: str, *, organization_id: str) -> None:
-        """Give an organization's key another name. Raises KeyNotFound, or BadRequest."""
-        name = clean_name(name)
+    async def change(
+        self,
+        key_id: str,
+        *,
+        organization_id: str,
+        name: str,
+        token_ids_from: TokenIdsFrom | None,
+        truncate: Truncate | None,
+        budget: Budget | None,
+    ) -> None:
+        """Change all of an organization's key that can be. Raises KeyNotFound, or BadRequest."""
+        if budget is not None:
+            _check_limit(budget.limit_nanos)
+        said = {"name": clean_name(name), "token_ids_from": token_ids_from, "truncate": truncate}
         async with self._database.write() as connection:
-            renamed = await connection.execute(
-                update(api_keys).where(_key(key_id, organization_id)).values(name=name)
+            digest = await connection.scalar(
+                update(api_keys)
+                .where(_key(key_id, organization_id), api_keys.c.revoked_at.is_(None))
+                .values(changed_at=datetime.now(UTC), **said)
+                .returning(api_keys.c.digest)
             )
-        if not renamed.rowcount:
-            raise KeyNotFound("There is no such key.")
+            if digest is None:
+                raise KeyNotFound("There is no such key.")
+            await _limit(connection, key_id, budget)
+        await self._tell(digest)
 
     async def revoke(self, key_id: str, *, organization_id: str | None = None) -> None:
         """End a key for good; doing it twice is fine. Raises KeyNotFound.
@@ -173,10 +212,8 @@ class ApiKeys:
             )
             if digest is None:
                 raise KeyNotFound(f"There is no key {key_id!r}.")
-            if limit_nanos is None:
-                await budgets.remove_budget(connection, key_id)
-            else:
-                await budgets.set_budget(connection, key_id, limit_nanos, period)
+            budget = None if limit_nanos is None else Budget(limit_nanos=limit_nanos, period=period)
+            await _limit(connection, key_id, budget)
         await self._tell(digest)
 
     async def find(self, digest: bytes) -> KeySnapshot | None:
@@ -236,7 +273,29 @@ class KeyChanges:
         self._since = started
 
 
+_ANY = select(api_keys.c.id).where(api_keys.c.id == bindparam("key_id"))
 _COLUMNS = tuple(name for name in ApiKey.__struct_fields__ if name != "prefix")
+
+
+async def _limit(connection: AsyncConnection, key_id: str, budget: Budget | None) -> None:
+    if budget is None:
+        await budgets.remove_budget(connection, key_id)
+    else:
+        await budgets.set_budget(connection, key_id, budget.limit_nanos, budget.period)
+
+
+async def _check_room(connection: AsyncConnection, organization_id: str, keys_max: int) -> None:
+    await alone(connection, f"keys of {organization_id}")
+    day = datetime.now(UTC) - timedelta(days=1)
+    query = select(
+        func.count().filter(api_keys.c.revoked_at.is_(None)),
+        func.count().filter(api_keys.c.created_at > day),
+    ).where(api_keys.c.organization_id == organization_id)
+    used, made = (await connection.execute(query)).one()
+    if used >= keys_max:
+        raise TooManyKeys(f"An organization has at most {keys_max} keys: revoke one first.")
+    if made >= keys_max:
+        raise TooManyKeys(f"An organization makes at most {keys_max} keys a day.")
 
 
 def _check_limit(limit_nanos: int) -> None:

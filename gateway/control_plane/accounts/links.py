@@ -15,8 +15,10 @@ import msgspec
 from sqlalchemy import ColumnElement, RowMapping, and_, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.accounts.addresses import Address
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
+from gateway.storage.database import alone
 from gateway.storage.tables import mail_links
 
 Purpose = Literal["sign_in", "waitlist", "invitation"]
@@ -48,22 +50,30 @@ class MailLinks:
         self._per_hour = per_hour
 
     async def create(
-        self, connection: AsyncConnection, purpose: Purpose, email: str, subject: str
+        self, connection: AsyncConnection, purpose: Purpose, address: Address, subject: str
     ) -> str | None:
-        """Make a link and return its token; None when the address was sent enough of them."""
+        """Make a link and return its token; None when the mailbox was sent enough of them.
+
+        Each purpose counts by itself: nobody is kept from signing in by what others ask for.
+        """
         now = datetime.now(UTC)
+        await alone(connection, f"mail links of {address.key}")
         recent = await connection.scalar(
             select(func.count())
             .select_from(mail_links)
-            .where(mail_links.c.email == email, mail_links.c.created_at > now - timedelta(hours=1))
+            .where(
+                mail_links.c.address_key == address.key,
+                mail_links.c.created_at > now - timedelta(hours=1),
+                mail_links.c.purpose == purpose,
+            )
         )
         if (recent or 0) >= self._per_hour:
             return None
         link_id = new_id()
         await connection.execute(
             insert(mail_links).values(
-                id=link_id, purpose=purpose, email=email, subject=subject,
-                created_at=now, expires_at=now + self._lifetime,
+                id=link_id, purpose=purpose, email=address.email, address_key=address.key,
+                subject=subject, created_at=now, expires_at=now + self._lifetime,
             )
         )  # fmt: skip
         return f"{link_id}.{self._proof(link_id, purpose)}"
@@ -96,6 +106,13 @@ class MailLinks:
 
     def _proof(self, link_id: str, purpose: Purpose) -> str:
         return hmac.digest(self._secret, f"{purpose}|{link_id}".encode(), "sha256").hex()
+
+
+async def take_back(connection: AsyncConnection, purpose: Purpose, subject: str) -> None:
+    """Let no link about something be used any more."""
+    await connection.execute(
+        delete(mail_links).where(mail_links.c.purpose == purpose, mail_links.c.subject == subject)
+    )
 
 
 async def forget_old(connection: AsyncConnection) -> None:

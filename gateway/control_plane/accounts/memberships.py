@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import is_id
+from gateway.storage.database import alone
 from gateway.storage.tables import memberships, organizations, sessions, users
 
 Role = Literal["owner", "member"]
@@ -56,6 +57,11 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
 
 
+async def lock(connection: AsyncConnection, organization_id: str) -> None:
+    """Let nobody else join or leave for good until the transaction ends."""
+    await alone(connection, f"members of {organization_id}")
+
+
 async def add(
     connection: AsyncConnection,
     user_id: str,
@@ -66,6 +72,7 @@ async def add(
 ) -> None:
     """Add somebody; who belongs to it already stays what they are. Raises OrganizationFull."""
     if members_max is not None:
+        await lock(connection, organization_id)
         count = await connection.scalar(
             select(func.count())
             .select_from(memberships)

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import is_id, new_id
+from gateway.snapshots import TokenIdsFrom, Truncate
 from gateway.storage.ledger import grants
 from gateway.storage.ledger.balances import leased_unspent
 from gateway.storage.tables import accounts, organizations
@@ -30,6 +31,13 @@ class Organization(msgspec.Struct, frozen=True):
     name: str
     created_at: datetime
     available_nanos: int
+
+
+class KeyDefaults(msgspec.Struct, frozen=True):
+    """What a new key does with texts that are too long, and arrays of integers: None refuses."""
+
+    truncate: Truncate | None = None
+    token_ids_from: TokenIdsFrom | None = None
 
 
 async def create(connection: AsyncConnection, name: str) -> Organization:
@@ -62,6 +70,32 @@ async def find(connection: AsyncConnection, id_or_name: str) -> Organization:
     if len(found) > 1:
         raise OrganizationNotFound(f"More than one is called {id_or_name!r}: name it by its id.")
     return Organization(**found[0])
+
+
+async def name_of(connection: AsyncConnection, organization_id: str) -> str:
+    """Return the name of an organization; nothing for one that is not there."""
+    name = await connection.scalar(
+        select(organizations.c.name).where(organizations.c.id == organization_id)
+    )
+    return name or ""
+
+
+async def defaults(connection: AsyncConnection, organization_id: str) -> KeyDefaults:
+    """Return what the new keys of an organization start with."""
+    query = select(organizations.c.truncate, organizations.c.token_ids_from)
+    found = await connection.execute(query.where(organizations.c.id == organization_id))
+    return KeyDefaults(*found.one())
+
+
+async def set_defaults(
+    connection: AsyncConnection, organization_id: str, wanted: KeyDefaults
+) -> None:
+    """Change what new keys start with; those that are there keep what they have."""
+    await connection.execute(
+        update(organizations)
+        .where(organizations.c.id == organization_id)
+        .values(**msgspec.structs.asdict(wanted))
+    )
 
 
 async def rename(connection: AsyncConnection, organization_id: str, name: str) -> None:

@@ -1,8 +1,8 @@
 """What we hold about a person: given to them, and forgotten when they ask.
 
-Forgetting empties the address and ends sessions, votes, waitlist entries and memberships; keys of
-organizations that nobody is left in are revoked. The books stay as they are: they name
-organizations, never people.
+Forgetting empties the address and ends sessions, votes, waitlist entries and memberships. An
+organization that nobody is left in loses its name, its keys are revoked and its invitations taken
+back. The books stay as they are: they name organizations, never people.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.accounts import identities, links, organizations, sessions
 from gateway.control_plane.accounts import memberships as members
-from gateway.control_plane.accounts import sessions
 from gateway.control_plane.accounts.memberships import LastOwner
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.storage.tables import (
@@ -23,33 +23,55 @@ from gateway.storage.tables import (
     mail_links,
     memberships,
     outbox,
+    unsubscriptions,
     users,
     waitlist_entries,
 )
+from gateway.storage.tables import sessions as sessions_table
 
 
 async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any]:
     """Return everything that is kept about a person."""
     mine = demand_votes.c.user_id == visitor.user_id
     waits = waitlist_entries.c.address_key == visitor.address_key
-    votes = await connection.execute(select(demand_votes).where(mine))
-    waiting = await connection.execute(select(waitlist_entries).where(waits))
-    created_at = await connection.scalar(
-        select(users.c.created_at).where(users.c.id == visitor.user_id)
+    me = await connection.execute(
+        select(users.c.created_at, users.c.welcome).where(users.c.id == visitor.user_id)
     )
+    created_at, welcome = me.one()
     return {
         "email": visitor.email,
         "created_at": created_at,
+        "free_credit": welcome,
+        "sessions": await _rows(
+            connection,
+            select(sessions_table.c.created_at, sessions_table.c.expires_at).where(
+                sessions_table.c.user_id == visitor.user_id
+            ),
+        ),
+        "mails": await _rows(
+            connection,
+            select(outbox.c.kind, outbox.c.subject, outbox.c.created_at, outbox.c.sent_at).where(
+                outbox.c.recipient == visitor.email
+            ),
+        ),
+        "unsubscribed": await _rows(
+            connection,
+            select(unsubscriptions.c.created_at).where(unsubscriptions.c.email == visitor.email),
+        ),
+        "identities": await identities.of_user(connection, visitor.user_id),
         "organizations": await members.of_user(connection, visitor.user_id),
-        "votes": [dict(row) for row in votes.mappings()],
-        "waitlist": [dict(row) for row in waiting.mappings()],
+        "votes": await _rows(connection, select(demand_votes).where(mine)),
+        "waitlist": await _rows(connection, select(waitlist_entries).where(waits)),
     }
 
 
 async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
     """Forget a person. Raises LastOwner."""
     now = datetime.now(UTC)
-    for membership in await members.of_user(connection, visitor.user_id):
+    belongs = await members.of_user(connection, visitor.user_id)
+    # in one order: two who leave the same organizations at once must not wait for each other
+    for membership in sorted(belongs, key=lambda membership: membership.organization_id):
+        await members.lock(connection, membership.organization_id)
         others = await connection.scalar(
             select(func.count())
             .select_from(memberships)
@@ -62,15 +84,8 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
                 raise LastOwner(
                     f"{membership.name} has other members and no other owner: name one first."
                 ) from None
-            continue
-        await connection.execute(
-            update(api_keys)
-            .where(
-                api_keys.c.organization_id == membership.organization_id,
-                api_keys.c.revoked_at.is_(None),
-            )
-            .values(revoked_at=now, changed_at=now)
-        )
+        else:
+            await _close(connection, membership.organization_id, now)
     for table, condition in (
         (demand_votes, demand_votes.c.user_id == visitor.user_id),
         (waitlist_entries, waitlist_entries.c.address_key == visitor.address_key),
@@ -84,4 +99,20 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
         .where(users.c.id == visitor.user_id)
         .values(email=None, address_key=None, deleted_at=now)
     )
+    await identities.disconnect(connection, visitor.user_id)
     await sessions.end_all(connection, visitor.user_id)
+
+
+async def _rows(connection: AsyncConnection, query: Select[Any]) -> list[dict[str, Any]]:
+    return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def _close(connection: AsyncConnection, organization_id: str, now: datetime) -> None:
+    await links.take_back(connection, "invitation", organization_id)
+    # the first name of an organization is that of its founder
+    await organizations.rename(connection, organization_id, "Deleted")
+    await connection.execute(
+        update(api_keys)
+        .where(api_keys.c.organization_id == organization_id, api_keys.c.revoked_at.is_(None))
+        .values(revoked_at=now, changed_at=now)
+    )

@@ -54,6 +54,15 @@ async def find_or_create(connection: AsyncConnection, address: Address) -> User:
     )
 
 
+async def find(connection: AsyncConnection, user_id: str) -> User | None:
+    """Return a user who has not deleted their account."""
+    email = await connection.scalar(select(users.c.email).where(users.c.id == user_id))
+    if email is None:
+        return None
+    home = await _home(connection, user_id, Address(email))
+    return User(id=user_id, email=email, organization_id=home, is_new=False)
+
+
 async def _home(connection: AsyncConnection, user_id: str, address: Address) -> str:
     """Return the oldest organization of a user, or found one: they may have left them all."""
     found = await connection.scalar(

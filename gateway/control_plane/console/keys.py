@@ -10,6 +10,9 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, URLEncodedBody
 
+from gateway.control_plane.accounts import organizations
+from gateway.control_plane.accounts.keys import KeyMade, NewApiKey
+from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.credits import nanos_of_dollars
 from gateway.control_plane.site import snippets
@@ -17,32 +20,46 @@ from gateway.control_plane.site.forms import see_other
 from gateway.control_plane.site.parts import Site
 from gateway.data_plane.metering.credits import Period
 from gateway.errors import BadRequest
-from gateway.snapshots import TokenIdsFrom
+from gateway.identifiers import is_id, new_id
+from gateway.snapshots import TokenIdsFrom, Truncate
 from gateway.storage.ledger.budgets import Budget
 
 
-class TooManyKeys(BadRequest):
-    """No more keys fit."""
-
-    code = "too_many_keys"
-
-
-class KeyForm(msgspec.Struct, frozen=True):
-    """A new key."""
+class KeyForm(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as it is to be."""
 
     name: str = "default"
-    expires_days: Literal["", "7", "30", "90", "365"] = ""
-    integers: Literal["", "model"] = ""
-    truncate: Literal["", "end", "start"] = ""
+    integers: Literal["", "refuse", "model"] = ""
+    """Nothing, here and for `truncate`: what new keys start with."""
+    truncate: Literal["", "refuse", "end", "start"] = ""
     budget: str = ""
     """Dollars; nothing: what the organization has."""
     budget_period: Period = "month"
 
+    def token_ids_from(self, defaults: KeyDefaults) -> TokenIdsFrom | None:
+        """Return whose ids its arrays of integers are."""
+        if self.integers == "":
+            return defaults.token_ids_from
+        return None if self.integers == "refuse" else self.integers
 
-class NameForm(msgspec.Struct, frozen=True):
-    """Another name."""
+    def truncated_at(self, defaults: KeyDefaults) -> Truncate | None:
+        """Return where its texts are cut."""
+        if self.truncate == "":
+            return defaults.truncate
+        return None if self.truncate == "refuse" else self.truncate
 
-    name: str
+    def limited(self) -> Budget | None:
+        """Return its budget. Raises BadRequest."""
+        if not self.budget.strip():
+            return None
+        return Budget(limit_nanos=nanos_of_dollars(self.budget), period=self.budget_period)
+
+
+class NewKeyForm(KeyForm, frozen=True, kw_only=True):
+    """A new key. `id` is of the form: sent twice, it makes one key."""
+
+    id: str = ""
+    expires_days: Literal["", "7", "30", "90", "365"] = ""
 
 
 @get("/console/keys")
@@ -58,44 +75,65 @@ async def create_key(
     request: Request[Any, Any, Any],
     site: NamedDependency[Site],
     visitor: NamedDependency[Visitor],
-    data: URLEncodedBody[KeyForm],
-) -> Response[str]:
+    data: URLEncodedBody[NewKeyForm],
+) -> Response[Any]:
     """Make a key and show it, this once: the answer is the only place where it stands."""
-    held = [key for key in await site.keys.listed(visitor.organization_id) if not key.revoked_at]
-    most = site.settings.organization_keys_max
-    if len(held) >= most:
-        raise TooManyKeys(f"An organization has at most {most} keys: revoke one first.")
-    days = int(data.expires_days) if data.expires_days else None
-    token_ids: TokenIdsFrom | None = data.integers or None
-    made = await site.keys.create(
-        visitor.organization_id,
-        data.name,
-        expires_at=datetime.now(UTC) + timedelta(days=days) if days else None,
-        token_ids_from=token_ids,
-        truncate=data.truncate or None,
-        budget=_budget(data),
-    )
-    listings = site.listings()
+    listing = site.first()  # before a key is made that no page would show
+    try:
+        made = await _make(site, visitor, data)
+    except KeyMade:
+        return see_other("/console/keys")
+    except BadRequest as error:
+        return await _page(request, site, visitor, form=data, problem=error.message)
     return site.renderer.page(
         request,
         "console/key.html",
         section="keys",
         secret=made.secret,
         made=made.key,
-        command=snippets.curl(site.settings.public_url, listings[0].model.id, key=made.secret),
-        listing=listings[0],
+        command=snippets.curl(site.settings.public_url, listing.model.id, key=made.secret),
+        listing=listing,
     )
 
 
-@post("/console/keys/{key_id:str}/rename")
-async def rename_key(
+async def _make(site: Site, visitor: Visitor, data: NewKeyForm) -> NewApiKey:
+    async with site.database.read() as connection:
+        defaults = await organizations.defaults(connection, visitor.organization_id)
+    days = int(data.expires_days) if data.expires_days else None
+    return await site.keys.create(
+        visitor.organization_id,
+        data.name,
+        expires_at=datetime.now(UTC) + timedelta(days=days) if days else None,
+        token_ids_from=data.token_ids_from(defaults),
+        truncate=data.truncated_at(defaults),
+        budget=data.limited(),
+        keys_max=site.settings.organization_keys_max,
+        key_id=data.id if is_id(data.id) else None,
+    )
+
+
+@post("/console/keys/{key_id:str}/change")
+async def change_key(
+    request: Request[Any, Any, Any],
     site: NamedDependency[Site],
     visitor: NamedDependency[Visitor],
     key_id: FromPath[str],
-    data: URLEncodedBody[NameForm],
+    data: URLEncodedBody[KeyForm],
 ) -> Response[Any]:
-    """Give a key another name."""
-    await site.keys.rename(key_id, data.name, organization_id=visitor.organization_id)
+    """Change a key's name, what it does, and what it may spend."""
+    async with site.database.read() as connection:
+        defaults = await organizations.defaults(connection, visitor.organization_id)
+    try:
+        await site.keys.change(
+            key_id,
+            organization_id=visitor.organization_id,
+            name=data.name,
+            token_ids_from=data.token_ids_from(defaults),
+            truncate=data.truncated_at(defaults),
+            budget=data.limited(),
+        )
+    except BadRequest as error:
+        return await _page(request, site, visitor, problem=f"Not changed. {error.message}")
     return see_other("/console/keys")
 
 
@@ -108,20 +146,38 @@ async def revoke_key(
     return see_other("/console/keys")
 
 
-async def _page(request: Request[Any, Any, Any], site: Site, visitor: Visitor) -> Response[str]:
+async def _page(
+    request: Request[Any, Any, Any],
+    site: Site,
+    visitor: Visitor,
+    *,
+    form: NewKeyForm | None = None,
+    problem: str = "",
+) -> Response[str]:
     keys = await site.keys.listed(visitor.organization_id)
     budgets = await site.keys.budgets(visitor.organization_id)
+    async with site.database.read() as connection:
+        defaults = await organizations.defaults(connection, visitor.organization_id)
     return site.renderer.page(
         request,
         "console/keys.html",
         section="keys",
+        status=400 if problem else 200,
+        problem=problem,
+        form=_prefilled(form, defaults),
         keys=[key for key in reversed(keys) if key.revoked_at is None],
         revoked=[key for key in reversed(keys) if key.revoked_at is not None],
         budgets=budgets,
     )
 
 
-def _budget(form: KeyForm) -> Budget | None:
-    if not form.budget.strip():
-        return None
-    return Budget(limit_nanos=nanos_of_dollars(form.budget), period=form.budget_period)
+def _prefilled(form: NewKeyForm | None, defaults: KeyDefaults) -> NewKeyForm:
+    """Return what stands in the form: what was typed, or what new keys start with."""
+    if form is not None:
+        return form
+    return NewKeyForm(
+        id=new_id(),
+        name="",
+        integers=defaults.token_ids_from or "refuse",
+        truncate=defaults.truncate or "refuse",
+    )

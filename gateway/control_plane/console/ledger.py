@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
-from litestar.params import FromQuery
+from litestar.params import QueryParameter
 
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import credits as billing
 from gateway.control_plane.site.parts import Site
 
 _PAGE = 50
+_ID_MAX = 2**63 - 1
 
 
 @get("/console/ledger")
@@ -20,7 +21,7 @@ async def show_ledger(
     request: Request[Any, Any, Any],
     site: NamedDependency[Site],
     visitor: NamedDependency[Visitor],
-    before: FromQuery[int | None] = None,
+    before: Annotated[int | None, QueryParameter(ge=1, le=_ID_MAX)] = None,
 ) -> Response[str]:
     """Show a page of it; the next begins before the last entry of this."""
     async with site.database.read() as connection:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, URLEncodedBody
 
-from gateway.control_plane.accounts import addresses, memberships, organizations, privacy
+from gateway.control_plane.accounts import (
+    addresses,
+    identities,
+    memberships,
+    organizations,
+    privacy,
+    users,
+)
 from gateway.control_plane.accounts.memberships import OrganizationFull, Role
+from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.mail.messages import plain
 from gateway.control_plane.site.forms import see_other
 from gateway.control_plane.site.parts import PageNotFound, Site
 from gateway.control_plane.site.session import owner
@@ -31,6 +40,13 @@ class NameForm(msgspec.Struct, frozen=True):
     """The organization's name."""
 
     name: str
+
+
+class DefaultsForm(msgspec.Struct, frozen=True):
+    """What new keys start with."""
+
+    integers: Literal["refuse", "model"]
+    truncate: Literal["refuse", "end", "start"]
 
 
 class InviteForm(msgspec.Struct, frozen=True):
@@ -65,8 +81,16 @@ async def show_settings(
     async with site.database.read() as connection:
         members = await memberships.listed(connection, visitor.organization_id)
         own = await memberships.of_user(connection, visitor.user_id)
+        connected = await identities.of_user(connection, visitor.user_id)
+        defaults = await organizations.defaults(connection, visitor.organization_id)
     return site.renderer.page(
-        request, "console/settings.html", section="settings", members=members, organizations=own
+        request,
+        "console/settings.html",
+        section="settings",
+        members=members,
+        organizations=own,
+        connected=connected,
+        defaults=defaults,
     )
 
 
@@ -82,6 +106,22 @@ async def rename_organization(
     return see_other(_PATH)
 
 
+@post(f"{_PATH}/keys", guards=[owner])
+async def set_key_defaults(
+    site: NamedDependency[Site],
+    visitor: NamedDependency[Visitor],
+    data: URLEncodedBody[DefaultsForm],
+) -> Response[Any]:
+    """Say what new keys start with."""
+    wanted = KeyDefaults(
+        truncate=None if data.truncate == "refuse" else data.truncate,
+        token_ids_from=None if data.integers == "refuse" else data.integers,
+    )
+    async with site.database.write() as connection:
+        await organizations.set_defaults(connection, visitor.organization_id, wanted)
+    return see_other(_PATH)
+
+
 @post(f"{_PATH}/invite", guards=[owner], status_code=200)
 async def invite(
     request: Request[Any, Any, Any],
@@ -91,14 +131,13 @@ async def invite(
 ) -> Response[str]:
     """Mail an invitation. The answer does not tell whether the address has an account."""
     site.sign_ins.take(site.visitor(request))
+    site.invitations.take(visitor.organization_id)
     address = addresses.parse(data.email)
     async with site.database.write() as connection:
         members = await memberships.listed(connection, visitor.organization_id)
         if len(members) >= site.settings.organization_members_max:
             raise OrganizationFull("The organization has as many members as it can have.")
-        token = await site.links.create(
-            connection, "invitation", address.email, visitor.organization_id
-        )
+        token = await site.links.create(connection, "invitation", address, visitor.organization_id)
         if token is not None:
             url = f"{site.settings.public_url}/sign-in/link?purpose=invitation&token={token}"
             await site.outbox.put(
@@ -110,7 +149,7 @@ async def invite(
                     subject=f"An invitation to {site.settings.brand}",
                     url=url,
                     inviter=visitor.email,
-                    organization=visitor.organization_name,
+                    organization=plain(visitor.organization_name),
                     minutes=round(site.settings.mail_link_seconds / 60),
                 ),
             )
@@ -142,6 +181,21 @@ async def remove_member(
     return see_other(_PATH)
 
 
+@post(f"{_PATH}/leave")
+async def leave_organization(
+    site: NamedDependency[Site], visitor: NamedDependency[Visitor]
+) -> Response[Any]:
+    """Leave the organization that one acts for, and go on in another."""
+    async with site.database.write() as connection:
+        await memberships.remove(connection, visitor.organization_id, visitor.user_id)
+        user = await users.find(connection, visitor.user_id)
+        assert user is not None
+        session = await site.sessions.begin(connection, user.id, user.organization_id)
+    answer = see_other("/console")
+    answer.set_cookie(site.cookie.holding(session))
+    return answer
+
+
 @post(f"{_PATH}/organization")
 async def switch_organization(
     site: NamedDependency[Site],
@@ -155,6 +209,16 @@ async def switch_organization(
     ):
         raise PageNotFound("There is no such organization.")
     return see_other("/console")
+
+
+@post(f"{_PATH}/github/disconnect")
+async def disconnect_github(
+    site: NamedDependency[Site], visitor: NamedDependency[Visitor]
+) -> Response[Any]:
+    """Let GitHub sign nobody in to this account any more; the mailed link always can."""
+    async with site.database.write() as connection:
+        await identities.disconnect(connection, visitor.user_id, "github")
+    return see_other(_PATH)
 
 
 @get(f"{_PATH}/export")

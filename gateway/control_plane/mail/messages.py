@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,11 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
     html: str
     unsubscribe_url: str = ""
     """Where one click ends such mails (RFC 8058); empty for a mail that was just asked for."""
+
+
+def plain(name: str) -> str:
+    """Return a name that somebody chose as words that no mail program makes a link of."""
+    return re.sub(r"(?<=\w)[.:/@]+(?=\w)", " ", name)
 
 
 class MailWriter:

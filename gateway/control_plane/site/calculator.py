@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -9,12 +10,15 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, URLEncodedBody
 
-from gateway.control_plane.site.parts import Listing, Site
+from gateway.control_plane.site import forms
+from gateway.control_plane.site.parts import Site
 from gateway.control_plane.site.rendering import is_fragment
+from gateway.control_plane.site.shelf import Listing
 from gateway.data_plane.metering.rows import RowMaker
 from gateway.errors import BadRequest
 
 _TEXTS_MONTH_MAX = 10**10
+_CHOICES_MAX = 50
 
 
 class CalculatorForm(msgspec.Struct, frozen=True):
@@ -42,11 +46,15 @@ async def show_calculator(
     request: Request[Any, Any, Any], site: NamedDependency[Site], model: FromQuery[str] = ""
 ) -> Response[str]:
     """Show the empty calculator."""
-    listings = site.listings()
-    chosen = site.listing(model) if model else listings[0]
+    chosen = site.listing(model) if model else site.first()
     form = CalculatorForm(model=chosen.model.id)
     return site.renderer.page(
-        request, "calculator.html", listings=listings, chosen=chosen, form=form, result=None
+        request,
+        "calculator.html",
+        listings=_choices(site),
+        chosen=chosen,
+        form=form,
+        result=None,
     )
 
 
@@ -68,7 +76,7 @@ async def calculate(
     return site.renderer.page(
         request,
         "calculator.html",
-        listings=site.listings(),
+        listings=_choices(site),
         chosen=chosen,
         form=data,
         result=result,
@@ -84,13 +92,15 @@ def calculation(site: Site, listing: Listing, form: CalculatorForm) -> Calculati
         return None
     model = listing.model
     maker = RowMaker(
-        site.counters[model.vocabulary_sha256],
+        site.counter(model),
         dimensions=model.dimensions_default,
         tokens_max=model.tokens_max,
         prompt=model.prompts.get(form.prompt, ""),
     )
     rows = maker.from_texts([form.text], truncate="end")
-    texts_month = _count(form.texts_month)
+    texts_month = forms.whole(form.texts_month, _TEXTS_MONTH_MAX)
+    if texts_month is None:
+        raise BadRequest("Texts a month: a whole number, up to ten billion.")
     return Calculation(
         tokens=rows.tokens,
         tokens_full=rows.tokens_full[0],
@@ -100,10 +110,7 @@ def calculation(site: Site, listing: Listing, form: CalculatorForm) -> Calculati
     )
 
 
-def _count(text: str) -> int:
-    digits = text.replace(",", "").replace(" ", "")
-    if not digits:
-        return 0
-    if not (digits.isascii() and digits.isdecimal()) or int(digits[:20]) > _TEXTS_MONTH_MAX:
-        raise BadRequest("Texts a month: a whole number, up to ten billion.")
-    return int(digits)
+def _choices(site: Site) -> Sequence[Listing]:
+    """Return the models to choose from; nothing where they are so many that one types a name."""
+    listings = site.shelf().listings
+    return listings if len(listings) <= _CHOICES_MAX else ()

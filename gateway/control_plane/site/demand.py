@@ -16,9 +16,10 @@ from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.credits import nanos_of_dollars
 from gateway.control_plane.demand import votes, waitlist
 from gateway.control_plane.demand.votes import BadVote, Vote
-from gateway.control_plane.site.forms import safe_path, see_other
-from gateway.control_plane.site.parts import Listing, PageNotFound, Site
+from gateway.control_plane.site.forms import safe_path, see_other, whole
+from gateway.control_plane.site.parts import PageNotFound, Site
 from gateway.control_plane.site.session import signed_in
+from gateway.control_plane.site.shelf import Listing
 from gateway.identifiers import new_id
 
 
@@ -93,7 +94,7 @@ async def join_waitlist(
         return see_other(f"{listing.path}#demand")
     address = addresses.parse(data.email)
     async with site.database.write() as connection:
-        token = await site.links.create(connection, "waitlist", address.email, listing.model.id)
+        token = await site.links.create(connection, "waitlist", address, listing.model.id)
         if token is not None:
             await site.outbox.put(
                 connection,
@@ -130,7 +131,12 @@ async def show_confirm(
             link = await site.links.look(connection, "waitlist", token)
     except LinkSpent as error:
         return site.renderer.page(
-            request, "sign_in/spent.html", status=error.status, message=error.message
+            request,
+            "sign_in/again.html",
+            status=error.status,
+            heading="This link is used up",
+            message=error.message,
+            way="Mail me a new one",
         )
     return site.renderer.page(
         request,
@@ -162,12 +168,12 @@ def coming(site: Site, model_id: str) -> Listing:
 
 
 def _vote(form: VoteForm) -> Vote:
-    digits = form.volume.replace(",", "").replace(" ", "")
-    if digits and not (digits.isascii() and digits.isdecimal() and len(digits) < 12):
+    volume = whole(form.volume, votes.VOLUME_MAX) if form.volume.strip() else None
+    if form.volume.strip() and not volume:
         raise BadVote("Volume: a whole number of million tokens, up to a billion.")
     return Vote(
         model_id=form.model,
-        volume_million_tokens=int(digits) if digits else None,
+        volume_million_tokens=volume,
         price_max_nanos=nanos_of_dollars(form.price) if form.price.strip() else None,
         use_case=form.use_case.strip(),
     )

@@ -54,7 +54,8 @@ def visitor_of(request: Request[Any, Any, Any], *, proxies: int) -> str:
     """
     address = request.client.host if request.client else ""
     if proxies:
-        hops = request.headers.get("x-forwarded-for", "").split(",")
+        # a proxy may add a line of its own below the one that it was sent
+        hops = ",".join(request.headers.getall("x-forwarded-for", [""])).split(",")
         if len(hops) >= proxies:
             address = hops[-proxies].strip()
     try:
@@ -62,5 +63,7 @@ def visitor_of(request: Request[Any, Any, Any], *, proxies: int) -> str:
     except ValueError:
         return "unknown"
     if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped:  # how a socket for both writes those who came by IPv4
+            return str(parsed.ipv4_mapped)
         return str(ipaddress.ip_network((parsed, 64), strict=False))
     return str(parsed)

@@ -9,8 +9,10 @@ from typing import Any
 from litestar import Request
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.accounts import users
+from gateway.control_plane.accounts import identities, memberships, users
 from gateway.control_plane.accounts.addresses import Address
+from gateway.control_plane.accounts.github import Github
+from gateway.control_plane.accounts.identities import Identity
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.accounts.links import MailLinks
 from gateway.control_plane.accounts.sessions import Sessions
@@ -21,9 +23,11 @@ from gateway.control_plane.demand.events import Interest
 from gateway.control_plane.mail.messages import MailWriter
 from gateway.control_plane.mail.outbox import Outbox
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
+from gateway.control_plane.site.errands import Errands
 from gateway.control_plane.site.limits import Limit, visitor_of
 from gateway.control_plane.site.rendering import Renderer
 from gateway.control_plane.site.session import SessionCookie
+from gateway.control_plane.site.shelf import Listing, Shelf
 from gateway.control_plane.status.incidents import Incidents
 from gateway.data_plane.metering.tokens import TokenCounter
 from gateway.data_plane.routing.router import Router, WorkerStatus
@@ -39,17 +43,10 @@ class PageNotFound(NotFound):
     code = "page_not_found"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Listing:
-    """A model as it is sold, and what its page says."""
+class Uncountable(NotFound):
+    """A model whose tokenizer this gateway does not have."""
 
-    model: ModelSnapshot
-    page: ModelPage
-
-    @property
-    def path(self) -> str:
-        """Where its page is."""
-        return f"/models/{self.model.id}"
+    code = "tokenizer_not_found"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +57,7 @@ class Site:
     database: Database
     catalog: Callable[[], Catalog]
     pages: Mapping[str, ModelPage]
+    shelf: Callable[[], Shelf]
     counters: Mapping[str, TokenCounter]
     router: Router
     workers: Callable[[], list[WorkerStatus]]
@@ -69,6 +67,8 @@ class Site:
     sessions: Sessions
     cookie: SessionCookie
     links: MailLinks
+    github: Github | None
+    errands: Errands
     welcome: Welcome
     writer: MailWriter
     outbox: Outbox
@@ -77,41 +77,57 @@ class Site:
     experiments: Limit
     sign_ins: Limit
     votes: Limit
+    invitations: Limit
     interest: Interest
 
-    def listings(self) -> list[Listing]:
-        """Return the models that have a page: live ones first, then by title."""
-        found = [
-            Listing(model=model, page=self.pages[model.id])
-            for model in self.catalog().models.values()
-            if model.state != "retired" and model.id in self.pages
-        ]
-        return sorted(
-            found, key=lambda listing: (listing.model.state != "live", listing.page.title)
-        )
-
     def listing(self, model_id: str) -> Listing:
-        """Return one of them. Raises PageNotFound."""
-        for listing in self.listings():
-            if listing.model.id == model_id:
-                return listing
-        raise PageNotFound("There is no model of that name here.")
+        """Return a model that is not retired. Raises PageNotFound."""
+        listing = self.shelf().by_id.get(model_id)
+        if listing is None:
+            raise PageNotFound("There is no model of that name here.")
+        return listing
+
+    def first(self) -> Listing:
+        """Return the model that examples are about. Raises PageNotFound where there is none."""
+        listings = self.shelf().listings
+        if not listings:
+            raise PageNotFound("There is no model here yet.")
+        return listings[0]
+
+    def counter(self, model: ModelSnapshot) -> TokenCounter:
+        """Return what counts a model's tokens. Raises Uncountable."""
+        counter = self.counters.get(model.vocabulary_sha256)
+        if counter is None:
+            raise Uncountable(
+                f"The tokenizer of {model.id} is not here, so nothing can be counted."
+            )
+        return counter
 
     async def enter(
         self,
         connection: AsyncConnection,
         address: Address,
         *,
-        organization_id: str | None = None,
+        joins: str | None = None,
+        identity: Identity | None = None,
     ) -> str:
-        """Sign in whoever has shown that an address is theirs; return the cookie of the session."""
-        user = await users.find_or_create(connection, address)
+        """Sign in whoever has shown that an address is theirs; return the cookie of the session.
+
+        `joins` is the organization that invited them. An identity that is known signs in to the
+        account that it has, whatever its address is now.
+        """
+        known = await identities.find(connection, identity) if identity else None
+        user = known or await users.find_or_create(connection, address)
+        came_before = False
+        if identity and not known:
+            came_before = not await identities.connect(connection, identity, user.id)
         if user.is_new:
-            await self.welcome.greet(connection, user, address)
-            await waitlist.adopt(connection, address, user.id)
-        return await self.sessions.begin(
-            connection, user.id, organization_id or user.organization_id
-        )
+            await self.welcome.greet(connection, user, address, came_before=came_before)
+        await waitlist.adopt(connection, Address(user.email), user.id)
+        if joins:
+            most = self.settings.organization_members_max
+            await memberships.add(connection, user.id, joins, "member", members_max=most)
+        return await self.sessions.begin(connection, user.id, joins or user.organization_id)
 
     def visitor(self, request: Request[Any, Any, Any]) -> str:
         """Name the visitor for a limit."""

@@ -13,7 +13,7 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, URLEncodedBody
 
-from gateway.control_plane.accounts import addresses, memberships, users
+from gateway.control_plane.accounts import addresses, memberships, organizations
 from gateway.control_plane.accounts.links import LinkSpent, Purpose
 from gateway.control_plane.mail.messages import Mail
 from gateway.control_plane.site.forms import safe_path, see_other
@@ -64,7 +64,7 @@ async def ask_for_link(
             problem=error.message,
         )
     async with site.database.write() as connection:
-        token = await site.links.create(connection, "sign_in", address.email, safe_path(data.next))
+        token = await site.links.create(connection, "sign_in", address, safe_path(data.next))
         if token is not None:
             await site.outbox.put(connection, _mail(site, address.email, token))
     return site.renderer.page(request, "sign_in/sent.html", email=address.email)
@@ -82,12 +82,23 @@ async def show_link(
     try:
         async with site.database.read() as connection:
             link = await site.links.look(connection, kind, token)
+            host = await organizations.name_of(connection, link.subject)
     except LinkSpent as error:
         return site.renderer.page(
-            request, "sign_in/spent.html", status=error.status, message=error.message
+            request,
+            "sign_in/again.html",
+            status=error.status,
+            heading="This link is used up",
+            message=error.message,
+            way="Mail me a new one",
         )
     return site.renderer.page(
-        request, "sign_in/link.html", link=link, token=token, action=_ACTIONS[kind]
+        request,
+        "sign_in/link.html",
+        link=link,
+        organization=host,
+        token=token,
+        action=_ACTIONS[kind],
     )
 
 
@@ -110,17 +121,11 @@ async def accept_invitation(
     """Join the organization of an invitation, and sign in to it."""
     site.sign_ins.take(site.visitor(request))
     async with site.database.write() as connection:
+        # its members first, as everywhere: whoever leaves last takes the invitations back
+        link = await site.links.look(connection, "invitation", data.token)
+        await memberships.lock(connection, link.subject)
         link = await site.links.use(connection, "invitation", data.token)
-        address = addresses.Address(link.email)
-        user = await users.find_or_create(connection, address)
-        await memberships.add(
-            connection,
-            user.id,
-            link.subject,
-            "member",
-            members_max=site.settings.organization_members_max,
-        )
-        cookie = await site.enter(connection, address, organization_id=link.subject)
+        cookie = await site.enter(connection, addresses.Address(link.email), joins=link.subject)
     return _welcome(site, cookie, "/console")
 
 

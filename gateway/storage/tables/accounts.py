@@ -12,7 +12,12 @@ organizations = Table(
     Column("id", Id, primary_key=True),
     Column("name", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
+    # what a new key starts with; each key keeps its own
+    Column("truncate", Text),
+    Column("token_ids_from", Text),
     CheckConstraint("length(name) BETWEEN 1 AND 200", name="name"),
+    CheckConstraint("truncate IN ('end', 'start')", name="truncate"),
+    CheckConstraint("token_ids_from IN ('model')", name="token_ids_from"),
     **STRICT,
 )
 

@@ -8,6 +8,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     Table,
     Text,
 )
@@ -67,14 +68,31 @@ mail_links = Table(
     Column("id", Id, primary_key=True),
     Column("purpose", Text, nullable=False),
     Column("email", Text, nullable=False),
+    # of the mailbox, whatever its spelling: what is counted
+    Column("address_key", Text, nullable=False, server_default=""),
     # what the link is about: a model's id, an organization's id, or a path to go to
     Column("subject", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("used_at", Instant),
     CheckConstraint("purpose IN ('sign_in', 'waitlist', 'invitation')", name="purpose"),
-    Index(None, "email", "created_at"),
+    Index(None, "address_key", "created_at"),
+    Index(None, "email"),
     Index(None, "expires_at"),
+    **STRICT,
+)
+
+identities = Table(
+    "identities",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    # of the account's name there: see accounts.identities
+    Column("digest", LargeBinary, primary_key=True),
+    # nobody, once the account here is deleted: the row still says that it was here
+    Column("user_id", Id, ForeignKey(users.c.id)),
+    Column("connected_at", Instant, nullable=False),
+    CheckConstraint("provider IN ('github')", name="provider"),
+    Index(None, "user_id"),
     **STRICT,
 )
 

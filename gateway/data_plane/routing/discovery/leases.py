@@ -85,7 +85,7 @@ class Leases:
         self._wall_clock = wall_clock
         self._leases: dict[str, Lease] = {}
         self._deaf_since: float | None = None
-        self._news = asyncio.Event()
+        self._news: dict[str, asyncio.Event] = {}
 
     def announce(self, body: bytes, signature: str, *, passed_on: bool = False) -> Announcement:
         """Take an announcement, from the worker or as another gateway passed it on.
@@ -110,7 +110,7 @@ class Leases:
         now = self._clock()
         ends_at = now if said.leaving else now + LEASE_SECONDS
         self._leases[said.url] = Lease(said.model, said.issued_at, ends_at, digest, passed_on)
-        self._tell()
+        self._tell({said.model, last.model if last else said.model})
         return said
 
     def hearing(self, *, others: bool) -> None:
@@ -123,7 +123,7 @@ class Leases:
                 if self._kept(lease):
                     lease.ends_at = max(lease.ends_at, now + LEASE_SECONDS)
             self._deaf_since = None
-        self._tell()
+        self._tell({lease.model for lease in self._leases.values() if lease.passed_on})
 
     def provider(self, model: str) -> LeasedWorkers:
         """Return the workers of one model as a provider."""
@@ -138,9 +138,12 @@ class Leases:
             if lease.model == model and (lease.ends_at > now or self._kept(lease))
         }
 
-    async def changed(self, until: float | None) -> None:
-        """Wait for an announcement, or until a time on the monotonic clock."""
-        news = self._news
+    async def changed(self, model: str, until: float | None) -> None:
+        """Wait for an announcement of a model's worker, or until a time on the monotonic clock.
+
+        Only that model's pool wakes: of ten thousand, the others have nothing to look at.
+        """
+        news = self._news.setdefault(model, asyncio.Event())
         try:
             left = math.inf if until is None else until - self._clock()
             async with asyncio.timeout(None if math.isinf(left) else max(left, 0)):
@@ -153,9 +156,10 @@ class Leases:
         since = self._deaf_since
         return since is not None and lease.passed_on and lease.ends_at > since
 
-    def _tell(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+    def _tell(self, models: set[str]) -> None:
+        for model in models:
+            if news := self._news.pop(model, None):
+                news.set()
 
     def _check(self, said: Announcement, last: Lease | None) -> None:
         if abs(self._wall_clock() - said.issued_at) > SKEW_SECONDS_MAX:
@@ -193,7 +197,7 @@ class LeasedWorkers:
                 yield News(url, here=False)
             known = set(live)
             if live == self._leases.live(self._model):
-                await self._leases.changed(min(live.values(), default=None))
+                await self._leases.changed(self._model, min(live.values(), default=None))
 
 
 def _canonical(url: str) -> str:

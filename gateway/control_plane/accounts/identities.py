@@ -1,0 +1,88 @@
+"""Accounts elsewhere (GitHub) that sign somebody in here.
+
+An identity is kept as a digest of what the other service calls its account. The row outlives the
+account here, without pointing at it: whoever deletes theirs and comes back with another address
+is still the one who had the free credit.
+"""
+
+from __future__ import annotations
+
+import hmac
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.accounts import users
+from gateway.control_plane.accounts.users import User
+from gateway.storage.tables import identities
+
+Provider = Literal["github"]
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """An account of a provider, by a digest of its name there."""
+
+    provider: Provider
+    digest: bytes
+
+
+class Connected(msgspec.Struct, frozen=True):
+    """An identity of somebody, as they may see it."""
+
+    provider: Provider
+    connected_at: datetime
+
+
+def of(secret: str, provider: Provider, subject: str) -> Identity:
+    """Return the identity of an account: `subject` never changes there, unlike a login name."""
+    message = f"{provider}|{subject}".encode()
+    return Identity(provider, hmac.digest(secret.encode(), message, "sha256"))
+
+
+async def find(connection: AsyncConnection, who: Identity) -> User | None:
+    """Return the user whom an identity signs in."""
+    found = await connection.scalar(select(identities.c.user_id).where(_is(who)))
+    return await users.find(connection, found) if found else None
+
+
+async def connect(connection: AsyncConnection, who: Identity, user_id: str) -> bool:
+    """Let an identity sign a user in from now on; False when it has been here before."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    values = {"user_id": user_id, "connected_at": datetime.now(UTC)}
+    added = await connection.scalar(
+        dialect.insert(identities)
+        .values(provider=who.provider, digest=who.digest, **values)
+        .on_conflict_do_nothing()
+        .returning(identities.c.provider)
+    )
+    if added is None:
+        await connection.execute(update(identities).where(_is(who)).values(**values))
+    return added is not None
+
+
+async def disconnect(
+    connection: AsyncConnection, user_id: str, provider: Provider | None = None
+) -> None:
+    """Let a user's identities, or those of one provider, sign nobody in any more."""
+    mine = identities.c.user_id == user_id
+    if provider is not None:
+        mine &= identities.c.provider == provider
+    await connection.execute(update(identities).where(mine).values(user_id=None))
+
+
+async def of_user(connection: AsyncConnection, user_id: str) -> list[Connected]:
+    """Return the identities of a user, oldest first."""
+    found = await connection.execute(
+        select(identities.c.provider, identities.c.connected_at)
+        .where(identities.c.user_id == user_id)
+        .order_by(identities.c.connected_at)
+    )
+    return [Connected(*row) for row in found]
+
+
+def _is(who: Identity) -> ColumnElement[bool]:
+    return (identities.c.provider == who.provider) & (identities.c.digest == who.digest)
