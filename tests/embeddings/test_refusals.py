@@ -222,6 +222,7 @@ async def test_502_when_each_try_fails(api: Api, fault: httpx.AsyncClient):
 
 
 async def test_500_when_a_worker_refuses_what_we_sent(api: Api, fault: httpx.AsyncClient):
+    await api.ready()  # or the fault strikes its examination
     await fault.put("/fault", json={"kind": "refuse"})
     assert (await api.embed(BODY)).status_code == 500
     await api.assert_untouched()

@@ -70,6 +70,17 @@ class VerifyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     entries: dict[str, str]
 
 
+class ReceiptKey(msgspec.Struct, frozen=True, kw_only=True):
+    """The public key of receipts, as a JSON Web Key (RFC 8037)."""
+
+    kty: str
+    crv: str
+    alg: str
+    use: str
+    kid: str
+    x: str
+
+
 class UsageEntry(msgspec.Struct, frozen=True, kw_only=True):
     """What a key used of a model on a day of UTC."""
 
@@ -110,6 +121,10 @@ OPERATIONS = (
             _query("key_id", {"type": "string", "format": "uuid"}, "Of one key only."),
             _query("model", {"type": "string"}, "Of one model only."),
         ),
+    ),
+    Operation(
+        "/v1/receipts/key", "get", "readReceiptKey", "The key that checks receipts", ReceiptKey,
+        public=True,
     ),
 )  # fmt: skip
 """What the OpenAPI document says of these routes."""
@@ -166,8 +181,8 @@ def router(authenticate: Authenticate, database: Database, signer: ReceiptSigner
         return _answer(UsageAnswer(data=[_entry(day) for day in days], next=following))
 
     @get("/receipts/key", sync_to_thread=False)
-    def read_key() -> dict[str, str]:
-        return signer.jwk()
+    def read_key() -> Response[ReceiptKey]:
+        return _answer(msgspec.convert(signer.jwk(), ReceiptKey))
 
     return Router("/v1", route_handlers=[read_credits, verify_credits, read_usage, read_key])
 

@@ -78,6 +78,7 @@ _REASONS = {
     503: "Not at the moment; nothing was charged.",
     504: "Not in time; nothing was charged.",
 }
+_TOO_MANY = 429
 _FIELDS = {
     "model": "The model's id. A prompt may follow it, as in MODEL:s2p_query.",
     "input": "A text, or up to 2,048 of them. Arrays of token ids only as `token_ids_from` says.",
@@ -92,6 +93,10 @@ _FIELDS = {
     "token_ids_from": "model: arrays of integers are ids of the model's own vocabulary.",
 }
 _REQUEST_ID = {"x-request-id": "Names this request in our books."}
+_LIMITS = {
+    "x-ratelimit-limit-requests": "How many requests of your organization may be at work at once.",
+    "x-ratelimit-remaining-requests": "How many more may begin just now.",
+}
 _COST = {
     "x-cost-nanos": "What was charged, in nano-dollars.",
     "x-balance-nanos": "What is left, in nano-dollars.",
@@ -110,6 +115,8 @@ class Operation(NamedTuple):
     summary: str
     schema: type[msgspec.Struct]
     parameters: tuple[dict[str, Any], ...] = ()
+    public: bool = False
+    """Whether anybody may call it, without a key."""
 
 
 def document(public_url: str, version: str, operations: Sequence[Operation] = ()) -> dict[str, Any]:
@@ -170,7 +177,7 @@ def route(public_url: str, version: str, operations: Sequence[Operation] = ()) -
 def _post(
     operation: str, summary: str, schema: str, headers: dict[str, str], *, paid: bool = False
 ) -> dict[str, Any]:
-    errors = (400, 401, 404, 413, 415, 500, 503, *((402, 429, 502, 504) if paid else ()))
+    errors = (400, 401, 404, 413, 415, 429, 500, 503, *((402, 502, 504) if paid else ()))
     return {
         "operationId": operation,
         "summary": summary,
@@ -179,7 +186,7 @@ def _post(
             "required": True,
             "content": {"application/json": {"schema": _ref("EmbeddingsRequest")}},
         },
-        "responses": _responses(schema, headers, errors),
+        "responses": _responses(schema, _LIMITS | headers, errors),
     }
 
 
@@ -193,10 +200,10 @@ def _get(operation: str, summary: str, schema: str, errors: tuple[int, ...]) -> 
 
 
 def _foreign(operation: Operation) -> dict[str, Any]:
-    described = _get(
-        operation.operation_id, operation.summary, operation.schema.__name__, (400, 401, 503)
-    )
-    described["security"] = [{"key": []}]
+    errors = () if operation.public else (400, 401, 503)
+    schema = operation.schema.__name__
+    described = _get(operation.operation_id, operation.summary, schema, errors)
+    described["security"] = [{}] if operation.public else [{"key": []}]
     described["parameters"] = list(operation.parameters)
     return {operation.method: described}
 
@@ -204,7 +211,11 @@ def _foreign(operation: Operation) -> dict[str, Any]:
 def _responses(schema: str, headers: dict[str, str], errors: tuple[int, ...]) -> dict[str, Any]:
     good = _response("Done.", schema, _REQUEST_ID | headers)
     bad = {
-        str(status): _response(_REASONS[status], "ErrorEnvelope", _REQUEST_ID)
+        str(status): _response(
+            _REASONS[status],
+            "ErrorEnvelope",
+            _REQUEST_ID | (_LIMITS if status == _TOO_MANY else {}),
+        )
         for status in sorted(errors)
     }
     return {"200": good, **bad}
