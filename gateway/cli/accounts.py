@@ -13,7 +13,8 @@ from gateway.cli.support import as_json, asynchronous, in_days, opened
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import credits as billing
-from gateway.observability.console import money, say, show
+from gateway.money import money
+from gateway.observability.console import say, show
 from gateway.settings import Settings
 from gateway.storage.announcements import KeyAnnouncements
 from gateway.storage.database import Database

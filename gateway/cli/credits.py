@@ -10,7 +10,8 @@ import rich_click as click
 from gateway.cli.support import as_json, asynchronous, in_days, opened
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.billing import credits as billing
-from gateway.observability.console import money, say, show
+from gateway.money import money
+from gateway.observability.console import say, show
 from gateway.storage.ledger import invariants
 
 

@@ -14,7 +14,8 @@ from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.rows import RowMaker
 from gateway.data_plane.routing.worker import State
 from gateway.errors import NotFound
-from gateway.observability.console import money, say, show
+from gateway.money import money
+from gateway.observability.console import say, show
 from gateway.snapshots import Tier
 
 _CONVERSION = [

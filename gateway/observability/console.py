@@ -11,6 +11,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from gateway.money import money
+
 # piped output must not be cut to the width of a screen that isn't there
 _console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 250)
 
@@ -36,13 +38,6 @@ def show(
 def say(text: str) -> None:
     """Print a line for people."""
     _console.print(text, markup=False)
-
-
-def money(nanos: int) -> str:
-    """Write nano-dollars as dollars, exactly, without needless zeros."""
-    whole, fraction = divmod(abs(nanos), 10**9)
-    decimals = f"{fraction:09d}".rstrip("0").ljust(2, "0")
-    return f"{'-' if nanos < 0 else ''}${whole}.{decimals}"
 
 
 def _text(value: Any, name: str) -> str:

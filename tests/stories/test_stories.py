@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from gateway.control_plane.site.formats import money
+from gateway.money import money
 from tests.stories.conftest import MINILM, STELLA, Service, link_in, sign_in
 from tests.support.github import Github, person
 from tests.support.mailbox import Mailbox

@@ -13,11 +13,11 @@ from typing import Literal
 
 import msgspec
 from sqlalchemy import ColumnElement, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts import users
 from gateway.control_plane.accounts.users import User
+from gateway.storage.database import insert_into
 from gateway.storage.tables import identities
 
 Provider = Literal["github"]
@@ -51,10 +51,9 @@ async def find(connection: AsyncConnection, who: Identity) -> User | None:
 
 async def connect(connection: AsyncConnection, who: Identity, user_id: str) -> bool:
     """Let an identity sign a user in from now on; False when it has been here before."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     values = {"user_id": user_id, "connected_at": datetime.now(UTC)}
     added = await connection.scalar(
-        dialect.insert(identities)
+        insert_into(connection, identities)
         .values(provider=who.provider, digest=who.digest, **values)
         .on_conflict_do_nothing()
         .returning(identities.c.provider)

@@ -11,12 +11,11 @@ from typing import Literal
 
 import msgspec
 from sqlalchemy import ColumnElement, and_, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import is_id
-from gateway.storage.database import alone
+from gateway.storage.database import alone, insert_into
 from gateway.storage.tables import memberships, organizations, sessions, users
 
 Role = Literal["owner", "member"]
@@ -80,9 +79,8 @@ async def add(
         )
         if (count or 0) >= members_max:
             raise OrganizationFull(f"An organization has at most {members_max} members.")
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     await connection.execute(
-        dialect.insert(memberships)
+        insert_into(connection, memberships)
         .values(
             user_id=user_id,
             organization_id=organization_id,

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import msgspec
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.storage.database import insert_into
 from gateway.storage.ledger import grants
 from gateway.storage.tables import promotion_days
 
@@ -63,8 +63,7 @@ class Gift(msgspec.Struct, frozen=True, kw_only=True):
     async def _take_from_budget(self, connection: AsyncConnection, now: datetime) -> bool:
         if self.nanos > self.day_nanos:
             return False
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        added = dialect.insert(promotion_days).values(
+        added = insert_into(connection, promotion_days).values(
             day=f"{now:%Y-%m-%d}", granted_nanos=self.nanos
         )
         raised = promotion_days.c.granted_nanos + self.nanos

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 import msgspec
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts import memberships, organizations
 from gateway.control_plane.accounts.addresses import Address
 from gateway.identifiers import new_id
+from gateway.storage.database import insert_into
 from gateway.storage.tables import memberships as memberships_table
 from gateway.storage.tables import users
 
@@ -27,9 +27,8 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 async def find_or_create(connection: AsyncConnection, address: Address) -> User:
     """Return the user of an address; a new one founds an organization of their own."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     created = await connection.scalar(
-        dialect.insert(users)
+        insert_into(connection, users)
         .values(
             id=new_id(),
             email=address.email,

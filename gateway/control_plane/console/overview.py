@@ -14,10 +14,11 @@ from gateway.control_plane.billing import credits as billing
 from gateway.control_plane.billing import usage
 from gateway.control_plane.billing.usage import Filter, Sum
 from gateway.control_plane.console import charts
-from gateway.control_plane.site.formats import money, number
+from gateway.control_plane.site.formats import number
 from gateway.control_plane.site.parts import Site
 from gateway.control_plane.status import answers
 from gateway.identifiers import new_id
+from gateway.money import money
 
 _DAYS = 30
 _NO_CREDIT = {

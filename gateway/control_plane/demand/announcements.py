@@ -22,7 +22,6 @@ from time import monotonic
 
 import msgspec
 from sqlalchemy import select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.addresses import Address
@@ -32,8 +31,8 @@ from gateway.control_plane.demand.audience import Person
 from gateway.control_plane.mail.messages import Mail, MailWriter
 from gateway.control_plane.mail.outbox import Outbox
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
-from gateway.observability.console import money
-from gateway.storage.database import Database
+from gateway.money import money
+from gateway.storage.database import Database, insert_into
 from gateway.storage.tables import launch_organizations, launches, model_prices
 
 _BATCH = 200
@@ -109,9 +108,8 @@ class Announcements:
         organization_id: str,
         emails: Collection[str],
     ) -> None:
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         ours = await connection.scalar(
-            dialect.insert(launch_organizations)
+            insert_into(connection, launch_organizations)
             .values(
                 model_id=model_id,
                 organization_id=organization_id,

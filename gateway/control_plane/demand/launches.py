@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.catalog import golden
 from gateway.control_plane.catalog import models as catalog
 from gateway.errors import BadRequest, NotFound
-from gateway.observability.console import money
+from gateway.money import money
 from gateway.snapshots import PriceSnapshot, Tier
 from gateway.storage.tables import launches, model_prices, models
 

@@ -6,9 +6,9 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.storage.database import insert_into
 from gateway.storage.tables import demand_events, demand_months
 
 _AT_ONCE = 10_000
@@ -39,9 +39,8 @@ async def fold_old(connection: AsyncConnection, days: int) -> None:
         )
         for model_id, kind, created_at, count in taken:
             counted[model_id, kind, f"{created_at.astimezone(UTC):%Y-%m}"] += count
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     for (model_id, kind, month), count in sorted(counted.items()):  # all lock in one order
-        added = dialect.insert(demand_months).values(
+        added = insert_into(connection, demand_months).values(
             model_id=model_id, kind=kind, month=month, count=count
         )
         await connection.execute(

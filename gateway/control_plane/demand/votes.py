@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 
 import msgspec
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.demand import eligibility, events
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
+from gateway.storage.database import insert_into
 from gateway.storage.tables import demand_votes
 
 USE_CASE_CHARACTERS_MAX = 500
@@ -53,9 +53,8 @@ async def cast(connection: AsyncConnection, visitor: Visitor, vote: Vote) -> Non
         "use_case": vote.use_case,
     }
     vote_id = new_id()
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     kept = await connection.scalar(
-        dialect.insert(demand_votes)
+        insert_into(connection, demand_votes)
         .values(
             id=vote_id,
             model_id=vote.model_id,

@@ -9,13 +9,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from sqlalchemy import delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.demand import eligibility, events
 from gateway.control_plane.mail import unsubscribe
 from gateway.identifiers import new_id
+from gateway.storage.database import insert_into
 from gateway.storage.tables import waitlist_entries
 
 
@@ -28,9 +28,8 @@ async def join(
     """
     await eligibility.hold(connection, model_id)
     await unsubscribe.lift(connection, address.email)
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     added = await connection.scalar(
-        dialect.insert(waitlist_entries)
+        insert_into(connection, waitlist_entries)
         .values(
             id=new_id(),
             model_id=model_id,

@@ -23,14 +23,13 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 from sqlalchemy import ColumnElement, case, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.mail.messages import Mail
 from gateway.control_plane.mail.smtp import MailLost, MailRefused, Sender
 from gateway.errors import Unavailable
 from gateway.identifiers import new_id
-from gateway.storage.database import Database
+from gateway.storage.database import Database, insert_into
 from gateway.storage.tables import outbox, unsubscriptions
 
 log = structlog.get_logger()
@@ -122,7 +121,6 @@ class Outbox:
         """Take on mails, each with its time, and return how many are new; others stay as is."""
         if not mails:
             return 0
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         now = datetime.now(UTC)
         rows = [
             {
@@ -133,7 +131,7 @@ class Outbox:
             }
             for mail, due_at in mails
         ]  # fmt: skip
-        statement = dialect.insert(outbox).on_conflict_do_nothing(index_elements=["ref"])
+        statement = insert_into(connection, outbox).on_conflict_do_nothing(index_elements=["ref"])
         added = await connection.execute(statement.returning(outbox.c.id), rows)
         return len(added.all())
 

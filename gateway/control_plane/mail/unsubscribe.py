@@ -6,9 +6,9 @@ import hmac
 from datetime import UTC, datetime
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.storage.database import insert_into
 from gateway.storage.tables import unsubscriptions
 
 
@@ -42,9 +42,8 @@ class Unsubscriptions:
 
 async def add(connection: AsyncConnection, email: str) -> None:
     """Put somebody on the list; twice is fine."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     await connection.execute(
-        dialect.insert(unsubscriptions)
+        insert_into(connection, unsubscriptions)
         .values(email=email, created_at=datetime.now(UTC))
         .on_conflict_do_nothing()
     )

@@ -7,13 +7,7 @@ from datetime import date, datetime
 from typing import Any
 
 from gateway.data_plane.metering.answers import BOUNDS_MS, LATENCY_MS_MAX
-
-
-def money(nanos: int, decimals_min: int = 2) -> str:
-    """Write nano-dollars as dollars, exactly, without needless zeros: 8_000_000 is $0.008."""
-    whole, fraction = divmod(abs(nanos), 10**9)
-    decimals = f"{fraction:09d}".rstrip("0").ljust(decimals_min, "0")
-    return f"{'-' if nanos < 0 else ''}${whole:,}.{decimals}"
+from gateway.money import money
 
 
 def cents(nanos: int) -> str:

@@ -12,11 +12,10 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import msgspec
 from sqlalchemy import case, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.data_plane.metering.answers import AnswerCounter, Entry
-from gateway.storage.database import Database
+from gateway.storage.database import Database, insert_into
 from gateway.storage.tables import answer_hours
 
 _SUCCESS = 2
@@ -103,8 +102,7 @@ async def forget_old(connection: AsyncConnection, days: int) -> None:
 
 
 async def _add(connection: AsyncConnection, counts: Counter[Entry]) -> None:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    added = dialect.insert(answer_hours)
+    added = insert_into(connection, answer_hours)
     await connection.execute(
         added.on_conflict_do_update(
             index_elements=_KEYS,

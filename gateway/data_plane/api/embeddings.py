@@ -31,6 +31,8 @@ from gateway.errors import NotFound
 from gateway.observability import metrics
 from gateway.snapshots import Catalog, KeySnapshot, ModelSnapshot, PriceSnapshot, Tier
 
+_NAME_CHARACTERS_SHOWN = 100
+
 
 class ModelNotFound(NotFound):
     """No model of that name."""
@@ -198,9 +200,9 @@ class EmbeddingsEndpoint:
     ) -> tuple[ModelSnapshot, str | None]:
         found = self.catalog().find(name)
         if found is None or found[0].state == "retired":
+            shown = name[:_NAME_CHARACTERS_SHOWN]
             raise ModelNotFound(
-                "There is no model of that name; GET /v1/models lists those there are.",
-                param="model",
+                f"There is no model {shown!r}; GET /v1/models lists those there are.", param="model"
             )
         if live_only and found[0].state == "coming_soon":
             self._demand.called(found[0].id, key.organization_id)

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 
 import msgspec
 from sqlalchemy import and_, case, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.data_plane.metering.budgets import budget_id, period_at
 from gateway.data_plane.metering.credits import Period
+from gateway.storage.database import insert_into
 from gateway.storage.ledger import grants, postings
 from gateway.storage.ledger.balances import leased_unspent
 from gateway.storage.tables import accounts, api_keys, key_budgets
@@ -43,9 +43,8 @@ async def set_budget(
     """
     now = datetime.now(UTC)
     values = {"period": period, "limit_nanos": limit_nanos, "changed_at": now}
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     await connection.execute(
-        dialect.insert(key_budgets)
+        insert_into(connection, key_budgets)
         .values(key_id=key_id, **values)
         .on_conflict_do_update(index_elements=["key_id"], set_=values)
     )

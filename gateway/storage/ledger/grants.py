@@ -6,11 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.identifiers import new_id
-from gateway.storage.database import Database
+from gateway.storage.database import Database, insert_into
 from gateway.storage.ledger import postings
 from gateway.storage.tables import accounts, credit_lots, ledger_entries
 
@@ -55,9 +54,8 @@ async def grant(
     account = await postings.lock_account(connection, organization_id)
     assert account is not None, "an organization has an account from its first moment"
     owed = min(account.owed_nanos, amount_nanos)
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     added = await connection.scalar(
-        dialect.insert(credit_lots)
+        insert_into(connection, credit_lots)
         .values(
             id=lot_id,
             organization_id=organization_id,
