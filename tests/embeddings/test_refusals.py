@@ -229,14 +229,17 @@ async def test_500_when_a_worker_refuses_what_we_sent(api: Api, fault: httpx.Asy
     assert (await api.embed(BODY)).status_code == 200  # it was no fault of the worker
 
 
-async def test_503_while_every_worker_is_full(api: Api, fault: httpx.AsyncClient):
-    await api.ready()
-    await fault.put("/fault", json={"kind": "busy", "times": -1})
-    api.headers["x-stainless-read-timeout"] = "0.5"
-    answer = await api.embed(BODY)
-    assert (answer.status_code, code(answer)) == (503, "overloaded")
-    assert 1 <= int(answer.headers["retry-after"]) <= 60
-    await api.assert_untouched()
+async def test_503_while_every_worker_is_full(
+    sqlite_database_url, fake_worker, fault: httpx.AsyncClient
+):
+    workers = f"{MODEL}={fake_worker.url}"
+    async with open_api(sqlite_database_url[0], workers, request_timeout_seconds=1.0) as api:
+        await api.ready()
+        await fault.put("/fault", json={"kind": "busy", "times": -1})
+        answer = await api.embed(BODY)
+        assert (answer.status_code, code(answer)) == (503, "overloaded")
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+        await api.assert_untouched()
 
 
 async def test_503_without_a_worker(sqlite_database_url):

@@ -229,7 +229,9 @@ async def test_the_writer_outlives_any_failure_and_charges_once(
 ):
     customer = await add_customer(database, 1_000)
     ledger = Unruly(ledger_of(database))
-    async with running(database, tmp_path, ledger=ledger, rules=EngineRules()) as engine:
+    async with running(
+        database, tmp_path, ledger=ledger, rules=EngineRules(credit_seconds=20)
+    ) as engine:
         held = [customer.charge(10) for _ in range(3)]
         for charge in held:
             await engine.reserve(charge)
