@@ -137,6 +137,11 @@ def context(
 
 
 @pytest.fixture
+def context_has_javascript(request: pytest.FixtureRequest) -> bool:
+    return bool(request.node.callspec.params["context"])
+
+
+@pytest.fixture
 def page(context: BrowserContext) -> Iterator[Page]:
     opened = context.new_page()
     problems: list[str] = []

@@ -10,7 +10,8 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.demand import votes, waitlist
-from gateway.control_plane.site import snippets
+from gateway.control_plane.site import calculator, snippets
+from gateway.control_plane.site.calculator import CalculatorForm
 from gateway.control_plane.site.parts import Listing, Site
 from gateway.snapshots import ModelSnapshot
 
@@ -72,6 +73,7 @@ async def show_model(
         voted=voted,
         waiting=waiting,
         data=structured_data(site.settings.public_url, listing),
+        **calculator.shown(site, listing, CalculatorForm(model=model.id)),
     )
 
 
