@@ -1,4 +1,4 @@
-"""What the calculator and the playground refuse is said where one looks, in place of old results."""
+"""What the calculator and the playground refuse is said where the result would stand."""
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect

@@ -90,6 +90,17 @@ class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
+class ReceiptKey(msgspec.Struct, frozen=True, kw_only=True):
+    """The key that checks receipts, as a JWK (RFC 8037)."""
+
+    kty: Literal["OKP"] = "OKP"
+    crv: Literal["Ed25519"] = "Ed25519"
+    alg: Literal["EdDSA"] = "EdDSA"
+    use: Literal["sig"] = "sig"
+    kid: str
+    x: str
+
+
 def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "schema": schema, "description": description}
 
@@ -106,10 +117,18 @@ OPERATIONS = (
         "/v1/usage", "get", "readUsage", "Usage by day, key and model", UsageAnswer,
         (
             _query("after", {"type": "string"}, "The `next` of the page before."),
-            _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "Days a page."),
+            _query(
+                "limit",
+                {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+                "Entries a page.",
+            ),
             _query("key_id", {"type": "string", "format": "uuid"}, "Of one key only."),
             _query("model", {"type": "string"}, "Of one model only."),
         ),
+    ),
+    Operation(
+        "/v1/receipts/key", "get", "readReceiptKey", "The key that checks receipts", ReceiptKey,
+        is_public=True,
     ),
 )  # fmt: skip
 """What the OpenAPI document says of these routes."""
@@ -166,8 +185,8 @@ def router(authenticate: Authenticate, database: Database, signer: ReceiptSigner
         return _answer(UsageAnswer(data=[_entry(day) for day in days], next=following))
 
     @get("/receipts/key", sync_to_thread=False)
-    def read_key() -> dict[str, str]:
-        return signer.jwk()
+    def read_key() -> Response[ReceiptKey]:
+        return _answer(msgspec.convert(signer.jwk(), ReceiptKey))
 
     return Router("/v1", route_handlers=[read_credits, verify_credits, read_usage, read_key])
 

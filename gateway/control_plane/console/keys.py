@@ -93,7 +93,7 @@ async def create_key(
         section="keys",
         secret=made.secret,
         made=made.key,
-        command=snippets.curl(site.settings.public_url, listings[0].model.id, key=made.secret),
+        calls=snippets.calls(site.settings.public_url, listings[0].model.id, key=made.secret),
         listing=listings[0],
     )
 

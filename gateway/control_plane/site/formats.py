@@ -64,7 +64,7 @@ def moment(value: datetime) -> str:
 def latency(value_ms: int | None) -> str:
     """Write the bound of a latency: 50 ms, 1.5 s, or a dash where nothing was measured."""
     if value_ms is None:
-        return "–"
+        return "–"  # noqa: RUF001 a dash is meant
     if value_ms >= LATENCY_MS_MAX:
         return f"over {BOUNDS_MS[-2] // 1000} s"
     return f"{value_ms} ms" if value_ms < 1_000 else f"{value_ms / 1_000:g} s"
