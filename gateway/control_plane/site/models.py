@@ -13,6 +13,7 @@ from gateway.control_plane.demand import votes, waitlist
 from gateway.control_plane.site import calculator, snippets
 from gateway.control_plane.site.calculator import CalculatorForm
 from gateway.control_plane.site.parts import Listing, Site
+from gateway.data_plane.metering.rows import RowMaker
 from gateway.snapshots import ModelSnapshot
 
 
@@ -73,6 +74,8 @@ async def show_model(
         voted=voted,
         waiting=waiting,
         data=structured_data(site.settings.public_url, listing),
+        limits=site.settings,
+        sample=_sample(site, model),
         **calculator.shown(site, listing, CalculatorForm(model=model.id)),
     )
 
@@ -131,6 +134,29 @@ def structured_data(public_url: str, listing: Listing) -> list[dict[str, Any]]:
             ],
         },
     ]
+
+
+def _sample(site: Site, model: ModelSnapshot) -> str:
+    """Write what the call on the page is answered: counted, not made up."""
+    maker = RowMaker(
+        site.counters[model.vocabulary_sha256],
+        dimensions=model.dimensions_default,
+        tokens_max=model.tokens_max,
+        prompt=model.prompts[model.query_prompt] if model.query_prompt else "",
+    )
+    tokens = maker.from_texts([snippets.TEXT], truncate=None).tokens
+    return (
+        "HTTP/1.1 200 OK\n"
+        f"x-cost-nanos: {model.price.cost_nanos(tokens)}\n\n"
+        "{\n"
+        '  "object": "list",\n'
+        '  "data": [\n'
+        '    {"object": "embedding", "index": 0, "embedding": [...]}\n'
+        "  ],\n"
+        f'  "model": "{model.id}",\n'
+        f'  "usage": {{"prompt_tokens": {tokens}, "total_tokens": {tokens}}}\n'
+        "}"
+    )
 
 
 async def _own(site: Site, visitor: Visitor | None, model_id: str) -> tuple[bool, bool]:

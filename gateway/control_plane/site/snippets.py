@@ -10,6 +10,7 @@ from pygments import highlight as colour
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 
+TEXT = "Hello, world"
 VARIABLE = "OPENAI_API_KEY"
 """Where every example looks for the key: OpenAI's own clients look there too."""
 
@@ -67,7 +68,7 @@ def curl(
         '  -H "Content-Type: application/json" \\\n'
         "  -d '{\n"
         f'    "model": "{model_id}",\n'
-        f'    "input": "Hello, world"{extra}\n'
+        f'    "input": "{TEXT}"{extra}\n'
         "  }'"
     )
 
@@ -90,7 +91,7 @@ def _python(public_url: str, model_id: str, *, key: str | None, prompt: str | No
         ")\n"
         "answer = client.embeddings.create(\n"
         f'    model="{model_id}",\n'
-        f'    input=["Hello, world"],{extra}\n'
+        f'    input=["{TEXT}"],{extra}\n'
         ")\n"
         "print(answer.data[0].embedding)"
     )
@@ -107,7 +108,7 @@ def _javascript(public_url: str, model_id: str, *, key: str | None, prompt: str 
         "});\n"
         "const answer = await client.embeddings.create({\n"
         f'  model: "{model_id}",\n'
-        f'  input: ["Hello, world"],{extra}\n'
+        f'  input: ["{TEXT}"],{extra}\n'
         "});\n"
         "console.log(answer.data[0].embedding);"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -9,6 +10,7 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 
 from gateway.control_plane.site.parts import Listing, Site
+from gateway.control_plane.status.history import history
 
 _DAYS = 90
 
@@ -49,10 +51,13 @@ async def show_status(
         )
         for listing in site.listings()
     ]
+    async with site.database.read() as connection:
+        known = await history(connection, _DAYS, datetime.now(UTC))
     return site.renderer.page(
         request,
         "status.html",
         pools=pools,
         incidents=await site.incidents.recent(_DAYS),
         days=_DAYS,
+        known=known,
     )
