@@ -90,8 +90,8 @@ class Operation(NamedTuple):
     summary: str
     schema: type[msgspec.Struct]
     parameters: tuple[dict[str, Any], ...] = ()
-    is_public: bool = False
-    """Whether it is answered without a key."""
+    public: bool = False
+    """Whether anybody may call it, without a key."""
 
 
 def document(public_url: str, version: str, operations: Sequence[Operation] = ()) -> dict[str, Any]:
@@ -176,9 +176,10 @@ def _get(operation: str, summary: str, schema: str, errors: tuple[int, ...]) -> 
 
 
 def _foreign(operation: Operation) -> dict[str, Any]:
-    errors = () if operation.is_public else (400, 401, 503)
-    described = _get(operation.operation_id, operation.summary, operation.schema.__name__, errors)
-    described["security"] = [{}] if operation.is_public else [{"key": []}]
+    errors = () if operation.public else (400, 401, 503)
+    schema = operation.schema.__name__
+    described = _get(operation.operation_id, operation.summary, schema, errors)
+    described["security"] = [{}] if operation.public else [{"key": []}]
     described["parameters"] = list(operation.parameters)
     return {operation.method: described}
 
