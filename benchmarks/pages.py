@@ -1,10 +1,11 @@
-"""The server's time for each page, with much behind it: votes, and months of usage in hourly sums.
+"""The server's time for each page, with much behind it: models, votes, and months of usage in sums.
 
-    python -m benchmarks.pages [--requests 200] [--database sqlite|postgresql]
+    python -m benchmarks.pages [--requests 200] [--database sqlite|postgresql] [--models 10000]
 
 The application runs in this process with its jobs, on a fresh database. A page's time is that from
 the ASGI call to the last byte of the body, so it has everything but the network: the session, the
-queries, the template. The pages are asked for in turn, one at a time.
+queries, the template. The pages are asked for in turn, one at a time. Then, how long the event loop
+stands still for what every process does again and again: reading the catalogue and the votes.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, islice, product
 from pathlib import Path
@@ -23,7 +25,7 @@ from typing import Any
 import msgspec
 import uvloop
 from litestar.types import ASGIApp, Receive, Scope, Send
-from sqlalchemy import Table, func, insert, select, text
+from sqlalchemy import Table, delete, func, insert, select, text
 
 from gateway.app import Gateway, create_app
 from gateway.control_plane.catalog import models
@@ -36,10 +38,12 @@ from gateway.storage.tables import (
     answer_hours,
     api_keys,
     demand_votes,
+    model_prices,
     organizations,
     usage_hours,
     users,
 )
+from gateway.storage.tables import models as models_table
 from tests.support import servers
 from tests.support.browsing import Browser, sign_in
 
@@ -48,17 +52,26 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 PAGES = [
     "/", "/models", f"/models/{STELLA}", f"/models/{MINILM}", "/compare", "/calculator", "/status",
     "/docs", "/docs/reference", "/sign-in", "/console", "/console/usage", "/console/usage?days=90",
-    "/console/keys", "/console/ledger", "/console/votes", "/console/settings",
+    "/console/keys", "/console/ledger", "/console/votes", "/console/settings", "/sitemap.xml",
+    "/sitemap.xml?part=1",
+    "/models?q=small+7&state=coming_soon&dimensions=768&sort=votes", "/models?page=2&sort=newest",
+    "/models?price=0.02&tokens=512&license=MIT&sort=price", "/v1/models",
 ]  # fmt: skip
 GOAL_SECONDS = 0.030
 _ROWS_AT_ONCE = 5_000
 _WARMUP = 5
 
+Job = Callable[[], Awaitable[None]]
+
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
     """How much is behind the pages."""
 
-    votes: int = 10_000
+    models: int = 10_000
+    """Beside those that were reviewed, coming soon, without a page of their own."""
+    votes: int = 20_000
+    own_votes: int = 40
+    """Of the visitor, each for another model."""
     requests: int = 10_000_000
     """Of the visitor's own organization."""
     days: int = 90
@@ -107,15 +120,57 @@ async def fill(gateway: Gateway, size: Size) -> dict[str, int]:
             for i in people
         ),
     )
-    catalogue = cycle(model.id for model in models.reviewed())
+    await fill_catalogue(gateway.database, size.models)
+    await gateway.catalog.refresh()
+    await gateway.fleet.refresh()
+    catalogue = cycle(gateway.catalog().models)
     await _insert(gateway.database, demand_votes, (_vote(i, next(catalogue), now) for i in people))
+    async with gateway.database.read() as connection:
+        visitor = (await connection.execute(select(users.c.id, users.c.address_key).limit(1))).one()
+    own_votes = (
+        {**_vote(visitor.id, model, now), "voter_key": visitor.address_key}
+        for model in islice(gateway.catalog().models, size.own_votes)
+    )
+    await _insert(gateway.database, demand_votes, own_votes)
     await _insert(gateway.database, usage_hours, _hours(size, keys, now))
     await _insert(gateway.database, answer_hours, _answers(size, own, now))
     if not gateway.database.is_sqlite:  # which autovacuum does by itself, a minute later
         async with gateway.database.write() as connection:
             await connection.execute(text("ANALYZE"))
     await gateway.marketplace.interest.refresh()
+    gc.unfreeze()
+    gc.freeze()  # as a process does that starts with all of these models
     return await _counted(gateway.database, own)
+
+
+async def fill_catalogue(database: Database, count: int) -> None:
+    """Add models that differ in everything that a search asks for."""
+    now = datetime.now(UTC)
+    ids = [f"lab-{n % 97}/embed-{('small', 'base', 'large')[n % 3]}-{n}" for n in range(count)]
+    cards = [
+        models.ModelCard(
+            owned_by=f"lab-{n % 97}",
+            license=("MIT", "Apache-2.0", "CC-BY-4.0")[n % 3],
+            dimensions=[256, (384, 768, 1024, 2048)[n % 4]],
+            dimensions_default=256,
+            tokens_max=(256, 512, 8192)[n % 3],
+            vocabulary_sha256=models.reviewed()[n % 2].vocabulary_sha256,
+            prompts={"query": "query: "},
+        )
+        for n in range(count)
+    ]
+    rows = (
+        {"id": i, "state": "coming_soon", "card": msgspec.json.encode(card).decode(),
+         "created_at": now - timedelta(hours=n)}
+        for n, (i, card) in enumerate(zip(ids, cards, strict=True))
+    )  # fmt: skip
+    prices = (
+        {"id": new_id(), "model_id": i, "tier": tier, "created_at": now,
+         "nanos_per_million_tokens": (n % 40 + 1) * 1_000_000}
+        for n, i in enumerate(ids) for tier in ("default", "flex")
+    )  # fmt: skip
+    await _insert(database, models_table, rows)
+    await _insert(database, model_prices, prices)
 
 
 async def _insert(database: Database, table: Table, rows: Iterable[dict[str, Any]]) -> None:
@@ -177,7 +232,9 @@ async def _counted(database: Database, own: str) -> dict[str, int]:
         every = (await connection.execute(hours)).one()
         answered = await connection.scalar(select(func.count()).select_from(answer_hours))
         mine = (await connection.execute(hours.where(usage_hours.c.organization_id == own))).one()
+        listed = await connection.scalar(select(func.count()).select_from(models_table))
     return {
+        "models": int(listed or 0),
         "votes": int(votes or 0),
         "hourly rows": every[0],
         "requests behind them": int(every[1]),
@@ -201,6 +258,54 @@ async def measure(
     return {page: sorted(some) for page, some in seconds.items()}
 
 
+async def measure_jobs(gateway: Gateway, rounds: int) -> dict[str, list[float]]:
+    """Return the seconds for which the loop stood still, sorted, for what repeats by itself."""
+
+    async def reprice() -> None:
+        turn = next(prices)
+        async with gateway.database.write() as connection:
+            await models.set_price(connection, STELLA, turn)
+
+    async def vote() -> None:
+        async with gateway.database.write() as connection:
+            await connection.execute(delete(demand_votes).where(demand_votes.c.id == next(votes)))
+
+    async def refresh() -> None:
+        await gateway.catalog.refresh()
+        await gateway.fleet.refresh()
+        gateway.marketplace.site.shelf()
+
+    async def nothing() -> None:
+        """Let nothing change."""
+
+    prices = iter(range(9_000_000, 9_000_000 + rounds))
+    async with gateway.database.read() as connection:
+        some = await connection.scalars(select(demand_votes.c.id).limit(rounds))
+        votes = iter(some.all())
+    interest = gateway.marketplace.interest.refresh
+    jobs = {
+        "catalogue, nothing new": (nothing, refresh), "catalogue, a new price": (reprice, refresh),
+        "votes, nothing new": (nothing, interest), "votes, one less": (vote, interest),
+    }  # fmt: skip
+    return {
+        name: sorted([await _stillness(before, job) for _ in range(rounds)])
+        for name, (before, job) in jobs.items()
+    }
+
+
+async def _stillness(before: Job, job: Job) -> float:
+    """Return the longest time between two turns of the loop while a job runs."""
+    await before()
+    task = asyncio.ensure_future(job())
+    longest, last = 0.0, time.perf_counter()
+    while not task.done():
+        await asyncio.sleep(0)
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    await task
+    return longest
+
+
 async def run(url: str, requests: int, size: Size) -> None:
     """Fill and measure one database, and print a table."""
     database = Database(url)
@@ -217,6 +322,7 @@ async def run(url: str, requests: int, size: Size) -> None:
         for name, count in (await fill(gateway, size)).items():
             print(f"{name}: {count:,}")
         measured = await measure(timed, browser, stranger, requests)
+        jobs = await measure_jobs(gateway, requests)
         await browser.close()
         await stranger.close()
     print(
@@ -225,6 +331,11 @@ async def run(url: str, requests: int, size: Size) -> None:
     for page, seconds in measured.items():
         p50, p99 = (seconds[int(len(seconds) * share)] for share in (0.5, 0.99))
         print(f"| {page} | {p50 * 1000:.1f} | {p99 * 1000:.1f} | {_verdict(p99)} |")
+
+    print("\n| the loop stands still | p50 ms | p99 ms |\n| --- | --- | --- |")
+    for job, seconds in jobs.items():
+        p50, p99 = (seconds[int(len(seconds) * share)] for share in (0.5, 0.99))
+        print(f"| {job} | {p50 * 1000:.1f} | {p99 * 1000:.1f} |")
 
 
 def _verdict(seconds: float) -> str:
@@ -235,6 +346,7 @@ def main() -> None:
     """Read the command line, and run on a database of our own."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--requests", type=int, default=200)
+    parser.add_argument("--models", type=int, default=Size().models)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     chosen = parser.parse_args()
     with contextlib.ExitStack() as stack:
@@ -243,7 +355,7 @@ def main() -> None:
         if chosen.database == "postgresql":
             url = stack.enter_context(servers.postgresql())
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run(url, chosen.requests, Size()))
+            runner.run(run(url, chosen.requests, Size(models=chosen.models)))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ one clear line.
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,6 +25,7 @@ from gateway.control_plane.billing import routes as billing
 from gateway.control_plane.catalog.models import PublishedCatalog
 from gateway.control_plane.jobs.auditing import audit
 from gateway.control_plane.jobs.runner import Job, Jobs
+from gateway.control_plane.site.head import answer_head
 from gateway.control_plane.site.marketplace import Marketplace
 from gateway.control_plane.workers.orders import WorkerDesk
 from gateway.data_plane.api import exchange, health, models, openapi, registration
@@ -184,6 +186,10 @@ class Gateway:
             jobs = Jobs(self._jobs())
             await jobs.start()
             stack.push_async_callback(jobs.stop)
+            # what lives as long as the process is not looked through again and again for garbage:
+            # a full collection over it stops the loop for a tenth of a second and more
+            gc.freeze()
+            stack.callback(gc.unfreeze)
             yield
 
     def _jobs(self) -> list[Job]:
@@ -274,6 +280,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         logging_config=None,
     )
     app.state.gateway = gateway
+    app.asgi_handler = answer_head(app.asgi_handler)
     return app
 
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import signal
 import socket
 import sys
 import tempfile
@@ -120,11 +121,16 @@ class _Server(uvicorn.Server):
         if self.started:
             _say(self._banner)
 
+    def handle_exit(self, *_: object) -> None:
+        self.should_exit = True  # again and again: what is under way is bounded, and ends in peace
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         with super().capture_signals():
             yield
             self._captured_signals.clear()  # or they are raised again, before we could clean up
+        for number in (signal.SIGINT, signal.SIGTERM):  # nor does the next one cut that short
+            signal.signal(number, signal.SIG_IGN)
 
 
 class _Worker:

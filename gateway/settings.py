@@ -211,11 +211,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = False
     mail_pending_max: Annotated[
-        Count, _text("Most mails that wait to be sent; over that, asking for one answers 503.")
+        Count,
+        _text(
+            "Most mails that people wait for and that are not sent yet; over that, asking for one "
+            "answers 503."
+        ),
     ] = 20_000
-    mail_attempts_max: Annotated[
-        Count, _text("How often a mail is tried before it is given up.")
-    ] = 6
+    mail_once_seconds: Annotated[
+        Seconds,
+        _text(
+            "How long a launch mail is tried before it is given up; mails with a link are tried "
+            "as long as the link lives."
+        ),
+    ] = 172_800.0
     mail_seconds: Annotated[Seconds, _text("How often the outbox is looked through.")] = 1.0
     mail_links_per_hour: Annotated[
         Count, _text("Most links that are mailed to one address in an hour; more are not sent.")
@@ -232,12 +240,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 250_000_000
     signup_credit_days: Annotated[Count, _text("Days until what is left of it expires.")] = 30
     promotion_nanos_per_day: Annotated[
-        Natural, _text("Most free credit that all sign-ups of one day get, in nano-dollars.")
+        Natural,
+        _text(
+            "Most free credit that all sign-ups and launches of one day get, in nano-dollars; "
+            "raise it for the day of a launch that many wait for."
+        ),
     ] = 50_000_000_000
     launch_credit_nanos: Annotated[
         Natural,
         _text("Credit for organizations that voted or waited for a model, once it is live."),
     ] = 250_000_000
+    launch_pending_max: Annotated[
+        Count,
+        _text("Most launch mails that wait to be sent; those of more people follow as they leave."),
+    ] = 20_000
     launch_wave_mails: Annotated[Count, _text("How many launch mails leave together.")] = 500
     launch_wave_seconds: Annotated[Seconds, _text("Time between two waves of launch mails.")] = (
         300.0
@@ -303,6 +319,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     demand_write_seconds: Annotated[
         Seconds, _text("How often views and calls, counted in memory, are written down.")
     ] = 60.0
+    demand_retention_days: Annotated[
+        Count,
+        _text("How many days single events of demand are kept; older ones are sums by the month."),
+    ] = 92
+    incident_after_seconds: Annotated[
+        Seconds,
+        _text("How long a live model has no ready worker before the status page shows it."),
+    ] = 15.0
     incident_seconds: Annotated[
         Seconds, _text("How often the pools are looked at for the status page.")
     ] = 5.0

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from litestar.cli.main import litestar_group
 
 from gateway.__main__ import main
 from tests.support.gateways import MODEL, SECRET, STELLA
@@ -37,7 +36,6 @@ class Shell:
             for name, value in self.environment.items():
                 patch.setenv(name, value)
             patch.setattr(sys, "argv", ["gateway", *words])
-            patch.setattr(litestar_group, "_prepare_done", False)  # as in a fresh process
             with pytest.raises(SystemExit) as ended:
                 main()
         code = ended.value.code
@@ -116,6 +114,45 @@ def test_a_price_is_an_operators(shell: Shell):
     assert "no model" in shell.run("models", "price", "none", "1", status=1)
 
 
+def test_mails_that_failed_are_tried_again(shell: Shell):
+    assert shell.json("mail", "list") == []
+    assert "No mails." in shell.run("mail", "list")
+    path = shell.environment["DATABASE_URL"].removeprefix("sqlite:///")
+    ids = [f"01a206dc-dbdd-7544-9d13-ce150f25679{n}" for n in range(4)]
+    rows = [
+        ("launch", "failed", "t", "550"), ("launch", "unknown", "t", ""),
+        ("sign_in", "failed", "", ""), ("launch", "failed", "t", "unsubscribed before it left"),
+    ]  # fmt: skip
+    now = "2026-01-01T00:00:00.000000+00:00"
+    with sqlite3.connect(path) as connection:
+        for mail_id, (kind, state, text, reason) in zip(ids, rows, strict=True):
+            connection.execute(
+                "INSERT INTO outbox (id, ref, kind, recipient, subject, text, html, state, reason, "
+                "attempts, unsubscribe_url, created_at, due_at) "
+                "VALUES (?, ?, ?, 'ada@example.org', 's', ?, '', ?, ?, 9, '', ?, ?)",
+                (mail_id, mail_id, kind, text, state, reason, now, now),
+            )
+    connection.close()
+    assert "550" in shell.run("mail", "list", "--state", "failed")
+    assert len(shell.json("mail", "list", "--limit", "3")) == 3
+    assert all("text" not in mail for mail in shell.json("mail", "list"))
+    for words, message in (
+        (["nonsense"], "no mail 'nonsense'"),
+        ([ids[0].replace("9d", "9e")], "no mail"),
+        ([ids[1]], "may have arrived"),
+        ([ids[2]], "asks for a new one"),
+        ([ids[3]], "unsubscribed"),
+    ):
+        assert message in shell.run("mail", "retry", *words, status=1)
+    assert shell.json("mail", "retry") == {"retried": 1}
+    (pending,) = shell.json("mail", "list", "--state", "pending")
+    assert (pending["id"], pending["attempts"]) == (ids[0], 0)
+    assert pending["give_up_at"] > pending["due_at"]
+    assert "is pending" in shell.run("mail", "retry", ids[0], status=1)
+    assert "1 to be tried again" in shell.run("mail", "retry", ids[1], "--even-unknown")
+    assert "No mail that failed" in shell.run("mail", "retry")
+
+
 def test_two_of_one_name_are_told_apart_by_their_ids(shell: Shell):
     first = shell.json("organizations", "create", "twin")
     shell.run("organizations", "create", "twin")
@@ -151,7 +188,8 @@ def test_audit_exits_1_and_names_what_is_broken(shell: Shell):
 )
 def test_bad_settings_are_one_line_without_secrets(shell: Shell, change: dict, message: str):
     shell.environment |= change
-    said = shell.run("models", "list", status=1)
+    words = ["run"] if "GATEWAY_WORKERS" in change else ["models", "list"]
+    said = shell.run(*words, status=1)
     assert message.lower() in said.lower()
     assert "hunter2" not in said
 
@@ -182,10 +220,23 @@ def test_what_needs_no_settings_works_without():
         )  # fmt: skip
 
 
+def test_a_service_says_what_it_lacks_even_beside_a_database_of_dev(tmp_path: Path):
+    (tmp_path / ".data").mkdir()
+    (tmp_path / ".data" / "gateway.env").write_text(f"GATEWAY_SECRET={SECRET}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "run"],
+        capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path,
+        env={"PATH": "/bin"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "GATEWAY_SECRET is not set" in done.stderr
+
+
 def test_help_lists_every_command(shell: Shell):
     said = shell.run("--help")
-    for word in ("organizations", "keys", "credits", "models", "workers", "audit", "estimate"):
+    for word in ("organizations", "keys", "credits", "models", "workers", "audit", "run"):
         assert word in said
+    assert "litestar" not in said.lower()
 
 
 def test_the_settings_page_is_current(shell: Shell):

@@ -1,26 +1,4 @@
-"""The command `gateway`: Litestar's own, and ours for the people who run the service.
+"""The command `gateway`, for the people who run the service: one module a noun.
 
-Each prints for people, and JSON with `--json`. Commands read the same settings as the server and
-work on its database while it runs.
+Each command prints for people; those that answer something print JSON with `--json`.
 """
-
-from gateway.cli.accounts import keys_group, organizations_group
-from gateway.cli.credits import audit, credits_group
-from gateway.cli.models import estimate, models_group
-from gateway.cli.service import dev, migrate, settings
-from gateway.cli.workers import workers_group
-
-__all__ = ["COMMANDS", "dev"]
-
-COMMANDS = (
-    organizations_group,
-    keys_group,
-    credits_group,
-    models_group,
-    workers_group,
-    audit,
-    estimate,
-    migrate,
-    settings,
-    dev,
-)

@@ -7,7 +7,7 @@ import rich_click as click
 from gateway.cli.support import as_json, asynchronous, opened
 from gateway.control_plane.billing import credits as billing
 from gateway.control_plane.catalog import models as catalog
-from gateway.control_plane.demand import events, launches, score
+from gateway.control_plane.demand import conversion, events, launches, score
 from gateway.control_plane.workers import orders
 from gateway.data_plane.api.models import entry
 from gateway.data_plane.metering import tokens
@@ -16,6 +16,14 @@ from gateway.data_plane.routing.worker import State
 from gateway.errors import NotFound
 from gateway.observability.console import money, say, show
 from gateway.snapshots import Tier
+
+_CONVERSION = [
+    "recipients",
+    "organizations_told",
+    "organizations_calling",
+    "organizations_paying",
+    "tokens_30_days",
+]
 
 
 @click.group("models")
@@ -61,23 +69,31 @@ async def price_model(model: str, dollars: str, *, flex: bool) -> None:
 @models_group.command("launch")
 @click.argument("model")
 @click.option("--price", help="Dollars for a million tokens; the estimate, unless given.")
+@click.option("--flex-price", help="The same for flex; as much lower as estimated, unless given.")
 @asynchronous
-async def launch_model(model: str, *, price: str | None) -> None:
+async def launch_model(model: str, *, price: str | None, flex_price: str | None) -> None:
     """Make a model live, and mail voters and the waitlist, once each.
 
     A running gateway must have a ready worker of it.
     """
+    nanos, flex_nanos = (
+        None if dollars is None else billing.nanos_of_dollars(dollars)
+        for dollars in (price, flex_price)
+    )
     async with opened() as database:
         async with database.read() as connection:
             told = await orders.reports(connection)
-            known = (await catalog.snapshot(connection)).models.get(model)
         ready = any(one.model == model and one.worker.state is State.READY for one in told)
-        nanos = known.price.nanos_per_million_tokens if known else 0
-        if price is not None:
-            nanos = billing.nanos_of_dollars(price)
         async with database.write() as connection:
-            await launches.launch(connection, model, ready=ready, nanos_per_million_tokens=nanos)
-    say(f"{model} is live at {money(nanos)} / 1M tokens. Running gateways mail who asked for it.")
+            prices = await launches.launch(
+                connection,
+                model,
+                ready=ready,
+                nanos_per_million_tokens=nanos,
+                flex_nanos_per_million_tokens=flex_nanos,
+            )
+    costs = f"{money(prices.default_nanos)} / 1M tokens (flex {money(prices.flex_nanos)})"
+    say(f"{model} is live at {costs}. Running gateways mail who asked for it.")
 
 
 @models_group.command("demand")
@@ -89,14 +105,16 @@ async def show_demand(model: str, *, as_json: bool) -> None:
     async with opened() as database, database.read() as connection:
         funnel = await events.funnel(connection, model)
         parts = await score.parts(connection, model)
-        converted = await launches.conversion(connection, model)
+        converted = await conversion.of_launch(connection, model)
     if as_json:
         show({"funnel": funnel, "score": parts, "conversion": converted}, as_json=True)
         return
     say("  ".join(f"{kind} {count}" for kind, count in funnel.items()) or "Nothing yet.")
     show(parts, as_json=False, title="score")
     if converted is not None:
-        show(converted, as_json=False, title="launch")
+        show(converted, as_json=False, title="launch", columns=_CONVERSION)
+        credit = "  ".join(f"{reason} {count}" for reason, count in converted.credit.items())
+        say(f"launch credit: {credit or 'nobody to give it to'}")
 
 
 @click.command("estimate")

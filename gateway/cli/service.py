@@ -1,10 +1,11 @@
-"""`gateway migrate`, `gateway settings` and `gateway dev`: the service itself."""
+"""`gateway run`, `migrate`, `settings` and `dev`: the service itself."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import rich_click as click
+import uvicorn
 
 from gateway import dev as development
 from gateway.cli.support import asynchronous
@@ -28,6 +29,34 @@ async def migrate() -> None:
     finally:
         await database.close()
     say("The database is up to date.")
+
+
+@click.command("run")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
+@click.option("--uds", help="A unix socket to listen on instead.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="One a core; they share the database, and nothing else.",
+)
+def serve(*, host: str, port: int, uds: str | None, processes: int) -> None:
+    """Run the gateway until SIGTERM or Ctrl-C, when what is under way is still answered."""
+    settings = Settings.from_environment()  # what is wrong is said once, and here
+    uvicorn.run(
+        "gateway.app:create_app",
+        factory=True,
+        host=host,
+        port=port,
+        uds=uds,
+        workers=processes,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,  # GATEWAY_TRUSTED_PROXIES says which are believed
+        timeout_graceful_shutdown=round(settings.request_timeout_seconds),
+    )
 
 
 @click.command("settings")

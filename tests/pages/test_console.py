@@ -407,6 +407,39 @@ async def test_new_keys_start_with_what_the_settings_say(gateway: Gateway, brows
     assert [(key.truncate, key.token_ids_from) for key in keys] == [("end", "model"), (None, None)]
 
 
+async def test_a_form_sent_twice_makes_one_key(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    for path in ("/console", "/console/keys"):
+        page = await browser.get(path)
+        form = {"name": path, "id": field(page.text, "id"), "csrf_token": browser.token}
+        made = await browser.http.post("/console/keys", data=form)
+        assert SECRET.search(made.text)
+        again = await browser.http.post("/console/keys", data=form)  # a reload of the answer
+        assert again.url.path == "/console/keys"
+        assert not SECRET.search(again.text)
+    assert len(await rows(gateway, select(api_keys))) == 2
+
+
+async def test_what_was_typed_is_still_there_beside_what_is_wrong(
+    gateway: Gateway, browser: Browser
+):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.get("/console/keys")
+    said = {"name": "my key", "budget": "1e3", "budget_period": "total", "truncate": "end"}
+    page = await browser.submit("/console/keys", expires_days="90", **said)
+    assert page.status_code == 400
+    assert "is no amount" in page.text
+    for kept in ('value="my key"', 'value="1e3"', '"total" selected', '"end" selected'):
+        assert kept in page.text
+    assert '"90" selected' in page.text
+    await browser.submit("/console/keys", **(said | {"budget": "1"}))
+    (key,) = await rows(gateway, select(api_keys))
+    await browser.get("/console/keys")
+    wrong = await browser.submit(f"/console/keys/{key.id}/change", name=" ")
+    assert wrong.status_code == 400
+    assert "Not changed." in wrong.text
+
+
 async def test_a_key_is_changed_and_obeyed_at_once(gateway: Gateway, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     page = await browser.submit("/console/keys", name="k", budget="5")

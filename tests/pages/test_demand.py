@@ -8,9 +8,10 @@ from litestar import Litestar
 from sqlalchemy import select
 
 from gateway.app import Gateway
-from gateway.control_plane.demand import events
+from gateway.control_plane.demand import events, launches
+from gateway.control_plane.mail import unsubscribe
 from gateway.data_plane.metering.demand import DemandCounter
-from gateway.storage.tables import demand_events, demand_votes, waitlist_entries
+from gateway.storage.tables import demand_events, demand_votes, unsubscriptions, waitlist_entries
 from tests.pages.conftest import MINILM, STELLA
 from tests.support.browsing import Browser, field, mailed_link, sign_in
 
@@ -114,6 +115,48 @@ async def test_one_click_with_an_account(gateway: Gateway, browser: Browser):
     await browser.submit("/waitlist/leave", model=STELLA, back="//evil.example")
     assert browser.page.url.path == "/console"
     assert await rows(gateway, select(waitlist_entries)) == []
+
+
+async def test_what_went_live_elsewhere_is_said_at_once(gateway: Gateway, browser: Browser):
+    """This process may show it as coming for seconds more: the database knows better."""
+    await browser.get(PATH)
+    await browser.submit("/waitlist", model=STELLA, email="new@example.org")
+    await browser.get(await mailed_link(gateway, "new@example.org"))
+    token = field(browser.page.text, "token")
+    async with gateway.database.write() as connection:
+        await launches.launch(connection, STELLA, ready=True, nanos_per_million_tokens=1)
+    said = await browser.submit("/waitlist/confirm", token=token)
+    assert said.status_code in (404, 409)  # by the snapshot, or by the database before it
+    assert "is live" in said.text
+    assert await rows(gateway, select(waitlist_entries)) == []
+
+
+async def test_who_unsubscribed_and_asks_again_hears_again(gateway: Gateway, browser: Browser):
+    async with gateway.database.write() as connection:
+        for email in ("ada@example.org", "new@example.org"):
+            await unsubscribe.add(connection, email)
+    await browser.get(PATH)
+    await browser.submit("/waitlist", model=STELLA, email="new@example.org")
+    await browser.get(await mailed_link(gateway, "new@example.org"))
+    assert len(await rows(gateway, select(unsubscriptions))) == 2  # asking proves nothing yet
+    await browser.submit("/waitlist/confirm", token=field(browser.page.text, "token"))
+    (left,) = await rows(gateway, select(unsubscriptions))
+    assert left.email == "ada@example.org"
+
+    await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
+    await browser.submit("/vote", model=STELLA)
+    assert "You unsubscribed from our mail" in browser.page.text  # a vote asks for no mail
+    await browser.submit("/waitlist", model=STELLA)
+    assert "You hear from us when it lands" in browser.page.text
+    assert "unsubscribed" not in browser.page.text
+    assert await rows(gateway, select(unsubscriptions)) == []
+
+    async with gateway.database.write() as connection:
+        await unsubscribe.add(connection, "ada@example.org")
+    assert "You hear from us when it lands" not in (await browser.get(PATH)).text
+    page = (await browser.get("/console/votes")).text
+    assert "You hear from us" not in page
+    assert "none comes" in page
 
 
 async def test_a_call_to_a_model_that_is_coming_counts_and_says_where_to_vote(

@@ -4,18 +4,26 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 
+import msgspec
 import pytest
 from sqlalchemy import select, update
 
 from gateway.app import Gateway
+from gateway.control_plane.accounts import addresses
+from gateway.control_plane.jobs import runner
+from gateway.control_plane.jobs.runner import Job, Jobs
+from gateway.control_plane.mail import outbox as outbox_module
+from gateway.control_plane.mail import smtp, unsubscribe, upkeep
 from gateway.control_plane.mail.messages import Mail, MailWriter
-from gateway.control_plane.mail.outbox import Outbox, OutboxFull
+from gateway.control_plane.mail.outbox import Lifetimes, Outbox, OutboxFull
 from gateway.control_plane.mail.smtp import MailLost, MailRefused, SmtpSender
 from gateway.settings import SettingsError
 from gateway.storage.database import Database
 from gateway.storage.tables import outbox
 from tests.support.browsing import Browser
 from tests.support.mailbox import Mailbox
+
+LIVES = Lifetimes(link_seconds=60, once_seconds=172_800)
 
 
 @pytest.fixture
@@ -45,9 +53,15 @@ class Scripted:
         self.sent.append(mail.ref)
 
 
+class Died(BaseException):
+    """The process ends here."""
+
+
 def box(database: Database, sender, **options) -> Outbox:
     return Outbox(
-        database, sender, **{"pending_max": 3, "attempts_max": 2, "host": "h.example"} | options
+        database,
+        sender,
+        **{"pending_max": 3, "lifetimes": LIVES, "host": "h.example"} | options,
     )
 
 
@@ -60,6 +74,11 @@ async def put(database: Database, target: Outbox, *mails: Mail) -> None:
 async def states(database: Database) -> dict[str, str]:
     async with database.read() as connection:
         return {row.ref: row.state for row in await connection.execute(select(outbox))}
+
+
+async def row_of(database: Database, ref: str):
+    async with database.read() as connection:
+        return (await connection.execute(select(outbox).where(outbox.c.ref == ref))).one()
 
 
 async def be_due(database: Database) -> None:
@@ -84,13 +103,65 @@ async def test_a_mail_arrives_in_both_forms_with_one_click(mailbox: Mailbox):
     assert isinstance(first, EmailMessage)
 
 
-async def test_a_server_says_no_for_now_or_for_good(mailbox: Mailbox):
+@pytest.mark.parametrize(
+    ("command", "answer", "for_good"),
+    [
+        ("DATA", "451 later", False),
+        ("DATA", "550 never", True),
+        ("RCPT", "450 later", False),
+        ("RCPT", "550 nobody here", True),
+        ("RCPT", "530 authentication required", False),
+        ("MAIL", "550 not from you", False),  # our own configuration, which somebody mends
+        ("MAIL", "530 authentication required", False),
+        ("MAIL", None, False),  # the line broke, but the server had no mail yet
+    ],
+)
+async def test_a_server_says_no_for_now_or_for_good(
+    mailbox: Mailbox, command: str, answer: str | None, for_good: bool
+):
+    mailbox.answers[command] = answer
+    with pytest.raises(MailRefused) as refused:
+        await SmtpSender(mailbox.url, sender="no-reply@gateway.example").send(a_mail(), "<1@x>")
+    assert refused.value.for_good is for_good
+    assert (answer or "") in str(refused.value)
+
+
+async def test_an_address_that_is_taken_on_can_be_written_to(mailbox: Mailbox):
+    """The server here knows no SMTPUTF8, as most don't."""
     sender = SmtpSender(mailbox.url, sender="no-reply@gateway.example")
-    for answer, for_good in (("451 later", False), ("550 never", True)):
-        mailbox.answer = answer
-        with pytest.raises(MailRefused) as refused:
-            await sender.send(a_mail(), "<1@g.example>")
-        assert refused.value.for_good is for_good
+    for typed, email in (
+        ("Ada@Bücher.de", "ada@xn--bcher-kva.de"),
+        ("ada@xn--bcher-kva.de", "ada@xn--bcher-kva.de"),
+    ):
+        address = addresses.parse(typed)
+        assert address.email == address.key == email
+        await sender.send(msgspec.structs.replace(a_mail(), recipient=address.email), "<1@x>")
+        assert mailbox.messages[-1]["To"] == email
+    with pytest.raises(addresses.BadAddress, match="before the @"):
+        addresses.parse("grüße@example.org")
+    with pytest.raises(MailRefused) as refused:  # one that stands in a database from before
+        await sender.send(msgspec.structs.replace(a_mail(), recipient="grüße@example.org"), "<1@x>")
+    assert refused.value.for_good
+
+
+@pytest.mark.parametrize("answer", ["421 too busy", "500 what?", None])
+async def test_after_the_250_nothing_matters(mailbox: Mailbox, answer: str | None):
+    mailbox.answers["QUIT"] = answer
+    await SmtpSender(mailbox.url, sender="no-reply@gateway.example").send(a_mail(), "<1@x>")
+    assert len(mailbox.messages) == 1
+
+
+async def test_a_line_that_breaks_after_the_text_leaves_it_open(mailbox: Mailbox):
+    mailbox.answers["DATA"] = None
+    with pytest.raises(MailLost):
+        await SmtpSender(mailbox.url, sender="no-reply@gateway.example").send(a_mail(), "<1@x>")
+
+
+async def test_a_mail_takes_only_so_long(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(smtp, "SEND_SECONDS", 0.0)
+    with pytest.raises(MailRefused, match="too slow") as refused:
+        await SmtpSender(mailbox.url, sender="no-reply@gateway.example").send(a_mail(), "<1@x>")
+    assert not refused.value.for_good
 
 
 async def test_a_server_that_is_not_there_is_a_refusal_for_now():
@@ -121,23 +192,72 @@ async def test_a_text_with_a_link_is_forgotten_once_it_left(database: Database):
     assert (row.text, row.html) == ("", "")
 
 
-async def test_refused_for_now_is_tried_again_and_given_up(database: Database):
+async def test_refused_for_now_a_link_is_tried_while_it_lives(database: Database):
+    """15 seconds, then 30; the next turn would come when nobody can use it."""
     no = MailRefused("later", for_good=False)
-    target = box(database, Scripted(no, no))
+    target = box(database, Scripted(no, no, no, no))
     await put(database, target, a_mail())
     await target.deliver()
     assert await states(database) == {"a": "pending"}
     assert await target.deliver() == 0  # not due yet
     assert await states(database) == {"a": "pending"}
-    await be_due(database)
-    await target.deliver()
-    assert await states(database) == {"a": "failed"}
+    for state in ("pending", "failed"):
+        await be_due(database)
+        await target.deliver()
+        assert await states(database) == {"a": state}
+    assert (await row_of(database, "a")).text == ""
+
+
+async def test_a_link_that_expired_is_not_sent(database: Database):
+    target = box(
+        database, sender := Scripted(), lifetimes=Lifetimes(link_seconds=0, once_seconds=9)
+    )
+    await put(database, target, a_mail())
+    assert await target.deliver() == 0
+    assert (sender.sent, await states(database)) == ([], {"a": "failed"})
+    row = await row_of(database, "a")
+    assert (row.text, row.html) == ("", "")
+    assert "expired" in row.reason
+
+
+async def test_a_launch_mail_outlives_two_days_of_outage(database: Database):
+    """Tried 15 seconds later, then at twice the time up to an hour, until two days are over."""
+    no = MailRefused("later", for_good=False)
+    target = box(database, Scripted(*[no] * 100))
+    await put(database, target, a_mail(kind="launch"))
+    put_at = (await row_of(database, "a")).due_at
+    waits, waited = [], timedelta(0)
+    while (await states(database)) == {"a": "pending"}:
+        await target.deliver()
+        wait = (await row_of(database, "a")).due_at - datetime.now(UTC)
+        waits.append(wait)
+        waited += wait
+        async with database.write() as connection:  # so long as the outage has lasted by then
+            await connection.execute(
+                update(outbox).values(
+                    due_at=datetime.now(UTC), give_up_at=put_at + timedelta(days=2) - waited
+                )
+            )
+    assert [round(wait.total_seconds()) for wait in waits[:3]] == [15, 30, 60]
+    assert max(waits) <= timedelta(hours=1)
+    assert timedelta(hours=46) < waited < timedelta(hours=49)
+    assert 40 < len(waits) < 70
+    assert (await row_of(database, "a")).text  # an operator may try it again
 
 
 async def test_refused_for_good_is_not_tried_again(database: Database):
     target = box(database, Scripted(MailRefused("never", for_good=True)))
     await put(database, target, a_mail())
     await target.deliver()
+    assert await states(database) == {"a": "failed"}
+
+
+async def test_a_link_lost_on_the_way_is_not_tried_for_ever(database: Database):
+    target = box(database, Scripted(*[MailLost("?")] * 9))
+    await put(database, target, a_mail())
+    for _ in range(3):
+        await target.deliver()
+        await be_due(database)
     assert await states(database) == {"a": "failed"}
 
 
@@ -149,23 +269,124 @@ async def test_lost_on_the_way_a_launch_mail_is_never_sent_again(database: Datab
 
 
 async def test_a_process_that_died_while_sending(database: Database):
-    target = box(database, Scripted(KeyboardInterrupt(), KeyboardInterrupt()))
-    await put(database, target, a_mail("link"), a_mail("launch", kind="launch"))
-    with pytest.raises(KeyboardInterrupt):
-        await target.deliver()
-    assert set((await states(database)).values()) == {"sending"}
+    """The one that was being handed over is unknown; those behind it were not touched."""
+    for ref, kind in (("link", "sign_in"), ("launch", "launch")):
+        target = box(database, Scripted(Died()))
+        await put(database, target, a_mail(ref, kind=kind))
+        with pytest.raises(Died):
+            await target.deliver()
+    await put(database, target, a_mail("next", kind="launch"))
+    assert await states(database) == {"link": "sending", "launch": "sending", "next": "pending"}
     await be_due(database)
     sender = Scripted()
-    assert await box(database, sender).deliver() == 1
-    assert sender.sent == ["link"]
-    assert await states(database) == {"link": "sent", "launch": "unknown"}
+    assert await box(database, sender).deliver() == 2
+    assert sender.sent == ["link", "next"]
+    assert await states(database) == {"link": "sent", "launch": "unknown", "next": "sent"}
+
+
+async def test_a_process_that_slept_undoes_nothing(database: Database):
+    """Its lease ran out and another sent the link; its own refusal comes too late to matter."""
+    other = Scripted()
+
+    class Sleepy:
+        async def send(self, mail: Mail, message_id: str) -> None:  # noqa: ARG002
+            await be_due(database)
+            assert await box(database, other).deliver() == 1
+            raise MailRefused("later", for_good=False)
+
+    target = box(database, Sleepy())
+    await put(database, target, a_mail())
+    await target.deliver()
+    assert other.sent == ["a"]
+    assert await states(database) == {"a": "sent"}
+
+
+async def test_a_clean_stop_loses_nothing(database: Database, mailbox: Mailbox):
+    """In the middle of a slow server's answer: that mail is finished with, the others wait."""
+    target = box(database, SmtpSender(mailbox.url, sender="no-reply@gateway.example"))
+    await put(database, target, *(a_mail(ref, kind="launch") for ref in "abc"))
+    mailbox.hold.clear()
+    jobs = Jobs([Job("mail", 0.001, target.deliver)])
+    await jobs.start()
+    await asyncio.to_thread(mailbox.asked.wait, 10)
+    stopping = asyncio.create_task(jobs.stop())
+    await asyncio.sleep(0)
+    mailbox.hold.set()
+    await stopping
+    assert len(mailbox.messages) == 1
+    assert await states(database) == {"a": "sent", "b": "pending", "c": "pending"}
+
+
+async def test_a_turn_ends_before_its_job_is_given_up(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    assert outbox_module.TURN_SECONDS + smtp.SEND_SECONDS < runner.TIMEOUT_SECONDS
+    target = box(database, sender := Scripted())
+    await put(database, target, a_mail("1", kind="launch"), a_mail("2", kind="launch"))
+    clock = iter([0.0, 0.0, outbox_module.TURN_SECONDS])
+    monkeypatch.setattr(outbox_module, "monotonic", lambda: next(clock))
+    assert await target.deliver() == 1
+    assert sender.sent == ["1"]
+    assert await states(database) == {"1": "sent", "2": "pending"}
+
+
+async def test_links_go_before_launch_mails(database: Database):
+    target = box(database, sender := Scripted())
+    await put(database, target, *(a_mail(f"{n}", kind="launch") for n in range(4)))
+    await put(database, target, a_mail("link"))  # also: launch mails take nobody's place
+    await target.deliver()
+    assert sender.sent[0] == "link"
+
+
+async def test_who_unsubscribes_gets_no_later_wave(database: Database):
+    target = box(database, sender := Scripted())
+    await put(database, target, a_mail("launch", kind="launch"), a_mail("link"))
+    async with database.write() as connection:
+        await unsubscribe.add(connection, "ada@example.org")
+    await target.deliver()
+    assert sender.sent == ["link"]  # what one asks for still comes
+    assert await states(database) == {"launch": "failed", "link": "sent"}
+    assert "unsubscribed" in (await row_of(database, "launch")).reason
 
 
 async def test_what_waits_is_bounded(database: Database):
-    target = box(database, Scripted())
-    await put(database, target, a_mail("1"), a_mail("2"), a_mail("3"))
+    """Also what is tried again later, and the next one is refused."""
+    target = box(database, Scripted(MailRefused("later", for_good=False)))
+    await put(database, target, a_mail("1"))
+    await target.deliver()
+    await put(database, target, a_mail("2"), a_mail("3"))
     with pytest.raises(OutboxFull):
         await put(database, target, a_mail("4"))
+
+
+async def test_what_is_over_with_is_emptied_and_later_gone(database: Database):
+    """Launch mails that failed keep their text while they can be tried again, and all their ref."""
+    no = MailRefused("never", for_good=True)
+    put_in = {"sent": "launch", "failed": "launch", "waits": "launch", "old": "sign_in"}
+    target = box(database, Scripted(None, no, no), pending_max=9)
+    for ref, kind in put_in.items():
+        await put(database, target, a_mail(ref, kind=kind))
+        if ref != "waits":
+            await target.deliver()
+        else:
+            async with database.write() as connection:
+                later = datetime.now(UTC) + timedelta(days=1)
+                await connection.execute(
+                    update(outbox).where(outbox.c.ref == ref).values(due_at=later)
+                )
+
+    async def after(days: int, *refs: str) -> dict[str, str]:
+        async with database.write() as connection:
+            past = datetime.now(UTC) - timedelta(days=days)
+            await connection.execute(
+                update(outbox).where(outbox.c.ref.in_(refs)).values(due_at=past)
+            )
+            await upkeep.forget_old(connection)
+            return {row.ref: row.text for row in await connection.execute(select(outbox))}
+
+    assert await after(0, "old") == {"sent": "", "failed": "t", "waits": "t", "old": ""}
+    assert await after(8, *put_in) == {"sent": "", "failed": "", "waits": "t"}
+    assert await after(93, *put_in) == {"waits": "t"}
 
 
 def test_names_are_text_in_mails():

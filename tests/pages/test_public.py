@@ -53,6 +53,16 @@ async def test_public_pages_have_what_sharing_and_search_need(browser: Browser):
     assert (await browser.get(image[1])).headers["content-type"] == "image/png"
 
 
+async def test_head_is_get_without_the_body(browser: Browser):
+    for path in [*PUBLIC, "/health/live", "/v1/models", "/nothing", "/vote"]:
+        got, head = await browser.get(path), await browser.http.head(path)
+        assert head.status_code == got.status_code, path
+        assert head.content == b""
+        assert head.headers["content-type"] == got.headers["content-type"]
+        if got.status_code == 200:
+            assert int(head.headers["content-length"]) == len(got.content)
+
+
 async def test_structured_data_is_json_that_describes_the_model(browser: Browser):
     page = (await browser.get(f"/models/{STELLA}")).text
     blocks = re.findall(r'<script type="application/ld\+json">(.*?)</script>', page, re.DOTALL)

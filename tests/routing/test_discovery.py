@@ -232,6 +232,31 @@ async def test_a_pool_follows_the_leases():
     await asyncio.wait([task])
 
 
+async def test_an_announcement_wakes_the_pools_of_its_model_and_no_other(office: Office):
+    looked = []
+    live = office.leases.live
+    office.leases.live = lambda model: looked.append(model) or live(model)
+    pools = {model: Members() for model in ("m", "n", "o")}
+    tasks = [
+        asyncio.create_task(follow(pool, [office.leases.provider(model)]))
+        for model, pool in pools.items()
+    ]
+    office.announce(ago=1.0)
+    async with asyncio.timeout(5):
+        await pools["m"].news.wait()
+    looked.clear()
+    office.announce(model="n")  # the same worker, now of another model
+    async with asyncio.timeout(5):
+        await pools["n"].news.wait()
+        while pools["m"].here:
+            await asyncio.sleep(0)
+    assert pools["n"].here == {"http://gpu:1"}
+    assert "o" not in looked
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
 async def test_a_worker_that_falls_silent_is_let_go(monkeypatch):
     monkeypatch.setattr("gateway.data_plane.routing.discovery.leases.LEASE_SECONDS", 0.05)
     clock = asyncio.get_running_loop().time

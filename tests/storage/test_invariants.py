@@ -23,6 +23,7 @@ COOKED = {
     "direct-usage-is-entered-once": "UPDATE usage_events SET lease_id = NULL",
     "usage-has-an-owner": "UPDATE usage_events SET key_id = price_id",
     "hours-equal-usage": "UPDATE usage_hours SET tokens = tokens + 1",
+    "days-equal-hours": "UPDATE usage_days SET day = date(day, '-1 day')",
     "all-sums-to-nothing": "DELETE FROM ledger_entries WHERE kind = 'grant'",
     "lots-equal-balance": "UPDATE credit_lots SET remaining_nanos = remaining_nanos - 1",
     "cost-is-tokens-times-price": "UPDATE usage_events SET tokens = tokens + 1",

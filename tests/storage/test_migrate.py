@@ -1,15 +1,20 @@
 """The schema: up, down, the same as the tables say, and history that can't be rewritten."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 from alembic import command
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
+from gateway.identifiers import new_id
 from gateway.storage import migrate
 from gateway.storage.database import Database, DatabaseError
+from gateway.storage.ledger import grants
+from gateway.storage.tables import launch_organizations, organizations, usage_days
 from tests.support.gateways import MODEL, Ledger
+from tests.support.ledger import in_auckland
 
 
 async def test_tables_and_migrations_agree(database: Database):
@@ -24,6 +29,26 @@ async def test_down_and_up_again(database: Database):
         await migrate.check(database)
     await migrate.upgrade(database)
     await migrate.check(database)
+
+
+async def test_organizations_told_of_a_launch_before_are_known(database: Database):
+    told, other = new_id(), new_id()
+    async with database.write() as connection:
+        for organization_id, ref in ((told, f"launch:{MODEL}:{told}"), (other, "signup:x")):
+            await connection.execute(
+                insert(organizations).values(
+                    id=organization_id, name="o", created_at=datetime.now(UTC)
+                )
+            )
+            await grants.open_account(connection, organization_id)
+            await grants.grant(connection, organization_id, 5, kind="promo", source_ref=ref)
+    async with database.engine.connect() as connection:
+        await connection.run_sync(lambda sync: command.downgrade(migrate.config(sync), "0011-1"))
+    await migrate.upgrade(database)
+    async with database.read() as connection:
+        (row,) = (await connection.execute(select(launch_organizations))).all()
+    assert (row.model_id, row.organization_id, row.credit) == (MODEL, told, "granted")
+    assert row.told_at is not None
 
 
 async def test_two_at_once_do_not_collide(database_url: str):
@@ -93,6 +118,28 @@ async def test_a_broken_file_is_one_clear_line(tmp_path):
     with pytest.raises(DatabaseError, match=r"gateway\.db: file is not a database"):
         await migrate.upgrade(database)
     await database.close()
+
+
+async def test_hours_of_before_0009_become_days_of_utc(database: Database):
+    def before(sync: Connection) -> None:
+        command.downgrade(migrate.config(sync), "0008")
+
+    ledger = await Ledger.create(database)
+    async with database.engine.connect() as connection:
+        await connection.run_sync(before)
+    await in_auckland(database)
+    async with database.write() as connection:
+        for hour, shard in (("03T23", 0), ("04T00", 0), ("04T00", 7), ("04T23", 0)):
+            names = f"'{ledger.organization_id}', '2026-11-{hour}:00:00.000000+00:00'"
+            row = f"{names}, '{ledger.key_id}', '{MODEL}', {shard}, 1, 2, 3, 24"
+            await connection.execute(text(f"INSERT INTO usage_hours VALUES ({row})"))
+    await migrate.upgrade(database)
+    async with database.read() as connection:
+        days = (await connection.execute(select(usage_days).order_by("day", "shard"))).all()
+    assert [(str(row.day), row.shard, row.requests, row.charged_nanos) for row in days] == [
+        ("2026-11-03", 0, 1, 24), ("2026-11-04", 0, 2, 48), ("2026-11-04", 7, 1, 24),
+    ]  # fmt: skip
+    assert "days-equal-hours" not in await ledger.breaches()
 
 
 async def test_what_0001_held_is_carried_over(database: Database):

@@ -43,9 +43,18 @@ class Address(msgspec.Struct, frozen=True):
 
 
 def parse(text: str) -> Address:
-    """Read an address that somebody typed. Raises BadAddress."""
+    """Read an address that somebody typed, as any mail server can write to it. Raises BadAddress.
+
+    A domain in other letters has a form in ASCII, which is kept. What stands before the @ has none:
+    only servers that know SMTPUTF8 deliver it, and few mailboxes are behind such servers alone.
+    """
     try:
         found = validate_email(text.strip()[: _CHARACTERS_MAX + 1], check_deliverability=False)
     except EmailNotValidError:
         raise BadAddress("This is no mail address. Look at it once more.", param="email") from None
-    return Address(found.normalized.lower())
+    if found.ascii_email is None:
+        raise BadAddress(
+            "We can't write to addresses with letters like ü before the @. Give another one.",
+            param="email",
+        )
+    return Address(found.ascii_email.lower())

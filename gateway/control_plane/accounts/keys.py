@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -44,6 +44,12 @@ class TooManyKeys(BadRequest):
     """No more keys fit."""
 
     code = "too_many_keys"
+
+
+class KeyMade(BadRequest):
+    """The same form was sent before."""
+
+    code = "key_made"
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,10 +94,12 @@ class ApiKeys:
         truncate: Truncate | None = None,
         budget: Budget | None = None,
         keys_max: int | None = None,
+        key_id: str | None = None,
     ) -> NewApiKey:
         """Make a key. Raises BadRequest for a name, an expiry or a budget that can't be.
 
         With `keys_max`, that many are in use at most, and made in a day. Raises TooManyKeys.
+        With `key_id`, the same form makes one key however often it is sent. Raises KeyMade.
         """
         if budget is not None:
             _check_limit(budget.limit_nanos)
@@ -100,7 +108,7 @@ class ApiKeys:
             raise BadRequest("The key would expire before it exists.", param="expires_at")
         secret = keys.mint()
         key = ApiKey(
-            id=new_id(),
+            id=key_id or new_id(),
             organization_id=organization_id,
             name=clean_name(name),
             last_four=secret[-4:],
@@ -117,6 +125,8 @@ class ApiKeys:
         async with self._database.write() as connection:
             if keys_max is not None:
                 await _check_room(connection, organization_id, keys_max)
+            if key_id and await connection.scalar(_ANY, {"key_id": key_id}):
+                raise KeyMade("This key was made before, and is shown only once.")
             await connection.execute(
                 insert(api_keys).values(digest=digest, changed_at=now, **values)
             )
@@ -263,6 +273,7 @@ class KeyChanges:
         self._since = started
 
 
+_ANY = select(api_keys.c.id).where(api_keys.c.id == bindparam("key_id"))
 _COLUMNS = tuple(name for name in ApiKey.__struct_fields__ if name != "prefix")
 
 

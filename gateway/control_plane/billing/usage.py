@@ -1,12 +1,12 @@
 """What an organization used, in sums: by day, by key, by model.
 
-The pages ask here and nowhere else, and here the hourly sums are read: a page costs as much as the
-hours and keys it shows, however many requests they stand for.
+The pages ask here and nowhere else, and here the sums by the day are read: a page costs as much as
+the days and keys it shows, however many requests they stand for.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -14,12 +14,18 @@ from sqlalchemy import ColumnElement, Row, Text, cast, func, literal, select, un
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.identifiers import is_id
-from gateway.storage.tables import usage_hours
+from gateway.storage.tables import usage_days
 
 By = Literal["day", "key", "model"]
 GROUPINGS: tuple[By, ...] = ("day", "key", "model")
 
 _GROUPS_MAX = 1_000
+# as text, so that one query can give all three; a date as text is YYYY-MM-DD in both databases
+_GROUPS: dict[By, ColumnElement[str]] = {
+    "day": cast(usage_days.c.day, Text),
+    "key": cast(usage_days.c.key_id, Text),
+    "model": usage_days.c.model_id,
+}
 
 
 class Sum(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,15 +50,15 @@ async def sums(
     connection: AsyncConnection, organization_id: str, chosen: Filter, *, by: By
 ) -> list[Sum]:
     """Sum an organization's usage. Days come in order; keys and models by cost, dearest first."""
-    group = _group(connection, by)
-    cost = func.sum(usage_hours.c.charged_nanos)
+    group = _GROUPS[by]
+    cost = func.sum(usage_days.c.charged_nanos)
     order = group if by == "day" else cost.desc()
     found = await connection.execute(
         select(
             group.label("group"),
-            func.sum(usage_hours.c.requests).label("requests"),
-            func.sum(usage_hours.c.inputs).label("inputs"),
-            func.sum(usage_hours.c.tokens).label("tokens"),
+            func.sum(usage_days.c.requests).label("requests"),
+            func.sum(usage_days.c.inputs).label("inputs"),
+            func.sum(usage_days.c.tokens).label("tokens"),
             cost.label("cost_nanos"),
         )
         .where(*_where(organization_id, chosen))
@@ -66,16 +72,15 @@ async def sums(
 async def every_sum(
     connection: AsyncConnection, organization_id: str, chosen: Filter
 ) -> dict[By, list[Sum]]:
-    """Return `sums` by day, key and model at once: the hours are read a single time for all."""
-    counted = [usage_hours.c[name] for name in ("requests", "inputs", "tokens", "charged_nanos")]
-    groups = {by: _group(connection, by) for by in GROUPINGS}
+    """Return `sums` by day, key and model at once: the days are read a single time for all."""
+    counted = [usage_days.c[name] for name in ("requests", "inputs", "tokens", "charged_nanos")]
     cells = (
         select(
-            *(group.label(by) for by, group in groups.items()),
+            *(group.label(by) for by, group in _GROUPS.items()),
             *(func.sum(column).label(column.name) for column in counted),
         )
         .where(*_where(organization_id, chosen))
-        .group_by(*groups.values())
+        .group_by(*_GROUPS.values())
         .cte("cells")
     )
     parts = [
@@ -96,6 +101,13 @@ async def every_sum(
     for by in ("key", "model"):
         found[by].sort(key=lambda item: item.cost_nanos, reverse=True)
     return {by: some[:_GROUPS_MAX] for by, some in found.items()}
+
+
+async def models_of(connection: AsyncConnection, organization_id: str, since: date) -> list[str]:
+    """Return the models that an organization used since a day, by name."""
+    days = _where(organization_id, Filter(since=since))
+    query = select(usage_days.c.model_id).where(*days).distinct().order_by(usage_days.c.model_id)
+    return list(await connection.scalars(query.limit(_GROUPS_MAX)))
 
 
 def every_day(days: list[Sum], since: date, until: date) -> list[Sum]:
@@ -122,25 +134,13 @@ def _sum(row: Row[Any]) -> Sum:
 
 
 def _where(organization_id: str, chosen: Filter) -> list[ColumnElement[bool]]:
-    start = datetime(chosen.since.year, chosen.since.month, chosen.since.day, tzinfo=UTC)
     conditions = [
-        usage_hours.c.organization_id == organization_id,
-        usage_hours.c.hour >= start,
+        usage_days.c.organization_id == organization_id,
+        usage_days.c.day >= chosen.since,
     ]
     if chosen.key_id:
-        matches = usage_hours.c.key_id == chosen.key_id
-        conditions.append(matches if is_id(chosen.key_id) else usage_hours.c.key_id.is_(None))
+        matches = usage_days.c.key_id == chosen.key_id
+        conditions.append(matches if is_id(chosen.key_id) else usage_days.c.key_id.is_(None))
     if chosen.model_id:
-        conditions.append(usage_hours.c.model_id == chosen.model_id)
+        conditions.append(usage_days.c.model_id == chosen.model_id)
     return conditions
-
-
-def _group(connection: AsyncConnection, by: By) -> ColumnElement[str]:
-    match by:
-        case "key":
-            return cast(usage_hours.c.key_id, Text)
-        case "model":
-            return usage_hours.c.model_id
-    if connection.dialect.name == "postgresql":
-        return func.to_char(func.timezone("UTC", usage_hours.c.hour), "YYYY-MM-DD")
-    return func.substr(cast(usage_hours.c.hour, Text), 1, 10)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Select, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import GatewayError
@@ -70,11 +70,12 @@ async def pin(
 
 
 async def by_model(
-    connection: AsyncConnection,
+    connection: AsyncConnection, model_ids: Select[tuple[str]]
 ) -> dict[str, dict[str, tuple[GoldenRow, ...]]]:
-    """Read all, by model and revision."""
+    """Read those of some models, by model and revision."""
     found: dict[str, dict[str, tuple[GoldenRow, ...]]] = {}
-    for row in await connection.execute(select(golden_rows)):
+    some = golden_rows.c.model_id.in_(model_ids)
+    for row in await connection.execute(select(golden_rows).where(some)):
         rows = msgspec.json.decode(row.rows, type=tuple[GoldenRow, ...])
         found.setdefault(row.model_id, {})[row.revision] = rows
     return found

@@ -15,7 +15,7 @@ from gateway.control_plane.catalog import golden
 from gateway.identifiers import new_id
 from gateway.snapshots import Catalog, GoldenRow, ModelSnapshot, PriceSnapshot, State, Tier
 from gateway.storage.database import Database
-from gateway.storage.tables import model_prices, models
+from gateway.storage.tables import catalog_versions, model_prices, models
 
 _FILE = Path(__file__).parent / "models.toml"
 
@@ -111,13 +111,21 @@ async def set_price(
 
 async def snapshot(connection: AsyncConnection) -> Catalog:
     """Read the whole catalogue, each model with its newest price."""
+    return Catalog(await changed_since(connection, 0))
+
+
+async def changed_since(connection: AsyncConnection, version: int) -> dict[str, ModelSnapshot]:
+    """Read the models that changed after a version of the catalogue, by id."""
+    newer = models.c.version > version
+    some = select(models.c.id).where(newer)
+    found = (await connection.execute(select(models).where(newer).order_by(models.c.id))).all()
+    versions = select(model_prices).where(model_prices.c.model_id.in_(some))
     prices = {
         (row.model_id, row.tier): PriceSnapshot(row.id, row.nanos_per_million_tokens)
-        for row in await connection.execute(select(model_prices).order_by(model_prices.c.id))
+        for row in await connection.execute(versions.order_by(model_prices.c.id))
     }
-    rows = await golden.by_model(connection)
-    found = await connection.execute(select(models).order_by(models.c.id))
-    return Catalog({row.id: _model(row, prices, rows.get(row.id, {})) for row in found})
+    rows = await golden.by_model(connection, some)
+    return {row.id: _model(row, prices, rows.get(row.id, {})) for row in found}
 
 
 async def _price_is_an_estimate(connection: AsyncConnection, model_id: str) -> bool:
@@ -132,20 +140,33 @@ async def _price_is_an_estimate(connection: AsyncConnection, model_id: str) -> b
 
 
 class PublishedCatalog:
-    """The snapshot that is current, refreshed from the database."""
+    """The snapshot that is current, refreshed from the database.
+
+    It stays the same object until something changes, and so does each model in it: what is derived
+    from either is derived once.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._current = Catalog()
+        self._version = 0
 
     def __call__(self) -> Catalog:
         """Return the current snapshot."""
         return self._current
 
     async def refresh(self) -> None:
-        """Read it again; on an error the last one stays."""
+        """Read what changed since the last look; on an error the last one stays."""
         async with self._database.read() as connection:
-            self._current = await snapshot(connection)
+            version = await connection.scalar(select(catalog_versions.c.version))
+            assert version is not None
+            if version == self._version:
+                return
+            changed = await changed_since(connection, self._version)
+        together = {**self._current.models, **changed}
+        self._current = Catalog({name: together[name] for name in sorted(together)})
+        # a change that was committed between the two is read once more, and never missed
+        self._version = version
 
 
 def _model(

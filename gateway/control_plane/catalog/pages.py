@@ -1,7 +1,8 @@
 """What a model's page says: a reviewed data file for each model, under pages/.
 
 The files hold words and history alone. What is sold (state, price, dimensions, prompts, limits)
-stays in models.toml and the database, so that a page can't promise what the API does not keep.
+stays in models.toml and the database, so that a page can't promise what the API does not keep. A
+model without a file has a page too: with what the catalogue knows, and nothing made up beside it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from datetime import date
 from pathlib import Path
 
 import msgspec
+
+from gateway.snapshots import ModelSnapshot
 
 _FOLDER = Path(__file__).parent / "pages"
 
@@ -37,19 +40,38 @@ class Related(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelPage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The words of a model's page."""
+    """The words of a model's page; what nobody has written is left out of it."""
 
     id: str
     title: str
-    tagline: str
     description: str
+    tagline: str = ""
+    task: str = "text-embedding"
+    task_detail: str = "Text embedding"
+    repository: str | None = None
+    paper: str | None = None
+    published: date | None = None
+    updated: date | None = None
+    downloads_month: int | None = None
+    parameters: str | None = None
+    architecture: str | None = None
+    languages: list[str] = []
+    license_url: str | None = None
+    about: list[str] = []
+    best_for: list[Use] = []
+    not_for: list[str] = []
+    faq: list[Question] = []
+    related: list[Related] = []
+
+
+class ReviewedPage(ModelPage, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file of `pages/`, in which these may not be missing."""
+
+    tagline: str
     task: str
     task_detail: str
     repository: str
-    paper: str | None = None
     published: date
-    updated: date | None = None
-    downloads_month: int | None = None
     parameters: str
     architecture: str
     languages: list[str]
@@ -58,13 +80,23 @@ class ModelPage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     best_for: list[Use]
     not_for: list[str]
     faq: list[Question]
-    related: list[Related] = []
 
 
 def reviewed() -> Mapping[str, ModelPage]:
     """Read all page files, by the id of their model."""
     pages = [
-        msgspec.toml.decode(file.read_bytes(), type=ModelPage)
+        msgspec.toml.decode(file.read_bytes(), type=ReviewedPage)
         for file in sorted(_FOLDER.glob("*.toml"))
     ]
     return {page.id: page for page in pages}
+
+
+def plain(model: ModelSnapshot) -> ModelPage:
+    """Return the page of a model that nobody has written about."""
+    lengths = ", ".join(map(str, model.dimensions))
+    return ModelPage(
+        id=model.id,
+        title=model.id.rpartition("/")[2],
+        description=f"{model.id}, an embedding model of {model.owned_by}: dimensions {lengths}, "
+        f"texts of up to {model.tokens_max} tokens, licence {model.license}.",
+    )

@@ -11,6 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, URLEncodedBody
 
 from gateway.control_plane.accounts import organizations
+from gateway.control_plane.accounts.keys import KeyMade, NewApiKey
 from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.credits import nanos_of_dollars
@@ -18,6 +19,8 @@ from gateway.control_plane.site import snippets
 from gateway.control_plane.site.forms import see_other
 from gateway.control_plane.site.parts import Site
 from gateway.data_plane.metering.credits import Period
+from gateway.errors import BadRequest
+from gateway.identifiers import is_id, new_id
 from gateway.snapshots import TokenIdsFrom, Truncate
 from gateway.storage.ledger.budgets import Budget
 
@@ -53,8 +56,9 @@ class KeyForm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewKeyForm(KeyForm, frozen=True, kw_only=True):
-    """A new key."""
+    """A new key. `id` is of the form: sent twice, it makes one key."""
 
+    id: str = ""
     expires_days: Literal["", "7", "30", "90", "365"] = ""
 
 
@@ -72,12 +76,31 @@ async def create_key(
     site: NamedDependency[Site],
     visitor: NamedDependency[Visitor],
     data: URLEncodedBody[NewKeyForm],
-) -> Response[str]:
+) -> Response[Any]:
     """Make a key and show it, this once: the answer is the only place where it stands."""
+    listing = site.first()  # before a key is made that no page would show
+    try:
+        made = await _make(site, visitor, data)
+    except KeyMade:
+        return see_other("/console/keys")
+    except BadRequest as error:
+        return await _page(request, site, visitor, form=data, problem=error.message)
+    return site.renderer.page(
+        request,
+        "console/key.html",
+        section="keys",
+        secret=made.secret,
+        made=made.key,
+        calls=snippets.calls(site.settings.public_url, listing.model.id, key=made.secret),
+        listing=listing,
+    )
+
+
+async def _make(site: Site, visitor: Visitor, data: NewKeyForm) -> NewApiKey:
     async with site.database.read() as connection:
         defaults = await organizations.defaults(connection, visitor.organization_id)
     days = int(data.expires_days) if data.expires_days else None
-    made = await site.keys.create(
+    return await site.keys.create(
         visitor.organization_id,
         data.name,
         expires_at=datetime.now(UTC) + timedelta(days=days) if days else None,
@@ -85,21 +108,13 @@ async def create_key(
         truncate=data.truncated_at(defaults),
         budget=data.limited(),
         keys_max=site.settings.organization_keys_max,
-    )
-    listings = site.listings()
-    return site.renderer.page(
-        request,
-        "console/key.html",
-        section="keys",
-        secret=made.secret,
-        made=made.key,
-        calls=snippets.calls(site.settings.public_url, listings[0].model.id, key=made.secret),
-        listing=listings[0],
+        key_id=data.id if is_id(data.id) else None,
     )
 
 
 @post("/console/keys/{key_id:str}/change")
 async def change_key(
+    request: Request[Any, Any, Any],
     site: NamedDependency[Site],
     visitor: NamedDependency[Visitor],
     key_id: FromPath[str],
@@ -108,14 +123,17 @@ async def change_key(
     """Change a key's name, what it does, and what it may spend."""
     async with site.database.read() as connection:
         defaults = await organizations.defaults(connection, visitor.organization_id)
-    await site.keys.change(
-        key_id,
-        organization_id=visitor.organization_id,
-        name=data.name,
-        token_ids_from=data.token_ids_from(defaults),
-        truncate=data.truncated_at(defaults),
-        budget=data.limited(),
-    )
+    try:
+        await site.keys.change(
+            key_id,
+            organization_id=visitor.organization_id,
+            name=data.name,
+            token_ids_from=data.token_ids_from(defaults),
+            truncate=data.truncated_at(defaults),
+            budget=data.limited(),
+        )
+    except BadRequest as error:
+        return await _page(request, site, visitor, problem=f"Not changed. {error.message}")
     return see_other("/console/keys")
 
 
@@ -128,7 +146,14 @@ async def revoke_key(
     return see_other("/console/keys")
 
 
-async def _page(request: Request[Any, Any, Any], site: Site, visitor: Visitor) -> Response[str]:
+async def _page(
+    request: Request[Any, Any, Any],
+    site: Site,
+    visitor: Visitor,
+    *,
+    form: NewKeyForm | None = None,
+    problem: str = "",
+) -> Response[str]:
     keys = await site.keys.listed(visitor.organization_id)
     budgets = await site.keys.budgets(visitor.organization_id)
     async with site.database.read() as connection:
@@ -137,8 +162,22 @@ async def _page(request: Request[Any, Any, Any], site: Site, visitor: Visitor) -
         request,
         "console/keys.html",
         section="keys",
+        status=400 if problem else 200,
+        problem=problem,
+        form=_prefilled(form, defaults),
         keys=[key for key in reversed(keys) if key.revoked_at is None],
         revoked=[key for key in reversed(keys) if key.revoked_at is not None],
         budgets=budgets,
-        defaults=defaults,
+    )
+
+
+def _prefilled(form: NewKeyForm | None, defaults: KeyDefaults) -> NewKeyForm:
+    """Return what stands in the form: what was typed, or what new keys start with."""
+    if form is not None:
+        return form
+    return NewKeyForm(
+        id=new_id(),
+        name="",
+        integers=defaults.token_ids_from or "refuse",
+        truncate=defaults.truncate or "refuse",
     )

@@ -16,6 +16,7 @@ from gateway.control_plane.console import charts
 from gateway.control_plane.site.formats import money, number
 from gateway.control_plane.site.parts import Site
 from gateway.control_plane.status import answers
+from gateway.identifiers import new_id
 
 _DAYS = 30
 
@@ -47,6 +48,7 @@ async def show_overview(
         tokens_month=sum(day.tokens for day in this_month),
         chart=spending(span),
         answered=answered,
+        form_id=new_id(),
         keys=[key for key in keys if key.revoked_at is None],
     )
 

@@ -34,6 +34,7 @@ async def show_usage(
     today = datetime.now(UTC).date()
     async with site.database.read() as connection:
         sums = await usage.every_sum(connection, visitor.organization_id, chosen)
+        used = await usage.models_of(connection, visitor.organization_id, chosen.since)
     keys = await site.keys.listed(visitor.organization_id)
     return site.renderer.page(
         request,
@@ -44,7 +45,7 @@ async def show_usage(
         key=key,
         model=model,
         keys=keys,
-        models=[listing.model.id for listing in site.listings()],
+        models=used,
         names={item.id: item.name for item in keys},
         sums=sums,
         chart=spending(usage.every_day(sums["day"], chosen.since, today)),

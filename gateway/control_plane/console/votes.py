@@ -9,7 +9,10 @@ from litestar.di import NamedDependency
 
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.demand import votes, waitlist
+from gateway.control_plane.mail import unsubscribe
 from gateway.control_plane.site.parts import Site
+
+_SHOWN_MAX = 100
 
 
 @get("/console/votes")
@@ -19,12 +22,18 @@ async def show_votes(
     """Show them, with a button to take each back."""
     async with site.database.read() as connection:
         cast = await votes.of_visitor(connection, visitor)
-        waiting = await waitlist.models_of(connection, visitor.address_key)
+        waiting = sorted(await waitlist.models_of(connection, visitor.address_key))
+        unsubscribed = await unsubscribe.holds(connection, visitor.email)
+    known = site.shelf().by_id
+    named = [*waiting, *(vote.model_id for vote in cast)]
     return site.renderer.page(
         request,
         "console/votes.html",
         section="votes",
-        cast=cast,
-        waiting=sorted(waiting),
-        titles={listing.model.id: listing.page.title for listing in site.listings()},
+        unsubscribed=unsubscribed,
+        cast=cast[:_SHOWN_MAX],
+        waiting=waiting[:_SHOWN_MAX],
+        more=max(len(cast), len(waiting)) > _SHOWN_MAX,
+        shown_max=_SHOWN_MAX,
+        titles={li.model.id: li.page.title for name in named if (li := known.get(name))},
     )

@@ -1,7 +1,8 @@
 """The funnel: view, call, vote, waitlist, notified; append-only, and counted in public.
 
-What happens after a launch (first call, first paid call, tokens in 30 days) is in the usage rows,
-and read from there (`launches.conversion`), not written twice.
+Old events are kept as sums by the month (`months`). What happens after a launch (first call, first
+paid call, tokens in 30 days) is in the sums of usage and in the ledger, and read from there
+(`conversion`), not written twice.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.data_plane.metering.demand import DemandCounter
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
-from gateway.storage.tables import demand_events, demand_votes, waitlist_entries
+from gateway.storage.tables import demand_events, demand_months, demand_votes, waitlist_entries
 
 Kind = Literal["view", "call", "vote", "withdraw", "waitlist", "leave", "notified"]
 
@@ -100,13 +101,17 @@ async def record(
 
 
 async def funnel(connection: AsyncConnection, model_id: str) -> Mapping[str, int]:
-    """Return how often each thing happened around a model."""
-    found = await connection.execute(
-        select(demand_events.c.kind, func.sum(demand_events.c.count))
-        .where(demand_events.c.model_id == model_id)
-        .group_by(demand_events.c.kind)
-    )
-    return {kind: int(count) for kind, count in found}
+    """Return how often each thing happened around a model, ever."""
+    counts: Counter[str] = Counter()
+    for table in (demand_events, demand_months):
+        found = await connection.execute(
+            select(table.c.kind, func.sum(table.c.count))
+            .where(table.c.model_id == model_id)
+            .group_by(table.c.kind)
+        )
+        for kind, count in found:
+            counts[kind] += int(count)
+    return counts
 
 
 def _event(kind: Kind, model_id: str, organization_id: str | None, count: int) -> dict[str, object]:

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.sessions import Visitor
-from gateway.control_plane.demand import events
+from gateway.control_plane.demand import eligibility, events
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
 from gateway.storage.tables import demand_votes
@@ -39,13 +39,14 @@ class Vote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def cast(connection: AsyncConnection, visitor: Visitor, vote: Vote) -> None:
-    """Count a vote, or change what was said with it. Raises BadVote."""
+    """Count a vote, or change what was said with it. Raises BadVote or NotComing."""
     if vote.volume_million_tokens is not None and not 1 <= vote.volume_million_tokens <= VOLUME_MAX:
         raise BadVote("Volume: a whole number of million tokens, up to a billion.")
     if vote.price_max_nanos is not None and vote.price_max_nanos > PRICE_MAX_NANOS:
         raise BadVote("Highest price: up to a million dollars for a million tokens.")
     if len(vote.use_case) > USE_CASE_CHARACTERS_MAX:
         raise BadVote(f"The use case: at most {USE_CASE_CHARACTERS_MAX} characters.")
+    await eligibility.hold(connection, vote.model_id)
     said = {
         "volume_million_tokens": vote.volume_million_tokens,
         "price_max_nanos": vote.price_max_nanos,
@@ -79,6 +80,13 @@ async def withdraw(connection: AsyncConnection, visitor: Visitor, model_id: str)
     )
     if gone.rowcount:
         await events.record(connection, "withdraw", model_id, visitor.organization_id)
+
+
+async def has_voted(connection: AsyncConnection, visitor: Visitor, model_id: str) -> bool:
+    """Tell whether somebody voted for a model."""
+    own = demand_votes.c.voter_key == visitor.address_key
+    query = select(demand_votes.c.id).where(demand_votes.c.model_id == model_id, own)
+    return await connection.scalar(query) is not None
 
 
 async def of_visitor(connection: AsyncConnection, visitor: Visitor) -> list[Vote]:

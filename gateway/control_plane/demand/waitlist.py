@@ -13,7 +13,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.addresses import Address
-from gateway.control_plane.demand import events
+from gateway.control_plane.demand import eligibility, events
+from gateway.control_plane.mail import unsubscribe
 from gateway.identifiers import new_id
 from gateway.storage.tables import waitlist_entries
 
@@ -21,7 +22,12 @@ from gateway.storage.tables import waitlist_entries
 async def join(
     connection: AsyncConnection, model_id: str, address: Address, user_id: str | None
 ) -> None:
-    """Put a verified address on the list; twice is fine."""
+    """Put a verified address on the list; twice is fine. Raises NotComing.
+
+    Whoever does this asks for a mail, so an unsubscription from before ends.
+    """
+    await eligibility.hold(connection, model_id)
+    await unsubscribe.lift(connection, address.email)
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     added = await connection.scalar(
         dialect.insert(waitlist_entries)
@@ -50,6 +56,13 @@ async def leave(connection: AsyncConnection, model_id: str, address_key: str) ->
     )
     if gone.rowcount:
         await events.record(connection, "leave", model_id)
+
+
+async def is_waiting(connection: AsyncConnection, address_key: str, model_id: str) -> bool:
+    """Tell whether an address waits for a model."""
+    own = waitlist_entries.c.address_key == address_key
+    query = select(waitlist_entries.c.id).where(waitlist_entries.c.model_id == model_id, own)
+    return await connection.scalar(query) is not None
 
 
 async def models_of(connection: AsyncConnection, address_key: str) -> set[str]:

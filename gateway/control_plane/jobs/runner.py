@@ -1,7 +1,7 @@
 """Jobs: run again and again, each on its own, and never the end of the process.
 
 A job that fails is logged and runs again at its next turn; one that hangs is given up after
-`_TIMEOUT_SECONDS`.
+`TIMEOUT_SECONDS`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import structlog
 
 log = structlog.get_logger()
 
-_TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 class Job(NamedTuple):
@@ -50,7 +50,7 @@ async def _repeat(job: Job) -> None:
         # jitter, so that the jobs of many processes don't all come at once
         await asyncio.sleep(job.seconds * random.uniform(0.9, 1.1))  # noqa: S311
         try:
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 await job.run()
         except Exception as error:  # noqa: BLE001 - whatever it is, the next turn comes
             if not failing:

@@ -1,16 +1,20 @@
 """Handing a mail to an SMTP server, and in development to the log.
 
 A mail server's answer is one of three: taken, refused (for good or for now), or lost on the way, in
-which case nobody knows. The outbox treats them differently, so they are told apart here.
+which case nobody knows. The outbox treats them differently, so they are told apart here. A mail is
+taken with the 250 after its text, whatever comes later; it can be lost only after the server asked
+for its text (354).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import smtplib
+import time
 from email.message import EmailMessage
 from email.utils import formatdate
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import structlog
@@ -20,9 +24,14 @@ from gateway.settings import SettingsError
 
 log = structlog.get_logger()
 
-_TIMEOUT_SECONDS = 8.0
+SEND_SECONDS = 15.0
+"""Longest that handing one mail over takes, all its steps together."""
+
+_STEP_SECONDS = 8.0
 _PORTS = {"smtp": 587, "smtps": 465}
+_GO_AHEAD = 354
 _PERMANENT = 500
+_AUTHENTICATION = (530, 534, 535, 538)
 
 
 class MailRefused(Exception):
@@ -80,26 +89,23 @@ class SmtpSender:
         await asyncio.to_thread(self._send, mime(mail, self._sender, message_id))
 
     def _send(self, message: EmailMessage) -> None:
-        sent = False
         try:
-            with self._connect() as server:
-                sent = True  # from here on a broken connection leaves the outcome open
-                server.send_message(message)
-        except smtplib.SMTPResponseException as error:
-            # a refused password is our mistake, and no reason to give up on a mail
-            for_good = sent and error.smtp_code >= _PERMANENT
-            raise MailRefused(str(error.smtp_error), for_good=for_good) from None
-        except smtplib.SMTPRecipientsRefused as error:
-            code, reason = next(iter(error.recipients.values()))
-            raise MailRefused(str(reason), for_good=code >= _PERMANENT) from None
+            server = self._connect()
         except (smtplib.SMTPException, OSError) as error:
-            if sent:
-                raise MailLost(str(error)) from None
-            raise MailRefused(f"{type(error).__name__}: {error}", for_good=False) from None
+            # a refused password is our mistake too, and no reason to give up on a mail
+            raise MailRefused(_reason(error), for_good=False) from None
+        try:
+            server.send_message(message)
+        except (smtplib.SMTPException, OSError) as error:
+            if _is_lost(error) and server.is_handed_over:
+                raise MailLost(_reason(error)) from None
+            raise MailRefused(_reason(error), for_good=_is_for_good(error)) from None
+        finally:
+            _leave(server)
 
-    def _connect(self) -> smtplib.SMTP:
-        kind = smtplib.SMTP_SSL if self._tls else smtplib.SMTP
-        server = kind(self._host, self._port, timeout=_TIMEOUT_SECONDS)
+    def _connect(self) -> _Session:
+        kind = _TlsSession if self._tls else _Session
+        server = kind(self._host, self._port, timeout=_STEP_SECONDS)
         try:
             server.ehlo()
             if not self._tls and server.has_extn("starttls"):
@@ -110,6 +116,79 @@ class SmtpSender:
             server.close()
             raise
         return server
+
+
+class _Session(smtplib.SMTP):
+    """One mail's talk with a server. It ends within SEND_SECONDS, however slowly each step goes."""
+
+    def __init__(self, *where: Any, **options: Any) -> None:
+        self._ends = time.monotonic() + SEND_SECONDS
+        self.is_handed_over = False
+        super().__init__(*where, **options)
+
+    def send(self, s: Any) -> None:
+        """Write, within what is left of the time."""
+        self._hurry()
+        super().send(s)
+
+    def getreply(self) -> tuple[int, bytes]:
+        """Read an answer, within what is left of the time."""
+        self._hurry()
+        code, text = super().getreply()
+        if code == _GO_AHEAD:
+            self.is_handed_over = True
+        return code, text
+
+    def _hurry(self) -> None:
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            self.close()
+            raise TimeoutError("the mail server is too slow")
+        if self.sock is not None:
+            self.sock.settimeout(min(_STEP_SECONDS, left))
+
+
+class _TlsSession(_Session, smtplib.SMTP_SSL):
+    """The same, encrypted from the first byte."""
+
+
+def _leave(server: _Session) -> None:
+    """Say goodbye; whatever comes back, what became of the mail is known already."""
+    with contextlib.suppress(Exception):
+        server.quit()
+    server.close()
+
+
+def _is_lost(error: Exception) -> bool:
+    """Tell whether a server that has a mail said nothing about it."""
+    answers = (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused)
+    return not isinstance(error, (*answers, smtplib.SMTPNotSupportedError))
+
+
+def _is_for_good(error: Exception) -> bool:
+    """Tell whether a refusal is about the recipient or the mail, and not about us."""
+    if isinstance(error, smtplib.SMTPNotSupportedError):
+        return True  # an address that this server has no letters for
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        codes = [code for code, _ in error.recipients.values()]
+    elif isinstance(error, smtplib.SMTPDataError):
+        codes = [error.smtp_code]
+    else:  # the sender, the greeting: our own configuration, which somebody will mend
+        return False
+    return all(code >= _PERMANENT and code not in _AUTHENTICATION for code in codes)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        code, said = next(iter(error.recipients.values()))
+        return f"{code} {_text(said)}"
+    if isinstance(error, smtplib.SMTPResponseException):
+        return f"{error.smtp_code} {_text(error.smtp_error)}"
+    return f"{type(error).__name__}: {error}"
+
+
+def _text(said: bytes | str) -> str:
+    return said.decode(errors="replace") if isinstance(said, bytes) else said
 
 
 def mime(mail: Mail, sender: str, message_id: str) -> EmailMessage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from datetime import UTC, datetime
 
+from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -47,3 +48,14 @@ async def add(connection: AsyncConnection, email: str) -> None:
         .values(email=email, created_at=datetime.now(UTC))
         .on_conflict_do_nothing()
     )
+
+
+async def lift(connection: AsyncConnection, email: str) -> None:
+    """Take somebody off the list: they asked for a mail since, with proof that they read them."""
+    await connection.execute(delete(unsubscriptions).where(unsubscriptions.c.email == email))
+
+
+async def holds(connection: AsyncConnection, email: str) -> bool:
+    """Tell whether somebody is on the list."""
+    found = select(unsubscriptions.c.email).where(unsubscriptions.c.email == email)
+    return await connection.scalar(found) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,13 +11,15 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, URLEncodedBody
 
 from gateway.control_plane.site import forms
-from gateway.control_plane.site.parts import Listing, Site
+from gateway.control_plane.site.parts import Site, Uncountable
 from gateway.control_plane.site.rendering import is_fragment
+from gateway.control_plane.site.shelf import Listing
 from gateway.data_plane.metering.rows import RowMaker
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, GatewayError
 
 _TEXTS_MONTH_MAX = 10**10
 _FORM_ID = "calculator-form"  # what htmx replaces when another model is chosen
+_CHOICES_MAX = 50
 
 
 class CalculatorForm(msgspec.Struct, frozen=True):
@@ -44,11 +47,10 @@ async def show_calculator(
     request: Request[Any, Any, Any], site: NamedDependency[Site], model: FromQuery[str] = ""
 ) -> Response[str]:
     """Show the empty calculator."""
-    listings = site.listings()
-    chosen = site.listing(model) if model else listings[0]
+    chosen = site.listing(model) if model else site.first()
     form = CalculatorForm(model=chosen.model.id)
     return site.renderer.page(
-        request, "calculator.html", listings=listings, **shown(site, chosen, form)
+        request, "calculator.html", listings=_choices(site), **shown(site, chosen, form)
     )
 
 
@@ -59,21 +61,27 @@ async def calculate(
     data: URLEncodedBody[CalculatorForm],
 ) -> Response[str]:
     """Count and price: a fragment as one types, a whole page without JavaScript."""
-    site.calculations.take(site.visitor(request))
-    chosen = site.listing(data.model)
+    whole_form = request.headers.get("hx-target") == _FORM_ID
+    try:
+        site.calculations.take(site.visitor(request))
+        chosen = site.listing(data.model)
+    except GatewayError as error:
+        if whole_form:  # the form stays, and what is wrong stands in it
+            error.headers["hx-retarget"] = f"#{_FORM_ID} .result"
+        raise
     result, problem, status = None, "", 200
     try:
         result = calculation(site, chosen, data)
-    except BadRequest as error:
+    except (BadRequest, Uncountable) as error:
         problem, status = error.message, error.status
     context = shown(site, chosen, data, result=result, problem=problem)
     if not is_fragment(request):
         return site.renderer.page(
-            request, "calculator.html", status=status, listings=site.listings(), **context
+            request, "calculator.html", status=status, listings=_choices(site), **context
         )
-    if request.headers.get("hx-target") == _FORM_ID:
+    if whole_form:
         token = request.scope.get("state", {}).get("csrf_token", "")
-        context |= {"listings": site.listings(), "csrf_token": token}
+        context |= {"listings": _choices(site), "csrf_token": token}
         # a 200 also with a problem in it: the form is what was asked for
         html, status = site.renderer.html("calculator/form.html", **context), 200
     else:
@@ -111,7 +119,7 @@ def calculation(site: Site, listing: Listing, form: CalculatorForm) -> Calculati
         return None
     model = listing.model
     maker = RowMaker(
-        site.counters[model.vocabulary_sha256],
+        site.counter(model),
         dimensions=model.dimensions_default,
         tokens_max=model.tokens_max,
         prompt=model.prompts.get(form.prompt, ""),
@@ -127,3 +135,9 @@ def calculation(site: Site, listing: Listing, form: CalculatorForm) -> Calculati
         texts_month=texts_month,
         month_nanos=model.price.cost_nanos(rows.tokens * texts_month),
     )
+
+
+def _choices(site: Site) -> Sequence[Listing]:
+    """Return the models to choose from; nothing where they are so many that one types a name."""
+    listings = site.shelf().listings
+    return listings if len(listings) <= _CHOICES_MAX else ()

@@ -17,8 +17,9 @@ from gateway.control_plane.billing.credits import nanos_of_dollars
 from gateway.control_plane.demand import votes, waitlist
 from gateway.control_plane.demand.votes import BadVote, Vote
 from gateway.control_plane.site.forms import safe_path, see_other, whole
-from gateway.control_plane.site.parts import Listing, PageNotFound, Site
+from gateway.control_plane.site.parts import PageNotFound, Site
 from gateway.control_plane.site.session import signed_in
+from gateway.control_plane.site.shelf import Listing
 from gateway.identifiers import new_id
 
 

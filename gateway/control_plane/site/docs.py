@@ -86,8 +86,7 @@ def limits(settings: Settings) -> list[Limit]:
 def _page(request: Request[Any, Any, Any], site: Site, slug: str) -> Response[str]:
     if slug not in PAGES:
         raise PageNotFound("There is no such page in the documentation.")
-    live = next((li.model for li in site.listings() if li.model.state == "live"), None)
-    model = live or site.listings()[0].model
+    model = site.first().model  # a live one where there is any
     url = site.settings.public_url
     context: dict[str, Any] = {
         "model": model,

@@ -19,6 +19,7 @@ _HEADINGS = {
     403: "This form has expired",
     404: "Nothing here",
     405: "That is not how this page is used",
+    409: "That was settled meanwhile",
     413: "Too much at once",
     429: "A little slower, please",
     503: "Not at the moment",

@@ -14,14 +14,14 @@ from gateway.control_plane.site.parts import Site
 @get("/")
 async def show_home(request: Request[Any, Any, Any], site: NamedDependency[Site]) -> Response[str]:
     """Say what this is, show a call, and lead to the models."""
-    listings = site.listings()
-    first = listings[0].model if listings else None
+    shelf = site.shelf()
+    first = shelf.listings[0].model if shelf.listings else None
     call = snippets.curl(site.settings.public_url, first.id) if first else ""
     return site.renderer.page(
         request,
         "home.html",
-        listings=listings,
+        listings=shelf.listings,
         call=call,
         votes=site.interest.all_votes(),
-        cheapest=min((li.model.price.nanos_per_million_tokens for li in listings), default=0),
+        cheapest=shelf.cheapest_nanos,
     )

@@ -14,14 +14,17 @@ from litestar import Request, Response, Router
 from gateway.control_plane.accounts import links, sessions
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.accounts.links import MailLinks
+from gateway.control_plane.accounts.promotions import Gift
 from gateway.control_plane.accounts.sessions import Sessions
 from gateway.control_plane.accounts.welcome import Welcome
 from gateway.control_plane.catalog import pages
+from gateway.control_plane.demand import months
+from gateway.control_plane.demand.announcements import Announcements, Offer
 from gateway.control_plane.demand.events import Interest
-from gateway.control_plane.demand.launches import Announcements, Offer
 from gateway.control_plane.jobs.runner import Job
+from gateway.control_plane.mail import upkeep
 from gateway.control_plane.mail.messages import MailWriter
-from gateway.control_plane.mail.outbox import Outbox
+from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender, NullSender, Sender, SmtpSender
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.site import errors, routes
@@ -32,6 +35,7 @@ from gateway.control_plane.site.limits import Limit
 from gateway.control_plane.site.parts import Site
 from gateway.control_plane.site.rendering import Renderer
 from gateway.control_plane.site.session import SessionCookie
+from gateway.control_plane.site.shelf import Shelves
 from gateway.control_plane.status import answers as answer_hours
 from gateway.control_plane.status.answers import Answered
 from gateway.control_plane.status.incidents import Incidents
@@ -76,16 +80,20 @@ class Marketplace:
         self.interest = Interest(database, calls)
         self.answered = Answered(database, answers)
         self.outbox = make_outbox(settings, database)
+        words = pages.reviewed()
         self.site = Site(
             settings=settings,
             database=database,
             catalog=catalog,
-            pages=pages.reviewed(),
+            pages=words,
+            shelf=Shelves(catalog, words),
             counters=counters,
             router=router,
             workers=router.statuses,
             renderer=Renderer(self._assets, constants | shown),
-            incidents=Incidents(database, workers=router.statuses, catalog=catalog),
+            incidents=Incidents(
+                database, catalog=catalog, patience_seconds=settings.incident_after_seconds
+            ),
             keys=keys,
             sessions=Sessions(
                 database,
@@ -150,6 +158,8 @@ class Marketplace:
         async with self._database.write() as connection:
             await links.forget_old(connection)
             await sessions.forget_old(connection)
+            await upkeep.forget_old(connection, keep_text=self._settings.dev_mail)
+            await months.fold_old(connection, self._settings.demand_retention_days)
             await answer_hours.forget_old(connection, self._settings.answer_retention_days)
 
 
@@ -166,7 +176,9 @@ def make_outbox(settings: Settings, database: Database) -> Outbox:
         database,
         sender,
         pending_max=settings.mail_pending_max,
-        attempts_max=settings.mail_attempts_max,
+        lifetimes=Lifetimes(
+            link_seconds=settings.mail_link_seconds, once_seconds=settings.mail_once_seconds
+        ),
         host=urlsplit(settings.public_url).hostname or "localhost",
         keep_text=settings.dev_mail,
     )
@@ -186,10 +198,14 @@ def make_announcements(site: Site) -> Announcements:
         site.writer,
         site.unsubscriptions,
         Offer(
-            credit_nanos=settings.launch_credit_nanos,
-            credit_days=settings.signup_credit_days,
+            gift=Gift(
+                nanos=settings.launch_credit_nanos,
+                days=settings.signup_credit_days,
+                day_nanos=settings.promotion_nanos_per_day,
+            ),
             wave_mails=settings.launch_wave_mails,
             wave_seconds=settings.launch_wave_seconds,
+            pending_max=settings.launch_pending_max,
         ),
         is_live=is_live,
         titles={model_id: page.title for model_id, page in site.pages.items()},

@@ -9,12 +9,20 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.billing.credits import nanos_of_dollars
+from gateway.control_plane.catalog.pages import ModelPage
 from gateway.control_plane.demand import votes, waitlist
+from gateway.control_plane.mail import unsubscribe
 from gateway.control_plane.site import calculator, snippets
 from gateway.control_plane.site.calculator import CalculatorForm
-from gateway.control_plane.site.parts import Listing, Site
+from gateway.control_plane.site.parts import Site
+from gateway.control_plane.site.search import PAGE_MODELS, Search, page_of
+from gateway.control_plane.site.shelf import Listing
 from gateway.data_plane.metering.rows import RowMaker
 from gateway.snapshots import ModelSnapshot
+
+_COMPARED_MAX = 6
+_NAME_CHARACTERS_MAX = 100
 
 
 @get("/models")
@@ -25,26 +33,38 @@ async def list_models(
     offered: Annotated[str, QueryParameter(name="state")] = "",
     task: FromQuery[str] = "",
     dimensions: FromQuery[str] = "",
+    licensed: Annotated[str, QueryParameter(name="license")] = "",
+    tokens: FromQuery[str] = "",
+    price: FromQuery[str] = "",
+    sort: FromQuery[str] = "",
+    page: FromQuery[int] = 1,
 ) -> Response[str]:
     """List the models that fit; the filters are the page's address, so it can be shared."""
-    listings = site.listings()
-    found = [
-        listing
-        for listing in listings
-        if _matches(listing, q)
-        and offered in ("", listing.model.state)
-        and task in ("", listing.page.task)
-        and (not dimensions or dimensions in map(str, listing.model.dimensions))
-    ]
-    lengths = sorted({length for listing in listings for length in listing.model.dimensions})
+    shelf = site.shelf()
+    chosen = {
+        "q": q, "state": offered, "task": task, "dimensions": dimensions, "license": licensed,
+        "tokens": tokens, "price": price, "sort": sort,
+    }  # fmt: skip
+    search = Search(
+        q=q,
+        state=offered,
+        task=task,
+        dimensions=dimensions,
+        license=licensed,
+        tokens=int(tokens) if tokens.isdecimal() and len(tokens) < 10 else 0,
+        price_nanos=nanos_of_dollars(price) if price.strip() else None,
+        sort=sort,
+    )
+    wanted = site.interest.all_votes()
     return site.renderer.page(
         request,
         "models/list.html",
-        found=found,
-        total=len(listings),
-        lengths=lengths,
-        votes=site.interest.all_votes(),
-        chosen={"q": q, "state": offered, "task": task, "dimensions": dimensions},
+        found=page_of(search.find(shelf, wanted), page, "/models", chosen, size=PAGE_MODELS),
+        total=len(shelf.listings),
+        shelf=shelf,
+        many=len(shelf.listings) > PAGE_MODELS,
+        votes=wanted,
+        chosen=chosen,
     )
 
 
@@ -59,8 +79,8 @@ async def show_model(
     listing = site.listing(f"{owner}/{name}")
     model = listing.model
     site.interest.viewed(model.id)
-    voted, waiting = await _own(site, request.user, model.id)
-    related = {other.model.id: other for other in site.listings()}
+    own = await _own(site, request.user, model.id)
+    known = site.shelf().by_id
     return site.renderer.page(
         request,
         "models/show.html",
@@ -68,25 +88,35 @@ async def show_model(
         model=model,
         words=listing.page,
         calls=snippets.calls(site.settings.public_url, model.id, prompt=model.query_prompt),
-        related=[(related[r.id], r.why) for r in listing.page.related if r.id in related],
+        related=[(known[r.id], r.why) for r in listing.page.related if r.id in known],
         providers=int(model.state == "live"),
         votes=site.interest.votes(model.id),
-        voted=voted,
-        waiting=waiting,
         data=structured_data(site.settings.public_url, listing),
         limits=site.settings,
-        sample=_sample(site, model),
+        sample=_sample(site, model) if model.vocabulary_sha256 in site.counters else "",
         **calculator.shown(site, listing, CalculatorForm(model=model.id)),
+        **own,
     )
 
 
 @get("/compare")
 async def compare_models(
-    request: Request[Any, Any, Any], site: NamedDependency[Site]
+    request: Request[Any, Any, Any],
+    site: NamedDependency[Site],
+    model: FromQuery[list[str] | None] = None,
 ) -> Response[str]:
-    """Put all models side by side."""
+    """Put models side by side: those that are named, or the first ones."""
+    shelf = site.shelf()
+    named = list(dict.fromkeys(name.strip() for name in model or [] if name.strip()))
+    known = [shelf.by_id[name] for name in named if name in shelf.by_id]
     return site.renderer.page(
-        request, "models/compare.html", listings=site.listings(), votes=site.interest.all_votes()
+        request,
+        "models/compare.html",
+        listings=(known or shelf.listings)[:_COMPARED_MAX],
+        most=_COMPARED_MAX,
+        total=len(shelf.listings),
+        unknown=[name[:_NAME_CHARACTERS_MAX] for name in named if name not in shelf.by_id][:1],
+        votes=site.interest.all_votes(),
     )
 
 
@@ -102,9 +132,8 @@ def structured_data(public_url: str, listing: Listing) -> list[dict[str, Any]]:
             "url": f"{public_url}{listing.path}",
             "applicationCategory": "DeveloperApplication",
             "operatingSystem": "Any",
-            "license": page.license_url,
-            "datePublished": page.published.isoformat(),
             "offers": _offer(listing.model),
+            **_written(page),
         },
         {
             "@context": "https://schema.org",
@@ -121,30 +150,19 @@ def structured_data(public_url: str, listing: Listing) -> list[dict[str, Any]]:
                 )
             ],
         },
-        {
-            "@context": "https://schema.org",
-            "@type": "FAQPage",
-            "mainEntity": [
-                {
-                    "@type": "Question",
-                    "name": item.question,
-                    "acceptedAnswer": {"@type": "Answer", "text": item.answer},
-                }
-                for item in page.faq
-            ],
-        },
+        *([_questions(page)] if page.faq else []),
     ]
 
 
 def _sample(site: Site, model: ModelSnapshot) -> str:
     """Write what the call on the page is answered: counted, not made up."""
     maker = RowMaker(
-        site.counters[model.vocabulary_sha256],
+        site.counter(model),
         dimensions=model.dimensions_default,
         tokens_max=model.tokens_max,
         prompt=model.prompts[model.query_prompt] if model.query_prompt else "",
     )
-    tokens = maker.from_texts([snippets.TEXT], truncate=None).tokens
+    tokens = maker.from_texts([snippets.TEXT], truncate="end").tokens
     return (
         "HTTP/1.1 200 OK\n"
         f"x-cost-nanos: {model.price.cost_nanos(tokens)}\n\n"
@@ -159,14 +177,37 @@ def _sample(site: Site, model: ModelSnapshot) -> str:
     )
 
 
-async def _own(site: Site, visitor: Visitor | None, model_id: str) -> tuple[bool, bool]:
-    """Tell whether somebody voted for a model, and whether they wait for it."""
+def _written(page: ModelPage) -> dict[str, str]:
+    """Say what a reviewed page adds."""
+    said = {} if page.license_url is None else {"license": page.license_url}
+    return said if page.published is None else {**said, "datePublished": page.published.isoformat()}
+
+
+def _questions(page: ModelPage) -> dict[str, Any]:
+    return {
+        "@context": "https://schema.org",
+        "@type": "FAQPage",
+        "mainEntity": [
+            {
+                "@type": "Question",
+                "name": item.question,
+                "acceptedAnswer": {"@type": "Answer", "text": item.answer},
+            }
+            for item in page.faq
+        ],
+    }
+
+
+async def _own(site: Site, visitor: Visitor | None, model_id: str) -> dict[str, bool]:
+    """Tell whether somebody voted for a model, waits for it, and takes our mail at all."""
     if visitor is None:
-        return False, False
+        return {"voted": False, "waiting": False, "unsubscribed": False}
     async with site.database.read() as connection:
-        voted = {vote.model_id for vote in await votes.of_visitor(connection, visitor)}
-        waiting = await waitlist.models_of(connection, visitor.address_key)
-    return model_id in voted, model_id in waiting
+        return {
+            "voted": await votes.has_voted(connection, visitor, model_id),
+            "waiting": await waitlist.is_waiting(connection, visitor.address_key, model_id),
+            "unsubscribed": await unsubscribe.holds(connection, visitor.email),
+        }
 
 
 def _offer(model: ModelSnapshot) -> dict[str, Any]:
@@ -179,9 +220,3 @@ def _offer(model: ModelSnapshot) -> dict[str, Any]:
         "description": "per million tokens",
         "availability": f"https://schema.org/{availability}",
     }
-
-
-def _matches(listing: Listing, query: str) -> bool:
-    page = listing.page
-    text = f"{listing.model.id} {page.title} {page.tagline} {page.task_detail}".casefold()
-    return all(word in text for word in query.casefold().split())

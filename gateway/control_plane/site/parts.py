@@ -27,6 +27,7 @@ from gateway.control_plane.site.errands import Errands
 from gateway.control_plane.site.limits import Limit, visitor_of
 from gateway.control_plane.site.rendering import Renderer
 from gateway.control_plane.site.session import SessionCookie
+from gateway.control_plane.site.shelf import Listing, Shelf
 from gateway.control_plane.status.incidents import Incidents
 from gateway.data_plane.metering.tokens import TokenCounter
 from gateway.data_plane.routing.router import Router, WorkerStatus
@@ -42,17 +43,10 @@ class PageNotFound(NotFound):
     code = "page_not_found"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Listing:
-    """A model as it is sold, and what its page says."""
+class Uncountable(NotFound):
+    """A model whose tokenizer this gateway does not have."""
 
-    model: ModelSnapshot
-    page: ModelPage
-
-    @property
-    def path(self) -> str:
-        """Where its page is."""
-        return f"/models/{self.model.id}"
+    code = "tokenizer_not_found"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +57,7 @@ class Site:
     database: Database
     catalog: Callable[[], Catalog]
     pages: Mapping[str, ModelPage]
+    shelf: Callable[[], Shelf]
     counters: Mapping[str, TokenCounter]
     router: Router
     workers: Callable[[], list[WorkerStatus]]
@@ -85,23 +80,28 @@ class Site:
     invitations: Limit
     interest: Interest
 
-    def listings(self) -> list[Listing]:
-        """Return the models that have a page: live ones first, then by title."""
-        found = [
-            Listing(model=model, page=self.pages[model.id])
-            for model in self.catalog().models.values()
-            if model.state != "retired" and model.id in self.pages
-        ]
-        return sorted(
-            found, key=lambda listing: (listing.model.state != "live", listing.page.title)
-        )
-
     def listing(self, model_id: str) -> Listing:
-        """Return one of them. Raises PageNotFound."""
-        for listing in self.listings():
-            if listing.model.id == model_id:
-                return listing
-        raise PageNotFound("There is no model of that name here.")
+        """Return a model that is not retired. Raises PageNotFound."""
+        listing = self.shelf().by_id.get(model_id)
+        if listing is None:
+            raise PageNotFound("There is no model of that name here.")
+        return listing
+
+    def first(self) -> Listing:
+        """Return the model that examples are about. Raises PageNotFound where there is none."""
+        listings = self.shelf().listings
+        if not listings:
+            raise PageNotFound("There is no model here yet.")
+        return listings[0]
+
+    def counter(self, model: ModelSnapshot) -> TokenCounter:
+        """Return what counts a model's tokens. Raises Uncountable."""
+        counter = self.counters.get(model.vocabulary_sha256)
+        if counter is None:
+            raise Uncountable(
+                f"The tokenizer of {model.id} is not here, so nothing can be counted."
+            )
+        return counter
 
     async def enter(
         self,

@@ -16,8 +16,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, URLEncodedBody
 from numpy.typing import NDArray
 
-from gateway.control_plane.site.parts import Listing, PageNotFound, Site
+from gateway.control_plane.site.parts import PageNotFound, Site
 from gateway.control_plane.site.rendering import is_fragment
+from gateway.control_plane.site.shelf import Listing
 from gateway.data_plane.metering.rows import RowMaker
 from gateway.data_plane.routing.admission import Offer
 from gateway.errors import BadRequest
@@ -123,7 +124,7 @@ def _sentences(form: PlaygroundForm) -> list[str]:
 async def _embed(site: Site, listing: Listing, sentences: list[str]) -> Experiment:
     model = listing.model
     maker = RowMaker(
-        site.counters[model.vocabulary_sha256],
+        site.counter(model),
         dimensions=model.dimensions_default,
         tokens_max=model.tokens_max,
     )

@@ -1,7 +1,9 @@
-"""Incidents: times in which a live model had no ready worker, as this gateway saw it.
+"""Incidents: times in which a live model had no ready worker for any gateway.
 
-Each process writes what it sees; a model has at most one open incident (a unique index), so several
-processes that see the same one write it once.
+Every gateway writes what it knows of its workers (`workers.orders`), and every one watches what
+they all wrote: so they agree, whichever of them can't see a worker. A model is missed after a
+while, not at once, or each start would be an outage; and it has at most one open incident, a
+unique index says so.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from gateway.data_plane.routing.router import WorkerStatus
+from gateway.control_plane.workers import orders
+from gateway.data_plane.routing.worker import State
 from gateway.identifiers import new_id
 from gateway.snapshots import Catalog
 from gateway.storage.database import Database
@@ -37,68 +40,64 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Incidents:
-    """Watches the pools; `watch` is a job."""
+    """Watches the pools of all gateways; `watch` is a job."""
 
     def __init__(
         self,
         database: Database,
         *,
-        workers: Callable[[], list[WorkerStatus]],
         catalog: Callable[[], Catalog],
+        patience_seconds: float,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
-        self._workers = workers
         self._catalog = catalog
+        self._patience = timedelta(seconds=patience_seconds)
+        self._clock = clock
+        self._missed: dict[str, datetime] = {}
 
     async def watch(self) -> None:
-        """Open an incident for each live model that has workers and none ready; close the rest."""
-        workers = self._workers()
-        ready = {status.model for status in workers if status.ready}
-        down = {
-            status.model
-            for status in workers
-            if status.model not in ready and self._is_live(status.model)
-        }
+        """Open an incident for each live model that was not ready for a while; close the others."""
+        now = self._clock()
+        live = {model.id for model in self._catalog().models.values() if model.state == "live"}
         async with self._database.read() as connection:
+            told = await orders.reports(connection)
             found = await connection.execute(
                 select(incidents.c.model_id).where(incidents.c.ended_at.is_(None))
             )
             was_down = set(found.scalars())
+        down = live - {report.model for report in told if report.worker.state is State.READY}
+        self._missed = {model_id: self._missed.get(model_id, now) for model_id in down}
         for model_id in down - was_down:
-            await self._open(model_id)
-        for model_id in was_down & ready:
-            await self._close(model_id)
+            if now - self._missed[model_id] >= self._patience:
+                await self._open(model_id, self._missed[model_id])
+        for model_id in was_down - down:
+            await self._close(model_id, now)
 
     async def recent(self, days: int) -> list[Incident]:
         """Return the incidents of so many days, newest first."""
         query = (
             select(incidents)
-            .where(incidents.c.started_at > datetime.now(UTC) - timedelta(days=days))
+            .where(incidents.c.started_at > self._clock() - timedelta(days=days))
             .order_by(incidents.c.started_at.desc())
             .limit(_LISTED_MAX)
         )
         async with self._database.read() as connection:
             return [Incident(**row) for row in (await connection.execute(query)).mappings()]
 
-    def _is_live(self, model_id: str) -> bool:
-        model = self._catalog().models.get(model_id)
-        return model is not None and model.state == "live"
-
-    async def _open(self, model_id: str) -> None:
+    async def _open(self, model_id: str, since: datetime) -> None:
         try:
             async with self._database.write() as connection:
                 await connection.execute(
-                    insert(incidents).values(
-                        id=new_id(), model_id=model_id, started_at=datetime.now(UTC)
-                    )
+                    insert(incidents).values(id=new_id(), model_id=model_id, started_at=since)
                 )
         except IntegrityError:
-            return  # another process saw it first
+            return  # another process was first
 
-    async def _close(self, model_id: str) -> None:
+    async def _close(self, model_id: str, now: datetime) -> None:
         async with self._database.write() as connection:
             await connection.execute(
                 update(incidents)
                 .where(incidents.c.model_id == model_id, incidents.c.ended_at.is_(None))
-                .values(ended_at=datetime.now(UTC))
+                .values(ended_at=now)
             )

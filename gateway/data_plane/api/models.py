@@ -6,6 +6,7 @@ key is good.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -15,7 +16,7 @@ from litestar.params import Parameter
 from gateway.data_plane.api.embeddings import EmbeddingsEndpoint, ModelNotFound
 from gateway.data_plane.api.encoding import dollars
 from gateway.identifiers import new_id
-from gateway.snapshots import ModelSnapshot, State
+from gateway.snapshots import Catalog, ModelSnapshot, State
 
 Body = TypeVar("Body")
 
@@ -62,10 +63,11 @@ def router(endpoint: EmbeddingsEndpoint) -> Router:
         if authorization := request.headers.get("authorization"):
             await endpoint.authenticator.authenticate(authorization)
 
+    listed = Listed(endpoint.catalog)
+
     @get("/", sync_to_thread=False)
-    def list_models() -> Response[ModelList]:
-        models = [model for model in endpoint.catalog().models.values() if model.state != "retired"]
-        return _answer(ModelList(data=[entry(model) for model in models]))
+    def list_models() -> Response[bytes]:
+        return Response(listed(), media_type="application/json", headers={"x-request-id": new_id()})
 
     @get("/{model_id:path}", sync_to_thread=False)
     def retrieve_model(
@@ -81,6 +83,24 @@ def router(endpoint: EmbeddingsEndpoint) -> Router:
     return Router(
         "/v1/models", route_handlers=[list_models, retrieve_model], before_request=check_key
     )
+
+
+class Listed:
+    """The list as JSON, written once for each state of the catalogue."""
+
+    def __init__(self, catalog: Callable[[], Catalog]) -> None:
+        self._catalog = catalog
+        self._of: Catalog | None = None
+        self._json = b""
+
+    def __call__(self) -> bytes:
+        """Return it."""
+        catalog = self._catalog()
+        if catalog is not self._of:
+            models = [model for model in catalog.models.values() if model.state != "retired"]
+            self._json = msgspec.json.encode(ModelList(data=[entry(model) for model in models]))
+            self._of = catalog
+        return self._json
 
 
 def entry(model: ModelSnapshot) -> ModelEntry:

@@ -44,15 +44,20 @@ class Fleet:
         self._catalog = catalog
         self._providers = providers
         self._following: dict[str, asyncio.Task[None]] = {}
+        self._seen: Catalog | None = None
 
     async def refresh(self) -> None:
-        """Open, change and close pools as the catalogue is now."""
-        offered = {
-            model.id: model for model in self._catalog().models.values() if model.state != "retired"
-        }
+        """Open, change and close pools as the catalogue is now; the same one changes nothing."""
+        catalog = self._catalog()
+        if catalog is self._seen:
+            return
+        known = self._seen.models if self._seen else {}
+        offered = {model.id: model for model in catalog.models.values() if model.state != "retired"}
         for name in self._following.keys() - offered.keys():
             await self._end(name)
         for name, model in offered.items():
+            if name in self._following and known.get(name) is model:
+                continue
             spec, pool = spec_of(model), self._router.pools.get(name)
             if pool is not None:
                 pool.expect(spec)
@@ -61,6 +66,7 @@ class Fleet:
             task = asyncio.create_task(follow(pool, self._providers(name)))
             task.add_done_callback(_followed)
             self._following[name] = task
+        self._seen = catalog
 
     async def stop(self) -> None:
         """Close every pool."""

@@ -14,10 +14,15 @@ from typing import NamedTuple
 from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.storage.tables.types import Instant
+from gateway.storage.tables.types import Day, Instant
 
 _SHOWN_MAX = 20
 _EVER = datetime(2020, 1, 1, tzinfo=UTC)
+# the one thing that the two databases write differently
+_UTC_DAY_OF_HOUR = {
+    "postgresql": "CAST(timezone('UTC', hour) AS date)",
+    "sqlite": "substr(hour, 1, 10)",
+}
 
 
 class Invariant(NamedTuple):
@@ -151,6 +156,20 @@ INVARIANTS = (
         """,
     ),
     Invariant(
+        "days-equal-hours",  # I5
+        "the sums by the day of UTC are the sums of their hours",
+        """
+        SELECT organization_id FROM (
+            SELECT organization_id, day, key_id, model_id, shard, requests, inputs, tokens,
+                charged_nanos FROM usage_days WHERE day >= :day
+            UNION ALL SELECT organization_id, utc_day(hour), key_id, model_id, shard, -requests,
+                -inputs, -tokens, -charged_nanos FROM usage_hours WHERE hour >= :midnight) parts
+        GROUP BY organization_id, day, key_id, model_id, shard
+        HAVING sum(requests) <> 0 OR sum(inputs) <> 0 OR sum(tokens) <> 0
+            OR sum(charged_nanos) <> 0
+        """,
+    ),
+    Invariant(
         "lots-equal-balance",
         "what is left of the lots is what is available and leased",
         """
@@ -180,12 +199,15 @@ async def audit(connection: AsyncConnection, since: datetime = _EVER) -> list[Br
     """Run every invariant in the connection's transaction and return what is broken."""
     if connection.dialect.name == "postgresql":
         await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-    moments = {"since": since, "hour": since.replace(minute=0, second=0, microsecond=0)}
+    hour = since.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    midnight = hour.replace(hour=0)
+    moments = {"since": since, "hour": hour, "midnight": midnight, "day": midnight.date()}
     breaches = []
     for invariant in INVARIANTS:
         used = [name for name in moments if f":{name}" in invariant.sql]
-        query = text(f"{invariant.sql} LIMIT {_SHOWN_MAX}").bindparams(
-            *(bindparam(name, type_=Instant()) for name in used)
+        sql = invariant.sql.replace("utc_day(hour)", _UTC_DAY_OF_HOUR[connection.dialect.name])
+        query = text(f"{sql} LIMIT {_SHOWN_MAX}").bindparams(
+            *(bindparam(name, type_=Day() if name == "day" else Instant()) for name in used)
         )
         found = await connection.scalars(query, {name: moments[name] for name in used})
         if culprits := [str(culprit) for culprit in found.all()]:

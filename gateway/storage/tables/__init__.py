@@ -1,7 +1,7 @@
 """The tables, one domain a module. Import them from here, so that `metadata` knows them all."""
 
 from gateway.storage.tables.accounts import api_keys, organizations
-from gateway.storage.tables.catalog import golden_rows, model_prices, models
+from gateway.storage.tables.catalog import catalog_versions, golden_rows, model_prices, models
 from gateway.storage.tables.credits import (
     accounts,
     credit_lots,
@@ -11,7 +11,9 @@ from gateway.storage.tables.credits import (
 )
 from gateway.storage.tables.demand import (
     demand_events,
+    demand_months,
     demand_votes,
+    launch_organizations,
     launches,
     waitlist_entries,
 )
@@ -26,7 +28,7 @@ from gateway.storage.tables.people import (
     users,
 )
 from gateway.storage.tables.types import NANOS_MAX, metadata
-from gateway.storage.tables.usage import answer_hours, usage_events, usage_hours
+from gateway.storage.tables.usage import answer_hours, usage_days, usage_events, usage_hours
 from gateway.storage.tables.workers import worker_orders, worker_reports
 
 __all__ = [
@@ -34,13 +36,16 @@ __all__ = [
     "accounts",
     "answer_hours",
     "api_keys",
+    "catalog_versions",
     "credit_lots",
     "demand_events",
+    "demand_months",
     "demand_votes",
     "golden_rows",
     "identities",
     "incidents",
     "key_budgets",
+    "launch_organizations",
     "launches",
     "leases",
     "ledger_entries",
@@ -54,6 +59,7 @@ __all__ = [
     "promotion_days",
     "sessions",
     "unsubscriptions",
+    "usage_days",
     "usage_events",
     "usage_hours",
     "users",

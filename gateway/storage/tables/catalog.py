@@ -1,10 +1,36 @@
-"""The catalogue: models, the versions of their prices, and their golden vectors."""
+"""The catalogue: models, the versions of their prices, and their golden vectors.
+
+Triggers number every change and note the number at its model, so that a process reads what is new
+since its last look and nothing else. Models are retired, never deleted.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    text,
+)
 
 from gateway.storage.tables.types import STRICT, Id, Instant, metadata, nanos
+
+_Version = BigInteger().with_variant(Integer(), "sqlite")
+
+catalog_versions = Table(
+    "catalog_versions",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    # of the newest change; the transaction that makes one holds this row to its end
+    Column("version", _Version, nullable=False),
+    CheckConstraint("id = 1", name="one"),
+    **STRICT,
+)
 
 models = Table(
     "models",
@@ -14,6 +40,8 @@ models = Table(
     # what the model is (dimensions, prompts, limits), as JSON: see catalog.models.ModelCard
     Column("card", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
+    # of its newest change, its prices and golden vectors included
+    Column("version", _Version, nullable=False, server_default=text("1")),
     CheckConstraint("state IN ('coming_soon', 'live', 'retired')", name="state"),
     **STRICT,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -33,6 +34,7 @@ demand_votes = Table(
     CheckConstraint("volume_million_tokens BETWEEN 1 AND 1000000000", name="volume"),
     CheckConstraint("length(use_case) <= 500", name="use_case"),
     UniqueConstraint("model_id", "voter_key"),
+    Index(None, "voter_key"),
     Index(None, "user_id"),
     **STRICT,
 )
@@ -48,6 +50,7 @@ waitlist_entries = Table(
     # only whoever opened the mailed link is on the list
     Column("confirmed_at", Instant, nullable=False),
     UniqueConstraint("model_id", "address_key"),
+    Index(None, "address_key"),
     Index(None, "user_id"),
     **STRICT,
 )
@@ -71,6 +74,19 @@ demand_events = Table(
     **STRICT,
 )
 
+demand_months = Table(
+    "demand_months",
+    metadata,
+    # what demand_events held of a month that is over for long
+    Column("model_id", Text, ForeignKey(models.c.id), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    # as 2026-11, in UTC
+    Column("month", Text, primary_key=True),
+    Column("count", BigInteger().with_variant(Integer(), "sqlite"), nullable=False),
+    CheckConstraint("count > 0", name="count"),
+    **STRICT,
+)
+
 launches = Table(
     "launches",
     metadata,
@@ -78,8 +94,27 @@ launches = Table(
     Column("model_id", Text, ForeignKey(models.c.id), primary_key=True),
     Column("price_id", Id, ForeignKey(model_prices.c.id), nullable=False),
     Column("launched_at", Instant, nullable=False),
+    # the first mails' time, from which the waves count
+    Column("began_at", Instant),
     # set once everybody who is to hear of it stands in the outbox
     Column("announced_at", Instant),
+    # mails in the outbox so far
     Column("recipients", Integer),
+    **STRICT,
+)
+
+launch_organizations = Table(
+    "launch_organizations",
+    metadata,
+    Column("model_id", Text, ForeignKey(models.c.id), primary_key=True),
+    Column("organization_id", Id, ForeignKey(organizations.c.id), primary_key=True),
+    # why the launch credit was granted or not: see accounts.promotions
+    Column("credit", Text, nullable=False),
+    Column("decided_at", Instant, nullable=False),
+    # when a mail to one of its people was written; none where all of them unsubscribed
+    Column("told_at", Instant),
+    CheckConstraint(
+        "credit IN ('granted', 'granted_before', 'disposable', 'budget', 'off')", name="credit"
+    ),
     **STRICT,
 )

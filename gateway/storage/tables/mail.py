@@ -23,6 +23,8 @@ outbox = Table(
     Column("attempts", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),
+    # until when it is tried; versions before 0009 write none
+    Column("give_up_at", Instant),
     Column("sent_at", Instant),
     Column("reason", Text, nullable=False),
     CheckConstraint("state IN ('pending', 'sending', 'sent', 'failed', 'unknown')", name="state"),

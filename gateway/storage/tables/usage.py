@@ -1,6 +1,8 @@
-"""What was used: one row a request, and their sums by the hour.
+"""What was used: one row a request, and their sums by the hour and by the day of UTC.
 
 The rows are append-only and go with their day's partition when their time is over; the sums stay.
+The ledger writes the hours, and triggers carry each change of an hour into its day: whoever writes
+them, the days are the sums of the hours.
 Rows name their key, model and price without foreign keys: each check would lock a shared row for
 every request. An invariant finds the names that are nobody's instead.
 
@@ -20,7 +22,7 @@ from sqlalchemy import (
     Text,
 )
 
-from gateway.storage.tables.types import STRICT, Id, Instant, metadata, nanos
+from gateway.storage.tables.types import STRICT, Day, Id, Instant, metadata, nanos
 
 _Count = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -59,6 +61,22 @@ usage_hours = Table(
     Column("key_id", Id, primary_key=True),
     Column("model_id", Text, primary_key=True),
     # by process, so that two of them seldom wait for one another's row
+    Column("shard", SmallInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+    Column("requests", _Count, nullable=False),
+    Column("inputs", _Count, nullable=False),
+    Column("tokens", _Count, nullable=False),
+    *nanos("charged_nanos"),
+    **STRICT,
+    postgresql_with={"fillfactor": 50},
+)
+
+usage_days = Table(
+    "usage_days",
+    metadata,
+    Column("organization_id", Id, primary_key=True),
+    Column("day", Day, primary_key=True),
+    Column("key_id", Id, primary_key=True),
+    Column("model_id", Text, primary_key=True),
     Column("shard", SmallInteger().with_variant(Integer(), "sqlite"), primary_key=True),
     Column("requests", _Count, nullable=False),
     Column("inputs", _Count, nullable=False),

@@ -72,7 +72,7 @@ class Leases:
         self._clock = clock
         self._wall_clock = wall_clock
         self._leases: dict[str, Lease] = {}
-        self._news = asyncio.Event()
+        self._news: dict[str, asyncio.Event] = {}
 
     def announce(self, body: bytes, signature: str) -> Announcement:
         """Take an announcement. Raises LeaseRefused."""
@@ -87,9 +87,11 @@ class Leases:
         self._check(said)
         now = self._clock()
         ends_at = now if said.leaving else now + LEASE_SECONDS
+        before = self._leases.get(said.url)
         self._leases[said.url] = Lease(said.model, said.issued_at, ends_at)
-        self._news.set()
-        self._news = asyncio.Event()
+        for model in {said.model, before.model if before else said.model}:
+            if news := self._news.pop(model, None):
+                news.set()
         return said
 
     def provider(self, model: str) -> LeasedWorkers:
@@ -105,9 +107,12 @@ class Leases:
             if lease.model == model and lease.ends_at > now
         }
 
-    async def changed(self, until: float | None) -> None:
-        """Wait for an announcement, or until a time on the monotonic clock."""
-        news = self._news
+    async def changed(self, model: str, until: float | None) -> None:
+        """Wait for an announcement of a model's worker, or until a time on the monotonic clock.
+
+        Only that model's pool wakes: of ten thousand, the others have nothing to look at.
+        """
+        news = self._news.setdefault(model, asyncio.Event())
         try:
             async with asyncio.timeout(None if until is None else max(until - self._clock(), 0)):
                 await news.wait()
@@ -156,7 +161,7 @@ class LeasedWorkers:
                 yield News(url, here=False)
             known = set(live)
             if live == self._leases.live(self._model):
-                await self._leases.changed(min(live.values(), default=None))
+                await self._leases.changed(self._model, min(live.values(), default=None))
 
 
 def sign(secret: bytes, body: bytes) -> str:

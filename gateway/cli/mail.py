@@ -1,0 +1,54 @@
+"""`gateway mail`: what became of mails, and trying again once a mail server works again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, get_args
+
+import rich_click as click
+
+from gateway.cli.support import as_json, asynchronous, opened
+from gateway.control_plane.mail import upkeep
+from gateway.identifiers import is_id
+from gateway.observability.console import say, show
+from gateway.settings import Settings
+
+
+@click.group("mail")
+def mail_group() -> None:
+    """The mails that were written: who gets them, and what became of them."""
+
+
+@mail_group.command("list")
+@click.option("--state", type=click.Choice(get_args(upkeep.State)), help="Only those.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@as_json
+@asynchronous
+async def list_mail(*, state: Any, limit: int, as_json: bool) -> None:
+    """List mails, newest first: `failed` were given up, `unknown` may have arrived."""
+    async with opened() as database, database.read() as connection:
+        found = await upkeep.listed(connection, state=state, limit=limit)
+    columns = ["id", "kind", "recipient", "state", "attempts", "due_at", "reason"]
+    show(found, as_json=as_json, title="mails", columns=columns)
+
+
+@mail_group.command("retry")
+@click.argument("ids", nargs=-1)
+@click.option("--even-unknown", is_flag=True, help="Also named ones that may have arrived.")
+@as_json
+@asynchronous
+async def retry_mail(ids: tuple[str, ...], *, even_unknown: bool, as_json: bool) -> None:
+    """Try launch mails that failed again: those named, or all.
+
+    A running gateway sends them. Mails with a link are not tried again.
+    """
+    lifetime = timedelta(seconds=Settings.from_environment().mail_once_seconds)
+    unknown = [mail_id for mail_id in ids if not is_id(mail_id)]
+    if unknown:
+        raise upkeep.NothingToRetry(f"There is no mail {unknown[0]!r}; see gateway mail list.")
+    async with opened() as database, database.write() as connection:
+        tried = await upkeep.retry(connection, ids, lifetime=lifetime, even_unknown=even_unknown)
+    if as_json:
+        show({"retried": tried}, as_json=True)
+        return
+    say(f"{tried} to be tried again." if tried else "No mail that failed can be tried again.")

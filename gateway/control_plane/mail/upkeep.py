@@ -1,0 +1,142 @@
+"""Looking after the outbox: what became of mails, trying some again, forgetting the rest.
+
+- A launch mail that failed keeps its text for a while, so that it can be tried again; one that may
+  have arrived (`unknown`) is tried again only when it is named and that is asked for.
+- A mail with a link is never tried again: whoever waited for it asks for a new one.
+- What is over with is emptied at once or soon, and goes later. The row of a launch mail stays
+  longer: its `ref` is what keeps it from being written twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import msgspec
+from sqlalchemy import delete, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.mail.outbox import ONCE, UNSUBSCRIBED
+from gateway.errors import BadRequest, NotFound
+from gateway.storage.tables import outbox
+
+State = Literal["pending", "sending", "sent", "failed", "unknown"]
+
+TEXT_DAYS = 7
+"""How long the text of a launch mail that did not go is kept."""
+ROW_DAYS = 7
+"""How long the row of a mail with a link is kept once it is over with."""
+ONCE_ROW_DAYS = 92
+"""How long that of a launch mail is kept: far longer than it takes to write all of a launch's."""
+
+_OVER = ("sent", "failed", "unknown")
+_AT_ONCE = 10_000
+
+
+class NothingToRetry(NotFound):
+    """No mail of that name, or none that could be tried again."""
+
+    code = "mail_not_found"
+
+
+class CannotRetry(BadRequest):
+    """A mail that is not to be tried again as it is."""
+
+    code = "cannot_retry"
+
+
+class MailStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a mail; its text is nobody's but its reader's."""
+
+    id: str
+    kind: str
+    recipient: str
+    subject: str
+    state: str
+    attempts: int
+    created_at: datetime
+    due_at: datetime
+    give_up_at: datetime | None
+    reason: str
+
+
+async def listed(
+    connection: AsyncConnection, *, state: State | None, limit: int
+) -> list[MailStatus]:
+    """Return the newest mails, of one state or all."""
+    columns = [outbox.c[name] for name in MailStatus.__struct_fields__]
+    query = select(*columns).order_by(outbox.c.id.desc()).limit(limit)
+    if state is not None:
+        query = query.where(outbox.c.state == state)
+    return [MailStatus(**row) for row in (await connection.execute(query)).mappings()]
+
+
+async def retry(
+    connection: AsyncConnection,
+    ids: Sequence[str],
+    *,
+    lifetime: timedelta,
+    even_unknown: bool = False,
+) -> int:
+    """Try launch mails that failed once more, for a whole lifetime; return how many.
+
+    Without ids: all that failed, at most _AT_ONCE of them. Raises NothingToRetry or CannotRetry.
+    """
+    for mail_id in ids:
+        await _check(connection, mail_id, even_unknown=even_unknown)
+    now = datetime.now(UTC)
+    states = ("failed", "unknown") if ids and even_unknown else ("failed",)
+    chosen = (
+        select(outbox.c.id)
+        .where(
+            outbox.c.kind.in_(ONCE),
+            outbox.c.state.in_(states),
+            outbox.c.text != "",
+            outbox.c.reason != UNSUBSCRIBED,
+        )
+        .order_by(outbox.c.id)
+        .limit(_AT_ONCE)
+    )
+    if ids:
+        chosen = chosen.where(outbox.c.id.in_(ids))
+    tried = await connection.execute(
+        update(outbox)
+        .where(outbox.c.id.in_(chosen))
+        .values(state="pending", attempts=0, due_at=now, give_up_at=now + lifetime)
+    )
+    return tried.rowcount
+
+
+async def forget_old(connection: AsyncConnection, *, keep_text: bool = False) -> None:
+    """Empty what is over with, and remove what has long been; a bounded part at a time."""
+    now = datetime.now(UTC)
+    links, over = outbox.c.kind.not_in(ONCE), outbox.c.state.in_(_OVER)
+    gone = or_(
+        links & (outbox.c.due_at < now - timedelta(days=ROW_DAYS)),
+        outbox.c.due_at < now - timedelta(days=ONCE_ROW_DAYS),
+    )
+    old = select(outbox.c.id).where(over, gone).limit(_AT_ONCE)
+    await connection.execute(delete(outbox).where(outbox.c.id.in_(old)))
+    if keep_text:
+        return
+    no_use = or_(links, outbox.c.state == "sent", outbox.c.due_at < now - timedelta(days=TEXT_DAYS))
+    full = select(outbox.c.id).where(over, outbox.c.text != "", no_use).limit(_AT_ONCE)
+    await connection.execute(update(outbox).where(outbox.c.id.in_(full)).values(text="", html=""))
+
+
+async def _check(connection: AsyncConnection, mail_id: str, *, even_unknown: bool) -> None:
+    query = select(outbox.c.kind, outbox.c.state, outbox.c.text, outbox.c.reason)
+    mail = (await connection.execute(query.where(outbox.c.id == mail_id))).one_or_none()
+    if mail is None:
+        raise NothingToRetry(f"There is no mail {mail_id!r}; see gateway mail list.")
+    if mail.kind not in ONCE:
+        raise CannotRetry(f"{mail_id} holds a link: whoever waits for it asks for a new one.")
+    if mail.reason == UNSUBSCRIBED:
+        raise CannotRetry(f"{mail_id} is to somebody who unsubscribed.")
+    if mail.state == "unknown" and not even_unknown:
+        raise CannotRetry(f"{mail_id} may have arrived; --even-unknown sends it all the same.")
+    if mail.state not in ("failed", "unknown"):
+        raise CannotRetry(f"{mail_id} is {mail.state}.")
+    if not mail.text:
+        raise CannotRetry(f"{mail_id} ended more than {TEXT_DAYS} days ago: its text is gone.")
