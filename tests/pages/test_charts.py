@@ -10,7 +10,8 @@ def days(*values: int) -> list[tuple[str, int, str]]:
 
 
 @pytest.mark.parametrize(
-    ("value", "above"), [(0, 2), (1, 2), (2, 2), (3, 10), (11, 20), (21, 50), (50, 50), (51, 100)]
+    ("value", "above"),
+    [(0, 2), (1, 2), (2, 2), (3, 4), (9, 10), (11, 20), (21, 30), (50, 50), (51, 60), (81, 100)],
 )
 def test_the_axis_ends_at_a_round_number_that_has_a_half(value: int, above: int):
     assert charts.ceiling(value) == above
@@ -18,9 +19,9 @@ def test_the_axis_ends_at_a_round_number_that_has_a_half(value: int, above: int)
 
 def test_bars_stand_under_the_axis_and_the_last_day_is_named():
     chart = charts.bars(days(*[0] * 28, 1, 40), written=str)
-    assert chart.marks == ["50", "25", "0"]
+    assert chart.marks == ["40", "20", "0"]
     small, high = chart.bars
-    assert high.height == 0.8 * chart.height
+    assert high.height == chart.height
     assert high.y + high.height == pytest.approx(chart.height)
     assert small.height >= 2  # what is there is seen
     assert high.x + high.width <= chart.width

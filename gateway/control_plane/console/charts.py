@@ -16,7 +16,7 @@ _WIDTH, _HEIGHT = 720.0, 180.0
 _GAP_SHARE = 0.2  # of what a bar has for itself
 _SEGMENTS = 3
 _SEGMENTS_MAX = 7
-_STEPS = (1, 2, 5)
+_STEPS = (1, 2, 3, 4, 5, 6, 8)
 
 
 class Bar(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +70,7 @@ def bars(values: Sequence[tuple[str, int, str]], written: Callable[[int], str] =
 
 
 def ceiling(value: int) -> int:
-    """Return the lowest even one of 1, 2, 5, 10, 20, 50, ... that is not below a value."""
+    """Return the lowest even number with one digit that counts that is not below a value."""
     power = 1
     while True:
         for step in _STEPS:
