@@ -1,8 +1,9 @@
 """A worker that tells gateways where it is, for GPUs that no list and no DNS knows.
 
 Every five seconds, as long as it can serve, it sends each gateway the signed announcement that
-`POST /internal/workers` takes (JSON, HMAC-SHA256 in `x-signature`), and once more when it leaves. A
-gateway that does not answer is told again at the next turn; what it refuses is said once.
+`POST /internal/workers` takes (JSON, HMAC-SHA256 in `x-signature`), and once more when it leaves.
+All are told at once, and nobody waits for one that does not answer: it is told again at the first
+turn after it did, or its time was over. What it refuses is said once.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import sys
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 import httpx
@@ -39,6 +41,7 @@ class Announcer:
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._run, name="announcer", daemon=True)
         self._refused: set[str] = set()
+        self._telling: dict[str, Future[None]] = {}
 
     def start(self) -> None:
         """Begin, as soon as the worker can serve."""
@@ -47,19 +50,24 @@ class Announcer:
     def leave(self) -> None:
         """Tell all gateways, and return when they know or did not answer in time."""
         self._leaving.set()
-        self._thread.join(timeout=_TIMEOUT_SECONDS * (len(self._gateways) + 1))
+        self._thread.join(timeout=3 * _TIMEOUT_SECONDS)
 
     def _run(self) -> None:
-        told = False
-        with httpx.Client(timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
-            while not self._leaving.wait(_EVERY_SECONDS if told else _NOT_YET_SECONDS):
-                told = self._app.serving
-                if told:
-                    self._tell(client, leaving=False)
+        pause, turn_at = _NOT_YET_SECONDS, time.monotonic()
+        threads = ThreadPoolExecutor(len(self._gateways), "announcer")
+        with httpx.Client(timeout=_TIMEOUT_SECONDS, trust_env=False) as client, threads:
+            while not self._leaving.wait(max(turn_at + pause - time.monotonic(), 0)):
+                turn_at = time.monotonic()
+                pause = _EVERY_SECONDS if self._app.serving else _NOT_YET_SECONDS
+                if self._app.serving:
+                    self._tell_all(client, threads, leaving=False)
+            wait(self._telling.values(), timeout=_TIMEOUT_SECONDS)
             if self._app.has_engine:
-                self._tell(client, leaving=True)
+                self._tell_all(client, threads, leaving=True)
 
-    def _tell(self, client: httpx.Client, *, leaving: bool) -> None:
+    def _tell_all(
+        self, client: httpx.Client, threads: ThreadPoolExecutor, *, leaving: bool
+    ) -> None:
         said = {
             "model": self._app.engine.info.model,
             "url": self._url,
@@ -67,14 +75,19 @@ class Announcer:
             "leaving": leaving,
         }
         body = json.dumps(said).encode()
-        signature = hmac.new(self._secret, body, "sha256").hexdigest()
         for gateway in self._gateways:
-            try:
-                answer = client.post(gateway, content=body, headers={"x-signature": signature})
-                problem = "" if answer.is_success else f"{answer.status_code} {answer.text[:200]}"
-            except httpx.HTTPError as error:
-                problem = f"{type(error).__name__}: {error}"
-            if problem and gateway not in self._refused:
-                sys.stderr.write(f"announcement to {gateway} failed: {problem}\n")
-                sys.stderr.flush()
-            (self._refused.add if problem else self._refused.discard)(gateway)
+            before = self._telling.get(gateway)
+            if before is None or before.done():
+                self._telling[gateway] = threads.submit(self._tell, client, gateway, body)
+
+    def _tell(self, client: httpx.Client, gateway: str, body: bytes) -> None:
+        signature = hmac.new(self._secret, body, "sha256").hexdigest()
+        try:
+            answer = client.post(gateway, content=body, headers={"x-signature": signature})
+            problem = "" if answer.is_success else f"{answer.status_code} {answer.text[:200]}"
+        except httpx.HTTPError as error:
+            problem = f"{type(error).__name__}: {error}"
+        if problem and gateway not in self._refused:
+            sys.stderr.write(f"announcement to {gateway} failed: {problem}\n")
+            sys.stderr.flush()
+        (self._refused.add if problem else self._refused.discard)(gateway)

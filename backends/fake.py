@@ -38,6 +38,8 @@ Kind = Literal[
     "hang", "slow", "crawl", "reset", "short", "drip",
 ]  # fmt: skip
 
+_ON_DEMAND = b'{"error":{"code":"fault","message":"on demand"}}'
+
 POISON = 666
 """First id of a row that a poisoned worker can't stand."""
 
@@ -123,11 +125,11 @@ class FaultyApp(server.WorkerApp):
     ) -> None:
         match fault.kind:
             case "error":
-                await _answer(send, 500, b'{"error":{"code":"fault","message":"on demand"}}')
+                await _answer(send, 500, _ON_DEMAND)
             case "busy":
                 await _answer(send, 429, b"", [(b"retry-after", b"0.05")])
             case "refuse":
-                await _answer(send, 400, b'{"error":{"code":"fault","message":"on demand"}}')
+                await _answer(send, 400, _ON_DEMAND)
             case "html":
                 await _answer(send, 200, b"<html>a proxy's error page</html>")
             case "reset":
@@ -150,7 +152,7 @@ class FaultyApp(server.WorkerApp):
             body or b"", rows_max=info.rows_max, tokens_max=info.batch_tokens_max
         )
         if any(row.ids[:4] == struct.pack("<I", POISON) for row in rows):
-            await _answer(send, 400 if kind == "poison" else 500, b"")
+            await _answer(send, 400 if kind == "poison" else 500, _ON_DEMAND)
             return
 
         unread = [{"type": "http.request", "body": body, "more_body": False}]

@@ -70,6 +70,11 @@ def encode_answer(rows: Sequence[TokenRow], vectors: Sequence[bytes | memoryview
     return b"".join((_HEADER.pack(_ANSWER, len(rows)), table, *vectors))
 
 
+def answer_bytes(rows: Sequence[TokenRow]) -> int:
+    """Return how long the answer to these rows is."""
+    return _HEADER.size + sum(_PAIR_BYTES + 4 * row.dimensions for row in rows)
+
+
 def decode_answer(body: bytes, rows: Sequence[TokenRow]) -> list[memoryview]:
     """Read the vectors of exactly these rows, in this order."""
     table, data = _split(body, _ANSWER, len(rows))

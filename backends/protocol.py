@@ -8,10 +8,11 @@ one of the errors below, and each says who is to blame, because the router acts 
     ├── WorkerFault            the worker misbehaves: retry elsewhere, and remember it
     │   ├── WorkerUnreachable  refused, reset, or no such host
     │   ├── WorkerTimeout      no answer in time
-    │   ├── WorkerFailed       it answered 5xx
+    │   ├── WorkerFailed       it answered 5xx, or as no such worker does
     │   └── InvalidAnswer      it answered 200 with something that is not the rows' vectors
     ├── WorkerBusy             alive and full (429, 503): retry elsewhere, no fault
     ├── RequestRefused         it refused what we sent (400, 413, 422): our mistake, no fault
+    │   └── BeyondWorker       right rows that this worker can't take, though another may
     └── OutOfResources         we could not even ask (no descriptor, no port): no fault
 """
 
@@ -106,7 +107,7 @@ class WorkerTimeout(WorkerFault):
 
 
 class WorkerFailed(WorkerFault):
-    """It answered with a server error."""
+    """It answered with a server error, or with what no such worker answers."""
 
 
 class InvalidAnswer(WorkerFault):
@@ -122,7 +123,11 @@ class WorkerBusy(BackendError):
 
 
 class RequestRefused(BackendError):
-    """It refused what was sent: the mistake is on our side, not the worker's."""
+    """It refused what was sent: our mistake, unless another worker takes the same."""
+
+
+class BeyondWorker(RequestRefused):
+    """Nothing is wrong with the rows or the worker, but this kind of worker can't take them."""
 
 
 class OutOfResources(BackendError):

@@ -37,6 +37,7 @@ from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.answers import AnswerCounter
+from gateway.data_plane.metering.counting import CountingThreads
 from gateway.data_plane.metering.demand import DemandCounter
 from gateway.data_plane.metering.engine import EngineRules, LeasedCredits
 from gateway.data_plane.metering.journal import Journal
@@ -119,6 +120,7 @@ class Gateway:
         self.fleet = Fleet(self.router, self.catalog, self._providers)
         counter = tokens.load()
         self.counters = {counter.vocabulary_sha256: counter}
+        self.counting = CountingThreads(settings.counting_threads)
         self.demand = DemandCounter(entries_max=settings.demand_entries_max)
         self.answers = AnswerCounter(entries_max=settings.answer_entries_max)
         self.marketplace = Marketplace(
@@ -135,6 +137,7 @@ class Gateway:
             authenticator=self.authenticator,
             catalog=self.catalog,
             counters=self.counters,
+            counting=self.counting,
             credit=self.credit,
             demand=self.demand,
             in_flight=InFlight(
@@ -144,6 +147,7 @@ class Gateway:
             limits=Limits(
                 inputs_max=settings.inputs_max,
                 input_characters_max=settings.input_characters_max,
+                request_characters_max=settings.request_characters_max,
                 request_tokens_max=settings.request_tokens_max,
                 answer_floats_max=settings.answer_floats_max,
             ),
@@ -164,6 +168,7 @@ class Gateway:
         """Start everything, and stop it in the reverse order."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.database.close)
+            stack.callback(self.counting.close)
             await migrate.check(self.database)
             await self.catalog.refresh()
             await self.marketplace.interest.refresh()
@@ -268,7 +273,12 @@ def create_app(settings: Settings | None = None) -> Litestar:
             ),
             models.router(gateway.endpoint),
             billing.router(gateway.authenticator.authenticate, gateway.database, gateway.receipts),
-            *health.routes(gateway.catalog, gateway.router),
+            *health.routes(
+                gateway.catalog,
+                gateway.router,
+                lambda: gateway.credit.away_seconds,
+                ledger_away_seconds_max=settings.ledger_away_seconds_max,
+            ),
             *registrations,
             openapi.route(settings.public_url, version("stella-gateway"), billing.OPERATIONS),
             gateway.marketplace.routes(),

@@ -265,15 +265,16 @@ def _environment(settings: Settings) -> dict[str, str]:
 def _variables(file: Path) -> dict[str, str]:
     if not file.is_file():
         return {}
-    pairs = (line.partition("=") for line in file.read_text().splitlines())
+    lines = (line.removeprefix("export ") for line in file.read_text().splitlines())
+    pairs = (line.partition("=") for line in lines)
     return {name: value for name, _, value in pairs}
 
 
 def _write(file: Path, variables: Mapping[str, str]) -> None:
-    """Write lines NAME=value that only the owner may read, all of them or none."""
+    """Write lines for a shell that only the owner may read, all of them or none."""
     fresh = file.with_suffix(".new")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as lines:
-        lines.writelines(f"{name}={value}\n" for name, value in variables.items())
+        lines.writelines(f"export {name}={value}\n" for name, value in variables.items())
     fresh.replace(file)
 
 

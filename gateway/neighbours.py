@@ -39,7 +39,9 @@ class Neighbours:
         self._router = router
         self._leases = leases
         self.announcements = Announcements(
-            redis_url, {_LEASES: self._hear_lease, _SUSPECTS: self._hear_suspect}
+            redis_url,
+            {_LEASES: self._hear_lease, _SUSPECTS: self._hear_suspect},
+            hearing=self._hearing,
         )
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -66,8 +68,12 @@ class Neighbours:
     def _hear_lease(self, message: bytes) -> None:
         signature, _, body = message.partition(b" ")
         if self._leases:
-            with suppress(LeaseRefused):  # our own comes back too, and is not newer
-                self._leases.announce(body, signature.decode("latin-1"))
+            with suppress(LeaseRefused):  # late, of another version, or not signed
+                self._leases.announce(body, signature.decode("latin-1"), passed_on=True)
+
+    def _hearing(self, *, others: bool) -> None:
+        if self._leases:
+            self._leases.hearing(others=others)
 
     def _hear_suspect(self, message: bytes) -> None:
         try:

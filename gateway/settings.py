@@ -87,7 +87,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes_max: Annotated[Count, _text("Largest request body, in bytes (413).")] = 8_388_608
     inputs_max: Annotated[Count, _text("Most inputs in one request (400).")] = 2_048
     input_characters_max: Annotated[Count, _text("Longest single input (400).")] = 1_000_000
+    request_characters_max: Annotated[
+        Count, _text("Most characters in one request, all inputs (400).")
+    ] = 2_000_000
     request_tokens_max: Annotated[Count, _text("Most tokens in one request (400).")] = 300_000
+    counting_threads: Annotated[
+        Count, _text("Threads on which the tokens of long requests are counted.")
+    ] = 2
     answer_floats_max: Annotated[
         Count, _text("Most numbers in one answer: inputs times dimensions (400).")
     ] = 2_097_152
@@ -139,6 +145,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "How long credit stays with a process that says nothing: so long it serves paid "
             "requests while the database is away, and so long its credit is out of reach when it "
             "has died."
+        ),
+    ] = 90.0
+    ledger_away_seconds_max: Annotated[
+        Seconds,
+        _text(
+            "How long usage may not reach the database before /health/ready answers 503. Shorter "
+            "than GATEWAY_LEASE_SECONDS it turns away requests that leased credit could pay."
         ),
     ] = 90.0
     lease_slice_nanos: Annotated[
@@ -195,6 +208,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     github_api_url: Annotated[
         str, _text("Where GitHub's REST API is; https://HOST/api/v3 on an Enterprise server.")
     ] = "https://api.github.com"
+    support: Annotated[
+        str,
+        _text(
+            "Where people find you: an address of mail, or of a page; it stands at the foot of "
+            "each page. Empty: nothing is shown."
+        ),
+    ] = ""
     smtp_url: Annotated[
         str,
         _text(
@@ -350,6 +370,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             message, _, path = str(error).partition(" - at ")
             name = variable(path.strip("`$. "))
             raise SettingsError(f"{name}: {message.replace('`', '')}") from None
+        if settings.dev_mail and settings.public_url.startswith("https://"):
+            raise SettingsError(
+                "GATEWAY_DEV_MAIL shows everybody the links that sign people in: it is for "
+                "development, and GATEWAY_PUBLIC_URL is not"
+            )
         if settings.lease_seconds < 2 * settings.request_timeout_seconds:
             raise SettingsError(
                 "GATEWAY_LEASE_SECONDS must be at least twice GATEWAY_REQUEST_TIMEOUT_SECONDS: "

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url
 
+from gateway.control_plane.catalog import golden
 from gateway.control_plane.catalog import models as catalog
 from gateway.identifiers import new_id
 from gateway.storage import migrate
@@ -18,6 +19,7 @@ from gateway.storage.database import Database
 from tests.support import servers
 from tests.support.gateways import MODEL, SECRET, Api, Ledger, open_api
 from tests.support.processes import Process, running
+from tests.support.vouching import fake_golden
 
 
 @pytest.fixture(scope="session")
@@ -134,6 +136,7 @@ async def _migrate(url: str) -> None:
     await migrate.upgrade(opened)
     async with opened.write() as connection:
         await catalog.seed(connection)
+        await golden.pin(connection, MODEL, "fake", fake_golden())
     await opened.close()
 
 

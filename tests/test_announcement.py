@@ -1,15 +1,22 @@
 """A worker that announces itself is found, serves, and is gone when it says so."""
 
+import contextlib
+import http.server
+import itertools
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
+from backends import announcement
 from gateway.control_plane.catalog.models import reviewed
 from gateway.data_plane.routing.discovery.leases import LEASE_SECONDS
 from tests.support.gateways import MODEL, SECRET
@@ -97,3 +104,52 @@ def test_without_a_secret_it_says_what_to_set():
     )  # fmt: skip
     assert done.returncode == 1
     assert "GATEWAY_WORKER_SECRET" in done.stderr
+
+
+class Gateway:
+    """Takes announcements and notes when; `seconds` is how long it keeps the worker waiting."""
+
+    def __init__(self, seconds: float) -> None:
+        self.heard: list[tuple[float, bool]] = []
+        noted = self.heard
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                said = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                noted.append((time.monotonic(), said["leaving"]))
+                time.sleep(seconds)
+                with contextlib.suppress(OSError):
+                    self.send_response(204)
+                    self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = "http://{}:{}".format(*self.server.server_address)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def test_a_gateway_that_hangs_keeps_no_other_from_hearing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(announcement, "_EVERY_SECONDS", 0.2)
+    monkeypatch.setattr(announcement, "_TIMEOUT_SECONDS", 1.5)
+    info = SimpleNamespace(model="m")
+    app = SimpleNamespace(serving=True, has_engine=True, engine=SimpleNamespace(info=info))
+    slow, prompt = Gateway(3.0), Gateway(0.0)
+    announcer = announcement.Announcer(
+        app, url="http://gpu:1", gateways=[slow.url, prompt.url], secret="s"
+    )
+    announcer.start()
+    time.sleep(1.3)
+    heard = [at for at, _ in prompt.heard]
+    announcer.leave()
+    assert len(heard) >= 4
+    assert max(late - soon for soon, late in itertools.pairwise(heard)) < 0.9
+    assert [leaving for _, leaving in prompt.heard][-1]
+    assert [leaving for _, leaving in slow.heard] == [False, True]
+    slow.close()
+    prompt.close()

@@ -181,6 +181,10 @@ def test_audit_exits_1_and_names_what_is_broken(shell: Shell):
         ({"GATEWAY_WORKERS": "nonsense"}, "GATEWAY_WORKERS: 'nonsense' is not MODEL=URL"),
         ({"GATEWAY_WORKERS": "m=ftp://x"}, "no worker address"),
         ({"DATABASE_URL": "mysql://x/y"}, "use postgresql"),
+        (
+            {"GATEWAY_DEV_MAIL": "true", "GATEWAY_PUBLIC_URL": "https://gateway.example"},
+            "GATEWAY_DEV_MAIL shows everybody the links",
+        ),
         ({"GATEWAY_LEASE_SECONDS": "5"}, "GATEWAY_LEASE_SECONDS must be"),
         ({"DATABASE_URL": "sqlite:////proc/none/gateway.db"}, "gateway: "),
         ({"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/n"}, "connect call failed"),

@@ -115,6 +115,24 @@ async def test_a_worker_with_other_vectors_of_that_revision_never_serves(sqlite_
             assert (await api.embed()).status_code == 503
 
 
+async def test_a_revision_without_golden_vectors_is_kept_out_until_it_is_pinned(
+    sqlite_database_url: list[str], shell: Shell
+):
+    fake = ("--model", MODEL, "--vocabulary-sha256", VOCABULARY, "--dimensions", "384")
+    with running("backends.fake", *fake, "--revision", "new", "--salt", "another model") as worker:
+        options = {"catalog_refresh_seconds": 0.05}
+        async with open_api(sqlite_database_url[0], f"{MODEL}={worker.url}", **options) as api:
+            pool = api.gateway.router.pools[MODEL]
+            await changed_to(pool, State.WARMING)
+            assert f"gateway workers pin {MODEL}" in pool.workers()[0].reason
+            api.headers["prefer"] = "wait=0"
+            assert (await api.embed()).status_code == 503
+            said = await asyncio.to_thread(shell.run, "workers", "pin", MODEL, worker.url)
+            assert "revision new" in said
+            await api.ready()
+            assert (await api.embed()).status_code == 200
+
+
 def test_a_trusted_worker_is_pinned_once(shell: Shell):
     with running(*FAKE_STELLA, *DIMENSIONS) as trusted, running("backends.fake") as another:
         said = shell.run("workers", "pin", STELLA, trusted.url)

@@ -40,8 +40,7 @@ class Dev:
             if "Ctrl-C" in line:
                 break
         self.seconds_to_start = time.monotonic() - started
-        lines = (data / "dev.env").read_text().splitlines()
-        self.variables = dict(line.split("=", 1) for line in lines)
+        self.variables = variables(data / "dev.env")
 
     def stop(self, number: int = signal.SIGINT, *, times: int = 1) -> tuple[int, str]:
         for _ in range(times):
@@ -49,6 +48,11 @@ class Dev:
             time.sleep(0.01)  # two at once would be one: the kernel keeps a signal, not a count
         rest, _ = self.child.communicate(timeout=30)
         return self.child.returncode, rest
+
+
+def variables(file: Path) -> dict[str, str]:
+    lines = [line.removeprefix("export ") for line in file.read_text().splitlines()]
+    return dict(line.split("=", 1) for line in lines)
 
 
 def clean_environment() -> dict[str, str]:
@@ -112,9 +116,7 @@ def test_openai_finds_the_similar_sentences_and_pays_exactly(dev: Dev):
     assert int(raw.headers["x-cost-nanos"]) == cost
     left = int(before.headers["x-balance-nanos"]) - cost
     assert int(raw.headers["x-balance-nanos"]) == left
-    environment = clean_environment() | dict(
-        line.split("=", 1) for line in (dev.data / "gateway.env").read_text().splitlines()
-    )
+    environment = clean_environment() | variables(dev.data / "gateway.env")
     for words in (["audit"], ["credits", "balance", "dev", "--json"]):
         done = subprocess.run(
             [sys.executable, "-m", "gateway", *words],

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from gateway.data_plane.routing.discovery.leases import sign
 from gateway.data_plane.routing.worker import State
 from gateway.identifiers import new_id
+from gateway.storage import announcements
 from gateway.storage.presence import Presence
 from tests.support.gateways import MODEL, Api, open_api
 from tests.support.processes import Process
@@ -91,6 +92,44 @@ async def test_a_worker_that_one_takes_out_is_examined_by_the_others(both, fake_
     assert worker.state is State.QUARANTINED
     async with asyncio.timeout(10):
         await examined.wait()
+
+
+async def test_a_redis_that_falls_silent_is_noticed(monkeypatch):
+    """It takes the subscription and says nothing more, as one behind a broken network does."""
+    monkeypatch.setattr(announcements, "_PING_SECONDS", 0.1)
+    monkeypatch.setattr(announcements, "_RECONNECT_SECONDS", 0.01)
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        asked = b""
+        while data := await reader.read(4096):
+            asked += data
+            if b"SUBSCRIBE" in asked:
+                writer.write(b"*3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n")
+                asked = b""
+            elif b"PING" not in data:
+                writer.write(b"+OK\r\n" * data.count(b"*"))
+        writer.close()
+
+    heard = []
+
+    def hearing(*, others: bool) -> None:
+        heard.append(others)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    listening = announcements.Announcements(
+        f"redis://127.0.0.1:{port}/0", {"x": lambda _: None}, hearing
+    )
+    await listening.start()
+    async with asyncio.timeout(10):
+        while connections < 2:
+            await asyncio.sleep(0.01)
+    assert heard[:2] == [True, False]
+    await listening.stop()
+    server.close()
 
 
 async def test_gateways_count_one_another(redis_url: str):

@@ -1,33 +1,27 @@
 """HTTP to a stock embedding server: one bounded client for each worker. Only here is httpx known.
 
-What a status says of whose fault it is, the same for every engine:
-
-    400, 413, 422   what we sent is wrong                            RequestRefused
-    429, 503        alive and full, or warming                       WorkerBusy
-    424, 5xx        it failed (TEI says 424 when its GPU did)        WorkerFailed
-    anything else   it is not what its address says it is: no such   WorkerFailed
-                    model, no such path, a key that it won't take
-
-The last line blames the worker and not the request, because another worker can serve the request.
-A connection that the server closed while it was idle is not a fault: the call is made once more.
+Whose fault a status is, `refusals` says; a redirect is one, and is followed nowhere. A kept-alive
+connection that turns out to be closed, before a byte of an answer came, is no fault: the call is
+made once more. On a fresh connection it is one, and the work may have been done.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 
+from backends.adapters.refusals import (
+    OUR_ERRNOS,
+    REFUSAL_BYTES_MAX,
+    engine_refusal,
+    reason_of,
+)
 from backends.protocol import (
     InvalidAnswer,
     OutOfResources,
-    RequestRefused,
-    WorkerBusy,
-    WorkerFailed,
     WorkerTimeout,
     WorkerUnreachable,
 )
@@ -42,12 +36,7 @@ CONNECTIONS_MAX = 16
 KEEPALIVE_SECONDS = 3.0
 """Under the 5 s at which vLLM and most others close an idle connection."""
 
-_RETRY_AFTER_SECONDS_MAX = 60.0
-_RETRY_AFTER_SECONDS_DEFAULT = 1.0  # no stock engine sends a Retry-After; proxies before them do
-_REASON_BYTES_MAX = 200
-_OUR_ERRNOS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
-_REFUSED = {400, 413, 422}
-_BUSY = {429, 503}
+_OK = 200
 
 
 class Answer(NamedTuple):
@@ -99,25 +88,36 @@ class EngineClient:
         if request_id:
             headers["x-request-id"] = request_id
         client = self._open()
-        request = client.build_request(method, self._base + path, content=body, headers=headers)
+        fresh = False
+
+        async def trace(event: str, _: object) -> None:
+            nonlocal fresh
+            fresh = fresh or event == "connection.connect_tcp.started"
+
+        request = client.build_request(
+            method, self._base + path, content=body, headers=headers, extensions={"trace": trace}
+        )
         try:
             try:
                 response = await client.send(request, stream=True)
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-                # A stale kept-alive connection looks just so. Rows are idempotent: once more.
+                if fresh:
+                    raise
                 response = await client.send(request, stream=True)
         except httpx.TransportError as error:
-            if _OUR_ERRNOS & set(_errnos(error)):
-                raise OutOfResources(self.url, _reason(error)) from None
-            raise WorkerUnreachable(self.url, _reason(error)) from None
+            if OUR_ERRNOS & set(_errnos(error)):
+                raise OutOfResources(self.url, reason_of(error)) from None
+            raise WorkerUnreachable(self.url, reason_of(error)) from None
         try:
-            content = await self._read(response, bytes_max)
+            good = response.status_code == _OK
+            content = await self._read(response, bytes_max if good else REFUSAL_BYTES_MAX, good)
         except httpx.TransportError as error:
-            raise InvalidAnswer(self.url, f"the answer broke off: {_reason(error)}") from None
+            raise InvalidAnswer(self.url, f"the answer broke off: {reason_of(error)}") from None
         finally:
             await response.aclose()
-        if response.status_code != 200:
-            raise self._refusal(response, content)
+        if not good:
+            retry_after = response.headers.get("retry-after")
+            raise engine_refusal(self.url, response.status_code, content, retry_after)
         return Answer(response.headers, content)
 
     def _open(self) -> httpx.AsyncClient:
@@ -131,34 +131,16 @@ class EngineClient:
             self._client = httpx.AsyncClient(limits=limits, timeout=None, trust_env=False)  # noqa: S113
         return self._client
 
-    async def _read(self, response: httpx.Response, bytes_max: int) -> bytes:
+    async def _read(self, response: httpx.Response, bytes_max: int, whole: bool) -> bytes:
         chunks, size = [], 0
         async for chunk in response.aiter_raw():
             size += len(chunk)
+            if size > bytes_max and not whole:
+                break  # enough for people to read
             if size > bytes_max:
                 raise InvalidAnswer(self.url, f"answers with more than {bytes_max} bytes")
             chunks.append(chunk)
         return b"".join(chunks)
-
-    def _refusal(self, response: httpx.Response, content: bytes) -> Exception:
-        status = response.status_code
-        # The body's shape is the engine's own (flat, nested, a proxy's HTML): for people to read.
-        reason = f"{status} {content[:_REASON_BYTES_MAX].decode(errors='replace')}"
-        if status in _BUSY:
-            return WorkerBusy(self.url, reason, _retry_after(response.headers.get("retry-after")))
-        if status in _REFUSED:
-            return RequestRefused(self.url, reason)
-        return WorkerFailed(self.url, reason)
-
-
-def _retry_after(value: str | None) -> float:
-    try:
-        seconds = float(value or _RETRY_AFTER_SECONDS_DEFAULT)
-    except ValueError:
-        return _RETRY_AFTER_SECONDS_DEFAULT  # an HTTP date: a second is as good as its clock
-    if not math.isfinite(seconds):
-        return _RETRY_AFTER_SECONDS_DEFAULT
-    return min(max(seconds, 0.0), _RETRY_AFTER_SECONDS_MAX)
 
 
 def _errnos(error: BaseException | None) -> Iterator[int | None]:
@@ -170,7 +152,3 @@ def _errnos(error: BaseException | None) -> Iterator[int | None]:
             for part in error.exceptions:
                 yield from _errnos(part)
         error = error.__cause__ or error.__context__
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

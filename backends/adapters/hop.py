@@ -1,26 +1,32 @@
 """The client of our own workers: the binary hop over TCP or a unix socket.
 
-Errors are told apart as `backends.protocol` says. A connection that the worker closed while it was
-idle is not a fault: the call is made once more on a fresh one.
+Errors are told apart as `backends.protocol` says. A redirect is followed nowhere, and of an answer
+no more is read than there can be of it. A kept-alive connection that turns out to be closed, before
+a byte of an answer came, is no fault: the call is made once more, within the same time. On a fresh
+connection it is one, and the work may have been done.
 """
 
 from __future__ import annotations
 
-import errno
+import asyncio
 import math
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import aiohttp
 import msgspec
 
 from backends import hop
+from backends.adapters.refusals import (
+    OUR_ERRNOS,
+    REFUSAL_BYTES_MAX,
+    reason_of,
+    worker_refusal,
+)
 from backends.protocol import (
     InvalidAnswer,
     OutOfResources,
-    RequestRefused,
     TokenRow,
-    WorkerBusy,
-    WorkerFailed,
     WorkerInfo,
     WorkerTimeout,
     WorkerUnreachable,
@@ -30,10 +36,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _KEEPALIVE_SECONDS = 3.0  # under the 5 s at which most servers close an idle connection
-_RETRY_AFTER_SECONDS_MAX = 60.0
 _TIMEOUT_MARGIN = 0.9  # the worker gives up before we do, so that its answer can still arrive
 _INFO_BYTES_MAX = 65_536
-_OUR_ERRNOS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+_OK = 200
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # `_call` has one deadline for all of it
+
+
+class _Stale(Exception):
+    """The server had closed the kept-alive connection that was taken for the call."""
 
 
 class HopBackend:
@@ -46,10 +56,10 @@ class HopBackend:
 
     async def info(self, *, timeout_seconds: float) -> WorkerInfo:
         """Ask `/ready`, then `/info`. A worker that warms or drains is busy, not broken."""
-        await self._call("GET", "/ready", b"", timeout_seconds)
-        body = await self._call("GET", "/info", b"", timeout_seconds)
+        await self._call("GET", "/ready", b"", timeout_seconds, _INFO_BYTES_MAX)
+        body = await self._call("GET", "/info", b"", timeout_seconds, _INFO_BYTES_MAX)
         try:
-            return msgspec.json.decode(body[:_INFO_BYTES_MAX], type=WorkerInfo)
+            return msgspec.json.decode(body, type=WorkerInfo)
         except msgspec.MsgspecError as error:
             raise InvalidAnswer(self.url, f"/info: {error}") from None
 
@@ -58,7 +68,12 @@ class HopBackend:
     ) -> list[memoryview]:
         """Embed the rows in one call; see `Backend.embed`."""
         body = await self._call(
-            "POST", "/embed", hop.encode_request(rows), timeout_seconds, request_id
+            "POST",
+            "/embed",
+            hop.encode_request(rows),
+            timeout_seconds,
+            hop.answer_bytes(rows),
+            request_id,
         )
         try:
             return hop.decode_answer(body, rows)
@@ -72,41 +87,84 @@ class HopBackend:
             self._session = None
 
     async def _call(
-        self, method: str, path: str, body: bytes, timeout_seconds: float, request_id: str = ""
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        timeout_seconds: float,
+        bytes_max: int,
+        request_id: str = "",
     ) -> bytes:
         try:
-            try:
-                return await self._call_once(method, path, body, timeout_seconds, request_id)
-            except aiohttp.ServerDisconnectedError:
-                # A stale kept-alive connection looks just so. Rows are idempotent: once more.
-                return await self._call_once(method, path, body, timeout_seconds, request_id)
+            async with asyncio.timeout(timeout_seconds) as limit:
+                for again in (True, False):
+                    try:
+                        return await self._try(method, path, body, bytes_max, request_id, limit)
+                    except _Stale as stale:
+                        if not again:
+                            raise WorkerUnreachable(self.url, str(stale)) from None
         except TimeoutError:
             raise WorkerTimeout(self.url, f"no answer in {timeout_seconds:.3f} s") from None
         except aiohttp.ClientConnectionError as error:
-            if isinstance(error, OSError) and error.errno in _OUR_ERRNOS:
-                raise OutOfResources(self.url, _reason(error)) from None
-            raise WorkerUnreachable(self.url, _reason(error)) from None
+            if isinstance(error, OSError) and error.errno in OUR_ERRNOS:
+                raise OutOfResources(self.url, reason_of(error)) from None
+            raise WorkerUnreachable(self.url, reason_of(error)) from None
         except aiohttp.ClientPayloadError as error:
-            raise InvalidAnswer(self.url, f"the answer broke off: {_reason(error)}") from None
+            raise InvalidAnswer(self.url, f"the answer broke off: {reason_of(error)}") from None
         except aiohttp.ClientError as error:
-            raise InvalidAnswer(self.url, f"no HTTP answer: {_reason(error)}") from None
+            raise InvalidAnswer(self.url, f"no HTTP answer: {reason_of(error)}") from None
+        raise AssertionError("unreachable")
 
-    async def _call_once(
-        self, method: str, path: str, body: bytes, timeout_seconds: float, request_id: str
+    async def _try(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        bytes_max: int,
+        request_id: str,
+        limit: asyncio.Timeout,
     ) -> bytes:
+        ends_at = limit.when()
+        assert ends_at is not None
+        left = max(ends_at - asyncio.get_running_loop().time(), 0)
         headers = {
             "content-type": hop.CONTENT_TYPE,
-            hop.TIMEOUT_HEADER: str(math.floor(timeout_seconds * 1000 * _TIMEOUT_MARGIN)),
+            hop.TIMEOUT_HEADER: str(math.floor(left * 1000 * _TIMEOUT_MARGIN)),
             "x-request-id": request_id,
         }
-        timeout = aiohttp.ClientTimeout(total=timeout_seconds)
-        async with self._open().request(
-            method, self._base + path, data=body or None, headers=headers, timeout=timeout
-        ) as answer:
-            content = await answer.read()
-            if answer.status != 200:
-                raise self._refusal(answer, content)
-            return content
+        wire = _Wire()
+        try:
+            answer = await self._open().request(
+                method,
+                self._base + path,
+                data=body or None,
+                headers=headers,
+                allow_redirects=False,
+                trace_request_ctx=wire,
+            )
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            # with part of an answer, the message is that part
+            if wire.reused and isinstance(getattr(error, "message", ""), str):
+                raise _Stale(reason_of(error)) from None
+            raise
+        async with answer:
+            if answer.status == _OK:
+                return await self._read(answer, bytes_max)
+            content = await answer.content.read(REFUSAL_BYTES_MAX)
+            retry_after = answer.headers.get("retry-after")
+            raise worker_refusal(self.url, answer.status, content, retry_after)
+
+    async def _read(self, answer: aiohttp.ClientResponse, bytes_max: int) -> bytes:
+        length = answer.content_length
+        if length is not None and length <= bytes_max:
+            return await answer.read()
+        chunks, size = [], length or 0
+        while size <= bytes_max and (chunk := await answer.content.readany()):
+            size += len(chunk)
+            chunks.append(chunk)
+        if size > bytes_max:
+            raise InvalidAnswer(self.url, f"answers with more than {bytes_max} bytes")
+        return b"".join(chunks)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -118,7 +176,11 @@ class HopBackend:
             else:
                 connector = aiohttp.TCPConnector(**limits)  # type: ignore[arg-type]
             self._session = aiohttp.ClientSession(
-                connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+                connector=connector,
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=_NO_TIMEOUT,
+                trace_configs=[_tracing()],
             )
         return self._session
 
@@ -126,22 +188,17 @@ class HopBackend:
     def _base(self) -> str:
         return "http://worker" if self.url.startswith("unix:") else self.url
 
-    def _refusal(self, answer: aiohttp.ClientResponse, content: bytes) -> Exception:
-        reason = f"{answer.status} {content[:200].decode(errors='replace')}"
-        if answer.status in (429, 503):
-            return WorkerBusy(self.url, reason, _retry_after(answer.headers.get("retry-after")))
-        if answer.status >= 500:
-            return WorkerFailed(self.url, reason)
-        return RequestRefused(self.url, reason)
+
+class _Wire:
+    """What is noted of the connection of one try."""
+
+    reused = False
 
 
-def _retry_after(value: str | None) -> float:
-    try:
-        seconds = float(value or 1)
-    except ValueError:
-        return 1.0  # an HTTP date: a second is as good a guess as its clock
-    return min(max(seconds, 0.0), _RETRY_AFTER_SECONDS_MAX) if math.isfinite(seconds) else 1.0
+def _tracing() -> aiohttp.TraceConfig:
+    async def reused(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.reused = True
 
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_reuseconn.append(reused)
+    return tracing

@@ -7,7 +7,7 @@ What differs (paths, bodies, what an engine tells of itself) is its `Dialect`. W
 - Only dimensions that the engine gives, or that a head makes, are served. `dimensions` is never
   passed on: each engine means something else by it, and none of them what Stella means.
 - A call of more rows or bytes than the engine takes is made as several, one after the other. What
-  one row may be is refused here, before an engine can truncate it in silence.
+  one row may be is refused here, before an engine can truncate it in silence: `BeyondWorker`.
 - Pooled mode (`heads=`): the engine gives mean-pooled vectors, the adapter applies Stella's heads.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 from backends.adapters.answers import Malformed, Matrix
 from backends.adapters.client import Answer, EngineClient, deadline
 from backends.adapters.vocabulary import NotText
-from backends.protocol import BackendError, InvalidAnswer, RequestRefused, TokenRow, WorkerInfo
+from backends.protocol import BackendError, BeyondWorker, InvalidAnswer, TokenRow, WorkerInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -184,11 +184,11 @@ class StockBackend:
         for index, row in enumerate(rows):
             if not 0 < row.tokens <= info.tokens_max:
                 reason = f"row {index} has {row.tokens} tokens; 1 to {info.tokens_max} fit"
-                raise RequestRefused(self.url, reason)
+                raise BeyondWorker(self.url, reason)
             if row.dimensions not in info.dimensions:
                 served = ", ".join(map(str, info.dimensions))
                 reason = f"row {index} wants {row.dimensions} dimensions; served: {served}"
-                raise RequestRefused(self.url, reason)
+                raise BeyondWorker(self.url, reason)
 
     async def _compute(
         self, rows: Sequence[TokenRow], about: About, width: int | None, request_id: str
@@ -197,7 +197,7 @@ class StockBackend:
         try:
             items = await asyncio.to_thread(self._dialect.items, rows)
         except NotText as error:
-            raise RequestRefused(self.url, str(error)) from None
+            raise BeyondWorker(self.url, str(error)) from None
         row_bytes_max = (width or _WIDTH_MAX) * _FLOAT_CHARACTERS_MAX
         found: list[Matrix] = []
         start = 0
@@ -228,7 +228,7 @@ class StockBackend:
         start, size = 0, 0
         for index, item in enumerate(items):
             if len(item) > room:
-                raise RequestRefused(self.url, f"row {index} takes {len(item)} bytes; {room} fit")
+                raise BeyondWorker(self.url, f"row {index} takes {len(item)} bytes; {room} fit")
             if index - start >= about.rows_max or size + len(item) + 1 > room:
                 yield items[start:index]
                 start, size = index, 0

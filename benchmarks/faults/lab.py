@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 DIMENSIONS = 8
 MODEL = "fake"
+ANOTHER = "another"
+"""A second revision, pinned too: its vectors are salted with its name."""
 _GOLDEN_IDS = struct.pack("<5I", 101, 2023, 2003, 2019, 102)
 _START_SECONDS = 20.0
 
@@ -51,9 +53,10 @@ class Lab:
         self._news = asyncio.Event()
         self._stack = AsyncExitStack()
         self._number = 0
-        golden = GoldenRow(ids=_GOLDEN_IDS, vectors={DIMENSIONS: vector(_GOLDEN_IDS, DIMENSIONS)})
         self._spec = PoolSpec(
-            model=MODEL, dimensions=frozenset({DIMENSIONS}), golden={"fake": (golden,)}
+            model=MODEL,
+            dimensions=frozenset({DIMENSIONS}),
+            golden={"fake": (_golden(""),), ANOTHER: (_golden(ANOTHER),)},
         )
 
     @property
@@ -165,3 +168,7 @@ class Lab:
         self.changes.append((url, change))
         self._news.set()
         self._news = asyncio.Event()
+
+
+def _golden(salt: str) -> GoldenRow:
+    return GoldenRow(ids=_GOLDEN_IDS, vectors={DIMENSIONS: vector(_GOLDEN_IDS, DIMENSIONS, salt)})

@@ -11,7 +11,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks.faults.lab import Lab
+from benchmarks.faults.lab import ANOTHER, Lab
 from benchmarks.faults.processes import SECONDS_PER_TOKEN, FakeWorker, Fleet
 from gateway.data_plane.routing.discovery.dns import DnsName
 from gateway.data_plane.routing.discovery.provider import follow
@@ -106,6 +106,22 @@ async def failing(fleet: Fleet, seed: int) -> Findings:
     return {**found, "noticed": noticed, "answers": answers, "readmitted": back}
 
 
+async def refusing(fleet: Fleet, seed: int) -> Findings:
+    """One worker answers 400 to all it is sent, as if the mistake were ours."""
+    async with Lab(fleet, seed=seed) as lab:
+        async with lab.traffic():
+            await asyncio.sleep(WARM_SECONDS)
+            since = time.monotonic()
+            await lab.workers[0].fault("refuse")
+            noticed = await _out(lab, lab.workers[0], since)
+            await lab.workers[0].heal()
+            back = await _back(lab, lab.workers[0], time.monotonic())
+        found = at_rest(lab)
+    assert noticed <= HUNG_SECONDS, f"noticed after {noticed:.3f} s"
+    assert back <= READMITTED_SECONDS, f"back after {back:.3f} s"
+    return {**found, "noticed": noticed, "readmitted": back}
+
+
 async def invalid(fleet: Fleet, seed: int, kinds: Sequence[str]) -> Findings:
     """A worker answers 200 with something that is not the rows' vectors; then another does."""
     noticed, back = [], []
@@ -169,8 +185,26 @@ async def two_revisions(fleet: Fleet, seed: int) -> Findings:
             since = time.monotonic()
             await lab.workers[0].kill()
             await _out(lab, lab.workers[0], since)
-            await lab.workers[0].start("--revision", "another", "--salt", "another")
+            await lab.workers[0].start("--revision", ANOTHER, "--salt", ANOTHER)
             await lab.seen(lab.workers[0], State.WARMING, since=since, seconds=_PATIENCE_SECONDS)
+        return at_rest(lab)
+
+
+async def unpinned(fleet: Fleet, seed: int) -> Findings:
+    """A worker comes back as a revision that nobody vouched for: it stays out, and says why."""
+    async with Lab(fleet, seed=seed) as lab:
+        async with lab.traffic():
+            since = time.monotonic()
+            await lab.workers[0].kill()
+            await _out(lab, lab.workers[0], since)
+            await lab.workers[0].start("--revision", "new", "--salt", "new")
+            await lab.seen(
+                lab.workers[0],
+                State.QUARANTINED,
+                since=since,
+                seconds=_PATIENCE_SECONDS,
+                reason="gateway workers pin",
+            )
         return at_rest(lab)
 
 
@@ -325,10 +359,12 @@ def scenarios() -> dict[str, Callable[[Fleet, int], Coroutine[None, None, Findin
         "SIGSTOP for good": stopped,
         "20 times slower": slow,
         "500 in 1 ms": failing,
+        "400 to everything": refusing,
         "invalid answers": lambda fleet, seed: invalid(fleet, seed, INVALID),
         "slow drip": dripping,
         "vectors of another model": impostor,
         "another revision": two_revisions,
+        "a revision that is not pinned": unpinned,
         "flapping": flapping,
         "overload of one": lambda fleet, seed: overloaded(fleet, seed, 1),
         "overload of all": lambda fleet, seed: overloaded(fleet, seed, 3),

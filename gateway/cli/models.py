@@ -74,7 +74,7 @@ async def price_model(model: str, dollars: str, *, flex: bool) -> None:
 async def launch_model(model: str, *, price: str | None, flex_price: str | None) -> None:
     """Make a model live, and mail voters and the waitlist, once each.
 
-    A running gateway must have a ready worker of it.
+    A running gateway must have a ready worker of it, whose revision is pinned (workers pin).
     """
     nanos, flex_nanos = (
         None if dollars is None else billing.nanos_of_dollars(dollars)
@@ -83,7 +83,11 @@ async def launch_model(model: str, *, price: str | None, flex_price: str | None)
     async with opened() as database:
         async with database.read() as connection:
             told = await orders.reports(connection)
-        ready = any(one.model == model and one.worker.state is State.READY for one in told)
+        ready = {
+            one.worker.revision
+            for one in told
+            if one.model == model and one.worker.state is State.READY
+        }
         async with database.write() as connection:
             prices = await launches.launch(
                 connection,

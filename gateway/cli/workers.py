@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+import msgspec
 import rich_click as click
 
 from backends import registry
@@ -82,7 +83,10 @@ async def undrain(url: str, *, as_json: bool) -> None:
 @click.argument("url")
 @asynchronous
 async def pin(model: str, url: str) -> None:
-    """Take a trusted worker's answers as the golden vectors of its revision, for good."""
+    """Take a trusted worker's answers as the golden vectors of its revision, for good.
+
+    From then on no other revision of the model is let in, unless it is pinned too.
+    """
     async with opened() as database:
         async with database.read() as connection:
             known = (await catalog.snapshot(connection)).models.get(model)
@@ -94,7 +98,9 @@ async def pin(model: str, url: str) -> None:
         )
         texts = [row.ids for row in maker.from_texts(golden.TEXTS, truncate=None).rows]
         backend = registry.connect(url)
-        examiner = Examiner(spec_of(known), RoutingSettings())
+        # a revision that is new here is just what is to be pinned
+        spec = msgspec.structs.replace(spec_of(known), golden={})
+        examiner = Examiner(spec, RoutingSettings())
         try:
             info = await examiner.handshake(backend, timeout_seconds=_PIN_SECONDS)
             rows = await examiner.record(backend, info, texts, timeout_seconds=_PIN_SECONDS)

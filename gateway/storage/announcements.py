@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Protocol
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 log = structlog.get_logger()
@@ -19,14 +21,36 @@ log = structlog.get_logger()
 _KEYS = "gateway:keys-changed"
 _TIMEOUT_SECONDS = 1.0
 _RECONNECT_SECONDS = 1.0
+_PING_SECONDS = 2.0
+"""Of silence, before it is asked whether anybody is there; as long again, and nobody is."""
+
+
+class Hearing(Protocol):
+    """Told whenever announcements begin or cease to be heard."""
+
+    def __call__(self, *, others: bool) -> None:
+        """Take note whether other processes can be heard."""
+        ...
+
+
+class _Silent(RedisError):
+    """Redis does not answer a ping: a connection of which only our half is left."""
 
 
 class Announcements:
     """Tells and hears bytes on channels. `start` and `stop` it with the application."""
 
-    def __init__(self, url: str, hear: Mapping[str, Callable[[bytes], None]]) -> None:
+    def __init__(
+        self,
+        url: str,
+        hear: Mapping[str, Callable[[bytes], None]],
+        hearing: Hearing = lambda *, others: None,  # noqa: ARG005 - nobody needs to know
+    ) -> None:
         """`hear` is called for each message, by channel; those of this process come back too."""
-        self._redis: Redis = Redis.from_url(url, socket_connect_timeout=_TIMEOUT_SECONDS)
+        self._hearing = hearing
+        self._redis: Redis = Redis.from_url(
+            url, socket_connect_timeout=_TIMEOUT_SECONDS, socket_timeout=2 * _PING_SECONDS
+        )
         self._hearers = hear
         self._listening: asyncio.Task[None] | None = None
         self.subscribed = asyncio.Event()
@@ -57,16 +81,31 @@ class Announcements:
             try:
                 async with self._redis.pubsub() as pubsub:
                     await pubsub.subscribe(*self._hearers)
-                    async for message in pubsub.listen():
-                        self._hear(message)
-            except (RedisError, OSError) as error:
+                    await self._hear_all(pubsub)
+            except (RedisError, OSError, TimeoutError) as error:
                 log.warning("announcements lost", reason=str(error))
             self.subscribed.clear()
+            self._hearing(others=False)
             await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _hear_all(self, pubsub: PubSub) -> None:
+        """Hear until the connection fails, which a silent one does too."""
+        asked = False
+        while True:
+            message = await pubsub.get_message(timeout=_PING_SECONDS)
+            if message is not None:
+                asked = False
+                self._hear(message)
+            elif asked:
+                raise _Silent("no answer to a ping")
+            else:
+                asked = True
+                await pubsub.ping()
 
     def _hear(self, message: dict[str, object]) -> None:
         if message["type"] == "subscribe" and message["data"] == len(self._hearers):
             self.subscribed.set()
+            self._hearing(others=True)
         elif message["type"] == "message":
             channel, data = message["channel"], message["data"]
             assert isinstance(channel, bytes)

@@ -9,6 +9,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
 from gateway.control_plane.billing.routes import OPERATIONS
+from gateway.data_plane.api.descriptions import REPLAY
 from gateway.data_plane.api.openapi import document
 from tests.support.gateways import MODEL
 
@@ -47,3 +48,25 @@ async def test_it_is_served(api):
     answer = await api.http.get("/openapi.json")
     assert answer.status_code == 200
     assert set(answer.json()["paths"]) == set(DOCUMENT["paths"])
+
+
+async def test_what_it_says_of_headers_is_sent(api):
+    """On a 200 and on an error, with no more of them than the document promises."""
+    paths = DOCUMENT["paths"]
+    for path in ("/v1/embeddings", "/v1/embeddings/estimate"):
+        body = {"model": MODEL, "input": "hello"}
+        answer = await api.http.post(path, json=body, headers=api.headers)
+        promised = paths[path]["post"]["responses"]["200"]["headers"].keys()
+        assert promised - REPLAY.keys() <= answer.headers.keys()
+        assert answer.headers["x-ratelimit-limit-requests"] == "512"
+        assert answer.headers["x-ratelimit-remaining-requests"] == "512"
+        limits = {name for name in answer.headers if name.startswith("x-ratelimit")}
+        assert limits <= promised
+
+
+async def test_the_key_of_receipts_is_public_and_described(api):
+    answer = await api.http.get("/v1/receipts/key")
+    assert answer.status_code == 200
+    assert answer.json() == api.gateway.receipts.jwk()
+    described = DOCUMENT["paths"]["/v1/receipts/key"]["get"]["responses"]["200"]
+    assert described["headers"].keys() <= answer.headers.keys()

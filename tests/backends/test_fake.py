@@ -74,16 +74,6 @@ async def test_each_fault_is_told_apart(worker: Subject, kind: str, error: type[
     await backend.close()
 
 
-async def test_a_stale_connection_is_no_fault(worker: Subject):
-    """One reset on a kept-alive connection is retried; the caller sees nothing."""
-    backend = connect(worker.url)
-    await backend.embed(ROWS, timeout_seconds=5)
-    async with httpx.AsyncClient(base_url=worker.url) as control:
-        await control.put("/fault", json={"kind": "reset", "times": 1})
-    assert len(await backend.embed(ROWS, timeout_seconds=5)) == 2
-    await backend.close()
-
-
 async def test_our_own_exhaustion_is_no_fault_of_the_worker(worker: Subject, monkeypatch):
     async def no_descriptor(*_, **__):
         raise OSError(errno.EMFILE, "too many open files")

@@ -91,7 +91,7 @@ async def assert_billed(api: Api) -> None:
 @pytest.mark.parametrize(
     "kind",
     ["error", "nan", "zero", "foreign", "permuted", "missing", "dimension", "truncated", "html",
-     "reset", "busy", "hang", "slow"],
+     "reset", "busy", "hang", "slow", "refuse", "short", "drip"],
 )  # fmt: skip
 async def test_a_fault_of_one_is_nobodys_loss(api: Api, bad: Process, kind: str):
     async def strike() -> None:

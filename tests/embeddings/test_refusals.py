@@ -222,6 +222,7 @@ async def test_502_when_each_try_fails(api: Api, fault: httpx.AsyncClient):
 
 
 async def test_500_when_a_worker_refuses_what_we_sent(api: Api, fault: httpx.AsyncClient):
+    await api.ready()  # or the fault strikes its examination
     await fault.put("/fault", json={"kind": "refuse"})
     assert (await api.embed(BODY)).status_code == 500
     await api.assert_untouched()
@@ -241,6 +242,15 @@ async def test_503_while_every_worker_is_full(api: Api, fault: httpx.AsyncClient
 async def test_503_without_a_worker(sqlite_database_url):
     async with open_api(sqlite_database_url[0]) as api:
         api.headers["prefer"] = "respond-async, wait=0"
+        answer = await api.embed(BODY)
+        assert (answer.status_code, code(answer)) == (503, "model_warming")
+        assert answer.headers["retry-after"] == "10"
+        await api.assert_untouched()
+
+
+async def test_503_when_a_worker_was_awaited_until_the_deadline(sqlite_database_url):
+    async with open_api(sqlite_database_url[0], request_timeout_seconds=0.3) as api:
+        api.headers["prefer"] = "wait=30"
         answer = await api.embed(BODY)
         assert (answer.status_code, code(answer)) == (503, "model_warming")
         assert answer.headers["retry-after"] == "10"

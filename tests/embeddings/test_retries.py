@@ -176,6 +176,21 @@ async def test_answers_are_forgotten_in_time():
     assert replays.bytes == 0
 
 
+async def test_a_kept_answer_keeps_nothing_of_the_work():
+    replays = Replays(seconds=60, bytes_max=100, clock=Clock())
+
+    async def run(progress: Progress) -> Reply:
+        progress.request = object()  # as the pool does: it holds rows, vectors, and its batch
+        return Reply(b"x", [])
+
+    work = replays.begin(Print(("key", "a"), b"a", is_retry=False), "id", run)
+    await work.task
+    await asyncio.sleep(0)
+    assert replays.bytes == 1
+    assert work.progress.request is None
+    assert not work.progress.begun
+
+
 async def test_answers_are_bounded_in_bytes():
     replays = Replays(seconds=60, bytes_max=100, clock=Clock())
     for name in "abcde":

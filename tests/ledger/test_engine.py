@@ -1,8 +1,11 @@
 """The engine against a real database: what is charged, refused, given back and recalled."""
 
 import asyncio
+import contextlib
 
+import msgspec
 import pytest
+import sqlalchemy.exc
 from sqlalchemy import func, select
 
 from gateway.data_plane.metering.credits import (
@@ -20,6 +23,7 @@ from tests.support.ledger import (
     add_credit,
     add_customer,
     assert_sound,
+    ledger_of,
     running,
 )
 
@@ -187,3 +191,67 @@ async def test_a_database_that_is_away_is_503(database: Database, tmp_path):
     async with running(database, tmp_path, ledger=Away(), rules=rules) as engine:
         with pytest.raises(CreditUnavailable):
             await engine.reserve(customer.charge(1))
+
+
+class Unruly:
+    """A ledger whose answers go wrong on the way; what it was told, it did."""
+
+    def __init__(self, ledger) -> None:
+        self.ledger = ledger
+        self.wrong = None
+
+    async def tick(self, tick):
+        answer = await self.ledger.tick(tick)
+        match self.wrong:
+            case Exception():
+                raise self.wrong
+            case "less than is in use":
+                leases = [msgspec.structs.replace(told, granted_nanos=0) for told in answer.leases]
+                return msgspec.structs.replace(answer, leases=leases)
+        return answer
+
+    async def close(self) -> None:
+        await self.ledger.close()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        sqlalchemy.exc.TimeoutError("no connection in the pool"),
+        msgspec.ValidationError("of another version"),
+        AssertionError("our own mistake"),
+        "less than is in use",
+    ],
+    ids=str,
+)
+async def test_the_writer_outlives_any_failure_and_charges_once(
+    wrong, database: Database, tmp_path
+):
+    customer = await add_customer(database, 1_000)
+    ledger = Unruly(ledger_of(database))
+    async with running(database, tmp_path, ledger=ledger, rules=EngineRules()) as engine:
+        held = [customer.charge(10) for _ in range(3)]
+        for charge in held:
+            await engine.reserve(charge)
+        ledger.wrong = wrong
+        for charge in held[:2]:
+            await engine.settle(charge)
+        with contextlib.suppress(CreditUnavailable, TimeoutError):
+            async with asyncio.timeout(0.2):
+                await engine.reserve(customer.charge(900))  # makes it ask for more
+        if isinstance(wrong, Exception):
+            async with asyncio.timeout(10):
+                while engine.reachable:
+                    await asyncio.sleep(0.01)
+            assert engine.away_seconds > 0
+        ledger.wrong = None
+        await engine.settle(held[2])
+        async with asyncio.timeout(10):
+            while engine.book.unconfirmed or not engine.reachable:
+                await asyncio.sleep(0.01)
+        for charge in (customer.charge(10) for _ in range(2)):
+            await engine.reserve(charge)
+            await engine.settle(charge)
+        assert engine.away_seconds == 0
+    assert await usage_of(database, customer) == (5, 5 * 80)
+    await assert_sound(database)

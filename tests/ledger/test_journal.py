@@ -1,19 +1,21 @@
 """The journal: durable, bounded, replayed by whoever lives, as often as it likes."""
 
 import asyncio
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.data_plane.metering.engine import EngineRules
 from gateway.data_plane.metering.journal import Journal, JournalError
-from gateway.data_plane.metering.ticks import LedgerUnavailable
+from gateway.data_plane.metering.ticks import LedgerUnavailable, UsageLine
 from gateway.identifiers import new_id
-from tests.support.gateways import Ledger
+from tests.support.gateways import MODEL, Ledger
 from tests.support.ledger import ledger_of, running
 
 
@@ -142,3 +144,77 @@ async def test_a_journal_replayed_again_and_again_charges_once(ledger: Ledger, t
         folder.mkdir()
         for name, data in copy.items():
             (folder / name).write_bytes(data)
+
+
+async def test_a_segment_that_can_t_be_removed_ends_nothing(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its disk fails to unlink; the ledger goes on being written, and it is removed later."""
+    await ledger.grant(1_000)
+    outage = Outage(ledger_of(ledger.database))
+    failures, forget = [OSError("read-only")] * 2, Journal.forget
+
+    def fail(journal: Journal, segment: Path) -> None:
+        if failures:
+            raise failures.pop()
+        forget(journal, segment)
+
+    monkeypatch.setattr(Journal, "forget", fail)
+    rules = EngineRules(adopt_seconds=0.05)
+    async with running(ledger.database, tmp_path, ledger=outage, rules=rules) as credit:
+        for away in (False, True, False, False):
+            outage.away = away
+            charge = ledger.charge(8)
+            await credit.reserve(charge)
+            await credit.settle(charge)
+        async with asyncio.timeout(10):
+            while failures or credit.book.unconfirmed:
+                await asyncio.sleep(0.01)
+        assert len(await ledger.usage()) == 4
+    assert await ledger.available() == 1_000 - 32
+    assert await ledger.breaches() == []
+    assert [folder for folder in tmp_path.glob("[!.]*") if folder.is_dir()] == []
+
+
+async def test_a_record_that_can_t_be_read_holds_up_no_other(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It is set aside; the rest is charged once, though a folder refuses to go for a while."""
+    await ledger.grant(1_000)
+    line = UsageLine(
+        request_id=new_id(),
+        organization_id=ledger.organization_id,
+        key_id=ledger.key_id,
+        model_id=MODEL,
+        price_id=ledger.price_id,
+        inputs=1,
+        tokens=1,
+        cost_nanos=8,
+        lease_id=new_id(),
+        budget_id=None,
+        budget_lease_id=None,
+        created_ms=1_800_000_000_000,
+    )
+    left_by_the_dead(tmp_path, '{"of": "another version"}', msgspec.json.encode(line).decode())
+    failures, rmtree = [OSError("busy")], shutil.rmtree
+
+    def fail(folder: Path) -> None:
+        if failures:
+            raise failures.pop()
+        rmtree(folder)
+
+    monkeypatch.setattr(shutil, "rmtree", fail)
+    (dead,) = [folder for folder in tmp_path.glob("[!.]*") if (folder / "lock").exists()]
+    left_by_the_dead(tmp_path, msgspec.json.encode(line).decode())
+    async with (
+        running(ledger.database, tmp_path, rules=EngineRules(adopt_seconds=0.02)),
+        asyncio.timeout(10),
+    ):
+        while len([f for f in tmp_path.glob("[!.]*") if (f / "lock").exists()]) > 2:
+            await asyncio.sleep(0.01)
+    assert len(await ledger.usage()) == 1
+    assert await ledger.available() == 1_000 - 8
+    assert [file.read_bytes() for file in dead.glob("*.unreadable")] == [
+        b'{"of": "another version"}\n'
+    ]
+    assert not list(dead.glob("*.journal"))

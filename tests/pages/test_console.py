@@ -234,7 +234,9 @@ async def test_usage_is_summed_by_day_key_and_model(gateway: Gateway, browser: B
     assert [(m["model"], m["tokens"]) for m in await table("by=model")] == [
         (STELLA, "4000"), (MINILM, "2000"),
     ]  # fmt: skip
-    assert [m["tokens"] for m in await table(f"by=key&model={MINILM}")] == ["2000"]
+    (used,) = await table(f"by=key&model={MINILM}")
+    (key, *_) = await rows(gateway, select(api_keys))
+    assert (used["key"], used["ends_with"], used["tokens"]) == (key.id, key.last_four, "2000")
     since = Filter(since=datetime.now(UTC).date() - timedelta(days=60))
     (organization, *_) = await rows(gateway, select(organizations.c.id))
     async with gateway.database.read() as connection:
@@ -307,6 +309,7 @@ async def test_members_are_invited_change_roles_and_leave(
     (member,) = await rows(gateway, select(memberships).where(memberships.c.role == "member"))
     (ada,) = await rows(gateway, select(users).where(users.c.email == "ada@example.org"))
     await browser.get("/console/settings")
+    assert f"members/{ada.id}/remove" not in browser.page.text  # so it is not offered either
     alone = await browser.submit(f"/console/settings/members/{ada.id}/role", role="member")
     assert alone.status_code == 400  # the last owner stays one
     await browser.get("/console/settings")
@@ -500,6 +503,7 @@ async def test_ones_data_is_given_and_forgotten(gateway: Gateway, browser: Brows
     assert wrong.status_code == 400
     await browser.get("/console/settings")
     await browser.submit("/console/settings/delete", confirm="ada@example.org")
+    assert "Your account is deleted" in browser.page.text
     assert "Sign out" not in browser.page.text
     (user,) = await rows(gateway, select(users))
     assert (user.email, user.address_key) == (None, None)

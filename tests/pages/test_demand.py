@@ -8,6 +8,7 @@ from litestar import Litestar
 from sqlalchemy import select
 
 from gateway.app import Gateway
+from gateway.control_plane.catalog import golden
 from gateway.control_plane.demand import events, launches
 from gateway.control_plane.mail import unsubscribe
 from gateway.data_plane.metering.demand import DemandCounter
@@ -124,7 +125,8 @@ async def test_what_went_live_elsewhere_is_said_at_once(gateway: Gateway, browse
     await browser.get(await mailed_link(gateway, "new@example.org"))
     token = field(browser.page.text, "token")
     async with gateway.database.write() as connection:
-        await launches.launch(connection, STELLA, ready=True, nanos_per_million_tokens=1)
+        await golden.pin(connection, STELLA, "pinned", [])
+        await launches.launch(connection, STELLA, ready=["pinned"], nanos_per_million_tokens=1)
     said = await browser.submit("/waitlist/confirm", token=token)
     assert said.status_code in (404, 409)  # by the snapshot, or by the database before it
     assert "is live" in said.text

@@ -10,6 +10,7 @@ from gateway.control_plane.accounts import users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.promotions import Gift
 from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.catalog import golden
 from gateway.control_plane.catalog import models as catalog
 from gateway.control_plane.demand import announcements as announcing
 from gateway.control_plane.demand import (
@@ -58,6 +59,7 @@ class Crash(Exception):
 async def seeded(database: Database) -> Database:
     async with database.write() as connection:
         await catalog.seed(connection)
+        await golden.pin(connection, STELLA, "pinned", [])
     return database
 
 
@@ -82,7 +84,9 @@ def announcements(
     )  # fmt: skip
 
 
-async def launch(database: Database, *, ready: bool = True, nanos: int = 9_000_000) -> None:
+async def launch(
+    database: Database, *, ready: tuple[str, ...] = ("pinned",), nanos: int = 9_000_000
+) -> None:
     async with database.write() as connection:
         await launches.launch(connection, STELLA, ready=ready, nanos_per_million_tokens=nanos)
 
@@ -125,7 +129,7 @@ async def test_flex_never_costs_more(
     async def go_live() -> None:
         async with seeded.write() as connection:
             await launches.launch(
-                connection, STELLA, ready=True,
+                connection, STELLA, ready=["pinned"],
                 nanos_per_million_tokens=given[0], flex_nanos_per_million_tokens=given[1],
             )  # fmt: skip
 
@@ -143,10 +147,16 @@ async def test_flex_never_costs_more(
 
 async def test_a_model_without_a_ready_worker_stays_where_it_is(seeded: Database):
     with pytest.raises(CannotLaunch, match="no ready worker"):
-        await launch(seeded, ready=False)
+        await launch(seeded, ready=())
     async with seeded.read() as connection:
         model = (await catalog.snapshot(connection)).models[STELLA]
     assert (model.state, model.price.nanos_per_million_tokens) == ("coming_soon", 8_000_000)
+
+
+async def test_a_model_whose_workers_nobody_vouched_for_stays_where_it_is(seeded: Database):
+    with pytest.raises(CannotLaunch, match=f"gateway workers pin {STELLA}"):
+        await launch(seeded, ready=("another",))
+    await launch(seeded, ready=("another", "pinned"))
 
 
 async def test_it_happens_once_and_fixes_the_price(seeded: Database):
@@ -165,7 +175,7 @@ async def test_it_happens_once_and_fixes_the_price(seeded: Database):
     assert len(prices) == 2
     async with seeded.write() as connection:
         with pytest.raises(ModelUnknown):
-            await launches.launch(connection, "no/such", ready=True, nanos_per_million_tokens=1)
+            await launches.launch(connection, "no/such", ready=["x"], nanos_per_million_tokens=1)
 
 
 @pytest.mark.parametrize("joins_first", [True, False])
@@ -186,7 +196,7 @@ async def test_who_joins_at_the_moment_of_a_launch_is_told_or_refused(
 
     async def go_live() -> None:
         async with seeded.write() as connection:
-            await launches.launch(connection, STELLA, ready=True, nanos_per_million_tokens=1)
+            await launches.launch(connection, STELLA, ready=["pinned"], nanos_per_million_tokens=1)
             if not joins_first:
                 halfway.set()
                 await go_on.wait()

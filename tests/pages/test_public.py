@@ -8,13 +8,14 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from gateway.app import Gateway
 from gateway.control_plane.catalog import models, pages
 from gateway.control_plane.site import assets
 from gateway.control_plane.site.docs import PAGES
 from gateway.control_plane.site.formats import cents
-from gateway.control_plane.site.rendering import Renderer
+from gateway.control_plane.site.marketplace import contact
 from tests.pages.conftest import MINILM, STELLA
-from tests.support.browsing import Browser
+from tests.support.browsing import Browser, sign_in
 
 PUBLIC = ["/", "/models", "/compare", "/calculator", "/status", "/docs", f"/models/{STELLA}"]
 
@@ -51,6 +52,15 @@ async def test_public_pages_have_what_sharing_and_search_need(browser: Browser):
     image = re.search(r'og:image" content="http://127.0.0.1:8080([^"]+)"', answer.text)
     assert image
     assert (await browser.get(image[1])).headers["content-type"] == "image/png"
+
+
+@pytest.mark.parametrize("options", [{"support": "help@gateway.example"}])
+async def test_whoever_runs_it_can_be_found(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    assert 'For more, <a href="mailto:help@gateway.example">write to us' in browser.page.text
+    footer = (await browser.get("/nothing-here")).text.partition("<footer")[2]
+    assert '<a href="mailto:help@gateway.example">help@gateway.example</a>' in footer
+    assert contact("https://gateway.example/help@home") == "https://gateway.example/help@home"
 
 
 async def test_head_is_get_without_the_body(browser: Browser):
@@ -190,15 +200,6 @@ async def test_the_favicon_answers_where_everybody_asks(browser: Browser):
     assert answer.status_code in (200, 302)
     found = answer if answer.status_code == 200 else await browser.get(answer.headers["location"])
     assert found.headers["content-type"] == "image/svg+xml"
-
-
-@pytest.mark.parametrize("support", ["help@example.org", ""])
-def test_the_footer_names_who_helps(support: str):
-    constants = {"brand": "B", "public_url": "http://b", "support": support}
-    renderer = Renderer(assets.Assets(), constants)
-    shown = {"status": 404, "heading": "h", "message": "m", "back": "", "request_id": ""}
-    page = renderer.html("error.html", csrf_token="", path="/", visitor=None, **shown)
-    assert ("mailto:help@example.org" in page) == bool(support)
 
 
 async def test_home_says_what_an_account_starts_with(browser: Browser):

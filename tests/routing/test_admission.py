@@ -97,6 +97,34 @@ def test_without_a_worker_it_depends_on_the_wish_to_wait(world):
         world.core.admit(offer(world, hold=0))
 
 
+def test_what_is_held_without_a_worker_leaves_room_for_other_models():
+    world = World(RoutingSettings(held_max=3, organization_held_max=2))
+    held = [world.submit(3, organization=name) for name in ("a", "a", "b")]
+    for name in ("a", "b"):
+        with pytest.raises(NoWorker) as caught:
+            world.core.admit(offer(world, organization=name))
+        assert caught.value.retry_after_seconds > 0
+    world.core.cancel(held.pop())
+    world.core.admit(offer(world, organization="b"))
+    with pytest.raises(NoWorker):
+        world.core.admit(offer(world, organization="a"))
+    world.worker()
+    world.core.admit(offer(world, organization="a"))
+    world.finish()
+    assert [request.error for request in held] == [None, None]
+
+
+def test_of_those_admitted_at_one_moment_not_all_are_held():
+    world = World(RoutingSettings(held_max=3, organization_held_max=2))
+    requests = [world.submit(3, organization="a", first=number) for number in range(5)]
+    assert [type(request.error) for request in requests] == [type(None)] * 2 + [NoWorker] * 3
+    assert len(world.resolved) == 3
+    world.worker()
+    world.finish()
+    assert len(world.resolved) == 5
+    assert world.core.idle
+
+
 def test_no_worker_says_when_the_next_examination_is(world):
     worker = world.worker()
     world.core.quarantine.take_out(worker, "gone", world.now, hard=True)

@@ -6,7 +6,10 @@ import socket
 
 import pytest
 
+from backends.registry import UnknownBackend
+from gateway.data_plane.routing import fleet
 from gateway.data_plane.routing.discovery import dns
+from gateway.data_plane.routing.discovery import provider as discovery
 from gateway.data_plane.routing.discovery.dns import DnsName
 from gateway.data_plane.routing.discovery.leases import (
     LEASE_SECONDS,
@@ -194,10 +197,61 @@ def test_what_is_not_believed(office, more, reason):
 def test_an_announcement_can_not_be_played_again(office):
     office.announce(ago=1.0)
     with pytest.raises(LeaseRefused, match="newer"):
-        office.announce(ago=1.0)
+        office.announce(ago=1.5)
     office.announce(leaving=True)
     with pytest.raises(LeaseRefused, match="newer"):
         office.announce(ago=0.5)
+
+
+def test_one_announcement_may_come_twice_and_extends_nothing(office):
+    body = json.dumps({"model": "m", "url": "http://gpu:1", "issued_at": office.now + 1e9}).encode()
+    for _ in range(2):
+        assert office.leases.announce(body, sign(SECRET, body)).url == "http://gpu:1"
+        office.now += LEASE_SECONDS - 1
+    assert not office.leases.live("m")
+    other = body.replace(b'"m"', b'"n"')
+    with pytest.raises(LeaseRefused, match="newer"):
+        office.leases.announce(other, sign(SECRET, other))
+
+
+@pytest.mark.parametrize(
+    "url", ["http://gpu:80", "http://gpu/", "HTTP://GPU", "http://Gpu:80/", "http://gpu"]
+)
+def test_a_worker_has_one_url(office, url: str):
+    assert office.announce(url).url == "http://gpu"
+    assert set(office.leases.live("m")) == {"http://gpu"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1", "http://gpu:99999", "http://gpu:x", "http://gpu/v1", "http://gpu?a=1",
+        "http://gpu#a", "http://me@gpu:1", "http://[v1.x]:1",
+    ],
+)  # fmt: skip
+def test_what_is_no_address_of_a_worker_is_refused(office, url: str):
+    with pytest.raises(LeaseRefused):
+        office.announce(url)
+
+
+def test_what_others_passed_on_is_kept_while_they_can_t_be_heard(office):
+    def pass_on(url: str) -> None:
+        said = {"model": "m", "url": url, "issued_at": office.now + 1e9}
+        body = json.dumps(said).encode()
+        office.leases.announce(body, sign(SECRET, body), passed_on=True)
+
+    pass_on("http://over")
+    office.now += LEASE_SECONDS + 1
+    pass_on("http://passed-on")
+    office.announce("http://direct")
+    office.leases.hearing(others=False)
+    office.now += 10 * LEASE_SECONDS
+    assert set(office.leases.live("m")) == {"http://passed-on"}
+    office.leases.hearing(others=True)
+    office.now += LEASE_SECONDS - 1
+    assert set(office.leases.live("m")) == {"http://passed-on"}
+    office.now += 2
+    assert not office.leases.live("m")
 
 
 def test_leases_are_bounded_and_dead_ones_are_dropped(office):
@@ -271,3 +325,56 @@ async def test_a_worker_that_falls_silent_is_let_go(monkeypatch):
             assert members.here == expected
     task.cancel()
     await asyncio.wait([task])
+
+
+async def test_one_bad_address_ends_nobody_s_discovery(monkeypatch: pytest.MonkeyPatch):
+    """Neither the other addresses, nor the other providers, nor its own provider's later news."""
+    monkeypatch.setattr(discovery, "RESTART_SECONDS", 0.01)
+
+    class Choosy(Members):
+        def add(self, url: str) -> None:
+            if "bad" in url:
+                raise UnknownBackend(url)
+            super().add(url)
+
+    class Failing:
+        runs = 0
+
+        async def watch(self):
+            self.runs += 1
+            yield News(f"http://failing:{self.runs}", here=True)
+            if self.runs < 3:
+                raise RuntimeError("a provider's own mistake")
+
+    members, scripted, failing = Choosy(), Scripted(), Failing()
+    task = asyncio.create_task(
+        follow(members, [StaticList(["http://bad", "http://good"]), scripted, failing])
+    )
+    await scripted.news.put(News("http://bad", here=True))
+    await scripted.news.put(News("http://later", here=True))
+    await scripted.news.put(News("http://bad", here=False))
+    await scripted.news.join()
+    async with asyncio.timeout(5):
+        while failing.runs < 3:
+            await asyncio.sleep(0.01)
+    assert not task.done()
+    assert members.here == {
+        "http://good", "http://later", *(f"http://failing:{run}" for run in (1, 2, 3))
+    }  # fmt: skip
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_a_name_s_path_and_options_are_those_of_each_worker():
+    async def resolve(host: str, port: int) -> frozenset[str]:
+        assert (host, port) == ("workers", 80)
+        return frozenset({"10.0.0.1", "fd00::1"})
+
+    found = fleet.provider("dns+tei+http://workers:80/prefix?vocabulary=/v.txt&tokens_max=512")
+    found._resolve = resolve
+    news = found.watch()
+    assert {(await anext(news)).url for _ in range(2)} == {
+        "tei+http://10.0.0.1:80/prefix?vocabulary=/v.txt&tokens_max=512",
+        "tei+http://[fd00::1]:80/prefix?vocabulary=/v.txt&tokens_max=512",
+    }
+    await news.aclose()

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from backends.protocol import (
+    BeyondWorker,
     RequestRefused,
     WorkerBusy,
     WorkerFailed,
@@ -251,6 +252,109 @@ def test_a_refused_row_in_company_is_found_by_sending_each_alone(world):
     assert worker.state is State.READY
 
 
+def test_what_one_worker_refuses_another_serves_and_the_refuser_is_accused(world):
+    for url in ("w1", "w2", "w3"):
+        world.worker(url)
+    request = world.submit(3)
+    refuser = world.flying[0].worker
+    fail(world, world.flying[0], RequestRefused, "400")
+    assert not request.finished
+    assert refuser in world.suspects
+    assert refuser.faults_in_row == 0, "it may be our mistake"
+    world.finish()
+    assert right(request)
+    assert refuser.faults_in_row == 1, "it was not"
+
+
+def test_a_worker_that_refuses_everything_is_out_after_three(world):
+    good, bad = world.worker("good"), world.worker("bad")
+    for number in range(3):
+        assert bad.state is State.READY
+        good.rest_until = world.now + 0.01
+        request = world.submit(3, first=number)
+        fail(world, world.flying[0], RequestRefused, "400")
+        world.later(0.02)
+        world.finish()
+        assert right(request)
+    assert bad.state is State.QUARANTINED
+    assert world.core.counts["AllAttemptsFailed"] == world.core.counts["RowsRefused"] == 0
+
+
+def test_rows_are_refused_when_each_ready_worker_refused_them_once(world):
+    workers = [world.worker(f"w{number}") for number in range(3)]
+    request = world.submit(3)
+    asked = []
+    while world.flying:
+        asked.append(world.flying[0].worker)
+        fail(world, world.flying[0], RequestRefused, "400")
+    assert sorted(worker.url for worker in asked) == ["w0", "w1", "w2"]
+    assert isinstance(request.error, RowsRefused)
+    assert isinstance(request.error.__cause__, RequestRefused)
+    assert all(worker.faults_in_row == 0 for worker in workers)
+
+
+def test_a_refusal_and_a_failure_come_to_an_end(world):
+    one, other = world.worker("w1"), world.worker("w2")
+    one.faults_in_row = other.faults_in_row = -10
+    request = world.submit(3)
+    refuser = world.flying[0].worker
+    while world.flying:
+        attempt = world.flying[0]
+        fail(world, attempt, RequestRefused if attempt.worker is refuser else WorkerFailed)
+    assert isinstance(request.error, AllAttemptsFailed)
+    assert world.core.counts["error_RequestRefused"] == 1
+
+
+def test_a_lone_refusal_proves_nothing_while_another_worker_may_come_back(world):
+    away, refuser = world.worker("away"), world.worker("refuser")
+    world.core.quarantine.take_out(away, "reset", world.now, hard=True)
+    request = world.submit(3)
+    fail(world, world.flying[0], RequestRefused, "400")
+    assert isinstance(request.error, NoWorker)
+    assert isinstance(request.error.__cause__, RequestRefused)
+    assert refuser in world.suspects
+
+
+def test_what_a_text_engine_can_not_say_goes_to_one_that_reads_ids(world):
+    for url in ("text1", "text2"):
+        world.worker(url)
+    world.worker("ids").rest_until = world.now + 0.01
+    request = world.submit(3)
+    fail(world, world.flying[0], BeyondWorker, "no text")
+    fail(world, world.flying[0], BeyondWorker, "no text")
+    world.later(0.02)
+    world.finish()
+    assert right(request)
+    assert not world.suspects, "that is no fault"
+    assert all(worker.faults_in_row == 0 for worker in world.core.workers.values())
+
+
+def test_rows_beyond_every_worker_are_refused(world):
+    world.worker("text1")
+    world.worker("text2")
+    request = world.submit(3)
+    while world.flying:
+        fail(world, world.flying[0], BeyondWorker, "no text")
+    assert isinstance(request.error, RowsRefused)
+
+
+def test_rows_beyond_the_ready_workers_may_wait_for_another(world):
+    world.worker("text1")
+    world.worker("text2")
+    world.core.roster.add("ids", world.now)
+    request = world.submit(3)
+    while world.flying:
+        fail(world, world.flying[0], BeyondWorker, "no text")
+    assert isinstance(request.error, NoWorker)
+
+
+def test_a_worker_that_refuses_what_it_must_be_able_to_do_is_out(world):
+    bad = world.worker("bad")
+    world.worker("good")
+    world.core.roster.failed(bad, RequestRefused("bad", "400"), world.now)
+    assert bad.state is State.QUARANTINED
+
+
 def test_a_row_that_fails_everywhere_accuses_one_worker_only(world):
     workers = [world.worker(f"w{number}") for number in range(3)]
     world.submit(3)
@@ -272,6 +376,22 @@ def test_a_call_that_takes_too_long_is_doubled_and_the_first_answer_wins(world):
     assert world.abandoned == [first]
     assert first.worker in world.suspects, "a hedge hides nothing"
     assert first.worker.speed.slow(world.now) > 2
+
+
+def test_a_failure_whose_double_still_flies_is_remembered(world):
+    for url in ("w1", "w2", "w3"):
+        world.worker(url)
+    request = world.submit(3)
+    world.later(0.3)
+    first, second = world.flying
+    fail(world, first)
+    assert not request.finished
+    fail(world, second)
+    (third,) = world.flying
+    assert third.worker not in (first.worker, second.worker)
+    assert third.shards[0].tries == 2
+    world.finish()
+    assert right(request)
 
 
 def test_doubles_are_bounded_by_a_share_of_the_tokens():
@@ -329,6 +449,20 @@ def test_without_a_worker_a_request_is_held_then_told_when_to_return(world):
     assert right(patient)
 
 
+def test_who_waited_for_a_worker_until_the_deadline_is_told_when_to_return(world):
+    waits = world.submit(3, seconds=30, hold_seconds=30)
+    world.later(30.1)
+    assert isinstance(waits.error, NoWorker)
+
+
+def test_who_had_a_worker_until_the_deadline_ran_out_of_time(world):
+    worker = world.worker()
+    begun = world.submit(3, seconds=1)
+    world.core.roster.drain(worker, "by hand", world.now)
+    world.later(1.1)
+    assert isinstance(begun.error, DeadlineMissed)
+
+
 def test_two_revisions_never_serve_one_pool(world):
     world.worker("w1")
     other = REVISED(revision="2")
@@ -354,6 +488,60 @@ def test_an_answer_is_never_made_of_two_revisions(world):
     world.finish()
     assert request.revision == "2"
     assert right(request)
+
+
+def test_two_late_answers_of_two_revisions_are_not_mixed(world):
+    first = world.worker("w1")
+    request = world.submit(*[4000] * 8)
+    early = world.flying[0]
+    world.core.roster.remove(first, world.now)
+    second = world.worker("w2", info=REVISED(revision="2"))
+    late = world.flying[-1]
+    assert late.worker is second
+    world.core.roster.remove(second, world.now)
+    world.succeed(early)
+    assert request.revision == "one"
+    world.succeed(late)
+    assert request.revision == "one"
+    world.worker("w3", info=REVISED(revision="2"))
+    world.finish()
+    assert request.revision == "2"
+    assert right(request)
+
+
+@pytest.mark.parametrize("how", ["dead", "drained"])
+def test_the_dead_do_not_keep_another_revision_out(world, how):
+    old, other = world.worker("old"), REVISED(revision="2")
+    if how == "dead":
+        world.core.quarantine.take_out(old, "nothing listens", world.now, hard=True)
+    else:
+        world.core.roster.drain(old, "by hand", world.now)
+    request = world.submit(3)
+    new = world.worker("new", info=other)
+    grace = world.settings.revision_grace_seconds
+    for seconds, state in ((grace - 0.1, State.WARMING), (0.1, State.READY)):
+        assert new.state is State.WARMING
+        world.now += seconds
+        world.core.roster.examined(new, other, LINE, "proof", world.now)
+        assert new.state is state
+    world.finish()
+    assert right(request)
+    assert request.revision == "2"
+    world.core.roster.undrain(old, world.now)
+    world.core.roster.examined(old, INFO, LINE, "proof", world.now)
+    assert old.state is State.WARMING, "now the new one has the pool"
+
+
+def test_a_revision_that_comes_back_in_time_keeps_its_pool(world):
+    old, other = world.worker("old"), REVISED(revision="2")
+    world.core.quarantine.take_out(old, "reset", world.now, hard=True)
+    new = world.worker("new", info=other)
+    for _ in range(world.settings.passes_min):
+        world.core.roster.examined(old, INFO, None, "proof", world.now)
+    world.core.quarantine.take_out(old, "reset again", world.now, hard=True)
+    world.now += world.settings.revision_grace_seconds
+    world.core.roster.examined(new, other, LINE, "proof", world.now)
+    assert new.state is State.WARMING
 
 
 def test_a_drained_worker_finishes_and_gets_nothing_new(world):
@@ -386,6 +574,10 @@ def test_a_worker_thrown_out_for_slowness_has_nothing_in_hand(world):
     assert others
     for _ in range(9):
         slow.speed.observe(99 * slow.speed.expected(9000), 9000, world.now)
+    world.lag = 0.3
+    world.succeed(others.pop())
+    assert slow.state is State.READY, "our own loop was late"
+    world.lag = 0.0
     world.succeed(first)
     assert slow.state is State.QUARANTINED
     assert slow.calls == 0
@@ -401,6 +593,22 @@ def test_a_deadline_that_cut_a_timeout_short_accuses_nobody(world):
     assert attempt.timeout_seconds == pytest.approx(0.1)
     fail(world, attempt, WorkerTimeout, "late")
     assert worker.faults_in_row == 0
+
+
+def test_what_can_not_be_done_in_the_time_left_is_not_begun(world):
+    world.worker()
+    request, timely = world.submit(4000, seconds=0.02), world.submit(4000, seconds=0.5)
+    assert isinstance(request.error, DeadlineMissed)
+    assert [attempt.shards[0].request for attempt in world.launched] == [timely]
+
+
+def test_company_makes_nobody_late(world):
+    worker = world.worker()
+    worker.rest_until = world.now + 0.01
+    urgent = world.submit(3, seconds=0.03, organization="urgent")
+    large = world.submit(3000, first=9, organization="large")
+    world.later(0.01)
+    assert [attempt.shards[0].request for attempt in world.flying] == [urgent, large]
 
 
 def test_a_shard_that_no_worker_can_take_holds_nobody_up(world):

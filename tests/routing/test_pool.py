@@ -1,6 +1,7 @@
 """The asyncio shell, over stand-ins whose answers the test holds in its hand."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -8,11 +9,24 @@ import msgspec
 import pytest
 
 from backends.fake import vector
-from backends.protocol import InvalidAnswer, TokenRow, WorkerBusy, WorkerInfo, WorkerUnreachable
+from backends.protocol import (
+    InvalidAnswer,
+    RequestRefused,
+    TokenRow,
+    WorkerBusy,
+    WorkerInfo,
+    WorkerUnreachable,
+)
 from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.examination import PoolSpec
 from gateway.data_plane.routing.lag import LoopLag
-from gateway.data_plane.routing.outcomes import Closing, NoWorker, Shed, UnknownModel
+from gateway.data_plane.routing.outcomes import (
+    Closing,
+    NoWorker,
+    RoutingError,
+    Shed,
+    UnknownModel,
+)
 from gateway.data_plane.routing.router import Router
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import State
@@ -23,6 +37,7 @@ SETTINGS = RoutingSettings(
     warming_seconds=0.02, quarantine_seconds_min=0.02, pass_seconds=0.01, check_seconds=0.1
 )
 ROW = row(1)
+GOLDEN = GoldenRow(ids=ROW.ids, vectors={DIMENSIONS: vector(ROW.ids, DIMENSIONS)})
 
 
 class Standin:
@@ -125,8 +140,7 @@ async def test_a_worker_proves_itself_and_serves(bench):
 
 
 async def test_golden_vectors_are_what_lets_a_worker_in(bench):
-    golden = GoldenRow(ids=ROW.ids, vectors={DIMENSIONS: vector(ROW.ids, DIMENSIONS)})
-    pool = bench.serve("good", golden={"one": (golden,)})
+    pool = bench.serve("good", golden={"one": (GOLDEN,)})
     await ready(pool)
     assert "1 golden vectors" in pool.workers()[0].reason
     bench.prepare = lambda standin: setattr(standin, "salt", "another model")
@@ -140,6 +154,7 @@ async def test_golden_vectors_are_what_lets_a_worker_in(bench):
         ({"served_as": frozenset({"else"})}, "serves 'fake'"),
         ({"revision": "two"}, "not the pinned"),
         ({"vocabulary_sha256": "abc"}, "vocabulary"),
+        ({"golden": {"two": (GOLDEN,)}}, "gateway workers pin fake"),
         ({"dimensions": frozenset({4, 1024})}, "[1024]"),
     ],
 )
@@ -238,14 +253,49 @@ async def test_draining_by_hand(bench):
 
 
 async def test_a_check_by_hand_finds_what_is_wrong(bench):
-    golden = GoldenRow(ids=ROW.ids, vectors={DIMENSIONS: vector(ROW.ids, DIMENSIONS)})
-    pool = bench.serve("a", golden={"one": (golden,)})
+    pool = bench.serve("a", golden={"one": (GOLDEN,)})
     await ready(pool)
     bench.standins["a"].salt = "another model"
     assert pool.check("a")
     await settled(pool, State.QUARANTINED, "cosine")
     bench.standins["a"].salt = ""
     await ready(pool)
+
+
+@contextlib.asynccontextmanager
+async def busy(bench):
+    """Ask without a pause, so that no worker is ever idle; whatever comes of it."""
+
+    async def ask() -> None:
+        while True:
+            with contextlib.suppress(RoutingError):
+                await bench.embed(ROW, hold_seconds=0)
+            await asyncio.sleep(0.005)
+
+    asking = asyncio.create_task(ask())
+    try:
+        yield
+    finally:
+        asking.cancel()
+        await asyncio.wait([asking])
+
+
+async def test_golden_rows_that_changed_hold_for_a_busy_worker_at_once(bench):
+    pool = bench.serve("a", golden={"one": (GOLDEN,)})
+    await ready(pool)
+    async with busy(bench):
+        changed = msgspec.structs.replace(GOLDEN, vectors={DIMENSIONS: vector(b"else", DIMENSIONS)})
+        pool.expect(msgspec.structs.replace(pool.spec, golden={"one": (changed,)}))
+        await settled(pool, State.QUARANTINED, "cosine")
+
+
+async def test_a_busy_worker_computes_a_canary_every_so_often(bench):
+    bench.router._settings = msgspec.structs.replace(SETTINGS, canary_seconds=0.2)
+    pool = bench.serve("a", golden={"one": (GOLDEN,)})
+    await ready(pool)
+    async with busy(bench):
+        bench.standins["a"].salt = "another model"
+        await settled(pool, State.QUARANTINED, "cosine")
 
 
 async def test_a_quarantined_worker_is_left_alone_until_its_time(bench):
@@ -307,6 +357,15 @@ async def test_invalid_answers_go_elsewhere(bench):
     for number in range(6):
         assert await bench.embed(row(number)) == answer([row(number)])
     await settled(pool, State.QUARANTINED, "html")
+
+
+async def test_a_worker_that_refuses_everything_is_nobodys_loss(bench):
+    pool = bench.serve("a", "b")
+    await ready(pool, 2)
+    bench.standins["a"].down = RequestRefused("a", "400")
+    for number in range(6):
+        assert await bench.embed(row(number)) == answer([row(number)])
+    await settled(pool, State.QUARANTINED, "400")
 
 
 async def test_a_blocked_loop_is_known_before_its_timer_runs():

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from backends.protocol import (
+    BeyondWorker,
     InvalidAnswer,
     RequestRefused,
     WorkerBusy,
@@ -25,6 +26,7 @@ ERRORS = [
     lambda url: WorkerTimeout(url, "late"),
     lambda url: WorkerBusy(url, "429", 0.1),
     lambda url: RequestRefused(url, "400"),
+    lambda url: BeyondWorker(url, "no text"),
     lambda _: OSError("too many open files"),
 ]
 
@@ -35,19 +37,26 @@ class Interleavings(RuleBasedStateMachine):
         self.world = World()
         self.taken: list[Request] = []
         self.cancelled: set[Request] = set()
-        self.names = 0
+        self.revisions: dict[str, str] = {}
         self.numbers = 0
 
     def workers(self):
         return list(self.world.core.workers.values())
 
     @rule(revision=st.sampled_from(["one", "one", "one", "two"]))
+    def begin_work(self, revision):
+        self.add(revision)
+
     def add(self, revision):
         if len(self.workers()) < 4:
-            self.names += 1
-            worker = self.world.core.roster.add(f"w{self.names}", self.world.now)
-            info = msgspec.structs.replace(INFO, revision=revision)
-            self.world.core.roster.examined(worker, info, LINE, "proof", self.world.now)
+            worker = self.world.core.roster.add(f"w{len(self.revisions)}", self.world.now)
+            self.revisions[worker.url] = revision
+            self.examined(worker)
+
+    def examined(self, worker):
+        info = msgspec.structs.replace(INFO, revision=self.revisions[worker.url])
+        line = LINE if worker.state in NEW else None
+        self.world.core.roster.examined(worker, info, line, "proof", self.world.now)
 
     @precondition(lambda self: self.workers())
     @rule(data=st.data(), what=st.sampled_from(["remove", "drain", "undrain", "fail", "pass"]))
@@ -64,14 +73,13 @@ class Interleavings(RuleBasedStateMachine):
             case "fail":
                 roster.failed(worker, NotReady(worker.url, "draining"), now)
             case "pass":
-                line = LINE if worker.state in NEW else None
-                roster.examined(worker, worker.info or INFO, line, "proof", now)
+                self.examined(worker)
 
     @rule(
         sizes=st.lists(st.integers(1, 6000), max_size=8),
         organization=st.sampled_from("abc"),
         tier=st.sampled_from(["default", "flex"]),
-        seconds=st.floats(0.0, 3.0),
+        seconds=st.one_of(st.floats(0.0, 3.0), st.just(20.0)),
         hold=st.floats(0.0, 3.0),
     )
     def arrive(self, sizes, organization, tier, seconds, hold):
@@ -122,7 +130,22 @@ class Interleavings(RuleBasedStateMachine):
         self.cancelled.add(request)
         self.world.core.cancel(request)
 
-    @rule(seconds=st.floats(0.001, 1.0))
+    @precondition(lambda self: self.workers())
+    @rule(how=st.sampled_from(["in place", "beside"]))
+    def another_revision_is_rolled_out(self, how):
+        """What the old workers have in hand may come home after the new ones serve."""
+        old = self.workers()
+        revision = "two" if self.revisions[old[0].url] == "one" else "one"
+        for worker in old:
+            if how == "beside":
+                self.world.core.roster.remove(worker, self.world.now)
+            else:
+                self.revisions[worker.url] = revision
+                self.examined(worker)
+        if how == "beside":
+            self.add(revision)
+
+    @rule(seconds=st.one_of(st.floats(0.001, 1.0), st.just(6.0)))
     def time_passes(self, seconds):
         self.world.later(seconds)
 

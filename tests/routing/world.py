@@ -31,8 +31,9 @@ def row(number: int, tokens: int = 3) -> TokenRow:
     return TokenRow(struct.pack(f"<{tokens}I", number, *range(tokens - 1)), DIMENSIONS)
 
 
-def answer(rows: Sequence[TokenRow]) -> list[memoryview]:
-    return [memoryview(vector(row.ids, row.dimensions)) for row in rows]
+def answer(rows: Sequence[TokenRow], revision: str = "") -> list[memoryview]:
+    """Each revision has vectors of its own, so that two in one answer are seen."""
+    return [memoryview(vector(row.ids, row.dimensions, revision)) for row in rows]
 
 
 class World:
@@ -42,6 +43,8 @@ class World:
         self.now = 100.0
         self.lag = 0.0
         self.launched: list[Attempt] = []
+        self.asked: dict[Attempt, str] = {}
+        """The revision that each call was sent to."""
         self.abandoned: list[Attempt] = []
         self.suspects: list[Worker] = []
         self.resolved: list[Request] = []
@@ -60,6 +63,7 @@ class World:
 
     def launch(self, attempt: Attempt) -> None:
         self.launched.append(attempt)
+        self.asked[attempt] = attempt.worker.revision
 
     def abandon(self, attempt: Attempt) -> None:
         self.abandoned.append(attempt)
@@ -108,7 +112,7 @@ class World:
         return [attempt for attempt in self.launched if not attempt.over]
 
     def succeed(self, attempt: Attempt) -> None:
-        self.core.succeed(attempt, answer(attempt.rows))
+        self.core.succeed(attempt, answer(attempt.rows, self.asked[attempt]))
 
     def later(self, seconds: float) -> None:
         self.now += seconds
@@ -123,7 +127,7 @@ class World:
 
 
 def right(request: Request) -> bool:
-    """Whether each row has the vector that is made of its own ids."""
+    """Whether each row has the vector that is made of its own ids, all by one revision."""
     return [bytes(v) for v in request.vectors if v is not None] == [
-        vector(row.ids, row.dimensions) for row in request.rows
+        vector(row.ids, row.dimensions, request.revision or "") for row in request.rows
     ]

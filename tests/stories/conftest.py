@@ -34,8 +34,9 @@ _START_SECONDS = 60
 class Service:
     """The running gateway, and the commands of its operator."""
 
-    def __init__(self, url: str, environment: dict[str, str]) -> None:
+    def __init__(self, url: str, environment: dict[str, str], *, stella_url: str) -> None:
         self.url = url
+        self.stella_url = stella_url
         self._environment = environment
 
     def command(self, *arguments: str) -> str:
@@ -86,8 +87,9 @@ def service(
             "GATEWAY_SIGN_INS_PER_HOUR": "1000",
             **{variable(name): value for name, value in github.settings.items()},
         }
-        made = Service(url, environment)
+        made = Service(url, environment, stella_url=two.url)
         made.command("migrate")
+        made.command("workers", "pin", MINILM, one.url)
         command = [sys.executable, "-m", "gateway", "run", "--port", str(port)]
         child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         try:

@@ -126,6 +126,7 @@ def test_launch(page: Page, service: Service, mailbox: Mailbox):
     page.goto(f"/models/{STELLA}")
     page.get_by_role("button", name="I want this model").click()
     page.get_by_role("button", name="Tell me when it is live").click()
+    assert "Pinned" in service.command("workers", "pin", STELLA, service.stella_url)
     assert "live at $0.009" in service.command("models", "launch", STELLA, "--price", "0.009")
     mailbox.wait(voter, "is live")
     page.goto(f"/models/{STELLA}")

@@ -63,6 +63,11 @@ async def find(connection: AsyncConnection, user_id: str) -> User | None:
     return User(id=user_id, email=email, organization_id=home, is_new=False)
 
 
+async def welcome_of(connection: AsyncConnection, user_id: str) -> str:
+    """Return why a user has free credit or not: see `welcome`."""
+    return str(await connection.scalar(select(users.c.welcome).where(users.c.id == user_id)))
+
+
 async def _home(connection: AsyncConnection, user_id: str, address: Address) -> str:
     """Return the oldest organization of a user, or found one: they may have left them all."""
     found = await connection.scalar(

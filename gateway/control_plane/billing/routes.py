@@ -179,7 +179,7 @@ def router(authenticate: Authenticate, database: Database, signer: ReceiptSigner
                 after=None if after is None else _place(after),
                 limit=limit,
                 key_id=None if key_id is None else _uuid(key_id, "key_id"),
-                model_id=model,
+                model_id=None if model is None else _text(model, "model"),
             )
         following = _cursor(days[-1]) if len(days) == limit else None
         return _answer(UsageAnswer(data=[_entry(day) for day in days], next=following))
@@ -242,6 +242,7 @@ def _cursor(day: usage.Day) -> str:
 def _place(cursor: str) -> usage.Place:
     try:
         day, key_id, model_id = cursor.split("~", 2)
+        model_id = _text(model_id, "after")
         return usage.Place(date.fromisoformat(day), _uuid(key_id, "after"), model_id)
     except (ValueError, OverflowError):
         raise BadRequest("`after` is not the `next` of a page.", param="after") from None
@@ -252,6 +253,12 @@ def _uuid(value: str, param: str) -> str:
         if str(UUID(value)) == value.lower():
             return value.lower()
     raise BadRequest(f"`{param}` is no id.", param=param)
+
+
+def _text(value: str, param: str) -> str:
+    if "\0" in value:  # PostgreSQL keeps none, so nothing has it in its name
+        raise BadRequest(f"`{param}` has a NUL character in it.", param=param)
+    return value
 
 
 def _answer(body: Any) -> Response[Any]:

@@ -61,12 +61,15 @@ async def pin(
     connection: AsyncConnection, model_id: str, revision: str, rows: list[GoldenRow]
 ) -> None:
     """Keep what a trusted worker gave. Raises AlreadyPinned: a revision's vectors never change."""
-    known = select(golden_rows.c.revision).where(
-        golden_rows.c.model_id == model_id, golden_rows.c.revision == revision
-    )
-    if await connection.scalar(known) is not None:
+    if revision in await revisions(connection, model_id):
         raise AlreadyPinned(f"Revision {revision} of {model_id} has its golden vectors already.")
     await _write(connection, model_id, revision, rows)
+
+
+async def revisions(connection: AsyncConnection, model_id: str) -> set[str]:
+    """Return the revisions of a model that have golden vectors."""
+    query = select(golden_rows.c.revision).where(golden_rows.c.model_id == model_id)
+    return set(await connection.scalars(query))
 
 
 async def by_model(

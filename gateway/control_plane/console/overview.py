@@ -8,6 +8,7 @@ from typing import Any
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 
+from gateway.control_plane.accounts import users
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import credits as billing
 from gateway.control_plane.billing import usage
@@ -19,6 +20,11 @@ from gateway.control_plane.status import answers
 from gateway.identifiers import new_id
 
 _DAYS = 30
+_NO_CREDIT = {
+    "granted_before": "The free credit for this mailbox or GitHub account was granted before.",
+    "disposable": "There is no free credit for mailboxes that are given away for minutes.",
+    "budget": "The free credit of that day was used up when you signed up.",
+}
 
 
 @get("/console")
@@ -33,6 +39,7 @@ async def show_overview(
         balance = await billing.balance(connection, visitor.organization_id)
         days = await usage.sums(connection, visitor.organization_id, Filter(since=since), by="day")
         answered = await answers.summary(connection, visitor.organization_id, today)
+        welcome = await users.welcome_of(connection, visitor.user_id)
     keys = await site.keys.listed(visitor.organization_id)
     spent_today = sum(day.cost_nanos for day in days if day.group == today.isoformat())
     this_month = [day for day in days if day.group >= month.isoformat()]
@@ -49,6 +56,7 @@ async def show_overview(
         chart=spending(span),
         answered=answered,
         form_id=new_id(),
+        no_credit=_NO_CREDIT.get(welcome, ""),
         keys=[key for key in keys if key.revoked_at is None],
     )
 

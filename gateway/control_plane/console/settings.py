@@ -88,6 +88,7 @@ async def show_settings(
         "console/settings.html",
         section="settings",
         members=members,
+        owners=sum(member.role == "owner" for member in members),
         organizations=own,
         connected=connected,
         defaults=defaults,
@@ -235,8 +236,9 @@ async def export_data(
     )
 
 
-@post(f"{_PATH}/delete")
+@post(f"{_PATH}/delete", status_code=200)
 async def delete_account(
+    request: Request[Any, Any, Any],
     site: NamedDependency[Site],
     visitor: NamedDependency[Visitor],
     data: URLEncodedBody[DeleteForm],
@@ -246,6 +248,13 @@ async def delete_account(
         raise NotConfirmed("Type your own address to delete the account; nothing was deleted.")
     async with site.database.write() as connection:
         await privacy.forget(connection, visitor)
-    answer = see_other("/")
+    request.scope["user"] = None
+    answer = site.renderer.page(
+        request,
+        "sign_in/again.html",
+        heading="Your account is deleted",
+        message="What is left in the books names nobody. You can come back at any time.",
+        way="Sign in again",
+    )
     answer.set_cookie(site.cookie.empty())
     return answer

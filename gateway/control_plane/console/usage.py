@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -66,19 +67,26 @@ async def export_usage(
         sums = await usage.sums(
             connection, visitor.organization_id, _filter(days, key, model), by=by
         )
+    keys = await site.keys.listed(visitor.organization_id) if by == "key" else []
     return Response(
-        written(by, sums),
+        written(by, sums, {key.id: key.last_four for key in keys}),
         media_type="text/csv; charset=utf-8",
         headers={"content-disposition": f'attachment; filename="usage-by-{by}.csv"'},
     )
 
 
-def written(by: By, sums: list[Sum]) -> str:
-    """Write sums as CSV. Groups are dates and ids of ours, never names a spreadsheet would run."""
+def written(by: By, sums: list[Sum], last_four: Mapping[str, str]) -> str:
+    """Write sums as CSV; those of keys say how each key ends, as the list of keys does.
+
+    Nothing in it was chosen by a person: a spreadsheet would run a name that is a formula.
+    """
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow([by, "requests", "inputs", "tokens", "cost_nanos"])
-    writer.writerows([s.group, s.requests, s.inputs, s.tokens, s.cost_nanos] for s in sums)
+    ends = ["ends_with"] if by == "key" else []
+    writer.writerow([by, *ends, "requests", "inputs", "tokens", "cost_nanos"])
+    for row in sums:
+        end = [last_four.get(row.group, "")] if by == "key" else []
+        writer.writerow([row.group, *end, row.requests, row.inputs, row.tokens, row.cost_nanos])
     return text.getvalue()
 
 

@@ -6,12 +6,14 @@ state within seconds. Whoever asked for the model hears of it afterwards: see `a
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.catalog import golden
 from gateway.control_plane.catalog import models as catalog
 from gateway.errors import BadRequest, NotFound
 from gateway.observability.console import money
@@ -42,13 +44,16 @@ async def launch(
     connection: AsyncConnection,
     model_id: str,
     *,
-    ready: bool,
+    ready: Collection[str],
     nanos_per_million_tokens: int | None = None,
     flex_nanos_per_million_tokens: int | None = None,
 ) -> Prices:
     """Make a model live, and return its prices. Raises ModelUnknown or CannotLaunch.
 
     Without a price it is the estimate; without one for flex it is in the estimate's proportion.
+
+    `ready` are the revisions that its ready workers serve: one must have golden vectors, without
+    which nobody could tell its workers from those of another model.
     """
     state = await connection.scalar(
         select(models.c.state).where(models.c.id == model_id).with_for_update()
@@ -59,6 +64,12 @@ async def launch(
         raise CannotLaunch(f"{model_id} is {state} already.")
     if not ready:
         raise CannotLaunch(f"{model_id} has no ready worker: see `gateway workers list`.")
+    pinned = await golden.revisions(connection, model_id)
+    if pinned.isdisjoint(ready):
+        raise CannotLaunch(
+            f"Revision {min(ready)} of {model_id} has no golden vectors: if its worker is to be "
+            f"trusted, `gateway workers pin {model_id} URL`."
+        )
     prices = await _prices(
         connection, model_id, nanos_per_million_tokens, flex_nanos_per_million_tokens
     )

@@ -69,7 +69,11 @@ class Marketplace:
         self._settings = settings
         self._database = database
         self._assets = Assets()
-        constants = {"brand": settings.brand, "public_url": settings.public_url}
+        constants = {
+            "brand": settings.brand,
+            "public_url": settings.public_url,
+            "support": contact(settings.support),
+        }
         github = make_github(settings)
         shown = {
             "dev_mail": settings.dev_mail,
@@ -161,6 +165,11 @@ class Marketplace:
             await upkeep.forget_old(connection, keep_text=self._settings.dev_mail)
             await months.fold_old(connection, self._settings.demand_retention_days)
             await answer_hours.forget_old(connection, self._settings.answer_retention_days)
+
+
+def contact(support: str) -> str:
+    """Return the address behind a link to whoever runs the service."""
+    return f"mailto:{support}" if "@" in support and "/" not in support else support
 
 
 def make_outbox(settings: Settings, database: Database) -> Outbox:

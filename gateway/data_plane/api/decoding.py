@@ -44,6 +44,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     inputs_max: int
     input_characters_max: int
+    request_characters_max: int
     request_tokens_max: int
     answer_floats_max: int
 
@@ -56,6 +57,11 @@ class Inputs(msgspec.Struct, frozen=True):
 
     def __len__(self) -> int:
         return len(self.texts) or len(self.ids)
+
+    @property
+    def size(self) -> int:
+        """How many characters, or ids, there are to count."""
+        return sum(map(len, self.texts or self.ids))
 
 
 _decoder = msgspec.json.Decoder(EmbeddingsRequest)
@@ -115,13 +121,24 @@ def inputs_of(
         )
     if all(isinstance(item, str) for item in given):
         return Inputs(texts=_checked_texts(given, limits))
-    if not all(isinstance(item, list) for item in given) or not all(
-        type(token) is int for ids in given for token in ids
-    ):
+    if not all(isinstance(item, list) for item in given):
+        raise _mixed()
+    total = sum(map(len, given))
+    if total > limits.request_tokens_max:
         raise BadRequest(
-            "input mixes texts and token ids; send texts only, or ids only.", param="input"
+            f"input has {total} ids in all; at most {limits.request_tokens_max} fit in one "
+            "request. Send fewer at once.",
+            param="input",
         )
-    return Inputs(ids=_checked_ids(given, request, key, model, limits))
+    if not all(set(map(type, ids)) <= {int} for ids in given):
+        raise _mixed()
+    return Inputs(ids=_checked_ids(given, request, key, model))
+
+
+def _mixed() -> BadRequest:
+    return BadRequest(
+        "input mixes texts and token ids; send texts only, or ids only.", param="input"
+    )
 
 
 def dimensions_of(request: EmbeddingsRequest, model: ModelSnapshot) -> int:
@@ -174,6 +191,13 @@ def _checked_texts(texts: Sequence[str], limits: Limits) -> Sequence[str]:
                 f"{limits.input_characters_max} fit in one input. Split it.",
                 param="input",
             )
+    total = sum(map(len, texts))
+    if total > limits.request_characters_max:
+        raise BadRequest(
+            f"The inputs have {total} characters in all; at most {limits.request_characters_max} "
+            "fit in one request. Send fewer at once.",
+            param="input",
+        )
     return texts
 
 
@@ -182,7 +206,6 @@ def _checked_ids(
     request: EmbeddingsRequest,
     key: KeySnapshot,
     model: ModelSnapshot,
-    limits: Limits,
 ) -> Sequence[Sequence[int]]:
     if (request.token_ids_from or key.token_ids_from) != "model":
         raise BadRequest(
@@ -196,19 +219,11 @@ def _checked_ids(
     for index, ids in enumerate(inputs):
         if not ids:
             raise BadRequest(f"input[{index}] is an empty list of ids.", param="input")
-        if len(ids) > limits.request_tokens_max:
-            raise BadRequest(f"input[{index}] has {len(ids)} ids.", param="input")
     return inputs
 
 
-def check_size(tokens: int, floats: int, limits: Limits) -> None:
-    """Refuse a request that is too much in all. Raises BadRequest."""
-    if tokens > limits.request_tokens_max:
-        raise BadRequest(
-            f"The inputs have {tokens} tokens in all; at most {limits.request_tokens_max} fit in "
-            "one request. Send fewer at once.",
-            param="input",
-        )
+def check_floats(floats: int, limits: Limits) -> None:
+    """Refuse a request whose answer would be too much. Raises BadRequest."""
     if floats > limits.answer_floats_max:
         raise BadRequest(
             f"The answer would hold {floats} numbers (inputs times dimensions); at most "

@@ -142,12 +142,18 @@ PARAMETERS: tuple[Mapping[str, Any], ...] = (
 )
 
 REQUEST_ID = {"x-request-id": "Names this request in our books; quote it when you write to us."}
+LIMITS = {
+    "x-ratelimit-limit-requests": "How many requests of your organization may be at work at once.",
+    "x-ratelimit-remaining-requests": "How many more may begin just now.",
+}
 COST = {
     "x-cost-nanos": "What was charged, in nano-dollars.",
     "x-balance-nanos": "What is left, in nano-dollars.",
     "x-receipt": "What was charged, signed; `GET /v1/receipts/key` checks it.",
     "openai-processing-ms": "Milliseconds from the first byte read to the answer.",
     "x-gateway-overhead-ms": "The same without waiting for a worker.",
+}
+REPLAY = {
     "idempotent-replayed": "`true` where this is the answer of an earlier request, free of charge.",
     "x-original-request-id": "That earlier request.",
 }

@@ -19,6 +19,7 @@ from gateway.data_plane.api.replays import Replays, Reply, print_of
 from gateway.data_plane.api.urgency import Patience, tier_of, urgency_of
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
+from gateway.data_plane.metering.counting import AT_ONCE_BYTES_MAX, AT_ONCE_MAX, CountingThreads
 from gateway.data_plane.metering.credits import Charge, Credits
 from gateway.data_plane.metering.demand import Demand
 from gateway.data_plane.metering.rows import RowMaker, Rows
@@ -62,6 +63,7 @@ class EmbeddingsEndpoint:
         authenticator: Authenticator,
         catalog: Callable[[], Catalog],
         counters: Mapping[str, TokenCounter],
+        counting: CountingThreads,
         credit: Credits,
         demand: Demand,
         in_flight: InFlight,
@@ -76,6 +78,7 @@ class EmbeddingsEndpoint:
         self.authenticator = authenticator
         self.catalog = catalog
         self._counters = counters
+        self._counting = counting
         self._credit = credit
         self._demand = demand
         self.in_flight = in_flight
@@ -91,30 +94,31 @@ class EmbeddingsEndpoint:
         """Embed what a request asks for, and charge exactly that."""
         key = await self.authenticator.authenticate(exchange.header("authorization"))  # 401, 503
         exchange.organization_id = key.organization_id
+        try:
+            reply = await self._reply(exchange, key)
+        finally:
+            exchange.answer_headers += self.in_flight.headers(key.organization_id)
+        exchange.answer_headers += reply.headers
+        return reply.body
+
+    async def _reply(self, exchange: Exchange, key: KeySnapshot) -> Reply:
         body = await exchange.body(self._body_bytes_max)  # 413, 415
         print_ = print_of(exchange, key, body)
         work = self._replays.find(print_)  # 400 an idempotency key used twice
         if work is None:
-            request = decoding.decode(body)  # 400
-            tier = tier_of(exchange, request.service_tier)
-            order = self.order(request, key, tier)  # 404 unknown or coming soon, 400 too much
-            run = partial(self._embed, exchange, request, key, order)
+            run = partial(self._embed, exchange, body, key)
             work = self._replays.begin(print_, exchange.request_id, run)
-        reply = await work.reply_to(exchange)  # 499 the client left, or as the work ends
-        exchange.answer_headers += reply.headers
-        return reply.body
+        return await work.reply_to(exchange)  # 499 the client left, or as the work ends
 
     async def _embed(
-        self,
-        exchange: Exchange,
-        request: EmbeddingsRequest,
-        key: KeySnapshot,
-        order: Order,
-        progress: Progress,
+        self, exchange: Exchange, body: bytes, key: KeySnapshot, progress: Progress
     ) -> Reply:
         """Do the work, and charge it; on its own, since its client may leave."""
-        offer = self._offer(exchange, key, order)
         with self.in_flight.admit(key.organization_id):  # 429
+            request = await self._decoded(body)  # 400
+            tier = tier_of(exchange, request.service_tier)
+            order = await self.order(request, key, tier)  # 404 unknown, coming soon, 400 too much
+            offer = self._offer(exchange, key, order)
             self._router.admit(order.model.id, offer)  # 429 can't be done in time, 503 no worker
             charge = self._charge(exchange.request_id, key, order)
             balance_nanos = await self._credit.reserve(charge)  # 402, 503
@@ -122,7 +126,7 @@ class EmbeddingsEndpoint:
                 # a client that waits no longer may come back for what was begun: our own deadline
                 offer = offer._replace(deadline=exchange.started + self._patience.timeout_seconds)
                 vectors = await self._dispatch(exchange, order, offer, progress)  # 5xx
-                answer = encoding.encode(
+                answer = await encoding.encode(
                     vectors,
                     form=request.encoding_format or "float",
                     model=request.model,
@@ -144,12 +148,17 @@ class EmbeddingsEndpoint:
     async def estimate(self, exchange: Exchange) -> bytes:
         """Count and price a request without doing it: free, and before a model is live too."""
         key = await self.authenticator.authenticate(exchange.header("authorization"))
-        request = decoding.decode(await exchange.body(self._body_bytes_max))
-        tier = tier_of(exchange, request.service_tier)
-        order = self.order(request, key, tier, live_only=False)
+        body = await exchange.body(self._body_bytes_max)
+        try:
+            with self.in_flight.admit(key.organization_id):  # 429
+                request = await self._decoded(body)
+                tier = tier_of(exchange, request.service_tier)
+                order = await self.order(request, key, tier, live_only=False)
+        finally:
+            exchange.answer_headers += self.in_flight.headers(key.organization_id)
         return encoding.encode_estimate(request.model, order.rows, order.cost_nanos)
 
-    def order(
+    async def order(
         self,
         request: EmbeddingsRequest,
         key: KeySnapshot,
@@ -162,21 +171,27 @@ class EmbeddingsEndpoint:
         dimensions = decoding.dimensions_of(request, model)
         prompt = decoding.prompt_of(request, model, suffix)
         inputs = decoding.inputs_of(request, key, model, self._limits)
-        decoding.check_size(len(inputs), len(inputs) * dimensions, self._limits)
+        decoding.check_floats(len(inputs) * dimensions, self._limits)
         maker = RowMaker(
             self._counters[model.vocabulary_sha256],
             dimensions=dimensions,
             tokens_max=model.tokens_max,
             prompt=prompt,
+            request_tokens_max=self._limits.request_tokens_max,
         )
         truncate = request.truncate or key.truncate
         if inputs.texts:
-            rows = maker.from_texts(inputs.texts, truncate)
+            count = partial(maker.from_texts, inputs.texts, truncate)
         else:
-            rows = maker.from_ids(inputs.ids, truncate)
-        decoding.check_size(rows.tokens, len(inputs) * dimensions, self._limits)
+            count = partial(maker.from_ids, inputs.ids, truncate)
+        rows = count() if inputs.size <= AT_ONCE_MAX else await self._counting.run(count)
         price = model.price_of(tier)
         return Order(model, rows, tier, price, price.cost_nanos(rows.tokens))
+
+    async def _decoded(self, body: bytes) -> EmbeddingsRequest:
+        if len(body) <= AT_ONCE_BYTES_MAX:
+            return decoding.decode(body)
+        return await self._counting.run(decoding.decode, body)
 
     def _resolve(
         self, name: str, key: KeySnapshot, *, live_only: bool

@@ -6,6 +6,7 @@ each with as many digits as tell a float32 apart.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Sequence
 from typing import Literal
@@ -16,6 +17,8 @@ import orjson
 
 from gateway.data_plane.api.decoding import EncodingFormat
 from gateway.data_plane.metering.rows import Rows
+
+_SLICE_BYTES = 262_144  # as floats, about 5 ms of one core
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -55,20 +58,28 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     cost_dollars: str
 
 
-def encode(vectors: Sequence[memoryview], *, form: EncodingFormat, model: str, rows: Rows) -> bytes:
+async def encode(
+    vectors: Sequence[memoryview], *, form: EncodingFormat, model: str, rows: Rows
+) -> bytes:
     """Write OpenAI's list of embeddings, in the order of the inputs.
 
-    `truncated` is there only when something was cut: a list of `Cut`.
+    `truncated` is there only when something was cut: a list of `Cut`. A large answer is written
+    slice by slice, and others have their turn in between.
     """
-    texts = map(_base64, vectors) if form == "base64" else map(_floats, vectors)
-    data = b",".join(
-        b'{"object":"embedding","index":%d,"embedding":%b}' % (index, text)
-        for index, text in enumerate(texts)
-    )
+    write = _base64 if form == "base64" else _floats
+    parts, unyielded = [], 0
+    for index, vector in enumerate(vectors):
+        parts.append(b'{"object":"embedding","index":%d,"embedding":%b}' % (index, write(vector)))
+        unyielded += vector.nbytes
+        if unyielded > _SLICE_BYTES:
+            unyielded = 0
+            await asyncio.sleep(0)
     usage = msgspec.json.encode(Usage(rows.tokens, rows.tokens))
     name = msgspec.json.encode(model)
     cut = b',"truncated":' + msgspec.json.encode(cuts(rows)) if rows.truncated() else b""
-    return b'{"object":"list","data":[%b],"model":%b,"usage":%b%b}' % (data, name, usage, cut)
+    parts[0] = b'{"object":"list","data":[' + parts[0]
+    parts[-1] += b'],"model":%b,"usage":%b%b}' % (name, usage, cut)
+    return b",".join(parts)  # once: an answer may have tens of megabytes
 
 
 def cuts(rows: Rows) -> list[Cut]:

@@ -15,8 +15,14 @@ from gateway.observability import metrics
 from gateway.snapshots import Catalog
 
 
-def routes(catalog: Callable[[], Catalog], router: Router) -> list[HTTPRouteHandler]:
-    """Make the routes."""
+def routes(
+    catalog: Callable[[], Catalog],
+    router: Router,
+    ledger_away: Callable[[], float],
+    *,
+    ledger_away_seconds_max: float,
+) -> list[HTTPRouteHandler]:
+    """Make the routes; `ledger_away` tells for how many seconds no usage could be written."""
     pools = RouterMetrics(router)
 
     @get("/health/live", sync_to_thread=False)
@@ -28,6 +34,9 @@ def routes(catalog: Callable[[], Catalog], router: Router) -> list[HTTPRouteHand
     def ready() -> Response[dict[str, Any]]:
         """Tell whether requests can be taken: 503 before the catalogue is read.
 
+        And when the ledger has been away for so long that credit which was held has run out: a
+        shorter outage must not take every gateway out of its load balancer at once.
+
         Workers don't count, or every gateway would leave its load balancer together with them;
         how many of each model are ready is in the answer.
         """
@@ -36,8 +45,11 @@ def routes(catalog: Callable[[], Catalog], router: Router) -> list[HTTPRouteHand
             model: sum(worker.state is State.READY for worker in pool.workers())
             for model, pool in router.pools.items()
         }
-        body = {"status": "ready" if loaded else "starting", "ready_workers": counts}
-        return Response(body, status_code=200 if loaded else 503)
+        status = "ready" if loaded else "starting"
+        if ledger_away() > ledger_away_seconds_max:
+            status = "no ledger"
+        body = {"status": status, "ready_workers": counts}
+        return Response(body, status_code=200 if status == "ready" else 503)
 
     @get("/metrics", sync_to_thread=False)
     def read_metrics() -> Response[bytes]:

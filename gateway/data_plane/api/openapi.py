@@ -79,6 +79,9 @@ _REASONS = {
     503: "Not at the moment; nothing was charged.",
     504: "Not in time; nothing was charged.",
 }
+_TOO_MANY = 429
+_NO_CREDIT = 402
+_LATER = (_TOO_MANY, 503)
 
 
 class Operation(NamedTuple):
@@ -152,14 +155,15 @@ def route(public_url: str, version: str, operations: Sequence[Operation] = ()) -
 
 
 def _post(operation: str, summary: str, schema: str, *, paid: bool = False) -> dict[str, Any]:
-    errors = (400, 401, 404, 413, 415, 500, 503, *((402, 429, 502, 504) if paid else ()))
+    errors = (400, 401, 404, 413, 415, 429, 500, 503, *((402, 502, 504) if paid else ()))
     body = {"schema": _ref("EmbeddingsRequest"), "example": _example("EmbeddingsRequest")}
+    headers = descriptions.LIMITS | (descriptions.COST | descriptions.REPLAY if paid else {})
     described: dict[str, Any] = {
         "operationId": operation,
         "summary": summary,
         "security": [{"key": []}],
         "requestBody": {"required": True, "content": {"application/json": body}},
-        "responses": _responses(schema, descriptions.COST if paid else {}, errors),
+        "responses": _responses(schema, headers, errors),
     }
     if paid:
         described["parameters"] = [dict(parameter) for parameter in descriptions.PARAMETERS]
@@ -194,8 +198,12 @@ def _responses(schema: str, headers: dict[str, str], errors: tuple[int, ...]) ->
 
 
 def _error_headers(status: int) -> dict[str, str]:
-    extra = descriptions.RETRY if status in {429, 503} else {}
-    return descriptions.REQUEST_ID | (descriptions.NO_RETRY if status == 402 else extra)
+    return {
+        **descriptions.REQUEST_ID,
+        **(descriptions.LIMITS if status == _TOO_MANY else {}),
+        **(descriptions.RETRY if status in _LATER else {}),
+        **(descriptions.NO_RETRY if status == _NO_CREDIT else {}),
+    }
 
 
 def _response(description: str, schema: str, headers: dict[str, str]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Work:
         self.request_id = request_id
         self.body_digest = body_digest
         self.task = task
-        self._progress = progress
+        self.progress = progress
         self._waiting = 0
 
     async def reply_to(self, exchange: Exchange) -> Reply:
@@ -69,7 +69,7 @@ class Work:
         try:
             reply = await exchange.while_connected(self.task)
         except ClientGone:
-            if self._waiting == 1 and not self._progress.begun:
+            if self._waiting == 1 and not self.progress.begun:
                 self.task.cancel()
             raise
         finally:
@@ -132,6 +132,7 @@ class Replays:
         return self._bytes
 
     def _finish(self, identity: tuple[str, str], work: Work) -> None:
+        work.progress.request = None  # its rows and vectors, and those it was batched with
         # asking for the error also tells asyncio that it is seen, when every client has gone
         if work.task.cancelled() or work.task.exception() is not None:
             self._forget(identity, work)

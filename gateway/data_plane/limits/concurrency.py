@@ -29,6 +29,18 @@ class InFlight:
         self._organization_max = organization_max
         self._total = 0
         self._by_organization: Counter[str] = Counter()
+        self._limit = str(min(total_max, organization_max))
+
+    def headers(self, organization_id: str) -> list[tuple[str, str]]:
+        """Say how many requests may be at work, and how many more just now."""
+        left = min(
+            self._organization_max - self._by_organization.get(organization_id, 0),
+            self._total_max - self._total,
+        )
+        return [
+            ("x-ratelimit-limit-requests", self._limit),
+            ("x-ratelimit-remaining-requests", str(left)),
+        ]
 
     @contextmanager
     def admit(self, organization_id: str) -> Iterator[None]:

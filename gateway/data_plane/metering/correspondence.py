@@ -185,7 +185,11 @@ class Correspondence:
                 self._book.asking[lease.purse.account_id] = lease.purse
 
     def applied(self, sent: Sent, answer: TickAnswer) -> None:
-        """Take the ledger's word."""
+        """Take the ledger's word.
+
+        Raises AssertionError for what can't be true of a lease: that one is used no more, and all
+        else has been taken. What it is raised for must be said to have `failed`.
+        """
         now = self._book.clock()
         deadline = sent.sent_at + self._book.rules.lease_seconds - self._book.rules.margin_seconds
         for lease in sent.leases.values():
@@ -194,18 +198,16 @@ class Correspondence:
             if lease_id in sent.leases:
                 self._forget(sent.leases[lease_id])
         refused = set(answer.refused)
+        again = []
         for entry in sent.entries:
             if entry.request_id not in refused:
                 self._book.confirm(entry)
             elif entry.answered:  # the journal was faster: now it can only be written off
-                self._book.outbox.append(entry)
+                again.append(entry)
             else:
                 self._book.refuse(entry, denials.expired())
-        for told in answer.leases:
-            if told.id in sent.leases:
-                self._take_word(sent.leases[told.id], told, now)
-        for account_id in answer.recalled:
-            self._recall(account_id, now)
+        self._take_words(sent, answer, now)
+        self._book.outbox.extend(again)
 
     def stop(self) -> None:
         """Give back all that is not in use; `compose` goes on with the rest until it is `done`."""
@@ -217,6 +219,23 @@ class Correspondence:
         """Whether nothing is held and nothing is on its way."""
         holding = any(purse.lease for purse in self._book.purses.values())
         return not (holding or self._draining or self._closing or self._book.unconfirmed)
+
+    def _take_words(self, sent: Sent, answer: TickAnswer, now: float) -> None:
+        wrong = None
+        for told in answer.leases:
+            lease = sent.leases.get(told.id)
+            if lease is None:
+                continue
+            try:
+                self._take_word(lease, told, now)
+            except AssertionError as error:
+                if lease.id not in self._draining:
+                    wrong = error
+                    self._drain(lease)
+        for account_id in answer.recalled:
+            self._recall(account_id, now)
+        if wrong:
+            raise wrong
 
     def _take_word(self, lease: Lease, told: LeaseAnswer, now: float) -> None:
         purse = lease.purse

@@ -34,7 +34,7 @@ def denial(purse: Purse, cost_nanos: int, told: LeaseAnswer) -> GatewayError:
         )
     return InsufficientCredit(
         f"This request costs {cost_nanos} nano-dollars and the organization has {left} left. "
-        "Add credit, then try again."
+        "Ask for more credit, then try again; the console shows the balance."
     )
 
 

@@ -4,6 +4,10 @@ A settled request is acknowledged when the ledger has committed it. When that ta
 `commit_seconds`, or the ledger is away, the journal makes it durable instead, and the ledger gets
 it later. New credit always comes from the ledger: while it is away, requests go on until the leases
 that are held are spent or their deadlines have passed, and fail with 503 after that.
+
+The writer and the adopter of journals live as long as the engine: whatever fails in one of their
+turns is logged, counts as a message without an answer, and is tried again. What was said twice is
+charged once, because the ledger knows a request by its id.
 """
 
 from __future__ import annotations
@@ -21,12 +25,13 @@ import msgspec
 import structlog
 
 from gateway.data_plane.metering import denials
+from gateway.data_plane.metering.adoption import Adopter
 from gateway.data_plane.metering.book import LeaseBook
 from gateway.data_plane.metering.correspondence import Correspondence, Sent
 from gateway.data_plane.metering.credits import Charge
-from gateway.data_plane.metering.journal import Abandoned, Journal, JournalError
+from gateway.data_plane.metering.journal import Journal, JournalError
 from gateway.data_plane.metering.leases import Entry, Lease, LeaseRules, Purse
-from gateway.data_plane.metering.ticks import Ledger, LedgerUnavailable, UsageLine
+from gateway.data_plane.metering.ticks import Ledger, LedgerUnavailable
 
 _T = TypeVar("_T")
 log = structlog.get_logger()
@@ -72,7 +77,17 @@ class LeasedCredits:
         self._timer: asyncio.TimerHandle | None = None
         self._journaling: asyncio.Task[None] | None = None
         self._segments: Counter[Path] = Counter()
+        self._appending = 0
+        """Appends under way, to a segment that can't be known before they end."""
+        self._finished: set[Path] = set()
+        """Segments of which the ledger has all."""
+        self._stuck: set[Path] = set()
+        """The same, and they could not be removed when it was tried."""
+        self._adopter = Adopter(journal, self.book, self._in_thread)
         self._away_since: float | None = None
+        self._asked_at: float | None = None
+        """When the tick that is under way was sent."""
+        self._pause_seconds = self.rules.retry_seconds
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.written_off = 0
@@ -82,6 +97,12 @@ class LeasedCredits:
     def reachable(self) -> bool:
         """Whether the ledger answered last time."""
         return self._away_since is None
+
+    @property
+    def away_seconds(self) -> float:
+        """How long the ledger has taken nothing that it was told; 0 while it answers."""
+        since = self._asked_at if self._away_since is None else self._away_since
+        return 0.0 if since is None else time.monotonic() - since
 
     async def start(self) -> None:
         """Begin to talk to the ledger, and to replay what dead processes left behind.
@@ -106,6 +127,7 @@ class LeasedCredits:
         if self._journaling:
             await self._journaling
         await self._to_journal([entry for entry in self._awaiting if entry.done])
+        await self._delete(stuck=True)
         await self._in_thread(self._journal.close)
         self._thread.shutdown()
 
@@ -171,51 +193,57 @@ class LeasedCredits:
     # The ledger's side
 
     async def _write(self) -> None:
-        pause = self.rules.retry_seconds
         while not (self._stopping.is_set() and self._talk.done):
-            self._work.clear()
-            due = self._talk.due_in()
-            if due is None or due > 0:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._work.wait(), due)
-            sent = self._talk.compose()
-            if sent is None:
-                await asyncio.sleep(0)
-                continue
-            if await self._tick(sent):
-                pause = self.rules.retry_seconds
-            else:
+            try:
+                answered = await self._turn()
+            except Exception as error:  # noqa: BLE001 - there is no other writer
+                self._away(error)
+                answered = False
+            if not answered:
                 self._journal_soon()
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, self.rules.retry_seconds_max)
+                await asyncio.sleep(self._pause_seconds)
+                self._pause_seconds = min(self._pause_seconds * 2, self.rules.retry_seconds_max)
+
+    async def _turn(self) -> bool:
+        self._work.clear()
+        due = self._talk.due_in()
+        if due is None or due > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._work.wait(), due)
+        sent = self._talk.compose()
+        if sent is None:
+            await asyncio.sleep(0)
+            return True
+        return await self._tick(sent)
 
     async def _tick(self, sent: Sent) -> bool:
+        self._asked_at = time.monotonic()
         try:
             answer = await self._ledger.tick(sent.tick)
-        except LedgerUnavailable as error:
-            if self._away_since is None:
-                self._away_since = time.monotonic()
-                log.error("the ledger is away", reason=str(error))
+            self._talk.applied(sent, answer)
+        except Exception as error:  # noqa: BLE001 - whatever it is, its outcome is unknown
             self._talk.failed(sent)
+            self._away(error)
             return False
+        finally:
+            self._asked_at = None
+            self._count_off(sent)
         if self._away_since is not None:
             log.info("the ledger is back", seconds=round(time.monotonic() - self._away_since, 3))
             self._away_since = None
+        self._pause_seconds = self.rules.retry_seconds
         if answer.written_off:
             self.written_off += len(answer.written_off)
             log.error("answers written off", requests=answer.written_off)
-        self._talk.applied(sent, answer)
-        emptied = []
-        for entry in sent.entries:
-            if entry.segment is not None and not entry.pending:
-                self._segments[entry.segment] -= 1
-                if not self._segments[entry.segment]:
-                    emptied.append(entry.segment)
-        for segment in emptied:
-            if not self._segments[segment]:
-                del self._segments[segment]
-                await self._in_thread(self._journal.forget, segment)
+        await self._delete()
         return True
+
+    def _away(self, error: Exception) -> None:
+        """Take note that the ledger did not answer, or not with what can be understood."""
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            ours = not isinstance(error, LedgerUnavailable)
+            log.error("the ledger is away", reason=str(error), exc_info=error if ours else None)
 
     # The journal's side
 
@@ -261,6 +289,7 @@ class LeasedCredits:
             return
         for entry in kept:
             entry.answered = True
+        self._appending += 1
         try:
             segment = await self._in_thread(
                 self._journal.append, [bytes(entry.encoded()) for entry in kept]
@@ -273,53 +302,52 @@ class LeasedCredits:
                     self.rules.settle_seconds, self.book.give_up, entry, denials.unavailable()
                 )
             return
-        self._segments[segment] += 1  # hold it while its entries are counted
+        finally:
+            self._appending -= 1
         for entry in kept:
             if entry.pending:
                 entry.segment = segment
                 self._segments[segment] += 1
             entry.finish()
-        self._segments[segment] -= 1
         if not self._segments[segment]:
+            self._finished.add(segment)
+        await self._delete()
+
+    def _count_off(self, sent: Sent) -> None:
+        """Count what the ledger has of each segment, now that it has answered."""
+        for entry in sent.entries:
+            if entry.segment is not None and not entry.pending:
+                segment, entry.segment = entry.segment, None
+                self._segments[segment] -= 1
+                if not self._segments[segment]:
+                    self._finished.add(segment)
+
+    async def _delete(self, *, stuck: bool = False) -> None:
+        """Remove the segments that the ledger has, those too that are `stuck`.
+
+        One that stays costs its room and nothing else: replayed, it is not charged again. While an
+        append is under way none is removed: it may be the one that is being written to.
+        """
+        if stuck:
+            self._finished |= self._stuck
+        while self._finished and not self._appending:
+            segment = self._finished.pop()
+            if self._segments[segment]:
+                continue  # it was written to once more
             del self._segments[segment]
-            await self._in_thread(self._journal.forget, segment)
+            self._stuck.discard(segment)
+            try:
+                await self._in_thread(self._journal.forget, segment)
+            except OSError as error:
+                self._stuck.add(segment)
+                log.error("a segment can't be removed", segment=str(segment), reason=str(error))
 
     async def _adopt(self) -> None:
-        """Replay the journals of the dead, one segment at a time."""
-        while True:
-            found = await self._in_thread(self._journal.abandoned)
-            try:
-                for abandoned in found:
-                    for segment in await self._in_thread(abandoned.segments):
-                        await self._replay(abandoned, segment)
-                    await self._in_thread(abandoned.forget)
-            finally:
-                for abandoned in found:
-                    abandoned.leave()
+        while not self._stopping.is_set():
+            await self._delete(stuck=True)
+            await self._adopter.look()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self.rules.adopt_seconds)
-                return
-
-    async def _replay(self, abandoned: Abandoned, segment: Path) -> None:
-        records = await self._in_thread(lambda: list(abandoned.read(segment)))
-        confirmed = asyncio.Event()
-        left = len(records)
-
-        def one_less() -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                confirmed.set()
-
-        for record in records:
-            line = msgspec.json.decode(record, type=UsageLine)
-            entry = Entry(line.request_id, line.cost_nanos, line)
-            entry.answered = True
-            entry.done = one_less
-            self.book.replay(entry)
-        if records:
-            await confirmed.wait()
-        log.info("journal replayed", segment=str(segment), requests=len(records))
 
     async def _in_thread(self, call: Callable[..., _T], *args: Any) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)

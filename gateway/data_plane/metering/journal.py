@@ -3,7 +3,8 @@
 A folder of segments a process, each a file of lines `crc32 json`. A line counts once fdatasync has
 returned; a torn or spoiled line is passed over, and counted. A process holds a lock on its folder,
 so that the one that finds it unlocked knows that its owner is dead, and replays it. Replaying twice
-is harmless: the ledger charges a request once. Everything here blocks: call it from a thread.
+is harmless: the ledger charges a request once. A record that is whole and can't be understood stays
+on disk, in a file for a person to look at. Everything here blocks: call it from a thread.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import IO
 import structlog
 
 log = structlog.get_logger()
+
+_UNREADABLE = ".unreadable"
 
 
 class JournalError(Exception):
@@ -76,11 +79,12 @@ class Journal:
             raise JournalError(f"the journal can't be written: {error}") from error
         self._sizes[path] += len(lines)
         if self._sizes[path] >= self._segment_bytes:
-            self._close_segment()
+            with contextlib.suppress(OSError):  # the lines are durable, whatever closing says
+                self._close_segment()
         return path
 
     def forget(self, segment: Path) -> None:
-        """Remove a segment, all of which the ledger has."""
+        """Remove a segment, all of which the ledger has. Raises OSError: it is still there."""
         if self._file is not None and Path(self._file.name) == segment:
             self._close_segment()
         segment.unlink(missing_ok=True)
@@ -96,9 +100,12 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the folder, and remove it if nothing is left in it."""
-        self._close_segment()
-        if not self._sizes:
-            shutil.rmtree(self._own)
+        try:
+            self._close_segment()
+            if not self._sizes:
+                shutil.rmtree(self._own)
+        except OSError as error:
+            log.warning("a journal stays", folder=str(self._own), reason=str(error))
         if self._lock is not None:
             self._lock.close()
 
@@ -132,12 +139,12 @@ class Abandoned:
 
     def __init__(self, journal: Journal, folder: Path, lock: IO[bytes]) -> None:
         self._journal = journal
-        self._folder = folder
+        self.folder = folder
         self._lock = lock
 
     def segments(self) -> list[Path]:
         """Name its segments, oldest first."""
-        return sorted(self._folder.glob("*.journal"))
+        return sorted(self.folder.glob("*.journal"))
 
     def read(self, segment: Path) -> Iterator[bytes]:
         """Give the records of a segment that are whole."""
@@ -149,9 +156,23 @@ class Abandoned:
                 self._journal.spoiled += 1
                 log.error("journal line spoiled", segment=str(segment), bytes=len(line))
 
+    def set_aside(self, segment: Path, records: Sequence[bytes]) -> None:
+        """Keep records that can't be read where nobody replays them. Raises OSError."""
+        path = segment.with_suffix(_UNREADABLE)
+        with path.open("wb") as file:
+            file.writelines(b"%b\n" % record for record in records)
+            file.flush()
+            os.fdatasync(file.fileno())
+        _sync_folder(self.folder)
+
+    def delete(self, segment: Path) -> None:
+        """Remove a segment, all of which the ledger has. Raises OSError."""
+        segment.unlink(missing_ok=True)
+
     def forget(self) -> None:
-        """Remove the whole folder: the ledger has all of it."""
-        shutil.rmtree(self._folder)
+        """Remove the folder, if nothing was set aside there. Raises OSError."""
+        if not any(self.folder.glob(f"*{_UNREADABLE}")):
+            shutil.rmtree(self.folder)
         self.leave()
 
     def leave(self) -> None:

@@ -6,6 +6,7 @@ included, after truncation.
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Sequence
 
@@ -24,6 +25,10 @@ class ContextLengthExceeded(BadRequest):
     """An input has more tokens than the model reads, and nobody asked to cut it."""
 
     code = "context_length_exceeded"
+
+
+class TooManyTokens(BadRequest):
+    """The inputs have more tokens in all than fit in one request."""
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -50,8 +55,16 @@ class RowMaker:
     """Makes rows for one model and one prompt."""
 
     def __init__(
-        self, counter: TokenCounter, *, dimensions: int, tokens_max: int, prompt: str = ""
+        self,
+        counter: TokenCounter,
+        *,
+        dimensions: int,
+        tokens_max: int,
+        prompt: str = "",
+        request_tokens_max: float = math.inf,
     ) -> None:
+        """`tokens_max` is of one row, `request_tokens_max` of all of them."""
+        self._request_tokens_max = request_tokens_max
         self._counter = counter
         self._dimensions = dimensions
         self._tokens_max = tokens_max
@@ -59,11 +72,14 @@ class RowMaker:
         self._content_bytes_max = (tokens_max - 2) * _ID_BYTES - len(self._prompt)
 
     def from_texts(self, texts: Sequence[str], truncate: Truncate | None) -> Rows:
-        """Tokenise the texts. Raises ContextLengthExceeded, or BadRequest for a lone surrogate."""
-        contents = []
+        """Tokenise the texts, as far as they fit.
+
+        Raises ContextLengthExceeded, TooManyTokens, or BadRequest for a lone surrogate.
+        """
+        rows, left = Rows([], []), self._request_tokens_max
         for index, text in enumerate(texts):
             try:
-                contents.append(self._counter.encode(text))
+                content = self._counter.encode(text)
             except UnicodeEncodeError:
                 raise BadRequest(
                     f"input[{index}] has a lone surrogate (half of a \\u pair), which is no text; "
@@ -71,16 +87,17 @@ class RowMaker:
                     param="input",
                     code="invalid_unicode",
                 ) from None
-        return self._rows(contents, truncate)
+            left = self._add(rows, content, truncate, left)
+        return rows
 
     def from_ids(self, inputs: Sequence[Sequence[int]], truncate: Truncate | None) -> Rows:
         """Take ids of the model's own vocabulary, with or without [CLS] and [SEP] around them.
 
-        Raises ContextLengthExceeded, or BadRequest for an id outside the vocabulary.
+        Raises ContextLengthExceeded, TooManyTokens, or BadRequest for an id outside the vocabulary.
         """
-        contents = []
+        rows, left = Rows([], []), self._request_tokens_max
         for index, ids in enumerate(inputs):
-            if any(not 0 <= token < self._counter.vocabulary_size for token in ids):
+            if min(ids) < 0 or max(ids) >= self._counter.vocabulary_size:
                 raise BadRequest(
                     f"input[{index}] has a token id outside the model's vocabulary "
                     f"(0 to {self._counter.vocabulary_size - 1}).",
@@ -90,22 +107,28 @@ class RowMaker:
             content = array("I", ids).tobytes()
             if content.startswith(_CLS) and content.endswith(_SEP) and len(ids) > 1:
                 content = content[_ID_BYTES:-_ID_BYTES]
-            contents.append(content)
-        return self._rows(contents, truncate)
+            left = self._add(rows, content, truncate, left)
+        return rows
 
-    def _rows(self, contents: Sequence[bytes], truncate: Truncate | None) -> Rows:
+    def _add(self, rows: Rows, content: bytes, truncate: Truncate | None, left: float) -> float:
+        """Add a row, and return how many tokens are left: what is refused is counted no further."""
         room = self._content_bytes_max
-        rows, tokens_full = [], []
-        for index, content in enumerate(contents):
-            full = (len(content) + len(self._prompt)) // _ID_BYTES + 2
-            kept = content
-            if len(content) > room:
-                if truncate is None:
-                    raise self._too_long(index, full)
-                kept = content[:room] if truncate == "end" else content[-room:]
-            rows.append(TokenRow(_CLS + self._prompt + kept + _SEP, self._dimensions))
-            tokens_full.append(full)
-        return Rows(rows, tokens_full)
+        full = (len(content) + len(self._prompt)) // _ID_BYTES + 2
+        if len(content) > room:
+            if truncate is None:
+                raise self._too_long(len(rows.rows), full)
+            content = content[:room] if truncate == "end" else content[-room:]
+        row = TokenRow(_CLS + self._prompt + content + _SEP, self._dimensions)
+        left -= row.tokens
+        if left < 0:
+            raise TooManyTokens(
+                f"The inputs have more than {self._request_tokens_max} tokens in all, which is the "
+                "most that fits in one request. Send fewer at once.",
+                param="input",
+            )
+        rows.rows.append(row)
+        rows.tokens_full.append(full)
+        return left
 
     def _too_long(self, index: int, full: int) -> ContextLengthExceeded:
         return ContextLengthExceeded(

@@ -8,9 +8,10 @@ given, large requests leave in shards, and each worker holds no more than a wind
     └── pool.py ── the asyncio shell: clients, tasks, timers
         ├── dispatcher.py ── the synchronous core: what is sent where, and what an answer means
         │   ├── request.py, fair_queue.py, admission.py, placement.py
-        │   ├── flights.py, hedges.py, retries.py, verification.py
-        │   └── roster.py, worker.py, speed.py, evidence.py, quarantine.py
-        └── examination.py ── handshake, golden canaries, calibration
+        │   ├── flights.py, hedges.py, retries.py, verification.py, endings.py
+        │   └── roster.py, worker.py, speed.py, evidence.py, judge.py, quarantine.py
+        └── door.py ── a worker's client, and when it is examined
+            └── examination.py ── handshake, golden canaries, calibration
     discovery/ ── which workers there might be
 
 The core never awaits and reads time from an injected clock, so that its accounting can't

@@ -44,8 +44,11 @@ class Admission:
         self._workers = workers
         self._settings = settings
 
-    def check(self, offer: Offer, now: float, *, requests: int) -> None:
-        """Take note of nothing; raises Shed or NoWorker when the request should not come in."""
+    def check(self, offer: Offer, now: float, *, requests: int, own: int) -> None:
+        """Take note of nothing; raises Shed or NoWorker when the request should not come in.
+
+        `requests` are here already, `own` of them the organization's.
+        """
         settings, queue = self._settings, self._queue
         if requests >= settings.requests_max:
             raise self._shed("pool_full", 1.0)
@@ -55,6 +58,7 @@ class Admission:
         if not ready:
             if offer.hold_seconds <= 0:
                 raise self.no_worker(now)
+            self.check_held(now, requests=requests, own=own)
             return
         rate = sum(worker.speed.rate(now) for worker in ready)
         self._check_bounds(offer, rate)
@@ -69,6 +73,12 @@ class Admission:
         wait = rest + (flying + ahead) / rate
         if wait > left:
             raise self._shed("would_miss_deadline", wait - left)
+
+    def check_held(self, now: float, *, requests: int, own: int) -> None:
+        """Raise NoWorker where too many wait for a worker already: the places of all are few."""
+        full = requests >= self._settings.held_max or own >= self._settings.organization_held_max
+        if full and not any(worker.state is State.READY for worker in self._workers):
+            raise self.no_worker(now)
 
     def no_worker(self, now: float) -> NoWorker:
         """Say when to try again while nothing is ready."""

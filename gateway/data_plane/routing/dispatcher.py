@@ -16,19 +16,13 @@ from typing import TYPE_CHECKING
 
 from backends.protocol import InvalidAnswer, RequestRefused, WorkerBusy, WorkerFailed
 from gateway.data_plane.routing.admission import Admission, Offer
+from gateway.data_plane.routing.endings import Endings, note
 from gateway.data_plane.routing.evidence import Evidence, weigh
 from gateway.data_plane.routing.fair_queue import FairQueue
 from gateway.data_plane.routing.flights import Flights
 from gateway.data_plane.routing.hedges import Hedges
-from gateway.data_plane.routing.outcomes import (
-    AllAttemptsFailed,
-    ClientGone,
-    Closing,
-    DeadlineMissed,
-    NoWorker,
-    RowsRefused,
-    Shed,
-)
+from gateway.data_plane.routing.judge import Judge
+from gateway.data_plane.routing.outcomes import ClientGone, Closing, NoWorker, Shed
 from gateway.data_plane.routing.placement import Placement
 from gateway.data_plane.routing.quarantine import Quarantine
 from gateway.data_plane.routing.request import Attempt, Request, Shard, split
@@ -79,8 +73,11 @@ class Dispatcher:
         self._placement = Placement(self.queue, members, settings, lag=lag, gateways=gateways)
         hedges = Hedges(self._placement, members, settings)
         self._flights = Flights(shell, self._placement, hedges, self.counts, lag)
+        self._judge = Judge(members, self.quarantine, settings, shell=shell, lag=lag)
+        self._endings = Endings(self._placement, self.admission, members)
         self._budget = RetryBudget(settings, clock())
         self._active: dict[Request, None] = {}
+        self._owners: Counter[str] = Counter()
         self._swept_at = clock()
         self.roster = Roster(self)
 
@@ -89,7 +86,12 @@ class Dispatcher:
     def admit(self, offer: Offer) -> None:
         """Ask whether a request may come; takes note of nothing. Raises Shed or NoWorker."""
         try:
-            self.admission.check(offer, self._clock(), requests=len(self._active))
+            self.admission.check(
+                offer,
+                self._clock(),
+                requests=len(self._active),
+                own=self._owners[offer.organization],
+            )
         except Shed as shed:
             self.counts[f"shed_{shed.reason}"] += 1
             raise
@@ -108,6 +110,14 @@ class Dispatcher:
         )
         request.hold_until = now + min(request.hold_seconds, self.settings.hold_seconds_max)
         self._active[request] = None
+        self._owners[request.organization] += 1
+        try:  # again: of those admitted at one moment, not all may be held
+            self.admission.check_held(
+                now, requests=len(self._active) - 1, own=self._owners[request.organization] - 1
+            )
+        except NoWorker as error:
+            self._finish(request, error)
+            return
         if not request.shards:
             self._finish(request)
             return
@@ -151,15 +161,17 @@ class Dispatcher:
         worker.answered(now)
         self._budget.earn()
         self._flights.measure(attempt, now)
-        current = self.roster.revision in (None, worker.revision)
         at = 0
         for shard in attempt.shards:
-            if shard.open and current:
+            if shard.open:
                 self._deliver(shard, vectors[at : at + shard.size], worker.revision)
-            elif shard.open and not shard.attempts:
-                self.queue.put_back(shard)  # its worker left, and another revision took over
             at += shard.size
-        if worker.state is State.READY:
+        for shard in attempt.shards:
+            if shard.delivered:
+                for refuser in self._judge.overrule(shard, now):
+                    self.distrust(refuser)
+        late = self._lag() > self.settings.lag_excuse_seconds  # whoever answers then looks slow
+        if worker.state is State.READY and not late:
             self.quarantine.check_pace(worker, now)
             self.distrust(worker)
         self.pump()
@@ -171,7 +183,7 @@ class Dispatcher:
         now, worker = self._clock(), attempt.worker
         self._flights.end(attempt)
         self.counts[f"error_{type(error).__name__}"] += 1
-        excused = attempt.cut or self._excused(worker, now, self.settings.witness_seconds)
+        excused = attempt.cut or self.excused(worker, self.settings.witness_seconds)
         repeated = isinstance(error, WorkerFailed) and all(s.failed for s in attempt.shards)
         evidence = Evidence.SUSPICION if repeated else weigh(error, excused=excused)
         if evidence is Evidence.SOFT:
@@ -181,10 +193,14 @@ class Dispatcher:
         self.counts["failed_in_company"] += company
         # what comes from a worker that is taken out is free: bounded by what it had in hand
         free = worker.state is not State.READY or isinstance(error, RequestRefused | WorkerBusy)
-        paid = free or self._budget.spend(now)
+        homeless = []
         for shard in attempt.shards:
-            if shard.open and not shard.attempts:
-                self._again(shard, worker, error, company=company, paid=paid)
+            if shard.open:
+                note(shard, worker, error, company=company)
+                homeless += [] if shard.attempts else [shard]  # its double still flies
+        paid = free or not homeless or self._budget.spend(now)
+        for shard in homeless:
+            self._again(shard, error, paid=paid)
         self.pump()
 
     def judge(
@@ -196,22 +212,8 @@ class Dispatcher:
         *,
         canary: bool = False,
     ) -> None:
-        """Hold an error against a worker. A canary that failed is as good as a row of faults."""
-        match evidence:
-            case Evidence.HARD:
-                self.quarantine.take_out(worker, str(error), now, hard=True)
-            case Evidence.SOFT:
-                if worker.faulted() or canary:
-                    self.quarantine.take_out(worker, str(error), now, hard=False)
-                elif not canary:
-                    self.shell.examine(worker)
-            case Evidence.SUSPICION if not canary:
-                self.shell.examine(worker)
-            case Evidence.BUSY:
-                assert isinstance(error, WorkerBusy)
-                worker.busy(error.retry_after_seconds, now)
-            case _:
-                pass
+        """Hold an error against a worker; what it then has in hand goes elsewhere."""
+        self._judge.hear(worker, error, evidence, now, canary=canary)
         self.distrust(worker)
 
     # -- the pump -------------------------------------------------------------------------------
@@ -224,12 +226,17 @@ class Dispatcher:
             self._sweep(now)
         while (shard := self.queue.peek()) is not None:
             if now >= shard.request.deadline:
-                self._finish(shard.request, self._too_late(shard.request, now))
+                self._finish(shard.request, self._endings.too_late(shard.request, now))
+                continue
+            if shard.refusals and (refused := self._endings.refused(shard, now)):
+                self._finish(shard.request, refused)
                 continue
             worker = self._placement.choose(shard, now)
-            if worker is not None:
+            if worker is not None and worker.late(shard.tokens, shard.request.deadline, now):
+                self._finish(shard.request, self._endings.too_late(shard.request, now))
+            elif worker is not None:
                 self._flights.start(self._placement.fill(worker, now), worker, now)
-            elif shard.tried or not self._placement.possible(shard):
+            elif shard.tried or not self._placement.ready(shard):
                 self.queue.step_over()  # it waits for one certain worker; others need not
             else:
                 break  # whatever stands behind it would overtake it
@@ -241,6 +248,11 @@ class Dispatcher:
 
     def _deliver(self, shard: Shard, vectors: Sequence[memoryview], revision: str) -> None:
         request = shard.request
+        if {self.roster.revision, request.revision} - {None, revision}:
+            # its worker left, and another revision took over or began the answer
+            if not shard.attempts:
+                self.queue.put_back(shard)
+            return
         request.vectors[shard.start : shard.stop] = vectors
         request.missing -= shard.size
         request.revision = revision
@@ -249,25 +261,11 @@ class Dispatcher:
         if request.missing == 0:
             self._finish(request)
 
-    def _again(
-        self, shard: Shard, worker: Worker, error: Exception, *, company: bool, paid: bool
-    ) -> None:
+    def _again(self, shard: Shard, error: Exception, *, paid: bool) -> None:
         """Queue a shard for another try, or end its request."""
-        shard.request.error = error
-        if isinstance(error, RequestRefused) and not company:
-            self._finish(shard.request, _because(RowsRefused(str(error)), error))
+        if given_up := self._endings.given_up(shard, error, paid=paid):
+            self._finish(shard.request, given_up)
             return
-        if isinstance(error, RequestRefused | WorkerFailed):
-            shard.alone = shard.alone or company
-            shard.failed = isinstance(error, WorkerFailed)
-        if not isinstance(error, RequestRefused | WorkerBusy):
-            shard.tried.add(worker)
-            shard.tries += worker.state is State.READY
-            if shard.tries > len(self.workers) + 1 or not paid:
-                reason = f"{shard.tries} tries failed" if paid else "the retry budget is spent"
-                failed = AllAttemptsFailed(f"{reason}; the last one: {error}")
-                self._finish(shard.request, _because(failed, error))
-                return
         self.counts["retries"] += 1
         self.queue.put_back(shard)
 
@@ -278,6 +276,9 @@ class Dispatcher:
         for shard in request.shards:
             self._drop(shard)
         del self._active[request]
+        self._owners[request.organization] -= 1
+        if not self._owners[request.organization]:
+            del self._owners[request.organization]
         self.counts[type(error).__name__ if error else "served"] += 1
         request.resolve(request)
 
@@ -311,10 +312,10 @@ class Dispatcher:
     # -- time -----------------------------------------------------------------------------------
 
     def _sweep(self, now: float) -> None:
-        ready = any(worker.state is State.READY for worker in self.workers.values())
+        ready = self._any_ready
         for request in tuple(self._active):
             if now >= request.deadline:
-                self._finish(request, self._too_late(request, now))
+                self._finish(request, self._endings.too_late(request, now))
             elif ready:
                 held = min(request.hold_seconds, self.settings.hold_seconds_max)
                 request.hold_until = now + held
@@ -323,32 +324,17 @@ class Dispatcher:
         if self.settings.hedge_share and self._lag() < self.settings.lag_excuse_seconds:
             self._flights.double(now)
 
-    def _too_late(self, request: Request, now: float) -> Exception:
-        if isinstance(request.error, WorkerBusy):
-            return _because(self.admission.busy(now), request.error)
-        return _because(DeadlineMissed("the caller's time ran out"), request.error)
+    @property
+    def _any_ready(self) -> bool:
+        return any(worker.state is State.READY for worker in self.workers.values())
 
     def _next_wake(self, now: float) -> float:
         rests = [w.rest_until for w in self.workers.values() if w.rest_until > now]
         return min([now + self.settings.sweep_seconds, *rests])
 
     def excused(self, worker: Worker, within_seconds: float) -> bool:
-        """Whether a timeout of this worker may be our own doing, or a pool that is full."""
-        return self._excused(worker, self._clock(), within_seconds)
-
-    def _excused(self, worker: Worker, now: float, within_seconds: float) -> bool:
-        if self._lag() > self.settings.lag_excuse_seconds:
-            return True
-        return not any(
-            now - other.answered_at <= within_seconds
-            for other in self.workers.values()
-            if other is not worker
-        )
-
-
-def _because(error: Exception, cause: Exception | None) -> Exception:
-    error.__cause__ = cause
-    return error
+        """See `Judge.excused`."""
+        return self._judge.excused(worker, self._clock(), within_seconds)
 
 
 def _nobody(request: Request) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 
 from backends.protocol import (
+    BeyondWorker,
     InvalidAnswer,
     RequestRefused,
     WorkerBusy,
@@ -33,10 +34,8 @@ class Evidence(enum.Enum):
     """Proves nothing, but a canary should look."""
     BUSY = "busy"
     """Alive and full."""
-    OURS = "ours"
-    """What was sent is wrong."""
     NONE = "none"
-    """Something of our own broke."""
+    """Something of our own broke, or the worker is well but can't take this."""
 
 
 def weigh(error: Exception, *, excused: bool) -> Evidence:
@@ -50,7 +49,7 @@ def weigh(error: Exception, *, excused: bool) -> Evidence:
             return Evidence.SOFT
         case WorkerBusy():
             return Evidence.BUSY
-        case RequestRefused():
-            return Evidence.OURS
+        case RequestRefused() if not isinstance(error, BeyondWorker):
+            return Evidence.SUSPICION  # our mistake, as long as no other worker takes the same
         case _:
             return Evidence.NONE

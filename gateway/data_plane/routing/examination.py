@@ -2,8 +2,9 @@
 
 All of it goes through the door that the work goes through. Golden vectors are what the model's
 reference gave for a few fixed rows; they find what no check of an answer can see: unit vectors of
-another model, another pooling, a missing head. A model that has none is only asked twice for the
-same, and the worker's reason says so.
+another model, another pooling, a missing head. Where a model has them, a revision without any stays
+out. A worker of a model that has none yet is only asked twice for the same, and its reason says so;
+such a model can't be launched.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     tokens_max: int = 0
     """Tokens of one row that each worker must take."""
     golden: Mapping[str, tuple[GoldenRow, ...]] = {}
-    """Golden rows by revision."""
+    """Golden rows by revision; where there are any, no other revision belongs here."""
 
     def mismatch(self, info: WorkerInfo) -> str | None:
         """Say why a worker does not belong here, or None."""
@@ -58,6 +59,11 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
             return f"serves {info.model!r}, not {self.model!r}"
         if self.revision not in (None, info.revision):
             return f"serves revision {info.revision!r}, not the pinned {self.revision!r}"
+        if self.golden and info.revision not in self.golden:
+            return (
+                f"serves revision {info.revision!r}, which has no golden vectors; if it is to be "
+                f"trusted: gateway workers pin {self.model} URL"
+            )
         if self.vocabulary_sha256 not in (None, info.vocabulary_sha256):
             return "reads the ids of another vocabulary"
         if info.tokens_max < self.tokens_max:

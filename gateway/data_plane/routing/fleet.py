@@ -110,7 +110,9 @@ def provider(url: str) -> Provider:
     parts = urlsplit(url)
     if not parts.hostname or not parts.port:
         raise ValueError(f"{url!r} needs a host and a port")
-    return DnsName(parts.hostname, parts.port, scheme=parts.scheme.removeprefix(DNS))
+    path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    scheme = parts.scheme.removeprefix(DNS)
+    return DnsName(parts.hostname, parts.port, scheme=scheme, path=path)
 
 
 def _followed(task: asyncio.Task[None]) -> None:

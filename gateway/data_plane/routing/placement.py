@@ -39,7 +39,7 @@ class Placement:
 
         All workers are compared: power of two choices is poor with few of them.
         """
-        able = [w for w in self._workers if w.state is State.READY and w.takes(shard)]
+        able = [w for w in self.ready(shard) if w not in shard.refusals]
         able = [w for w in able if w not in shard.tried] or able
         roomy = [w for w in able if self.room(w, now) >= shard.tokens]
         if not roomy:
@@ -50,9 +50,9 @@ class Placement:
         # idle beats feeding a slow worker
         return best if best.predicted(shard.tokens, now) <= patient else None
 
-    def possible(self, shard: Shard) -> bool:
-        """Whether any ready worker could take a shard, now or later."""
-        return any(w.state is State.READY and w.takes(shard) for w in self._workers)
+    def ready(self, shard: Shard) -> list[Worker]:
+        """Return the ready workers that could take a shard, now or later."""
+        return [w for w in self._workers if w.state is State.READY and w.takes(shard)]
 
     def fill(self, worker: Worker, now: float) -> list[Shard]:
         """Take the next shard, and those after it that fit into the same call."""
@@ -61,10 +61,14 @@ class Placement:
         room = min(worker.split_tokens, info.batch_tokens_max, self.room(worker, now))
         first = self._queue.take()
         shards, tokens, rows = [first], first.tokens, first.size
+        deadline = first.request.deadline
         while not first.alone and (head := self._queue.peek()) is not None:
             tokens, rows = tokens + head.tokens, rows + head.size
             fits = tokens <= room and rows <= info.rows_max
-            if not fits or head.alone or head.tried or not worker.takes(head):
+            deadline = min(deadline, head.request.deadline)
+            if not fits or worker.late(tokens, deadline, now):
+                break
+            if head.alone or head.tried or not worker.takes(head):
                 break
             shards.append(self._queue.take())
         return shards

@@ -1,4 +1,4 @@
-"""The asyncio shell of one pool: a client and a task for each worker, a task for each call.
+"""The asyncio shell of one pool: a door for each worker, a task for each call.
 
 Each worker has a client of its own, so that a hung one can't use up another's connections. All
 decisions are the dispatcher's; what is here only carries them out.
@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.data_plane.routing import verification
 from gateway.data_plane.routing.dispatcher import Dispatcher
+from gateway.data_plane.routing.door import Door
 from gateway.data_plane.routing.examination import Examiner, PoolSpec
 from gateway.data_plane.routing.request import Attempt, Progress, Request
 from gateway.data_plane.routing.worker import Change, State, Worker, WorkerView
@@ -26,19 +26,6 @@ if TYPE_CHECKING:
     from gateway.data_plane.routing.admission import Offer
     from gateway.data_plane.routing.lag import LoopLag
     from gateway.data_plane.routing.settings import RoutingSettings
-
-
-@dataclass(slots=True, eq=False)
-class Door:
-    """A worker, its client, and the task that looks after it."""
-
-    worker: Worker
-    backend: Backend
-    look: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when something about the worker changed, so that its next examination may be due."""
-    suspicious: bool = False
-    """Whether it should be examined now."""
-    task: asyncio.Task[None] | None = None
 
 
 class Pool:
@@ -118,18 +105,20 @@ class Pool:
     # -- workers --------------------------------------------------------------------------------
 
     def expect(self, spec: PoolSpec) -> None:
-        """Hold the workers to another specification from their next examination on."""
+        """Hold the workers to another specification: each must prove itself anew, now."""
         if spec != self.spec:
             self.spec, self._examiner = spec, Examiner(spec, self._settings)
+            for door in self._doors.values():
+                door.suspect()
 
     def add(self, url: str) -> None:
         """Take a worker in, to be examined; one that is already here stays as it is."""
         if url in self.core.workers:
             return
-        backend = self._connect(url)
-        door = Door(self.core.roster.add(url, time.monotonic()), backend)
+        roster, backend = self.core.roster, self._connect(url)
+        door = Door(roster.add(url, time.monotonic()), backend, roster, self._settings)
         self._doors[door.worker] = door
-        door.task = asyncio.create_task(self._tend(door))
+        door.task = asyncio.create_task(door.tend(lambda: self._examiner))
 
     def remove(self, url: str) -> None:
         """Let a worker go: it finishes what it has in hand, then its client is closed."""
@@ -211,8 +200,7 @@ class Pool:
         """Wake the worker's examiner."""
         door = self._doors.get(worker)
         if door is not None:
-            door.suspicious = True
-            door.look.set()
+            door.suspect()
 
     def changed(self, worker: Worker) -> None:
         """Tell the observer, and whoever waits for a worker."""
@@ -221,7 +209,7 @@ class Pool:
         self._changed = asyncio.Event()
         door = self._doors.get(worker)
         if door is not None:
-            door.look.set()
+            door.changed()
 
     def wake(self, at: float) -> None:
         """Pump at this time, or at the earlier one already asked for."""
@@ -251,40 +239,6 @@ class Pool:
         del self._calls[attempt]
         self._close_if_done(self._doors[attempt.worker])
 
-    async def _tend(self, door: Door) -> None:
-        """Examine one worker when it is due, or suspicious, for as long as it is here."""
-        worker, roster = door.worker, self.core.roster
-        while True:
-            pause = roster.seconds_to_examination(worker, time.monotonic())
-            changed = await _wait(door.look, pause)
-            suspicious, door.suspicious = door.suspicious, False
-            if changed and not suspicious:
-                continue  # another state has another pause
-            if worker.state is not State.DRAINING:
-                await self._examine(door, suspicious=suspicious)
-
-    async def _examine(self, door: Door, *, suspicious: bool) -> None:
-        worker, roster, settings = door.worker, self.core.roster, self._settings
-        allowed = settings.examination_seconds_max
-        if worker.calibrated:
-            expected = worker.speed.expected(settings.canary_tokens_max + worker.tokens)
-            allowed = max(settings.probe_seconds_min, settings.eject_factor * expected)
-        idle = time.monotonic() - worker.used_at >= settings.check_seconds
-        line, proof = None, "answers"
-        try:
-            info = await self._examiner.handshake(
-                door.backend, timeout_seconds=min(allowed, settings.handshake_seconds_max)
-            )
-            if suspicious or idle or worker.state is not State.READY:
-                proof = await self._examiner.canary(door.backend, info, timeout_seconds=allowed)
-            if not worker.calibrated:
-                roster.calibrating(worker, time.monotonic())
-                line = await self._examiner.calibrate(door.backend, info, timeout_seconds=allowed)
-        except Exception as error:  # noqa: BLE001 - the core weighs it, whatever it is
-            roster.failed(worker, error, time.monotonic())
-        else:
-            roster.examined(worker, info, line, proof, time.monotonic())
-
     def _pump(self) -> None:
         self._timer = None
         self.core.pump()
@@ -301,17 +255,6 @@ class Pool:
             task = asyncio.create_task(door.backend.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for the event, at most so long; true when it came."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    event.clear()
-    return True
 
 
 def _resolve(done: asyncio.Future[None], _: Request) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from backends.protocol import TokenRow
+    from backends.protocol import RequestRefused, TokenRow
     from gateway.data_plane.routing.worker import Worker
     from gateway.snapshots import Tier
 
@@ -49,6 +49,11 @@ class Request:
         self.vectors = [None] * len(self.rows)
         self.missing = len(self.rows)
 
+    @property
+    def begun(self) -> bool:
+        """Whether any of it was ever sent to a worker."""
+        return any(shard.attempts or shard.tries or shard.delivered for shard in self.shards)
+
 
 class Progress:
     """How far a request is, for whoever waits for it and may want to leave."""
@@ -59,8 +64,7 @@ class Progress:
     @property
     def begun(self) -> bool:
         """Whether any of it was ever sent to a worker."""
-        shards = self.request.shards if self.request is not None else []
-        return any(shard.attempts or shard.tries or shard.delivered for shard in shards)
+        return self.request is not None and self.request.begun
 
 
 @dataclass(slots=True, eq=False)
@@ -79,6 +83,8 @@ class Shard:
     """Travels in no company: it was in a call that failed, and may be what failed it."""
     charged: bool = False
     """Its tokens are in the organization's counter: a retry is not counted again."""
+    refusals: dict[Worker, RequestRefused] = field(default_factory=dict)
+    """What each worker said that refused it, and it alone: none of them is asked again."""
     failed: bool = False
     """A worker answered 5xx to it: no witness against a second one."""
     delivered: bool = False

@@ -1,13 +1,15 @@
 """Who belongs to a pool: workers come, prove themselves, drain and go.
 
 Discovery proposes, examinations decide. One revision of the model serves the pool at a time: the
-pinned one, or the first that was ready. It is given up when no worker of it is left.
+first that was ready. It is given up when no worker of it is left, or when none was ready for a
+while and one of another revision waits: the dead must not keep the living out.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backends.protocol import RequestRefused
 from gateway.data_plane.routing.evidence import Evidence, NotReady, weigh
 from gateway.data_plane.routing.worker import NEW, State, Worker
 
@@ -26,6 +28,8 @@ class Roster:
         self._dispatcher = dispatcher
         self.revision: str | None = None
         """Revision that serves the pool; None while none does."""
+        self._contested_at: float | None = None
+        """Since when another revision waits for the pool, and none of this one is ready."""
 
     def add(self, url: str, now: float) -> Worker:
         """Take note of a worker; it must prove itself before it is given anything."""
@@ -81,6 +85,8 @@ class Roster:
         if worker.state is State.READY and self.revision is None:
             self.revision = info.revision
             self._dispatcher.restart_others(info.revision)
+        if worker.state is State.READY:
+            self._contested_at = None
         self._dispatcher.pump()
 
     def failed(self, worker: Worker, error: Exception, now: float) -> None:
@@ -98,8 +104,9 @@ class Roster:
         elif worker.state is State.READY:
             within = settings.witness_seconds + 2 * settings.check_seconds
             evidence = weigh(error, excused=dispatcher.excused(worker, within))
-            if isinstance(error, NotReady):
-                evidence = Evidence.SOFT  # it says itself that it wants no work
+            if isinstance(error, NotReady | RequestRefused):
+                # it says itself that it wants no work, or refuses what it must be able to do
+                evidence = Evidence.SOFT
             dispatcher.judge(worker, error, evidence, now, canary=True)
         dispatcher.pump()
 
@@ -112,6 +119,8 @@ class Roster:
 
     def _refused(self, worker: Worker, info: WorkerInfo, now: float) -> bool:
         """Keep a worker out that serves another revision than the pool."""
+        if self.revision not in (None, info.revision):
+            self._contest(now)
         if self.revision in (None, info.revision):
             return False
         reason = f"serves revision {info.revision}; this pool serves {self.revision}"
@@ -123,6 +132,16 @@ class Roster:
         self._release_revision()
         self._dispatcher.pump()
         return True
+
+    def _contest(self, now: float) -> None:
+        """Let the revision go when none of its workers has been ready for the time of grace."""
+        members = self._dispatcher.workers.values()
+        if any(w.state is State.READY and w.revision == self.revision for w in members):
+            self._contested_at = None
+        elif self._contested_at is None:
+            self._contested_at = now
+        elif now - self._contested_at >= self._dispatcher.settings.revision_grace_seconds:
+            self.revision = self._contested_at = None
 
     def _release_revision(self) -> None:
         members = self._dispatcher.workers.values()

@@ -41,6 +41,11 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Waiting tokens in one pool, whatever its speed: a bound on memory."""
     hold_seconds_max: float = 30.0
     """How long a request may be held while no worker is ready."""
+    held_max: int = 512
+    """Requests held in one pool while no worker is ready: a quarter of what a gateway takes in all,
+    so that a model without workers leaves room for the others."""
+    organization_held_max: int = 128
+    """The same of one organization: a quarter of its own share."""
     retry_after_seconds_max: float = 60.0
     """The longest Retry-After: clients take no longer one seriously."""
     warming_retry_seconds: float = 10.0
@@ -121,10 +126,14 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Examinations in a row that end a quarantine."""
     pass_seconds: float = 0.05
     """Time between them."""
+    revision_grace_seconds: float = 5.0
+    """How long a revision that another one waits for may have no ready worker and keep its pool."""
     warming_seconds: float = 0.5
     """Time between looks at a worker that was never ready."""
     check_seconds: float = 2.0
     """Time between looks at a ready worker; one that was idle so long is given a canary."""
+    canary_seconds: float = 30.0
+    """The longest time between two canaries of a ready worker, however busy it is."""
     check_jitter: float = 0.2
     """Share by which these times vary, so that gateways don't strike together."""
     examination_seconds_max: float = 30.0

@@ -146,6 +146,10 @@ class Worker:
         """Seconds until it would have computed so many more tokens."""
         return self.speed.predicted(self.tokens + tokens, now)
 
+    def late(self, tokens: int, deadline: float, now: float) -> bool:
+        """Whether it would have computed so many more tokens only after a deadline."""
+        return now + self.predicted(tokens, now) > deadline
+
     def begin(self, attempt: Attempt) -> None:
         """Count an attempt in."""
         self.tokens += attempt.tokens

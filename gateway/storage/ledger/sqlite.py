@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.data_plane.metering.ticks import (
@@ -52,7 +52,7 @@ class SqliteLedger:
         try:
             async with self._database.write() as connection:
                 return await _Transaction(connection, tick, at).apply()
-        except (DBAPIError, OSError) as error:
+        except (SQLAlchemyError, OSError) as error:
             raise LedgerUnavailable(f"{type(error).__name__}: {error}") from error
 
     async def close(self) -> None:

@@ -26,7 +26,7 @@ _NO_ADDRESS = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAM
 
 
 class DnsName:
-    """The workers behind `host`, all on `port`."""
+    """The workers behind `host`, all on `port`, and all with the same `path` and query."""
 
     def __init__(
         self,
@@ -34,11 +34,12 @@ class DnsName:
         port: int,
         *,
         scheme: str = "http",
+        path: str = "",
         poll_seconds: float = 3.0,
         timeout_seconds: float = 5.0,
         resolve: Resolve | None = None,
     ) -> None:
-        self._host, self._port, self._scheme = host, port, scheme
+        self._host, self._port, self._scheme, self._path = host, port, scheme, path
         self._poll_seconds = poll_seconds
         self._timeout_seconds = timeout_seconds
         self._resolve = resolve or system_resolve
@@ -68,7 +69,7 @@ class DnsName:
 
     def _url(self, address: str) -> str:
         host = f"[{address}]" if ":" in address else address
-        return f"{self._scheme}://{host}:{self._port}"
+        return f"{self._scheme}://{host}:{self._port}{self._path}"
 
 
 async def system_resolve(host: str, port: int) -> frozenset[str]:

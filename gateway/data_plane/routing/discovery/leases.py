@@ -5,13 +5,20 @@ For GPUs outside the cluster, which no list and no DNS knows. An announcement is
     {"model": "...", "url": "http://...", "issued_at": unix seconds, "leaving": false}
 
 with HMAC-SHA256(secret, body) as hex beside it. It must be fresh, and newer than the last one of
-that worker, so that a recorded one can't be played again, not even to keep a dead worker alive.
+that worker, so that a recorded one can't be played again, not even to keep a dead worker alive. The
+last one itself may come twice, by two ways, and changes nothing. A worker has one URL, however it
+writes it.
+
+What other gateways passed on does not end while they can't be heard: then examinations decide.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
+import ipaddress
+import math
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -32,6 +39,7 @@ WORKERS_MAX = 1024
 BODY_BYTES_MAX = 4096
 """Size of an announcement."""
 _URL_BYTES_MAX = 512
+_PORTS = {"http": 80, "https": 443}
 
 
 class LeaseRefused(ValueError):
@@ -55,6 +63,10 @@ class Lease(msgspec.Struct):
     issued_at: float
     ends_at: float
     """On the monotonic clock, seconds."""
+    digest: bytes = b""
+    """Of the announcement, to know it again."""
+    passed_on: bool = False
+    """Whether another gateway told of it, and not the worker."""
 
 
 class Leases:
@@ -72,10 +84,14 @@ class Leases:
         self._clock = clock
         self._wall_clock = wall_clock
         self._leases: dict[str, Lease] = {}
+        self._deaf_since: float | None = None
         self._news: dict[str, asyncio.Event] = {}
 
-    def announce(self, body: bytes, signature: str) -> Announcement:
-        """Take an announcement. Raises LeaseRefused."""
+    def announce(self, body: bytes, signature: str, *, passed_on: bool = False) -> Announcement:
+        """Take an announcement, from the worker or as another gateway passed it on.
+
+        Raises LeaseRefused.
+        """
         if len(body) > BODY_BYTES_MAX:
             raise LeaseRefused(f"at most {BODY_BYTES_MAX} bytes fit")
         if not hmac.compare_digest(sign(self._secret, body).encode(), signature.encode()):
@@ -84,15 +100,30 @@ class Leases:
             said = msgspec.json.decode(body, type=Announcement)
         except msgspec.MsgspecError as error:
             raise LeaseRefused(str(error)) from None
-        self._check(said)
+        said = msgspec.structs.replace(said, url=_canonical(said.url))
+        digest = hashlib.sha256(body).digest()
+        last = self._leases.get(said.url)
+        if last is not None and last.digest == digest:
+            last.passed_on = last.passed_on and passed_on
+            return said  # the second delivery of one announcement extends nothing
+        self._check(said, last)
         now = self._clock()
         ends_at = now if said.leaving else now + LEASE_SECONDS
-        before = self._leases.get(said.url)
-        self._leases[said.url] = Lease(said.model, said.issued_at, ends_at)
-        for model in {said.model, before.model if before else said.model}:
-            if news := self._news.pop(model, None):
-                news.set()
+        self._leases[said.url] = Lease(said.model, said.issued_at, ends_at, digest, passed_on)
+        self._tell({said.model, last.model if last else said.model})
         return said
+
+    def hearing(self, *, others: bool) -> None:
+        """Take note whether what `others` pass on can be heard."""
+        now = self._clock()
+        if not others and self._deaf_since is None:
+            self._deaf_since = now
+        elif others and self._deaf_since is not None:
+            for lease in self._leases.values():
+                if self._kept(lease):
+                    lease.ends_at = max(lease.ends_at, now + LEASE_SECONDS)
+            self._deaf_since = None
+        self._tell({lease.model for lease in self._leases.values() if lease.passed_on})
 
     def provider(self, model: str) -> LeasedWorkers:
         """Return the workers of one model as a provider."""
@@ -102,9 +133,9 @@ class Leases:
         """Return the URLs of a model's workers, and when their leases end."""
         now = self._clock()
         return {
-            url: lease.ends_at
+            url: math.inf if self._kept(lease) else lease.ends_at
             for url, lease in self._leases.items()
-            if lease.model == model and lease.ends_at > now
+            if lease.model == model and (lease.ends_at > now or self._kept(lease))
         }
 
     async def changed(self, model: str, until: float | None) -> None:
@@ -114,20 +145,25 @@ class Leases:
         """
         news = self._news.setdefault(model, asyncio.Event())
         try:
-            async with asyncio.timeout(None if until is None else max(until - self._clock(), 0)):
+            left = math.inf if until is None else until - self._clock()
+            async with asyncio.timeout(None if math.isinf(left) else max(left, 0)):
                 await news.wait()
         except TimeoutError:
             pass
 
-    def _check(self, said: Announcement) -> None:
-        parts = urlsplit(said.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise LeaseRefused("the url must be http:// or https://")
-        if len(said.url) > _URL_BYTES_MAX:
-            raise LeaseRefused("the url is too long")
+    def _kept(self, lease: Lease) -> bool:
+        """Tell whether a lease goes on only because nobody can be heard who would renew it."""
+        since = self._deaf_since
+        return since is not None and lease.passed_on and lease.ends_at > since
+
+    def _tell(self, models: set[str]) -> None:
+        for model in models:
+            if news := self._news.pop(model, None):
+                news.set()
+
+    def _check(self, said: Announcement, last: Lease | None) -> None:
         if abs(self._wall_clock() - said.issued_at) > SKEW_SECONDS_MAX:
             raise LeaseRefused("issued too long ago, or the clocks differ")
-        last = self._leases.get(said.url)
         if last is not None and said.issued_at <= last.issued_at:
             raise LeaseRefused("not newer than the last one")
         self._forget()
@@ -139,7 +175,7 @@ class Leases:
         oldest = self._wall_clock() - SKEW_SECONDS_MAX
         now = self._clock()
         for url, lease in tuple(self._leases.items()):
-            if lease.ends_at <= now and lease.issued_at < oldest:
+            if lease.ends_at <= now and lease.issued_at < oldest and not self._kept(lease):
                 del self._leases[url]
 
 
@@ -162,6 +198,26 @@ class LeasedWorkers:
             known = set(live)
             if live == self._leases.live(self._model):
                 await self._leases.changed(self._model, min(live.values(), default=None))
+
+
+def _canonical(url: str) -> str:
+    """Return the one way in which we write a worker's URL. Raises LeaseRefused."""
+    if len(url) > _URL_BYTES_MAX:
+        raise LeaseRefused("the url is too long")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        if "[" in parts.netloc:
+            host = f"[{ipaddress.ip_address(host)}]"
+    except ValueError as error:
+        raise LeaseRefused(f"the url can't be read: {error}") from None
+    if parts.scheme not in _PORTS or not host:
+        raise LeaseRefused("the url must be http:// or https://")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise LeaseRefused("the url must be a host and a port, and nothing else")
+    if port is None or port == _PORTS[parts.scheme]:
+        return f"{parts.scheme}://{host}"
+    return f"{parts.scheme}://{host}:{port}"
 
 
 def sign(secret: bytes, body: bytes) -> str:

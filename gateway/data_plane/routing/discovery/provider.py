@@ -8,8 +8,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import structlog
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+
+log = structlog.get_logger()
+
+RESTART_SECONDS = 1.0
+"""Before a provider that failed is asked again; doubles up to `RESTART_SECONDS_MAX`."""
+RESTART_SECONDS_MAX = 30.0
 
 
 class News(NamedTuple):
@@ -42,22 +50,50 @@ class Members(Protocol):
 async def follow(members: Members, providers: Sequence[Provider]) -> None:
     """Keep a pool's members as the providers say, until cancelled.
 
-    A worker that several providers know stays until the last of them lets it go.
+    A worker that several providers know stays until the last of them lets it go. An address that
+    can't be taken, or a provider that fails, ends nothing but itself: it is logged, and the
+    provider is asked again. What vanished meanwhile stays, until an examination tells.
     """
-    known: dict[str, set[int]] = {}
-
-    async def follow_one(index: int, provider: Provider) -> None:
-        async for url, here in provider.watch():
-            sponsors = known.setdefault(url, set())
-            if here:
-                sponsors.add(index)
-                members.add(url)
-                continue
-            sponsors.discard(index)
-            if not sponsors:
-                del known[url]
-                members.remove(url)
-
+    sponsored = _Sponsored(members)
     async with asyncio.TaskGroup() as group:
         for index, provider in enumerate(providers):
-            group.create_task(follow_one(index, provider))
+            group.create_task(_follow_one(sponsored, index, provider))
+
+
+async def _follow_one(sponsored: _Sponsored, index: int, provider: Provider) -> None:
+    pause = RESTART_SECONDS
+    while True:
+        try:
+            async for news in provider.watch():
+                pause = RESTART_SECONDS
+                sponsored.hear(index, news)
+        except Exception:
+            log.exception("a provider of workers failed", again_in_seconds=pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, RESTART_SECONDS_MAX)
+        else:
+            return
+
+
+class _Sponsored:
+    """Members, and which providers speak for each."""
+
+    def __init__(self, members: Members) -> None:
+        self._members = members
+        self._sponsors: dict[str, set[int]] = {}
+
+    def hear(self, index: int, news: News) -> None:
+        """Take one provider's news; an address that can't be taken is logged."""
+        sponsors = self._sponsors.setdefault(news.url, set())
+        try:
+            if news.here:
+                self._members.add(news.url)
+                sponsors.add(index)
+                return
+            sponsors.discard(index)
+            if not sponsors:
+                self._members.remove(news.url)
+        except Exception:
+            log.exception("an address can't be taken", url=news.url)
+        if not sponsors:
+            self._sponsors.pop(news.url, None)

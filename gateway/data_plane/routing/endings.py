@@ -1,0 +1,83 @@
+"""How a request ends that gets no vectors: what each try came to, and when there is no other.
+
+A lone refusal proves no mistake of ours while another worker may come back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backends.protocol import BeyondWorker, RequestRefused, WorkerBusy, WorkerFailed
+from gateway.data_plane.routing.outcomes import AllAttemptsFailed, DeadlineMissed, RowsRefused
+from gateway.data_plane.routing.worker import NEW, State
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from gateway.data_plane.routing.admission import Admission
+    from gateway.data_plane.routing.placement import Placement
+    from gateway.data_plane.routing.request import Request, Shard
+    from gateway.data_plane.routing.worker import Worker
+
+_AWAY = NEW | {State.QUARANTINED}
+
+
+class Endings:
+    """Over the workers of one pool. Changes nothing; an error's cause is what a worker said."""
+
+    def __init__(
+        self, placement: Placement, admission: Admission, workers: Collection[Worker]
+    ) -> None:
+        self._placement = placement
+        self._admission = admission
+        self._workers = workers
+
+    def given_up(self, shard: Shard, error: Exception, *, paid: bool) -> Exception | None:
+        """Return the error of a shard that is not tried again, or None; what is full costs none."""
+        if isinstance(error, RequestRefused | WorkerBusy):
+            return None
+        if paid and shard.tries <= len(self._workers) + 1:
+            return None
+        reason = f"{shard.tries} tries failed" if paid else "the retry budget is spent"
+        return _because(AllAttemptsFailed(f"{reason}; the last one: {error}"), error)
+
+    def refused(self, shard: Shard, now: float) -> Exception | None:
+        """Return the error of a shard that each ready worker has refused, or None."""
+        ready = self._placement.ready(shard)
+        if not ready or any(worker not in shard.refusals for worker in ready):
+            return None
+        mistakes = [e for e in shard.refusals.values() if not isinstance(e, BeyondWorker)]
+        *_, last = mistakes or shard.refusals.values()
+        others = any(w.state in _AWAY and w not in shard.refusals for w in self._workers)
+        if others and (len(shard.refusals) == 1 or not mistakes):
+            return _because(self._admission.no_worker(now), last)
+        return _because(RowsRefused(str(last)), last)
+
+    def too_late(self, request: Request, now: float) -> Exception:
+        """Return the error of a request whose time is over, or too short for any worker."""
+        if isinstance(request.error, WorkerBusy):
+            return _because(self._admission.busy(now), request.error)
+        if not request.begun and not any(w.state is State.READY for w in self._workers):
+            return self._admission.no_worker(now)
+        missed = DeadlineMissed("the caller's time ran out, or would have")
+        return _because(missed, request.error)
+
+
+def note(shard: Shard, worker: Worker, error: Exception, *, company: bool) -> None:
+    """Remember what a try of a shard came to."""
+    shard.request.error = error
+    refused = isinstance(error, RequestRefused)
+    if refused or isinstance(error, WorkerFailed):
+        shard.alone = shard.alone or company
+        shard.failed = not refused
+    if isinstance(error, RequestRefused) and not company:
+        shard.refusals[worker] = error
+        shard.tried.add(worker)
+    elif not isinstance(error, RequestRefused | WorkerBusy):
+        shard.tried.add(worker)
+        shard.tries += worker.state is State.READY
+
+
+def _because(error: Exception, cause: Exception | None) -> Exception:
+    error.__cause__ = cause
+    return error

@@ -1,0 +1,223 @@
+"""What can go wrong on the wire, as our client (aiohttp) and that of the engines (httpx) see it."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from backends import hop
+from backends.adapters.address import parse
+from backends.adapters.client import EngineClient, deadline
+from backends.adapters.hop import HopBackend
+from backends.protocol import (
+    InvalidAnswer,
+    RequestRefused,
+    TokenRow,
+    WorkerFailed,
+    WorkerTimeout,
+    WorkerUnreachable,
+)
+from tests.backends.contract import HELLO
+
+ROWS = [TokenRow(HELLO, 2)]
+VECTORS = hop.encode_answer(ROWS, [struct.pack("<2f", 0.6, 0.8)])
+OURS = b'{"error":{"code":"%b","message":"no"}}'
+
+Step = str | bytes
+"""What a server does when it has read a request: send these bytes, or end in this way."""
+
+
+def http(status: int, body: bytes = b"", *headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status} Said", f"content-length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+class Server:
+    """Does its steps, one for each request, on whatever connection it comes."""
+
+    def __init__(self, *steps: Step) -> None:
+        self.steps = list(steps)
+        self.requests = 0
+        self.connections = 0
+        self.sent = 0
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            await self._answer(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        step: Step = ""
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                for line in head.lower().split(b"\r\n"):
+                    if line.startswith(b"content-length:"):
+                        await reader.readexactly(int(line.partition(b":")[2]))
+                self.requests += 1
+                step = self.steps.pop(0)
+                if isinstance(step, bytes):
+                    writer.write(step)
+                    await writer.drain()
+                elif step == "hang":
+                    await asyncio.sleep(30)
+                elif step == "endless":
+                    writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+                    while True:
+                        writer.write(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
+                        await writer.drain()
+                        self.sent += 65_536
+                else:
+                    break
+        if step == "reset":
+            linger = struct.pack("ii", 1, 0)
+            wire = writer.get_extra_info("socket")
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+
+@contextlib.asynccontextmanager
+async def serving(*steps: Step) -> AsyncIterator[Server]:
+    server = Server(*steps)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.create_task(server.serve(reader, writer)))
+
+    listening = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server.url = "http://{}:{}".format(*listening.sockets[0].getsockname())
+    try:
+        yield server
+    finally:
+        listening.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+Call = Callable[[float], Awaitable[object]]
+
+
+@pytest.fixture(params=["hop", "engine"])
+def client(
+    request: pytest.FixtureRequest,
+) -> Callable[[str], contextlib.AbstractAsyncContextManager]:
+    """Make a client of either kind, as one call of it with a timeout."""
+
+    @contextlib.asynccontextmanager
+    async def opened(url: str) -> AsyncIterator[Call]:
+        if request.param == "hop":
+            backend = HopBackend(url)
+            yield lambda seconds: backend.embed(ROWS, timeout_seconds=seconds)
+            await backend.close()
+            return
+        engine = EngineClient(parse(f"openai+{url}?revision=x"))
+
+        async def post(seconds: float) -> object:
+            async with deadline(url, seconds):
+                return await engine.post("/v1", b"{}", request_id="x", bytes_max=len(VECTORS))
+
+        yield post
+        await engine.close()
+
+    return opened
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+async def test_a_stale_connection_is_no_fault(client, end: str):
+    """A kept-alive connection that ends under a call is not held against anybody, once."""
+    async with serving(http(200, VECTORS), end, http(200, VECTORS)) as server:
+        async with client(server.url) as call:
+            await call(5)
+            await call(5)
+        assert (server.requests, server.connections) == (3, 2)
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+async def test_on_a_fresh_connection_it_is_one_and_nothing_is_done_twice(client, end: str):
+    async with serving(end, http(200, VECTORS)) as server, client(server.url) as call:
+        with pytest.raises(WorkerUnreachable):
+            await call(5)
+        assert server.requests == 1
+
+
+async def test_an_answer_that_had_begun_is_not_asked_for_again(client):
+    async with (
+        serving(
+            http(200, VECTORS), b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nabc", "close"
+        ) as server,
+        client(server.url) as call,
+    ):
+        await call(5)
+        with pytest.raises((InvalidAnswer, WorkerTimeout)):
+            await call(0.3)
+        assert server.requests == 2
+
+
+async def test_both_tries_share_one_deadline(client):
+    loop = asyncio.get_running_loop()
+    async with serving(http(200, VECTORS), "close", "hang") as server, client(server.url) as call:
+        await call(5)
+        started = loop.time()
+        with pytest.raises(WorkerTimeout):
+            await call(0.3)
+        assert 0.25 < loop.time() - started < 0.55
+        assert server.requests == 3
+
+
+async def test_a_redirect_is_followed_nowhere(client):
+    async with serving() as other:
+        elsewhere = http(307, b"", f"location: {other.url}/embed")
+        async with serving(elsewhere) as server, client(server.url) as call:
+            with pytest.raises(WorkerFailed, match="307"):
+                await call(5)
+        assert (other.connections, server.requests) == (0, 1)
+
+
+@pytest.mark.parametrize("what", ["endless", "declared"])
+async def test_no_more_is_read_than_an_answer_can_have(client, what: str):
+    step = "endless" if what == "endless" else http(200, b"x" * 10_000_000)
+    async with serving(step) as server, client(server.url) as call:
+        with pytest.raises(InvalidAnswer, match="more than"):
+            await call(5)
+        assert server.sent < 20_000_000
+
+
+async def test_nor_than_info_can_have():
+    async with serving(http(200), "endless") as server:
+        backend = HopBackend(server.url)
+        with pytest.raises(InvalidAnswer, match="more than 65536 bytes"):
+            await backend.info(timeout_seconds=5)
+        await backend.close()
+
+
+@pytest.mark.parametrize("status", [201, 301, 302, 401, 403, 404, 405, 424, 500, 502, 504])
+async def test_what_no_worker_answers_is_the_worker_s_fault(client, status: int):
+    async with serving(http(status, OURS % b"x")) as server, client(server.url) as call:
+        with pytest.raises(WorkerFailed, match=str(status)):
+            await call(5)
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_a_refusal_is_one_in_the_words_of_a_worker(status: int):
+    foreign = http(status, b"<html>a web server</html>")
+    async with serving(http(status, OURS % b"invalid"), foreign) as server:
+        backend = HopBackend(server.url)
+        with pytest.raises(RequestRefused):
+            await backend.embed(ROWS, timeout_seconds=5)
+        with pytest.raises(WorkerFailed):
+            await backend.embed(ROWS, timeout_seconds=5)
+        await backend.close()
+
+
+async def test_a_worker_s_word_that_the_time_was_over_is_a_timeout():
+    async with serving(http(504, OURS % b"deadline_passed")) as server:
+        backend = HopBackend(server.url)
+        with pytest.raises(WorkerTimeout, match="deadline_passed"):
+            await backend.embed(ROWS, timeout_seconds=5)
+        await backend.close()
