@@ -1,8 +1,9 @@
 """The calculator: the numbers of the endpoint itself, with and without JavaScript."""
 
 import pytest
+from httpx import Response
 
-from tests.pages.conftest import STELLA
+from tests.pages.conftest import MINILM, STELLA
 from tests.support.browsing import Browser
 
 
@@ -41,6 +42,29 @@ async def test_what_can_not_be_calculated(browser: Browser):
         answer = await browser.submit("/calculator", model=STELLA, **fields)
         assert answer.status_code == status, fields
         assert answer.headers["content-type"].startswith("text/html")
+
+
+async def test_another_model_gets_the_form_anew_and_keeps_it_when_that_fails(browser: Browser):
+    await browser.get("/calculator")
+    headers = {
+        "hx-request": "true", "hx-target": "calculator-form", "x-csrf-token": browser.token,
+    }  # fmt: skip
+
+    async def choose(model: str) -> Response:
+        data = {"model": model, "text": "hi", "prompt": "s2p_query"}
+        return await browser.http.post("/calculator", data=data, headers=headers)
+
+    stella = (await choose(STELLA)).text
+    assert "<html" not in stella
+    assert "<option selected>s2p_query</option>" in stella
+    assert '<p class="value">22</p>' in stella
+    minilm = (await choose(MINILM)).text
+    assert 'name="prompt"' not in minilm
+    assert '<p class="value">3</p>' in minilm
+    missing = await choose("no/such")
+    assert missing.status_code == 404
+    assert missing.headers["hx-retarget"] == "#calculator-form .result"
+    assert 'class="notice bad"' in missing.text
 
 
 async def test_htmx_gets_the_result_alone(browser: Browser):

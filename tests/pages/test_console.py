@@ -157,9 +157,9 @@ async def test_a_key_with_a_budget_shows_what_is_spent_of_it(gateway: Gateway, b
     await gateway.credit.settle(paid)
     await settled(gateway)
     page = (await browser.get("/console/keys")).text
-    assert "<td>$0.000000008 of $0.000000016 this month</td>" in page
-    assert "<td>$0.00 of $5.00 in all</td>" in page
-    assert page.count("<td>none</td>") == 1
+    assert ">$0.000000008 of $0.000000016 this month</td>" in page
+    assert ">$0.00 of $5.00 in all</td>" in page
+    assert page.count(">none</td>") == 1
     with pytest.raises(BudgetExceeded):
         await gateway.credit.reserve(charge(2))
 
@@ -247,12 +247,14 @@ async def test_usage_is_summed_by_day_key_and_model(gateway: Gateway, browser: B
     assert await table("by=day&key=nonsense") == []
     assert (await browser.get("/console/usage.csv?by=organization")).status_code == 400
     overview = (await browser.get("/console")).text
-    assert "under $0.01" in overview
+    assert "under $0.01" not in overview
+    assert '<p class="value" title="$0.000016">$0.000016</p>' in overview
 
 
 async def test_the_overview_shows_errors_and_latency(gateway: Gateway, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
-    assert '<p class="value">none</p>' in browser.page.text
+    assert '<p class="value">–</p>' in browser.page.text  # noqa: RUF001 a dash is meant
+    assert "No usage yet in these days." in browser.page.text
     secret = SECRET.search((await browser.submit("/console/keys", name="k")).text)
     assert secret
     headers = {"authorization": f"Bearer {secret[0]}"}
@@ -461,7 +463,7 @@ async def test_a_key_is_changed_and_obeyed_at_once(gateway: Gateway, browser: Br
     assert 'value="$1234.50"' in browser.page.text
     assert (await browser.http.post(**call)).status_code == 200
     await browser.submit(path, name="renamed", truncate="refuse", integers="refuse")
-    assert "<td>none</td>" in browser.page.text
+    assert ">none</td>" in browser.page.text
     assert (await browser.http.post(**call)).status_code == 400
     await browser.submit(f"/console/keys/{key.id}/revoke")
     assert (await browser.submit(path, csrf=browser.token, name="back")).status_code == 404
@@ -507,7 +509,8 @@ async def test_ones_data_is_given_and_forgotten(gateway: Gateway, browser: Brows
     assert (user.email, user.address_key) == (None, None)
     for table in metadata.sorted_tables:  # nowhere, under no name
         left = await rows(gateway, select(table))
-        assert not [row for row in left if "ada" in str(row)], table.name
+        # as a word of its own: an id in hexadecimal may well have these letters in it
+        assert not [row for row in left if re.search(r"\bada\b", str(row))], table.name
     (key,) = await rows(gateway, select(api_keys))
     assert key.revoked_at is not None
     assert secret

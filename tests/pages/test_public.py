@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from html import unescape
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -10,9 +11,9 @@ import pytest
 from gateway.app import Gateway
 from gateway.control_plane.catalog import models, pages
 from gateway.control_plane.site import assets
-from gateway.control_plane.site.docs import PAGES, listed_errors
+from gateway.control_plane.site.docs import PAGES
+from gateway.control_plane.site.formats import cents
 from gateway.control_plane.site.marketplace import contact
-from gateway.data_plane.api import openapi
 from tests.pages.conftest import MINILM, STELLA
 from tests.support.browsing import Browser, sign_in
 
@@ -37,7 +38,7 @@ async def test_the_model_page_says_what_the_document_says(browser: Browser):
         "curl", "Python", "JavaScript",
     ]:  # fmt: skip
         assert fact in page, fact
-    assert re.search(r"API providers</dt><dd>0<", page)
+    assert re.search(r"API providers</dt><dd>0 so far<", page)
     assert page.count("<details") == 5
 
 
@@ -57,6 +58,8 @@ async def test_public_pages_have_what_sharing_and_search_need(browser: Browser):
 async def test_whoever_runs_it_can_be_found(gateway: Gateway, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     assert 'For more, <a href="mailto:help@gateway.example">write to us' in browser.page.text
+    footer = (await browser.get("/nothing-here")).text.partition("<footer")[2]
+    assert '<a href="mailto:help@gateway.example">help@gateway.example</a>' in footer
     assert contact("https://gateway.example/help@home") == "https://gateway.example/help@home"
 
 
@@ -141,21 +144,6 @@ async def test_sitemap_and_robots_name_pages_that_exist(browser: Browser):
         assert (await browser.get(location)).status_code == 200, location
 
 
-def test_the_documented_errors_are_those_of_the_code():
-    codes = {(error.status, error.code) for error in listed_errors()}
-    assert {(404, "model_coming_soon"), (402, "insufficient_quota"), (401, "invalid_api_key")} <= (
-        codes
-    )
-
-
-async def test_the_reference_says_what_every_field_is(browser: Browser):
-    schema = openapi.document("", "1")["components"]["schemas"]["EmbeddingsRequest"]
-    page = (await browser.get("/docs/reference")).text
-    for name, field in schema["properties"].items():
-        assert f"<code>{name}</code>" in page
-        assert field["description"], name
-
-
 async def test_errors_are_pages_for_people_and_envelopes_for_programs(browser: Browser):
     page = await browser.get("/nothing-here")
     assert page.status_code == 404
@@ -175,3 +163,75 @@ async def test_the_type_of_a_page_is_said_once(browser: Browser):
     for path in ("/", "/nothing-here"):
         answer = await browser.get(path)
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
+
+
+async def test_the_model_page_says_what_one_asks_before_paying(browser: Browser):
+    for model, tokens, state in [(STELLA, 24, "~"), (MINILM, 5, "")]:
+        page = (await browser.get(f"/models/{model}")).text
+        text = unescape(re.sub(r"<[^>]+>", "", page))
+        assert f"{state}$0.004 with service_tier: flex" in text
+        assert "2,048 texts, 300,000 tokens" in text
+        assert "512 requests" in text
+        assert "Not your texts, and not their vectors" in text
+        assert f'"prompt_tokens": {tokens}' in text
+        assert f"x-cost-nanos: {tokens * 8}" in text
+        assert "1: this one" in text or model == STELLA
+
+
+async def test_an_error_leads_somewhere(browser: Browser):
+    page = (await browser.get("/nothing-here")).text
+    for path in ("/models", "/docs"):
+        assert f'<a class="button" href="{path}"' in page
+
+    async def back(referer: str, path: str = "/nothing-here") -> str | None:
+        answer = await browser.get(path, headers={"referer": referer})
+        found = re.search(r'<a class="button primary" href="([^"]+)">Back', answer.text)
+        return unescape(found[1]) if found else None
+
+    ours = str(browser.http.base_url).rstrip("/")
+    assert await back(f"{ours}/models?q=a&state=live") == "/models?q=a&state=live"
+    assert await back(f"{ours}/nothing-here") is None
+    for elsewhere in ("https://example.org/models", f"{ours}//example.org", "", "http://[", "x"):
+        assert await back(elsewhere) is None
+
+
+async def test_the_favicon_answers_where_everybody_asks(browser: Browser):
+    answer = await browser.get("/favicon.ico")
+    assert answer.status_code in (200, 302)
+    found = answer if answer.status_code == 200 else await browser.get(answer.headers["location"])
+    assert found.headers["content-type"] == "image/svg+xml"
+
+
+async def test_home_says_what_an_account_starts_with(browser: Browser):
+    assert "$0.25 of free credit: about 31.2M tokens" in (await browser.get("/")).text
+
+
+def test_amounts_in_headlines_are_short_and_never_too_high():
+    for nanos, written in [
+        (0, "$0.00"), (24, "$0.000000024"), (249_999_720, "$0.2499"), (250_000_000, "$0.25"),
+        (16_000, "$0.000016"), (123_456_789, "$0.1234"), (1_234_567_890, "$1.2345"),
+        (99_999_999_999, "$99.9999"), (1_234_567_890_123, "$1,234.56"), (-249_999_720, "-$0.2499"),
+    ]:  # fmt: skip
+        assert cents(nanos) == written
+
+
+def test_what_frames_a_field_is_seen():
+    """WCAG 1.4.11: 3 to 1 between the border of a field and what is around and inside of it."""
+    css = (assets._FOLDER / "site.css").read_text()
+    for block in re.findall(r":root \{(.*?)\n\s*\}", css, re.DOTALL):
+        colours = dict(re.findall(r"--([\w-]+): (#\w{6});", block))
+        for beside in ("bg", "surface"):
+            assert contrast(colours["field"], colours[beside]) >= 3
+    assert css.count("border: 1px solid var(--field)") == 1
+
+
+def contrast(one: str, two: str) -> float:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    low, high = sorted((luminance(one), luminance(two)))
+    return (high + 0.05) / (low + 0.05)

@@ -139,6 +139,11 @@ def context(
 
 
 @pytest.fixture
+def context_has_javascript(request: pytest.FixtureRequest) -> bool:
+    return bool(request.node.callspec.params["context"])
+
+
+@pytest.fixture
 def page(context: BrowserContext) -> Iterator[Page]:
     opened = context.new_page()
     problems: list[str] = []
@@ -164,7 +169,7 @@ def link_in(mailbox: Mailbox, address: str, subject: str) -> str:
 def sign_in(page: Page, mailbox: Mailbox, address: str) -> None:
     """Sign in by the mailed link, beginning on a page that asks for it."""
     before = len(mailbox.to(address, "Sign in"))
-    page.get_by_label("Mail address").fill(address)
+    page.get_by_label("Email", exact=True).fill(address)
     page.get_by_role("button", name="Mail me a link").click()
     mailbox.wait_for_more(address, "Sign in", before)
     page.goto(link_in(mailbox, address, "Sign in"))

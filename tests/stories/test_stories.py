@@ -35,7 +35,7 @@ def test_visit_vote_sign_in_key_call_usage(
     page.get_by_role("link", name="Console", exact=True).click()
     expect(page.locator(".stat").first).to_contain_text("$0.25")
     page.get_by_role("button", name="Create my first key").click()
-    command = page.locator("#command").inner_text()
+    command = page.locator("#command-curl").inner_text()
     answer = run(command)
     assert len(answer["data"][0]["embedding"]) == 384
     spent = answer["usage"]["total_tokens"] * 8
@@ -110,7 +110,7 @@ def test_with_javascript_it_answers_as_one_types(context: BrowserContext, page: 
     page.get_by_text("Python", exact=True).first.click()
     expect(page.locator("#call-python")).to_be_visible()
     page.locator("[data-panel=python]").get_by_role("button", name="Copy").click()
-    assert "OpenAI(base_url=" in page.evaluate("navigator.clipboard.readText()")
+    assert "api_key=os.environ[" in page.evaluate("navigator.clipboard.readText()")
     page.goto("/models")
     page.get_by_label("Search").press_sequentially("stella")
     expect(page.get_by_text("1 of 2 models")).to_be_visible()
@@ -136,7 +136,7 @@ def test_launch(page: Page, service: Service, mailbox: Mailbox):
     page.goto("/console")
     expect(page.locator(".stat").first).to_contain_text("$0.50")  # sign-up and launch credit
     page.get_by_role("button", name="Create my first key").click()
-    command = page.locator("#command").inner_text().replace(MINILM, STELLA)
+    command = page.locator("#command-curl").inner_text().replace(MINILM, STELLA)
     assert len(run(command)["data"][0]["embedding"]) == 1024
     demand: dict[str, Any] = json.loads(service.command("models", "demand", STELLA, "--json"))
     assert demand["conversion"]["organizations_calling"] >= 1

@@ -117,7 +117,11 @@ OPERATIONS = (
         "/v1/usage", "get", "readUsage", "Usage by day, key and model", UsageAnswer,
         (
             _query("after", {"type": "string"}, "The `next` of the page before."),
-            _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "Days a page."),
+            _query(
+                "limit",
+                {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+                "Entries a page.",
+            ),
             _query("key_id", {"type": "string", "format": "uuid"}, "Of one key only."),
             _query("model", {"type": "string"}, "Of one model only."),
         ),

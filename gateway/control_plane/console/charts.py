@@ -1,55 +1,90 @@
-"""Charts, drawn on the server: the numbers become the geometry of an SVG."""
+"""Charts, drawn on the server: the numbers become the geometry of an SVG, and words around it.
+
+The drawing is stretched to whatever room there is, so it holds no text: labels stand beside it, in
+letters that keep their size on a phone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-_WIDTH, _HEIGHT, _FOOT, _GAP = 720.0, 180.0, 20.0, 2.0
-_LABELS_MAX = 6
+from gateway.control_plane.site.formats import money
+
+_WIDTH, _HEIGHT = 720.0, 180.0
+_GAP_SHARE = 0.2  # of what a bar has for itself
+_SEGMENTS = 3
+_SEGMENTS_MAX = 7
+_STEPS = (1, 2, 3, 4, 5, 6, 8)
 
 
 class Bar(msgspec.Struct, frozen=True, kw_only=True):
-    """One bar: where it stands, how high it is, and what it says when pointed at."""
+    """One bar: where it stands, how high it is, and what it says."""
 
     x: float
     y: float
     width: float
     height: float
     title: str
-    label: str
-    """Under it; empty where there would be too many."""
 
 
 class Chart(msgspec.Struct, frozen=True, kw_only=True):
-    """Bars over a base line."""
+    """Bars over a base line, and what stands along the two axes."""
 
     width: float
     height: float
-    base: float
     bars: list[Bar]
+    """Those that have a height."""
+    marks: list[str]
+    """Up the side: nothing, the half and the whole of the height, the highest first."""
+    labels: list[list[str]]
+    """Along the base, a list for each equal part: what stands at its start, and at its end."""
 
 
-def bars(values: Sequence[tuple[str, int, str]]) -> Chart:
-    """Draw (label, value, title) side by side; the highest fills the height."""
-    highest = max((value for _, value, _ in values), default=0) or 1
+def bars(values: Sequence[tuple[str, int, str]], written: Callable[[int], str] = money) -> Chart:
+    """Draw (label, value, title) side by side, under a round number that none is higher than."""
+    top = ceiling(max((value for _, value, _ in values), default=0))
     step = _WIDTH / max(len(values), 1)
-    every = -(-len(values) // _LABELS_MAX) or 1
-    base = _HEIGHT - _FOOT
     drawn = []
-    for index, (label, value, title) in enumerate(values):
-        height = round(value * (base - 8) / highest, 2)
-        # what is there must be seen, however small beside the highest
-        height = max(height, 2.0) if value else 0.0
-        drawn.append(
-            Bar(
-                x=round(index * step, 2),
-                y=round(base - height, 2),
-                width=round(max(step - _GAP, 1.0), 2),
-                height=height,
-                title=title,
-                label=label if index % every == 0 else "",
+    for index, (_, value, title) in enumerate(values):
+        if value:
+            # what is there must be seen, however small beside the highest
+            height = max(round(value * _HEIGHT / top, 2), 2.0)
+            drawn.append(
+                Bar(
+                    x=round((index + _GAP_SHARE / 2) * step, 2),
+                    y=round(_HEIGHT - height, 2),
+                    width=round(step * (1 - _GAP_SHARE), 2),
+                    height=height,
+                    title=title,
+                )
             )
-        )
-    return Chart(width=_WIDTH, height=_HEIGHT, base=base, bars=drawn)
+    return Chart(
+        width=_WIDTH,
+        height=_HEIGHT,
+        bars=drawn,
+        marks=[written(top), written(top // 2), written(0)],
+        labels=_labels([label for label, _, _ in values]),
+    )
+
+
+def ceiling(value: int) -> int:
+    """Return the lowest even number with one digit that counts that is not below a value."""
+    power = 1
+    while True:
+        for step in _STEPS:
+            number = step * power
+            if number >= value and number % 2 == 0:
+                return number
+        power *= 10
+
+
+def _labels(names: Sequence[str]) -> list[list[str]]:
+    """Say where the parts begin, and what the last bar is."""
+    if len(names) <= _SEGMENTS_MAX:
+        return [[name] for name in names]
+    starts = [round(part * len(names) / _SEGMENTS) for part in range(_SEGMENTS)]
+    labels = [[names[start]] for start in starts]
+    labels[-1].append(names[-1])
+    return labels

@@ -91,7 +91,7 @@ async def create_key(
         section="keys",
         secret=made.secret,
         made=made.key,
-        command=snippets.curl(site.settings.public_url, listing.model.id, key=made.secret),
+        calls=snippets.calls(site.settings.public_url, listing.model.id, key=made.secret),
         listing=listing,
     )
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
+from litestar.response import Redirect
 
 from gateway.errors import NotFound
 
@@ -84,6 +85,17 @@ def route(assets: Assets) -> HTTPRouteHandler:
         return Response(found.body, media_type=found.media, headers={"cache-control": _CACHE})
 
     return read_asset
+
+
+def favicon(assets: Assets) -> HTTPRouteHandler:
+    """Make the route that browsers and others ask without having read a page."""
+
+    @get("/favicon.ico", sync_to_thread=False)
+    def find_favicon() -> Redirect:
+        # not for ever: the address has the digest of the file in it
+        return Redirect(assets.url("favicon.svg"), status_code=302)
+
+    return find_favicon
 
 
 def _fingerprinted(name: str, body: bytes) -> str:

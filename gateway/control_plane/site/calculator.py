@@ -11,13 +11,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, URLEncodedBody
 
 from gateway.control_plane.site import forms
-from gateway.control_plane.site.parts import Site
+from gateway.control_plane.site.parts import Site, Uncountable
 from gateway.control_plane.site.rendering import is_fragment
 from gateway.control_plane.site.shelf import Listing
 from gateway.data_plane.metering.rows import RowMaker
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, GatewayError
 
 _TEXTS_MONTH_MAX = 10**10
+_FORM_ID = "calculator-form"  # what htmx replaces when another model is chosen
 _CHOICES_MAX = 50
 
 
@@ -49,12 +50,7 @@ async def show_calculator(
     chosen = site.listing(model) if model else site.first()
     form = CalculatorForm(model=chosen.model.id)
     return site.renderer.page(
-        request,
-        "calculator.html",
-        listings=_choices(site),
-        chosen=chosen,
-        form=form,
-        result=None,
+        request, "calculator.html", listings=_choices(site), **shown(site, chosen, form)
     )
 
 
@@ -65,29 +61,60 @@ async def calculate(
     data: URLEncodedBody[CalculatorForm],
 ) -> Response[str]:
     """Count and price: a fragment as one types, a whole page without JavaScript."""
-    site.calculations.take(site.visitor(request))
-    chosen = site.listing(data.model)
-    result = calculation(site, chosen, data)
-    if is_fragment(request):
-        return Response(
-            site.renderer.html("calculator/result.html", result=result, model=chosen.model),
-            media_type="text/html",
+    whole_form = request.headers.get("hx-target") == _FORM_ID
+    try:
+        site.calculations.take(site.visitor(request))
+        chosen = site.listing(data.model)
+    except GatewayError as error:
+        if whole_form:  # the form stays, and what is wrong stands in it
+            error.headers["hx-retarget"] = f"#{_FORM_ID} .result"
+        raise
+    result, problem, status = None, "", 200
+    try:
+        result = calculation(site, chosen, data)
+    except (BadRequest, Uncountable) as error:
+        problem, status = error.message, error.status
+    context = shown(site, chosen, data, result=result, problem=problem)
+    if not is_fragment(request):
+        return site.renderer.page(
+            request, "calculator.html", status=status, listings=_choices(site), **context
         )
-    return site.renderer.page(
-        request,
-        "calculator.html",
-        listings=_choices(site),
-        chosen=chosen,
-        form=data,
-        result=result,
-    )
+    if whole_form:
+        token = request.scope.get("state", {}).get("csrf_token", "")
+        context |= {"listings": _choices(site), "csrf_token": token}
+        # a 200 also with a problem in it: the form is what was asked for
+        html, status = site.renderer.html("calculator/form.html", **context), 200
+    else:
+        html = site.renderer.html("calculator/result.html", model=chosen.model, **context)
+    return Response(html, status_code=status, media_type="text/html")
+
+
+def shown(
+    site: Site,
+    chosen: Listing,
+    form: CalculatorForm,
+    *,
+    result: Calculation | None = None,
+    problem: str = "",
+) -> dict[str, Any]:
+    """Return what the form needs, on its own page and on a model's."""
+    return {
+        "chosen": chosen,
+        "form": form,
+        "result": result,
+        "problem": problem,
+        "characters_max": site.settings.calculator_characters_max,
+    }
 
 
 def calculation(site: Site, listing: Listing, form: CalculatorForm) -> Calculation | None:
     """Count a text as the endpoint would; None where there is none. Raises BadRequest."""
     characters_max = site.settings.calculator_characters_max
     if len(form.text) > characters_max:
-        raise BadRequest(f"The calculator reads at most {characters_max:,} characters.")
+        raise BadRequest(
+            f"This text has {len(form.text):,} characters, and the calculator reads at most "
+            f"{characters_max:,}. Shorten it."
+        )
     if not form.text:
         return None
     model = listing.model

@@ -1,23 +1,22 @@
-"""The documentation: written by hand where words are needed, and read from the code elsewhere.
+"""The documentation: words written by hand, numbers from the settings of this very gateway.
 
-Errors are listed from their classes, limits from the settings, and the reference from the OpenAPI
-document, so that none of them can fall behind.
+The reference is rendered from the OpenAPI document, and a test holds the errors against the code:
+neither can fall behind.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from gateway import errors
-from gateway.control_plane.site import snippets
+from gateway.control_plane.site import reference, snippets
 from gateway.control_plane.site.parts import PageNotFound, Site
-from gateway.data_plane.api import openapi
-from gateway.settings import describe
+from gateway.control_plane.site.refusals import REFUSALS
+from gateway.settings import Settings
 
 PAGES = {
     "quickstart": "Quickstart",
@@ -28,24 +27,14 @@ PAGES = {
     "clients": "Clients",
 }
 
-_LIMITS = (
-    "GATEWAY_BODY_BYTES_MAX",
-    "GATEWAY_INPUTS_MAX",
-    "GATEWAY_INPUT_CHARACTERS_MAX",
-    "GATEWAY_REQUEST_TOKENS_MAX",
-    "GATEWAY_ANSWER_FLOATS_MAX",
-    "GATEWAY_REQUEST_TIMEOUT_SECONDS",
-    "GATEWAY_ORGANIZATION_IN_FLIGHT_MAX",
-)
 
+class Limit(NamedTuple):
+    """A bound, and what somebody meets who is over it."""
 
-class ErrorEntry(NamedTuple):
-    """A way in which a request under /v1 can end."""
-
-    status: int
-    code: str
-    type: str
-    meaning: str
+    what: str
+    most: str
+    beyond: str
+    """What is answered then; it may have code in backticks."""
 
 
 @get("/docs")
@@ -62,14 +51,36 @@ async def show_docs(
     return _page(request, site, slug)
 
 
-def listed_errors() -> list[ErrorEntry]:
-    """List the errors of the API, by status and code, from the classes that raise them."""
-    found = {
-        ErrorEntry(kind.status, kind.code, kind.type, _first_line(kind))
-        for kind in _descendants(errors.GatewayError)
-        if kind.code and kind.__module__.startswith(("gateway.errors", "gateway.data_plane"))
-    }
-    return sorted(found)
+def limits(settings: Settings) -> list[Limit]:
+    """Say what one request, and one organization, may ask for."""
+    megabytes = settings.body_bytes_max / 2**20
+    return [
+        Limit("Texts in one request", f"{settings.inputs_max:,} texts", "400"),
+        Limit("Length of one text", f"{settings.input_characters_max:,} characters", "400"),
+        Limit("Tokens in one request", f"{settings.request_tokens_max:,} tokens", "400"),
+        Limit(
+            "Numbers in one answer: texts times dimensions",
+            f"{settings.answer_floats_max:,} numbers",
+            "400",
+        ),
+        Limit("Size of the body", f"{megabytes:,.4g} MiB", "413 `request_too_large`"),
+        Limit(
+            "Requests of one organization at the same moment",
+            f"{settings.organization_in_flight_max:,} requests for each gateway process",
+            "429 `too_many_in_flight`",
+        ),
+        Limit(
+            "Time until the vectors are there",
+            f"{settings.request_timeout_seconds:g} seconds",
+            "504 `timeout`",
+        ),
+        Limit(
+            "Wait for a worker while none is ready",
+            f"{settings.hold_seconds:g} seconds, up to {settings.hold_seconds_max:g} with "
+            "`Prefer: wait`",
+            "503 `model_warming`",
+        ),
+    ]
 
 
 def _page(request: Request[Any, Any, Any], site: Site, slug: str) -> Response[str]:
@@ -77,26 +88,29 @@ def _page(request: Request[Any, Any, Any], site: Site, slug: str) -> Response[st
         raise PageNotFound("There is no such page in the documentation.")
     model = site.first().model  # a live one where there is any
     url = site.settings.public_url
-    context: dict[str, Any] = {"model": model, "calls": snippets.calls(url, model.id)}
+    context: dict[str, Any] = {
+        "model": model,
+        "calls": snippets.calls(url, model.id),
+        "environment": snippets.environment(url),
+    }
     match slug:
         case "errors":
-            context["errors"] = listed_errors()
+            context["refusals"] = REFUSALS
+            context["titles"] = {r.status: HTTPStatus(r.status).phrase for r in REFUSALS}
+            context["replay_seconds"] = f"{site.settings.replay_seconds:g}"
         case "limits":
-            values = {name: (value, text) for name, value, text in describe(site.settings)}
-            context["limits"] = [values[name] for name in _LIMITS]
+            context["limits"] = limits(site.settings)
         case "reference":
-            context["document"] = openapi.document(url, version("stella-gateway"))
+            context["entries"] = reference.entries(url)
+            context["error"], context["error_example"] = reference.error(url)
+        case "clients":
+            context["clients"] = snippets.clients(url, model.id)
     return site.renderer.page(
-        request, f"docs/{slug}.html", slug=slug, docs=PAGES, heading=PAGES[slug], **context
+        request,
+        f"docs/{slug}.html",
+        slug=slug,
+        docs=PAGES,
+        heading=PAGES[slug],
+        rich=reference.rich,
+        **context,
     )
-
-
-def _descendants(kind: type[errors.GatewayError]) -> set[type[errors.GatewayError]]:
-    found = {kind}
-    for child in kind.__subclasses__():
-        found |= _descendants(child)
-    return found
-
-
-def _first_line(kind: type) -> str:
-    return (kind.__doc__ or "").strip().partition("\n")[0]

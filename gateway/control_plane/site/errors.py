@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from litestar import Request, Response
 from litestar.response import Redirect
 
+from gateway.control_plane.site.forms import safe_path
 from gateway.control_plane.site.headers import HEADERS
 from gateway.control_plane.site.rendering import Renderer, is_fragment
 from gateway.errors import GatewayError
@@ -52,10 +53,25 @@ def answer(
         status=error.status,
         heading=_HEADINGS.get(error.status, "That went wrong, and it was our mistake"),
         message=message,
+        back=_back(request),
         request_id=request_id if error.status >= 500 else "",
     )
     page.headers.update(headers)
     return page
+
+
+def _back(request: Request[Any, Any, Any]) -> str:
+    """Return the page of ours that somebody came from, where there is one to go back to."""
+    try:
+        came_from = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return ""
+    if came_from.netloc != request.url.netloc:
+        return ""
+    if request.method == "GET" and came_from.path == request.url.path:
+        return ""  # it would end here again
+    path = f"{came_from.path}?{came_from.query}" if came_from.query else came_from.path
+    return path if safe_path(path) == path else ""
 
 
 def _sign_in(request: Request[Any, Any, Any]) -> Response[Any]:

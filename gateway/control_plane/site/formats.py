@@ -11,10 +11,20 @@ from gateway.money import money
 
 
 def cents(nanos: int) -> str:
-    """Write nano-dollars for a headline: cents, or `under $0.01` for what is less."""
-    if 0 < nanos < 10**7:
-        return "under $0.01"
-    return f"{'-' if nanos < 0 else ''}${abs(nanos) // 10**7 / 100:,.2f}"
+    """Write nano-dollars for a headline: four digits that count, and whole cents from $100 on.
+
+    Rounded towards zero, so that no balance is overstated: 249_999_720 is $0.2499, 24 is
+    $0.000000024. Where every nano-dollar matters, `money` is the one to use.
+    """
+    size = abs(nanos)
+    if size >= 100 * 10**9:
+        step = 10**7
+    elif size >= 10**9:
+        step = 10**5
+    else:
+        step = 10 ** max(len(str(size)) - 4, 0)
+    kept = size // step * step
+    return money(-kept if nanos < 0 else kept)
 
 
 def number(value: int) -> str:
@@ -46,9 +56,9 @@ def moment(value: datetime) -> str:
 
 
 def latency(value_ms: int | None) -> str:
-    """Write the bound of a latency: 50 ms, 1.5 s, or none where nothing was measured."""
+    """Write the bound of a latency: 50 ms, 1.5 s, or a dash where nothing was measured."""
     if value_ms is None:
-        return "none"
+        return "–"  # noqa: RUF001 a dash is meant
     if value_ms >= LATENCY_MS_MAX:
         return f"over {BOUNDS_MS[-2] // 1000} s"
     return f"{value_ms} ms" if value_ms < 1_000 else f"{value_ms / 1_000:g} s"

@@ -13,10 +13,12 @@ from gateway.control_plane.billing.credits import nanos_of_dollars
 from gateway.control_plane.catalog.pages import ModelPage
 from gateway.control_plane.demand import votes, waitlist
 from gateway.control_plane.mail import unsubscribe
-from gateway.control_plane.site import snippets
+from gateway.control_plane.site import calculator, snippets
+from gateway.control_plane.site.calculator import CalculatorForm
 from gateway.control_plane.site.parts import Site
 from gateway.control_plane.site.search import PAGE_MODELS, Search, page_of
 from gateway.control_plane.site.shelf import Listing
+from gateway.data_plane.metering.rows import RowMaker
 from gateway.snapshots import ModelSnapshot
 
 _COMPARED_MAX = 6
@@ -87,10 +89,12 @@ async def show_model(
         words=listing.page,
         calls=snippets.calls(site.settings.public_url, model.id, prompt=model.query_prompt),
         related=[(known[r.id], r.why) for r in listing.page.related if r.id in known],
-        countable=model.vocabulary_sha256 in site.counters,
         providers=int(model.state == "live"),
         votes=site.interest.votes(model.id),
         data=structured_data(site.settings.public_url, listing),
+        limits=site.settings,
+        sample=_sample(site, model) if model.vocabulary_sha256 in site.counters else "",
+        **calculator.shown(site, listing, CalculatorForm(model=model.id)),
         **own,
     )
 
@@ -148,6 +152,29 @@ def structured_data(public_url: str, listing: Listing) -> list[dict[str, Any]]:
         },
         *([_questions(page)] if page.faq else []),
     ]
+
+
+def _sample(site: Site, model: ModelSnapshot) -> str:
+    """Write what the call on the page is answered: counted, not made up."""
+    maker = RowMaker(
+        site.counter(model),
+        dimensions=model.dimensions_default,
+        tokens_max=model.tokens_max,
+        prompt=model.prompts[model.query_prompt] if model.query_prompt else "",
+    )
+    tokens = maker.from_texts([snippets.TEXT], truncate="end").tokens
+    return (
+        "HTTP/1.1 200 OK\n"
+        f"x-cost-nanos: {model.price.cost_nanos(tokens)}\n\n"
+        "{\n"
+        '  "object": "list",\n'
+        '  "data": [\n'
+        '    {"object": "embedding", "index": 0, "embedding": [...]}\n'
+        "  ],\n"
+        f'  "model": "{model.id}",\n'
+        f'  "usage": {{"prompt_tokens": {tokens}, "total_tokens": {tokens}}}\n'
+        "}"
+    )
 
 
 def _written(page: ModelPage) -> dict[str, str]:

@@ -71,7 +71,7 @@ async def show_playground(
     """Show the playground with an example in it."""
     listing = _live(site, f"{owner}/{name}")
     return site.renderer.page(
-        request, "playground.html", listing=listing, sentences=_EXAMPLE, result=None
+        request, "playground.html", listing=listing, sentences=_EXAMPLE, result=None, problem=""
     )
 
 
@@ -85,20 +85,40 @@ async def experiment(
 ) -> Response[str]:
     """Embed the sentences and compare them."""
     listing = _live(site, f"{owner}/{name}")
-    sentences = [line.strip() for line in data.sentences.splitlines() if line.strip()]
-    if not 2 <= len(sentences) <= _SENTENCES_MAX or max(map(len, sentences)) > _CHARACTERS_MAX:
-        raise BadRequest(
-            f"Write 2 to {_SENTENCES_MAX} sentences, one a line, each of at most "
-            f"{_CHARACTERS_MAX} characters."
-        )
-    site.experiments.take(site.visitor(request))
-    result = await _embed(site, listing, sentences)
+    result, problem, status = None, "", 200
+    try:
+        sentences = _sentences(data)
+        site.experiments.take(site.visitor(request))
+        result = await _embed(site, listing, sentences)
+    except BadRequest as error:
+        problem, status = error.message, error.status
     if is_fragment(request):
-        html = site.renderer.html("playground/result.html", result=result)
-        return Response(html, media_type="text/html")
+        html = site.renderer.html("playground/result.html", result=result, problem=problem)
+        return Response(html, status_code=status, media_type="text/html")
     return site.renderer.page(
-        request, "playground.html", listing=listing, sentences=data.sentences, result=result
+        request,
+        "playground.html",
+        status=status,
+        listing=listing,
+        sentences=data.sentences,
+        result=result,
+        problem=problem,
     )
+
+
+def _sentences(form: PlaygroundForm) -> list[str]:
+    sentences = [line.strip() for line in form.sentences.splitlines() if line.strip()]
+    if not 2 <= len(sentences) <= _SENTENCES_MAX:
+        raise BadRequest(
+            f"Write 2 to {_SENTENCES_MAX} sentences, one a line. So far: {len(sentences)}."
+        )
+    for number, sentence in enumerate(sentences, 1):
+        if len(sentence) > _CHARACTERS_MAX:
+            raise BadRequest(
+                f"Sentence {number} has {len(sentence):,} characters; at most {_CHARACTERS_MAX} "
+                "fit here."
+            )
+    return sentences
 
 
 async def _embed(site: Site, listing: Listing, sentences: list[str]) -> Experiment:

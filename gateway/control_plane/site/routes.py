@@ -77,4 +77,4 @@ def router(site: Site, files: assets.Assets) -> Router:
         dependencies={"site": Provide(lambda: site, sync_to_thread=False)},
         request_max_body_size=settings.form_bytes_max,
     )
-    return Router("/", route_handlers=[assets.route(files), pages])
+    return Router("/", route_handlers=[assets.route(files), assets.favicon(files), pages])

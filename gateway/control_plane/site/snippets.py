@@ -1,4 +1,4 @@
-"""How to call a model, in three languages, coloured on the server."""
+"""How to call a model: three languages and some frameworks, coloured on the server."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from markupsafe import Markup
 from pygments import highlight as colour
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
+
+TEXT = "Hello, world"
+VARIABLE = "OPENAI_API_KEY"
+"""Where every example looks for the key: OpenAI's own clients look there too."""
 
 _FORMATTER = HtmlFormatter(nowrap=True, classprefix="t-")
 
@@ -23,30 +27,48 @@ class Snippet(NamedTuple):
 
 
 def calls(
-    public_url: str, model_id: str, *, key: str = "$API_KEY", prompt: str | None = None
+    public_url: str, model_id: str, *, key: str | None = None, prompt: str | None = None
 ) -> list[Snippet]:
-    """Return a call of the model in curl, Python and JavaScript."""
+    """Return a call of the model in curl, Python and JavaScript.
+
+    The key is read from the environment, unless it is given: then it stands in the code.
+    """
+    python = _python(public_url, model_id, key=key, prompt=prompt)
+    javascript = _javascript(public_url, model_id, key=key, prompt=prompt)
+    shell = curl(public_url, model_id, key=key, prompt=prompt)
     return [
-        Snippet("curl", "curl", "bash", curl(public_url, model_id, key=key, prompt=prompt)),
-        Snippet("python", "Python", "python", _python(public_url, model_id, prompt)),
-        Snippet(
-            "javascript", "JavaScript", "javascript", _javascript(public_url, model_id, prompt)
-        ),
+        Snippet("curl", "curl", "bash", shell),
+        Snippet("python", "Python", "python", python),
+        Snippet("javascript", "JavaScript", "javascript", javascript),
     ]
 
 
+def clients(public_url: str, model_id: str) -> list[Snippet]:
+    """Return what other clients than OpenAI's need, in Python."""
+    options = {"url": f"{public_url}/v1", "model": model_id, "variable": VARIABLE}
+    return [
+        Snippet(name.lower(), name, "python", template.format(**options))
+        for name, template in _CLIENTS.items()
+    ]
+
+
+def environment(public_url: str) -> str:
+    """Return the two lines that put the key and the address where clients look for them."""
+    return f"export {VARIABLE}=sk-...\nexport OPENAI_BASE_URL={public_url}/v1"
+
+
 def curl(
-    public_url: str, model_id: str, *, key: str = "$API_KEY", prompt: str | None = None
+    public_url: str, model_id: str, *, key: str | None = None, prompt: str | None = None
 ) -> str:
     """Return a command that can be pasted into a shell."""
     extra = f',\n    "prompt_name": "{prompt}"' if prompt else ""
     return (
         f"curl {public_url}/v1/embeddings \\\n"
-        f'  -H "Authorization: Bearer {key}" \\\n'
+        f'  -H "Authorization: Bearer {key or f"${VARIABLE}"}" \\\n'
         '  -H "Content-Type: application/json" \\\n'
         "  -d '{\n"
         f'    "model": "{model_id}",\n'
-        f'    "input": "Hello, world"{extra}\n'
+        f'    "input": "{TEXT}"{extra}\n'
         "  }'"
     )
 
@@ -57,27 +79,81 @@ def highlight(code: str, lexer: str) -> Markup:
     return Markup(colour(code, get_lexer_by_name(lexer), _FORMATTER))  # noqa: S704
 
 
-def _python(public_url: str, model_id: str, prompt: str | None) -> str:
+def _python(public_url: str, model_id: str, *, key: str | None, prompt: str | None) -> str:
     extra = f'\n    extra_body={{"prompt_name": "{prompt}"}},' if prompt else ""
+    given = f'"{key}"' if key else f'os.environ["{VARIABLE}"]'
+    imports = "" if key else "import os\n\n"
     return (
-        "from openai import OpenAI\n\n"
-        f'client = OpenAI(base_url="{public_url}/v1", api_key="$API_KEY")\n'
+        f"{imports}from openai import OpenAI\n\n"
+        "client = OpenAI(\n"
+        f'    base_url="{public_url}/v1",\n'
+        f"    api_key={given},\n"
+        ")\n"
         "answer = client.embeddings.create(\n"
         f'    model="{model_id}",\n'
-        f'    input=["Hello, world"],{extra}\n'
+        f'    input=["{TEXT}"],{extra}\n'
         ")\n"
         "print(answer.data[0].embedding)"
     )
 
 
-def _javascript(public_url: str, model_id: str, prompt: str | None) -> str:
+def _javascript(public_url: str, model_id: str, *, key: str | None, prompt: str | None) -> str:
     extra = f'\n  prompt_name: "{prompt}",' if prompt else ""
+    given = f'"{key}"' if key else f"process.env.{VARIABLE}"
     return (
         'import OpenAI from "openai";\n\n'
-        f'const client = new OpenAI({{ baseURL: "{public_url}/v1", apiKey: "$API_KEY" }});\n'
+        "const client = new OpenAI({\n"
+        f'  baseURL: "{public_url}/v1",\n'
+        f"  apiKey: {given},\n"
+        "});\n"
         "const answer = await client.embeddings.create({\n"
         f'  model: "{model_id}",\n'
-        f'  input: ["Hello, world"],{extra}\n'
+        f'  input: ["{TEXT}"],{extra}\n'
         "});\n"
         "console.log(answer.data[0].embedding);"
     )
+
+
+_CLIENTS = {
+    "LangChain": """\
+import os
+
+from langchain_openai import OpenAIEmbeddings
+
+embeddings = OpenAIEmbeddings(
+    base_url="{url}",
+    api_key=os.environ["{variable}"],
+    model="{model}",
+    check_embedding_ctx_length=False,
+)""",
+    "LlamaIndex": """\
+import os
+
+from llama_index.embeddings.openai_like import OpenAILikeEmbedding
+
+embeddings = OpenAILikeEmbedding(
+    api_base="{url}",
+    api_key=os.environ["{variable}"],
+    model_name="{model}",
+)""",
+    "Haystack": """\
+from haystack.components.embedders import OpenAITextEmbedder
+from haystack.utils import Secret
+
+embedder = OpenAITextEmbedder(
+    api_base_url="{url}",
+    api_key=Secret.from_env_var("{variable}"),
+    model="{model}",
+)""",
+    "LiteLLM": """\
+import os
+
+import litellm
+
+answer = litellm.embedding(
+    model="openai/{model}",
+    api_base="{url}",
+    api_key=os.environ["{variable}"],
+    input=["Hello, world"],
+)""",
+}

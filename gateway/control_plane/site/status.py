@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from litestar.di import NamedDependency
 
 from gateway.control_plane.site.parts import Site
 from gateway.control_plane.site.shelf import Listing, Shelf
+from gateway.control_plane.status.history import history
 from gateway.data_plane.routing.router import WorkerStatus
 
 _DAYS = 90
@@ -48,6 +50,8 @@ async def show_status(
 ) -> Response[str]:
     """Show the pools as they are, and the incidents of the last days."""
     pools, more = pools_of(site.shelf(), site.workers())
+    async with site.database.read() as connection:
+        known = await history(connection, _DAYS, datetime.now(UTC))
     return site.renderer.page(
         request,
         "status.html",
@@ -55,6 +59,7 @@ async def show_status(
         more=more,
         incidents=await site.incidents.recent(_DAYS),
         days=_DAYS,
+        known=known,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 from litestar import Response, get
 
+from gateway.data_plane.api import descriptions
 from gateway.data_plane.api.decoding import EmbeddingsRequest
 from gateway.data_plane.api.encoding import Cut, Estimate, Usage
 from gateway.data_plane.api.models import ModelEntry, ModelList
@@ -53,7 +54,7 @@ class ErrorEnvelope(msgspec.Struct, frozen=True):
     error: ErrorBody
 
 
-_ROOTS = (EmbeddingsRequest, Embeddings, Estimate, ModelEntry, ModelList, ErrorEnvelope)
+ROOTS = (EmbeddingsRequest, Embeddings, Estimate, ModelEntry, ModelList, ErrorEnvelope)
 _IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 _INPUT = {
     "description": "A text, texts, token ids, or lists of token ids. No text may be empty.",
@@ -79,31 +80,8 @@ _REASONS = {
     504: "Not in time; nothing was charged.",
 }
 _TOO_MANY = 429
-_FIELDS = {
-    "model": "The model's id. A prompt may follow it, as in MODEL:s2p_query.",
-    "input": "A text, or up to 2,048 of them. Arrays of token ids only as `token_ids_from` says.",
-    "encoding_format": "float (the default), or base64 of little-endian float32.",
-    "dimensions": "One of the model's lengths; its default otherwise.",
-    "user": "Accepted as OpenAI does, and not used.",
-    "truncate": "Cut a text that is too long at its end or start, and bill it as cut. Without it, "
-    "and without the key's own default, such a text is refused.",
-    "prompt_name": "One of the model's prompts, put in front of every input and billed.",
-    "input_type": "query for the model's query prompt, document for none.",
-    "service_tier": "flex: a lower price, behind other work where there is not room for all.",
-    "token_ids_from": "model: arrays of integers are ids of the model's own vocabulary.",
-}
-_REQUEST_ID = {"x-request-id": "Names this request in our books."}
-_LIMITS = {
-    "x-ratelimit-limit-requests": "How many requests of your organization may be at work at once.",
-    "x-ratelimit-remaining-requests": "How many more may begin just now.",
-}
-_COST = {
-    "x-cost-nanos": "What was charged, in nano-dollars.",
-    "x-balance-nanos": "What is left, in nano-dollars.",
-    "x-receipt": "What was charged, signed; GET /v1/receipts/key checks it.",
-    "openai-processing-ms": "Milliseconds from the first byte read to the answer.",
-    "x-gateway-overhead-ms": "The same without waiting for a worker.",
-}
+_NO_CREDIT = 402
+_LATER = (_TOO_MANY, 503)
 
 
 class Operation(NamedTuple):
@@ -121,11 +99,13 @@ class Operation(NamedTuple):
 
 def document(public_url: str, version: str, operations: Sequence[Operation] = ()) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document, with what others serve besides."""
-    roots = (*_ROOTS, *(operation.schema for operation in operations))
+    roots = (*ROOTS, *(operation.schema for operation in operations))
     _, schemas = msgspec.json.schema_components(roots, ref_template="#/components/schemas/{name}")
     schemas["EmbeddingsRequest"]["properties"]["input"] = _INPUT
-    for field, description in _FIELDS.items():
-        schemas["EmbeddingsRequest"]["properties"][field]["description"] = description
+    words = {"EmbeddingsRequest": descriptions.REQUEST_FIELDS, **descriptions.FIELDS}
+    for schema, fields in words.items():
+        for field, description in fields.items() if schema in schemas else ():
+            schemas[schema]["properties"][field]["description"] = description
     name = {
         "name": "model_id",
         "in": "path",
@@ -147,10 +127,10 @@ def document(public_url: str, version: str, operations: Sequence[Operation] = ()
         },
         "paths": {
             "/v1/embeddings": {
-                "post": _post("createEmbeddings", "Embed texts", "Embeddings", _COST, paid=True)
+                "post": _post("createEmbeddings", "Embed texts", "Embeddings", paid=True)
             },
             "/v1/embeddings/estimate": {
-                "post": _post("estimate", "Count and price a request, for free", "Estimate", {})
+                "post": _post("estimate", "Count and price a request, for free", "Estimate")
             },
             "/v1/models": {"get": _get("listModels", "List the models", "ModelList", (401, 503))},
             "/v1/models/{model_id}": {
@@ -174,20 +154,20 @@ def route(public_url: str, version: str, operations: Sequence[Operation] = ()) -
     return read_openapi
 
 
-def _post(
-    operation: str, summary: str, schema: str, headers: dict[str, str], *, paid: bool = False
-) -> dict[str, Any]:
+def _post(operation: str, summary: str, schema: str, *, paid: bool = False) -> dict[str, Any]:
     errors = (400, 401, 404, 413, 415, 429, 500, 503, *((402, 502, 504) if paid else ()))
-    return {
+    body = {"schema": _ref("EmbeddingsRequest"), "example": _example("EmbeddingsRequest")}
+    headers = descriptions.LIMITS | (descriptions.COST | descriptions.REPLAY if paid else {})
+    described: dict[str, Any] = {
         "operationId": operation,
         "summary": summary,
         "security": [{"key": []}],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": _ref("EmbeddingsRequest")}},
-        },
-        "responses": _responses(schema, _LIMITS | headers, errors),
+        "requestBody": {"required": True, "content": {"application/json": body}},
+        "responses": _responses(schema, headers, errors),
     }
+    if paid:
+        described["parameters"] = [dict(parameter) for parameter in descriptions.PARAMETERS]
+    return described
 
 
 def _get(operation: str, summary: str, schema: str, errors: tuple[int, ...]) -> dict[str, Any]:
@@ -209,27 +189,39 @@ def _foreign(operation: Operation) -> dict[str, Any]:
 
 
 def _responses(schema: str, headers: dict[str, str], errors: tuple[int, ...]) -> dict[str, Any]:
-    good = _response("Done.", schema, _REQUEST_ID | headers)
+    good = _response("Done.", schema, descriptions.REQUEST_ID | headers)
     bad = {
-        str(status): _response(
-            _REASONS[status],
-            "ErrorEnvelope",
-            _REQUEST_ID | (_LIMITS if status == _TOO_MANY else {}),
-        )
+        str(status): _response(_REASONS[status], "ErrorEnvelope", _error_headers(status))
         for status in sorted(errors)
     }
     return {"200": good, **bad}
 
 
+def _error_headers(status: int) -> dict[str, str]:
+    return {
+        **descriptions.REQUEST_ID,
+        **(descriptions.LIMITS if status == _TOO_MANY else {}),
+        **(descriptions.RETRY if status in _LATER else {}),
+        **(descriptions.NO_RETRY if status == _NO_CREDIT else {}),
+    }
+
+
 def _response(description: str, schema: str, headers: dict[str, str]) -> dict[str, Any]:
+    body = {"schema": _ref(schema)}
+    if schema != "ErrorEnvelope":
+        body["example"] = _example(schema)
     return {
         "description": description,
-        "content": {"application/json": {"schema": _ref(schema)}},
+        "content": {"application/json": body},
         "headers": {
             name: {"description": text, "schema": {"type": "string"}}
             for name, text in headers.items()
         },
     }
+
+
+def _example(schema: str) -> Any:
+    return descriptions.EXAMPLES[schema]
 
 
 def _ref(name: str) -> dict[str, str]:

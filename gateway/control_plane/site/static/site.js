@@ -1,4 +1,5 @@
-// The only script of our own: copy buttons, and selects that filter at once. Pages work without it.
+// The only script of our own: copy buttons, and what to say when no answer comes. Pages work without
+// it: a copy button is hidden until there is a script to obey it.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
@@ -9,7 +10,16 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => { button.textContent = label; }, 1600);
 });
 
-for (const button of document.querySelectorAll("[data-copy]")) button.hidden = false;
-document.addEventListener("htmx:afterSwap", (event) => {
-  for (const button of event.target.querySelectorAll("[data-copy]")) button.hidden = false;
+const showCopyButtons = (part) => {
+  for (const button of part.querySelectorAll("[data-copy]")) button.hidden = false;
+};
+showCopyButtons(document);
+document.addEventListener("htmx:afterSwap", (event) => showCopyButtons(event.target));
+
+document.addEventListener("htmx:sendError", (event) => {
+  const notice = document.createElement("p");
+  notice.className = "notice bad";
+  notice.setAttribute("role", "alert");
+  notice.textContent = "No answer: the connection failed. Try again.";
+  event.detail.target.replaceChildren(notice);
 });
