@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from gateway.control_plane.site.formats import money
+from gateway.money import money
 
 _WIDTH, _HEIGHT = 720.0, 180.0
 _GAP_SHARE = 0.2  # of what a bar has for itself
