@@ -24,13 +24,18 @@ def options() -> dict[str, Any]:
 
 
 @pytest.fixture
-async def app(sqlite_database_url: list[str], options: dict[str, Any]) -> AsyncIterator[Litestar]:
-    (url,) = sqlite_database_url
-    database = Database(url)
+def where(sqlite_database_url: list[str]) -> str:
+    """Where the application keeps its data; a module that asks for both databases overrides it."""
+    return sqlite_database_url[0]
+
+
+@pytest.fixture
+async def app(where: str, options: dict[str, Any]) -> AsyncIterator[Litestar]:
+    database = Database(where)
     async with database.write() as connection:
         await models.seed(connection)
     await database.close()
-    settings = Settings(secret="s" * 32, database_url=url, **{"dev_mail": True, **options})
+    settings = Settings(secret="s" * 32, database_url=where, **{"dev_mail": True, **options})
     made = create_app(settings)
     # not the application's own lifespan: its cancel scope must end in the task that began it, and
     # pytest-asyncio runs the two halves of a fixture in two tasks

@@ -35,6 +35,12 @@ PAGES = [
 ]  # fmt: skip
 
 
+@pytest.fixture
+def where(database_url: str) -> str:
+    """Both databases, for what is written and read here."""
+    return database_url
+
+
 async def rows(gateway: Gateway, query):
     async with gateway.database.read() as connection:
         return (await connection.execute(query)).all()

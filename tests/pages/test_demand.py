@@ -19,6 +19,12 @@ from tests.support.browsing import Browser, field, mailed_link, sign_in
 PATH = f"/models/{STELLA}"
 
 
+@pytest.fixture
+def where(database_url: str) -> str:
+    """Both databases, for what is written and read here."""
+    return database_url
+
+
 async def rows(gateway: Gateway, query):
     async with gateway.database.read() as connection:
         return (await connection.execute(query)).all()

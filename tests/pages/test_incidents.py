@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pytest
 from sqlalchemy import delete, insert
 
 from gateway.app import Gateway
@@ -15,6 +16,12 @@ from gateway.storage.tables import worker_reports
 from tests.pages.conftest import MINILM, STELLA
 
 ONE, TWO = new_id(), new_id()
+
+
+@pytest.fixture
+def where(database_url: str) -> str:
+    """Both databases, for what is written and read here."""
+    return database_url
 
 
 class World:

@@ -14,6 +14,12 @@ from gateway.storage.tables import credit_lots, mail_links, sessions, users
 from tests.support.browsing import Browser, field, mailed_link, sign_in
 
 
+@pytest.fixture
+def where(database_url: str) -> str:
+    """Both databases, for what is written and read here."""
+    return database_url
+
+
 async def rows(gateway: Gateway, query):
     async with gateway.database.read() as connection:
         return (await connection.execute(query)).all()

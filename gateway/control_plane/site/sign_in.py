@@ -82,7 +82,8 @@ async def show_link(
     try:
         async with site.database.read() as connection:
             link = await site.links.look(connection, kind, token)
-            host = await organizations.name_of(connection, link.subject)
+            inviting = link.subject if kind == "invitation" else None
+            host = await organizations.name_of(connection, inviting) if inviting else ""
     except LinkSpent as error:
         return site.renderer.page(
             request,
