@@ -39,8 +39,11 @@ class Related(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     why: str
 
 
-class ModelPage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The words of a model's page; what nobody has written is left out of it."""
+class ModelPage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """The words of a model's page; what nobody has written is left out of it.
+
+    There may be ten thousand: nothing in one is looked through for garbage.
+    """
 
     id: str
     title: str
@@ -55,16 +58,16 @@ class ModelPage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     downloads_month: int | None = None
     parameters: str | None = None
     architecture: str | None = None
-    languages: list[str] = []
+    languages: tuple[str, ...] = ()
     license_url: str | None = None
-    about: list[str] = []
-    best_for: list[Use] = []
-    not_for: list[str] = []
-    faq: list[Question] = []
-    related: list[Related] = []
+    about: tuple[str, ...] = ()
+    best_for: tuple[Use, ...] = ()
+    not_for: tuple[str, ...] = ()
+    faq: tuple[Question, ...] = ()
+    related: tuple[Related, ...] = ()
 
 
-class ReviewedPage(ModelPage, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReviewedPage(ModelPage, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A file of `pages/`, in which these may not be missing."""
 
     tagline: str
@@ -74,12 +77,12 @@ class ReviewedPage(ModelPage, frozen=True, kw_only=True, forbid_unknown_fields=T
     published: date
     parameters: str
     architecture: str
-    languages: list[str]
+    languages: tuple[str, ...]
     license_url: str
-    about: list[str]
-    best_for: list[Use]
-    not_for: list[str]
-    faq: list[Question]
+    about: tuple[str, ...]
+    best_for: tuple[Use, ...]
+    not_for: tuple[str, ...]
+    faq: tuple[Question, ...]
 
 
 def reviewed() -> Mapping[str, ModelPage]:

@@ -7,21 +7,22 @@ listing and a sort.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+
+import msgspec
 
 from gateway.control_plane.catalog import pages
 from gateway.control_plane.catalog.pages import ModelPage
 from gateway.snapshots import Catalog, ModelSnapshot
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Listing:
+class Listing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A model as it is sold, and what its page says."""
 
     model: ModelSnapshot
     page: ModelPage
-    text: str = field(repr=False)
+    text: str
     """What a search looks through, casefolded."""
 
     @property
