@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, URLEncodedBody
 
 from gateway.control_plane.accounts import organizations
-from gateway.control_plane.accounts.keys import KeyMade, NewApiKey
+from gateway.control_plane.accounts.keys import ApiKey, KeyMade, KeyNotFound, NewApiKey
 from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.credits import nanos_of_dollars
@@ -21,6 +21,7 @@ from gateway.control_plane.site.parts import Site
 from gateway.data_plane.metering.credits import Period
 from gateway.errors import BadRequest
 from gateway.identifiers import is_id, new_id
+from gateway.money import money
 from gateway.snapshots import TokenIdsFrom, Truncate
 from gateway.storage.ledger.budgets import Budget
 
@@ -112,7 +113,18 @@ async def _make(site: Site, visitor: Visitor, data: NewKeyForm) -> NewApiKey:
     )
 
 
-@post("/console/keys/{key_id:str}/change")
+@get("/console/keys/{key_id:str}")
+async def show_key(
+    request: Request[Any, Any, Any],
+    site: NamedDependency[Site],
+    visitor: NamedDependency[Visitor],
+    key_id: FromPath[str],
+) -> Response[str]:
+    """Show one key, and what of it can be changed."""
+    return await _settings(request, site, visitor, key_id)
+
+
+@post("/console/keys/{key_id:str}")
 async def change_key(
     request: Request[Any, Any, Any],
     site: NamedDependency[Site],
@@ -121,19 +133,17 @@ async def change_key(
     data: URLEncodedBody[KeyForm],
 ) -> Response[Any]:
     """Change a key's name, what it does, and what it may spend."""
-    async with site.database.read() as connection:
-        defaults = await organizations.defaults(connection, visitor.organization_id)
     try:
         await site.keys.change(
             key_id,
             organization_id=visitor.organization_id,
             name=data.name,
-            token_ids_from=data.token_ids_from(defaults),
-            truncate=data.truncated_at(defaults),
+            token_ids_from=data.token_ids_from(KeyDefaults()),
+            truncate=data.truncated_at(KeyDefaults()),
             budget=data.limited(),
         )
     except BadRequest as error:
-        return await _page(request, site, visitor, problem=f"Not changed. {error.message}")
+        return await _settings(request, site, visitor, key_id, form=data, problem=error.message)
     return see_other("/console/keys")
 
 
@@ -180,4 +190,40 @@ def _prefilled(form: NewKeyForm | None, defaults: KeyDefaults) -> NewKeyForm:
         name="",
         integers=defaults.token_ids_from or "refuse",
         truncate=defaults.truncate or "refuse",
+    )
+
+
+async def _settings(
+    request: Request[Any, Any, Any],
+    site: Site,
+    visitor: Visitor,
+    key_id: str,
+    *,
+    form: KeyForm | None = None,
+    problem: str = "",
+) -> Response[str]:
+    keys = await site.keys.listed(visitor.organization_id)
+    key = next((key for key in keys if key.id == key_id and key.revoked_at is None), None)
+    if key is None:
+        raise KeyNotFound("There is no such key.")
+    budget = (await site.keys.budgets(visitor.organization_id)).get(key_id)
+    return site.renderer.page(
+        request,
+        "console/key_settings.html",
+        section="keys",
+        status=400 if problem else 200,
+        problem=problem,
+        key=key,
+        budget=budget,
+        form=form or _as_it_is(key, budget),
+    )
+
+
+def _as_it_is(key: ApiKey, budget: Budget | None) -> KeyForm:
+    return KeyForm(
+        name=key.name,
+        integers=key.token_ids_from or "refuse",
+        truncate=key.truncate or "refuse",
+        budget=money(budget.limit_nanos).replace(",", "") if budget else "",
+        budget_period=budget.period if budget else "month",
     )

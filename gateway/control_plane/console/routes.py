@@ -19,6 +19,7 @@ def router() -> Router:
             usage.export_usage,
             keys.list_keys,
             keys.create_key,
+            keys.show_key,
             keys.change_key,
             keys.revoke_key,
             ledger.show_ledger,

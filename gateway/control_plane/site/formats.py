@@ -10,23 +10,6 @@ from gateway.data_plane.metering.answers import BOUNDS_MS, LATENCY_MS_MAX
 from gateway.money import money
 
 
-def cents(nanos: int) -> str:
-    """Write nano-dollars for a headline: four digits that count, and whole cents from $100 on.
-
-    Rounded towards zero, so that no balance is overstated: 249_999_720 is $0.2499, 24 is
-    $0.000000024. Where every nano-dollar matters, `money` is the one to use.
-    """
-    size = abs(nanos)
-    if size >= 100 * 10**9:
-        step = 10**7
-    elif size >= 10**9:
-        step = 10**5
-    else:
-        step = 10 ** max(len(str(size)) - 4, 0)
-    kept = size // step * step
-    return money(-kept if nanos < 0 else kept)
-
-
 def number(value: int) -> str:
     """Write 1234567 as 1,234,567."""
     return f"{value:,}"
@@ -71,5 +54,5 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (money, cents, number, compact, day, month, moment, latency, plural)
+    for function in (money, number, compact, day, month, moment, latency, plural)
 }

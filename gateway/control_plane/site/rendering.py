@@ -16,6 +16,7 @@ from litestar import Request, Response
 
 from gateway.control_plane.site import formats, snippets
 from gateway.control_plane.site.assets import Assets
+from gateway.control_plane.site.session import SessionCookie
 
 _CONTROL_PLANE = Path(__file__).resolve().parents[1]
 _FOLDERS = (
@@ -51,6 +52,8 @@ class Renderer:
         html = self.html(
             template,
             visitor=request.scope.get("user"),
+            # an address that no route has: nobody looked yet who asks
+            returning="user" not in request.scope and SessionCookie.is_in(request.cookies),
             csrf_token=request.scope.get("state", {}).get("csrf_token", ""),
             path=request.url.path,
             now=datetime.now(UTC),

@@ -5,6 +5,7 @@ Public pages and the console share one way to know somebody; only the console in
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from litestar import Request
@@ -63,6 +64,11 @@ class SessionCookie:
         self.name = "__Host-session" if secure else "session"
         self._secure = secure
         self._seconds = int(seconds)
+
+    @staticmethod
+    def is_in(cookies: Mapping[str, str]) -> bool:
+        """Tell whether a browser seems to be signed in; whether it is, only its session says."""
+        return bool(cookies.get("session") or cookies.get("__Host-session"))
 
     def holding(self, value: str) -> Cookie:
         """Return it with a session in it."""
