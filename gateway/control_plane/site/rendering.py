@@ -53,7 +53,7 @@ class Renderer:
             template,
             visitor=request.scope.get("user"),
             # an address that no route has: nobody looked yet who asks
-            returning="user" not in request.scope and SessionCookie.is_in(request.cookies),
+            returning="user" not in dict(request.scope) and SessionCookie.is_in(request.cookies),
             csrf_token=request.scope.get("state", {}).get("csrf_token", ""),
             path=request.url.path,
             now=datetime.now(UTC),
