@@ -7,19 +7,17 @@ one clear line.
 from __future__ import annotations
 
 import gc
-import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import structlog
-from litestar import Litestar, Request, Response, asgi
+from litestar import Litestar, asgi
 from litestar.exceptions import HTTPException
-from litestar.routes import HTTPRoute
 
 from backends import registry
+from gateway import refusal
 from gateway.control_plane.accounts.keys import ApiKeys, KeyChanges
 from gateway.control_plane.billing import routes as billing
 from gateway.control_plane.catalog.models import PublishedCatalog
@@ -48,14 +46,6 @@ from gateway.data_plane.routing.discovery.provider import Provider
 from gateway.data_plane.routing.fleet import DNS, Fleet, parse_workers, provider
 from gateway.data_plane.routing.router import Router
 from gateway.data_plane.routing.worker import Change, State
-from gateway.errors import (
-    BadRequest,
-    GatewayError,
-    MethodNotAllowed,
-    NotFound,
-    ServerError,
-    TooLarge,
-)
 from gateway.identifiers import new_id
 from gateway.neighbours import Neighbours
 from gateway.observability import logging
@@ -284,7 +274,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             gateway.marketplace.routes(),
         ],
         lifespan=[lifespan],
-        exception_handlers={HTTPException: _answer_error, Exception: _answer_error},
+        exception_handlers={HTTPException: refusal.answer, Exception: refusal.answer},
         request_max_body_size=settings.body_bytes_max,
         openapi_config=None,
         logging_config=None,
@@ -342,45 +332,3 @@ def worker_sources(settings: Settings) -> dict[str, list[Provider]]:
         return {model: [provider(url) for url in urls] for model, urls in found.items()}
     except ValueError as error:
         raise SettingsError(f"GATEWAY_WORKERS: {error}") from None
-
-
-def _answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """Give every error OpenAI's envelope, those of the framework included; browsers get a page."""
-    request_id = new_id()
-    known = error if isinstance(error, GatewayError) else _translate(error, request, request_id)
-    marketplace: Marketplace = request.app.state.gateway.marketplace
-    if page := marketplace.answer_error(request, known, request_id):
-        return page
-    return Response(
-        known.envelope(),
-        status_code=known.status,
-        media_type="application/json",
-        headers={"x-request-id": request_id, **known.headers},
-    )
-
-
-def _translate(error: Exception, request: Request[Any, Any, Any], request_id: str) -> GatewayError:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    match status:
-        case 404:
-            return NotFound("There is nothing at this path; see /openapi.json.")
-        case 405:
-            methods = ", ".join(_methods(request))
-            return MethodNotAllowed(f"Use {methods} here.", headers={"allow": methods})
-        case 413:
-            return TooLarge("The body is too large.")
-        case _ if 400 <= status < 500:
-            return BadRequest("The request can't be read as it is.")
-    log.error("request failed", request=request_id, exc_info=error)
-    return ServerError("Our mistake; nothing was charged.")
-
-
-def _methods(request: Request[Any, Any, Any]) -> list[str]:
-    """Return what the path does answer to: HTTP wants it said, and Litestar does not say it."""
-    found: set[str] = set()
-    for route in request.app.routes:
-        pattern = re.sub(r"\\\{[^}]*:path\\\}", ".+", re.escape(route.path))
-        pattern = re.sub(r"\\\{[^}]*\\\}", "[^/]+", pattern)
-        if isinstance(route, HTTPRoute) and re.fullmatch(pattern, request.url.path):
-            found.update(route.methods)
-    return sorted(found - {"OPTIONS"})

@@ -1,0 +1,67 @@
+"""The one place where an error becomes an HTTP answer, whoever raised it.
+
+Ours carry their status and words; what the framework or our own mistakes raise is given both here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, cast
+
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.routes import HTTPRoute
+
+from gateway.errors import (
+    BadRequest,
+    GatewayError,
+    MethodNotAllowed,
+    NotFound,
+    ServerError,
+    TooLarge,
+)
+from gateway.identifiers import new_id
+
+log = structlog.get_logger()
+
+
+def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Give every error OpenAI's envelope, those of the framework included; browsers get a page."""
+    request_id = new_id()
+    known = error if isinstance(error, GatewayError) else _translate(error, request, request_id)
+    if page := request.app.state.gateway.marketplace.answer_error(request, known, request_id):
+        return cast("Response[Any]", page)
+    return Response(
+        known.envelope(),
+        status_code=known.status,
+        media_type="application/json",
+        headers={"x-request-id": request_id, **known.headers},
+    )
+
+
+def _translate(error: Exception, request: Request[Any, Any, Any], request_id: str) -> GatewayError:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    match status:
+        case 404:
+            return NotFound("There is nothing at this path; see /openapi.json.")
+        case 405:
+            methods = ", ".join(_methods(request))
+            return MethodNotAllowed(f"Use {methods} here.", headers={"allow": methods})
+        case 413:
+            return TooLarge("The body is too large.")
+        case _ if 400 <= status < 500:
+            return BadRequest("The request can't be read as it is.")
+    log.error("request failed", request=request_id, exc_info=error)
+    return ServerError("Our mistake; nothing was charged.")
+
+
+def _methods(request: Request[Any, Any, Any]) -> list[str]:
+    """Return what the path does answer to: HTTP wants it said, and Litestar does not say it."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        pattern = re.sub(r"\\\{[^}]*:path\\\}", ".+", re.escape(route.path))
+        pattern = re.sub(r"\\\{[^}]*\\\}", "[^/]+", pattern)
+        if isinstance(route, HTTPRoute) and re.fullmatch(pattern, request.url.path):
+            found.update(route.methods)
+    return sorted(found - {"OPTIONS"})
