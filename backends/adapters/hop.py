@@ -129,7 +129,7 @@ class HopBackend:
         left = max(ends_at - asyncio.get_running_loop().time(), 0)
         headers = {
             "content-type": hop.CONTENT_TYPE,
-            hop.TIMEOUT_HEADER: str(math.floor(left * 1000 * _TIMEOUT_MARGIN)),
+            hop.TIMEOUT_HEADER: str(max(1, math.floor(left * 1000 * _TIMEOUT_MARGIN))),
             "x-request-id": request_id,
         }
         wire = _Wire()
@@ -150,7 +150,7 @@ class HopBackend:
         async with answer:
             if answer.status == _OK:
                 return await self._read(answer, bytes_max)
-            content = await answer.content.read(REFUSAL_BYTES_MAX)
+            content = await _start(answer, REFUSAL_BYTES_MAX)
             retry_after = answer.headers.get("retry-after")
             raise worker_refusal(self.url, answer.status, content, retry_after)
 
@@ -202,3 +202,11 @@ def _tracing() -> aiohttp.TraceConfig:
     tracing = aiohttp.TraceConfig()
     tracing.on_connection_reuseconn.append(reused)
     return tracing
+
+
+async def _start(answer: aiohttp.ClientResponse, bytes_max: int) -> bytes:
+    """Read as much of an answer as counts, in however many pieces it arrives."""
+    content = bytearray()
+    while len(content) < bytes_max and (piece := await answer.content.readany()):
+        content += piece
+    return bytes(content[:bytes_max])

@@ -54,7 +54,7 @@ def run() -> None:
     words = sys.argv[1:]
     if words[:1] != ["run"]:  # a service is configured, or it says so
         dev.use_environment()
-    if {"--help", "-h", "settings"} & set(words):
+    if words[:1] == ["settings"] or {"--help", "-h"} & set(words):
         os.environ.setdefault("GATEWAY_SECRET", "of no use where nothing is read or written")
     try:
         gateway(prog_name="gateway")

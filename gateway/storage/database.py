@@ -34,11 +34,13 @@ class DatabaseError(Exception):
 
 
 class Database:
-    """An engine and its transactions. `close` it when done."""
+    """An engine and its transactions. `close` it when done; a patient one waits without end."""
 
-    def __init__(self, url: str, *, connections_max: int = 16) -> None:
+    def __init__(
+        self, url: str | URL, *, connections_max: int = 16, is_patient: bool = False
+    ) -> None:
         self.url = parse(url)
-        self.engine = _engine(self.url, connections_max)
+        self.engine = _engine(self.url, connections_max, None if is_patient else _COMMAND_SECONDS)
 
     @property
     def is_sqlite(self) -> bool:
@@ -82,7 +84,7 @@ async def alone(connection: AsyncConnection, name: str) -> None:
         )
 
 
-def parse(url: str) -> URL:
+def parse(url: str | URL) -> URL:
     """Read a database address and name its driver. Raises DatabaseError."""
     try:
         parsed = make_url(url)
@@ -96,7 +98,7 @@ def parse(url: str) -> URL:
     return parsed.set(drivername=driver)
 
 
-def _engine(url: URL, connections_max: int) -> AsyncEngine:
+def _engine(url: URL, connections_max: int, command_seconds: float | None) -> AsyncEngine:
     if url.drivername.startswith("postgresql"):
         return create_async_engine(
             url,
@@ -105,7 +107,7 @@ def _engine(url: URL, connections_max: int) -> AsyncEngine:
             max_overflow=0,
             pool_timeout=_CONNECT_SECONDS,
             pool_pre_ping=True,
-            connect_args={"timeout": _CONNECT_SECONDS, "command_timeout": _COMMAND_SECONDS},
+            connect_args={"timeout": _CONNECT_SECONDS, "command_timeout": command_seconds},
         )
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)

@@ -26,11 +26,14 @@ _LOCK = 0x57E11A  # any number, the same in every process
 
 async def upgrade(database: Database) -> None:
     """Apply what is missing. Raises DatabaseError when the database can't be used."""
+    patient = Database(database.url, connections_max=1, is_patient=True)
     try:
-        async with database.engine.connect() as connection:
+        async with patient.engine.connect() as connection:
             await connection.run_sync(_upgrade)
     except (SQLAlchemyError, OSError) as error:
         raise DatabaseError(f"{_where(database)}: {_reason(error)}") from error
+    finally:
+        await patient.close()
 
 
 async def check(database: Database) -> None:

@@ -53,7 +53,8 @@ def upgrade() -> None:
         "(model_id, organization_id, credit, decided_at, told_at) "
         "SELECT m.id, l.organization_id, 'granted', l.created_at, l.created_at "
         "FROM credit_lots l JOIN models m "
-        "ON l.source_ref = 'launch:' || m.id || ':' || CAST(l.organization_id AS text)"
+        "ON l.source_ref = 'launch:' || m.id || ':' || CAST(l.organization_id AS text) "
+        "WHERE l.source_ref LIKE 'launch:%'"
     )
 
 

@@ -32,6 +32,11 @@ BAD = {
     "model twice": (body(rest=b',"model":"other"'), "model", "stands twice"),
     "input twice": (body(rest=b',"input":"y"'), "input", "stands twice"),
     "escaped twice": (body(rest=b',"inp\\u0075t":"y"'), "input", "stands twice"),
+    "nested twice": (
+        body(rest=b',"x":%b,"metadata":{"model":"a","model":"b"}' % (b"1" * 5000)),
+        "model",
+        "stands twice",
+    ),
     # fields of another type
     "no model": (b'{"input":"x"}', "model", "model is missing"),
     "no input": (b'{"model":"%b"}' % NAME, "input", "input is missing"),

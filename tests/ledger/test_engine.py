@@ -8,6 +8,8 @@ import pytest
 import sqlalchemy.exc
 from sqlalchemy import func, select
 
+from gateway.data_plane.metering.book import LeaseBook
+from gateway.data_plane.metering.correspondence import Correspondence
 from gateway.data_plane.metering.credits import (
     BudgetExceeded,
     CreditUnavailable,
@@ -15,6 +17,8 @@ from gateway.data_plane.metering.credits import (
     ReservationExpired,
 )
 from gateway.data_plane.metering.engine import EngineRules
+from gateway.data_plane.metering.leases import LeaseRules
+from gateway.data_plane.metering.ticks import LedgerUnavailable, TickAnswer
 from gateway.storage.database import Database
 from gateway.storage.ledger import budgets, grants
 from gateway.storage.tables import accounts, credit_lots, usage_events
@@ -180,8 +184,6 @@ async def test_a_database_that_is_away_is_503(database: Database, tmp_path):
 
     class Away:
         async def tick(self, _tick):
-            from gateway.data_plane.metering.ticks import LedgerUnavailable
-
             raise LedgerUnavailable("away")
 
         async def close(self):
@@ -212,6 +214,26 @@ class Unruly:
 
     async def close(self) -> None:
         await self.ledger.close()
+
+
+def test_a_ledger_that_was_away_is_asked_again_though_there_is_nothing_to_say():
+    """Or nobody would learn that it is back, and every request would be refused for ever."""
+    now = [100.0]
+    book = LeaseBook(LeaseRules(), lambda: now[0])
+    talk = Correspondence(book)
+    beat = talk.compose()
+    assert beat is not None
+    assert talk.due_in() is None  # no purse, nothing in sight
+    talk.failed(beat)
+    for _ in range(3):
+        due = talk.due_in()
+        assert due is not None
+        now[0] += due
+        beat = talk.compose()
+        assert beat is not None
+        talk.failed(beat)
+    talk.applied(beat, TickAnswer(refused=[], written_off=[], leases=[], closed=[], recalled=[]))
+    assert talk.due_in() is None
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from tests.support.browsing import Browser
 
 _ROOT = Path(gateway.__file__).parent
 _ANSWERING = [
-    _ROOT / "app.py",
+    _ROOT / "refusal.py",
     *sorted((_ROOT / "data_plane").rglob("*.py")),
     *sorted((_ROOT / "control_plane" / "billing").rglob("*.py")),
     *sorted((_ROOT / "storage").rglob("*.py")),

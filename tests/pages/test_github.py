@@ -268,6 +268,21 @@ async def test_somebody_signed_in_connects_github_and_disconnects_it(
     assert accounts == {"work@example.org": "granted", "ada@example.org": "granted_before"}
 
 
+async def test_an_identity_is_not_taken_from_another_account(
+    gateway: Gateway, browser: Browser, app: Litestar
+):
+    await by_github(browser)
+    other = Browser(app)
+    await sign_in(other, gateway, "work@example.org")
+    page = await by_github(other)
+    await other.close()
+    assert page.status_code == 400
+    assert "signs in another account" in page.text
+    (identity,) = await rows(gateway, select(identities))
+    (ada,) = await rows(gateway, select(users.c.id).where(users.c.email == "ada@example.org"))
+    assert identity.user_id == ada.id
+
+
 async def test_what_was_begun_signed_in_does_not_sign_in(gateway: Gateway, browser: Browser):
     await sign_in(browser, gateway, "work@example.org")
     back = await leave(browser)

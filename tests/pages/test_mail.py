@@ -408,7 +408,19 @@ async def test_one_click_needs_no_form_and_a_real_link(gateway: Gateway, browser
     assert done.status_code == 200
     forged = url.replace(b"ada".hex(), b"eve".hex())
     assert (await browser.http.post(forged)).status_code == 404
-    assert (await browser.get("/mail/unsubscribe/nonsense")).status_code == 404
+    for nonsense in ("nonsense", "61.%C3%BC", "%00"):
+        assert (await browser.get(f"/mail/unsubscribe/{nonsense}")).status_code in (400, 404)
+
+
+async def test_a_password_goes_nowhere_without_tls(
+    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+):
+    url = mailbox.url.replace("smtp://", "smtp://ada:secret@")
+    monkeypatch.setattr(smtp, "_is_loopback", lambda _host: False)
+    with pytest.raises(MailRefused, match="STARTTLS") as refused:
+        await SmtpSender(url, sender="no-reply@gateway.example").send(a_mail(), "<1@x>")
+    assert not refused.value.for_good  # the operator mends it, and it leaves
+    assert mailbox.messages == []
 
 
 async def test_mails_are_shown_in_development_alone(browser: Browser):

@@ -136,6 +136,12 @@ async def test_filters_narrow_the_list(browser: Browser):
     assert "No model fits" in browser.page.text
 
 
+async def test_a_length_of_thousands_of_digits_is_no_length(browser: Browser):
+    for digits in ("9" * 5_000, "²", "-1", "x"):
+        answer = await browser.get("/models", params={"dimensions": digits})
+        assert answer.status_code in (200, 400), digits[:9]
+
+
 async def test_search_terms_are_text_and_never_markup(browser: Browser):
     page = (await browser.get("/models", params={"q": '"><script>alert(1)</script>'})).text
     assert "<script>alert" not in page

@@ -18,6 +18,7 @@ from gateway.data_plane.routing.outcomes import (
     DeadlineMissed,
     NoWorker,
     RowsRefused,
+    RowsUnsuited,
     Shed,
 )
 from gateway.data_plane.routing.settings import RoutingSettings
@@ -335,7 +336,7 @@ def test_rows_beyond_every_worker_are_refused(world):
     request = world.submit(3)
     while world.flying:
         fail(world, world.flying[0], BeyondWorker, "no text")
-    assert isinstance(request.error, RowsRefused)
+    assert isinstance(request.error, RowsUnsuited)
 
 
 def test_rows_beyond_the_ready_workers_may_wait_for_another(world):
@@ -659,6 +660,40 @@ def test_a_slow_worker_stays_idle_even_when_the_fast_one_is_full(world):
     slow.speed.assume(20.0, world.now)
     request = world.submit(*[4096] * 12)
     assert slow.calls == 0
+    world.finish()
+    assert right(request)
+
+
+def test_a_slower_worker_takes_what_the_full_one_could_not_do_in_time(world):
+    fast = world.worker("fast")
+    slow = world.worker("slow")
+    slow.speed.assume(1.4, world.now)
+    first = world.submit(*[4096] * 12)
+    assert fast.calls
+    deadline = 1.2 * slow.predicted(4000, world.now)
+    fast.rest_until = world.now + 10  # has no room, and is the fastest all the same
+    request = world.submit(4000, first=99, seconds=deadline)
+    world.finish()
+    assert right(request)
+    assert right(first)
+
+
+def test_what_no_worker_can_do_in_time_ends_at_once(world):
+    worker = world.worker()
+    world.worker("slower").speed.assume(2.0, world.now)
+    request = world.submit(4000, seconds=0.5 * worker.predicted(4000, world.now))
+    assert isinstance(request.error, DeadlineMissed)
+    assert world.launched == []
+
+
+def test_what_a_busy_worker_will_do_in_time_waits_for_it(world):
+    fast = world.worker("fast")
+    slow = world.worker("slow")
+    slow.speed.assume(3.0, world.now)
+    fast.rest_until = world.now + 0.01
+    request = world.submit(4000, seconds=2.0 * fast.predicted(4000, world.now))
+    assert not request.finished
+    world.later(0.02)
     world.finish()
     assert right(request)
 

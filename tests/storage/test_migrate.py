@@ -9,6 +9,7 @@ from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from gateway.identifiers import new_id
+from gateway.storage import database as database_module
 from gateway.storage import migrate
 from gateway.storage.database import Database, DatabaseError
 from gateway.storage.ledger import grants
@@ -117,6 +118,23 @@ async def test_a_broken_file_is_one_clear_line(tmp_path):
     database = Database(f"sqlite:///{path}")
     with pytest.raises(DatabaseError, match=r"gateway\.db: file is not a database"):
         await migrate.upgrade(database)
+    await database.close()
+
+
+async def test_a_migration_has_all_the_time_it_needs(
+    postgresql_database_url: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(database_module, "_COMMAND_SECONDS", 0.2)
+    database = Database(postgresql_database_url[0])
+    holder = Database(postgresql_database_url[0], is_patient=True)
+    async with holder.engine.connect() as connection:
+        await connection.execute(text(f"SELECT pg_advisory_lock({migrate._LOCK})"))
+        waiting = asyncio.create_task(migrate.upgrade(database))
+        await connection.execute(text("SELECT pg_sleep(0.6)"))
+        assert not waiting.done()
+        await connection.execute(text(f"SELECT pg_advisory_unlock({migrate._LOCK})"))
+    await waiting
+    await holder.close()
     await database.close()
 
 

@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import Select, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.catalog import changes
 from gateway.errors import GatewayError
 from gateway.snapshots import GoldenRow
 from gateway.storage.tables import golden_rows
@@ -61,6 +62,7 @@ async def pin(
     connection: AsyncConnection, model_id: str, revision: str, rows: list[GoldenRow]
 ) -> None:
     """Keep what a trusted worker gave. Raises AlreadyPinned: a revision's vectors never change."""
+    await changes.begin(connection)
     if revision in await revisions(connection, model_id):
         raise AlreadyPinned(f"Revision {revision} of {model_id} has its golden vectors already.")
     await _write(connection, model_id, revision, rows)

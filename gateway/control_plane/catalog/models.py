@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.catalog import golden
+from gateway.control_plane.catalog import changes, golden
 from gateway.identifiers import new_id
 from gateway.snapshots import Catalog, GoldenRow, ModelSnapshot, PriceSnapshot, State, Tier
 from gateway.storage.database import Database
@@ -61,6 +61,7 @@ def reviewed() -> list[ReviewedModel]:
 
 async def seed(connection: AsyncConnection) -> None:
     """Bring the database up to models.toml; doing it again changes nothing."""
+    await changes.begin(connection)
     for model in reviewed():
         card = msgspec.json.encode(msgspec.convert(model, ModelCard, from_attributes=True)).decode()
         changed = await connection.execute(
@@ -80,6 +81,7 @@ async def seed(connection: AsyncConnection) -> None:
 
 async def set_state(connection: AsyncConnection, model_id: str, state: State) -> None:
     """Move a model to another state."""
+    await changes.begin(connection)
     await connection.execute(update(models).where(models.c.id == model_id).values(state=state))
 
 
@@ -91,6 +93,7 @@ async def set_price(
     tier: Tier = "default",
 ) -> None:
     """Make this the model's price: a new version, unless it is the price already."""
+    await changes.begin(connection)
     newest = await connection.scalar(
         select(model_prices.c.nanos_per_million_tokens)
         .where(model_prices.c.model_id == model_id, model_prices.c.tier == tier)

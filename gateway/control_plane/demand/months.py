@@ -15,8 +15,8 @@ _AT_ONCE = 10_000
 _IN_ONE_STATEMENT = 1_000
 
 
-async def fold_old(connection: AsyncConnection, days: int) -> None:
-    """Add events older than so many days to their months' sums, a bounded part at a time."""
+async def fold_old(connection: AsyncConnection, days: int) -> int:
+    """Add some events older than so many days to their months' sums; return how many."""
     old = (
         select(demand_events.c.id)
         .where(demand_events.c.created_at < datetime.now(UTC) - timedelta(days=days))
@@ -49,3 +49,4 @@ async def fold_old(connection: AsyncConnection, days: int) -> None:
                 set_={"count": demand_months.c.count + count},
             )
         )
+    return len(ids)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import smtplib
+import ssl
 import time
 from email.message import EmailMessage
 from email.utils import formatdate
@@ -78,6 +80,9 @@ class SmtpSender:
         if parts.scheme not in _PORTS or not parts.hostname:
             raise SettingsError("GATEWAY_SMTP_URL: use smtp://user:password@host:587 or smtps://")
         self._tls = parts.scheme == "smtps"
+        self._context = ssl.create_default_context()
+        # a password, and links that sign people in, go nowhere where somebody could read along
+        self._needs_tls = bool(parts.username) and not _is_loopback(parts.hostname)
         self._host = parts.hostname
         self._port = parts.port or _PORTS[parts.scheme]
         self._user = unquote(parts.username or "")
@@ -105,11 +110,12 @@ class SmtpSender:
 
     def _connect(self) -> _Session:
         kind = _TlsSession if self._tls else _Session
-        server = kind(self._host, self._port, timeout=_STEP_SECONDS)
+        tls = {"context": self._context} if self._tls else {}
+        server = kind(self._host, self._port, timeout=_STEP_SECONDS, **tls)
         try:
             server.ehlo()
-            if not self._tls and server.has_extn("starttls"):
-                server.starttls()
+            if not self._tls and (server.has_extn("starttls") or self._needs_tls):
+                server.starttls(context=self._context)  # raises where it is not offered
             if self._user:
                 server.login(self._user, self._password)
         except BaseException:
@@ -150,6 +156,13 @@ class _Session(smtplib.SMTP):
 
 class _TlsSession(_Session, smtplib.SMTP_SSL):
     """The same, encrypted from the first byte."""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _leave(server: _Session) -> None:

@@ -34,7 +34,8 @@ class Unsubscriptions:
             email = bytes.fromhex(text).decode()
         except ValueError:
             return None
-        return email if hmac.compare_digest(self._proof(email), proof) else None
+        ours = hmac.compare_digest(self._proof(email).encode(), proof.encode())
+        return email if ours else None
 
     def _proof(self, email: str) -> str:
         return hmac.digest(self._secret, f"unsubscribe|{email}".encode(), "sha256").hex()

@@ -97,6 +97,7 @@ async def retry(
         )
         .order_by(outbox.c.id)
         .limit(_AT_ONCE)
+        .with_for_update()  # what was sent while we waited for its row is not chosen any more
     )
     if ids:
         chosen = chosen.where(outbox.c.id.in_(ids))
@@ -116,12 +117,13 @@ async def forget_old(connection: AsyncConnection, *, keep_text: bool = False) ->
         links & (outbox.c.due_at < now - timedelta(days=ROW_DAYS)),
         outbox.c.due_at < now - timedelta(days=ONCE_ROW_DAYS),
     )
-    old = select(outbox.c.id).where(over, gone).limit(_AT_ONCE)
+    old = select(outbox.c.id).where(over, gone).limit(_AT_ONCE).with_for_update()
     await connection.execute(delete(outbox).where(outbox.c.id.in_(old)))
     if keep_text:
         return
     no_use = or_(links, outbox.c.state == "sent", outbox.c.due_at < now - timedelta(days=TEXT_DAYS))
-    full = select(outbox.c.id).where(over, outbox.c.text != "", no_use).limit(_AT_ONCE)
+    full = select(outbox.c.id).where(over, outbox.c.text != "", no_use)
+    full = full.limit(_AT_ONCE).with_for_update()
     await connection.execute(update(outbox).where(outbox.c.id.in_(full)).values(text="", html=""))
 
 

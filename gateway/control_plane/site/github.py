@@ -81,6 +81,11 @@ async def _arrive(
     answer = see_other(errand.path)
     async with site.database.write() as connection:
         if errand.user_id:
+            known = await identities.find(connection, who)
+            if known and known.id != errand.user_id:
+                raise GithubRefused(
+                    "That GitHub account signs in another account here. Disconnect it there first."
+                )
             await identities.connect(connection, who, errand.user_id)
         else:
             session = await site.enter(connection, address, identity=who)

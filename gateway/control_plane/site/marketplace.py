@@ -49,6 +49,7 @@ from gateway.snapshots import Catalog
 from gateway.storage.database import Database
 
 _FORGET_SECONDS = 3600.0
+_FOLDS_MAX = 50
 
 
 class Marketplace:
@@ -162,9 +163,13 @@ class Marketplace:
         async with self._database.write() as connection:
             await links.forget_old(connection)
             await sessions.forget_old(connection)
-            await upkeep.forget_old(connection, keep_text=self._settings.dev_mail)
-            await months.fold_old(connection, self._settings.demand_retention_days)
             await answer_hours.forget_old(connection, self._settings.answer_retention_days)
+        async with self._database.write() as connection:
+            await upkeep.forget_old(connection, keep_text=self._settings.dev_mail)
+        for _ in range(_FOLDS_MAX):
+            async with self._database.write() as connection:
+                if not await months.fold_old(connection, self._settings.demand_retention_days):
+                    break
 
 
 def contact(support: str) -> str:

@@ -42,6 +42,11 @@ REFUSALS = (
         "Use a new key for a new request.", "no",
     ),
     Refusal(
+        400, "input_not_supported",
+        "No worker that serves this model can take this input: some read whole texts alone.",
+        "Send text instead of token ids, and split it yourself instead of having it cut.", "no",
+    ),
+    Refusal(
         400, "invalid_json",
         "The body is not JSON, not UTF-8, or not an object.",
         "Let a JSON library write it.", "no",

@@ -12,11 +12,13 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from gateway.control_plane.site.forms import whole
 from gateway.control_plane.site.shelf import Listing, Shelf
 
 Order = Literal["", "votes", "price", "newest"]
 PAGE_MODELS = 24
 _QUERY_CHARACTERS_MAX = 200
+_LENGTH_MAX = 1_000_000
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +50,7 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
         if self.task:
             tests.append(lambda li: li.page.task == self.task)
         if self.dimensions:
-            length = int(self.dimensions) if self.dimensions.isdecimal() else 0
+            length = whole(self.dimensions, _LENGTH_MAX) or 0
             tests.append(lambda li: length in li.model.dimensions)
         if self.license:
             tests.append(lambda li: li.model.license == self.license)

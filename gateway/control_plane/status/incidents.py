@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from gateway.control_plane.workers import orders
@@ -76,9 +76,10 @@ class Incidents:
 
     async def recent(self, days: int) -> list[Incident]:
         """Return the incidents of so many days, newest first."""
+        since = self._clock() - timedelta(days=days)
         query = (
             select(incidents)
-            .where(incidents.c.started_at > self._clock() - timedelta(days=days))
+            .where(or_(incidents.c.ended_at.is_(None), incidents.c.ended_at > since))
             .order_by(incidents.c.started_at.desc())
             .limit(_LISTED_MAX)
         )

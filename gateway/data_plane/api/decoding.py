@@ -270,6 +270,7 @@ def _refuse_duplicate_keys(body: bytes) -> None:
         return dict(pairs)
 
     try:
-        json.loads(body, object_pairs_hook=check)
+        # numbers as text: Python reads no integer of thousands of digits
+        json.loads(body, object_pairs_hook=check, parse_int=str)
     except RecursionError:
         raise BadRequest("The body is nested too deeply.", code="invalid_json") from None

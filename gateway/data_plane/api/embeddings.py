@@ -117,7 +117,7 @@ class EmbeddingsEndpoint:
     ) -> Reply:
         """Do the work, and charge it; on its own, since its client may leave."""
         with self.in_flight.admit(key.organization_id):  # 429
-            request = await self._decoded(body)  # 400
+            request = await self._decoded(key, body)  # 400
             tier = tier_of(exchange, request.service_tier)
             order = await self.order(request, key, tier)  # 404 unknown, coming soon, 400 too much
             offer = self._offer(exchange, key, order)
@@ -153,7 +153,7 @@ class EmbeddingsEndpoint:
         body = await exchange.body(self._body_bytes_max)
         try:
             with self.in_flight.admit(key.organization_id):  # 429
-                request = await self._decoded(body)
+                request = await self._decoded(key, body)
                 tier = tier_of(exchange, request.service_tier)
                 order = await self.order(request, key, tier, live_only=False)
         finally:
@@ -186,14 +186,18 @@ class EmbeddingsEndpoint:
             count = partial(maker.from_texts, inputs.texts, truncate)
         else:
             count = partial(maker.from_ids, inputs.ids, truncate)
-        rows = count() if inputs.size <= AT_ONCE_MAX else await self._counting.run(count)
+        rows = (
+            count()
+            if inputs.size <= AT_ONCE_MAX
+            else await self._counting.run(key.organization_id, count)
+        )
         price = model.price_of(tier)
         return Order(model, rows, tier, price, price.cost_nanos(rows.tokens))
 
-    async def _decoded(self, body: bytes) -> EmbeddingsRequest:
+    async def _decoded(self, key: KeySnapshot, body: bytes) -> EmbeddingsRequest:
         if len(body) <= AT_ONCE_BYTES_MAX:
             return decoding.decode(body)
-        return await self._counting.run(decoding.decode, body)
+        return await self._counting.run(key.organization_id, decoding.decode, body)
 
     def _resolve(
         self, name: str, key: KeySnapshot, *, live_only: bool

@@ -167,4 +167,6 @@ def print_of(exchange: Exchange, key: KeySnapshot, body: bytes) -> Print:
     if given := exchange.header("idempotency-key"):
         return Print((key.id, f"key:{given}"), digest, is_retry=True)
     count = exchange.header("x-stainless-retry-count") or "0"
-    return Print((key.id, digest.hex()), digest, is_retry=count.isdecimal() and int(count) > 0)
+    return Print(
+        (key.id, digest.hex()), digest, is_retry=count.isdecimal() and bool(count.strip("0"))
+    )

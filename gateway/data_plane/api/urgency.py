@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import re
-import time
 
 import msgspec
 
@@ -49,7 +48,7 @@ def urgency_of(exchange: Exchange, patience: Patience) -> Urgency:
     wait = _WAIT.search(exchange.header("prefer") or "")
     hold = float(wait[1]) if wait else patience.hold_seconds
     return Urgency(
-        deadline=time.monotonic() + min(timeout, patience.timeout_seconds),
+        deadline=exchange.started + min(timeout, patience.timeout_seconds),
         hold_seconds=min(hold, patience.hold_seconds_max),
     )
 

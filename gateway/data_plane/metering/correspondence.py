@@ -49,6 +49,7 @@ class Correspondence:
         self._draining: dict[str, Lease] = {}
         self._renewing: dict[str, Lease] = {}
         self._stopping = False
+        self._is_unheard = False
         self._sweep_at = book.clock()
         self._beat_at = book.clock()
 
@@ -62,6 +63,8 @@ class Correspondence:
         ]
         if self._book.purses:
             times += [self._beat_at, self._sweep_at]
+        if self._is_unheard:  # or nobody would ever learn that the ledger is back
+            times.append(self._beat_at)
         return max(0.0, min(times) - now) if times else None
 
     def compose(self) -> Sent | None:
@@ -177,6 +180,7 @@ class Correspondence:
         Its usage can't be refused any more, since the tick may arrive after the refusal: at worst
         it is written off, and the row keeps the late tick from charging.
         """
+        self._is_unheard = True
         for entry in sent.entries:
             entry.uncertain = True
         self._book.outbox.extendleft(reversed([e for e in sent.entries if e.pending]))
@@ -191,6 +195,7 @@ class Correspondence:
         else has been taken. What it is raised for must be said to have `failed`.
         """
         now = self._book.clock()
+        self._is_unheard = False
         deadline = sent.sent_at + self._book.rules.lease_seconds - self._book.rules.margin_seconds
         for lease in sent.leases.values():
             lease.deadline = deadline

@@ -184,7 +184,7 @@ def _locked(folder: Path) -> IO[bytes] | None:
     """Take the lock of a folder; None when a living process has it, or another took it away."""
     try:
         file = (folder / "lock").open("ab")
-    except FileNotFoundError:
+    except OSError:  # it is gone, or not ours to read: the other folders may do better
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -232,7 +232,7 @@ class Dispatcher:
                 self._finish(shard.request, refused)
                 continue
             worker = self._placement.choose(shard, now)
-            if worker is not None and worker.late(shard.tokens, shard.request.deadline, now):
+            if worker is None and self._placement.hopeless(shard, now):
                 self._finish(shard.request, self._endings.too_late(shard.request, now))
             elif worker is not None:
                 self._flights.start(self._placement.fill(worker, now), worker, now)

@@ -8,7 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backends.protocol import BeyondWorker, RequestRefused, WorkerBusy, WorkerFailed
-from gateway.data_plane.routing.outcomes import AllAttemptsFailed, DeadlineMissed, RowsRefused
+from gateway.data_plane.routing.outcomes import (
+    AllAttemptsFailed,
+    DeadlineMissed,
+    RowsRefused,
+    RowsUnsuited,
+)
 from gateway.data_plane.routing.worker import NEW, State
 
 if TYPE_CHECKING:
@@ -51,7 +56,8 @@ class Endings:
         others = any(w.state in _AWAY and w not in shard.refusals for w in self._workers)
         if others and (len(shard.refusals) == 1 or not mistakes):
             return _because(self._admission.no_worker(now), last)
-        return _because(RowsRefused(str(last)), last)
+        ending = RowsRefused(str(last)) if mistakes else RowsUnsuited(str(last))
+        return _because(ending, last)
 
     def too_late(self, request: Request, now: float) -> Exception:
         """Return the error of a request whose time is over, or too short for any worker."""

@@ -12,6 +12,7 @@ because it may name a worker.
     ├── AllAttemptsFailed   502  each try went wrong, or the retry budget is spent
     ├── Closing             503  this gateway ends
     ├── RowsRefused         500  a worker calls the rows themselves wrong: our mistake
+    ├── RowsUnsuited        400  no worker of the pool can take such rows
     └── ClientGone          499  nobody waits any more: counted, never raised
 """
 
@@ -135,6 +136,19 @@ class RowsRefused(RoutingError):
     status = 500
     code = "internal_error"
     public = "The gateway made a mistake; nothing was charged."
+
+
+class RowsUnsuited(RoutingError):
+    """No worker of the pool can take such rows, and none of them is wrong."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "input_not_supported"
+    public = (
+        "No worker that serves this model can take this input: some read whole texts alone. Send "
+        "text instead of token ids, and split it yourself instead of having it cut; nothing was "
+        "charged."
+    )
 
 
 class ClientGone(RoutingError):

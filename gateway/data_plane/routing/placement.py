@@ -41,7 +41,12 @@ class Placement:
         """
         able = [w for w in self.ready(shard) if w not in shard.refusals]
         able = [w for w in able if w not in shard.tried] or able
-        roomy = [w for w in able if self.room(w, now) >= shard.tokens]
+        roomy = [
+            w
+            for w in able
+            if self.room(w, now) >= shard.tokens
+            and not w.late(shard.tokens, shard.request.deadline, now)
+        ]
         if not roomy:
             return None
         best = min(roomy, key=lambda w: (w.predicted(shard.tokens, now), w.used_at))
@@ -49,6 +54,12 @@ class Placement:
         patient = self._settings.patience_factor * fastest + self._settings.patience_seconds
         # idle beats feeding a slow worker
         return best if best.predicted(shard.tokens, now) <= patient else None
+
+    def hopeless(self, shard: Shard, now: float) -> bool:
+        """Whether no ready worker would be done in time, were it given the shard now."""
+        ready = [w for w in self.ready(shard) if w not in shard.refusals]
+        deadline = shard.request.deadline
+        return bool(ready) and all(w.late(shard.tokens, deadline, now) for w in ready)
 
     def ready(self, shard: Shard) -> list[Worker]:
         """Return the ready workers that could take a shard, now or later."""
