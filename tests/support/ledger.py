@@ -109,7 +109,8 @@ async def running(
     """Run an engine; it hands over everything at the end."""
     ledger = ledger or ledger_of(database)
     journal = Journal(folder, new_id(), bytes_max=10_000_000, segment_bytes=1_000_000)
-    patient = EngineRules(commit_seconds=5.0)  # so that a slow machine doesn't take to the journal
+    # so that a slow machine neither takes to the journal nor gives up on credit
+    patient = EngineRules(commit_seconds=5.0, credit_seconds=20.0)
     engine = LeasedCredits(ledger, journal, leases=leases, rules=rules or patient)
     await engine.start()
     try:
