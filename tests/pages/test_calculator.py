@@ -44,27 +44,30 @@ async def test_what_can_not_be_calculated(browser: Browser):
         assert answer.headers["content-type"].startswith("text/html")
 
 
-async def test_another_model_gets_the_form_anew_and_keeps_it_when_that_fails(browser: Browser):
+async def test_another_model_brings_its_prompts_and_touches_nothing_that_was_typed(
+    browser: Browser,
+):
     await browser.get("/calculator")
-    headers = {
-        "hx-request": "true", "hx-target": "calculator-form", "x-csrf-token": browser.token,
-    }  # fmt: skip
+    headers = {"hx-request": "true", "x-csrf-token": browser.token}
 
-    async def choose(model: str) -> Response:
-        data = {"model": model, "text": "hi", "prompt": "s2p_query"}
+    async def choose(model: str, *, before: str) -> Response:
+        data = {"model": model, "prompts_of": before, "text": "hi", "prompt": "s2p_query"}
         return await browser.http.post("/calculator", data=data, headers=headers)
 
-    stella = (await choose(STELLA)).text
-    assert "<html" not in stella
+    stella = (await choose(STELLA, before=MINILM)).text
+    assert '<div id="calc-prompts" hx-swap-oob="true">' in stella
+    assert f'name="prompts_of" value="{STELLA}"' in stella
     assert "<option selected>s2p_query</option>" in stella
     assert '<p class="value">22</p>' in stella
-    minilm = (await choose(MINILM)).text
+    minilm = (await choose(MINILM, before=STELLA)).text
+    assert '<div id="calc-prompts" hx-swap-oob="true" hidden>' in minilm
     assert 'name="prompt"' not in minilm
     assert '<p class="value">3</p>' in minilm
-    missing = await choose("no/such")
+    assert "calc-prompts" not in (await choose(MINILM, before=MINILM)).text
+    missing = await choose("no/such", before=STELLA)
     assert missing.status_code == 404
-    assert missing.headers["hx-retarget"] == "#calculator-form .result"
     assert 'class="notice bad"' in missing.text
+    assert not any("<textarea" in page for page in (stella, minilm, missing.text))
 
 
 async def test_htmx_gets_the_result_alone(browser: Browser):

@@ -1,7 +1,7 @@
 """What the calculator and the playground refuse is said where the result would stand."""
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.stories.conftest import MINILM, STELLA
 
@@ -43,6 +43,29 @@ def test_another_model_brings_its_own_prompts(page: Page, context_has_javascript
     page.get_by_label("Prompt").select_option("s2s_query")
     page.get_by_role("button", name="Calculate").click()
     expect(page.locator(".result .value").first).to_have_text("14")
+
+
+@pytest.mark.parametrize("context", [True], indirect=True, ids=["javascript"])
+def test_what_one_types_while_another_model_is_asked_for_stays(page: Page):
+    page.goto(f"/calculator?model={MINILM}")
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        held.append(route)
+
+    page.route("**/calculator", hold_the_first)
+    with page.expect_request("**/calculator"):
+        page.get_by_label("Model", exact=True).select_option(STELLA)
+    page.get_by_label("A typical text").fill("hi")
+    page.get_by_label("Texts a month").fill("1,000,000")
+    page.get_by_role("button", name="Calculate").click()
+    held[0].continue_()
+    expect(page.locator(".result")).to_contain_text("$0.000000024")
+    expect(page.get_by_label("Prompt").get_by_role("option")).to_have_count(3)
+    expect(page.get_by_label("A typical text")).to_have_value("hi")
+    expect(page.get_by_label("Texts a month")).to_have_value("1,000,000")
 
 
 def test_the_playground_refuses_where_the_result_stands(page: Page):

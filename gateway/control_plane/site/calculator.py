@@ -15,10 +15,9 @@ from gateway.control_plane.site.parts import Site, Uncountable
 from gateway.control_plane.site.rendering import is_fragment
 from gateway.control_plane.site.shelf import Listing
 from gateway.data_plane.metering.rows import RowMaker
-from gateway.errors import BadRequest, GatewayError
+from gateway.errors import BadRequest
 
 _TEXTS_MONTH_MAX = 10**10
-_FORM_ID = "calculator-form"  # what htmx replaces when another model is chosen
 _CHOICES_MAX = 50
 
 
@@ -28,6 +27,8 @@ class CalculatorForm(msgspec.Struct, frozen=True):
     model: str
     text: str = ""
     prompt: str = ""
+    prompts_of: str = ""
+    """The model whose prompts the form shows."""
     texts_month: str = ""
 
 
@@ -61,14 +62,8 @@ async def calculate(
     data: URLEncodedBody[CalculatorForm],
 ) -> Response[str]:
     """Count and price: a fragment as one types, a whole page without JavaScript."""
-    whole_form = request.headers.get("hx-target") == _FORM_ID
-    try:
-        site.calculations.take(site.visitor(request))
-        chosen = site.listing(data.model)
-    except GatewayError as error:
-        if whole_form:  # the form stays, and what is wrong stands in it
-            error.headers["hx-retarget"] = f"#{_FORM_ID} .result"
-        raise
+    site.calculations.take(site.visitor(request))
+    chosen = site.listing(data.model)
     result, problem, status = None, "", 200
     try:
         result = calculation(site, chosen, data)
@@ -79,13 +74,9 @@ async def calculate(
         return site.renderer.page(
             request, "calculator.html", status=status, listings=_choices(site), **context
         )
-    if whole_form:
-        token = request.scope.get("state", {}).get("csrf_token", "")
-        context |= {"listings": _choices(site), "csrf_token": token}
-        # a 200 also with a problem in it: the form is what was asked for
-        html, status = site.renderer.html("calculator/form.html", **context), 200
-    else:
-        html = site.renderer.html("calculator/result.html", model=chosen.model, **context)
+    html = site.renderer.html("calculator/result.html", model=chosen.model, **context)
+    if data.prompts_of != chosen.model.id:
+        html += site.renderer.html("calculator/prompts.html", anew=True, **context)
     return Response(html, status_code=status, media_type="text/html")
 
 
