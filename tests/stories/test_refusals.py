@@ -62,7 +62,7 @@ def test_what_one_types_while_another_model_is_asked_for_stays(page: Page):
     page.get_by_label("Texts a month").fill("1,000,000")
     page.get_by_role("button", name="Calculate").click()
     held[0].continue_()
-    expect(page.locator(".result")).to_contain_text("$0.000000024")
+    expect(page.locator(".result .value").first).to_have_text("3")
     expect(page.get_by_label("Prompt").get_by_role("option")).to_have_count(3)
     expect(page.get_by_label("A typical text")).to_have_value("hi")
     expect(page.get_by_label("Texts a month")).to_have_value("1,000,000")
