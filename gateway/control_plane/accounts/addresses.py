@@ -13,7 +13,7 @@ from email_validator import EmailNotValidError, validate_email
 from gateway.errors import BadRequest
 
 _DOTS_DO_NOT_COUNT = ("gmail.com", "googlemail.com")
-_CHARACTERS_MAX = 254
+CHARACTERS_MAX = 254
 
 
 class BadAddress(BadRequest):
@@ -49,7 +49,7 @@ def parse(text: str) -> Address:
     only servers that know SMTPUTF8 deliver it, and few mailboxes are behind such servers alone.
     """
     try:
-        found = validate_email(text.strip()[: _CHARACTERS_MAX + 1], check_deliverability=False)
+        found = validate_email(text.strip()[: CHARACTERS_MAX + 1], check_deliverability=False)
     except EmailNotValidError:
         raise BadAddress("This is no mail address. Look at it once more.", param="email") from None
     if found.ascii_email is None:

@@ -15,8 +15,9 @@ from gateway.control_plane.accounts.links import LinkSpent
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.credits import nanos_of_dollars
 from gateway.control_plane.demand import votes, waitlist
-from gateway.control_plane.demand.votes import BadVote, Vote
-from gateway.control_plane.site.forms import safe_path, see_other, whole
+from gateway.control_plane.demand.votes import Vote
+from gateway.control_plane.site import models
+from gateway.control_plane.site.forms import IN_PLACE, Refused, lines, safe_path, see_other, whole
 from gateway.control_plane.site.parts import PageNotFound, Site
 from gateway.control_plane.site.session import signed_in
 from gateway.control_plane.site.shelf import Listing
@@ -57,11 +58,15 @@ async def vote(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[VoteForm]
 ) -> Response[Any]:
     """Count a vote of whoever is signed in."""
-    site.votes.take(site.visitor(request))
     listing = coming(site, data.model)
-    async with site.database.write() as connection:
-        await votes.cast(connection, request.user, _vote(data))
-        await site.interest.recount(connection, listing.model.id)
+    try:
+        site.votes.take(site.visitor(request))
+        async with site.database.write() as connection:
+            await votes.cast(connection, request.user, _vote(data))
+            await site.interest.recount(connection, listing.model.id)
+    except IN_PLACE as error:
+        refused = Refused("vote", error, data)
+        return await models.page_of_model(request, site, listing, refused=refused)
     return see_other(f"{listing.path}#demand")
 
 
@@ -83,15 +88,25 @@ async def join_waitlist(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[WaitlistForm]
 ) -> Response[Any]:
     """Put somebody signed in on the list; mail everybody else a link first."""
-    site.votes.take(site.visitor(request))
     listing = coming(site, data.model)
     visitor: Visitor | None = request.user
-    if visitor is not None:
+    try:
+        site.votes.take(site.visitor(request))
+        if visitor is None:
+            return await _ask_to_confirm(request, site, listing, data)
         async with site.database.write() as connection:
             await waitlist.join(
                 connection, listing.model.id, Address(visitor.email), visitor.user_id
             )
-        return see_other(f"{listing.path}#demand")
+    except IN_PLACE as error:
+        refused = Refused("waitlist", error, data)
+        return await models.page_of_model(request, site, listing, refused=refused)
+    return see_other(f"{listing.path}#demand")
+
+
+async def _ask_to_confirm(
+    request: Request[Any, Any, Any], site: Site, listing: Listing, data: WaitlistForm
+) -> Response[str]:
     address = addresses.parse(data.email)
     async with site.database.write() as connection:
         token = await site.links.create(connection, "waitlist", address, listing.model.id)
@@ -170,10 +185,10 @@ def coming(site: Site, model_id: str) -> Listing:
 def _vote(form: VoteForm) -> Vote:
     volume = whole(form.volume, votes.VOLUME_MAX) if form.volume.strip() else None
     if form.volume.strip() and not volume:
-        raise BadVote("Volume: a whole number of million tokens, up to a billion.")
+        raise votes.bad_volume()
     return Vote(
         model_id=form.model,
         volume_million_tokens=volume,
-        price_max_nanos=nanos_of_dollars(form.price) if form.price.strip() else None,
-        use_case=form.use_case.strip(),
+        price_max_nanos=nanos_of_dollars(form.price, param="price") if form.price.strip() else None,
+        use_case=lines(form.use_case).strip(),
     )

@@ -15,6 +15,7 @@ from gateway.control_plane.demand import votes, waitlist
 from gateway.control_plane.mail import unsubscribe
 from gateway.control_plane.site import calculator, snippets
 from gateway.control_plane.site.calculator import CalculatorForm
+from gateway.control_plane.site.forms import Refused
 from gateway.control_plane.site.parts import Site
 from gateway.control_plane.site.search import PAGE_MODELS, Search, page_of
 from gateway.control_plane.site.shelf import Listing
@@ -77,13 +78,22 @@ async def show_model(
 ) -> Response[str]:
     """Show one model: everything that one needs to choose it and to call it."""
     listing = site.listing(f"{owner}/{name}")
+    site.interest.viewed(listing.model.id)
+    return await page_of_model(request, site, listing)
+
+
+async def page_of_model(
+    request: Request[Any, Any, Any], site: Site, listing: Listing, *, refused: Refused | None = None
+) -> Response[str]:
+    """Answer with a model's page, and what was refused of a form on it."""
     model = listing.model
-    site.interest.viewed(model.id)
     own = await _own(site, request.user, model.id)
     known = site.shelf().by_id
     return site.renderer.page(
         request,
         "models/show.html",
+        path=listing.path,
+        refused=refused,
         listing=listing,
         model=model,
         words=listing.page,

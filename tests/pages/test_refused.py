@@ -1,0 +1,132 @@
+"""Forms that are refused: on their own page, with what was typed still there, and why beside it."""
+
+from html.parser import HTMLParser
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from gateway.app import Gateway
+from gateway.storage.tables import demand_votes
+from tests.pages.conftest import STELLA
+from tests.pages.test_speed import QUERIES_MAX, counted
+from tests.support.browsing import Browser, sign_in
+
+PATH = f"/models/{STELLA}"
+
+
+@pytest.fixture
+def where(database_url: str) -> str:
+    """Both databases, for what is written and read here."""
+    return database_url
+
+
+class Fields(HTMLParser):
+    """The fields of a page and what stands in them, and its alerts by their ids."""
+
+    def __init__(self, page: httpx.Response) -> None:
+        super().__init__()
+        self.fields: dict[str, dict[str, str]] = {}
+        self.values: dict[str, str] = {}
+        self.alerts: dict[str, str] = {}
+        self._area = self._alert = ""
+        self.feed(page.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        said = {name: value or "" for name, value in attrs}
+        if tag in ("input", "textarea") and said.get("type") != "hidden":
+            self.fields[said["name"]] = said
+            self.values[said["name"]] = said.get("value", "")
+        self._area = said["name"] if tag == "textarea" else ""
+        self._alert = said["id"] if said.get("role") == "alert" else ""
+
+    def handle_data(self, data: str) -> None:
+        if self._area:
+            self.values[self._area] += data
+        if self._alert:
+            self.alerts[self._alert] = self.alerts.get(self._alert, "") + data
+
+    def handle_endtag(self, _tag: str) -> None:
+        self._area = self._alert = ""
+
+    def blamed(self) -> str:
+        """Return the one field that is at fault; it says by what."""
+        (name,) = [name for name, said in self.fields.items() if "aria-invalid" in said]
+        assert set(self.fields[name]["aria-describedby"].split()) & set(self.alerts)
+        return name
+
+    def said(self) -> str:
+        """Return the one thing that is said of the page's forms."""
+        (message,) = self.alerts.values()
+        return message
+
+
+async def rows(gateway: Gateway, query):
+    async with gateway.database.read() as connection:
+        return (await connection.execute(query)).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "blamed", "message"),
+    [
+        ({"volume": "lots"}, "volume", "a whole number"),
+        ({"volume": "9" * 12}, "volume", "up to a billion"),
+        ({"price": "0,01"}, "price", "is no amount"),
+        ({"price": "9007200"}, "price", "up to a million dollars"),
+        ({"use_case": "x" * 501}, "use_case", "at most 500"),
+    ],
+)
+async def test_a_vote(
+    gateway: Gateway, browser: Browser, wrong: dict[str, str], blamed: str, message: str
+):
+    await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
+    said = {"volume": "1,250", "price": "0.01", "use_case": '<b>"search"</b>\nin mails'} | wrong
+    with counted(gateway) as statements:
+        page = await browser.submit("/vote", model=STELLA, **said)
+    assert len(statements) <= QUERIES_MAX
+    assert page.status_code == 400
+    found = Fields(page)
+    assert {name: found.values[name] for name in said} == said
+    assert found.blamed() == blamed
+    assert message in found.said()
+    assert '<details class="more" open' in page.text
+    assert await rows(gateway, select(demand_votes)) == []
+    right = {"volume": "1,250", "price": "0.01", "use_case": "x"}
+    assert (await browser.submit("/vote", model=STELLA, **right)).url.path == PATH
+
+
+async def test_lines_of_a_use_case_count_as_they_were_typed(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
+    typed = "x\n" * 250  # what a browser lets in, and sends with two characters for each end
+    await browser.submit("/vote", model=STELLA, use_case=typed.replace("\n", "\r\n"))
+    (vote,) = await rows(gateway, select(demand_votes))
+    assert vote.use_case == typed.strip()
+
+
+@pytest.mark.parametrize("options", [{"votes_per_hour": 1}])
+async def test_a_vote_too_often(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
+    await browser.submit("/vote", model=STELLA, use_case="first")
+    page = await browser.submit("/vote", model=STELLA, use_case="second thoughts")
+    assert page.status_code == 429
+    assert int(page.headers["retry-after"]) > 0
+    found = Fields(page)
+    assert found.values["use_case"] == "second thoughts"
+    assert "too often" in found.said()
+    page = await browser.submit("/waitlist", model=STELLA)
+    assert page.status_code == 429
+    assert "too often" in Fields(page).said()
+
+
+async def test_the_waitlist(browser: Browser):
+    await browser.get(PATH)
+    page = await browser.submit("/waitlist", model=STELLA, email="ada@nowhere")
+    assert page.status_code == 400
+    found = Fields(page)
+    assert found.values["email"] == "ada@nowhere"
+    assert found.blamed() == "email"
+    assert "no mail address" in found.said()
+    assert f'href="/sign-in?next={PATH}"' in page.text  # and not where the form was sent
+    assert f'rel="canonical" href="http://127.0.0.1:8080{PATH}"' in page.text
+    page = await browser.submit("/waitlist", model=STELLA, email="ada@example.org")
+    assert "One more step" in page.text
