@@ -7,12 +7,13 @@ import pytest
 from sqlalchemy import select
 
 from gateway.app import Gateway
-from gateway.storage.tables import demand_votes
+from gateway.storage.tables import demand_votes, users
 from tests.pages.conftest import STELLA
 from tests.pages.test_speed import QUERIES_MAX, counted
 from tests.support.browsing import Browser, sign_in
 
 PATH = f"/models/{STELLA}"
+SETTINGS = "/console/settings"
 
 
 @pytest.fixture
@@ -130,3 +131,58 @@ async def test_the_waitlist(browser: Browser):
     assert f'rel="canonical" href="http://127.0.0.1:8080{PATH}"' in page.text
     page = await browser.submit("/waitlist", model=STELLA, email="ada@example.org")
     assert "One more step" in page.text
+
+
+@pytest.mark.parametrize("options", [{"invitations_per_hour": 1}])
+async def test_the_settings(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.get(SETTINGS)
+    invite = {"email": "bob@nowhere"}
+    for form, field, typed, status in [
+        ("name", "name", {"name": " "}, 400),
+        ("name", "name", {"name": "x" * 201}, 400),
+        ("invite", "email", invite, 400),
+        ("delete", "confirm", {"confirm": "eve@example.org"}, 400),
+    ]:
+        with counted(gateway) as statements:
+            page = await browser.submit(f"{SETTINGS}/{form}", **typed)
+        assert len(statements) <= QUERIES_MAX, form
+        assert page.status_code == status, form
+        found = Fields(page)
+        assert found.blamed() == field
+        assert found.values[field] == typed[field]
+        assert list(found.alerts) == [f"{form}-problem"]
+        others = {"name": "ada", "email": "", "confirm": ""}
+        del others[field]
+        assert {name: found.values[name] for name in others} == others
+    await browser.submit(f"{SETTINGS}/invite", email="bob@example.org")
+    await browser.get(SETTINGS)
+    page = await browser.submit(f"{SETTINGS}/invite", email="carol@example.org")
+    assert page.status_code == 429
+    assert Fields(page).values["email"] == "carol@example.org"
+    assert "too often" in Fields(page).said()
+
+
+@pytest.mark.parametrize("options", [{"organization_members_max": 1}])
+async def test_nobody_is_invited_to_what_is_full(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.get(SETTINGS)
+    page = await browser.submit(f"{SETTINGS}/invite", email="bob@example.org")
+    assert page.status_code == 400
+    assert Fields(page).values["email"] == "bob@example.org"
+    assert "as many members" in Fields(page).said()
+
+
+async def test_the_last_owner_is_told_beside_the_members(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    (ada,) = await rows(gateway, select(users))
+    await browser.get(SETTINGS)
+    for path, fields in [
+        (f"members/{ada.id}/role", {"role": "member"}),
+        (f"members/{ada.id}/remove", {}),
+        ("leave", {}),
+    ]:
+        page = await browser.submit(f"{SETTINGS}/{path}", **fields)
+        assert page.status_code == 400, path
+        assert "needs an owner" in Fields(page).said()
+        assert 'id="invite"' in page.text
