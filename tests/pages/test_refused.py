@@ -6,9 +6,11 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from benchmarks import pages
 from gateway.app import Gateway
-from gateway.storage.tables import demand_votes, users
-from tests.pages.conftest import STELLA
+from gateway.control_plane.site import playground
+from gateway.storage.tables import api_keys, demand_votes, users
+from tests.pages.conftest import MINILM, STELLA
 from tests.pages.test_speed import QUERIES_MAX, counted
 from tests.support.browsing import Browser, sign_in
 
@@ -186,3 +188,103 @@ async def test_the_last_owner_is_told_beside_the_members(gateway: Gateway, brows
         assert page.status_code == 400, path
         assert "needs an owner" in Fields(page).said()
         assert 'id="invite"' in page.text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "blamed"),
+    [({"name": " "}, "name"), ({"budget": "1e3"}, "budget"), ({"budget": "9" * 12}, "budget")],
+)
+async def test_a_key(gateway: Gateway, browser: Browser, wrong: dict[str, str], blamed: str):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.get("/console/keys")
+    typed = {"name": "production", "budget": "5"}
+    await browser.submit("/console/keys", **typed)
+    (key,) = await rows(gateway, select(api_keys))
+    for path in ("/console/keys", f"/console/keys/{key.id}"):
+        await browser.get(path)
+        with counted(gateway) as statements:
+            page = await browser.submit(path, **(typed | wrong))
+        assert len(statements) <= QUERIES_MAX
+        assert page.status_code == 400
+        found = Fields(page)
+        assert found.blamed() == blamed
+        assert found.values == typed | wrong
+        assert "budget-hint" in found.fields["budget"]["aria-describedby"]
+
+
+@pytest.mark.parametrize("options", [{"sign_ins_per_hour": 1}])
+async def test_signing_in(browser: Browser):
+    await browser.get("/sign-in")
+    page = await browser.submit("/sign-in", email="ada@nowhere", next="/models")
+    assert page.status_code == 400
+    assert Fields(page).blamed() == "email"
+    page = await browser.submit("/sign-in", email="ada@example.org", next="/models")
+    assert page.status_code == 429
+    assert Fields(page).values == {"email": "ada@example.org"}
+    assert "too often" in Fields(page).said()
+    assert 'name="next" value="/models"' in page.text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "blamed", "status"),
+    [
+        ({"texts_month": "a lot"}, "texts_month", 400),
+        ({"text": "x" * 20_001}, "text", 400),
+        ({"model": "no/such"}, "", 404),
+    ],
+)
+async def test_the_calculator(browser: Browser, wrong: dict[str, str], blamed: str, status: int):
+    await browser.get("/calculator")
+    typed = {"model": STELLA, "text": "a text of mine", "texts_month": "1,000"} | wrong
+    page = await browser.submit("/calculator", **typed)
+    assert page.status_code == status
+    found = Fields(page)
+    assert (found.values["text"], found.values["texts_month"]) == (
+        typed["text"],
+        typed["texts_month"],
+    )
+    assert found.said()
+    if blamed:  # a name of a model is chosen here, and typed in a larger catalogue
+        assert found.blamed() == blamed
+
+
+async def test_a_name_of_a_model_is_typed_in_a_large_catalogue(gateway: Gateway, browser: Browser):
+    await pages.fill_catalogue(gateway.database, 130)
+    await gateway.catalog.refresh()
+    await browser.get("/calculator")
+    page = await browser.submit("/calculator", model="stella", text="hi", texts_month="1")
+    assert page.status_code == 404
+    found = Fields(page)
+    assert found.values == {"model": "stella", "text": "hi", "texts_month": "1"}
+    assert found.blamed() == "model"
+
+    page = await browser.get(f"/compare?model={STELLA}&model=no/such")
+    assert page.status_code == 404
+    found = Fields(page)
+    assert found.values["model"] == "no/such"
+    assert found.blamed() == "model"
+    assert page.text.count('<th scope="col"><a') == 1
+
+
+async def test_a_filter(browser: Browser):
+    page = await browser.get("/models?q=stella&price=cheap")
+    assert page.status_code == 400
+    found = Fields(page)
+    assert found.values == {"q": "stella", "price": "cheap"}
+    assert found.blamed() == "price"
+    assert "1 of 2 models" in page.text  # what fits the rest
+
+
+async def test_sentences(browser: Browser, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(playground, "_HOLD_SECONDS", 0.0)
+    await browser.get(f"/playground/{MINILM}")
+    page = await browser.submit(f"/playground/{MINILM}", sentences="only one")
+    assert page.status_code == 400
+    found = Fields(page)
+    assert found.values == {"sentences": "only one"}
+    assert found.blamed() == "sentences"
+    page = await browser.submit(f"/playground/{MINILM}", sentences="two\r\nof them")
+    assert page.status_code == 503  # no worker is here
+    assert Fields(page).values["sentences"].split() == ["two", "of", "them"]
+    assert "retry-after" in page.headers
+    assert Fields(page).said()

@@ -302,7 +302,7 @@ def _check_limit(limit_nanos: int) -> None:
     if not 0 <= limit_nanos <= NANOS_MAX:
         most = NANOS_MAX // 10**9
         raise BadRequest(
-            f"A budget has at most ${most:,}, and no less than nothing.", param="limit"
+            f"A budget has at most ${most:,}, and no less than nothing.", param="budget"
         )
 
 

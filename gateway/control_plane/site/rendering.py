@@ -29,7 +29,7 @@ _FOLDERS = (
 )
 
 
-_MOST = {
+_LONGEST = {
     "amount": billing.AMOUNT_CHARACTERS_MAX,
     "email": addresses.CHARACTERS_MAX,
     "name": organizations.NAME_CHARACTERS_MAX,
@@ -52,7 +52,7 @@ class Renderer:
         )
         self._environment.filters.update(formats.FILTERS)
         self._environment.globals.update(
-            asset=assets.url, highlight=snippets.highlight, most=_MOST, **constants
+            asset=assets.url, highlight=snippets.highlight, longest=_LONGEST, **constants
         )
 
     def html(self, template: str, **context: Any) -> str:
@@ -73,9 +73,7 @@ class Renderer:
 
         One with a form that was refused has the status and the headers of its error.
         """
-        headers = {}
-        if refused is not None:
-            status, headers = refused.error.status, refused.error.headers
+        status = refused.error.status if refused else status
         html = self.html(
             template,
             visitor=request.scope.get("user"),
@@ -88,7 +86,14 @@ class Renderer:
             refused=refused,
             **context,
         )
-        return Response(html, status_code=status, media_type="text/html", headers=headers)
+        return answer(html, status=status, refused=refused)
+
+
+def answer(html: str, *, status: int = 200, refused: Refused | None = None) -> Response[str]:
+    """Answer with a page or a fragment; one that was refused as its error says."""
+    headers = refused.error.headers if refused else {}
+    status = refused.error.status if refused else status
+    return Response(html, status_code=status, media_type="text/html", headers=headers)
 
 
 def is_fragment(request: Request[Any, Any, Any]) -> bool:

@@ -16,7 +16,7 @@ from litestar.params import FromQuery, URLEncodedBody
 from gateway.control_plane.accounts import addresses, memberships, organizations
 from gateway.control_plane.accounts.links import LinkSpent, Purpose
 from gateway.control_plane.mail.messages import Mail
-from gateway.control_plane.site.forms import safe_path, see_other
+from gateway.control_plane.site.forms import IN_PLACE, Refused, safe_path, see_other
 from gateway.control_plane.site.parts import Site
 from gateway.identifiers import new_id
 
@@ -43,7 +43,7 @@ async def show_sign_in(
     """Ask for an address; who is signed in goes on."""
     if request.user is not None:
         return see_other(safe_path(next))
-    return site.renderer.page(request, "sign_in/form.html", next=next, email="", problem="")
+    return site.renderer.page(request, "sign_in/form.html", next=next)
 
 
 @post("/sign-in", status_code=200)
@@ -51,22 +51,16 @@ async def ask_for_link(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[SignInForm]
 ) -> Response[Any]:
     """Mail a link, and say so."""
-    site.sign_ins.take(site.visitor(request))
     try:
+        site.sign_ins.take(site.visitor(request))
         address = addresses.parse(data.email)
-    except addresses.BadAddress as error:
-        return site.renderer.page(
-            request,
-            "sign_in/form.html",
-            status=400,
-            next=data.next,
-            email=data.email,
-            problem=error.message,
-        )
-    async with site.database.write() as connection:
-        token = await site.links.create(connection, "sign_in", address, safe_path(data.next))
-        if token is not None:
-            await site.outbox.put(connection, _mail(site, address.email, token))
+        async with site.database.write() as connection:
+            token = await site.links.create(connection, "sign_in", address, safe_path(data.next))
+            if token is not None:
+                await site.outbox.put(connection, _mail(site, address.email, token))
+    except IN_PLACE as error:
+        refused = Refused("sign-in", error, data)
+        return site.renderer.page(request, "sign_in/form.html", refused=refused, next=data.next)
     return site.renderer.page(request, "sign_in/sent.html", email=address.email)
 
 

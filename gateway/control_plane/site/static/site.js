@@ -1,5 +1,5 @@
-// The only script of our own: copy buttons, and what to say when no answer comes. Pages work without
-// it: a copy button is hidden until there is a script to obey it.
+// The only script of our own: copy buttons, fields that are at fault, and what to say when no answer
+// comes. Pages work without it: a copy button is hidden until there is a script to obey it.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
@@ -15,6 +15,23 @@ const showCopyButtons = (part) => {
 };
 showCopyButtons(document);
 document.addEventListener("htmx:afterSwap", (event) => showCopyButtons(event.target));
+
+// An answer that is swapped in leaves the form as it is: so the field that a notice blames is marked
+// here, as the server does on a whole page.
+document.addEventListener("htmx:afterSwap", (event) => {
+  const form = event.detail.requestConfig.elt;
+  if (!(form instanceof HTMLFormElement)) return;
+  for (const field of form.querySelectorAll("[aria-invalid]")) {
+    field.removeAttribute("aria-invalid");
+    const ids = field.getAttribute("aria-describedby").split(" ");
+    field.setAttribute("aria-describedby", ids.filter((id) => !id.endsWith("-problem")).join(" "));
+  }
+  const notice = event.detail.target.querySelector(".notice[data-field]");
+  const field = notice && form.elements.namedItem(notice.dataset.field);
+  if (!field) return;
+  field.setAttribute("aria-invalid", "true");
+  field.setAttribute("aria-describedby", `${notice.id} ${field.getAttribute("aria-describedby") ?? ""}`.trim());
+});
 
 document.addEventListener("htmx:sendError", (event) => {
   const notice = document.createElement("p");
