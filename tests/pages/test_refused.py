@@ -1,6 +1,8 @@
 """Forms that are refused: on their own page, with what was typed still there, and why beside it."""
 
+import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import httpx
 import pytest
@@ -8,14 +10,16 @@ from sqlalchemy import select
 
 from benchmarks import pages
 from gateway.app import Gateway
-from gateway.control_plane.site import playground
+from gateway.control_plane.demand import votes
+from gateway.control_plane.site import errors, playground
 from gateway.storage.tables import api_keys, demand_votes, users
 from tests.pages.conftest import MINILM, STELLA
 from tests.pages.test_speed import QUERIES_MAX, counted
-from tests.support.browsing import Browser, sign_in
+from tests.support.browsing import Browser, field, sign_in
 
 PATH = f"/models/{STELLA}"
 SETTINGS = "/console/settings"
+FROM_OUR_PAGE = {"sec-fetch-site": "same-origin"}
 
 
 @pytest.fixture
@@ -140,7 +144,7 @@ async def test_the_settings(gateway: Gateway, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.get(SETTINGS)
     invite = {"email": "bob@nowhere"}
-    for form, field, typed, status in [
+    for form, name, typed, status in [
         ("name", "name", {"name": " "}, 400),
         ("name", "name", {"name": "x" * 201}, 400),
         ("invite", "email", invite, 400),
@@ -151,12 +155,12 @@ async def test_the_settings(gateway: Gateway, browser: Browser):
         assert len(statements) <= QUERIES_MAX, form
         assert page.status_code == status, form
         found = Fields(page)
-        assert found.blamed() == field
-        assert found.values[field] == typed[field]
+        assert found.blamed() == name
+        assert found.values[name] == typed[name]
         assert list(found.alerts) == [f"{form}-problem"]
         others = {"name": "ada", "email": "", "confirm": ""}
-        del others[field]
-        assert {name: found.values[name] for name in others} == others
+        del others[name]
+        assert {other: found.values[other] for other in others} == others
     await browser.submit(f"{SETTINGS}/invite", email="bob@example.org")
     await browser.get(SETTINGS)
     page = await browser.submit(f"{SETTINGS}/invite", email="carol@example.org")
@@ -288,3 +292,90 @@ async def test_sentences(browser: Browser, monkeypatch: pytest.MonkeyPatch):
     assert Fields(page).values["sentences"].split() == ["two", "of", "them"]
     assert "retry-after" in page.headers
     assert Fields(page).said()
+
+
+async def test_an_expired_form_keeps_what_was_typed(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
+    form = {"csrf_token": browser.token, "model": STELLA, "use_case": "<b>mine</b>", "volume": ""}
+    browser.http.cookies.delete("session")  # it ended
+
+    async def send() -> httpx.Response:
+        browser.page = await browser.http.post("/vote", data=form, headers=FROM_OUR_PAGE)
+        return browser.page
+
+    page = await send()
+    assert page.status_code == 403
+    assert "expired" in page.text
+    assert "sign in in another tab" in page.text
+    assert Fields(page).values["use_case"].strip() == "<b>mine</b>"
+    assert field(page.text, "model") == STELLA
+    assert page.text.count('name="csrf_token"') == 1
+    form["csrf_token"] = browser.token
+    page = await send()  # it needs somebody, and leads nobody away from what they typed
+    assert page.status_code == 401
+    assert Fields(page).values["use_case"].strip() == "<b>mine</b>"
+    form["csrf_token"] = browser.token
+
+    await sign_in(browser, gateway, "ada@example.org")  # in another tab
+    page = await send()
+    assert page.status_code == 403
+    assert "sent as <strong>ada@example.org</strong>" in page.text
+    form["csrf_token"] = browser.token
+    assert (await send()).url.path == PATH
+    (vote,) = await rows(gateway, select(demand_votes))
+    assert vote.use_case == "<b>mine</b>"
+
+
+async def test_a_lost_cookie_keeps_what_was_typed(browser: Browser):
+    await browser.get(PATH)
+    form = {"csrf_token": browser.token, "model": STELLA, "email": "ada@example.org"}
+    browser.http.cookies.clear()
+    for expected in (403, 200):
+        browser.page = await browser.http.post("/waitlist", data=form, headers=FROM_OUR_PAGE)
+        assert browser.page.status_code == expected
+        if expected == 403:
+            form["csrf_token"] = browser.token
+    assert "One more step" in browser.page.text
+
+
+@pytest.mark.parametrize("header", [{}, {"sec-fetch-site": "cross-site"}])
+async def test_what_another_site_sends_is_not_shown(browser: Browser, header: dict[str, str]):
+    await browser.get(PATH)
+    form = {"csrf_token": "0" * 64, "model": STELLA, "email": "call 555 now"}
+    page = await browser.http.post("/waitlist", data=form, headers=header)
+    assert page.status_code == 403
+    assert "555" not in page.text
+    assert "Go back, load the page again" in page.text
+
+
+async def test_our_own_mistake_keeps_what_was_typed(
+    gateway: Gateway, browser: Browser, monkeypatch: pytest.MonkeyPatch
+):
+    async def broken(*_: object) -> None:
+        raise OSError("gone")
+
+    await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
+    with monkeypatch.context() as patch:
+        patch.setattr(votes, "cast", broken)
+        page = await browser.submit("/vote", model=STELLA, use_case="mine")
+    assert page.status_code == 500
+    assert Fields(page).values["use_case"].strip() == "mine"
+    for page in (
+        await browser.submit("/vote", model="no/such", use_case="mine"),
+        await browser.submit("/vote", csrf="x", model=STELLA),
+    ):  # what would be refused again, and what was not typed
+        assert "still here" not in page.text
+        await browser.get(PATH)
+
+
+def test_whatever_is_typed_can_be_kept(pages_folder: Path):
+    """A model's name is sent along; and the word that deletes an account is not sent once more."""
+    typed = set()
+    for template in pages_folder.rglob("templates/**/*.html"):
+        for form in re.findall(
+            r'<form[^>]*method="post".*?</form>', template.read_text(), re.DOTALL
+        ):
+            typed |= set(re.findall(r'<input[^>]*?name="(\w+)"[^>]*?type="(?:text|email)"', form))
+            typed |= set(re.findall(r'<textarea[^>]*?name="(\w+)"', form))
+    assert {"email", "use_case", "text"} < typed
+    assert typed - set(errors._TYPED) == {"confirm", "model"}
