@@ -3,19 +3,21 @@
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
+from litestar import Litestar
 from sqlalchemy import select
 
 from benchmarks import pages
 from gateway.app import Gateway
 from gateway.control_plane.demand import votes
-from gateway.control_plane.site import errors, playground
+from gateway.control_plane.site import errors, forms, playground
 from gateway.storage.tables import api_keys, demand_votes, users
 from tests.pages.conftest import MINILM, STELLA
 from tests.pages.test_speed import QUERIES_MAX, counted
-from tests.support.browsing import Browser, field, sign_in
+from tests.support.browsing import Browser, field, mailed_link, sign_in
 
 PATH = f"/models/{STELLA}"
 SETTINGS = "/console/settings"
@@ -227,6 +229,72 @@ async def test_signing_in(browser: Browser):
     assert Fields(page).values == {"email": "ada@example.org"}
     assert "too often" in Fields(page).said()
     assert 'name="next" value="/models"' in page.text
+
+
+async def test_a_form_sent_twice_sends_one_mail(
+    gateway: Gateway, browser: Browser, monkeypatch: pytest.MonkeyPatch
+):
+    now = [1_000_000.0]
+    monkeypatch.setattr(forms, "time", SimpleNamespace(time=lambda: now[0]))
+
+    async def mails() -> int:
+        return len(await gateway.marketplace.outbox.listed())
+
+    async def twice(page: str, path: str, email: str, **more: str) -> None:
+        form = more | {"id": field((await browser.get(page)).text, "id")}
+        for to, seconds, expected in (
+            (email, 0, 1), (email, 0, 1), (f"other-{email}", 0, 2), (email, 60, 3),
+        ):  # fmt: skip
+            now[0] += seconds
+            await browser.get(page)
+            assert (await browser.submit(path, email=to, **form)).status_code == 200
+            assert await mails() == before + expected
+
+    before = await mails()
+    await twice("/sign-in", "/sign-in", "ada@example.org")
+    before = await mails()
+    await twice(PATH, "/waitlist", "bob@example.org", model=STELLA)
+    await sign_in(browser, gateway, "eve@example.org")
+    before = await mails()
+    await twice(SETTINGS, f"{SETTINGS}/invite", "guest@example.org")
+
+
+@pytest.mark.parametrize("options", [{"organization_members_max": 2}])
+async def test_the_button_of_a_link(gateway: Gateway, browser: Browser, app: Litestar):
+    await sign_in(browser, gateway, "ada@example.org")
+    guests = [Browser(app), Browser(app)]
+    for guest in guests:
+        await browser.get(SETTINGS)
+        email = f"guest-{guests.index(guest)}@example.org"
+        await browser.submit(f"{SETTINGS}/invite", email=email)
+        await guest.get(await mailed_link(gateway, email))
+    tokens = [field(guest.page.text, "token") for guest in guests]
+    await guests[0].submit("/sign-in/invitation", token=tokens[0])
+    assert guests[0].page.url.path == "/console"
+
+    refused = await guests[1].submit("/sign-in/invitation", token=tokens[1])
+    assert refused.status_code == 400
+    assert "at most 2 members" in Fields(refused).said()
+    assert field(refused.text, "token") == tokens[1]  # it is not used up by that
+    again = await guests[0].get("/sign-in/link?purpose=invitation&token=" + tokens[0])
+    assert again.status_code == 400
+    spent = await guests[1].submit("/sign-in/invitation", token=tokens[0])
+    assert spent.status_code == 400
+    assert "Mail me a new one" in spent.text
+    for guest in guests:
+        await guest.close()
+
+
+async def test_the_button_of_a_waitlists_link(gateway: Gateway, browser: Browser):
+    await browser.get(PATH)
+    await browser.submit("/waitlist", model=STELLA, email="ada@example.org")
+    await browser.get(await mailed_link(gateway, "ada@example.org"))
+    csrf, token = browser.token, field(browser.page.text, "token")
+    assert (await browser.submit("/waitlist/confirm", token=token)).status_code == 200
+    page = await browser.submit("/waitlist/confirm", csrf=csrf, token=token)
+    assert page.status_code == 400
+    assert "This link is used up" in page.text
+    assert "Mail me a new one" in page.text
 
 
 @pytest.mark.parametrize(

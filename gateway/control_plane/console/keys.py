@@ -83,8 +83,8 @@ async def create_key(
     listing = site.first()  # before a key is made that no page would show
     try:
         made = await _make(site, visitor, data)
-    except KeyMade:
-        return see_other("/console/keys")
+    except KeyMade as error:
+        return await _page(request, site, visitor, refused=Refused("key", error))
     except IN_PLACE as error:
         return await _page(request, site, visitor, refused=Refused("key", error, data))
     return site.renderer.page(
@@ -174,7 +174,7 @@ async def _page(
         "console/keys.html",
         section="keys",
         refused=refused,
-        form=refused.typed if refused else _prefilled(defaults),
+        form=(refused and refused.typed) or _prefilled(defaults),
         keys=[key for key in reversed(keys) if key.revoked_at is None],
         revoked=[key for key in reversed(keys) if key.revoked_at is not None],
         budgets=budgets,

@@ -22,11 +22,11 @@ from gateway.control_plane.accounts.memberships import OrganizationFull, Role
 from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.mail.messages import plain
-from gateway.control_plane.site.forms import IN_PLACE, Refused, see_other
+from gateway.control_plane.site.forms import IN_PLACE, Refused, once, see_other
 from gateway.control_plane.site.parts import PageNotFound, Site
 from gateway.control_plane.site.session import owner
 from gateway.errors import BadRequest
-from gateway.identifiers import is_id, new_id
+from gateway.identifiers import is_id
 
 _PATH = "/console/settings"
 
@@ -54,6 +54,7 @@ class InviteForm(msgspec.Struct, frozen=True):
     """Who is to join."""
 
     email: str
+    id: str = ""
 
 
 class RoleForm(msgspec.Struct, frozen=True):
@@ -174,7 +175,7 @@ async def _invite(
                 connection,
                 site.writer.write(
                     "invitation",
-                    ref=f"invitation:{new_id()}",
+                    ref=f"invitation:{once(data.id, address.email)}",
                     recipient=address.email,
                     subject=f"An invitation to {site.settings.brand}",
                     url=url,

@@ -17,11 +17,19 @@ from gateway.control_plane.billing.credits import nanos_of_dollars
 from gateway.control_plane.demand import votes, waitlist
 from gateway.control_plane.demand.votes import Vote
 from gateway.control_plane.site import models
-from gateway.control_plane.site.forms import IN_PLACE, Refused, lines, safe_path, see_other, whole
+from gateway.control_plane.site.forms import (
+    IN_PLACE,
+    Refused,
+    lines,
+    once,
+    safe_path,
+    see_other,
+    whole,
+)
 from gateway.control_plane.site.parts import PageNotFound, Site
 from gateway.control_plane.site.session import signed_in
 from gateway.control_plane.site.shelf import Listing
-from gateway.identifiers import new_id
+from gateway.control_plane.site.sign_in import used_up
 
 
 class VoteForm(msgspec.Struct, frozen=True):
@@ -45,6 +53,7 @@ class WaitlistForm(msgspec.Struct, frozen=True):
 
     model: str
     email: str = ""
+    id: str = ""
 
 
 class ConfirmForm(msgspec.Struct, frozen=True):
@@ -115,7 +124,7 @@ async def _ask_to_confirm(
                 connection,
                 site.writer.write(
                     "waitlist",
-                    ref=f"waitlist:{new_id()}",
+                    ref=f"waitlist:{once(data.id, address.email)}",
                     recipient=address.email,
                     subject=f"Confirm: tell me when {listing.page.title} is live",
                     title=listing.page.title,
@@ -141,21 +150,21 @@ async def show_confirm(
     request: Request[Any, Any, Any], site: NamedDependency[Site], token: FromQuery[str]
 ) -> Response[str]:
     """Show what the mailed link would do, and its button."""
+    return await _page_of_link(request, site, token)
+
+
+async def _page_of_link(
+    request: Request[Any, Any, Any], site: Site, token: str, *, refused: Refused | None = None
+) -> Response[str]:
     try:
         async with site.database.read() as connection:
             link = await site.links.look(connection, "waitlist", token)
     except LinkSpent as error:
-        return site.renderer.page(
-            request,
-            "sign_in/again.html",
-            status=error.status,
-            heading="This link is used up",
-            message=error.message,
-            way="Mail me a new one",
-        )
+        return used_up(request, site, error)
     return site.renderer.page(
         request,
         "waitlist/confirm.html",
+        refused=refused,
         link=link,
         token=token,
         listing=site.listing(link.subject),
@@ -167,10 +176,13 @@ async def confirm(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[ConfirmForm]
 ) -> Response[Any]:
     """Put a confirmed address on the list."""
-    async with site.database.write() as connection:
-        link = await site.links.use(connection, "waitlist", data.token)
-        listing = coming(site, link.subject)
-        await waitlist.join(connection, listing.model.id, Address(link.email), None)
+    try:
+        async with site.database.write() as connection:
+            link = await site.links.use(connection, "waitlist", data.token)
+            listing = coming(site, link.subject)
+            await waitlist.join(connection, listing.model.id, Address(link.email), None)
+    except IN_PLACE as error:
+        return await _page_of_link(request, site, data.token, refused=Refused("confirm", error))
     return site.renderer.page(request, "waitlist/done.html", email=link.email, listing=listing)
 
 

@@ -5,7 +5,9 @@ A form that is refused is answered with the page that it stands on, what was typ
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from litestar import Request
@@ -13,6 +15,7 @@ from litestar.enums import RequestEncodingType
 from litestar.response import Redirect
 
 from gateway.errors import BadRequest, GatewayError, TooManyRequests, Unavailable
+from gateway.identifiers import is_id, new_id
 
 HOME = "/console"
 
@@ -20,6 +23,7 @@ IN_PLACE = (BadRequest, TooManyRequests, Unavailable)
 """What a form is refused with on its own page: something that whoever sent it can do about it."""
 
 _CHARACTERS_MAX = 1_000
+_TWICE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,17 @@ def whole(text: str, maximum: int) -> int | None:
 def lines(text: str) -> str:
     """Return a text with the line ends that it was typed with: browsers send two for each."""
     return text.replace("\r\n", "\n")
+
+
+def once(form_id: str, address: str) -> str:
+    """Name what a form asks for: by one name where it is sent twice, as by a double click.
+
+    Only for a minute: who comes back to it after that, and sends it again, means it.
+    """
+    if not is_id(form_id):
+        return new_id()
+    asked = f"{form_id}|{address}|{int(time.time()) // _TWICE_SECONDS}"
+    return sha256(asked.encode()).hexdigest()
 
 
 async def refuse_unstorable(request: Request[Any, Any, Any]) -> None:

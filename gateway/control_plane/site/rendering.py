@@ -21,6 +21,7 @@ from gateway.control_plane.site import formats, search, snippets
 from gateway.control_plane.site.assets import Assets
 from gateway.control_plane.site.forms import Refused
 from gateway.control_plane.site.session import SessionCookie
+from gateway.identifiers import new_id
 
 _CONTROL_PLANE = Path(__file__).resolve().parents[1]
 _FOLDERS = (
@@ -52,7 +53,11 @@ class Renderer:
         )
         self._environment.filters.update(formats.FILTERS)
         self._environment.globals.update(
-            asset=assets.url, highlight=snippets.highlight, longest=_LONGEST, **constants
+            asset=assets.url,
+            highlight=snippets.highlight,
+            longest=_LONGEST,
+            new_id=new_id,
+            **constants,
         )
 
     def html(self, template: str, **context: Any) -> str:

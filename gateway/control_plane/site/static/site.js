@@ -1,5 +1,5 @@
-// The only script of our own: copy buttons, fields that are at fault, and what to say when no answer
-// comes. Pages work without it: a copy button is hidden until there is a script to obey it.
+// The only script of our own: copy buttons, fields that are at fault, double clicks, and what to say
+// when no answer comes. Pages work without it: a copy button is hidden until there is a script to obey it.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
@@ -15,6 +15,17 @@ const showCopyButtons = (part) => {
 };
 showCopyButtons(document);
 document.addEventListener("htmx:afterSwap", (event) => showCopyButtons(event.target));
+
+// A second click before the answer to the first would lose that answer: a key that is shown once, a
+// session that a link began. Coming back to the page, or waiting, lets one send it again.
+let sent = new WeakMap();
+window.addEventListener("pageshow", () => { sent = new WeakMap(); });
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post" || form.hasAttribute("hx-post")) return;
+  if (event.timeStamp - sent.get(form) < 5000) event.preventDefault();
+  else sent.set(form, event.timeStamp);
+});
 
 // An answer that is swapped in leaves the form as it is: so the field that a notice blames is marked
 // here, as the server does on a whole page.
