@@ -17,6 +17,7 @@ from tests.support.mailbox import Mailbox
 PUBLIC = {
     "home": "/",
     "models": "/models",
+    "models-refused": "/models?price=cheap",
     "model-coming-soon": f"/models/{STELLA}",
     "model-live": f"/models/{MINILM}",
     "compare": "/compare",

@@ -13,7 +13,7 @@ from email_validator import EmailNotValidError, validate_email
 from gateway.errors import BadRequest
 
 _DOTS_DO_NOT_COUNT = ("gmail.com", "googlemail.com")
-_CHARACTERS_MAX = 254
+CHARACTERS_MAX = 254
 
 
 class BadAddress(BadRequest):
@@ -50,7 +50,7 @@ def parse(text: str) -> Address:
     only servers that know SMTPUTF8 deliver it, and few mailboxes are behind such servers alone.
     """
     try:
-        found = validate_email(text.strip()[: _CHARACTERS_MAX + 1], check_deliverability=False)
+        found = validate_email(text.strip()[: CHARACTERS_MAX + 1], check_deliverability=False)
     except EmailNotValidError:
         raise _none() from None
     if "=?" in found.local_part:
