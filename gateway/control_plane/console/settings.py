@@ -131,8 +131,8 @@ async def invite(
     data: URLEncodedBody[InviteForm],
 ) -> Response[str]:
     """Mail an invitation. The answer does not tell whether the address has an account."""
-    site.sign_ins.take(site.visitor(request))
-    site.invitations.take(visitor.organization_id)
+    await site.sign_ins.take(site.visitor(request))
+    await site.invitations.take(visitor.organization_id)
     address = addresses.parse(data.email)
     async with site.database.write() as connection:
         members = await memberships.listed(connection, visitor.organization_id)

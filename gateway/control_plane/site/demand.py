@@ -57,7 +57,7 @@ async def vote(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[VoteForm]
 ) -> Response[Any]:
     """Count a vote of whoever is signed in."""
-    site.votes.take(site.visitor(request))
+    await site.votes.take(site.visitor(request))
     listing = coming(site, data.model)
     async with site.database.write() as connection:
         await votes.cast(connection, request.user, _vote(data))
@@ -70,7 +70,7 @@ async def withdraw_vote(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[ModelForm]
 ) -> Response[Any]:
     """Take a vote back."""
-    site.votes.take(site.visitor(request))
+    await site.votes.take(site.visitor(request))
     listing = site.listing(data.model)
     async with site.database.write() as connection:
         await votes.withdraw(connection, request.user, listing.model.id)
@@ -83,7 +83,7 @@ async def join_waitlist(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[WaitlistForm]
 ) -> Response[Any]:
     """Put somebody signed in on the list; mail everybody else a link first."""
-    site.votes.take(site.visitor(request))
+    await site.votes.take(site.visitor(request))
     listing = coming(site, data.model)
     visitor: Visitor | None = request.user
     if visitor is not None:

@@ -51,7 +51,7 @@ async def ask_for_link(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[SignInForm]
 ) -> Response[Any]:
     """Mail a link, and say so."""
-    site.sign_ins.take(site.visitor(request))
+    await site.sign_ins.take(site.visitor(request))
     try:
         address = addresses.parse(data.email)
     except addresses.BadAddress as error:
@@ -108,7 +108,7 @@ async def use_link(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[LinkForm]
 ) -> Response[Any]:
     """Sign in: the address is shown to be theirs."""
-    site.sign_ins.take(site.visitor(request))
+    await site.sign_ins.take(site.visitor(request))
     async with site.database.write() as connection:
         link = await site.links.use(connection, "sign_in", data.token)
         cookie = await site.enter(connection, addresses.Address(link.email))
@@ -120,7 +120,7 @@ async def accept_invitation(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[LinkForm]
 ) -> Response[Any]:
     """Join the organization of an invitation, and sign in to it."""
-    site.sign_ins.take(site.visitor(request))
+    await site.sign_ins.take(site.visitor(request))
     async with site.database.write() as connection:
         # its members first, as everywhere: whoever leaves last takes the invitations back
         link = await site.links.look(connection, "invitation", data.token)
