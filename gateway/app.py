@@ -10,14 +10,13 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
-from pathlib import Path
 
 import structlog
 from litestar import Litestar, asgi
 from litestar.exceptions import HTTPException
 
 from backends import registry
-from gateway import refusal
+from gateway import credit, refusal
 from gateway.control_plane.accounts.keys import ApiKeys, KeyChanges
 from gateway.control_plane.billing import routes as billing
 from gateway.control_plane.catalog.models import PublishedCatalog
@@ -37,9 +36,6 @@ from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.answers import AnswerCounter
 from gateway.data_plane.metering.counting import CountingThreads
 from gateway.data_plane.metering.demand import DemandCounter
-from gateway.data_plane.metering.engine import EngineRules, LeasedCredits
-from gateway.data_plane.metering.journal import Journal
-from gateway.data_plane.metering.leases import LeaseRules
 from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.data_plane.routing.discovery.leases import Leases
 from gateway.data_plane.routing.discovery.provider import Provider
@@ -54,9 +50,7 @@ from gateway.storage import migrate
 from gateway.storage.announcements import KeyAnnouncements
 from gateway.storage.database import Database
 from gateway.storage.ledger import grants, partitions
-from gateway.storage.ledger.postgres import PostgresLedger
 from gateway.storage.ledger.reaper import reap
-from gateway.storage.ledger.sqlite import SqliteLedger
 from gateway.storage.presence import BEAT_SECONDS, Presence
 
 log = structlog.get_logger()
@@ -64,7 +58,6 @@ log = structlog.get_logger()
 _REAP_SECONDS = 5.0
 _EXPIRE_SECONDS = 60.0
 _PARTITIONS_SECONDS = 3600.0
-_SEGMENT_BYTES = 4_194_304
 
 
 class Gateway:
@@ -91,8 +84,8 @@ class Gateway:
             else None
         )
         self.receipts = ReceiptSigner(settings.secret)
-        self.ledger = open_ledger(self.database)
-        self.credit = make_credit(settings, self.ledger, journal_folder(settings, self.database))
+        self.ledger = credit.open_ledger(self.database)
+        self.credit = credit.engine(settings, self.database, self.ledger)
         redis_url = settings.redis_url
         self.presence = (
             Presence(redis_url, self.id, expected=settings.gateways) if redis_url else None
@@ -282,45 +275,6 @@ def create_app(settings: Settings | None = None) -> Litestar:
     app.state.gateway = gateway
     app.asgi_handler = answer_head(app.asgi_handler)
     return app
-
-
-def open_ledger(database: Database) -> PostgresLedger | SqliteLedger:
-    """Return the ledger of a database."""
-    return SqliteLedger(database) if database.is_sqlite else PostgresLedger(database)
-
-
-def make_credit(
-    settings: Settings, ledger: PostgresLedger | SqliteLedger, folder: Path
-) -> LeasedCredits:
-    """Make the credit engine, with its journal in a folder of its own."""
-    return LeasedCredits(
-        ledger,
-        Journal(
-            folder,
-            new_id(),
-            bytes_max=settings.journal_bytes_max,
-            segment_bytes=min(_SEGMENT_BYTES, settings.journal_bytes_max),
-        ),
-        leases=LeaseRules(
-            lease_seconds=settings.lease_seconds,
-            margin_seconds=settings.lease_seconds / 9,
-            renew_seconds=settings.lease_seconds / 3,
-            slice_nanos=settings.lease_slice_nanos,
-            slice_nanos_max=settings.lease_slice_nanos_max,
-        ),
-        rules=EngineRules(
-            commit_seconds=settings.commit_seconds, credit_seconds=settings.credit_wait_seconds
-        ),
-    )
-
-
-def journal_folder(settings: Settings, database: Database) -> Path:
-    """Return where the journals of the processes on this database lie."""
-    if settings.journal_path:
-        return Path(settings.journal_path)
-    if database.is_sqlite and database.url.database:
-        return Path(f"{database.url.database}.journals")
-    return Path(".data/journal")
 
 
 def worker_sources(settings: Settings) -> dict[str, list[Provider]]:

@@ -161,7 +161,7 @@ class GatewayTimeout(GatewayError):
     code = "timeout"
 
 
-def retry_after(seconds: float) -> dict[str, str]:
+def retry_after(seconds: float, *, seconds_max: float = 60.0) -> dict[str, str]:
     """Return the headers for a wait. Clients obey them to the letter, so at most a minute."""
-    milliseconds = round(min(max(seconds, 0.001), 60.0) * 1000)
+    milliseconds = round(max(min(seconds, seconds_max), 0.001) * 1000)
     return {"retry-after": str(-(-milliseconds // 1000)), "retry-after-ms": str(milliseconds)}

@@ -292,19 +292,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Count, _text("Longest text that the price calculator counts.")
     ] = 20_000
     calculations_per_hour: Annotated[
-        Count, _text("How often one visitor may use the price calculator (429).")
+        Count,
+        _text("How often an hour one visitor may use the price calculator of one process (429)."),
     ] = 3_600
     experiments_per_hour: Annotated[
-        Count, _text("How often one visitor may use the playground (429).")
+        Count, _text("How often an hour one visitor may use the playground of one process (429).")
     ] = 60
     sign_ins_per_hour: Annotated[
-        Count, _text("How often one visitor may ask for a sign-in link or open one (429).")
+        Count, _text("How often an hour one visitor may ask for a sign-in link or open one (429).")
     ] = 30
     votes_per_hour: Annotated[
-        Count, _text("How often one visitor may vote or join a waitlist (429).")
+        Count, _text("How often an hour one visitor may vote or join a waitlist (429).")
     ] = 60
     invitations_per_hour: Annotated[
-        Count, _text("How often one organization may invite somebody (429).")
+        Count, _text("How often an hour one organization may invite somebody (429).")
     ] = 20
     organization_keys_max: Annotated[
         Count,

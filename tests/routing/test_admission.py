@@ -11,11 +11,6 @@ from tests.routing.world import LINE, World
 RATE = 1 / LINE[1]
 
 
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
 def offer(world, tokens=100, *, seconds=10.0, organization="new", hold=15.0) -> Offer:
     return Offer(organization, tokens, world.now + seconds, hold_seconds=hold)
 

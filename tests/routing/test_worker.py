@@ -10,14 +10,9 @@ from gateway.data_plane.routing.quarantine import Quarantine
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.speed import Speed, fit
 from gateway.data_plane.routing.worker import State
-from tests.routing.world import INFO, LINE, World
+from tests.routing.world import INFO, LINE
 
 SETTINGS = RoutingSettings()
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
 
 
 def speed() -> Speed:

@@ -3,9 +3,12 @@
 import random
 import struct
 from collections.abc import Sequence
+from functools import partial
+
+import msgspec
 
 from backends.fake import vector
-from backends.protocol import TokenRow, WorkerInfo
+from backends.protocol import BackendError, TokenRow, WorkerFailed, WorkerInfo
 from gateway.data_plane.routing.dispatcher import Dispatcher
 from gateway.data_plane.routing.request import Attempt, Request
 from gateway.data_plane.routing.settings import RoutingSettings
@@ -24,6 +27,7 @@ INFO = WorkerInfo(
     batch_tokens_max=16_384,
     vocabulary_sha256="",
 )
+REVISED = partial(msgspec.structs.replace, INFO)
 LINE = (0.002, 1e-5)
 
 
@@ -124,6 +128,12 @@ class World:
             self.now += 0.01
             for attempt in self.flying:
                 self.succeed(attempt)
+
+
+def fail(
+    world: World, attempt: Attempt, error: type[BackendError] = WorkerFailed, reason: str = "500"
+) -> None:
+    world.core.fail(attempt, error(attempt.worker.url, reason))
 
 
 def right(request: Request) -> bool:

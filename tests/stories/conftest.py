@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -22,6 +23,7 @@ from tests.support.servers import free_port
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 STELLA = "NovaSearch/stella_en_400M_v5"
+SECRET = "s" * 32
 STELLA_DIMENSIONS = ["256", "512", "768", "1024", "2048", "4096", "6144", "8192"]
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
@@ -78,7 +80,7 @@ def service(
     with running("backends.fake", *minilm) as one, running("backends.fake", *stella) as two:
         url = f"http://127.0.0.1:{port}"
         environment = os.environ | {
-            "GATEWAY_SECRET": "s" * 32,
+            "GATEWAY_SECRET": SECRET,
             "DATABASE_URL": f"sqlite:///{tmp_path_factory.mktemp('story')}/gateway.db",
             "GATEWAY_WORKERS": f"{MINILM}={one.url} {STELLA}={two.url}",
             "GATEWAY_PUBLIC_URL": url,
@@ -91,14 +93,36 @@ def service(
         made = Service(url, environment, stella_url=two.url)
         made.command("migrate")
         made.command("workers", "pin", MINILM, one.url)
-        command = [sys.executable, "-m", "gateway", "run", "--port", str(port)]
-        child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-        try:
-            _await(url, child)
+        with _serving(environment, port):
             yield made
-        finally:
-            child.send_signal(signal.SIGTERM)
-            child.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def dev_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a gateway shows its mail instead of sending it, as on the machine of a developer."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = os.environ | {
+        "GATEWAY_SECRET": SECRET,
+        "DATABASE_URL": f"sqlite:///{tmp_path_factory.mktemp('dev')}/gateway.db",
+        "GATEWAY_PUBLIC_URL": url,
+        "GATEWAY_DEV_MAIL": "true",
+    }
+    Service(url, environment, stella_url="").command("migrate")
+    with _serving(environment, port):
+        yield url
+
+
+@contextmanager
+def _serving(environment: dict[str, str], port: int) -> Iterator[None]:
+    command = [sys.executable, "-m", "gateway", "run", "--port", str(port)]
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        _await(f"http://127.0.0.1:{port}/health/ready", child)
+        yield
+    finally:
+        child.send_signal(signal.SIGTERM)
+        child.wait(timeout=30)
 
 
 def _await(url: str, child: subprocess.Popen[bytes]) -> None:
@@ -106,7 +130,7 @@ def _await(url: str, child: subprocess.Popen[bytes]) -> None:
     with httpx.Client(transport=transport) as client:
         for _ in range(_START_SECONDS * 10):
             try:
-                if client.get(f"{url}/health/ready").status_code == 200:
+                if client.get(url).status_code == 200:
                     return
             except httpx.TransportError:
                 try:  # a server that starts in another process has no event to wait for

@@ -162,8 +162,8 @@ async def _invite(
     request: Request[Any, Any, Any], site: Site, visitor: Visitor, data: InviteForm
 ) -> Address:
     address = addresses.parse(data.email)
-    site.sign_ins.take(site.visitor(request))
-    site.invitations.take(visitor.organization_id)
+    await site.sign_ins.take(site.visitor(request))
+    await site.invitations.take(visitor.organization_id)
     async with site.database.write() as connection:
         members = await memberships.listed(connection, visitor.organization_id)
         if len(members) >= site.settings.organization_members_max:

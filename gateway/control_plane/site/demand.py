@@ -69,7 +69,7 @@ async def vote(
     """Count a vote of whoever is signed in."""
     listing = coming(site, data.model)
     try:
-        site.votes.take(site.visitor(request))
+        await site.votes.take(site.visitor(request))
         async with site.database.write() as connection:
             await votes.cast(connection, request.user, _vote(data))
             await site.interest.recount(connection, listing.model.id)
@@ -84,7 +84,7 @@ async def withdraw_vote(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[ModelForm]
 ) -> Response[Any]:
     """Take a vote back."""
-    site.votes.take(site.visitor(request))
+    await site.votes.take(site.visitor(request))
     listing = site.listing(data.model)
     async with site.database.write() as connection:
         await votes.withdraw(connection, request.user, listing.model.id)
@@ -100,7 +100,7 @@ async def join_waitlist(
     listing = coming(site, data.model)
     visitor: Visitor | None = request.user
     try:
-        site.votes.take(site.visitor(request))
+        await site.votes.take(site.visitor(request))
         if visitor is None:
             return await _ask_to_confirm(request, site, listing, data)
         async with site.database.write() as connection:

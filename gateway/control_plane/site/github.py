@@ -31,7 +31,7 @@ async def go_to_github(
 ) -> Response[Any]:
     """Send the browser to GitHub: to sign in, or to be connected by who is signed in already."""
     github = _configured(site)
-    site.sign_ins.take(site.visitor(request))
+    await site.sign_ins.take(site.visitor(request))
     user_id = request.user.user_id if request.user else ""
     state, cookie = site.errands.begin(Errand(safe_path(next), user_id))
     answer = Redirect(github.address(state), status_code=303)
@@ -49,7 +49,7 @@ async def come_back(
 ) -> Response[Any]:
     """Sign in whoever GitHub says it is, or say why not and offer the other way."""
     github = _configured(site)
-    site.sign_ins.take(site.visitor(request))
+    await site.sign_ins.take(site.visitor(request))
     answer: Response[Any]
     try:
         answer = await _arrive(request, site, github, code="" if error else code, state=returned)

@@ -1,14 +1,16 @@
-"""How often one visitor may do what costs us something: token buckets in memory.
+"""How often one visitor may do what costs us time alone: token buckets in memory.
 
 A bucket belongs to an address of the network, a /64 for IPv6. The number of buckets is bounded;
 the one that was not used for longest goes first, and by then it is full again. Each process
-counts for itself; what must hold across processes (mails to one address) is counted in the
-database.
+counts for itself: the calculator and the playground, which this is for, touch no database, and what
+they cost is the time of the process that they ask. What must hold across processes is counted in
+the database (`quotas`; mails to one address in `accounts.links`).
 """
 
 from __future__ import annotations
 
 import ipaddress
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,9 +18,22 @@ from typing import Any
 
 from litestar import Request
 
-from gateway.errors import TooManyRequests
+from gateway.errors import TooManyRequests, retry_after
 
 _BUCKETS_MAX = 50_000
+
+
+class TooOften(TooManyRequests):
+    """A limit of the pages is reached. People are told the whole wait, not a minute at most."""
+
+    def __init__(self, wait_seconds: float) -> None:
+        seconds = math.ceil(wait_seconds)
+        minutes = math.ceil(seconds / 60)
+        wait = "a minute" if minutes <= 1 else f"{minutes} minutes"
+        super().__init__(
+            f"That was a little too often. Try again in {wait}.", retry_after_seconds=seconds
+        )
+        self.headers = retry_after(seconds, seconds_max=seconds)
 
 
 class Limit:
@@ -31,7 +46,7 @@ class Limit:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, visitor: str) -> None:
-        """Count one use. Raises TooManyRequests."""
+        """Count one use. Raises TooOften."""
         now = self._clock()
         left, since = self._buckets.pop(visitor, (self._capacity, now))
         left = min(self._capacity, left + (now - since) * self._refill)
@@ -40,10 +55,7 @@ class Limit:
         if len(self._buckets) > _BUCKETS_MAX:
             self._buckets.popitem(last=False)
         if not taken:
-            raise TooManyRequests(
-                "That was a little too often. Wait a moment, then try again.",
-                retry_after_seconds=(1 - left) / self._refill,
-            )
+            raise TooOften((1 - left) / self._refill)
 
 
 def visitor_of(request: Request[Any, Any, Any], *, proxies: int) -> str:

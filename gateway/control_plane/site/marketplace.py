@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,12 +28,13 @@ from gateway.control_plane.mail.messages import MailWriter
 from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender, NullSender, Sender, SmtpSender
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
-from gateway.control_plane.site import errors, routes
+from gateway.control_plane.site import errors, quotas, routes
 from gateway.control_plane.site.assets import Assets
 from gateway.control_plane.site.errands import Errands
 from gateway.control_plane.site.github import make_github
 from gateway.control_plane.site.limits import Limit
 from gateway.control_plane.site.parts import Site
+from gateway.control_plane.site.quotas import Quota
 from gateway.control_plane.site.rendering import Renderer
 from gateway.control_plane.site.session import SessionCookie
 from gateway.control_plane.site.shelf import Shelves
@@ -82,6 +84,7 @@ class Marketplace:
             "github": github is not None,
         }
         secure = settings.public_url.startswith("https://")
+        quota = partial(Quota, database, secret=derive(settings.secret, "quotas"))
         self.interest = Interest(database, calls)
         self.answered = Answered(database, answers)
         self.outbox = make_outbox(settings, database)
@@ -127,9 +130,9 @@ class Marketplace:
             ),
             calculations=Limit(settings.calculations_per_hour),
             experiments=Limit(settings.experiments_per_hour),
-            sign_ins=Limit(settings.sign_ins_per_hour),
-            votes=Limit(settings.votes_per_hour),
-            invitations=Limit(settings.invitations_per_hour),
+            sign_ins=quota("sign_ins", settings.sign_ins_per_hour),
+            votes=quota("votes", settings.votes_per_hour),
+            invitations=quota("invitations", settings.invitations_per_hour),
             interest=self.interest,
         )
         self.announcements = make_announcements(self.site)
@@ -169,6 +172,10 @@ class Marketplace:
         for _ in range(_FOLDS_MAX):
             async with self._database.write() as connection:
                 if not await months.fold_old(connection, self._settings.demand_retention_days):
+                    break
+        for _ in range(_FOLDS_MAX):
+            async with self._database.write() as connection:
+                if not await quotas.forget_old(connection):
                     break
 
 

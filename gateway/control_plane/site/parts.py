@@ -25,6 +25,7 @@ from gateway.control_plane.mail.outbox import Outbox
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.site.errands import Errands
 from gateway.control_plane.site.limits import Limit, visitor_of
+from gateway.control_plane.site.quotas import Quota
 from gateway.control_plane.site.rendering import Renderer
 from gateway.control_plane.site.session import SessionCookie
 from gateway.control_plane.site.shelf import Listing, Shelf
@@ -75,9 +76,9 @@ class Site:
     unsubscriptions: Unsubscriptions
     calculations: Limit
     experiments: Limit
-    sign_ins: Limit
-    votes: Limit
-    invitations: Limit
+    sign_ins: Quota
+    votes: Quota
+    invitations: Quota
     interest: Interest
 
     def listing(self, model_id: str) -> Listing:

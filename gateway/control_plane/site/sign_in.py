@@ -52,7 +52,7 @@ async def ask_for_link(
 ) -> Response[Any]:
     """Mail a link, and say so."""
     try:
-        site.sign_ins.take(site.visitor(request))
+        await site.sign_ins.take(site.visitor(request))
         address = addresses.parse(data.email)
         async with site.database.write() as connection:
             token = await site.links.create(connection, "sign_in", address, safe_path(data.next))
@@ -110,7 +110,7 @@ async def use_link(
 ) -> Response[Any]:
     """Sign in: the address is shown to be theirs."""
     try:
-        site.sign_ins.take(site.visitor(request))
+        await site.sign_ins.take(site.visitor(request))
         async with site.database.write() as connection:
             link = await site.links.use(connection, "sign_in", data.token)
             cookie = await site.enter(connection, addresses.Address(link.email))
@@ -126,7 +126,7 @@ async def accept_invitation(
 ) -> Response[Any]:
     """Join the organization of an invitation, and sign in to it."""
     try:
-        site.sign_ins.take(site.visitor(request))
+        await site.sign_ins.take(site.visitor(request))
         async with site.database.write() as connection:
             # its members first, as everywhere: whoever leaves last takes the invitations back
             link = await site.links.look(connection, "invitation", data.token)

@@ -27,6 +27,7 @@ from gateway.storage.tables.people import (
     sessions,
     users,
 )
+from gateway.storage.tables.quotas import quota_windows
 from gateway.storage.tables.types import NANOS_MAX, metadata
 from gateway.storage.tables.usage import answer_hours, usage_days, usage_events, usage_hours
 from gateway.storage.tables.workers import worker_orders, worker_reports
@@ -57,6 +58,7 @@ __all__ = [
     "organizations",
     "outbox",
     "promotion_days",
+    "quota_windows",
     "sessions",
     "unsubscriptions",
     "usage_days",

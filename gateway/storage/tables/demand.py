@@ -71,6 +71,7 @@ demand_events = Table(
     ),
     CheckConstraint("count > 0", name="count"),
     Index(None, "model_id", "kind", "created_at"),
+    Index(None, "created_at"),
     **STRICT,
 )
 
