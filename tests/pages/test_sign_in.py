@@ -235,10 +235,48 @@ async def test_cookies_are_replaced_and_an_old_one_ends_the_session(
     await age(gateway, 3601)
     await browser.get("/models")
     assert browser.http.cookies["session"] != old
+    await browser.get("/models")
     assert "Sign out" in (await thief.get("/models")).text  # a request that was under way
     await age(gateway, 61)
     assert "Sign out" not in (await thief.get("/models")).text
     assert "Sign out" not in (await browser.get("/models")).text
+    await thief.close()
+
+
+async def test_a_lost_answer_with_the_new_cookie_signs_nobody_out(
+    gateway: Gateway, browser: Browser
+):
+    await sign_in(browser, gateway, "ada@example.org", next_path="/models")
+    for _ in range(2):  # and the next one may be lost too
+        old = browser.http.cookies["session"]
+        await age(gateway, 3601)
+        await browser.get("/models")
+        for cookie in browser.http.cookies.jar:
+            if cookie.name == "session":
+                cookie.value = old
+        assert "Sign out" in (await browser.get("/models")).text
+        assert browser.http.cookies["session"] == old  # a request that was under way gets none
+    await age(gateway, 61)
+    assert "Sign out" in (await browser.get("/models")).text
+    assert browser.http.cookies["session"] != old
+    await age(gateway, 61)
+    assert "Sign out" in (await browser.get("/models")).text
+
+
+async def test_of_two_who_both_go_on_from_a_lost_answer_one_stays(
+    gateway: Gateway, browser: Browser, app: Litestar
+):
+    await sign_in(browser, gateway, "ada@example.org", next_path="/models")
+    thief = Browser(app)
+    thief.http.cookies.update(browser.http.cookies)
+    await age(gateway, 3601)
+    await browser.get("/models")  # and she leaves for a while
+    await age(gateway, 61)
+    await thief.get("/models")
+    assert "Sign out" in (await thief.get("/models")).text
+    await age(gateway, 61)
+    assert "Sign out" not in (await browser.get("/models")).text
+    assert "Sign out" not in (await thief.get("/models")).text
     await thief.close()
 
 

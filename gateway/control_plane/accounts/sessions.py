@@ -1,8 +1,11 @@
 """Who is signed in: a row for each session, and a signed cookie (JWT) that names it.
 
-The cookie is replaced every hour. One that is older than the last is good for a minute, for
-requests that were under way; after that it was copied from somewhere, and the session ends, for
-thief and owner alike. A session can be ended at any time, and ends by itself after a month.
+The cookie is replaced every hour. A browser that comes with the new one has it; from then on the
+one before is good for a minute, for requests that were under way, and after that it was copied from
+somewhere, and the session ends, for thief and owner alike. The answer that brought a cookie may be
+lost, by a dropped connection or a second click: then the browser comes with an older one, which is
+good, and gets another. Where thief and owner both go on so, the first new cookie of either that is
+used ends it for the other. A session can be ended at any time, and ends by itself after a month.
 """
 
 from __future__ import annotations
@@ -57,6 +60,7 @@ class Sessions:
                 user_id=user_id,
                 organization_id=organization_id,
                 generation=1,
+                seen=1,
                 created_at=now,
                 rotated_at=now,
                 expires_at=now + self.lifetime,
@@ -72,13 +76,16 @@ class Sessions:
         if row is None or row.expires_at <= now:
             return None
         visitor = msgspec.convert(row, Visitor, from_attributes=True)
-        generation = token.extras.get("generation")
-        if generation != row.generation:
-            if generation == row.generation - 1 and now - row.rotated_at < _OVERLAP:
+        age = now - row.rotated_at
+        generation = int(token.extras.get("generation", 0))
+        if generation < row.seen:
+            if generation == row.generation - 1 and age < _OVERLAP:
                 return visitor, None
             await self.end(visitor.session_id)
             return None
-        if now - row.rotated_at < self._rotation:
+        if generation > row.seen:
+            await self._see(visitor.session_id, generation)
+        if age < (self._rotation if generation == row.generation else _OVERLAP):
             return visitor, None
         return visitor, await self._rotate(visitor, row.generation, row.expires_at)
 
@@ -102,6 +109,14 @@ class Sessions:
                 update(sessions)
                 .where(sessions.c.id == session_id, sessions.c.revoked_at.is_(None))
                 .values(revoked_at=datetime.now(UTC))
+            )
+
+    async def _see(self, session_id: str, generation: int) -> None:
+        async with self._database.write() as connection:
+            await connection.execute(
+                update(sessions)
+                .where(sessions.c.id == session_id, sessions.c.seen < generation)
+                .values(seen=generation)
             )
 
     async def _rotate(self, visitor: Visitor, generation: int, expires_at: datetime) -> str | None:
@@ -146,6 +161,7 @@ _SELECTION = (
         organizations.c.name.label("organization_name"),
         memberships.c.role,
         sessions.c.generation,
+        sessions.c.seen,
         sessions.c.rotated_at,
         sessions.c.expires_at,
     )

@@ -11,6 +11,7 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
+    text,
 )
 
 from gateway.storage.tables.accounts import organizations
@@ -51,8 +52,10 @@ sessions = Table(
     Column("id", Id, primary_key=True),
     Column("user_id", Id, ForeignKey(users.c.id), nullable=False),
     Column("organization_id", Id, ForeignKey(organizations.c.id), nullable=False),
-    # counts the cookies that were given out for it: an old one that turns up was stolen
+    # counts the cookies that were given out for it
     Column("generation", Integer, nullable=False),
+    # the newest of them that the browser came with: an older one that turns up was stolen
+    Column("seen", Integer, nullable=False, server_default=text("1")),
     Column("created_at", Instant, nullable=False),
     Column("rotated_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
