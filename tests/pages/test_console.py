@@ -497,9 +497,35 @@ async def test_somebody_of_two_organizations_switches(
     names = {row.name: row.id for row in await rows(gateway, select(organizations))}
     await bob.get("/console/settings")
     assert '<p class="eyebrow">ada</p>' in bob.page.text
+    other_tab = bob.token
     await bob.submit("/console/settings/organization", organization=names["bob"])
     assert '<p class="eyebrow">bob</p>' in bob.page.text
+    late = await bob.http.post(
+        "/console/keys",
+        data={"csrf_token": other_tab, "name": "for ada's"},
+        headers={"sec-fetch-site": "same-origin"},
+    )
+    assert late.status_code == 403
+    assert "for bob." in late.text  # what it would do now is said, and the name still stands there
+    assert "for ada&#39;s" in late.text
+    assert await rows(gateway, select(api_keys)) == []
     await bob.close()
+
+
+async def test_signing_out_everywhere_ends_a_session_that_was_left_behind(
+    gateway: Gateway, browser: Browser, app: Litestar
+):
+    laptop, eve = Browser(app), Browser(app)
+    await sign_in(laptop, gateway, "ada@example.org")
+    await sign_in(eve, gateway, "eve@example.org")
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.get("/console/settings")
+    await browser.submit("/console/settings/sessions/end")
+    for signed_out in (browser, laptop):
+        assert "/sign-in" in str((await signed_out.get("/console")).url)
+    assert (await eve.get("/console")).url.path == "/console"
+    await laptop.close()
+    await eve.close()
 
 
 async def test_ones_data_is_given_and_forgotten(gateway: Gateway, browser: Browser):

@@ -4,7 +4,8 @@ from litestar import Litestar
 from litestar.routes import HTTPRoute
 
 from gateway.app import Gateway
-from gateway.control_plane.site.csrf import EXEMPT
+from gateway.control_plane.site.csrf import ANYBODYS, EXEMPT
+from tests.pages.conftest import STELLA
 from tests.support.browsing import Browser, sign_in
 
 
@@ -44,6 +45,43 @@ async def test_a_token_is_of_no_use_to_somebody_else(
     await sign_in(browser, gateway, "ada@example.org", next_path="/models")
     # the same browser, but a token from before the session: a planted cookie gains nothing
     assert (await browser.submit("/sign-out", csrf=before)).status_code == 403
+
+
+async def test_what_anybody_may_send_lives_on_when_one_signs_in_elsewhere(
+    gateway: Gateway, browser: Browser, app: Litestar
+):
+    await browser.get("/calculator")
+    before = browser.token
+    await sign_in(browser, gateway, "ada@example.org", next_path="/models")
+
+    async def send(path: str, site: str, **fields: str) -> int:
+        headers = {"sec-fetch-site": site}
+        data = {"csrf_token": before, **fields}
+        return (await browser.http.post(path, data=data, headers=headers)).status_code
+
+    for site, status in (("same-origin", 200), ("same-site", 403), ("cross-site", 403)):
+        assert await send("/calculator", site, model=STELLA, text="hi") == status
+    assert await send("/vote", "same-origin", model=STELLA) == 403
+    assert await send("/console/keys", "same-origin", name="k") == 403
+    assert await send("/sign-out", "same-origin") == 200
+    assert await send("/sign-out", "same-origin") == 200  # in a tab that is still open
+    own = sorted(
+        route.path
+        for route in app.routes
+        if isinstance(route, HTTPRoute) and "POST" in route.methods
+        if route.route_handler_map["POST"][0].opt.get(ANYBODYS)
+    )
+    assert own == ["/calculator", "/playground/{owner:str}/{name:str}", "/sign-in", "/sign-out"]
+
+
+async def test_the_answer_to_one_click_from_a_mail_has_forms_that_work(
+    gateway: Gateway, browser: Browser
+):
+    await sign_in(browser, gateway, "ada@example.org", next_path="/models")
+    url = gateway.marketplace.site.unsubscriptions.url("ada@example.org")
+    browser.page = await browser.http.post(url.removeprefix("http://127.0.0.1:8080"))
+    assert (await browser.submit("/sign-out")).status_code == 200
+    assert "Sign out" not in browser.page.text
 
 
 async def test_a_form_without_cookies_is_refused(browser: Browser):

@@ -33,6 +33,7 @@ def router() -> Router:
             settings.leave_organization,
             settings.switch_organization,
             settings.disconnect_github,
+            settings.end_sessions,
             settings.export_data,
             settings.delete_account,
         ],

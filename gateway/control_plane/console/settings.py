@@ -15,6 +15,7 @@ from gateway.control_plane.accounts import (
     memberships,
     organizations,
     privacy,
+    sessions,
     users,
 )
 from gateway.control_plane.accounts.addresses import Address
@@ -261,6 +262,18 @@ async def disconnect_github(
     async with site.database.write() as connection:
         await identities.disconnect(connection, visitor.user_id, "github")
     return see_other(_PATH)
+
+
+@post(f"{_PATH}/sessions/end")
+async def end_sessions(
+    site: NamedDependency[Site], visitor: NamedDependency[Visitor]
+) -> Response[Any]:
+    """Sign out here and everywhere else: a laptop may be lost."""
+    async with site.database.write() as connection:
+        await sessions.end_all(connection, visitor.user_id)
+    answer = see_other("/")
+    answer.set_cookie(site.cookie.empty())
+    return answer
 
 
 @get(f"{_PATH}/export")

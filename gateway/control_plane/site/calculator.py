@@ -11,6 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, URLEncodedBody
 
 from gateway.control_plane.site import forms
+from gateway.control_plane.site.csrf import ANYBODYS
 from gateway.control_plane.site.forms import IN_PLACE, Refused
 from gateway.control_plane.site.parts import PageNotFound, Site, Uncountable
 from gateway.control_plane.site.rendering import answer, is_fragment
@@ -56,7 +57,7 @@ async def show_calculator(
     )
 
 
-@post("/calculator", status_code=200)
+@post("/calculator", status_code=200, opt={ANYBODYS: True})
 async def calculate(
     request: Request[Any, Any, Any],
     site: NamedDependency[Site],

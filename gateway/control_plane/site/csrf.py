@@ -1,9 +1,10 @@
 """Forms that only our own pages can send.
 
-A cookie holds a random value; each form holds an HMAC over that value and the session. So a token
-is of no use with another cookie, and a cookie planted by a neighbouring host is of no use with
-somebody's session. Litestar's own middleware covers the app as a whole, the embeddings route
-included, and can't be bound to a session; this one sits on the pages' router.
+A cookie holds a random value; each form holds an HMAC over that value, the session and the
+organization that it acts for. So a token is of no use with another cookie, a cookie planted by a
+neighbouring host is of no use with somebody's session, and a form does nothing to an organization
+that was chosen in another tab meanwhile. Litestar's own middleware covers the app as a whole, the
+embeddings route included, and can't be bound to a session; this one sits on the pages' router.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from litestar.enums import RequestEncodingType, ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.control_plane.accounts.sessions import Visitor
 from gateway.errors import GatewayError
 
 FIELD = "csrf_token"
@@ -26,6 +28,9 @@ SENT = "form_sent"
 """Where, in a request's state, the fields of a form stand that a page of ours sent."""
 EXEMPT = "csrf_exempt"
 """A handler's `opt` for the one POST that comes from mail programs: one-click unsubscribe."""
+ANYBODYS = "anybodys_form"
+"""A handler's `opt` where it makes no difference who sends the form: that the browser says it is
+from our own page is enough, so that the form lives on when one signs in or out in another tab."""
 
 _COOKIE = "form"
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -45,7 +50,6 @@ class CsrfMiddleware(ASGIMiddleware):
     """Gives pages their token, and refuses forms without it."""
 
     scopes = (ScopeType.HTTP,)
-    exclude_opt_key = EXEMPT
 
     def __init__(self, *, secret: str, secure: bool) -> None:
         self._secret = secret.encode()
@@ -60,14 +64,17 @@ class CsrfMiddleware(ASGIMiddleware):
         known = len(nonce) == _RANDOM_CHARACTERS
         if not known:
             nonce = secrets.token_hex(_RANDOM_CHARACTERS // 2)
-        token = self._token(nonce, _session_id(scope))
+        token = self._token(nonce, scope)
         scope["state"]["csrf_token"] = token
-        if request.method not in _SAFE:
+        options = request.route_handler.opt
+        if request.method not in _SAFE and not options.get(EXEMPT):
             fields = await _fields(request)
             sent = request.headers.get(HEADER) or fields.pop(FIELD, "")
+            ours = request.headers.get("sec-fetch-site") == "same-origin"
             good = known and hmac.compare_digest(token.encode(), sent.encode())
+            good |= ours and bool(options.get(ANYBODYS))
             # what another site sent is not shown as if it had been typed here
-            if good or request.headers.get("sec-fetch-site") == "same-origin":
+            if good or ours:
                 scope["state"][SENT] = fields
             if not good:
                 raise ForeignForm(
@@ -76,9 +83,10 @@ class CsrfMiddleware(ASGIMiddleware):
                 )
         await next_app(scope, receive, send if known else self._with_cookie(send, nonce))
 
-    def _token(self, nonce: str, session: str) -> str:
-        message = f"form|{nonce}|{session}".encode()
-        return hmac.digest(self._secret, message, "sha256").hex()
+    def _token(self, nonce: str, scope: Scope) -> str:
+        visitor: Visitor | None = scope.get("user")
+        acting = f"{visitor.session_id}|{visitor.organization_id}" if visitor else ""
+        return hmac.digest(self._secret, f"form|{nonce}|{acting}".encode(), "sha256").hex()
 
     def _with_cookie(self, send: Send, nonce: str) -> Send:
         async def send_with_cookie(message: Message) -> None:
@@ -93,10 +101,6 @@ class CsrfMiddleware(ASGIMiddleware):
             key=self._name, value=nonce, httponly=True, samesite="lax", secure=self._secure
         )
         return cookie.to_header(header="")
-
-
-def _session_id(scope: Scope) -> str:
-    return str(getattr(scope.get("auth"), "jti", ""))
 
 
 async def _fields(request: Request[Any, Any, Any]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, URLEncodedBody
 from numpy.typing import NDArray
 
+from gateway.control_plane.site.csrf import ANYBODYS
 from gateway.control_plane.site.forms import Refused
 from gateway.control_plane.site.parts import PageNotFound, Site
 from gateway.control_plane.site.rendering import answer, is_fragment
@@ -76,7 +77,7 @@ async def show_playground(
     )
 
 
-@post("/playground/{owner:str}/{name:str}", status_code=200)
+@post("/playground/{owner:str}/{name:str}", status_code=200, opt={ANYBODYS: True})
 async def experiment(
     request: Request[Any, Any, Any],
     site: NamedDependency[Site],

@@ -16,6 +16,7 @@ from litestar.params import FromQuery, URLEncodedBody
 from gateway.control_plane.accounts import addresses, memberships, organizations
 from gateway.control_plane.accounts.links import LinkSpent, Purpose
 from gateway.control_plane.mail.messages import Mail
+from gateway.control_plane.site.csrf import ANYBODYS
 from gateway.control_plane.site.forms import IN_PLACE, Refused, once, safe_path, see_other
 from gateway.control_plane.site.parts import Site
 
@@ -46,7 +47,7 @@ async def show_sign_in(
     return site.renderer.page(request, "sign_in/form.html", next=next)
 
 
-@post("/sign-in", status_code=200)
+@post("/sign-in", status_code=200, opt={ANYBODYS: True})
 async def ask_for_link(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[SignInForm]
 ) -> Response[Any]:
@@ -139,7 +140,7 @@ async def accept_invitation(
     return _welcome(site, cookie, "/console")
 
 
-@post("/sign-out")
+@post("/sign-out", opt={ANYBODYS: True})
 async def sign_out(request: Request[Any, Any, Any], site: NamedDependency[Site]) -> Response[Any]:
     """End the session, here and for whoever has a copy of the cookie."""
     if request.user is not None:
