@@ -3,6 +3,10 @@
 Everything it keeps lies in one folder: the database, the secret, and the developer's key, which
 stays the same over restarts. The embedded worker is a process of its own and ends with this one;
 should it die, it is started again.
+
+Nobody vouches for the Stella that is started here, so its first answers become the golden vectors
+of its revision: trust on first use, and said so. It finds what changes from one start to the next
+(an engine, a device), not what was wrong from the beginning.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -24,11 +28,14 @@ import structlog
 import uvicorn
 import uvloop
 
+from backends.protocol import BackendError, InvalidAnswer
 from gateway.app import create_app
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import credits as billing
+from gateway.control_plane.catalog import golden
 from gateway.control_plane.catalog import models as catalog
+from gateway.control_plane.workers import pinning
 from gateway.settings import Settings, variable
 from gateway.storage import migrate
 from gateway.storage.database import Database
@@ -43,6 +50,11 @@ STELLA = "NovaSearch/stella_en_400M_v5"
 _ORGANIZATION = "dev"
 _CREDIT_NANOS = 10**9  # a dollar: 125M tokens
 _RESTART_SECONDS = 1.0
+_PINNED = """
+Pinned {rows} golden rows of Stella's revision {revision}, from this worker itself: trust on first
+use. Every later start must give the same vectors; that these are right, nobody has checked. To
+begin anew, remove {data}.
+"""
 _CANNOT_START = 1  # a worker's status when another try would end the same way
 _SHUTDOWN_SECONDS = 10
 
@@ -92,6 +104,8 @@ async def _serve(
         _say("Preparing the database ...")
         key = await _prepare_database(settings, data, live=set(workers))
         await asyncio.gather(*started)
+        if STELLA in workers:
+            await stack.enter_async_context(_beside(_pin(settings, data, workers[STELLA])))
         pairs = " ".join(f"{model}={url}" for model, url in workers.items())
         settings = msgspec.structs.replace(settings, workers=pairs)
         _write(data / "gateway.env", _environment(settings))
@@ -180,6 +194,38 @@ async def _keep(worker: _Worker, started: asyncio.Future[None]) -> None:
         if child.returncode == _CANNOT_START:
             return  # its own line says why, and would say it again
         await asyncio.sleep(_RESTART_SECONDS)
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Do some work while the block runs, and no longer."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _pin(settings: Settings, data: Path, url: str) -> None:
+    """Once Stella is warm, take what it gives as golden, unless its revision has golden vectors."""
+    database = Database(settings.database_url)
+    try:
+        while True:
+            try:
+                revision, rows = await pinning.pin(database, STELLA, url)
+            except golden.AlreadyPinned:
+                return
+            except InvalidAnswer as error:
+                log.warning("Stella is not pinned", reason=str(error))
+                return
+            except BackendError:  # it loads its weights, or is started again
+                await asyncio.sleep(_RESTART_SECONDS)
+            else:
+                _say(_PINNED.format(rows=rows, revision=revision, data=data))
+                return
+    finally:
+        await database.close()
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:

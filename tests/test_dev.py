@@ -1,11 +1,13 @@
 """`make run` as a newcomer meets it: one command, a real model, a line to paste."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -210,12 +212,42 @@ def test_with_weights_stella_is_live_too(tmp_path: Path):
             assert len(answer.json()["data"][0]["embedding"]) == 1024
             assert answer.headers["x-cost-nanos"] == "24"
             assert client.get(f"/models/{STELLA}").json()["state"] == "live"
+            for _ in range(300):
+                if pinned := golden_of_stella(tmp_path):
+                    break
+                time.sleep(0.1)
     finally:
-        running.stop()
+        _, said = running.stop()
+    assert "Pinned 5 golden rows" in said
+    assert "trust on first\nuse" in said
+    assert "nobody has checked" in said
+    another_start(tmp_path, pinned)
     again = Dev(tmp_path)
     answer = httpx.get(f"{again.variables['OPENAI_BASE_URL']}/models/{STELLA}")
     again.stop()
     assert answer.json()["state"] == "coming_soon"
+
+
+def golden_of_stella(data: Path) -> list[tuple[str, str]]:
+    with contextlib.closing(sqlite3.connect(data / "gateway.db")) as database:
+        query = "SELECT revision, pinned_at FROM golden_rows WHERE model_id = ?"
+        return database.execute(query, [STELLA]).fetchall()
+
+
+def another_start(data: Path, pinned: list[tuple[str, str]]) -> None:
+    """The same weights again: held to what was pinned, and nothing is pinned anew."""
+    running = Dev(data, "--stella-weights", str(TINY))
+    with contextlib.closing(sqlite3.connect(data / "gateway.db")) as database:
+        query = "SELECT view FROM worker_reports WHERE model_id = ?"
+        for _ in range(300):
+            views = [json.loads(view) for (view,) in database.execute(query, [STELLA])]
+            if any(view["state"] == "ready" for view in views):
+                break
+            time.sleep(0.1)
+    _, said = running.stop()
+    assert "proved itself on 40 golden vectors" in [view["reason"] for view in views]
+    assert "Pinned" not in said
+    assert golden_of_stella(data) == pinned
 
 
 def children(pid: int) -> list[int]:

@@ -6,21 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable
 
-import msgspec
 import rich_click as click
 
-from backends import registry
 from backends.protocol import BackendError
 from gateway.cli.support import as_json, asynchronous, opened
-from gateway.control_plane.catalog import golden
-from gateway.control_plane.catalog import models as catalog
-from gateway.control_plane.workers import orders
+from gateway.control_plane.workers import orders, pinning
 from gateway.control_plane.workers.orders import Wish, WorkerReport
-from gateway.data_plane.metering import tokens
-from gateway.data_plane.metering.rows import RowMaker
-from gateway.data_plane.routing.examination import Examiner
-from gateway.data_plane.routing.fleet import spec_of
-from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import State
 from gateway.errors import BadGateway, GatewayTimeout, NotFound
 from gateway.observability.console import say, show
@@ -28,7 +19,6 @@ from gateway.storage.database import Database
 
 _DONE_SECONDS = 15.0
 _POLL_SECONDS = 0.1
-_PIN_SECONDS = 60.0
 
 
 @click.group("workers")
@@ -88,29 +78,11 @@ async def pin(model: str, url: str) -> None:
     From then on no other revision of the model is let in, unless it is pinned too.
     """
     async with opened() as database:
-        async with database.read() as connection:
-            known = (await catalog.snapshot(connection)).models.get(model)
-        if known is None:
-            raise NotFound(f"There is no model {model!r}; see gateway models list.")
-        counter = tokens.load()
-        maker = RowMaker(
-            counter, dimensions=known.dimensions_default, tokens_max=known.tokens_max, prompt=""
-        )
-        texts = [row.ids for row in maker.from_texts(golden.TEXTS, truncate=None).rows]
-        backend = registry.connect(url)
-        # a revision that is new here is just what is to be pinned
-        spec = msgspec.structs.replace(spec_of(known), golden={})
-        examiner = Examiner(spec, RoutingSettings())
         try:
-            info = await examiner.handshake(backend, timeout_seconds=_PIN_SECONDS)
-            rows = await examiner.record(backend, info, texts, timeout_seconds=_PIN_SECONDS)
+            revision, rows = await pinning.pin(database, model, url)
         except BackendError as error:
             raise BadGateway(f"The worker can't be pinned: {error}.") from None
-        finally:
-            await backend.close()
-        async with database.write() as connection:
-            await golden.pin(connection, model, info.revision, rows)
-    say(f"Pinned {len(rows)} golden rows of revision {info.revision}; each worker must match them.")
+    say(f"Pinned {rows} golden rows of revision {revision}; each worker must match them.")
 
 
 async def _command(

@@ -16,7 +16,8 @@ import pytest
 
 from backends.fake import vector
 from gateway.control_plane.catalog.models import reviewed
-from gateway.data_plane.routing.worker import State
+from gateway.control_plane.workers import orders
+from gateway.data_plane.routing.worker import State, WorkerView
 from tests.support.gateways import MODEL, Api, open_api
 from tests.support.processes import Process, running
 from tests.support.relay import relaying
@@ -103,6 +104,53 @@ async def test_a_fault_of_one_is_nobodys_loss(api: Api, bad: Process, kind: str)
 
     await load(api, strike)
     await assert_billed(api)
+
+
+async def test_the_only_worker_refuses_everything(sqlite_database_url: list[str], bad: Process):
+    """Clients are told whose fault it is and pay nothing; operators and the status page know."""
+    quick = {"worker_orders_poll_seconds": 0.02, "incident_after_seconds": 0.1}
+    async with (
+        open_api(sqlite_database_url[0], f"{MODEL}={bad.url}", **quick) as api,
+        httpx.AsyncClient(base_url=bad.url) as control,
+        asyncio.timeout(20),
+    ):
+        await api.ready()
+        api.headers["prefer"] = "wait=0"
+        incidents = api.gateway.marketplace.site.incidents
+
+        async def down() -> bool:
+            await incidents.watch()
+            return any(incident.ended_at is None for incident in await incidents.recent(1))
+
+        async def reported() -> WorkerView | None:
+            async with api.gateway.database.read() as connection:
+                told = await orders.reports(connection)
+            return told[0].worker if told else None
+
+        while (view := await reported()) is None or view.state is not State.READY:
+            await asyncio.sleep(0.01)
+        assert not await down()
+        await control.put("/fault", json={"kind": "refuse", "times": -1})
+        met = set()
+        while (answer := await api.embed()).status_code != 503:
+            met.add((answer.status_code, answer.json()["error"]["code"]))
+        assert met <= {(500, "internal_error"), (502, "upstream_error")}
+        assert answer.json()["error"]["code"] == "model_warming"
+        assert "retry-after" in answer.headers
+        await api.assert_untouched()
+        while not await down():
+            await asyncio.sleep(0.01)
+        view = await reported()
+        assert view
+        assert (view.state, "400" in view.reason) == (State.QUARANTINED, True)
+        metrics = (await api.http.get("/metrics")).text.splitlines()
+        (state,) = [line for line in metrics if line.startswith("gateway_worker_state{")]
+        assert 'state="quarantined"' in state
+        await control.delete("/fault")
+        await api.ready()
+        assert (await api.embed()).status_code == 200
+        while await down():
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("end", ["close", "reset"])

@@ -368,6 +368,22 @@ async def test_a_worker_that_refuses_everything_is_nobodys_loss(bench):
     await settled(pool, State.QUARANTINED, "400")
 
 
+async def test_a_look_without_a_canary_is_no_proof(bench):
+    pool = bench.serve("a")
+    await ready(pool)
+    worker = pool.core.workers["a"]
+    worker.used_at = time.monotonic() + 60  # busy: it is only asked what it is
+    worker.reason = "kept, for too few are left: it refused"
+    looks = worker.examinations + 2
+    async with asyncio.timeout(5):
+        while worker.examinations < looks:
+            await asyncio.sleep(0.01)
+        assert worker.reason.startswith("kept")
+        pool.check("a")
+        while worker.reason.startswith("kept"):
+            await asyncio.sleep(0.01)
+
+
 async def test_a_blocked_loop_is_known_before_its_timer_runs():
     lag = LoopLag(tick_seconds=0.01, memory_seconds=1.0)
     lag.start()

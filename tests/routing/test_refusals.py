@@ -1,5 +1,7 @@
 """Rows that a worker refuses, or can't read: whose fault it is, and who is asked instead."""
 
+import pytest
+
 from backends.protocol import BeyondWorker, RequestRefused, WorkerFailed
 from gateway.data_plane.routing.outcomes import (
     AllAttemptsFailed,
@@ -8,7 +10,7 @@ from gateway.data_plane.routing.outcomes import (
     RowsUnsuited,
 )
 from gateway.data_plane.routing.worker import State
-from tests.routing.world import fail, right
+from tests.routing.world import INFO, fail, right
 
 
 def test_a_refused_row_in_company_is_found_by_sending_each_alone(world):
@@ -131,6 +133,72 @@ def test_a_worker_that_refuses_what_it_must_be_able_to_do_is_out(world):
     world.worker("good")
     world.core.roster.failed(bad, RequestRefused("bad", "400"), world.now)
     assert bad.state is State.QUARANTINED
+
+
+def test_the_last_worker_is_out_too_once_it_refused_three_canaries_in_a_row(world):
+    worker = world.worker()
+    refused = RequestRefused("w1", "400")
+    for _ in range(2):
+        assert worker.state is State.READY
+        world.core.roster.failed(worker, refused, world.now)
+    assert worker.reason.startswith("kept, for too few are left"), "operators read why"
+    world.core.roster.failed(worker, refused, world.now)
+    assert worker.state is State.QUARANTINED
+    assert "400" in worker.reason
+    for _ in range(2):
+        world.core.roster.examined(worker, INFO, None, "proof", world.now)
+    assert worker.state is State.READY
+    assert worker.refusals == 0
+
+
+@pytest.mark.parametrize("good", ["answer", "canary"])
+def test_a_good_answer_outweighs_the_canaries_that_were_refused(world, good: str):
+    worker = world.worker()
+    for _ in range(5):
+        for _ in range(2):
+            world.core.roster.failed(worker, RequestRefused("w1", "400"), world.now)
+            world.core.roster.examined(worker, INFO, None, None, world.now)
+            assert worker.reason.startswith("kept"), "that it says what it is proves nothing"
+        if good == "answer":
+            world.submit(3)
+            world.finish()
+        else:
+            world.core.roster.examined(worker, INFO, None, "proof", world.now)
+            assert worker.reason == "proved itself"
+    assert worker.state is State.READY
+
+
+def test_who_can_not_take_a_canary_is_not_blamed_for_it(world):
+    worker = world.worker()
+    for _ in range(5):
+        world.core.roster.failed(worker, BeyondWorker("w1", "no text"), world.now)
+    assert worker.state is State.READY
+
+
+def test_to_be_asked_what_it_is_brings_no_worker_back(world):
+    world.worker("other")
+    worker = world.worker()
+    world.core.quarantine.take_out(worker, "nan", world.now, hard=True)
+    for _ in range(3):
+        world.core.roster.examined(worker, INFO, None, None, world.now)
+    assert worker.state is State.QUARANTINED
+    assert worker.passes == 0
+
+
+def test_a_refusal_is_our_mistake_unless_canaries_are_refused_too(world):
+    worker = world.worker()
+    request = world.submit(3)
+    fail(world, world.flying[0], RequestRefused, "400")
+    assert isinstance(request.error, RowsRefused)
+    world.worker("text")
+    world.core.roster.failed(worker, RequestRefused("w1", "400"), world.now)
+    world.core.quarantine.readmit(worker, "kept, say", world.now)
+    worker.refusals = 1
+    request = world.submit(3)
+    while world.flying:
+        sick = world.flying[0].worker is worker
+        fail(world, world.flying[0], RequestRefused if sick else BeyondWorker, "400")
+    assert isinstance(request.error, AllAttemptsFailed)
 
 
 def test_a_suspect_shard_is_given_no_company(world):

@@ -64,7 +64,8 @@ class Door:
         if worker.calibrated:
             expected = worker.speed.expected(settings.canary_tokens_max + worker.tokens)
             allowed = max(settings.probe_seconds_min, settings.eject_factor * expected)
-        line, proof = None, "answers"
+        line: tuple[float, float] | None = None
+        proof: str | None = None
         try:
             info = await examiner.handshake(
                 self.backend, timeout_seconds=min(allowed, settings.handshake_seconds_max)

@@ -51,13 +51,16 @@ class Endings:
         ready = self._placement.ready(shard)
         if not ready or any(worker not in shard.refusals for worker in ready):
             return None
-        mistakes = [e for e in shard.refusals.values() if not isinstance(e, BeyondWorker)]
-        *_, last = mistakes or shard.refusals.values()
+        mistakes = {w: e for w, e in shard.refusals.items() if not isinstance(e, BeyondWorker)}
+        *_, last = (mistakes or shard.refusals).values()
         others = any(w.state in _AWAY and w not in shard.refusals for w in self._workers)
         if others and (len(shard.refusals) == 1 or not mistakes):
             return _because(self._admission.no_worker(now), last)
-        ending = RowsRefused(str(last)) if mistakes else RowsUnsuited(str(last))
-        return _because(ending, last)
+        if not mistakes:
+            return _because(RowsUnsuited(str(last)), last)
+        if all(worker.refusals for worker in mistakes):  # their canaries too: not our mistake
+            return _because(AllAttemptsFailed(f"each worker refuses everything: {last}"), last)
+        return _because(RowsRefused(str(last)), last)
 
     def too_late(self, request: Request, now: float) -> Exception:
         """Return the error of a request whose time is over, or too short for any worker."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backends.protocol import RequestRefused
+from backends.protocol import BeyondWorker, RequestRefused
 from gateway.data_plane.routing.evidence import Evidence, NotReady, weigh
 from gateway.data_plane.routing.worker import NEW, State, Worker
 
@@ -63,11 +63,11 @@ class Roster:
             worker.enter(State.CALIBRATING, "measured", now)
 
     def examined(
-        self, worker: Worker, info: WorkerInfo, line: Line | None, proof: str, now: float
+        self, worker: Worker, info: WorkerInfo, line: Line | None, proof: str | None, now: float
     ) -> None:
         """Note that a worker passed an examination, with its calibrated line when it is new.
 
-        `proof` says what the examination consisted of.
+        `proof` says what it computed; None: it was only asked what it is, which proves nothing.
         """
         worker.examinations += 1
         if worker.state in (State.DRAINING, State.GONE) or self._refused(worker, info, now):
@@ -78,10 +78,14 @@ class Roster:
             worker.speed.calibrate(*line)
             worker.calibrated = True
         quarantine = self._dispatcher.quarantine
-        if worker.state in NEW and worker.calibrated:
-            quarantine.readmit(worker, proof, now)
-        elif worker.state is State.QUARANTINED:
-            quarantine.passed(worker, proof, now)
+        if proof is not None:
+            if worker.state in NEW and worker.calibrated:
+                quarantine.readmit(worker, proof, now)
+            elif worker.state is State.QUARANTINED:
+                quarantine.passed(worker, proof, now)
+            elif worker.state is State.READY:
+                worker.refusals = 0
+                worker.reason = worker.history[-1].reason  # whatever it was kept in spite of
         if worker.state is State.READY and self.revision is None:
             self.revision = info.revision
             self._dispatcher.restart_others(info.revision)
@@ -107,6 +111,10 @@ class Roster:
             if isinstance(error, NotReady | RequestRefused):
                 # it says itself that it wants no work, or refuses what it must be able to do
                 evidence = Evidence.SOFT
+            if isinstance(error, RequestRefused) and not isinstance(error, BeyondWorker):
+                worker.refusals += 1
+                if worker.refusals >= settings.refusals_max:
+                    evidence = Evidence.HARD
             dispatcher.judge(worker, error, evidence, now, canary=True)
         dispatcher.pump()
 

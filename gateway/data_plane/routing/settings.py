@@ -86,6 +86,9 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The last answers among which soft faults are counted."""
     faults_share_max: float = 0.5
     """Share of soft faults among them that puts a worker into quarantine."""
+    refusals_max: int = 3
+    """Canaries refused in a row, with no good answer in between, that take out the last worker too:
+    what a worker once computed is no mistake of ours."""
     busy_window_factor: float = 0.7
     """What a 429 or 503 leaves of a worker's window."""
     busy_seconds_min: float = 0.02

@@ -88,6 +88,8 @@ class Worker:
         self.used_at = now
         # What is held against it.
         self.faults_in_row = 0
+        self.refusals = 0
+        """Canaries that it refused since its last good answer."""
         self.answers: deque[bool] = deque(maxlen=settings.faults_window)
         self.answered_at = float("-inf")
         self.slow_since: float | None = None
@@ -167,6 +169,7 @@ class Worker:
         """Note a good answer."""
         self.answered_at = now
         self.faults_in_row = 0
+        self.refusals = 0
         self.answers.append(True)
         self.window_share = min(1.0, self.window_share + self._settings.window_share_step)
 
@@ -190,6 +193,7 @@ class Worker:
     def forgive(self) -> None:
         """Forget what was held against it: it has proven itself."""
         self.faults_in_row = 0
+        self.refusals = 0
         self.answers.clear()
         self.rest_until = 0.0
         self.slow_since, self.limping = None, False
