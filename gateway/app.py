@@ -135,7 +135,12 @@ class Gateway:
                 answer_floats_max=settings.answer_floats_max,
             ),
             public_url=settings.public_url,
-            replays=Replays(seconds=settings.replay_seconds, bytes_max=settings.replay_bytes_max),
+            replays=Replays(
+                seconds=settings.replay_seconds,
+                bytes_max=settings.replay_bytes_max,
+                waiting_max=settings.replay_waiting_max,
+                key_characters_max=settings.idempotency_key_characters_max,
+            ),
             router=self.router,
             sign=self.receipts.sign if settings.receipts else None,
             body_bytes_max=settings.body_bytes_max,

@@ -106,6 +106,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     replay_bytes_max: Annotated[
         Count, _text("Most bytes of answers kept for retries in one process.")
     ] = 67_108_864
+    replay_waiting_max: Annotated[
+        Count,
+        _text("Most connections that wait for one request at work, its retries included (429)."),
+    ] = 8
+    idempotency_key_characters_max: Annotated[
+        Count, _text("Longest Idempotency-Key, in characters (400).")
+    ] = 255
     in_flight_max: Annotated[Count, _text("Most requests at work in one process (429).")] = 2_048
     organization_in_flight_max: Annotated[
         Count, _text("Most requests of one organization at work in one process (429).")

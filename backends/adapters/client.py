@@ -2,7 +2,8 @@
 
 Whose fault a status is, `refusals` says; a redirect is one, and is followed nowhere. A kept-alive
 connection that turns out to be closed, before a byte of an answer came, is no fault: the call is
-made once more. On a fresh connection it is one, and the work may have been done.
+made once more, on a fresh connection, since whatever closed one may have closed all that were kept.
+There it is a fault, and the work may have been done.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class EngineClient:
         self._headers = {"accept-encoding": "identity"}  # no time to inflate, no bomb to defuse
         if address.key:
             self._headers["authorization"] = f"Bearer {address.key}"
-        self._client: httpx.AsyncClient | None = None
+        self._kept: httpx.AsyncClient | None = None
+        self._fresh: httpx.AsyncClient | None = None
 
     async def get(self, path: str, *, bytes_max: int) -> Answer:
         """Ask for `path`. Raises BackendError."""
@@ -77,9 +79,11 @@ class EngineClient:
 
     async def close(self) -> None:
         """Close the connections. Safe to call twice."""
-        if self._client is not None:
-            client, self._client = self._client, None
-            await client.aclose()
+        clients = self._kept, self._fresh
+        self._kept = self._fresh = None
+        for client in clients:
+            if client is not None:
+                await client.aclose()
 
     async def _call(
         self, method: str, path: str, body: bytes | None, request_id: str, bytes_max: int
@@ -87,23 +91,8 @@ class EngineClient:
         headers = self._headers | ({"content-type": "application/json"} if body else {})
         if request_id:
             headers["x-request-id"] = request_id
-        client = self._open()
-        fresh = False
-
-        async def trace(event: str, _: object) -> None:
-            nonlocal fresh
-            fresh = fresh or event == "connection.connect_tcp.started"
-
-        request = client.build_request(
-            method, self._base + path, content=body, headers=headers, extensions={"trace": trace}
-        )
         try:
-            try:
-                response = await client.send(request, stream=True)
-            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-                if fresh:
-                    raise
-                response = await client.send(request, stream=True)
+            response = await self._send(method, path, body, headers)
         except httpx.TransportError as error:
             if OUR_ERRNOS & set(_errnos(error)):
                 raise OutOfResources(self.url, reason_of(error)) from None
@@ -120,16 +109,29 @@ class EngineClient:
             raise engine_refusal(self.url, response.status_code, content, retry_after)
         return Answer(response.headers, content)
 
-    def _open(self) -> httpx.AsyncClient:
-        if self._client is None:
-            limits = httpx.Limits(
-                max_connections=CONNECTIONS_MAX,
-                max_keepalive_connections=CONNECTIONS_MAX,
-                keepalive_expiry=KEEPALIVE_SECONDS,
-            )
-            # trust_env: a worker is not behind the proxy that this machine's browser would use
-            self._client = httpx.AsyncClient(limits=limits, timeout=None, trust_env=False)  # noqa: S113
-        return self._client
+    async def _send(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> httpx.Response:
+        """Ask on a kept-alive connection, and once more on a fresh one if that was stale."""
+        if self._kept is None:
+            self._kept = _client(kept=CONNECTIONS_MAX)
+        fresh = False
+
+        async def trace(event: str, _: object) -> None:
+            nonlocal fresh
+            fresh = fresh or event == "connection.connect_tcp.started"
+
+        request = self._kept.build_request(
+            method, self._base + path, content=body, headers=headers, extensions={"trace": trace}
+        )
+        try:
+            return await self._kept.send(request, stream=True)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            if fresh:
+                raise
+        if self._fresh is None:
+            self._fresh = _client(kept=0)
+        return await self._fresh.send(request, stream=True)
 
     async def _read(self, response: httpx.Response, bytes_max: int, whole: bool) -> bytes:
         chunks, size = [], 0
@@ -141,6 +143,16 @@ class EngineClient:
                 raise InvalidAnswer(self.url, f"answers with more than {bytes_max} bytes")
             chunks.append(chunk)
         return b"".join(chunks)
+
+
+def _client(*, kept: int) -> httpx.AsyncClient:
+    limits = httpx.Limits(
+        max_connections=CONNECTIONS_MAX,
+        max_keepalive_connections=kept,
+        keepalive_expiry=KEEPALIVE_SECONDS,
+    )
+    # trust_env: a worker is not behind the proxy that this machine's browser would use
+    return httpx.AsyncClient(limits=limits, timeout=None, trust_env=False)  # noqa: S113
 
 
 def _errnos(error: BaseException | None) -> Iterator[int | None]:

@@ -2,8 +2,9 @@
 
 Errors are told apart as `backends.protocol` says. A redirect is followed nowhere, and of an answer
 no more is read than there can be of it. A kept-alive connection that turns out to be closed, before
-a byte of an answer came, is no fault: the call is made once more, within the same time. On a fresh
-connection it is one, and the work may have been done.
+a byte of an answer came, is no fault: the call is made once more, within the same time, and on a
+fresh connection, since whatever closed one may have closed all that were kept. There it is a fault,
+and the work may have been done.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import msgspec
@@ -52,7 +53,8 @@ class HopBackend:
     def __init__(self, url: str, *, connections_max: int = 16) -> None:
         self.url = url
         self._connections_max = connections_max
-        self._session: aiohttp.ClientSession | None = None
+        self._kept: aiohttp.ClientSession | None = None
+        self._fresh: aiohttp.ClientSession | None = None
 
     async def info(self, *, timeout_seconds: float) -> WorkerInfo:
         """Ask `/ready`, then `/info`. A worker that warms or drains is busy, not broken."""
@@ -82,9 +84,11 @@ class HopBackend:
 
     async def close(self) -> None:
         """Close its connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        sessions = self._kept, self._fresh
+        self._kept = self._fresh = None
+        for session in sessions:
+            if session is not None:
+                await session.close()
 
     async def _call(
         self,
@@ -97,12 +101,11 @@ class HopBackend:
     ) -> bytes:
         try:
             async with asyncio.timeout(timeout_seconds) as limit:
-                for again in (True, False):
-                    try:
-                        return await self._try(method, path, body, bytes_max, request_id, limit)
-                    except _Stale as stale:
-                        if not again:
-                            raise WorkerUnreachable(self.url, str(stale)) from None
+                call = (method, path, body, bytes_max, request_id, limit)
+                try:
+                    return await self._try(self._keeping(), *call)
+                except _Stale:
+                    return await self._try(self._closing(), *call)
         except TimeoutError:
             raise WorkerTimeout(self.url, f"no answer in {timeout_seconds:.3f} s") from None
         except aiohttp.ClientConnectionError as error:
@@ -113,10 +116,10 @@ class HopBackend:
             raise InvalidAnswer(self.url, f"the answer broke off: {reason_of(error)}") from None
         except aiohttp.ClientError as error:
             raise InvalidAnswer(self.url, f"no HTTP answer: {reason_of(error)}") from None
-        raise AssertionError("unreachable")
 
     async def _try(
         self,
+        session: aiohttp.ClientSession,
         method: str,
         path: str,
         body: bytes,
@@ -134,7 +137,7 @@ class HopBackend:
         }
         wire = _Wire()
         try:
-            answer = await self._open().request(
+            answer = await session.request(
                 method,
                 self._base + path,
                 data=body or None,
@@ -166,23 +169,31 @@ class HopBackend:
             raise InvalidAnswer(self.url, f"answers with more than {bytes_max} bytes")
         return b"".join(chunks)
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connector: aiohttp.BaseConnector
-            limits = {"limit": self._connections_max, "keepalive_timeout": _KEEPALIVE_SECONDS}
-            if self.url.startswith("unix:"):
-                path = self.url.removeprefix("unix:")
-                connector = aiohttp.UnixConnector(path, **limits)  # type: ignore[arg-type]
-            else:
-                connector = aiohttp.TCPConnector(**limits)  # type: ignore[arg-type]
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=_NO_TIMEOUT,
-                trace_configs=[_tracing()],
-            )
-        return self._session
+    def _keeping(self) -> aiohttp.ClientSession:
+        if self._kept is None:
+            self._kept = self._session(keepalive_timeout=_KEEPALIVE_SECONDS)
+        return self._kept
+
+    def _closing(self) -> aiohttp.ClientSession:
+        """The session whose connections serve one call each."""
+        if self._fresh is None:
+            self._fresh = self._session(force_close=True)
+        return self._fresh
+
+    def _session(self, **keeping: Any) -> aiohttp.ClientSession:
+        connector: aiohttp.BaseConnector
+        if self.url.startswith("unix:"):
+            path = self.url.removeprefix("unix:")
+            connector = aiohttp.UnixConnector(path, limit=self._connections_max, **keeping)
+        else:
+            connector = aiohttp.TCPConnector(limit=self._connections_max, **keeping)
+        return aiohttp.ClientSession(
+            connector=connector,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=_NO_TIMEOUT,
+            trace_configs=[_tracing()],
+        )
 
     @property
     def _base(self) -> str:

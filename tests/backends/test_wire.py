@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
+import aiohttp
 import pytest
 
 from backends import hop
+from backends.adapters import hop as hop_adapter
 from backends.adapters.address import parse
 from backends.adapters.client import EngineClient, deadline
 from backends.adapters.hop import HopBackend
@@ -21,11 +23,13 @@ from backends.protocol import (
     WorkerUnreachable,
 )
 from tests.backends.contract import HELLO
+from tests.support.relay import relaying
 
 ROWS = [TokenRow(HELLO, 2)]
 VECTORS = hop.encode_answer(ROWS, [struct.pack("<2f", 0.6, 0.8)])
 OURS = b'{"error":{"code":"%b","message":"no"}}'
 
+PAUSE = b"<pause>"
 Step = str | bytes
 """What a server does when it has read a request: send these bytes, or end in this way."""
 
@@ -40,9 +44,12 @@ class Server:
 
     def __init__(self, *steps: Step) -> None:
         self.steps = list(steps)
+        self.next_piece = asyncio.Semaphore(0)
+        """Released once for each further piece of an answer that may follow."""
         self.requests = 0
         self.connections = 0
         self.sent = 0
+        self.heads: list[bytes] = []
         self.url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,10 +68,10 @@ class Server:
                     if line.startswith(b"content-length:"):
                         await reader.readexactly(int(line.partition(b":")[2]))
                 self.requests += 1
+                self.heads.append(head.lower())
                 step = self.steps.pop(0)
                 if isinstance(step, bytes):
-                    writer.write(step)
-                    await writer.drain()
+                    await self._write(writer, step)
                 elif step == "hang":
                     await asyncio.sleep(30)
                 elif step == "endless":
@@ -79,6 +86,14 @@ class Server:
             linger = struct.pack("ii", 1, 0)
             wire = writer.get_extra_info("socket")
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    async def _write(self, writer: asyncio.StreamWriter, step: bytes) -> None:
+        first, *others = step.split(PAUSE)
+        writer.write(first)
+        await writer.drain()
+        for piece in others:
+            await self.next_piece.acquire()
+            writer.write(piece)
 
 
 @contextlib.asynccontextmanager
@@ -136,6 +151,22 @@ async def test_a_stale_connection_is_no_fault(client, end: str):
             await call(5)
             await call(5)
         assert (server.requests, server.connections) == (3, 2)
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+async def test_all_kept_connections_may_be_stale(client, end: str):
+    """The second try is made on a fresh connection, whatever else is kept."""
+    async with serving(*[http(200, VECTORS)] * 7) as server, relaying(server.url) as relay:
+        async with client(relay.url) as call:
+            await asyncio.gather(call(5), call(5), call(5))
+            assert relay.open == 3
+            relay.forget(end)
+            await call(5)
+            assert relay.stale == 1
+            await asyncio.gather(call(5), call(5))
+            assert relay.stale == 3
+            await call(5)
+        assert server.requests == 7
 
 
 @pytest.mark.parametrize("end", ["close", "reset"])
@@ -213,6 +244,39 @@ async def test_a_refusal_is_one_in_the_words_of_a_worker(status: int):
         with pytest.raises(WorkerFailed):
             await backend.embed(ROWS, timeout_seconds=5)
         await backend.close()
+
+
+async def test_a_refusal_may_arrive_in_pieces(monkeypatch: pytest.MonkeyPatch):
+    """Half of a refusal is not in a worker's words, and a fault; the whole is none."""
+    body = OURS % b"invalid"
+    whole = http(400, body)
+    cut = len(whole) - len(body) + 5
+    async with serving(whole[:cut] + PAUSE + whole[cut:]) as server:
+        feed = aiohttp.StreamReader.feed_data
+
+        def arrived(reader: aiohttp.StreamReader, data: bytes, *rest: int) -> object:
+            server.next_piece.release()  # only now the next one may follow
+            return feed(reader, data, *rest)
+
+        monkeypatch.setattr(aiohttp.StreamReader, "feed_data", arrived)
+        backend = HopBackend(server.url)
+        with pytest.raises(RequestRefused, match="invalid"):
+            await backend.embed(ROWS, timeout_seconds=5)
+        await backend.close()
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.9, range(3_000, 4_501)), (1e-5, [1])])
+async def test_a_worker_is_never_told_that_it_has_no_time(
+    monkeypatch: pytest.MonkeyPatch, share: float, told: Collection[int]
+):
+    """Less than a millisecond is one: nought means that the caller did not say, and waits long."""
+    monkeypatch.setattr(hop_adapter, "_TIMEOUT_MARGIN", share)
+    async with serving(http(200, VECTORS)) as server:
+        backend = HopBackend(server.url)
+        await backend.embed(ROWS, timeout_seconds=5)
+        await backend.close()
+    (head,) = server.heads
+    assert int(head.partition(b"x-timeout-ms: ")[2].partition(b"\r\n")[0]) in told
 
 
 async def test_a_worker_s_word_that_the_time_was_over_is_a_timeout():

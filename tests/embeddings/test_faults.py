@@ -16,8 +16,10 @@ import pytest
 
 from backends.fake import vector
 from gateway.control_plane.catalog.models import reviewed
+from gateway.data_plane.routing.worker import State
 from tests.support.gateways import MODEL, Api, open_api
 from tests.support.processes import Process, running
+from tests.support.relay import relaying
 
 REQUESTS, AT_ONCE = 60, 12
 # words of BERT's vocabulary whose ids are known, so that each answer can be recomputed
@@ -101,6 +103,31 @@ async def test_a_fault_of_one_is_nobodys_loss(api: Api, bad: Process, kind: str)
 
     await load(api, strike)
     await assert_billed(api)
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+async def test_a_worker_that_starts_again_loses_no_request(
+    sqlite_database_url: list[str], good: Process, bad: Process, end: str
+):
+    """All that was kept open to it is stale at once: nobody's fault, and no client's error."""
+    async with (
+        relaying(bad.url) as relay,
+        open_api(sqlite_database_url[0], f"{MODEL}={relay.url}") as api,
+        httpx.AsyncClient(base_url=bad.url) as control,
+    ):
+        await api.ready()
+        (worker,) = api.gateway.router.pools[MODEL].core.workers.values()
+        await control.put("/fault", json={"kind": "slow", "times": 2, "seconds": 0.3})
+        gate = asyncio.Semaphore(2)
+        await asyncio.gather(ask(api, 0, gate), ask(api, 1, gate))
+        assert relay.open >= 2
+        relay.forget(end, good.url)
+        bad.kill()
+        for number in range(4):
+            await ask(api, number, gate)
+        assert relay.stale >= 2
+        assert worker.ejections == 0
+        assert worker.state is State.READY
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 
 import httpx
@@ -9,7 +10,14 @@ import openai
 import pytest
 
 from gateway.data_plane.api.exchange import ClientGone
-from gateway.data_plane.api.replays import IdempotencyKeyReused, Print, Replays, Reply
+from gateway.data_plane.api.replays import (
+    IdempotencyKeyReused,
+    Print,
+    Replays,
+    Reply,
+    TooManyRetries,
+    WorkEnded,
+)
 from gateway.data_plane.routing.request import Progress
 from tests.support.gateways import MODEL, Api, open_api, scope
 from tests.support.processes import Process
@@ -60,6 +68,21 @@ async def test_an_idempotency_key_stands_for_one_body(api: Api):
     assert await charges(api) == 2
 
 
+async def test_a_long_idempotency_key_is_refused_and_none_is_kept(api: Api):
+    refused = await send(api, idempotency_key="k" * 256)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (
+        400, "idempotency_key_too_long",
+    )  # fmt: skip
+    assert "at most 255 characters" in refused.json()["error"]["message"]
+    assert await charges(api) == 0
+    name = "k" * 255
+    assert (await send(api, idempotency_key=name)).status_code == 200
+    assert (await send(api, idempotency_key=name)).headers["idempotent-replayed"] == "true"
+    (kept_as,) = api.gateway.endpoint._replays._works
+    assert name not in str(kept_as)
+    assert len(str(kept_as)) < 200
+
+
 async def test_another_api_key_gets_nothing_of_it(api: Api):
     await send(api, idempotency_key="a")
     made = await api.gateway.keys.create(api.ledger.organization_id, "other")
@@ -79,6 +102,81 @@ async def test_a_retry_joins_what_is_still_at_work(api: Api, fault: httpx.AsyncC
     assert await charges(api) == 1
 
 
+async def test_a_retry_that_joins_waits_without_its_body_and_only_so_many_do(
+    api: Api, fault: httpx.AsyncClient
+):
+    await api.ready()
+    await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 1})
+    first = asyncio.create_task(send(api))
+    while not api.gateway.endpoint.in_flight:
+        await asyncio.sleep(0)
+    (work,) = api.gateway.endpoint._replays._works.values()
+    body = bytes(bytearray(BODY))  # an object of its own, to count who holds it
+    held = sys.getrefcount(body)
+    headers = api.headers | {"x-stainless-retry-count": "1"}
+    joined = []
+    for waiting in range(2, 9):
+        messages: asyncio.Queue[dict] = asyncio.Queue()
+        messages.put_nowait({"type": "http.request", "body": body, "more_body": False})
+        sent: list[dict] = []
+        asked = asyncio.create_task(api.app(scope(headers), messages.get, kept_in(sent)))
+        joined.append((asked, sent))
+        while work.waiting < waiting:
+            await asyncio.sleep(0)
+    assert sys.getrefcount(body) == held
+    refused = await send(api, x_stainless_retry_count="2")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_retries")
+    assert refused.headers["retry-after"] == "1"
+    assert (await first).status_code == 200
+    for asked, sent in joined:
+        await asked
+        assert sent[0]["status"] == 200
+    again = await send(api, x_stainless_retry_count="3")  # nobody waits for what is done
+    assert again.headers["idempotent-replayed"] == "true"
+    assert await charges(api) == 1
+
+
+async def test_a_retry_outlives_the_client_that_began(api: Api):
+    """Who began leaves before a worker has anything: the work goes on for the one who joined."""
+    await api.ready()
+    pool = api.gateway.router.pools[MODEL]
+    (url,) = pool.core.workers
+    pool.drain(url)  # so that nothing is begun
+    joined: asyncio.Task[httpx.Response] | None = None
+
+    def both_wait() -> bool:
+        nonlocal joined
+        works = api.gateway.endpoint._replays._works
+        if joined is None and works:
+            joined = asyncio.create_task(send(api, x_stainless_retry_count="1"))
+        return any(work.waiting == 2 for work in works.values())
+
+    assert await leave(api, both_wait) == 499
+    pool.undrain(url)
+    assert joined
+    answer = await joined
+    assert (answer.status_code, answer.headers["idempotent-replayed"]) == (200, "true")
+    assert await charges(api) == 1
+
+
+async def test_a_retry_fails_as_the_request_that_it_joined(api: Api, fault: httpx.AsyncClient):
+    await api.ready()
+    pool = api.gateway.router.pools[MODEL]
+    await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 1})
+    first = asyncio.create_task(send(api))
+    while not any(worker.tokens for worker in pool.core.workers.values()):
+        await asyncio.sleep(0)
+    joined = asyncio.create_task(send(api, x_stainless_retry_count="1"))
+    (work,) = api.gateway.endpoint._replays._works.values()
+    while work.waiting < 2:
+        await asyncio.sleep(0)
+    pool.core.close()
+    for answer in await asyncio.gather(first, joined):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "closing")
+        assert "retry-after" in answer.headers
+    await api.assert_untouched()
+
+
 async def test_a_failure_is_not_kept(api: Api, fault: httpx.AsyncClient):
     await api.ready()
     await fault.put("/fault", json={"kind": "nan", "times": -1})
@@ -91,16 +189,19 @@ async def test_a_failure_is_not_kept(api: Api, fault: httpx.AsyncClient):
     assert await charges(api) == 1
 
 
+def kept_in(sent: list[dict]):
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    return send
+
+
 async def leave(api: Api, when) -> int:
     """Send the body, close the connection once `when` holds, and return the status."""
     messages: asyncio.Queue[dict] = asyncio.Queue()
     messages.put_nowait({"type": "http.request", "body": BODY, "more_body": False})
-    sent = []
-
-    async def note(message):
-        sent.append(message)
-
-    asked = asyncio.create_task(api.app(scope(api.headers), messages.get, note))
+    sent: list[dict] = []
+    asked = asyncio.create_task(api.app(scope(api.headers), messages.get, kept_in(sent)))
     async with asyncio.timeout(10):
         while not when():
             await asyncio.sleep(0)
@@ -157,17 +258,22 @@ class Clock:
         return self.now
 
 
+def kept(clock: Clock | None = None, **bounds: int) -> Replays:
+    chosen = {"bytes_max": 100, "waiting_max": 3, "key_characters_max": 255, **bounds}
+    return Replays(seconds=60, clock=clock or Clock(), **chosen)
+
+
 def of(name: str, body: bytes = b"", *, is_retry: bool = True) -> Print:
     return Print(("key", name), body, is_retry)
 
 
-async def reply(size: int) -> Reply:
-    return Reply(bytes(size), [])
+async def reply(size: int, **headers: str) -> Reply:
+    return Reply(bytes(size), list(headers.items()))
 
 
 async def test_answers_are_forgotten_in_time():
     clock = Clock()
-    replays = Replays(seconds=60, bytes_max=100, clock=clock)
+    replays = kept(clock)
     await replays.begin(of("a"), "1", lambda _progress: reply(10)).task
     clock.now = 59
     assert replays.find(of("a")) is not None
@@ -177,7 +283,7 @@ async def test_answers_are_forgotten_in_time():
 
 
 async def test_a_kept_answer_keeps_nothing_of_the_work():
-    replays = Replays(seconds=60, bytes_max=100, clock=Clock())
+    replays = kept()
 
     async def run(progress: Progress) -> Reply:
         progress.request = object()  # as the pool does: it holds rows, vectors, and its batch
@@ -192,7 +298,7 @@ async def test_a_kept_answer_keeps_nothing_of_the_work():
 
 
 async def test_answers_are_bounded_in_bytes():
-    replays = Replays(seconds=60, bytes_max=100, clock=Clock())
+    replays = kept()
     for name in "abcde":
         await replays.begin(of(name), name, lambda _progress: reply(30)).task
         await asyncio.sleep(0)
@@ -201,10 +307,13 @@ async def test_answers_are_bounded_in_bytes():
     await replays.begin(of("huge"), "huge", lambda _progress: reply(101)).task
     await asyncio.sleep(0)
     assert replays.bytes == 0
+    await replays.begin(of("long"), "long", lambda _progress: reply(1, receipt="x" * 90)).task
+    await asyncio.sleep(0)
+    assert replays.bytes == 98
 
 
 async def test_another_body_is_refused():
-    replays = Replays(seconds=60, bytes_max=100, clock=Clock())
+    replays = kept()
     await replays.begin(of("a", b"one"), "1", lambda _progress: reply(1)).task
     with pytest.raises(IdempotencyKeyReused):
         replays.find(of("a", b"two"))
@@ -221,11 +330,11 @@ class Exchanging:
         await asyncio.sleep(0)
         if self._leaves:
             raise ClientGone
-        return await task
+        return await asyncio.shield(task)  # as `asyncio.wait` does: who waits ends nothing
 
 
 async def test_the_last_one_who_leaves_ends_what_was_not_begun_and_no_other():
-    replays = Replays(seconds=60, bytes_max=100, clock=Clock())
+    replays = kept()
     hold = asyncio.Event()
 
     async def run(_progress: Progress) -> Reply:
@@ -248,3 +357,54 @@ async def test_the_last_one_who_leaves_ends_what_was_not_begun_and_no_other():
     with contextlib.suppress(asyncio.CancelledError):
         await work.task
     assert work.task.cancelled()
+
+
+async def test_what_is_cancelled_from_outside_is_an_error_for_all_who_wait():
+    replays = kept()
+    work = replays.begin(of("a"), "1", lambda _progress: asyncio.sleep(60))
+    waiting = [asyncio.create_task(work.reply_to(Exchanging(leaves=False))) for _ in range(2)]
+    await asyncio.sleep(0)
+    work.task.cancel()
+    for error in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(error, WorkEnded)
+        assert error.headers["retry-after"] == "1"
+    assert replays.find(of("a")) is None
+
+
+async def test_a_connection_that_is_ended_ends_no_other():
+    replays = kept()
+    hold = asyncio.Event()
+
+    async def run(_progress: Progress) -> Reply:
+        await hold.wait()
+        return Reply(b"", [])
+
+    work = replays.begin(of("a"), "1", run)
+    stays, ended = (
+        asyncio.create_task(work.reply_to(Exchanging(leaves=False))) for _ in range(2)
+    )  # fmt: skip
+    await asyncio.sleep(0)
+    ended.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ended
+    hold.set()
+    assert (await stays).body == b""
+
+
+async def test_only_so_many_wait_for_one():
+    replays = kept(waiting_max=2)
+    hold = asyncio.Event()
+
+    async def run(_progress: Progress) -> Reply:
+        await hold.wait()
+        return Reply(b"", [])
+
+    work = replays.begin(of("a"), "1", run)
+    waiting = [asyncio.create_task(work.reply_to(Exchanging(leaves=False))) for _ in range(2)]
+    while work.waiting < 2:
+        await asyncio.sleep(0)
+    with pytest.raises(TooManyRetries):
+        replays.find(of("a"))
+    hold.set()
+    await asyncio.gather(*waiting)
+    assert replays.find(of("a")) is work

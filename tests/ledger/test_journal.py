@@ -1,10 +1,12 @@
 """The journal: durable, bounded, replayed by whoever lives, as often as it likes."""
 
 import asyncio
+import errno
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO, Any
 
 import msgspec
 import pytest
@@ -52,6 +54,28 @@ def test_what_the_dead_wrote_is_read_and_what_the_living_write_is_not(tmp_path: 
     living.append([b"mine"])
     assert read_all(reader) == [f"record {number}".encode() * 5 for number in range(5)]
     living.close()
+    reader.close()
+
+
+def test_a_folder_that_is_not_ours_to_read_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As when a process of another user left it. Root may read all, so the refusal is made here."""
+    left_by_the_dead(tmp_path, "not ours")
+    (foreign,) = tmp_path.glob("[!.]*")
+    left_by_the_dead(tmp_path, "ours")
+    opens = Path.open
+
+    def refuse(path: Path, mode: str = "r") -> IO[Any]:
+        if foreign in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opens(path, mode)
+
+    reader = opened(tmp_path)
+    monkeypatch.setattr(Path, "open", refuse)
+    assert read_all(reader) == [b"ours"]
+    monkeypatch.undo()
+    assert read_all(reader) == [b"not ours"]  # it stays, for somebody who may
     reader.close()
 
 

@@ -305,6 +305,9 @@ def test_the_auditor_catches_a_naive_engine(sqlite_template: Path):
         template = sqlite_template
         replica_class = NaiveReplica
 
-    quick = settings(SETTINGS, phases=[Phase.generate], max_examples=100, print_blob=False)
+    # the same examples each time: usually ten are enough, and now and then a hundred were not
+    quick = settings(
+        SETTINGS, phases=[Phase.generate], max_examples=100, print_blob=False, derandomize=True
+    )
     with pytest.raises(AssertionError, match="an acknowledged request has no usage row"):
         run_state_machine_as_test(Naive, settings=quick)

@@ -425,8 +425,10 @@ async def test_a_form_sent_twice_makes_one_key(gateway: Gateway, browser: Browse
         made = await browser.http.post("/console/keys", data=form)
         assert SECRET.search(made.text)
         again = await browser.http.post("/console/keys", data=form)  # a reload of the answer
-        assert again.url.path == "/console/keys"
+        assert again.status_code == 409
         assert not SECRET.search(again.text)
+        assert "sent twice" in again.text
+        assert field(again.text, "id") != form["id"]  # the next one is another
     assert len(await rows(gateway, select(api_keys))) == 2
 
 

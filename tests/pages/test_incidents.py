@@ -105,6 +105,22 @@ async def test_a_start_is_no_outage(gateway: Gateway):
     assert await world.look(10) == []
 
 
+async def test_an_outage_is_shown_while_any_of_it_is_in_the_days(gateway: Gateway):
+    """Whenever it began: what lasts still, or ended just now, is what people come to see."""
+    world = World(gateway)
+    await world.say()
+    await world.look(60)
+    world.now += timedelta(days=3)
+    (incident,) = await world.look(5)
+    assert incident.ended_at is None
+    await world.say(one=State.READY)
+    (incident,) = await world.look(5)
+    assert incident.ended_at == world.now
+    world.now += timedelta(days=1)
+    assert await world.look(5) == []
+    assert await world.watchers[0].recent(5) == [incident]
+
+
 async def test_nobody_misses_what_is_not_sold_any_more(gateway: Gateway):
     world = World(gateway)
     (incident,) = await world.look(60)

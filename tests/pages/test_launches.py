@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import insert, select, update
 
+from gateway.app import Gateway
 from gateway.control_plane.accounts import users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.promotions import Gift
@@ -31,6 +32,7 @@ from gateway.control_plane.mail.messages import MailWriter
 from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
+from gateway.control_plane.site import marketplace
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.ledger import grants, invariants, paid, postings
@@ -459,6 +461,31 @@ async def test_old_events_become_sums(seeded: Database, monkeypatch: pytest.Monk
     assert 2 <= len(await rows(seeded, select(demand_months))) <= 4
     async with seeded.read() as connection:
         assert await events.funnel(connection, STELLA) == before
+
+
+async def test_an_hour_folds_all_that_is_old_and_no_more_than_its_bound(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    """However small a part is: after a month without it, one turn of the job catches up."""
+    monkeypatch.setattr(months, "_AT_ONCE", 3)
+    database = gateway.database
+
+    async def happen(count: int, days: int) -> None:
+        at = datetime.now(UTC) - timedelta(days=days)
+        async with database.write() as connection:
+            for _ in range(count):
+                await events.record(connection, "view", STELLA)
+            fresh = demand_events.c.created_at > datetime.now(UTC) - timedelta(hours=1)
+            await connection.execute(update(demand_events).where(fresh).values(created_at=at))
+
+    await happen(10, days=93)
+    await happen(2, days=91)
+    await gateway.marketplace._forget_old()
+    assert len(await rows(database, select(demand_events.c.id))) == 2
+    await happen(10, days=93)
+    monkeypatch.setattr(marketplace, "_FOLDS_MAX", 2)
+    await gateway.marketplace._forget_old()
+    assert len(await rows(database, select(demand_events.c.id))) == 2 + 10 - 2 * 3
 
 
 async def test_the_score_weighs_who_votes(seeded: Database):

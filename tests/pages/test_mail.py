@@ -103,6 +103,24 @@ async def test_a_mail_arrives_in_both_forms_with_one_click(mailbox: Mailbox):
     assert isinstance(first, EmailMessage)
 
 
+async def test_what_programs_read_in_a_mail_is_never_folded(mailbox: Mailbox):
+    recipient = f"{'a' * 64}@{'b' * 63}.{'c' * 63}.example.org"
+    url = unsubscribe.Unsubscriptions(secret="s" * 32, public_url="https://g.example").url(
+        recipient
+    )
+    name = "Ein sehr langer Name für ein Tor, hinter dem Vektoren wohnen " * 2
+    mail = msgspec.structs.replace(
+        a_mail(unsubscribe_url=url), recipient=recipient, subject=name.strip()
+    )
+    await SmtpSender(mailbox.url, sender="no-reply@g.example").send(mail, f"<{'1' * 90}@g.example>")
+    lines = mailbox.wire[0].decode("ascii").split("\r\n")
+    assert f"To: {recipient}" in lines
+    assert f"List-Unsubscribe: <{url}>" in lines
+    assert f"Message-ID: <{'1' * 90}@g.example>" in lines
+    assert mailbox.messages[0]["Subject"] == mail.subject
+    assert max(len(line) for line in lines if "=?" in line) <= 78
+
+
 @pytest.mark.parametrize(
     ("command", "answer", "for_good"),
     [
@@ -139,6 +157,9 @@ async def test_an_address_that_is_taken_on_can_be_written_to(mailbox: Mailbox):
         assert mailbox.messages[-1]["To"] == email
     with pytest.raises(addresses.BadAddress, match="before the @"):
         addresses.parse("grüße@example.org")
+    for other_name_of_ada in ("=?utf-8?q?ada?=@gmail.com", "x=?us-ascii?q?=61da?=@gmail.com"):
+        with pytest.raises(addresses.BadAddress, match="no mail address"):
+            addresses.parse(other_name_of_ada)
     with pytest.raises(MailRefused) as refused:  # one that stands in a database from before
         await sender.send(msgspec.structs.replace(a_mail(), recipient="grüße@example.org"), "<1@x>")
     assert refused.value.for_good

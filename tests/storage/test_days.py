@@ -1,14 +1,16 @@
 """The sums by the day: those of their hours, in UTC, whoever writes the hours and however often."""
 
-from datetime import UTC, date, datetime
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from gateway.control_plane.billing import usage as billing
-from gateway.data_plane.metering.ticks import Tick
+from gateway.data_plane.metering.ticks import LeaseLine, Tick, TickAnswer
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.ledger import usage
@@ -19,14 +21,15 @@ LAST = datetime(2026, 11, 3, 23, 59, 59, 999_000, UTC)
 FIRST = datetime(2026, 11, 4, 0, 0, 0, 0, UTC)
 
 
-def used(customer: Customer, at: datetime, tokens: int) -> bytes:
-    """A line of usage without a lease, which the account pays itself."""
+def used(customer: Customer, at: datetime, tokens: int, lease_id: str | None = None) -> bytes:
+    """A line of usage; one without a lease is paid by the account itself."""
     charge = customer.charge(tokens)
     return msgspec.json.encode({
         "request_id": charge.request_id, "organization_id": charge.organization_id,
         "key_id": charge.key_id, "model_id": charge.model_id, "price_id": charge.price_id,
-        "inputs": 1, "tokens": tokens, "cost_nanos": charge.cost_nanos, "lease_id": new_id(),
-        "budget_id": None, "budget_lease_id": None, "created_ms": int(at.timestamp() * 1000),
+        "inputs": 1, "tokens": tokens, "cost_nanos": charge.cost_nanos,
+        "lease_id": lease_id or new_id(), "budget_id": None, "budget_lease_id": None,
+        "created_ms": int(at.timestamp() * 1000),
     })  # fmt: skip
 
 
@@ -96,3 +99,91 @@ async def test_pages_and_the_api_read_days_of_all_processes(far_east: Database):
     assert page["day"] == csv
     assert [(day.group, day.cost_nanos) for day in csv] == [("2026-11-04", 48)]
     assert [(key.group, key.tokens) for key in page["key"]] == [(customer.key_id, 6)]
+
+
+class Replica:
+    """A process with a lease on each customer, in the shard that it shares with another."""
+
+    def __init__(self, database: Database, customers: list[Customer]) -> None:
+        self.database = database
+        self.id = new_id()
+        self.number = 0
+        self.leases = {customer: new_id() for customer in customers}
+
+    async def lease(self) -> None:
+        asked = [
+            LeaseLine(
+                id=lease, account_id=customer.organization_id, action="ask",
+                least_nanos=80, target_nanos=80,
+            )
+            for customer, lease in self.leases.items()
+        ]  # fmt: skip
+        answer = await self.tick(leases=asked)
+        assert not any(lease.denied for lease in answer.leases)
+
+    async def use(self, *used_at: tuple[Customer, datetime]) -> None:
+        lines = [used(customer, at, 1, self.leases[customer]) for customer, at in used_at]
+        answer = await self.tick(*lines)
+        assert (answer.refused, answer.written_off) == ([], [])
+
+    async def tick(self, *lines: bytes, leases: list[LeaseLine] | None = None) -> TickAnswer:
+        self.number += 1
+        sent = Tick(
+            replica_id=self.id, number=self.number, lease_seconds=90.0, shard=3,
+            lease_ids=list(self.leases.values()), answered=[],
+            usage=[msgspec.Raw(line) for line in lines], leases=leases or [],
+        )  # fmt: skip
+        ledger = ledger_of(self.database)
+        try:
+            return await ledger.tick(sent)
+        finally:
+            await ledger.close()
+
+
+@pytest.fixture
+async def gated(postgresql_database_url: list[str]) -> AsyncIterator[Database]:
+    """A database in which whoever changed a day's row waits there until lock 42 is free."""
+    opened = Database(postgresql_database_url[0])
+    async with opened.write() as connection:
+        await connection.execute(
+            text("""
+            CREATE FUNCTION wait_at_the_gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                PERFORM pg_advisory_xact_lock_shared(42); RETURN NULL;
+            END $$
+            """)
+        )
+        await connection.execute(
+            text(
+                "CREATE TRIGGER gate AFTER INSERT OR UPDATE ON usage_days FOR EACH ROW "
+                "EXECUTE FUNCTION wait_at_the_gate()"
+            )
+        )
+    yield opened
+    await opened.close()
+
+
+async def test_two_processes_of_a_shard_do_not_deadlock_on_a_full_hour(gated: Database):
+    """Each begins an hour for one customer and adds to the hour before for the other."""
+    last = datetime(2026, 11, 4, 9, 59, 59, tzinfo=UTC)
+    first = last + timedelta(seconds=1)
+    one, other = [await add_customer(gated, 100) for _ in range(2)]
+    replicas = [Replica(gated, [one, other]) for _ in range(2)]
+    for replica in replicas:
+        await replica.lease()
+    await replicas[0].use((one, last), (other, last))
+    waiting = text(
+        "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database "
+        "WHERE NOT granted AND datname = current_database()"
+    )
+    async with gated.engine.connect() as gate, asyncio.timeout(20):
+        await gate.execute(text("SELECT pg_advisory_lock(42)"))
+        ticks = asyncio.gather(
+            replicas[0].use((one, first), (other, last)),
+            replicas[1].use((other, first), (one, last)),
+        )
+        while await gate.scalar(waiting) < 2:
+            await asyncio.sleep(0.01)
+        await gate.execute(text("SELECT pg_advisory_unlock(42)"))
+        await ticks
+    assert [row[2:] for row in await days(gated)] == [(3, 3, 24)] * 2
+    await assert_sound(gated)

@@ -26,6 +26,7 @@ UNSUBSCRIBE = Unsubscriptions(secret=derive(SECRET, "unsubscribe"), public_url="
 PUBLIC = {
     "home": "/",
     "models": "/models",
+    "models-refused": "/models?price=cheap",
     "models-none": "/models?q=nothing+of+that+name",
     "model-coming-soon": f"/models/{STELLA}",
     "model-live": f"/models/{MINILM}",

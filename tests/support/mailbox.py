@@ -20,6 +20,8 @@ class Mailbox:
 
     def __init__(self) -> None:
         self.messages: list[EmailMessage] = []
+        self.wire: list[bytes] = []
+        """The same mails as they came, header lines and all."""
         self.answers: dict[str, str | None] = {}
         self.asked = threading.Event()
         """Somebody wants to hand a mail over."""
@@ -72,6 +74,7 @@ class Mailbox:
         message = email.message_from_bytes(envelope.content, policy=email.policy.default)
         assert isinstance(message, EmailMessage)
         with self._arrived:
+            self.wire.append(envelope.content)
             self.messages.append(message)
             self._arrived.notify_all()
         return answer

@@ -13,7 +13,7 @@ from email_validator import EmailNotValidError, validate_email
 from gateway.errors import BadRequest
 
 _DOTS_DO_NOT_COUNT = ("gmail.com", "googlemail.com")
-_CHARACTERS_MAX = 254
+CHARACTERS_MAX = 254
 
 
 class BadAddress(BadRequest):
@@ -45,16 +45,23 @@ class Address(msgspec.Struct, frozen=True):
 def parse(text: str) -> Address:
     """Read an address that somebody typed, as any mail server can write to it. Raises BadAddress.
 
-    A domain in other letters has a form in ASCII, which is kept. What stands before the @ has none:
+    What looks like an encoded word (RFC 2047) is none: a mail's header means what it stands for, so
+    that many spellings would reach one mailbox. A domain in other letters has a form in ASCII, which is kept. What stands before the @ has none:
     only servers that know SMTPUTF8 deliver it, and few mailboxes are behind such servers alone.
     """
     try:
-        found = validate_email(text.strip()[: _CHARACTERS_MAX + 1], check_deliverability=False)
+        found = validate_email(text.strip()[: CHARACTERS_MAX + 1], check_deliverability=False)
     except EmailNotValidError:
-        raise BadAddress("This is no mail address. Look at it once more.", param="email") from None
+        raise _none() from None
+    if "=?" in found.local_part:
+        raise _none()
     if found.ascii_email is None:
         raise BadAddress(
             "We can't write to addresses with letters like ü before the @. Give another one.",
             param="email",
         )
     return Address(found.ascii_email.lower())
+
+
+def _none() -> BadAddress:
+    return BadAddress("This is no mail address. Look at it once more.", param="email")

@@ -49,6 +49,7 @@ class TooManyKeys(BadRequest):
 class KeyMade(BadRequest):
     """The same form was sent before."""
 
+    status = 409
     code = "key_made"
 
 
@@ -123,10 +124,14 @@ class ApiKeys:
         }
         digest = keys.digest(self._secret, secret)
         async with self._database.write() as connection:
+            await alone(connection, f"keys of {organization_id}")
+            if key_id and await connection.scalar(_ANY, {"key_id": key_id}):
+                raise KeyMade(
+                    "This form was sent twice. Its key was made the first time, and is shown only "
+                    "once: if you did not keep it, revoke it and make another."
+                )
             if keys_max is not None:
                 await _check_room(connection, organization_id, keys_max)
-            if key_id and await connection.scalar(_ANY, {"key_id": key_id}):
-                raise KeyMade("This key was made before, and is shown only once.")
             await connection.execute(
                 insert(api_keys).values(digest=digest, changed_at=now, **values)
             )
@@ -285,7 +290,6 @@ async def _limit(connection: AsyncConnection, key_id: str, budget: Budget | None
 
 
 async def _check_room(connection: AsyncConnection, organization_id: str, keys_max: int) -> None:
-    await alone(connection, f"keys of {organization_id}")
     day = datetime.now(UTC) - timedelta(days=1)
     query = select(
         func.count().filter(api_keys.c.revoked_at.is_(None)),
@@ -302,7 +306,7 @@ def _check_limit(limit_nanos: int) -> None:
     if not 0 <= limit_nanos <= NANOS_MAX:
         most = NANOS_MAX // 10**9
         raise BadRequest(
-            f"A budget has at most ${most:,}, and no less than nothing.", param="limit"
+            f"A budget has at most ${most:,}, and no less than nothing.", param="budget"
         )
 
 

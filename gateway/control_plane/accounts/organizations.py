@@ -15,7 +15,7 @@ from gateway.storage.ledger import grants
 from gateway.storage.ledger.balances import leased_unspent
 from gateway.storage.tables import accounts, organizations
 
-_NAME_CHARACTERS_MAX = 200
+NAME_CHARACTERS_MAX = 200
 
 
 class OrganizationNotFound(NotFound):
@@ -110,9 +110,9 @@ async def rename(connection: AsyncConnection, organization_id: str, name: str) -
 def clean_name(name: str) -> str:
     """Return the name without space around it. Raises BadRequest."""
     name = name.strip()
-    if not 1 <= len(name) <= _NAME_CHARACTERS_MAX or not name.isprintable():
+    if not 1 <= len(name) <= NAME_CHARACTERS_MAX or not name.isprintable():
         raise BadRequest(
-            f"A name has 1 to {_NAME_CHARACTERS_MAX} printable characters.", param="name"
+            f"A name has 1 to {NAME_CHARACTERS_MAX} printable characters.", param="name"
         )
     return name
 

@@ -16,6 +16,8 @@ from gateway.storage.ledger.balances import leased_unspent
 from gateway.storage.tables import NANOS_MAX, accounts, credit_lots, ledger_entries
 
 _WHOLE_DIGITS_MAX = 12
+_DECIMALS_MAX = 9
+AMOUNT_CHARACTERS_MAX = len("$.") + _WHOLE_DIGITS_MAX + _DECIMALS_MAX
 
 
 class Lot(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,15 +112,15 @@ async def ledger(
     return [Entry(**row) for row in found.mappings()]
 
 
-def nanos_of_dollars(text: str) -> int:
-    """Read dollars with up to nine decimals, exactly. Raises BadRequest."""
+def nanos_of_dollars(text: str, *, param: str = "amount") -> int:
+    """Read dollars with up to nine decimals, exactly. Raises BadRequest, which blames `param`."""
     whole, _, fraction = text.strip().removeprefix("$").partition(".")
     digits = whole + fraction
     # Python reads no integer of thousands of digits, and nobody has so much money
     possible = digits.isdecimal() and digits.isascii() and len(whole) <= _WHOLE_DIGITS_MAX
-    if not possible or len(fraction) > 9:
+    if not possible or len(fraction) > _DECIMALS_MAX:
         raise BadRequest(
             f"{text[:40]!r} is no amount: write dollars, with at most nine decimals, like 0.25.",
-            param="amount",
+            param=param,
         )
-    return int(whole or "0") * 10**9 + int(fraction.ljust(9, "0"))
+    return int(whole or "0") * 10**9 + int(fraction.ljust(_DECIMALS_MAX, "0"))

@@ -16,10 +16,9 @@ from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.credits import nanos_of_dollars
 from gateway.control_plane.site import snippets
-from gateway.control_plane.site.forms import see_other
+from gateway.control_plane.site.forms import IN_PLACE, Refused, see_other
 from gateway.control_plane.site.parts import Site
 from gateway.data_plane.metering.credits import Period
-from gateway.errors import BadRequest
 from gateway.identifiers import is_id, new_id
 from gateway.money import money
 from gateway.snapshots import TokenIdsFrom, Truncate
@@ -53,7 +52,9 @@ class KeyForm(msgspec.Struct, frozen=True, kw_only=True):
         """Return its budget. Raises BadRequest."""
         if not self.budget.strip():
             return None
-        return Budget(limit_nanos=nanos_of_dollars(self.budget), period=self.budget_period)
+        return Budget(
+            limit_nanos=nanos_of_dollars(self.budget, param="budget"), period=self.budget_period
+        )
 
 
 class NewKeyForm(KeyForm, frozen=True, kw_only=True):
@@ -82,10 +83,10 @@ async def create_key(
     listing = site.first()  # before a key is made that no page would show
     try:
         made = await _make(site, visitor, data)
-    except KeyMade:
-        return see_other("/console/keys")
-    except BadRequest as error:
-        return await _page(request, site, visitor, form=data, problem=error.message)
+    except KeyMade as error:
+        return await _page(request, site, visitor, refused=Refused("key", error))
+    except IN_PLACE as error:
+        return await _page(request, site, visitor, refused=Refused("key", error, data))
     return site.renderer.page(
         request,
         "console/key.html",
@@ -142,8 +143,9 @@ async def change_key(
             truncate=data.truncated_at(KeyDefaults()),
             budget=data.limited(),
         )
-    except BadRequest as error:
-        return await _settings(request, site, visitor, key_id, form=data, problem=error.message)
+    except IN_PLACE as error:
+        refused = Refused("key", error, data)
+        return await _settings(request, site, visitor, key_id, refused=refused)
     return see_other("/console/keys")
 
 
@@ -161,8 +163,7 @@ async def _page(
     site: Site,
     visitor: Visitor,
     *,
-    form: NewKeyForm | None = None,
-    problem: str = "",
+    refused: Refused | None = None,
 ) -> Response[str]:
     keys = await site.keys.listed(visitor.organization_id)
     budgets = await site.keys.budgets(visitor.organization_id)
@@ -172,19 +173,16 @@ async def _page(
         request,
         "console/keys.html",
         section="keys",
-        status=400 if problem else 200,
-        problem=problem,
-        form=_prefilled(form, defaults),
+        refused=refused,
+        form=(refused and refused.typed) or _prefilled(defaults),
         keys=[key for key in reversed(keys) if key.revoked_at is None],
         revoked=[key for key in reversed(keys) if key.revoked_at is not None],
         budgets=budgets,
     )
 
 
-def _prefilled(form: NewKeyForm | None, defaults: KeyDefaults) -> NewKeyForm:
-    """Return what stands in the form: what was typed, or what new keys start with."""
-    if form is not None:
-        return form
+def _prefilled(defaults: KeyDefaults) -> NewKeyForm:
+    """Return what stands in the form at first: what new keys start with."""
     return NewKeyForm(
         id=new_id(),
         name="",
@@ -199,8 +197,7 @@ async def _settings(
     visitor: Visitor,
     key_id: str,
     *,
-    form: KeyForm | None = None,
-    problem: str = "",
+    refused: Refused | None = None,
 ) -> Response[str]:
     keys = await site.keys.listed(visitor.organization_id)
     key = next((key for key in keys if key.id == key_id and key.revoked_at is None), None)
@@ -211,11 +208,10 @@ async def _settings(
         request,
         "console/key_settings.html",
         section="keys",
-        status=400 if problem else 200,
-        problem=problem,
+        refused=refused,
         key=key,
         budget=budget,
-        form=form or _as_it_is(key, budget),
+        form=refused.typed if refused else _as_it_is(key, budget),
     )
 
 

@@ -17,15 +17,16 @@ from gateway.control_plane.accounts import (
     privacy,
     users,
 )
+from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.memberships import OrganizationFull, Role
 from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.mail.messages import plain
-from gateway.control_plane.site.forms import see_other
+from gateway.control_plane.site.forms import IN_PLACE, Refused, once, see_other
 from gateway.control_plane.site.parts import PageNotFound, Site
 from gateway.control_plane.site.session import owner
 from gateway.errors import BadRequest
-from gateway.identifiers import is_id, new_id
+from gateway.identifiers import is_id
 
 _PATH = "/console/settings"
 
@@ -53,6 +54,7 @@ class InviteForm(msgspec.Struct, frozen=True):
     """Who is to join."""
 
     email: str
+    id: str = ""
 
 
 class RoleForm(msgspec.Struct, frozen=True):
@@ -78,6 +80,16 @@ async def show_settings(
     request: Request[Any, Any, Any], site: NamedDependency[Site], visitor: NamedDependency[Visitor]
 ) -> Response[str]:
     """Show them."""
+    return await _page(request, site, visitor)
+
+
+async def _page(
+    request: Request[Any, Any, Any],
+    site: Site,
+    visitor: Visitor,
+    *,
+    refused: Refused | None = None,
+) -> Response[str]:
     async with site.database.read() as connection:
         members = await memberships.listed(connection, visitor.organization_id)
         own = await memberships.of_user(connection, visitor.user_id)
@@ -86,7 +98,9 @@ async def show_settings(
     return site.renderer.page(
         request,
         "console/settings.html",
+        path=_PATH,
         section="settings",
+        refused=refused,
         members=members,
         owners=sum(member.role == "owner" for member in members),
         organizations=own,
@@ -97,13 +111,17 @@ async def show_settings(
 
 @post(f"{_PATH}/name", guards=[owner])
 async def rename_organization(
+    request: Request[Any, Any, Any],
     site: NamedDependency[Site],
     visitor: NamedDependency[Visitor],
     data: URLEncodedBody[NameForm],
 ) -> Response[Any]:
     """Give the organization another name."""
-    async with site.database.write() as connection:
-        await organizations.rename(connection, visitor.organization_id, data.name)
+    try:
+        async with site.database.write() as connection:
+            await organizations.rename(connection, visitor.organization_id, data.name)
+    except IN_PLACE as error:
+        return await _page(request, site, visitor, refused=Refused("name", error, data))
     return see_other(_PATH)
 
 
@@ -131,9 +149,21 @@ async def invite(
     data: URLEncodedBody[InviteForm],
 ) -> Response[str]:
     """Mail an invitation. The answer does not tell whether the address has an account."""
+    try:
+        address = await _invite(request, site, visitor, data)
+    except IN_PLACE as error:
+        return await _page(request, site, visitor, refused=Refused("invite", error, data))
+    return site.renderer.page(
+        request, "console/invited.html", section="settings", email=address.email
+    )
+
+
+async def _invite(
+    request: Request[Any, Any, Any], site: Site, visitor: Visitor, data: InviteForm
+) -> Address:
+    address = addresses.parse(data.email)
     await site.sign_ins.take(site.visitor(request))
     await site.invitations.take(visitor.organization_id)
-    address = addresses.parse(data.email)
     async with site.database.write() as connection:
         members = await memberships.listed(connection, visitor.organization_id)
         if len(members) >= site.settings.organization_members_max:
@@ -145,7 +175,7 @@ async def invite(
                 connection,
                 site.writer.write(
                     "invitation",
-                    ref=f"invitation:{new_id()}",
+                    ref=f"invitation:{once(data.id, address.email)}",
                     recipient=address.email,
                     subject=f"An invitation to {site.settings.brand}",
                     url=url,
@@ -154,44 +184,55 @@ async def invite(
                     minutes=round(site.settings.mail_link_seconds / 60),
                 ),
             )
-    return site.renderer.page(
-        request, "console/invited.html", section="settings", email=address.email
-    )
+    return address
 
 
 @post(_PATH + "/members/{user_id:str}/role", guards=[owner])
 async def change_role(
+    request: Request[Any, Any, Any],
     site: NamedDependency[Site],
     visitor: NamedDependency[Visitor],
     user_id: FromPath[str],
     data: URLEncodedBody[RoleForm],
 ) -> Response[Any]:
     """Make a member an owner, or an owner a member."""
-    async with site.database.write() as connection:
-        await memberships.change_role(connection, visitor.organization_id, user_id, data.role)
+    try:
+        async with site.database.write() as connection:
+            await memberships.change_role(connection, visitor.organization_id, user_id, data.role)
+    except IN_PLACE as error:
+        return await _page(request, site, visitor, refused=Refused("members", error))
     return see_other(_PATH)
 
 
 @post(_PATH + "/members/{user_id:str}/remove", guards=[owner])
 async def remove_member(
-    site: NamedDependency[Site], visitor: NamedDependency[Visitor], user_id: FromPath[str]
+    request: Request[Any, Any, Any],
+    site: NamedDependency[Site],
+    visitor: NamedDependency[Visitor],
+    user_id: FromPath[str],
 ) -> Response[Any]:
     """Remove a member."""
-    async with site.database.write() as connection:
-        await memberships.remove(connection, visitor.organization_id, user_id)
+    try:
+        async with site.database.write() as connection:
+            await memberships.remove(connection, visitor.organization_id, user_id)
+    except IN_PLACE as error:
+        return await _page(request, site, visitor, refused=Refused("members", error))
     return see_other(_PATH)
 
 
 @post(f"{_PATH}/leave")
 async def leave_organization(
-    site: NamedDependency[Site], visitor: NamedDependency[Visitor]
+    request: Request[Any, Any, Any], site: NamedDependency[Site], visitor: NamedDependency[Visitor]
 ) -> Response[Any]:
     """Leave the organization that one acts for, and go on in another."""
-    async with site.database.write() as connection:
-        await memberships.remove(connection, visitor.organization_id, visitor.user_id)
-        user = await users.find(connection, visitor.user_id)
-        assert user is not None
-        session = await site.sessions.begin(connection, user.id, user.organization_id)
+    try:
+        async with site.database.write() as connection:
+            await memberships.remove(connection, visitor.organization_id, visitor.user_id)
+            user = await users.find(connection, visitor.user_id)
+            assert user is not None
+            session = await site.sessions.begin(connection, user.id, user.organization_id)
+    except IN_PLACE as error:
+        return await _page(request, site, visitor, refused=Refused("members", error))
     answer = see_other("/console")
     answer.set_cookie(site.cookie.holding(session))
     return answer
@@ -245,7 +286,10 @@ async def delete_account(
 ) -> Response[Any]:
     """Forget a person, when their address was typed in once more."""
     if data.confirm.strip().lower() != visitor.email:
-        raise NotConfirmed("Type your own address to delete the account; nothing was deleted.")
+        error = NotConfirmed(
+            "Type your own address to delete the account; nothing was deleted.", param="confirm"
+        )
+        return await _page(request, site, visitor, refused=Refused("delete", error, data))
     async with site.database.write() as connection:
         await privacy.forget(connection, visitor)
     request.scope["user"] = None

@@ -41,11 +41,13 @@ class Vote(msgspec.Struct, frozen=True, kw_only=True):
 async def cast(connection: AsyncConnection, visitor: Visitor, vote: Vote) -> None:
     """Count a vote, or change what was said with it. Raises BadVote or NotComing."""
     if vote.volume_million_tokens is not None and not 1 <= vote.volume_million_tokens <= VOLUME_MAX:
-        raise BadVote("Volume: a whole number of million tokens, up to a billion.")
+        raise bad_volume()
     if vote.price_max_nanos is not None and vote.price_max_nanos > PRICE_MAX_NANOS:
-        raise BadVote("Highest price: up to a million dollars for a million tokens.")
+        raise BadVote("Highest price: up to a million dollars for a million tokens.", param="price")
     if len(vote.use_case) > USE_CASE_CHARACTERS_MAX:
-        raise BadVote(f"The use case: at most {USE_CASE_CHARACTERS_MAX} characters.")
+        raise BadVote(
+            f"The use case: at most {USE_CASE_CHARACTERS_MAX} characters.", param="use_case"
+        )
     await eligibility.hold(connection, vote.model_id)
     said = {
         "volume_million_tokens": vote.volume_million_tokens,
@@ -96,3 +98,8 @@ async def of_visitor(connection: AsyncConnection, visitor: Visitor) -> list[Vote
         .order_by(demand_votes.c.id.desc())
     )
     return [Vote(**row) for row in found.mappings()]
+
+
+def bad_volume() -> BadVote:
+    """Return the refusal of a volume, as a number or as it was typed."""
+    return BadVote("Volume: a whole number of million tokens, up to a billion.", param="volume")

@@ -15,6 +15,7 @@ import smtplib
 import ssl
 import time
 from email.message import EmailMessage
+from email.policy import EmailPolicy
 from email.utils import formatdate
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -91,16 +92,17 @@ class SmtpSender:
 
     async def send(self, mail: Mail, message_id: str) -> None:
         """Hand it over; see `Sender.send`."""
-        await asyncio.to_thread(self._send, mime(mail, self._sender, message_id))
+        message = mime(mail, self._sender, message_id)
+        await asyncio.to_thread(self._send, message, mail.recipient)
 
-    def _send(self, message: EmailMessage) -> None:
+    def _send(self, message: EmailMessage, recipient: str) -> None:
         try:
             server = self._connect()
         except (smtplib.SMTPException, OSError) as error:
             # a refused password is our mistake too, and no reason to give up on a mail
             raise MailRefused(_reason(error), for_good=False) from None
         try:
-            server.send_message(message)
+            server.send_message(message, to_addrs=[recipient])
         except (smtplib.SMTPException, OSError) as error:
             if _is_lost(error) and server.is_handed_over:
                 raise MailLost(_reason(error)) from None
@@ -204,9 +206,21 @@ def _text(said: bytes | str) -> str:
     return said.decode(errors="replace") if isinstance(said, bytes) else said
 
 
+class _Policy(EmailPolicy):
+    """Leaves alone what programs read: folded, a long address of ours would be encoded as words."""
+
+    _AS_IT_IS = ("to", "message-id", "list-unsubscribe")
+
+    def fold_binary(self, name: str, value: str) -> bytes:
+        """Return a header's line or lines."""
+        if name.lower() in self._AS_IT_IS:
+            return f"{name}: {value}{self.linesep}".encode("ascii")
+        return super().fold_binary(name, value)
+
+
 def mime(mail: Mail, sender: str, message_id: str) -> EmailMessage:
     """Make the message as it goes over the wire."""
-    message = EmailMessage()
+    message = EmailMessage(policy=_Policy())
     message["From"] = sender
     message["To"] = mail.recipient
     message["Subject"] = mail.subject

@@ -11,8 +11,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, URLEncodedBody
 
 from gateway.control_plane.site import forms
-from gateway.control_plane.site.parts import Site, Uncountable
-from gateway.control_plane.site.rendering import is_fragment
+from gateway.control_plane.site.forms import IN_PLACE, Refused
+from gateway.control_plane.site.parts import PageNotFound, Site, Uncountable
+from gateway.control_plane.site.rendering import answer, is_fragment
 from gateway.control_plane.site.shelf import Listing
 from gateway.data_plane.metering.rows import RowMaker
 from gateway.errors import BadRequest
@@ -62,22 +63,23 @@ async def calculate(
     data: URLEncodedBody[CalculatorForm],
 ) -> Response[str]:
     """Count and price: a fragment as one types, a whole page without JavaScript."""
-    site.calculations.take(site.visitor(request))
-    chosen = site.listing(data.model)
-    result, problem, status = None, "", 200
+    chosen = site.shelf().by_id.get(data.model) or site.first()
+    result = refused = None
     try:
-        result = calculation(site, chosen, data)
-    except (BadRequest, Uncountable) as error:
-        problem, status = error.message, error.status
-    context = shown(site, chosen, data, result=result, problem=problem)
+        site.calculations.take(site.visitor(request))
+        result = calculation(site, _named(site, data.model), data)
+    except (*IN_PLACE, PageNotFound, Uncountable) as error:
+        refused = Refused("calculator", error, data)
+    context = shown(site, chosen, data, result=result)
     if not is_fragment(request):
         return site.renderer.page(
-            request, "calculator.html", status=status, listings=_choices(site), **context
+            request, "calculator.html", refused=refused, listings=_choices(site), **context
         )
-    html = site.renderer.html("calculator/result.html", model=chosen.model, **context)
+    context |= {"model": chosen.model, "refused": refused}
+    html = site.renderer.html("calculator/result.html", **context)
     if data.prompts_of != chosen.model.id:
         html += site.renderer.html("calculator/prompts.html", anew=True, **context)
-    return Response(html, status_code=status, media_type="text/html")
+    return answer(html, refused=refused)
 
 
 def shown(
@@ -86,14 +88,12 @@ def shown(
     form: CalculatorForm,
     *,
     result: Calculation | None = None,
-    problem: str = "",
 ) -> dict[str, Any]:
     """Return what the form needs, on its own page and on a model's."""
     return {
         "chosen": chosen,
         "form": form,
         "result": result,
-        "problem": problem,
         "characters_max": site.settings.calculator_characters_max,
     }
 
@@ -104,7 +104,8 @@ def calculation(site: Site, listing: Listing, form: CalculatorForm) -> Calculati
     if len(form.text) > characters_max:
         raise BadRequest(
             f"This text has {len(form.text):,} characters, and the calculator reads at most "
-            f"{characters_max:,}. Shorten it."
+            f"{characters_max:,}. Shorten it.",
+            param="text",
         )
     if not form.text:
         return None
@@ -118,7 +119,7 @@ def calculation(site: Site, listing: Listing, form: CalculatorForm) -> Calculati
     rows = maker.from_texts([form.text], truncate="end")
     texts_month = forms.whole(form.texts_month, _TEXTS_MONTH_MAX)
     if texts_month is None:
-        raise BadRequest("Texts a month: a whole number, up to ten billion.")
+        raise BadRequest("Texts a month: a whole number, up to ten billion.", param="texts_month")
     return Calculation(
         tokens=rows.tokens,
         tokens_full=rows.tokens_full[0],
@@ -126,6 +127,14 @@ def calculation(site: Site, listing: Listing, form: CalculatorForm) -> Calculati
         texts_month=texts_month,
         month_nanos=model.price.cost_nanos(rows.tokens * texts_month),
     )
+
+
+def _named(site: Site, model_id: str) -> Listing:
+    """Return a model whose name may have been typed. Raises PageNotFound, which blames the name."""
+    try:
+        return site.listing(model_id)
+    except PageNotFound as error:
+        raise PageNotFound(error.message, param="model") from None
 
 
 def _choices(site: Site) -> Sequence[Listing]:

@@ -22,6 +22,8 @@ from gateway.errors import GatewayError
 
 FIELD = "csrf_token"
 HEADER = "x-csrf-token"
+SENT = "form_sent"
+"""Where, in a request's state, the fields of a form stand that a page of ours sent."""
 EXEMPT = "csrf_exempt"
 """A handler's `opt` for the one POST that comes from mail programs: one-click unsubscribe."""
 
@@ -59,14 +61,19 @@ class CsrfMiddleware(ASGIMiddleware):
         if not known:
             nonce = secrets.token_hex(_RANDOM_CHARACTERS // 2)
         token = self._token(nonce, _session_id(scope))
-        if request.method not in _SAFE:
-            sent = await _sent(request)
-            if not (known and hmac.compare_digest(token.encode(), sent.encode())):
-                raise ForeignForm(
-                    "This form has expired, or cookies are switched off. Go back, load the page "
-                    "again, and send it once more."
-                )
         scope["state"]["csrf_token"] = token
+        if request.method not in _SAFE:
+            fields = await _fields(request)
+            sent = request.headers.get(HEADER) or fields.pop(FIELD, "")
+            good = known and hmac.compare_digest(token.encode(), sent.encode())
+            # what another site sent is not shown as if it had been typed here
+            if good or request.headers.get("sec-fetch-site") == "same-origin":
+                scope["state"][SENT] = fields
+            if not good:
+                raise ForeignForm(
+                    "This form has expired, or cookies are switched off: nothing was done.",
+                    headers={} if known else {"set-cookie": self._cookie(nonce)},
+                )
         await next_app(scope, receive, send if known else self._with_cookie(send, nonce))
 
     def _token(self, nonce: str, session: str) -> str:
@@ -74,27 +81,26 @@ class CsrfMiddleware(ASGIMiddleware):
         return hmac.digest(self._secret, message, "sha256").hex()
 
     def _with_cookie(self, send: Send, nonce: str) -> Send:
-        cookie = Cookie(
-            key=self._name, value=nonce, httponly=True, samesite="lax", secure=self._secure
-        )
-
         async def send_with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableScopeHeaders.from_message(message).add(
-                    "set-cookie", cookie.to_header(header="")
-                )
+                MutableScopeHeaders.from_message(message).add("set-cookie", self._cookie(nonce))
             await send(message)
 
         return send_with_cookie
+
+    def _cookie(self, nonce: str) -> str:
+        cookie = Cookie(
+            key=self._name, value=nonce, httponly=True, samesite="lax", secure=self._secure
+        )
+        return cookie.to_header(header="")
 
 
 def _session_id(scope: Scope) -> str:
     return str(getattr(scope.get("auth"), "jti", ""))
 
 
-async def _sent(request: Request[Any, Any, Any]) -> str:
-    if sent := request.headers.get(HEADER):
-        return sent
-    if request.content_type[0] in _FORMS:
-        return str((await request.form()).get(FIELD, ""))
-    return ""
+async def _fields(request: Request[Any, Any, Any]) -> dict[str, str]:
+    if request.content_type[0] not in _FORMS:
+        return {}
+    form = await request.form()
+    return {name: value for name, value in form.multi_items() if isinstance(value, str)}

@@ -15,12 +15,21 @@ from gateway.control_plane.accounts.links import LinkSpent
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.credits import nanos_of_dollars
 from gateway.control_plane.demand import votes, waitlist
-from gateway.control_plane.demand.votes import BadVote, Vote
-from gateway.control_plane.site.forms import safe_path, see_other, whole
+from gateway.control_plane.demand.votes import Vote
+from gateway.control_plane.site import models
+from gateway.control_plane.site.forms import (
+    IN_PLACE,
+    Refused,
+    lines,
+    once,
+    safe_path,
+    see_other,
+    whole,
+)
 from gateway.control_plane.site.parts import PageNotFound, Site
 from gateway.control_plane.site.session import signed_in
 from gateway.control_plane.site.shelf import Listing
-from gateway.identifiers import new_id
+from gateway.control_plane.site.sign_in import used_up
 
 
 class VoteForm(msgspec.Struct, frozen=True):
@@ -44,6 +53,7 @@ class WaitlistForm(msgspec.Struct, frozen=True):
 
     model: str
     email: str = ""
+    id: str = ""
 
 
 class ConfirmForm(msgspec.Struct, frozen=True):
@@ -57,11 +67,15 @@ async def vote(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[VoteForm]
 ) -> Response[Any]:
     """Count a vote of whoever is signed in."""
-    await site.votes.take(site.visitor(request))
     listing = coming(site, data.model)
-    async with site.database.write() as connection:
-        await votes.cast(connection, request.user, _vote(data))
-        await site.interest.recount(connection, listing.model.id)
+    try:
+        await site.votes.take(site.visitor(request))
+        async with site.database.write() as connection:
+            await votes.cast(connection, request.user, _vote(data))
+            await site.interest.recount(connection, listing.model.id)
+    except IN_PLACE as error:
+        refused = Refused("vote", error, data)
+        return await models.page_of_model(request, site, listing, refused=refused)
     return see_other(f"{listing.path}#demand")
 
 
@@ -83,15 +97,25 @@ async def join_waitlist(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[WaitlistForm]
 ) -> Response[Any]:
     """Put somebody signed in on the list; mail everybody else a link first."""
-    await site.votes.take(site.visitor(request))
     listing = coming(site, data.model)
     visitor: Visitor | None = request.user
-    if visitor is not None:
+    try:
+        await site.votes.take(site.visitor(request))
+        if visitor is None:
+            return await _ask_to_confirm(request, site, listing, data)
         async with site.database.write() as connection:
             await waitlist.join(
                 connection, listing.model.id, Address(visitor.email), visitor.user_id
             )
-        return see_other(f"{listing.path}#demand")
+    except IN_PLACE as error:
+        refused = Refused("waitlist", error, data)
+        return await models.page_of_model(request, site, listing, refused=refused)
+    return see_other(f"{listing.path}#demand")
+
+
+async def _ask_to_confirm(
+    request: Request[Any, Any, Any], site: Site, listing: Listing, data: WaitlistForm
+) -> Response[str]:
     address = addresses.parse(data.email)
     async with site.database.write() as connection:
         token = await site.links.create(connection, "waitlist", address, listing.model.id)
@@ -100,7 +124,7 @@ async def join_waitlist(
                 connection,
                 site.writer.write(
                     "waitlist",
-                    ref=f"waitlist:{new_id()}",
+                    ref=f"waitlist:{once(data.id, address.email)}",
                     recipient=address.email,
                     subject=f"Confirm: tell me when {listing.page.title} is live",
                     title=listing.page.title,
@@ -126,21 +150,21 @@ async def show_confirm(
     request: Request[Any, Any, Any], site: NamedDependency[Site], token: FromQuery[str]
 ) -> Response[str]:
     """Show what the mailed link would do, and its button."""
+    return await _page_of_link(request, site, token)
+
+
+async def _page_of_link(
+    request: Request[Any, Any, Any], site: Site, token: str, *, refused: Refused | None = None
+) -> Response[str]:
     try:
         async with site.database.read() as connection:
             link = await site.links.look(connection, "waitlist", token)
     except LinkSpent as error:
-        return site.renderer.page(
-            request,
-            "sign_in/again.html",
-            status=error.status,
-            heading="This link is used up",
-            message=error.message,
-            way="Mail me a new one",
-        )
+        return used_up(request, site, error)
     return site.renderer.page(
         request,
         "waitlist/confirm.html",
+        refused=refused,
         link=link,
         token=token,
         listing=site.listing(link.subject),
@@ -152,10 +176,13 @@ async def confirm(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[ConfirmForm]
 ) -> Response[Any]:
     """Put a confirmed address on the list."""
-    async with site.database.write() as connection:
-        link = await site.links.use(connection, "waitlist", data.token)
-        listing = coming(site, link.subject)
-        await waitlist.join(connection, listing.model.id, Address(link.email), None)
+    try:
+        async with site.database.write() as connection:
+            link = await site.links.use(connection, "waitlist", data.token)
+            listing = coming(site, link.subject)
+            await waitlist.join(connection, listing.model.id, Address(link.email), None)
+    except IN_PLACE as error:
+        return await _page_of_link(request, site, data.token, refused=Refused("confirm", error))
     return site.renderer.page(request, "waitlist/done.html", email=link.email, listing=listing)
 
 
@@ -170,10 +197,10 @@ def coming(site: Site, model_id: str) -> Listing:
 def _vote(form: VoteForm) -> Vote:
     volume = whole(form.volume, votes.VOLUME_MAX) if form.volume.strip() else None
     if form.volume.strip() and not volume:
-        raise BadVote("Volume: a whole number of million tokens, up to a billion.")
+        raise votes.bad_volume()
     return Vote(
         model_id=form.model,
         volume_million_tokens=volume,
-        price_max_nanos=nanos_of_dollars(form.price) if form.price.strip() else None,
-        use_case=form.use_case.strip(),
+        price_max_nanos=nanos_of_dollars(form.price, param="price") if form.price.strip() else None,
+        use_case=lines(form.use_case).strip(),
     )

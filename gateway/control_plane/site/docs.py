@@ -70,6 +70,16 @@ def limits(settings: Settings) -> list[Limit]:
             "429 `too_many_in_flight`",
         ),
         Limit(
+            "Length of an `Idempotency-Key`",
+            f"{settings.idempotency_key_characters_max:,} characters",
+            "400 `idempotency_key_too_long`",
+        ),
+        Limit(
+            "Connections that wait for one request, its retries included",
+            f"{settings.replay_waiting_max:,} connections",
+            "429 `too_many_retries`",
+        ),
+        Limit(
             "Time until the vectors are there",
             f"{settings.request_timeout_seconds:g} seconds",
             "504 `timeout`",

@@ -1,18 +1,41 @@
-"""Small things that forms need: numbers as people write them, and where to go afterwards."""
+"""Small things that forms need: numbers as people write them, where to go afterwards, and refusals.
+
+A form that is refused is answered with the page that it stands on, what was typed still in it.
+"""
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from litestar import Request
 from litestar.enums import RequestEncodingType
 from litestar.response import Redirect
 
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, GatewayError, TooManyRequests, Unavailable
+from gateway.identifiers import is_id, new_id
 
 HOME = "/console"
 
+IN_PLACE = (BadRequest, TooManyRequests, Unavailable)
+"""What a form is refused with on its own page: something that whoever sent it can do about it."""
+
 _CHARACTERS_MAX = 1_000
+_TWICE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A form that was refused: which one of its page, why, and what was typed into it.
+
+    The error's `param` is the field to blame, by its name in the form; without one it is none.
+    """
+
+    form: str
+    error: GatewayError
+    typed: Any = None
 
 
 def safe_path(path: str) -> str:
@@ -31,6 +54,22 @@ def whole(text: str, maximum: int) -> int | None:
     if not (digits.isascii() and digits.isdecimal()) or len(digits) > len(str(maximum)):
         return None
     return int(digits) if int(digits) <= maximum else None
+
+
+def lines(text: str) -> str:
+    """Return a text with the line ends that it was typed with: browsers send two for each."""
+    return text.replace("\r\n", "\n")
+
+
+def once(form_id: str, address: str) -> str:
+    """Name what a form asks for: by one name where it is sent twice, as by a double click.
+
+    Only for a minute: who comes back to it after that, and sends it again, means it.
+    """
+    if not is_id(form_id):
+        return new_id()
+    asked = f"{form_id}|{address}|{int(time.time()) // _TWICE_SECONDS}"
+    return sha256(asked.encode()).hexdigest()
 
 
 async def refuse_unstorable(request: Request[Any, Any, Any]) -> None:

@@ -15,10 +15,12 @@ from gateway.control_plane.demand import votes, waitlist
 from gateway.control_plane.mail import unsubscribe
 from gateway.control_plane.site import calculator, snippets
 from gateway.control_plane.site.calculator import CalculatorForm
-from gateway.control_plane.site.parts import Site
+from gateway.control_plane.site.forms import Refused
+from gateway.control_plane.site.parts import PageNotFound, Site
 from gateway.control_plane.site.search import PAGE_MODELS, Search, page_of
 from gateway.control_plane.site.shelf import Listing
 from gateway.data_plane.metering.rows import RowMaker
+from gateway.errors import BadRequest
 from gateway.snapshots import ModelSnapshot
 
 _COMPARED_MAX = 6
@@ -45,6 +47,11 @@ async def list_models(
         "q": q, "state": offered, "task": task, "dimensions": dimensions, "license": licensed,
         "tokens": tokens, "price": price, "sort": sort,
     }  # fmt: skip
+    refused = most = None
+    try:
+        most = nanos_of_dollars(price, param="price") if price.strip() else None
+    except BadRequest as error:
+        refused = Refused("filters", error)
     search = Search(
         q=q,
         state=offered,
@@ -52,13 +59,14 @@ async def list_models(
         dimensions=dimensions,
         license=licensed,
         tokens=int(tokens) if tokens.isdecimal() and len(tokens) < 10 else 0,
-        price_nanos=nanos_of_dollars(price) if price.strip() else None,
+        price_nanos=most,
         sort=sort,
     )
     wanted = site.interest.all_votes()
     return site.renderer.page(
         request,
         "models/list.html",
+        refused=refused,
         found=page_of(search.find(shelf, wanted), page, "/models", chosen, size=PAGE_MODELS),
         total=len(shelf.listings),
         shelf=shelf,
@@ -77,13 +85,22 @@ async def show_model(
 ) -> Response[str]:
     """Show one model: everything that one needs to choose it and to call it."""
     listing = site.listing(f"{owner}/{name}")
+    site.interest.viewed(listing.model.id)
+    return await page_of_model(request, site, listing)
+
+
+async def page_of_model(
+    request: Request[Any, Any, Any], site: Site, listing: Listing, *, refused: Refused | None = None
+) -> Response[str]:
+    """Answer with a model's page, and what was refused of a form on it."""
     model = listing.model
-    site.interest.viewed(model.id)
     own = await _own(site, request.user, model.id)
     known = site.shelf().by_id
     return site.renderer.page(
         request,
         "models/show.html",
+        path=listing.path,
+        refused=refused,
         listing=listing,
         model=model,
         words=listing.page,
@@ -109,13 +126,18 @@ async def compare_models(
     shelf = site.shelf()
     named = list(dict.fromkeys(name.strip() for name in model or [] if name.strip()))
     known = [shelf.by_id[name] for name in named if name in shelf.by_id]
+    unknown = [name[:_NAME_CHARACTERS_MAX] for name in named if name not in shelf.by_id]
+    refused = None
+    if unknown:
+        error = PageNotFound(f"There is no model {unknown[0]} here.", param="model")
+        refused = Refused("compare", error, {"model": unknown[0]})
     return site.renderer.page(
         request,
         "models/compare.html",
+        refused=refused,
         listings=(known or shelf.listings)[:_COMPARED_MAX],
         most=_COMPARED_MAX,
         total=len(shelf.listings),
-        unknown=[name[:_NAME_CHARACTERS_MAX] for name in named if name not in shelf.by_id][:1],
         votes=site.interest.all_votes(),
     )
 

@@ -16,12 +16,13 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, URLEncodedBody
 from numpy.typing import NDArray
 
+from gateway.control_plane.site.forms import Refused
 from gateway.control_plane.site.parts import PageNotFound, Site
-from gateway.control_plane.site.rendering import is_fragment
+from gateway.control_plane.site.rendering import answer, is_fragment
 from gateway.control_plane.site.shelf import Listing
 from gateway.data_plane.metering.rows import RowMaker
 from gateway.data_plane.routing.admission import Offer
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, GatewayError
 from gateway.identifiers import new_id
 
 _SENTENCES_MAX = 6
@@ -71,7 +72,7 @@ async def show_playground(
     """Show the playground with an example in it."""
     listing = _live(site, f"{owner}/{name}")
     return site.renderer.page(
-        request, "playground.html", listing=listing, sentences=_EXAMPLE, result=None, problem=""
+        request, "playground.html", listing=listing, sentences=_EXAMPLE, result=None
     )
 
 
@@ -85,24 +86,23 @@ async def experiment(
 ) -> Response[str]:
     """Embed the sentences and compare them."""
     listing = _live(site, f"{owner}/{name}")
-    result, problem, status = None, "", 200
+    result = refused = None
     try:
         sentences = _sentences(data)
         site.experiments.take(site.visitor(request))
         result = await _embed(site, listing, sentences)
-    except BadRequest as error:
-        problem, status = error.message, error.status
+    except GatewayError as error:  # what no worker does at the moment is said in its place too
+        refused = Refused("playground", error, data)
     if is_fragment(request):
-        html = site.renderer.html("playground/result.html", result=result, problem=problem)
-        return Response(html, status_code=status, media_type="text/html")
+        html = site.renderer.html("playground/result.html", result=result, refused=refused)
+        return answer(html, refused=refused)
     return site.renderer.page(
         request,
         "playground.html",
-        status=status,
+        refused=refused,
         listing=listing,
         sentences=data.sentences,
         result=result,
-        problem=problem,
     )
 
 
@@ -110,13 +110,15 @@ def _sentences(form: PlaygroundForm) -> list[str]:
     sentences = [line.strip() for line in form.sentences.splitlines() if line.strip()]
     if not 2 <= len(sentences) <= _SENTENCES_MAX:
         raise BadRequest(
-            f"Write 2 to {_SENTENCES_MAX} sentences, one a line. So far: {len(sentences)}."
+            f"Write 2 to {_SENTENCES_MAX} sentences, one a line. So far: {len(sentences)}.",
+            param="sentences",
         )
     for number, sentence in enumerate(sentences, 1):
         if len(sentence) > _CHARACTERS_MAX:
             raise BadRequest(
                 f"Sentence {number} has {len(sentence):,} characters; at most {_CHARACTERS_MAX} "
-                "fit here."
+                "fit here.",
+                param="sentences",
             )
     return sentences
 

@@ -42,6 +42,11 @@ REFUSALS = (
         "Use a new key for a new request.", "no",
     ),
     Refusal(
+        400, "idempotency_key_too_long",
+        "The `Idempotency-Key` has more characters than are allowed; the message says how many.",
+        "Use a random one, such as a UUID.", "no",
+    ),
+    Refusal(
         400, "input_not_supported",
         "No worker that serves this model can take this input: some read whole texts alone.",
         "Send text instead of token ids, and split it yourself instead of having it cut.", "no",
@@ -137,6 +142,11 @@ REFUSALS = (
         429, "too_many_in_flight",
         "Too many requests are at work at the same moment.",
         "Send fewer at once, with more inputs in each.", "later",
+    ),
+    Refusal(
+        429, "too_many_retries",
+        "This request is at work, and too many retries of it wait for its answer already.",
+        "Close the connection of a try before you begin the next one.", "later",
     ),
     Refusal(
         429, "would_miss_deadline",

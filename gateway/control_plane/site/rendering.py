@@ -14,15 +14,30 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Request, Response
 
-from gateway.control_plane.site import formats, snippets
+from gateway.control_plane.accounts import addresses, organizations
+from gateway.control_plane.billing import credits as billing
+from gateway.control_plane.demand import votes
+from gateway.control_plane.site import formats, search, snippets
 from gateway.control_plane.site.assets import Assets
+from gateway.control_plane.site.forms import Refused
 from gateway.control_plane.site.session import SessionCookie
+from gateway.identifiers import new_id
 
 _CONTROL_PLANE = Path(__file__).resolve().parents[1]
 _FOLDERS = (
     _CONTROL_PLANE / "site" / "templates",
     _CONTROL_PLANE / "console" / "templates",
 )
+
+
+_LONGEST = {
+    "amount": billing.AMOUNT_CHARACTERS_MAX,
+    "email": addresses.CHARACTERS_MAX,
+    "name": organizations.NAME_CHARACTERS_MAX,
+    "search": search.QUERY_CHARACTERS_MAX,
+    "use_case": votes.USE_CASE_CHARACTERS_MAX,
+}
+"""Most characters of what is typed, so that a field takes no more than is read of it."""
 
 
 class Renderer:
@@ -38,7 +53,11 @@ class Renderer:
         )
         self._environment.filters.update(formats.FILTERS)
         self._environment.globals.update(
-            asset=assets.url, highlight=snippets.highlight, **constants
+            asset=assets.url,
+            highlight=snippets.highlight,
+            longest=_LONGEST,
+            new_id=new_id,
+            **constants,
         )
 
     def html(self, template: str, **context: Any) -> str:
@@ -46,21 +65,40 @@ class Renderer:
         return self._environment.get_template(template).render(**context)
 
     def page(
-        self, request: Request[Any, Any, Any], template: str, *, status: int = 200, **context: Any
+        self,
+        request: Request[Any, Any, Any],
+        template: str,
+        *,
+        status: int = 200,
+        path: str = "",
+        refused: Refused | None = None,
+        **context: Any,
     ) -> Response[str]:
-        """Answer a request with a page."""
+        """Answer a request with a page; `path` is the page's own, where a form was sent elsewhere.
+
+        One with a form that was refused has the status and the headers of its error.
+        """
+        status = refused.error.status if refused else status
         html = self.html(
             template,
             visitor=request.scope.get("user"),
             # an address that no route has: nobody looked yet who asks
             returning="user" not in dict(request.scope) and SessionCookie.is_in(request.cookies),
             csrf_token=request.scope.get("state", {}).get("csrf_token", ""),
-            path=request.url.path,
+            path=path or request.url.path,
             now=datetime.now(UTC),
             status=status,
+            refused=refused,
             **context,
         )
-        return Response(html, status_code=status, media_type="text/html")
+        return answer(html, status=status, refused=refused)
+
+
+def answer(html: str, *, status: int = 200, refused: Refused | None = None) -> Response[str]:
+    """Answer with a page or a fragment; one that was refused as its error says."""
+    headers = refused.error.headers if refused else {}
+    status = refused.error.status if refused else status
+    return Response(html, status_code=status, media_type="text/html", headers=headers)
 
 
 def is_fragment(request: Request[Any, Any, Any]) -> bool:

@@ -17,7 +17,7 @@ from gateway.control_plane.site.shelf import Listing, Shelf
 
 Order = Literal["", "votes", "price", "newest"]
 PAGE_MODELS = 24
-_QUERY_CHARACTERS_MAX = 200
+QUERY_CHARACTERS_MAX = 200
 _LENGTH_MAX = 1_000_000
 
 
@@ -58,7 +58,7 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
             tests.append(lambda li: li.model.tokens_max >= self.tokens)
         if (most := self.price_nanos) is not None:
             tests.append(lambda li: li.model.price.nanos_per_million_tokens <= most)
-        if words := self.q[:_QUERY_CHARACTERS_MAX].casefold().split():
+        if words := self.q[:QUERY_CHARACTERS_MAX].casefold().split():
             tests.append(lambda li: all(word in li.text for word in words))
         return tests
 

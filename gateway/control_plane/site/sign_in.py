@@ -16,9 +16,8 @@ from litestar.params import FromQuery, URLEncodedBody
 from gateway.control_plane.accounts import addresses, memberships, organizations
 from gateway.control_plane.accounts.links import LinkSpent, Purpose
 from gateway.control_plane.mail.messages import Mail
-from gateway.control_plane.site.forms import safe_path, see_other
+from gateway.control_plane.site.forms import IN_PLACE, Refused, once, safe_path, see_other
 from gateway.control_plane.site.parts import Site
-from gateway.identifiers import new_id
 
 
 class SignInForm(msgspec.Struct, frozen=True):
@@ -26,6 +25,7 @@ class SignInForm(msgspec.Struct, frozen=True):
 
     email: str
     next: str = ""
+    id: str = ""
 
 
 class LinkForm(msgspec.Struct, frozen=True):
@@ -43,7 +43,7 @@ async def show_sign_in(
     """Ask for an address; who is signed in goes on."""
     if request.user is not None:
         return see_other(safe_path(next))
-    return site.renderer.page(request, "sign_in/form.html", next=next, email="", problem="")
+    return site.renderer.page(request, "sign_in/form.html", next=next)
 
 
 @post("/sign-in", status_code=200)
@@ -51,22 +51,18 @@ async def ask_for_link(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[SignInForm]
 ) -> Response[Any]:
     """Mail a link, and say so."""
-    await site.sign_ins.take(site.visitor(request))
     try:
+        await site.sign_ins.take(site.visitor(request))
         address = addresses.parse(data.email)
-    except addresses.BadAddress as error:
-        return site.renderer.page(
-            request,
-            "sign_in/form.html",
-            status=400,
-            next=data.next,
-            email=data.email,
-            problem=error.message,
-        )
-    async with site.database.write() as connection:
-        token = await site.links.create(connection, "sign_in", address, safe_path(data.next))
-        if token is not None:
-            await site.outbox.put(connection, _mail(site, address.email, token))
+        async with site.database.write() as connection:
+            token = await site.links.create(connection, "sign_in", address, safe_path(data.next))
+            if token is not None:
+                await site.outbox.put(
+                    connection, _mail(site, address.email, token, once(data.id, address.email))
+                )
+    except IN_PLACE as error:
+        refused = Refused("sign-in", error, data)
+        return site.renderer.page(request, "sign_in/form.html", refused=refused, next=data.next)
     return site.renderer.page(request, "sign_in/sent.html", email=address.email)
 
 
@@ -79,23 +75,28 @@ async def show_link(
 ) -> Response[str]:
     """Show what a link would do, and its button."""
     kind: Purpose = "invitation" if purpose == "invitation" else "sign_in"
+    return await _page_of_link(request, site, kind, token)
+
+
+async def _page_of_link(
+    request: Request[Any, Any, Any],
+    site: Site,
+    kind: Purpose,
+    token: str,
+    *,
+    refused: Refused | None = None,
+) -> Response[str]:
     try:
         async with site.database.read() as connection:
             link = await site.links.look(connection, kind, token)
             inviting = link.subject if kind == "invitation" else None
             host = await organizations.name_of(connection, inviting) if inviting else ""
     except LinkSpent as error:
-        return site.renderer.page(
-            request,
-            "sign_in/again.html",
-            status=error.status,
-            heading="This link is used up",
-            message=error.message,
-            way="Mail me a new one",
-        )
+        return used_up(request, site, error)
     return site.renderer.page(
         request,
         "sign_in/link.html",
+        refused=refused,
         link=link,
         organization=host,
         token=token,
@@ -108,10 +109,14 @@ async def use_link(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[LinkForm]
 ) -> Response[Any]:
     """Sign in: the address is shown to be theirs."""
-    await site.sign_ins.take(site.visitor(request))
-    async with site.database.write() as connection:
-        link = await site.links.use(connection, "sign_in", data.token)
-        cookie = await site.enter(connection, addresses.Address(link.email))
+    try:
+        await site.sign_ins.take(site.visitor(request))
+        async with site.database.write() as connection:
+            link = await site.links.use(connection, "sign_in", data.token)
+            cookie = await site.enter(connection, addresses.Address(link.email))
+    except IN_PLACE as error:
+        refused = Refused("link", error)
+        return await _page_of_link(request, site, "sign_in", data.token, refused=refused)
     return _welcome(site, cookie, safe_path(link.subject))
 
 
@@ -120,13 +125,17 @@ async def accept_invitation(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[LinkForm]
 ) -> Response[Any]:
     """Join the organization of an invitation, and sign in to it."""
-    await site.sign_ins.take(site.visitor(request))
-    async with site.database.write() as connection:
-        # its members first, as everywhere: whoever leaves last takes the invitations back
-        link = await site.links.look(connection, "invitation", data.token)
-        await memberships.lock(connection, link.subject)
-        link = await site.links.use(connection, "invitation", data.token)
-        cookie = await site.enter(connection, addresses.Address(link.email), joins=link.subject)
+    try:
+        await site.sign_ins.take(site.visitor(request))
+        async with site.database.write() as connection:
+            # its members first, as everywhere: whoever leaves last takes the invitations back
+            link = await site.links.look(connection, "invitation", data.token)
+            await memberships.lock(connection, link.subject)
+            link = await site.links.use(connection, "invitation", data.token)
+            cookie = await site.enter(connection, addresses.Address(link.email), joins=link.subject)
+    except IN_PLACE as error:
+        refused = Refused("link", error)
+        return await _page_of_link(request, site, "invitation", data.token, refused=refused)
     return _welcome(site, cookie, "/console")
 
 
@@ -140,6 +149,18 @@ async def sign_out(request: Request[Any, Any, Any], site: NamedDependency[Site])
     return answer
 
 
+def used_up(request: Request[Any, Any, Any], site: Site, error: LinkSpent) -> Response[str]:
+    """Say that a mailed link can't be used any more, and where there are new ones."""
+    return site.renderer.page(
+        request,
+        "sign_in/again.html",
+        status=error.status,
+        heading="This link is used up",
+        message=error.message,
+        way="Mail me a new one",
+    )
+
+
 _ACTIONS: dict[Purpose, str] = {"sign_in": "/sign-in/link", "invitation": "/sign-in/invitation"}
 
 
@@ -149,10 +170,10 @@ def _welcome(site: Site, cookie: str, path: str) -> Response[Any]:
     return answer
 
 
-def _mail(site: Site, email: str, token: str) -> Mail:
+def _mail(site: Site, email: str, token: str, ref: str) -> Mail:
     return site.writer.write(
         "sign_in",
-        ref=f"sign_in:{new_id()}",
+        ref=f"sign_in:{ref}",
         recipient=email,
         subject=f"Sign in to {site.settings.brand}",
         url=f"{site.settings.public_url}/sign-in/link?token={token}",

@@ -112,8 +112,9 @@ PARAMETERS: tuple[Mapping[str, Any], ...] = (
         "name": "Idempotency-Key",
         "in": "header",
         "description": "A name of yours for this request. Sent again with the same body within a "
-        "minute, it gets the first answer, free, where the same gateway process receives it.",
-        "schema": {"type": "string"},
+        "minute, it gets the first answer, free, where the same gateway process receives it. At "
+        "most 255 characters.",
+        "schema": {"type": "string", "maxLength": 255},
         "example": "batch-17",
     },
     {

@@ -15,7 +15,7 @@ import msgspec
 from gateway.data_plane.api import decoding, encoding
 from gateway.data_plane.api.decoding import EmbeddingsRequest, Limits
 from gateway.data_plane.api.exchange import Exchange
-from gateway.data_plane.api.replays import Replays, Reply, print_of
+from gateway.data_plane.api.replays import Replays, Reply, Work
 from gateway.data_plane.api.urgency import Patience, tier_of, urgency_of
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
@@ -104,13 +104,17 @@ class EmbeddingsEndpoint:
         return reply.body
 
     async def _reply(self, exchange: Exchange, key: KeySnapshot) -> Reply:
-        body = await exchange.body(self._body_bytes_max)  # 413, 415
-        print_ = print_of(exchange, key, body)
-        work = self._replays.find(print_)  # 400 an idempotency key used twice
+        # nothing here keeps the body: a retry that joins waits without it
+        work = self._work(exchange, key, await exchange.body(self._body_bytes_max))  # 413, 415
+        return await work.reply_to(exchange)  # 499 the client left, or as the work ends
+
+    def _work(self, exchange: Exchange, key: KeySnapshot, body: bytes) -> Work:
+        print_ = self._replays.print_of(exchange, key, body)  # 400 a key too long
+        work = self._replays.find(print_)  # 400 a key used twice, 429 too many retries
         if work is None:
             run = partial(self._embed, exchange, body, key)
             work = self._replays.begin(print_, exchange.request_id, run)
-        return await work.reply_to(exchange)  # 499 the client left, or as the work ends
+        return work
 
     async def _embed(
         self, exchange: Exchange, body: bytes, key: KeySnapshot, progress: Progress

@@ -6,7 +6,8 @@ that OpenAI's SDKs send; it joins the request that is still at work, or is given
 another connection lost, for free. Two equal requests that are no retries are two requests.
 
 Answers live in this process alone, bounded in time and bytes: a retry that another process gets is
-a new request.
+a new request. Of a retry nothing is kept but a digest: its body is let go of once it is known whose
+it is, and how many connections wait for one request is bounded.
 """
 
 from __future__ import annotations
@@ -20,10 +21,17 @@ from typing import Any, NamedTuple
 
 from gateway.data_plane.api.exchange import ClientGone, Exchange
 from gateway.data_plane.routing.request import Progress
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, TooManyRequests, Unavailable
 from gateway.snapshots import KeySnapshot
 
 _WORKS_MAX = 100_000
+_RETRY_AFTER_SECONDS = 1.0
+
+
+class IdempotencyKeyTooLong(BadRequest):
+    """The key has more characters than a key needs."""
+
+    code = "idempotency_key_too_long"
 
 
 class IdempotencyKeyReused(BadRequest):
@@ -32,11 +40,28 @@ class IdempotencyKeyReused(BadRequest):
     code = "idempotency_key_reused"
 
 
+class TooManyRetries(TooManyRequests):
+    """So many connections wait for the request that no other may join it."""
+
+    code = "too_many_retries"
+
+
+class WorkEnded(Unavailable):
+    """The work was cancelled from outside, with somebody waiting for it."""
+
+    code = "closing"
+
+
 class Reply(NamedTuple):
     """A finished answer: its body, and the headers about its cost."""
 
     body: bytes
     headers: list[tuple[str, str]]
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes to keep."""
+        return len(self.body) + sum(len(name) + len(value) for name, value in self.headers)
 
 
 class Print(NamedTuple):
@@ -57,23 +82,29 @@ class Work:
         self.body_digest = body_digest
         self.task = task
         self.progress = progress
-        self._waiting = 0
+        self.waiting = 0
+        """How many connections wait for the reply."""
 
     async def reply_to(self, exchange: Exchange) -> Reply:
         """Wait for the reply, as long as the client does.
 
         The last client that leaves ends the work, unless a worker computes it already: then it is
-        finished and charged, and a retry gets it. Raises ClientGone, or what the work raises.
+        finished and charged, and a retry gets it. Raises ClientGone, WorkEnded (503), or what the
+        work raises.
         """
-        self._waiting += 1
+        self.waiting += 1
         try:
             reply = await exchange.while_connected(self.task)
         except ClientGone:
-            if self._waiting == 1 and not self.progress.begun:
+            if self.waiting == 1 and not self.progress.begun:
                 self.task.cancel()
             raise
+        except asyncio.CancelledError:
+            if not self.task.cancelled():
+                raise  # it is this connection that is ended
+            raise WorkEnded("The gateway ended this request. Try again.") from None
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
         if exchange.request_id == self.request_id:
             return reply
         told = [("idempotent-replayed", "true"), ("x-original-request-id", self.request_id)]
@@ -88,17 +119,43 @@ class Replays:
         *,
         seconds: float,
         bytes_max: int,
+        waiting_max: int,
+        key_characters_max: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._seconds = seconds
         self._bytes_max = bytes_max
+        self._waiting_max = waiting_max
+        self._key_characters_max = key_characters_max
         self._clock = clock
         self._works: OrderedDict[tuple[str, str], Work] = OrderedDict()
         self._done: OrderedDict[Work, tuple[tuple[str, str], float, int]] = OrderedDict()
         self._bytes = 0
 
+    def print_of(self, exchange: Exchange, key: KeySnapshot, body: bytes) -> Print:
+        """Take a request's print: its Idempotency-Key where there is one, else its very bytes.
+
+        Raises IdempotencyKeyTooLong (400).
+        """
+        digest = hashlib.sha256(body).digest()
+        if given := exchange.header("idempotency-key"):
+            if len(given) > self._key_characters_max:
+                raise IdempotencyKeyTooLong(
+                    f"An Idempotency-Key has at most {self._key_characters_max} characters; this "
+                    f"one has {len(given)}. A UUID will do."
+                )
+            named = hashlib.sha256(given.encode()).hexdigest()
+            return Print((key.id, f"key:{named}"), digest, is_retry=True)
+        count = exchange.header("x-stainless-retry-count") or "0"
+        return Print(
+            (key.id, digest.hex()), digest, is_retry=count.isdecimal() and bool(count.strip("0"))
+        )
+
     def find(self, print_: Print) -> Work | None:
-        """Return the work that a retry means. Raises IdempotencyKeyReused (400)."""
+        """Return the work that a retry means.
+
+        Raises IdempotencyKeyReused (400) or TooManyRetries (429).
+        """
         self._expire()
         work = self._works.get(print_.identity) if print_.is_retry else None
         if work is not None and work.task.cancelling():
@@ -107,6 +164,12 @@ class Replays:
             raise IdempotencyKeyReused(
                 "This Idempotency-Key was sent with another body a moment ago. Use a new one for "
                 "a new request."
+            )
+        if work is not None and work.waiting >= self._waiting_max:
+            raise TooManyRetries(
+                f"{work.waiting} connections wait for this very request already. Wait for the "
+                "answer before you try again, or close what no longer reads it.",
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
         return work
 
@@ -128,7 +191,7 @@ class Replays:
 
     @property
     def bytes(self) -> int:
-        """How many bytes of answers are kept."""
+        """How many bytes of answers are kept, their headers included."""
         return self._bytes
 
     def _finish(self, identity: tuple[str, str], work: Work) -> None:
@@ -137,7 +200,7 @@ class Replays:
         if work.task.cancelled() or work.task.exception() is not None:
             self._forget(identity, work)
             return
-        size = len(work.task.result().body)
+        size = work.task.result().size
         self._done[work] = (identity, self._clock() + self._seconds, size)
         self._bytes += size
         while self._bytes > self._bytes_max:
@@ -159,14 +222,3 @@ class Replays:
     def _forget(self, identity: tuple[str, str], work: Work) -> None:
         if self._works.get(identity) is work:
             del self._works[identity]
-
-
-def print_of(exchange: Exchange, key: KeySnapshot, body: bytes) -> Print:
-    """Take a request's print: its Idempotency-Key where there is one, else its very bytes."""
-    digest = hashlib.sha256(body).digest()
-    if given := exchange.header("idempotency-key"):
-        return Print((key.id, f"key:{given}"), digest, is_retry=True)
-    count = exchange.header("x-stainless-retry-count") or "0"
-    return Print(
-        (key.id, digest.hex()), digest, is_retry=count.isdecimal() and bool(count.strip("0"))
-    )

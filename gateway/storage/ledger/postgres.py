@@ -2,6 +2,10 @@
 
 The functions are in migrations/functions. One statement outside any transaction block means that a
 process that is paused or killed holds no lock for longer than the statement takes.
+
+Processes of one shard write the same rows of hours and days, and a tick locks them in the order in
+which triggers and strays come to them, which is no order that two ticks share. So those with usage
+take turns: a lock of their shard is the first that they ask for, and held until their commit.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import msgspec
 from gateway.data_plane.metering.ticks import LedgerUnavailable, Tick, TickAnswer
 from gateway.storage.database import Database
 
+_SHARDS_LOCK = 0x57E11D  # any number, the same in every process
 _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 6.0
 _SETTINGS = {
@@ -26,6 +31,8 @@ _SETTINGS = {
     "statement_timeout": "4s",
 }
 _TICK = "SELECT ledger_tick($1::text::jsonb, coalesce($2::timestamptz, clock_timestamp()))::text"
+# what stands in FROM is computed first
+_TICK_IN_TURN = f"{_TICK} FROM pg_advisory_xact_lock({_SHARDS_LOCK}, $3::int)"
 
 
 class PostgresLedger:
@@ -43,7 +50,10 @@ class PostgresLedger:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 connection = await self._connected()
-                answer = await connection.fetchval(_TICK, message, at)
+                if tick.usage:
+                    answer = await connection.fetchval(_TICK_IN_TURN, message, at, tick.shard)
+                else:
+                    answer = await connection.fetchval(_TICK, message, at)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             self._drop()
             raise LedgerUnavailable(f"{type(error).__name__}: {error}") from error

@@ -1,5 +1,5 @@
-// The only script of our own: copy buttons, and what to say when no answer comes. Pages work without
-// it: a copy button is hidden until there is a script to obey it.
+// The only script of our own: copy buttons, fields that are at fault, double clicks, and what to say
+// when no answer comes. Pages work without it: a copy button is hidden until there is a script to obey it.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
@@ -15,6 +15,34 @@ const showCopyButtons = (part) => {
 };
 showCopyButtons(document);
 document.addEventListener("htmx:afterSwap", (event) => showCopyButtons(event.target));
+
+// A second click before the answer to the first would lose that answer: a key that is shown once, a
+// session that a link began. Coming back to the page, or waiting, lets one send it again.
+let sent = new WeakMap();
+window.addEventListener("pageshow", () => { sent = new WeakMap(); });
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post" || form.hasAttribute("hx-post")) return;
+  if (event.timeStamp - sent.get(form) < 5000) event.preventDefault();
+  else sent.set(form, event.timeStamp);
+});
+
+// An answer that is swapped in leaves the form as it is: so the field that a notice blames is marked
+// here, as the server does on a whole page.
+document.addEventListener("htmx:afterSwap", (event) => {
+  const form = event.detail.requestConfig.elt;
+  if (!(form instanceof HTMLFormElement)) return;
+  for (const field of form.querySelectorAll("[aria-invalid]")) {
+    field.removeAttribute("aria-invalid");
+    const ids = field.getAttribute("aria-describedby").split(" ");
+    field.setAttribute("aria-describedby", ids.filter((id) => !id.endsWith("-problem")).join(" "));
+  }
+  const notice = event.detail.target.querySelector(".notice[data-field]");
+  const field = notice && form.elements.namedItem(notice.dataset.field);
+  if (!field) return;
+  field.setAttribute("aria-invalid", "true");
+  field.setAttribute("aria-describedby", `${notice.id} ${field.getAttribute("aria-describedby") ?? ""}`.trim());
+});
 
 document.addEventListener("htmx:sendError", (event) => {
   const notice = document.createElement("p");
