@@ -46,9 +46,9 @@ def parse(text: str) -> Address:
     """Read an address that somebody typed, as any mail server can write to it. Raises BadAddress.
 
     What looks like an encoded word (RFC 2047) is none: a mail's header means what it stands for, so
-    that many spellings would reach one mailbox. A domain in other letters has a form in ASCII, which
-    is kept. What stands before the @ has none: only servers that know SMTPUTF8 deliver it, and few
-    mailboxes are behind such servers alone.
+    that many spellings would reach one mailbox. A domain in other letters has a form in ASCII,
+    which is kept. What stands before the @ has none: only servers that know SMTPUTF8 deliver it,
+    and few mailboxes are behind such servers alone.
     """
     try:
         found = validate_email(text.strip()[: CHARACTERS_MAX + 1], check_deliverability=False)
