@@ -20,10 +20,15 @@ from gateway.errors import (
     NotFound,
     ServerError,
     TooLarge,
+    Unavailable,
 )
 from gateway.identifiers import new_id
+from gateway.storage.database import DatabaseAway
 
 log = structlog.get_logger()
+
+_AWAY = "The books can't be reached at the moment: nothing was done. Try again in a little while."
+_AWAY_SECONDS = 5.0
 
 
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
@@ -41,6 +46,9 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
 
 
 def _translate(error: Exception, request: Request[Any, Any, Any], request_id: str) -> GatewayError:
+    if isinstance(error, DatabaseAway):
+        log.warning("database away", request=request_id, reason=str(error))
+        return Unavailable(_AWAY, retry_after_seconds=_AWAY_SECONDS)
     status = error.status_code if isinstance(error, HTTPException) else 500
     match status:
         case 404:

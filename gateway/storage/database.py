@@ -6,15 +6,17 @@ and then writes can't be refused half-way; commits are durable (WAL, synchronous
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 from sqlalchemy import Connection, Table, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 _DRIVERS = {
@@ -33,6 +35,10 @@ class DatabaseError(Exception):
     """The database can't be used as configured; the text is for people."""
 
 
+class DatabaseAway(ConnectionError):
+    """The database can't be reached, or went away while it was asked."""
+
+
 class Database:
     """An engine and its transactions. `close` it when done; a patient one waits without end."""
 
@@ -49,17 +55,33 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection to read from; nothing is committed."""
-        async with self.engine.connect() as connection:
+        """Give a connection to read from; nothing is committed. Raises DatabaseAway."""
+        async with self._connected() as connection:
             yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """Give a transaction, committed when the block ends well."""
-        async with self.engine.connect() as connection:
+        """Give a transaction, committed when the block ends well. Raises DatabaseAway."""
+        async with self._connected() as connection:
             await connection.execution_options(stella_write=True)
             async with connection.begin():
                 yield connection
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            connection = await self.engine.connect()
+        except (SQLAlchemyError, OSError, asyncpg.PostgresError) as error:
+            raise DatabaseAway(str(error)) from error
+        try:
+            yield connection
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise DatabaseAway(str(error)) from error
+            raise
+        finally:
+            # as the connection's own context does: a request that is given up gives it back too
+            await asyncio.shield(connection.close())
 
     async def close(self) -> None:
         """Close all connections."""

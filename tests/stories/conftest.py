@@ -52,25 +52,25 @@ class Service:
         return done.stdout
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def mailbox() -> Iterator[Mailbox]:
     with Mailbox() as opened:
         yield opened
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def port() -> int:
     return free_port()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def github(port: int) -> Iterator[Github]:
     with Github(f"http://127.0.0.1:{port}/sign-in/github/callback") as server:
         server.asks = True
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service(
     mailbox: Mailbox, github: Github, port: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
@@ -97,7 +97,7 @@ def service(
             yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def dev_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where a gateway shows its mail instead of sending it, as on the machine of a developer."""
     port = free_port()

@@ -20,6 +20,7 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.site.session import must_be_read
 from gateway.errors import GatewayError
 
 FIELD = "csrf_token"
@@ -77,6 +78,7 @@ class CsrfMiddleware(ASGIMiddleware):
             if good or ours:
                 scope["state"][SENT] = fields
             if not good:
+                must_be_read(scope)
                 raise ForeignForm(
                     "This form has expired, or cookies are switched off: nothing was done.",
                     headers={} if known else {"set-cookie": self._cookie(nonce)},

@@ -20,7 +20,7 @@ from gateway.control_plane.demand import votes
 from gateway.control_plane.site import formats, search, snippets
 from gateway.control_plane.site.assets import Assets
 from gateway.control_plane.site.forms import Refused
-from gateway.control_plane.site.session import SessionCookie
+from gateway.control_plane.site.session import SessionCookie, is_read
 from gateway.identifiers import new_id
 
 _CONTROL_PLANE = Path(__file__).resolve().parents[1]
@@ -82,8 +82,8 @@ class Renderer:
         html = self.html(
             template,
             visitor=request.scope.get("user"),
-            # an address that no route has: nobody looked yet who asks
-            returning="user" not in dict(request.scope) and SessionCookie.is_in(request.cookies),
+            # an address that no route has, or a database that is away: nobody knows who asks
+            returning=not is_read(request.scope) and SessionCookie.is_in(request.cookies),
             csrf_token=request.scope.get("state", {}).get("csrf_token", ""),
             path=path or request.url.path,
             now=datetime.now(UTC),

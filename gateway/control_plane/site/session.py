@@ -22,8 +22,10 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.control_plane.accounts.sessions import ALGORITHM, Sessions, Visitor
 from gateway.errors import GatewayError, NotFound
+from gateway.storage.database import DatabaseAway
 
 _FRESH = "fresh_session_cookie"
+_UNREAD = "session_unread"
 
 
 class SignInNeeded(GatewayError):
@@ -46,13 +48,19 @@ class SignedInOrNot(JWTCookieAuthenticationMiddleware):
     async def authenticate_request(
         self, connection: ASGIConnection[Any, Any, Any, Any]
     ) -> AuthenticationResult:
-        """Return who it is, or nobody. Nothing but the cookie counts: no header signs in."""
+        """Return who it is, or nobody. Nothing but the cookie counts: no header signs in.
+
+        While the database is away, whoever it is sees the pages that are for everybody.
+        """
         encoded = connection.cookies.get(self.auth_cookie_key)
         if not encoded:
             return AuthenticationResult(user=None, auth=None)
         try:
             return await self.authenticate_token(encoded, connection)
         except NotAuthorizedException:
+            return AuthenticationResult(user=None, auth=None)
+        except DatabaseAway as error:
+            connection.scope["state"][_UNREAD] = error
             return AuthenticationResult(user=None, auth=None)
 
 
@@ -136,21 +144,32 @@ def authentication(sessions: Sessions, cookie: SessionCookie) -> JWTCookieAuth[V
     )
 
 
+def must_be_read(scope: Scope) -> None:
+    """Insist that who asks is known, be it nobody. Raises DatabaseAway."""
+    error: DatabaseAway | None = scope["state"].get(_UNREAD)
+    if error is not None:
+        raise error
+
+
+def is_read(scope: Scope) -> bool:
+    """Tell whether anybody looked who asks, and could."""
+    return "user" in dict(scope) and scope["state"].get(_UNREAD) is None
+
+
 def provide_visitor(request: Request[Any, Any, Any]) -> Visitor:
-    """Return who is signed in. Raises SignInNeeded."""
-    visitor = request.user
-    if not isinstance(visitor, Visitor):
-        raise SignInNeeded("Sign in to see this page.")
-    return visitor
+    """Return who is signed in; behind a guard that let only such people in."""
+    assert isinstance(request.user, Visitor)
+    return request.user
 
 
 def signed_in(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
-    """Let in who is signed in. Raises SignInNeeded."""
+    """Let in who is signed in. Raises SignInNeeded, DatabaseAway."""
+    must_be_read(connection.scope)
     if connection.user is None:
         raise SignInNeeded("Sign in to see this page.")
 
 
 def owner(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
-    """Let in owners. Raises OwnersOnly."""
+    """Let in owners, behind `signed_in`. Raises OwnersOnly."""
     if connection.user is None or connection.user.role != "owner":
         raise OwnersOnly("There is nothing here.")

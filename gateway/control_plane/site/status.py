@@ -16,6 +16,7 @@ from gateway.control_plane.site.parts import Site
 from gateway.control_plane.site.shelf import Listing, Shelf
 from gateway.control_plane.status.history import history
 from gateway.data_plane.routing.router import WorkerStatus
+from gateway.storage.database import DatabaseAway
 
 _DAYS = 90
 _POOLS_MAX = 50
@@ -50,14 +51,18 @@ async def show_status(
 ) -> Response[str]:
     """Show the pools as they are, and the incidents of the last days."""
     pools, more = pools_of(site.shelf(), site.workers())
-    async with site.database.read() as connection:
-        known = await history(connection, _DAYS, datetime.now(UTC))
+    try:
+        async with site.database.read() as connection:
+            known = await history(connection, _DAYS, datetime.now(UTC))
+        recent = await site.incidents.recent(_DAYS)
+    except DatabaseAway:  # whether the models answer is known without it, and most asked then
+        known, recent = None, []
     return site.renderer.page(
         request,
         "status.html",
         pools=pools,
         more=more,
-        incidents=await site.incidents.recent(_DAYS),
+        incidents=recent,
         days=_DAYS,
         known=known,
     )
