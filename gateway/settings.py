@@ -255,7 +255,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mail_links_per_hour: Annotated[
         Count, _text("Most links that are mailed to one address in an hour; more are not sent.")
     ] = 5
-    mail_link_seconds: Annotated[Seconds, _text("How long a mailed link can be used.")] = 1_800.0
+    mail_link_seconds: Annotated[
+        Seconds, _text("How long a mailed link that signs somebody in can be used.")
+    ] = 1_800.0
+    mail_invitation_seconds: Annotated[
+        Seconds,
+        _text(
+            "How long an invitation, or a link that confirms a place on a waitlist, can be used."
+        ),
+    ] = 259_200.0
     session_seconds: Annotated[
         Seconds, _text("How long somebody stays signed in, however active.")
     ] = 2_592_000.0

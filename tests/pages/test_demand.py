@@ -8,8 +8,8 @@ from litestar import Litestar
 from sqlalchemy import select
 
 from gateway.app import Gateway
-from gateway.control_plane.catalog import golden
-from gateway.control_plane.demand import events, launches
+from gateway.control_plane.catalog import golden, models
+from gateway.control_plane.demand import audience, events, launches
 from gateway.control_plane.mail import unsubscribe
 from gateway.data_plane.metering.demand import DemandCounter
 from gateway.storage.tables import demand_events, demand_votes, unsubscriptions, waitlist_entries
@@ -67,10 +67,10 @@ async def test_one_vote_for_all_spellings_of_a_mailbox(
 async def test_only_models_that_are_coming_can_be_voted_for(gateway: Gateway, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     token = browser.token
-    for model in (MINILM, "no/such", "", "../../etc"):
+    for model, status in ((MINILM, 409), ("no/such", 404), ("", 404), ("../../etc", 404)):
         for path in ("/vote", "/waitlist"):
             answer = await browser.submit(path, csrf=token, model=model)
-            assert answer.status_code == 404, (path, model)
+            assert answer.status_code == status, (path, model)
 
 
 @pytest.mark.parametrize("options", [{"votes_per_hour": 7}])
@@ -134,9 +134,67 @@ async def test_what_went_live_elsewhere_is_said_at_once(gateway: Gateway, browse
         await golden.pin(connection, STELLA, "pinned", [])
         await launches.launch(connection, STELLA, ready=["pinned"], nanos_per_million_tokens=1)
     said = await browser.submit("/waitlist/confirm", token=token)
-    assert said.status_code in (404, 409)  # by the snapshot, or by the database before it
+    assert said.status_code == 409  # by the snapshot, or by the database before it
     assert "is live" in said.text
     assert await rows(gateway, select(waitlist_entries)) == []
+
+
+async def test_a_link_to_the_waitlist_leads_to_a_model_that_is_live_by_now(
+    gateway: Gateway, browser: Browser
+):
+    await browser.get(PATH)
+    await browser.submit("/waitlist", model=STELLA, email="new@example.org")
+    link = await mailed_link(gateway, "new@example.org")
+    async with gateway.database.write() as connection:
+        await models.set_state(connection, STELLA, "live")
+    await gateway.catalog.refresh()
+    assert (await browser.get(link)).url.path == PATH
+
+
+async def test_what_is_retired_can_be_taken_back(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
+    await browser.submit("/vote", model=STELLA)
+    await browser.submit("/waitlist", model=STELLA)
+    async with gateway.database.write() as connection:
+        await models.set_state(connection, STELLA, "retired")
+    await gateway.catalog.refresh()
+    page = await browser.get("/console/votes")
+    assert f'href="{PATH}"' not in page.text, "there is no such page any more"
+    for path in ("/vote/withdraw", "/waitlist/leave"):
+        done = await browser.submit(path, model=STELLA, back="/console/votes")
+        assert done.status_code == 200
+    assert await rows(gateway, select(demand_votes)) == []
+    assert await rows(gateway, select(waitlist_entries)) == []
+
+
+async def test_a_model_that_costs_nothing_can_come_too(gateway: Gateway, browser: Browser):
+    async with gateway.database.write() as connection:
+        await models.set_price(connection, STELLA, nanos_per_million_tokens=0)
+    await gateway.catalog.refresh()
+    assert (await browser.get(PATH)).status_code == 200
+
+
+async def test_of_two_spellings_the_one_that_asked_last_is_written_to(
+    gateway: Gateway, browser: Browser
+):
+    """She unsubscribed one of them, and then asks by the other: a mail must come."""
+    await browser.get(PATH)
+    await browser.submit("/waitlist", model=STELLA, email="ada+news@example.org")
+    await browser.get(await mailed_link(gateway, "ada+news@example.org"))
+    await browser.submit("/waitlist/confirm", token=field(browser.page.text, "token"))
+    async with gateway.database.write() as connection:
+        await unsubscribe.add(connection, "ada+news@example.org")
+    await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
+    assert "You hear from us" not in browser.page.text
+    await browser.submit("/waitlist", model=STELLA)
+    assert "You hear from us when it lands" in browser.page.text
+    async with gateway.database.read() as connection:
+        (person,) = await audience.unwritten(connection, STELLA, 9)
+    assert person.email == "ada@example.org"
+    (entry,) = await rows(gateway, select(waitlist_entries))
+    assert entry.user_id is not None
+    kinds = Counter(row.kind for row in await rows(gateway, select(demand_events)))
+    assert kinds["waitlist"] == 1
 
 
 async def test_who_unsubscribed_and_asks_again_hears_again(gateway: Gateway, browser: Browser):

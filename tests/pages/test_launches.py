@@ -50,7 +50,7 @@ from gateway.storage.tables import launches as launch_rows
 from tests.pages.conftest import MINILM, STELLA
 
 URL = "https://g.example"
-LIVES = Lifetimes(link_seconds=60, once_seconds=60)
+LIVES = Lifetimes(link_seconds=60, invitation_seconds=60, once_seconds=60)
 
 
 class Crash(Exception):

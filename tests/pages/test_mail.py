@@ -23,7 +23,7 @@ from gateway.storage.tables import outbox
 from tests.support.browsing import Browser
 from tests.support.mailbox import Mailbox
 
-LIVES = Lifetimes(link_seconds=60, once_seconds=172_800)
+LIVES = Lifetimes(link_seconds=60, invitation_seconds=60, once_seconds=172_800)
 
 
 @pytest.fixture
@@ -230,9 +230,8 @@ async def test_refused_for_now_a_link_is_tried_while_it_lives(database: Database
 
 
 async def test_a_link_that_expired_is_not_sent(database: Database):
-    target = box(
-        database, sender := Scripted(), lifetimes=Lifetimes(link_seconds=0, once_seconds=9)
-    )
+    lives = Lifetimes(link_seconds=0, invitation_seconds=0, once_seconds=9)
+    target = box(database, sender := Scripted(), lifetimes=lives)
     await put(database, target, a_mail())
     assert await target.deliver() == 0
     assert (sender.sent, await states(database)) == ([], {"a": "failed"})
@@ -414,7 +413,7 @@ def test_names_are_text_in_mails():
     writer = MailWriter({"brand": "B", "public_url": "https://g.example"})
     mail = writer.write(
         "invitation", ref="r", recipient="a@b.org", subject="s", url="https://g.example/x",
-        inviter="eve@b.org", organization="<script>alert(1)</script>", minutes=30,
+        inviter="eve@b.org", organization="<script>alert(1)</script>", lasts="3 days",
     )  # fmt: skip
     assert "<script>" not in mail.html
     assert "&lt;script&gt;" in mail.html

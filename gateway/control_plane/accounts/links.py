@@ -1,13 +1,14 @@
 """Links in mails: what somebody can do because they can read a mailbox.
 
 A link holds the id of a row and an HMAC over id and purpose under the deployment's secret,
-so guessing is ruled out before the database is asked. It works once, and for a short time. To open
+so guessing is ruled out before the database is asked. It works once, and for a while. To open
 one shows what it would do; only the button there does it, since mail scanners open every link.
 """
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -44,9 +45,9 @@ class MailLink(msgspec.Struct, frozen=True, kw_only=True):
 class MailLinks:
     """Makes links and takes them back."""
 
-    def __init__(self, *, secret: str, seconds: float, per_hour: int) -> None:
+    def __init__(self, *, secret: str, seconds: Mapping[Purpose, float], per_hour: int) -> None:
         self._secret = secret.encode()
-        self._lifetime = timedelta(seconds=seconds)
+        self._seconds = seconds
         self._per_hour = per_hour
 
     async def create(
@@ -69,11 +70,11 @@ class MailLinks:
         )
         if (recent or 0) >= self._per_hour:
             return None
-        link_id = new_id()
+        link_id, expires_at = new_id(), now + timedelta(seconds=self._seconds[purpose])
         await connection.execute(
             insert(mail_links).values(
                 id=link_id, purpose=purpose, email=address.email, address_key=address.key,
-                subject=subject, created_at=now, expires_at=now + self._lifetime,
+                subject=subject, created_at=now, expires_at=expires_at,
             )
         )  # fmt: skip
         return f"{link_id}.{self._proof(link_id, purpose)}"
@@ -132,4 +133,4 @@ def _one(row: RowMapping | None) -> MailLink:
 
 
 def _spent() -> LinkSpent:
-    return LinkSpent("This link was used before, or its time is over. Ask for a new one.")
+    return LinkSpent("This link was used before, or its time is over.")

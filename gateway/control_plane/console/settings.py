@@ -22,7 +22,7 @@ from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.memberships import OrganizationFull, Role
 from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.sessions import Visitor
-from gateway.control_plane.mail.messages import plain
+from gateway.control_plane.mail.messages import lasting, plain
 from gateway.control_plane.site.forms import IN_PLACE, Refused, once, see_other
 from gateway.control_plane.site.parts import PageNotFound, Site
 from gateway.control_plane.site.session import owner
@@ -182,7 +182,7 @@ async def _invite(
                     url=url,
                     inviter=visitor.email,
                     organization=plain(visitor.organization_name),
-                    minutes=round(site.settings.mail_link_seconds / 60),
+                    lasts=lasting(site.settings.mail_invitation_seconds),
                 ),
             )
     return address

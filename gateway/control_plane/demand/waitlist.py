@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.addresses import Address
@@ -16,7 +16,7 @@ from gateway.control_plane.demand import eligibility, events
 from gateway.control_plane.mail import unsubscribe
 from gateway.identifiers import new_id
 from gateway.storage.database import insert_into
-from gateway.storage.tables import waitlist_entries
+from gateway.storage.tables import unsubscriptions, waitlist_entries
 
 
 async def join(
@@ -24,24 +24,30 @@ async def join(
 ) -> None:
     """Put a verified address on the list; twice is fine. Raises NotComing.
 
-    Whoever does this asks for a mail, so an unsubscription from before ends.
+    Whoever does this asks for a mail, so an unsubscription from before ends; of a mailbox's
+    spellings it goes to the one that asked last.
     """
+    entry_id = new_id()
+    asked = insert_into(connection, waitlist_entries)
+    user = func.coalesce(asked.excluded.user_id, waitlist_entries.c.user_id)
     await eligibility.hold(connection, model_id)
     await unsubscribe.lift(connection, address.email)
-    added = await connection.scalar(
-        insert_into(connection, waitlist_entries)
-        .values(
-            id=new_id(),
+    kept = await connection.scalar(
+        asked.values(
+            id=entry_id,
             model_id=model_id,
             email=address.email,
             address_key=address.key,
             user_id=user_id,
             confirmed_at=datetime.now(UTC),
         )
-        .on_conflict_do_nothing(index_elements=["model_id", "address_key"])
+        .on_conflict_do_update(
+            index_elements=["model_id", "address_key"],
+            set_={"email": asked.excluded.email, "user_id": user},
+        )
         .returning(waitlist_entries.c.id)
     )
-    if added is not None:
+    if kept == entry_id:
         await events.record(connection, "waitlist", model_id)
 
 
@@ -58,9 +64,12 @@ async def leave(connection: AsyncConnection, model_id: str, address_key: str) ->
 
 
 async def is_waiting(connection: AsyncConnection, address_key: str, model_id: str) -> bool:
-    """Tell whether an address waits for a model."""
-    own = waitlist_entries.c.address_key == address_key
-    query = select(waitlist_entries.c.id).where(waitlist_entries.c.model_id == model_id, own)
+    """Tell whether a mailbox waits for a model, and by a spelling that still wants our mail."""
+    query = select(waitlist_entries.c.id).where(
+        waitlist_entries.c.model_id == model_id,
+        waitlist_entries.c.address_key == address_key,
+        waitlist_entries.c.email.not_in(select(unsubscriptions.c.email)),
+    )
     return await connection.scalar(query) is not None
 
 

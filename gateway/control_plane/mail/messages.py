@@ -28,6 +28,14 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
     """Where one click ends such mails (RFC 8058); empty for a mail that was just asked for."""
 
 
+def lasting(seconds: float) -> str:
+    """Return a time as people say it, in the largest unit that it is at least two of."""
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
 def plain(name: str) -> str:
     """Return a name that somebody chose as words that no mail program makes a link of."""
     return re.sub(r"(?<=\w)[.:/@]+(?=\w)", " ", name)

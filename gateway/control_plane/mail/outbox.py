@@ -69,8 +69,17 @@ class Lifetimes(msgspec.Struct, frozen=True, kw_only=True):
 
     link_seconds: float
     """As long as the links in them live."""
+    invitation_seconds: float
+    """Those whose links wait for somebody's decision."""
     once_seconds: float
     """Those that are sent once, from when they were due."""
+
+    def of(self, kind: str) -> timedelta:
+        """Return how long a mail is tried."""
+        if kind in ONCE:
+            return timedelta(seconds=self.once_seconds)
+        is_link = kind == "sign_in"
+        return timedelta(seconds=self.link_seconds if is_link else self.invitation_seconds)
 
 
 class _Claim(NamedTuple):
@@ -99,8 +108,7 @@ class Outbox:
         self._database = database
         self._sender = sender
         self._pending_max = pending_max
-        self._link_lifetime = timedelta(seconds=lifetimes.link_seconds)
-        self._once_lifetime = timedelta(seconds=lifetimes.once_seconds)
+        self._lifetimes = lifetimes
         self._host = host
         self._keep_text = keep_text
 
@@ -214,7 +222,7 @@ class Outbox:
         return _Claim(row.id, row.attempts, give_up_at, row.due_at, mail)
 
     def _give_up_at(self, kind: str, due_at: datetime) -> datetime:
-        return due_at + (self._once_lifetime if kind in ONCE else self._link_lifetime)
+        return due_at + self._lifetimes.of(kind)
 
     async def _drop(self) -> None:
         """Give up what is due and not to be sent any more; it is not claimed in any case."""

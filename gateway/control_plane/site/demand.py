@@ -14,8 +14,9 @@ from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.links import LinkSpent
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.credits import nanos_of_dollars
-from gateway.control_plane.demand import votes, waitlist
+from gateway.control_plane.demand import eligibility, votes, waitlist
 from gateway.control_plane.demand.votes import Vote
+from gateway.control_plane.mail.messages import lasting
 from gateway.control_plane.site import models
 from gateway.control_plane.site.forms import (
     IN_PLACE,
@@ -26,7 +27,7 @@ from gateway.control_plane.site.forms import (
     see_other,
     whole,
 )
-from gateway.control_plane.site.parts import PageNotFound, Site
+from gateway.control_plane.site.parts import Site
 from gateway.control_plane.site.session import signed_in
 from gateway.control_plane.site.shelf import Listing
 from gateway.control_plane.site.sign_in import used_up
@@ -85,11 +86,11 @@ async def withdraw_vote(
 ) -> Response[Any]:
     """Take a vote back."""
     await site.votes.take(site.visitor(request))
-    listing = site.listing(data.model)
+    # a model that is retired by now has no page, and the vote for it can be taken back all the same
     async with site.database.write() as connection:
-        await votes.withdraw(connection, request.user, listing.model.id)
-        await site.interest.recount(connection, listing.model.id)
-    return see_other(safe_path(data.back or f"{listing.path}#demand"))
+        await votes.withdraw(connection, request.user, data.model)
+        await site.interest.recount(connection, data.model)
+    return see_other(safe_path(data.back or f"/models/{data.model}#demand"))
 
 
 @post("/waitlist")
@@ -129,6 +130,7 @@ async def _ask_to_confirm(
                     subject=f"Confirm: tell me when {listing.page.title} is live",
                     title=listing.page.title,
                     url=f"{site.settings.public_url}/waitlist/confirm?token={token}",
+                    lasts=lasting(site.settings.mail_invitation_seconds),
                 ),
             )
     return site.renderer.page(request, "waitlist/sent.html", email=address.email, listing=listing)
@@ -139,35 +141,37 @@ async def leave_waitlist(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[ModelForm]
 ) -> Response[Any]:
     """Take whoever is signed in off the list."""
-    listing = site.listing(data.model)
     async with site.database.write() as connection:
-        await waitlist.leave(connection, listing.model.id, request.user.address_key)
-    return see_other(safe_path(data.back or f"{listing.path}#demand"))
+        await waitlist.leave(connection, data.model, request.user.address_key)
+    return see_other(safe_path(data.back or f"/models/{data.model}#demand"))
 
 
 @get("/waitlist/confirm")
 async def show_confirm(
     request: Request[Any, Any, Any], site: NamedDependency[Site], token: FromQuery[str]
-) -> Response[str]:
+) -> Response[Any]:
     """Show what the mailed link would do, and its button."""
     return await _page_of_link(request, site, token)
 
 
 async def _page_of_link(
     request: Request[Any, Any, Any], site: Site, token: str, *, refused: Refused | None = None
-) -> Response[str]:
+) -> Response[Any]:
     try:
         async with site.database.read() as connection:
             link = await site.links.look(connection, "waitlist", token)
     except LinkSpent as error:
-        return used_up(request, site, error)
+        return used_up(request, site, error, "waitlist")
+    listing = site.listing(link.subject)
+    if listing.model.state == "live":
+        return see_other(listing.path)  # what they wanted to hear of stands there
     return site.renderer.page(
         request,
         "waitlist/confirm.html",
         refused=refused,
         link=link,
         token=token,
-        listing=site.listing(link.subject),
+        listing=listing,
     )
 
 
@@ -187,10 +191,12 @@ async def confirm(
 
 
 def coming(site: Site, model_id: str) -> Listing:
-    """Return a model that can be waited for. Raises PageNotFound."""
+    """Return a model that can be waited for. Raises PageNotFound, NotComing."""
     listing = site.listing(model_id)
-    if listing.model.state != "coming_soon":
-        raise PageNotFound("This model is live: there is nothing to wait for.")
+    if listing.model.state == "live":
+        raise eligibility.NotComing(
+            f"{listing.page.title} is live by now: you can call it, there is nothing to wait for."
+        )
     return listing
 
 

@@ -112,7 +112,11 @@ class Marketplace:
             cookie=SessionCookie(secure=secure, seconds=settings.session_seconds),
             links=MailLinks(
                 secret=derive(settings.secret, "links"),
-                seconds=settings.mail_link_seconds,
+                seconds={
+                    "sign_in": settings.mail_link_seconds,
+                    "invitation": settings.mail_invitation_seconds,
+                    "waitlist": settings.mail_invitation_seconds,
+                },
                 per_hour=settings.mail_links_per_hour,
             ),
             github=github,
@@ -198,7 +202,9 @@ def make_outbox(settings: Settings, database: Database) -> Outbox:
         sender,
         pending_max=settings.mail_pending_max,
         lifetimes=Lifetimes(
-            link_seconds=settings.mail_link_seconds, once_seconds=settings.mail_once_seconds
+            link_seconds=settings.mail_link_seconds,
+            invitation_seconds=settings.mail_invitation_seconds,
+            once_seconds=settings.mail_once_seconds,
         ),
         host=urlsplit(settings.public_url).hostname or "localhost",
         keep_text=settings.dev_mail,

@@ -15,7 +15,7 @@ from litestar.params import FromQuery, URLEncodedBody
 
 from gateway.control_plane.accounts import addresses, memberships, organizations
 from gateway.control_plane.accounts.links import LinkSpent, Purpose
-from gateway.control_plane.mail.messages import Mail
+from gateway.control_plane.mail.messages import Mail, lasting
 from gateway.control_plane.site.csrf import ANYBODYS
 from gateway.control_plane.site.forms import IN_PLACE, Refused, once, safe_path, see_other
 from gateway.control_plane.site.parts import Site
@@ -93,7 +93,7 @@ async def _page_of_link(
             inviting = link.subject if kind == "invitation" else None
             host = await organizations.name_of(connection, inviting) if inviting else ""
     except LinkSpent as error:
-        return used_up(request, site, error)
+        return used_up(request, site, error, kind)
     return site.renderer.page(
         request,
         "sign_in/link.html",
@@ -150,18 +150,27 @@ async def sign_out(request: Request[Any, Any, Any], site: NamedDependency[Site])
     return answer
 
 
-def used_up(request: Request[Any, Any, Any], site: Site, error: LinkSpent) -> Response[str]:
+def used_up(
+    request: Request[Any, Any, Any], site: Site, error: LinkSpent, purpose: Purpose
+) -> Response[str]:
     """Say that a mailed link can't be used any more, and where there are new ones."""
+    message, way, href = _AGAIN[purpose]
     return site.renderer.page(
         request,
         "sign_in/again.html",
         status=error.status,
         heading="This link is used up",
-        message=error.message,
-        way="Mail me a new one",
+        message=f"{error.message} {message}",
+        way=way,
+        href=href,
     )
 
 
+_AGAIN: dict[Purpose, tuple[str, str, str]] = {
+    "sign_in": ("Ask for a new one.", "Mail me a new one", "/sign-in"),
+    "invitation": ("Whoever invited you can send another.", "To the console", "/console"),
+    "waitlist": ("Ask for a new one on the model's page.", "See the models", "/models"),
+}
 _ACTIONS: dict[Purpose, str] = {"sign_in": "/sign-in/link", "invitation": "/sign-in/invitation"}
 
 
@@ -178,5 +187,5 @@ def _mail(site: Site, email: str, token: str, ref: str) -> Mail:
         recipient=email,
         subject=f"Sign in to {site.settings.brand}",
         url=f"{site.settings.public_url}/sign-in/link?token={token}",
-        minutes=round(site.settings.mail_link_seconds / 60),
+        lasts=lasting(site.settings.mail_link_seconds),
     )
