@@ -51,11 +51,31 @@ async def test_expiry_reaches_the_snapshot(keys: ApiKeys, ledger: Ledger):
     assert found.expires_at == pytest.approx(expires_at.timestamp())
 
 
-@pytest.mark.parametrize("name", ["", "   ", "a" * 201, "a\nb", "a\x00b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", "   ", "a" * 201, "a\nb", "a\x00b", "a\u202eb", "\u3164", "\u2800\u2800", "\u200d",
+        "\u0301",
+    ],
+)  # fmt: skip
 async def test_names_that_are_none(keys: ApiKeys, ledger: Ledger, name: str):
     with pytest.raises(BadRequest) as caught:
         await keys.create(ledger.organization_id, name)
     assert caught.value.param == "name"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "👩\u200d👩\u200d👧",
+        "e\u0301",
+        "字 & <b>",
+    ],
+)
+async def test_names_in_any_writing(keys: ApiKeys, ledger: Ledger, name: str):
+    assert (await keys.create(ledger.organization_id, name)).key.name == name
 
 
 async def test_a_key_that_would_expire_before_it_exists(keys: ApiKeys, ledger: Ledger):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from datetime import UTC, datetime
 
 import msgspec
@@ -16,6 +18,9 @@ from gateway.storage.ledger.balances import leased_unspent
 from gateway.storage.tables import accounts, organizations
 
 NAME_CHARACTERS_MAX = 200
+_JOINERS = re.compile("(?<=.)[\u200c\u200d](?=.)")
+_BLANK = "\u115f\u1160\u2800\u3164\uffa0"
+"""Fillers: letters and symbols that look like nothing."""
 
 
 class OrganizationNotFound(NotFound):
@@ -108,11 +113,17 @@ async def rename(connection: AsyncConnection, organization_id: str, name: str) -
 
 
 def clean_name(name: str) -> str:
-    """Return the name without space around it. Raises BadRequest."""
+    """Return the name without space around it. Raises BadRequest.
+
+    Joiners are part of how Persian and families of emoji are written; nothing else that can't be
+    seen is, and a name of such characters alone is none.
+    """
     name = name.strip()
-    if not 1 <= len(name) <= NAME_CHARACTERS_MAX or not name.isprintable():
+    seen = _JOINERS.sub("", name)
+    visible = any(unicodedata.category(one)[0] in "LNPS" and one not in _BLANK for one in seen)
+    if len(name) > NAME_CHARACTERS_MAX or not seen.isprintable() or not visible:
         raise BadRequest(
-            f"A name has 1 to {NAME_CHARACTERS_MAX} printable characters.", param="name"
+            f"A name has 1 to {NAME_CHARACTERS_MAX} characters that can be seen.", param="name"
         )
     return name
 
