@@ -106,12 +106,18 @@ async def test_nobody_is_put_on_the_list_by_another(gateway: Gateway, browser: B
     (entry,) = await rows(gateway, select(waitlist_entries))
     assert (entry.email, entry.user_id) == ("ada@example.org", None)
     await browser.get(PATH)
-    replay = await browser.submit("/waitlist/confirm", token=token)
-    assert replay.status_code == 400
+    again = await browser.submit("/waitlist/confirm", token=token)  # as reloading does
+    assert "You are on the list" in again.text
+    assert len(await rows(gateway, select(waitlist_entries))) == 1
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     assert "You hear from us when it lands" in browser.page.text
     (entry,) = await rows(gateway, select(waitlist_entries))
     assert entry.user_id is not None
+    await browser.submit("/waitlist/leave", model=STELLA)
+    replay = await browser.submit("/waitlist/confirm", token=token)
+    assert replay.status_code == 400
+    assert "used up" in replay.text
+    assert await rows(gateway, select(waitlist_entries)) == []
 
 
 async def test_one_click_with_an_account(gateway: Gateway, browser: Browser):

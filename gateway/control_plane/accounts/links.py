@@ -94,16 +94,24 @@ class MailLinks:
         )
         return _one(found.mappings().first())
 
+    async def used(self, connection: AsyncConnection, purpose: Purpose, token: str) -> MailLink:
+        """Read a link that was used, for who comes back with it. Raises LinkSpent."""
+        was_used = and_(self._named(purpose, token), mail_links.c.used_at.is_not(None))
+        found = await connection.execute(select(*_COLUMNS).where(was_used))
+        return _one(found.mappings().first())
+
     def _usable(self, purpose: Purpose, token: str) -> ColumnElement[bool]:
-        link_id, _, proof = token.partition(".")
-        if not hmac.compare_digest(self._proof(link_id, purpose).encode(), proof.encode()):
-            raise _spent()
         return and_(
-            mail_links.c.id == link_id,
-            mail_links.c.purpose == purpose,
+            self._named(purpose, token),
             mail_links.c.used_at.is_(None),
             mail_links.c.expires_at > datetime.now(UTC),
         )
+
+    def _named(self, purpose: Purpose, token: str) -> ColumnElement[bool]:
+        link_id, _, proof = token.partition(".")
+        if not hmac.compare_digest(self._proof(link_id, purpose).encode(), proof.encode()):
+            raise _spent()
+        return and_(mail_links.c.id == link_id, mail_links.c.purpose == purpose)
 
     def _proof(self, link_id: str, purpose: Purpose) -> str:
         return hmac.digest(self._secret, f"{purpose}|{link_id}".encode(), "sha256").hex()

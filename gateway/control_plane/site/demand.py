@@ -161,7 +161,9 @@ async def _page_of_link(
         async with site.database.read() as connection:
             link = await site.links.look(connection, "waitlist", token)
     except LinkSpent as error:
-        return used_up(request, site, error, "waitlist")
+        return await _page_of_used(request, site, token) or used_up(
+            request, site, error, "waitlist"
+        )
     listing = site.listing(link.subject)
     if listing.model.state == "live":
         return see_other(listing.path)  # what they wanted to hear of stands there
@@ -175,7 +177,23 @@ async def _page_of_link(
     )
 
 
-@post("/waitlist/confirm", status_code=200)
+async def _page_of_used(
+    request: Request[Any, Any, Any], site: Site, token: str
+) -> Response[str] | None:
+    """Say once more to somebody that they are on the list; None where they are not."""
+    async with site.database.read() as connection:
+        try:
+            link = await site.links.used(connection, "waitlist", token)
+        except LinkSpent:
+            return None
+        key = Address(link.email).key
+        if not await waitlist.is_waiting(connection, key, link.subject):
+            return None
+    listing = site.listing(link.subject)
+    return site.renderer.page(request, "waitlist/done.html", email=link.email, listing=listing)
+
+
+@post("/waitlist/confirm")
 async def confirm(
     request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[ConfirmForm]
 ) -> Response[Any]:
@@ -187,7 +205,7 @@ async def confirm(
             await waitlist.join(connection, listing.model.id, Address(link.email), None)
     except IN_PLACE as error:
         return await _page_of_link(request, site, data.token, refused=Refused("confirm", error))
-    return site.renderer.page(request, "waitlist/done.html", email=link.email, listing=listing)
+    return see_other(f"/waitlist/confirm?token={data.token}")
 
 
 def coming(site: Site, model_id: str) -> Listing:
