@@ -315,7 +315,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 60
     sign_ins_per_hour: Annotated[
         Count, _text("How often an hour one visitor may ask for a sign-in link or open one (429).")
-    ] = 30
+    ] = 120
     votes_per_hour: Annotated[
         Count, _text("How often an hour one visitor may vote or join a waitlist (429).")
     ] = 60

@@ -76,7 +76,9 @@ async def test_a_day_has_a_budget(gateway: Gateway, app: Litestar):
     assert welcomes == ["budget", "budget", "granted"]
 
 
-async def test_a_link_works_once_and_only_by_its_button(gateway: Gateway, browser: Browser):
+async def test_a_link_works_once_and_only_by_its_button(
+    gateway: Gateway, browser: Browser, app: Litestar
+):
     await browser.get("/sign-in")
     await browser.submit("/sign-in", email="ada@example.org")
     link = await mailed_link(gateway, "ada@example.org")
@@ -88,7 +90,10 @@ async def test_a_link_works_once_and_only_by_its_button(gateway: Gateway, browse
     assert browser.page.status_code == 200
     again = await browser.http.post("/sign-in/link", data={"token": token, "csrf_token": form})
     assert again.status_code in {400, 403}
-    assert "used up" in (await browser.get(link)).text
+    stranger = Browser(app)
+    assert "used up" in (await stranger.get(link)).text
+    await stranger.close()
+    assert (await browser.get(link)).url.path == "/console"  # it did what it was opened for
 
 
 async def test_two_at_once_use_a_link_once(gateway: Gateway, browser: Browser):
