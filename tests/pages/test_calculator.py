@@ -3,6 +3,8 @@
 import pytest
 from httpx import Response
 
+from gateway.app import Gateway
+from gateway.control_plane.catalog import models
 from tests.pages.conftest import MINILM, STELLA
 from tests.support.browsing import Browser
 
@@ -36,12 +38,31 @@ async def test_what_can_not_be_calculated(browser: Browser):
         ({"text": "x", "texts_month": "0" * 20 + "9" * 60}, 400),
         ({"text": "x", "texts_month": "0" * 20 + "9" * 5000}, 400),
         ({"text": "x", "texts_month": "1\0"}, 400),
-        ({"text": "x" * 200_000}, 413),
+        ({"text": "x" * 300_000}, 413),
     ]:
         await browser.get("/calculator")
         answer = await browser.submit("/calculator", model=STELLA, **fields)
         assert answer.status_code == status, fields
         assert answer.headers["content-type"].startswith("text/html")
+
+
+@pytest.mark.parametrize("letter", ["字", "🚀", "é"])
+async def test_it_counts_as_many_characters_as_it_says_whatever_they_are(
+    browser: Browser, letter: str
+):
+    assert 'class="value"' in await calculate(browser, text=letter * 20_000)
+    assert browser.page.status_code == 200
+
+
+async def test_a_month_is_rounded_up_with_each_text_as_the_ledger_does(
+    gateway: Gateway, browser: Browser
+):
+    async with gateway.database.write() as connection:
+        await models.set_price(connection, STELLA, 12_500_000)
+    await gateway.catalog.refresh()
+    page = await calculate(browser, text="hi", texts_month="1000000")
+    assert "$0.000000038" in page  # 3 tokens at 12.5 nano-dollars
+    assert "$0.038" in page
 
 
 async def test_another_model_brings_its_prompts_and_touches_nothing_that_was_typed(

@@ -121,12 +121,13 @@ def calculation(site: Site, listing: Listing, form: CalculatorForm) -> Calculati
     texts_month = forms.whole(form.texts_month, _TEXTS_MONTH_MAX)
     if texts_month is None:
         raise BadRequest("Texts a month: a whole number, up to ten billion.", param="texts_month")
+    cost_nanos = model.price.cost_nanos(rows.tokens)
     return Calculation(
         tokens=rows.tokens,
         tokens_full=rows.tokens_full[0],
-        cost_nanos=model.price.cost_nanos(rows.tokens),
+        cost_nanos=cost_nanos,
         texts_month=texts_month,
-        month_nanos=model.price.cost_nanos(rows.tokens * texts_month),
+        month_nanos=cost_nanos * texts_month,  # rounded up with each, as the ledger does
     )
 
 

@@ -27,6 +27,10 @@ from gateway.control_plane.site.headers import HeadersMiddleware
 from gateway.control_plane.site.parts import Site
 from gateway.settings import derive
 
+_ENCODED_BYTES_MAX = 12
+"""Of one character in a form: four bytes of UTF-8, each as %XX."""
+_OTHER_FIELDS_BYTES = 8_192
+
 
 def router(site: Site, files: assets.Assets) -> Router:
     """Make the router. No middleware of it touches /v1."""
@@ -75,6 +79,9 @@ def router(site: Site, files: assets.Assets) -> Router:
         ],
         before_request=forms.refuse_unstorable,
         dependencies={"site": Provide(lambda: site, sync_to_thread=False)},
-        request_max_body_size=settings.form_bytes_max,
+        request_max_body_size=max(
+            settings.form_bytes_max,
+            _ENCODED_BYTES_MAX * settings.calculator_characters_max + _OTHER_FIELDS_BYTES,
+        ),
     )
     return Router("/", route_handlers=[assets.route(files), assets.favicon(files), pages])

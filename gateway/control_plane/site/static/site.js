@@ -5,12 +5,12 @@ document.addEventListener("click", async (event) => {
   if (!button) return;
   const source = document.getElementById(button.dataset.copy);
   await navigator.clipboard.writeText(source.textContent.trim());
-  const label = button.textContent;
   button.textContent = "Copied";
-  setTimeout(() => { button.textContent = label; }, 1600);
+  setTimeout(() => { button.textContent = "Copy"; }, 1600);
 });
 
 const showCopyButtons = (part) => {
+  if (!navigator.clipboard) return; // plain http, but for this machine's own: one selects and copies
   for (const button of part.querySelectorAll("[data-copy]")) button.hidden = false;
 };
 showCopyButtons(document);
