@@ -83,6 +83,13 @@ async def test_the_first_run_is_three_clicks(gateway: Gateway, browser: Browser)
         assert secret[0] not in (await browser.get(path)).text
 
 
+async def test_signing_in_leads_to_the_page_that_was_asked_for(gateway: Gateway, browser: Browser):
+    asked = await browser.get("/console/usage?days=7&by=model")
+    assert asked.url.path == "/sign-in"
+    await sign_in(browser, gateway, "ada@example.org", next_path=field(asked.text, "next"))
+    assert str(browser.page.url).endswith("/console/usage?days=7&by=model")
+
+
 async def test_keys_expire_are_renamed_and_revoked(gateway: Gateway, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     secret = SECRET.search(
@@ -449,7 +456,7 @@ async def test_what_was_typed_is_still_there_beside_what_is_wrong(
     await browser.get("/console/keys")
     wrong = await browser.submit(f"/console/keys/{key.id}", name=" ")
     assert wrong.status_code == 400
-    assert "1 to 200 printable characters" in wrong.text
+    assert "1 to 200 characters that can be seen" in wrong.text
     assert (
         'value="1"' in (await browser.submit(f"/console/keys/{key.id}", name="", budget="1")).text
     )

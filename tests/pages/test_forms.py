@@ -84,6 +84,19 @@ async def test_the_answer_to_one_click_from_a_mail_has_forms_that_work(
     assert "Sign out" not in browser.page.text
 
 
+async def test_a_form_in_another_encoding_is_refused(browser: Browser):
+    await browser.get("/sign-in")
+    files = {"csrf_token": (None, browser.token), "email": (None, b"\xff\xfe")}
+    answer = await browser.http.post("/sign-in", files=files)
+    assert answer.status_code == 400
+    answer = await browser.http.post(
+        "/sign-in",
+        content=b"csrf_token=" + browser.token.encode() + b"&email=\xff",
+        headers={"content-type": "application/x-www-form-urlencoded"},
+    )
+    assert answer.status_code == 400
+
+
 async def test_a_form_without_cookies_is_refused(browser: Browser):
     await browser.get("/sign-in")
     token = browser.token

@@ -94,6 +94,29 @@ async def test_structured_data_is_json_that_describes_the_model(browser: Browser
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("nanos", "price"), [(2 * 10**9, "2"), (0, "0"), (1, "0.000000001"), (10**10, "10")]
+)
+async def test_structured_data_has_prices_that_are_numbers(
+    gateway: Gateway, browser: Browser, nanos: int, price: str
+):
+    async with gateway.database.write() as connection:
+        await models.set_price(connection, STELLA, nanos)
+    await gateway.catalog.refresh()
+    assert f'"price": "{price}"' in (await browser.get(f"/models/{STELLA}")).text
+
+
+async def test_what_anybody_sees_may_come_back_and_what_is_somebodys_may_not(
+    gateway: Gateway, browser: Browser
+):
+    public = await browser.get("/calculator")
+    assert public.headers["cache-control"] == "private, no-cache"
+    await sign_in(browser, gateway, "ada@example.org")
+    assert browser.page.headers["cache-control"] == "private, no-store"
+    own = await browser.get("/calculator")
+    assert own.headers["cache-control"] == "private, no-store"
+
+
 async def test_no_page_runs_a_script_that_is_not_a_file_of_ours(browser: Browser):
     for path in [*PUBLIC, "/nothing-here"]:
         answer = await browser.get(path)

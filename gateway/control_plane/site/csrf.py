@@ -21,7 +21,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.site.session import must_be_read
-from gateway.errors import GatewayError
+from gateway.errors import BadRequest, GatewayError
 
 FIELD = "csrf_token"
 HEADER = "x-csrf-token"
@@ -108,5 +108,8 @@ class CsrfMiddleware(ASGIMiddleware):
 async def _fields(request: Request[Any, Any, Any]) -> dict[str, str]:
     if request.content_type[0] not in _FORMS:
         return {}
-    form = await request.form()
+    try:
+        form = await request.form()
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise BadRequest("The form can't be read: it is not in UTF-8.") from error
     return {name: value for name, value in form.multi_items() if isinstance(value, str)}

@@ -110,7 +110,9 @@ def _kept(request: Request[Any, Any, Any], error: GatewayError) -> dict[str, str
 
 
 def _sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
-    path = request.url.path if request.method == "GET" else "/console"
+    path = "/console"
+    if request.method == "GET":
+        path = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
     target = f"/sign-in?next={quote(path, safe='')}"
     if is_fragment(request):
         return Response("", status_code=200, headers={"hx-redirect": target})

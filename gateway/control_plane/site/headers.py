@@ -45,7 +45,9 @@ class HeadersMiddleware(ASGIMiddleware):
                 for name, value in self._headers.items():
                     headers[name] = value
                 if "cache-control" not in headers:
-                    headers["cache-control"] = "private, no-store"
+                    # nothing of somebody's comes back after signing out; what anybody typed may
+                    kept = "no-store" if scope.get("user") else "no-cache"
+                    headers["cache-control"] = f"private, {kept}"
             await send(message)
 
         await next_app(scope, receive, send_with_headers)

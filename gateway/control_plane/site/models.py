@@ -237,7 +237,7 @@ def _offer(model: ModelSnapshot) -> dict[str, Any]:
     availability = "InStock" if model.state == "live" else "PreOrder"
     return {
         "@type": "Offer",
-        "price": f"{nanos // 10**9}.{nanos % 10**9:09d}".rstrip("0"),
+        "price": f"{nanos // 10**9}.{nanos % 10**9:09d}".rstrip("0").rstrip("."),
         "priceCurrency": "USD",
         "description": "per million tokens",
         "availability": f"https://schema.org/{availability}",
