@@ -408,6 +408,74 @@ async def test_a_member_leaves_and_the_last_owner_stays(
     assert (await browser.submit("/console/settings/leave")).status_code == 400
 
 
+async def joined(gateway: Gateway, browser: Browser, app: Litestar, email: str) -> Browser:
+    """Have somebody join the organization of the owner in a browser, and return theirs."""
+    guest = Browser(app)
+    await invited(gateway, browser, guest, email)
+    await guest.submit("/sign-in/invitation", token=field(guest.page.text, "token"))
+    return guest
+
+
+async def test_keys_say_who_made_them(gateway: Gateway, browser: Browser, app: Litestar):
+    await sign_in(browser, gateway, "ada@example.org")
+    bob = await joined(gateway, browser, app, "bob@example.org")
+    await bob.get("/console/keys")
+    await bob.submit("/console/keys", name="bobs")
+    (key,) = await rows(gateway, select(api_keys))
+    await gateway.keys.create(key.organization_id, "by an operator")
+    page = (await browser.get("/console/keys")).text
+    assert 'data-label="Made by">bob@example.org</td>' in page
+    assert page.count(">not known</span>") == 1
+    await bob.get("/console/settings")
+    held = (await bob.get("/console/settings/export")).json()
+    assert [made["name"] for made in held["keys"]] == ["bobs"]
+    await bob.get("/console/settings")
+    await bob.submit("/console/settings/leave")
+    assert ">bob@example.org (left)</td>" in (await browser.get("/console/keys")).text
+    await bob.get("/console/settings")
+    await bob.submit("/console/settings/delete", confirm="bob@example.org")
+    assert (await browser.get("/console/keys")).text.count(">not known</span>") == 2
+    assert await rows(gateway, select(api_keys).where(api_keys.c.created_by.is_not(None))) == []
+    await bob.close()
+
+
+@pytest.mark.parametrize("way", ["removed", "left", "removed without"])
+async def test_the_keys_of_who_goes_end_where_that_is_asked_for(
+    gateway: Gateway, browser: Browser, app: Litestar, way: str
+):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.get("/console/keys")
+    await browser.submit("/console/keys", name="adas")
+    bob = await joined(gateway, browser, app, "bob@example.org")
+    secrets = []
+    for name in ("first", "second"):
+        await bob.get("/console/keys")
+        made = SECRET.search((await bob.submit("/console/keys", name=name)).text)
+        assert made
+        secrets.append({"authorization": f"Bearer {made[0]}"})
+    for headers in secrets:  # known to this process from here on
+        assert (await browser.http.get("/v1/credits", headers=headers)).status_code == 200
+    (bobs,) = await rows(gateway, select(users).where(users.c.email == "bob@example.org"))
+    leaver = bob if way == "left" else browser
+    page = (await leaver.get("/console/settings")).text
+    says = "You made 2 keys" if way == "left" else "They made 2 keys"
+    assert says in page
+    assert "adas" not in page.partition(says)[2].partition("</form>")[0]
+    assert 'name="revoke" value="yes" checked' in page
+    fields = {} if way == "removed without" else {"revoke": "yes"}
+    if way == "left":
+        await bob.submit("/console/settings/leave", **fields)
+    else:
+        await browser.submit(f"/console/settings/members/{bobs.id}/remove", **fields)
+    expected = 200 if way == "removed without" else 401
+    for headers in secrets:
+        assert (await browser.http.get("/v1/credits", headers=headers)).status_code == expected
+    kept = await rows(gateway, select(api_keys.c.name).where(api_keys.c.revoked_at.is_(None)))
+    assert ("adas",) in kept
+    assert len(kept) == (3 if way == "removed without" else 1)
+    await bob.close()
+
+
 async def test_new_keys_start_with_what_the_settings_say(gateway: Gateway, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.get("/console/settings")

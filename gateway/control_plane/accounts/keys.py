@@ -7,7 +7,8 @@ is lost costs half a second and not a revocation.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -64,6 +65,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     token_ids_from: TokenIdsFrom | None
     truncate: Truncate | None
     created_at: datetime
+    created_by: str | None
+    """The user who made it, where that is known."""
     expires_at: datetime | None
     revoked_at: datetime | None
 
@@ -90,6 +93,7 @@ class ApiKeys:
         organization_id: str,
         name: str,
         *,
+        created_by: str | None = None,
         expires_at: datetime | None = None,
         token_ids_from: TokenIdsFrom | None = None,
         truncate: Truncate | None = None,
@@ -116,6 +120,7 @@ class ApiKeys:
             token_ids_from=token_ids_from,
             truncate=truncate,
             created_at=now,
+            created_by=created_by,
             expires_at=expires_at,
             revoked_at=None,
         )
@@ -199,6 +204,10 @@ class ApiKeys:
         if digest is not None:
             await self._tell(digest)
 
+    async def tell(self, digests: Iterable[bytes]) -> None:
+        """Have every process forget keys, once the change of them is committed."""
+        await asyncio.gather(*(self._tell(digest) for digest in digests))
+
     async def set_budget(
         self, key_id: str, limit_nanos: int | None, period: Period = "month"
     ) -> None:
@@ -258,6 +267,24 @@ class ApiKeys:
     async def _tell(self, digest: bytes) -> None:
         if self._announce:
             await self._announce(digest)
+
+
+async def revoke_made_by(
+    connection: AsyncConnection, organization_id: str, user_id: str
+) -> list[bytes]:
+    """End what somebody made for an organization; `tell` of the digests after the commit."""
+    now = datetime.now(UTC)
+    ended = await connection.scalars(
+        update(api_keys)
+        .where(
+            api_keys.c.organization_id == organization_id,
+            api_keys.c.created_by == user_id,
+            api_keys.c.revoked_at.is_(None),
+        )
+        .values(revoked_at=now, changed_at=now)
+        .returning(api_keys.c.digest)
+    )
+    return list(ended)
 
 
 class KeyChanges:

@@ -1,8 +1,9 @@
 """What we hold about a person: given to them, and forgotten when they ask.
 
-Forgetting empties the address and ends sessions, votes, waitlist entries and memberships. An
-organization that nobody is left in loses its name, its keys are revoked and its invitations taken
-back. The books stay as they are: they name organizations, never people.
+Forgetting empties the address and ends sessions, votes, waitlist entries and memberships; keys no
+longer say that this person made them. An organization that nobody is left in loses its name, its
+keys are revoked and its invitations taken back. The books stay as they are: they name
+organizations, never people.
 """
 
 from __future__ import annotations
@@ -59,6 +60,12 @@ async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any
             select(unsubscriptions.c.created_at).where(unsubscriptions.c.email == visitor.email),
         ),
         "identities": await identities.of_user(connection, visitor.user_id),
+        "keys": await _rows(
+            connection,
+            select(api_keys.c.name, api_keys.c.created_at, api_keys.c.revoked_at).where(
+                api_keys.c.created_by == visitor.user_id
+            ),
+        ),
         "organizations": await members.of_user(connection, visitor.user_id),
         "votes": await _rows(connection, select(demand_votes).where(mine)),
         "waitlist": await _rows(connection, select(waitlist_entries).where(waits)),
@@ -98,6 +105,9 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
         update(users)
         .where(users.c.id == visitor.user_id)
         .values(email=None, address_key=None, deleted_at=now)
+    )
+    await connection.execute(
+        update(api_keys).where(api_keys.c.created_by == visitor.user_id).values(created_by=None)
     )
     await identities.disconnect(connection, visitor.user_id)
     await sessions.end_all(connection, visitor.user_id)

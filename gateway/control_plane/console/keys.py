@@ -10,7 +10,7 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, URLEncodedBody
 
-from gateway.control_plane.accounts import organizations
+from gateway.control_plane.accounts import keyring, organizations
 from gateway.control_plane.accounts.keys import ApiKey, KeyMade, KeyNotFound, NewApiKey
 from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.sessions import Visitor
@@ -105,6 +105,7 @@ async def _make(site: Site, visitor: Visitor, data: NewKeyForm) -> NewApiKey:
     return await site.keys.create(
         visitor.organization_id,
         data.name,
+        created_by=visitor.user_id,
         expires_at=datetime.now(UTC) + timedelta(days=days) if days else None,
         token_ids_from=data.token_ids_from(defaults),
         truncate=data.truncated_at(defaults),
@@ -165,9 +166,9 @@ async def _page(
     *,
     refused: Refused | None = None,
 ) -> Response[str]:
-    keys = await site.keys.listed(visitor.organization_id)
     budgets = await site.keys.budgets(visitor.organization_id)
     async with site.database.read() as connection:
+        held = await keyring.of_organization(connection, visitor.organization_id)
         defaults = await organizations.defaults(connection, visitor.organization_id)
     return site.renderer.page(
         request,
@@ -175,8 +176,7 @@ async def _page(
         section="keys",
         refused=refused,
         form=(refused and refused.typed) or _prefilled(defaults),
-        keys=[key for key in reversed(keys) if key.revoked_at is None],
-        revoked=[key for key in reversed(keys) if key.revoked_at is not None],
+        keyring=held,
         budgets=budgets,
     )
 

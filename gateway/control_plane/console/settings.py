@@ -8,10 +8,12 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, URLEncodedBody
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts import (
     addresses,
     identities,
+    keyring,
     memberships,
     organizations,
     privacy,
@@ -19,6 +21,7 @@ from gateway.control_plane.accounts import (
     users,
 )
 from gateway.control_plane.accounts.addresses import Address
+from gateway.control_plane.accounts.keys import revoke_made_by
 from gateway.control_plane.accounts.memberships import OrganizationFull, Role
 from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.sessions import Visitor
@@ -64,6 +67,12 @@ class RoleForm(msgspec.Struct, frozen=True):
     role: Role
 
 
+class PartingForm(msgspec.Struct, frozen=True):
+    """What becomes of the keys that somebody made who goes: a ticked box sends a word."""
+
+    revoke: str = ""
+
+
 class OrganizationForm(msgspec.Struct, frozen=True):
     """Which organization to act for."""
 
@@ -96,6 +105,7 @@ async def _page(
         own = await memberships.of_user(connection, visitor.user_id)
         connected = await identities.of_user(connection, visitor.user_id)
         defaults = await organizations.defaults(connection, visitor.organization_id)
+        made = await keyring.active_by_maker(connection, visitor.organization_id)
     return site.renderer.page(
         request,
         "console/settings.html",
@@ -106,6 +116,7 @@ async def _page(
         owners=sum(member.role == "owner" for member in members),
         organizations=own,
         connected=connected,
+        made=made,
         defaults=defaults,
     )
 
@@ -211,32 +222,48 @@ async def remove_member(
     site: NamedDependency[Site],
     visitor: NamedDependency[Visitor],
     user_id: FromPath[str],
+    data: URLEncodedBody[PartingForm],
 ) -> Response[Any]:
-    """Remove a member."""
+    """Remove a member, and end the keys that they made where that is asked for."""
     try:
         async with site.database.write() as connection:
-            await memberships.remove(connection, visitor.organization_id, user_id)
+            ended = await _remove(connection, visitor, user_id, data)
     except IN_PLACE as error:
         return await _page(request, site, visitor, refused=Refused("members", error))
+    await site.keys.tell(ended)
     return see_other(_PATH)
 
 
 @post(f"{_PATH}/leave")
 async def leave_organization(
-    request: Request[Any, Any, Any], site: NamedDependency[Site], visitor: NamedDependency[Visitor]
+    request: Request[Any, Any, Any],
+    site: NamedDependency[Site],
+    visitor: NamedDependency[Visitor],
+    data: URLEncodedBody[PartingForm],
 ) -> Response[Any]:
     """Leave the organization that one acts for, and go on in another."""
     try:
         async with site.database.write() as connection:
-            await memberships.remove(connection, visitor.organization_id, visitor.user_id)
+            ended = await _remove(connection, visitor, visitor.user_id, data)
             user = await users.find(connection, visitor.user_id)
             assert user is not None
             session = await site.sessions.begin(connection, user.id, user.organization_id)
     except IN_PLACE as error:
         return await _page(request, site, visitor, refused=Refused("members", error))
+    await site.keys.tell(ended)
     answer = see_other("/console")
     answer.set_cookie(site.cookie.holding(session))
     return answer
+
+
+async def _remove(
+    connection: AsyncConnection, visitor: Visitor, user_id: str, data: PartingForm
+) -> list[bytes]:
+    """Remove somebody and return the digests of the keys that ended with it."""
+    await memberships.remove(connection, visitor.organization_id, user_id)
+    if not data.revoke:
+        return []
+    return await revoke_made_by(connection, visitor.organization_id, user_id)
 
 
 @post(f"{_PATH}/organization")

@@ -33,6 +33,8 @@ api_keys = Table(
     Column("token_ids_from", Text),
     Column("truncate", Text),
     Column("created_at", Instant, nullable=False),
+    # nobody: an operator, who deleted their account, or a key from before this was kept
+    Column("created_by", Id, ForeignKey("users.id")),
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
     # what other processes watch, to forget a key that changed
@@ -42,5 +44,6 @@ api_keys = Table(
     CheckConstraint("truncate IN ('end', 'start')", name="truncate"),
     Index(None, "organization_id"),
     Index(None, "changed_at"),
+    Index(None, "created_by"),
     **STRICT,
 )

@@ -1,0 +1,23 @@
+"""who made a key"""
+
+from alembic import op
+
+revision = "0015"
+down_revision = "0014"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    # plain SQL, because SQLite would rebuild the table; of older keys nobody knows
+    kind = "UUID" if op.get_context().dialect.name == "postgresql" else "TEXT"
+    op.execute(
+        f"ALTER TABLE api_keys ADD COLUMN created_by {kind} "
+        "CONSTRAINT fk_api_keys_created_by REFERENCES users (id)"
+    )
+    op.create_index("ix_api_keys_created_by", "api_keys", ["created_by"])
+
+
+def downgrade() -> None:
+    op.drop_index("ix_api_keys_created_by", "api_keys")
+    op.execute("ALTER TABLE api_keys DROP COLUMN created_by")
