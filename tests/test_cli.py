@@ -1,16 +1,20 @@
 """The command line: what people see, what programs read, and one clear line for what is wrong."""
 
+import asyncio
 import contextlib
 import io
 import json
-import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Executable, insert, update
 
 from gateway.__main__ import main
+from gateway.storage.database import Database
+from gateway.storage.tables import accounts, outbox
 from tests.support.gateways import MODEL, SECRET, STELLA
 from tests.support.processes import Process
 
@@ -48,10 +52,21 @@ class Shell:
     def json(self, *words: str) -> dict:
         return json.loads(self.run(*words, "--json"))
 
+    def tamper(self, statement: Executable, rows: list[dict] | None = None) -> None:
+        """Change the database behind everybody's back."""
+
+        async def change() -> None:
+            database = Database(self.environment["DATABASE_URL"])
+            async with database.write() as connection:
+                await connection.execute(statement, rows)
+            await database.close()
+
+        asyncio.run(change())
+
 
 @pytest.fixture
-def shell(sqlite_database_url: list[str], fake_worker: Process) -> Shell:
-    return Shell(sqlite_database_url[0], f"{MODEL}={fake_worker.url}")
+def shell(database_url: str, fake_worker: Process) -> Shell:
+    return Shell(database_url, f"{MODEL}={fake_worker.url}")
 
 
 def test_from_an_organization_to_a_revoked_key(shell: Shell):
@@ -59,6 +74,9 @@ def test_from_an_organization_to_a_revoked_key(shell: Shell):
     assert "Acme Inc" in shell.run("organizations", "list")
     granted = shell.run("credits", "grant", "Acme Inc", "0.25", "--ref", "welcome")
     assert "Granted $0.25. Acme Inc has $0.25." in granted
+    assert "$0.25" in shell.run("organizations", "list")
+    (listed,) = shell.json("organizations", "list")
+    assert listed["available_nanos"] == 250_000_000
     assert "nothing changed" in shell.run("credits", "grant", acme["id"], "9", "--ref", "welcome")
     balance = shell.json("credits", "balance", acme["id"])
     assert balance["available_nanos"] == 250_000_000
@@ -117,22 +135,24 @@ def test_a_price_is_an_operators(shell: Shell):
 def test_mails_that_failed_are_tried_again(shell: Shell):
     assert shell.json("mail", "list") == []
     assert "No mails." in shell.run("mail", "list")
-    path = shell.environment["DATABASE_URL"].removeprefix("sqlite:///")
     ids = [f"01a206dc-dbdd-7544-9d13-ce150f25679{n}" for n in range(4)]
     rows = [
         ("launch", "failed", "t", "550"), ("launch", "unknown", "t", ""),
         ("sign_in", "failed", "", ""), ("launch", "failed", "t", "unsubscribed before it left"),
     ]  # fmt: skip
-    now = "2026-01-01T00:00:00.000000+00:00"
-    with sqlite3.connect(path) as connection:
-        for mail_id, (kind, state, text, reason) in zip(ids, rows, strict=True):
-            connection.execute(
-                "INSERT INTO outbox (id, ref, kind, recipient, subject, text, html, state, reason, "
-                "attempts, unsubscribe_url, created_at, due_at) "
-                "VALUES (?, ?, ?, 'ada@example.org', 's', ?, '', ?, ?, 9, '', ?, ?)",
-                (mail_id, mail_id, kind, text, state, reason, now, now),
-            )
-    connection.close()
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    same = {
+        "recipient": "ada@example.org", "subject": "s", "html": "", "attempts": 9,
+        "unsubscribe_url": "", "created_at": now, "due_at": now,
+    }  # fmt: skip
+    shell.tamper(
+        insert(outbox),
+        [
+            {"id": mail_id, "ref": mail_id, "kind": kind, "state": state, "text": text,
+             "reason": reason, **same}
+            for mail_id, (kind, state, text, reason) in zip(ids, rows, strict=True)
+        ],
+    )  # fmt: skip
     assert "550" in shell.run("mail", "list", "--state", "failed")
     assert len(shell.json("mail", "list", "--limit", "3")) == 3
     assert all("text" not in mail for mail in shell.json("mail", "list"))
@@ -163,10 +183,7 @@ def test_two_of_one_name_are_told_apart_by_their_ids(shell: Shell):
 def test_audit_exits_1_and_names_what_is_broken(shell: Shell):
     acme = shell.json("organizations", "create", "Acme")
     shell.run("credits", "grant", "Acme", "1")
-    path = shell.environment["DATABASE_URL"].removeprefix("sqlite:///")
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE accounts SET available_nanos = available_nanos + 1")
-    connection.close()
+    shell.tamper(update(accounts).values(available_nanos=accounts.c.available_nanos + 1))
     said = shell.run("audit", status=1)
     assert f"balance-equals-ledger: BROKEN by {acme['id']}" in said
     assert "never-negative: ok" in said

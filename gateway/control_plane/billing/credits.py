@@ -84,15 +84,14 @@ async def balance(connection: AsyncConnection, organization_id: str) -> Balance:
         accounts.c.id == organization_id
     )
     account = (await connection.execute(query)).one()
-    reserved = int(account.reserved)
     lots = await connection.execute(
         select(*(credit_lots.c[name] for name in Lot.__struct_fields__))
         .where(credit_lots.c.organization_id == organization_id)
         .order_by(credit_lots.c.id)
     )
     return Balance(
-        available_nanos=account.available_nanos + reserved,
-        reserved_nanos=reserved,
+        available_nanos=account.available_nanos + account.reserved,
+        reserved_nanos=account.reserved,
         owed_nanos=account.owed_nanos,
         frozen=bool(account.frozen),
         lots=[Lot(**row) for row in lots.mappings()],
