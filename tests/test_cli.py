@@ -77,7 +77,9 @@ def test_from_an_organization_to_a_revoked_key(shell: Shell):
     assert "$0.25" in shell.run("organizations", "list")
     (listed,) = shell.json("organizations", "list")
     assert listed["available_nanos"] == 250_000_000
-    assert "nothing changed" in shell.run("credits", "grant", acme["id"], "9", "--ref", "welcome")
+    assert "nothing changed" in shell.run(
+        "credits", "grant", acme["id"], "0.25", "--ref", "welcome"
+    )
     balance = shell.json("credits", "balance", acme["id"])
     assert balance["available_nanos"] == 250_000_000
     assert "$0.25 available" in shell.run("credits", "balance", "Acme Inc")
@@ -95,6 +97,18 @@ def test_from_an_organization_to_a_revoked_key(shell: Shell):
     assert key["revoked_at"]
     assert "ok" in shell.run("audit")
     assert shell.json("audit") == []
+
+
+@pytest.mark.parametrize("change", [["Acme", "7"], ["Other", "5"], ["Acme", "5", "--kind", "paid"]])
+def test_a_reference_stands_for_one_grant_alone(shell: Shell, change: list[str]):
+    for name in ("Acme", "Other"):
+        shell.run("organizations", "create", name)
+    shell.run("credits", "grant", "Acme", "5", "--ref", "inv-1")
+    said = shell.run("credits", "grant", *change, "--ref", "inv-1", status=1)
+    assert said.startswith("gateway: Under 'inv-1' $5.00 (promo) was granted to Acme")
+    assert said.count("\n") == 1
+    balances = {one["name"]: one["available_nanos"] for one in shell.json("organizations", "list")}
+    assert balances == {"Acme": 5 * 10**9, "Other": 0}
 
 
 def test_models_workers_and_estimates(shell: Shell):

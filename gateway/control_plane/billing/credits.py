@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 from sqlalchemy import select
@@ -18,6 +18,21 @@ from gateway.storage.tables import NANOS_MAX, accounts, credit_lots, ledger_entr
 _WHOLE_DIGITS_MAX = 12
 _DECIMALS_MAX = 9
 AMOUNT_CHARACTERS_MAX = len("$.") + _WHOLE_DIGITS_MAX + _DECIMALS_MAX
+
+
+class GrantedOtherwise(BadRequest):
+    """Something else was granted under the same reference."""
+
+    status = 409
+    code = "granted_otherwise"
+
+
+class Granted(NamedTuple):
+    """What was granted under a reference, and to whom."""
+
+    organization_id: str
+    amount_nanos: int
+    kind: grants.Kind
 
 
 class Lot(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +91,13 @@ async def grant(
         source_ref=source_ref or f"operator:{new_id()}",
         expires_at=expires_at,
     )
+
+
+async def granted(connection: AsyncConnection, source_ref: str) -> Granted | None:
+    """Return what was granted under a reference, if anything was."""
+    query = select(*(credit_lots.c[name] for name in Granted._fields))
+    found = (await connection.execute(query.where(credit_lots.c.source_ref == source_ref))).first()
+    return Granted(*found) if found else None
 
 
 async def balance(connection: AsyncConnection, organization_id: str) -> Balance:
