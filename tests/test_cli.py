@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Executable, insert, update
+from sqlalchemy.schema import DropTable
 
 from gateway.__main__ import main
 from gateway.storage.database import Database
-from gateway.storage.tables import accounts, outbox
+from gateway.storage.tables import accounts, outbox, worker_reports
 from tests.support.gateways import MODEL, SECRET, STELLA
 from tests.support.processes import Process
 
@@ -124,7 +125,20 @@ def test_models_workers_and_estimates(shell: Shell):
     [
         (["keys", "create", "nobody"], "There is no organization 'nobody'."),
         (["keys", "revoke", "01a206dc-dbdd-7544-9d13-ce150f25679d"], "There is no key"),
+        (["keys", "budget", "zzz", "5"], "There is no key 'zzz'."),
+        (["keys", "revoke", "zzz"], "There is no key 'zzz'."),
+        (["keys", "list", "zzz"], "There is no organization 'zzz'."),
         (["credits", "grant", "nobody", "1"], "There is no organization"),
+        (["credits", "grant", "nobody", "9007199.254740992"], "no amount is over $9,007,199"),
+        (["credits", "balance", "zzz"], "There is no organization 'zzz'."),
+        (["credits", "ledger", "zzz"], "There is no organization 'zzz'."),
+        (["mail", "retry", "zzz"], "There is no mail 'zzz'"),
+        (["models", "price", "zzz", "1"], "There is no model 'zzz'"),
+        (["models", "demand", "zzz"], "There is no model 'zzz'"),
+        (["models", "launch", "zzz"], "no model 'zzz'"),
+        (["workers", "pin", MODEL, "zzz"], "'zzz' is no worker address"),
+        (["workers", "pin", "zzz", "http://127.0.0.1:1"], "There is no model 'zzz'"),
+        (["workers", "check", "zzz"], "No running gateway knows a worker zzz"),
         (["credits", "grant", "nobody", "1,5"], "is no amount"),
         (["credits", "grant", "nobody", "0.0000000001"], "at most nine decimals"),
         (["organizations", "create", " "], "A name has 1 to 200"),
@@ -136,6 +150,25 @@ def test_what_is_wrong_is_one_line(shell: Shell, words: list[str], message: str)
     assert message in said
     assert said.startswith("gateway: ")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "bound"),
+    [
+        (["credits", "ledger", "Acme", "--before", "9" * 30], "9223372036854775807"),
+        (["credits", "grant", "Acme", "1", "--expires-days", "36501"], "36500"),
+        (["keys", "create", "Acme", "--expires-days", "9" * 30], "36500"),
+    ],
+)
+def test_numbers_have_bounds(shell: Shell, words: list[str], bound: str):
+    assert f"<={bound}" in shell.run(*words, status=2)
+
+
+def test_what_the_database_says_comes_without_its_statements(shell: Shell):
+    shell.tamper(DropTable(worker_reports))
+    said = shell.run("workers", "drain", "http://x", status=1)
+    assert said.count("\n") == 1
+    assert "SQL" not in said
 
 
 def test_a_price_is_an_operators(shell: Shell):

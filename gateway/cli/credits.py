@@ -8,13 +8,16 @@ from typing import Any
 import rich_click as click
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.cli.support import as_json, asynchronous, in_days, opened
+from gateway.cli.support import DAYS, as_json, asynchronous, in_days, opened
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.organizations import Organization
 from gateway.control_plane.billing import credits as billing
 from gateway.money import money
 from gateway.observability.console import say, show
 from gateway.storage.ledger import invariants
+
+_ENTRY_MAX = 2**63 - 1
+"""The ledger counts its entries with integers of 64 bits."""
 
 
 @click.group("credits")
@@ -27,7 +30,7 @@ def credits_group() -> None:
 @click.argument("dollars")
 @click.option("--kind", type=click.Choice(["promo", "paid"]), default="promo", show_default=True)
 @click.option("--ref", help="The same grant under the same reference is granted once.")
-@click.option("--expires-days", type=click.IntRange(min=1), help="Days until what is left goes.")
+@click.option("--expires-days", type=DAYS, help="Days until what is left goes.")
 @asynchronous
 async def grant_credit(
     organization: str, dollars: str, *, kind: Any, ref: str | None, expires_days: int | None
@@ -87,7 +90,9 @@ async def show_balance(organization: str, *, as_json: bool) -> None:
 
 @credits_group.command("ledger")
 @click.argument("organization")
-@click.option("--before", type=int, help="Show what stands before this entry.")
+@click.option(
+    "--before", type=click.IntRange(1, _ENTRY_MAX), help="Show what stands before this entry."
+)
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @as_json
 @asynchronous

@@ -144,4 +144,9 @@ def nanos_of_dollars(text: str, *, param: str = "amount") -> int:
             f"{text[:40]!r} is no amount: write dollars, with at most nine decimals, like 0.25.",
             param=param,
         )
-    return int(whole or "0") * 10**9 + int(fraction.ljust(_DECIMALS_MAX, "0"))
+    nanos = int(whole or "0") * 10**9 + int(fraction.ljust(_DECIMALS_MAX, "0"))
+    if nanos > NANOS_MAX:
+        raise BadRequest(
+            f"{text[:40]!r} is too much: no amount is over ${NANOS_MAX // 10**9:,}.", param=param
+        )
+    return nanos
