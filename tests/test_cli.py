@@ -1,16 +1,21 @@
 """The command line: what people see, what programs read, and one clear line for what is wrong."""
 
+import asyncio
 import contextlib
 import io
 import json
-import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Executable, insert, update
+from sqlalchemy.schema import DropTable
 
 from gateway.__main__ import main
+from gateway.storage.database import Database
+from gateway.storage.tables import accounts, outbox, worker_reports
 from tests.support.gateways import MODEL, SECRET, STELLA
 from tests.support.processes import Process
 
@@ -48,10 +53,21 @@ class Shell:
     def json(self, *words: str) -> dict:
         return json.loads(self.run(*words, "--json"))
 
+    def tamper(self, statement: Executable, rows: list[dict] | None = None) -> None:
+        """Change the database behind everybody's back."""
+
+        async def change() -> None:
+            database = Database(self.environment["DATABASE_URL"])
+            async with database.write() as connection:
+                await connection.execute(statement, rows)
+            await database.close()
+
+        asyncio.run(change())
+
 
 @pytest.fixture
-def shell(sqlite_database_url: list[str], fake_worker: Process) -> Shell:
-    return Shell(sqlite_database_url[0], f"{MODEL}={fake_worker.url}")
+def shell(database_url: str, fake_worker: Process) -> Shell:
+    return Shell(database_url, f"{MODEL}={fake_worker.url}")
 
 
 def test_from_an_organization_to_a_revoked_key(shell: Shell):
@@ -59,7 +75,12 @@ def test_from_an_organization_to_a_revoked_key(shell: Shell):
     assert "Acme Inc" in shell.run("organizations", "list")
     granted = shell.run("credits", "grant", "Acme Inc", "0.25", "--ref", "welcome")
     assert "Granted $0.25. Acme Inc has $0.25." in granted
-    assert "nothing changed" in shell.run("credits", "grant", acme["id"], "9", "--ref", "welcome")
+    assert "$0.25" in shell.run("organizations", "list")
+    (listed,) = shell.json("organizations", "list")
+    assert listed["available_nanos"] == 250_000_000
+    assert "nothing changed" in shell.run(
+        "credits", "grant", acme["id"], "0.25", "--ref", "welcome"
+    )
     balance = shell.json("credits", "balance", acme["id"])
     assert balance["available_nanos"] == 250_000_000
     assert "$0.25 available" in shell.run("credits", "balance", "Acme Inc")
@@ -79,6 +100,18 @@ def test_from_an_organization_to_a_revoked_key(shell: Shell):
     assert shell.json("audit") == []
 
 
+@pytest.mark.parametrize("change", [["Acme", "7"], ["Other", "5"], ["Acme", "5", "--kind", "paid"]])
+def test_a_reference_stands_for_one_grant_alone(shell: Shell, change: list[str]):
+    for name in ("Acme", "Other"):
+        shell.run("organizations", "create", name)
+    shell.run("credits", "grant", "Acme", "5", "--ref", "inv-1")
+    said = shell.run("credits", "grant", *change, "--ref", "inv-1", status=1)
+    assert said.startswith("gateway: Under 'inv-1' $5.00 (promo) was granted to Acme")
+    assert said.count("\n") == 1
+    balances = {one["name"]: one["available_nanos"] for one in shell.json("organizations", "list")}
+    assert balances == {"Acme": 5 * 10**9, "Other": 0}
+
+
 def test_models_workers_and_estimates(shell: Shell):
     assert STELLA in shell.run("models", "list")
     assert {model["id"] for model in shell.json("models", "list")} == {MODEL, STELLA}
@@ -92,7 +125,20 @@ def test_models_workers_and_estimates(shell: Shell):
     [
         (["keys", "create", "nobody"], "There is no organization 'nobody'."),
         (["keys", "revoke", "01a206dc-dbdd-7544-9d13-ce150f25679d"], "There is no key"),
+        (["keys", "budget", "zzz", "5"], "There is no key 'zzz'."),
+        (["keys", "revoke", "zzz"], "There is no key 'zzz'."),
+        (["keys", "list", "zzz"], "There is no organization 'zzz'."),
         (["credits", "grant", "nobody", "1"], "There is no organization"),
+        (["credits", "grant", "nobody", "9007199.254740992"], "no amount is over $9,007,199"),
+        (["credits", "balance", "zzz"], "There is no organization 'zzz'."),
+        (["credits", "ledger", "zzz"], "There is no organization 'zzz'."),
+        (["mail", "retry", "zzz"], "There is no mail 'zzz'"),
+        (["models", "price", "zzz", "1"], "There is no model 'zzz'"),
+        (["models", "demand", "zzz"], "There is no model 'zzz'"),
+        (["models", "launch", "zzz"], "no model 'zzz'"),
+        (["workers", "pin", MODEL, "zzz"], "'zzz' is no worker address"),
+        (["workers", "pin", "zzz", "http://127.0.0.1:1"], "There is no model 'zzz'"),
+        (["workers", "check", "zzz"], "No running gateway knows a worker zzz"),
         (["credits", "grant", "nobody", "1,5"], "is no amount"),
         (["credits", "grant", "nobody", "0.0000000001"], "at most nine decimals"),
         (["organizations", "create", " "], "A name has 1 to 200"),
@@ -106,6 +152,25 @@ def test_what_is_wrong_is_one_line(shell: Shell, words: list[str], message: str)
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "bound"),
+    [
+        (["credits", "ledger", "Acme", "--before", "9" * 30], "9223372036854775807"),
+        (["credits", "grant", "Acme", "1", "--expires-days", "36501"], "36500"),
+        (["keys", "create", "Acme", "--expires-days", "9" * 30], "36500"),
+    ],
+)
+def test_numbers_have_bounds(shell: Shell, words: list[str], bound: str):
+    assert f"<={bound}" in shell.run(*words, status=2)
+
+
+def test_what_the_database_says_comes_without_its_statements(shell: Shell):
+    shell.tamper(DropTable(worker_reports))
+    said = shell.run("workers", "drain", "http://x", status=1)
+    assert said.count("\n") == 1
+    assert "SQL" not in said
+
+
 def test_a_price_is_an_operators(shell: Shell):
     assert "costs $0.009 / 1M tokens." in shell.run("models", "price", MODEL, "0.009")
     shell.run("models", "price", MODEL, "0.003", "--flex")
@@ -117,22 +182,24 @@ def test_a_price_is_an_operators(shell: Shell):
 def test_mails_that_failed_are_tried_again(shell: Shell):
     assert shell.json("mail", "list") == []
     assert "No mails." in shell.run("mail", "list")
-    path = shell.environment["DATABASE_URL"].removeprefix("sqlite:///")
     ids = [f"01a206dc-dbdd-7544-9d13-ce150f25679{n}" for n in range(4)]
     rows = [
         ("launch", "failed", "t", "550"), ("launch", "unknown", "t", ""),
         ("sign_in", "failed", "", ""), ("launch", "failed", "t", "unsubscribed before it left"),
     ]  # fmt: skip
-    now = "2026-01-01T00:00:00.000000+00:00"
-    with sqlite3.connect(path) as connection:
-        for mail_id, (kind, state, text, reason) in zip(ids, rows, strict=True):
-            connection.execute(
-                "INSERT INTO outbox (id, ref, kind, recipient, subject, text, html, state, reason, "
-                "attempts, unsubscribe_url, created_at, due_at) "
-                "VALUES (?, ?, ?, 'ada@example.org', 's', ?, '', ?, ?, 9, '', ?, ?)",
-                (mail_id, mail_id, kind, text, state, reason, now, now),
-            )
-    connection.close()
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    same = {
+        "recipient": "ada@example.org", "subject": "s", "html": "", "attempts": 9,
+        "unsubscribe_url": "", "created_at": now, "due_at": now,
+    }  # fmt: skip
+    shell.tamper(
+        insert(outbox),
+        [
+            {"id": mail_id, "ref": mail_id, "kind": kind, "state": state, "text": text,
+             "reason": reason, **same}
+            for mail_id, (kind, state, text, reason) in zip(ids, rows, strict=True)
+        ],
+    )  # fmt: skip
     assert "550" in shell.run("mail", "list", "--state", "failed")
     assert len(shell.json("mail", "list", "--limit", "3")) == 3
     assert all("text" not in mail for mail in shell.json("mail", "list"))
@@ -163,10 +230,7 @@ def test_two_of_one_name_are_told_apart_by_their_ids(shell: Shell):
 def test_audit_exits_1_and_names_what_is_broken(shell: Shell):
     acme = shell.json("organizations", "create", "Acme")
     shell.run("credits", "grant", "Acme", "1")
-    path = shell.environment["DATABASE_URL"].removeprefix("sqlite:///")
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE accounts SET available_nanos = available_nanos + 1")
-    connection.close()
+    shell.tamper(update(accounts).values(available_nanos=accounts.c.available_nanos + 1))
     said = shell.run("audit", status=1)
     assert f"balance-equals-ledger: BROKEN by {acme['id']}" in said
     assert "never-negative: ok" in said

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import rich_click as click
 
-from gateway.cli.support import as_json, asynchronous, in_days, opened
+from gateway.cli.support import DAYS, as_json, asynchronous, in_days, opened
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import credits as billing
@@ -54,7 +54,7 @@ def keys_group() -> None:
 @keys_group.command("create")
 @click.argument("organization")
 @click.option("--name", default="default", show_default=True, help="What the key is for.")
-@click.option("--expires-days", type=click.IntRange(min=1), help="Days until it expires.")
+@click.option("--expires-days", type=DAYS, help="Days until it expires.")
 @click.option(
     "--token-ids-from",
     type=click.Choice(["model"]),

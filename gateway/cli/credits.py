@@ -6,13 +6,18 @@ import sys
 from typing import Any
 
 import rich_click as click
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.cli.support import as_json, asynchronous, in_days, opened
+from gateway.cli.support import DAYS, as_json, asynchronous, in_days, opened
 from gateway.control_plane.accounts import organizations
+from gateway.control_plane.accounts.organizations import Organization
 from gateway.control_plane.billing import credits as billing
 from gateway.money import money
 from gateway.observability.console import say, show
 from gateway.storage.ledger import invariants
+
+_ENTRY_MAX = 2**63 - 1
+"""The ledger counts its entries with integers of 64 bits."""
 
 
 @click.group("credits")
@@ -24,8 +29,8 @@ def credits_group() -> None:
 @click.argument("organization")
 @click.argument("dollars")
 @click.option("--kind", type=click.Choice(["promo", "paid"]), default="promo", show_default=True)
-@click.option("--ref", help="Grants with the same reference are granted once.")
-@click.option("--expires-days", type=click.IntRange(min=1), help="Days until what is left goes.")
+@click.option("--ref", help="The same grant under the same reference is granted once.")
+@click.option("--expires-days", type=DAYS, help="Days until what is left goes.")
 @asynchronous
 async def grant_credit(
     organization: str, dollars: str, *, kind: Any, ref: str | None, expires_days: int | None
@@ -42,9 +47,27 @@ async def grant_credit(
             source_ref=ref,
             expires_at=in_days(expires_days),
         )
+        if ref and not granted:
+            await _check_same(connection, owner, billing.Granted(owner.id, amount, kind), ref)
         balance = await billing.balance(connection, owner.id)
     done = f"Granted {money(amount)}" if granted else "Granted before, so nothing changed"
     say(f"{done}. {owner.name} has {money(balance.available_nanos)}.")
+
+
+async def _check_same(
+    connection: AsyncConnection, owner: Organization, wanted: billing.Granted, ref: str
+) -> None:
+    before = await billing.granted(connection, ref)
+    if before is None or before == wanted:
+        return
+    to = owner.name
+    if before.organization_id != owner.id:
+        other = await organizations.name_of(connection, before.organization_id)
+        to = f"{other} ({before.organization_id})"
+    raise billing.GrantedOtherwise(
+        f"Under {ref!r} {money(before.amount_nanos)} ({before.kind}) was granted to {to}, so "
+        "nothing was granted now. Another grant needs another --ref."
+    )
 
 
 @credits_group.command("balance")
@@ -67,7 +90,9 @@ async def show_balance(organization: str, *, as_json: bool) -> None:
 
 @credits_group.command("ledger")
 @click.argument("organization")
-@click.option("--before", type=int, help="Show what stands before this entry.")
+@click.option(
+    "--before", type=click.IntRange(1, _ENTRY_MAX), help="Show what stands before this entry."
+)
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @as_json
 @asynchronous

@@ -18,6 +18,7 @@ from gateway.cli.service import migrate, serve, settings
 from gateway.cli.workers import workers_group
 from gateway.errors import GatewayError
 from gateway.settings import SettingsError
+from gateway.storage import migrate as schema
 from gateway.storage.database import DatabaseError
 
 
@@ -61,4 +62,4 @@ def run() -> None:
     except (GatewayError, SettingsError, DatabaseError, dev.CannotStart) as error:
         sys.exit(f"gateway: {error}")
     except (SQLAlchemyError, OSError) as error:
-        sys.exit(f"gateway: the database does not answer: {error}")
+        sys.exit(f"gateway: the database does not answer: {schema.reason(error)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import rich_click as click
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.cli.support import as_json, asynchronous, opened
 from gateway.control_plane.billing import credits as billing
@@ -60,8 +61,7 @@ async def price_model(model: str, dollars: str, *, flex: bool) -> None:
     """Set a model's price for a million tokens; what was billed before stays as it is."""
     nanos = billing.nanos_of_dollars(dollars)
     async with opened() as database, database.write() as connection:
-        if model not in (await catalog.snapshot(connection)).models:
-            raise NotFound(f"There is no model {model!r}; see gateway models list.")
+        await _check(connection, model)
         tier: Tier = "flex" if flex else "default"
         await catalog.set_price(connection, model, nanos, tier=tier)
     say(f"{model} costs {money(nanos)} / 1M tokens{' in the tier flex' if flex else ''}.")
@@ -108,6 +108,7 @@ async def launch_model(model: str, *, price: str | None, flex_price: str | None)
 async def show_demand(model: str, *, as_json: bool) -> None:
     """Show who wants a model, in parts, and what became of its launch."""
     async with opened() as database, database.read() as connection:
+        await _check(connection, model)
         funnel = await events.funnel(connection, model)
         parts = await score.parts(connection, model)
         converted = await conversion.of_launch(connection, model)
@@ -120,6 +121,11 @@ async def show_demand(model: str, *, as_json: bool) -> None:
         show(converted, as_json=False, title="launch", columns=_CONVERSION)
         credit = "  ".join(f"{reason} {count}" for reason, count in converted.credit.items())
         say(f"launch credit: {credit or 'nobody to give it to'}")
+
+
+async def _check(connection: AsyncConnection, model: str) -> None:
+    if model not in (await catalog.snapshot(connection)).models:
+        raise NotFound(f"There is no model {model!r}; see gateway models list.")
 
 
 @click.command("estimate")

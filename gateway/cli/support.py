@@ -17,7 +17,11 @@ from gateway.storage.database import Database
 
 P = ParamSpec("P")
 
+_DAYS_MAX = 36_500
+"""A century: who wants longer wants no end."""
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+DAYS = click.IntRange(1, _DAYS_MAX)
 
 
 def asynchronous(run: Callable[P, Awaitable[None]]) -> Callable[P, None]:

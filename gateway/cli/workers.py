@@ -9,11 +9,12 @@ from collections.abc import Callable
 import rich_click as click
 
 from backends.protocol import BackendError
+from backends.registry import UnknownBackend
 from gateway.cli.support import as_json, asynchronous, opened
 from gateway.control_plane.workers import orders, pinning
 from gateway.control_plane.workers.orders import Wish, WorkerReport
 from gateway.data_plane.routing.worker import State
-from gateway.errors import BadGateway, GatewayTimeout, NotFound
+from gateway.errors import BadGateway, BadRequest, GatewayTimeout, NotFound
 from gateway.observability.console import say, show
 from gateway.storage.database import Database
 
@@ -80,6 +81,8 @@ async def pin(model: str, url: str) -> None:
     async with opened() as database:
         try:
             revision, rows = await pinning.pin(database, model, url)
+        except UnknownBackend as error:
+            raise BadRequest(f"{error}.") from None
         except BackendError as error:
             raise BadGateway(f"The worker can't be pinned: {error}.") from None
     say(f"Pinned {rows} golden rows of revision {revision}; each worker must match them.")

@@ -31,7 +31,7 @@ async def upgrade(database: Database) -> None:
         async with patient.engine.connect() as connection:
             await connection.run_sync(_upgrade)
     except (SQLAlchemyError, OSError) as error:
-        raise DatabaseError(f"{_where(database)}: {_reason(error)}") from error
+        raise DatabaseError(f"{_where(database)}: {reason(error)}") from error
     finally:
         await patient.close()
 
@@ -42,7 +42,7 @@ async def check(database: Database) -> None:
         async with database.engine.connect() as connection:
             current = await connection.run_sync(_revision)
     except (SQLAlchemyError, OSError) as error:
-        raise DatabaseError(f"{_where(database)}: {_reason(error)}") from error
+        raise DatabaseError(f"{_where(database)}: {reason(error)}") from error
     newest = ScriptDirectory(str(_MIGRATIONS)).get_current_head()
     if current != newest:
         raise DatabaseError(
@@ -93,6 +93,7 @@ def _where(database: Database) -> str:
     return database.url.render_as_string(hide_password=True)
 
 
-def _reason(error: Exception) -> str:
-    cause = getattr(error, "orig", None) or error
-    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+def reason(error: Exception) -> str:
+    """Say in one line what a database said, without the statement and its values."""
+    cause = str(getattr(error, "orig", None) or error).strip()
+    return cause.splitlines()[0] if cause else type(error).__name__

@@ -220,7 +220,7 @@ class ApiKeys:
         async with self._database.write() as connection:
             digest = await connection.scalar(
                 update(api_keys)
-                .where(api_keys.c.id == key_id)
+                .where(_key(key_id, None))
                 .values(changed_at=datetime.now(UTC))
                 .returning(api_keys.c.digest)
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 from sqlalchemy import select
@@ -18,6 +18,21 @@ from gateway.storage.tables import NANOS_MAX, accounts, credit_lots, ledger_entr
 _WHOLE_DIGITS_MAX = 12
 _DECIMALS_MAX = 9
 AMOUNT_CHARACTERS_MAX = len("$.") + _WHOLE_DIGITS_MAX + _DECIMALS_MAX
+
+
+class GrantedOtherwise(BadRequest):
+    """Something else was granted under the same reference."""
+
+    status = 409
+    code = "granted_otherwise"
+
+
+class Granted(NamedTuple):
+    """What was granted under a reference, and to whom."""
+
+    organization_id: str
+    amount_nanos: int
+    kind: grants.Kind
 
 
 class Lot(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,21 +93,27 @@ async def grant(
     )
 
 
+async def granted(connection: AsyncConnection, source_ref: str) -> Granted | None:
+    """Return what was granted under a reference, if anything was."""
+    query = select(*(credit_lots.c[name] for name in Granted._fields))
+    found = (await connection.execute(query.where(credit_lots.c.source_ref == source_ref))).first()
+    return Granted(*found) if found else None
+
+
 async def balance(connection: AsyncConnection, organization_id: str) -> Balance:
     """Read an account that exists."""
     query = select(accounts, leased_unspent().label("reserved")).where(
         accounts.c.id == organization_id
     )
     account = (await connection.execute(query)).one()
-    reserved = int(account.reserved)
     lots = await connection.execute(
         select(*(credit_lots.c[name] for name in Lot.__struct_fields__))
         .where(credit_lots.c.organization_id == organization_id)
         .order_by(credit_lots.c.id)
     )
     return Balance(
-        available_nanos=account.available_nanos + reserved,
-        reserved_nanos=reserved,
+        available_nanos=account.available_nanos + account.reserved,
+        reserved_nanos=account.reserved,
         owed_nanos=account.owed_nanos,
         frozen=bool(account.frozen),
         lots=[Lot(**row) for row in lots.mappings()],
@@ -123,4 +144,9 @@ def nanos_of_dollars(text: str, *, param: str = "amount") -> int:
             f"{text[:40]!r} is no amount: write dollars, with at most nine decimals, like 0.25.",
             param=param,
         )
-    return int(whole or "0") * 10**9 + int(fraction.ljust(_DECIMALS_MAX, "0"))
+    nanos = int(whole or "0") * 10**9 + int(fraction.ljust(_DECIMALS_MAX, "0"))
+    if nanos > NANOS_MAX:
+        raise BadRequest(
+            f"{text[:40]!r} is too much: no amount is over ${NANOS_MAX // 10**9:,}.", param=param
+        )
+    return nanos

@@ -10,11 +10,11 @@ from datetime import date, timedelta
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, Text, cast, func, literal, select, union_all
+from sqlalchemy import ColumnElement, Row, Text, cast, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.identifiers import is_id
-from gateway.storage.tables import usage_days
+from gateway.storage.tables import total, usage_days
 
 By = Literal["day", "key", "model"]
 GROUPINGS: tuple[By, ...] = ("day", "key", "model")
@@ -51,14 +51,14 @@ async def sums(
 ) -> list[Sum]:
     """Sum an organization's usage. Days come in order; keys and models by cost, dearest first."""
     group = _GROUPS[by]
-    cost = func.sum(usage_days.c.charged_nanos)
+    cost = total(usage_days.c.charged_nanos)
     order = group if by == "day" else cost.desc()
     found = await connection.execute(
         select(
             group.label("group"),
-            func.sum(usage_days.c.requests).label("requests"),
-            func.sum(usage_days.c.inputs).label("inputs"),
-            func.sum(usage_days.c.tokens).label("tokens"),
+            total(usage_days.c.requests).label("requests"),
+            total(usage_days.c.inputs).label("inputs"),
+            total(usage_days.c.tokens).label("tokens"),
             cost.label("cost_nanos"),
         )
         .where(*_where(organization_id, chosen))
@@ -77,7 +77,7 @@ async def every_sum(
     cells = (
         select(
             *(group.label(by) for by, group in _GROUPS.items()),
-            *(func.sum(column).label(column.name) for column in counted),
+            *(total(column).label(column.name) for column in counted),
         )
         .where(*_where(organization_id, chosen))
         .group_by(*_GROUPS.values())
@@ -87,10 +87,10 @@ async def every_sum(
         select(
             literal(by).label("by"),
             cells.c[by].label("group"),
-            func.sum(cells.c.requests).label("requests"),
-            func.sum(cells.c.inputs).label("inputs"),
-            func.sum(cells.c.tokens).label("tokens"),
-            func.sum(cells.c.charged_nanos).label("cost_nanos"),
+            total(cells.c.requests).label("requests"),
+            total(cells.c.inputs).label("inputs"),
+            total(cells.c.tokens).label("tokens"),
+            total(cells.c.charged_nanos).label("cost_nanos"),
         ).group_by(cells.c[by])
         for by in GROUPINGS
     ]
@@ -123,13 +123,13 @@ def every_day(days: list[Sum], since: date, until: date) -> list[Sum]:
     ]
 
 
-def _sum(row: Row[Any]) -> Sum:
+def _sum(row: Row[*tuple[Any, ...]]) -> Sum:
     return Sum(
         group=str(row.group),
-        requests=int(row.requests),
-        inputs=int(row.inputs),
-        tokens=int(row.tokens),
-        cost_nanos=int(row.cost_nanos),
+        requests=row.requests,
+        inputs=row.inputs,
+        tokens=row.tokens,
+        cost_nanos=row.cost_nanos,
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.billing import credits as billing
-from gateway.storage.tables import leases, ledger_entries
+from gateway.storage.tables import leases, ledger_entries, total
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,17 +27,19 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 async def verify(connection: AsyncConnection, organization_id: str) -> Verification:
     """Recompute an organization's balance. The connection's transaction must see one moment."""
     sums = await connection.execute(
-        select(ledger_entries.c.kind, func.sum(ledger_entries.c.amount_nanos))
+        select(ledger_entries.c.kind, total(ledger_entries.c.amount_nanos))
         .where(ledger_entries.c.organization_id == organization_id)
         .group_by(ledger_entries.c.kind)
     )
-    entries = {kind: int(nanos) for kind, nanos in sums.all()}
-    unposted = await connection.scalar(
-        select(func.coalesce(func.sum(leases.c.spent_nanos - leases.c.posted_nanos), 0)).where(
-            leases.c.account_id == organization_id, leases.c.state == "open"
+    entries = {row[0]: row[1] for row in sums}
+    unposted = (
+        await connection.execute(
+            select(total(leases.c.spent_nanos - leases.c.posted_nanos)).where(
+                leases.c.account_id == organization_id, leases.c.state == "open"
+            )
         )
-    )
-    recomputed = sum(entries.values()) - int(unposted or 0)
+    ).scalar_one()
+    recomputed = sum(entries.values()) - unposted
     account = await billing.balance(connection, organization_id)
     balance = account.available_nanos - account.owed_nanos
     return Verification(
@@ -45,5 +47,5 @@ async def verify(connection: AsyncConnection, organization_id: str) -> Verificat
         balance_nanos=balance,
         recomputed_nanos=recomputed,
         entries=entries,
-        unposted_nanos=int(unposted or 0),
+        unposted_nanos=unposted,
     )

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.ledger import paid
-from gateway.storage.tables import launch_organizations, launches, usage_hours
+from gateway.storage.tables import launch_organizations, launches, total, usage_hours
 
 _DAYS = 30
 
@@ -43,7 +43,7 @@ async def of_launch(connection: AsyncConnection, model_id: str) -> Conversion | 
     )
     until = launch.launched_at + timedelta(days=_DAYS)
     used = await connection.execute(
-        select(usage_hours.c.organization_id, func.sum(usage_hours.c.tokens))
+        select(usage_hours.c.organization_id, total(usage_hours.c.tokens))
         .where(
             usage_hours.c.model_id == model_id,
             usage_hours.c.organization_id.in_(told),
@@ -52,7 +52,7 @@ async def of_launch(connection: AsyncConnection, model_id: str) -> Conversion | 
         )
         .group_by(usage_hours.c.organization_id)
     )
-    tokens = {organization_id: int(count) for organization_id, count in used}
+    tokens = {row[0]: row[1] for row in used}
     paying = await paid.spenders(connection, told, since=launch.launched_at, until=until)
     reasons = await connection.execute(
         select(launch_organizations.c.credit, func.count())

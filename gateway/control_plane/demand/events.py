@@ -18,7 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.data_plane.metering.demand import DemandCounter
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
-from gateway.storage.tables import demand_events, demand_months, demand_votes, waitlist_entries
+from gateway.storage.tables import (
+    demand_events,
+    demand_months,
+    demand_votes,
+    total,
+    waitlist_entries,
+)
 
 Kind = Literal["view", "call", "vote", "withdraw", "waitlist", "leave", "notified"]
 
@@ -105,12 +111,12 @@ async def funnel(connection: AsyncConnection, model_id: str) -> Mapping[str, int
     counts: Counter[str] = Counter()
     for table in (demand_events, demand_months):
         found = await connection.execute(
-            select(table.c.kind, func.sum(table.c.count))
+            select(table.c.kind, total(table.c.count))
             .where(table.c.model_id == model_id)
             .group_by(table.c.kind)
         )
         for kind, count in found:
-            counts[kind] += int(count)
+            counts[kind] += count
     return counts
 
 

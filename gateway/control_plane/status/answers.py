@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 
 import msgspec
-from sqlalchemy import case, delete, func, select
+from sqlalchemy import case, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.data_plane.metering.answers import AnswerCounter, Entry
 from gateway.storage.database import Database, insert_into
-from gateway.storage.tables import answer_hours
+from gateway.storage.tables import answer_hours, total
 
 _SUCCESS = 2
 _KEYS = ("organization_id", "hour", "status_class", "latency_ms")
@@ -63,13 +63,13 @@ async def summary(connection: AsyncConnection, organization_id: str, today: date
         select(
             hours.status_class,
             hours.latency_ms,
-            func.sum(hours.answers).label("month"),
-            func.sum(on_the_day).label("today"),
+            total(hours.answers).label("month"),
+            total(on_the_day).label("today"),
         )
         .where(hours.organization_id == organization_id, hours.hour >= midnight.replace(day=1))
         .group_by(hours.status_class, hours.latency_ms)
     )
-    rows = [(row.status_class, row.latency_ms, int(row.month), int(row.today)) for row in found]
+    rows = [(row.status_class, row.latency_ms, row.month, row.today) for row in found]
     errors = [row for row in rows if row[0] != _SUCCESS]
     latencies = {row[1]: row[3] for row in rows if row[0] == _SUCCESS}
     return Summary(

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from sqlalchemy import ColumnElement, select
 
-from sqlalchemy import ColumnElement, func, select
-
-from gateway.storage.tables import accounts, leases
+from gateway.storage.tables import accounts, leases, total
 
 
-def leased_unspent() -> ColumnElement[Any]:
+def leased_unspent() -> ColumnElement[int]:
     """Return what processes hold of an account and have not spent, in nano-dollars.
 
     What open leases have spent is no longer there, though the ledger has not seen it.
     """
     unposted = (
-        select(func.coalesce(func.sum(leases.c.spent_nanos - leases.c.posted_nanos), 0))
+        select(total(leases.c.spent_nanos - leases.c.posted_nanos))
         .where(leases.c.account_id == accounts.c.id, leases.c.state == "open")
         .correlate(accounts)
         .scalar_subquery()

@@ -104,7 +104,7 @@ async def of_organization(
     )
     return {
         row.key_id: Spent(
-            limit_nanos=row.limit_nanos, period=row.period, spent_nanos=int(row.spent_nanos)
+            limit_nanos=row.limit_nanos, period=row.period, spent_nanos=row.spent_nanos
         )
         for row in found
     }

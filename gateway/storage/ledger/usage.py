@@ -6,10 +6,10 @@ from datetime import date
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Select, Text, func, literal, select, tuple_
+from sqlalchemy import Select, Text, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.storage.tables import types, usage_days
+from gateway.storage.tables import total, types, usage_days
 
 
 class Day(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ async def by_day(
     """Sum by day, key and model, the newest day first, from the place where a page ended."""
     days = usage_days.c
     place = (days.day, days.key_id, days.model_id)
-    sums = (func.sum(days[name]) for name in ("requests", "inputs", "tokens", "charged_nanos"))
+    sums = (total(days[name]) for name in ("requests", "inputs", "tokens", "charged_nanos"))
     query: Select[Any] = select(*place, *sums).where(days.organization_id == organization_id)
     if key_id is not None:
         query = query.where(days.key_id == key_id)
@@ -63,10 +63,10 @@ async def by_day(
             day=row[0],
             key_id=row[1],
             model_id=row[2],
-            requests=int(row[3]),
-            inputs=int(row[4]),
-            tokens=int(row[5]),
-            charged_nanos=int(row[6]),
+            requests=row[3],
+            inputs=row[4],
+            tokens=row[5],
+            charged_nanos=row[6],
         )
         for row in (await connection.execute(query)).all()
     ]

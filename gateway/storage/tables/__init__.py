@@ -28,7 +28,7 @@ from gateway.storage.tables.people import (
     users,
 )
 from gateway.storage.tables.quotas import quota_windows
-from gateway.storage.tables.types import NANOS_MAX, metadata
+from gateway.storage.tables.types import NANOS_MAX, metadata, total
 from gateway.storage.tables.usage import answer_hours, usage_days, usage_events, usage_hours
 from gateway.storage.tables.workers import worker_orders, worker_reports
 
@@ -60,6 +60,7 @@ __all__ = [
     "promotion_days",
     "quota_windows",
     "sessions",
+    "total",
     "unsubscriptions",
     "usage_days",
     "usage_events",

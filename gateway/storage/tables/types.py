@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    ColumnElement,
     Date,
     DateTime,
     Dialect,
@@ -17,6 +18,8 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     Uuid,
+    cast,
+    func,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -109,3 +112,11 @@ def nanos(
     """Return a column of nano-dollars, and the CHECK that keeps it from `least` to NANOS_MAX."""
     check = CheckConstraint(f"{name} BETWEEN {least} AND {NANOS_MAX}", name=name)
     return Column(name, Nanos, nullable=nullable), check
+
+
+def total(column: ColumnElement[int]) -> ColumnElement[int]:
+    """Return the sum of a column of integers, 0 of no rows: an integer in both databases.
+
+    PostgreSQL's own sum of them is a `numeric`, which is read as a Decimal.
+    """
+    return cast(func.coalesce(func.sum(column), 0), Nanos)
