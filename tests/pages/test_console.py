@@ -13,6 +13,7 @@ from sqlalchemy import insert, select
 from gateway.app import Gateway
 from gateway.control_plane.billing import usage
 from gateway.control_plane.billing.usage import Filter
+from gateway.control_plane.mail import unsubscribe
 from gateway.data_plane.metering.credits import BudgetExceeded, Charge
 from gateway.identifiers import new_id
 from gateway.storage.tables import (
@@ -614,6 +615,8 @@ async def test_ones_data_is_given_and_forgotten(gateway: Gateway, browser: Brows
     assert held["free_credit"] == "granted"
     assert [mail["kind"] for mail in held["mails"]] == ["sign_in"]
     assert len(held["sessions"]) == 1
+    async with gateway.database.write() as connection:
+        await unsubscribe.add(connection, "ada@example.org")
     await browser.get("/console/settings")
     wrong = await browser.submit("/console/settings/delete", confirm="eve@example.org")
     assert wrong.status_code == 400

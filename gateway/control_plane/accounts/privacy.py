@@ -99,6 +99,8 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
         (memberships, memberships.c.user_id == visitor.user_id),
         (mail_links, mail_links.c.email == visitor.email),
         (outbox, outbox.c.recipient == visitor.email),
+        # there is nothing left that would be written to them
+        (unsubscriptions, unsubscriptions.c.email == visitor.email),
     ):
         await connection.execute(delete(table).where(condition))
     await connection.execute(
