@@ -294,11 +294,15 @@ async def test_the_ledger_is_read_page_by_page(gateway: Gateway, browser: Browse
     async with gateway.database.write() as connection:
         for n in range(60):
             await billing.grant(connection, organization, 1, source_ref=f"t:{n}")
+        perk = f"launch:{STELLA}:{organization}"
+        await billing.grant(connection, organization, 1, source_ref=perk)
     page = (await browser.get("/console/ledger")).text
-    assert page.count("<td>Grant</td>") == 50
+    assert page.count("<td>Free credit: Stella EN 400M V5 is live</td>") == 1
+    assert page.count("<td>Credit</td>") == 49
     older = re.search(r'href="(/console/ledger\?before=\d+)"', page)
     assert older
-    assert (await browser.get(older[1])).text.count("<td>Grant</td>") == 11
+    assert (await browser.get(older[1])).text.count("<td>Credit</td>") == 11
+    assert browser.page.text.count("<td>Free credit: welcome</td>") == 1
     for nonsense in ("0", "-1", "x", "9" * 20):
         assert (await browser.get(f"/console/ledger?before={nonsense}")).status_code == 400
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -131,6 +132,12 @@ async def ledger(
         query = query.where(ledger_entries.c.id < before)
     found = await connection.execute(query.order_by(ledger_entries.c.id.desc()).limit(limit))
     return [Entry(**row) for row in found.mappings()]
+
+
+async def sources(connection: AsyncConnection, lots: Sequence[str]) -> Mapping[str, str]:
+    """Return by lot what it was given for: its source_ref."""
+    query = select(credit_lots.c.id, credit_lots.c.source_ref).where(credit_lots.c.id.in_(lots))
+    return {row.id: row.source_ref for row in await connection.execute(query)}
 
 
 def nanos_of_dollars(text: str, *, param: str = "amount") -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from litestar import Request, Response, get
@@ -10,6 +11,7 @@ from litestar.params import QueryParameter
 
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import credits as billing
+from gateway.control_plane.billing.credits import Entry
 from gateway.control_plane.site.parts import Site
 
 _PAGE = 50
@@ -29,11 +31,28 @@ async def show_ledger(
         entries = await billing.ledger(
             connection, visitor.organization_id, before=before, limit=_PAGE + 1
         )
+        given = [entry.ref for entry in entries if entry.kind == "grant"]
+        sources = await billing.sources(connection, given)
     return site.renderer.page(
         request,
         "console/ledger.html",
         section="ledger",
         balance=balance,
-        entries=entries[:_PAGE],
+        entries=[(entry, _words(entry, sources, site)) for entry in entries[:_PAGE]],
         next_before=entries[_PAGE - 1].id if len(entries) > _PAGE else None,
     )
+
+
+def _words(entry: Entry, sources: Mapping[str, str], site: Site) -> str:
+    """Say what an entry is, and what credit was given for."""
+    if entry.kind != "grant":
+        return _WORDS[entry.kind]
+    what, _, rest = sources.get(entry.ref, "").partition(":")
+    if what == "launch":
+        model_id = rest.rpartition(":")[0]
+        known = site.shelf().by_id.get(model_id)
+        return f"Free credit: {known.page.title if known else model_id} is live"
+    return "Free credit: welcome" if what == "signup" else "Credit"
+
+
+_WORDS = {"usage": "Requests", "expiry": "Free credit that expired", "reversal": "Taken back"}
