@@ -35,7 +35,9 @@ async def test_two_links_of_one_address_at_once(database: Database):
 
 
 async def test_a_mailbox_is_sent_so_many_links_however_many_ask_at_once(database: Database):
-    links = MailLinks(secret="s", seconds=60, per_hour=3)
+    links = MailLinks(
+        secret="s", seconds={"sign_in": 60, "waitlist": 60, "invitation": 60}, per_hour=3
+    )
 
     async def ask(n: int, purpose: Purpose) -> str | None:
         async with database.write() as connection:
