@@ -118,6 +118,26 @@ def test_with_javascript_it_answers_as_one_types(context: BrowserContext, page: 
 
 
 @pytest.mark.parametrize("context", [True], indirect=True, ids=["javascript"])
+def test_a_button_that_copies_is_itself_again(context: BrowserContext, page: Page):
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"/models/{MINILM}")
+    button = page.locator("[data-copy=model-id]")
+    button.dblclick()
+    assert page.evaluate("navigator.clipboard.readText()") == MINILM
+    expect(button).to_have_text("Copied")
+    expect(button).to_have_text("Copy")
+
+
+@pytest.mark.parametrize("context", [True], indirect=True, ids=["javascript"])
+def test_without_a_clipboard_nothing_says_copy(page: Page):
+    """As on plain http: the browser gives scripts none."""
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    page.goto(f"/models/{MINILM}")
+    expect(page.locator("[data-copy]").first).to_be_hidden()
+    assert page.locator("[data-copy]:not([hidden])").count() == 0
+
+
+@pytest.mark.parametrize("context", [True], indirect=True, ids=["javascript"])
 def test_launch(page: Page, service: Service, mailbox: Mailbox):
     """The last story: it makes Stella live."""
     voter = "launch-voter@example.org"
