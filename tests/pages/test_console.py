@@ -552,6 +552,46 @@ async def test_a_key_is_changed_and_obeyed_at_once(gateway: Gateway, browser: Br
     assert (await browser.get(path)).status_code == 404
 
 
+async def test_a_tab_that_is_behind_replaces_nothing_unseen(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.submit("/console/keys", name="k")
+    (key,) = await rows(gateway, select(api_keys))
+    path = f"/console/keys/{key.id}"
+    await browser.get(path)
+    seen = field(browser.page.text, "seen")
+    saved = await browser.submit(path, name="k", budget="5", seen=seen)
+    assert '<p class="notice good" role="status">Saved.</p>' in saved.text
+    await browser.get(path)
+    late = await browser.submit(path, name="other", budget="", seen=seen)
+    assert late.status_code == 409
+    assert "nothing was saved" in late.text
+    assert "budget: $5.00 each month." in late.text  # what is there now
+    assert 'value="other"' in late.text  # and what was typed
+    assert ">$0.00 of $5.00 this month</td>" in (await browser.get("/console/keys")).text
+    wrong = await browser.submit(path, csrf=field(late.text, "csrf_token"), name="", budget="", seen=seen)
+    assert wrong.status_code == 400
+    assert field(wrong.text, "seen") == seen  # an answer to something else hides no other change
+    meant = field(late.text, "seen")
+    assert meant != seen
+    await browser.submit(path, name="other", budget="", seen=meant)
+    assert "$5.00" not in browser.page.text
+    for nonsense in ("yesterday", "2026-11-23T10:00:00"):
+        await browser.get(path)
+        assert (await browser.submit(path, name="x", seen=nonsense)).status_code == 400
+
+
+async def test_settings_say_that_they_are_saved(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    for path, fields in (
+        ("name", {"name": "acme"}),
+        ("keys", {"truncate": "end", "integers": "refuse"}),
+    ):
+        await browser.get("/console/settings")
+        assert "Saved." not in browser.page.text
+        await browser.submit(f"/console/settings/{path}", **fields)
+        assert "Saved." in browser.page.text
+
+
 async def test_somebody_of_two_organizations_switches(
     gateway: Gateway, browser: Browser, app: Litestar
 ):

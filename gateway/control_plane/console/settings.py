@@ -33,6 +33,7 @@ from gateway.errors import BadRequest
 from gateway.identifiers import is_id
 
 _PATH = "/console/settings"
+_SAVED = f"{_PATH}?saved=1"
 
 
 class NotConfirmed(BadRequest):
@@ -112,6 +113,7 @@ async def _page(
         path=_PATH,
         section="settings",
         refused=refused,
+        saved="saved" in request.query_params,
         members=members,
         owners=sum(member.role == "owner" for member in members),
         organizations=own,
@@ -134,7 +136,7 @@ async def rename_organization(
             await organizations.rename(connection, visitor.organization_id, data.name)
     except IN_PLACE as error:
         return await _page(request, site, visitor, refused=Refused("name", error, data))
-    return see_other(_PATH)
+    return see_other(_SAVED)
 
 
 @post(f"{_PATH}/keys", guards=[owner])
@@ -150,7 +152,7 @@ async def set_key_defaults(
     )
     async with site.database.write() as connection:
         await organizations.set_defaults(connection, visitor.organization_id, wanted)
-    return see_other(_PATH)
+    return see_other(_SAVED)
 
 
 @post(f"{_PATH}/invite", guards=[owner], status_code=200)
@@ -213,7 +215,7 @@ async def change_role(
             await memberships.change_role(connection, visitor.organization_id, user_id, data.role)
     except IN_PLACE as error:
         return await _page(request, site, visitor, refused=Refused("members", error))
-    return see_other(_PATH)
+    return see_other(_SAVED)
 
 
 @post(_PATH + "/members/{user_id:str}/remove", guards=[owner])
