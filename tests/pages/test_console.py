@@ -322,7 +322,7 @@ async def test_members_are_invited_change_roles_and_leave(
     await browser.get("/console/settings")
     await browser.submit(f"/console/settings/members/{member.user_id}/remove")
     assert "bob@example.org" not in browser.page.text
-    assert (await bob.get("/console")).url.path == "/sign-in"  # and is signed out of it
+    assert '<p class="eyebrow">bob</p>' in (await bob.get("/console")).text  # he has his own
     await bob.close()
 
 
@@ -429,6 +429,38 @@ async def test_keys_say_who_made_them(gateway: Gateway, browser: Browser, app: L
     await bob.submit("/console/settings/delete", confirm="bob@example.org")
     assert (await browser.get("/console/keys")).text.count(">not known</span>") == 2
     assert await rows(gateway, select(api_keys).where(api_keys.c.created_by.is_not(None))) == []
+    await bob.close()
+
+
+async def test_who_is_removed_goes_on_in_their_own_organization(
+    gateway: Gateway, browser: Browser, app: Litestar
+):
+    bob = Browser(app)
+    await sign_in(bob, gateway, "bob@example.org")
+    await sign_in(browser, gateway, "ada@example.org")
+    await invited(gateway, browser, bob, "bob@example.org")
+    await bob.submit("/sign-in/invitation", token=field(bob.page.text, "token"))
+    await bob.get("/console/keys")
+    assert '<p class="eyebrow">ada</p>' in bob.page.text
+    open_form = bob.token
+    (bobs,) = await rows(gateway, select(users).where(users.c.email == "bob@example.org"))
+    await browser.get("/console/settings")
+    await browser.submit(f"/console/settings/members/{bobs.id}/remove")
+    late = await bob.http.post(
+        "/console/keys",
+        data={"csrf_token": open_form, "name": "for ada"},
+        headers={"sec-fetch-site": "same-origin"},
+    )
+    assert late.status_code == 403
+    told = "You no longer belong to <strong>ada</strong>. From here on you act for bob."
+    for path in PAGES:
+        page = await bob.get(path)
+        assert page.url.path == path
+        assert '<p class="eyebrow">bob</p>' in page.text
+        assert told in page.text
+    await bob.submit("/console/settings/moved")
+    assert bob.page.url.path == "/console"
+    assert told not in bob.page.text
     await bob.close()
 
 
@@ -568,7 +600,8 @@ async def test_a_tab_that_is_behind_replaces_nothing_unseen(gateway: Gateway, br
     assert "budget: $5.00 each month." in late.text  # what is there now
     assert 'value="other"' in late.text  # and what was typed
     assert ">$0.00 of $5.00 this month</td>" in (await browser.get("/console/keys")).text
-    wrong = await browser.submit(path, csrf=field(late.text, "csrf_token"), name="", budget="", seen=seen)
+    token = field(late.text, "csrf_token")
+    wrong = await browser.submit(path, csrf=token, name="", budget="", seen=seen)
     assert wrong.status_code == 400
     assert field(wrong.text, "seen") == seen  # an answer to something else hides no other change
     meant = field(late.text, "seen")

@@ -252,6 +252,7 @@ async def leave_organization(
             session = await site.sessions.begin(connection, user.id, user.organization_id)
     except IN_PLACE as error:
         return await _page(request, site, visitor, refused=Refused("members", error))
+    await site.sessions.end(visitor.session_id)  # the new one knows nothing of this
     await site.keys.tell(ended)
     answer = see_other("/console")
     answer.set_cookie(site.cookie.holding(session))
@@ -266,6 +267,15 @@ async def _remove(
     if not data.revoke:
         return []
     return await revoke_made_by(connection, visitor.organization_id, user_id)
+
+
+@post(f"{_PATH}/moved")
+async def note_move(
+    site: NamedDependency[Site], visitor: NamedDependency[Visitor]
+) -> Response[Any]:
+    """Take note that one acts for another organization than before."""
+    await site.sessions.understood(visitor.session_id)
+    return see_other("/console")
 
 
 @post(f"{_PATH}/organization")
