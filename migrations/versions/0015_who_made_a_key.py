@@ -1,4 +1,4 @@
-"""who made a key"""
+"""who made a key, and sessions that moved because a membership ended"""
 
 from alembic import op
 
@@ -15,9 +15,14 @@ def upgrade() -> None:
         f"ALTER TABLE api_keys ADD COLUMN created_by {kind} "
         "CONSTRAINT fk_api_keys_created_by REFERENCES users (id)"
     )
+    op.execute(
+        f"ALTER TABLE sessions ADD COLUMN removed_from {kind} "
+        "CONSTRAINT fk_sessions_removed_from REFERENCES organizations (id)"
+    )
     op.create_index("ix_api_keys_created_by", "api_keys", ["created_by"])
 
 
 def downgrade() -> None:
+    op.execute("ALTER TABLE sessions DROP COLUMN removed_from")
     op.drop_index("ix_api_keys_created_by", "api_keys")
     op.execute("ALTER TABLE api_keys DROP COLUMN created_by")

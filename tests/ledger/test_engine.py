@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
 import sqlalchemy.exc
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
 from gateway.data_plane.metering.book import LeaseBook
 from gateway.data_plane.metering.correspondence import Correspondence
@@ -21,7 +22,7 @@ from gateway.data_plane.metering.leases import LeaseRules
 from gateway.data_plane.metering.ticks import LedgerUnavailable, TickAnswer
 from gateway.storage.database import Database
 from gateway.storage.ledger import budgets, grants
-from gateway.storage.tables import accounts, credit_lots, usage_events
+from gateway.storage.tables import accounts, credit_lots, usage_events, usage_hours
 from tests.support.ledger import (
     NANOS_PER_TOKEN,
     add_credit,
@@ -148,6 +149,93 @@ async def test_a_key_s_budget_is_exact(database: Database, tmp_path):
         await engine.settle(charge)
         await assert_sound(database)
     assert await usage_of(database, customer) == (4, 96)
+    await assert_sound(database)
+
+
+async def spend(engine, customer, tokens: int, budget=None) -> None:
+    charge = customer.charge(tokens, budget=budget)
+    await engine.reserve(charge)
+    await engine.settle(charge)
+
+
+@pytest.mark.parametrize("period", ["month", "total"])
+async def test_a_budget_that_is_set_later_counts_what_was_spent(
+    database: Database, tmp_path, period
+):
+    customer = await add_customer(database, 1000)
+
+    async def allow(tokens: int) -> None:
+        async with database.write() as connection:
+            limit = tokens * NANOS_PER_TOKEN
+            await budgets.set_budget(connection, customer.key_id, limit, period)
+
+    async def spent() -> int:
+        async with database.read() as connection:
+            now = datetime.now(UTC)
+            found = await budgets.of_organization(connection, customer.organization_id, now)
+        return found[customer.key_id].spent_nanos // NANOS_PER_TOKEN
+
+    async with running(database, tmp_path) as engine:
+        await spend(engine, customer, 6)
+        await allow(10)
+        assert await spent() == 6
+        with pytest.raises(BudgetExceeded, match="has 32 left"):
+            await engine.reserve(customer.charge(5, budget=period))
+        await spend(engine, customer, 3, budget=period)
+        await allow(10)  # once more, and nothing is counted twice
+        assert await spent() == 9
+        async with database.write() as connection:
+            await budgets.remove_budget(connection, customer.key_id)
+        await spend(engine, customer, 4)
+        await allow(12)
+        assert await spent() == 13
+        await assert_sound(database)
+        with pytest.raises(BudgetExceeded, match="has 0 left"):
+            await engine.reserve(customer.charge(1, budget=period))
+        await allow(14)
+        await spend(engine, customer, 1, budget=period)
+    assert await spent() == 14
+    await assert_sound(database)
+
+
+async def test_a_month_s_budget_counts_no_month_before(database: Database):
+    customer = await add_customer(database, 1000)
+    begin = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    async with database.write() as connection:
+        for hour, tokens in ((begin - timedelta(hours=1), 5), (begin, 2)):
+            await connection.execute(
+                insert(usage_hours).values(
+                    organization_id=customer.organization_id, key_id=customer.key_id, hour=hour,
+                    model_id=customer.model_id, shard=0, requests=1, inputs=1, tokens=tokens,
+                    charged_nanos=tokens,
+                )
+            )  # fmt: skip
+    found = {}
+    for period in ("month", "total"):
+        async with database.write() as connection:
+            await budgets.set_budget(connection, customer.key_id, 10, period)
+            now = datetime.now(UTC)
+            every = await budgets.of_organization(connection, customer.organization_id, now)
+        found[period] = every[customer.key_id].spent_nanos
+    assert found == {"month": 2, "total": 7}
+
+
+async def test_a_budget_set_under_load_misses_nothing_of_the_books(database: Database, tmp_path):
+    customer = await add_customer(database, 1000)
+
+    async def allow() -> None:
+        async with database.write() as connection:
+            await budgets.set_budget(connection, customer.key_id, 900 * NANOS_PER_TOKEN, "month")
+
+    async with running(database, tmp_path) as engine:
+        for n in range(20):  # with a budget and without, as a process does that is yet to hear
+            budget = "month" if n % 2 else None
+            await asyncio.gather(allow(), *(spend(engine, customer, 1, budget) for _ in range(4)))
+        await allow()
+    async with database.read() as connection:
+        now = datetime.now(UTC)
+        found = await budgets.of_organization(connection, customer.organization_id, now)
+    assert found[customer.key_id].spent_nanos == 80 * NANOS_PER_TOKEN
     await assert_sound(database)
 
 

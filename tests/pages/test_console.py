@@ -334,7 +334,7 @@ async def test_members_are_invited_change_roles_and_leave(
     await browser.get("/console/settings")
     await browser.submit(f"/console/settings/members/{member.user_id}/remove")
     assert "bob@example.org" not in browser.page.text
-    assert (await bob.get("/console")).url.path == "/sign-in"  # and is signed out of it
+    assert '<p class="eyebrow">bob</p>' in (await bob.get("/console")).text  # he has his own
     await bob.close()
 
 
@@ -441,6 +441,38 @@ async def test_keys_say_who_made_them(gateway: Gateway, browser: Browser, app: L
     await bob.submit("/console/settings/delete", confirm="bob@example.org")
     assert (await browser.get("/console/keys")).text.count(">not known</span>") == 2
     assert await rows(gateway, select(api_keys).where(api_keys.c.created_by.is_not(None))) == []
+    await bob.close()
+
+
+async def test_who_is_removed_goes_on_in_their_own_organization(
+    gateway: Gateway, browser: Browser, app: Litestar
+):
+    bob = Browser(app)
+    await sign_in(bob, gateway, "bob@example.org")
+    await sign_in(browser, gateway, "ada@example.org")
+    await invited(gateway, browser, bob, "bob@example.org")
+    await bob.submit("/sign-in/invitation", token=field(bob.page.text, "token"))
+    await bob.get("/console/keys")
+    assert '<p class="eyebrow">ada</p>' in bob.page.text
+    open_form = bob.token
+    (bobs,) = await rows(gateway, select(users).where(users.c.email == "bob@example.org"))
+    await browser.get("/console/settings")
+    await browser.submit(f"/console/settings/members/{bobs.id}/remove")
+    late = await bob.http.post(
+        "/console/keys",
+        data={"csrf_token": open_form, "name": "for ada"},
+        headers={"sec-fetch-site": "same-origin"},
+    )
+    assert late.status_code == 403
+    told = "You no longer belong to <strong>ada</strong>. From here on you act for bob."
+    for path in PAGES:
+        page = await bob.get(path)
+        assert page.url.path == path
+        assert '<p class="eyebrow">bob</p>' in page.text
+        assert told in page.text
+    await bob.submit("/console/settings/moved")
+    assert bob.page.url.path == "/console"
+    assert told not in bob.page.text
     await bob.close()
 
 
@@ -562,6 +594,47 @@ async def test_a_key_is_changed_and_obeyed_at_once(gateway: Gateway, browser: Br
     await browser.submit(f"/console/keys/{key.id}/revoke")
     assert (await browser.submit(path, csrf=browser.token, name="back")).status_code == 404
     assert (await browser.get(path)).status_code == 404
+
+
+async def test_a_tab_that_is_behind_replaces_nothing_unseen(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.submit("/console/keys", name="k")
+    (key,) = await rows(gateway, select(api_keys))
+    path = f"/console/keys/{key.id}"
+    await browser.get(path)
+    seen = field(browser.page.text, "seen")
+    saved = await browser.submit(path, name="k", budget="5", seen=seen)
+    assert '<p class="notice good" role="status">Saved.</p>' in saved.text
+    await browser.get(path)
+    late = await browser.submit(path, name="other", budget="", seen=seen)
+    assert late.status_code == 409
+    assert "nothing was saved" in late.text
+    assert "budget: $5.00 each month." in late.text  # what is there now
+    assert 'value="other"' in late.text  # and what was typed
+    assert ">$0.00 of $5.00 this month</td>" in (await browser.get("/console/keys")).text
+    token = field(late.text, "csrf_token")
+    wrong = await browser.submit(path, csrf=token, name="", budget="", seen=seen)
+    assert wrong.status_code == 400
+    assert field(wrong.text, "seen") == seen  # an answer to something else hides no other change
+    meant = field(late.text, "seen")
+    assert meant != seen
+    await browser.submit(path, name="other", budget="", seen=meant)
+    assert "$5.00" not in browser.page.text
+    for nonsense in ("yesterday", "2026-11-23T10:00:00"):
+        await browser.get(path)
+        assert (await browser.submit(path, name="x", seen=nonsense)).status_code == 400
+
+
+async def test_settings_say_that_they_are_saved(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    for path, fields in (
+        ("name", {"name": "acme"}),
+        ("keys", {"truncate": "end", "integers": "refuse"}),
+    ):
+        await browser.get("/console/settings")
+        assert "Saved." not in browser.page.text
+        await browser.submit(f"/console/settings/{path}", **fields)
+        assert "Saved." in browser.page.text
 
 
 async def test_somebody_of_two_organizations_switches(

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.accounts.keys import ApiKey
+from gateway.control_plane.accounts.keys import ApiKey, KeyNotFound
+from gateway.identifiers import is_id
 from gateway.storage.tables import api_keys, memberships, users
 
 REVOKED_SHOWN_MAX = 20
 
 
 class HeldKey(ApiKey, frozen=True, kw_only=True):
-    """A key, and who made it."""
+    """A key, when it was last changed, and who made it."""
 
+    changed_at: datetime
     maker: str | None
     """Their address; None for an operator, for who is forgotten, and where it was not kept."""
     maker_left: bool
@@ -49,6 +52,19 @@ async def of_organization(connection: AsyncConnection, organization_id: str) -> 
     )
 
 
+async def find(connection: AsyncConnection, organization_id: str, key_id: str) -> HeldKey:
+    """Return a key in use. Raises KeyNotFound."""
+    if is_id(key_id):
+        query = _selection(
+            api_keys.c.organization_id == organization_id,
+            api_keys.c.id == key_id,
+            api_keys.c.revoked_at.is_(None),
+        )
+        for key in await _read(connection, query):
+            return key
+    raise KeyNotFound("There is no such key.")
+
+
 async def active_by_maker(
     connection: AsyncConnection, organization_id: str
 ) -> dict[str, list[HeldKey]]:
@@ -72,6 +88,7 @@ def _selection(*conditions: ColumnElement[bool]) -> Select[Any]:
     return (
         select(
             *(api_keys.c[name] for name in _COLUMNS),
+            api_keys.c.changed_at,
             users.c.email.label("maker"),
             memberships.c.user_id.is_(None).label("maker_left"),
         )

@@ -54,6 +54,13 @@ class KeyMade(BadRequest):
     code = "key_made"
 
 
+class KeyChanged(BadRequest):
+    """Somebody changed the key since it was looked at."""
+
+    status = 409
+    code = "key_changed"
+
+
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     """A key as people may see it: never the key itself."""
 
@@ -168,22 +175,31 @@ class ApiKeys:
         token_ids_from: TokenIdsFrom | None,
         truncate: Truncate | None,
         budget: Budget | None,
+        seen: datetime | None = None,
     ) -> None:
-        """Change all of an organization's key that can be. Raises KeyNotFound, or BadRequest."""
+        """Change all of an organization's key that can be. Raises KeyNotFound, or BadRequest.
+
+        With `seen`, only what nobody changed since that moment: else it raises KeyChanged.
+        """
         if budget is not None:
             _check_limit(budget.limit_nanos)
         said = {"name": clean_name(name), "token_ids_from": token_ids_from, "truncate": truncate}
+        key = and_(_key(key_id, organization_id), api_keys.c.revoked_at.is_(None))
+        last = select(api_keys.c.digest, api_keys.c.changed_at).where(key).with_for_update()
         async with self._database.write() as connection:
-            digest = await connection.scalar(
-                update(api_keys)
-                .where(_key(key_id, organization_id), api_keys.c.revoked_at.is_(None))
-                .values(changed_at=datetime.now(UTC), **said)
-                .returning(api_keys.c.digest)
-            )
-            if digest is None:
+            row = (await connection.execute(last)).one_or_none()
+            if row is None:
                 raise KeyNotFound("There is no such key.")
+            if seen is not None and row.changed_at != seen:
+                raise KeyChanged(
+                    "The key was changed since this page was opened, and nothing was saved. What "
+                    "you typed still stands here: compare, and save once more to have it so."
+                )
+            await connection.execute(
+                update(api_keys).where(key).values(changed_at=datetime.now(UTC), **said)
+            )
             await _limit(connection, key_id, budget)
-        await self._tell(digest)
+        await self._tell(row.digest)
 
     async def revoke(self, key_id: str, *, organization_id: str | None = None) -> None:
         """End a key for good; doing it twice is fine. Raises KeyNotFound.

@@ -127,15 +127,24 @@ async def change_role(
 
 
 async def remove(connection: AsyncConnection, organization_id: str, user_id: str) -> None:
-    """Remove somebody, signed in to it or not. Raises MemberNotFound or LastOwner."""
+    """Remove somebody, signed in to it or not. Raises MemberNotFound or LastOwner.
+
+    Their sessions go on in the oldest organization that they still have; without one they end.
+    """
     await _check_another_owner(connection, organization_id, user_id)
     removed = await connection.execute(delete(memberships).where(_member(organization_id, user_id)))
     if not removed.rowcount:
         raise _unknown()
+    left = await of_user(connection, user_id)
+    goes_on = (
+        {"organization_id": left[0].organization_id, "removed_from": organization_id}
+        if left
+        else {"revoked_at": datetime.now(UTC)}
+    )
     await connection.execute(
         update(sessions)
         .where(sessions.c.user_id == user_id, sessions.c.organization_id == organization_id)
-        .values(revoked_at=datetime.now(UTC))
+        .values(goes_on)
     )
 
 

@@ -37,6 +37,8 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     organization_id: str
     organization_name: str
     role: Role
+    removed_from: str | None = None
+    """The name of the organization that this session acted for until they were removed there."""
 
 
 class Sessions:
@@ -98,9 +100,16 @@ class Sessions:
             switched = await connection.execute(
                 update(sessions)
                 .where(sessions.c.id == session_id, belongs.exists())
-                .values(organization_id=organization_id)
+                .values(organization_id=organization_id, removed_from=None)
             )
         return bool(switched.rowcount)
+
+    async def understood(self, session_id: str) -> None:
+        """Say no more that the session moved."""
+        async with self._database.write() as connection:
+            await connection.execute(
+                update(sessions).where(sessions.c.id == session_id).values(removed_from=None)
+            )
 
     async def end(self, session_id: str) -> None:
         """End one session."""
@@ -151,6 +160,7 @@ async def forget_old(connection: AsyncConnection) -> None:
     await connection.execute(delete(sessions).where(sessions.c.expires_at < datetime.now(UTC)))
 
 
+_former = organizations.alias("former")
 _SELECTION = (
     select(
         sessions.c.id.label("session_id"),
@@ -160,6 +170,7 @@ _SELECTION = (
         sessions.c.organization_id,
         organizations.c.name.label("organization_name"),
         memberships.c.role,
+        _former.c.name.label("removed_from"),
         sessions.c.generation,
         sessions.c.seen,
         sessions.c.rotated_at,
@@ -172,5 +183,6 @@ _SELECTION = (
         (memberships.c.user_id == sessions.c.user_id)
         & (memberships.c.organization_id == sessions.c.organization_id),
     )
+    .join(_former, _former.c.id == sessions.c.removed_from, isouter=True)
     .where(sessions.c.id == bindparam("session_id"), sessions.c.revoked_at.is_(None))
 )

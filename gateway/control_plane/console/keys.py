@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -11,7 +12,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, URLEncodedBody
 
 from gateway.control_plane.accounts import keyring, organizations
-from gateway.control_plane.accounts.keys import ApiKey, KeyMade, KeyNotFound, NewApiKey
+from gateway.control_plane.accounts.keyring import HeldKey
+from gateway.control_plane.accounts.keys import KeyChanged, KeyMade, NewApiKey
 from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.credits import nanos_of_dollars
@@ -19,6 +21,7 @@ from gateway.control_plane.site import snippets
 from gateway.control_plane.site.forms import IN_PLACE, Refused, see_other
 from gateway.control_plane.site.parts import Site
 from gateway.data_plane.metering.credits import Period
+from gateway.errors import BadRequest
 from gateway.identifiers import is_id, new_id
 from gateway.money import money
 from gateway.snapshots import TokenIdsFrom, Truncate
@@ -62,6 +65,22 @@ class NewKeyForm(KeyForm, frozen=True, kw_only=True):
 
     id: str = ""
     expires_days: Literal["", "7", "30", "90", "365"] = ""
+
+
+class ChangedKeyForm(KeyForm, frozen=True, kw_only=True):
+    """A key that is there. `seen` is when it was last changed before the form was shown."""
+
+    seen: str = ""
+
+    def moment(self) -> datetime | None:
+        """Return it; None for a form that says nothing of it. Raises BadRequest."""
+        if not self.seen:
+            return None
+        with contextlib.suppress(ValueError):
+            seen = datetime.fromisoformat(self.seen)
+            if seen.tzinfo is not None:
+                return seen
+        raise BadRequest("The form is not as it was shown: open the key's page once more.")
 
 
 @get("/console/keys")
@@ -132,7 +151,7 @@ async def change_key(
     site: NamedDependency[Site],
     visitor: NamedDependency[Visitor],
     key_id: FromPath[str],
-    data: URLEncodedBody[KeyForm],
+    data: URLEncodedBody[ChangedKeyForm],
 ) -> Response[Any]:
     """Change a key's name, what it does, and what it may spend."""
     try:
@@ -143,11 +162,12 @@ async def change_key(
             token_ids_from=data.token_ids_from(KeyDefaults()),
             truncate=data.truncated_at(KeyDefaults()),
             budget=data.limited(),
+            seen=data.moment(),
         )
     except IN_PLACE as error:
         refused = Refused("key", error, data)
         return await _settings(request, site, visitor, key_id, refused=refused)
-    return see_other("/console/keys")
+    return see_other("/console/keys?saved=1")
 
 
 @post("/console/keys/{key_id:str}/revoke")
@@ -176,6 +196,7 @@ async def _page(
         section="keys",
         refused=refused,
         form=(refused and refused.typed) or _prefilled(defaults),
+        saved="saved" in request.query_params,
         keyring=held,
         budgets=budgets,
     )
@@ -199,11 +220,10 @@ async def _settings(
     *,
     refused: Refused | None = None,
 ) -> Response[str]:
-    keys = await site.keys.listed(visitor.organization_id)
-    key = next((key for key in keys if key.id == key_id and key.revoked_at is None), None)
-    if key is None:
-        raise KeyNotFound("There is no such key.")
+    async with site.database.read() as connection:
+        key = await keyring.find(connection, visitor.organization_id, key_id)
     budget = (await site.keys.budgets(visitor.organization_id)).get(key_id)
+    current = _as_it_is(key, budget)
     return site.renderer.page(
         request,
         "console/key_settings.html",
@@ -211,12 +231,23 @@ async def _settings(
         refused=refused,
         key=key,
         budget=budget,
-        form=refused.typed if refused else _as_it_is(key, budget),
+        form=_typed(refused, key) if refused else current,
+        current=current,
+        stale=refused is not None and isinstance(refused.error, KeyChanged),
     )
 
 
-def _as_it_is(key: ApiKey, budget: Budget | None) -> KeyForm:
-    return KeyForm(
+def _typed(refused: Refused, key: HeldKey) -> ChangedKeyForm:
+    """Return what was typed; whoever is shown what is there now may replace that."""
+    typed: ChangedKeyForm = refused.typed
+    if not isinstance(refused.error, KeyChanged):
+        return typed
+    return msgspec.structs.replace(typed, seen=key.changed_at.isoformat())
+
+
+def _as_it_is(key: HeldKey, budget: Budget | None) -> ChangedKeyForm:
+    return ChangedKeyForm(
+        seen=key.changed_at.isoformat(),
         name=key.name,
         integers=key.token_ids_from or "refuse",
         truncate=key.truncate or "refuse",

@@ -31,6 +31,7 @@ def router() -> Router:
             settings.change_role,
             settings.remove_member,
             settings.leave_organization,
+            settings.note_move,
             settings.switch_organization,
             settings.disconnect_github,
             settings.end_sessions,

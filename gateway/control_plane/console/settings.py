@@ -33,6 +33,7 @@ from gateway.errors import BadRequest
 from gateway.identifiers import is_id
 
 _PATH = "/console/settings"
+_SAVED = f"{_PATH}?saved=1"
 
 
 class NotConfirmed(BadRequest):
@@ -112,6 +113,7 @@ async def _page(
         path=_PATH,
         section="settings",
         refused=refused,
+        saved="saved" in request.query_params,
         members=members,
         owners=sum(member.role == "owner" for member in members),
         organizations=own,
@@ -134,7 +136,7 @@ async def rename_organization(
             await organizations.rename(connection, visitor.organization_id, data.name)
     except IN_PLACE as error:
         return await _page(request, site, visitor, refused=Refused("name", error, data))
-    return see_other(_PATH)
+    return see_other(_SAVED)
 
 
 @post(f"{_PATH}/keys", guards=[owner])
@@ -150,7 +152,7 @@ async def set_key_defaults(
     )
     async with site.database.write() as connection:
         await organizations.set_defaults(connection, visitor.organization_id, wanted)
-    return see_other(_PATH)
+    return see_other(_SAVED)
 
 
 @post(f"{_PATH}/invite", guards=[owner], status_code=200)
@@ -213,7 +215,7 @@ async def change_role(
             await memberships.change_role(connection, visitor.organization_id, user_id, data.role)
     except IN_PLACE as error:
         return await _page(request, site, visitor, refused=Refused("members", error))
-    return see_other(_PATH)
+    return see_other(_SAVED)
 
 
 @post(_PATH + "/members/{user_id:str}/remove", guards=[owner])
@@ -250,6 +252,7 @@ async def leave_organization(
             session = await site.sessions.begin(connection, user.id, user.organization_id)
     except IN_PLACE as error:
         return await _page(request, site, visitor, refused=Refused("members", error))
+    await site.sessions.end(visitor.session_id)  # the new one knows nothing of this
     await site.keys.tell(ended)
     answer = see_other("/console")
     answer.set_cookie(site.cookie.holding(session))
@@ -264,6 +267,15 @@ async def _remove(
     if not data.revoke:
         return []
     return await revoke_made_by(connection, visitor.organization_id, user_id)
+
+
+@post(f"{_PATH}/moved")
+async def note_move(
+    site: NamedDependency[Site], visitor: NamedDependency[Visitor]
+) -> Response[Any]:
+    """Take note that one acts for another organization than before."""
+    await site.sessions.understood(visitor.session_id)
+    return see_other("/console")
 
 
 @post(f"{_PATH}/organization")

@@ -16,6 +16,8 @@ from gateway.errors import GatewayError
 def denial(purse: Purse, cost_nanos: int, told: LeaseAnswer) -> GatewayError:
     """Return the error for a request that the ledger's last word does not cover."""
     left = told.available_nanos
+    if told.frozen and purse.key_id is not None:  # a budget below what was spent before it was set
+        return _exceeded(cost_nanos, 0)
     if told.frozen:
         return InsufficientCredit(
             "The organization's credit is frozen, because a payment went back. Pay what is owed, "
@@ -28,13 +30,17 @@ def denial(purse: Purse, cost_nanos: int, told: LeaseAnswer) -> GatewayError:
             retry_after_seconds=5.0,
         )
     if purse.key_id is not None:
-        return BudgetExceeded(
-            f"This request costs {cost_nanos} nano-dollars and the key's own budget has {left} "
-            "left. Raise the budget or use another key."
-        )
+        return _exceeded(cost_nanos, left)
     return InsufficientCredit(
         f"This request costs {cost_nanos} nano-dollars and the organization has {left} left. "
         "Ask for more credit, then try again; the console shows the balance."
+    )
+
+
+def _exceeded(cost_nanos: int, left: int) -> BudgetExceeded:
+    return BudgetExceeded(
+        f"This request costs {cost_nanos} nano-dollars and the key's own budget has {left} "
+        "left. Raise the budget or use another key."
     )
 
 

@@ -1,15 +1,16 @@
 """The budgets of keys: how much one may spend in a month, or ever.
 
-A budget has an account for each of its periods, opened by the first request of the period, and is
-leased and spent like an organization's, only that no money lies in it.
+A budget has an account for each of its periods, opened when it is set or by the first request of
+the period, and is leased and spent like an organization's, only that no money lies in it.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
-from sqlalchemy import and_, case, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.data_plane.metering.budgets import budget_id, period_at
@@ -17,7 +18,7 @@ from gateway.data_plane.metering.credits import Period
 from gateway.storage.database import insert_into
 from gateway.storage.ledger import grants, postings
 from gateway.storage.ledger.balances import leased_unspent
-from gateway.storage.tables import accounts, api_keys, key_budgets
+from gateway.storage.tables import accounts, api_keys, key_budgets, usage_days
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,10 +37,13 @@ class Spent(Budget, frozen=True, kw_only=True):
 async def set_budget(
     connection: AsyncConnection, key_id: str, limit_nanos: int, period: Period
 ) -> None:
-    """Give a key a budget, or change it; what it spent in the running period still counts.
+    """Give a key a budget, or change it; what it spent in the running period counts.
 
-    A process that already leased from the old limit may spend what it leased; the account then
-    owes the difference, and grants nothing more until the limit covers it.
+    That is what the books say it spent at this moment, with a budget or without: requests under way
+    without one, which takes them less than a second, are no longer seen.
+
+    A process that already leased from the old limit may spend what it leased; the account then owes
+    the difference, and grants nothing more until the limit covers it.
     """
     now = datetime.now(UTC)
     values = {"period": period, "limit_nanos": limit_nanos, "changed_at": now}
@@ -48,10 +52,9 @@ async def set_budget(
         .values(key_id=key_id, **values)
         .on_conflict_do_update(index_elements=["key_id"], set_=values)
     )
-    account_id = budget_id(key_id, period_at(period, int(now.timestamp() * 1000)))
+    account_id = await _open(connection, key_id, limit_nanos, period, now)
     account = await postings.lock_account(connection, account_id)
-    if account is None:
-        return
+    assert account is not None
     change = limit_nanos - account.limit_nanos
     if change > 0:
         await grants.pay_in(connection, account_id, change)
@@ -62,6 +65,9 @@ async def set_budget(
         .where(accounts.c.id == account_id)
         .values(limit_nanos=limit_nanos, recalled_at=now)
     )
+    if missed := await _missed(connection, account_id, now):
+        await grants.take_out(connection, account_id, missed)
+        await postings.move(connection, account_id, spent=missed)
 
 
 async def remove_budget(connection: AsyncConnection, key_id: str) -> None:
@@ -74,25 +80,18 @@ async def of_organization(
 ) -> dict[str, Spent]:
     """Return the budgets of an organization's keys by the key's id, in one query.
 
-    What a budget's account neither has nor holds in leases is spent; one that is not open yet has
-    spent nothing.
+    One whose account is not open yet has spent nothing in its period.
     """
     running = case(
         (key_budgets.c.period == "total", "total"),
         else_=period_at("month", int(now.timestamp() * 1000)),
-    )
-    spent = (
-        accounts.c.limit_nanos
-        - accounts.c.available_nanos
-        - leased_unspent()
-        + accounts.c.owed_nanos
     )
     found = await connection.execute(
         select(
             key_budgets.c.key_id,
             key_budgets.c.period,
             key_budgets.c.limit_nanos,
-            func.coalesce(spent, 0).label("spent_nanos"),
+            func.coalesce(_spent(), 0).label("spent_nanos"),
         )
         .join(api_keys, api_keys.c.id == key_budgets.c.key_id)
         .join(
@@ -108,3 +107,60 @@ async def of_organization(
         )
         for row in found
     }
+
+
+async def _open(
+    connection: AsyncConnection, key_id: str, limit_nanos: int, period: Period, now: datetime
+) -> str:
+    """Open the account of the running period where no request has, and return its id."""
+    name = period_at(period, int(now.timestamp() * 1000))
+    account_id = budget_id(key_id, name)
+    owner = select(api_keys.c.organization_id).where(api_keys.c.id == key_id)
+    await connection.execute(
+        insert_into(connection, accounts)
+        .values(
+            id=account_id,
+            organization_id=await connection.scalar(owner),
+            key_id=key_id,
+            period=name,
+            limit_nanos=limit_nanos,
+            available_nanos=limit_nanos,
+            leased_nanos=0,
+            owed_nanos=0,
+            spent_nanos=0,
+            frozen=False,
+        )
+        .on_conflict_do_nothing()
+    )
+    return account_id
+
+
+async def _missed(connection: AsyncConnection, account_id: str, now: datetime) -> int:
+    """Return what a key used in the period of a locked account without its knowing.
+
+    One statement sees one moment: a tick that commits meanwhile is in both sums, or in neither.
+    """
+    month = now.astimezone(UTC).date().replace(day=1)
+    used = (
+        select(func.coalesce(func.sum(usage_days.c.charged_nanos), 0))
+        .where(
+            usage_days.c.organization_id == accounts.c.organization_id,
+            usage_days.c.key_id == accounts.c.key_id,
+            or_(accounts.c.period == "total", usage_days.c.day >= month),
+        )
+        .correlate(accounts)
+        .scalar_subquery()
+    )
+    missed = await connection.scalar(select(used - _spent()).where(accounts.c.id == account_id))
+    # days that somebody pruned must not raise a budget
+    return max(int(missed or 0), 0)
+
+
+def _spent() -> ColumnElement[Any]:
+    """What an account neither has nor holds in leases."""
+    return (
+        accounts.c.limit_nanos
+        - accounts.c.available_nanos
+        - leased_unspent()
+        + accounts.c.owed_nanos
+    )

@@ -52,6 +52,8 @@ sessions = Table(
     Column("id", Id, primary_key=True),
     Column("user_id", Id, ForeignKey(users.c.id), nullable=False),
     Column("organization_id", Id, ForeignKey(organizations.c.id), nullable=False),
+    # the one it acted for until its user was removed there, until they were told
+    Column("removed_from", Id, ForeignKey(organizations.c.id)),
     # counts the cookies that were given out for it
     Column("generation", Integer, nullable=False),
     # the newest of them that the browser came with: an older one that turns up was stolen
