@@ -4,11 +4,14 @@ import asyncio
 import contextlib
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import Executable, insert, update
 from sqlalchemy.schema import DropTable
@@ -264,9 +267,22 @@ def test_bad_settings_are_one_line_without_secrets(shell: Shell, change: dict, m
 
 def test_an_old_schema_says_what_to_run(tmp_path: Path):
     shell = Shell(f"sqlite:///{tmp_path}/new.db")
-    assert "run `gateway migrate`" in shell.run("models", "list", status=1)
+    for words in (["models", "list"], ["run"], ["run", "--processes", "2"]):
+        said = shell.run(*words, status=1)
+        assert "run `gateway migrate`" in said
+        assert said.count("\n") == 1
     assert "up to date" in shell.run("migrate")
     assert STELLA in shell.run("models", "list")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_a_service_says_where_it_listens_and_ends_in_peace(shell: Shell, host: str):
+    command = [sys.executable, "-m", "gateway", "run", "--port", "0", "--host", host.strip("[]")]
+    process = Process(command, {**os.environ, **shell.environment})
+    assert process.url.startswith(f"http://{host}:")
+    assert httpx.get(f"{process.url}/health/live").status_code == 200
+    assert process.kill(signal.SIGTERM) in (0, -signal.SIGTERM)
+    process.close()
 
 
 def test_the_command_itself():

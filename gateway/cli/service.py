@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import re
 from pathlib import Path
 
 import rich_click as click
 import uvicorn
 
 from gateway import dev as development
-from gateway.cli.support import asynchronous
+from gateway.app import worker_sources
+from gateway.cli.support import asynchronous, opened
 from gateway.control_plane.catalog import models as catalog
+from gateway.observability import logging as logs
 from gateway.observability.console import say
 from gateway.settings import Settings, describe
 from gateway.storage import migrate as schema
 from gateway.storage.database import Database
+
+_LISTENING = re.compile(r"Uvicorn running on (.+) \(Press CTRL\+C to quit\)")
 
 
 @click.command("migrate")
@@ -45,6 +52,12 @@ async def migrate() -> None:
 def serve(*, host: str, port: int, uds: str | None, processes: int) -> None:
     """Run the gateway until SIGTERM or Ctrl-C, when what is under way is still answered."""
     settings = Settings.from_environment()  # what is wrong is said once, and here
+    worker_sources(settings)
+    asyncio.run(_check_database())
+    logs.configure(settings.log_format)
+    server_log = logging.getLogger("uvicorn.error")
+    server_log.setLevel(logging.INFO)
+    server_log.addHandler(_Announcer(processes))
     uvicorn.run(
         "gateway.app:create_app",
         factory=True,
@@ -52,11 +65,33 @@ def serve(*, host: str, port: int, uds: str | None, processes: int) -> None:
         port=port,
         uds=uds,
         workers=processes,
-        log_level="warning",
+        log_config=None,  # its warnings go where ours go
         access_log=False,
         proxy_headers=False,  # GATEWAY_TRUSTED_PROXIES says which are believed
         timeout_graceful_shutdown=round(settings.request_timeout_seconds),
     )
+
+
+class _Announcer(logging.Handler):
+    """Prints where the server listens once it does, as workers do; uvicorn alone knows when.
+
+    Of several processes it knows only when they begin to start.
+    """
+
+    def __init__(self, processes: int) -> None:
+        super().__init__()
+        self._doing = "listening on" if processes == 1 else f"starting {processes} processes on"
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look for the one line of uvicorn's log that tells."""
+        said = _LISTENING.fullmatch(record.getMessage())
+        if said:
+            say(f"{self._doing} {said[1].replace('unix socket ', 'unix:')}")
+
+
+async def _check_database() -> None:
+    async with opened():
+        pass
 
 
 @click.command("settings")

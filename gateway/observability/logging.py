@@ -38,7 +38,7 @@ def configure(form: Literal["console", "json"], level: int = logging.INFO) -> No
         # looked up for each logger: standard error may be another one by then
         logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
     )
-    logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[_Forward(logging.WARNING)], force=True)
 
 
 def strike_keys(
