@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from litestar import Litestar
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from gateway.app import Gateway
 from gateway.control_plane.billing import usage
@@ -19,6 +19,7 @@ from gateway.storage.tables import (
     api_keys,
     memberships,
     metadata,
+    models,
     organizations,
     usage_hours,
     users,
@@ -667,6 +668,27 @@ async def test_signing_out_everywhere_ends_a_session_that_was_left_behind(
     assert (await eve.get("/console")).url.path == "/console"
     await laptop.close()
     await eve.close()
+
+
+async def test_what_is_live_is_waited_for_no_more(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    for path in ("/vote", "/waitlist"):
+        await browser.get(f"/models/{STELLA}")
+        await browser.submit(path, model=STELLA, email="ada@example.org")
+    page = (await browser.get("/console/votes")).text
+    assert "You hear from us when these are live" in page
+    assert "Leave the list" in page
+    assert "Withdraw" in page
+    assert "Live now" not in page
+    async with gateway.database.write() as connection:
+        await connection.execute(update(models).where(models.c.id == STELLA).values(state="live"))
+    await gateway.catalog.refresh()
+    page = (await browser.get("/console/votes")).text
+    assert "You hear from us" not in page
+    assert "Leave the list" not in page
+    assert "Withdraw" not in page
+    live = page.partition("Live now")[2]
+    assert live.count(f'href="/models/{STELLA}"') == 1
 
 
 async def test_ones_data_is_given_and_forgotten(gateway: Gateway, browser: Browser):
