@@ -39,7 +39,7 @@ async def test_promo_burns_first_then_what_expires_first_then_the_oldest(
         async with running(ledger.database, tmp_path) as credit:
             await spend(credit, ledger, 80)
         lots = {lot.source_ref: lot.remaining_nanos for lot in (await ledger.balance()).lots}
-        left.append([lots[ref] for ref in ("soon", "later", "forever", "paid")])
+        left.append([lots.get(ref, 0) for ref in ("soon", "later", "forever", "paid")])
     assert left == [
         [20, 100, 100, 100],
         [0, 40, 100, 100],
@@ -48,6 +48,23 @@ async def test_promo_burns_first_then_what_expires_first_then_the_oldest(
         [0, 0, 0, 0],
     ]
     assert await ledger.breaches() == []
+
+
+async def test_what_is_left_of_the_lots_is_the_balance_at_every_moment(
+    ledger: Ledger, tmp_path: Path
+):
+    await ledger.grant(100, kind="paid", source_ref="paid")
+    await ledger.grant(60, source_ref="promo")
+    seen = []
+    async with running(ledger.database, tmp_path) as credit:
+        for _ in range(3):
+            await spend(credit, ledger, 40)  # of what is leased: posted when it is given back
+            balance = await ledger.balance()
+            seen.append({lot.source_ref: lot.remaining_nanos for lot in balance.lots})
+            assert balance.available_nanos == sum(lot.remaining_nanos for lot in balance.lots)
+    assert seen == [{"promo": 20, "paid": 100}, {"paid": 80}, {"paid": 40}]
+    lots = (await ledger.balance()).lots
+    assert [(lot.source_ref, lot.remaining_nanos) for lot in lots] == [("paid", 40)]
 
 
 async def test_what_is_left_of_an_expired_lot_goes_to_breakage(ledger: Ledger, tmp_path: Path):

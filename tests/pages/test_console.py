@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from litestar import Litestar
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from gateway.app import Gateway
 from gateway.control_plane.billing import usage
@@ -20,6 +20,7 @@ from gateway.storage.tables import (
     api_keys,
     memberships,
     metadata,
+    models,
     organizations,
     usage_hours,
     users,
@@ -689,6 +690,66 @@ async def test_signing_out_everywhere_ends_a_session_that_was_left_behind(
     assert (await eve.get("/console")).url.path == "/console"
     await laptop.close()
     await eve.close()
+
+
+async def test_of_many_revoked_keys_few_are_read(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.submit("/console/keys", name="used")
+    await use(gateway, 1_000, days_ago=20)
+    (used,) = await rows(gateway, select(api_keys))
+    now = datetime.now(UTC)
+    async with gateway.database.write() as connection:
+        await connection.execute(
+            insert(api_keys),
+            [
+                {
+                    "id": new_id(), "organization_id": used.organization_id, "name": f"old-{n}.",
+                    "digest": bytes([n]), "last_four": "abcd", "created_at": now,
+                    "changed_at": now, "revoked_at": now - timedelta(hours=n),
+                }
+                for n in range(25)
+            ],
+        )  # fmt: skip
+    await gateway.keys.create(used.organization_id, "in use")
+    await gateway.keys.revoke(used.id)
+    page = (await browser.get("/console/keys")).text
+    assert page.count("old-") == 19  # beside `used`, which was revoked last
+    assert "old-18." in page
+    assert "and 6 more" in page
+    choice = (await browser.get("/console/usage")).text
+    assert ">used</option>" in choice
+    assert ">in use</option>" in choice
+    assert "old-" not in choice
+    assert "<td>used</td>" in choice
+    assert ">used</option>" not in (await browser.get("/console/usage?days=7")).text
+    assert used.last_four in (await browser.get("/console/usage.csv?by=key")).text
+    assert "Create my first key" not in (await browser.get("/console")).text
+    for key in await gateway.keys.listed(used.organization_id):
+        await gateway.keys.revoke(key.id)
+    assert "Create my first key" in (await browser.get("/console")).text
+    assert "No keys yet" not in (await browser.get("/console/keys")).text
+    assert "all are revoked" in browser.page.text
+
+
+async def test_what_is_live_is_waited_for_no_more(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    for path in ("/vote", "/waitlist"):
+        await browser.get(f"/models/{STELLA}")
+        await browser.submit(path, model=STELLA, email="ada@example.org")
+    page = (await browser.get("/console/votes")).text
+    assert "You hear from us when these are live" in page
+    assert "Leave the list" in page
+    assert "Withdraw" in page
+    assert "Live now" not in page
+    async with gateway.database.write() as connection:
+        await connection.execute(update(models).where(models.c.id == STELLA).values(state="live"))
+    await gateway.catalog.refresh()
+    page = (await browser.get("/console/votes")).text
+    assert "You hear from us" not in page
+    assert "Leave the list" not in page
+    assert "Withdraw" not in page
+    live = page.partition("Live now")[2]
+    assert live.count(f'href="/models/{STELLA}"') == 1
 
 
 async def test_ones_data_is_given_and_forgotten(gateway: Gateway, browser: Browser):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, and_, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.keys import ApiKey, KeyNotFound
 from gateway.identifiers import is_id
-from gateway.storage.tables import api_keys, memberships, users
+from gateway.storage.tables import api_keys, memberships, usage_days, users
 
 REVOKED_SHOWN_MAX = 20
 
@@ -36,20 +36,49 @@ class Keyring(msgspec.Struct, frozen=True, kw_only=True):
     """How many more were revoked than are shown."""
 
 
+class NamedKey(msgspec.Struct, frozen=True):
+    """What usage calls a key."""
+
+    id: str
+    name: str
+    last_four: str
+
+
 async def of_organization(connection: AsyncConnection, organization_id: str) -> Keyring:
     """Return an organization's keys: what is in use is bounded, what was revoked is not."""
     ours = api_keys.c.organization_id == organization_id
-    active = await _read(connection, _selection(ours, api_keys.c.revoked_at.is_(None)))
-    ended = _selection(ours, api_keys.c.revoked_at.is_not(None)).add_columns(
-        func.count().over().label("all_revoked")
-    )
-    rows = (await connection.execute(ended.limit(REVOKED_SHOWN_MAX))).mappings().all()
-    revoked = [_held({**row}) for row in rows]
+    ended = (ours, api_keys.c.revoked_at.is_not(None))
+    newest = _selection(*ended).order_by(None).order_by(api_keys.c.revoked_at.desc())
+    revoked = await _read(connection, newest.limit(REVOKED_SHOWN_MAX))
+    count = select(func.count()).select_from(api_keys).where(*ended)
     return Keyring(
-        active=active,
+        active=await _read(connection, _selection(ours, api_keys.c.revoked_at.is_(None))),
         revoked=revoked,
-        revoked_more=rows[0]["all_revoked"] - len(rows) if rows else 0,
+        revoked_more=(await connection.scalar(count) or 0) - len(revoked),
     )
+
+
+async def count_active(connection: AsyncConnection, organization_id: str) -> int:
+    """Return how many keys of an organization are in use."""
+    ours = api_keys.c.organization_id == organization_id
+    count = select(func.count()).select_from(api_keys)
+    return await connection.scalar(count.where(ours, api_keys.c.revoked_at.is_(None))) or 0
+
+
+async def named(connection: AsyncConnection, organization_id: str, since: date) -> list[NamedKey]:
+    """Return the keys in use and those that were used since a day, oldest first."""
+    used = select(usage_days.c.key_id).where(
+        usage_days.c.organization_id == organization_id, usage_days.c.day >= since
+    )
+    found = await connection.execute(
+        select(api_keys.c.id, api_keys.c.name, api_keys.c.last_four)
+        .where(
+            api_keys.c.organization_id == organization_id,
+            or_(api_keys.c.revoked_at.is_(None), api_keys.c.id.in_(used)),
+        )
+        .order_by(api_keys.c.id)
+    )
+    return [NamedKey(**row) for row in found.mappings()]
 
 
 async def find(connection: AsyncConnection, organization_id: str, key_id: str) -> HeldKey:
@@ -107,9 +136,5 @@ def _selection(*conditions: ColumnElement[bool]) -> Select[Any]:
 
 
 async def _read(connection: AsyncConnection, query: Select[Any]) -> list[HeldKey]:
-    return [_held({**row}) for row in (await connection.execute(query)).mappings()]
-
-
-def _held(row: dict[str, Any]) -> HeldKey:
-    row.pop("all_revoked", None)
-    return HeldKey(**row | {"maker_left": bool(row["maker_left"])})
+    found = (await connection.execute(query)).mappings()
+    return [HeldKey(**{**row, "maker_left": bool(row["maker_left"])}) for row in found]

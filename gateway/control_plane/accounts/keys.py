@@ -153,7 +153,10 @@ class ApiKeys:
         return NewApiKey(key, secret)
 
     async def listed(self, organization_id: str | None = None) -> list[ApiKey]:
-        """Return an organization's keys, or all, oldest first."""
+        """Return an organization's keys, or all, oldest first: however many were revoked.
+
+        For operators; pages read `keyring`, which is bounded.
+        """
         query = select(*(api_keys.c[name] for name in _COLUMNS)).order_by(api_keys.c.id)
         if organization_id is not None:
             query = query.where(api_keys.c.organization_id == organization_id)

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
-from gateway.storage.ledger import grants
+from gateway.storage.ledger import grants, postings
 from gateway.storage.ledger.balances import leased_unspent
 from gateway.storage.tables import NANOS_MAX, accounts, credit_lots, ledger_entries
 
@@ -37,7 +37,7 @@ class Granted(NamedTuple):
 
 
 class Lot(msgspec.Struct, frozen=True, kw_only=True):
-    """Credit that came in at once."""
+    """Credit that came in at once, and has something left."""
 
     id: str
     kind: Literal["promo", "paid"]
@@ -51,8 +51,9 @@ class Lot(msgspec.Struct, frozen=True, kw_only=True):
 class Balance(msgspec.Struct, frozen=True):
     """What an organization has, and where it came from.
 
-    `available_nanos` may be spent; `reserved_nanos` is the part of it that running gateways hold.
-    `owed_nanos` is what a payment that went back took beyond that.
+    `available_nanos` may be spent, and is what is left of the lots, which stand in the order in
+    which they burn; `reserved_nanos` is the part of it that running gateways hold. `owed_nanos` is
+    what a payment that went back took beyond that.
     """
 
     available_nanos: int
@@ -102,23 +103,53 @@ async def granted(connection: AsyncConnection, source_ref: str) -> Granted | Non
 
 
 async def balance(connection: AsyncConnection, organization_id: str) -> Balance:
-    """Read an account that exists."""
-    query = select(accounts, leased_unspent().label("reserved")).where(
-        accounts.c.id == organization_id
+    """Read an account that exists, in one statement, which sees one moment.
+
+    What was spent and not posted yet is taken from the lots as its posting will.
+    """
+    lots = (credit_lots.c.organization_id == accounts.c.id) & (credit_lots.c.remaining_nanos > 0)
+    query = (
+        select(
+            accounts.c.available_nanos,
+            accounts.c.leased_nanos,
+            accounts.c.owed_nanos,
+            accounts.c.frozen,
+            leased_unspent().label("reserved"),
+            *(credit_lots.c[name].label(f"lot_{name}") for name in Lot.__struct_fields__),
+        )
+        .join(credit_lots, lots, isouter=True)
+        .where(accounts.c.id == organization_id)
+        .order_by(*postings.BURNING)
     )
-    account = (await connection.execute(query)).one()
-    lots = await connection.execute(
-        select(*(credit_lots.c[name] for name in Lot.__struct_fields__))
-        .where(credit_lots.c.organization_id == organization_id)
-        .order_by(credit_lots.c.id)
-    )
+    rows = (await connection.execute(query)).mappings().all()
+    account = rows[0]
+    reserved = account["reserved"]
     return Balance(
-        available_nanos=account.available_nanos + account.reserved,
-        reserved_nanos=account.reserved,
-        owed_nanos=account.owed_nanos,
-        frozen=bool(account.frozen),
-        lots=[Lot(**row) for row in lots.mappings()],
+        available_nanos=account["available_nanos"] + reserved,
+        reserved_nanos=reserved,
+        owed_nanos=account["owed_nanos"],
+        frozen=bool(account["frozen"]),
+        lots=_left(
+            [
+                Lot(**{name: row[f"lot_{name}"] for name in Lot.__struct_fields__})
+                for row in rows
+                if row["lot_id"] is not None
+            ],
+            account["leased_nanos"] - reserved,
+        ),
     )
+
+
+def _left(lots: list[Lot], unposted_nanos: int) -> list[Lot]:
+    """Return what is left of lots, once what is to be posted has burned them."""
+    left = []
+    for lot in lots:
+        part = min(lot.remaining_nanos, unposted_nanos)
+        unposted_nanos -= part
+        if lot.remaining_nanos > part:
+            remaining = lot.remaining_nanos - part
+            left.append(msgspec.structs.replace(lot, remaining_nanos=remaining))
+    return left
 
 
 async def ledger(

@@ -8,7 +8,7 @@ from typing import Any
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 
-from gateway.control_plane.accounts import users
+from gateway.control_plane.accounts import keyring, users
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import credits as billing
 from gateway.control_plane.billing import usage
@@ -41,7 +41,7 @@ async def show_overview(
         days = await usage.sums(connection, visitor.organization_id, Filter(since=since), by="day")
         answered = await answers.summary(connection, visitor.organization_id, today)
         welcome = await users.welcome_of(connection, visitor.user_id)
-    keys = await site.keys.listed(visitor.organization_id)
+        keys_active = await keyring.count_active(connection, visitor.organization_id)
     spent_today = sum(day.cost_nanos for day in days if day.group == today.isoformat())
     this_month = [day for day in days if day.group >= month.isoformat()]
     span = usage.every_day(days, today - timedelta(days=_DAYS - 1), today)
@@ -58,7 +58,7 @@ async def show_overview(
         answered=answered,
         form_id=new_id(),
         no_credit=_NO_CREDIT.get(welcome, ""),
-        keys=[key for key in keys if key.revoked_at is None],
+        keys_active=keys_active,
     )
 
 

@@ -12,6 +12,7 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
+from gateway.control_plane.accounts import keyring
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import usage
 from gateway.control_plane.billing.usage import By, Filter, Sum
@@ -19,6 +20,8 @@ from gateway.control_plane.console.overview import spending
 from gateway.control_plane.site.parts import Site
 
 _SPANS = (7, 30, 90)
+_KEYS_MAX = 1_000
+"""To choose from: the newest that are in use or were in the time shown."""
 
 
 @get("/console/usage")
@@ -36,7 +39,7 @@ async def show_usage(
     async with site.database.read() as connection:
         sums = await usage.every_sum(connection, visitor.organization_id, chosen)
         used = await usage.models_of(connection, visitor.organization_id, chosen.since)
-    keys = await site.keys.listed(visitor.organization_id)
+        keys = await keyring.named(connection, visitor.organization_id, chosen.since)
     return site.renderer.page(
         request,
         "console/usage.html",
@@ -45,7 +48,7 @@ async def show_usage(
         days=days,
         key=key,
         model=model,
-        keys=keys,
+        keys=keys[-_KEYS_MAX:],
         models=used,
         names={item.id: item.name for item in keys},
         sums=sums,
@@ -63,13 +66,15 @@ async def export_usage(
     model: FromQuery[str] = "",
 ) -> Response[str]:
     """Give the same sums as CSV."""
+    chosen = _filter(days, key, model)
+    ends = {}
     async with site.database.read() as connection:
-        sums = await usage.sums(
-            connection, visitor.organization_id, _filter(days, key, model), by=by
-        )
-    keys = await site.keys.listed(visitor.organization_id) if by == "key" else []
+        sums = await usage.sums(connection, visitor.organization_id, chosen, by=by)
+        if by == "key":
+            keys = await keyring.named(connection, visitor.organization_id, chosen.since)
+            ends = {item.id: item.last_four for item in keys}
     return Response(
-        written(by, sums, {key.id: key.last_four for key in keys}),
+        written(by, sums, ends),
         media_type="text/csv; charset=utf-8",
         headers={"content-disposition": f'attachment; filename="usage-by-{by}.csv"'},
     )

@@ -19,13 +19,16 @@ _SHOWN_MAX = 100
 async def show_votes(
     request: Request[Any, Any, Any], site: NamedDependency[Site], visitor: NamedDependency[Visitor]
 ) -> Response[str]:
-    """Show them, with a button to take each back."""
+    """Show them, with a button to take each back; what is live is apart, and has none."""
     async with site.database.read() as connection:
         cast = await votes.of_visitor(connection, visitor)
         waiting = sorted(await waitlist.models_of(connection, visitor.address_key))
         unsubscribed = await unsubscribe.holds(connection, visitor.email)
     known = site.shelf().by_id
     named = [*waiting, *(vote.model_id for vote in cast)]
+    live = {name for name in named if (li := known.get(name)) and li.model.state == "live"}
+    cast = [vote for vote in cast if vote.model_id not in live]
+    waiting = [name for name in waiting if name not in live]
     return site.renderer.page(
         request,
         "console/votes.html",
@@ -33,7 +36,8 @@ async def show_votes(
         unsubscribed=unsubscribed,
         cast=cast[:_SHOWN_MAX],
         waiting=waiting[:_SHOWN_MAX],
-        more=max(len(cast), len(waiting)) > _SHOWN_MAX,
+        live=sorted(live)[:_SHOWN_MAX],
+        more=max(len(cast), len(waiting), len(live)) > _SHOWN_MAX,
         shown_max=_SHOWN_MAX,
         titles={li.model.id: li.page.title for name in named if (li := known.get(name))},
     )

@@ -75,16 +75,17 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "code": "What programs tell errors apart by, where there is one.",
     },
     "CreditsAnswer": {
-        "balance_nanos": "What can be spent, in nano-dollars, as all money here.",
-        "reserved_nanos": "The part of it that running gateways hold for requests at work.",
+        "balance_nanos": "What can be spent, in nano-dollars, as all money here: what is left of "
+        "the grants.",
+        "reserved_nanos": "The part of the balance that running gateways hold for requests.",
         "owed_nanos": "What was used beyond the credit; 0 but for rare accidents of ours.",
         "frozen": "Whether the account is stopped.",
-        "grants": "The credit that came in, with what is left of each.",
+        "grants": "The credit that has something left, in the order in which it is used.",
     },
     "Grant": {
         "kind": "`promo` is free, `paid` was paid for.",
         "amount_nanos": "What came in.",
-        "remaining_nanos": "What is left of it.",
+        "remaining_nanos": "What is left of it, charged requests taken off at once.",
         "expires_at": "When what is left ends; null: never.",
     },
     "VerifyAnswer": {

@@ -78,7 +78,7 @@ async def remove_budget(connection: AsyncConnection, key_id: str) -> None:
 async def of_organization(
     connection: AsyncConnection, organization_id: str, now: datetime
 ) -> dict[str, Spent]:
-    """Return the budgets of an organization's keys by the key's id, in one query.
+    """Return the budgets of an organization's keys in use by the key's id, in one query.
 
     One whose account is not open yet has spent nothing in its period.
     """
@@ -99,7 +99,7 @@ async def of_organization(
             and_(accounts.c.key_id == key_budgets.c.key_id, accounts.c.period == running),
             isouter=True,
         )
-        .where(api_keys.c.organization_id == organization_id)
+        .where(api_keys.c.organization_id == organization_id, api_keys.c.revoked_at.is_(None))
     )
     return {
         row.key_id: Spent(

@@ -14,6 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.tables import accounts, credit_lots, leases, ledger_entries
 
+BURNING = (
+    credit_lots.c.kind == "paid",
+    credit_lots.c.expires_at.is_(None),
+    credit_lots.c.expires_at,
+    credit_lots.c.id,
+)
+"""The order in which lots burn."""
+
 
 async def database_now(connection: AsyncConnection) -> datetime:
     """Return the moment by the clock that leases live by: the database's."""
@@ -73,16 +81,11 @@ async def enter(
 
 
 async def burn(connection: AsyncConnection, organization_id: str, amount_nanos: int) -> None:
-    """Take from the lots: promo first, then what expires first, then the oldest."""
+    """Take from the lots: promo first, then what expires first, then the oldest: see BURNING."""
     lots = await connection.execute(
         select(credit_lots.c.id, credit_lots.c.remaining_nanos)
         .where(credit_lots.c.organization_id == organization_id, credit_lots.c.remaining_nanos > 0)
-        .order_by(
-            credit_lots.c.kind == "paid",
-            credit_lots.c.expires_at.is_(None),
-            credit_lots.c.expires_at,
-            credit_lots.c.id,
-        )
+        .order_by(*BURNING)
     )
     for lot_id, remaining in lots.all():
         part = min(remaining, amount_nanos)
