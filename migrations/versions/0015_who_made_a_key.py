@@ -1,4 +1,4 @@
-"""who made a key, and sessions that moved because a membership ended"""
+"""who made a key, and sessions that moved because a membership ended; links by their subject"""
 
 from alembic import op
 
@@ -20,9 +20,11 @@ def upgrade() -> None:
         "CONSTRAINT fk_sessions_removed_from REFERENCES organizations (id)"
     )
     op.create_index("ix_api_keys_created_by", "api_keys", ["created_by"])
+    op.create_index("ix_mail_links_subject", "mail_links", ["subject"])
 
 
 def downgrade() -> None:
+    op.drop_index("ix_mail_links_subject", "mail_links")
     op.execute("ALTER TABLE sessions DROP COLUMN removed_from")
     op.drop_index("ix_api_keys_created_by", "api_keys")
     op.execute("ALTER TABLE api_keys DROP COLUMN created_by")

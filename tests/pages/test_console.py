@@ -337,6 +337,8 @@ async def test_members_are_invited_change_roles_and_leave(
         assert answer.status_code == 404  # he is no owner
         await bob.get("/console/settings")
     (member,) = await rows(gateway, select(memberships).where(memberships.c.role == "member"))
+    asked = (await browser.get("/console/settings")).text.partition("Make an owner</summary>")[2]
+    assert f"members/{member.user_id}/role" in asked.partition("</details>")[0]
     (ada,) = await rows(gateway, select(users).where(users.c.email == "ada@example.org"))
     await browser.get("/console/settings")
     assert f"members/{ada.id}/remove" not in browser.page.text  # so it is not offered either
@@ -440,17 +442,17 @@ async def test_keys_say_who_made_them(gateway: Gateway, browser: Browser, app: L
     (key,) = await rows(gateway, select(api_keys))
     await gateway.keys.create(key.organization_id, "by an operator")
     page = (await browser.get("/console/keys")).text
-    assert 'data-label="Made by">bob@example.org</td>' in page
-    assert page.count(">not known</span>") == 1
+    assert ">by bob<wbr>@example.org</span>" in page
+    assert page.count(">by somebody not known</span>") == 1
     await bob.get("/console/settings")
     held = (await bob.get("/console/settings/export")).json()
     assert [made["name"] for made in held["keys"]] == ["bobs"]
     await bob.get("/console/settings")
     await bob.submit("/console/settings/leave")
-    assert ">bob@example.org (left)</td>" in (await browser.get("/console/keys")).text
+    assert ">by bob<wbr>@example.org (left)</span>" in (await browser.get("/console/keys")).text
     await bob.get("/console/settings")
     await bob.submit("/console/settings/delete", confirm="bob@example.org")
-    assert (await browser.get("/console/keys")).text.count(">not known</span>") == 2
+    assert (await browser.get("/console/keys")).text.count(">by somebody not known</span>") == 2
     assert await rows(gateway, select(api_keys).where(api_keys.c.created_by.is_not(None))) == []
     await bob.close()
 
@@ -729,6 +731,48 @@ async def test_of_many_revoked_keys_few_are_read(gateway: Gateway, browser: Brow
     assert "Create my first key" in (await browser.get("/console")).text
     assert "No keys yet" not in (await browser.get("/console/keys")).text
     assert "all are revoked" in browser.page.text
+
+
+BOB = "bob@example.org"
+
+
+async def test_invitations_are_listed_and_taken_back(
+    gateway: Gateway, browser: Browser, app: Litestar
+):
+    await sign_in(browser, gateway, "ada@example.org")
+    bob = await joined(gateway, browser, app, "bob@example.org")
+    carol = Browser(app)
+    for _ in range(2):  # two mails, one line
+        await invited(gateway, browser, carol, "carol@example.org")
+    await browser.get("/console/settings")
+    await browser.submit("/console/settings/invite", email="dora@example.org")
+    page = (await browser.get("/console/settings")).text
+    assert page.count('<th scope="row">carol@example.org</th>') == 1
+    assert "bob@example.org" not in page.partition('aria-label="Invitations"')[2]
+    assert 'aria-label="Invitations"' not in (await bob.get("/console/settings")).text
+    token = bob.token
+    path, theirs = "/console/settings/invitations/withdraw", {"email": "carol@example.org"}
+    assert (await bob.submit(path, csrf=token, **theirs)).status_code == 404  # he is no owner
+    eve = Browser(app)
+    await sign_in(eve, gateway, "eve@example.org")
+    await eve.get("/console/settings")
+    await eve.submit(path, **theirs)  # takes back what she invited, which is nobody
+    await carol.get(str(carol.page.url))
+    assert "Join ada" in carol.page.text
+    link = field(carol.page.text, "token")
+    await browser.get("/console/settings")
+    await browser.submit(path, **theirs)
+    assert "carol@example.org" not in browser.page.text
+    assert '<th scope="row">dora@example.org</th>' in browser.page.text
+    assert (await carol.submit("/sign-in/invitation", token=link)).status_code == 400
+    for email, says in (("Ada@example.org", "You belong"), (BOB, f"{BOB} belongs")):
+        await browser.get("/console/settings")
+        again = await browser.submit("/console/settings/invite", email=email)
+        assert again.status_code == 400
+        assert f"{says} to this organization already." in again.text
+        assert f'value="{email}"' in again.text
+    for visitor in (bob, carol, eve):
+        await visitor.close()
 
 
 async def test_what_is_live_is_waited_for_no_more(gateway: Gateway, browser: Browser):

@@ -25,6 +25,8 @@ from gateway.storage.tables import mail_links
 Purpose = Literal["sign_in", "waitlist", "invitation"]
 
 _RETENTION = timedelta(days=7)
+_PENDING_MAX = 200
+"""Addresses that are listed, in their order."""
 
 
 class LinkSpent(BadRequest):
@@ -40,6 +42,13 @@ class MailLink(msgspec.Struct, frozen=True, kw_only=True):
     purpose: Purpose
     email: str
     subject: str
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """An address that has a link, and until when."""
+
+    email: str
+    until: datetime
 
 
 class MailLinks:
@@ -117,11 +126,32 @@ class MailLinks:
         return hmac.digest(self._secret, f"{purpose}|{link_id}".encode(), "sha256").hex()
 
 
-async def take_back(connection: AsyncConnection, purpose: Purpose, subject: str) -> None:
-    """Let no link about something be used any more."""
-    await connection.execute(
-        delete(mail_links).where(mail_links.c.purpose == purpose, mail_links.c.subject == subject)
+async def pending(connection: AsyncConnection, purpose: Purpose, subject: str) -> list[Pending]:
+    """Return whose links about something can still be used, one for each address."""
+    until = func.max(mail_links.c.expires_at, type_=mail_links.c.expires_at.type)
+    found = await connection.execute(
+        select(mail_links.c.email, until.label("until"))
+        .where(
+            mail_links.c.purpose == purpose,
+            mail_links.c.subject == subject,
+            mail_links.c.used_at.is_(None),
+            mail_links.c.expires_at > datetime.now(UTC),
+        )
+        .group_by(mail_links.c.email)
+        .order_by(mail_links.c.email)
+        .limit(_PENDING_MAX)
     )
+    return [Pending(**row) for row in found.mappings()]
+
+
+async def take_back(
+    connection: AsyncConnection, purpose: Purpose, subject: str, email: str | None = None
+) -> None:
+    """Let no link about something be used any more, of one address or of all."""
+    links = delete(mail_links).where(
+        mail_links.c.purpose == purpose, mail_links.c.subject == subject
+    )
+    await connection.execute(links if email is None else links.where(mail_links.c.email == email))
 
 
 async def forget_old(connection: AsyncConnection) -> None:

@@ -28,6 +28,7 @@ def router() -> Router:
             settings.rename_organization,
             settings.set_key_defaults,
             settings.invite,
+            settings.withdraw_invitation,
             settings.change_role,
             settings.remove_member,
             settings.leave_organization,

@@ -14,6 +14,7 @@ from gateway.control_plane.accounts import (
     addresses,
     identities,
     keyring,
+    links,
     memberships,
     organizations,
     privacy,
@@ -42,6 +43,12 @@ class NotConfirmed(BadRequest):
     code = "not_confirmed"
 
 
+class BelongsAlready(BadRequest):
+    """An invitation of somebody who is there."""
+
+    code = "belongs_already"
+
+
 class NameForm(msgspec.Struct, frozen=True):
     """The organization's name."""
 
@@ -60,6 +67,12 @@ class InviteForm(msgspec.Struct, frozen=True):
 
     email: str
     id: str = ""
+
+
+class WithdrawForm(msgspec.Struct, frozen=True):
+    """Whose invitation is taken back."""
+
+    email: str
 
 
 class RoleForm(msgspec.Struct, frozen=True):
@@ -107,6 +120,7 @@ async def _page(
         connected = await identities.of_user(connection, visitor.user_id)
         defaults = await organizations.defaults(connection, visitor.organization_id)
         made = await keyring.active_by_maker(connection, visitor.organization_id)
+        invited = await links.pending(connection, "invitation", visitor.organization_id)
     return site.renderer.page(
         request,
         "console/settings.html",
@@ -119,6 +133,7 @@ async def _page(
         organizations=own,
         connected=connected,
         made=made,
+        invited=invited if visitor.role == "owner" else [],
         defaults=defaults,
     )
 
@@ -176,6 +191,11 @@ async def _invite(
     request: Request[Any, Any, Any], site: Site, visitor: Visitor, data: InviteForm
 ) -> Address:
     address = addresses.parse(data.email)
+    async with site.database.read() as connection:
+        members = await memberships.listed(connection, visitor.organization_id)
+    if address.email in {member.email for member in members}:
+        who = "You belong" if address.email == visitor.email else f"{address.email} belongs"
+        raise BelongsAlready(f"{who} to this organization already.", param="email")
     await site.sign_ins.take(site.visitor(request))
     await site.invitations.take(visitor.organization_id)
     async with site.database.write() as connection:
@@ -199,6 +219,18 @@ async def _invite(
                 ),
             )
     return address
+
+
+@post(f"{_PATH}/invitations/withdraw", guards=[owner])
+async def withdraw_invitation(
+    site: NamedDependency[Site],
+    visitor: NamedDependency[Visitor],
+    data: URLEncodedBody[WithdrawForm],
+) -> Response[Any]:
+    """Take an invitation back: its links, however many were mailed, lead nowhere."""
+    async with site.database.write() as connection:
+        await links.take_back(connection, "invitation", visitor.organization_id, data.email)
+    return see_other(_SAVED)
 
 
 @post(_PATH + "/members/{user_id:str}/role", guards=[owner])

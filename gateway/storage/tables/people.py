@@ -83,6 +83,7 @@ mail_links = Table(
     CheckConstraint("purpose IN ('sign_in', 'waitlist', 'invitation')", name="purpose"),
     Index(None, "address_key", "created_at"),
     Index(None, "email"),
+    Index(None, "subject"),
     Index(None, "expires_at"),
     **STRICT,
 )
