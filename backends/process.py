@@ -60,7 +60,10 @@ def serve(
         sys.exit(
             f"--announce needs {SECRET_VARIABLE} in the environment, the same as the gateways'"
         )
-    listener = _listen(host, port, uds)
+    try:
+        listener = _listen(host, port, uds)
+    except OSError as error:
+        sys.exit(f"can't listen on {uds or f'{host}:{port}'}: {error.strerror or error}")
     url = f"unix:{uds}" if uds else f"http://{host}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
         app,

@@ -225,7 +225,9 @@ def test_mails_that_failed_are_tried_again(shell: Shell):
 
 def test_two_of_one_name_are_told_apart_by_their_ids(shell: Shell):
     first = shell.json("organizations", "create", "twin")
-    shell.run("organizations", "create", "twin")
+    said = shell.run("organizations", "create", " twin", status=1)
+    assert f"There is an organization 'twin' already ({first['id']})" in said
+    shell.run("organizations", "create", "twin", "--same-name")
     assert "More than one" in shell.run("credits", "balance", "twin", status=1)
     shell.run("credits", "balance", first["id"])
 

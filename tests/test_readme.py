@@ -1,13 +1,20 @@
 """What the README tells a newcomer to paste, pasted."""
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+
+from tests.support import servers
+from tests.support.gateways import MODEL
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -49,6 +56,61 @@ def test_javascript(served: tuple[str, str], tmp_path: Path):
     script = tmp_path / "example.mjs"
     script.write_text(example("javascript", "fetch"))
     assert run(served, "node", str(script)) == "2 384 19\n"
+
+
+def test_the_service_is_pasted_twice(postgresql_database_url: list[str], tmp_path: Path):
+    """The block whole, but for the installation and the ports, with the database of the tests."""
+    needs("openssl")
+    block = example("sh", "gateway run").replace('pip install ".[minilm]"', ":")
+    block = re.sub(r"postgresql://.*", postgresql_database_url[0], block)
+    door, worker = servers.free_port(), servers.free_port()
+    block = block.replace("8080", str(door)).replace("9000", str(worker))
+    url = f"http://127.0.0.1:{door}"
+    with pasted(block, tmp_path) as shell:
+        said = until_it_listens(shell, url)
+        assert "up to date" in said
+        (key,) = re.findall(r"^sk-\S+$", said, re.MULTILINE)
+        assert embed(url, key) == 200
+    assert (tmp_path / ".service").stat().st_mode & 0o777 == 0o700
+    with pasted(block, tmp_path) as shell:
+        said = until_it_listens(shell, url)
+        assert "There is an organization 'Acme' already" in said
+        assert "sk-" not in said
+        assert embed(url, key) == 200
+
+
+@contextlib.contextmanager
+def pasted(block: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a block in a shell of its own, and end all that it started."""
+    unwanted = ("GATEWAY_", "DATABASE_URL", "REDIS_URL")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(unwanted)}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment["PYTHONPATH"] = str(Path(__file__).parent.parent)
+    with subprocess.Popen(
+        ["bash", "-c", block], cwd=folder, env=environment, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as shell:  # fmt: skip
+        try:
+            yield shell
+        finally:
+            os.killpg(shell.pid, signal.SIGTERM)
+            shell.communicate(timeout=30)  # until the last of them has closed it
+
+
+def until_it_listens(shell: subprocess.Popen[str], url: str) -> str:
+    said = ""
+    assert shell.stdout
+    for line in shell.stdout:
+        said += line
+        if line == f"listening on {url}\n":
+            return said
+    raise AssertionError(said)
+
+
+def embed(url: str, key: str) -> int:
+    headers = {"authorization": f"Bearer {key}", "prefer": "wait=30"}
+    body = {"model": MODEL, "input": "Hello, service!"}
+    return httpx.post(f"{url}/v1/embeddings", headers=headers, json=body, timeout=60).status_code
 
 
 def test_every_file_it_links_to_is_there():

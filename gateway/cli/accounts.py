@@ -8,16 +8,25 @@ from typing import Any
 
 import msgspec
 import rich_click as click
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.cli.support import DAYS, as_json, asynchronous, in_days, opened
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import credits as billing
+from gateway.errors import BadRequest
 from gateway.money import money
 from gateway.observability.console import say, show
 from gateway.settings import Settings
 from gateway.storage.announcements import KeyAnnouncements
 from gateway.storage.database import Database
+
+
+class OrganizationExists(BadRequest):
+    """There is an organization of that name."""
+
+    status = 409
+    code = "organization_exists"
 
 
 @click.group("organizations")
@@ -27,11 +36,14 @@ def organizations_group() -> None:
 
 @organizations_group.command("create")
 @click.argument("name")
+@click.option("--same-name", is_flag=True, help="Even where there is one of this name.")
 @as_json
 @asynchronous
-async def create_organization(name: str, *, as_json: bool) -> None:
+async def create_organization(name: str, *, same_name: bool, as_json: bool) -> None:
     """Found an organization with an empty account."""
     async with opened() as database, database.write() as connection:
+        if not same_name:
+            await _check_new(connection, organizations.clean_name(name))
         created = await organizations.create(connection, name)
     show(created, as_json=as_json)
 
@@ -44,6 +56,16 @@ async def list_organizations(*, as_json: bool) -> None:
     async with opened() as database, database.read() as connection:
         found = await organizations.listed(connection)
     show(found, as_json=as_json, title="organizations")
+
+
+async def _check_new(connection: AsyncConnection, name: str) -> None:
+    """Refuse a name that is taken: whoever repeats a command seldom wants a second account."""
+    ids = [known.id for known in await organizations.listed(connection) if known.name == name]
+    if ids:
+        raise OrganizationExists(
+            f"There is an organization {name!r} already ({', '.join(ids)}); --same-name founds "
+            "another."
+        )
 
 
 @click.group("keys")

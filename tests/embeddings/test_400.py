@@ -40,6 +40,8 @@ BAD = {
     # fields of another type
     "no model": (b'{"input":"x"}', "model", "model is missing"),
     "no input": (b'{"model":"%b"}' % NAME, "input", "input is missing"),
+    "truncate in capitals": (body(rest=b',"truncate":"END"'), "truncate", "value 'END'"),
+    "format in capitals": (body(rest=b',"encoding_format":"HEX"'), "encoding_format", "'HEX'"),
     "model number": (b'{"model":5,"input":"x"}', "model", "model's id as a string"),
     "model null": (b'{"model":null,"input":"x"}', "model", "model's id as a string"),
     "input null": (body(b"null"), "input", "a list of strings"),

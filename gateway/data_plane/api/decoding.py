@@ -239,7 +239,8 @@ def _wrong_field(message: str) -> BadRequest:
     name = missing[1] if missing else re.split(r"[.\[`]", path.removeprefix("`$."))[0]
     if name not in _EXPECTED:
         return BadRequest("The body must be a JSON object.", code="invalid_json")
-    problem = "is missing" if missing else f"is wrong ({reason.replace('`', '').lower()})"
+    wrong = reason[:1].lower() + reason[1:].replace("`", "")  # what was sent stays as it was
+    problem = "is missing" if missing else f"is wrong ({wrong})"
     return BadRequest(f"{name} {problem}; send {_EXPECTED[name]}.", param=name)
 
 

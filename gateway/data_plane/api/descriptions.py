@@ -149,7 +149,9 @@ LIMITS = {
     "x-ratelimit-remaining-requests": "How many more may begin just now.",
 }
 COST = {
-    "x-cost-nanos": "What was charged, in nano-dollars.",
+    "x-cost-nanos": "What this answer was charged, in nano-dollars. A replay "
+    "(`idempotent-replayed`) repeats the one charge of its original: whoever received both "
+    "answers counts one of them.",
     "x-balance-nanos": "What is left, in nano-dollars.",
     "x-receipt": "What was charged, signed; `GET /v1/receipts/key` checks it.",
     "openai-processing-ms": "Milliseconds from the first byte read to the answer.",
