@@ -221,6 +221,9 @@ async def _pin(settings: Settings, data: Path, url: str) -> None:
                 return
             except BackendError:  # it loads its weights, or is started again
                 await asyncio.sleep(_RESTART_SECONDS)
+            except Exception:
+                log.exception("Stella is not pinned")
+                return
             else:
                 _say(_PINNED.format(rows=rows, revision=revision, data=data))
                 return

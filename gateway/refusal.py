@@ -27,7 +27,9 @@ from gateway.storage.database import DatabaseAway
 
 log = structlog.get_logger()
 
-_AWAY = "The books can't be reached at the moment: nothing was done. Try again in a little while."
+_AWAY = "The books can't be reached at the moment."
+_AGAIN = "Try again in a little while."
+_AGAIN_IF_NOT_DONE = "Look in a little while whether it was done, and try again if not."
 _AWAY_SECONDS = 5.0
 
 
@@ -48,7 +50,9 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
 def _translate(error: Exception, request: Request[Any, Any, Any], request_id: str) -> GatewayError:
     if isinstance(error, DatabaseAway):
         log.warning("database away", request=request_id, reason=str(error))
-        return Unavailable(_AWAY, retry_after_seconds=_AWAY_SECONDS)
+        is_safe = request.method in ("GET", "HEAD")
+        message = f"{_AWAY} {_AGAIN if is_safe else _AGAIN_IF_NOT_DONE}"
+        return Unavailable(message, retry_after_seconds=_AWAY_SECONDS)
     status = error.status_code if isinstance(error, HTTPException) else 500
     match status:
         case 404:

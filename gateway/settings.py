@@ -109,7 +109,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     replay_waiting_max: Annotated[
         Count,
         _text("Most connections that wait for one request at work, its retries included (429)."),
-    ] = 8
+    ] = 64
     idempotency_key_characters_max: Annotated[
         Count, _text("Longest Idempotency-Key, in characters (400).")
     ] = 255

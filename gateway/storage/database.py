@@ -74,14 +74,17 @@ class Database:
         except (SQLAlchemyError, OSError, asyncpg.PostgresError) as error:
             raise DatabaseAway(str(error)) from error
         try:
-            yield connection
+            try:
+                yield connection
+            finally:
+                # as the connection's own context does: a request that is given up gives it back too
+                await asyncio.shield(connection.close())
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise DatabaseAway(str(error)) from error
             raise
-        finally:
-            # as the connection's own context does: a request that is given up gives it back too
-            await asyncio.shield(connection.close())
+        except TimeoutError as error:  # the driver's, of one command: `_COMMAND_SECONDS`
+            raise DatabaseAway("no answer in time") from error
 
     async def close(self) -> None:
         """Close all connections."""

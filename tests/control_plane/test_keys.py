@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from gateway.control_plane.accounts.keys import ApiKeys, KeyChanges, KeyNotFound
+from gateway.control_plane.accounts.memberships import MemberNotFound
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
 from gateway.storage.announcements import KeyAnnouncements
@@ -76,6 +77,12 @@ async def test_names_that_are_none(keys: ApiKeys, ledger: Ledger, name: str):
 )
 async def test_names_in_any_writing(keys: ApiKeys, ledger: Ledger, name: str):
     assert (await keys.create(ledger.organization_id, name)).key.name == name
+
+
+async def test_who_is_no_member_makes_no_key(keys: ApiKeys, ledger: Ledger):
+    """The request may have been let in just before they were removed."""
+    with pytest.raises(MemberNotFound):
+        await keys.create(ledger.organization_id, "late", created_by=new_id())
 
 
 async def test_a_key_that_would_expire_before_it_exists(keys: ApiKeys, ledger: Ledger):

@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from gateway.app import Gateway
+from gateway.storage.database import Database, DatabaseAway
 from tests.pages.conftest import STELLA
 from tests.support.browsing import Browser, sign_in
 from tests.support.servers import free_port
@@ -60,6 +61,42 @@ async def test_what_needs_the_books_says_to_come_back(browser: Browser):
         )
         assert answer.status_code == 503, path
         assert "my key" in answer.text, "what was typed stays"
+
+
+async def test_nobody_is_told_that_they_signed_out_when_they_did_not(
+    gateway: Gateway, browser: Browser, tmp_path: Path
+):
+    await sign_in(browser, gateway, "ada@example.org")
+    there = gateway.database.engine
+    gateway.database.engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/no/such.db")
+    answer = await browser.http.post("/sign-out", headers={"sec-fetch-site": "same-origin"})
+    assert answer.status_code == 503
+    assert "whether it was done" in answer.text
+    gateway.database.engine = there
+    assert (await browser.get("/console")).url.path == "/console"
+
+
+async def test_a_database_that_goes_away_in_the_middle_is_away(postgresql_database_url: list[str]):
+    database, other = [Database(postgresql_database_url[0]) for _ in range(2)]
+
+    async def die(connection: AsyncConnection) -> None:
+        pid = await connection.scalar(text("SELECT pg_backend_pid()"))
+        async with other.write() as killer:
+            await killer.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+
+    with pytest.raises(DatabaseAway):
+        async with database.read() as connection:
+            await die(connection)  # after its last query
+    with pytest.raises(DatabaseAway):  # noqa: PT012
+        async with database.write() as connection:
+            await die(connection)
+            await connection.execute(text("SELECT 1"))
+    with pytest.raises(DatabaseAway):  # noqa: PT012
+        async with database.write() as connection:
+            await connection.execute(text("SELECT 1"))
+            raise TimeoutError  # as the driver does where an answer takes too long
+    await database.close()
+    await other.close()
 
 
 async def test_it_comes_back(gateway: Gateway, browser: Browser, tmp_path: Path):

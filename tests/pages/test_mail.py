@@ -1,6 +1,7 @@
 """Mail: over a real SMTP server, once, within bounds, and ended with one click."""
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 
@@ -14,7 +15,7 @@ from gateway.control_plane.jobs import runner
 from gateway.control_plane.jobs.runner import Job, Jobs
 from gateway.control_plane.mail import outbox as outbox_module
 from gateway.control_plane.mail import smtp, unsubscribe, upkeep
-from gateway.control_plane.mail.messages import Mail, MailWriter
+from gateway.control_plane.mail.messages import Mail, MailWriter, plain
 from gateway.control_plane.mail.outbox import Lifetimes, Outbox, OutboxFull
 from gateway.control_plane.mail.smtp import MailLost, MailRefused, SmtpSender
 from gateway.settings import SettingsError
@@ -407,6 +408,18 @@ async def test_what_is_over_with_is_emptied_and_later_gone(database: Database):
     assert await after(0, "old") == {"sent": "", "failed": "t", "waits": "t", "old": ""}
     assert await after(8, *put_in) == {"sent": "", "failed": "", "waits": "t"}
     assert await after(93, *put_in) == {"waits": "t"}
+
+
+def test_names_are_no_links_in_mails_however_they_are_written():
+    for name in ("evil.com", "evil\u200d.com", "evil.\u200ccom", "https:\u200d//evil.\u200ccom/x"):
+        assert not re.search(r"\w\W?[.:/@]\W?\w", plain(name)), name
+
+
+async def test_an_address_of_an_earlier_version_is_given_up(mailbox: Mailbox):
+    mail = msgspec.structs.replace(a_mail(), recipient="=?utf-8?q?=c3=a9?=@example.org")
+    with pytest.raises(MailRefused) as refused:
+        await SmtpSender(mailbox.url, sender="no-reply@g.example").send(mail, "<1@g.example>")
+    assert refused.value.for_good
 
 
 def test_names_are_text_in_mails():

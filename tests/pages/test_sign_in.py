@@ -268,6 +268,25 @@ async def test_a_lost_answer_with_the_new_cookie_signs_nobody_out(
     assert "Sign out" in (await browser.get("/models")).text
 
 
+async def test_a_request_under_way_when_a_lost_cookie_was_made_up_for_ends_nothing(
+    gateway: Gateway, browser: Browser, app: Litestar
+):
+    await sign_in(browser, gateway, "ada@example.org", next_path="/models")
+    other_tab = Browser(app)
+    other_tab.http.cookies.update(browser.http.cookies)
+    await age(gateway, 3601)
+    lost = Browser(app)
+    lost.http.cookies.update(browser.http.cookies)
+    await lost.get("/models")  # its answer never came
+    await age(gateway, 61)
+    await browser.get("/models")
+    await browser.get("/models")
+    await other_tab.get("/models")  # sent with the cookie from before it all
+    assert "Sign out" in (await browser.get("/models")).text
+    await lost.close()
+    await other_tab.close()
+
+
 async def test_of_two_who_both_go_on_from_a_lost_answer_one_stays(
     gateway: Gateway, browser: Browser, app: Litestar
 ):

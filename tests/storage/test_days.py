@@ -14,6 +14,7 @@ from gateway.data_plane.metering.ticks import LeaseLine, Tick, TickAnswer
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.ledger import usage
+from gateway.storage.ledger.postgres import _SHARDS_LOCK
 from gateway.storage.tables import usage_days
 from tests.support.ledger import Customer, add_customer, assert_sound, in_auckland, ledger_of
 
@@ -160,6 +161,33 @@ async def gated(postgresql_database_url: list[str]) -> AsyncIterator[Database]:
         )
     yield opened
     await opened.close()
+
+
+@pytest.mark.parametrize(
+    ("minute", "second", "turns"),
+    [(30, 0, False), (59, 54, False), (59, 56, True), (0, 0, True), (0, 29, True), (0, 31, False)],
+)
+async def test_ticks_take_turns_around_a_full_hour_alone(
+    gated: Database, minute: int, second: int, turns: bool
+):
+    customer = await add_customer(gated, 100)
+    replica = Replica(gated, [customer])
+    await replica.lease()
+    used_at = datetime(2026, 11, 4, 10, minute, second, tzinfo=UTC)
+    waiting = text(
+        "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database "
+        "WHERE NOT granted AND datname = current_database()"
+    )
+    async with gated.engine.connect() as sibling, asyncio.timeout(20):
+        await sibling.execute(text("SELECT pg_advisory_lock(:lock, 3)"), {"lock": _SHARDS_LOCK})
+        tick = asyncio.ensure_future(replica.use((customer, used_at)))
+        while turns and await sibling.scalar(waiting) < 1:
+            await asyncio.sleep(0.01)
+        if not turns:
+            await tick
+        await sibling.execute(text("SELECT pg_advisory_unlock(:lock, 3)"), {"lock": _SHARDS_LOCK})
+        await tick
+    await assert_sound(gated)
 
 
 async def test_two_processes_of_a_shard_do_not_deadlock_on_a_full_hour(gated: Database):

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, func, insert, select, upd
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.accounts import memberships
 from gateway.control_plane.accounts.organizations import clean_name
 from gateway.data_plane.auth import keys
 from gateway.data_plane.auth.authenticator import KeyStoreUnavailable
@@ -137,6 +138,8 @@ class ApiKeys:
         digest = keys.digest(self._secret, secret)
         async with self._database.write() as connection:
             await alone(connection, f"keys of {organization_id}")
+            if created_by is not None:
+                await memberships.must_belong(connection, organization_id, created_by)
             if key_id and await connection.scalar(_ANY, {"key_id": key_id}):
                 raise KeyMade(
                     "This form was sent twice. Its key was made the first time, and is shown only "
@@ -293,6 +296,7 @@ async def revoke_made_by(
 ) -> list[bytes]:
     """End what somebody made for an organization; `tell` of the digests after the commit."""
     now = datetime.now(UTC)
+    await alone(connection, f"keys of {organization_id}")  # one that is being made is seen
     ended = await connection.scalars(
         update(api_keys)
         .where(

@@ -91,6 +91,13 @@ async def add(
     )
 
 
+async def must_belong(connection: AsyncConnection, organization_id: str, user_id: str) -> None:
+    """Insist that somebody is a member still. Raises MemberNotFound."""
+    own = (memberships.c.organization_id == organization_id) & (memberships.c.user_id == user_id)
+    if await connection.scalar(select(memberships.c.user_id).where(own)) is None:
+        raise MemberNotFound("You do not belong to this organization any more.")
+
+
 async def listed(connection: AsyncConnection, organization_id: str) -> list[Member]:
     """Return the members, oldest first."""
     query = (

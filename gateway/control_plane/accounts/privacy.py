@@ -94,10 +94,11 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
         else:
             await _close(connection, membership.organization_id, now)
     for table, condition in (
+        # links first, as who uses one: two who wait for each other would both be refused
+        (mail_links, mail_links.c.email == visitor.email),
         (demand_votes, demand_votes.c.user_id == visitor.user_id),
         (waitlist_entries, waitlist_entries.c.address_key == visitor.address_key),
         (memberships, memberships.c.user_id == visitor.user_id),
-        (mail_links, mail_links.c.email == visitor.email),
         (outbox, outbox.c.recipient == visitor.email),
         # there is nothing left that would be written to them
         (unsubscriptions, unsubscriptions.c.email == visitor.email),

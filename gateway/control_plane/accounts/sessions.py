@@ -81,8 +81,8 @@ class Sessions:
         age = now - row.rotated_at
         generation = int(token.extras.get("generation", 0))
         if generation < row.seen:
-            if generation == row.generation - 1 and age < _OVERLAP:
-                return visitor, None
+            if age < _OVERLAP:  # a request that was under way; one that is older yet was lost
+                return (visitor, None) if generation == row.generation - 1 else None
             await self.end(visitor.session_id)
             return None
         if generation > row.seen:

@@ -12,6 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 Kind = Literal["sign_in", "waitlist", "invitation", "launch"]
 
+JOINERS = re.compile("[\u200c\u200d]")
+
 _FOLDER = Path(__file__).parent / "templates"
 
 
@@ -38,7 +40,8 @@ def lasting(seconds: float) -> str:
 
 def plain(name: str) -> str:
     """Return a name that somebody chose as words that no mail program makes a link of."""
-    return re.sub(r"(?<=\w)[.:/@]+(?=\w)", " ", name)
+    seen = JOINERS.sub("", name)  # they are no letters, and nobody would see what they part
+    return re.sub(r"(?<=\w)[.:/@]+(?=\w)", " ", seen)
 
 
 class MailWriter:

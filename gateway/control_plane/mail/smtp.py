@@ -103,6 +103,8 @@ class SmtpSender:
             raise MailRefused(_reason(error), for_good=False) from None
         try:
             server.send_message(message, to_addrs=[recipient])
+        except UnicodeError as error:  # an address that was taken on by an earlier version
+            raise MailRefused(_reason(error), for_good=True) from None
         except (smtplib.SMTPException, OSError) as error:
             if _is_lost(error) and server.is_handed_over:
                 raise MailLost(_reason(error)) from None

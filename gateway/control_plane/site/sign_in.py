@@ -19,6 +19,7 @@ from gateway.control_plane.mail.messages import Mail, lasting
 from gateway.control_plane.site.csrf import ANYBODYS
 from gateway.control_plane.site.forms import HOME, IN_PLACE, Refused, once, safe_path, see_other
 from gateway.control_plane.site.parts import Site
+from gateway.control_plane.site.session import must_be_read
 
 
 class SignInForm(msgspec.Struct, frozen=True):
@@ -148,7 +149,8 @@ async def accept_invitation(
 
 @post("/sign-out", opt={ANYBODYS: True})
 async def sign_out(request: Request[Any, Any, Any], site: NamedDependency[Site]) -> Response[Any]:
-    """End the session, here and for whoever has a copy of the cookie."""
+    """End the session, here and for whoever has a copy of the cookie. Raises DatabaseAway."""
+    must_be_read(request.scope)
     if request.user is not None:
         await site.sessions.end(request.user.session_id)
     answer = see_other("/")

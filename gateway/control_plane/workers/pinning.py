@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from backends import registry
@@ -13,6 +15,7 @@ from gateway.data_plane.routing.examination import Examiner
 from gateway.data_plane.routing.fleet import spec_of
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.errors import NotFound
+from gateway.snapshots import ModelSnapshot
 from gateway.storage.database import Database
 
 _SECONDS = 60.0
@@ -27,19 +30,23 @@ async def pin(database: Database, model: str, url: str) -> tuple[str, int]:
         known = (await catalog.snapshot(connection)).models.get(model)
     if known is None:
         raise NotFound(f"There is no model {model!r}; see gateway models list.")
-    maker = RowMaker(
-        tokens.load(), dimensions=known.dimensions_default, tokens_max=known.tokens_max, prompt=""
-    )
-    texts = [row.ids for row in maker.from_texts(golden.TEXTS, truncate=None).rows]
     backend = registry.connect(url)
     # a revision that is new here is just what is to be pinned
     spec = msgspec.structs.replace(spec_of(known), golden={})
     examiner = Examiner(spec, RoutingSettings())
     try:
         info = await examiner.handshake(backend, timeout_seconds=_SECONDS)
+        texts = _ids_of_texts(known)
         rows = await examiner.record(backend, info, texts, timeout_seconds=_SECONDS)
     finally:
         await backend.close()
     async with database.write() as connection:
         await golden.pin(connection, model, info.revision, rows)
     return info.revision, len(rows)
+
+
+def _ids_of_texts(model: ModelSnapshot) -> list[Any]:
+    maker = RowMaker(
+        tokens.load(), dimensions=model.dimensions_default, tokens_max=model.tokens_max, prompt=""
+    )
+    return [row.ids for row in maker.from_texts(golden.TEXTS, truncate=None).rows]

@@ -4,14 +4,17 @@ The functions are in migrations/functions. One statement outside any transaction
 process that is paused or killed holds no lock for longer than the statement takes.
 
 Processes of one shard write the same rows of hours and days, and a tick locks them in the order in
-which triggers and strays come to them, which is no order that two ticks share. So those with usage
-take turns: a lock of their shard is the first that they ask for, and held until their commit.
+which triggers come to them: first those of hours that it begins, then the others. Around a full
+hour that is no order that two ticks share, so there those with usage take turns: a lock of their
+shard is the first that they ask for, and held until their commit. At other times they don't, since
+who waits for one customer's rows would make a sibling wait that has nothing to do with them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from datetime import datetime
 
 import asyncpg
@@ -33,6 +36,12 @@ _SETTINGS = {
 _TICK = "SELECT ledger_tick($1::text::jsonb, coalesce($2::timestamptz, clock_timestamp()))::text"
 # what stands in FROM is computed first
 _TICK_IN_TURN = f"{_TICK} FROM pg_advisory_xact_lock({_SHARDS_LOCK}, $3::int)"
+_HOUR_MS = 3_600_000
+_BEFORE_MS, _AFTER_MS = 5_000, 30_000
+
+
+class _Used(msgspec.Struct):
+    created_ms: int
 
 
 class PostgresLedger:
@@ -50,7 +59,7 @@ class PostgresLedger:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 connection = await self._connected()
-                if tick.usage:
+                if tick.usage and _is_around_an_hour(tick.usage):
                     answer = await connection.fetchval(_TICK_IN_TURN, message, at, tick.shard)
                 else:
                     answer = await connection.fetchval(_TICK, message, at)
@@ -81,3 +90,10 @@ class PostgresLedger:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
+
+
+def _is_around_an_hour(usage: Sequence[msgspec.Raw]) -> bool:
+    """Tell whether usage, in the order of its time, may begin an hour: its own, or a sibling's."""
+    first, last = (msgspec.json.decode(usage[n], type=_Used).created_ms for n in (0, -1))
+    since = (last + _BEFORE_MS) % _HOUR_MS
+    return first // _HOUR_MS != last // _HOUR_MS or since < _BEFORE_MS + _AFTER_MS

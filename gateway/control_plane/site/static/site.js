@@ -32,6 +32,9 @@ document.addEventListener("submit", (event) => {
 document.addEventListener("htmx:afterSwap", (event) => {
   const form = event.detail.requestConfig.elt;
   if (!(form instanceof HTMLFormElement)) return;
+  for (const old of form.querySelectorAll(".notice[data-field]")) {
+    if (!event.detail.target.contains(old)) old.remove();  // it stood there when the page came
+  }
   for (const field of form.querySelectorAll("[aria-invalid]")) {
     field.removeAttribute("aria-invalid");
     const ids = field.getAttribute("aria-describedby").split(" ");
