@@ -698,7 +698,10 @@ async def test_of_many_revoked_keys_few_are_read(gateway: Gateway, browser: Brow
     await sign_in(browser, gateway, "ada@example.org")
     await browser.submit("/console/keys", name="used")
     await use(gateway, 1_000, days_ago=20)
+    await use(gateway, 1_000, days_ago=30)
     (used,) = await rows(gateway, select(api_keys))
+    day = (datetime.now(UTC) - timedelta(days=20)).strftime("%-d %b %Y")
+    assert f"last used {day}" in (await browser.get("/console/keys")).text
     now = datetime.now(UTC)
     async with gateway.database.write() as connection:
         await connection.execute(
@@ -715,6 +718,7 @@ async def test_of_many_revoked_keys_few_are_read(gateway: Gateway, browser: Brow
     await gateway.keys.create(used.organization_id, "in use")
     await gateway.keys.revoke(used.id)
     page = (await browser.get("/console/keys")).text
+    assert page.count("not used in 90 days") == 1
     assert page.count("old-") == 19  # beside `used`, which was revoked last
     assert "old-18." in page
     assert "and 6 more" in page

@@ -94,6 +94,19 @@ async def find(connection: AsyncConnection, organization_id: str, key_id: str) -
     raise KeyNotFound("There is no such key.")
 
 
+async def last_used(
+    connection: AsyncConnection, organization_id: str, since: date
+) -> dict[str, date]:
+    """Return the last day of UTC on which each key was used, of those that were since a day."""
+    last = func.max(usage_days.c.day, type_=usage_days.c.day.type)
+    found = await connection.execute(
+        select(usage_days.c.key_id, last.label("last"))
+        .where(usage_days.c.organization_id == organization_id, usage_days.c.day >= since)
+        .group_by(usage_days.c.key_id)
+    )
+    return {row.key_id: row.last for row in found}
+
+
 async def active_by_maker(
     connection: AsyncConnection, organization_id: str
 ) -> dict[str, list[HeldKey]]:

@@ -27,6 +27,9 @@ from gateway.money import money
 from gateway.snapshots import TokenIdsFrom, Truncate
 from gateway.storage.ledger.budgets import Budget
 
+_USED_DAYS = 90
+"""So far back is looked for the last use of a key."""
+
 
 class KeyForm(msgspec.Struct, frozen=True, kw_only=True):
     """A key as it is to be."""
@@ -190,6 +193,8 @@ async def _page(
     async with site.database.read() as connection:
         held = await keyring.of_organization(connection, visitor.organization_id)
         defaults = await organizations.defaults(connection, visitor.organization_id)
+        since = datetime.now(UTC).date() - timedelta(days=_USED_DAYS)
+        used = await keyring.last_used(connection, visitor.organization_id, since)
     return site.renderer.page(
         request,
         "console/keys.html",
@@ -198,6 +203,8 @@ async def _page(
         form=(refused and refused.typed) or _prefilled(defaults),
         saved="saved" in request.query_params,
         keyring=held,
+        used=used,
+        used_days=_USED_DAYS,
         budgets=budgets,
     )
 
