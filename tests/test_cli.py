@@ -132,7 +132,7 @@ def test_models_workers_and_estimates(shell: Shell):
         (["keys", "revoke", "zzz"], "There is no key 'zzz'."),
         (["keys", "list", "zzz"], "There is no organization 'zzz'."),
         (["credits", "grant", "nobody", "1"], "There is no organization"),
-        (["credits", "grant", "nobody", "9007199.254740992"], "no amount is over $9,007,199"),
+        (["credits", "grant", "nobody", "9007199.254740992"], "an amount is at most $9,007,199"),
         (["credits", "balance", "zzz"], "There is no organization 'zzz'."),
         (["credits", "ledger", "zzz"], "There is no organization 'zzz'."),
         (["mail", "retry", "zzz"], "There is no mail 'zzz'"),
