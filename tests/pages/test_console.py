@@ -231,7 +231,7 @@ async def test_usage_is_summed_by_day_key_and_model(gateway: Gateway, browser: B
 
     async def table(query: str) -> list[dict[str, str]]:
         answer = await browser.get(f"/console/usage.csv?{query}")
-        assert answer.headers["content-type"].startswith("text/csv")
+        assert answer.headers["content-type"] == "text/csv; charset=utf-8"
         return list(csv.DictReader(io.StringIO(answer.text)))
 
     days = await table("by=day")

@@ -70,7 +70,7 @@ async def export_usage(
     keys = await site.keys.listed(visitor.organization_id) if by == "key" else []
     return Response(
         written(by, sums, {key.id: key.last_four for key in keys}),
-        media_type="text/csv; charset=utf-8",
+        media_type="text/csv",  # Litestar adds the charset
         headers={"content-disposition": f'attachment; filename="usage-by-{by}.csv"'},
     )
 
