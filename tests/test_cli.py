@@ -93,7 +93,11 @@ def test_from_an_organization_to_a_revoked_key(shell: Shell):
     made = shell.json("keys", "create", "Acme Inc", "--name", "laptop", "--expires-days", "30")
     assert made["secret"].startswith("sk-")
     assert made["secret"][-4:] == made["last_four"]
+    assert shell.json("keys", "list")[0]["budget"] is None
+    shell.run("keys", "budget", made["id"], "2.5", "--period", "total")
     listed = shell.run("keys", "list", "Acme Inc")
+    assert "$0.00 of $2.50 in all" in listed
+    assert shell.json("keys", "list")[0]["budget"]["limit_nanos"] == 2_500_000_000
     assert made["last_four"] in listed
     assert made["secret"] not in listed
     assert "Revoked" in shell.run("keys", "revoke", made["id"])
@@ -129,6 +133,7 @@ def test_models_workers_and_estimates(shell: Shell):
         (["keys", "create", "nobody"], "There is no organization 'nobody'."),
         (["keys", "revoke", "01a206dc-dbdd-7544-9d13-ce150f25679d"], "There is no key"),
         (["keys", "budget", "zzz", "5"], "There is no key 'zzz'."),
+        (["keys", "budget", "zzz", "0"], "to stop a key, revoke it"),
         (["keys", "revoke", "zzz"], "There is no key 'zzz'."),
         (["keys", "list", "zzz"], "There is no organization 'zzz'."),
         (["credits", "grant", "nobody", "1"], "There is no organization"),

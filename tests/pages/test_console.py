@@ -170,7 +170,9 @@ async def test_a_key_with_a_budget_shows_what_is_spent_of_it(gateway: Gateway, b
         await gateway.credit.reserve(charge(2))
 
 
-@pytest.mark.parametrize("amount", ["five", "-1", "0.0000000001", "1e3", "9" * 12, "9" * 5_000])
+@pytest.mark.parametrize(
+    "amount", ["five", "0", "-1", "0.0000000001", "1e3", "9" * 12, "9" * 5_000]
+)
 async def test_an_amount_that_is_no_budget_makes_no_key(
     gateway: Gateway, browser: Browser, amount: str
 ):
