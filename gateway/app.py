@@ -159,6 +159,7 @@ class Gateway:
             stack.callback(self.counting.close)
             await migrate.check(self.database)
             await self.catalog.refresh()
+            self._warn_of_unknown_models()
             await self.marketplace.interest.refresh()
             if self.announcements:
                 await self.announcements.start()
@@ -205,6 +206,18 @@ class Gateway:
         days = self.settings.usage_retention_days
         for name in await partitions.maintain(self.database, retention_days=days):
             log.info("usage dropped, its time is over", partition=name)
+
+    def _warn_of_unknown_models(self) -> None:
+        """Say which workers are for no model that there is: a mistake, or a seed that comes later.
+
+        No reason not to start: they are found once the catalogue has their model.
+        """
+        for model in sorted(self._sources.keys() - self.catalog().models.keys()):
+            log.warning(
+                "GATEWAY_WORKERS names a model that the catalogue does not have",
+                model=model,
+                known=sorted(self.catalog().models),
+            )
 
     def _providers(self, model: str) -> list[Provider]:
         leased = [self.worker_leases.provider(model)] if self.worker_leases else []

@@ -93,7 +93,11 @@ def test_from_an_organization_to_a_revoked_key(shell: Shell):
     made = shell.json("keys", "create", "Acme Inc", "--name", "laptop", "--expires-days", "30")
     assert made["secret"].startswith("sk-")
     assert made["secret"][-4:] == made["last_four"]
+    assert shell.json("keys", "list")[0]["budget"] is None
+    shell.run("keys", "budget", made["id"], "2.5", "--period", "total")
     listed = shell.run("keys", "list", "Acme Inc")
+    assert "$0.00 of $2.50 in all" in listed
+    assert shell.json("keys", "list")[0]["budget"]["limit_nanos"] == 2_500_000_000
     assert made["last_four"] in listed
     assert made["secret"] not in listed
     assert "Revoked" in shell.run("keys", "revoke", made["id"])
@@ -129,10 +133,11 @@ def test_models_workers_and_estimates(shell: Shell):
         (["keys", "create", "nobody"], "There is no organization 'nobody'."),
         (["keys", "revoke", "01a206dc-dbdd-7544-9d13-ce150f25679d"], "There is no key"),
         (["keys", "budget", "zzz", "5"], "There is no key 'zzz'."),
+        (["keys", "budget", "zzz", "0"], "to stop a key, revoke it"),
         (["keys", "revoke", "zzz"], "There is no key 'zzz'."),
         (["keys", "list", "zzz"], "There is no organization 'zzz'."),
         (["credits", "grant", "nobody", "1"], "There is no organization"),
-        (["credits", "grant", "nobody", "9007199.254740992"], "no amount is over $9,007,199"),
+        (["credits", "grant", "nobody", "9007199.254740992"], "an amount is at most $9,007,199"),
         (["credits", "balance", "zzz"], "There is no organization 'zzz'."),
         (["credits", "ledger", "zzz"], "There is no organization 'zzz'."),
         (["mail", "retry", "zzz"], "There is no mail 'zzz'"),

@@ -68,6 +68,21 @@ def test_every_running_gateway_obeys(shell: Shell, fake_worker: Process):
     assert "No running gateway knows" in shell.run("workers", "drain", "http://x:1", status=1)
 
 
+async def test_workers_of_no_model_are_told_of(
+    sqlite_database_url: list[str], shell: Shell, capfd: pytest.CaptureFixture[str]
+):
+    typo = "sentence-transformers/all-MiniLM-L6-v3"
+    shell.environment["GATEWAY_WORKERS"] += f" {typo}=http://worker-1:9000"
+    async with open_api(sqlite_database_url[0], shell.environment["GATEWAY_WORKERS"]) as api:
+        await api.ready()
+    warned = [line for line in capfd.readouterr().err.splitlines() if typo in line]
+    assert len(warned) == 1
+    assert "the catalogue does not have" in warned[0]
+    assert f"{typo}  http://worker-1:9000  unknown model" in await asyncio.to_thread(
+        shell.run, "workers", "list"
+    )
+
+
 def test_without_a_running_gateway_there_is_nothing_to_see(shell: Shell):
     assert shell.json("workers", "list") == []
     assert "No running gateway reports a worker." in shell.run("workers", "list")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from gateway.observability.console import say, show
 from gateway.settings import Settings
 from gateway.storage.announcements import KeyAnnouncements
 from gateway.storage.database import Database
+from gateway.storage.ledger.budgets import Spent
 
 
 class OrganizationExists(BadRequest):
@@ -113,8 +115,45 @@ async def list_keys(organization: str | None, *, as_json: bool) -> None:
             async with database.read() as connection:
                 owner_id = (await organizations.find(connection, organization)).id
         found = await keys.listed(owner_id)
-    columns = ["id", "name", "last_four", "created_at", "expires_at", "revoked_at"]
-    show(found, as_json=as_json, title="keys", columns=columns)
+        budgets: dict[str, Spent] = {}
+        for one in sorted({key.organization_id for key in found}):
+            budgets |= await keys.budgets(one)
+    if as_json:
+        listed = [{**msgspec.to_builtins(k), "budget": budgets.get(k.id)} for k in found]
+        show(listed, as_json=True)
+        return
+    rows = [
+        _KeyRow(
+            id=key.id,
+            name=key.name,
+            last_four=key.last_four,
+            budget=_said(budgets.get(key.id)),
+            created_at=key.created_at,
+            expires_at=key.expires_at,
+            revoked_at=key.revoked_at,
+        )
+        for key in found
+    ]
+    show(rows, as_json=False, title="keys")
+
+
+class _KeyRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What people see of a key."""
+
+    id: str
+    name: str
+    last_four: str
+    budget: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+def _said(budget: Spent | None) -> str | None:
+    if budget is None:
+        return None
+    period = "this month" if budget.period == "month" else "in all"
+    return f"{money(budget.spent_nanos)} of {money(budget.limit_nanos)} {period}"
 
 
 @keys_group.command("budget")

@@ -11,11 +11,14 @@ import rich_click as click
 from backends.protocol import BackendError
 from backends.registry import UnknownBackend
 from gateway.cli.support import as_json, asynchronous, opened
+from gateway.control_plane.catalog import models as catalog
 from gateway.control_plane.workers import orders, pinning
 from gateway.control_plane.workers.orders import Wish, WorkerReport
+from gateway.data_plane.routing.fleet import parse_workers
 from gateway.data_plane.routing.worker import State
 from gateway.errors import BadGateway, BadRequest, GatewayTimeout, NotFound
 from gateway.observability.console import say, show
+from gateway.settings import Settings
 from gateway.storage.database import Database
 
 _DONE_SECONDS = 15.0
@@ -33,7 +36,13 @@ def workers_group() -> None:
 async def list_workers(*, as_json: bool) -> None:
     """List what each running gateway knows of its workers."""
     async with opened() as database, database.read() as connection:
-        _print(await orders.reports(connection), as_json=as_json)
+        reports = await orders.reports(connection)
+        known = (await catalog.snapshot(connection)).models
+    _print(reports, as_json=as_json)
+    configured = parse_workers(Settings.from_environment().workers)
+    for model in () if as_json else sorted(configured.keys() - known.keys()):
+        for url in configured[model]:
+            say(f"{model}  {url}  unknown model: see gateway models list")
 
 
 @workers_group.command("check")

@@ -183,6 +183,7 @@ async def test_a_key_with_a_budget_shows_what_is_spent_of_it(gateway: Gateway, b
     ("amount", "said"),
     [
         ("five", "is no amount"),
+        ("0", "to stop a key, revoke it"),
         ("-1", "is no amount"),
         ("0.0000000001", "is no amount"),
         ("1e3", "is no amount"),
@@ -250,7 +251,7 @@ async def test_usage_is_summed_by_day_key_and_model(gateway: Gateway, browser: B
 
     async def table(query: str) -> list[dict[str, str]]:
         answer = await browser.get(f"/console/usage.csv?{query}")
-        assert answer.headers["content-type"].startswith("text/csv")
+        assert answer.headers["content-type"] == "text/csv; charset=utf-8"
         return list(csv.DictReader(io.StringIO(answer.text)))
 
     days = await table("by=day")

@@ -14,12 +14,15 @@ import pytest
 import gateway
 from gateway.control_plane.billing.routes import OPERATIONS
 from gateway.control_plane.site import reference, snippets
+from gateway.control_plane.site.docs import limits
 from gateway.control_plane.site.refusals import REFUSALS
 from gateway.data_plane.api import descriptions, openapi
 from gateway.data_plane.routing.outcomes import ClientGone, Overloaded, Shed, ShedReason
 from gateway.errors import GatewayError
+from gateway.settings import describe
 from tests.pages.conftest import MINILM
 from tests.support.browsing import Browser
+from tests.support.gateways import settings
 
 _ROOT = Path(gateway.__file__).parent
 _ANSWERING = [
@@ -145,3 +148,24 @@ def test_python_examples_are_python():
     ]:
         if snippet.lexer == "python":
             ast.parse(snippet.code)
+
+
+_NOT_OF_A_REQUEST = {
+    # of pages, the console and mail
+    "form_bytes_max", "calculations_per_hour", "experiments_per_hour", "sign_ins_per_hour",
+    "votes_per_hour", "invitations_per_hour", "organization_keys_max", "organization_members_max",
+    # of the money: not chosen by who sends a request
+    "journal_bytes_max", "credit_wait_seconds",
+}  # fmt: skip
+
+
+def test_the_page_of_limits_names_all_that_can_refuse_a_request():
+    """By the status that stands in the sentence of a setting."""
+    chosen = settings("sqlite://")
+    page = limits(chosen)
+    for name, _, sentence in describe():
+        field = name.removeprefix("GATEWAY_").lower()
+        if not re.search(r"\((400|413|429|503|504)\)", sentence) or field in _NOT_OF_A_REQUEST:
+            continue
+        other = msgspec.structs.replace(chosen, **{field: getattr(chosen, field) * 2})
+        assert limits(other) != page, field

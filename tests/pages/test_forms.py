@@ -1,9 +1,11 @@
 """Forms: none is taken from another site, from a mail, or from a page of somebody else."""
 
+import pytest
 from litestar import Litestar
 from litestar.routes import HTTPRoute
 
 from gateway.app import Gateway
+from gateway.control_plane.site import forms
 from gateway.control_plane.site.csrf import ANYBODYS, EXEMPT
 from tests.pages.conftest import STELLA
 from tests.support.browsing import Browser, sign_in
@@ -102,3 +104,16 @@ async def test_a_form_without_cookies_is_refused(browser: Browser):
     token = browser.token
     browser.http.cookies.clear()
     assert (await browser.submit("/sign-in", email="a@b.org", csrf=token)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("1000", 1000), ("1,000", 1000), (" 1 000 000 ", 1_000_000), ("1\u00a0000", 1000),
+        ("1\u202f000", 1000), ("0", 0), ("007", 7), ("1,5", None), ("1 5", None), ("1,0000", None),
+        ("1000,000", None), (",100", None), ("1,,000", None), ("1.5", None), ("\u0663", None),
+        ("10,000,001", None), ("-1", None), ("9" * 5_000, None),
+    ],
+)  # fmt: skip
+def test_whole_numbers_are_parted_in_thousands_or_not_at_all(typed: str, read: int | None):
+    assert forms.whole(typed, 10_000_000) == read

@@ -7,6 +7,7 @@ from email.message import EmailMessage
 
 import msgspec
 import pytest
+import structlog
 from sqlalchemy import select, update
 
 from gateway.app import Gateway
@@ -241,13 +242,17 @@ async def test_a_link_that_expired_is_not_sent(database: Database):
     assert "expired" in row.reason
 
 
-async def test_a_launch_mail_outlives_two_days_of_outage(database: Database):
+async def test_a_launch_mail_outlives_two_days_of_outage(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
     """Tried 15 seconds later, then at twice the time up to an hour, until two days are over."""
     no = MailRefused("later", for_good=False)
     target = box(database, Scripted(*[no] * 100))
     await put(database, target, a_mail(kind="launch"))
     put_at = (await row_of(database, "a")).due_at
     waits, waited = [], timedelta(0)
+    logs = structlog.testing.LogCapture()
+    monkeypatch.setattr(outbox_module, "log", structlog.wrap_logger(None, processors=[logs]))
     while (await states(database)) == {"a": "pending"}:
         await target.deliver()
         wait = (await row_of(database, "a")).due_at - datetime.now(UTC)
@@ -264,6 +269,9 @@ async def test_a_launch_mail_outlives_two_days_of_outage(database: Database):
     assert timedelta(hours=46) < waited < timedelta(hours=49)
     assert 40 < len(waits) < 70
     assert (await row_of(database, "a")).text  # an operator may try it again
+    said = [(entry["log_level"], entry["reason"]) for entry in logs.entries]
+    assert said == [("warning", "later"), ("error", "later")]
+    assert "example.org" not in str(logs.entries)
 
 
 async def test_refused_for_good_is_not_tried_again(database: Database):

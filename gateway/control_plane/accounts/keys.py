@@ -353,10 +353,11 @@ async def _check_room(connection: AsyncConnection, organization_id: str, keys_ma
 
 
 def _check_limit(limit_nanos: int) -> None:
-    if not 0 <= limit_nanos <= NANOS_MAX:
+    if not 1 <= limit_nanos <= NANOS_MAX:
         most = NANOS_MAX // 10**9
         raise BadRequest(
-            f"A budget has at most ${most:,}, and no less than nothing.", param="budget"
+            f"A budget is more than nothing and at most ${most:,}; to stop a key, revoke it.",
+            param="budget",
         )
 
 

@@ -185,6 +185,6 @@ def nanos_of_dollars(text: str, *, param: str = "amount") -> int:
     nanos = int(whole or "0") * 10**9 + int(fraction.ljust(_DECIMALS_MAX, "0"))
     if nanos > NANOS_MAX:
         raise BadRequest(
-            f"{text[:40]!r} is too much: no amount is over ${NANOS_MAX // 10**9:,}.", param=param
+            f"{text[:40]!r} is too much: an amount is at most ${NANOS_MAX // 10**9:,}.", param=param
         )
     return nanos

@@ -75,7 +75,7 @@ async def export_usage(
             ends = {item.id: item.last_four for item in keys}
     return Response(
         written(by, sums, ends),
-        media_type="text/csv; charset=utf-8",
+        media_type="text/csv",  # Litestar adds the charset
         headers={"content-disposition": f'attachment; filename="usage-by-{by}.csv"'},
     )
 

@@ -262,6 +262,8 @@ class Outbox:
             log.error("mail given up", mail=claim.id, reason=reason)
             await self._finish(claim, "failed", reason)
         else:
+            if claim.attempts == 1:  # said once for each mail, however often it is tried
+                log.warning("mail not sent, to be tried again", mail=claim.id, reason=reason)
             await self._finish(claim, "pending", reason, wait=wait)
 
     def _without_links(self) -> dict[str, Any]:

@@ -57,6 +57,11 @@ def limits(settings: Settings) -> list[Limit]:
     return [
         Limit("Texts in one request", f"{settings.inputs_max:,} texts", "400"),
         Limit("Length of one text", f"{settings.input_characters_max:,} characters", "400"),
+        Limit(
+            "Length of all texts in one request",
+            f"{settings.request_characters_max:,} characters",
+            "400",
+        ),
         Limit("Tokens in one request", f"{settings.request_tokens_max:,} tokens", "400"),
         Limit(
             "Numbers in one answer: texts times dimensions",
@@ -67,6 +72,11 @@ def limits(settings: Settings) -> list[Limit]:
         Limit(
             "Requests of one organization at the same moment",
             f"{settings.organization_in_flight_max:,} requests for each gateway process",
+            "429 `too_many_in_flight`",
+        ),
+        Limit(
+            "Requests of everybody at the same moment",
+            f"{settings.in_flight_max:,} requests for each gateway process",
             "429 `too_many_in_flight`",
         ),
         Limit(

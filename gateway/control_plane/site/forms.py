@@ -5,6 +5,7 @@ A form that is refused is answered with the page that it stands on, what was typ
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,6 +24,8 @@ IN_PLACE = (BadRequest, TooManyRequests, Unavailable)
 """What a form is refused with on its own page: something that whoever sent it can do about it."""
 
 _CHARACTERS_MAX = 1_000
+_SEPARATOR = re.compile("[, \u00a0\u202f]")
+_THOUSANDS = re.compile("[0-9]{1,3}(?:[, \u00a0\u202f][0-9]{3})+")
 _TWICE_SECONDS = 60
 
 
@@ -48,8 +51,14 @@ def safe_path(path: str) -> str:
 
 
 def whole(text: str, maximum: int) -> int | None:
-    """Read a whole number as people write it, 1,000 or 1 000; None for anything else."""
-    digits = text.replace(",", "").replace(" ", "").lstrip("0") or "0"
+    """Read a whole number as people write it, 1,000 or 1 000; None for anything else.
+
+    What stands between digits must part them in thousands: 1,5 is no 15.
+    """
+    text = text.strip()
+    if _THOUSANDS.fullmatch(text):
+        text = _SEPARATOR.sub("", text)
+    digits = text.lstrip("0") or "0"
     # Python reads no integer of thousands of digits
     if not (digits.isascii() and digits.isdecimal()) or len(digits) > len(str(maximum)):
         return None
