@@ -10,7 +10,7 @@ from sqlalchemy import select, text, update
 
 from gateway.app import Gateway
 from gateway.control_plane.site.forms import safe_path
-from gateway.storage.tables import credit_lots, mail_links, sessions, users
+from gateway.storage.tables import credit_lots, mail_links, outbox, sessions, users
 from tests.support.browsing import Browser, field, mailed_link, sign_in
 
 
@@ -107,6 +107,16 @@ async def test_two_at_once_use_a_link_once(gateway: Gateway, browser: Browser):
     )
     assert sorted(answer.status_code for answer in answers) == [303, 400, 400, 400, 400]
     assert len(await rows(gateway, select(sessions))) == 1
+
+
+async def test_a_form_sent_again_uses_up_one_link(gateway: Gateway, browser: Browser):
+    await browser.get("/sign-in")
+    sent = {"id": field(browser.page.text, "id"), "csrf": browser.token}
+    for _ in range(9):
+        await browser.submit("/sign-in", email="ada@example.org", **sent)
+    mails = await rows(gateway, select(outbox.c.id))
+    assert 1 <= len(mails) <= 2  # a minute may have ended in between
+    assert len(await rows(gateway, select(mail_links.c.id))) == len(mails)
 
 
 async def test_a_link_expires(gateway: Gateway, browser: Browser):

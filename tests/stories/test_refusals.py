@@ -177,6 +177,17 @@ def test_what_one_types_while_another_model_is_asked_for_stays(page: Page):
     expect(page.get_by_label("Texts a month")).to_have_value("1,000,000")
 
 
+@pytest.mark.parametrize("context", [True], indirect=True, ids=["javascript"])
+def test_what_was_wrong_when_the_page_came_goes_when_it_is_right(context: BrowserContext):
+    page = context.new_page()  # not the fixture: the page comes with a 400, rightly
+    page.goto("/models?price=abc")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("is no amount")
+    page.get_by_label("At most, $").fill("1")
+    expect(page.get_by_text("2 of 2 models")).to_be_visible()
+    expect(alert).to_have_count(0)
+
+
 def test_the_playground_refuses_where_the_result_stands(page: Page):
     page.goto(f"/playground/{MINILM}")
     page.get_by_role("button", name="Embed and compare").click()

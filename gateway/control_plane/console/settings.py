@@ -202,14 +202,15 @@ async def _invite(
         members = await memberships.listed(connection, visitor.organization_id)
         if len(members) >= site.settings.organization_members_max:
             raise OrganizationFull("The organization has as many members as it can have.")
-        token = await site.links.create(connection, "invitation", address, visitor.organization_id)
+        ref = f"invitation:{once(data.id, address.email)}"
+        token = await site.link(connection, "invitation", address, visitor.organization_id, ref=ref)
         if token is not None:
             url = f"{site.settings.public_url}/sign-in/link?purpose=invitation&token={token}"
             await site.outbox.put(
                 connection,
                 site.writer.write(
                     "invitation",
-                    ref=f"invitation:{once(data.id, address.email)}",
+                    ref=ref,
                     recipient=address.email,
                     subject=f"An invitation to {site.settings.brand}",
                     url=url,

@@ -123,6 +123,10 @@ class Outbox:
             raise OutboxFull("Too many mails wait to be sent. Try again in a few minutes.")
         await self.put_all(connection, [(mail, datetime.now(UTC))])
 
+    async def holds(self, connection: AsyncConnection, ref: str) -> bool:
+        """Tell whether a mail was taken on."""
+        return await connection.scalar(select(outbox.c.id).where(outbox.c.ref == ref)) is not None
+
     async def put_all(
         self, connection: AsyncConnection, mails: Sequence[tuple[Mail, datetime]]
     ) -> int:

@@ -119,13 +119,14 @@ async def _ask_to_confirm(
 ) -> Response[str]:
     address = addresses.parse(data.email)
     async with site.database.write() as connection:
-        token = await site.links.create(connection, "waitlist", address, listing.model.id)
+        ref = f"waitlist:{once(data.id, address.email)}"
+        token = await site.link(connection, "waitlist", address, listing.model.id, ref=ref)
         if token is not None:
             await site.outbox.put(
                 connection,
                 site.writer.write(
                     "waitlist",
-                    ref=f"waitlist:{once(data.id, address.email)}",
+                    ref=ref,
                     recipient=address.email,
                     subject=f"Confirm: tell me when {listing.page.title} is live",
                     title=listing.page.title,

@@ -14,7 +14,7 @@ from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.github import Github
 from gateway.control_plane.accounts.identities import Identity
 from gateway.control_plane.accounts.keys import ApiKeys
-from gateway.control_plane.accounts.links import MailLinks
+from gateway.control_plane.accounts.links import MailLinks, Purpose
 from gateway.control_plane.accounts.sessions import Sessions
 from gateway.control_plane.accounts.welcome import Welcome
 from gateway.control_plane.catalog.pages import ModelPage
@@ -103,6 +103,20 @@ class Site:
                 f"The tokenizer of {model.id} is not here, so nothing can be counted."
             )
         return counter
+
+    async def link(
+        self,
+        connection: AsyncConnection,
+        purpose: Purpose,
+        address: Address,
+        subject: str,
+        *,
+        ref: str,
+    ) -> str | None:
+        """Make a link for the mail `ref`; None when that is on its way, or so many were sent."""
+        if await self.outbox.holds(connection, ref):
+            return None  # a form that was sent twice uses up no second one
+        return await self.links.create(connection, purpose, address, subject)
 
     async def enter(
         self,

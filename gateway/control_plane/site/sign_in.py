@@ -57,11 +57,10 @@ async def ask_for_link(
         await site.sign_ins.take(site.visitor(request))
         address = addresses.parse(data.email)
         async with site.database.write() as connection:
-            token = await site.links.create(connection, "sign_in", address, safe_path(data.next))
+            ref = f"sign_in:{once(data.id, address.email)}"
+            token = await site.link(connection, "sign_in", address, safe_path(data.next), ref=ref)
             if token is not None:
-                await site.outbox.put(
-                    connection, _mail(site, address.email, token, once(data.id, address.email))
-                )
+                await site.outbox.put(connection, _mail(site, address.email, token, ref))
     except IN_PLACE as error:
         refused = Refused("sign-in", error, data)
         return site.renderer.page(request, "sign_in/form.html", refused=refused, next=data.next)
@@ -191,7 +190,7 @@ def _welcome(site: Site, cookie: str, path: str) -> Response[Any]:
 def _mail(site: Site, email: str, token: str, ref: str) -> Mail:
     return site.writer.write(
         "sign_in",
-        ref=f"sign_in:{ref}",
+        ref=ref,
         recipient=email,
         subject=f"Sign in to {site.settings.brand}",
         url=f"{site.settings.public_url}/sign-in/link?token={token}",
