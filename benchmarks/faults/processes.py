@@ -14,6 +14,7 @@ import httpx
 
 SECONDS_PER_TOKEN = 2e-5
 _PORTS = range(20_000, 30_000)
+_CONTROL_SECONDS = 30.0  # what tells a worker to go wrong is not what is measured
 
 
 class FakeWorker:
@@ -80,7 +81,7 @@ class FakeWorker:
 
     async def fault(self, kind: str, *, times: int = -1, seconds: float = 0.0) -> None:
         """Make its next calls go wrong; all of them with -1."""
-        async with httpx.AsyncClient(base_url=self.url) as client:
+        async with httpx.AsyncClient(base_url=self.url, timeout=_CONTROL_SECONDS) as client:
             answer = await client.put(
                 "/fault", json={"kind": kind, "times": times, "seconds": seconds}
             )
@@ -88,7 +89,7 @@ class FakeWorker:
 
     async def heal(self) -> None:
         """End the fault."""
-        async with httpx.AsyncClient(base_url=self.url) as client:
+        async with httpx.AsyncClient(base_url=self.url, timeout=_CONTROL_SECONDS) as client:
             (await client.delete("/fault")).raise_for_status()
 
 

@@ -107,6 +107,7 @@ async def test_a_retry_that_joins_waits_without_its_body_and_only_so_many_do(
     api: Api, fault: httpx.AsyncClient
 ):
     await api.ready()
+    api.gateway.endpoint._replays._waiting_max = 8  # fewer than it lets wait, to be quick
     await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 1})
     first = asyncio.create_task(send(api))
     while not api.gateway.endpoint.in_flight:
