@@ -1,6 +1,7 @@
 """Servers once a run, a fresh database for each test, and the gateway as a client sees it."""
 
 import asyncio
+import gc
 import os
 import shutil
 import sys
@@ -20,6 +21,16 @@ from tests.support import servers
 from tests.support.gateways import MODEL, SECRET, Api, Ledger, open_api
 from tests.support.processes import Process, running
 from tests.support.vouching import fake_golden
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_over() -> None:
+    """What the tests of other files left is freed between files, and not while a test keeps time.
+
+    Applications are cycles of objects, each with tokenizers of some megabytes: that the collector
+    finds a hundred of them at once takes it five seconds.
+    """
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
