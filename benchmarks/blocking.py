@@ -20,11 +20,11 @@ from collections.abc import Callable
 import msgspec
 import uvloop
 
-from gateway.control_plane.catalog import models as catalog
+from gateway.control_plane.catalog import catalog
 from gateway.storage import migrate
 from gateway.storage.database import Database
-from tests.support.gateways import MODEL, Api, open_api
-from tests.support.processes import running
+from testing.gateways import MODEL, Api, open_api
+from testing.processes import running
 
 _LOOK_SECONDS = 0.0005
 _SOME = random.Random(1)

@@ -30,10 +30,10 @@ from gateway.identifiers import new_id
 from gateway.storage import migrate
 from gateway.storage.database import Database
 from gateway.storage.ledger import budgets, grants, invariants
-from gateway.storage.ledger.reaper import reap
+from gateway.storage.ledger.upkeep import reap
 from gateway.storage.tables import usage_events
-from tests.support import servers
-from tests.support.ledger import add_customer
+from testing import servers
+from testing.ledger import add_customer
 
 _CUSTOMERS = 5
 _BUDGETED = 2

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.data_plane.metering.credits import Charge
-from gateway.data_plane.metering.engine import EngineRules, LeasedCredits
 from gateway.data_plane.metering.journal import Journal
+from gateway.data_plane.metering.leased_credits import EngineRules, LeasedCredits
 from gateway.data_plane.metering.leases import LeaseRules
+from gateway.data_plane.metering.port import Charge
 from gateway.errors import GatewayError
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.ledger.postgres import PostgresLedger
-from gateway.storage.ledger.reaper import reap
+from gateway.storage.ledger.upkeep import reap
 
 LEASE_SECONDS = 3.0
 GRACE_SECONDS = 0.5

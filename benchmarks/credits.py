@@ -23,17 +23,17 @@ import uvloop
 from sqlalchemy import insert
 
 from gateway.data_plane.metering.book import LeaseBook
-from gateway.data_plane.metering.credits import Charge
-from gateway.data_plane.metering.engine import LeasedCredits
 from gateway.data_plane.metering.journal import Journal
+from gateway.data_plane.metering.leased_credits import LeasedCredits
 from gateway.data_plane.metering.leases import Lease, LeaseRules
+from gateway.data_plane.metering.port import Charge
 from gateway.identifiers import new_id
 from gateway.storage import migrate
 from gateway.storage.database import Database
-from gateway.storage.ledger import grants, invariants, partitions
+from gateway.storage.ledger import grants, invariants, upkeep
 from gateway.storage.ledger.postgres import PostgresLedger
 from gateway.storage.tables import api_keys, model_prices, models, organizations
-from tests.support import servers
+from testing import servers
 
 TOKENS = 300
 COST_NANOS = TOKENS * 8
@@ -169,7 +169,7 @@ async def run(url: str, clients: int, seconds: float) -> None:
     """Measure everything, one after the other."""
     database = Database(url)
     await migrate.upgrade(database)
-    await partitions.maintain(database, retention_days=400)
+    await upkeep.maintain(database, retention_days=400)
     now = datetime.now(UTC)
     async with database.write() as connection:
         await connection.execute(

@@ -28,8 +28,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from sqlalchemy import Table, delete, func, insert, select, text
 
 from gateway.app import Gateway, create_app
-from gateway.control_plane.catalog import models
-from gateway.data_plane.metering.answers import BOUNDS_MS
+from gateway.control_plane.catalog import catalog
+from gateway.data_plane.tallies import BOUNDS_MS
 from gateway.identifiers import new_id
 from gateway.settings import Settings
 from gateway.storage import migrate
@@ -44,8 +44,8 @@ from gateway.storage.tables import (
     users,
 )
 from gateway.storage.tables import models as models_table
-from tests.support import servers
-from tests.support.browsing import Browser, sign_in
+from testing import servers
+from testing.browsing import Browser, sign_in
 
 STELLA = "NovaSearch/stella_en_400M_v5"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -148,13 +148,13 @@ async def fill_catalogue(database: Database, count: int) -> None:
     now = datetime.now(UTC)
     ids = [f"lab-{n % 97}/embed-{('small', 'base', 'large')[n % 3]}-{n}" for n in range(count)]
     cards = [
-        models.ModelCard(
+        catalog.ModelCard(
             owned_by=f"lab-{n % 97}",
             license=("MIT", "Apache-2.0", "CC-BY-4.0")[n % 3],
             dimensions=[256, (384, 768, 1024, 2048)[n % 4]],
             dimensions_default=256,
             tokens_max=(256, 512, 8192)[n % 3],
-            vocabulary_sha256=models.reviewed()[n % 2].vocabulary_sha256,
+            vocabulary_sha256=catalog.reviewed()[n % 2].vocabulary_sha256,
             prompts={"query": "query: "},
         )
         for n in range(count)
@@ -264,7 +264,7 @@ async def measure_jobs(gateway: Gateway, rounds: int) -> dict[str, list[float]]:
     async def reprice() -> None:
         turn = next(prices)
         async with gateway.database.write() as connection:
-            await models.set_price(connection, STELLA, turn)
+            await catalog.set_price(connection, STELLA, turn)
 
     async def vote() -> None:
         async with gateway.database.write() as connection:
@@ -311,7 +311,7 @@ async def run(url: str, requests: int, size: Size) -> None:
     database = Database(url)
     await migrate.upgrade(database)
     async with database.write() as connection:
-        await models.seed(connection)
+        await catalog.seed(connection)
     await database.close()
     app = create_app(Settings(secret="s" * 32, database_url=url, dev_mail=True))
     gateway: Gateway = app.state.gateway

@@ -12,15 +12,14 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url
 
-from gateway.control_plane.catalog import golden
-from gateway.control_plane.catalog import models as catalog
+from gateway.control_plane.catalog import catalog, golden
 from gateway.identifiers import new_id
 from gateway.storage import migrate
 from gateway.storage.database import Database
-from tests.support import servers
-from tests.support.gateways import MODEL, SECRET, Api, Ledger, open_api
-from tests.support.processes import Process, running
-from tests.support.vouching import fake_golden
+from testing import servers
+from testing.gateways import MODEL, SECRET, Api, Ledger, open_api
+from testing.processes import Process, running
+from testing.vouching import fake_golden
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -130,7 +129,7 @@ def served(
         "GATEWAY_WORKERS": f"{MODEL}={fake_worker.url}",
     }
     secret = asyncio.run(_fund(environment["DATABASE_URL"]))
-    process = Process([sys.executable, "-m", "tests.support.serve"], environment)
+    process = Process([sys.executable, "-m", "testing.serve"], environment)
     yield process.url, secret
     process.close()
 

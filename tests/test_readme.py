@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support import servers
-from tests.support.gateways import MODEL
+from testing import servers
+from testing.gateways import MODEL
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 

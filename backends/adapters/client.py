@@ -16,12 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 
-from backends.adapters.refusals import (
-    OUR_ERRNOS,
-    REFUSAL_BYTES_MAX,
-    engine_refusal,
-    reason_of,
-)
+from backends.adapters.statuses import OUR_ERRNOS, REFUSAL_BYTES_MAX, engine_refusal, reason_of
 from backends.protocol import (
     InvalidAnswer,
     OutOfResources,

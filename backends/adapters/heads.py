@@ -21,7 +21,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from backends.adapters.answers import Matrix
+    from backends.adapters.vectors import Matrix
 
 _FOLDER = "2_Dense_"
 _DERIVED, _SOURCE = 512, 1024

@@ -18,12 +18,7 @@ import aiohttp
 import msgspec
 
 from backends import hop
-from backends.adapters.refusals import (
-    OUR_ERRNOS,
-    REFUSAL_BYTES_MAX,
-    reason_of,
-    worker_refusal,
-)
+from backends.adapters.statuses import OUR_ERRNOS, REFUSAL_BYTES_MAX, reason_of, worker_refusal
 from backends.protocol import (
     InvalidAnswer,
     OutOfResources,

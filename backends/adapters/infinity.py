@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from backends.adapters.answers import Matrix, from_listing
 from backends.adapters.openai_compatible import listed, write_call
+from backends.adapters.vectors import Matrix, from_listing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from backends.adapters.answers import Malformed, Matrix, from_listing
 from backends.adapters.stock import ABOUT_BYTES_MAX, ROWS_MAX, About, decode_about
+from backends.adapters.vectors import Malformed, Matrix, from_listing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 import msgspec
 import numpy as np
 
-from backends.adapters.answers import Malformed, Matrix
 from backends.adapters.client import Answer, EngineClient, deadline
+from backends.adapters.vectors import Malformed, Matrix
 from backends.adapters.vocabulary import NotText
 from backends.protocol import BackendError, BeyondWorker, InvalidAnswer, TokenRow, WorkerInfo
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from backends.adapters.answers import Malformed, Matrix, from_nested
 from backends.adapters.stock import ABOUT_BYTES_MAX, About, decode_about
+from backends.adapters.vectors import Malformed, Matrix, from_nested
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

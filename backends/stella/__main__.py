@@ -17,7 +17,7 @@ def main() -> None:
     try:
         # imported after the arguments: --help needs no torch
         from backends import process  # noqa: PLC0415
-        from backends.stella.door import StellaApp  # noqa: PLC0415
+        from backends.stella.app import StellaApp  # noqa: PLC0415
         from backends.stella.metrics import Metrics  # noqa: PLC0415
         from backends.stella.worker import Options, warm_up  # noqa: PLC0415
     except ModuleNotFoundError as error:

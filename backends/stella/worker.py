@@ -19,7 +19,7 @@ from backends.stella.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backends.stella.door import StellaApp
+    from backends.stella.app import StellaApp
     from backends.stella.metrics import Metrics
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

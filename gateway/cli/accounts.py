@@ -11,17 +11,17 @@ import msgspec
 import rich_click as click
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.cli.printing import say, show
 from gateway.cli.support import DAYS, as_json, asynchronous, in_days, opened
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKeys
-from gateway.control_plane.billing import credits as billing
+from gateway.control_plane.billing import credit
 from gateway.errors import BadRequest
 from gateway.money import money
-from gateway.observability.console import say, show
 from gateway.settings import Settings
-from gateway.storage.announcements import KeyAnnouncements
 from gateway.storage.database import Database
 from gateway.storage.ledger.budgets import Spent
+from gateway.storage.redis import KeyAnnouncements
 
 
 class OrganizationExists(BadRequest):
@@ -163,7 +163,7 @@ def _said(budget: Spent | None) -> str | None:
 @asynchronous
 async def set_key_budget(key_id: str, dollars: str, *, period: Any) -> None:
     """Let a key spend only so much in a month or ever; `none` lifts the limit."""
-    limit = None if dollars == "none" else billing.nanos_of_dollars(dollars)
+    limit = None if dollars == "none" else credit.nanos_of_dollars(dollars)
     async with opened() as database, opened_keys(database) as keys:
         await keys.set_budget(key_id, limit, period)
     say(f"Budget of {key_id}: {'none' if limit is None else f'{money(limit)} ({period})'}.")

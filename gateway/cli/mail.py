@@ -7,10 +7,10 @@ from typing import Any, get_args
 
 import rich_click as click
 
+from gateway.cli.printing import say, show
 from gateway.cli.support import as_json, asynchronous, opened
 from gateway.control_plane.mail import upkeep
 from gateway.identifiers import is_id
-from gateway.observability.console import say, show
 from gateway.settings import Settings
 
 

@@ -8,11 +8,11 @@ import sys
 import rich_click as click
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway import dev
+from gateway.cli import dev
 from gateway.cli.accounts import keys_group, organizations_group
-from gateway.cli.credits import audit, credits_group
+from gateway.cli.billing import audit, credits_group
+from gateway.cli.catalog import estimate, models_group
 from gateway.cli.mail import mail_group
-from gateway.cli.models import estimate, models_group
 from gateway.cli.service import dev as dev_command
 from gateway.cli.service import migrate, serve, settings
 from gateway.cli.workers import workers_group

@@ -10,12 +10,12 @@ from pathlib import Path
 import rich_click as click
 import uvicorn
 
-from gateway import dev as development
 from gateway.app import worker_sources
+from gateway.cli import dev as development
+from gateway.cli.printing import say
 from gateway.cli.support import asynchronous, opened
-from gateway.control_plane.catalog import models as catalog
+from gateway.control_plane.catalog import catalog
 from gateway.observability import logging as logs
-from gateway.observability.console import say
 from gateway.settings import Settings, describe
 from gateway.storage import migrate as schema
 from gateway.storage.database import Database

@@ -10,14 +10,14 @@ import rich_click as click
 
 from backends.protocol import BackendError
 from backends.registry import UnknownBackend
+from gateway.cli.printing import say, show
 from gateway.cli.support import as_json, asynchronous, opened
-from gateway.control_plane.catalog import models as catalog
-from gateway.control_plane.workers import orders, pinning
-from gateway.control_plane.workers.orders import Wish, WorkerReport
+from gateway.control_plane.catalog import catalog
+from gateway.control_plane.workers import commands, pinning
+from gateway.control_plane.workers.commands import Wish, WorkerReport
 from gateway.data_plane.routing.fleet import parse_workers
 from gateway.data_plane.routing.worker import State
 from gateway.errors import BadGateway, BadRequest, GatewayTimeout, NotFound
-from gateway.observability.console import say, show
 from gateway.settings import Settings
 from gateway.storage.database import Database
 
@@ -36,7 +36,7 @@ def workers_group() -> None:
 async def list_workers(*, as_json: bool) -> None:
     """List what each running gateway knows of its workers."""
     async with opened() as database, database.read() as connection:
-        reports = await orders.reports(connection)
+        reports = await commands.reports(connection)
         known = (await catalog.snapshot(connection)).models
     _print(reports, as_json=as_json)
     configured = parse_workers(Settings.from_environment().workers)
@@ -109,7 +109,7 @@ async def _command(
             done(report)  # takes note of how things are before the order
         async with database.write() as connection:
             for model in sorted({report.model for report in found}):
-                await orders.order(connection, model, url, wish=wish)
+                await commands.order(connection, model, url, wish=wish)
         deadline = time.monotonic() + _DONE_SECONDS
         while not all(done(report) for report in found):
             if time.monotonic() > deadline:
@@ -121,7 +121,7 @@ async def _command(
 
 async def _reports(database: Database, url: str) -> list[WorkerReport]:
     async with database.read() as connection:
-        return [report for report in await orders.reports(connection) if report.worker.url == url]
+        return [report for report in await commands.reports(connection) if report.worker.url == url]
 
 
 def _print(reports: list[WorkerReport], *, as_json: bool) -> None:

@@ -20,8 +20,8 @@ from backends.protocol import (
     WorkerUnreachable,
 )
 from backends.registry import connect
+from testing.processes import running
 from tests.backends.contract import HELLO, WORLD, BackendContract, Subject
-from tests.support.processes import running
 
 ROWS = [TokenRow(HELLO, 8), TokenRow(WORLD, 8)]
 

@@ -11,8 +11,8 @@ import pytest
 from backends.minilm.engine import DIMENSIONS, MODEL, MiniLMEngine, WrongModel
 from backends.protocol import TokenRow
 from backends.registry import connect
+from testing.processes import running
 from tests.backends.contract import BackendContract, Subject, floats
-from tests.support.processes import running
 
 
 @pytest.fixture(scope="module")

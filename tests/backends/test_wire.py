@@ -22,8 +22,8 @@ from backends.protocol import (
     WorkerTimeout,
     WorkerUnreachable,
 )
+from testing.relay import relaying
 from tests.backends.contract import HELLO
-from tests.support.relay import relaying
 
 ROWS = [TokenRow(HELLO, 2)]
 VECTORS = hop.encode_answer(ROWS, [struct.pack("<2f", 0.6, 0.8)])

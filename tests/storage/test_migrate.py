@@ -14,8 +14,8 @@ from gateway.storage import migrate
 from gateway.storage.database import Database, DatabaseError
 from gateway.storage.ledger import grants
 from gateway.storage.tables import launch_organizations, organizations, usage_days
-from tests.support.gateways import MODEL, Ledger
-from tests.support.ledger import in_auckland
+from testing.gateways import MODEL, Ledger
+from testing.ledger import in_auckland
 
 
 async def test_tables_and_migrations_agree(database: Database):

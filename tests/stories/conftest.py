@@ -16,10 +16,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
 from gateway.settings import variable
-from tests.support.github import Github
-from tests.support.mailbox import Mailbox
-from tests.support.processes import running
-from tests.support.servers import free_port
+from testing.github import Github
+from testing.mailbox import Mailbox
+from testing.processes import running
+from testing.servers import free_port
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 STELLA = "NovaSearch/stella_en_400M_v5"

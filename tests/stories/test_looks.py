@@ -17,10 +17,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from gateway.app import create_app
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
-from gateway.control_plane.site.docs import PAGES as DOCS
+from gateway.control_plane.pages.docs.docs import PAGES as DOCS
 from gateway.settings import Settings, derive
+from testing.mailbox import Mailbox
 from tests.stories.conftest import MINILM, SECRET, STELLA, Service, link_in, sign_in
-from tests.support.mailbox import Mailbox
 
 UNSUBSCRIBE = Unsubscriptions(secret=derive(SECRET, "unsubscribe"), public_url="")
 PUBLIC = {

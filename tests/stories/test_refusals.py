@@ -5,8 +5,8 @@ import re
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
+from testing.mailbox import Mailbox
 from tests.stories.conftest import MINILM, STELLA, sign_in
-from tests.support.mailbox import Mailbox
 
 
 def expect_blamed(field: Locator, message: str) -> None:

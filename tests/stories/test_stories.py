@@ -9,9 +9,9 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from gateway.money import money
+from testing.github import Github, person
+from testing.mailbox import Mailbox
 from tests.stories.conftest import MINILM, STELLA, Service, link_in, sign_in
-from tests.support.github import Github, person
-from tests.support.mailbox import Mailbox
 
 
 @pytest.fixture

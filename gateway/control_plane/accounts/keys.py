@@ -20,7 +20,7 @@ from gateway.control_plane.accounts import memberships
 from gateway.control_plane.accounts.organizations import clean_name
 from gateway.data_plane.auth import keys
 from gateway.data_plane.auth.authenticator import KeyStoreUnavailable
-from gateway.data_plane.metering.credits import Period
+from gateway.data_plane.metering.port import Period
 from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import is_id, new_id
 from gateway.snapshots import KeySnapshot, TokenIdsFrom, Truncate

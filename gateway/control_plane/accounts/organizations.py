@@ -14,7 +14,7 @@ from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import is_id, new_id
 from gateway.snapshots import TokenIdsFrom, Truncate
 from gateway.storage.ledger import grants
-from gateway.storage.ledger.balances import leased_unspent
+from gateway.storage.ledger.reading import leased_unspent
 from gateway.storage.tables import accounts, organizations
 
 NAME_CHARACTERS_MAX = 200

@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.billing import credits as billing
+from gateway.control_plane.billing import credit
 from gateway.storage.tables import leases, ledger_entries, total
 
 
@@ -40,7 +40,7 @@ async def verify(connection: AsyncConnection, organization_id: str) -> Verificat
         )
     ).scalar_one()
     recomputed = sum(entries.values()) - unposted
-    account = await billing.balance(connection, organization_id)
+    account = await credit.balance(connection, organization_id)
     balance = account.available_nanos - account.owed_nanos
     return Verification(
         agrees=balance == recomputed,

@@ -3,6 +3,11 @@
 They belong to a revision. Reviewed files lie in `golden/`, and `gateway migrate` brings them into
 the catalogue; others are pinned by `gateway workers pin` from a worker that an operator trusts.
 Once there, they stay: a worker that differs is the one that is wrong.
+
+Changes of the catalogue, one at a time.
+
+Each takes a model's row and then the row of versions. Two that touch several models in different
+orders, a deployment's seed and a launch, would end up waiting for each other.
 """
 
 from __future__ import annotations
@@ -14,9 +19,9 @@ import msgspec
 from sqlalchemy import Select, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.catalog import changes
 from gateway.errors import GatewayError
 from gateway.snapshots import GoldenRow
+from gateway.storage.database import alone
 from gateway.storage.tables import golden_rows
 
 TEXTS = (
@@ -62,7 +67,7 @@ async def pin(
     connection: AsyncConnection, model_id: str, revision: str, rows: list[GoldenRow]
 ) -> None:
     """Keep what a trusted worker gave. Raises AlreadyPinned: a revision's vectors never change."""
-    await changes.begin(connection)
+    await begin_change(connection)
     if revision in await revisions(connection, model_id):
         raise AlreadyPinned(f"Revision {revision} of {model_id} has its golden vectors already.")
     await _write(connection, model_id, revision, rows)
@@ -102,3 +107,8 @@ async def _write(
             pinned_at=datetime.now(UTC),
         )
     )
+
+
+async def begin_change(connection: AsyncConnection) -> None:
+    """Wait until nobody else changes the catalogue; ours is done when the transaction ends."""
+    await alone(connection, "the catalogue")

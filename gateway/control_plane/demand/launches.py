@@ -13,8 +13,7 @@ import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.catalog import changes, golden
-from gateway.control_plane.catalog import models as catalog
+from gateway.control_plane.catalog import catalog, golden
 from gateway.errors import BadRequest, NotFound
 from gateway.money import money
 from gateway.snapshots import PriceSnapshot, Tier
@@ -55,7 +54,7 @@ async def launch(
     `ready` are the revisions that its ready workers serve: one must have golden vectors, without
     which nobody could tell its workers from those of another model.
     """
-    await changes.begin(connection)
+    await golden.begin_change(connection)
     state = await connection.scalar(
         select(models.c.state).where(models.c.id == model_id).with_for_update()
     )

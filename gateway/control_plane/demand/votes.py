@@ -1,4 +1,11 @@
-"""Votes: one for a person and model, with what they would need it for, and taken back at will."""
+"""Votes: one for a person and model, with what they would need it for, and taken back at will.
+
+Which models can be voted and waited for: those that are coming, by the database's own word.
+
+The catalogue that pages show is up to seconds old. Who joins reads the state in the same
+transaction and holds it: a launch waits for them, and then they are among those who are told; or
+they wait for the launch, and are told at once that there is nothing to wait for.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +16,11 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.sessions import Visitor
-from gateway.control_plane.demand import eligibility, events
+from gateway.control_plane.demand import events
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
 from gateway.storage.database import insert_into
-from gateway.storage.tables import demand_votes
+from gateway.storage.tables import demand_votes, models
 
 USE_CASE_CHARACTERS_MAX = 500
 VOLUME_MAX = 10**9
@@ -48,7 +55,7 @@ async def cast(connection: AsyncConnection, visitor: Visitor, vote: Vote) -> Non
         raise BadVote(
             f"The use case: at most {USE_CASE_CHARACTERS_MAX} characters.", param="use_case"
         )
-    await eligibility.hold(connection, vote.model_id)
+    await hold(connection, vote.model_id)
     said = {
         "volume_million_tokens": vote.volume_million_tokens,
         "price_max_nanos": vote.price_max_nanos,
@@ -103,3 +110,23 @@ async def of_visitor(connection: AsyncConnection, visitor: Visitor) -> list[Vote
 def bad_volume() -> BadVote:
     """Return the refusal of a volume, as a number or as it was typed."""
     return BadVote("Volume: a whole number of million tokens, up to a billion.", param="volume")
+
+
+class NotComing(BadRequest):
+    """A model that is live by now, or gone."""
+
+    status = 409
+    code = "not_coming"
+
+
+async def hold(connection: AsyncConnection, model_id: str) -> None:
+    """Keep a model from going live until the transaction ends. Raises NotComing."""
+    state = await connection.scalar(
+        select(models.c.state).where(models.c.id == model_id).with_for_update(read=True)
+    )
+    if state == "live":
+        raise NotComing(
+            f"{model_id} is live by now: you can call it, there is nothing to wait for."
+        )
+    if state != "coming_soon":
+        raise NotComing(f"{model_id} is not coming.")

@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.addresses import Address
-from gateway.control_plane.demand import eligibility, events
+from gateway.control_plane.demand import events, votes
 from gateway.control_plane.mail import unsubscribe
 from gateway.identifiers import new_id
 from gateway.storage.database import insert_into
@@ -30,7 +30,7 @@ async def join(
     entry_id = new_id()
     asked = insert_into(connection, waitlist_entries)
     user = func.coalesce(asked.excluded.user_id, waitlist_entries.c.user_id)
-    await eligibility.hold(connection, model_id)
+    await votes.hold(connection, model_id)
     await unsubscribe.lift(connection, address.email)
     kept = await connection.scalar(
         asked.values(

@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import case, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.data_plane.metering.answers import AnswerCounter, Entry
+from gateway.data_plane.tallies import AnswerCounter, Entry
 from gateway.storage.database import Database, insert_into
 from gateway.storage.tables import answer_hours, total
 

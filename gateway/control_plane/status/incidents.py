@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from gateway.control_plane.workers import orders
+from gateway.control_plane.workers import commands
 from gateway.data_plane.routing.worker import State
 from gateway.identifiers import new_id
 from gateway.snapshots import Catalog
@@ -61,7 +61,7 @@ class Incidents:
         now = self._clock()
         live = {model.id for model in self._catalog().models.values() if model.state == "live"}
         async with self._database.read() as connection:
-            told = await orders.reports(connection)
+            told = await commands.reports(connection)
             found = await connection.execute(
                 select(incidents.c.model_id).where(incidents.c.ended_at.is_(None))
             )

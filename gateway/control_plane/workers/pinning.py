@@ -7,8 +7,7 @@ from typing import Any
 import msgspec
 
 from backends import registry
-from gateway.control_plane.catalog import golden
-from gateway.control_plane.catalog import models as catalog
+from gateway.control_plane.catalog import catalog, golden
 from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.rows import RowMaker
 from gateway.data_plane.routing.examination import Examiner

@@ -12,21 +12,21 @@ from functools import partial
 
 import msgspec
 
-from gateway.data_plane.api import decoding, encoding
-from gateway.data_plane.api.decoding import EmbeddingsRequest, Limits
+from gateway.data_plane.api import requests, responses
 from gateway.data_plane.api.exchange import Exchange
+from gateway.data_plane.api.preferences import Patience, tier_of, urgency_of
 from gateway.data_plane.api.replays import Replays, Reply, Work
-from gateway.data_plane.api.urgency import Patience, tier_of, urgency_of
+from gateway.data_plane.api.requests import EmbeddingsRequest, Limits
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.metering.counting import AT_ONCE_BYTES_MAX, AT_ONCE_MAX, CountingThreads
-from gateway.data_plane.metering.credits import Charge, Credits
-from gateway.data_plane.metering.demand import Demand
+from gateway.data_plane.metering.port import Charge, Credits
 from gateway.data_plane.metering.rows import RowMaker, Rows
 from gateway.data_plane.metering.tokens import TokenCounter
 from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.request import Progress
 from gateway.data_plane.routing.router import Router
+from gateway.data_plane.tallies import Demand
 from gateway.errors import NotFound
 from gateway.observability import metrics
 from gateway.snapshots import Catalog, KeySnapshot, ModelSnapshot, PriceSnapshot, Tier
@@ -132,7 +132,7 @@ class EmbeddingsEndpoint:
                 # a client that waits no longer may come back for what was begun: our own deadline
                 offer = offer._replace(deadline=exchange.started + self._patience.timeout_seconds)
                 vectors = await self._dispatch(exchange, order, offer, progress)  # 5xx
-                answer = await encoding.encode(
+                answer = await responses.encode(
                     vectors,
                     form=request.encoding_format or "float",
                     model=request.model,
@@ -162,7 +162,7 @@ class EmbeddingsEndpoint:
                 order = await self.order(request, key, tier, live_only=False)
         finally:
             exchange.answer_headers += self.in_flight.headers(key.organization_id)
-        return encoding.encode_estimate(request.model, order.rows, order.cost_nanos)
+        return responses.encode_estimate(request.model, order.rows, order.cost_nanos)
 
     async def order(
         self,
@@ -174,10 +174,10 @@ class EmbeddingsEndpoint:
     ) -> Order:
         """Understand and count a request. Raises ModelNotFound, ModelComingSoon or BadRequest."""
         model, suffix = self._resolve(request.model, key, live_only=live_only)
-        dimensions = decoding.dimensions_of(request, model)
-        prompt = decoding.prompt_of(request, model, suffix)
-        inputs = decoding.inputs_of(request, key, model, self._limits)
-        decoding.check_floats(len(inputs) * dimensions, self._limits)
+        dimensions = requests.dimensions_of(request, model)
+        prompt = requests.prompt_of(request, model, suffix)
+        inputs = requests.inputs_of(request, key, model, self._limits)
+        requests.check_floats(len(inputs) * dimensions, self._limits)
         maker = RowMaker(
             self._counters[model.vocabulary_sha256],
             dimensions=dimensions,
@@ -200,8 +200,8 @@ class EmbeddingsEndpoint:
 
     async def _decoded(self, key: KeySnapshot, body: bytes) -> EmbeddingsRequest:
         if len(body) <= AT_ONCE_BYTES_MAX:
-            return decoding.decode(body)
-        return await self._counting.run(key.organization_id, decoding.decode, body)
+            return requests.decode(body)
+        return await self._counting.run(key.organization_id, requests.decode, body)
 
     def _resolve(
         self, name: str, key: KeySnapshot, *, live_only: bool

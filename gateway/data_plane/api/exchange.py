@@ -14,7 +14,7 @@ from typing import TypeVar
 import structlog
 from litestar.types import Receive, Scope, Send
 
-from gateway.data_plane.metering.answers import Answers
+from gateway.data_plane.tallies import Answers
 from gateway.errors import (
     BadRequest,
     GatewayError,

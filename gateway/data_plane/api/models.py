@@ -14,7 +14,7 @@ from litestar import Request, Response, Router, get
 from litestar.params import Parameter
 
 from gateway.data_plane.api.embeddings import EmbeddingsEndpoint, ModelNotFound
-from gateway.data_plane.api.encoding import dollars
+from gateway.data_plane.api.responses import dollars
 from gateway.identifiers import new_id
 from gateway.snapshots import Catalog, ModelSnapshot, State
 

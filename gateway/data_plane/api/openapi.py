@@ -14,9 +14,9 @@ import msgspec
 from litestar import Response, get
 
 from gateway.data_plane.api import descriptions
-from gateway.data_plane.api.decoding import EmbeddingsRequest
-from gateway.data_plane.api.encoding import Cut, Estimate, Usage
 from gateway.data_plane.api.models import ModelEntry, ModelList
+from gateway.data_plane.api.requests import EmbeddingsRequest
+from gateway.data_plane.api.responses import Cut, Estimate, Usage
 
 
 class Embedding(msgspec.Struct, frozen=True):

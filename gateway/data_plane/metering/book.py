@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable
 
 from gateway.data_plane.metering.budgets import budget_id, made_at_ms, period_at
-from gateway.data_plane.metering.credits import Charge
 from gateway.data_plane.metering.leases import Entry, Hold, Lease, LeaseRules, Purse, Waiter
-from gateway.data_plane.metering.ticks import UsageLine
+from gateway.data_plane.metering.messages import UsageLine
+from gateway.data_plane.metering.port import Charge
 from gateway.errors import GatewayError
 
 PREFETCH_AGAIN_SECONDS = 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime
 
-from gateway.data_plane.metering.credits import Period
+from gateway.data_plane.metering.port import Period
 
 
 def budget_id(key_id: str, period: str) -> str:

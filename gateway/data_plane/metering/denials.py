@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from gateway.data_plane.metering.credits import (
+from gateway.data_plane.metering.leases import Purse
+from gateway.data_plane.metering.messages import LeaseAnswer
+from gateway.data_plane.metering.port import (
     BudgetExceeded,
     CreditUnavailable,
     InsufficientCredit,
     ReservationExpired,
 )
-from gateway.data_plane.metering.leases import Purse
-from gateway.data_plane.metering.ticks import LeaseAnswer
 from gateway.errors import GatewayError
 
 

@@ -14,8 +14,8 @@ from typing import Final
 
 import msgspec
 
-from gateway.data_plane.metering.credits import Charge
-from gateway.data_plane.metering.ticks import UsageLine
+from gateway.data_plane.metering.messages import UsageLine
+from gateway.data_plane.metering.port import Charge
 from gateway.errors import GatewayError
 
 NEVER: Final = float("-inf")

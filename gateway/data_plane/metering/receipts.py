@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from gateway.data_plane.metering.budgets import made_at_ms
-from gateway.data_plane.metering.credits import Charge
+from gateway.data_plane.metering.port import Charge
 
 _PURPOSE = b"stella-gateway receipts v1"
 

@@ -22,12 +22,12 @@ from gateway.data_plane.routing.fair_queue import FairQueue
 from gateway.data_plane.routing.flights import Flights
 from gateway.data_plane.routing.hedges import Hedges
 from gateway.data_plane.routing.judge import Judge
+from gateway.data_plane.routing.membership import Roster
 from gateway.data_plane.routing.outcomes import ClientGone, Closing, NoWorker, Shed
 from gateway.data_plane.routing.placement import Placement
 from gateway.data_plane.routing.quarantine import Quarantine
 from gateway.data_plane.routing.request import Attempt, Request, Shard, split
 from gateway.data_plane.routing.retries import RetryBudget
-from gateway.data_plane.routing.roster import Roster
 from gateway.data_plane.routing.worker import TRUSTED, State, Worker
 
 if TYPE_CHECKING:

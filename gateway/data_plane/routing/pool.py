@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from gateway.data_plane.routing import verification
 from gateway.data_plane.routing.dispatcher import Dispatcher
-from gateway.data_plane.routing.door import Door
 from gateway.data_plane.routing.examination import Examiner, PoolSpec
+from gateway.data_plane.routing.member import Door
 from gateway.data_plane.routing.request import Attempt, Progress, Request
 from gateway.data_plane.routing.worker import Change, State, Worker, WorkerView
 

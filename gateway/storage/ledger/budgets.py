@@ -14,10 +14,10 @@ from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, upd
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.data_plane.metering.budgets import budget_id, period_at
-from gateway.data_plane.metering.credits import Period
+from gateway.data_plane.metering.port import Period
 from gateway.storage.database import insert_into
 from gateway.storage.ledger import grants, postings
-from gateway.storage.ledger.balances import leased_unspent
+from gateway.storage.ledger.reading import leased_unspent
 from gateway.storage.tables import accounts, api_keys, key_budgets, usage_days
 
 

@@ -20,7 +20,7 @@ from datetime import datetime
 import asyncpg
 import msgspec
 
-from gateway.data_plane.metering.ticks import LedgerUnavailable, Tick, TickAnswer
+from gateway.data_plane.metering.messages import LedgerUnavailable, Tick, TickAnswer
 from gateway.storage.database import Database
 
 _SHARDS_LOCK = 0x57E11D  # any number, the same in every process

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.data_plane.metering.ticks import (
+from gateway.data_plane.metering.messages import (
     LeaseAnswer,
     LeaseLine,
     LedgerUnavailable,

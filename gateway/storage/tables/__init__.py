@@ -1,14 +1,27 @@
 """The tables, one domain a module. Import them from here, so that `metadata` knows them all."""
 
-from gateway.storage.tables.accounts import api_keys, organizations
-from gateway.storage.tables.catalog import catalog_versions, golden_rows, model_prices, models
-from gateway.storage.tables.credits import (
+from gateway.storage.tables.accounts import (
+    api_keys,
+    identities,
+    mail_links,
+    memberships,
+    organizations,
+    promotion_days,
+    sessions,
+    users,
+)
+from gateway.storage.tables.billing import (
     accounts,
+    answer_hours,
     credit_lots,
     key_budgets,
     leases,
     ledger_entries,
+    usage_days,
+    usage_events,
+    usage_hours,
 )
+from gateway.storage.tables.catalog import catalog_versions, golden_rows, model_prices, models
 from gateway.storage.tables.demand import (
     demand_events,
     demand_months,
@@ -17,19 +30,10 @@ from gateway.storage.tables.demand import (
     launches,
     waitlist_entries,
 )
-from gateway.storage.tables.incidents import incidents
 from gateway.storage.tables.mail import outbox, unsubscriptions
-from gateway.storage.tables.people import (
-    identities,
-    mail_links,
-    memberships,
-    promotion_days,
-    sessions,
-    users,
-)
 from gateway.storage.tables.quotas import quota_windows
+from gateway.storage.tables.status import incidents
 from gateway.storage.tables.types import NANOS_MAX, metadata, total
-from gateway.storage.tables.usage import answer_hours, usage_days, usage_events, usage_hours
 from gateway.storage.tables.workers import worker_orders, worker_reports
 
 __all__ = [

@@ -1,10 +1,23 @@
-"""Organizations and their API keys."""
+"""Organizations and their API keys.
+
+People: who signs in, to which organizations they belong, their sessions and mailed links.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, LargeBinary, Table, Text
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    text,
+)
 
-from gateway.storage.tables.types import STRICT, Id, Instant, metadata
+from gateway.storage.tables.types import STRICT, Id, Instant, metadata, nanos
 
 organizations = Table(
     "organizations",
@@ -45,5 +58,100 @@ api_keys = Table(
     Index(None, "organization_id"),
     Index(None, "changed_at"),
     Index(None, "created_by"),
+    **STRICT,
+)
+
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Id, primary_key=True),
+    # both are emptied when somebody deletes their account; the row stays for what refers to it
+    Column("email", Text, unique=True),
+    Column("address_key", Text),
+    Column("created_at", Instant, nullable=False),
+    Column("deleted_at", Instant),
+    # why the free credit was granted or not: see accounts.welcome
+    Column("welcome", Text, nullable=False),
+    CheckConstraint("length(email) <= 254", name="email"),
+    CheckConstraint("(deleted_at IS NULL) = (email IS NOT NULL)", name="deleted"),
+    Index(None, "address_key"),
+    **STRICT,
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("user_id", Id, ForeignKey(users.c.id), primary_key=True),
+    Column("organization_id", Id, ForeignKey(organizations.c.id), primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    CheckConstraint("role IN ('owner', 'member')", name="role"),
+    Index(None, "organization_id"),
+    **STRICT,
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("user_id", Id, ForeignKey(users.c.id), nullable=False),
+    Column("organization_id", Id, ForeignKey(organizations.c.id), nullable=False),
+    # the one it acted for until its user was removed there, until they were told
+    Column("removed_from", Id, ForeignKey(organizations.c.id)),
+    # counts the cookies that were given out for it
+    Column("generation", Integer, nullable=False),
+    # the newest of them that the browser came with: an older one that turns up was stolen
+    Column("seen", Integer, nullable=False, server_default=text("1")),
+    Column("created_at", Instant, nullable=False),
+    Column("rotated_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("revoked_at", Instant),
+    Index(None, "user_id"),
+    Index(None, "expires_at"),
+    **STRICT,
+)
+
+mail_links = Table(
+    "mail_links",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("purpose", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    # of the mailbox, whatever its spelling: what is counted
+    Column("address_key", Text, nullable=False, server_default=""),
+    # what the link is about: a model's id, an organization's id, or a path to go to
+    Column("subject", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("used_at", Instant),
+    CheckConstraint("purpose IN ('sign_in', 'waitlist', 'invitation')", name="purpose"),
+    Index(None, "address_key", "created_at"),
+    Index(None, "email"),
+    Index(None, "subject"),
+    Index(None, "expires_at"),
+    **STRICT,
+)
+
+identities = Table(
+    "identities",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    # of the account's name there: see accounts.identities
+    Column("digest", LargeBinary, primary_key=True),
+    # nobody, once the account here is deleted: the row still says that it was here
+    Column("user_id", Id, ForeignKey(users.c.id)),
+    Column("connected_at", Instant, nullable=False),
+    CheckConstraint("provider IN ('github')", name="provider"),
+    Index(None, "user_id"),
+    **STRICT,
+)
+
+promotion_days = Table(
+    "promotion_days",
+    metadata,
+    # one row a day is what makes the day's budget exact, however many sign in at once
+    Column("day", Text, primary_key=True),
+    *nanos("granted_nanos"),
     **STRICT,
 )

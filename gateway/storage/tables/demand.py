@@ -14,9 +14,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from gateway.storage.tables.accounts import organizations
+from gateway.storage.tables.accounts import organizations, users
 from gateway.storage.tables.catalog import model_prices, models
-from gateway.storage.tables.people import users
 from gateway.storage.tables.types import STRICT, Id, Instant, metadata, nanos
 
 demand_votes = Table(

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-from tests.support.processes import running
+from testing.processes import running
 
 
 @dataclass

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from testing.processes import Process, running
 from tests.backends.stella.golden_set import TINY
-from tests.support.processes import Process, running
 
 
 @contextlib.contextmanager

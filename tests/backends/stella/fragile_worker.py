@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from backends import process
 from backends.fake import vector
 from backends.protocol import TokenRow, WorkerInfo
-from backends.stella.door import StellaApp
+from backends.stella.app import StellaApp
 from backends.stella.engine import StellaEngine
 from backends.stella.metrics import Metrics
 from tests.backends.stella.golden_set import TINY

@@ -2,9 +2,9 @@
 
 import pytest
 
+from testing.processes import Process
 from tests.backends.contract import BackendContract, Subject
 from tests.backends.stella.golden_set import FP32_MAX
-from tests.support.processes import Process
 
 
 @pytest.fixture

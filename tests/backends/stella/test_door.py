@@ -8,9 +8,9 @@ import openai
 import pytest
 
 from backends.registry import connect
-from backends.stella.door import BODY_BYTES_MAX
+from backends.stella.app import BODY_BYTES_MAX
+from testing.processes import Process
 from tests.backends.stella.golden_set import FP32_MAX, TINY, Golden
-from tests.support.processes import Process
 
 GOLDEN = Golden(TINY)
 PROMPTED = 5  # a golden row with the prompt s2p_query

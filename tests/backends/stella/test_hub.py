@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from backends.stella import hub
+from testing.processes import Process
 from tests.backends.stella.golden_set import FP32_MAX, TINY, Golden
-from tests.support.processes import Process
 
 COMMIT = "c0ffee00" * 5
 FILES = [

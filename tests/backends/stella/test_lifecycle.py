@@ -11,11 +11,11 @@ import pytest
 from backends.process import BROKEN_EXIT_STATUS
 from backends.protocol import Backend, TokenRow, WorkerBusy, WorkerFailed, WorkerFault
 from backends.registry import connect
+from testing.processes import Process, running
 from tests.backends.contract import HELLO
 from tests.backends.stella.conftest import stella
 from tests.backends.stella.fragile_worker import BREAK, HOLD
 from tests.backends.stella.golden_set import TINY, Golden
-from tests.support.processes import Process, running
 
 GOLDEN = Golden(TINY)
 SHORT, LONG = [TokenRow(HELLO, 1024)], [TokenRow(GOLDEN.ids(22), 1024)] * 18  # 9216 tokens

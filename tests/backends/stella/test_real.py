@@ -10,9 +10,9 @@ import pytest
 
 from backends.protocol import TokenRow
 from backends.registry import connect
+from testing.processes import Process
 from tests.backends.stella.conftest import stella
 from tests.backends.stella.golden_set import REAL
-from tests.support.processes import Process
 
 pytestmark = pytest.mark.skipif(
     "STELLA_WEIGHTS" not in os.environ, reason="STELLA_WEIGHTS names no folder of the real weights"

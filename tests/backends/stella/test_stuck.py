@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from backends.stella.door import STUCK_SECONDS, StellaApp
+from backends.stella.app import STUCK_SECONDS, StellaApp
 from backends.stella.metrics import Metrics
 
 

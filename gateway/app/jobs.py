@@ -1,0 +1,55 @@
+"""Jobs: run again and again, each on its own, and never the end of the process.
+
+A job that fails is logged and runs again at its next turn; one that hangs is given up after
+`TIMEOUT_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+import structlog
+
+from gateway.wings import Job
+
+log = structlog.get_logger()
+
+TIMEOUT_SECONDS = 60.0
+
+
+class Jobs:
+    """Runs jobs until stopped."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = jobs
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin; each job runs for the first time after its interval."""
+        self._tasks = [asyncio.create_task(_repeat(job), name=job.name) for job in self._jobs]
+
+    async def stop(self) -> None:
+        """End them, also in the middle."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _repeat(job: Job) -> None:
+    failing = False
+    while True:
+        # jitter, so that the jobs of many processes don't all come at once
+        await asyncio.sleep(job.seconds * random.uniform(0.9, 1.1))  # noqa: S311
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await job.run()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next turn comes
+            if not failing:
+                log.error("job fails", job=job.name, reason=f"{type(error).__name__}: {error}")
+            failing = True
+        else:
+            if failing:
+                log.info("job works again", job=job.name)
+            failing = False

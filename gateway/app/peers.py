@@ -1,0 +1,88 @@
+"""What gateways tell one another of workers, where there is a Redis.
+
+Two kinds of news, neither of which is believed unseen: an announcement of a worker that registered
+itself at one of them, signed, and a worker that one of them took out, which the others then
+examine before they find out by a failing request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import msgspec
+
+from gateway.data_plane.routing.discovery.registrations import LeaseRefused, Leases
+from gateway.data_plane.routing.router import Router
+from gateway.data_plane.routing.worker import State
+from gateway.storage.redis import Announcements
+
+_LEASES = "gateway:workers-announced"
+_SUSPECTS = "gateway:workers-suspect"
+
+
+class Suspect(msgspec.Struct, frozen=True):
+    """A worker that a gateway took out."""
+
+    gateway_id: str
+    model: str
+    url: str
+
+
+class Neighbours:
+    """The other gateways. `start` and `stop` it with the application."""
+
+    def __init__(
+        self, redis_url: str, gateway_id: str, router: Router, leases: Leases | None
+    ) -> None:
+        self._gateway_id = gateway_id
+        self._router = router
+        self._leases = leases
+        self.announcements = Announcements(
+            redis_url,
+            {_LEASES: self._hear_lease, _SUSPECTS: self._hear_suspect},
+            hearing=self._hearing,
+        )
+        self._telling: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin to listen."""
+        await self.announcements.start()
+
+    async def stop(self) -> None:
+        """Stop listening, and let what is being told be told."""
+        await asyncio.gather(*self._telling)
+        await self.announcements.stop()
+
+    async def pass_on(self, body: bytes, signature: str) -> None:
+        """Let the others know of an announcement."""
+        await self.announcements.tell(_LEASES, signature.encode() + b" " + body)
+
+    def warn(self, model: str, url: str) -> None:
+        """Let the others know that a worker was taken out here; returns at once."""
+        suspect = msgspec.json.encode(Suspect(self._gateway_id, model, url))
+        task = asyncio.create_task(self.announcements.tell(_SUSPECTS, suspect))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    def _hear_lease(self, message: bytes) -> None:
+        signature, _, body = message.partition(b" ")
+        if self._leases:
+            with suppress(LeaseRefused):  # late, of another version, or not signed
+                self._leases.announce(body, signature.decode("latin-1"), passed_on=True)
+
+    def _hearing(self, *, others: bool) -> None:
+        if self._leases:
+            self._leases.hearing(others=others)
+
+    def _hear_suspect(self, message: bytes) -> None:
+        try:
+            suspect = msgspec.json.decode(message, type=Suspect)
+        except msgspec.MsgspecError:
+            return  # of another version
+        pool = self._router.pools.get(suspect.model)
+        worker = pool.core.workers.get(suspect.url) if pool else None
+        if suspect.gateway_id == self._gateway_id or pool is None or worker is None:
+            return
+        if worker.state is State.READY:
+            pool.check(suspect.url)

@@ -1,0 +1,348 @@
+"""`gateway dev`: the whole product on one machine, with nothing to configure.
+
+Everything it keeps lies in one folder: the database, the secret, and the developer's key, which
+stays the same over restarts. The embedded worker is a process of its own and ends with this one;
+should it die, it is started again.
+
+Nobody vouches for the Stella that is started here, so its first answers become the golden vectors
+of its revision: trust on first use, and said so. It finds what changes from one start to the next
+(an engine, a device), not what was wrong from the beginning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import structlog
+import uvicorn
+import uvloop
+
+from backends.protocol import BackendError, InvalidAnswer
+from gateway.app import create_app
+from gateway.control_plane.accounts import organizations
+from gateway.control_plane.accounts.keys import ApiKeys
+from gateway.control_plane.billing import credit
+from gateway.control_plane.catalog import catalog, golden
+from gateway.control_plane.workers import pinning
+from gateway.settings import Settings, variable
+from gateway.storage import migrate
+from gateway.storage.database import Database
+
+log = structlog.get_logger()
+
+DATA = Path(".data")
+HOST = "127.0.0.1"
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+STELLA = "NovaSearch/stella_en_400M_v5"
+
+_ORGANIZATION = "dev"
+_CREDIT_NANOS = 10**9  # a dollar: 125M tokens
+_RESTART_SECONDS = 1.0
+_PINNED = """
+Pinned {rows} golden rows of Stella's revision {revision}, from this worker itself: trust on first
+use. Every later start must give the same vectors; that these are right, nobody has checked. To
+begin anew, remove {data}.
+"""
+_CANNOT_START = 1  # a worker's status when another try would end the same way
+_SHUTDOWN_SECONDS = 10
+
+
+class CannotStart(Exception):
+    """Something on this machine is in the way; the text says what."""
+
+
+def use_environment(data: Path = DATA) -> None:
+    """Let other commands find the database of `gateway dev`, unless they are configured."""
+    if "GATEWAY_SECRET" not in os.environ:
+        for name, value in _variables(data / "gateway.env").items():
+            os.environ.setdefault(name, value)
+
+
+def run(port: int, data: Path, stella_weights: str | None = None) -> None:
+    """Run until Ctrl-C or SIGTERM. Raises CannotStart, DatabaseError or SettingsError.
+
+    With `stella_weights`, a folder or a hub id, Stella is live too, on whatever device there is.
+    """
+    _prepare_folder(data)
+    with _listen(port) as listener, contextlib.suppress(KeyboardInterrupt):
+        url = f"http://{HOST}:{listener.getsockname()[1]}"
+        settings = _settings(data, url)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings, data, listener, stella_weights))
+    _say("Stopped.")
+
+
+async def _serve(
+    settings: Settings, data: Path, listener: socket.socket, stella_weights: str | None
+) -> None:
+    async with AsyncExitStack() as stack:
+        # not in the data folder: the path of a unix socket has at most 107 bytes
+        doors = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stella-")))
+        _say("Starting the embedded model: all-MiniLM-L6-v2 on the CPU ...")
+        minilm = _Worker("backends.minilm", doors / "minilm.sock")
+        started = [await stack.enter_async_context(_kept(minilm))]
+        workers = {MODEL: minilm.url}
+        if stella_weights:
+            _say(
+                f"Starting the Stella worker with {stella_weights}; it joins the pool when warm ..."
+            )
+            stella = _Worker("backends.stella", doors / "stella.sock", "--weights", stella_weights)
+            started.append(await stack.enter_async_context(_kept(stella)))
+            workers[STELLA] = stella.url
+        _say("Preparing the database ...")
+        key = await _prepare_database(settings, data, live=set(workers))
+        await asyncio.gather(*started)
+        if STELLA in workers:
+            await stack.enter_async_context(_beside(_pin(settings, data, workers[STELLA])))
+        pairs = " ".join(f"{model}={url}" for model, url in workers.items())
+        settings = msgspec.structs.replace(settings, workers=pairs)
+        _write(data / "gateway.env", _environment(settings))
+        server = _Server(
+            uvicorn.Config(
+                create_app(settings),
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            ),
+            _banner(settings.public_url, key, data),
+        )
+        await server.serve([listener])
+        if not server.started:
+            raise CannotStart("The gateway did not start; the lines above say why.")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which says when it is there, and ends in peace."""
+
+    def __init__(self, config: uvicorn.Config, banner: str) -> None:
+        super().__init__(config)
+        self._banner = banner
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            _say(self._banner)
+
+    def handle_exit(self, *_: object) -> None:
+        self.should_exit = True  # again and again: what is under way is bounded, and ends in peace
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()  # or they are raised again, before we could clean up
+        for number in (signal.SIGINT, signal.SIGTERM):  # nor does the next one cut that short
+            signal.signal(number, signal.SIG_IGN)
+
+
+class _Worker:
+    """A worker to run: its module, its door, and what else its command line says."""
+
+    def __init__(self, module: str, door: Path, *options: str) -> None:
+        self.module = module
+        self.url = f"unix:{door}"
+        self.command = [
+            *(sys.executable, "-m", module, "--uds", str(door), "--exit-with-stdin", *options)
+        ]
+
+
+@asynccontextmanager
+async def _kept(worker: _Worker) -> AsyncIterator[asyncio.Future[None]]:
+    """Keep a worker running while the block does; gives a future of its first open door."""
+    started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    keeper = asyncio.create_task(_keep(worker, started))
+    try:
+        yield started
+    finally:
+        keeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeper
+
+
+async def _keep(worker: _Worker, started: asyncio.Future[None]) -> None:
+    while True:
+        child = await asyncio.create_subprocess_exec(
+            *worker.command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,  # a Ctrl-C is ours to pass on, after the last answer
+        )
+        try:
+            assert child.stdout
+            listening = (await child.stdout.readline()).startswith(b"listening on ")
+            if not started.done():
+                if not listening:
+                    started.set_exception(CannotStart(f"{worker.module} did not start."))
+                    return
+                started.set_result(None)
+            await child.wait()
+        finally:
+            await _end(child)
+        log.warning("a worker ended", worker=worker.module, status=child.returncode)
+        if child.returncode == _CANNOT_START:
+            return  # its own line says why, and would say it again
+        await asyncio.sleep(_RESTART_SECONDS)
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Do some work while the block runs, and no longer."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _pin(settings: Settings, data: Path, url: str) -> None:
+    """Once Stella is warm, take what it gives as golden, unless its revision has golden vectors."""
+    database = Database(settings.database_url)
+    try:
+        while True:
+            try:
+                revision, rows = await pinning.pin(database, STELLA, url)
+            except golden.AlreadyPinned:
+                return
+            except InvalidAnswer as error:
+                log.warning("Stella is not pinned", reason=str(error))
+                return
+            except BackendError:  # it loads its weights, or is started again
+                await asyncio.sleep(_RESTART_SECONDS)
+            except Exception:
+                log.exception("Stella is not pinned")
+                return
+            else:
+                _say(_PINNED.format(rows=rows, revision=revision, data=data))
+                return
+    finally:
+        await database.close()
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    if child.stdin:
+        child.stdin.close()
+    try:
+        async with asyncio.timeout(_SHUTDOWN_SECONDS):
+            await child.wait()
+    except TimeoutError:
+        child.kill()
+        await child.wait()
+
+
+async def _prepare_database(settings: Settings, data: Path, live: set[str]) -> str:
+    """Migrate, seed, and return the developer's key: the one of the last time, or a new one.
+
+    `live` are the models that are served this time; the others are coming soon.
+    """
+    database = Database(settings.database_url)
+    try:
+        await migrate.upgrade(database)
+        keys = ApiKeys(database, secret=settings.secret)
+        async with database.write() as connection:
+            await catalog.seed(connection)
+            for model in (MODEL, STELLA):
+                await catalog.set_state(
+                    connection, model, "live" if model in live else "coming_soon"
+                )
+            found = [o for o in await organizations.listed(connection) if o.name == _ORGANIZATION]
+            owner = found[0] if found else await organizations.create(connection, _ORGANIZATION)
+            await credit.grant(connection, owner.id, _CREDIT_NANOS, source_ref="dev")
+        secret = _variables(data / "dev.env").get("OPENAI_API_KEY", "")
+        if not secret or await keys.recognise(secret) is None:
+            secret = (await keys.create(owner.id, "developer")).secret
+    finally:
+        await database.close()
+    _write(
+        data / "dev.env",
+        {"OPENAI_BASE_URL": f"{settings.public_url}/v1", "OPENAI_API_KEY": secret},
+    )
+    return secret
+
+
+def _prepare_folder(data: Path) -> None:
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=data):
+            pass
+    except OSError as error:
+        raise CannotStart(f"Can't write to {data}: {error.strerror}.") from None
+
+
+def _listen(port: int) -> socket.socket:
+    try:
+        return socket.create_server((HOST, port), backlog=1024)
+    except OSError as error:
+        raise CannotStart(
+            f"Can't listen on {HOST}:{port}: {error.strerror}. Choose another: make run PORT=8081."
+        ) from None
+
+
+def _settings(data: Path, url: str) -> Settings:
+    secret = _variables(data / "gateway.env").get("GATEWAY_SECRET") or secrets.token_hex(32)
+    fixed = {
+        "GATEWAY_SECRET": secret,
+        "DATABASE_URL": f"sqlite:///{(data / 'gateway.db').absolute()}",
+        "GATEWAY_PUBLIC_URL": url,
+        "GATEWAY_LOG_FORMAT": "console",
+        "GATEWAY_WORKERS": "",
+        "GATEWAY_DEV_MAIL": "true",
+    }
+    settings = Settings.from_environment({**os.environ, **fixed})
+    # before the database is made: a key's digest is worth nothing without its secret
+    _write(data / "gateway.env", _environment(settings))
+    return settings
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    fields = ("secret", "database_url", "public_url", "workers", "log_format")
+    return {variable(field): getattr(settings, field) for field in fields}
+
+
+def _variables(file: Path) -> dict[str, str]:
+    if not file.is_file():
+        return {}
+    lines = (line.removeprefix("export ") for line in file.read_text().splitlines())
+    pairs = (line.partition("=") for line in lines)
+    return {name: value for name, _, value in pairs}
+
+
+def _write(file: Path, variables: Mapping[str, str]) -> None:
+    """Write lines for a shell that only the owner may read, all of them or none."""
+    fresh = file.with_suffix(".new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as lines:
+        lines.writelines(f"export {name}={value}\n" for name, value in variables.items())
+    fresh.replace(file)
+
+
+def _banner(url: str, key: str, data: Path) -> str:
+    return f"""
+The gateway answers at {url}. Your key, also in {data / "dev.env"}:
+
+    {key}
+
+Try it:
+
+    curl {url}/v1/embeddings -H "Authorization: Bearer {key}" \\
+      -H "Content-Type: application/json" \\
+      -d '{{"model": "{MODEL}", "input": "Hello, world"}}'
+
+Pages: {url}/models. Signing in sends no mail here: links are shown at {url}/dev/mail.
+
+Ctrl-C stops everything.
+"""
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

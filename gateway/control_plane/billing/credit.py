@@ -1,0 +1,190 @@
+"""Credit granted by people, and read by them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.errors import BadRequest
+from gateway.identifiers import new_id
+from gateway.storage.ledger import grants, postings
+from gateway.storage.ledger.reading import leased_unspent
+from gateway.storage.tables import NANOS_MAX, accounts, credit_lots, ledger_entries
+
+_WHOLE_DIGITS_MAX = 12
+_DECIMALS_MAX = 9
+AMOUNT_CHARACTERS_MAX = len("$.") + _WHOLE_DIGITS_MAX + _DECIMALS_MAX
+
+
+class GrantedOtherwise(BadRequest):
+    """Something else was granted under the same reference."""
+
+    status = 409
+    code = "granted_otherwise"
+
+
+class Granted(NamedTuple):
+    """What was granted under a reference, and to whom."""
+
+    organization_id: str
+    amount_nanos: int
+    kind: grants.Kind
+
+
+class Lot(msgspec.Struct, frozen=True, kw_only=True):
+    """Credit that came in at once, and has something left."""
+
+    id: str
+    kind: Literal["promo", "paid"]
+    amount_nanos: int
+    remaining_nanos: int
+    source_ref: str
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """What an organization has, and where it came from.
+
+    `available_nanos` may be spent, and is what is left of the lots, which stand in the order in
+    which they burn; `reserved_nanos` is the part of it that running gateways hold. `owed_nanos` is
+    what a payment that went back took beyond that.
+    """
+
+    available_nanos: int
+    reserved_nanos: int
+    owed_nanos: int
+    frozen: bool
+    lots: list[Lot]
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the ledger. `ref` is the lot, the lease and its posting, or the request."""
+
+    id: int
+    kind: Literal["grant", "usage", "expiry", "reversal"]
+    ref: str
+    amount_nanos: int
+    created_at: datetime
+
+
+async def grant(
+    connection: AsyncConnection,
+    organization_id: str,
+    amount_nanos: int,
+    *,
+    kind: grants.Kind = "promo",
+    source_ref: str | None = None,
+    expires_at: datetime | None = None,
+) -> bool:
+    """Give credit; the same `source_ref` gives once. Raises BadRequest for an impossible amount."""
+    if not 1 <= amount_nanos <= NANOS_MAX:
+        raise BadRequest(f"An amount has 1 to {NANOS_MAX} nano-dollars.", param="amount")
+    return await grants.grant(
+        connection,
+        organization_id,
+        amount_nanos,
+        kind=kind,
+        source_ref=source_ref or f"operator:{new_id()}",
+        expires_at=expires_at,
+    )
+
+
+async def granted(connection: AsyncConnection, source_ref: str) -> Granted | None:
+    """Return what was granted under a reference, if anything was."""
+    query = select(*(credit_lots.c[name] for name in Granted._fields))
+    found = (await connection.execute(query.where(credit_lots.c.source_ref == source_ref))).first()
+    return Granted(*found) if found else None
+
+
+async def balance(connection: AsyncConnection, organization_id: str) -> Balance:
+    """Read an account that exists, in one statement, which sees one moment.
+
+    What was spent and not posted yet is taken from the lots as its posting will.
+    """
+    lots = (credit_lots.c.organization_id == accounts.c.id) & (credit_lots.c.remaining_nanos > 0)
+    query = (
+        select(
+            accounts.c.available_nanos,
+            accounts.c.leased_nanos,
+            accounts.c.owed_nanos,
+            accounts.c.frozen,
+            leased_unspent().label("reserved"),
+            *(credit_lots.c[name].label(f"lot_{name}") for name in Lot.__struct_fields__),
+        )
+        .join(credit_lots, lots, isouter=True)
+        .where(accounts.c.id == organization_id)
+        .order_by(*postings.BURNING)
+    )
+    rows = (await connection.execute(query)).mappings().all()
+    account = rows[0]
+    reserved = account["reserved"]
+    return Balance(
+        available_nanos=account["available_nanos"] + reserved,
+        reserved_nanos=reserved,
+        owed_nanos=account["owed_nanos"],
+        frozen=bool(account["frozen"]),
+        lots=_left(
+            [
+                Lot(**{name: row[f"lot_{name}"] for name in Lot.__struct_fields__})
+                for row in rows
+                if row["lot_id"] is not None
+            ],
+            account["leased_nanos"] - reserved,
+        ),
+    )
+
+
+def _left(lots: list[Lot], unposted_nanos: int) -> list[Lot]:
+    """Return what is left of lots, once what is to be posted has burned them."""
+    left = []
+    for lot in lots:
+        part = min(lot.remaining_nanos, unposted_nanos)
+        unposted_nanos -= part
+        if lot.remaining_nanos > part:
+            remaining = lot.remaining_nanos - part
+            left.append(msgspec.structs.replace(lot, remaining_nanos=remaining))
+    return left
+
+
+async def ledger(
+    connection: AsyncConnection, organization_id: str, *, before: int | None = None, limit: int = 50
+) -> list[Entry]:
+    """Read a page of the ledger, newest first; the next page is `before` the last id of this."""
+    query = select(*(ledger_entries.c[name] for name in Entry.__struct_fields__)).where(
+        ledger_entries.c.organization_id == organization_id
+    )
+    if before is not None:
+        query = query.where(ledger_entries.c.id < before)
+    found = await connection.execute(query.order_by(ledger_entries.c.id.desc()).limit(limit))
+    return [Entry(**row) for row in found.mappings()]
+
+
+async def sources(connection: AsyncConnection, lots: Sequence[str]) -> Mapping[str, str]:
+    """Return by lot what it was given for: its source_ref."""
+    query = select(credit_lots.c.id, credit_lots.c.source_ref).where(credit_lots.c.id.in_(lots))
+    return {row.id: row.source_ref for row in await connection.execute(query)}
+
+
+def nanos_of_dollars(text: str, *, param: str = "amount") -> int:
+    """Read dollars with up to nine decimals, exactly. Raises BadRequest, which blames `param`."""
+    whole, _, fraction = text.strip().removeprefix("$").partition(".")
+    digits = whole + fraction
+    # Python reads no integer of thousands of digits, and nobody has so much money
+    possible = digits.isdecimal() and digits.isascii() and len(whole) <= _WHOLE_DIGITS_MAX
+    if not possible or len(fraction) > _DECIMALS_MAX:
+        raise BadRequest(
+            f"{text[:40]!r} is no amount: write dollars, with at most nine decimals, like 0.25.",
+            param=param,
+        )
+    nanos = int(whole or "0") * 10**9 + int(fraction.ljust(_DECIMALS_MAX, "0"))
+    if nanos > NANOS_MAX:
+        raise BadRequest(
+            f"{text[:40]!r} is too much: an amount is at most ${NANOS_MAX // 10**9:,}.", param=param
+        )
+    return nanos

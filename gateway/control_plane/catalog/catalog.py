@@ -1,0 +1,197 @@
+"""The catalogue's data file, its rows, and the snapshot of them that the data plane reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.catalog import golden
+from gateway.identifiers import new_id
+from gateway.snapshots import Catalog, GoldenRow, ModelSnapshot, PriceSnapshot, State, Tier
+from gateway.storage.database import Database
+from gateway.storage.tables import catalog_versions, model_prices, models
+
+_FILE = Path(__file__).parent / "models.toml"
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a model is: everything about it but its state and its price."""
+
+    owned_by: str
+    license: str
+    dimensions: list[int]
+    dimensions_default: int
+    derived_dimensions: dict[int, int] = {}
+    tokens_max: int
+    vocabulary_sha256: str
+    prompts: dict[str, str] = {}
+    query_prompt: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.dimensions_default not in self.dimensions:
+            raise ValueError("dimensions_default is not one of the dimensions")
+        if not set(self.derived_dimensions) <= set(self.dimensions):
+            raise ValueError("a derived dimension is not one of the dimensions")
+        if self.query_prompt is not None and self.query_prompt not in self.prompts:
+            raise ValueError("query_prompt is not one of the prompts")
+
+
+class ReviewedModel(ModelCard, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An entry of models.toml."""
+
+    id: str
+    state: State
+    nanos_per_million_tokens: int
+    flex_nanos_per_million_tokens: int
+
+
+def reviewed() -> list[ReviewedModel]:
+    """Read models.toml."""
+    tables = msgspec.toml.decode(
+        _FILE.read_bytes(), type=dict[str, list[ReviewedModel]], strict=False
+    )
+    return tables["models"]
+
+
+async def seed(connection: AsyncConnection) -> None:
+    """Bring the database up to models.toml; doing it again changes nothing."""
+    await golden.begin_change(connection)
+    for model in reviewed():
+        card = msgspec.json.encode(msgspec.convert(model, ModelCard, from_attributes=True)).decode()
+        changed = await connection.execute(
+            update(models).where(models.c.id == model.id).values(card=card)
+        )
+        if not changed.rowcount:
+            await connection.execute(
+                insert(models).values(
+                    id=model.id, state=model.state, card=card, created_at=datetime.now(UTC)
+                )
+            )
+        if await _price_is_an_estimate(connection, model.id):
+            await set_price(connection, model.id, model.nanos_per_million_tokens)
+            await set_price(connection, model.id, model.flex_nanos_per_million_tokens, tier="flex")
+    await golden.seed(connection)
+
+
+async def set_state(connection: AsyncConnection, model_id: str, state: State) -> None:
+    """Move a model to another state."""
+    await golden.begin_change(connection)
+    await connection.execute(update(models).where(models.c.id == model_id).values(state=state))
+
+
+async def set_price(
+    connection: AsyncConnection,
+    model_id: str,
+    nanos_per_million_tokens: int,
+    *,
+    tier: Tier = "default",
+) -> None:
+    """Make this the model's price: a new version, unless it is the price already."""
+    await golden.begin_change(connection)
+    newest = await connection.scalar(
+        select(model_prices.c.nanos_per_million_tokens)
+        .where(model_prices.c.model_id == model_id, model_prices.c.tier == tier)
+        .order_by(model_prices.c.id.desc())
+        .limit(1)
+    )
+    if newest != nanos_per_million_tokens:
+        await connection.execute(
+            insert(model_prices).values(
+                id=new_id(),
+                model_id=model_id,
+                tier=tier,
+                nanos_per_million_tokens=nanos_per_million_tokens,
+                created_at=datetime.now(UTC),
+            )
+        )
+
+
+async def snapshot(connection: AsyncConnection) -> Catalog:
+    """Read the whole catalogue, each model with its newest price."""
+    return Catalog(await changed_since(connection, 0))
+
+
+async def changed_since(connection: AsyncConnection, version: int) -> dict[str, ModelSnapshot]:
+    """Read the models that changed after a version of the catalogue, by id."""
+    newer = models.c.version > version
+    some = select(models.c.id).where(newer)
+    found = (await connection.execute(select(models).where(newer).order_by(models.c.id))).all()
+    versions = select(model_prices).where(model_prices.c.model_id.in_(some))
+    prices = {
+        (row.model_id, row.tier): PriceSnapshot(row.id, row.nanos_per_million_tokens)
+        for row in await connection.execute(versions.order_by(model_prices.c.id))
+    }
+    rows = await golden.by_model(connection, some)
+    return {row.id: _model(row, prices, rows.get(row.id, {})) for row in found}
+
+
+async def _price_is_an_estimate(connection: AsyncConnection, model_id: str) -> bool:
+    """Tell whether the reviewed file still sets the price: until a model is live with one."""
+    state = await connection.scalar(select(models.c.state).where(models.c.id == model_id))
+    if state == "coming_soon":
+        return True
+    tiers = await connection.scalars(
+        select(model_prices.c.tier).where(model_prices.c.model_id == model_id).distinct()
+    )
+    return len(tiers.all()) < len(get_args(Tier))
+
+
+class PublishedCatalog:
+    """The snapshot that is current, refreshed from the database.
+
+    It stays the same object until something changes, and so does each model in it: what is derived
+    from either is derived once.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._current = Catalog()
+        self._version = 0
+
+    def __call__(self) -> Catalog:
+        """Return the current snapshot."""
+        return self._current
+
+    async def refresh(self) -> None:
+        """Read what changed since the last look; on an error the last one stays."""
+        async with self._database.read() as connection:
+            version = await connection.scalar(select(catalog_versions.c.version))
+            assert version is not None
+            if version == self._version:
+                return
+            changed = await changed_since(connection, self._version)
+        together = {**self._current.models, **changed}
+        self._current = Catalog({name: together[name] for name in sorted(together)})
+        # a change that was committed between the two is read once more, and never missed
+        self._version = version
+
+
+def _model(
+    row: Row[*tuple[Any, ...]],
+    prices: Mapping[tuple[str, str], PriceSnapshot],
+    golden_rows: Mapping[str, tuple[GoldenRow, ...]],
+) -> ModelSnapshot:
+    card = msgspec.json.decode(row.card, type=ModelCard)
+    return ModelSnapshot(
+        id=row.id,
+        state=row.state,
+        price=prices[row.id, "default"],
+        flex_price=prices.get((row.id, "flex")),
+        dimensions=tuple(card.dimensions),
+        dimensions_default=card.dimensions_default,
+        derived_dimensions=card.derived_dimensions,
+        tokens_max=card.tokens_max,
+        vocabulary_sha256=card.vocabulary_sha256,
+        prompts=card.prompts,
+        query_prompt=card.query_prompt,
+        golden=golden_rows,
+        created=int(row.created_at.timestamp()),
+        owned_by=card.owned_by,
+        license=card.license,
+    )

@@ -1,0 +1,96 @@
+"""The catalogue as pages show it: made once for each state of the catalogue, not for each page.
+
+Of what changed, only that is made anew: a price that changes among ten thousand models costs one
+listing and a sort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import msgspec
+
+from gateway.control_plane.catalog import content
+from gateway.control_plane.catalog.content import ModelPage
+from gateway.snapshots import Catalog, ModelSnapshot
+
+QUERY_CHARACTERS_MAX = 200
+"""Most characters that a search reads."""
+
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A model as it is sold, and what its page says."""
+
+    model: ModelSnapshot
+    page: ModelPage
+    text: str
+    """What a search looks through, casefolded."""
+
+    @property
+    def path(self) -> str:
+        """Where its page is."""
+        return f"/models/{self.model.id}"
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """All listings: the live ones first, then by title."""
+
+    listings: tuple[Listing, ...] = ()
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Listing]:
+        """The same, by the id of the model."""
+        return {listing.model.id: listing for listing in self.listings}
+
+    @cached_property
+    def live(self) -> int:
+        """How many of them are live."""
+        return sum(listing.model.state == "live" for listing in self.listings)
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Every length of vector that some model has."""
+        return sorted({length for li in self.listings for length in li.model.dimensions})
+
+    @cached_property
+    def licenses(self) -> list[str]:
+        """Every licence that some model has."""
+        return sorted({li.model.license for li in self.listings})
+
+    @cached_property
+    def cheapest_nanos(self) -> int:
+        """The lowest price of a million tokens; nothing where there is no model."""
+        prices = (li.model.price.nanos_per_million_tokens for li in self.listings)
+        return min(prices, default=0)
+
+
+class Shelves:
+    """Gives the shelf of the catalogue as it is now."""
+
+    def __init__(self, catalog: Callable[[], Catalog], words: Mapping[str, ModelPage]) -> None:
+        self._catalog = catalog
+        self._words = words
+        self._of: Catalog | None = None
+        self._shelf = Shelf()
+
+    def __call__(self) -> Shelf:
+        """Return it; the same object as long as the catalogue is the same."""
+        catalog = self._catalog()
+        if catalog is not self._of:
+            known = self._shelf.by_id
+            found = [
+                old if (old := known.get(model.id)) and old.model is model else self._listing(model)
+                for model in catalog.models.values()
+                if model.state != "retired"
+            ]
+            found.sort(key=lambda li: (li.model.state != "live", li.page.title, li.model.id))
+            self._shelf, self._of = Shelf(tuple(found)), catalog
+        return self._shelf
+
+    def _listing(self, model: ModelSnapshot) -> Listing:
+        page = self._words.get(model.id) or content.plain(model)
+        text = f"{model.id} {page.title} {page.tagline} {page.task_detail}".casefold()
+        return Listing(model=model, page=page, text=text)

@@ -1,1 +1,0 @@
-"""The developer's console: what an organization has, used and may do."""

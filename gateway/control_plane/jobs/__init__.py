@@ -1,1 +1,0 @@
-"""Work that repeats in the background."""

@@ -1,0 +1,1 @@
+"""The pages, in wings that do not know each other."""

@@ -1,0 +1,1 @@
+"""The console: everything an organization sees of its own."""

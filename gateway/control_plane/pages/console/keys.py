@@ -1,0 +1,263 @@
+"""API keys: made, named, ended. A key is shown once, inside a command that is ready to paste."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, URLEncodedBody
+
+from gateway.control_plane.accounts import key_listing, organizations
+from gateway.control_plane.accounts.key_listing import HeldKey
+from gateway.control_plane.accounts.keys import KeyChanged, KeyMade, NewApiKey
+from gateway.control_plane.accounts.organizations import KeyDefaults
+from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.billing.credit import nanos_of_dollars
+from gateway.control_plane.pages.parts import Site
+from gateway.control_plane.web import snippets
+from gateway.control_plane.web.forms import IN_PLACE, Refused, see_other
+from gateway.data_plane.metering.port import Period
+from gateway.errors import BadRequest
+from gateway.identifiers import is_id, new_id
+from gateway.money import money
+from gateway.snapshots import TokenIdsFrom, Truncate
+from gateway.storage.ledger.budgets import Budget
+
+_USED_DAYS = 90
+"""So far back is looked for the last use of a key."""
+
+
+class KeyForm(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as it is to be."""
+
+    name: str = "default"
+    integers: Literal["", "refuse", "model"] = ""
+    """Nothing, here and for `truncate`: what new keys start with."""
+    truncate: Literal["", "refuse", "end", "start"] = ""
+    budget: str = ""
+    """Dollars; nothing: what the organization has."""
+    budget_period: Period = "month"
+
+    def token_ids_from(self, defaults: KeyDefaults) -> TokenIdsFrom | None:
+        """Return whose ids its arrays of integers are."""
+        if self.integers == "":
+            return defaults.token_ids_from
+        return None if self.integers == "refuse" else self.integers
+
+    def truncated_at(self, defaults: KeyDefaults) -> Truncate | None:
+        """Return where its texts are cut."""
+        if self.truncate == "":
+            return defaults.truncate
+        return None if self.truncate == "refuse" else self.truncate
+
+    def limited(self) -> Budget | None:
+        """Return its budget. Raises BadRequest."""
+        if not self.budget.strip():
+            return None
+        return Budget(
+            limit_nanos=nanos_of_dollars(self.budget, param="budget"), period=self.budget_period
+        )
+
+
+class NewKeyForm(KeyForm, frozen=True, kw_only=True):
+    """A new key. `id` is of the form: sent twice, it makes one key."""
+
+    id: str = ""
+    expires_days: Literal["", "7", "30", "90", "365"] = ""
+
+
+class ChangedKeyForm(KeyForm, frozen=True, kw_only=True):
+    """A key that is there. `seen` is when it was last changed before the form was shown."""
+
+    seen: str = ""
+
+    def moment(self) -> datetime | None:
+        """Return it; None for a form that says nothing of it. Raises BadRequest."""
+        if not self.seen:
+            return None
+        with contextlib.suppress(ValueError):
+            seen = datetime.fromisoformat(self.seen)
+            if seen.tzinfo is not None:
+                return seen
+        raise BadRequest("The form is not as it was shown: open the key's page once more.")
+
+
+@get("/console/keys")
+async def list_keys(
+    request: Request[Any, Any, Any], site: NamedDependency[Site], visitor: NamedDependency[Visitor]
+) -> Response[str]:
+    """List the organization's keys."""
+    return await _page(request, site, visitor)
+
+
+@post("/console/keys", status_code=200)
+async def create_key(
+    request: Request[Any, Any, Any],
+    site: NamedDependency[Site],
+    visitor: NamedDependency[Visitor],
+    data: URLEncodedBody[NewKeyForm],
+) -> Response[Any]:
+    """Make a key and show it, this once: the answer is the only place where it stands."""
+    listing = site.first()  # before a key is made that no page would show
+    try:
+        made = await _make(site, visitor, data)
+    except KeyMade as error:
+        return await _page(request, site, visitor, refused=Refused("key", error))
+    except IN_PLACE as error:
+        return await _page(request, site, visitor, refused=Refused("key", error, data))
+    return site.renderer.page(
+        request,
+        "console/key.html",
+        section="keys",
+        secret=made.secret,
+        made=made.key,
+        calls=snippets.calls(site.settings.public_url, listing.model.id, key=made.secret),
+        listing=listing,
+    )
+
+
+async def _make(site: Site, visitor: Visitor, data: NewKeyForm) -> NewApiKey:
+    async with site.database.read() as connection:
+        defaults = await organizations.defaults(connection, visitor.organization_id)
+    days = int(data.expires_days) if data.expires_days else None
+    return await site.keys.create(
+        visitor.organization_id,
+        data.name,
+        created_by=visitor.user_id,
+        expires_at=datetime.now(UTC) + timedelta(days=days) if days else None,
+        token_ids_from=data.token_ids_from(defaults),
+        truncate=data.truncated_at(defaults),
+        budget=data.limited(),
+        keys_max=site.settings.organization_keys_max,
+        key_id=data.id if is_id(data.id) else None,
+    )
+
+
+@get("/console/keys/{key_id:str}")
+async def show_key(
+    request: Request[Any, Any, Any],
+    site: NamedDependency[Site],
+    visitor: NamedDependency[Visitor],
+    key_id: FromPath[str],
+) -> Response[str]:
+    """Show one key, and what of it can be changed."""
+    return await _settings(request, site, visitor, key_id)
+
+
+@post("/console/keys/{key_id:str}")
+async def change_key(
+    request: Request[Any, Any, Any],
+    site: NamedDependency[Site],
+    visitor: NamedDependency[Visitor],
+    key_id: FromPath[str],
+    data: URLEncodedBody[ChangedKeyForm],
+) -> Response[Any]:
+    """Change a key's name, what it does, and what it may spend."""
+    try:
+        await site.keys.change(
+            key_id,
+            organization_id=visitor.organization_id,
+            name=data.name,
+            token_ids_from=data.token_ids_from(KeyDefaults()),
+            truncate=data.truncated_at(KeyDefaults()),
+            budget=data.limited(),
+            seen=data.moment(),
+        )
+    except IN_PLACE as error:
+        refused = Refused("key", error, data)
+        return await _settings(request, site, visitor, key_id, refused=refused)
+    return see_other("/console/keys?saved=1")
+
+
+@post("/console/keys/{key_id:str}/revoke")
+async def revoke_key(
+    site: NamedDependency[Site], visitor: NamedDependency[Visitor], key_id: FromPath[str]
+) -> Response[Any]:
+    """End a key for good."""
+    await site.keys.revoke(key_id, organization_id=visitor.organization_id)
+    return see_other("/console/keys")
+
+
+async def _page(
+    request: Request[Any, Any, Any],
+    site: Site,
+    visitor: Visitor,
+    *,
+    refused: Refused | None = None,
+) -> Response[str]:
+    budgets = await site.keys.budgets(visitor.organization_id)
+    async with site.database.read() as connection:
+        held = await key_listing.of_organization(connection, visitor.organization_id)
+        defaults = await organizations.defaults(connection, visitor.organization_id)
+        since = datetime.now(UTC).date() - timedelta(days=_USED_DAYS)
+        used = await key_listing.last_used(connection, visitor.organization_id, since)
+    return site.renderer.page(
+        request,
+        "console/keys.html",
+        section="keys",
+        refused=refused,
+        form=(refused and refused.typed) or _prefilled(defaults),
+        saved="saved" in request.query_params,
+        keyring=held,
+        used=used,
+        used_days=_USED_DAYS,
+        budgets=budgets,
+    )
+
+
+def _prefilled(defaults: KeyDefaults) -> NewKeyForm:
+    """Return what stands in the form at first: what new keys start with."""
+    return NewKeyForm(
+        id=new_id(),
+        name="",
+        integers=defaults.token_ids_from or "refuse",
+        truncate=defaults.truncate or "refuse",
+    )
+
+
+async def _settings(
+    request: Request[Any, Any, Any],
+    site: Site,
+    visitor: Visitor,
+    key_id: str,
+    *,
+    refused: Refused | None = None,
+) -> Response[str]:
+    async with site.database.read() as connection:
+        key = await key_listing.find(connection, visitor.organization_id, key_id)
+    budget = (await site.keys.budgets(visitor.organization_id)).get(key_id)
+    current = _as_it_is(key, budget)
+    return site.renderer.page(
+        request,
+        "console/key_settings.html",
+        section="keys",
+        refused=refused,
+        key=key,
+        budget=budget,
+        form=_typed(refused, key) if refused else current,
+        current=current,
+        stale=refused is not None and isinstance(refused.error, KeyChanged),
+    )
+
+
+def _typed(refused: Refused, key: HeldKey) -> ChangedKeyForm:
+    """Return what was typed; whoever is shown what is there now may replace that."""
+    typed: ChangedKeyForm = refused.typed
+    if not isinstance(refused.error, KeyChanged):
+        return typed
+    return msgspec.structs.replace(typed, seen=key.changed_at.isoformat())
+
+
+def _as_it_is(key: HeldKey, budget: Budget | None) -> ChangedKeyForm:
+    return ChangedKeyForm(
+        seen=key.changed_at.isoformat(),
+        name=key.name,
+        integers=key.token_ids_from or "refuse",
+        truncate=key.truncate or "refuse",
+        budget=money(budget.limit_nanos).replace(",", "") if budget else "",
+        budget_period=budget.period if budget else "month",
+    )

@@ -1,0 +1,43 @@
+"""One's own votes, and the models that one waits for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
+
+from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.demand import votes, waitlist
+from gateway.control_plane.mail import unsubscribe
+from gateway.control_plane.pages.parts import Site
+
+_SHOWN_MAX = 100
+
+
+@get("/console/votes")
+async def show_votes(
+    request: Request[Any, Any, Any], site: NamedDependency[Site], visitor: NamedDependency[Visitor]
+) -> Response[str]:
+    """Show them, with a button to take each back; what is live is apart, and has none."""
+    async with site.database.read() as connection:
+        cast = await votes.of_visitor(connection, visitor)
+        waiting = sorted(await waitlist.models_of(connection, visitor.address_key))
+        unsubscribed = await unsubscribe.holds(connection, visitor.email)
+    known = site.shelf().by_id
+    named = [*waiting, *(vote.model_id for vote in cast)]
+    live = {name for name in named if (li := known.get(name)) and li.model.state == "live"}
+    cast = [vote for vote in cast if vote.model_id not in live]
+    waiting = [name for name in waiting if name not in live]
+    return site.renderer.page(
+        request,
+        "console/votes.html",
+        section="votes",
+        unsubscribed=unsubscribed,
+        cast=cast[:_SHOWN_MAX],
+        waiting=waiting[:_SHOWN_MAX],
+        live=sorted(live)[:_SHOWN_MAX],
+        more=max(len(cast), len(waiting), len(live)) > _SHOWN_MAX,
+        shown_max=_SHOWN_MAX,
+        titles={li.model.id: li.page.title for name in named if (li := known.get(name))},
+    )

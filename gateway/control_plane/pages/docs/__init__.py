@@ -1,0 +1,1 @@
+"""The documentation, printed from the code it describes."""

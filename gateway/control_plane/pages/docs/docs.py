@@ -1,0 +1,137 @@
+"""The documentation: words written by hand, numbers from the settings of this very gateway.
+
+The reference is rendered from the OpenAPI document, and a test holds the errors against the code:
+neither can fall behind.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from gateway.control_plane.pages.docs import reference
+from gateway.control_plane.pages.docs.errors import REFUSALS
+from gateway.control_plane.pages.parts import PageNotFound, Site
+from gateway.control_plane.web import snippets
+from gateway.settings import Settings
+
+PAGES = {
+    "quickstart": "Quickstart",
+    "reference": "API reference",
+    "errors": "Errors",
+    "limits": "Limits",
+    "tokens": "What a token is",
+    "clients": "Clients",
+}
+
+
+class Limit(NamedTuple):
+    """A bound, and what somebody meets who is over it."""
+
+    what: str
+    most: str
+    beyond: str
+    """What is answered then; it may have code in backticks."""
+
+
+@get("/docs")
+async def show_start(request: Request[Any, Any, Any], site: NamedDependency[Site]) -> Response[str]:
+    """Begin with the quickstart."""
+    return _page(request, site, "quickstart")
+
+
+@get("/docs/{slug:str}")
+async def show_docs(
+    request: Request[Any, Any, Any], site: NamedDependency[Site], slug: FromPath[str]
+) -> Response[str]:
+    """Show one page of the documentation."""
+    return _page(request, site, slug)
+
+
+def limits(settings: Settings) -> list[Limit]:
+    """Say what one request, and one organization, may ask for."""
+    megabytes = settings.body_bytes_max / 2**20
+    return [
+        Limit("Texts in one request", f"{settings.inputs_max:,} texts", "400"),
+        Limit("Length of one text", f"{settings.input_characters_max:,} characters", "400"),
+        Limit(
+            "Length of all texts in one request",
+            f"{settings.request_characters_max:,} characters",
+            "400",
+        ),
+        Limit("Tokens in one request", f"{settings.request_tokens_max:,} tokens", "400"),
+        Limit(
+            "Numbers in one answer: texts times dimensions",
+            f"{settings.answer_floats_max:,} numbers",
+            "400",
+        ),
+        Limit("Size of the body", f"{megabytes:,.4g} MiB", "413 `request_too_large`"),
+        Limit(
+            "Requests of one organization at the same moment",
+            f"{settings.organization_in_flight_max:,} requests for each gateway process",
+            "429 `too_many_in_flight`",
+        ),
+        Limit(
+            "Requests of everybody at the same moment",
+            f"{settings.in_flight_max:,} requests for each gateway process",
+            "429 `too_many_in_flight`",
+        ),
+        Limit(
+            "Length of an `Idempotency-Key`",
+            f"{settings.idempotency_key_characters_max:,} characters",
+            "400 `idempotency_key_too_long`",
+        ),
+        Limit(
+            "Connections that wait for one request, its retries included",
+            f"{settings.replay_waiting_max:,} connections",
+            "429 `too_many_retries`",
+        ),
+        Limit(
+            "Time until the vectors are there",
+            f"{settings.request_timeout_seconds:g} seconds",
+            "504 `timeout`",
+        ),
+        Limit(
+            "Wait for a worker while none is ready",
+            f"{settings.hold_seconds:g} seconds, up to {settings.hold_seconds_max:g} with "
+            "`Prefer: wait`",
+            "503 `model_warming`",
+        ),
+    ]
+
+
+def _page(request: Request[Any, Any, Any], site: Site, slug: str) -> Response[str]:
+    if slug not in PAGES:
+        raise PageNotFound("There is no such page in the documentation.")
+    model = site.first().model  # a live one where there is any
+    url = site.settings.public_url
+    context: dict[str, Any] = {
+        "model": model,
+        "calls": snippets.calls(url, model.id),
+        "environment": snippets.environment(url),
+    }
+    match slug:
+        case "errors":
+            context["refusals"] = REFUSALS
+            context["titles"] = {r.status: HTTPStatus(r.status).phrase for r in REFUSALS}
+            context["replay_seconds"] = f"{site.settings.replay_seconds:g}"
+        case "limits":
+            context["limits"] = limits(site.settings)
+        case "reference":
+            context["entries"] = reference.entries(url)
+            context["error"], context["error_example"] = reference.error(url)
+        case "clients":
+            context["clients"] = snippets.clients(url, model.id)
+    return site.renderer.page(
+        request,
+        f"docs/{slug}.html",
+        slug=slug,
+        docs=PAGES,
+        heading=PAGES[slug],
+        rich=reference.rich,
+        **context,
+    )

@@ -1,0 +1,212 @@
+"""The API's reference: the OpenAPI document that machines read, in rows for people.
+
+There is one document: what /openapi.json serves is what is rendered here, and a test holds the two
+against one another.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+from markupsafe import Markup, escape
+
+from gateway.control_plane.billing.api import OPERATIONS
+from gateway.data_plane.api import openapi
+from gateway.data_plane.api.descriptions import EXAMPLES
+
+_METHODS = ("get", "post")
+_CODE = re.compile(r"`([^`]+)`")
+_DEPTH_MAX = 4
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A field, a parameter or a header."""
+
+    name: str
+    """With its path, as in `data[].index`."""
+    type: str
+    required: bool
+    default: str
+    description: str
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation."""
+
+    id: str
+    method: str
+    path: str
+    summary: str
+    needs_key: bool
+    parameters: Sequence[Row]
+    body: Sequence[Row]
+    same_body_as: str
+    """The operation that has the same body and shows it; empty for the first."""
+    answer: Sequence[Row]
+    headers: Sequence[Row]
+    errors: Sequence[tuple[str, str]]
+    request_example: str
+    answer_example: str
+
+
+@lru_cache(maxsize=4)
+def document(public_url: str) -> Mapping[str, Any]:
+    """Return the document of this gateway."""
+    return openapi.document(public_url, version("stella-gateway"), OPERATIONS)
+
+
+@lru_cache(maxsize=4)
+def entries(public_url: str) -> Sequence[Entry]:
+    """Return its operations, in their order."""
+    described = document(public_url)
+    schemas = described["components"]["schemas"]
+    found: list[Entry] = []
+    bodies: dict[str, str] = {}
+    for path, operations in described["paths"].items():
+        shared = operations.get("parameters", [])
+        for method in _METHODS:
+            if operation := operations.get(method):
+                entry = _entry(path, method, operation, shared, schemas, bodies)
+                bodies.setdefault(_body_schema(operation), entry.id)
+                found.append(entry)
+    return found
+
+
+@lru_cache(maxsize=4)
+def error(public_url: str) -> tuple[Sequence[Row], str]:
+    """Return the fields of every error, and an example."""
+    schemas = document(public_url)["components"]["schemas"]
+    return _rows(schemas["ErrorEnvelope"], schemas), _written(EXAMPLES["ErrorEnvelope"])
+
+
+def rich(text: str) -> Markup:
+    """Write `code` in backticks as code; all else is text."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704
+
+
+def _entry(
+    path: str,
+    method: str,
+    operation: Mapping[str, Any],
+    shared: Sequence[Mapping[str, Any]],
+    schemas: Mapping[str, Any],
+    bodies: Mapping[str, str],
+) -> Entry:
+    good = operation["responses"]["200"]
+    content = good["content"]["application/json"]
+    asked = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    same_as = bodies.get(_body_schema(operation), "") if asked else ""
+    return Entry(
+        id=operation["operationId"],
+        method=method.upper(),
+        path=path,
+        summary=operation["summary"],
+        needs_key={} not in operation["security"],
+        parameters=[_parameter(p) for p in [*shared, *operation.get("parameters", [])]],
+        body=[] if same_as or not asked else _rows(asked["schema"], schemas),
+        same_body_as=same_as,
+        answer=_rows(content["schema"], schemas),
+        headers=[
+            Row(name=n, type="", required=False, default="", description=h["description"])
+            for n, h in good["headers"].items()
+        ],
+        errors=[
+            (status, answer["description"])
+            for status, answer in operation["responses"].items()
+            if status != "200"
+        ],
+        request_example=_written(asked.get("example")),
+        answer_example=_written(content.get("example")),
+    )
+
+
+def _body_schema(operation: Mapping[str, Any]) -> str:
+    content = operation.get("requestBody", {}).get("content", {})
+    return str(content.get("application/json", {}).get("schema", ""))
+
+
+def _parameter(parameter: Mapping[str, Any]) -> Row:
+    schema = parameter["schema"]
+    places = {"header": "header", "query": "query", "path": "path"}
+    bounds = _bounds(schema)
+    return Row(
+        name=parameter["name"],
+        type=f"{_type(schema, {})}{bounds}, in the {places[parameter['in']]}",
+        required=parameter.get("required", False),
+        default=_written(schema.get("default")),
+        description=parameter.get("description", ""),
+    )
+
+
+def _rows(
+    schema: Mapping[str, Any], schemas: Mapping[str, Any], prefix: str = "", depth: int = 0
+) -> list[Row]:
+    """List the fields of an object, and below each the fields of what it holds."""
+    schema = _resolved(schema, schemas)
+    rows: list[Row] = []
+    for name, field in schema.get("properties", {}).items():
+        path = f"{prefix}{name}"
+        rows.append(
+            Row(
+                name=path,
+                type=_type(field, schemas),
+                required=name in schema.get("required", []),
+                default=_written(field.get("default")),
+                description=field.get("description", ""),
+            )
+        )
+        inner = _resolved(field, schemas)
+        if depth < _DEPTH_MAX and inner.get("type") == "array":
+            rows += _rows(inner["items"], schemas, f"{path}[].", depth + 1)
+        elif depth < _DEPTH_MAX:
+            rows += _rows(inner, schemas, f"{path}.", depth + 1)
+    return rows
+
+
+def _resolved(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Mapping[str, Any]:
+    reference = schema.get("$ref")
+    return schemas[reference.rpartition("/")[2]] if reference else schema
+
+
+def _type(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
+    """Say a type in words: `list of integers`, `"end" or "start"`."""
+    schema = _resolved(schema, schemas)
+    choices = schema.get("anyOf") or schema.get("oneOf")
+    if choices:
+        return _or([_type(choice, schemas) for choice in choices])
+    if "enum" in schema:
+        return _or([json.dumps(value) for value in schema["enum"]])
+    kind = schema.get("type", "any")
+    if kind == "array":
+        return f"list of {_plural(_type(schema['items'], schemas))}"
+    if kind == "object" and isinstance(schema.get("additionalProperties"), Mapping):
+        return f"object of {_plural(_type(schema['additionalProperties'], schemas))}"
+    if kind == "string" and schema.get("format"):
+        return str(schema["format"])
+    return str(kind)
+
+
+def _plural(name: str) -> str:
+    return name.replace("list of", "lists of") if name.startswith("list of") else f"{name}s"
+
+
+def _or(names: Sequence[str]) -> str:
+    distinct = list(dict.fromkeys(names))
+    return " or ".join([", ".join(distinct[:-1]), distinct[-1]] if distinct[1:] else distinct)
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    return f" from {low} to {high}" if low is not None and high is not None else ""
+
+
+def _written(value: Any) -> str:
+    if value is None:
+        return ""
+    return json.dumps(value, indent=2, ensure_ascii=False) if value != {} else "{}"

@@ -1,0 +1,1 @@
+"""Signing in, by mailed link or GitHub."""

@@ -1,0 +1,245 @@
+"""The models: all of them with filters, one of them, and side by side."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
+
+from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.billing.credit import nanos_of_dollars
+from gateway.control_plane.catalog.content import ModelPage
+from gateway.control_plane.catalog.listings import Listing
+from gateway.control_plane.demand import votes, waitlist
+from gateway.control_plane.mail import unsubscribe
+from gateway.control_plane.pages.parts import PageNotFound, Site
+from gateway.control_plane.pages.storefront import calculator
+from gateway.control_plane.pages.storefront.calculator import CalculatorForm
+from gateway.control_plane.pages.storefront.search import PAGE_MODELS, Search, page_of
+from gateway.control_plane.web import snippets
+from gateway.control_plane.web.forms import Refused
+from gateway.data_plane.metering.rows import RowMaker
+from gateway.errors import BadRequest
+from gateway.snapshots import ModelSnapshot
+
+_COMPARED_MAX = 6
+_NAME_CHARACTERS_MAX = 100
+
+
+@get("/models")
+async def list_models(
+    request: Request[Any, Any, Any],
+    site: NamedDependency[Site],
+    q: FromQuery[str] = "",
+    offered: Annotated[str, QueryParameter(name="state")] = "",
+    task: FromQuery[str] = "",
+    dimensions: FromQuery[str] = "",
+    licensed: Annotated[str, QueryParameter(name="license")] = "",
+    tokens: FromQuery[str] = "",
+    price: FromQuery[str] = "",
+    sort: FromQuery[str] = "",
+    page: FromQuery[int] = 1,
+) -> Response[str]:
+    """List the models that fit; the filters are the page's address, so it can be shared."""
+    shelf = site.shelf()
+    chosen = {
+        "q": q, "state": offered, "task": task, "dimensions": dimensions, "license": licensed,
+        "tokens": tokens, "price": price, "sort": sort,
+    }  # fmt: skip
+    refused = most = None
+    try:
+        most = nanos_of_dollars(price, param="price") if price.strip() else None
+    except BadRequest as error:
+        refused = Refused("filters", error)
+    search = Search(
+        q=q,
+        state=offered,
+        task=task,
+        dimensions=dimensions,
+        license=licensed,
+        tokens=int(tokens) if tokens.isdecimal() and len(tokens) < 10 else 0,
+        price_nanos=most,
+        sort=sort,
+    )
+    wanted = site.interest.all_votes()
+    return site.renderer.page(
+        request,
+        "models/list.html",
+        refused=refused,
+        found=page_of(search.find(shelf, wanted), page, "/models", chosen, size=PAGE_MODELS),
+        total=len(shelf.listings),
+        shelf=shelf,
+        many=len(shelf.listings) > PAGE_MODELS,
+        votes=wanted,
+        chosen=chosen,
+    )
+
+
+@get("/models/{owner:str}/{name:str}")
+async def show_model(
+    request: Request[Any, Any, Any],
+    site: NamedDependency[Site],
+    owner: FromPath[str],
+    name: FromPath[str],
+) -> Response[str]:
+    """Show one model: everything that one needs to choose it and to call it."""
+    listing = site.listing(f"{owner}/{name}")
+    site.interest.viewed(listing.model.id)
+    return await page_of_model(request, site, listing)
+
+
+async def page_of_model(
+    request: Request[Any, Any, Any], site: Site, listing: Listing, *, refused: Refused | None = None
+) -> Response[str]:
+    """Answer with a model's page, and what was refused of a form on it."""
+    model = listing.model
+    own = await _own(site, request.user, model.id)
+    known = site.shelf().by_id
+    return site.renderer.page(
+        request,
+        "models/show.html",
+        path=listing.path,
+        refused=refused,
+        listing=listing,
+        model=model,
+        words=listing.page,
+        calls=snippets.calls(site.settings.public_url, model.id, prompt=model.query_prompt),
+        related=[(known[r.id], r.why) for r in listing.page.related if r.id in known],
+        providers=int(model.state == "live"),
+        votes=site.interest.votes(model.id),
+        data=structured_data(site.settings.public_url, listing),
+        limits=site.settings,
+        sample=_sample(site, model) if model.vocabulary_sha256 in site.counters else "",
+        **calculator.shown(site, listing, CalculatorForm(model=model.id)),
+        **own,
+    )
+
+
+@get("/compare")
+async def compare_models(
+    request: Request[Any, Any, Any],
+    site: NamedDependency[Site],
+    model: FromQuery[list[str] | None] = None,
+) -> Response[str]:
+    """Put models side by side: those that are named, or the first ones."""
+    shelf = site.shelf()
+    named = list(dict.fromkeys(name.strip() for name in model or [] if name.strip()))
+    known = [shelf.by_id[name] for name in named if name in shelf.by_id]
+    unknown = [name[:_NAME_CHARACTERS_MAX] for name in named if name not in shelf.by_id]
+    refused = None
+    if unknown:
+        error = PageNotFound(f"There is no model {unknown[0]} here.", param="model")
+        refused = Refused("compare", error, {"model": unknown[0]})
+    return site.renderer.page(
+        request,
+        "models/compare.html",
+        refused=refused,
+        listings=(known or shelf.listings)[:_COMPARED_MAX],
+        most=_COMPARED_MAX,
+        total=len(shelf.listings),
+        votes=site.interest.all_votes(),
+    )
+
+
+def structured_data(public_url: str, listing: Listing) -> list[dict[str, Any]]:
+    """Describe a model to search engines: what it is, where it stands, and its questions."""
+    page = listing.page
+    return [
+        {
+            "@context": "https://schema.org",
+            "@type": "SoftwareApplication",
+            "name": page.title,
+            "description": page.description,
+            "url": f"{public_url}{listing.path}",
+            "applicationCategory": "DeveloperApplication",
+            "operatingSystem": "Any",
+            "offers": _offer(listing.model),
+            **_written(page),
+        },
+        {
+            "@context": "https://schema.org",
+            "@type": "BreadcrumbList",
+            "itemListElement": [
+                {"@type": "ListItem", "position": position, "name": name, "item": public_url + path}
+                for position, (name, path) in enumerate(
+                    [
+                        ("Models", "/models"),
+                        ("Embeddings", f"/models?task={page.task}"),
+                        (page.title, listing.path),
+                    ],
+                    start=1,
+                )
+            ],
+        },
+        *([_questions(page)] if page.faq else []),
+    ]
+
+
+def _sample(site: Site, model: ModelSnapshot) -> str:
+    """Write what the call on the page is answered: counted, not made up."""
+    maker = RowMaker(
+        site.counter(model),
+        dimensions=model.dimensions_default,
+        tokens_max=model.tokens_max,
+        prompt=model.prompts[model.query_prompt] if model.query_prompt else "",
+    )
+    tokens = maker.from_texts([snippets.TEXT], truncate="end").tokens
+    return (
+        "HTTP/1.1 200 OK\n"
+        f"x-cost-nanos: {model.price.cost_nanos(tokens)}\n\n"
+        "{\n"
+        '  "object": "list",\n'
+        '  "data": [\n'
+        '    {"object": "embedding", "index": 0, "embedding": [...]}\n'
+        "  ],\n"
+        f'  "model": "{model.id}",\n'
+        f'  "usage": {{"prompt_tokens": {tokens}, "total_tokens": {tokens}}}\n'
+        "}"
+    )
+
+
+def _written(page: ModelPage) -> dict[str, str]:
+    """Say what a reviewed page adds."""
+    said = {} if page.license_url is None else {"license": page.license_url}
+    return said if page.published is None else {**said, "datePublished": page.published.isoformat()}
+
+
+def _questions(page: ModelPage) -> dict[str, Any]:
+    return {
+        "@context": "https://schema.org",
+        "@type": "FAQPage",
+        "mainEntity": [
+            {
+                "@type": "Question",
+                "name": item.question,
+                "acceptedAnswer": {"@type": "Answer", "text": item.answer},
+            }
+            for item in page.faq
+        ],
+    }
+
+
+async def _own(site: Site, visitor: Visitor | None, model_id: str) -> dict[str, bool]:
+    """Tell whether somebody voted for a model, waits for it, and takes our mail at all."""
+    if visitor is None:
+        return {"voted": False, "waiting": False, "unsubscribed": False}
+    async with site.database.read() as connection:
+        return {
+            "voted": await votes.has_voted(connection, visitor, model_id),
+            "waiting": await waitlist.is_waiting(connection, visitor.address_key, model_id),
+            "unsubscribed": await unsubscribe.holds(connection, visitor.email),
+        }
+
+
+def _offer(model: ModelSnapshot) -> dict[str, Any]:
+    nanos = model.price.nanos_per_million_tokens
+    availability = "InStock" if model.state == "live" else "PreOrder"
+    return {
+        "@type": "Offer",
+        "price": f"{nanos // 10**9}.{nanos % 10**9:09d}".rstrip("0").rstrip("."),
+        "priceCurrency": "USD",
+        "description": "per million tokens",
+        "availability": f"https://schema.org/{availability}",
+    }

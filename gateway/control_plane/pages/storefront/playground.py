@@ -1,0 +1,166 @@
+"""The playground of a live model: a few sentences, what they cost, and how alike they are.
+
+It goes the way of every request, to the same workers, but is free: only likenesses are shown,
+never the vectors, and each visitor has a small number of tries.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+import numpy as np
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, URLEncodedBody
+from numpy.typing import NDArray
+
+from gateway.control_plane.catalog.listings import Listing
+from gateway.control_plane.pages.parts import PageNotFound, Site
+from gateway.control_plane.web.csrf import ANYBODYS
+from gateway.control_plane.web.forms import Refused
+from gateway.control_plane.web.rendering import answer, is_fragment
+from gateway.data_plane.metering.rows import RowMaker
+from gateway.data_plane.routing.admission import Offer
+from gateway.errors import BadRequest, GatewayError
+from gateway.identifiers import new_id
+
+_SENTENCES_MAX = 6
+_CHARACTERS_MAX = 300
+_VISITORS = "visitors"  # as one organization to the router, so that they share one turn
+_TIMEOUT_SECONDS = 10.0
+_HOLD_SECONDS = 5.0  # for a worker that is about to be ready
+_SHADES = (0.2, 0.4, 0.6, 0.85)
+_EXAMPLE = (
+    "How do I reset my password?\n"
+    "I can't sign in any more.\n"
+    "Where is my parcel?\n"
+    "The delivery has not arrived."
+)
+
+
+class PlaygroundForm(msgspec.Struct, frozen=True):
+    """A sentence a line."""
+
+    sentences: str
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """How alike two sentences are: the cosine of their vectors, and its shade from 0 to 4."""
+
+    cosine: float
+    shade: int
+
+
+class Experiment(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it."""
+
+    sentences: list[str]
+    tokens: list[int]
+    cost_nanos: int
+    milliseconds: int
+    cells: list[list[Cell]]
+
+
+@get("/playground/{owner:str}/{name:str}")
+async def show_playground(
+    request: Request[Any, Any, Any],
+    site: NamedDependency[Site],
+    owner: FromPath[str],
+    name: FromPath[str],
+) -> Response[str]:
+    """Show the playground with an example in it."""
+    listing = _live(site, f"{owner}/{name}")
+    return site.renderer.page(
+        request, "playground.html", listing=listing, sentences=_EXAMPLE, result=None
+    )
+
+
+@post("/playground/{owner:str}/{name:str}", status_code=200, opt={ANYBODYS: True})
+async def experiment(
+    request: Request[Any, Any, Any],
+    site: NamedDependency[Site],
+    owner: FromPath[str],
+    name: FromPath[str],
+    data: URLEncodedBody[PlaygroundForm],
+) -> Response[str]:
+    """Embed the sentences and compare them."""
+    listing = _live(site, f"{owner}/{name}")
+    result = refused = None
+    try:
+        sentences = _sentences(data)
+        site.experiments.take(site.visitor(request))
+        result = await _embed(site, listing, sentences)
+    except GatewayError as error:  # what no worker does at the moment is said in its place too
+        refused = Refused("playground", error, data)
+    if is_fragment(request):
+        html = site.renderer.html("playground/result.html", result=result, refused=refused)
+        return answer(html, refused=refused)
+    return site.renderer.page(
+        request,
+        "playground.html",
+        refused=refused,
+        listing=listing,
+        sentences=data.sentences,
+        result=result,
+    )
+
+
+def _sentences(form: PlaygroundForm) -> list[str]:
+    sentences = [line.strip() for line in form.sentences.splitlines() if line.strip()]
+    if not 2 <= len(sentences) <= _SENTENCES_MAX:
+        raise BadRequest(
+            f"Write 2 to {_SENTENCES_MAX} sentences, one a line. So far: {len(sentences)}.",
+            param="sentences",
+        )
+    for number, sentence in enumerate(sentences, 1):
+        if len(sentence) > _CHARACTERS_MAX:
+            raise BadRequest(
+                f"Sentence {number} has {len(sentence):,} characters; at most {_CHARACTERS_MAX} "
+                "fit here.",
+                param="sentences",
+            )
+    return sentences
+
+
+async def _embed(site: Site, listing: Listing, sentences: list[str]) -> Experiment:
+    model = listing.model
+    maker = RowMaker(
+        site.counter(model),
+        dimensions=model.dimensions_default,
+        tokens_max=model.tokens_max,
+    )
+    rows = maker.from_texts(sentences, truncate="end")
+    started = time.monotonic()
+    offer = Offer(
+        organization=_VISITORS,
+        tokens=rows.tokens,
+        deadline=started + _TIMEOUT_SECONDS,
+        tier="flex",  # what is free comes after what is paid
+        hold_seconds=_HOLD_SECONDS,
+    )
+    site.router.admit(model.id, offer)
+    vectors = await site.router.dispatch(model.id, rows.rows, offer, request_id=new_id())
+    return Experiment(
+        sentences=sentences,
+        tokens=[row.tokens for row in rows.rows],
+        cost_nanos=model.price.cost_nanos(rows.tokens),
+        milliseconds=round((time.monotonic() - started) * 1000),
+        cells=_cells(np.stack([np.frombuffer(vector, dtype="<f4") for vector in vectors])),
+    )
+
+
+def _cells(vectors: NDArray[np.float32]) -> list[list[Cell]]:
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return [
+        [Cell(float(cosine), sum(float(cosine) >= bound for bound in _SHADES)) for cosine in row]
+        for row in unit @ unit.T
+    ]
+
+
+def _live(site: Site, model_id: str) -> Listing:
+    listing = site.listing(model_id)
+    if listing.model.state != "live":
+        raise PageNotFound("This model is not live yet, so there is nothing to try.")
+    return listing

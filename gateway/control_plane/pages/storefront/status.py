@@ -1,0 +1,92 @@
+"""The status page: whether each model answers, and when it did not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from itertools import chain, islice
+from typing import Any, Literal
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
+
+from gateway.control_plane.catalog.listings import Listing, Shelf
+from gateway.control_plane.pages.parts import Site
+from gateway.control_plane.status.history import history
+from gateway.data_plane.routing.router import WorkerStatus
+from gateway.storage.database import DatabaseAway
+
+_DAYS = 90
+_POOLS_MAX = 50
+"""More are told in numbers; what does not answer comes first."""
+
+
+class PoolView(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's workers, for everybody: how many, and never where."""
+
+    listing: Listing
+    ready: int
+    workers: int
+
+    @property
+    def mark(self) -> Literal["good", "warn", "bad"]:
+        """The colour of its state."""
+        if self.listing.model.state == "coming_soon":
+            return "warn"
+        return "good" if self.ready else "bad"
+
+    @property
+    def state(self) -> str:
+        """Its state in words."""
+        if self.listing.model.state == "coming_soon":
+            return "Coming soon"
+        return "Operational" if self.ready else "No ready worker"
+
+
+@get("/status")
+async def show_status(
+    request: Request[Any, Any, Any], site: NamedDependency[Site]
+) -> Response[str]:
+    """Show the pools as they are, and the incidents of the last days."""
+    pools, more = pools_of(site.shelf(), site.workers())
+    try:
+        async with site.database.read() as connection:
+            known = await history(connection, _DAYS, datetime.now(UTC))
+        recent = await site.incidents.recent(_DAYS)
+    except DatabaseAway:  # whether the models answer is known without it, and most asked then
+        known, recent = None, []
+    return site.renderer.page(
+        request,
+        "status.html",
+        pools=pools,
+        more=more,
+        incidents=recent,
+        days=_DAYS,
+        known=known,
+    )
+
+
+def pools_of(
+    shelf: Shelf, workers: Iterable[WorkerStatus]
+) -> tuple[list[PoolView], Mapping[str, int]]:
+    """Return the pools of the first models, and of the others how many are in which state.
+
+    Those come first that should answer and do not, and last those that are coming soon.
+    """
+    every: Counter[str] = Counter()
+    ready: Counter[str] = Counter()
+    for worker in workers:
+        every[worker.model] += 1
+        ready[worker.model] += worker.ready
+    live, coming = shelf.listings[: shelf.live], shelf.listings[shelf.live :]
+    down = [listing for listing in live if not ready[listing.model.id]]
+    up = [listing for listing in live if ready[listing.model.id]]
+    shown = islice(chain(down, up, coming), _POOLS_MAX)
+    pools = [
+        PoolView(listing=li, ready=ready[li.model.id], workers=every[li.model.id]) for li in shown
+    ]
+    told = Counter(pool.state for pool in pools)
+    all_states = {"No ready worker": len(down), "Operational": len(up), "Coming soon": len(coming)}
+    return pools, Counter(all_states) - told

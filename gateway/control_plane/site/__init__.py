@@ -1,1 +1,0 @@
-"""The public pages, and what all pages share: layout, forms, headers, limits."""

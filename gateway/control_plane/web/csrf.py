@@ -1,0 +1,115 @@
+"""Forms that only our own pages can send.
+
+A cookie holds a random value; each form holds an HMAC over that value, the session and the
+organization that it acts for. So a token is of no use with another cookie, a cookie planted by a
+neighbouring host is of no use with somebody's session, and a form does nothing to an organization
+that was chosen in another tab meanwhile. Litestar's own middleware covers the app as a whole, the
+embeddings route included, and can't be bound to a session; this one sits on the pages' router.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from typing import Any
+
+from litestar import Request
+from litestar.datastructures import Cookie, MutableScopeHeaders
+from litestar.enums import RequestEncodingType, ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.web.visitors import must_be_read
+from gateway.errors import BadRequest, GatewayError
+
+FIELD = "csrf_token"
+HEADER = "x-csrf-token"
+SENT = "form_sent"
+"""Where, in a request's state, the fields of a form stand that a page of ours sent."""
+EXEMPT = "csrf_exempt"
+"""A handler's `opt` for the one POST that comes from mail programs: one-click unsubscribe."""
+ANYBODYS = "anybodys_form"
+"""A handler's `opt` where it makes no difference who sends the form: that the browser says it is
+from our own page is enough, so that the form lives on when one signs in or out in another tab."""
+
+_COOKIE = "form"
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_FORMS = (RequestEncodingType.URL_ENCODED, RequestEncodingType.MULTI_PART)
+_RANDOM_CHARACTERS = 32
+
+
+class ForeignForm(GatewayError):
+    """A form that was not sent from our page, or from one that was open for too long."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "foreign_form"
+
+
+class CsrfMiddleware(ASGIMiddleware):
+    """Gives pages their token, and refuses forms without it."""
+
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self, *, secret: str, secure: bool) -> None:
+        self._secret = secret.encode()
+        self._secure = secure
+        # the prefix makes browsers refuse one that a neighbouring host would plant
+        self._name = f"__Host-{_COOKIE}" if secure else _COOKIE
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Check a form, or prepare the answer to have one."""
+        request: Request[Any, Any, Any] = Request(scope, receive)
+        nonce = request.cookies.get(self._name, "")
+        known = len(nonce) == _RANDOM_CHARACTERS
+        if not known:
+            nonce = secrets.token_hex(_RANDOM_CHARACTERS // 2)
+        token = self._token(nonce, scope)
+        scope["state"]["csrf_token"] = token
+        options = request.route_handler.opt
+        if request.method not in _SAFE and not options.get(EXEMPT):
+            fields = await _fields(request)
+            sent = request.headers.get(HEADER) or fields.pop(FIELD, "")
+            ours = request.headers.get("sec-fetch-site") == "same-origin"
+            good = known and hmac.compare_digest(token.encode(), sent.encode())
+            good |= ours and bool(options.get(ANYBODYS))
+            # what another site sent is not shown as if it had been typed here
+            if good or ours:
+                scope["state"][SENT] = fields
+            if not good:
+                must_be_read(scope)
+                raise ForeignForm(
+                    "This form has expired, or cookies are switched off: nothing was done.",
+                    headers={} if known else {"set-cookie": self._cookie(nonce)},
+                )
+        await next_app(scope, receive, send if known else self._with_cookie(send, nonce))
+
+    def _token(self, nonce: str, scope: Scope) -> str:
+        visitor: Visitor | None = scope.get("user")
+        acting = f"{visitor.session_id}|{visitor.organization_id}" if visitor else ""
+        return hmac.digest(self._secret, f"form|{nonce}|{acting}".encode(), "sha256").hex()
+
+    def _with_cookie(self, send: Send, nonce: str) -> Send:
+        async def send_with_cookie(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableScopeHeaders.from_message(message).add("set-cookie", self._cookie(nonce))
+            await send(message)
+
+        return send_with_cookie
+
+    def _cookie(self, nonce: str) -> str:
+        cookie = Cookie(
+            key=self._name, value=nonce, httponly=True, samesite="lax", secure=self._secure
+        )
+        return cookie.to_header(header="")
+
+
+async def _fields(request: Request[Any, Any, Any]) -> dict[str, str]:
+    if request.content_type[0] not in _FORMS:
+        return {}
+    try:
+        form = await request.form()
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise BadRequest("The form can't be read: it is not in UTF-8.") from error
+    return {name: value for name, value in form.multi_items() if isinstance(value, str)}

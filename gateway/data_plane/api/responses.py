@@ -1,0 +1,120 @@
+"""From raw vectors to the bytes of an answer.
+
+Base64 is made straight from the worker's bytes; floats are only formatted when they are asked for,
+each with as many digits as tell a float32 apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+import numpy as np
+import orjson
+
+from gateway.data_plane.api.requests import EncodingFormat
+from gateway.data_plane.metering.rows import Rows
+
+_SLICE_BYTES = 262_144  # as floats, about 5 ms of one core
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What was billed: the tokens that the worker computed."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """An input that was truncated, as the request asked."""
+
+    index: int
+    tokens: int
+    tokens_full: int
+
+
+class EstimatedInput(msgspec.Struct, frozen=True):
+    """What one input counts."""
+
+    index: int
+    tokens: int
+    """Billed."""
+    tokens_full: int
+    """Before truncation."""
+    truncated: bool
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of POST /v1/embeddings/estimate."""
+
+    object: Literal["estimate"]
+    model: str
+    data: list[EstimatedInput]
+    usage: Usage
+    cost_nanos: str
+    cost_dollars: str
+
+
+async def encode(
+    vectors: Sequence[memoryview], *, form: EncodingFormat, model: str, rows: Rows
+) -> bytes:
+    """Write OpenAI's list of embeddings, in the order of the inputs.
+
+    `truncated` is there only when something was cut: a list of `Cut`. A large answer is written
+    slice by slice, and others have their turn in between.
+    """
+    write = _base64 if form == "base64" else _floats
+    parts, unyielded = [], 0
+    for index, vector in enumerate(vectors):
+        parts.append(b'{"object":"embedding","index":%d,"embedding":%b}' % (index, write(vector)))
+        unyielded += vector.nbytes
+        if unyielded > _SLICE_BYTES:
+            unyielded = 0
+            await asyncio.sleep(0)
+    usage = msgspec.json.encode(Usage(rows.tokens, rows.tokens))
+    name = msgspec.json.encode(model)
+    cut = b',"truncated":' + msgspec.json.encode(cuts(rows)) if rows.truncated() else b""
+    parts[0] = b'{"object":"list","data":[' + parts[0]
+    parts[-1] += b'],"model":%b,"usage":%b%b}' % (name, usage, cut)
+    return b",".join(parts)  # once: an answer may have tens of megabytes
+
+
+def cuts(rows: Rows) -> list[Cut]:
+    """Tell what was cut, and from how many tokens to how many."""
+    return [
+        Cut(index, rows.rows[index].tokens, rows.tokens_full[index]) for index in rows.truncated()
+    ]
+
+
+def encode_estimate(model: str, rows: Rows, cost_nanos: int) -> bytes:
+    """Write what a request would count and cost. Money is in strings: a float would round it."""
+    data = [
+        EstimatedInput(index, row.tokens, full, row.tokens < full)
+        for index, (row, full) in enumerate(zip(rows.rows, rows.tokens_full, strict=True))
+    ]
+    estimate = Estimate(
+        object="estimate",
+        model=model,
+        data=data,
+        usage=Usage(rows.tokens, rows.tokens),
+        cost_nanos=str(cost_nanos),
+        cost_dollars=dollars(cost_nanos),
+    )
+    return msgspec.json.encode(estimate)
+
+
+def dollars(nanos: int) -> str:
+    """Write nano-dollars as dollars, exactly."""
+    return f"{nanos // 10**9}.{nanos % 10**9:09d}"
+
+
+def _base64(vector: memoryview) -> bytes:
+    return b'"%b"' % base64.b64encode(vector)
+
+
+def _floats(vector: memoryview) -> bytes:
+    values = np.frombuffer(vector, dtype="<f4").astype(np.float32, copy=False)
+    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -1,0 +1,102 @@
+"""The journals of processes that died: their usage is told to the ledger by one that lives.
+
+One segment at a time, and a segment goes when the ledger has all of it. What fails is logged and
+left for the next look: replayed once more, nothing is charged twice. A record that can't be
+understood holds up no other; it is set aside, for a person.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+import structlog
+
+from gateway.data_plane.metering.book import LeaseBook
+from gateway.data_plane.metering.journal import Abandoned, Journal
+from gateway.data_plane.metering.leases import Entry
+from gateway.data_plane.metering.messages import UsageLine
+
+_T = TypeVar("_T")
+log = structlog.get_logger()
+
+
+class InThread(Protocol):
+    """Runs what blocks on the journal's thread."""
+
+    async def __call__(self, call: Callable[..., _T], *args: Any) -> _T:
+        """Return what the call returns."""
+        ...
+
+
+class Adopter:
+    """Takes over what dead processes left behind."""
+
+    def __init__(self, journal: Journal, book: LeaseBook, in_thread: InThread) -> None:
+        self._journal = journal
+        self._book = book
+        self._in_thread = in_thread
+        self._replayed: set[Path] = set()
+        """Segments of which the ledger has all, and that are still on disk."""
+
+    async def look(self) -> None:
+        """Replay what is there now; raises nothing that ends the next look."""
+        found: list[Abandoned] = []
+        try:
+            found = await self._in_thread(self._journal.abandoned)
+            for abandoned in found:
+                await self._inherit(abandoned)
+        except Exception:
+            log.exception("journals can't be adopted")
+        finally:
+            for abandoned in found:
+                abandoned.leave()
+
+    async def _inherit(self, abandoned: Abandoned) -> None:
+        try:
+            for segment in await self._in_thread(abandoned.segments):
+                if segment not in self._replayed:
+                    await self._replay(abandoned, segment)
+                    self._replayed.add(segment)
+                await self._in_thread(abandoned.delete, segment)
+                self._replayed.discard(segment)
+            await self._in_thread(abandoned.forget)
+        except OSError as error:  # the other folders may do better
+            log.error("a journal can't be adopted", folder=str(abandoned.folder), reason=str(error))
+
+    async def _replay(self, abandoned: Abandoned, segment: Path) -> None:
+        lines, unreadable = await self._in_thread(_decode, abandoned, segment)
+        if unreadable:
+            log.error("journal records unreadable", segment=str(segment), records=len(unreadable))
+            await self._in_thread(abandoned.set_aside, segment, unreadable)
+        confirmed = asyncio.Event()
+        left = len(lines)
+
+        def one_less() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                confirmed.set()
+
+        for line in lines:
+            entry = Entry(line.request_id, line.cost_nanos, line)
+            entry.answered = True
+            entry.done = one_less
+            self._book.replay(entry)
+        if lines:
+            await confirmed.wait()
+        log.info("journal replayed", segment=str(segment), requests=len(lines))
+
+
+def _decode(abandoned: Abandoned, segment: Path) -> tuple[list[UsageLine], list[bytes]]:
+    """Read a segment: what can be charged, and the records that nobody here understands."""
+    lines, unreadable = [], []
+    for record in abandoned.read(segment):
+        try:
+            lines.append(msgspec.json.decode(record, type=UsageLine))
+        except msgspec.MsgspecError:
+            unreadable.append(record)
+    return lines, unreadable

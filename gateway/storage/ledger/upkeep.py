@@ -1,0 +1,117 @@
+"""Usage by the day: partitions made ahead, and dropped when their time is over.
+
+A request's id is a UUIDv7, so a range of ids is a range of time. SQLite has no partitions: there
+old rows are deleted, which the table's trigger allows for rows older than 31 days.
+
+Credit that dead processes hold, coming back: leases past their time by the database's clock.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import delete, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.storage.database import Database
+from gateway.storage.ledger import postings
+from gateway.storage.tables import leases, usage_events
+
+AHEAD_DAYS = 7
+_PREFIX = "usage_events_"
+_LOCK = 0x57E11B  # any number, the same in every process
+
+
+async def maintain(
+    database: Database, *, retention_days: int, now: datetime | None = None
+) -> list[str]:
+    """Make the partitions of the days to come and drop those too old; return what was dropped."""
+    now = now or datetime.now(UTC)
+    oldest = _midnight(now) - timedelta(days=retention_days)
+    async with database.write() as connection:
+        if database.is_sqlite:
+            await connection.execute(delete(usage_events).where(usage_events.c.created_at < oldest))
+            dropped = []
+        else:
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+            await _make_ahead(connection, now)
+            dropped = await _drop_old(connection, oldest)
+        await connection.execute(
+            delete(leases).where(leases.c.state == "closed", leases.c.opened_at < oldest)
+        )
+    return dropped
+
+
+def first_id(moment: datetime) -> str:
+    """Return the least UUIDv7 of a moment: where a partition begins."""
+    text_ = f"{int(moment.timestamp() * 1000):012x}"
+    return f"{text_[:8]}-{text_[8:]}-0000-0000-000000000000"
+
+
+async def _make_ahead(connection: AsyncConnection, now: datetime) -> None:
+    known = await _partitions(connection)
+    for days in range(AHEAD_DAYS + 1):
+        day = _midnight(now) + timedelta(days=days)
+        name = f"{_PREFIX}{day:%Y%m%d}"
+        if name not in known:
+            until = day + timedelta(days=1)
+            await connection.execute(
+                text(
+                    f"CREATE TABLE {name} PARTITION OF usage_events "
+                    f"FOR VALUES FROM ('{first_id(day)}') TO ('{first_id(until)}')"
+                )
+            )
+
+
+async def _drop_old(connection: AsyncConnection, oldest: datetime) -> list[str]:
+    names = [
+        name
+        for name in await _partitions(connection)
+        if name[len(_PREFIX) :].isdecimal() and name < f"{_PREFIX}{oldest:%Y%m%d}"
+    ]
+    for name in names:
+        await connection.execute(text(f"DROP TABLE {name}"))
+    return names
+
+
+async def _partitions(connection: AsyncConnection) -> list[str]:
+    query = text(
+        "SELECT inhrelid::regclass::text FROM pg_inherits "
+        "WHERE inhparent = 'usage_events'::regclass ORDER BY 1"
+    )
+    return [str(name) for name in await connection.scalars(query)]
+
+
+def _midnight(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+_REAP_AT_ONCE = 200
+
+
+async def reap(
+    database: Database, *, grace_seconds: float = 5.0, at: datetime | None = None
+) -> int:
+    """Close the leases whose time is over, and return how many there were.
+
+    A lease that a process is just talking about is passed over: its talk renews it. `at` stands in
+    for the database's clock in tests.
+    """
+    async with database.write() as connection:
+        now = at or await postings.database_now(connection)
+        overdue = await connection.execute(
+            select(leases.c.id, leases.c.account_id)
+            .where(
+                leases.c.state == "open",
+                leases.c.expires_at < now - timedelta(seconds=grace_seconds),
+            )
+            .order_by(leases.c.id)
+            .limit(_REAP_AT_ONCE)
+            .with_for_update(skip_locked=True, key_share=True)
+        )
+        rows = overdue.all()
+        for account_id in sorted({row.account_id for row in rows}):
+            await postings.lock_account(connection, account_id)
+        for row in rows:
+            await postings.close(connection, row.id, now)
+    return len(rows)

@@ -1,0 +1,180 @@
+"""The gateway in this process, as a client sees it, and the money behind it as nobody should."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import msgspec
+from litestar import Litestar
+from sqlalchemy import select
+
+from gateway.app import Gateway, create_app
+from gateway.control_plane.accounts import organizations
+from gateway.control_plane.accounts.keys import ApiKeys
+from gateway.control_plane.billing import credit
+from gateway.control_plane.catalog import catalog
+from gateway.data_plane.metering.port import Charge
+from gateway.identifiers import new_id
+from gateway.settings import Settings
+from gateway.storage.database import Database
+from gateway.storage.ledger import invariants
+from gateway.storage.tables import usage_events
+
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+STELLA = "NovaSearch/stella_en_400M_v5"
+SECRET = "a secret for tests, long enough to pass"
+PRICE_NANOS = 8
+
+
+@dataclass
+class Ledger:
+    """An organization with a key, and the tables that its money lives in."""
+
+    database: Database
+    organization_id: str
+    key_id: str
+    secret: str
+    price_id: str
+
+    @classmethod
+    async def create(cls, database: Database, credit_nanos: int = 0) -> "Ledger":
+        async with database.write() as connection:
+            owner = await organizations.create(connection, "acme")
+            if credit_nanos:
+                await credit.grant(connection, owner.id, credit_nanos)
+            price = (await catalog.snapshot(connection)).models[MODEL].price
+        made = await ApiKeys(database, secret=SECRET).create(owner.id, "tests")
+        return cls(database, owner.id, made.key.id, made.secret, price.id)
+
+    def charge(self, cost_nanos: int) -> Charge:
+        tokens, rest = divmod(cost_nanos, PRICE_NANOS)
+        assert not rest, "tests charge whole tokens"
+        return Charge(
+            request_id=new_id(),
+            organization_id=self.organization_id,
+            key_id=self.key_id,
+            model_id=MODEL,
+            price_id=self.price_id,
+            inputs=1,
+            tokens=tokens,
+            cost_nanos=cost_nanos,
+        )
+
+    async def grant(self, amount_nanos: int, **options: Any) -> bool:
+        async with self.database.write() as connection:
+            return await credit.grant(connection, self.organization_id, amount_nanos, **options)
+
+    async def balance(self) -> credit.Balance:
+        async with self.database.read() as connection:
+            return await credit.balance(connection, self.organization_id)
+
+    async def available(self) -> int:
+        return (await self.balance()).available_nanos
+
+    async def usage(self) -> list[Any]:
+        async with self.database.read() as connection:
+            return list((await connection.execute(select(usage_events))).all())
+
+    async def breaches(self) -> list[str]:
+        async with self.database.read() as connection:
+            return [breach.invariant.name for breach in await invariants.audit(connection)]
+
+
+async def settled(gateway: Gateway) -> None:
+    """Wait until the ledger has what the journal may have answered for."""
+    async with asyncio.timeout(30):
+        while gateway.credit.book.unconfirmed:
+            await asyncio.sleep(0.005)
+
+
+@dataclass
+class Api:
+    """A running gateway and a client with a good key."""
+
+    app: Litestar
+    gateway: Gateway
+    http: httpx.AsyncClient
+    ledger: Ledger
+    headers: dict[str, str] = field(default_factory=dict)
+
+    async def embed(self, body: Any = None, **fields: Any) -> httpx.Response:
+        """POST /v1/embeddings: a whole body, or fields over a good default."""
+        if body is None:
+            body = {"model": MODEL, "input": "hello world", **fields}
+        if not isinstance(body, bytes):
+            body = msgspec.json.encode(body)
+        return await self.http.post("/v1/embeddings", content=body, headers=self.headers)
+
+    async def ready(self, model: str = MODEL) -> None:
+        """Wait until a worker of the model has proven itself."""
+        assert await self.gateway.router.pools[model].wait_ready(timeout_seconds=20)
+
+    async def settled(self) -> Ledger:
+        """Wait until the ledger has what the journal may have answered for, and return it."""
+        await settled(self.gateway)
+        return self.ledger
+
+    async def assert_untouched(self) -> None:
+        """Nothing was charged, nothing is held, and the books agree."""
+        balance = await self.ledger.balance()
+        assert balance.available_nanos == sum(lot.amount_nanos for lot in balance.lots)
+        assert not self.gateway.credit.book.held
+        assert await self.ledger.usage() == []
+        assert await self.ledger.breaches() == []
+
+
+def scope(headers: dict[str, str]) -> dict[str, Any]:
+    """The ASGI scope of POST /v1/embeddings, for tests in which the client leaves."""
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return {
+        "type": "http", "method": "POST", "path": "/v1/embeddings", "raw_path": b"/v1/embeddings",
+        "query_string": b"", "headers": raw, "client": None, "root_path": "",
+    }  # fmt: skip
+
+
+def settings(database_url: str, workers: str = "", **changes: Any) -> Settings:
+    chosen = Settings(secret=SECRET, database_url=database_url, workers=workers)
+    return msgspec.structs.replace(chosen, **changes)
+
+
+@asynccontextmanager
+async def _lifespan(app: Litestar) -> AsyncIterator[None]:
+    """Live in one task: Litestar asks for that, and pytest's fixtures don't promise it."""
+    started, stop = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        async with app.lifespan():
+            started.set()
+            await stop.wait()
+
+    life = asyncio.create_task(live())
+    waiting = asyncio.create_task(started.wait())
+    await asyncio.wait([life, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not started.is_set():
+        await life  # raises what kept it from starting
+    try:
+        yield
+    finally:
+        stop.set()
+        await life
+
+
+@asynccontextmanager
+async def open_api(
+    database_url: str, workers: str = "", *, credit_nanos: int = 10**9, **changes: Any
+) -> AsyncIterator[Api]:
+    app = create_app(settings(database_url, workers, **changes))
+    async with _lifespan(app):
+        gateway: Gateway = app.state.gateway
+        ledger = await Ledger.create(gateway.database, credit_nanos)
+        headers = {
+            "authorization": f"Bearer {ledger.secret}",
+            "content-type": "application/json",
+        }
+        transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+            yield Api(app, gateway, http, ledger, headers)

@@ -1,0 +1,110 @@
+"""A real SMTP server in a thread, which keeps what it is given."""
+
+import asyncio
+import email
+import email.policy
+import threading
+from email.message import EmailMessage
+from typing import Any, Self
+
+from aiosmtpd.controller import Controller
+
+from testing.servers import free_port
+
+
+class Mailbox:
+    """Takes mail for everybody; `answers` says otherwise, by command (MAIL, RCPT, DATA, QUIT).
+
+    An answer of None ends the connection instead. A mail whose DATA is answered 2xx is kept.
+    """
+
+    def __init__(self) -> None:
+        self.messages: list[EmailMessage] = []
+        self.wire: list[bytes] = []
+        """The same mails as they came, header lines and all."""
+        self.answers: dict[str, str | None] = {}
+        self.asked = threading.Event()
+        """Somebody wants to hand a mail over."""
+        self.hold = threading.Event()
+        """While it is cleared, a mail's text is not answered."""
+        self.hold.set()
+        self._arrived = threading.Condition()
+        self._controller = Controller(
+            self,
+            hostname="127.0.0.1",
+            port=free_port(),
+            ready_timeout=30,
+            enable_SMTPUTF8=False,  # as many servers are
+        )
+
+    # what aiosmtpd calls, by these names
+
+    async def handle_MAIL(  # noqa: N802
+        self, server: Any, _session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        """Take a sender."""
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return self._answer("MAIL", server)
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: Any, _session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        """Take a recipient."""
+        envelope.rcpt_tos.append(address)
+        envelope.rcpt_options.extend(options)
+        return self._answer("RCPT", server)
+
+    async def handle_QUIT(self, server: Any, _session: Any, _envelope: Any) -> str:  # noqa: N802
+        """End a connection."""
+        return self._answer("QUIT", server) if "QUIT" in self.answers else "221 Bye"
+
+    def _answer(self, command: str, server: Any) -> str:
+        answer = self.answers.get(command, "250 OK")
+        if answer is None:
+            server.transport.abort()
+        return answer or ""
+
+    async def handle_DATA(self, server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802
+        """Keep a mail, or refuse it."""
+        self.asked.set()
+        await asyncio.to_thread(self.hold.wait)
+        if not (answer := self._answer("DATA", server)).startswith("2"):
+            return answer
+        message = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        assert isinstance(message, EmailMessage)
+        with self._arrived:
+            self.wire.append(envelope.content)
+            self.messages.append(message)
+            self._arrived.notify_all()
+        return answer
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"smtp://127.0.0.1:{self._controller.port}"
+
+    def wait(self, recipient: str, subject: str, seconds: float = 30.0) -> EmailMessage:
+        """Return the newest mail of a subject to somebody, once it has arrived."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: self.to(recipient, subject), timeout=seconds)
+        return self.to(recipient, subject)[-1]
+
+    def wait_for_more(self, recipient: str, subject: str, count: int) -> None:
+        """Wait until somebody has more than so many mails of a subject."""
+        with self._arrived:
+            arrived = self._arrived.wait_for(
+                lambda: len(self.to(recipient, subject)) > count, timeout=30
+            )
+        assert arrived, f"no mail {subject!r} to {recipient}"
+
+    def to(self, recipient: str, subject: str) -> list[EmailMessage]:
+        """Return all mails of a subject to somebody."""
+        return [m for m in self.messages if m["To"] == recipient and subject in m["Subject"]]
+
+    def __enter__(self) -> Self:
+        self._controller.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._controller.stop()

@@ -1,0 +1,155 @@
+"""A worker that announces itself is found, serves, and is gone when it says so."""
+
+import contextlib
+import http.server
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+from backends import announcement
+from gateway.control_plane.catalog.catalog import reviewed
+from gateway.data_plane.routing.discovery.registrations import LEASE_SECONDS
+from testing.gateways import MODEL, SECRET
+from testing.processes import Process
+
+WORKER_SECRET = "w" * 32
+
+
+@pytest.fixture
+def gateway(sqlite_database_url: list[str]) -> Iterator[Process]:
+    environment = {
+        **os.environ,
+        "GATEWAY_SECRET": SECRET,
+        "GATEWAY_WORKER_SECRET": WORKER_SECRET,
+        "DATABASE_URL": sqlite_database_url[0],
+        "GATEWAY_WORKERS": "",
+    }
+    process = Process([sys.executable, "-m", "testing.serve"], environment)
+    yield process
+    process.close()
+
+
+def worker(gateway: Process, secret: str) -> Process:
+    vocabulary = reviewed()[0].vocabulary_sha256
+    command = [
+        *(sys.executable, "-m", "backends.fake", "--model", MODEL, "--dimensions", "384"),
+        *("--vocabulary-sha256", vocabulary, "--announce", gateway.url),
+    ]
+    return Process(command, {**os.environ, "GATEWAY_WORKER_SECRET": secret})
+
+
+def ready(gateway: Process) -> int:
+    return httpx.get(f"{gateway.url}/health/ready").json()["ready_workers"][MODEL]
+
+
+def metrics(gateway: Process) -> str:
+    return httpx.get(f"{gateway.url}/metrics").text
+
+
+def until_ready(gateway: Process, count: int) -> None:
+    end = time.monotonic() + 20
+    while ready(gateway) != count:
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.05)
+
+
+def test_it_comes_serves_and_goes(gateway: Process):
+    announced = worker(gateway, WORKER_SECRET)
+    try:
+        until_ready(gateway, 1)
+        assert announced.url in metrics(gateway)
+        assert announced.kill(signal.SIGTERM) == 0
+        # it said goodbye: a worker that is only missed stays listed until its lease ends
+        end = time.monotonic() + LEASE_SECONDS / 2
+        while announced.url in metrics(gateway):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert ready(gateway) == 0
+    finally:
+        announced.close()
+
+
+def test_another_secret_is_refused_and_said_once(
+    gateway: Process, capfd: pytest.CaptureFixture[str]
+):
+    announced = worker(gateway, "x" * 32)
+    try:
+        end = time.monotonic() + 20
+        said = ""
+        while "failed: 401" not in said:
+            assert time.monotonic() < end, said
+            time.sleep(0.05)
+            said += capfd.readouterr().err
+        assert ready(gateway) == 0
+        assert "x" * 32 not in said
+    finally:
+        announced.close()
+
+
+def test_without_a_secret_it_says_what_to_set():
+    done = subprocess.run(
+        [sys.executable, "-m", "backends.fake", "--announce", "http://127.0.0.1:1"],
+        env={name: value for name, value in os.environ.items() if name != "GATEWAY_WORKER_SECRET"},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "GATEWAY_WORKER_SECRET" in done.stderr
+
+
+class Gateway:
+    """Takes announcements and notes when; `seconds` is how long it keeps the worker waiting."""
+
+    def __init__(self, seconds: float) -> None:
+        self.heard: list[tuple[float, bool]] = []
+        noted = self.heard
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                said = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                noted.append((time.monotonic(), said["leaving"]))
+                time.sleep(seconds)
+                with contextlib.suppress(OSError):
+                    self.send_response(204)
+                    self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = "http://{}:{}".format(*self.server.server_address)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def test_a_gateway_that_hangs_keeps_no_other_from_hearing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(announcement, "_EVERY_SECONDS", 0.2)
+    monkeypatch.setattr(announcement, "_TIMEOUT_SECONDS", 1.5)
+    info = SimpleNamespace(model="m")
+    app = SimpleNamespace(serving=True, has_engine=True, engine=SimpleNamespace(info=info))
+    slow, prompt = Gateway(3.0), Gateway(0.0)
+    announcer = announcement.Announcer(
+        app, url="http://gpu:1", gateways=[slow.url, prompt.url], secret="s"
+    )
+    announcer.start()
+    time.sleep(1.3)
+    heard = [at for at, _ in prompt.heard]
+    announcer.leave()
+    assert len(heard) >= 4
+    assert max(late - soon for soon, late in itertools.pairwise(heard)) < 0.9
+    assert [leaving for _, leaving in prompt.heard][-1]
+    assert [leaving for _, leaving in slow.heard] == [False, True]
+    slow.close()
+    prompt.close()

@@ -1,0 +1,163 @@
+"""`gateway workers` acts on gateways that run, and golden vectors keep another model out."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.control_plane.catalog import golden
+from gateway.control_plane.workers import commands
+from gateway.data_plane.routing.pool import Pool
+from gateway.data_plane.routing.worker import State
+from testing.gateways import MODEL, STELLA, open_api
+from testing.processes import Process, running
+from tests.cli.test_cli import Shell
+
+VOCABULARY = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
+DIMENSIONS = ["256", "512", "768", "1024", "2048", "4096", "6144", "8192"]
+FAKE_STELLA = (
+    "backends.fake", "--model", STELLA, "--vocabulary-sha256", VOCABULARY, "--dimensions",
+)  # fmt: skip
+
+
+@pytest.fixture
+def shell(sqlite_database_url: list[str], fake_worker: Process) -> Shell:
+    return Shell(sqlite_database_url[0], f"{MODEL}={fake_worker.url}")
+
+
+@pytest.fixture
+def gateways(shell: Shell) -> Iterator[list[Process]]:
+    """Two gateways that share a database, as behind a load balancer."""
+    environment = {**os.environ, **shell.environment} | {
+        "GATEWAY_WORKER_ORDERS_POLL_SECONDS": "0.1",
+    }
+    started = [Process([sys.executable, "-m", "testing.serve"], environment) for _ in "ab"]
+    yield started
+    for process in started:
+        process.close()
+
+
+def states(reports: list[dict]) -> list[str]:
+    return [report["worker"]["state"] for report in reports]
+
+
+def all_ready(shell: Shell, count: int) -> list[dict]:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        found = shell.json("workers", "list")
+        if states(found) == ["ready"] * count:
+            return found
+    raise AssertionError(found)
+
+
+@pytest.mark.usefixtures("gateways")
+def test_every_running_gateway_obeys(shell: Shell, fake_worker: Process):
+    url = fake_worker.url
+    before = all_ready(shell, 2)
+    assert len({report["gateway_id"] for report in before}) == 2
+    checked = shell.json("workers", "check", url)
+    for old, new in zip(before, checked, strict=True):
+        assert new["worker"]["examinations"] > old["worker"]["examinations"]
+    assert states(shell.json("workers", "drain", url)) == ["draining"] * 2
+    assert "drained by an operator" in shell.run("workers", "list")
+    assert "draining" not in states(shell.json("workers", "undrain", url))
+    all_ready(shell, 2)
+    assert "No running gateway knows" in shell.run("workers", "drain", "http://x:1", status=1)
+
+
+async def test_workers_of_no_model_are_told_of(
+    sqlite_database_url: list[str], shell: Shell, capfd: pytest.CaptureFixture[str]
+):
+    typo = "sentence-transformers/all-MiniLM-L6-v3"
+    shell.environment["GATEWAY_WORKERS"] += f" {typo}=http://worker-1:9000"
+    async with open_api(sqlite_database_url[0], shell.environment["GATEWAY_WORKERS"]) as api:
+        await api.ready()
+    warned = [line for line in capfd.readouterr().err.splitlines() if typo in line]
+    assert len(warned) == 1
+    assert "the catalogue does not have" in warned[0]
+    assert f"{typo}  http://worker-1:9000  unknown model" in await asyncio.to_thread(
+        shell.run, "workers", "list"
+    )
+
+
+def test_without_a_running_gateway_there_is_nothing_to_see(shell: Shell):
+    assert shell.json("workers", "list") == []
+    assert "No running gateway reports a worker." in shell.run("workers", "list")
+
+
+async def test_a_drained_worker_stays_drained_when_a_gateway_starts(
+    sqlite_database_url: list[str], fake_worker: Process
+):
+    workers = f"{MODEL}={fake_worker.url}"
+    options = {"worker_orders_poll_seconds": 0.02}
+    async with open_api(sqlite_database_url[0], workers, **options) as api:
+        await api.ready()
+        async with api.ledger.database.write() as connection:
+            await commands.order(connection, MODEL, fake_worker.url, wish="drain")
+    async with open_api(sqlite_database_url[0], workers, **options) as api:
+        pool = api.gateway.router.pools[MODEL]
+        await changed_to(pool, State.DRAINING)
+        api.headers["prefer"] = "wait=0"
+        assert (await api.embed()).status_code == 503
+        async with api.ledger.database.write() as connection:
+            await commands.order(connection, MODEL, fake_worker.url, wish="serve")
+        await api.ready()
+        assert (await api.embed()).status_code == 200
+
+
+async def test_the_reviewed_vectors_are_what_the_real_worker_gives(sqlite_database_url):
+    (reviewed,) = golden.reviewed()
+    with running("backends.minilm") as worker:
+        async with open_api(sqlite_database_url[0], f"{MODEL}={worker.url}") as api:
+            await api.ready()
+            (found,) = api.gateway.router.pools[MODEL].workers()
+    assert found.revision == reviewed.revision
+    assert found.reason == f"proved itself on {len(golden.TEXTS)} golden vectors"
+
+
+async def test_a_worker_with_other_vectors_of_that_revision_never_serves(sqlite_database_url):
+    (reviewed,) = golden.reviewed()
+    fake = ("--model", MODEL, "--vocabulary-sha256", VOCABULARY, "--dimensions", "384")
+    with running("backends.fake", *fake, "--revision", reviewed.revision) as worker:
+        async with open_api(sqlite_database_url[0], f"{MODEL}={worker.url}") as api:
+            pool = api.gateway.router.pools[MODEL]
+            await changed_to(pool, State.WARMING)
+            assert "golden row 0 at 384: cosine" in pool.workers()[0].reason
+            api.headers["prefer"] = "wait=0"
+            assert (await api.embed()).status_code == 503
+
+
+async def test_a_revision_without_golden_vectors_is_kept_out_until_it_is_pinned(
+    sqlite_database_url: list[str], shell: Shell
+):
+    fake = ("--model", MODEL, "--vocabulary-sha256", VOCABULARY, "--dimensions", "384")
+    with running("backends.fake", *fake, "--revision", "new", "--salt", "another model") as worker:
+        options = {"catalog_refresh_seconds": 0.05}
+        async with open_api(sqlite_database_url[0], f"{MODEL}={worker.url}", **options) as api:
+            pool = api.gateway.router.pools[MODEL]
+            await changed_to(pool, State.WARMING)
+            assert f"gateway workers pin {MODEL}" in pool.workers()[0].reason
+            api.headers["prefer"] = "wait=0"
+            assert (await api.embed()).status_code == 503
+            said = await asyncio.to_thread(shell.run, "workers", "pin", MODEL, worker.url)
+            assert "revision new" in said
+            await api.ready()
+            assert (await api.embed()).status_code == 200
+
+
+def test_a_trusted_worker_is_pinned_once(shell: Shell):
+    with running(*FAKE_STELLA, *DIMENSIONS) as trusted, running("backends.fake") as another:
+        said = shell.run("workers", "pin", STELLA, trusted.url)
+        assert f"Pinned {len(golden.TEXTS)} golden rows of revision fake" in said
+        assert "already" in shell.run("workers", "pin", STELLA, trusted.url, status=1)
+        assert "serves 'fake'" in shell.run("workers", "pin", STELLA, another.url, status=1)
+        assert "no model" in shell.run("workers", "pin", "none", trusted.url, status=1)
+
+
+async def changed_to(pool: Pool, state: State) -> None:
+    async with asyncio.timeout(20):
+        while all(worker.state is not state for worker in pool.workers()):
+            await asyncio.sleep(0.01)

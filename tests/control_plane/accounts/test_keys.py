@@ -1,0 +1,165 @@
+"""Keys in the database, and how fast every process hears of a change."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from gateway.control_plane.accounts.keys import ApiKeys, KeyChanges, KeyNotFound
+from gateway.control_plane.accounts.memberships import MemberNotFound
+from gateway.errors import BadRequest
+from gateway.identifiers import new_id
+from gateway.storage.database import Database
+from gateway.storage.redis import KeyAnnouncements
+from testing.gateways import MODEL, SECRET, Api, Ledger, open_api
+from testing.processes import Process
+
+
+@pytest.fixture
+def keys(database: Database) -> ApiKeys:
+    return ApiKeys(database, secret=SECRET)
+
+
+async def test_a_key_is_shown_once_and_stored_as_a_digest(keys: ApiKeys, ledger: Ledger):
+    made = await keys.create(ledger.organization_id, "  laptop ")
+    async with ledger.database.read() as connection:
+        stored = (await connection.execute(text("SELECT * FROM api_keys"))).all()
+    assert made.secret[3:] not in str(stored)
+    listed = (await keys.listed(ledger.organization_id))[-1]
+    assert listed == made.key
+    assert (listed.name, listed.prefix, listed.last_four) == ("laptop", "sk-", made.secret[-4:])
+
+
+async def test_it_is_recognised_until_it_is_revoked(keys: ApiKeys, ledger: Ledger):
+    made = await keys.create(ledger.organization_id, "laptop")
+    found = await keys.recognise(made.secret)
+    assert found
+    assert (found.id, found.organization_id) == (made.key.id, ledger.organization_id)
+    await keys.revoke(made.key.id)
+    await keys.revoke(made.key.id)
+    assert await keys.recognise(made.secret) is None
+    with pytest.raises(KeyNotFound):
+        await keys.revoke(new_id())
+
+
+async def test_expiry_reaches_the_snapshot(keys: ApiKeys, ledger: Ledger):
+    expires_at = datetime.now(UTC) + timedelta(days=3)
+    made = await keys.create(ledger.organization_id, "laptop", expires_at=expires_at)
+    found = await keys.recognise(made.secret)
+    assert found
+    assert found.expires_at == pytest.approx(expires_at.timestamp())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", "   ", "a" * 201, "a\nb", "a\x00b", "a\u202eb", "\u3164", "\u2800\u2800", "\u200d",
+        "\u0301",
+    ],
+)  # fmt: skip
+async def test_names_that_are_none(keys: ApiKeys, ledger: Ledger, name: str):
+    with pytest.raises(BadRequest) as caught:
+        await keys.create(ledger.organization_id, name)
+    assert caught.value.param == "name"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "👩\u200d👩\u200d👧",
+        "e\u0301",
+        "字 & <b>",
+    ],
+)
+async def test_names_in_any_writing(keys: ApiKeys, ledger: Ledger, name: str):
+    assert (await keys.create(ledger.organization_id, name)).key.name == name
+
+
+async def test_who_is_no_member_makes_no_key(keys: ApiKeys, ledger: Ledger):
+    """The request may have been let in just before they were removed."""
+    with pytest.raises(MemberNotFound):
+        await keys.create(ledger.organization_id, "late", created_by=new_id())
+
+
+async def test_a_key_that_would_expire_before_it_exists(keys: ApiKeys, ledger: Ledger):
+    with pytest.raises(BadRequest):
+        await keys.create(ledger.organization_id, "late", expires_at=datetime.now(UTC))
+
+
+async def test_changes_of_another_process_are_read(keys: ApiKeys, ledger: Ledger):
+    forgotten: list[bytes] = []
+    changes = KeyChanges(ledger.database, forgotten.append)
+    await changes.read()
+    forgotten.clear()
+    made = await keys.create(ledger.organization_id, "laptop")
+    await keys.revoke(made.key.id)
+    await changes.read()
+    assert len(set(forgotten)) == 2  # the fixture's, within the overlap, and this one
+
+
+class Listener:
+    def __init__(self, url: str) -> None:
+        self.heard: asyncio.Queue[bytes] = asyncio.Queue()
+        self.announcements = KeyAnnouncements(url, self.heard.put_nowait)
+
+
+@pytest.fixture
+async def listener(redis_url: str) -> AsyncIterator[Listener]:
+    made = Listener(redis_url)
+    await made.announcements.start()
+    async with asyncio.timeout(10):
+        await made.announcements.subscribed.wait()
+    yield made
+    await made.announcements.stop()
+
+
+async def test_an_announcement_is_heard_by_all(listener: Listener, redis_url: str):
+    speaker = KeyAnnouncements(redis_url, lambda _digest: None)
+    await speaker.announce(b"\x00\xff digest")
+    await speaker.stop()
+    async with asyncio.timeout(10):
+        assert await listener.heard.get() == b"\x00\xff digest"
+
+
+async def test_a_redis_that_is_away_is_no_error():
+    announcements = KeyAnnouncements("redis://127.0.0.1:1/0", lambda _digest: None)
+    await announcements.start()
+    await announcements.announce(b"digest")
+    assert not announcements.subscribed.is_set()
+    await announcements.stop()
+
+
+async def refused(api: Api) -> None:
+    async with asyncio.timeout(10):
+        while (await api.embed()).status_code != 401:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_revocation_reaches_a_gateway_over_redis(
+    sqlite_database_url: list[str], fake_worker: Process, redis_url: str
+):
+    workers = f"{MODEL}={fake_worker.url}"
+    # so slow a poll never comes in this test: what is heard was announced
+    changes = {"redis_url": redis_url, "revocation_poll_seconds": 3600.0}
+    async with open_api(sqlite_database_url[0], workers, **changes) as api:
+        assert (await api.embed()).status_code == 200
+        await api.gateway.announcements.subscribed.wait()
+        elsewhere = KeyAnnouncements(redis_url, lambda _digest: None)
+        other = ApiKeys(api.gateway.database, secret=SECRET, announce=elsewhere.announce)
+        await other.revoke(api.ledger.key_id)
+        await elsewhere.stop()
+        await refused(api)
+
+
+async def test_a_revocation_reaches_a_gateway_through_the_database(
+    sqlite_database_url: list[str], fake_worker: Process
+):
+    workers = f"{MODEL}={fake_worker.url}"
+    async with open_api(sqlite_database_url[0], workers, revocation_poll_seconds=0.05) as api:
+        assert (await api.embed()).status_code == 200
+        await ApiKeys(api.gateway.database, secret=SECRET).revoke(api.ledger.key_id)
+        await refused(api)

@@ -1,0 +1,60 @@
+"""The whole application in this process, on a fresh SQLite, with fake workers where asked for."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from litestar import Litestar
+
+from gateway.app import Gateway, create_app
+from gateway.control_plane.catalog import catalog
+from gateway.settings import Settings
+from gateway.storage.database import Database
+from testing.browsing import Browser
+
+STELLA = "NovaSearch/stella_en_400M_v5"
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    """Settings that a test wants different; override it beside the test."""
+    return {}
+
+
+@pytest.fixture
+def where(sqlite_database_url: list[str]) -> str:
+    """Where the application keeps its data; a module that asks for both databases overrides it."""
+    return sqlite_database_url[0]
+
+
+@pytest.fixture
+async def app(where: str, options: dict[str, Any]) -> AsyncIterator[Litestar]:
+    database = Database(where)
+    async with database.write() as connection:
+        await catalog.seed(connection)
+    await database.close()
+    settings = Settings(secret="s" * 32, database_url=where, **{"dev_mail": True, **options})
+    made = create_app(settings)
+    # not the application's own lifespan: its cancel scope must end in the task that began it, and
+    # pytest-asyncio runs the two halves of a fixture in two tasks
+    async with made.state.gateway.running():
+        yield made
+
+
+@pytest.fixture
+def gateway(app: Litestar) -> Gateway:
+    return app.state.gateway
+
+
+@pytest.fixture
+async def browser(app: Litestar) -> AsyncIterator[Browser]:
+    opened = Browser(app)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def pages_folder() -> Path:
+    return Path(__file__).parents[2] / "gateway" / "control_plane"

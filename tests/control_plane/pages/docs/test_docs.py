@@ -1,0 +1,172 @@
+"""The documentation, held against the code that it speaks of."""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+import gateway
+from gateway.control_plane.billing.api import OPERATIONS
+from gateway.control_plane.pages.docs import reference
+from gateway.control_plane.pages.docs.docs import limits
+from gateway.control_plane.pages.docs.errors import REFUSALS
+from gateway.control_plane.web import snippets
+from gateway.data_plane.api import descriptions, openapi
+from gateway.data_plane.routing.outcomes import ClientGone, Overloaded, Shed, ShedReason
+from gateway.errors import GatewayError
+from gateway.settings import describe
+from testing.browsing import Browser
+from testing.gateways import settings
+from tests.control_plane.conftest import MINILM
+
+_ROOT = Path(gateway.__file__).parent
+_ANSWERING = [
+    _ROOT / "app" / "errors.py",
+    *sorted((_ROOT / "data_plane").rglob("*.py")),
+    *sorted((_ROOT / "control_plane" / "billing").rglob("*.py")),
+    *sorted((_ROOT / "storage").rglob("*.py")),
+]
+_INTERNAL = {
+    "registration.py",  # /internal: for workers, not for customers
+}
+
+
+def descendants(kind: type[GatewayError]) -> set[type[GatewayError]]:
+    return {kind}.union(*(descendants(child) for child in kind.__subclasses__()))
+
+
+def raised(file: Path) -> Iterator[tuple[int, str | None]]:
+    """Find each status and code that a file can answer with: where an error is made."""
+    kinds = {kind.__name__: kind for kind in descendants(GatewayError)}
+    for node in ast.walk(ast.parse(file.read_text())):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+            continue
+        if (kind := kinds.get(node.func.id)) is None or kind in (Shed, Overloaded, ClientGone):
+            continue  # the code of the first two is their reason, and nobody reads the third
+        given = next((word.value for word in node.keywords if word.arg == "code"), None)
+        assert given is None or isinstance(given, ast.Constant), f"{file}: a code no test can read"
+        yield kind.status, given.value if isinstance(given, ast.Constant) else kind.code
+
+
+def test_every_code_of_the_api_is_documented_once():
+    found = {(429, reason) for reason in get_args(ShedReason)} - {(429, "overloaded")}
+    found |= {(503, "overloaded")}  # what `Overloaded` is made with
+    for file in _ANSWERING:
+        if file.name not in _INTERNAL:
+            found |= set(raised(file))
+    listed = Counter((refusal.status, refusal.code) for refusal in REFUSALS)
+    assert set(listed) == found
+    assert set(listed.values()) == {1}
+    for code in ("unknown_token_ids", "invalid_json", "would_miss_deadline", "expired_api_key"):
+        assert code in {code for _, code in found}
+
+
+async def test_the_page_of_errors_says_what_to_do(browser: Browser):
+    page = (await browser.get("/docs/errors")).text
+    codes = re.findall(r'<code class="whole-word">(\w+)</code>', page)
+    assert sorted(codes) == sorted(refusal.code for refusal in REFUSALS if refusal.code)
+    assert page.count("not charged") == len(REFUSALS)
+    assert "announcement_refused" not in page
+    assert "`" not in page
+
+
+async def test_the_reference_is_the_document_that_is_served(browser: Browser):
+    served = (await browser.get("/openapi.json")).json()
+    assert served == msgspec.to_builtins(reference.document("http://127.0.0.1:8080"))
+    page = (await browser.get("/docs/reference")).text
+    text = unescape(page)
+    for path, operations in served["paths"].items():
+        for method, operation in operations.items():
+            if method not in ("get", "post"):
+                continue
+            assert f"<code>{method.upper()} {path}</code>" in page
+            section = text.partition(f'id="{operation["operationId"]}"')[2].partition("</section>")[
+                0
+            ]
+            for parameter in [*operations.get("parameters", []), *operation.get("parameters", [])]:
+                assert f"<code>{parameter['name']}</code>" in section
+                assert reference.rich(parameter["description"]).unescape() in section
+            for name in operation["responses"]["200"]["headers"]:
+                assert f"<code>{name}</code>" in section
+            for status in operation["responses"]:
+                assert status == "200" or f"<dt>{status}</dt>" in section
+    for name, schema in served["components"]["schemas"].items():
+        for field, described in schema["properties"].items():
+            assert re.search(rf"<code>(?:[\w\[\]]+\.)*{field}</code>", page), (name, field)
+            assert reference.rich(described.get("description", "")).unescape() in text
+    assert '"float"' in text
+    assert "`" not in page
+
+
+def test_a_body_that_two_operations_share_is_shown_once():
+    found = {entry.path: entry for entry in reference.entries("http://gateway")}
+    assert found["/v1/embeddings"].body
+    assert not found["/v1/embeddings/estimate"].body
+    assert found["/v1/embeddings/estimate"].same_body_as == "createEmbeddings"
+
+
+@pytest.mark.parametrize("name", descriptions.EXAMPLES)
+def test_examples_are_what_the_schemas_say(name: str):
+    kinds: dict[str, Any] = {kind.__name__: kind for kind in openapi.ROOTS}
+    kinds |= {operation.schema.__name__: operation.schema for operation in OPERATIONS}
+    example = descriptions.EXAMPLES[name]
+    read = msgspec.json.decode(msgspec.json.encode(example), type=kinds[name])
+    written = msgspec.json.decode(msgspec.json.encode(read))
+    assert {key: written[key] for key in example} == example
+
+
+async def test_limits_have_units_and_no_settings_prose(browser: Browser):
+    page = (await browser.get("/docs/limits")).text
+    for said in ["2,048 texts", "8 MiB", "30 seconds", "300,000 tokens", "512 requests"]:
+        assert said in page, said
+    assert "GATEWAY_" not in page
+
+
+async def test_every_example_reads_the_key_from_the_same_variable(browser: Browser):
+    readme = (_ROOT.parent / "README.md").read_text()
+    assert snippets.VARIABLE in readme
+    for path in ("/docs", "/docs/clients", f"/models/{MINILM}", "/"):
+        page = unescape(re.sub(r"<[^>]+>", "", (await browser.get(path)).text))
+        assert snippets.VARIABLE in page, path
+        assert '"$API_KEY"' not in page
+        assert f'"${snippets.VARIABLE}"' not in page
+    page = (await browser.get("/docs/clients")).text
+    for name in ("LangChain", "LlamaIndex", "Haystack", "LiteLLM"):
+        assert f'<h2 id="{name.lower()}">{name}</h2>' in page
+
+
+def test_python_examples_are_python():
+    for snippet in [
+        *snippets.calls("http://gateway", "m", prompt="p"),
+        *snippets.calls("http://gateway", "m", key="sk-1"),
+        *snippets.clients("http://gateway", "m"),
+    ]:
+        if snippet.lexer == "python":
+            ast.parse(snippet.code)
+
+
+_NOT_OF_A_REQUEST = {
+    # of pages, the console and mail
+    "form_bytes_max", "calculations_per_hour", "experiments_per_hour", "sign_ins_per_hour",
+    "votes_per_hour", "invitations_per_hour", "organization_keys_max", "organization_members_max",
+    # of the money: not chosen by who sends a request
+    "journal_bytes_max", "credit_wait_seconds",
+}  # fmt: skip
+
+
+def test_the_page_of_limits_names_all_that_can_refuse_a_request():
+    """By the status that stands in the sentence of a setting."""
+    chosen = settings("sqlite://")
+    page = limits(chosen)
+    for name, _, sentence in describe():
+        field = name.removeprefix("GATEWAY_").lower()
+        if not re.search(r"\((400|413|429|503|504)\)", sentence) or field in _NOT_OF_A_REQUEST:
+            continue
+        other = msgspec.structs.replace(chosen, **{field: getattr(chosen, field) * 2})
+        assert limits(other) != page, field

@@ -1,0 +1,285 @@
+"""Votes and the waitlist: one a person, taken back at will, confirmed by mail, counted."""
+
+import re
+from collections import Counter
+
+import pytest
+from litestar import Litestar
+from sqlalchemy import select
+
+from gateway.app import Gateway
+from gateway.control_plane.catalog import catalog, golden
+from gateway.control_plane.demand import events, launch_mails, launches
+from gateway.control_plane.mail import unsubscribe
+from gateway.data_plane.tallies import DemandCounter
+from gateway.storage.tables import demand_events, demand_votes, unsubscriptions, waitlist_entries
+from testing.browsing import Browser, field, mailed_link, sign_in
+from tests.control_plane.conftest import MINILM, STELLA
+
+PATH = f"/models/{STELLA}"
+
+
+@pytest.fixture
+def where(database_url: str) -> str:
+    """Both databases, for what is written and read here."""
+    return database_url
+
+
+async def rows(gateway: Gateway, query):
+    async with gateway.database.read() as connection:
+        return (await connection.execute(query)).all()
+
+
+async def test_a_vote_is_counted_once_changed_and_withdrawn(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
+    assert "0 verified votes" in browser.page.text
+    await browser.submit(
+        "/vote", model=STELLA, volume="1,250", price="0.01", use_case="<b>search</b>"
+    )
+    assert "1 verified vote" in browser.page.text
+    assert "You voted" in browser.page.text
+    await browser.submit("/vote", model=STELLA, volume="2")
+    (vote,) = await rows(gateway, select(demand_votes))
+    assert (vote.volume_million_tokens, vote.price_max_nanos, vote.use_case) == (2, None, "")
+    await browser.submit("/vote", model=STELLA, use_case="<b>search</b>", price="0.01")
+    page = (await browser.get("/console/votes")).text
+    assert "&lt;b&gt;search&lt;/b&gt;" in page
+    assert "$0.01" in page
+    await browser.submit("/vote/withdraw", model=STELLA, back="/console/votes")
+    assert "not voted yet" in browser.page.text
+    assert "0 verified votes" in (await browser.get(PATH)).text
+    kinds = Counter(row.kind for row in await rows(gateway, select(demand_events)))
+    assert (kinds["vote"], kinds["withdraw"]) == (1, 1)
+
+
+async def test_one_vote_for_all_spellings_of_a_mailbox(
+    gateway: Gateway, browser: Browser, app: Litestar
+):
+    await sign_in(browser, gateway, "ada.l@gmail.com", next_path=PATH)
+    await browser.submit("/vote", model=STELLA)
+    other = Browser(app)
+    await sign_in(other, gateway, "adal+x@gmail.com", next_path=PATH)
+    await other.submit("/vote", model=STELLA)
+    await other.close()
+    assert len(await rows(gateway, select(demand_votes))) == 1
+
+
+async def test_only_models_that_are_coming_can_be_voted_for(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
+    token = browser.token
+    for model, status in ((MINILM, 409), ("no/such", 404), ("", 404), ("../../etc", 404)):
+        for path in ("/vote", "/waitlist"):
+            answer = await browser.submit(path, csrf=token, model=model)
+            assert answer.status_code == status, (path, model)
+
+
+@pytest.mark.parametrize("options", [{"votes_per_hour": 7}])
+async def test_votes_have_bounds_and_a_rate(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
+    token = browser.token
+    for said in (
+        {"volume": "-1"}, {"volume": "1" * 12}, {"volume": "0"}, {"price": "much"},
+        {"price": "9007200"}, {"use_case": "x" * 501}, {"use_case": "\0"},
+    ):  # fmt: skip
+        answer = await browser.submit("/vote", csrf=token, model=STELLA, **said)
+        assert answer.status_code == 400, said
+    assert (await browser.submit("/vote", csrf=token, model=STELLA)).status_code == 200
+    assert (await browser.submit("/vote", csrf=token, model=STELLA)).status_code == 429
+
+
+async def test_a_vote_needs_an_account(browser: Browser):
+    await browser.get(PATH)
+    answer = await browser.submit("/vote", model=STELLA)
+    assert answer.url.path == "/sign-in"
+
+
+async def test_nobody_is_put_on_the_list_by_another(gateway: Gateway, browser: Browser):
+    await browser.get(PATH)
+    await browser.submit("/waitlist", model=STELLA, email="ada@example.org")
+    assert "One more step" in browser.page.text
+    assert await rows(gateway, select(waitlist_entries)) == []
+    await browser.get(await mailed_link(gateway, "ada@example.org"))
+    assert await rows(gateway, select(waitlist_entries)) == []
+    token = field(browser.page.text, "token")
+    await browser.submit("/waitlist/confirm", token=token)
+    assert "You are on the list" in browser.page.text
+    (entry,) = await rows(gateway, select(waitlist_entries))
+    assert (entry.email, entry.user_id) == ("ada@example.org", None)
+    await browser.get(PATH)
+    again = await browser.submit("/waitlist/confirm", token=token)  # as reloading does
+    assert "You are on the list" in again.text
+    assert len(await rows(gateway, select(waitlist_entries))) == 1
+    await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
+    assert "You hear from us when it lands" in browser.page.text
+    (entry,) = await rows(gateway, select(waitlist_entries))
+    assert entry.user_id is not None
+    await browser.submit("/waitlist/leave", model=STELLA)
+    replay = await browser.submit("/waitlist/confirm", token=token)
+    assert replay.status_code == 400
+    assert "used up" in replay.text
+    assert await rows(gateway, select(waitlist_entries)) == []
+
+
+async def test_one_click_with_an_account(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
+    await browser.submit("/waitlist", model=STELLA)
+    assert "You hear from us when it lands" in browser.page.text
+    await browser.get("/console/votes")
+    await browser.submit("/waitlist/leave", model=STELLA, back="//evil.example")
+    assert browser.page.url.path == "/console"
+    assert await rows(gateway, select(waitlist_entries)) == []
+
+
+async def test_what_went_live_elsewhere_is_said_at_once(gateway: Gateway, browser: Browser):
+    """This process may show it as coming for seconds more: the database knows better."""
+    await browser.get(PATH)
+    await browser.submit("/waitlist", model=STELLA, email="new@example.org")
+    await browser.get(await mailed_link(gateway, "new@example.org"))
+    token = field(browser.page.text, "token")
+    async with gateway.database.write() as connection:
+        await golden.pin(connection, STELLA, "pinned", [])
+        await launches.launch(connection, STELLA, ready=["pinned"], nanos_per_million_tokens=1)
+    said = await browser.submit("/waitlist/confirm", token=token)
+    assert said.status_code == 409  # by the snapshot, or by the database before it
+    assert "is live" in said.text
+    assert await rows(gateway, select(waitlist_entries)) == []
+
+
+async def test_a_link_to_the_waitlist_leads_to_a_model_that_is_live_by_now(
+    gateway: Gateway, browser: Browser
+):
+    await browser.get(PATH)
+    await browser.submit("/waitlist", model=STELLA, email="new@example.org")
+    link = await mailed_link(gateway, "new@example.org")
+    async with gateway.database.write() as connection:
+        await catalog.set_state(connection, STELLA, "live")
+    await gateway.catalog.refresh()
+    assert (await browser.get(link)).url.path == PATH
+
+
+async def test_what_is_retired_can_be_taken_back(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
+    await browser.submit("/vote", model=STELLA)
+    await browser.submit("/waitlist", model=STELLA)
+    async with gateway.database.write() as connection:
+        await catalog.set_state(connection, STELLA, "retired")
+    await gateway.catalog.refresh()
+    page = await browser.get("/console/votes")
+    assert f'href="{PATH}"' not in page.text, "there is no such page any more"
+    for path in ("/vote/withdraw", "/waitlist/leave"):
+        done = await browser.submit(path, model=STELLA, back="/console/votes")
+        assert done.status_code == 200
+    assert await rows(gateway, select(demand_votes)) == []
+    assert await rows(gateway, select(waitlist_entries)) == []
+
+
+async def test_a_model_that_costs_nothing_can_come_too(gateway: Gateway, browser: Browser):
+    async with gateway.database.write() as connection:
+        await catalog.set_price(connection, STELLA, nanos_per_million_tokens=0)
+    await gateway.catalog.refresh()
+    assert (await browser.get(PATH)).status_code == 200
+
+
+async def test_of_two_spellings_the_one_that_asked_last_is_written_to(
+    gateway: Gateway, browser: Browser
+):
+    """She unsubscribed one of them, and then asks by the other: a mail must come."""
+    await browser.get(PATH)
+    await browser.submit("/waitlist", model=STELLA, email="ada+news@example.org")
+    await browser.get(await mailed_link(gateway, "ada+news@example.org"))
+    await browser.submit("/waitlist/confirm", token=field(browser.page.text, "token"))
+    async with gateway.database.write() as connection:
+        await unsubscribe.add(connection, "ada+news@example.org")
+    await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
+    assert "You hear from us" not in browser.page.text
+    await browser.submit("/waitlist", model=STELLA)
+    assert "You hear from us when it lands" in browser.page.text
+    async with gateway.database.read() as connection:
+        (person,) = await launch_mails.unwritten(connection, STELLA, 9)
+    assert person.email == "ada@example.org"
+    (entry,) = await rows(gateway, select(waitlist_entries))
+    assert entry.user_id is not None
+    kinds = Counter(row.kind for row in await rows(gateway, select(demand_events)))
+    assert kinds["waitlist"] == 1
+
+
+async def test_who_unsubscribed_and_asks_again_hears_again(gateway: Gateway, browser: Browser):
+    async with gateway.database.write() as connection:
+        for email in ("ada@example.org", "new@example.org"):
+            await unsubscribe.add(connection, email)
+    await browser.get(PATH)
+    await browser.submit("/waitlist", model=STELLA, email="new@example.org")
+    await browser.get(await mailed_link(gateway, "new@example.org"))
+    assert len(await rows(gateway, select(unsubscriptions))) == 2  # asking proves nothing yet
+    await browser.submit("/waitlist/confirm", token=field(browser.page.text, "token"))
+    (left,) = await rows(gateway, select(unsubscriptions))
+    assert left.email == "ada@example.org"
+
+    await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
+    await browser.submit("/vote", model=STELLA)
+    assert "You unsubscribed from our mail" in browser.page.text  # a vote asks for no mail
+    await browser.submit("/waitlist", model=STELLA)
+    assert "You hear from us when it lands" in browser.page.text
+    assert "unsubscribed" not in browser.page.text
+    assert await rows(gateway, select(unsubscriptions)) == []
+
+    async with gateway.database.write() as connection:
+        await unsubscribe.add(connection, "ada@example.org")
+    assert "You hear from us when it lands" not in (await browser.get(PATH)).text
+    page = (await browser.get("/console/votes")).text
+    assert "You hear from us" not in page
+    assert "none comes" in page
+
+
+async def test_a_call_to_a_model_that_is_coming_counts_and_says_where_to_vote(
+    gateway: Gateway, browser: Browser
+):
+    await sign_in(browser, gateway, "ada@example.org")
+    page = (await browser.submit("/console/keys", name="k")).text
+    secret = re.search(r"sk-[0-9A-Za-z]{46}", page)
+    assert secret
+    for _ in range(3):
+        answer = await browser.http.post(
+            "/v1/embeddings",
+            json={"model": STELLA, "input": "hi"},
+            headers={"authorization": f"Bearer {secret[0]}"},
+        )
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (404, "model_coming_soon")
+        assert f"http://127.0.0.1:8080{PATH}" in error["message"]
+    await browser.get(PATH)
+    await gateway.marketplace.interest.flush()
+    async with gateway.database.read() as connection:
+        counts = await events.funnel(connection, STELLA)
+    assert counts["call"] == 3
+    assert counts["view"] == 1
+
+
+def test_calls_are_counted_within_bounds():
+    counter = DemandCounter(entries_max=2)
+    for organization in ("a", "b", "c", "a"):
+        counter.called("m", organization)
+    drained = counter.drain()
+    assert drained == {("m", "a"): 2, ("m", "b"): 1}
+    assert counter.drain() == {}
+    counter.called("m", "d")
+    counter.restore(drained)
+    assert counter.drain() == {("m", "d"): 1, ("m", "a"): 2}
+
+
+async def test_what_could_not_be_written_is_not_lost(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    gateway.marketplace.interest.viewed(STELLA)
+    organization = None
+
+    async def broken(*_: object) -> None:
+        raise OSError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gateway.marketplace.interest, "_write", broken)
+        with pytest.raises(OSError, match="gone"):
+            await gateway.marketplace.interest.flush()
+    await gateway.marketplace.interest.flush()
+    (event,) = await rows(gateway, select(demand_events))
+    assert (event.kind, event.count, event.organization_id) == ("view", 1, organization)

@@ -1,0 +1,170 @@
+"""A catalogue of many models, most of them without a reviewed page: found, paged, and bounded."""
+
+import re
+from datetime import UTC, datetime
+from xml.etree import ElementTree as ET
+
+import pytest
+from sqlalchemy import insert, update
+
+from benchmarks import pages
+from gateway.app import Gateway
+from gateway.control_plane.pages.storefront import robots
+from gateway.storage.tables import demand_votes, models
+from testing.browsing import Browser, sign_in
+from tests.control_plane.conftest import MINILM, STELLA
+
+MANY = 130
+PLAIN = "lab-7/embed-base-7"
+
+
+@pytest.fixture(autouse=True)
+async def many(gateway: Gateway) -> None:
+    await pages.fill_catalogue(gateway.database, MANY)
+    await gateway.catalog.refresh()
+
+
+def listed(page: str) -> list[str]:
+    """The models of a page of the list, in its order."""
+    return re.findall(r'card-link stack-s" href="/models/([^"]+)"', page)
+
+
+async def walk(browser: Browser, path: str) -> list[list[str]]:
+    """Follow the links to the next page as somebody without JavaScript does."""
+    found = []
+    while path:
+        page = (await browser.get(path)).text
+        found.append(listed(page))
+        link = re.search(r'rel="next" href="([^"]+)"', page)
+        path = link[1].replace("&amp;", "&") if link else ""
+    return found
+
+
+async def test_the_pages_of_the_list_show_every_model_once(browser: Browser):
+    found = await walk(browser, "/models")
+    assert [len(page) for page in found] == [24, 24, 24, 24, 24, 12]
+    every = [model for page in found for model in page]
+    assert len(set(every)) == MANY + 2
+    assert every[0] == MINILM  # the live one first
+    assert 'rel="prev"' in browser.page.text
+
+
+async def test_a_search_is_over_all_pages_and_kept_on_the_next(browser: Browser):
+    found = await walk(browser, "/models?q=base&license=Apache-2.0&sort=newest")
+    every = [model for page in found for model in page]
+    assert len(found) == 2
+    assert every == [f"lab-{n % 97}/embed-base-{n}" for n in range(1, MANY, 3)]
+
+
+@pytest.mark.parametrize(
+    ("query", "fits"),
+    [
+        ("dimensions=768", lambda n: n % 4 == 1),
+        ("tokens=8192", lambda n: n % 3 == 2),
+        ("price=0.002&state=coming_soon", lambda n: n % 40 <= 1),
+        ("license=CC-BY-4.0&dimensions=2048", lambda n: n % 3 == 2 and n % 4 == 3),
+    ],
+)
+async def test_filters_ask_what_their_labels_say(browser: Browser, query: str, fits):
+    found = {model for page in await walk(browser, f"/models?{query}") for model in page}
+    ours = {model for model in found if model.startswith("lab-")}
+    assert {int(model.rpartition("-")[2]) for model in ours} == {n for n in range(MANY) if fits(n)}
+
+
+async def test_orders(gateway: Gateway, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.get(f"/models/{PLAIN}")
+    await browser.submit("/vote", model=PLAIN)
+    assert listed((await browser.get("/models?sort=votes")).text)[0] == PLAIN
+    cheapest = listed((await browser.get("/models?sort=price")).text)[:4]
+    assert {int(model.rpartition("-")[2]) % 40 for model in cheapest} == {0}
+
+
+async def test_what_is_no_page_is_the_nearest(browser: Browser):
+    assert len(listed((await browser.get("/models?page=999")).text)) == 12
+    assert len(listed((await browser.get("/models?page=-3")).text)) == 24
+    assert (await browser.get("/models?price=much")).status_code == 400
+    assert listed((await browser.get("/models?dimensions=x&tokens=y")).text) == []
+
+
+async def test_a_model_without_a_reviewed_page_says_what_is_known_and_no_more(browser: Browser):
+    page = (await browser.get(f"/models/{PLAIN}")).text
+    for fact in (PLAIN, "embed-base-7", "lab-7", "Apache-2.0", "2048", "nobody here has written"):
+        assert fact in page
+    for unsaid in ("None", "Best for", "Questions", "Architecture", "Published", "huggingface"):
+        assert unsaid not in page
+    assert (await browser.get(f"/calculator?model={PLAIN}")).status_code == 200
+
+
+async def test_a_model_whose_tokenizer_is_not_here_can_be_read_but_not_counted(
+    gateway: Gateway, browser: Browser
+):
+    async with gateway.database.write() as connection:
+        card = (await connection.execute(models.select().where(models.c.id == PLAIN))).one().card
+        card = re.sub(r'"vocabulary_sha256":"\w+"', '"vocabulary_sha256":"unknown"', card)
+        await connection.execute(update(models).where(models.c.id == PLAIN).values(card=card))
+    await gateway.catalog.refresh()
+    page = await browser.get(f"/models/{PLAIN}")
+    assert page.status_code == 200
+    assert "What would it cost?" not in page.text
+    await browser.get("/calculator")
+    answer = await browser.submit("/calculator", model=PLAIN, text="hello")
+    assert answer.status_code == 404
+    assert "tokenizer" in answer.text
+
+
+async def test_the_sitemap_is_in_parts_that_name_every_page_once(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+):
+    def locations(text: str) -> list[str]:
+        return [e.text or "" for e in ET.fromstring(text).iter() if e.tag.endswith("loc")]
+
+    whole = locations((await browser.get("/sitemap.xml")).text)
+    assert len(whole) == len(set(whole)) > MANY
+    for size in (5, 50, len(whole)):
+        monkeypatch.setattr(robots, "_PART_PATHS", size)
+        index = (await browser.get("/sitemap.xml")).text
+        parts = locations(index)
+        assert ("sitemapindex" in index) == (size < len(whole))
+        if size < len(whole):
+            texts = [(await browser.get(part)).text for part in parts]
+            assert [place for text in texts for place in locations(text)] == whole
+    assert (await browser.get("/sitemap.xml?part=99")).status_code == 404
+    assert (await browser.get("/sitemap.xml?part=-1")).status_code == 404
+
+
+async def test_comparing_is_of_a_few_that_one_chooses(browser: Browser):
+    def columns(page: str) -> list[str]:
+        return re.findall(r'<th scope="col"><a href="/models/([^"]+)"', page)
+
+    assert len(columns((await browser.get("/compare")).text)) == 6
+    named = f"/compare?model={PLAIN}&model={STELLA}&model=no/such"
+    page = (await browser.get(named)).text
+    assert columns(page) == [PLAIN, STELLA]
+    assert "There is no model no/such here" in page
+    removed = re.findall(r'href="(/compare\?[^"]+)">Remove', page)
+    left = (await browser.get(removed[0].replace("&amp;", "&"))).text
+    assert columns(left) == [STELLA]
+
+
+async def test_pages_that_name_models_are_bounded(gateway: Gateway, browser: Browser):
+    status = (await browser.get("/status")).text
+    assert status.count('<th scope="row">') == 50
+    assert f"{MANY + 2 - 50} coming soon" in status
+    assert "<option" not in (await browser.get("/calculator")).text.partition("calc-text")[0]
+    await sign_in(browser, gateway, "ada@example.org")
+    await vote_for_all(gateway)
+    votes = (await browser.get("/console/votes")).text
+    assert votes.count('<th scope="row">') == 100
+    assert "At most 100 of each" in votes
+
+
+async def vote_for_all(gateway: Gateway) -> None:
+    now = datetime.now(UTC)
+    async with gateway.database.write() as connection:
+        user = (await connection.exec_driver_sql("SELECT id, address_key FROM users")).one()
+        rows = [
+            {**pages._vote(user.id, model, now), "voter_key": user.address_key}
+            for model in gateway.catalog().models
+        ]
+        await connection.execute(insert(demand_votes), rows)

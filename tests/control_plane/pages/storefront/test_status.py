@@ -1,0 +1,44 @@
+"""The status page claims what was watched, and nothing before."""
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import insert, update
+
+from gateway.app import Gateway
+from gateway.control_plane.status.history import history
+from gateway.identifiers import new_id
+from gateway.storage.tables import incidents, models
+from testing.browsing import Browser
+from tests.control_plane.conftest import MINILM
+
+
+async def test_a_new_service_does_not_speak_of_the_last_90_days(browser: Browser):
+    page = (await browser.get("/status")).text
+    assert "The last 90 days" not in page
+    assert "This service is younger than 90 days" in page
+    assert f"Since {datetime.now(UTC):%Y-%m-%d}" in page
+
+
+async def test_downtime_is_counted_within_the_days(gateway: Gateway, browser: Browser):
+    now = datetime.now(UTC)
+    async with gateway.database.write() as connection:
+        await connection.execute(update(models).values(created_at=now - timedelta(days=200)))
+        await connection.execute(
+            insert(incidents),
+            [
+                {"id": new_id(), "model_id": MINILM, "started_at": began, "ended_at": ended}
+                for began, ended in [
+                    (now - timedelta(days=120), now - timedelta(days=119)),  # too long ago
+                    (now - timedelta(days=91), now - timedelta(days=90, minutes=-5)),  # 5 are left
+                    (now - timedelta(hours=2), now - timedelta(minutes=110)),
+                    (now - timedelta(minutes=3), None),
+                ]
+            ],
+        )
+    async with gateway.database.read() as connection:
+        known = await history(connection, 90, now)
+    assert known.is_whole
+    assert known.minutes_down == {MINILM: 18}
+    page = (await browser.get("/status")).text
+    assert "The last 90 days" in page
+    assert "younger than" not in page

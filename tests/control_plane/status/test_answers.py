@@ -1,0 +1,88 @@
+"""Answers, written down by the hour and summed up for the console."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+
+import pytest
+from sqlalchemy import select, text
+
+from gateway.control_plane.status import answers
+from gateway.control_plane.status.answers import Answered, Summary
+from gateway.data_plane.tallies import AnswerCounter
+from gateway.identifiers import new_id
+from gateway.storage.database import Database
+from gateway.storage.tables import answer_hours
+
+TODAY = date(2026, 11, 23)
+
+
+def at(moment: datetime) -> Callable[[], float]:
+    return moment.timestamp
+
+
+async def summed(database: Database, organization_id: str) -> Summary:
+    async with database.read() as connection:
+        return await answers.summary(connection, organization_id, TODAY)
+
+
+async def test_hours_add_up_to_today_and_the_month(database: Database):
+    own, other = new_id(), new_id()
+    for day, month, statuses in (
+        (31, 10, [500] * 5),
+        (1, 11, [200, 200, 404]),
+        (23, 11, [200] * 18 + [429, 503]),
+        (23, 11, [200] * 2),  # of another process, or a later flush: the sums add up
+    ):
+        counter = AnswerCounter(
+            entries_max=100, clock=at(datetime(2026, month, day, 10, 30, tzinfo=UTC))
+        )
+        for status in statuses:
+            counter.answered(own, status, 0.012)
+        counter.answered(other, 500, 0.012)
+        await Answered(database, counter).flush()
+    slow = AnswerCounter(entries_max=9, clock=at(datetime(2026, 11, 23, 23, 59, tzinfo=UTC)))
+    for status in (200, 200, 504):
+        slow.answered(own, status, 2.5)
+    await Answered(database, slow).flush()
+    assert await summed(database, own) == Summary(
+        answers_month=28, errors_month=4, answers_today=25, errors_today=3, p50_ms=15, p95_ms=3_000
+    )
+    assert await summed(database, new_id()) == Summary(
+        answers_month=0, errors_month=0, answers_today=0, errors_today=0, p50_ms=None, p95_ms=None
+    )
+
+
+async def test_what_cannot_be_written_is_kept(database: Database):
+    counter = AnswerCounter(entries_max=100)
+    counter.answered(new_id(), 200, 0.01)
+    async with database.write() as connection:
+        await connection.execute(text("ALTER TABLE answer_hours RENAME TO away"))
+    with pytest.raises(Exception, match="answer_hours"):
+        await Answered(database, counter).flush()
+    async with database.write() as connection:
+        await connection.execute(text("ALTER TABLE away RENAME TO answer_hours"))
+    counter.answered(new_id(), 200, 0.01)
+    await Answered(database, counter).flush()
+    await Answered(database, counter).flush()  # with nothing counted it writes nothing
+    async with database.write() as connection:
+        assert list(await connection.scalars(select(answer_hours.c.answers))) == [1, 1]
+        await answers.forget_old(connection, 1)
+        assert len((await connection.execute(select(answer_hours))).all()) == 2
+        await answers.forget_old(connection, -1)
+        assert (await connection.execute(select(answer_hours))).all() == []
+
+
+@pytest.mark.parametrize(
+    ("counts", "percent", "bound"),
+    [
+        ({}, 50, None),
+        ({10: 0, 20: 0}, 95, None),
+        ({10: 1}, 95, 10),
+        ({20: 1, 10: 1}, 50, 10),
+        ({10: 94, 50: 6}, 95, 50),
+        ({10: 95, 50: 5}, 95, 10),
+        ({10: 0, 20: 7}, 50, 20),
+    ],
+)
+def test_a_percentile_is_a_bound(counts: dict[int, int], percent: int, bound: int | None):
+    assert answers.percentile(counts, percent) == bound

@@ -1,0 +1,187 @@
+"""One worker of two goes wrong under load: every answer is right, and so is every bill.
+
+The fault lab (`make faults`) drives the router alone and longer; here the same kinds of fault are
+seen through the door that clients use, with the money behind it.
+"""
+
+import asyncio
+import base64
+import contextlib
+import signal
+import struct
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from backends.fake import vector
+from gateway.control_plane.catalog.catalog import reviewed
+from gateway.control_plane.workers import commands
+from gateway.data_plane.routing.worker import State, WorkerView
+from testing.gateways import MODEL, Api, open_api
+from testing.processes import Process, running
+from testing.relay import relaying
+
+REQUESTS, AT_ONCE = 60, 12
+# words of BERT's vocabulary whose ids are known, so that each answer can be recomputed
+WORDS = {"hello": 7592, "world": 2088, "cat": 4937, "dog": 3899, "house": 2160, "tree": 3392}
+
+
+@contextlib.contextmanager
+def worker() -> Iterator[Process]:
+    vocabulary = reviewed()[0].vocabulary_sha256
+    with running(
+        "backends.fake", "--model", MODEL, "--dimensions", "384", "--vocabulary-sha256", vocabulary
+    ) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def good() -> Iterator[Process]:
+    with worker() as process:
+        yield process
+
+
+@pytest.fixture
+def bad() -> Iterator[Process]:
+    with worker() as process:
+        yield process
+
+
+@pytest.fixture
+async def api(sqlite_database_url, good: Process, bad: Process) -> AsyncIterator[Api]:
+    workers = f"{MODEL}={good.url} {MODEL}={bad.url}"
+    async with open_api(sqlite_database_url[0], workers) as opened:
+        assert await opened.gateway.router.pools[MODEL].wait_ready(2, timeout_seconds=20)
+        yield opened
+
+
+def expected(words: list[str]) -> list[bytes]:
+    return [vector(struct.pack("<3I", 101, WORDS[word], 102), 384) for word in words]
+
+
+async def ask(api: Api, number: int, gate: asyncio.Semaphore) -> None:
+    names = list(WORDS)
+    words = [names[(number + step) % len(names)] for step in range(1 + number % 4)]
+    async with gate:
+        answer = await api.embed(input=words, encoding_format="base64")
+    assert answer.status_code == 200, answer.text
+    found = [base64.b64decode(item["embedding"]) for item in answer.json()["data"]]
+    assert found == expected(words)
+    assert answer.headers["x-cost-nanos"] == str(8 * 3 * len(words))
+
+
+async def load(api: Api, strike) -> None:
+    """Send all requests, and strike when a third of them is done."""
+    gate = asyncio.Semaphore(AT_ONCE)
+    before = [asyncio.create_task(ask(api, number, gate)) for number in range(REQUESTS // 3)]
+    await asyncio.gather(*before)
+    await strike()
+    after = [ask(api, number, gate) for number in range(REQUESTS // 3, REQUESTS)]
+    await asyncio.gather(*after)
+
+
+async def assert_billed(api: Api) -> None:
+    ledger = await api.settled()
+    inputs = sum(1 + number % 4 for number in range(REQUESTS))
+    usage = await ledger.usage()
+    assert len(usage) == REQUESTS
+    assert sum(row.charged_nanos for row in usage) == 8 * 3 * inputs
+    assert await ledger.available() == 10**9 - 8 * 3 * inputs
+    assert await ledger.breaches() == []
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["error", "nan", "zero", "foreign", "permuted", "missing", "dimension", "truncated", "html",
+     "reset", "busy", "hang", "slow", "refuse", "short", "drip"],
+)  # fmt: skip
+async def test_a_fault_of_one_is_nobodys_loss(api: Api, bad: Process, kind: str):
+    async def strike() -> None:
+        async with httpx.AsyncClient(base_url=bad.url) as control:
+            seconds = 30.0 if kind == "hang" else 0.3
+            await control.put("/fault", json={"kind": kind, "times": -1, "seconds": seconds})
+
+    await load(api, strike)
+    await assert_billed(api)
+
+
+async def test_the_only_worker_refuses_everything(sqlite_database_url: list[str], bad: Process):
+    """Clients are told whose fault it is and pay nothing; operators and the status page know."""
+    quick = {"worker_orders_poll_seconds": 0.02, "incident_after_seconds": 0.1}
+    async with (
+        open_api(sqlite_database_url[0], f"{MODEL}={bad.url}", **quick) as api,
+        httpx.AsyncClient(base_url=bad.url) as control,
+        asyncio.timeout(20),
+    ):
+        await api.ready()
+        api.headers["prefer"] = "wait=0"
+        incidents = api.gateway.marketplace.site.incidents
+
+        async def down() -> bool:
+            await incidents.watch()
+            return any(incident.ended_at is None for incident in await incidents.recent(1))
+
+        async def reported() -> WorkerView | None:
+            async with api.gateway.database.read() as connection:
+                told = await commands.reports(connection)
+            return told[0].worker if told else None
+
+        while (view := await reported()) is None or view.state is not State.READY:
+            await asyncio.sleep(0.01)
+        assert not await down()
+        await control.put("/fault", json={"kind": "refuse", "times": -1})
+        met = set()
+        while (answer := await api.embed()).status_code != 503:
+            met.add((answer.status_code, answer.json()["error"]["code"]))
+        assert met <= {(500, "internal_error"), (502, "upstream_error")}
+        assert answer.json()["error"]["code"] == "model_warming"
+        assert "retry-after" in answer.headers
+        await api.assert_untouched()
+        while not await down():
+            await asyncio.sleep(0.01)
+        view = await reported()
+        assert view
+        assert (view.state, "400" in view.reason) == (State.QUARANTINED, True)
+        metrics = (await api.http.get("/metrics")).text.splitlines()
+        (state,) = [line for line in metrics if line.startswith("gateway_worker_state{")]
+        assert 'state="quarantined"' in state
+        await control.delete("/fault")
+        await api.ready()
+        assert (await api.embed()).status_code == 200
+        while await down():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+async def test_a_worker_that_starts_again_loses_no_request(
+    sqlite_database_url: list[str], good: Process, bad: Process, end: str
+):
+    """All that was kept open to it is stale at once: nobody's fault, and no client's error."""
+    async with (
+        relaying(bad.url) as relay,
+        open_api(sqlite_database_url[0], f"{MODEL}={relay.url}") as api,
+        httpx.AsyncClient(base_url=bad.url) as control,
+    ):
+        await api.ready()
+        (worker,) = api.gateway.router.pools[MODEL].core.workers.values()
+        await control.put("/fault", json={"kind": "slow", "times": 2, "seconds": 0.3})
+        gate = asyncio.Semaphore(2)
+        await asyncio.gather(ask(api, 0, gate), ask(api, 1, gate))
+        assert relay.open >= 2
+        relay.forget(end, good.url)
+        bad.kill()
+        for number in range(4):
+            await ask(api, number, gate)
+        assert relay.stale >= 2
+        assert worker.ejections == 0
+        assert worker.state is State.READY
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
+async def test_the_end_of_one_is_nobodys_loss(api: Api, bad: Process, number: signal.Signals):
+    async def strike() -> None:
+        bad.child.send_signal(number)
+
+    await load(api, strike)
+    await assert_billed(api)

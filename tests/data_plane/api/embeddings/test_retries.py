@@ -1,0 +1,413 @@
+"""A retry is not billed again: it joins the request at work, or gets the answer that was lost."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+
+import httpx
+import openai
+import pytest
+
+from gateway.data_plane.api.exchange import ClientGone
+from gateway.data_plane.api.replays import (
+    IdempotencyKeyReused,
+    Print,
+    Replays,
+    Reply,
+    TooManyRetries,
+    WorkEnded,
+)
+from gateway.data_plane.routing.request import Progress
+from testing.gateways import MODEL, Api, open_api, scope
+from testing.processes import Process
+
+BODY = b'{"model":"%b","input":"hello world"}' % MODEL.encode()
+
+
+@pytest.fixture
+async def fault(fake_worker: Process) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=fake_worker.url) as control:
+        yield control
+        await control.delete("/fault")
+
+
+async def send(api: Api, body: bytes = BODY, **headers: str) -> httpx.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await api.http.post("/v1/embeddings", content=body, headers=api.headers | named)
+
+
+async def charges(api: Api) -> int:
+    return len(await (await api.settled()).usage())
+
+
+async def test_a_retry_of_openais_sdk_is_answered_again_free(api: Api):
+    first = await send(api)
+    again = await send(api, x_stainless_retry_count="1")
+    assert again.json() == first.json()
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.headers["x-original-request-id"] == first.headers["x-request-id"]
+    for name in ("x-receipt", "x-cost-nanos"):  # those of the one charge
+        assert again.headers[name] == first.headers[name]
+    assert "idempotent-replayed" not in first.headers
+    assert await charges(api) == 1
+
+
+async def test_equal_requests_that_are_no_retries_are_two(api: Api):
+    await send(api)
+    await send(api, x_stainless_retry_count="0")
+    assert await charges(api) == 2
+
+
+async def test_an_idempotency_key_stands_for_one_body(api: Api):
+    first = await send(api, idempotency_key="a")
+    again = await send(api, idempotency_key="a")
+    assert again.json() == first.json()
+    other = await send(api, BODY + b" ", idempotency_key="a")
+    assert (other.status_code, other.json()["error"]["code"]) == (400, "idempotency_key_reused")
+    await send(api, idempotency_key="b")
+    assert await charges(api) == 2
+
+
+async def test_a_long_idempotency_key_is_refused_and_none_is_kept(api: Api):
+    refused = await send(api, idempotency_key="k" * 256)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (
+        400, "idempotency_key_too_long",
+    )  # fmt: skip
+    assert "at most 255 characters" in refused.json()["error"]["message"]
+    assert await charges(api) == 0
+    name = "k" * 255
+    assert (await send(api, idempotency_key=name)).status_code == 200
+    assert (await send(api, idempotency_key=name)).headers["idempotent-replayed"] == "true"
+    (kept_as,) = api.gateway.endpoint._replays._works
+    assert name not in str(kept_as)
+    assert len(str(kept_as)) < 200
+
+
+async def test_another_api_key_gets_nothing_of_it(api: Api):
+    await send(api, idempotency_key="a")
+    made = await api.gateway.keys.create(api.ledger.organization_id, "other")
+    api.headers["authorization"] = f"Bearer {made.secret}"
+    assert "idempotent-replayed" not in (await send(api, idempotency_key="a")).headers
+    assert await charges(api) == 2
+
+
+async def test_a_retry_joins_what_is_still_at_work(api: Api, fault: httpx.AsyncClient):
+    await api.ready()
+    await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 0.3})
+    first = asyncio.create_task(send(api))
+    while not api.gateway.endpoint.in_flight:
+        await asyncio.sleep(0)
+    joined = await send(api, x_stainless_retry_count="1")
+    assert joined.headers["x-original-request-id"] == (await first).headers["x-request-id"]
+    assert await charges(api) == 1
+
+
+async def test_a_retry_that_joins_waits_without_its_body_and_only_so_many_do(
+    api: Api, fault: httpx.AsyncClient
+):
+    await api.ready()
+    api.gateway.endpoint._replays._waiting_max = 8  # fewer than it lets wait, to be quick
+    await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 1})
+    first = asyncio.create_task(send(api))
+    while not api.gateway.endpoint.in_flight:
+        await asyncio.sleep(0)
+    (work,) = api.gateway.endpoint._replays._works.values()
+    body = bytes(bytearray(BODY))  # an object of its own, to count who holds it
+    held = sys.getrefcount(body)
+    headers = api.headers | {"x-stainless-retry-count": "1"}
+    joined = []
+    for waiting in range(2, 9):
+        messages: asyncio.Queue[dict] = asyncio.Queue()
+        messages.put_nowait({"type": "http.request", "body": body, "more_body": False})
+        sent: list[dict] = []
+        asked = asyncio.create_task(api.app(scope(headers), messages.get, kept_in(sent)))
+        joined.append((asked, sent))
+        while work.waiting < waiting:
+            await asyncio.sleep(0)
+    assert sys.getrefcount(body) == held
+    refused = await send(api, x_stainless_retry_count="2")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_retries")
+    assert refused.headers["retry-after"] == "1"
+    assert (await first).status_code == 200
+    for asked, sent in joined:
+        await asked
+        assert sent[0]["status"] == 200
+    again = await send(api, x_stainless_retry_count="3")  # nobody waits for what is done
+    assert again.headers["idempotent-replayed"] == "true"
+    assert await charges(api) == 1
+
+
+async def test_a_retry_outlives_the_client_that_began(api: Api):
+    """Who began leaves before a worker has anything: the work goes on for the one who joined."""
+    await api.ready()
+    pool = api.gateway.router.pools[MODEL]
+    (url,) = pool.core.workers
+    pool.drain(url)  # so that nothing is begun
+    joined: asyncio.Task[httpx.Response] | None = None
+
+    def both_wait() -> bool:
+        nonlocal joined
+        works = api.gateway.endpoint._replays._works
+        if joined is None and works:
+            joined = asyncio.create_task(send(api, x_stainless_retry_count="1"))
+        return any(work.waiting == 2 for work in works.values())
+
+    assert await leave(api, both_wait) == 499
+    pool.undrain(url)
+    assert joined
+    answer = await joined
+    assert (answer.status_code, answer.headers["idempotent-replayed"]) == (200, "true")
+    assert await charges(api) == 1
+
+
+async def test_a_retry_fails_as_the_request_that_it_joined(api: Api, fault: httpx.AsyncClient):
+    await api.ready()
+    pool = api.gateway.router.pools[MODEL]
+    await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 1})
+    first = asyncio.create_task(send(api))
+    while not any(worker.tokens for worker in pool.core.workers.values()):
+        await asyncio.sleep(0)
+    joined = asyncio.create_task(send(api, x_stainless_retry_count="1"))
+    (work,) = api.gateway.endpoint._replays._works.values()
+    while work.waiting < 2:
+        await asyncio.sleep(0)
+    pool.core.close()
+    for answer in await asyncio.gather(first, joined):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "closing")
+        assert "retry-after" in answer.headers
+    await api.assert_untouched()
+
+
+async def test_a_failure_is_not_kept(api: Api, fault: httpx.AsyncClient):
+    await api.ready()
+    await fault.put("/fault", json={"kind": "nan", "times": -1})
+    failed = await send(api, idempotency_key="a", prefer="wait=0")
+    assert failed.status_code >= 500
+    await fault.delete("/fault")
+    await api.ready()
+    again = await send(api, idempotency_key="a")
+    assert (again.status_code, "idempotent-replayed" in again.headers) == (200, False)
+    assert await charges(api) == 1
+
+
+def kept_in(sent: list[dict]):
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    return send
+
+
+async def leave(api: Api, when) -> int:
+    """Send the body, close the connection once `when` holds, and return the status."""
+    messages: asyncio.Queue[dict] = asyncio.Queue()
+    messages.put_nowait({"type": "http.request", "body": BODY, "more_body": False})
+    sent: list[dict] = []
+    asked = asyncio.create_task(api.app(scope(api.headers), messages.get, kept_in(sent)))
+    async with asyncio.timeout(10):
+        while not when():
+            await asyncio.sleep(0)
+        messages.put_nowait({"type": "http.disconnect"})
+        await asked
+    return sent[0]["status"]
+
+
+async def test_who_leaves_before_a_worker_has_it_pays_nothing(sqlite_database_url: list[str]):
+    async with open_api(sqlite_database_url[0]) as api:  # no worker: the request is held
+        assert await leave(api, lambda: api.gateway.endpoint.in_flight) == 499
+        async with asyncio.timeout(10):
+            while api.gateway.endpoint.in_flight:
+                await asyncio.sleep(0)
+        assert api.gateway.router.pools[MODEL].core.idle
+        await api.assert_untouched()
+
+
+async def test_who_leaves_after_that_pays_once_and_may_fetch_it(api: Api, fault: httpx.AsyncClient):
+    await api.ready()
+    await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 0.3})
+    core = api.gateway.router.pools[MODEL].core
+    assert await leave(api, lambda: any(w.tokens for w in core.workers.values())) == 499
+    fetched = await send(api, x_stainless_retry_count="1")
+    assert fetched.status_code == 200
+    assert fetched.headers["idempotent-replayed"] == "true"
+    assert await charges(api) == 1
+
+
+def test_openais_impatient_client_is_billed_once(served: tuple[str, str], fake_worker: Process):
+    """A timeout of 0.2 s in front of a worker that takes 0.4: several requests, one bill."""
+    url, secret = served
+    body = {"model": MODEL, "input": "an impatient client"}
+    with openai.OpenAI(base_url=f"{url}/v1", api_key=secret, timeout=20) as client:
+        before = client.embeddings.with_raw_response.create(**body)  # and the worker is ready
+        httpx.put(f"{fake_worker.url}/fault", json={"kind": "slow", "times": -1, "seconds": 0.4})
+        try:
+            impatient = client.with_options(timeout=0.2, max_retries=9)
+            raw = impatient.embeddings.with_raw_response.create(**body)
+        finally:
+            httpx.delete(f"{fake_worker.url}/fault")
+        assert raw.headers["idempotent-replayed"] == "true"
+        cost = int(before.headers["x-cost-nanos"])
+        assert int(raw.headers["x-cost-nanos"]) == cost  # who sums it up has what was charged
+        left = int(before.headers["x-balance-nanos"]) - cost
+        assert int(raw.headers["x-balance-nanos"]) == left
+        after = client.embeddings.with_raw_response.create(**body)
+        assert int(after.headers["x-balance-nanos"]) == left - cost
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def kept(clock: Clock | None = None, **bounds: int) -> Replays:
+    chosen = {"bytes_max": 100, "waiting_max": 3, "key_characters_max": 255, **bounds}
+    return Replays(seconds=60, clock=clock or Clock(), **chosen)
+
+
+def of(name: str, body: bytes = b"", *, is_retry: bool = True) -> Print:
+    return Print(("key", name), body, is_retry)
+
+
+async def reply(size: int, **headers: str) -> Reply:
+    return Reply(bytes(size), list(headers.items()))
+
+
+async def test_answers_are_forgotten_in_time():
+    clock = Clock()
+    replays = kept(clock)
+    await replays.begin(of("a"), "1", lambda _progress: reply(10)).task
+    clock.now = 59
+    assert replays.find(of("a")) is not None
+    clock.now = 61
+    assert replays.find(of("a")) is None
+    assert replays.bytes == 0
+
+
+async def test_a_kept_answer_keeps_nothing_of_the_work():
+    replays = kept()
+
+    async def run(progress: Progress) -> Reply:
+        progress.request = object()  # as the pool does: it holds rows, vectors, and its batch
+        return Reply(b"x", [])
+
+    work = replays.begin(Print(("key", "a"), b"a", is_retry=False), "id", run)
+    await work.task
+    await asyncio.sleep(0)
+    assert replays.bytes == 1
+    assert work.progress.request is None
+    assert not work.progress.begun
+
+
+async def test_answers_are_bounded_in_bytes():
+    replays = kept()
+    for name in "abcde":
+        await replays.begin(of(name), name, lambda _progress: reply(30)).task
+        await asyncio.sleep(0)
+        assert replays.bytes <= 100
+    assert [replays.find(of(name)) is not None for name in "abcde"] == [False] * 2 + [True] * 3
+    await replays.begin(of("huge"), "huge", lambda _progress: reply(101)).task
+    await asyncio.sleep(0)
+    assert replays.bytes == 0
+    await replays.begin(of("long"), "long", lambda _progress: reply(1, receipt="x" * 90)).task
+    await asyncio.sleep(0)
+    assert replays.bytes == 98
+
+
+async def test_another_body_is_refused():
+    replays = kept()
+    await replays.begin(of("a", b"one"), "1", lambda _progress: reply(1)).task
+    with pytest.raises(IdempotencyKeyReused):
+        replays.find(of("a", b"two"))
+
+
+class Exchanging:
+    """An exchange whose client stays, or leaves at once."""
+
+    def __init__(self, *, leaves: bool) -> None:
+        self.request_id = "2"
+        self._leaves = leaves
+
+    async def while_connected(self, task):
+        await asyncio.sleep(0)
+        if self._leaves:
+            raise ClientGone
+        return await asyncio.shield(task)  # as `asyncio.wait` does: who waits ends nothing
+
+
+async def test_the_last_one_who_leaves_ends_what_was_not_begun_and_no_other():
+    replays = kept()
+    hold = asyncio.Event()
+
+    async def run(_progress: Progress) -> Reply:
+        await hold.wait()
+        return Reply(b"", [])
+
+    work = replays.begin(of("a"), "1", run)
+    stays = asyncio.create_task(work.reply_to(Exchanging(leaves=False)))
+    await asyncio.sleep(0)
+    with pytest.raises(ClientGone):
+        await work.reply_to(Exchanging(leaves=True))
+    hold.set()
+    assert (await stays).body == b""  # the other one gets its answer
+
+    hold.clear()
+    work = replays.begin(of("b"), "1", run)
+    with pytest.raises(ClientGone):
+        await work.reply_to(Exchanging(leaves=True))
+    assert replays.find(of("b")) is None
+    with contextlib.suppress(asyncio.CancelledError):
+        await work.task
+    assert work.task.cancelled()
+
+
+async def test_what_is_cancelled_from_outside_is_an_error_for_all_who_wait():
+    replays = kept()
+    work = replays.begin(of("a"), "1", lambda _progress: asyncio.sleep(60))
+    waiting = [asyncio.create_task(work.reply_to(Exchanging(leaves=False))) for _ in range(2)]
+    await asyncio.sleep(0)
+    work.task.cancel()
+    for error in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(error, WorkEnded)
+        assert error.headers["retry-after"] == "1"
+    assert replays.find(of("a")) is None
+
+
+async def test_a_connection_that_is_ended_ends_no_other():
+    replays = kept()
+    hold = asyncio.Event()
+
+    async def run(_progress: Progress) -> Reply:
+        await hold.wait()
+        return Reply(b"", [])
+
+    work = replays.begin(of("a"), "1", run)
+    stays, ended = (
+        asyncio.create_task(work.reply_to(Exchanging(leaves=False))) for _ in range(2)
+    )  # fmt: skip
+    await asyncio.sleep(0)
+    ended.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ended
+    hold.set()
+    assert (await stays).body == b""
+
+
+async def test_only_so_many_wait_for_one():
+    replays = kept(waiting_max=2)
+    hold = asyncio.Event()
+
+    async def run(_progress: Progress) -> Reply:
+        await hold.wait()
+        return Reply(b"", [])
+
+    work = replays.begin(of("a"), "1", run)
+    waiting = [asyncio.create_task(work.reply_to(Exchanging(leaves=False))) for _ in range(2)]
+    while work.waiting < 2:
+        await asyncio.sleep(0)
+    with pytest.raises(TooManyRetries):
+        replays.find(of("a"))
+    hold.set()
+    await asyncio.gather(*waiting)
+    assert replays.find(of("a")) is work

@@ -1,0 +1,66 @@
+"""POST /v1/embeddings/estimate: the same body, free, for models that are coming soon too."""
+
+import pytest
+
+from testing.gateways import MODEL, STELLA, Api
+
+
+async def estimate(api: Api, **body):
+    return await api.http.post("/v1/embeddings/estimate", json=body, headers=api.headers)
+
+
+async def test_it_counts_and_prices_and_charges_nothing(api: Api):
+    answer = await estimate(api, model=STELLA, input=["hi", "hello world"])
+    assert answer.json() == {
+        "object": "estimate",
+        "model": STELLA,
+        "data": [
+            {"index": 0, "tokens": 3, "tokens_full": 3, "truncated": False},
+            {"index": 1, "tokens": 4, "tokens_full": 4, "truncated": False},
+        ],
+        "usage": {"prompt_tokens": 7, "total_tokens": 7},
+        "cost_nanos": "56",
+        "cost_dollars": "0.000000056",
+    }
+    await api.assert_untouched()
+
+
+async def test_it_shows_what_truncation_would_cut(api: Api):
+    answer = await estimate(api, model=STELLA, input="word " * 600, truncate="end")
+    assert answer.json()["data"] == [
+        {"index": 0, "tokens": 512, "tokens_full": 602, "truncated": True}
+    ]
+    assert answer.json()["cost_nanos"] == str(512 * 8)
+
+
+@pytest.mark.parametrize(
+    ("fields", "tokens"),
+    [
+        ({}, 3),
+        ({"prompt_name": "s2p_query"}, 22),
+        ({"input_type": "query"}, 22),
+        ({"input_type": "document"}, 3),
+        ({"prompt_name": "s2s_query"}, 14),
+        ({"prompt_name": "s2p_query", "input_type": "query"}, 22),
+        ({"model": f"{STELLA}:s2p_query"}, 22),
+        ({"model": f"{STELLA}:s2s_query"}, 14),
+    ],
+)
+async def test_a_prompt_is_billed_as_it_is_computed(api: Api, fields: dict, tokens: int):
+    answer = await estimate(api, **{"model": STELLA, "input": "hi", **fields})
+    assert answer.json()["usage"]["total_tokens"] == tokens
+
+
+async def test_it_equals_the_bill(api: Api):
+    body = {"model": MODEL, "input": ["one two three", "four [SEP] five", "\u4f60\u597d"]}
+    estimated = (await estimate(api, **body)).json()
+    billed = await api.embed(body)
+    assert billed.headers["x-cost-nanos"] == estimated["cost_nanos"]
+    assert billed.json()["usage"] == estimated["usage"]
+
+
+async def test_it_needs_a_key_and_a_good_body(api: Api):
+    assert (await estimate(api, model=STELLA, input=[])).status_code == 400
+    assert (await estimate(api, model="none", input="x")).status_code == 404
+    api.headers.pop("authorization")
+    assert (await estimate(api, model=STELLA, input="x")).status_code == 401

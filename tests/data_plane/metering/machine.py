@@ -1,0 +1,138 @@
+"""Several processes on one SQLite ledger, driven step by step with a clock of their own.
+
+No loop, no thread of the engine: the book and its talk are called directly, so every interleaving
+of their ticks, crashes and pauses can be had again from a seed.
+"""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from gateway.data_plane.metering.book import LeaseBook
+from gateway.data_plane.metering.leases import Entry, LeaseRules, Waiter
+from gateway.data_plane.metering.messages import TickAnswer
+from gateway.data_plane.metering.port import Charge, CreditUnavailable
+from gateway.data_plane.metering.protocol import Correspondence, Sent
+from gateway.storage.database import Database
+from gateway.storage.ledger.sqlite import SqliteLedger
+
+RULES = LeaseRules(
+    lease_seconds=60, margin_seconds=10, renew_seconds=20, idle_seconds=15, slice_nanos=40,
+    slice_nanos_max=160,
+)  # fmt: skip
+EPOCH = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+class World:
+    """The clock, the database and the processes."""
+
+    def __init__(self, database: Database, runner: asyncio.Runner) -> None:
+        self.database = database
+        self.ledger = SqliteLedger(database)
+        self.runner = runner
+        self.seconds = 0.0
+        self.fates: list[str] = []
+        """What becomes of the next ticks while a request waits, until its client leaves."""
+
+    @property
+    def now(self) -> datetime:
+        return EPOCH + timedelta(seconds=self.seconds)
+
+    def clock(self) -> float:
+        return self.seconds
+
+
+class Replica:
+    """One process: its book, and the journal that outlives it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.book = LeaseBook(RULES, world.clock)
+        self.talk = Correspondence(self.book)
+        self.journal: list[Entry] = []
+        self.lost: Sent | None = None
+        """A tick that was given up and may still arrive."""
+        self.under_way: tuple[Sent, TickAnswer] | None = None
+        """A tick that the ledger has answered, before the answer is here."""
+
+    def reserve(self, charge: Charge) -> Exception | None:
+        """Reserve as the engine does, ticking while it waits; return the refusal."""
+        if self.book.reserve(charge) is not None:
+            return None
+        purse = self.book.purse(charge.organization_id)
+        waiter = self.book.wait(purse, charge.cost_nanos, lambda: None)
+        return self._await(waiter, charge)
+
+    def _await(self, waiter: Waiter, charge: Charge) -> Exception | None:
+        for _ in range(100):
+            if waiter.lease is not None:
+                self.book.hold(charge, waiter.lease, None)
+                return None
+            if waiter.error is not None:
+                return waiter.error
+            fate = self.world.fates.pop() if self.world.fates else "good"
+            if fate == "client leaves":
+                self.book.cancel(waiter)
+                return CreditUnavailable("the client has left")
+            self.world.seconds += 0.05
+            self.tick(arrives=fate != "lost", answered=fate != "answer lost")
+            for peer in peers[self.world]:
+                if peer is not self:
+                    peer.tick(answered=fate == "good")
+        raise AssertionError("a request waits for ever")
+
+    def send(self) -> None:
+        """Say a tick, and go on serving requests before the answer is here."""
+        self.receive()
+        if sent := self.talk.compose():
+            answer = self.world.runner.run(self.world.ledger.tick(sent.tick, self.world.now))
+            self.under_way = sent, answer
+
+    def receive(self, *, answered: bool = True) -> None:
+        """Have the answer of the tick under way, or learn that it is lost."""
+        if self.under_way is not None:
+            (sent, answer), self.under_way = self.under_way, None
+            if answered:
+                self.talk.applied(sent, answer)
+            else:
+                self.talk.failed(sent)
+
+    def tick(self, *, arrives: bool = True, answered: bool = True) -> None:
+        """Say one tick; it may not arrive, and its answer may be lost."""
+        self.receive()
+        sent = self.talk.compose()
+        if sent is None:
+            return
+        if not arrives:
+            self.lost = sent
+            self.talk.failed(sent)
+            return
+        answer = self.world.runner.run(self.world.ledger.tick(sent.tick, self.world.now))
+        if answered:
+            self.talk.applied(sent, answer)
+        else:
+            self.talk.failed(sent)
+
+    def deliver_late(self) -> None:
+        """Let a tick arrive that was given up."""
+        if self.lost is not None:
+            sent, self.lost = self.lost, None
+            self.world.runner.run(self.world.ledger.tick(sent.tick, self.world.now))
+
+    def settle(self, charge: Charge, *, journal: bool) -> Entry:
+        """Settle; with `journal`, the ledger is too slow and the journal acknowledges."""
+        entry = self.book.settle(charge)
+        assert entry is not None
+        if journal:
+            entry.answered = True
+            self.journal.append(entry)
+        return entry
+
+    def replay(self, entries: list[Entry]) -> None:
+        """Replay the journal of a dead process, some of it perhaps for the second time."""
+        for old in entries:
+            entry = Entry(old.request_id, old.cost_nanos, old.line)
+            entry.answered = True
+            self.book.replay(entry)
+
+
+peers: dict[World, list[Replica]] = {}

@@ -1,0 +1,118 @@
+"""Single interleavings of the lease protocol that a kill loop would take long to meet."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.data_plane.metering.port import InsufficientCredit
+from gateway.storage.database import Database
+from gateway.storage.ledger import invariants
+from testing.gateways import Ledger
+from tests.data_plane.metering import machine
+from tests.data_plane.metering.machine import Replica, World
+
+
+class Stage:
+    """Two processes and an organization with ten tokens' credit."""
+
+    def __init__(self, database: Database, runner: asyncio.Runner) -> None:
+        self.run = runner.run
+        self.ledger: Ledger = self.run(Ledger.create(database, 80))
+        self.world = World(database, runner)
+        self.first, self.second = Replica(self.world), Replica(self.world)
+        machine.peers[self.world] = [self.first, self.second]
+
+    def serve(self, replica: Replica, nanos: int) -> None:
+        charge = self.ledger.charge(nanos)
+        assert replica.reserve(charge) is None
+        replica.settle(charge, journal=False)
+
+    def spent(self) -> int:
+        return sum(row.charged_nanos for row in self.run(self.ledger.usage()))
+
+    async def breaches(self) -> list[str]:
+        async with self.world.database.read() as connection:
+            return [breach.invariant.name for breach in await invariants.audit(connection)]
+
+
+@pytest.fixture
+def stage(sqlite_template: Path, tmp_path: Path) -> Iterator[Stage]:
+    path = shutil.copy(sqlite_template, tmp_path / "gateway.db")
+    database = Database(f"sqlite:///{path}")
+    with asyncio.Runner() as runner:
+        made = Stage(database, runner)
+        yield made
+        assert runner.run(made.breaches()) == []
+        runner.run(database.close())
+
+
+def test_what_a_lost_denial_took_back_is_not_spent(stage: Stage):
+    stage.serve(stage.first, 8)  # leases 20 of the 80
+    stage.first.tick()
+    keeper = stage.ledger.charge(56)
+    assert stage.second.reserve(keeper) is None
+    stage.world.fates = ["client leaves", "answer lost"]
+    stage.first.reserve(stage.ledger.charge(40))  # denied, and the denial never heard
+    assert stage.first.book.reserve(stage.ledger.charge(8)) is None
+
+
+def recall_from_first(stage: Stage) -> None:
+    """Leave the first with a lease of 20, 8 of it spent, and a recall that it has heard of."""
+    stage.serve(stage.first, 8)
+    stage.first.tick()
+    stage.world.fates = ["client leaves", "good", "good", "good"]
+    stage.second.reserve(stage.ledger.charge(72))
+
+
+def test_what_a_lost_return_gave_back_is_not_spent(stage: Stage):
+    recall_from_first(stage)
+    stage.first.tick(answered=False)
+    assert stage.first.book.reserve(stage.ledger.charge(8)) is None
+    stage.serve(stage.second, 72)
+    stage.second.tick()
+    assert stage.spent() == 80
+
+
+def test_a_return_that_arrives_late_takes_nothing_that_is_in_use(stage: Stage):
+    recall_from_first(stage)
+    stage.first.tick(arrives=False)
+    charge = stage.ledger.charge(40)
+    assert stage.first.reserve(charge) is None
+    stage.first.deliver_late()
+    stage.first.settle(charge, journal=False)
+    stage.first.tick()
+    assert stage.spent() == 48
+
+
+def test_a_row_in_two_journals_is_charged_once(stage: Stage):
+    charge = stage.ledger.charge(8)
+    assert stage.first.reserve(charge) is None
+    stage.first.settle(charge, journal=True)
+    stage.second.replay(stage.first.journal * 2)
+    for replica in (stage.second, stage.first, stage.second):
+        replica.tick()
+    assert stage.spent() == 8
+
+
+def test_past_its_deadline_a_lease_is_not_used(stage: Stage):
+    stage.serve(stage.first, 8)
+    stage.first.tick()
+    stage.world.seconds += machine.RULES.lease_seconds - machine.RULES.margin_seconds + 1
+    assert stage.first.book.reserve(stage.ledger.charge(8)) is None
+    stage.serve(stage.first, 8)  # from a lease of its own, once the ledger was asked
+    stage.first.tick()
+    assert stage.spent() == 16
+
+
+def test_a_recall_serves_a_request_that_no_process_could_alone(stage: Stage):
+    for replica in (stage.first, stage.second):
+        stage.serve(replica, 8)
+        replica.tick()
+    stage.serve(stage.first, 64)
+    stage.first.tick()
+    refused = stage.second.reserve(stage.ledger.charge(8))
+    assert isinstance(refused, InsufficientCredit)
+    assert stage.spent() == 80

@@ -1,0 +1,396 @@
+"""The asyncio shell, over stand-ins whose answers the test holds in its hand."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+import pytest
+
+from backends.fake import vector
+from backends.protocol import (
+    InvalidAnswer,
+    RequestRefused,
+    TokenRow,
+    WorkerBusy,
+    WorkerInfo,
+    WorkerUnreachable,
+)
+from gateway.data_plane.routing.admission import Offer
+from gateway.data_plane.routing.examination import PoolSpec
+from gateway.data_plane.routing.lag import LoopLag
+from gateway.data_plane.routing.outcomes import (
+    Closing,
+    NoWorker,
+    RoutingError,
+    Shed,
+    UnknownModel,
+)
+from gateway.data_plane.routing.router import Router
+from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.worker import State
+from gateway.snapshots import GoldenRow
+from tests.data_plane.routing.world import DIMENSIONS, INFO, answer, row
+
+SETTINGS = RoutingSettings(
+    warming_seconds=0.02, quarantine_seconds_min=0.02, pass_seconds=0.01, check_seconds=0.1
+)
+ROW = row(1)
+GOLDEN = GoldenRow(ids=ROW.ids, vectors={DIMENSIONS: vector(ROW.ids, DIMENSIONS)})
+
+
+class Standin:
+    """A backend whose calls end when the test wants."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.tells = INFO
+        self.salt = ""
+        self.down: Exception | None = None
+        self.gate: asyncio.Event | None = None
+        self.asked = asyncio.Event()
+        self.cancelled = 0
+        self.closed = asyncio.Event()
+        self.left = asyncio.Event()
+
+    async def info(self, *, timeout_seconds: float) -> WorkerInfo:
+        assert timeout_seconds > 0
+        if self.down:
+            raise self.down
+        return self.tells
+
+    async def embed(
+        self, rows: Sequence[TokenRow], *, timeout_seconds: float, request_id: str = ""
+    ) -> list[memoryview]:
+        assert timeout_seconds > 0
+        if self.down:
+            raise self.down
+        if self.gate and request_id != "canary":
+            self.asked.set()
+            try:
+                await self.gate.wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+            finally:
+                self.left.set()
+        return [memoryview(vector(row.ids, row.dimensions, self.salt)) for row in rows]
+
+    async def close(self) -> None:
+        assert not self.closed.is_set(), "closed twice"
+        self.closed.set()
+
+
+class Bench:
+    """A router over stand-ins, by URL."""
+
+    def __init__(self) -> None:
+        self.standins: dict[str, Standin] = {}
+        self.prepare: Callable[[Standin], None] = lambda _: None
+        self.router = Router(self._connect, settings=SETTINGS)
+
+    def _connect(self, url: str) -> Standin:
+        made = self.standins[url] = Standin(url)
+        self.prepare(made)
+        return made
+
+    def serve(self, *urls: str, **spec):
+        pool = self.router.serve(PoolSpec(model="fake", **spec))
+        for url in urls:
+            pool.add(url)
+        return pool
+
+    async def embed(self, *rows: TokenRow, seconds: float = 5.0, **options):
+        return await self.router.dispatch("fake", rows, offer(seconds, **options))
+
+
+def offer(seconds: float, tokens: int = 3, **options) -> Offer:
+    return Offer("org", tokens, time.monotonic() + seconds, **options)
+
+
+@pytest.fixture
+async def bench():
+    made = Bench()
+    yield made
+    await made.router.close()
+
+
+async def ready(pool, workers=1):
+    assert await pool.wait_ready(workers, timeout_seconds=5), pool.workers()
+
+
+async def turns():
+    """Let whatever is due run, in some fifty turns of the loop."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def settled(pool, state: State, reason: str):
+    async with asyncio.timeout(5):
+        while not any(w.state is state and reason in w.reason for w in pool.workers()):
+            await pool._changed.wait()
+
+
+async def test_a_worker_proves_itself_and_serves(bench):
+    pool = bench.serve("a")
+    await ready(pool)
+    assert await bench.embed(ROW, row(2)) == answer([ROW, row(2)])
+    assert "without golden vectors" in pool.workers()[0].reason
+
+
+async def test_golden_vectors_are_what_lets_a_worker_in(bench):
+    pool = bench.serve("good", golden={"one": (GOLDEN,)})
+    await ready(pool)
+    assert "1 golden vectors" in pool.workers()[0].reason
+    bench.prepare = lambda standin: setattr(standin, "salt", "another model")
+    pool.add("impostor")
+    await settled(pool, State.WARMING, "cosine")
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({"served_as": frozenset({"else"})}, "serves 'fake'"),
+        ({"revision": "two"}, "not the pinned"),
+        ({"vocabulary_sha256": "abc"}, "vocabulary"),
+        ({"golden": {"two": (GOLDEN,)}}, "gateway workers pin fake"),
+        ({"dimensions": frozenset({4, 1024})}, "[1024]"),
+    ],
+)
+async def test_the_handshake_keeps_strangers_out(bench, spec, reason):
+    pool = bench.serve("a", **spec)
+    await settled(pool, State.WARMING, reason)
+    with pytest.raises(NoWorker):
+        await bench.embed(ROW, hold_seconds=0.01)
+
+
+async def test_a_worker_that_can_not_repeat_itself_stays_out(bench):
+    class Moody(Standin):
+        async def embed(self, rows, **_):
+            self.salt += "x"
+            return [memoryview(vector(r.ids, r.dimensions, self.salt)) for r in rows]
+
+    bench.router._connect = Moody
+    await settled(bench.serve("a"), State.WARMING, "another vector each time")
+
+
+async def test_a_closed_port_is_waited_for(bench):
+    bench.prepare = lambda s: setattr(s, "down", WorkerUnreachable(s.url, "refused"))
+    pool = bench.serve("a")
+    await settled(pool, State.WARMING, "refused")
+    asked = asyncio.create_task(bench.embed(ROW))
+    bench.standins["a"].down = None
+    assert await asked == answer([ROW])
+
+
+async def test_a_worker_that_warms_is_not_broken(bench):
+    bench.prepare = lambda s: setattr(s, "down", WorkerBusy(s.url, "503 warming"))
+    pool = bench.serve("a")
+    await settled(pool, State.WARMING, "warming")
+
+
+async def test_a_client_that_leaves_closes_the_call(bench):
+    pool = bench.serve("a")
+    await ready(pool)
+    standin = bench.standins["a"]
+    standin.gate = asyncio.Event()
+    asked = asyncio.create_task(bench.embed(ROW))
+    await standin.asked.wait()
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    async with asyncio.timeout(1):
+        await standin.left.wait()
+    assert standin.cancelled == 1
+    assert pool.core.idle
+    assert pool.workers()[0].tokens_in_flight == 0
+
+
+async def test_a_removed_worker_finishes_what_it_has_then_its_client_is_closed(bench):
+    pool = bench.serve("a")
+    await ready(pool)
+    standin = bench.standins["a"]
+    standin.gate = asyncio.Event()
+    asked = asyncio.create_task(bench.embed(ROW))
+    await standin.asked.wait()
+    pool.remove("a")
+    await turns()
+    assert not standin.closed.is_set()
+    standin.gate.set()
+    assert await asked == answer([ROW])
+    async with asyncio.timeout(1):
+        await standin.closed.wait()
+    assert pool.workers() == []
+
+
+async def test_a_worker_that_returns_gets_a_client_of_its_own(bench):
+    pool = bench.serve("a")
+    await ready(pool)
+    first = bench.standins["a"]
+    pool.remove("a")
+    pool.remove("a")
+    pool.add("a")
+    pool.add("a")
+    await ready(pool)
+    assert bench.standins["a"] is not first
+    assert first.closed.is_set()
+    assert len(pool.workers()) == 1
+
+
+async def test_draining_by_hand(bench):
+    pool = bench.serve("a", "b")
+    await ready(pool, 2)
+    assert pool.drain("a")
+    assert not pool.drain("nowhere")
+    assert not pool.check("nowhere")
+    for number in range(20):
+        await bench.embed(row(number))
+    drained = next(w for w in pool.workers() if w.url == "a")
+    assert drained.state is State.DRAINING
+    assert pool.undrain("a")
+    await ready(pool, 2)
+
+
+async def test_a_check_by_hand_finds_what_is_wrong(bench):
+    pool = bench.serve("a", golden={"one": (GOLDEN,)})
+    await ready(pool)
+    bench.standins["a"].salt = "another model"
+    assert pool.check("a")
+    await settled(pool, State.QUARANTINED, "cosine")
+    bench.standins["a"].salt = ""
+    await ready(pool)
+
+
+@contextlib.asynccontextmanager
+async def busy(bench):
+    """Ask without a pause, so that no worker is ever idle; whatever comes of it."""
+
+    async def ask() -> None:
+        while True:
+            with contextlib.suppress(RoutingError):
+                await bench.embed(ROW, hold_seconds=0)
+            await asyncio.sleep(0.005)
+
+    asking = asyncio.create_task(ask())
+    try:
+        yield
+    finally:
+        asking.cancel()
+        await asyncio.wait([asking])
+
+
+async def test_golden_rows_that_changed_hold_for_a_busy_worker_at_once(bench):
+    pool = bench.serve("a", golden={"one": (GOLDEN,)})
+    await ready(pool)
+    async with busy(bench):
+        changed = msgspec.structs.replace(GOLDEN, vectors={DIMENSIONS: vector(b"else", DIMENSIONS)})
+        pool.expect(msgspec.structs.replace(pool.spec, golden={"one": (changed,)}))
+        await settled(pool, State.QUARANTINED, "cosine")
+
+
+async def test_a_busy_worker_computes_a_canary_every_so_often(bench):
+    bench.router._settings = msgspec.structs.replace(SETTINGS, canary_seconds=0.2)
+    pool = bench.serve("a", golden={"one": (GOLDEN,)})
+    await ready(pool)
+    async with busy(bench):
+        bench.standins["a"].salt = "another model"
+        await settled(pool, State.QUARANTINED, "cosine")
+
+
+async def test_a_quarantined_worker_is_left_alone_until_its_time(bench):
+    bench.router._settings = msgspec.structs.replace(SETTINGS, quarantine_seconds_min=9.0)
+    pool = bench.serve("a")
+    await ready(pool)
+    standin = bench.standins["a"]
+    standin.down = WorkerUnreachable("a", "refused")
+    assert pool.check("a")
+    await settled(pool, State.QUARANTINED, "refused")
+    await turns()
+    assert pool.workers()[0].ejections == 1, "it was examined again at once"
+
+
+async def test_a_bug_of_ours_accuses_no_worker(bench):
+    pool = bench.serve("a")
+    await ready(pool)
+    bench.standins["a"].down = OSError("too many open files")
+    asked = asyncio.create_task(bench.embed(ROW))
+    await asyncio.wait([asked])
+    assert asked.exception() is not None
+    assert pool.workers()[0].state is State.READY
+
+
+async def test_closing_ends_what_waits_and_every_client(bench):
+    pool = bench.serve("a")
+    await ready(pool)
+    bench.standins["a"].gate = asyncio.Event()
+    asked = asyncio.create_task(bench.embed(ROW))
+    await bench.standins["a"].asked.wait()
+    await bench.router.close()
+    with pytest.raises(Closing):
+        await asked
+    assert bench.standins["a"].closed.is_set()
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_an_unknown_model_has_no_pool(bench):
+    with pytest.raises(UnknownModel):
+        await bench.embed(ROW)
+    with pytest.raises(UnknownModel):
+        bench.router.admit("fake", offer(1))
+
+
+async def test_admission_is_asked_before_dispatch(bench):
+    pool = bench.serve("a")
+    with pytest.raises(NoWorker):
+        bench.router.admit("fake", offer(1, hold_seconds=0))
+    await ready(pool)
+    bench.router.admit("fake", offer(1))
+    with pytest.raises(Shed):
+        bench.router.admit("fake", offer(1, tokens=10**9))
+
+
+async def test_invalid_answers_go_elsewhere(bench):
+    pool = bench.serve("a", "b")
+    await ready(pool, 2)
+    bench.standins["a"].down = InvalidAnswer("a", "html")
+    for number in range(6):
+        assert await bench.embed(row(number)) == answer([row(number)])
+    await settled(pool, State.QUARANTINED, "html")
+
+
+async def test_a_worker_that_refuses_everything_is_nobodys_loss(bench):
+    pool = bench.serve("a", "b")
+    await ready(pool, 2)
+    bench.standins["a"].down = RequestRefused("a", "400")
+    for number in range(6):
+        assert await bench.embed(row(number)) == answer([row(number)])
+    await settled(pool, State.QUARANTINED, "400")
+
+
+async def test_a_look_without_a_canary_is_no_proof(bench):
+    pool = bench.serve("a")
+    await ready(pool)
+    worker = pool.core.workers["a"]
+    worker.used_at = time.monotonic() + 60  # busy: it is only asked what it is
+    worker.reason = "kept, for too few are left: it refused"
+    looks = worker.examinations + 2
+    async with asyncio.timeout(5):
+        while worker.examinations < looks:
+            await asyncio.sleep(0.01)
+        assert worker.reason.startswith("kept")
+        pool.check("a")
+        while worker.reason.startswith("kept"):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_blocked_loop_is_known_before_its_timer_runs():
+    lag = LoopLag(tick_seconds=0.01, memory_seconds=1.0)
+    lag.start()
+    await asyncio.sleep(0)
+    time.sleep(0.15)  # noqa: ASYNC251 - that is what is measured
+    assert lag.seconds() > 0.1
+    await asyncio.sleep(0.02)
+    assert lag.seconds() > 0.1, "and remembered"
+    await lag.close()
+    assert lag.seconds() == 0

@@ -1,0 +1,196 @@
+"""Speed, window and quarantine of one worker."""
+
+import random
+
+import pytest
+
+from backends.protocol import WorkerFailed, WorkerUnreachable
+from gateway.data_plane.routing.evidence import NotReady
+from gateway.data_plane.routing.quarantine import Quarantine
+from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.speed import Speed, fit
+from gateway.data_plane.routing.worker import State
+from tests.data_plane.routing.world import INFO, LINE
+
+SETTINGS = RoutingSettings()
+
+
+def speed() -> Speed:
+    made = Speed(SETTINGS)
+    made.calibrate(0.01, 1e-4)
+    return made
+
+
+def test_two_sizes_give_the_line():
+    base, token = fit((8, 0.0108), (2048, 0.2148))
+    assert base == pytest.approx(0.01)
+    assert token == pytest.approx(1e-4)
+
+
+def test_a_line_that_falls_is_flat_and_positive():
+    base, token = fit((8, 0.02), (2048, 0.01))
+    assert 0 <= base <= 0.02
+    assert token > 0
+
+
+def test_slowness_is_learned_fast_forgotten_slowly_and_faded_by_time():
+    made = speed()
+    made.observe(10 * made.expected(1000), 1000, 0.0)
+    assert made.slow(0.0) == pytest.approx(5.5)
+    made.observe(made.expected(1000), 1000, 0.0)
+    assert made.slow(0.0) == pytest.approx(4.6)
+    assert made.slow(5.0) == pytest.approx(1 + 3.6 / 2.718, rel=0.01)
+    assert made.slow(60.0) == pytest.approx(1, abs=0.01)
+
+
+def test_a_few_milliseconds_are_no_slowness():
+    made = Speed(SETTINGS)
+    made.calibrate(0.0001, 1e-6)
+    made.observe(0.005, 10, 0.0)
+    assert made.slow(0.0) == 1.0
+
+
+def test_the_window_opens_with_answers_and_closes_when_busy(world):
+    worker = world.worker()
+    worker.window_share = SETTINGS.window_share_start
+    worker.answered(world.now)
+    assert worker.window_share == pytest.approx(0.30)
+    worker.busy(0.1, world.now)
+    assert worker.window_share == pytest.approx(0.21)
+    assert worker.room(world.now, waiting_tokens=0, window_tokens=1000) == 0
+    assert worker.room(world.now + 0.11, waiting_tokens=0, window_tokens=1000) > 0
+
+
+def test_a_worker_that_asks_for_an_hour_is_asked_again_in_seconds(world):
+    worker = world.worker()
+    worker.busy(3600.0, world.now)
+    assert worker.rest_until - world.now == SETTINGS.busy_seconds_max
+
+
+def test_half_of_the_last_answers_failing_is_as_bad_as_three_in_a_row(world):
+    worker = world.worker()
+    verdicts = []
+    for _ in range(12):
+        worker.answered(world.now)
+        verdicts += [worker.faulted(), worker.faulted()]
+    assert verdicts[0] is False
+    assert verdicts[-1] is True
+
+
+def test_quarantine_doubles_with_each_relapse_up_to_a_bound(world):
+    world.worker("other")
+    worker = world.worker()
+    roster = world.core.roster
+    waits = []
+    roster.failed(worker, WorkerUnreachable("w1", "refused"), world.now)
+    for _ in range(6):
+        waits.append(worker.examine_at - world.now)
+        roster.failed(worker, WorkerUnreachable("w1", "refused"), world.now)
+    for wait, expected in zip(waits, [0.25, 0.5, 1.0, 1.6, 1.6, 1.6], strict=True):
+        assert wait == pytest.approx(expected, rel=SETTINGS.check_jitter)
+
+
+def test_two_passes_bring_it_back_slowly(world):
+    worker = world.worker()
+    roster = world.core.roster
+    roster.failed(worker, WorkerUnreachable("w1", "refused"), world.now)
+    roster.examined(worker, INFO, None, "proof", world.now)
+    assert worker.state is State.QUARANTINED
+    roster.examined(worker, INFO, None, "proof", world.now)
+    assert worker.state is State.READY
+    assert worker.window_share == SETTINGS.window_share_start
+    assert worker.speed.slow(world.now) == SETTINGS.slow_start
+    assert worker.speed.expected(1000) == pytest.approx(LINE[0] + 1000 * LINE[1])
+
+
+def test_a_failed_pass_begins_again(world):
+    worker = world.worker()
+    roster = world.core.roster
+    roster.failed(worker, WorkerUnreachable("w1", "refused"), world.now)
+    roster.examined(worker, INFO, None, "proof", world.now)
+    roster.failed(worker, WorkerUnreachable("w1", "refused"), world.now)
+    roster.examined(worker, INFO, None, "proof", world.now)
+    assert worker.state is State.QUARANTINED
+
+
+def test_healthy_minutes_are_remembered(world):
+    worker = world.worker()
+    quarantine: Quarantine = world.core.quarantine
+    for _ in range(4):
+        quarantine.take_out(worker, "refused", world.now, hard=True)
+        quarantine.readmit(worker, "proof", world.now)
+    assert worker.ejections == 4
+    world.now += 3 * SETTINGS.quarantine_forget_seconds
+    quarantine.take_out(worker, "refused", world.now, hard=True)
+    assert worker.ejections == 2
+
+
+def test_a_slow_worker_limps_then_leaves_and_is_measured_meanwhile(world):
+    for url in ("w2", "w3"):
+        world.worker(url)
+    worker = world.worker("w1")
+    pace = world.core.quarantine.check_pace
+    for _ in range(5):
+        worker.speed.observe(10 * worker.speed.expected(4000), 4000, world.now)
+    pace(worker, world.now)
+    assert not worker.limping
+    world.now += SETTINGS.limp_seconds
+    worker.speed.observe(10 * worker.speed.expected(4000), 4000, world.now)
+    pace(worker, world.now)
+    assert worker.limping
+    assert worker.state is State.READY
+    for _ in range(9):
+        worker.speed.observe(50 * worker.speed.expected(4000), 4000, world.now)
+    pace(worker, world.now)
+    assert worker.state is State.QUARANTINED
+    assert "slower than the others" in worker.reason
+
+
+def test_a_worker_that_says_it_drains_gets_no_work(world):
+    world.worker("other")
+    worker = world.worker()
+    world.core.roster.failed(worker, NotReady("w1", "503 draining"), world.now)
+    assert worker.state is State.QUARANTINED
+    assert "draining" in worker.reason
+
+
+def test_a_closed_port_is_warming_not_down(world):
+    worker = world.core.roster.add("w1", world.now)
+    for _ in range(5):
+        world.core.roster.failed(worker, WorkerUnreachable("w1", "refused"), world.now)
+    assert worker.state is State.WARMING
+    assert len(worker.history) == 1, "the same reason is noted once"
+
+
+def test_history_is_bounded(world):
+    worker = world.worker()
+    for number in range(100):
+        worker.enter(State.READY, str(number), world.now)
+    assert len(worker.view(world.now).history) == SETTINGS.history_max
+
+
+def test_one_failed_canary_is_enough(world):
+    world.worker("other")
+    worker = world.worker()
+    world.core.roster.failed(worker, WorkerFailed("w1", "500"), world.now)
+    assert worker.state is State.QUARANTINED
+
+
+def test_jitter_varies_but_stays_near():
+    quarantine = Quarantine([], SETTINGS, random.Random(1))
+    values = {quarantine.jitter(1.0) for _ in range(100)}
+    assert len(values) > 90
+    assert 0.8 <= min(values) <= max(values) <= 1.2
+
+
+def test_a_slow_worker_gets_smaller_shards_and_a_smaller_window(world):
+    cpu = world.worker(line=(0.005, 1e-4))
+    assert cpu.split_tokens == 1000
+    world.submit(*[100] * 200)
+    assert all(attempt.tokens <= 1000 for attempt in world.flying)
+    assert cpu.tokens <= SETTINGS.window_seconds_max / 1e-4
+    world.finish()
+
+
+def test_shards_have_a_least_size(world):
+    assert world.worker(line=(0.005, 1.0)).split_tokens == SETTINGS.split_tokens_min

@@ -1,0 +1,51 @@
+"""Answers are counted in memory: bounded, in the hour of the last drain, and nothing is lost."""
+
+from gateway.data_plane.tallies import BOUNDS_MS, LATENCY_MS_MAX, AnswerCounter
+from testing.gateways import Api
+
+
+def test_an_answer_is_counted_under_the_bound_that_it_does_not_pass():
+    counter = AnswerCounter(entries_max=100, clock=lambda: 7_200.0)
+    for seconds in (0.0, 0.001, 0.0011, 0.050, 0.051, 59.0, 10_000.0):
+        counter.answered("o", 200, seconds)
+    counted = {entry.latency_ms: count for entry, count in counter.drain().items()}
+    assert counted == {1: 2, 2: 1, 50: 1, 70: 1, 60_000: 1, LATENCY_MS_MAX: 1}
+    assert list(BOUNDS_MS) == sorted(set(BOUNDS_MS))
+
+
+def test_the_hour_is_that_of_the_last_drain():
+    now = [3_599.0]
+    counter = AnswerCounter(entries_max=100, clock=lambda: now[0])
+    counter.answered("o", 200, 0.01)
+    now[0] = 3_601.0
+    counter.answered("o", 200, 0.01)
+    assert [(entry.hour, count) for entry, count in counter.drain().items()] == [(0, 2)]
+    counter.answered("o", 404, 0.01)
+    assert [(entry.hour, entry.status_class) for entry in counter.drain()] == [(1, 4)]
+
+
+def test_what_is_counted_is_bounded_and_taken_back():
+    counter = AnswerCounter(entries_max=2)
+    for organization in ("a", "b", "c", "a"):
+        counter.answered(organization, 503, 0.01)
+    counts = counter.drain()
+    assert {entry.organization_id: count for entry, count in counts.items()} == {"a": 2, "b": 1}
+    counter.answered("b", 503, 0.01)
+    counter.restore(counts)
+    assert {e.organization_id: count for e, count in counter.drain().items()} == {"a": 2, "b": 2}
+
+
+async def test_answers_count_for_the_organization_of_a_good_key_alone(api: Api):
+    assert (await api.embed()).status_code == 200
+    assert (await api.embed(model="no such model")).status_code == 404
+    estimate = await api.http.post(
+        "/v1/embeddings/estimate", json={"model": "x", "input": "y"}, headers=api.headers
+    )
+    assert estimate.status_code == 404
+    api.headers["authorization"] = "Bearer sk-nobody"
+    assert (await api.embed()).status_code == 401
+    counted = [
+        (entry.organization_id, entry.status_class, count)
+        for entry, count in sorted(api.gateway.answers.drain().items())
+    ]
+    assert counted == [(api.ledger.organization_id, 2, 1), (api.ledger.organization_id, 4, 1)]

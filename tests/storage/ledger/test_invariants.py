@@ -1,0 +1,57 @@
+"""Each invariant finds what breaks it: books cooked in every way that it guards against."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from sqlalchemy import text
+
+from gateway.storage.ledger import budgets
+from gateway.storage.ledger.invariants import INVARIANTS
+from testing.gateways import Ledger
+from testing.ledger import running
+
+# what breaks each rule; SQLite lets a test switch its checks and triggers off
+COOKED = {
+    "balance-equals-ledger": "UPDATE accounts SET available_nanos = available_nanos + 1",
+    "never-negative": "UPDATE accounts SET available_nanos = -1",
+    "budget-adds-up": "UPDATE accounts SET limit_nanos = limit_nanos + 1 WHERE key_id IS NOT NULL",
+    "leased-equals-leases": "UPDATE accounts SET leased_nanos = leased_nanos + 1",
+    "closed-leases-are-posted": "UPDATE leases SET posted_nanos = 0",
+    "lease-equals-usage": "UPDATE usage_events SET charged_nanos = 0",
+    "postings-equal-ledger": "UPDATE leases SET posted_nanos = posted_nanos - 1",
+    "direct-usage-is-entered-once": "UPDATE usage_events SET lease_id = NULL",
+    "usage-has-an-owner": "UPDATE usage_events SET key_id = price_id",
+    "hours-equal-usage": "UPDATE usage_hours SET tokens = tokens + 1",
+    "days-equal-hours": "UPDATE usage_days SET day = date(day, '-1 day')",
+    "all-sums-to-nothing": "DELETE FROM ledger_entries WHERE kind = 'grant'",
+    "lots-equal-balance": "UPDATE credit_lots SET remaining_nanos = remaining_nanos - 1",
+    "cost-is-tokens-times-price": "UPDATE usage_events SET tokens = tokens + 1",
+}
+
+
+def test_each_has_its_case():
+    assert set(COOKED) == {invariant.name for invariant in INVARIANTS}
+
+
+@pytest.mark.parametrize("name", COOKED)
+async def test_it_finds_what_breaks_it(sqlite_ledger: Ledger, name: str, tmp_path: Path):
+    ledger = sqlite_ledger
+    await ledger.grant(1_000)
+    async with ledger.database.write() as connection:
+        await budgets.set_budget(connection, ledger.key_id, 1_000, "total")
+    async with running(ledger.database, tmp_path) as credit:
+        for _ in range(3):
+            charge = msgspec.structs.replace(ledger.charge(16), budget="total")
+            await credit.reserve(charge)
+            await credit.settle(charge)
+    assert await ledger.breaches() == []
+    async with ledger.database.write() as connection:
+        triggers = await connection.execute(
+            text("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        )
+        for (trigger,) in triggers.all():
+            await connection.execute(text(f"DROP TRIGGER {trigger}"))
+        await connection.execute(text("PRAGMA ignore_check_constraints = ON"))
+        await connection.execute(text(COOKED[name]))
+    assert name in await ledger.breaches()
