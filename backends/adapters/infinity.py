@@ -18,7 +18,7 @@ from backends.adapters.vectors import Matrix, from_listing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backends.adapters.client import Answer, EngineClient
+    from backends.adapters.client import Answer, WorkerClient
     from backends.adapters.stock import About
     from backends.adapters.vocabulary import Vocabulary
     from backends.protocol import TokenRow
@@ -35,7 +35,7 @@ class Infinity:
         self._model = model
         self._vocabulary = vocabulary
 
-    async def about(self, client: EngineClient) -> About:
+    async def about(self, client: WorkerClient) -> About:
         """Ask GET /models."""
         return await listed(client, "/models", self._model)
 

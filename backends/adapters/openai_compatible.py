@@ -19,7 +19,7 @@ from backends.adapters.vectors import Malformed, Matrix, from_listing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backends.adapters.client import Answer, EngineClient
+    from backends.adapters.client import Answer, WorkerClient
     from backends.protocol import TokenRow
 
 
@@ -42,7 +42,7 @@ class OpenAICompatible:
         self.vocabulary_sha256 = vocabulary_sha256
         self._model = model
 
-    async def about(self, client: EngineClient) -> About:
+    async def about(self, client: WorkerClient) -> About:
         """Ask GET /v1/models."""
         return await listed(client, "/v1/models", self._model)
 
@@ -60,7 +60,7 @@ class OpenAICompatible:
         return from_listing(answer.content, len(rows), model=about.model, tokens=tokens)
 
 
-async def listed(client: EngineClient, path: str, model: str | None) -> About:
+async def listed(client: WorkerClient, path: str, model: str | None) -> About:
     """Find the model in an OpenAI-like listing. Raises BackendError, Malformed."""
     found = decode_about(await client.get(path, bytes_max=ABOUT_BYTES_MAX), _Models).data
     served = ", ".join(repr(entry.id) for entry in found[:8]) or "none"

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 import msgspec
 import numpy as np
 
-from backends.adapters.client import Answer, EngineClient, deadline
+from backends.adapters.client import Answer, WorkerClient, deadline
+from backends.adapters.statuses import engine_refusal
 from backends.adapters.vectors import Malformed, Matrix
 from backends.adapters.vocabulary import NotText
 from backends.protocol import BackendError, BeyondWorker, InvalidAnswer, TokenRow, WorkerInfo
@@ -68,7 +69,7 @@ class Dialect(Protocol):
     body_bytes_max: int
     vocabulary_sha256: str
 
-    async def about(self, client: EngineClient) -> About:
+    async def about(self, client: WorkerClient) -> About:
         """Ask the engine what it serves. Raises BackendError, Malformed."""
         ...
 
@@ -99,7 +100,7 @@ class StockBackend:
         self._options = address.options
         self._dialect = dialect
         self._heads = heads
-        self._client = EngineClient(address)
+        self._client = WorkerClient(address.url, address.base, engine_refusal, _headers(address))
         self._proven: _Proven | None = None
 
     async def info(self, *, timeout_seconds: float) -> WorkerInfo:
@@ -200,6 +201,7 @@ class StockBackend:
             raise BeyondWorker(self.url, str(error)) from None
         row_bytes_max = (width or _WIDTH_MAX) * _FLOAT_CHARACTERS_MAX
         found: list[Matrix] = []
+        headers = {"content-type": "application/json", "x-request-id": request_id}
         start = 0
         for part in self._parts(items, about):
             taken = rows[start : start + len(part)]
@@ -207,7 +209,7 @@ class StockBackend:
             answer = await self._client.post(
                 self._dialect.path,
                 self._dialect.body(part, about),
-                request_id=request_id,
+                headers=headers,
                 bytes_max=len(part) * row_bytes_max + _ANSWER_BYTES_MORE,
             )
             found.append(self._read(answer, taken, about))
@@ -253,6 +255,10 @@ class StockBackend:
             for index, unit in zip(indexes, units, strict=True):
                 vectors[index] = memoryview(unit.astype("<f4").tobytes())
         return vectors
+
+
+def _headers(address: Address) -> dict[str, str]:
+    return {"authorization": f"Bearer {address.key}"} if address.key else {}
 
 
 def decode_about(answer: Answer, shape: type[_T]) -> _T:

@@ -19,7 +19,7 @@ from backends.adapters.vectors import Malformed, Matrix, from_nested
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backends.adapters.client import Answer, EngineClient
+    from backends.adapters.client import Answer, WorkerClient
     from backends.adapters.vocabulary import Vocabulary
     from backends.protocol import TokenRow
 
@@ -54,7 +54,7 @@ class Tei:
         normalize = b"false" if pooled else b"true"
         self._rest = b'],"truncate":false,"normalize":' + normalize + b"}"
 
-    async def about(self, client: EngineClient) -> About:
+    async def about(self, client: WorkerClient) -> About:
         """Ask GET /info."""
         info = decode_about(await client.get("/info", bytes_max=ABOUT_BYTES_MAX), _Info)
         try:
