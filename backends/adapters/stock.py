@@ -28,7 +28,7 @@ from backends.protocol import BackendError, BeyondWorker, InvalidAnswer, TokenRo
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from backends.adapters.address import Address
+    from backends.adapters.address import EngineAddress
     from backends.adapters.heads import Heads
 
 _T = TypeVar("_T")
@@ -95,7 +95,7 @@ class _Proven(NamedTuple):
 class StockBackend:
     """One worker that runs a stock engine."""
 
-    def __init__(self, address: Address, dialect: Dialect, heads: Heads | None) -> None:
+    def __init__(self, address: EngineAddress, dialect: Dialect, heads: Heads | None) -> None:
         self.url = address.url
         self._options = address.options
         self._dialect = dialect
@@ -257,7 +257,7 @@ class StockBackend:
         return vectors
 
 
-def _headers(address: Address) -> dict[str, str]:
+def _headers(address: EngineAddress) -> dict[str, str]:
     return {"authorization": f"Bearer {address.key}"} if address.key else {}
 
 
