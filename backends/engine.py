@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from backends.protocol import TokenRow, WorkerInfo
+from backends.protocol import TokenRow, WorkerInfo
 
 
 class EngineBusy(Exception):

@@ -18,14 +18,11 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
+from collections.abc import Sequence
 from itertools import accumulate, chain, pairwise
-from typing import TYPE_CHECKING
 from zlib import crc32
 
 from backends.protocol import TokenRow
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 CONTENT_TYPE = "application/x-embedding-hop"
 TIMEOUT_HEADER = "x-timeout-ms"

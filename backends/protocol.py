@@ -18,12 +18,10 @@ one of the errors below, and each says who is to blame, because the router acts 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class TokenRow(NamedTuple):

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -26,15 +27,11 @@ from backends.engine import (
     EngineBusy,
     EngineRefusal,
 )
+from backends.protocol import TokenRow, WorkerInfo
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
-
-    from backends.protocol import TokenRow, WorkerInfo
-
-    Scope = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-    Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 TIMEOUT_SECONDS_DEFAULT = 30.0
 TIMEOUT_SECONDS_MAX = 600.0

@@ -13,15 +13,13 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from backends.adapters.vectors import Matrix
+from backends.adapters.vectors import Matrix
 
 _FOLDER = "2_Dense_"
 _DERIVED, _SOURCE = 512, 1024

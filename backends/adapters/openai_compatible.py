@@ -8,19 +8,15 @@ bounds it are the router's token window and this client's connections.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
+from backends.adapters.client import Answer, WorkerClient
 from backends.adapters.stock import ABOUT_BYTES_MAX, ROWS_MAX, About, decode_about
 from backends.adapters.vectors import Malformed, Matrix, from_listing
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from backends.adapters.client import Answer, WorkerClient
-    from backends.protocol import TokenRow
+from backends.protocol import TokenRow
 
 
 class _Model(msgspec.Struct):

@@ -14,22 +14,19 @@ What differs (paths, bodies, what an engine tells of itself) is its `Dialect`. W
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 
+from backends.adapters.address import EngineAddress
 from backends.adapters.client import Answer, WorkerClient, deadline
+from backends.adapters.heads import Heads
 from backends.adapters.statuses import engine_refusal
 from backends.adapters.vectors import Malformed, Matrix
 from backends.adapters.vocabulary import NotText
 from backends.protocol import BackendError, BeyondWorker, InvalidAnswer, TokenRow, WorkerInfo
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from backends.adapters.address import EngineAddress
-    from backends.adapters.heads import Heads
 
 _T = TypeVar("_T")
 

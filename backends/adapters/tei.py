@@ -9,19 +9,16 @@ one of 512 permits that every input takes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
+from backends.adapters.client import Answer, WorkerClient
 from backends.adapters.stock import ABOUT_BYTES_MAX, About, decode_about
 from backends.adapters.vectors import Malformed, Matrix, from_nested
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from backends.adapters.client import Answer, WorkerClient
-    from backends.adapters.vocabulary import Vocabulary
-    from backends.protocol import TokenRow
+from backends.adapters.vocabulary import Vocabulary
+from backends.protocol import TokenRow
 
 _TOKENS_HEADER = "x-compute-tokens"
 _ROWS_MAX = 256

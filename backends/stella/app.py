@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from backends import server
 from backends.stella import openai
+from backends.stella.engine import StellaEngine
 from backends.stella.metrics import CONTENT_TYPE, Metrics
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from backends.stella.engine import StellaEngine
-    from backends.stella.tokenizer import Tokenizer
+from backends.stella.tokenizer import Tokenizer
 
 BODY_BYTES_MAX = 8 << 20
 STUCK_SECONDS = 120.0

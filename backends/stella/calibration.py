@@ -7,14 +7,12 @@ also proves that the memory is enough.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from backends.protocol import TokenRow
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 _SMALLEST_TOKENS = 8
 _GROWTH = 4

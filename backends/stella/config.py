@@ -7,14 +7,12 @@ runs with the wrong switch answers wrong vectors without an error.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from backends.engine import StartupError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _SWITCHES: dict[str, tuple[Any, ...]] = {
     "model_type": ("new",),

@@ -12,19 +12,15 @@ import asyncio
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from backends.engine import Computed, EngineBroken, EngineRefusal
-from backends.protocol import TokenRow
+from backends.protocol import TokenRow, WorkerInfo
+from backends.stella.metrics import Metrics
 from backends.stella.queue import Job, Slot, TokenQueue
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from backends.protocol import WorkerInfo
-    from backends.stella.metrics import Metrics
 
 PROBE_IDS = np.array([101, 7592, 102], dtype="<u4").tobytes()  # [CLS] hello [SEP]
 PROBE_SECONDS_MAX = 30.0

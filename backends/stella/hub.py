@@ -10,13 +10,11 @@ import contextlib
 import errno
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backends.engine import StartupError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 MODEL = "NovaSearch/stella_en_400M_v5"
 REVISION = "1bb50bc7bb726810eac2140e62155b88b0df198f"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from backends.engine import StartupError
-
-if TYPE_CHECKING:
-    from backends.stella.checkpoint import Checkpoint
+from backends.stella.checkpoint import Checkpoint
 
 _HEADROOM = 1.1
 """For what isn't counted: allocator slack, kernels' workspaces."""

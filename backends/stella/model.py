@@ -14,20 +14,17 @@ so that `state_dict` is the list of tensors and shapes that a checkpoint must ho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy.typing as npt
-
-    from backends.stella.config import StellaConfig
+from backends.stella.config import StellaConfig
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ as whole rows of this model's own vocabulary, [CLS] and [SEP] included.
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -16,9 +17,6 @@ import numpy as np
 from backends.engine import Computed
 from backends.protocol import TokenRow, WorkerInfo
 from backends.stella.tokenizer import Tokenizer, truncate
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 DIMENSIONS_DEFAULT = 1024
 VALUES_MAX = 2048 * 1024

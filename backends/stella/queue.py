@@ -13,14 +13,11 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from backends.engine import DeadlinePassed, EngineBusy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from backends.protocol import TokenRow
+from backends.protocol import TokenRow
 
 
 class Job:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
 from backends.engine import StartupError
 from backends.protocol import WorkerInfo
+from backends.stella.app import StellaApp
 from backends.stella.calibration import calibrate
 from backends.stella.checkpoint import VOCABULARY_SHA256, Checkpoint
 from backends.stella.embedder import Embedder
 from backends.stella.engine import StellaEngine
 from backends.stella.hub import find_weights
 from backends.stella.memory import NotEnoughMemory, check_memory
+from backends.stella.metrics import Metrics
 from backends.stella.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from backends.stella.app import StellaApp
-    from backends.stella.metrics import Metrics
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 ROWS_MAX = 2048
