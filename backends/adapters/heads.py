@@ -28,17 +28,7 @@ _TABLE_BYTES_MAX = 1 << 20
 _DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
-class WrongHeads(ValueError):
-    """The folder does not hold heads as they are published; the text says why."""
-
-
-class _Tensor(msgspec.Struct):
-    dtype: str
-    shape: list[int]
-    data_offsets: tuple[int, int]
-
-
-class Heads:
+class DenseHeads:
     """All heads of one folder. Raises WrongHeads, OSError."""
 
     def __init__(self, folder: Path) -> None:
@@ -68,9 +58,19 @@ class Heads:
 
 
 @lru_cache(maxsize=_FOLDERS_MAX)
-def load_heads(folder: Path) -> Heads:
+def load_heads(folder: Path) -> DenseHeads:
     """Read a folder once for all the workers that use it. Raises WrongHeads, OSError."""
-    return Heads(folder)
+    return DenseHeads(folder)
+
+
+class WrongHeads(ValueError):
+    """The folder does not hold heads as they are published; the text says why."""
+
+
+class _Tensor(msgspec.Struct):
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
 
 
 def _read_head(path: Path, dimensions: int) -> tuple[Matrix, Matrix]:

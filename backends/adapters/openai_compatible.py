@@ -19,15 +19,6 @@ from backends.adapters.vectors import Malformed, Matrix, from_listing
 from backends.protocol import TokenRow
 
 
-class _Model(msgspec.Struct):
-    id: str
-    max_model_len: int | None = None
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
-
-
 class OpenAICompatible:
     """How an OpenAI-compatible server is spoken to. See `stock.Dialect`."""
 
@@ -72,3 +63,12 @@ def write_call(items: Sequence[bytes], about: About) -> bytes:
     """Write an OpenAI-like call that asks for base64."""
     head = b'{"model":' + msgspec.json.encode(about.model)
     return head + b',"encoding_format":"base64","input":[' + b",".join(items) + b"]}"
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+class _Model(msgspec.Struct):
+    id: str
+    max_model_len: int | None = None

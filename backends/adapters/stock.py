@@ -22,7 +22,7 @@ import numpy as np
 
 from backends.adapters.address import EngineAddress
 from backends.adapters.client import Answer, WorkerClient, deadline
-from backends.adapters.heads import Heads
+from backends.adapters.heads import DenseHeads
 from backends.adapters.statuses import engine_refusal
 from backends.adapters.vectors import Malformed, Matrix
 from backends.adapters.vocabulary import NotText
@@ -49,50 +49,10 @@ _UNPOOLED_TOLERANCE = 1e-3
 _THREAD_PRODUCTS_MIN = 4_000_000  # about a millisecond of one core: more would hold up the loop
 
 
-class About(NamedTuple):
-    """What an engine says of itself."""
-
-    model: str
-    revision: str | None
-    dtype: str
-    tokens_max: int | None
-    rows_max: int
-
-
-class Dialect(Protocol):
-    """How one kind of engine is spoken to."""
-
-    path: str
-    body_bytes_max: int
-    vocabulary_sha256: str
-
-    async def about(self, client: WorkerClient) -> About:
-        """Ask the engine what it serves. Raises BackendError, Malformed."""
-        ...
-
-    def items(self, rows: Sequence[TokenRow]) -> list[bytes]:
-        """Write each row as the JSON that the engine reads; on a thread. Raises NotText."""
-        ...
-
-    def body(self, items: Sequence[bytes], about: About) -> bytes:
-        """Write one call."""
-        ...
-
-    def vectors(self, answer: Answer, rows: Sequence[TokenRow], about: About) -> Matrix:
-        """Read the rows' vectors: rows x width, finite and not zero. Raises Malformed."""
-        ...
-
-
-class _Proven(NamedTuple):
-    about: About
-    width: int
-    info: WorkerInfo
-
-
 class StockBackend:
     """One worker that runs a stock engine."""
 
-    def __init__(self, address: EngineAddress, dialect: Dialect, heads: Heads | None) -> None:
+    def __init__(self, address: EngineAddress, dialect: Dialect, heads: DenseHeads | None) -> None:
         self.url = address.url
         self._options = address.options
         self._dialect = dialect
@@ -252,6 +212,46 @@ class StockBackend:
             for index, unit in zip(indexes, units, strict=True):
                 vectors[index] = memoryview(unit.astype("<f4").tobytes())
         return vectors
+
+
+class Dialect(Protocol):
+    """How one kind of engine is spoken to."""
+
+    path: str
+    body_bytes_max: int
+    vocabulary_sha256: str
+
+    async def about(self, client: WorkerClient) -> About:
+        """Ask the engine what it serves. Raises BackendError, Malformed."""
+        ...
+
+    def items(self, rows: Sequence[TokenRow]) -> list[bytes]:
+        """Write each row as the JSON that the engine reads; on a thread. Raises NotText."""
+        ...
+
+    def body(self, items: Sequence[bytes], about: About) -> bytes:
+        """Write one call."""
+        ...
+
+    def vectors(self, answer: Answer, rows: Sequence[TokenRow], about: About) -> Matrix:
+        """Read the rows' vectors: rows x width, finite and not zero. Raises Malformed."""
+        ...
+
+
+class About(NamedTuple):
+    """What an engine says of itself."""
+
+    model: str
+    revision: str | None
+    dtype: str
+    tokens_max: int | None
+    rows_max: int
+
+
+class _Proven(NamedTuple):
+    about: About
+    width: int
+    info: WorkerInfo
 
 
 def _headers(address: EngineAddress) -> dict[str, str]:

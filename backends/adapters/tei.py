@@ -24,19 +24,6 @@ _TOKENS_HEADER = "x-compute-tokens"
 _ROWS_MAX = 256
 
 
-class _Info(msgspec.Struct):
-    model_id: str
-    model_dtype: str
-    model_type: dict[str, Any]
-    max_input_length: int
-    max_client_batch_size: int
-    model_sha: str | None = None
-
-
-class _Embedding(msgspec.Struct):
-    pooling: str
-
-
 class Tei:
     """How TEI is spoken to. See `stock.Dialect`."""
 
@@ -81,3 +68,16 @@ class Tei:
         if computed != tokens:
             raise Malformed(f"computed {computed} tokens where {tokens} were sent")
         return from_nested(answer.content, len(rows))
+
+
+class _Info(msgspec.Struct):
+    model_id: str
+    model_dtype: str
+    model_type: dict[str, Any]
+    max_input_length: int
+    max_client_batch_size: int
+    model_sha: str | None = None
+
+
+class _Embedding(msgspec.Struct):
+    pooling: str

@@ -22,10 +22,6 @@ _VOCABULARIES_MAX = 4  # kept in memory; one is about 30 MB with its tokeniser
 _CONTINUES = "##"
 
 
-class NotText(ValueError):
-    """A row's ids are not those of any text that we can name."""
-
-
 class Vocabulary:
     """An uncased WordPiece vocabulary (vocab.txt, as BERT's). Raises OSError, ValueError."""
 
@@ -66,3 +62,7 @@ class Vocabulary:
 def load_vocabulary(path: Path) -> Vocabulary:
     """Read a vocabulary once for all the workers that use it. Raises OSError, ValueError."""
     return Vocabulary(path)
+
+
+class NotText(ValueError):
+    """A row's ids are not those of any text that we can name."""

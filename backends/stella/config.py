@@ -26,17 +26,6 @@ _SWITCHES: dict[str, tuple[Any, ...]] = {
 _JSON_BYTES_MAX = 1_000_000
 
 
-class WrongCheckpoint(StartupError):
-    """The folder isn't the model that this worker computes; the text names what differs."""
-
-
-class RopeScaling(msgspec.Struct, frozen=True):
-    """NTK scaling of the rotary embedding's base."""
-
-    type: str
-    factor: float
-
-
 class StellaConfig(msgspec.Struct, frozen=True):
     """The sizes of one checkpoint. Field names are those of config.json."""
 
@@ -55,6 +44,17 @@ class StellaConfig(msgspec.Struct, frozen=True):
     def head_size(self) -> int:
         """Width of one attention head."""
         return self.hidden_size // self.num_attention_heads
+
+
+class RopeScaling(msgspec.Struct, frozen=True):
+    """NTK scaling of the rotary embedding's base."""
+
+    type: str
+    factor: float
+
+
+class WrongCheckpoint(StartupError):
+    """The folder isn't the model that this worker computes; the text names what differs."""
 
 
 def read_config(path: Path) -> StellaConfig:

@@ -15,10 +15,6 @@ _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-class NotEnoughMemory(StartupError):
-    """The weights and one batch don't fit; the text gives both figures."""
-
-
 def check_memory(
     checkpoint: Checkpoint,
     *,
@@ -37,6 +33,10 @@ def check_memory(
     if needed > free_bytes:
         raise NotEnoughMemory(f"{text}; lower --batch-tokens, or take --dtype float16")
     return text
+
+
+class NotEnoughMemory(StartupError):
+    """The weights and one batch don't fit; the text gives both figures."""
 
 
 def _needed_bytes(checkpoint: Checkpoint, dtype: torch.dtype, batch_tokens: int) -> int:

@@ -28,7 +28,7 @@ QUEUE_BATCHES = 16
 """The queue's default length, and so the longest call, in batches."""
 
 
-class Options(NamedTuple):
+class WorkerOptions(NamedTuple):
     """What the command line says; None is the device's default."""
 
     weights: str
@@ -42,7 +42,7 @@ class Options(NamedTuple):
 
 
 def warm_up(
-    options: Options, app: StellaApp, metrics: Metrics, report: Callable[[str], None]
+    options: WorkerOptions, app: StellaApp, metrics: Metrics, report: Callable[[str], None]
 ) -> StellaEngine:
     """Make the engine. `app.warming` tells how far it is. Raises StartupError."""
 
@@ -70,7 +70,7 @@ def warm_up(
     )
     try:
         line = calibrate(
-            embedder,
+            embedder.embed,
             dimensions=heads.dimensions[-1],
             row_tokens=checkpoint.tokens_max,
             batch_tokens=batch_tokens,
