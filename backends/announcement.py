@@ -13,15 +13,12 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING
 
 import httpx
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from backends.server import WorkerApp
+from backends.server import WorkerApp
 
 SECRET_VARIABLE = "GATEWAY_WORKER_SECRET"  # noqa: S105 - the name of the variable that holds it
 _EVERY_SECONDS = 5.0

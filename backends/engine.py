@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from backends.protocol import TokenRow, WorkerInfo
 
-    from backends.protocol import TokenRow, WorkerInfo
+
+class Engine(Protocol):
+    """What computes. `embed` may be called concurrently and queues within its own bounds."""
+
+    info: WorkerInfo
+
+    async def embed(self, rows: Sequence[TokenRow], deadline: float) -> Computed:
+        """Compute raw float32 vectors, in order; `deadline` is in `time.monotonic()` seconds.
+
+        Cancelled when the caller hangs up: rows that nobody waits for need not be computed.
+        Raises EngineBusy, EngineRefusal, DeadlinePassed or EngineBroken.
+        """
+        ...
+
+    async def probe(self) -> None:
+        """Run one real, small forward pass; raises when the engine can't compute."""
+        ...
+
+
+class Computed(NamedTuple):
+    """The vectors of one call, in order, and where its time went."""
+
+    vectors: list[bytes]
+    queue_seconds: float = 0.0
+    compute_seconds: float = 0.0
 
 
 class EngineBusy(Exception):
@@ -32,29 +56,3 @@ class EngineBroken(Exception):
 
 class StartupError(Exception):
     """The engine can't start; the text says why and what to do, no traceback is needed."""
-
-
-class Computed(NamedTuple):
-    """The vectors of one call, in order, and where its time went."""
-
-    vectors: list[bytes]
-    queue_seconds: float = 0.0
-    compute_seconds: float = 0.0
-
-
-class Engine(Protocol):
-    """What computes. `embed` may be called concurrently and queues within its own bounds."""
-
-    info: WorkerInfo
-
-    async def embed(self, rows: Sequence[TokenRow], deadline: float) -> Computed:
-        """Compute raw float32 vectors, in order; `deadline` is in `time.monotonic()` seconds.
-
-        Cancelled when the caller hangs up: rows that nobody waits for need not be computed.
-        Raises EngineBusy, EngineRefusal, DeadlinePassed or EngineBroken.
-        """
-        ...
-
-    async def probe(self) -> None:
-        """Run one real, small forward pass; raises when the engine can't compute."""
-        ...

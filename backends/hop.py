@@ -18,14 +18,11 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
+from collections.abc import Sequence
 from itertools import accumulate, chain, pairwise
-from typing import TYPE_CHECKING
 from zlib import crc32
 
 from backends.protocol import TokenRow
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 CONTENT_TYPE = "application/x-embedding-hop"
 TIMEOUT_HEADER = "x-timeout-ms"
@@ -40,7 +37,7 @@ class MalformedHop(ValueError):
     """The bytes are not a hop message; the text says why."""
 
 
-class TooLarge(MalformedHop):
+class HopTooLarge(MalformedHop):
     """Well formed as far as it was read, but over a limit."""
 
 
@@ -55,7 +52,7 @@ def decode_request(body: bytes, *, rows_max: int, tokens_max: int) -> list[Token
     table, data = _split(body, _REQUEST, rows_max)
     lengths, dimensions = table[::2], table[1::2]
     if sum(lengths) > tokens_max:
-        raise TooLarge(f"{sum(lengths)} tokens; this worker takes at most {tokens_max} a call")
+        raise HopTooLarge(f"{sum(lengths)} tokens; this worker takes at most {tokens_max} a call")
     parts = _cut(data, [4 * tokens for tokens in lengths])
     return [TokenRow(bytes(ids), wanted) for ids, wanted in zip(parts, dimensions, strict=True)]
 
@@ -97,7 +94,7 @@ def _split(body: bytes, magic: bytes, rows_max: int) -> tuple[array[int], memory
     if found != magic:
         raise MalformedHop(f"starts with {found!r}, not {magic!r}")
     if rows > rows_max:
-        raise TooLarge(f"{rows} rows, at most {rows_max} fit")
+        raise HopTooLarge(f"{rows} rows, at most {rows_max} fit")
     start = _HEADER.size + rows * _PAIR_BYTES
     if len(body) < start:
         raise MalformedHop("ends inside its table")

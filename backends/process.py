@@ -14,19 +14,15 @@ import socket
 import sys
 import threading
 import traceback
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import uvicorn
 
 from backends.announcement import SECRET_VARIABLE, Announcer
-from backends.engine import StartupError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from backends.engine import Engine
-    from backends.server import WorkerApp
+from backends.engine import Engine, StartupError
+from backends.server import WorkerApp
 
 BROKEN_EXIT_STATUS = 70
 """Of a process whose engine broke: EX_SOFTWARE of sysexits.h, so that it reads as a crash."""

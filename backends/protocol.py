@@ -18,12 +18,34 @@ one of the errors below, and each says who is to blame, because the router acts 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+
+class Backend(Protocol):
+    """One worker, as the router sees it. Implementations keep their own bounded connections."""
+
+    url: str
+
+    async def info(self, *, timeout_seconds: float) -> WorkerInfo:
+        """Ask what is served there. Raises BackendError."""
+        ...
+
+    async def embed(
+        self, rows: Sequence[TokenRow], *, timeout_seconds: float, request_id: str = ""
+    ) -> list[memoryview]:
+        """Embed the rows in one call.
+
+        Returns one buffer for each row, in order: `dimensions` little-endian float32. The count
+        and the sizes are checked here, the values by the router. Raises BackendError.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close its connections. Safe to call twice."""
+        ...
 
 
 class TokenRow(NamedTuple):
@@ -59,30 +81,6 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """`a` of: seconds = a + b * tokens, measured by the worker; None when it has not measured."""
     token_seconds: float | None = None
     """`b` of the same line."""
-
-
-class Backend(Protocol):
-    """One worker, as the router sees it. Implementations keep their own bounded connections."""
-
-    url: str
-
-    async def info(self, *, timeout_seconds: float) -> WorkerInfo:
-        """Ask what is served there. Raises BackendError."""
-        ...
-
-    async def embed(
-        self, rows: Sequence[TokenRow], *, timeout_seconds: float, request_id: str = ""
-    ) -> list[memoryview]:
-        """Embed the rows in one call.
-
-        Returns one buffer for each row, in order: `dimensions` little-endian float32. The count
-        and the sizes are checked here, the values by the router. Raises BackendError.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Close its connections. Safe to call twice."""
-        ...
 
 
 class BackendError(Exception):

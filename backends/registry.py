@@ -1,7 +1,7 @@
 """From a worker's address to its client. The scheme's prefix names the kind of server.
 
 Without a prefix (`http://host:port`, `https://host:port`, `unix:/path`) it is one of our own
-workers, which speaks the binary hop. Stock engines, with options in the query (`address.Options`):
+workers, which speaks the binary hop. Stock engines, with options in the query (`EngineOptions`):
 
     tei+http://host:port?vocabulary=/path/vocab.txt
     openai+http://host:port?revision=abc                        vLLM and others that read ids
@@ -12,9 +12,9 @@ workers, which speaks the binary hop. Stock engines, with options in the query (
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from yarl import URL
 
-from backends.adapters.address import Address, UnknownBackend, parse
+from backends.adapters.address import EngineAddress, UnknownBackend, parse
 from backends.adapters.heads import load_heads
 from backends.adapters.hop import HopBackend
 from backends.adapters.infinity import Infinity
@@ -32,19 +32,23 @@ def connect(url: str) -> Backend:
 
     Raises UnknownBackend.
     """
-    parts = urlsplit(url)
-    if parts.scheme in ("http", "https") and parts.hostname:
+    try:
+        parts = URL(url)
+    except ValueError as error:
+        raise UnknownBackend(f"not a worker's address: {error}") from None
+    if parts.scheme in ("http", "https") and parts.host:
         return HopBackend(url.rstrip("/"))
     if parts.scheme == "unix" and parts.path.startswith("/"):
         return HopBackend(url)
     if "+" in parts.scheme:
         return _stock(parts.scheme.partition("+")[0], parse(url))
     raise UnknownBackend(
-        f"{url!r} is no worker address: use http://host:port, unix:/path or engine+http://host:port"
+        f"{url!r} is not a worker's address: use http://host:port, unix:/path or "
+        "engine+http://host:port"
     )
 
 
-def _stock(engine: str, address: Address) -> StockBackend:
+def _stock(engine: str, address: EngineAddress) -> StockBackend:
     options = address.options
     try:
         heads = load_heads(options.heads) if options.heads else None
@@ -55,7 +59,7 @@ def _stock(engine: str, address: Address) -> StockBackend:
         raise UnknownBackend(f"{address.url}: {error}") from None
 
 
-def _dialect(engine: str, address: Address) -> Dialect:
+def _dialect(engine: str, address: EngineAddress) -> Dialect:
     options = address.options
     match engine:
         case "tei":
@@ -72,7 +76,7 @@ def _dialect(engine: str, address: Address) -> Dialect:
             raise UnknownBackend(f"{address.url}: no engine {engine!r}; there are {known}")
 
 
-def _vocabulary(address: Address) -> Vocabulary:
+def _vocabulary(address: EngineAddress) -> Vocabulary:
     address.require("vocabulary")
     assert address.options.vocabulary is not None
     return load_vocabulary(address.options.vocabulary)

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -26,25 +27,17 @@ from backends.engine import (
     EngineBusy,
     EngineRefusal,
 )
+from backends.protocol import TokenRow, WorkerInfo
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
-
-    from backends.protocol import TokenRow, WorkerInfo
-
-    Scope = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-    Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 TIMEOUT_SECONDS_DEFAULT = 30.0
 TIMEOUT_SECONDS_MAX = 600.0
 _WARMING_RETRY_SECONDS = 1.0
 _ROW_BYTES = 8
 _HEADER_BYTES = 8
-
-
-class CallerGone(Exception):
-    """The caller hung up before its answer was ready."""
 
 
 class WorkerApp:
@@ -97,15 +90,18 @@ class WorkerApp:
             case "GET", "/ready":
                 return await self._ready()
             case ("GET", "/info") | ("POST", "/embed") if self._engine is None:
-                return error_answer(
-                    503, "warming", self.warming, retry_after_seconds=_WARMING_RETRY_SECONDS
-                )
+                return error_answer(self.warming_up())
             case "GET", "/info":
                 return json_answer(200, self.engine.info)
             case "POST", "/embed":
                 return await self._embed(scope, receive)
             case _:
-                return error_answer(404, "not_found", f"no {scope['method']} {scope['path']} here")
+                message = f"no {scope['method']} {scope['path']} here"
+                return error_answer(Failure(404, "not_found", message))
+
+    def warming_up(self) -> Failure:
+        """Say that there is no engine yet."""
+        return Failure(503, "warming", self.warming, _WARMING_RETRY_SECONDS)
 
     async def compute(self, scope: Scope, receive: Receive, rows: Sequence[TokenRow]) -> Computed:
         """Check and compute the rows while the caller waits. Raises what `Engine.embed` raises.
@@ -126,18 +122,15 @@ class WorkerApp:
         bytes_max = _HEADER_BYTES + info.rows_max * _ROW_BYTES + 4 * info.batch_tokens_max
         body = await read(receive, bytes_max)
         if body is None:
-            limit = f"at most {bytes_max} bytes fit"
-            return error_answer(413, "too_large", f"the body is too large; {limit}")
+            message = f"the body is too large; at most {bytes_max} bytes fit"
+            return error_answer(Failure(413, "too_large", message))
         try:
             rows = hop.decode_request(
                 body, rows_max=info.rows_max, tokens_max=info.batch_tokens_max
             )
             computed = await self.compute(scope, receive, rows)
         except Exception as error:  # noqa: BLE001 - told apart there, and raised again if unknown
-            why = explain(error)
-            return error_answer(
-                why.status, why.code, why.message, retry_after_seconds=why.retry_after_seconds
-            )
+            return error_answer(explain(error))
         headers = [(b"content-type", hop.CONTENT_TYPE.encode()), *timings(rows, computed, started)]
         return 200, headers, hop.encode_answer(rows, computed.vectors)
 
@@ -167,11 +160,15 @@ class WorkerApp:
             self.on_broken()
 
 
+class CallerGone(Exception):
+    """The caller hung up before its answer was ready."""
+
+
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
-class Refusal(NamedTuple):
-    """Why `WorkerApp.compute` gave no vectors, for a door to put in its own words' shape."""
+class Failure(NamedTuple):
+    """Why a request gets no vectors; each endpoint writes it in its own format."""
 
     status: int
     code: str
@@ -179,21 +176,21 @@ class Refusal(NamedTuple):
     retry_after_seconds: float | None = None
 
 
-def explain(error: Exception) -> Refusal:
+def explain(error: Exception) -> Failure:
     """Tell apart what `WorkerApp.compute` raised; raises it again if it is unknown."""
     match error:
-        case hop.TooLarge():
-            return Refusal(413, "too_large", str(error))
+        case hop.HopTooLarge():
+            return Failure(413, "too_large", str(error))
         case EngineRefusal() | ValueError():
-            return Refusal(400, "bad_request", str(error))
+            return Failure(400, "bad_request", str(error))
         case EngineBusy():
-            return Refusal(429, "busy", str(error), error.retry_after_seconds)
+            return Failure(429, "busy", str(error), error.retry_after_seconds)
         case DeadlinePassed():
-            return Refusal(504, "deadline_passed", "the caller's time ran out in the queue")
+            return Failure(504, "deadline_passed", "the caller's time ran out in the queue")
         case CallerGone():
-            return Refusal(499, "caller_gone", "nobody reads this")
+            return Failure(499, "caller_gone", "nobody reads this")
         case EngineBroken():
-            return Refusal(500, "engine_broken", f"this worker broke and ends: {error}")
+            return Failure(500, "engine_broken", f"this worker broke and ends: {error}")
         case _:
             raise error
 
@@ -267,16 +264,15 @@ def _milliseconds(seconds: float) -> bytes:
     return f"{seconds * 1000:.3f}".encode()
 
 
-def json_answer(status: int, value: Any) -> Answer:
-    """Make an answer of JSON."""
-    return status, [(b"content-type", b"application/json")], msgspec.json.encode(value)
-
-
-def error_answer(
-    status: int, code: str, message: str, *, retry_after_seconds: float | None = None
-) -> Answer:
-    """Make an answer that says what went wrong."""
-    answer = json_answer(status, {"error": {"code": code, "message": message}})
+def json_answer(status: int, value: Any, retry_after_seconds: float | None = None) -> Answer:
+    """Write a JSON answer."""
+    headers = [(b"content-type", b"application/json")]
     if retry_after_seconds is not None:
-        answer[1].append((b"retry-after", f"{retry_after_seconds:.3f}".encode()))
-    return answer
+        headers.append((b"retry-after", f"{retry_after_seconds:.3f}".encode()))
+    return status, headers, msgspec.json.encode(value)
+
+
+def error_answer(failure: Failure) -> Answer:
+    """Write a failure as `{"error": {"code", "message"}}`."""
+    error = {"code": failure.code, "message": failure.message}
+    return json_answer(failure.status, {"error": error}, failure.retry_after_seconds)

@@ -16,7 +16,8 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,9 +28,6 @@ from backends.stella.config import RopeScaling, StellaConfig
 from backends.stella.embedder import Embedder
 from backends.stella.model import Heads, Trunk
 from backends.stella.worker import DTYPES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 Ids = np.ndarray[Any, np.dtype[np.uint32]]
 

@@ -1,40 +1,38 @@
-"""HTTP to a stock embedding server: one bounded client for each worker. Only here is httpx known.
+"""HTTP to one worker, ours or a stock engine: bounded, and retried once when a connection is stale.
 
-Whose fault a status is, `refusals` says; a redirect is one, and is followed nowhere. A kept-alive
-connection that turns out to be closed, before a byte of an answer came, is no fault: the call is
-made once more, on a fresh connection, since whatever closed one may have closed all that were kept.
-There it is a fault, and the work may have been done.
+Redirects are not followed, and no more of an answer is read than a correct one can have. A
+kept-alive connection that turns out to be closed before a byte of an answer came is no fault: the
+call is repeated once, on a fresh connection, because whatever closed one may have closed them all.
+On a fresh connection the same is a fault, and the work may have been done.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
-from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import SimpleNamespace
+from typing import NamedTuple
 
-import httpx
+import aiohttp
 
-from backends.adapters.statuses import OUR_ERRNOS, REFUSAL_BYTES_MAX, engine_refusal, reason_of
+from backends.adapters.statuses import OUR_ERRNOS, REFUSAL_BYTES_MAX, reason_of
 from backends.protocol import (
+    BackendError,
     InvalidAnswer,
     OutOfResources,
     WorkerTimeout,
     WorkerUnreachable,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
-
-    from backends.adapters.address import Address
-
-CONNECTIONS_MAX = 16
-"""Connections to one worker: a hung one can't take those of another."""
-KEEPALIVE_SECONDS = 3.0
-"""Under the 5 s at which vLLM and most others close an idle connection."""
-
+_CONNECTIONS_MAX = 16  # to one worker: one that hangs can't take the connections of another
+_KEEPALIVE_SECONDS = 3.0  # under the 5 s at which vLLM and most others close an idle connection
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # see `deadline`
+_IDENTITY = {"accept-encoding": "identity"}  # no time to inflate, no bomb to defuse
 _OK = 200
+
+Refuse = Callable[[str, int, bytes, str | None], BackendError]
+"""Turns URL, status, body and Retry-After of an answer that is no 200 into an error."""
 
 
 class Answer(NamedTuple):
@@ -42,6 +40,109 @@ class Answer(NamedTuple):
 
     headers: Mapping[str, str]
     content: bytes
+
+
+class WorkerClient:
+    """The connections to one worker. Its calls never time out: put them under a `deadline`."""
+
+    def __init__(
+        self, url: str, base: str, refuse: Refuse, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """`url` names the worker in errors, or is its unix socket; paths are appended to `base`."""
+        self._url = url
+        self._base = base
+        self._refuse = refuse
+        self._headers = _IDENTITY | dict(headers or {})
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+
+    async def get(self, path: str, *, bytes_max: int) -> Answer:
+        """Ask for `path`. Raises BackendError."""
+        return await self._call("GET", path, None, {}, bytes_max)
+
+    async def post(
+        self, path: str, body: bytes, *, headers: Mapping[str, str], bytes_max: int
+    ) -> Answer:
+        """Send `body` and take an answer of at most `bytes_max` bytes. Raises BackendError."""
+        return await self._call("POST", path, body, headers, bytes_max)
+
+    async def close(self) -> None:
+        """Close the connections. Safe to call twice."""
+        while self._sessions:
+            await self._sessions.popitem()[1].close()
+
+    async def _call(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], bytes_max: int
+    ) -> Answer:
+        call = (method, self._base + path, body, headers, bytes_max)
+        try:
+            try:
+                return await self._try(self._session(kept=True), *call)
+            except _Stale:
+                return await self._try(self._session(kept=False), *call)
+        except aiohttp.ClientConnectionError as error:
+            if isinstance(error, OSError) and error.errno in OUR_ERRNOS:
+                raise OutOfResources(self._url, reason_of(error)) from None
+            raise WorkerUnreachable(self._url, reason_of(error)) from None
+        except aiohttp.ClientPayloadError as error:
+            raise InvalidAnswer(self._url, f"incomplete answer: {reason_of(error)}") from None
+        except aiohttp.ClientError as error:
+            raise InvalidAnswer(self._url, f"not an HTTP answer: {reason_of(error)}") from None
+
+    async def _try(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        bytes_max: int,
+    ) -> Answer:
+        connection = _Connection()
+        try:
+            answer = await session.request(
+                method,
+                url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                trace_request_ctx=connection,
+            )
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            # if part of an answer came, the error's message is that part and not a text
+            if connection.reused and isinstance(getattr(error, "message", ""), str):
+                raise _Stale from None
+            raise
+        async with answer:
+            if answer.status == _OK:
+                return Answer(answer.headers, await self._read(answer, bytes_max))
+            content = await _read_start(answer, REFUSAL_BYTES_MAX)
+            retry_after = answer.headers.get("retry-after")
+            raise self._refuse(self._url, answer.status, content, retry_after)
+
+    async def _read(self, answer: aiohttp.ClientResponse, bytes_max: int) -> bytes:
+        length = answer.content_length
+        if length is not None and length <= bytes_max:
+            return await answer.read()
+        chunks, size = [], length or 0
+        while size <= bytes_max and (chunk := await answer.content.readany()):
+            size += len(chunk)
+            chunks.append(chunk)
+        if size > bytes_max:
+            raise InvalidAnswer(self._url, f"answers with more than {bytes_max} bytes")
+        return b"".join(chunks)
+
+    def _session(self, *, kept: bool) -> aiohttp.ClientSession:
+        """Return the session that keeps its connections, or the one that uses each only once."""
+        if kept not in self._sessions:
+            self._sessions[kept] = aiohttp.ClientSession(
+                connector=_connector(self._url, kept=kept),
+                headers=self._headers,
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=_NO_TIMEOUT,
+                trace_configs=[_tracing()],
+            )
+        return self._sessions[kept]
 
 
 @contextlib.asynccontextmanager
@@ -54,116 +155,42 @@ async def deadline(url: str, seconds: float) -> AsyncIterator[None]:
         raise WorkerTimeout(url, f"no answer in {seconds:.3f} s") from None
 
 
-class EngineClient:
-    """The connections to one worker. Its calls wait without end: put them under a `deadline`."""
+class _Stale(Exception):
+    """The server had closed the kept-alive connection that the call was sent on."""
 
-    def __init__(self, address: Address) -> None:
-        self.url = address.url
-        self._base = address.base
-        self._headers = {"accept-encoding": "identity"}  # no time to inflate, no bomb to defuse
-        if address.key:
-            self._headers["authorization"] = f"Bearer {address.key}"
-        self._kept: httpx.AsyncClient | None = None
-        self._fresh: httpx.AsyncClient | None = None
 
-    async def get(self, path: str, *, bytes_max: int) -> Answer:
-        """Ask for `path`. Raises BackendError."""
-        return await self._call("GET", path, None, "", bytes_max)
+class _Connection:
+    """What a try learns about its connection."""
 
-    async def post(self, path: str, body: bytes, *, request_id: str, bytes_max: int) -> Answer:
-        """Send JSON and take an answer of at most `bytes_max` bytes. Raises BackendError."""
-        return await self._call("POST", path, body, request_id, bytes_max)
+    reused = False
 
-    async def close(self) -> None:
-        """Close the connections. Safe to call twice."""
-        clients = self._kept, self._fresh
-        self._kept = self._fresh = None
-        for client in clients:
-            if client is not None:
-                await client.aclose()
 
-    async def _call(
-        self, method: str, path: str, body: bytes | None, request_id: str, bytes_max: int
-    ) -> Answer:
-        headers = self._headers | ({"content-type": "application/json"} if body else {})
-        if request_id:
-            headers["x-request-id"] = request_id
-        try:
-            response = await self._send(method, path, body, headers)
-        except httpx.TransportError as error:
-            if OUR_ERRNOS & set(_errnos(error)):
-                raise OutOfResources(self.url, reason_of(error)) from None
-            raise WorkerUnreachable(self.url, reason_of(error)) from None
-        try:
-            good = response.status_code == _OK
-            content = await self._read(response, bytes_max if good else REFUSAL_BYTES_MAX, good)
-        except httpx.TransportError as error:
-            raise InvalidAnswer(self.url, f"the answer broke off: {reason_of(error)}") from None
-        finally:
-            await response.aclose()
-        if not good:
-            retry_after = response.headers.get("retry-after")
-            raise engine_refusal(self.url, response.status_code, content, retry_after)
-        return Answer(response.headers, content)
-
-    async def _send(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
-    ) -> httpx.Response:
-        """Ask on a kept-alive connection, and once more on a fresh one if that was stale."""
-        if self._kept is None:
-            self._kept = _client(kept=CONNECTIONS_MAX)
-        fresh = False
-
-        async def trace(event: str, _: object) -> None:
-            nonlocal fresh
-            fresh = fresh or event == "connection.connect_tcp.started"
-
-        request = self._kept.build_request(
-            method, self._base + path, content=body, headers=headers, extensions={"trace": trace}
+def _connector(url: str, *, kept: bool) -> aiohttp.BaseConnector:
+    keepalive = _KEEPALIVE_SECONDS if kept else None
+    if url.startswith("unix:"):
+        return aiohttp.UnixConnector(
+            url.removeprefix("unix:"),
+            limit=_CONNECTIONS_MAX,
+            force_close=not kept,
+            keepalive_timeout=keepalive,
         )
-        try:
-            return await self._kept.send(request, stream=True)
-        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-            if fresh:
-                raise
-        if self._fresh is None:
-            self._fresh = _client(kept=0)
-        return await self._fresh.send(request, stream=True)
-
-    async def _read(self, response: httpx.Response, bytes_max: int, whole: bool) -> bytes:
-        chunks, size = [], 0
-        async for chunk in response.aiter_raw():
-            size += len(chunk)
-            if size > bytes_max and not whole:
-                break  # enough for people to read
-            if size > bytes_max:
-                raise InvalidAnswer(self.url, f"answers with more than {bytes_max} bytes")
-            chunks.append(chunk)
-        return b"".join(chunks)
-
-
-def _client(*, kept: int) -> httpx.AsyncClient:
-    limits = httpx.Limits(
-        max_connections=CONNECTIONS_MAX,
-        max_keepalive_connections=kept,
-        keepalive_expiry=KEEPALIVE_SECONDS,
+    return aiohttp.TCPConnector(
+        limit=_CONNECTIONS_MAX, force_close=not kept, keepalive_timeout=keepalive
     )
-    # trust_env: a worker is not behind the proxy that this machine's browser would use
-    return httpx.AsyncClient(limits=limits, timeout=None, trust_env=False, verify=_trusted())  # noqa: S113
 
 
-@cache
-def _trusted() -> ssl.SSLContext:
-    """Whom to trust; made once: it takes the event loop tens of milliseconds."""
-    return httpx.create_ssl_context(trust_env=False)
+def _tracing() -> aiohttp.TraceConfig:
+    async def reused(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.reused = True
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_reuseconn.append(reused)
+    return tracing
 
 
-def _errnos(error: BaseException | None) -> Iterator[int | None]:
-    """Walk from httpx's error to the system's: three libraries wrap it on its way up."""
-    while error is not None:
-        if isinstance(error, OSError):
-            yield error.errno
-        if isinstance(error, BaseExceptionGroup):
-            for part in error.exceptions:
-                yield from _errnos(part)
-        error = error.__cause__ or error.__context__
+async def _read_start(answer: aiohttp.ClientResponse, bytes_max: int) -> bytes:
+    """Read at most `bytes_max` bytes, in however many pieces they arrive."""
+    content = bytearray()
+    while len(content) < bytes_max and (piece := await answer.content.readany()):
+        content += piece
+    return bytes(content[:bytes_max])

@@ -13,15 +13,13 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from backends.adapters.vectors import Matrix
+from backends.adapters.vectors import Matrix
 
 _FOLDER = "2_Dense_"
 _DERIVED, _SOURCE = 512, 1024
@@ -30,17 +28,7 @@ _TABLE_BYTES_MAX = 1 << 20
 _DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
-class WrongHeads(ValueError):
-    """The folder does not hold heads as they are published; the text says why."""
-
-
-class _Tensor(msgspec.Struct):
-    dtype: str
-    shape: list[int]
-    data_offsets: tuple[int, int]
-
-
-class Heads:
+class DenseHeads:
     """All heads of one folder. Raises WrongHeads, OSError."""
 
     def __init__(self, folder: Path) -> None:
@@ -70,9 +58,19 @@ class Heads:
 
 
 @lru_cache(maxsize=_FOLDERS_MAX)
-def load_heads(folder: Path) -> Heads:
+def load_heads(folder: Path) -> DenseHeads:
     """Read a folder once for all the workers that use it. Raises WrongHeads, OSError."""
-    return Heads(folder)
+    return DenseHeads(folder)
+
+
+class WrongHeads(ValueError):
+    """The folder does not hold heads as they are published; the text says why."""
+
+
+class _Tensor(msgspec.Struct):
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
 
 
 def _read_head(path: Path, dimensions: int) -> tuple[Matrix, Matrix]:

@@ -8,20 +8,16 @@ finds that is the forward pass in `info`, and each call's deadline.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import msgspec
 
+from backends.adapters.client import Answer, WorkerClient
 from backends.adapters.openai_compatible import listed, write_call
+from backends.adapters.stock import About
 from backends.adapters.vectors import Matrix, from_listing
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from backends.adapters.client import Answer, EngineClient
-    from backends.adapters.stock import About
-    from backends.adapters.vocabulary import Vocabulary
-    from backends.protocol import TokenRow
+from backends.adapters.vocabulary import Vocabulary
+from backends.protocol import TokenRow
 
 
 class Infinity:
@@ -35,7 +31,7 @@ class Infinity:
         self._model = model
         self._vocabulary = vocabulary
 
-    async def about(self, client: EngineClient) -> About:
+    async def about(self, client: WorkerClient) -> About:
         """Ask GET /models."""
         return await listed(client, "/models", self._model)
 

@@ -8,28 +8,15 @@ bounds it are the router's token window and this client's connections.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
+from backends.adapters.client import Answer, WorkerClient
 from backends.adapters.stock import ABOUT_BYTES_MAX, ROWS_MAX, About, decode_about
 from backends.adapters.vectors import Malformed, Matrix, from_listing
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from backends.adapters.client import Answer, EngineClient
-    from backends.protocol import TokenRow
-
-
-class _Model(msgspec.Struct):
-    id: str
-    max_model_len: int | None = None
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
+from backends.protocol import TokenRow
 
 
 class OpenAICompatible:
@@ -42,7 +29,7 @@ class OpenAICompatible:
         self.vocabulary_sha256 = vocabulary_sha256
         self._model = model
 
-    async def about(self, client: EngineClient) -> About:
+    async def about(self, client: WorkerClient) -> About:
         """Ask GET /v1/models."""
         return await listed(client, "/v1/models", self._model)
 
@@ -60,7 +47,7 @@ class OpenAICompatible:
         return from_listing(answer.content, len(rows), model=about.model, tokens=tokens)
 
 
-async def listed(client: EngineClient, path: str, model: str | None) -> About:
+async def listed(client: WorkerClient, path: str, model: str | None) -> About:
     """Find the model in an OpenAI-like listing. Raises BackendError, Malformed."""
     found = decode_about(await client.get(path, bytes_max=ABOUT_BYTES_MAX), _Models).data
     served = ", ".join(repr(entry.id) for entry in found[:8]) or "none"
@@ -76,3 +63,12 @@ def write_call(items: Sequence[bytes], about: About) -> bytes:
     """Write an OpenAI-like call that asks for base64."""
     head = b'{"model":' + msgspec.json.encode(about.model)
     return head + b',"encoding_format":"base64","input":[' + b",".join(items) + b"]}"
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+class _Model(msgspec.Struct):
+    id: str
+    max_model_len: int | None = None

@@ -41,15 +41,6 @@ _LATE = 504
 _DEADLINE_PASSED = "deadline_passed"
 
 
-class _Error(msgspec.Struct):
-    code: str
-    message: str
-
-
-class _Envelope(msgspec.Struct):
-    error: _Error
-
-
 def engine_refusal(url: str, status: int, content: bytes, retry_after: str | None) -> BackendError:
     """Say what a stock engine meant; its body is in a form of its own, for people to read."""
     reason = f"{status} {content[:_REASON_BYTES_MAX].decode(errors='replace')}"
@@ -77,6 +68,15 @@ def worker_refusal(url: str, status: int, content: bytes, retry_after: str | Non
 def reason_of(error: Exception) -> str:
     """Name an error of the wire for people."""
     return f"{type(error).__name__}: {error}"
+
+
+class _Envelope(msgspec.Struct):
+    error: _Error
+
+
+class _Error(msgspec.Struct):
+    code: str
+    message: str
 
 
 def _seconds(value: str | None) -> float:

@@ -14,21 +14,19 @@ What differs (paths, bodies, what an engine tells of itself) is its `Dialect`. W
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 
-from backends.adapters.client import Answer, EngineClient, deadline
+from backends.adapters.address import EngineAddress
+from backends.adapters.client import Answer, WorkerClient, deadline
+from backends.adapters.heads import DenseHeads
+from backends.adapters.statuses import engine_refusal
 from backends.adapters.vectors import Malformed, Matrix
 from backends.adapters.vocabulary import NotText
 from backends.protocol import BackendError, BeyondWorker, InvalidAnswer, TokenRow, WorkerInfo
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from backends.adapters.address import Address
-    from backends.adapters.heads import Heads
 
 _T = TypeVar("_T")
 
@@ -51,55 +49,15 @@ _UNPOOLED_TOLERANCE = 1e-3
 _THREAD_PRODUCTS_MIN = 4_000_000  # about a millisecond of one core: more would hold up the loop
 
 
-class About(NamedTuple):
-    """What an engine says of itself."""
-
-    model: str
-    revision: str | None
-    dtype: str
-    tokens_max: int | None
-    rows_max: int
-
-
-class Dialect(Protocol):
-    """How one kind of engine is spoken to."""
-
-    path: str
-    body_bytes_max: int
-    vocabulary_sha256: str
-
-    async def about(self, client: EngineClient) -> About:
-        """Ask the engine what it serves. Raises BackendError, Malformed."""
-        ...
-
-    def items(self, rows: Sequence[TokenRow]) -> list[bytes]:
-        """Write each row as the JSON that the engine reads; on a thread. Raises NotText."""
-        ...
-
-    def body(self, items: Sequence[bytes], about: About) -> bytes:
-        """Write one call."""
-        ...
-
-    def vectors(self, answer: Answer, rows: Sequence[TokenRow], about: About) -> Matrix:
-        """Read the rows' vectors: rows x width, finite and not zero. Raises Malformed."""
-        ...
-
-
-class _Proven(NamedTuple):
-    about: About
-    width: int
-    info: WorkerInfo
-
-
 class StockBackend:
     """One worker that runs a stock engine."""
 
-    def __init__(self, address: Address, dialect: Dialect, heads: Heads | None) -> None:
+    def __init__(self, address: EngineAddress, dialect: Dialect, heads: DenseHeads | None) -> None:
         self.url = address.url
         self._options = address.options
         self._dialect = dialect
         self._heads = heads
-        self._client = EngineClient(address)
+        self._client = WorkerClient(address.url, address.base, engine_refusal, _headers(address))
         self._proven: _Proven | None = None
 
     async def info(self, *, timeout_seconds: float) -> WorkerInfo:
@@ -200,6 +158,7 @@ class StockBackend:
             raise BeyondWorker(self.url, str(error)) from None
         row_bytes_max = (width or _WIDTH_MAX) * _FLOAT_CHARACTERS_MAX
         found: list[Matrix] = []
+        headers = {"content-type": "application/json", "x-request-id": request_id}
         start = 0
         for part in self._parts(items, about):
             taken = rows[start : start + len(part)]
@@ -207,7 +166,7 @@ class StockBackend:
             answer = await self._client.post(
                 self._dialect.path,
                 self._dialect.body(part, about),
-                request_id=request_id,
+                headers=headers,
                 bytes_max=len(part) * row_bytes_max + _ANSWER_BYTES_MORE,
             )
             found.append(self._read(answer, taken, about))
@@ -253,6 +212,50 @@ class StockBackend:
             for index, unit in zip(indexes, units, strict=True):
                 vectors[index] = memoryview(unit.astype("<f4").tobytes())
         return vectors
+
+
+class Dialect(Protocol):
+    """How one kind of engine is spoken to."""
+
+    path: str
+    body_bytes_max: int
+    vocabulary_sha256: str
+
+    async def about(self, client: WorkerClient) -> About:
+        """Ask the engine what it serves. Raises BackendError, Malformed."""
+        ...
+
+    def items(self, rows: Sequence[TokenRow]) -> list[bytes]:
+        """Write each row as the JSON that the engine reads; on a thread. Raises NotText."""
+        ...
+
+    def body(self, items: Sequence[bytes], about: About) -> bytes:
+        """Write one call."""
+        ...
+
+    def vectors(self, answer: Answer, rows: Sequence[TokenRow], about: About) -> Matrix:
+        """Read the rows' vectors: rows x width, finite and not zero. Raises Malformed."""
+        ...
+
+
+class About(NamedTuple):
+    """What an engine says of itself."""
+
+    model: str
+    revision: str | None
+    dtype: str
+    tokens_max: int | None
+    rows_max: int
+
+
+class _Proven(NamedTuple):
+    about: About
+    width: int
+    info: WorkerInfo
+
+
+def _headers(address: EngineAddress) -> dict[str, str]:
+    return {"authorization": f"Bearer {address.key}"} if address.key else {}
 
 
 def decode_about(answer: Answer, shape: type[_T]) -> _T:

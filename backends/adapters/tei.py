@@ -9,35 +9,19 @@ one of 512 permits that every input takes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
+from backends.adapters.client import Answer, WorkerClient
 from backends.adapters.stock import ABOUT_BYTES_MAX, About, decode_about
 from backends.adapters.vectors import Malformed, Matrix, from_nested
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from backends.adapters.client import Answer, EngineClient
-    from backends.adapters.vocabulary import Vocabulary
-    from backends.protocol import TokenRow
+from backends.adapters.vocabulary import Vocabulary
+from backends.protocol import TokenRow
 
 _TOKENS_HEADER = "x-compute-tokens"
 _ROWS_MAX = 256
-
-
-class _Info(msgspec.Struct):
-    model_id: str
-    model_dtype: str
-    model_type: dict[str, Any]
-    max_input_length: int
-    max_client_batch_size: int
-    model_sha: str | None = None
-
-
-class _Embedding(msgspec.Struct):
-    pooling: str
 
 
 class Tei:
@@ -54,7 +38,7 @@ class Tei:
         normalize = b"false" if pooled else b"true"
         self._rest = b'],"truncate":false,"normalize":' + normalize + b"}"
 
-    async def about(self, client: EngineClient) -> About:
+    async def about(self, client: WorkerClient) -> About:
         """Ask GET /info."""
         info = decode_about(await client.get("/info", bytes_max=ABOUT_BYTES_MAX), _Info)
         try:
@@ -84,3 +68,16 @@ class Tei:
         if computed != tokens:
             raise Malformed(f"computed {computed} tokens where {tokens} were sent")
         return from_nested(answer.content, len(rows))
+
+
+class _Info(msgspec.Struct):
+    model_id: str
+    model_dtype: str
+    model_type: dict[str, Any]
+    max_input_length: int
+    max_client_batch_size: int
+    model_sha: str | None = None
+
+
+class _Embedding(msgspec.Struct):
+    pooling: str

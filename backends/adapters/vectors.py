@@ -8,37 +8,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 Matrix: TypeAlias = NDArray[np.float32]
 
 _FLOAT_BYTES = 4
-
-
-class Malformed(ValueError):
-    """A 200 that is not the vectors of the rows; the text says why."""
-
-
-class _Item(msgspec.Struct):
-    index: int
-    embedding: str | list[float]
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-
-
-class _Listing(msgspec.Struct):
-    data: list[_Item]
-    model: str | None = None
-    usage: _Usage | None = None
 
 
 def from_nested(content: bytes, rows: int) -> Matrix:
@@ -69,6 +48,25 @@ def from_listing(content: bytes, rows: int, *, model: str, tokens: int | None = 
         raise Malformed(f"{len(listing.data)} items that are not those of the {rows} rows")
     ordered = sorted(listing.data, key=lambda item: item.index)
     return _matrix([_floats(item.embedding) for item in ordered], rows)
+
+
+class Malformed(ValueError):
+    """A 200 that is not the vectors of the rows; the text says why."""
+
+
+class _Listing(msgspec.Struct):
+    data: list[_Item]
+    model: str | None = None
+    usage: _Usage | None = None
+
+
+class _Item(msgspec.Struct):
+    index: int
+    embedding: str | list[float]
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
 
 
 def _floats(embedding: str | list[float]) -> Sequence[float] | Matrix:

@@ -9,24 +9,17 @@ those rows raise `NotText`, and belong to a worker that reads ids.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from tokenizers import BertWordPieceTokenizer
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from backends.protocol import TokenRow
+from backends.protocol import TokenRow
 
 _VOCABULARIES_MAX = 4  # kept in memory; one is about 30 MB with its tokeniser
 _CONTINUES = "##"
-
-
-class NotText(ValueError):
-    """A row's ids are not those of any text that we can name."""
 
 
 class Vocabulary:
@@ -69,3 +62,7 @@ class Vocabulary:
 def load_vocabulary(path: Path) -> Vocabulary:
     """Read a vocabulary once for all the workers that use it. Raises OSError, ValueError."""
     return Vocabulary(path)
+
+
+class NotText(ValueError):
+    """A row's ids are not those of any text that we can name."""

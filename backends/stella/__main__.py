@@ -19,10 +19,10 @@ def main() -> None:
         from backends import process  # noqa: PLC0415
         from backends.stella.app import StellaApp  # noqa: PLC0415
         from backends.stella.metrics import Metrics  # noqa: PLC0415
-        from backends.stella.worker import Options, warm_up  # noqa: PLC0415
+        from backends.stella.worker import WorkerOptions, warm_up  # noqa: PLC0415
     except ModuleNotFoundError as error:
         sys.exit(f"stella-worker: {error}; install the worker extra: stella-gateway[worker]")
-    options = Options(
+    options = WorkerOptions(
         weights=args.weights,
         model=args.model,
         revision=args.revision,

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from backends import server
 from backends.stella import openai
+from backends.stella.engine import StellaEngine
 from backends.stella.metrics import CONTENT_TYPE, Metrics
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from backends.stella.engine import StellaEngine
-    from backends.stella.tokenizer import Tokenizer
+from backends.stella.tokenizer import Tokenizer
 
 BODY_BYTES_MAX = 8 << 20
 STUCK_SECONDS = 120.0
@@ -62,23 +59,21 @@ class StellaApp(server.WorkerApp):
     async def _embeddings(self, scope: server.Scope, receive: server.Receive) -> server.Answer:
         started = time.monotonic()
         if self._stella is None or self._tokenizer is None:
-            return _envelope(503, "warming", self.warming, retry_after_seconds=1.0)
+            return _envelope(self.warming_up())
         body = await server.read(receive, BODY_BYTES_MAX)
         if body is None:
-            return _envelope(413, "too_large", f"at most {BODY_BYTES_MAX} bytes fit")
+            message = f"at most {BODY_BYTES_MAX} bytes fit"
+            return _envelope(server.Failure(413, "too_large", message))
         info = self._stella.info
         try:
             asked = await _maybe_on_thread(
                 len(body), openai.decode, body, info, self._tokenizer, self._prompts
             )
             computed = await self.compute(scope, receive, asked.rows)
-        except openai.Refused as error:
-            return _envelope(error.status, error.code, str(error), param=error.param)
+        except openai.InvalidRequest as error:
+            return _envelope(error.failure, error.param)
         except Exception as error:  # noqa: BLE001 - told apart there, and raised again if unknown
-            why = server.explain(error)
-            return _envelope(
-                why.status, why.code, why.message, retry_after_seconds=why.retry_after_seconds
-            )
+            return _envelope(server.explain(error))
         size = sum(len(vector) for vector in computed.vectors)
         content = await _maybe_on_thread(size, openai.encode, asked, computed, info.model)
         headers = server.timings(asked.rows, computed, started)
@@ -91,19 +86,8 @@ async def _maybe_on_thread(size: int, function: Any, *args: Any) -> Any:
     return await asyncio.to_thread(function, *args)
 
 
-def _envelope(
-    status: int,
-    code: str,
-    message: str,
-    *,
-    param: str | None = None,
-    retry_after_seconds: float | None = None,
-) -> server.Answer:
-    """Make OpenAI's error of four fields."""
-    kind = "invalid_request_error" if status < 429 else "server_error"
-    answer = server.json_answer(
-        status, {"error": {"message": message, "type": kind, "param": param, "code": code}}
-    )
-    if retry_after_seconds is not None:
-        answer[1].append((b"retry-after", f"{retry_after_seconds:.3f}".encode()))
-    return answer
+def _envelope(failure: server.Failure, param: str | None = None) -> server.Answer:
+    """Write a failure as OpenAI's error of four fields."""
+    kind = "invalid_request_error" if failure.status < 429 else "server_error"
+    error = {"message": failure.message, "type": kind, "param": param, "code": failure.code}
+    return server.json_answer(failure.status, {"error": error}, failure.retry_after_seconds)

@@ -7,14 +7,12 @@ also proves that the memory is enough.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from backends.protocol import TokenRow
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 _SMALLEST_TOKENS = 8
 _GROWTH = 4
@@ -25,6 +23,9 @@ _SECONDS_MAX = 10.0
 _SECONDS_PER_TOKEN_MIN = 1e-9
 _FIRST_ID, _LAST_ID = 999, 30_000  # ids of words, away from the specials
 
+Embed = Callable[[Sequence[TokenRow]], list[bytes]]
+"""Computes rows into raw float32 vectors, in order."""
+
 
 class Line(NamedTuple):
     """Seconds of a batch = base + slope x tokens."""
@@ -33,16 +34,8 @@ class Line(NamedTuple):
     token_seconds: float
 
 
-class Computer(Protocol):
-    """What is measured."""
-
-    def embed(self, rows: Sequence[TokenRow]) -> list[bytes]:
-        """Compute the rows."""
-        ...
-
-
 def calibrate(
-    computer: Computer,
+    embed: Embed,
     *,
     dimensions: int,
     row_tokens: int,
@@ -54,7 +47,7 @@ def calibrate(
     points: list[tuple[int, float]] = []
     for tokens in _sizes(batch_tokens):
         rows = rows_of(tokens, row_tokens, dimensions)
-        seconds = min(_timed(computer, rows) for _ in range(_REPEATS))
+        seconds = min(_timed(embed, rows) for _ in range(_REPEATS))
         points.append((tokens, seconds))
         progress(f"warming: {tokens} tokens in {seconds * 1000:.1f} ms")
         if time.monotonic() - started > _SECONDS_MAX:
@@ -85,7 +78,7 @@ def _sizes(batch_tokens: int) -> list[int]:
     return [*sizes, batch_tokens]
 
 
-def _timed(computer: Computer, rows: Sequence[TokenRow]) -> float:
+def _timed(embed: Embed, rows: Sequence[TokenRow]) -> float:
     started = time.perf_counter()
-    computer.embed(rows)
+    embed(rows)
     return time.perf_counter() - started

@@ -11,8 +11,9 @@ tensors and files are tolerated. A missing tensor, another shape or another voca
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,10 +21,7 @@ from safetensors import SafetensorError, safe_open
 from backends.stella.config import StellaConfig, WrongCheckpoint, read_config, read_json
 from backends.stella.model import Heads, Trunk
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    Progress = Callable[[str], None]
+Progress = Callable[[str], None]
 
 VOCABULARY_SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 """bert-base-uncased's vocab.txt; the gateway counts and bills with the same file."""

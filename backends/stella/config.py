@@ -7,14 +7,12 @@ runs with the wrong switch answers wrong vectors without an error.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from backends.engine import StartupError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _SWITCHES: dict[str, tuple[Any, ...]] = {
     "model_type": ("new",),
@@ -26,17 +24,6 @@ _SWITCHES: dict[str, tuple[Any, ...]] = {
     "logn_attention_clip1": (False, None),
 }
 _JSON_BYTES_MAX = 1_000_000
-
-
-class WrongCheckpoint(StartupError):
-    """The folder isn't the model that this worker computes; the text names what differs."""
-
-
-class RopeScaling(msgspec.Struct, frozen=True):
-    """NTK scaling of the rotary embedding's base."""
-
-    type: str
-    factor: float
 
 
 class StellaConfig(msgspec.Struct, frozen=True):
@@ -57,6 +44,17 @@ class StellaConfig(msgspec.Struct, frozen=True):
     def head_size(self) -> int:
         """Width of one attention head."""
         return self.hidden_size // self.num_attention_heads
+
+
+class RopeScaling(msgspec.Struct, frozen=True):
+    """NTK scaling of the rotary embedding's base."""
+
+    type: str
+    factor: float
+
+
+class WrongCheckpoint(StartupError):
+    """The folder isn't the model that this worker computes; the text names what differs."""
 
 
 def read_config(path: Path) -> StellaConfig:

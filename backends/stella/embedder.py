@@ -6,17 +6,13 @@ in float32. If that is not finite either, the weights or the device are broken: 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
+from backends.protocol import TokenRow
 from backends.stella.model import Heads, Trunk, pack
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from backends.protocol import TokenRow
 
 
 class NotFinite(Exception):

@@ -12,34 +12,20 @@ import asyncio
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from backends.engine import Computed, EngineBroken, EngineRefusal
-from backends.protocol import TokenRow
-from backends.stella.queue import Job, Slot, TokenQueue
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from backends.protocol import WorkerInfo
-    from backends.stella.metrics import Metrics
+from backends.protocol import TokenRow, WorkerInfo
+from backends.stella.metrics import Metrics
+from backends.stella.queue import QueuedCall, Slot, TokenQueue
 
 PROBE_IDS = np.array([101, 7592, 102], dtype="<u4").tobytes()  # [CLS] hello [SEP]
 PROBE_SECONDS_MAX = 30.0
 SECONDS_PER_TOKEN_DEFAULT = 1e-4
 """For Retry-After, until the line was measured."""
-
-
-class Computer(Protocol):
-    """Turns rows into vectors, on one thread."""
-
-    vocabulary_size: int
-
-    def embed(self, rows: Sequence[TokenRow]) -> list[bytes]:
-        """Compute raw float32 vectors, in order. Whatever it raises ends the engine."""
-        ...
 
 
 class StellaEngine:
@@ -72,15 +58,15 @@ class StellaEngine:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Computed] = loop.create_future()
 
-        def settle(job: Job, error: BaseException | None) -> None:
-            loop.call_soon_threadsafe(_resolve, done, job, error)
+        def settle(call: QueuedCall, error: BaseException | None) -> None:
+            loop.call_soon_threadsafe(_resolve, done, call, error)
 
-        job = Job(rows, deadline, settle)
-        self._queue.put(job, self._seconds_for)
+        call = QueuedCall(rows, deadline, settle)
+        self._queue.put(call, self._seconds_for)
         try:
             return await done
         finally:
-            self._queue.drop(job)
+            self._queue.drop(call)
 
     async def probe(self) -> None:
         """Embed one word."""
@@ -111,8 +97,8 @@ class StellaEngine:
     def _fail(self, batch: list[Slot], reason: EngineBroken) -> None:
         self._computing_since = None
         self._queue.close(reason)
-        for job in {slot.job for slot in batch}:
-            job.settle(job, reason)
+        for call in {slot.call for slot in batch}:
+            call.settle(call, reason)
 
     def _seconds_for(self, tokens: int) -> float:
         base, slope = self.info.base_seconds, self.info.token_seconds
@@ -126,21 +112,31 @@ class StellaEngine:
             )
 
 
+class Computer(Protocol):
+    """Turns rows into vectors, on one thread."""
+
+    vocabulary_size: int
+
+    def embed(self, rows: Sequence[TokenRow]) -> list[bytes]:
+        """Compute raw float32 vectors, in order. Whatever it raises ends the engine."""
+        ...
+
+
 def _hand_back(batch: list[Slot], vectors: list[bytes]) -> None:
     for slot, vector in zip(batch, vectors, strict=True):
-        job = slot.job
-        job.vectors[slot.place] = vector
-        job.finished += 1
-        if job.finished == len(job.rows):
-            job.settle(job, None)
+        call = slot.call
+        call.vectors[slot.place] = vector
+        call.finished += 1
+        if call.finished == len(call.rows):
+            call.settle(call, None)
 
 
-def _resolve(done: asyncio.Future[Computed], job: Job, error: BaseException | None) -> None:
-    """Runs on the event loop. The caller may have gone, or the job have failed already."""
+def _resolve(done: asyncio.Future[Computed], call: QueuedCall, error: BaseException | None) -> None:
+    """Runs on the event loop. The caller may have gone, or the call have failed already."""
     if done.done():
         return
     if error is not None:
         done.set_exception(error)
         return
-    queue_seconds = job.started_at - job.arrived_at
-    done.set_result(Computed(job.vectors, queue_seconds, time.monotonic() - job.started_at))
+    queue_seconds = call.started_at - call.arrived_at
+    done.set_result(Computed(call.vectors, queue_seconds, time.monotonic() - call.started_at))

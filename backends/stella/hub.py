@@ -10,13 +10,11 @@ import contextlib
 import errno
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backends.engine import StartupError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 MODEL = "NovaSearch/stella_en_400M_v5"
 REVISION = "1bb50bc7bb726810eac2140e62155b88b0df198f"
@@ -35,10 +33,6 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-class NoWeights(StartupError):
-    """There is no folder to load from; the text says what to do."""
-
-
 def find_weights(weights: str, revision: str | None, progress: Callable[[str], None]) -> Path:
     """Return the checkpoint's folder, downloading it if `weights` is a hub id. Raises NoWeights."""
     folder = Path(weights)
@@ -51,6 +45,10 @@ def find_weights(weights: str, revision: str | None, progress: Callable[[str], N
     if revision is None or not _COMMIT.fullmatch(revision):
         raise NoWeights(f"--weights {weights}: pin it with --revision and a full commit (40 hex)")
     return _download(weights, revision, progress)
+
+
+class NoWeights(StartupError):
+    """There is no folder to load from; the text says what to do."""
 
 
 def _download(hub_id: str, revision: str, progress: Callable[[str], None]) -> Path:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from backends.engine import StartupError
-
-if TYPE_CHECKING:
-    from backends.stella.checkpoint import Checkpoint
+from backends.stella.checkpoint import Checkpoint
 
 _HEADROOM = 1.1
 """For what isn't counted: allocator slack, kernels' workspaces."""
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
-
-
-class NotEnoughMemory(StartupError):
-    """The weights and one batch don't fit; the text gives both figures."""
 
 
 def check_memory(
@@ -40,6 +33,10 @@ def check_memory(
     if needed > free_bytes:
         raise NotEnoughMemory(f"{text}; lower --batch-tokens, or take --dtype float16")
     return text
+
+
+class NotEnoughMemory(StartupError):
+    """The weights and one batch don't fit; the text gives both figures."""
 
 
 def _needed_bytes(checkpoint: Checkpoint, dtype: torch.dtype, batch_tokens: int) -> int:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _BATCH_TOKENS_BUCKETS = (16, 64, 256, 1024, 4096, 16_384, 65_536)

@@ -14,20 +14,17 @@ so that `state_dict` is the list of tensors and shapes that a checkpoint must ho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy.typing as npt
-
-    from backends.stella.config import StellaConfig
+from backends.stella.config import StellaConfig
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class Trunk(nn.Module):
     def __init__(self, config: StellaConfig) -> None:
         super().__init__()
         self.config = config
-        self.embeddings = Embeddings(config)
+        self.embeddings = InputEmbeddings(config)
         self.layers = [Layer(config) for _ in range(config.num_hidden_layers)]
         self.encoder = nn.Module()
         self.encoder.layer = nn.ModuleList(self.layers)
@@ -118,7 +115,7 @@ class Table(nn.Module):
         self.bias = nn.Parameter(torch.empty(shape[:1]), requires_grad=False) if bias else None
 
 
-class Embeddings(nn.Module):
+class InputEmbeddings(nn.Module):
     """Word plus token type 0, normalised. Positions come from the rotation alone."""
 
     def __init__(self, config: StellaConfig) -> None:

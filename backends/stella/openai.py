@@ -8,32 +8,21 @@ as whole rows of this model's own vocabulary, [CLS] and [SEP] included.
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
 
 from backends.engine import Computed
 from backends.protocol import TokenRow, WorkerInfo
+from backends.server import Failure
 from backends.stella.tokenizer import Tokenizer, truncate
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 DIMENSIONS_DEFAULT = 1024
 VALUES_MAX = 2048 * 1024
 """Most floats in one answer: formatting more would hold up every other caller."""
 _TokenId = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
-
-
-class Refused(Exception):
-    """The body can't be embedded; OpenAI's four fields of an error say why."""
-
-    def __init__(self, status: int, code: str, message: str, param: str | None = "input") -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.param = param
 
 
 class EmbeddingRequest(msgspec.Struct):
@@ -57,24 +46,24 @@ class Asked(msgspec.Struct):
 def decode(
     body: bytes, info: WorkerInfo, tokenizer: Tokenizer, prompts: Mapping[str, str]
 ) -> Asked:
-    """Read and check a body. Raises Refused."""
+    """Read and check a body. Raises InvalidRequest."""
     try:
         request = msgspec.json.decode(body, type=EmbeddingRequest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Refused(400, "invalid_request", str(error), None) from None
+        raise InvalidRequest(400, "invalid_request", str(error), None) from None
     if request.model not in (None, info.model):
-        raise Refused(
+        raise InvalidRequest(
             404, "model_not_found", f"{request.model!r} isn't served here: {info.model}", "model"
         )
     dimensions = _dimensions(request, info)
     prompt = _prompt(request, prompts)
     inputs = _inputs(request.input)
     if not inputs:
-        raise Refused(400, "invalid_request", "input is empty")
+        raise InvalidRequest(400, "invalid_request", "input is empty")
     rows_max = min(info.rows_max, VALUES_MAX // dimensions)
     if len(inputs) > rows_max:
         message = f"{len(inputs)} inputs; at most {rows_max} of {dimensions} dimensions fit"
-        raise Refused(413, "too_large", message)
+        raise InvalidRequest(413, "too_large", message)
     cut = request.truncate == "end"
     rows = [
         TokenRow(_ids(index, value, prompt, tokenizer, info.tokens_max, cut=cut), dimensions)
@@ -83,7 +72,7 @@ def decode(
     tokens = sum(row.tokens for row in rows)
     if tokens > info.batch_tokens_max:
         message = f"{tokens} tokens; at most {info.batch_tokens_max} a call fit"
-        raise Refused(413, "too_large", message)
+        raise InvalidRequest(413, "too_large", message)
     return Asked(rows, request.encoding_format)
 
 
@@ -103,13 +92,22 @@ def encode(asked: Asked, computed: Computed, model: str) -> bytes:
     )
 
 
+class InvalidRequest(Exception):
+    """The body can't be embedded; OpenAI's four fields of an error say why."""
+
+    def __init__(self, status: int, code: str, message: str, param: str | None = "input") -> None:
+        super().__init__(message)
+        self.failure = Failure(status, code, message)
+        self.param = param
+
+
 def _dimensions(request: EmbeddingRequest, info: WorkerInfo) -> int:
     default = DIMENSIONS_DEFAULT if DIMENSIONS_DEFAULT in info.dimensions else info.dimensions[-1]
     wanted = default if request.dimensions is None else request.dimensions
     if wanted not in info.dimensions:
         served = ", ".join(map(str, info.dimensions))
         message = f"{wanted} dimensions aren't served here: {served}"
-        raise Refused(400, "invalid_dimensions", message, "dimensions")
+        raise InvalidRequest(400, "invalid_dimensions", message, "dimensions")
     return wanted
 
 
@@ -119,7 +117,7 @@ def _prompt(request: EmbeddingRequest, prompts: Mapping[str, str]) -> str:
     if request.prompt_name not in prompts:
         known = ", ".join(prompts) or "none"
         message = f"no prompt {request.prompt_name!r} here: {known}"
-        raise Refused(400, "invalid_prompt", message, "prompt_name")
+        raise InvalidRequest(400, "invalid_prompt", message, "prompt_name")
     return prompts[request.prompt_name]
 
 
@@ -132,7 +130,7 @@ def _inputs(
     if not numbers:
         return [item for item in value if not isinstance(item, int)]
     if len(numbers) < len(value):
-        raise Refused(400, "invalid_request", "input mixes numbers with something else")
+        raise InvalidRequest(400, "invalid_request", "input mixes numbers with something else")
     return [numbers]
 
 
@@ -149,7 +147,7 @@ def _ids(
     if isinstance(value, str):
         ids = tokenizer.encode(prompt + value)
     elif prompt:
-        raise Refused(
+        raise InvalidRequest(
             400, "invalid_prompt", f"{where} is ids: a prompt must be among them", "prompt_name"
         )
     else:
@@ -158,7 +156,7 @@ def _ids(
         ids = truncate(ids, tokens_max)
     if not 0 < len(ids) <= tokens_max:
         message = f'{where} has {len(ids)} tokens; 1 to {tokens_max} fit, or ask truncate: "end"'
-        raise Refused(400, "context_length_exceeded", message)
+        raise InvalidRequest(400, "context_length_exceeded", message)
     return ids.tobytes()
 
 

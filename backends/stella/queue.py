@@ -1,11 +1,11 @@
 """What waits to be computed: bounded in tokens, shared out fairly.
 
-A call waits as a `Job` of rows. `take` fills a batch up to a token budget in two passes over the
-jobs, oldest first: in the first each job gets an equal share of the budget (one row at least), in
-the second the oldest take what is left. So a short call rides in the next batch beside a long
-one, and the oldest job moves in every batch: neither waits for the other for ever.
+`take` fills a batch up to a token budget in two passes over the waiting calls, oldest first: in
+the first each call gets an equal share of the budget (at least one row), in the second the oldest
+take what is left. So a short call joins the next batch beside a long one, and the oldest call
+advances in every batch: neither starves the other.
 
-Jobs whose caller has gone or whose deadline has passed are dropped here, before they cost time.
+Calls whose caller has gone or whose deadline has passed are dropped here, before they cost time.
 All methods may be called from any thread.
 """
 
@@ -13,24 +13,119 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from backends.engine import DeadlinePassed, EngineBusy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from backends.protocol import TokenRow
+from backends.protocol import TokenRow
 
 
-class Job:
+class TokenQueue:
+    """Holds at most `tokens_max` tokens that aren't being computed yet."""
+
+    def __init__(self, tokens_max: int) -> None:
+        self.tokens_max = tokens_max
+        self.tokens_waiting = 0
+        self._calls: dict[QueuedCall, None] = {}  # a set that keeps the order of arrival
+        self._changed = threading.Condition()
+        self._closed: BaseException | None = None
+
+    def put(self, call: QueuedCall, retry_after_seconds: Callable[[int], float]) -> None:
+        """Append the call. Raises EngineBusy when it doesn't fit, or what the queue closed with."""
+        with self._changed:
+            if self._closed is not None:
+                raise self._closed
+            waiting = self.tokens_waiting
+            if waiting + call.tokens_waiting > self.tokens_max:
+                raise EngineBusy(
+                    f"{waiting} of {self.tokens_max} tokens wait already",
+                    retry_after_seconds(waiting),
+                )
+            self._calls[call] = None
+            self.tokens_waiting += call.tokens_waiting
+            self._changed.notify()
+
+    def take(self, budget: int) -> list[Slot]:
+        """Wait until there is work, then fill one batch; empty when the queue has closed."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._calls or self._closed)
+                if self._closed is not None:
+                    return []
+                expired = self._drop_expired()
+                batch = self._fill(budget)
+            for call in expired:
+                call.settle(call, DeadlinePassed())
+            if batch:
+                return batch
+
+    def drop(self, call: QueuedCall) -> None:
+        """Forget a call that nobody waits for; what is being computed of it stays so."""
+        with self._changed:
+            if call in self._calls:
+                self._remove(call)
+
+    def close(self, reason: BaseException) -> None:
+        """Fail everything that waits, and everything that will come, with `reason`."""
+        with self._changed:
+            self._closed = reason
+            calls = list(self._calls)
+            self._calls.clear()
+            self.tokens_waiting = 0
+            self._changed.notify_all()
+        for call in calls:
+            call.settle(call, reason)
+
+    def _drop_expired(self) -> list[QueuedCall]:
+        now = time.monotonic()
+        expired = [call for call in self._calls if call.deadline < now]
+        for call in expired:
+            self._remove(call)
+        return expired
+
+    def _fill(self, budget: int) -> list[Slot]:
+        batch: list[Slot] = []
+        left = budget
+        share = budget // max(len(self._calls), 1)
+        for allowance in (share, budget):
+            for call in list(self._calls):
+                left -= self._draw(call, min(allowance, left), left, batch)
+                if left <= 0:
+                    return batch
+        return batch
+
+    def _draw(self, call: QueuedCall, allowance: int, left: int, batch: list[Slot]) -> int:
+        """Move rows of a call into the batch: as many as the allowance holds, one if any fits."""
+        drawn = 0
+        while call.taken < len(call.rows):
+            tokens = call.rows[call.taken].tokens
+            fits = drawn + tokens <= allowance or (drawn == 0 and tokens <= left)
+            if not fits and batch:
+                break
+            if call.taken == 0:
+                call.started_at = time.monotonic()
+            batch.append(Slot(call, call.taken))
+            call.taken += 1
+            call.tokens_waiting -= tokens
+            self.tokens_waiting -= tokens
+            drawn += tokens
+        if call.taken == len(call.rows):
+            del self._calls[call]
+        return drawn
+
+    def _remove(self, call: QueuedCall) -> None:
+        del self._calls[call]
+        self.tokens_waiting -= call.tokens_waiting
+
+
+class QueuedCall:
     """One call: its rows, and what has become of them."""
 
     def __init__(
         self,
         rows: Sequence[TokenRow],
         deadline: float,
-        settle: Callable[[Job, BaseException | None], None],
+        settle: Callable[[QueuedCall, BaseException | None], None],
     ) -> None:
         self.rows = rows
         self.deadline = deadline
@@ -46,109 +141,11 @@ class Job:
 class Slot(NamedTuple):
     """One row in a batch."""
 
-    job: Job
+    call: QueuedCall
     place: int
-    """Which row of the job."""
+    """Which row of the call."""
 
     @property
     def row(self) -> TokenRow:
         """What is to be computed."""
-        return self.job.rows[self.place]
-
-
-class TokenQueue:
-    """Holds at most `tokens_max` tokens that aren't being computed yet."""
-
-    def __init__(self, tokens_max: int) -> None:
-        self.tokens_max = tokens_max
-        self.tokens_waiting = 0
-        self._jobs: dict[Job, None] = {}  # a set that keeps the order of arrival
-        self._changed = threading.Condition()
-        self._closed: BaseException | None = None
-
-    def put(self, job: Job, retry_after_seconds: Callable[[int], float]) -> None:
-        """Append the job. Raises EngineBusy when it doesn't fit, or what the queue closed with."""
-        with self._changed:
-            if self._closed is not None:
-                raise self._closed
-            waiting = self.tokens_waiting
-            if waiting + job.tokens_waiting > self.tokens_max:
-                raise EngineBusy(
-                    f"{waiting} of {self.tokens_max} tokens wait already",
-                    retry_after_seconds(waiting),
-                )
-            self._jobs[job] = None
-            self.tokens_waiting += job.tokens_waiting
-            self._changed.notify()
-
-    def take(self, budget: int) -> list[Slot]:
-        """Wait until there is work, then fill one batch; empty when the queue has closed."""
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._jobs or self._closed)
-                if self._closed is not None:
-                    return []
-                expired = self._drop_expired()
-                batch = self._fill(budget)
-            for job in expired:
-                job.settle(job, DeadlinePassed())
-            if batch:
-                return batch
-
-    def drop(self, job: Job) -> None:
-        """Forget a job that nobody waits for; what is being computed of it stays so."""
-        with self._changed:
-            if job in self._jobs:
-                self._remove(job)
-
-    def close(self, reason: BaseException) -> None:
-        """Fail everything that waits, and everything that will come, with `reason`."""
-        with self._changed:
-            self._closed = reason
-            jobs = list(self._jobs)
-            self._jobs.clear()
-            self.tokens_waiting = 0
-            self._changed.notify_all()
-        for job in jobs:
-            job.settle(job, reason)
-
-    def _drop_expired(self) -> list[Job]:
-        now = time.monotonic()
-        expired = [job for job in self._jobs if job.deadline < now]
-        for job in expired:
-            self._remove(job)
-        return expired
-
-    def _fill(self, budget: int) -> list[Slot]:
-        batch: list[Slot] = []
-        left = budget
-        share = budget // max(len(self._jobs), 1)
-        for allowance in (share, budget):
-            for job in list(self._jobs):
-                left -= self._draw(job, min(allowance, left), left, batch)
-                if left <= 0:
-                    return batch
-        return batch
-
-    def _draw(self, job: Job, allowance: int, left: int, batch: list[Slot]) -> int:
-        """Move rows of a job into the batch: as many as the allowance holds, one if any fits."""
-        drawn = 0
-        while job.taken < len(job.rows):
-            tokens = job.rows[job.taken].tokens
-            fits = drawn + tokens <= allowance or (drawn == 0 and tokens <= left)
-            if not fits and batch:
-                break
-            if job.taken == 0:
-                job.started_at = time.monotonic()
-            batch.append(Slot(job, job.taken))
-            job.taken += 1
-            job.tokens_waiting -= tokens
-            self.tokens_waiting -= tokens
-            drawn += tokens
-        if job.taken == len(job.rows):
-            del self._jobs[job]
-        return drawn
-
-    def _remove(self, job: Job) -> None:
-        del self._jobs[job]
-        self.tokens_waiting -= job.tokens_waiting
+        return self.call.rows[self.place]

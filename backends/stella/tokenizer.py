@@ -6,15 +6,11 @@ truncation stored in it and answers 512 ids for "hi".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import nanotoken
 import numpy as np
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy.typing as npt
+import numpy.typing as npt
 
 _CACHE_ENTRIES = 65_536
 """Words that the tokenizer remembers: about 105 MB at most."""

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
 from backends.engine import StartupError
 from backends.protocol import WorkerInfo
+from backends.stella.app import StellaApp
 from backends.stella.calibration import calibrate
 from backends.stella.checkpoint import VOCABULARY_SHA256, Checkpoint
 from backends.stella.embedder import Embedder
 from backends.stella.engine import StellaEngine
 from backends.stella.hub import find_weights
 from backends.stella.memory import NotEnoughMemory, check_memory
+from backends.stella.metrics import Metrics
 from backends.stella.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from backends.stella.app import StellaApp
-    from backends.stella.metrics import Metrics
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 ROWS_MAX = 2048
@@ -31,7 +28,7 @@ QUEUE_BATCHES = 16
 """The queue's default length, and so the longest call, in batches."""
 
 
-class Options(NamedTuple):
+class WorkerOptions(NamedTuple):
     """What the command line says; None is the device's default."""
 
     weights: str
@@ -45,7 +42,7 @@ class Options(NamedTuple):
 
 
 def warm_up(
-    options: Options, app: StellaApp, metrics: Metrics, report: Callable[[str], None]
+    options: WorkerOptions, app: StellaApp, metrics: Metrics, report: Callable[[str], None]
 ) -> StellaEngine:
     """Make the engine. `app.warming` tells how far it is. Raises StartupError."""
 
@@ -73,7 +70,7 @@ def warm_up(
     )
     try:
         line = calibrate(
-            embedder,
+            embedder.embed,
             dimensions=heads.dimensions[-1],
             row_tokens=checkpoint.tokens_max,
             batch_tokens=batch_tokens,

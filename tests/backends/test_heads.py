@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backends.adapters.heads import Heads, WrongHeads
+from backends.adapters.heads import DenseHeads, WrongHeads
 from tests.backends.standins.heads import applied, write_heads, write_tensors
 
 FP32_MAX = 5e-7
@@ -19,7 +19,7 @@ def pooled() -> np.ndarray:
 
 @pytest.mark.parametrize("dimensions", [256, 512, 768, 1024])
 def test_they_are_exact_to_the_published_mark(tmp_path: Path, pooled: np.ndarray, dimensions: int):
-    heads = Heads(write_heads(tmp_path, 64, (256, 768, 1024)))
+    heads = DenseHeads(write_heads(tmp_path, 64, (256, 768, 1024)))
     assert heads.dimensions == (256, 512, 768, 1024)
     found = heads.apply(pooled, dimensions)
     assert found.dtype == np.float32
@@ -35,28 +35,28 @@ def test_heads_stored_in_halves_are_widened(tmp_path: Path, pooled: np.ndarray, 
     write_heads(tmp_path, 64, (8,))
     path = tmp_path / "2_Dense_8" / "model.safetensors"
     write_tensors(path, {"linear.weight": weight, "linear.bias": bias})
-    expected = Heads(tmp_path).apply(pooled, 8)
+    expected = DenseHeads(tmp_path).apply(pooled, 8)
     halves = {
         name: value.astype("<f2") if dtype == "F16" else (value.view("<u4") >> 16).astype("<u2")
         for name, value in (("linear.weight", weight), ("linear.bias", bias))
     }
     write_tensors(path, halves, dtype)
-    assert np.array_equal(Heads(tmp_path).apply(pooled, 8), expected)
+    assert np.array_equal(DenseHeads(tmp_path).apply(pooled, 8), expected)
 
 
 def test_512_is_derived_only_where_it_is_not_native(tmp_path: Path, pooled: np.ndarray):
-    heads = Heads(write_heads(tmp_path, 64, (512, 1024)))
+    heads = DenseHeads(write_heads(tmp_path, 64, (512, 1024)))
     assert heads.dimensions == (512, 1024)
     found = heads.apply(pooled, 512)[0]
     assert found == pytest.approx(applied(tmp_path, pooled[0], 512), abs=FP32_MAX)
-    assert Heads(write_heads(tmp_path / "other", 64, (768,))).dimensions == (768,)
+    assert DenseHeads(write_heads(tmp_path / "other", 64, (768,))).dimensions == (768,)
 
 
 def test_heads_of_two_models_are_refused(tmp_path: Path):
     write_heads(tmp_path, 64, (256,))
     write_heads(tmp_path, 32, (768,))
     with pytest.raises(WrongHeads, match=r"\[32, 64\]"):
-        Heads(tmp_path)
+        DenseHeads(tmp_path)
 
 
 def replaced(tensors: dict[str, np.ndarray], dtype: str = "F32"):
@@ -84,4 +84,4 @@ def test_a_spoiled_file_is_refused(tmp_path: Path, spoil, reason: str):
     write_heads(tmp_path, 4, (8,))
     spoil(tmp_path / "2_Dense_8" / "model.safetensors")
     with pytest.raises(WrongHeads, match=reason):
-        Heads(tmp_path)
+        DenseHeads(tmp_path)

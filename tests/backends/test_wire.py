@@ -1,4 +1,4 @@
-"""What can go wrong on the wire, as our client (aiohttp) and that of the engines (httpx) see it."""
+"""What can go wrong on the wire, as the client of our workers and of stock engines sees it."""
 
 import asyncio
 import contextlib
@@ -11,9 +11,9 @@ import pytest
 
 from backends import hop
 from backends.adapters import hop as hop_adapter
-from backends.adapters.address import parse
-from backends.adapters.client import EngineClient, deadline
+from backends.adapters.client import WorkerClient, deadline
 from backends.adapters.hop import HopBackend
+from backends.adapters.statuses import engine_refusal
 from backends.protocol import (
     InvalidAnswer,
     RequestRefused,
@@ -131,11 +131,11 @@ def client(
             yield lambda seconds: backend.embed(ROWS, timeout_seconds=seconds)
             await backend.close()
             return
-        engine = EngineClient(parse(f"openai+{url}?revision=x"))
+        engine = WorkerClient(url, url, engine_refusal)
 
         async def post(seconds: float) -> object:
             async with deadline(url, seconds):
-                return await engine.post("/v1", b"{}", request_id="x", bytes_max=len(VECTORS))
+                return await engine.post("/v1", b"{}", headers={}, bytes_max=len(VECTORS))
 
         yield post
         await engine.close()

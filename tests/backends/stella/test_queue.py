@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backends.engine import DeadlinePassed, EngineBroken, EngineBusy
 from backends.protocol import TokenRow
-from backends.stella.queue import Job, TokenQueue
+from backends.stella.queue import QueuedCall, TokenQueue
 
 FAR = 1e12
 
@@ -20,24 +20,24 @@ def row(tokens: int) -> TokenRow:
 
 
 class Settled:
-    """Remembers what became of the jobs."""
+    """Remembers what became of the calls."""
 
     def __init__(self) -> None:
-        self.errors: dict[Job, BaseException | None] = {}
+        self.errors: dict[QueuedCall, BaseException | None] = {}
 
-    def __call__(self, job: Job, error: BaseException | None) -> None:
-        assert job not in self.errors
-        self.errors[job] = error
-
-
-def job_of(*sizes: int, deadline: float = FAR, settle: Settled | None = None) -> Job:
-    return Job([row(size) for size in sizes], deadline, settle or Settled())
+    def __call__(self, call: QueuedCall, error: BaseException | None) -> None:
+        assert call not in self.errors
+        self.errors[call] = error
 
 
-def queue_of(*jobs: Job, tokens_max: int = 100_000) -> TokenQueue:
+def call_of(*sizes: int, deadline: float = FAR, settle: Settled | None = None) -> QueuedCall:
+    return QueuedCall([row(size) for size in sizes], deadline, settle or Settled())
+
+
+def queue_of(*calls: QueuedCall, tokens_max: int = 100_000) -> TokenQueue:
     queue = TokenQueue(tokens_max)
-    for job in jobs:
-        queue.put(job, float)
+    for call in calls:
+        queue.put(call, float)
     return queue
 
 
@@ -45,74 +45,74 @@ sizes = st.lists(st.integers(1, 20), min_size=1, max_size=12)
 
 
 @given(st.lists(sizes, min_size=1, max_size=8), st.integers(1, 60))
-def test_every_row_is_taken_once_and_batches_keep_to_the_budget(jobs, budget):
-    waiting = [job_of(*job) for job in jobs]
+def test_every_row_is_taken_once_and_batches_keep_to_the_budget(calls, budget):
+    waiting = [call_of(*call) for call in calls]
     queue = queue_of(*waiting)
     taken = []
     while queue.tokens_waiting:
         batch = queue.take(budget)
         tokens = sum(slot.row.tokens for slot in batch)
         assert tokens <= budget or len(batch) == 1
-        taken += [(slot.job, slot.place) for slot in batch]
-    expected = {(job, place) for job in waiting for place in range(len(job.rows))}
+        taken += [(slot.call, slot.place) for slot in batch]
+    expected = {(call, place) for call in waiting for place in range(len(call.rows))}
     assert len(taken) == len(expected)
     assert set(taken) == expected
 
 
 @given(st.lists(sizes, min_size=2, max_size=8), st.integers(1, 60))
-def test_the_oldest_moves_in_every_batch(jobs, budget):
-    waiting = [job_of(*job) for job in jobs]
+def test_the_oldest_moves_in_every_batch(calls, budget):
+    waiting = [call_of(*call) for call in calls]
     queue = queue_of(*waiting)
     while queue.tokens_waiting:
-        oldest = next(job for job in waiting if job.taken < len(job.rows))
-        assert oldest in {slot.job for slot in queue.take(budget)}
+        oldest = next(call for call in waiting if call.taken < len(call.rows))
+        assert oldest in {slot.call for slot in queue.take(budget)}
 
 
 def test_a_short_call_rides_beside_a_long_one():
-    long, short = job_of(*[500] * 100), job_of(7)
+    long, short = call_of(*[500] * 100), call_of(7)
     queue = queue_of(long, short)
     batch = queue.take(2000)
-    assert {slot.job for slot in batch} == {long, short}
+    assert {slot.call for slot in batch} == {long, short}
     assert sum(slot.row.tokens for slot in batch) > 1500  # and the batch is full all the same
 
 
 def test_a_stream_of_short_calls_does_not_starve_a_long_one():
-    long = job_of(*[500] * 10)
+    long = call_of(*[500] * 10)
     queue = queue_of(long)
     for _ in range(10):
         for _ in range(40):
-            queue.put(job_of(10), float)
+            queue.put(call_of(10), float)
         queue.take(600)
     assert long.taken == 10
 
 
 def test_the_bound_is_in_tokens_and_says_when_to_come_back():
-    queue = queue_of(job_of(60), tokens_max=100)
+    queue = queue_of(call_of(60), tokens_max=100)
     with pytest.raises(EngineBusy, match="60 of 100") as caught:
-        queue.put(job_of(41), lambda tokens: tokens / 10)
+        queue.put(call_of(41), lambda tokens: tokens / 10)
     assert caught.value.retry_after_seconds == 6
-    queue.put(job_of(40), float)
+    queue.put(call_of(40), float)
     assert queue.tokens_waiting == 100
 
 
 def test_what_is_late_is_dropped_before_it_costs_time():
     settled = Settled()
-    late, fine = job_of(5, deadline=time.monotonic() - 1, settle=settled), job_of(6)
+    late, fine = call_of(5, deadline=time.monotonic() - 1, settle=settled), call_of(6)
     queue = queue_of(late, fine)
-    assert {slot.job for slot in queue.take(100)} == {fine}
+    assert {slot.call for slot in queue.take(100)} == {fine}
     assert isinstance(settled.errors[late], DeadlinePassed)
     assert queue.tokens_waiting == 0
 
 
 def test_what_nobody_waits_for_is_forgotten():
-    gone, fine = job_of(*[5] * 10), job_of(6)
+    gone, fine = call_of(*[5] * 10), call_of(6)
     queue = queue_of(gone, fine)
     queue.take(10)
     queue.drop(gone)
     queue.drop(gone)
     assert queue.tokens_waiting == sum(r.tokens for r in fine.rows[fine.taken :])
     if queue.tokens_waiting:
-        assert {slot.job for slot in queue.take(100)} == {fine}
+        assert {slot.call for slot in queue.take(100)} == {fine}
 
 
 def test_closing_fails_what_waits_and_wakes_the_taker():
@@ -125,11 +125,11 @@ def test_closing_fails_what_waits_and_wakes_the_taker():
     taker.join(timeout=10)
     assert taken == [[]]
     with pytest.raises(EngineBroken, match="gone"):
-        queue.put(job_of(1, settle=settled), float)
+        queue.put(call_of(1, settle=settled), float)
 
 
 def test_closing_fails_each_waiting_job_once():
     settled = Settled()
-    queue = queue_of(job_of(1, settle=settled), job_of(2, settle=settled))
+    queue = queue_of(call_of(1, settle=settled), call_of(2, settle=settled))
     queue.close(EngineBroken("gone"))
     assert [str(error) for error in settled.errors.values()] == ["gone", "gone"]

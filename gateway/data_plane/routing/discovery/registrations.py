@@ -21,9 +21,9 @@ import ipaddress
 import math
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import msgspec
+from yarl import URL
 
 from gateway.data_plane.routing.discovery.provider import News
 
@@ -39,7 +39,6 @@ WORKERS_MAX = 1024
 BODY_BYTES_MAX = 4096
 """Size of an announcement."""
 _URL_BYTES_MAX = 512
-_PORTS = {"http": 80, "https": 443}
 
 
 class LeaseRefused(ValueError):
@@ -200,24 +199,22 @@ class LeasedWorkers:
                 await self._leases.changed(self._model, min(live.values(), default=None))
 
 
-def _canonical(url: str) -> str:
-    """Return the one way in which we write a worker's URL. Raises LeaseRefused."""
-    if len(url) > _URL_BYTES_MAX:
+def _canonical(text: str) -> str:
+    """Return the one form in which we write a worker's URL. Raises LeaseRefused."""
+    if len(text) > _URL_BYTES_MAX:
         raise LeaseRefused("the url is too long")
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        if "[" in parts.netloc:
-            host = f"[{ipaddress.ip_address(host)}]"
+        url = URL(text)
+        if "[" in text:
+            ipaddress.IPv6Address(url.host or "")
     except ValueError as error:
         raise LeaseRefused(f"the url can't be read: {error}") from None
-    if parts.scheme not in _PORTS or not host:
+    if url.scheme not in ("http", "https") or not url.host:
         raise LeaseRefused("the url must be http:// or https://")
-    if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
+    origin = str(url.origin())
+    if str(url).rstrip("/") != origin:
         raise LeaseRefused("the url must be a host and a port, and nothing else")
-    if port is None or port == _PORTS[parts.scheme]:
-        return f"{parts.scheme}://{host}"
-    return f"{parts.scheme}://{host}:{port}"
+    return origin
 
 
 def sign(secret: bytes, body: bytes) -> str:
