@@ -1,12 +1,12 @@
-"""Bringing a database to this version's schema, one process at a time.
+"""Brings a database to this version's schema, one process at a time.
 
-The alembic command line works too (`alembic revision --autogenerate`): it is configured in
-pyproject.toml, and gets its connection here.
+The revisions are in migrations/versions; a revision's id is the name of its file.
 """
 
 from __future__ import annotations
 
 import fcntl
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,23 +15,24 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.storage.database import Database, DatabaseError
 
 _MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _LOCK = 0x57E11A  # any number, the same in every process
+_UNRELEASED = re.compile(r"\d{4}")  # the ids of the revisions before the first release
 
 
 async def upgrade(database: Database) -> None:
-    """Apply what is missing. Raises DatabaseError when the database can't be used."""
+    """Apply the missing revisions. Raises DatabaseError, which says what to do."""
     patient = Database(database.url, connections_max=1, is_patient=True)
     try:
         async with patient.engine.connect() as connection:
             await connection.run_sync(_upgrade)
     except (SQLAlchemyError, OSError) as error:
-        raise DatabaseError(f"{_where(database)}: {reason(error)}") from error
+        raise DatabaseError(f"{_where(database.url)}: {reason(error)}") from error
     finally:
         await patient.close()
 
@@ -40,13 +41,13 @@ async def check(database: Database) -> None:
     """Make sure that the schema is this version's. Raises DatabaseError, which says what to do."""
     try:
         async with database.engine.connect() as connection:
-            current = await connection.run_sync(_revision)
+            current = await connection.run_sync(_known_revision)
     except (SQLAlchemyError, OSError) as error:
-        raise DatabaseError(f"{_where(database)}: {reason(error)}") from error
-    newest = ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+        raise DatabaseError(f"{_where(database.url)}: {reason(error)}") from error
+    newest = _scripts().get_current_head()
     if current != newest:
         raise DatabaseError(
-            f"{_where(database)}: the schema is at {current or 'nothing'}, this version needs "
+            f"{_where(database.url)}: the schema is at {current or 'nothing'}, this version needs "
             f"{newest}; run `gateway migrate`"
         )
 
@@ -61,8 +62,29 @@ def config(connection: Connection) -> Config:
 
 def _upgrade(connection: Connection) -> None:
     with _alone(connection):
+        _known_revision(connection)
+        connection.rollback()  # what only read: SQLite would have to turn it into a write
         command.upgrade(config(connection), "head")
     connection.commit()
+
+
+def _known_revision(connection: Connection) -> str | None:
+    """Return the schema's revision, None without one. Raises DatabaseError for an unknown one."""
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current is None or current in {script.revision for script in _scripts().walk_revisions()}:
+        return current
+    at = f"{_where(connection.engine.url)}: the schema is at {current}"
+    if _UNRELEASED.fullmatch(current):
+        raise DatabaseError(
+            f"{at}, from before release 0.1.0, and can't be upgraded; use an empty database"
+        )
+    raise DatabaseError(
+        f"{at}, and this version of the gateway is older than that; run the newer version"
+    )
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(_MIGRATIONS))
 
 
 @contextmanager
@@ -85,12 +107,8 @@ def _alone(connection: Connection) -> Iterator[None]:
         yield
 
 
-def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
-
-
-def _where(database: Database) -> str:
-    return database.url.render_as_string(hide_password=True)
+def _where(url: URL) -> str:
+    return url.render_as_string(hide_password=True)
 
 
 def reason(error: Exception) -> str:

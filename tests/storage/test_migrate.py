@@ -1,55 +1,66 @@
 """The schema: up, down, the same as the tables say, and history that can't be rewritten."""
 
 import asyncio
-from datetime import UTC, datetime
 
 import pytest
 from alembic import command
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import CheckConstraint, Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from gateway.identifiers import new_id
 from gateway.storage import database as database_module
 from gateway.storage import migrate
 from gateway.storage.database import Database, DatabaseError
-from gateway.storage.ledger import grants
-from gateway.storage.tables import launch_organizations, organizations, usage_days
-from testing.gateways import MODEL, Ledger
-from testing.ledger import in_auckland
+from gateway.storage.tables import metadata
 
 
 async def test_tables_and_migrations_agree(database: Database):
     async with database.engine.connect() as connection:
         await connection.run_sync(lambda sync: command.check(migrate.config(sync)))
+        created = await connection.run_sync(_names_of_checks)
+    declared = {
+        str(check.name)
+        for table in metadata.tables.values()
+        for check in table.constraints
+        if isinstance(check, CheckConstraint)
+    }
+    assert created == declared
 
 
-async def test_down_and_up_again(database: Database):
+def _names_of_checks(connection: Connection) -> set[str]:
+    found = inspect(connection).get_multi_check_constraints()
+    return {str(check["name"]) for checks in found.values() for check in checks}
+
+
+async def test_down_to_nothing_and_up_again(database: Database):
     async with database.engine.connect() as connection:
         await connection.run_sync(lambda sync: command.downgrade(migrate.config(sync), "base"))
+        left = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+        functions = "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+        if not database.is_sqlite:
+            left += await connection.scalars(text(functions))
+    assert left == ["alembic_version"]
     with pytest.raises(DatabaseError, match="run `gateway migrate`"):
         await migrate.check(database)
     await migrate.upgrade(database)
     await migrate.check(database)
 
 
-async def test_organizations_told_of_a_launch_before_are_known(database: Database):
-    told, other = new_id(), new_id()
-    async with database.write() as connection:
-        for organization_id, ref in ((told, f"launch:{MODEL}:{told}"), (other, "signup:x")):
-            await connection.execute(
-                insert(organizations).values(
-                    id=organization_id, name="o", created_at=datetime.now(UTC)
-                )
-            )
-            await grants.open_account(connection, organization_id)
-            await grants.grant(connection, organization_id, 5, kind="promo", source_ref=ref)
-    async with database.engine.connect() as connection:
-        await connection.run_sync(lambda sync: command.downgrade(migrate.config(sync), "0011-1"))
-    await migrate.upgrade(database)
-    async with database.read() as connection:
-        (row,) = (await connection.execute(select(launch_organizations))).all()
-    assert (row.model_id, row.organization_id, row.credit) == (MODEL, told, "granted")
-    assert row.told_at is not None
+async def test_a_schema_that_this_version_cannot_upgrade(database: Database):
+    unreleased = "from before release 0.1.0, and can't be upgraded; use an empty database"
+    for revision, advice in (
+        ("0001", unreleased),
+        ("0015", unreleased),
+        ("9999_newer", "this version of the gateway is older than that; run the newer version"),
+    ):
+        async with database.write() as connection:
+            await connection.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
+        for use in (migrate.check, migrate.upgrade):
+            with pytest.raises(DatabaseError) as refused:
+                await use(database)
+            where, said = str(refused.value).split(": the schema is at ")
+            assert where.startswith(database.url.drivername)
+            assert said.startswith(f"{revision}, ")
+            assert said.endswith(advice)
 
 
 async def test_two_at_once_do_not_collide(database_url: str):
@@ -136,51 +147,3 @@ async def test_a_migration_has_all_the_time_it_needs(
     await waiting
     await holder.close()
     await database.close()
-
-
-async def test_hours_of_before_0009_become_days_of_utc(database: Database):
-    def before(sync: Connection) -> None:
-        command.downgrade(migrate.config(sync), "0008")
-
-    ledger = await Ledger.create(database)
-    async with database.engine.connect() as connection:
-        await connection.run_sync(before)
-    await in_auckland(database)
-    async with database.write() as connection:
-        for hour, shard in (("03T23", 0), ("04T00", 0), ("04T00", 7), ("04T23", 0)):
-            names = f"'{ledger.organization_id}', '2026-11-{hour}:00:00.000000+00:00'"
-            row = f"{names}, '{ledger.key_id}', '{MODEL}', {shard}, 1, 2, 3, 24"
-            await connection.execute(text(f"INSERT INTO usage_hours VALUES ({row})"))
-    await migrate.upgrade(database)
-    async with database.read() as connection:
-        days = (await connection.execute(select(usage_days).order_by("day", "shard"))).all()
-    assert [(str(row.day), row.shard, row.requests, row.charged_nanos) for row in days] == [
-        ("2026-11-03", 0, 1, 24), ("2026-11-04", 0, 2, 48), ("2026-11-04", 7, 1, 24),
-    ]  # fmt: skip
-    assert "days-equal-hours" not in await ledger.breaches()
-
-
-async def test_what_0001_held_is_carried_over(database: Database):
-    def to_first(sync: Connection) -> None:
-        command.downgrade(migrate.config(sync), "0001")
-
-    ledger = await Ledger.create(database)
-    async with database.engine.connect() as connection:
-        await connection.run_sync(to_first)
-    one = ledger.organization_id
-    at = "2026-01-01T10:30:00.000000+00:00"
-    request = "019b7900-0000-7000-8000-000000000000"
-    names = f"'{one}', '{ledger.key_id}', '{MODEL}', '{ledger.price_id}'"
-    async with database.write() as connection:
-        for table, row in (
-            ("accounts", f"'{one}', 60, 24"),
-            ("credit_lots", f"'{one}', '{one}', 'paid', 100, 84, 'x', '{at}', NULL"),
-            ("ledger_entries", f"1, '{one}', 'grant', '{one}', 100, '{at}'"),
-            ("ledger_entries", f"2, '{one}', 'usage', '{request}', -16, '{at}'"),
-            ("usage_events", f"'{request}', {names}, 1, 2, 16, '{at}'"),
-        ):
-            await connection.execute(text(f"INSERT INTO {table} VALUES ({row})"))
-    await migrate.upgrade(database)
-    assert await ledger.breaches() == []
-    assert await ledger.available() == 84
-    assert [row.charged_nanos for row in await ledger.usage()] == [16]

@@ -1,4 +1,4 @@
-"""The tables, one domain a module. Import them from here, so that `metadata` knows them all."""
+"""The tables, one module a domain. Import them from here, so that `metadata` has them all."""
 
 from gateway.storage.tables.accounts import (
     api_keys,
@@ -6,17 +6,16 @@ from gateway.storage.tables.accounts import (
     mail_links,
     memberships,
     organizations,
-    promotion_days,
     sessions,
     users,
 )
 from gateway.storage.tables.billing import (
     accounts,
-    answer_hours,
     credit_lots,
     key_budgets,
     leases,
     ledger_entries,
+    promotion_days,
     usage_days,
     usage_events,
     usage_hours,
@@ -32,7 +31,7 @@ from gateway.storage.tables.demand import (
 )
 from gateway.storage.tables.mail import outbox, unsubscriptions
 from gateway.storage.tables.quotas import quota_windows
-from gateway.storage.tables.status import incidents
+from gateway.storage.tables.status import answer_hours, incidents
 from gateway.storage.tables.types import NANOS_MAX, metadata, total
 from gateway.storage.tables.workers import worker_orders, worker_reports
 

@@ -1,6 +1,6 @@
-"""Organizations and their API keys.
+"""Organizations and their API keys; users, the organizations they belong to, and how they sign in.
 
-People: who signs in, to which organizations they belong, their sessions and mailed links.
+Money is in billing, the table `accounts` included.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-from gateway.storage.tables.types import STRICT, Id, Instant, metadata, nanos
+from gateway.storage.tables.types import STRICT, Id, Instant, metadata
 
 organizations = Table(
     "organizations",
@@ -25,7 +25,7 @@ organizations = Table(
     Column("id", Id, primary_key=True),
     Column("name", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
-    # what a new key starts with; each key keeps its own
+    # defaults of new keys; each key keeps its own
     Column("truncate", Text),
     Column("token_ids_from", Text),
     CheckConstraint("length(name) BETWEEN 1 AND 200", name="name"),
@@ -46,11 +46,11 @@ api_keys = Table(
     Column("token_ids_from", Text),
     Column("truncate", Text),
     Column("created_at", Instant, nullable=False),
-    # nobody: an operator, who deleted their account, or a key from before this was kept
+    # null: made by an operator, or by a user who has deleted their account
     Column("created_by", Id, ForeignKey("users.id")),
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
-    # what other processes watch, to forget a key that changed
+    # other processes watch it, to drop a changed key from their caches
     Column("changed_at", Instant, nullable=False),
     CheckConstraint("length(name) BETWEEN 1 AND 200", name="name"),
     CheckConstraint("token_ids_from IN ('model')", name="token_ids_from"),
@@ -61,17 +61,16 @@ api_keys = Table(
     **STRICT,
 )
 
-
 users = Table(
     "users",
     metadata,
     Column("id", Id, primary_key=True),
-    # both are emptied when somebody deletes their account; the row stays for what refers to it
+    # both become null when a user deletes their account; the row stays for its references
     Column("email", Text, unique=True),
     Column("address_key", Text),
     Column("created_at", Instant, nullable=False),
     Column("deleted_at", Instant),
-    # why the free credit was granted or not: see accounts.welcome
+    # why the free credit was granted or not: see control_plane/billing/welcome.py
     Column("welcome", Text, nullable=False),
     CheckConstraint("length(email) <= 254", name="email"),
     CheckConstraint("(deleted_at IS NULL) = (email IS NOT NULL)", name="deleted"),
@@ -97,11 +96,11 @@ sessions = Table(
     Column("id", Id, primary_key=True),
     Column("user_id", Id, ForeignKey(users.c.id), nullable=False),
     Column("organization_id", Id, ForeignKey(organizations.c.id), nullable=False),
-    # the one it acted for until its user was removed there, until they were told
+    # the organization that removed the user while this session acted for it; null once shown
     Column("removed_from", Id, ForeignKey(organizations.c.id)),
-    # counts the cookies that were given out for it
+    # the number of cookies issued for it
     Column("generation", Integer, nullable=False),
-    # the newest of them that the browser came with: an older one that turns up was stolen
+    # the newest of them that the browser has sent: an older one that turns up was stolen
     Column("seen", Integer, nullable=False, server_default=text("1")),
     Column("created_at", Instant, nullable=False),
     Column("rotated_at", Instant, nullable=False),
@@ -118,9 +117,9 @@ mail_links = Table(
     Column("id", Id, primary_key=True),
     Column("purpose", Text, nullable=False),
     Column("email", Text, nullable=False),
-    # of the mailbox, whatever its spelling: what is counted
+    # one for all spellings of a mailbox, so that links are counted by mailbox
     Column("address_key", Text, nullable=False, server_default=""),
-    # what the link is about: a model's id, an organization's id, or a path to go to
+    # a model's id, an organization's id, or a path to go to, by purpose
     Column("subject", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
@@ -137,21 +136,12 @@ identities = Table(
     "identities",
     metadata,
     Column("provider", Text, primary_key=True),
-    # of the account's name there: see accounts.identities
+    # of the account's id at the provider: see control_plane/accounts/identities.py
     Column("digest", LargeBinary, primary_key=True),
-    # nobody, once the account here is deleted: the row still says that it was here
+    # null once the account here is deleted; the row remembers that there was one
     Column("user_id", Id, ForeignKey(users.c.id)),
     Column("connected_at", Instant, nullable=False),
     CheckConstraint("provider IN ('github')", name="provider"),
     Index(None, "user_id"),
-    **STRICT,
-)
-
-promotion_days = Table(
-    "promotion_days",
-    metadata,
-    # one row a day is what makes the day's budget exact, however many sign in at once
-    Column("day", Text, primary_key=True),
-    *nanos("granted_nanos"),
     **STRICT,
 )

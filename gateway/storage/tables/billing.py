@@ -1,47 +1,45 @@
-"""Money, in integers of nano-dollars. The invariants over these tables: ledger/invariants.py.
+"""Money, in integers of nano-dollars: accounts, credit, leases, the ledger, and usage.
 
-An account belongs to an organization, or is the budget of one of its keys. `available` is what may
-be leased, `leased` what processes hold and the ledger has not seen spent, `owed` what a refund or a
-dispute took beyond what was there. Lots say where the credit came from and in which order it burns.
+An account belongs to an organization, or is the budget of one of its keys. `available` may be
+leased; `leased` is held by processes and not yet posted as spent; `owed` is what a refund or a
+dispute took beyond what was available. Lots say where credit came from and in which order it burns.
 The ledger is append-only; each entry moves money between one organization and one account of the
-platform, so the sum over all accounts is nothing.
+platform, so all accounts sum to zero. What must hold is in ledger/invariants.py.
 
-What was used: one row a request, and their sums by the hour and by the day of UTC.
-
-The rows are append-only and go with their day's partition when their time is over; the sums stay.
-The ledger writes the hours, and triggers carry each change of an hour into its day: whoever writes
-them, the days are the sums of the hours.
-Rows name their key, model and price without foreign keys: each check would lock a shared row for
-every request. An invariant finds the names that are nobody's instead.
-
-Beside them, and counted apart from money: how requests were answered, by the hour.
+Usage is one append-only row a request, dropped with its day's partition, and its sums by the hour
+and by the UTC day, which stay. The ledger writes the hours; triggers carry each change into the
+day. Usage rows name their key, model and price without foreign keys, since each check would lock a
+shared row for every request; an invariant finds names that don't exist.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
-    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
     Index,
     Integer,
-    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
 
 from gateway.storage.tables.accounts import api_keys, organizations
-from gateway.storage.tables.types import NANOS_MAX, STRICT, Day, Id, Instant, metadata, nanos
-
-_ROOM: dict[str, Any] = {
-    "postgresql_with": {"fillfactor": 50}
-}  # rows that change all the time, in their own page
+from gateway.storage.tables.types import (
+    HALF_FULL,
+    NANOS_MAX,
+    STRICT,
+    BigInt,
+    Day,
+    Id,
+    Instant,
+    SmallInt,
+    metadata,
+    nanos,
+    partial_index,
+)
 
 key_budgets = Table(
     "key_budgets",
@@ -57,21 +55,21 @@ key_budgets = Table(
 accounts = Table(
     "accounts",
     metadata,
-    # the organization's own id, or one made from the key and the period of a budget
+    # the organization's id, or one derived from the key and the period of a budget
     Column("id", Id, primary_key=True),
     Column("organization_id", Id, ForeignKey(organizations.c.id), nullable=False),
     Column("key_id", Id, ForeignKey(api_keys.c.id)),
     # of a budget: `total`, or the month as 2026-11
     Column("period", Text),
-    # of a budget: what the key may spend in the period
+    # of a budget: what the key may spend in that period
     *nanos("limit_nanos", nullable=True),
     *nanos("available_nanos"),
     *nanos("leased_nanos"),
     *nanos("owed_nanos"),
-    # what leases have spent and the ledger has seen, ever
+    # all that was ever spent and posted
     *nanos("spent_nanos"),
     Column("frozen", Boolean().with_variant(Integer(), "sqlite"), nullable=False),
-    # when a process last lacked credit that others hold: they give back what they don't use
+    # when a process last lacked credit that others hold: a recall, which has them return the rest
     Column("recalled_at", Instant),
     CheckConstraint(
         "(key_id IS NULL AND id = organization_id AND period IS NULL AND limit_nanos IS NULL) OR "
@@ -80,14 +78,9 @@ accounts = Table(
     ),
     UniqueConstraint("key_id", "period"),
     Index(None, "organization_id"),
-    Index(
-        "ix_accounts_recalled_at",
-        "recalled_at",
-        postgresql_where=text("recalled_at IS NOT NULL"),
-        sqlite_where=text("recalled_at IS NOT NULL"),
-    ),
+    partial_index("ix_accounts_recalled_at", "recalled_at", where="recalled_at IS NOT NULL"),
     **STRICT,
-    **_ROOM,
+    **HALF_FULL,
 )
 
 credit_lots = Table(
@@ -98,7 +91,7 @@ credit_lots = Table(
     Column("kind", Text, nullable=False),
     *nanos("amount_nanos", least=1),
     *nanos("remaining_nanos"),
-    # who granted it and why, once: a second grant with the same reference changes nothing
+    # why it was granted; a second grant with the same reference changes nothing
     Column("source_ref", Text, nullable=False, unique=True),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
@@ -107,7 +100,7 @@ credit_lots = Table(
     Index(None, "organization_id"),
     Index(None, "expires_at"),
     **STRICT,
-    **_ROOM,
+    **HALF_FULL,
 )
 
 leases = Table(
@@ -118,46 +111,39 @@ leases = Table(
     Column("account_id", Id, ForeignKey(accounts.c.id), nullable=False),
     Column("replica_id", Id, nullable=False),
     *nanos("granted_nanos"),
-    # of it, what usage rows have charged
+    # of that, charged by usage rows
     *nanos("spent_nanos"),
-    # of that, what the ledger has seen, in so many entries
+    # of that, posted to the ledger, in `postings` entries
     *nanos("posted_nanos"),
     Column("postings", Integer, nullable=False),
     Column("state", Text, nullable=False),
-    # the number of the last tick that changed it: one that comes late changes nothing
-    Column("tick", BigInteger().with_variant(Integer(), "sqlite"), nullable=False),
+    # number of the last tick that changed it: one that arrives late changes nothing
+    Column("tick", BigInt, nullable=False),
     Column("opened_at", Instant, nullable=False),
-    # when it last gave back all that it could: later than a recall, it has answered it
+    # when it last returned all that it could; later than a recall means that it has answered it
     Column("returned_at", Instant, nullable=False),
-    # by the database's clock; not indexed, so that a renewal stays in its page
+    # by the database's clock; not indexed, so that renewing a lease stays in its page
     Column("expires_at", Instant, nullable=False),
     CheckConstraint("state IN ('open', 'closed')", name="state"),
     CheckConstraint("spent_nanos <= granted_nanos", name="spent"),
     CheckConstraint("posted_nanos <= spent_nanos", name="posted"),
-    Index(
-        "ix_leases_open",
-        "account_id",
-        postgresql_where=text("state = 'open'"),
-        sqlite_where=text("state = 'open'"),
-    ),
+    partial_index("ix_leases_open", "account_id", where="state = 'open'"),
     Index(None, "opened_at"),
     **STRICT,
-    **_ROOM,
+    **HALF_FULL,
 )
 
 ledger_entries = Table(
     "ledger_entries",
     metadata,
-    Column(
-        "id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True
-    ),
+    Column("id", BigInt, primary_key=True, autoincrement=True),
     Column("organization_id", Id, ForeignKey(accounts.c.id), nullable=False),
-    # grant: a lot came in; usage: a lease's spending; expiry: what was left of a lot went;
-    # reversal: a payment went back
+    # grant: a lot came in; usage: a lease's spending; expiry: the rest of a lot ended;
+    # reversal: a payment was returned
     Column("kind", Text, nullable=False),
-    # the lot, the lease and its posting, the request; it can't be written twice
+    # the lot, the lease and its posting, or the request: it can't be entered twice
     Column("ref", Text, nullable=False),
-    # to the organization; the counterpart gets as much less
+    # added to the organization, and taken from the counterpart
     *nanos("amount_nanos", least=-NANOS_MAX),
     # the platform's own account
     Column("counterpart", Text, nullable=False),
@@ -172,13 +158,10 @@ ledger_entries = Table(
     **STRICT,
 )
 
-
-_Count = BigInteger().with_variant(Integer(), "sqlite")
-
 usage_events = Table(
     "usage_events",
     metadata,
-    # UUIDv7: unique over all partitions, because it also says in which one it lies
+    # UUIDv7: the partition follows from it, so it is unique over all of them
     Column("request_id", Id, primary_key=True),
     Column("organization_id", Id, nullable=False),
     Column("key_id", Id, nullable=False),
@@ -187,9 +170,9 @@ usage_events = Table(
     Column("inputs", Integer, nullable=False),
     Column("tokens", Integer, nullable=False),
     *nanos("cost_nanos"),
-    # the cost; or nothing, where an answer was out and its lease and the credit were gone
+    # the cost, or 0 where the answer was sent before its lease and its credit turned out to be gone
     *nanos("charged_nanos"),
-    # the lease that paid; none when the account paid itself, after the lease was reaped
+    # the lease that paid; null when the account paid directly, after the lease was reaped
     Column("lease_id", Id),
     # the account of the key's budget, and the lease of it that paid
     Column("budget_id", Id),
@@ -209,14 +192,14 @@ usage_hours = Table(
     Column("hour", Instant, primary_key=True),
     Column("key_id", Id, primary_key=True),
     Column("model_id", Text, primary_key=True),
-    # by process, so that two of them seldom wait for one another's row
-    Column("shard", SmallInteger().with_variant(Integer(), "sqlite"), primary_key=True),
-    Column("requests", _Count, nullable=False),
-    Column("inputs", _Count, nullable=False),
-    Column("tokens", _Count, nullable=False),
+    # of the process, so that two processes seldom wait for one another's row
+    Column("shard", SmallInt, primary_key=True),
+    Column("requests", BigInt, nullable=False),
+    Column("inputs", BigInt, nullable=False),
+    Column("tokens", BigInt, nullable=False),
     *nanos("charged_nanos"),
     **STRICT,
-    postgresql_with={"fillfactor": 50},
+    **HALF_FULL,
 )
 
 usage_days = Table(
@@ -226,26 +209,20 @@ usage_days = Table(
     Column("day", Day, primary_key=True),
     Column("key_id", Id, primary_key=True),
     Column("model_id", Text, primary_key=True),
-    Column("shard", SmallInteger().with_variant(Integer(), "sqlite"), primary_key=True),
-    Column("requests", _Count, nullable=False),
-    Column("inputs", _Count, nullable=False),
-    Column("tokens", _Count, nullable=False),
+    Column("shard", SmallInt, primary_key=True),
+    Column("requests", BigInt, nullable=False),
+    Column("inputs", BigInt, nullable=False),
+    Column("tokens", BigInt, nullable=False),
     *nanos("charged_nanos"),
     **STRICT,
-    postgresql_with={"fillfactor": 50},
+    **HALF_FULL,
 )
 
-answer_hours = Table(
-    "answer_hours",
+promotion_days = Table(
+    "promotion_days",
     metadata,
-    Column("organization_id", Id, primary_key=True),
-    Column("hour", Instant, primary_key=True),
-    # the first digit of the status
-    Column("status_class", SmallInteger().with_variant(Integer(), "sqlite"), primary_key=True),
-    # a bound that the latency did not pass: see metering.answers
-    Column("latency_ms", Integer, primary_key=True),
-    Column("answers", _Count, nullable=False),
-    CheckConstraint("answers > 0", name="answers"),
-    Index(None, "hour"),
+    # one row a day keeps the day's budget exact however many sign in at once
+    Column("day", Text, primary_key=True),
+    *nanos("granted_nanos"),
     **STRICT,
 )

@@ -1,33 +1,21 @@
-"""The catalogue: models, the versions of their prices, and their golden vectors.
+"""The catalog: models, the versions of their prices, and their golden vectors.
 
-Triggers number every change and note the number at its model, so that a process reads what is new
-since its last look and nothing else. Models are retired, never deleted.
+Triggers number every change and store the number with its model, so that a process reads only what
+is new since it last looked. Models are retired, never deleted.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import (
-    BigInteger,
-    CheckConstraint,
-    Column,
-    ForeignKey,
-    Index,
-    Integer,
-    Table,
-    Text,
-    text,
-)
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, Table, Text, text
 
-from gateway.storage.tables.types import STRICT, Id, Instant, metadata, nanos
-
-_Version = BigInteger().with_variant(Integer(), "sqlite")
+from gateway.storage.tables.types import STRICT, BigInt, Id, Instant, metadata, nanos
 
 catalog_versions = Table(
     "catalog_versions",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    # of the newest change; the transaction that makes one holds this row to its end
-    Column("version", _Version, nullable=False),
+    # number of the newest change; the transaction that makes one holds this row until it ends
+    Column("version", BigInt, nullable=False),
     CheckConstraint("id = 1", name="one"),
     **STRICT,
 )
@@ -37,11 +25,11 @@ models = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("state", Text, nullable=False),
-    # what the model is (dimensions, prompts, limits), as JSON: see catalog.models.ModelCard
+    # dimensions, prompts, limits, as JSON: see ModelCard in control_plane/catalog
     Column("card", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
-    # of its newest change, its prices and golden vectors included
-    Column("version", _Version, nullable=False, server_default=text("1")),
+    # number of its newest change, its prices and golden vectors included
+    Column("version", BigInt, nullable=False, server_default=text("1")),
     CheckConstraint("state IN ('coming_soon', 'live', 'retired')", name="state"),
     **STRICT,
 )
@@ -49,10 +37,10 @@ models = Table(
 golden_rows = Table(
     "golden_rows",
     metadata,
-    # no foreign key: a file may know a model before the catalogue does
+    # no foreign key: a file may name a model before the catalog has it
     Column("model_id", Text, primary_key=True),
     Column("revision", Text, primary_key=True),
-    # as JSON: see snapshots.GoldenRow
+    # as JSON: see GoldenRow in gateway/snapshots.py
     Column("rows", Text, nullable=False),
     Column("pinned_at", Instant, nullable=False),
     **STRICT,
@@ -63,7 +51,7 @@ model_prices = Table(
     metadata,
     Column("id", Id, primary_key=True),
     Column("model_id", Text, ForeignKey(models.c.id), nullable=False),
-    # flex: for requests that may wait for the others
+    # flex: the lower price of requests that may wait
     Column("tier", Text, nullable=False, server_default="default"),
     *nanos("nanos_per_million_tokens"),
     Column("created_at", Instant, nullable=False),

@@ -1,9 +1,8 @@
-"""Demand for models that are not live: votes, the waitlist, the funnel; and their launches."""
+"""Demand for models that are not live yet: votes, waitlist, events; and their launches."""
 
 from __future__ import annotations
 
 from sqlalchemy import (
-    BigInteger,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -16,7 +15,7 @@ from sqlalchemy import (
 
 from gateway.storage.tables.accounts import organizations, users
 from gateway.storage.tables.catalog import model_prices, models
-from gateway.storage.tables.types import STRICT, Id, Instant, metadata, nanos
+from gateway.storage.tables.types import STRICT, BigInt, Id, Instant, metadata, nanos
 
 demand_votes = Table(
     "demand_votes",
@@ -24,7 +23,7 @@ demand_votes = Table(
     Column("id", Id, primary_key=True),
     Column("model_id", Text, ForeignKey(models.c.id), nullable=False),
     Column("user_id", Id, ForeignKey(users.c.id), nullable=False),
-    # the normalised address: one vote for a person, however many spellings they sign in with
+    # the normalized address: one vote a person, whatever spelling they sign in with
     Column("voter_key", Text, nullable=False),
     Column("volume_million_tokens", Integer),
     *nanos("price_max_nanos", nullable=True),
@@ -46,7 +45,7 @@ waitlist_entries = Table(
     Column("email", Text, nullable=False),
     Column("address_key", Text, nullable=False),
     Column("user_id", Id, ForeignKey(users.c.id)),
-    # only whoever opened the mailed link is on the list
+    # only those who opened the mailed link are on the list
     Column("confirmed_at", Instant, nullable=False),
     UniqueConstraint("model_id", "address_key"),
     Index(None, "address_key"),
@@ -60,7 +59,7 @@ demand_events = Table(
     Column("id", Id, primary_key=True),
     Column("model_id", Text, ForeignKey(models.c.id), nullable=False),
     Column("kind", Text, nullable=False),
-    # whose keys called; None for what visitors do
+    # whose key called; null for what visitors do
     Column("organization_id", Id, ForeignKey(organizations.c.id)),
     # views and calls are counted in memory and written together
     Column("count", Integer, nullable=False),
@@ -77,12 +76,12 @@ demand_events = Table(
 demand_months = Table(
     "demand_months",
     metadata,
-    # what demand_events held of a month that is over for long
+    # the sums of demand_events of a month that is long over
     Column("model_id", Text, ForeignKey(models.c.id), primary_key=True),
     Column("kind", Text, primary_key=True),
     # as 2026-11, in UTC
     Column("month", Text, primary_key=True),
-    Column("count", BigInteger().with_variant(Integer(), "sqlite"), nullable=False),
+    Column("count", BigInt, nullable=False),
     CheckConstraint("count > 0", name="count"),
     **STRICT,
 )
@@ -94,11 +93,11 @@ launches = Table(
     Column("model_id", Text, ForeignKey(models.c.id), primary_key=True),
     Column("price_id", Id, ForeignKey(model_prices.c.id), nullable=False),
     Column("launched_at", Instant, nullable=False),
-    # the first mails' time, from which the waves count
+    # when the first mails were written; the waves count from it
     Column("began_at", Instant),
-    # set once everybody who is to hear of it stands in the outbox
+    # when the last mail of the launch was put into the outbox
     Column("announced_at", Instant),
-    # mails in the outbox so far
+    # mails put into the outbox so far
     Column("recipients", Integer),
     **STRICT,
 )
@@ -108,10 +107,10 @@ launch_organizations = Table(
     metadata,
     Column("model_id", Text, ForeignKey(models.c.id), primary_key=True),
     Column("organization_id", Id, ForeignKey(organizations.c.id), primary_key=True),
-    # why the launch credit was granted or not: see accounts.promotions
+    # why the launch credit was granted or not: see control_plane/billing/promotions.py
     Column("credit", Text, nullable=False),
     Column("decided_at", Instant, nullable=False),
-    # when a mail to one of its people was written; none where all of them unsubscribed
+    # when a mail to one of its members was written; null where all of them have unsubscribed
     Column("told_at", Instant),
     CheckConstraint(
         "credit IN ('granted', 'granted_before', 'disposable', 'budget', 'off')", name="credit"

@@ -1,4 +1,4 @@
-"""Mail: what is to be sent, and who wants no more of it."""
+"""Mail: the outbox, and the addresses that have unsubscribed."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ outbox = Table(
     "outbox",
     metadata,
     Column("id", Id, primary_key=True),
-    # says what the mail is: the same one can't be put in twice
+    # identifies the mail: the same one can't be queued twice
     Column("ref", Text, nullable=False, unique=True),
     Column("kind", Text, nullable=False),
     Column("recipient", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("text", Text, nullable=False),
     Column("html", Text, nullable=False),
-    # the address of RFC 8058's one click; empty for what was asked for
+    # RFC 8058 one-click address; empty for mail that the recipient asked for
     Column("unsubscribe_url", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),
-    # until when it is tried; versions before 0009 write none
+    # when to stop trying
     Column("give_up_at", Instant),
     Column("sent_at", Instant),
     Column("reason", Text, nullable=False),

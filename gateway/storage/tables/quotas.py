@@ -1,4 +1,4 @@
-"""How often visitors did what is limited: a row for each, for an hour."""
+"""Rate limits of pages across processes: how often a visitor did a limited thing in an hour."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from gateway.storage.tables.types import STRICT, Instant, metadata
 quota_windows = Table(
     "quota_windows",
     metadata,
-    # of what is limited and of whom: no address of the network stands here, see site.quotas
+    # of the limit and the visitor, so that no network address is stored
     Column("digest", LargeBinary, primary_key=True),
     Column("began_at", Instant, nullable=False),
-    # more than the limit, once somebody was refused
+    # above the limit once the visitor has been refused
     Column("used", Integer, nullable=False),
     CheckConstraint("used > 0", name="used"),
     Index(None, "began_at"),

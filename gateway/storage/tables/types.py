@@ -1,4 +1,7 @@
-"""Column types that mean the same in PostgreSQL and in SQLite's STRICT tables."""
+"""Column types that mean the same in PostgreSQL and in SQLite's STRICT tables.
+
+Revisions have a frozen copy of what these create: migrations/types.py.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +16,20 @@ from sqlalchemy import (
     Date,
     DateTime,
     Dialect,
+    Index,
     Integer,
     MetaData,
+    SmallInteger,
     Text,
     TypeDecorator,
     Uuid,
     cast,
     func,
+    text,
 )
-from sqlalchemy.types import TypeEngine
 
-# SQLite turns an overflowing integer into a float without a word, and a JSON reader may keep only
-# 53 bits: no amount may pass this bound ($9,007,199).
+# 2^53 - 1 ($9,007,199): SQLite silently turns an overflowing integer into a float, and many readers
+# of JSON keep only 53 bits.
 NANOS_MAX = 9_007_199_254_740_991
 
 metadata = MetaData(
@@ -38,36 +43,23 @@ metadata = MetaData(
 )
 
 STRICT: dict[str, Any] = {"sqlite_strict": True}
-Nanos = BigInteger().with_variant(Integer(), "sqlite")
+# room in each page for the new versions of rows that change all the time
+HALF_FULL: dict[str, Any] = {"postgresql_with": {"fillfactor": 50}}
 
-
-class Id(TypeDecorator[str]):
-    """A UUID: `uuid` in PostgreSQL, text in SQLite, canonical text in Python."""
-
-    impl = Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Pick the column's type."""
-        if dialect.name == "postgresql":
-            return dialect.type_descriptor(Uuid(as_uuid=False))
-        return dialect.type_descriptor(Text())
+BigInt = BigInteger().with_variant(Integer(), "sqlite")
+SmallInt = SmallInteger().with_variant(Integer(), "sqlite")
+# a UUID, canonical text in Python
+Id = Text().with_variant(Uuid(as_uuid=False), "postgresql")
 
 
 class Instant(TypeDecorator[datetime]):
     """A moment: `timestamptz` in PostgreSQL, sortable UTC text in SQLite, aware in Python."""
 
-    impl = Text
+    impl = Text().with_variant(DateTime(timezone=True), "postgresql")
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Pick the column's type."""
-        if dialect.name == "postgresql":
-            return dialect.type_descriptor(DateTime(timezone=True))
-        return dialect.type_descriptor(Text())
-
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Write UTC; a moment without a zone is our own mistake."""
+        """Write UTC. A moment without a time zone is a bug of ours."""
         if value is None or dialect.name == "postgresql":
             return value
         assert value.tzinfo is not None
@@ -83,17 +75,11 @@ class Instant(TypeDecorator[datetime]):
 class Day(TypeDecorator[date]):
     """A day of UTC: `date` in PostgreSQL, sortable text in SQLite's STRICT tables."""
 
-    impl = Text
+    impl = Text().with_variant(Date(), "postgresql")
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Pick the column's type."""
-        if dialect.name == "postgresql":
-            return dialect.type_descriptor(Date())
-        return dialect.type_descriptor(Text())
-
     def process_bind_param(self, value: date | None, dialect: Dialect) -> Any:
-        """Write a date; a moment, which may be of two days, is our own mistake."""
+        """Write a date. A datetime, whose day depends on the time zone, is a bug of ours."""
         assert not isinstance(value, datetime)
         if value is None or dialect.name == "postgresql":
             return value
@@ -111,12 +97,18 @@ def nanos(
 ) -> tuple[Column[int], CheckConstraint]:
     """Return a column of nano-dollars, and the CHECK that keeps it from `least` to NANOS_MAX."""
     check = CheckConstraint(f"{name} BETWEEN {least} AND {NANOS_MAX}", name=name)
-    return Column(name, Nanos, nullable=nullable), check
+    return Column(name, BigInt, nullable=nullable), check
+
+
+def partial_index(name: str, column: str, *, where: str, unique: bool = False) -> Index:
+    """Return an index of the rows for which `where` is true."""
+    rows = text(where)
+    return Index(name, column, unique=unique, postgresql_where=rows, sqlite_where=rows)
 
 
 def total(column: ColumnElement[int]) -> ColumnElement[int]:
-    """Return the sum of a column of integers, 0 of no rows: an integer in both databases.
+    """Return the sum of a column of integers, 0 for no rows, as an integer.
 
-    PostgreSQL's own sum of them is a `numeric`, which is read as a Decimal.
+    PostgreSQL's own sum of a `bigint` is a `numeric`, which is read as a Decimal.
     """
-    return cast(func.coalesce(func.sum(column), 0), Nanos)
+    return cast(func.coalesce(func.sum(column), 0), BigInt)

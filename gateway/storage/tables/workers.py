@@ -1,4 +1,4 @@
-"""Workers: what operators want of them, and what each gateway knows of them."""
+"""Workers: the commands of operators, and the reports of each gateway."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ worker_orders = Table(
     Column("model_id", Text, primary_key=True),
     Column("url", Text, primary_key=True),
     Column("wish", Text, nullable=False),
-    # raised by each `gateway workers check`: a gateway that sees it grow examines the worker
+    # incremented by `gateway workers check`: a gateway that sees it grow examines the worker
     Column("checks", Integer, nullable=False),
     Column("changed_at", Instant, nullable=False),
     CheckConstraint("wish IN ('serve', 'drain')", name="wish"),
@@ -25,7 +25,7 @@ worker_reports = Table(
     Column("gateway_id", Id, primary_key=True),
     Column("model_id", Text, primary_key=True),
     Column("url", Text, primary_key=True),
-    # as JSON: see data_plane.routing.worker.WorkerView
+    # as JSON: a WorkerView
     Column("view", Text, nullable=False),
     Column("seen_at", Instant, nullable=False),
     **STRICT,

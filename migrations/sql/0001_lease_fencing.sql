@@ -1,10 +1,18 @@
--- The ledger's hot statements, as functions: a tick is one round trip and one implicit transaction,
--- so a process that is killed or paused never leaves row locks behind an idle transaction.
+-- The fence of a lease, and the rest of the ledger's hot path, as PostgreSQL functions.
 --
--- Rows are locked in one order everywhere: leases by id, accounts by id, lots, sums by key.
--- gateway/storage/ledger/sqlite.py does the same, statement by statement, for SQLite.
+-- A lease is credit that one process may spend from memory until it expires. The fence: usage is
+-- charged to a lease only while its row is open, locked by the same statement. When the lease has
+-- been closed meanwhile (its process was silent for too long and the credit went back), that usage
+-- meets ledger_fenced: the account pays if it can; otherwise the request is refused, or written off
+-- if it has been answered already. So credit that went back can't be spent twice.
+--
+-- ledger_tick is one round trip and one implicit transaction: a process that is killed or paused
+-- leaves no row locks behind an idle transaction. Rows are locked in one order everywhere: leases
+-- by id, accounts by id, lots, sums of usage by key.
+--
+-- gateway/storage/ledger/sqlite.py and fencing.py do the same for SQLite, statement by statement.
 
--- Take an amount from an organization's lots: promo first, then what expires first, then the oldest.
+-- Takes an amount from an organization's lots: promo first, then what expires first, then the oldest.
 CREATE FUNCTION ledger_burn(organization uuid, amount bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     lot record;
@@ -25,7 +33,8 @@ BEGIN
     END IF;
 END $$;
 
--- Enter what a lease has spent since its last posting. Its account is locked by the caller.
+-- Enters in the ledger what a lease has spent since its last posting. The caller has locked the
+-- account.
 CREATE FUNCTION ledger_post(lease_id uuid, at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     lease leases;
@@ -48,7 +57,7 @@ BEGIN
     END IF;
 END $$;
 
--- Charge an account for a request whose lease is gone. The caller saw that it can pay.
+-- Charges an account for a request whose lease is closed. The caller has checked that it can pay.
 CREATE FUNCTION ledger_debit(account uuid, cost bigint, request text, at timestamptz)
 RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -64,7 +73,8 @@ BEGIN
     END IF;
 END $$;
 
--- Let a lease keep so much at most; the rest goes back. Posted and locked by the caller.
+-- Lowers a lease to `keep` at most and returns the rest to its account. The caller has locked and
+-- posted the lease.
 CREATE FUNCTION ledger_keep(lease_id uuid, keep bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     lease leases;
@@ -80,8 +90,8 @@ BEGIN
     END IF;
 END $$;
 
--- One lease line: keep, close or ask. Returns its answer (see ticks.LeaseAnswer), null for a line
--- that comes after a later one.
+-- Applies one lease line: keep, close or ask. Returns a LeaseAnswer (data_plane/metering/messages.py),
+-- or null for a line that arrives after a later one.
 CREATE FUNCTION ledger_lease(
     line jsonb, replica uuid, number bigint, expiry timestamptz, at timestamptz
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -160,8 +170,9 @@ BEGIN
         'unreached_nanos', unreached);
 END $$;
 
--- Usage whose lease, or whose budget's lease, is no longer open: the accounts pay themselves if
--- they can. If not, an answered request is written off and any other is refused.
+-- The fence: usage whose lease, or whose budget's lease, is no longer open. The accounts pay directly
+-- if they can; if not, an answered request is written off and any other is refused. Returns
+-- 'charged', 'written_off', 'refused', or 'known' for a request that has its usage row already.
 CREATE FUNCTION ledger_fenced(u jsonb, answered boolean, row_shard int, at timestamptz)
 RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -210,8 +221,8 @@ BEGIN
     RETURN CASE WHEN pays AND allows THEN 'charged' ELSE 'written_off' END;
 END $$;
 
--- A process's tick: what it used, and what it gives back and asks for. See ticks.Tick and
--- ticks.TickAnswer for the two messages.
+-- Applies the tick of a process: what it used, what it returns and what it asks for. The messages are
+-- Tick and TickAnswer in data_plane/metering/messages.py.
 CREATE FUNCTION ledger_tick(tick jsonb, at timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     replica uuid := tick->>'replica_id';
@@ -256,7 +267,7 @@ BEGIN
             UNION ALL SELECT budget_lease_id, charged_nanos FROM added
             WHERE budget_lease_id IS NOT NULL
         ) AS parts GROUP BY lease
-    ), renewed AS (  -- what a dead process journaled renews nothing
+    ), renewed AS (  -- usage that a dead process left in its journal renews nothing
         UPDATE leases SET spent_nanos = spent_nanos + x.nanos,
             expires_at = CASE WHEN replica_id = replica THEN expiry ELSE expires_at END
         FROM (SELECT t.id, coalesce(s.nanos, 0) AS nanos
