@@ -1,4 +1,4 @@
-"""The command `gateway`: one line for whatever is in the way, never a trace."""
+"""The command `gateway`: an expected error prints one line, never a traceback."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run one command. Ctrl-C ends it quietly, also while all of it is still being imported."""
+    """Run one command. Ctrl-C ends it quietly, even while modules are still being imported."""
     try:
         from gateway.cli.main import run  # noqa: PLC0415
 

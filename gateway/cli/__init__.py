@@ -1,4 +1,4 @@
-"""The command `gateway`, for the people who run the service: one module a noun.
+"""The command `gateway`, for the people who run the service: one module per noun.
 
-Each command prints for people; those that answer something print JSON with `--json`.
+Commands print for people; those that answer a question also print JSON with `--json`.
 """

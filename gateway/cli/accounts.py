@@ -11,8 +11,8 @@ import msgspec
 import rich_click as click
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.cli.command import DAYS, as_json, asynchronous, in_days, opened
 from gateway.cli.printing import say, show
-from gateway.cli.support import DAYS, as_json, asynchronous, in_days, opened
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import credit
@@ -25,7 +25,7 @@ from gateway.storage.redis import KeyAnnouncements
 
 
 class OrganizationExists(BadRequest):
-    """There is an organization of that name."""
+    """An organization with this name exists."""
 
     status = 409
     code = "organization_exists"
@@ -33,16 +33,16 @@ class OrganizationExists(BadRequest):
 
 @click.group("organizations")
 def organizations_group() -> None:
-    """Who owns keys, credit and usage."""
+    """Organizations own keys, credit and usage."""
 
 
 @organizations_group.command("create")
 @click.argument("name")
-@click.option("--same-name", is_flag=True, help="Even where there is one of this name.")
+@click.option("--same-name", is_flag=True, help="Create it even if the name is taken.")
 @as_json
 @asynchronous
 async def create_organization(name: str, *, same_name: bool, as_json: bool) -> None:
-    """Found an organization with an empty account."""
+    """Create an organization without credit."""
     async with opened() as database, database.write() as connection:
         if not same_name:
             await _check_new(connection, organizations.clean_name(name))
@@ -54,18 +54,18 @@ async def create_organization(name: str, *, same_name: bool, as_json: bool) -> N
 @as_json
 @asynchronous
 async def list_organizations(*, as_json: bool) -> None:
-    """List all organizations and what each may spend."""
+    """List all organizations and what they may spend."""
     async with opened() as database, database.read() as connection:
         found = await organizations.listed(connection)
     show(found, as_json=as_json, title="organizations")
 
 
 async def _check_new(connection: AsyncConnection, name: str) -> None:
-    """Refuse a name that is taken: whoever repeats a command seldom wants a second account."""
+    """Refuse a taken name: a repeated command seldom wants a second account."""
     ids = [known.id for known in await organizations.listed(connection) if known.name == name]
     if ids:
         raise OrganizationExists(
-            f"There is an organization {name!r} already ({', '.join(ids)}); --same-name founds "
+            f"There is already an organization {name!r} ({', '.join(ids)}); --same-name creates "
             "another."
         )
 
@@ -82,14 +82,14 @@ def keys_group() -> None:
 @click.option(
     "--token-ids-from",
     type=click.Choice(["model"]),
-    help="Take this key's arrays of integers for ids of the model's own vocabulary.",
+    help="Read arrays of integers as token ids of the model's own vocabulary.",
 )
 @as_json
 @asynchronous
 async def create_key(
     organization: str, *, name: str, expires_days: int | None, token_ids_from: Any, as_json: bool
 ) -> None:
-    """Make a key. It is shown this once: only a digest is kept."""
+    """Create a key. It is shown only now: we keep only a digest."""
     async with opened() as database, opened_keys(database) as keys:
         async with database.read() as connection:
             owner = await organizations.find(connection, organization)
@@ -108,7 +108,7 @@ async def create_key(
 @as_json
 @asynchronous
 async def list_keys(organization: str | None, *, as_json: bool) -> None:
-    """List an organization's keys, or all."""
+    """List the keys of one organization or all."""
     async with opened() as database, opened_keys(database) as keys:
         owner_id = None
         if organization is not None:
@@ -138,7 +138,7 @@ async def list_keys(organization: str | None, *, as_json: bool) -> None:
 
 
 class _KeyRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What people see of a key."""
+    """A row of the printed table."""
 
     id: str
     name: str
@@ -152,7 +152,7 @@ class _KeyRow(msgspec.Struct, frozen=True, kw_only=True):
 def _said(budget: Spent | None) -> str | None:
     if budget is None:
         return None
-    period = "this month" if budget.period == "month" else "in all"
+    period = "this month" if budget.period == "month" else "in total"
     return f"{money(budget.spent_nanos)} of {money(budget.limit_nanos)} {period}"
 
 
@@ -162,7 +162,7 @@ def _said(budget: Spent | None) -> str | None:
 @click.option("--period", type=click.Choice(["month", "total"]), default="month", show_default=True)
 @asynchronous
 async def set_key_budget(key_id: str, dollars: str, *, period: Any) -> None:
-    """Let a key spend only so much in a month or ever; `none` lifts the limit."""
+    """Limit what a key may spend per month or in total; `none` removes the limit."""
     limit = None if dollars == "none" else credit.nanos_of_dollars(dollars)
     async with opened() as database, opened_keys(database) as keys:
         await keys.set_budget(key_id, limit, period)
@@ -173,7 +173,7 @@ async def set_key_budget(key_id: str, dollars: str, *, period: Any) -> None:
 @click.argument("key_id")
 @asynchronous
 async def revoke_key(key_id: str) -> None:
-    """End a key for good; running gateways refuse it within a second."""
+    """Revoke a key for good; running gateways refuse it within a second."""
     async with opened() as database, opened_keys(database) as keys:
         await keys.revoke(key_id)
     say(f"Revoked {key_id}.")
@@ -181,7 +181,7 @@ async def revoke_key(key_id: str) -> None:
 
 @asynccontextmanager
 async def opened_keys(database: Database) -> AsyncIterator[ApiKeys]:
-    """Give the key service, which tells running gateways of a change where there is a Redis."""
+    """Open the key service; with a Redis it announces changes to running gateways."""
     settings = Settings.from_environment()
     if not settings.redis_url:
         yield ApiKeys(database, secret=settings.secret)

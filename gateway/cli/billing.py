@@ -1,4 +1,4 @@
-"""`gateway credits` and `gateway audit`: the money, in dollars with up to nine decimals."""
+"""`gateway credits` and `gateway audit`: money, in dollars with up to nine decimals."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import rich_click as click
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.cli.command import DAYS, as_json, asynchronous, in_days, opened
 from gateway.cli.printing import say, show
-from gateway.cli.support import DAYS, as_json, asynchronous, in_days, opened
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.organizations import Organization
 from gateway.control_plane.billing import credit
@@ -17,7 +17,7 @@ from gateway.money import money
 from gateway.storage.ledger import invariants
 
 _ENTRY_MAX = 2**63 - 1
-"""The ledger counts its entries with integers of 64 bits."""
+"""Ids of ledger entries are 64-bit integers."""
 
 
 @click.group("credits")
@@ -29,13 +29,13 @@ def credits_group() -> None:
 @click.argument("organization")
 @click.argument("dollars")
 @click.option("--kind", type=click.Choice(["promo", "paid"]), default="promo", show_default=True)
-@click.option("--ref", help="The same grant under the same reference is granted once.")
-@click.option("--expires-days", type=DAYS, help="Days until what is left goes.")
+@click.option("--ref", help="A reference: the same one is granted only once.")
+@click.option("--expires-days", type=DAYS, help="Days until unspent credit expires.")
 @asynchronous
 async def grant_credit(
     organization: str, dollars: str, *, kind: Any, ref: str | None, expires_days: int | None
 ) -> None:
-    """Give an organization credit."""
+    """Grant credit to an organization."""
     amount = credit.nanos_of_dollars(dollars)
     async with opened() as database, database.write() as connection:
         owner = await organizations.find(connection, organization)
@@ -50,7 +50,7 @@ async def grant_credit(
         if ref and not granted:
             await _check_same(connection, owner, credit.Granted(owner.id, amount, kind), ref)
         balance = await credit.balance(connection, owner.id)
-    done = f"Granted {money(amount)}" if granted else "Granted before, so nothing changed"
+    done = f"Granted {money(amount)}" if granted else "Already granted, so nothing changed"
     say(f"{done}. {owner.name} has {money(balance.available_nanos)}.")
 
 
@@ -65,8 +65,8 @@ async def _check_same(
         other = await organizations.name_of(connection, before.organization_id)
         to = f"{other} ({before.organization_id})"
     raise credit.GrantedOtherwise(
-        f"Under {ref!r} {money(before.amount_nanos)} ({before.kind}) was granted to {to}, so "
-        "nothing was granted now. Another grant needs another --ref."
+        f"{ref!r} already granted {money(before.amount_nanos)} ({before.kind}) to {to}; nothing "
+        "was granted now. Use another --ref for another grant."
     )
 
 
@@ -90,9 +90,7 @@ async def show_balance(organization: str, *, as_json: bool) -> None:
 
 @credits_group.command("ledger")
 @click.argument("organization")
-@click.option(
-    "--before", type=click.IntRange(1, _ENTRY_MAX), help="Show what stands before this entry."
-)
+@click.option("--before", type=click.IntRange(1, _ENTRY_MAX), help="Show entries before this one.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @as_json
 @asynchronous
@@ -108,7 +106,7 @@ async def show_ledger(organization: str, *, before: int | None, limit: int, as_j
 @as_json
 @asynchronous
 async def audit(*, as_json: bool) -> None:
-    """Check the invariants of the money; exits 1 when one is broken."""
+    """Check the invariants of the ledger; exits with 1 if one is broken."""
     async with opened() as database, database.read() as connection:
         breaches = await invariants.audit(connection)
     if as_json:

@@ -1,12 +1,11 @@
 """`gateway dev`: the whole product on one machine, with nothing to configure.
 
-Everything it keeps lies in one folder: the database, the secret, and the developer's key, which
-stays the same over restarts. The embedded worker is a process of its own and ends with this one;
-should it die, it is started again.
+One folder holds everything that is kept: the database, the secret and the developer's key, which
+stays the same across restarts. Workers are processes of their own; see `embedded`.
 
 Nobody vouches for the Stella that is started here, so its first answers become the golden vectors
-of its revision: trust on first use, and said so. It finds what changes from one start to the next
-(an engine, a device), not what was wrong from the beginning.
+of its revision: trust on first use, and the output says so. That catches what changes from one
+start to the next (an engine, a device), not what was wrong from the beginning.
 """
 
 from __future__ import annotations
@@ -17,27 +16,28 @@ import os
 import secrets
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
+import rich_click as click
 import structlog
 import uvicorn
 import uvloop
 
 from backends.protocol import BackendError, InvalidAnswer
 from gateway.app import create_app
+from gateway.cli.embedded import RESTART_SECONDS, CannotStart, EmbeddedWorker
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import catalog, golden
 from gateway.control_plane.workers import pinning
 from gateway.settings import Settings, variable
-from gateway.storage import migrate
 from gateway.storage.database import Database
+from gateway.storage.migrate import upgrade
 
 log = structlog.get_logger()
 
@@ -48,32 +48,20 @@ STELLA = "NovaSearch/stella_en_400M_v5"
 
 _ORGANIZATION = "dev"
 _CREDIT_NANOS = 10**9  # a dollar: 125M tokens
-_RESTART_SECONDS = 1.0
 _PINNED = """
 Pinned {rows} golden rows of Stella's revision {revision}, from this worker itself: trust on first
-use. Every later start must give the same vectors; that these are right, nobody has checked. To
-begin anew, remove {data}.
+use. Every later start must give the same vectors; nobody has checked that these are right. To
+start over, remove {data}.
 """
-_CANNOT_START = 1  # a worker's status when another try would end the same way
 _SHUTDOWN_SECONDS = 10
 
 
-class CannotStart(Exception):
-    """Something on this machine is in the way; the text says what."""
-
-
-def use_environment(data: Path = DATA) -> None:
-    """Let other commands find the database of `gateway dev`, unless they are configured."""
-    if "GATEWAY_SECRET" not in os.environ:
-        for name, value in _variables(data / "gateway.env").items():
-            os.environ.setdefault(name, value)
-
-
-def run(port: int, data: Path, stella_weights: str | None = None) -> None:
-    """Run until Ctrl-C or SIGTERM. Raises CannotStart, DatabaseError or SettingsError.
-
-    With `stella_weights`, a folder or a hub id, Stella is live too, on whatever device there is.
-    """
+@click.command("dev")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
+@click.option("--data", type=click.Path(path_type=Path), default=DATA)
+@click.option("--stella-weights", help="Serve Stella too: a folder of weights, or a hub id.")
+def dev(*, port: int, data: Path, stella_weights: str | None) -> None:
+    """Run everything on this machine: database, a model, the gateway, a key to call it with."""
     _prepare_folder(data)
     with _listen(port) as listener, contextlib.suppress(KeyboardInterrupt):
         url = f"http://{HOST}:{listener.getsockname()[1]}"
@@ -83,29 +71,36 @@ def run(port: int, data: Path, stella_weights: str | None = None) -> None:
     _say("Stopped.")
 
 
+def use_environment(data: Path = DATA) -> None:
+    """Point other commands at the database of `gateway dev`, unless they are configured."""
+    if "GATEWAY_SECRET" not in os.environ:
+        for name, value in _variables(data / "gateway.env").items():
+            os.environ.setdefault(name, value)
+
+
 async def _serve(
     settings: Settings, data: Path, listener: socket.socket, stella_weights: str | None
 ) -> None:
     async with AsyncExitStack() as stack:
         # not in the data folder: the path of a unix socket has at most 107 bytes
-        doors = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stella-")))
+        sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stella-")))
         _say("Starting the embedded model: all-MiniLM-L6-v2 on the CPU ...")
-        minilm = _Worker("backends.minilm", doors / "minilm.sock")
-        started = [await stack.enter_async_context(_kept(minilm))]
-        workers = {MODEL: minilm.url}
+        workers = {MODEL: EmbeddedWorker("backends.minilm", sockets / "minilm.sock")}
         if stella_weights:
             _say(
                 f"Starting the Stella worker with {stella_weights}; it joins the pool when warm ..."
             )
-            stella = _Worker("backends.stella", doors / "stella.sock", "--weights", stella_weights)
-            started.append(await stack.enter_async_context(_kept(stella)))
-            workers[STELLA] = stella.url
+            workers[STELLA] = EmbeddedWorker(
+                "backends.stella", sockets / "stella.sock", "--weights", stella_weights
+            )
+        for worker in workers.values():
+            await stack.enter_async_context(_background(worker.run()))
         _say("Preparing the database ...")
         key = await _prepare_database(settings, data, live=set(workers))
-        await asyncio.gather(*started)
+        await asyncio.gather(*(worker.listens for worker in workers.values()))
         if STELLA in workers:
-            await stack.enter_async_context(_beside(_pin(settings, data, workers[STELLA])))
-        pairs = " ".join(f"{model}={url}" for model, url in workers.items())
+            await stack.enter_async_context(_background(_pin(settings, data, workers[STELLA].url)))
+        pairs = " ".join(f"{model}={worker.url}" for model, worker in workers.items())
         settings = msgspec.structs.replace(settings, workers=pairs)
         _write(data / "gateway.env", _environment(settings))
         server = _Server(
@@ -123,7 +118,7 @@ async def _serve(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which says when it is there, and ends in peace."""
+    """A uvicorn server that prints a banner once it listens, and always shuts down gracefully."""
 
     def __init__(self, config: uvicorn.Config, banner: str) -> None:
         super().__init__(config)
@@ -135,69 +130,20 @@ class _Server(uvicorn.Server):
             _say(self._banner)
 
     def handle_exit(self, *_: object) -> None:
-        self.should_exit = True  # again and again: what is under way is bounded, and ends in peace
+        self.should_exit = True  # a second signal too: requests in flight are bounded
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         with super().capture_signals():
             yield
-            self._captured_signals.clear()  # or they are raised again, before we could clean up
-        for number in (signal.SIGINT, signal.SIGTERM):  # nor does the next one cut that short
+            self._captured_signals.clear()  # else uvicorn raises them again before our cleanup
+        for number in (signal.SIGINT, signal.SIGTERM):  # which no further signal cuts short
             signal.signal(number, signal.SIG_IGN)
 
 
-class _Worker:
-    """A worker to run: its module, its door, and what else its command line says."""
-
-    def __init__(self, module: str, door: Path, *options: str) -> None:
-        self.module = module
-        self.url = f"unix:{door}"
-        self.command = [
-            *(sys.executable, "-m", module, "--uds", str(door), "--exit-with-stdin", *options)
-        ]
-
-
 @asynccontextmanager
-async def _kept(worker: _Worker) -> AsyncIterator[asyncio.Future[None]]:
-    """Keep a worker running while the block does; gives a future of its first open door."""
-    started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    keeper = asyncio.create_task(_keep(worker, started))
-    try:
-        yield started
-    finally:
-        keeper.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await keeper
-
-
-async def _keep(worker: _Worker, started: asyncio.Future[None]) -> None:
-    while True:
-        child = await asyncio.create_subprocess_exec(
-            *worker.command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,  # a Ctrl-C is ours to pass on, after the last answer
-        )
-        try:
-            assert child.stdout
-            listening = (await child.stdout.readline()).startswith(b"listening on ")
-            if not started.done():
-                if not listening:
-                    started.set_exception(CannotStart(f"{worker.module} did not start."))
-                    return
-                started.set_result(None)
-            await child.wait()
-        finally:
-            await _end(child)
-        log.warning("a worker ended", worker=worker.module, status=child.returncode)
-        if child.returncode == _CANNOT_START:
-            return  # its own line says why, and would say it again
-        await asyncio.sleep(_RESTART_SECONDS)
-
-
-@asynccontextmanager
-async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Do some work while the block runs, and no longer."""
+async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run a coroutine while the block runs, then cancel it."""
     task = asyncio.create_task(work)
     try:
         yield
@@ -207,7 +153,7 @@ async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
 
 
 async def _pin(settings: Settings, data: Path, url: str) -> None:
-    """Once Stella is warm, take what it gives as golden, unless its revision has golden vectors."""
+    """Once Stella is warm, pin its answers, unless its revision has golden vectors."""
     database = Database(settings.database_url)
     try:
         while True:
@@ -218,8 +164,8 @@ async def _pin(settings: Settings, data: Path, url: str) -> None:
             except InvalidAnswer as error:
                 log.warning("Stella is not pinned", reason=str(error))
                 return
-            except BackendError:  # it loads its weights, or is started again
-                await asyncio.sleep(_RESTART_SECONDS)
+            except BackendError:  # it is loading its weights or restarting
+                await asyncio.sleep(RESTART_SECONDS)
             except Exception:
                 log.exception("Stella is not pinned")
                 return
@@ -230,25 +176,14 @@ async def _pin(settings: Settings, data: Path, url: str) -> None:
         await database.close()
 
 
-async def _end(child: asyncio.subprocess.Process) -> None:
-    if child.stdin:
-        child.stdin.close()
-    try:
-        async with asyncio.timeout(_SHUTDOWN_SECONDS):
-            await child.wait()
-    except TimeoutError:
-        child.kill()
-        await child.wait()
-
-
 async def _prepare_database(settings: Settings, data: Path, live: set[str]) -> str:
-    """Migrate, seed, and return the developer's key: the one of the last time, or a new one.
+    """Migrate, seed, and return the developer's key: the previous one, or a new one.
 
-    `live` are the models that are served this time; the others are coming soon.
+    The models in `live` are served; the others are coming soon.
     """
     database = Database(settings.database_url)
     try:
-        await migrate.upgrade(database)
+        await upgrade(database)
         keys = ApiKeys(database, secret=settings.secret)
         async with database.write() as connection:
             await catalog.seed(connection)
@@ -300,7 +235,7 @@ def _settings(data: Path, url: str) -> Settings:
         "GATEWAY_DEV_MAIL": "true",
     }
     settings = Settings.from_environment({**os.environ, **fixed})
-    # before the database is made: a key's digest is worth nothing without its secret
+    # before the database exists: key digests are useless without the secret
     _write(data / "gateway.env", _environment(settings))
     return settings
 
@@ -319,7 +254,7 @@ def _variables(file: Path) -> dict[str, str]:
 
 
 def _write(file: Path, variables: Mapping[str, str]) -> None:
-    """Write lines for a shell that only the owner may read, all of them or none."""
+    """Write `export` lines atomically, readable by the owner only."""
     fresh = file.with_suffix(".new")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as lines:
         lines.writelines(f"export {name}={value}\n" for name, value in variables.items())

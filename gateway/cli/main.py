@@ -1,4 +1,4 @@
-"""The group of all commands, and what is said when one of them can't go on."""
+"""The group of all commands, and the one line printed when a command fails."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ import sys
 import rich_click as click
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.cli import dev
 from gateway.cli.accounts import keys_group, organizations_group
 from gateway.cli.billing import audit, credits_group
 from gateway.cli.catalog import estimate, models_group
+from gateway.cli.demand import launch_model, show_demand
+from gateway.cli.dev import dev, use_environment
+from gateway.cli.embedded import CannotStart
 from gateway.cli.mail import mail_group
-from gateway.cli.service import dev as dev_command
 from gateway.cli.service import migrate, serve, settings
 from gateway.cli.workers import workers_group
 from gateway.errors import GatewayError
 from gateway.settings import SettingsError
-from gateway.storage import migrate as schema
 from gateway.storage.database import DatabaseError
+from gateway.storage.migrate import reason
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,14 +28,13 @@ from gateway.storage.database import DatabaseError
 def gateway() -> None:
     """The embeddings gateway, for the people who run it.
 
-    Commands read the settings that the server reads, from the environment (`gateway settings`
-    lists them), and work on its database while it runs. In a folder where `gateway dev` ran,
-    they find its database by themselves.
+    Commands read the server's settings from the environment (`gateway settings` lists them) and
+    work on its database while it runs. In a folder where `gateway dev` ran, they use its database.
     """
 
 
 for command in (
-    dev_command,
+    dev,
     serve,
     migrate,
     settings,
@@ -48,18 +48,20 @@ for command in (
     estimate,
 ):
     gateway.add_command(command)
+models_group.add_command(launch_model)
+models_group.add_command(show_demand)
 
 
 def run() -> None:
-    """Run one command, with one clear line for what is in its way."""
+    """Run one command; an expected error prints one line."""
     words = sys.argv[1:]
-    if words[:1] != ["run"]:  # a service is configured, or it says so
-        dev.use_environment()
+    if words[:1] != ["run"]:  # a service must be configured explicitly
+        use_environment()
     if words[:1] == ["settings"] or {"--help", "-h"} & set(words):
-        os.environ.setdefault("GATEWAY_SECRET", "of no use where nothing is read or written")
+        os.environ.setdefault("GATEWAY_SECRET", "unused: this command reads and writes nothing")
     try:
         gateway(prog_name="gateway")
-    except (GatewayError, SettingsError, DatabaseError, dev.CannotStart) as error:
+    except (GatewayError, SettingsError, DatabaseError, CannotStart) as error:
         sys.exit(f"gateway: {error}")
     except (SQLAlchemyError, OSError) as error:
-        sys.exit(f"gateway: the database does not answer: {schema.reason(error)}")
+        sys.exit(f"gateway: the database does not answer: {reason(error)}")

@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for programs."""
+"""Output of commands: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rich.table import Table
 
 from gateway.money import money
 
-# piped output must not be cut to the width of a screen that isn't there
+# piped output must not be cut to the width of a terminal
 _console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 250)
 
 
 def show(
     value: Any, *, as_json: bool, title: str = "", columns: Sequence[str] | None = None
 ) -> None:
-    """Print a struct or a list of structs; `columns` picks and orders what people see."""
+    """Print a struct or a list of structs. `columns` selects and orders the fields of a table."""
     if as_json:
         sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
         return

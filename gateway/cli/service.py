@@ -1,24 +1,22 @@
-"""`gateway run`, `migrate`, `settings` and `dev`: the service itself."""
+"""`gateway run`, `migrate` and `settings`: the service itself."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import re
-from pathlib import Path
 
 import rich_click as click
 import uvicorn
 
 from gateway.app import worker_sources
-from gateway.cli import dev as development
+from gateway.cli.command import asynchronous, opened
 from gateway.cli.printing import say
-from gateway.cli.support import asynchronous, opened
 from gateway.control_plane.catalog import catalog
-from gateway.observability import logging as logs
+from gateway.observability.logging import configure
 from gateway.settings import Settings, describe
-from gateway.storage import migrate as schema
 from gateway.storage.database import Database
+from gateway.storage.migrate import upgrade
 
 _LISTENING = re.compile(r"Uvicorn running on (.+) \(Press CTRL\+C to quit\)")
 
@@ -26,11 +24,11 @@ _LISTENING = re.compile(r"Uvicorn running on (.+) \(Press CTRL\+C to quit\)")
 @click.command("migrate")
 @asynchronous
 async def migrate() -> None:
-    """Bring the database to this version's schema and catalogue."""
+    """Bring the database to this version's schema and catalog."""
     settings = Settings.from_environment()
     database = Database(settings.database_url, connections_max=2)
     try:
-        await schema.upgrade(database)
+        await upgrade(database)
         async with database.write() as connection:
             await catalog.seed(connection)
     finally:
@@ -47,14 +45,14 @@ async def migrate() -> None:
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="One a core; they share the database, and nothing else.",
+    help="One per core; they share nothing but the database.",
 )
 def serve(*, host: str, port: int, uds: str | None, processes: int) -> None:
-    """Run the gateway until SIGTERM or Ctrl-C, when what is under way is still answered."""
-    settings = Settings.from_environment()  # what is wrong is said once, and here
+    """Run the gateway until SIGTERM or Ctrl-C; requests in flight are still answered."""
+    settings = Settings.from_environment()  # report errors once, not in every process
     worker_sources(settings)
     asyncio.run(_check_database())
-    logs.configure(settings.log_format)
+    configure(settings.log_format)
     server_log = logging.getLogger("uvicorn.error")
     server_log.setLevel(logging.INFO)
     server_log.addHandler(_Announcer(processes))
@@ -65,17 +63,17 @@ def serve(*, host: str, port: int, uds: str | None, processes: int) -> None:
         port=port,
         uds=uds,
         workers=processes,
-        log_config=None,  # its warnings go where ours go
+        log_config=None,  # use our logging
         access_log=False,
-        proxy_headers=False,  # GATEWAY_TRUSTED_PROXIES says which are believed
+        proxy_headers=False,  # GATEWAY_TRUSTED_PROXIES lists the trusted ones
         timeout_graceful_shutdown=round(settings.request_timeout_seconds),
     )
 
 
 class _Announcer(logging.Handler):
-    """Prints where the server listens once it does, as workers do; uvicorn alone knows when.
+    """Prints where the server listens, as workers do, taken from uvicorn's own log line.
 
-    Of several processes it knows only when they begin to start.
+    With several processes, uvicorn logs it before they have started.
     """
 
     def __init__(self, processes: int) -> None:
@@ -83,7 +81,7 @@ class _Announcer(logging.Handler):
         self._doing = "listening on" if processes == 1 else f"starting {processes} processes on"
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Look for the one line of uvicorn's log that tells."""
+        """Print the address when this is uvicorn's line about it."""
         said = _LISTENING.fullmatch(record.getMessage())
         if said:
             say(f"{self._doing} {said[1].replace('unix socket ', 'unix:')}")
@@ -107,12 +105,3 @@ def settings(*, markdown: bool) -> None:
         return
     for name, default, sentence in rows:
         say(f"{name}={default}\n    {sentence}")
-
-
-@click.command("dev")
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
-@click.option("--data", type=click.Path(path_type=Path), default=development.DATA)
-@click.option("--stella-weights", help="Serve Stella too: a folder of weights, or a hub id.")
-def dev(*, port: int, data: Path, stella_weights: str | None) -> None:
-    """Run everything on this machine: database, a model, the gateway, a key to call it with."""
-    development.run(port, data, stella_weights)

@@ -1,4 +1,4 @@
-"""`gateway workers`: see and command the workers of the gateways that run, however many."""
+"""`gateway workers`: list and command the workers of all running gateways."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import rich_click as click
 
 from backends.protocol import BackendError
 from backends.registry import UnknownBackend
+from gateway.cli.command import as_json, asynchronous, opened
 from gateway.cli.printing import say, show
-from gateway.cli.support import as_json, asynchronous, opened
 from gateway.control_plane.catalog import catalog
 from gateway.control_plane.workers import commands, pinning
 from gateway.control_plane.workers.commands import Wish, WorkerReport
@@ -27,14 +27,14 @@ _POLL_SECONDS = 0.1
 
 @click.group("workers")
 def workers_group() -> None:
-    """The workers, as the running gateways know them."""
+    """Workers, as the running gateways see them."""
 
 
 @workers_group.command("list")
 @as_json
 @asynchronous
 async def list_workers(*, as_json: bool) -> None:
-    """List what each running gateway knows of its workers."""
+    """List the workers of each running gateway."""
     async with opened() as database, database.read() as connection:
         reports = await commands.reports(connection)
         known = (await catalog.snapshot(connection)).models
@@ -50,7 +50,7 @@ async def list_workers(*, as_json: bool) -> None:
 @as_json
 @asynchronous
 async def check(url: str, *, as_json: bool) -> None:
-    """Have every gateway examine a worker now, and show what came of it."""
+    """Have every gateway examine a worker now, and show the result."""
     before: dict[tuple[str, str], int] = {}
 
     def examined(report: WorkerReport) -> bool:
@@ -65,7 +65,7 @@ async def check(url: str, *, as_json: bool) -> None:
 @as_json
 @asynchronous
 async def drain(url: str, *, as_json: bool) -> None:
-    """Send nothing new to a worker, in all gateways, until it is undrained."""
+    """Stop sending requests to a worker, in all gateways, until it is undrained."""
     await _command(url, "drain", lambda r: r.worker.state is State.DRAINING, as_json=as_json)
 
 
@@ -74,7 +74,7 @@ async def drain(url: str, *, as_json: bool) -> None:
 @as_json
 @asynchronous
 async def undrain(url: str, *, as_json: bool) -> None:
-    """Let a drained worker prove itself again."""
+    """Put a drained worker back, once it passes its examination."""
     await _command(url, "serve", lambda r: r.worker.state is not State.DRAINING, as_json=as_json)
 
 
@@ -83,9 +83,9 @@ async def undrain(url: str, *, as_json: bool) -> None:
 @click.argument("url")
 @asynchronous
 async def pin(model: str, url: str) -> None:
-    """Take a trusted worker's answers as the golden vectors of its revision, for good.
+    """Pin a trusted worker's answers as the golden vectors of its revision, for good.
 
-    From then on no other revision of the model is let in, unless it is pinned too.
+    From then on no other revision of the model is accepted unless it is pinned too.
     """
     async with opened() as database:
         try:
@@ -100,20 +100,22 @@ async def pin(model: str, url: str) -> None:
 async def _command(
     url: str, wish: Wish | None, done: Callable[[WorkerReport], bool], *, as_json: bool
 ) -> None:
-    """Order, and wait until each gateway that knows the worker reports that it is done."""
+    """Write an order and wait until every gateway that knows the worker reports it done."""
     async with opened() as database:
         found = await _reports(database, url)
         if not found:
             raise NotFound(f"No running gateway knows a worker {url}; see gateway workers list.")
         for report in found:
-            done(report)  # takes note of how things are before the order
+            done(report)  # records the state before the order
         async with database.write() as connection:
             for model in sorted({report.model for report in found}):
                 await commands.order(connection, model, url, wish=wish)
         deadline = time.monotonic() + _DONE_SECONDS
         while not all(done(report) for report in found):
             if time.monotonic() > deadline:
-                raise GatewayTimeout("It is ordered; not every gateway has said that it is done.")
+                raise GatewayTimeout(
+                    "The order is written, but not every gateway has reported it done."
+                )
             await asyncio.sleep(_POLL_SECONDS)
             found = await _reports(database, url)
     _print(found, as_json=as_json)

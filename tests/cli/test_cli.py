@@ -96,7 +96,7 @@ def test_from_an_organization_to_a_revoked_key(shell: Shell):
     assert shell.json("keys", "list")[0]["budget"] is None
     shell.run("keys", "budget", made["id"], "2.5", "--period", "total")
     listed = shell.run("keys", "list", "Acme Inc")
-    assert "$0.00 of $2.50 in all" in listed
+    assert "$0.00 of $2.50 in total" in listed
     assert shell.json("keys", "list")[0]["budget"]["limit_nanos"] == 2_500_000_000
     assert made["last_four"] in listed
     assert made["secret"] not in listed
@@ -113,7 +113,7 @@ def test_a_reference_stands_for_one_grant_alone(shell: Shell, change: list[str])
         shell.run("organizations", "create", name)
     shell.run("credits", "grant", "Acme", "5", "--ref", "inv-1")
     said = shell.run("credits", "grant", *change, "--ref", "inv-1", status=1)
-    assert said.startswith("gateway: Under 'inv-1' $5.00 (promo) was granted to Acme")
+    assert said.startswith("gateway: 'inv-1' already granted $5.00 (promo) to Acme")
     assert said.count("\n") == 1
     balances = {one["name"]: one["available_nanos"] for one in shell.json("organizations", "list")}
     assert balances == {"Acme": 5 * 10**9, "Other": 0}
@@ -224,14 +224,14 @@ def test_mails_that_failed_are_tried_again(shell: Shell):
     assert (pending["id"], pending["attempts"]) == (ids[0], 0)
     assert pending["give_up_at"] > pending["due_at"]
     assert "is pending" in shell.run("mail", "retry", ids[0], status=1)
-    assert "1 to be tried again" in shell.run("mail", "retry", ids[1], "--even-unknown")
-    assert "No mail that failed" in shell.run("mail", "retry")
+    assert "1 will be retried" in shell.run("mail", "retry", ids[1], "--even-unknown")
+    assert "no failed mail" in shell.run("mail", "retry")
 
 
 def test_two_of_one_name_are_told_apart_by_their_ids(shell: Shell):
     first = shell.json("organizations", "create", "twin")
     said = shell.run("organizations", "create", " twin", status=1)
-    assert f"There is an organization 'twin' already ({first['id']})" in said
+    assert f"There is already an organization 'twin' ({first['id']})" in said
     shell.run("organizations", "create", "twin", "--same-name")
     assert "More than one" in shell.run("credits", "balance", "twin", status=1)
     shell.run("credits", "balance", first["id"])

@@ -42,7 +42,7 @@ class GithubUnavailable(Unavailable):
     code = "github_unavailable"
 
 
-class Account(msgspec.Struct, frozen=True):
+class GithubAccount(msgspec.Struct, frozen=True):
     """An account of GitHub: its number, and the address that it has shown to be its own."""
 
     subject: str
@@ -83,7 +83,7 @@ class Github:
             }
         )
 
-    async def account(self, code: str, state: str) -> Account:
+    async def account(self, code: str, state: str) -> GithubAccount:
         """Return whose the code is. Raises GithubRefused or GithubUnavailable."""
         try:
             async with (
@@ -102,7 +102,7 @@ class Github:
             ) from None
         for email in emails:
             if email.primary and email.verified:
-                return Account(str(user.id), email.email)
+                return GithubAccount(str(user.id), email.email)
         raise GithubRefused(
             "GitHub has not verified your primary address. Verify it there and try again, or let "
             "us mail you a link."

@@ -14,21 +14,25 @@ from typing import Any
 from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.accounts import identities, links, organizations, sessions
-from gateway.control_plane.accounts import memberships as members
+from gateway.control_plane.accounts import (
+    identities,
+    links,
+    memberships,
+    organizations,
+    sessions,
+)
 from gateway.control_plane.accounts.memberships import LastOwner
 from gateway.control_plane.accounts.sessions import Visitor
+from gateway.storage import tables
 from gateway.storage.tables import (
     api_keys,
     demand_votes,
     mail_links,
-    memberships,
     outbox,
     unsubscriptions,
     users,
     waitlist_entries,
 )
-from gateway.storage.tables import sessions as sessions_table
 
 
 async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any]:
@@ -45,8 +49,8 @@ async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any
         "free_credit": welcome,
         "sessions": await _rows(
             connection,
-            select(sessions_table.c.created_at, sessions_table.c.expires_at).where(
-                sessions_table.c.user_id == visitor.user_id
+            select(tables.sessions.c.created_at, tables.sessions.c.expires_at).where(
+                tables.sessions.c.user_id == visitor.user_id
             ),
         ),
         "mails": await _rows(
@@ -66,7 +70,7 @@ async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any
                 api_keys.c.created_by == visitor.user_id
             ),
         ),
-        "organizations": await members.of_user(connection, visitor.user_id),
+        "organizations": await memberships.of_user(connection, visitor.user_id),
         "votes": await _rows(connection, select(demand_votes).where(mine)),
         "waitlist": await _rows(connection, select(waitlist_entries).where(waits)),
     }
@@ -75,18 +79,18 @@ async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any
 async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
     """Forget a person. Raises LastOwner."""
     now = datetime.now(UTC)
-    belongs = await members.of_user(connection, visitor.user_id)
+    belongs = await memberships.of_user(connection, visitor.user_id)
     # in one order: two who leave the same organizations at once must not wait for each other
     for membership in sorted(belongs, key=lambda membership: membership.organization_id):
-        await members.lock(connection, membership.organization_id)
+        await memberships.lock(connection, membership.organization_id)
         others = await connection.scalar(
             select(func.count())
-            .select_from(memberships)
-            .where(memberships.c.organization_id == membership.organization_id)
+            .select_from(tables.memberships)
+            .where(tables.memberships.c.organization_id == membership.organization_id)
         )
         if (others or 0) > 1:
             try:
-                await members.remove(connection, membership.organization_id, visitor.user_id)
+                await memberships.remove(connection, membership.organization_id, visitor.user_id)
             except LastOwner:
                 raise LastOwner(
                     f"{membership.name} has other members and no other owner: name one first."
@@ -98,7 +102,7 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
         (mail_links, mail_links.c.email == visitor.email),
         (demand_votes, demand_votes.c.user_id == visitor.user_id),
         (waitlist_entries, waitlist_entries.c.address_key == visitor.address_key),
-        (memberships, memberships.c.user_id == visitor.user_id),
+        (tables.memberships, tables.memberships.c.user_id == visitor.user_id),
         (outbox, outbox.c.recipient == visitor.email),
         # there is nothing left that would be written to them
         (unsubscriptions, unsubscriptions.c.email == visitor.email),

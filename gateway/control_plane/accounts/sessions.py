@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import jwt
 import msgspec
-from litestar.security.jwt import Token
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -70,16 +70,15 @@ class Sessions:
         )
         return self._cookie(session_id, user_id, 1, now + self.lifetime)
 
-    async def read(self, token: Token) -> tuple[Visitor, str | None] | None:
-        """Return who a cookie belongs to, and the cookie that replaces it when it is time."""
+    async def read(self, session_id: str, generation: int) -> tuple[Visitor, str | None] | None:
+        """Return a cookie's visitor, and the cookie that replaces it when it is time."""
         async with self._database.read() as connection:
-            row = (await connection.execute(_SELECTION, {"session_id": token.jti})).one_or_none()
+            row = (await connection.execute(_SELECTION, {"session_id": session_id})).one_or_none()
         now = datetime.now(UTC)
         if row is None or row.expires_at <= now:
             return None
         visitor = msgspec.convert(row, Visitor, from_attributes=True)
         age = now - row.rotated_at
-        generation = int(token.extras.get("generation", 0))
         if generation < row.seen:
             if age < _OVERLAP:  # a request that was under way; one that is older yet was lost
                 return (visitor, None) if generation == row.generation - 1 else None
@@ -140,10 +139,14 @@ class Sessions:
         return self._cookie(visitor.session_id, visitor.user_id, generation + 1, expires_at)
 
     def _cookie(self, session_id: str, user_id: str, generation: int, expires_at: datetime) -> str:
-        token = Token(
-            sub=user_id, jti=session_id, exp=expires_at, extras={"generation": generation}
-        )
-        return token.encode(secret=self.secret, algorithm=ALGORITHM)
+        claims = {
+            "sub": user_id,
+            "jti": session_id,
+            "iat": datetime.now(UTC),
+            "exp": expires_at,
+            "extras": {"generation": generation},  # where Litestar's Token keeps it
+        }
+        return jwt.encode(claims, self.secret, algorithm=ALGORITHM)
 
 
 async def end_all(connection: AsyncConnection, user_id: str) -> None:

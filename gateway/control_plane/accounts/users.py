@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.accounts import memberships, organizations
 from gateway.control_plane.accounts.addresses import Address
 from gateway.identifiers import new_id
+from gateway.storage import tables
 from gateway.storage.database import insert_into
-from gateway.storage.tables import memberships as memberships_table
 from gateway.storage.tables import users
 
 
@@ -70,9 +70,9 @@ async def welcome_of(connection: AsyncConnection, user_id: str) -> str:
 async def _home(connection: AsyncConnection, user_id: str, address: Address) -> str:
     """Return the oldest organization of a user, or found one: they may have left them all."""
     found = await connection.scalar(
-        select(memberships_table.c.organization_id)
-        .where(memberships_table.c.user_id == user_id)
-        .order_by(memberships_table.c.created_at)
+        select(tables.memberships.c.organization_id)
+        .where(tables.memberships.c.user_id == user_id)
+        .order_by(tables.memberships.c.created_at)
         .limit(1)
     )
     if found is not None:

@@ -61,7 +61,7 @@ def reviewed() -> list[ReviewedModel]:
 
 async def seed(connection: AsyncConnection) -> None:
     """Bring the database up to models.toml; doing it again changes nothing."""
-    await golden.begin_change(connection)
+    await golden.lock_catalog(connection)
     for model in reviewed():
         card = msgspec.json.encode(msgspec.convert(model, ModelCard, from_attributes=True)).decode()
         changed = await connection.execute(
@@ -81,7 +81,7 @@ async def seed(connection: AsyncConnection) -> None:
 
 async def set_state(connection: AsyncConnection, model_id: str, state: State) -> None:
     """Move a model to another state."""
-    await golden.begin_change(connection)
+    await golden.lock_catalog(connection)
     await connection.execute(update(models).where(models.c.id == model_id).values(state=state))
 
 
@@ -93,7 +93,7 @@ async def set_price(
     tier: Tier = "default",
 ) -> None:
     """Make this the model's price: a new version, unless it is the price already."""
-    await golden.begin_change(connection)
+    await golden.lock_catalog(connection)
     newest = await connection.scalar(
         select(model_prices.c.nanos_per_million_tokens)
         .where(model_prices.c.model_id == model_id, model_prices.c.tier == tier)

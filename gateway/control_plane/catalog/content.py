@@ -1,4 +1,4 @@
-"""What a model's page says: a reviewed data file for each model, under pages/.
+"""What a model's page says: a reviewed data file for each model, under content/.
 
 The files hold words and history alone. What is sold (state, price, dimensions, prompts, limits)
 stays in models.toml and the database, so that a page can't promise what the API does not keep. A
@@ -68,7 +68,7 @@ class ModelPage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class ReviewedPage(ModelPage, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """A file of `pages/`, in which these may not be missing."""
+    """A file of `content/`, in which these may not be missing."""
 
     tagline: str
     task: str

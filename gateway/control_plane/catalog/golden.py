@@ -1,13 +1,8 @@
 """Golden vectors: what a model's revision gives for a few fixed texts, the same for every worker.
 
-They belong to a revision. Reviewed files lie in `golden/`, and `gateway migrate` brings them into
-the catalogue; others are pinned by `gateway workers pin` from a worker that an operator trusts.
-Once there, they stay: a worker that differs is the one that is wrong.
-
-Changes of the catalogue, one at a time.
-
-Each takes a model's row and then the row of versions. Two that touch several models in different
-orders, a deployment's seed and a launch, would end up waiting for each other.
+Each revision has its own. `gateway migrate` reads the reviewed files in `golden/` into the catalog;
+`gateway workers pin` adds others from a worker that an operator trusts. They never change, so a
+worker that differs is wrong.
 """
 
 from __future__ import annotations
@@ -31,13 +26,13 @@ TEXTS = (
     "Invoices are sums; a sum that is wrong by one is wrong.",
     "42",
 )
-"""Few and short: each is embedded in every dimension whenever a worker is examined."""
+"""Few and short: every examination of a worker embeds each in every dimension."""
 
 _FOLDER = Path(__file__).parent / "golden"
 
 
 class AlreadyPinned(GatewayError):
-    """The revision has golden vectors."""
+    """The revision has golden vectors already."""
 
     status = 409
     code = "already_pinned"
@@ -52,13 +47,13 @@ class ReviewedGolden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def reviewed() -> list[ReviewedGolden]:
-    """Read the files."""
+    """Read the reviewed files."""
     paths = sorted(_FOLDER.glob("*.json"))
     return [msgspec.json.decode(path.read_bytes(), type=ReviewedGolden) for path in paths]
 
 
 async def seed(connection: AsyncConnection) -> None:
-    """Bring the reviewed ones into the catalogue; doing it again changes nothing."""
+    """Write the reviewed vectors to the catalog; repeating it changes nothing."""
     for found in reviewed():
         await _write(connection, found.model, found.revision, found.rows)
 
@@ -66,10 +61,10 @@ async def seed(connection: AsyncConnection) -> None:
 async def pin(
     connection: AsyncConnection, model_id: str, revision: str, rows: list[GoldenRow]
 ) -> None:
-    """Keep what a trusted worker gave. Raises AlreadyPinned: a revision's vectors never change."""
-    await begin_change(connection)
+    """Store what a trusted worker gave. Raises AlreadyPinned: a revision's vectors never change."""
+    await lock_catalog(connection)
     if revision in await revisions(connection, model_id):
-        raise AlreadyPinned(f"Revision {revision} of {model_id} has its golden vectors already.")
+        raise AlreadyPinned(f"Revision {revision} of {model_id} already has golden vectors.")
     await _write(connection, model_id, revision, rows)
 
 
@@ -82,13 +77,22 @@ async def revisions(connection: AsyncConnection, model_id: str) -> set[str]:
 async def by_model(
     connection: AsyncConnection, model_ids: Select[tuple[str]]
 ) -> dict[str, dict[str, tuple[GoldenRow, ...]]]:
-    """Read those of some models, by model and revision."""
+    """Return the golden rows of some models, by model and revision."""
     found: dict[str, dict[str, tuple[GoldenRow, ...]]] = {}
     some = golden_rows.c.model_id.in_(model_ids)
     for row in await connection.execute(select(golden_rows).where(some)):
         rows = msgspec.json.decode(row.rows, type=tuple[GoldenRow, ...])
         found.setdefault(row.model_id, {})[row.revision] = rows
     return found
+
+
+async def lock_catalog(connection: AsyncConnection) -> None:
+    """Let no one else change the catalog until the transaction ends.
+
+    A change locks a model's row and then the row of versions. Two that touch several models in
+    different orders, a deployment's seed and a launch, would deadlock.
+    """
+    await alone(connection, "the catalog")
 
 
 async def _write(
@@ -107,8 +111,3 @@ async def _write(
             pinned_at=datetime.now(UTC),
         )
     )
-
-
-async def begin_change(connection: AsyncConnection) -> None:
-    """Wait until nobody else changes the catalogue; ours is done when the transaction ends."""
-    await alone(connection, "the catalogue")

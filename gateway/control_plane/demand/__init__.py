@@ -1,1 +1,1 @@
-"""Demand for models that are not live: votes, the waitlist, what is recorded of them, launches."""
+"""Demand for models that are not live yet: votes, waitlist, events, launches and their mails."""

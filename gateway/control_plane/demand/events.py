@@ -1,10 +1,7 @@
-"""The funnel: view, call, vote, waitlist, notified; append-only, and counted in public.
+"""The funnel of demand: view, call, vote, waitlist, notified. Append-only, and counted in public.
 
-Old events are kept as sums by the month (`months`). What happens after a launch (first call, first
-paid call, tokens in 30 days) is in the sums of usage and in the ledger, and read from there
-(`conversion`), not written twice.
-
-Events of demand that are old, as sums by the month: the funnel's numbers stay, the rows go.
+Events older than the retention are folded into sums per month, so the funnel's numbers stay. What
+happens after a launch (first call, first paid call) is read from usage and the ledger (`report`).
 """
 
 from __future__ import annotations
@@ -14,102 +11,41 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import Table, delete, func, insert, select
+import msgspec
+from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.data_plane.tallies import DemandCounter
 from gateway.identifiers import new_id
-from gateway.storage.database import Database, insert_into
-from gateway.storage.tables import (
-    demand_events,
-    demand_months,
-    demand_votes,
-    total,
-    waitlist_entries,
-)
+from gateway.storage.database import insert_into
+from gateway.storage.tables import demand_events, demand_months, total
 
 Kind = Literal["view", "call", "vote", "withdraw", "waitlist", "leave", "notified"]
 
-
-class Interest:
-    """What is known of the demand for each model: pages count and read in memory.
-
-    `refresh` reads the public numbers again, `flush` writes down what was counted; both are jobs.
-    """
-
-    def __init__(self, database: Database, calls: DemandCounter) -> None:
-        self._database = database
-        self._calls = calls
-        self._views: Counter[str] = Counter()
-        self._votes: dict[str, int] = {}
-        self._waiting: dict[str, int] = {}
-
-    def votes(self, model_id: str) -> int:
-        """Return the public number: votes of accounts whose address is verified."""
-        return self._votes.get(model_id, 0)
-
-    def waiting(self, model_id: str) -> int:
-        """Return how many confirmed that they want to hear of the launch."""
-        return self._waiting.get(model_id, 0)
-
-    def all_votes(self) -> Mapping[str, int]:
-        """Return the public numbers of all models."""
-        return self._votes
-
-    def viewed(self, model_id: str) -> None:
-        """Count a look at a model's page. Models are few, so this is bounded."""
-        self._views[model_id] += 1
-
-    async def flush(self) -> None:
-        """Write down what was counted in memory; what can't be written is kept."""
-        views, self._views = self._views, Counter()
-        calls = self._calls.drain()
-        try:
-            await self._write(views, calls)
-        except BaseException:
-            self._views.update(views)
-            self._calls.restore(calls)
-            raise
-
-    async def refresh(self) -> None:
-        """Read the public numbers again."""
-        async with self._database.read() as connection:
-            self._votes = await _counts(connection, demand_votes)
-            self._waiting = await _counts(connection, waitlist_entries)
-
-    async def recount(self, connection: AsyncConnection, model_id: str) -> None:
-        """Read one model's votes now: who just voted wants to see it."""
-        self._votes[model_id] = int(
-            await connection.scalar(
-                select(func.count())
-                .select_from(demand_votes)
-                .where(demand_votes.c.model_id == model_id)
-            )
-            or 0
-        )
-
-    async def _write(self, views: Counter[str], calls: Counter[tuple[str, str]]) -> None:
-        rows = [_event("view", model_id, None, count) for model_id, count in views.items()]
-        rows += [_event("call", *entry, count) for entry, count in calls.items()]
-        if rows:
-            async with self._database.write() as connection:
-                await connection.execute(insert(demand_events), rows)
+_AT_ONCE = 10_000
+_IN_ONE_STATEMENT = 1_000
 
 
-async def record(
-    connection: AsyncConnection,
-    kind: Kind,
-    model_id: str,
-    organization_id: str | None = None,
-    count: int = 1,
-) -> None:
-    """Append one event."""
-    row = _event(kind, model_id, organization_id, count)
-    await connection.execute(insert(demand_events), [row])
+class Event(msgspec.Struct, frozen=True):
+    """Something that happened around a model, `count` times."""
+
+    kind: Kind
+    model_id: str
+    organization_id: str | None = None
+    count: int = 1
+
+
+async def record(connection: AsyncConnection, *events: Event) -> None:
+    """Append events."""
+    now = datetime.now(UTC)
+    rows = [
+        {"id": new_id(), "created_at": now, **msgspec.structs.asdict(event)} for event in events
+    ]
+    if rows:
+        await connection.execute(insert(demand_events), rows)
 
 
 async def funnel(connection: AsyncConnection, model_id: str) -> Mapping[str, int]:
-    """Return how often each thing happened around a model, ever."""
+    """Return how often each kind of event happened around a model, ever."""
     counts: Counter[str] = Counter()
     for table in (demand_events, demand_months):
         found = await connection.execute(
@@ -122,30 +58,8 @@ async def funnel(connection: AsyncConnection, model_id: str) -> Mapping[str, int
     return counts
 
 
-def _event(kind: Kind, model_id: str, organization_id: str | None, count: int) -> dict[str, object]:
-    return {
-        "id": new_id(),
-        "kind": kind,
-        "model_id": model_id,
-        "organization_id": organization_id,
-        "count": count,
-        "created_at": datetime.now(UTC),
-    }
-
-
-async def _counts(connection: AsyncConnection, table: Table) -> dict[str, int]:
-    found = await connection.execute(
-        select(table.c.model_id, func.count()).group_by(table.c.model_id)
-    )
-    return {row[0]: row[1] for row in found}
-
-
-_AT_ONCE = 10_000
-_IN_ONE_STATEMENT = 1_000
-
-
 async def fold_old(connection: AsyncConnection, days: int) -> int:
-    """Add some events older than so many days to their months' sums; return how many."""
+    """Fold a batch of events older than `days` into their months' sums; return how many."""
     old = (
         select(demand_events.c.id)
         .where(demand_events.c.created_at < datetime.now(UTC) - timedelta(days=days))
@@ -168,7 +82,7 @@ async def fold_old(connection: AsyncConnection, days: int) -> int:
         )
         for model_id, kind, created_at, count in taken:
             counted[model_id, kind, f"{created_at.astimezone(UTC):%Y-%m}"] += count
-    for (model_id, kind, month), count in sorted(counted.items()):  # all lock in one order
+    for (model_id, kind, month), count in sorted(counted.items()):  # one locking order for all
         added = insert_into(connection, demand_months).values(
             model_id=model_id, kind=kind, month=month, count=count
         )

@@ -1,22 +1,16 @@
-"""Announcing a launch: credit for the organizations that asked, then one mail for each person.
+"""Launch mails: credit for the organizations that asked for a model, then one mail per person.
 
-Every step is a short transaction that can be repeated, by this process or another:
+Those who asked voted for the model or are on its waitlist. No one can be added once it is live (see
+`votes.hold`), so the work ends. Each query returns only what is left to do, and every step is a
+short transaction that this process or another can repeat after a crash:
 
-- An organization's credit is decided once: its row says how (`launch_organizations.credit`), in
-  the same transaction as the grant. One organization a transaction, since the ledger locks
-  accounts one at a time; the gate is that of all free credit.
-- A mail is named after the launch and the person, and that name is unique in the outbox. Mails are
-  written after the credit is decided, so that none promises what was not granted.
-- Mails leave in waves, counted from the moment at which the announcement began; how many were
-  written is counted under a lock of the launch's row.
-
-So a crash at any point, or two processes at once, mails and credits nobody twice and leaves nobody
-out. A turn ends after a while, and the next one goes on where it ended.
-
-Who asked for a model: those who voted for it or wait for it, once each.
-
-Nobody can be added once a model is live (see `eligibility`), so these queries end: each returns
-only those whom a launch has not seen to yet, and can be asked again after a crash.
+- Each organization's credit is decided once: `launch_organizations.credit` says how, in the same
+  transaction as the grant. One organization per transaction, since the ledger locks one account at
+  a time. The daily budget of promotions applies.
+- A mail's `ref` names the launch and the person, and is unique in the outbox. Mails are written
+  after all credit is decided, so that none promises what was not granted.
+- Mails leave in waves, counted from the moment the first was written; how many were written is
+  counted under a lock on the launch's row.
 """
 
 from __future__ import annotations
@@ -31,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.billing.promotions import Gift
-from gateway.control_plane.demand import events
+from gateway.control_plane.demand.events import Event, record
 from gateway.control_plane.mail.messages import Mail, MailWriter
 from gateway.control_plane.mail.outbox import Outbox
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
@@ -54,18 +48,8 @@ _TURN_SECONDS = 30.0
 _CREDITED = ("granted", "granted_before")
 
 
-class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """What comes with a launch, and how fast its mails leave."""
-
-    gift: Gift
-    wave_mails: int
-    wave_seconds: float
-    pending_max: int
-    """Launch mails that wait in the outbox; those of more people follow as they leave."""
-
-
-class Announcements:
-    """Tells people of launches; `announce` is a job."""
+class LaunchMails:
+    """Gives launch credit and writes launch mails; `announce` is a job."""
 
     def __init__(
         self,
@@ -73,7 +57,7 @@ class Announcements:
         outbox: Outbox,
         writer: MailWriter,
         unsubscribe: Unsubscriptions,
-        offer: Offer,
+        terms: LaunchTerms,
         *,
         is_live: Callable[[str], bool],
         titles: Mapping[str, str],
@@ -83,13 +67,13 @@ class Announcements:
         self._outbox = outbox
         self._writer = writer
         self._unsubscribe = unsubscribe
-        self._offer = offer
+        self._terms = terms
         self._is_live = is_live
         self._titles = titles
         self._public_url = public_url
 
     async def announce(self) -> None:
-        """Go on with every launch that is not announced yet, for a turn at most."""
+        """Continue every launch that is not fully announced, for up to _TURN_SECONDS."""
         query = (
             select(launches.c.model_id, model_prices.c.nanos_per_million_tokens)
             .join(model_prices, model_prices.c.id == launches.c.price_id)
@@ -99,12 +83,12 @@ class Announcements:
             waiting = (await connection.execute(query)).all()
         ends = monotonic() + _TURN_SECONDS
         for model_id, price_nanos in waiting:
-            # nobody is sent to a page that still says "coming soon"
+            # no mail may link to a page that still says "coming soon"
             if self._is_live(model_id) and await self._credit_all(model_id, ends):
                 await self._write_all(model_id, price_nanos, ends)
 
     async def _credit_all(self, model_id: str, ends: float) -> bool:
-        """Decide everybody's credit, and tell whether that is done."""
+        """Decide the credit of every organization; return whether that is done."""
         while monotonic() < ends:
             async with self._database.read() as connection:
                 people = await undecided(connection, model_id, _BATCH)
@@ -133,9 +117,9 @@ class Announcements:
             .on_conflict_do_nothing()
             .returning(launch_organizations.c.organization_id)
         )
-        if ours is None:  # another process was faster
+        if ours is None:  # another process decided it
             return
-        reason = await self._offer.gift.give(
+        reason = await self._terms.gift.give(
             connection,
             organization_id,
             f"launch:{model_id}:{organization_id}",
@@ -153,7 +137,7 @@ class Announcements:
     async def _write_all(self, model_id: str, price_nanos: int, ends: float) -> None:
         while monotonic() < ends:
             async with self._database.read() as connection:
-                room = self._offer.pending_max - await self._outbox.waiting_once(connection)
+                room = self._terms.pending_max - await self._outbox.waiting_once(connection)
                 people = await unwritten(connection, model_id, max(0, min(room, _BATCH)))
                 credited = await _credited(connection, model_id, people)
             if room <= 0:
@@ -173,10 +157,10 @@ class Announcements:
         self,
         connection: AsyncConnection,
         model_id: str,
-        people: Sequence[Person],
+        people: Sequence[Recipient],
         mails: Sequence[Mail],
     ) -> None:
-        """Put a batch into the outbox, or without one: say that everybody's mail is there."""
+        """Put a batch into the outbox; without mails, mark the launch as announced."""
         now = datetime.now(UTC)
         of_launch = launches.c.model_id == model_id
         launch = (
@@ -190,7 +174,7 @@ class Announcements:
                 update(launches).where(of_launch).values(announced_at=now, recipients=written)
             )
             if written:
-                await events.record(connection, "notified", model_id, count=written)
+                await record(connection, Event("notified", model_id, count=written))
             return
         began_at = launch.began_at or now
         added = await self._outbox.put_all(
@@ -212,10 +196,12 @@ class Announcements:
         )
 
     def _due(self, began_at: datetime, place: int) -> datetime:
-        wave = place // self._offer.wave_mails
-        return began_at + timedelta(seconds=wave * self._offer.wave_seconds)
+        wave = place // self._terms.wave_mails
+        return began_at + timedelta(seconds=wave * self._terms.wave_seconds)
 
-    def _mail(self, model_id: str, person: Person, price_nanos: int, *, is_credited: bool) -> Mail:
+    def _mail(
+        self, model_id: str, person: Recipient, price_nanos: int, *, is_credited: bool
+    ) -> Mail:
         title = self._titles.get(model_id, model_id)
         return self._writer.write(
             "launch",
@@ -226,27 +212,22 @@ class Announcements:
             title=title,
             url=f"{self._public_url}/models/{model_id}",
             price=money(price_nanos),
-            credit=money(self._offer.gift.nanos) if is_credited else "",
+            credit=money(self._terms.gift.nanos) if is_credited else "",
         )
 
 
-async def _credited(
-    connection: AsyncConnection, model_id: str, people: Sequence[Person]
-) -> set[str | None]:
-    found = await connection.scalars(
-        select(launch_organizations.c.organization_id).where(
-            launch_organizations.c.model_id == model_id,
-            launch_organizations.c.credit.in_(_CREDITED),
-            launch_organizations.c.organization_id.in_(
-                {person.organization_id for person in people if person.organization_id}
-            ),
-        )
-    )
-    return set(found)
+class LaunchTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """The credit that comes with a launch, and how fast its mails leave."""
+
+    gift: Gift
+    wave_mails: int
+    wave_seconds: float
+    pending_max: int
+    """Most launch mails waiting in the outbox at once."""
 
 
-class Person(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody who voted or waits; without an account there is no organization."""
+class Recipient(msgspec.Struct, frozen=True, kw_only=True):
+    """A voter or an address on the waitlist; without an account there is no organization."""
 
     address_key: str
     email: str
@@ -254,12 +235,12 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def mail_ref(model_id: str, address_key: str) -> str:
-    """Name the one mail of a launch to somebody."""
+    """Return the unique name of a person's mail of a launch."""
     return f"launch:{model_id}:{address_key}"
 
 
-async def unwritten(connection: AsyncConnection, model_id: str, limit: int) -> list[Person]:
-    """Return people whose mail is not in the outbox yet, the unsubscribed left out."""
+async def unwritten(connection: AsyncConnection, model_id: str, limit: int) -> list[Recipient]:
+    """Return people whose mail is not in the outbox yet, without the unsubscribed."""
     people = _people(model_id, reachable=True)
     ref = literal(mail_ref(model_id, "")).concat(people.c.key)
     found = await connection.execute(
@@ -269,7 +250,7 @@ async def unwritten(connection: AsyncConnection, model_id: str, limit: int) -> l
         .limit(limit)
     )
     return [
-        Person(address_key=row.key, email=row.email, organization_id=row.organization_id)
+        Recipient(address_key=row.key, email=row.email, organization_id=row.organization_id)
         for row in found
     ]
 
@@ -279,7 +260,7 @@ async def undecided(
 ) -> Mapping[str, list[str]]:
     """Return organizations whose credit is not decided yet, with their people's addresses.
 
-    Whoever unsubscribed is among them: they want no mail, and spoke up all the same.
+    The unsubscribed count too: they want no mail, but they asked for the model.
     """
     people = _people(model_id, reachable=False)
     decided = select(launch_organizations.c.model_id).where(
@@ -304,8 +285,23 @@ async def undecided(
     return emails
 
 
+async def _credited(
+    connection: AsyncConnection, model_id: str, people: Sequence[Recipient]
+) -> set[str | None]:
+    found = await connection.scalars(
+        select(launch_organizations.c.organization_id).where(
+            launch_organizations.c.model_id == model_id,
+            launch_organizations.c.credit.in_(_CREDITED),
+            launch_organizations.c.organization_id.in_(
+                {person.organization_id for person in people if person.organization_id}
+            ),
+        )
+    )
+    return set(found)
+
+
 def _people(model_id: str, *, reachable: bool) -> Subquery:
-    """One row for each mailbox; of its spellings, the one with an account."""
+    """Return one row per mailbox; of several spellings, the one with an account."""
     home = (
         select(memberships.c.organization_id)
         .where(memberships.c.user_id == users.c.id)
@@ -321,14 +317,14 @@ def _people(model_id: str, *, reachable: bool) -> Subquery:
     waiting = select(waitlist_entries.c.address_key, waitlist_entries.c.email).where(
         waitlist_entries.c.model_id == model_id
     )
-    everybody = union(voters, waiting).subquery()
+    everyone = union(voters, waiting).subquery()
     found = (
-        select(everybody.c.key, everybody.c.email, home.label("organization_id"))
-        .outerjoin(users, users.c.email == everybody.c.email)
-        .where(everybody.c.email.is_not(None))
+        select(everyone.c.key, everyone.c.email, home.label("organization_id"))
+        .outerjoin(users, users.c.email == everyone.c.email)
+        .where(everyone.c.email.is_not(None))
     )
     if reachable:
-        found = found.where(everybody.c.email.not_in(select(unsubscriptions.c.email)))
+        found = found.where(everyone.c.email.not_in(select(unsubscriptions.c.email)))
     spellings = found.subquery()
     place = func.row_number().over(
         partition_by=spellings.c.key,

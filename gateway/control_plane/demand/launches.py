@@ -1,7 +1,7 @@
-"""Launches: a model goes live, at prices that hold from that moment.
+"""Launches: a model goes live, at prices that apply from that moment.
 
-One short transaction: the price of each tier, the state and the launch itself; gateways see the new
-state within seconds. Whoever asked for the model hears of it afterwards: see `announcements`.
+One short transaction writes the price of each tier, the state and the launch; gateways see the new
+state within seconds. `launch_mails` then tells everyone who asked for the model.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from gateway.storage.tables import launches, model_prices, models
 
 
 class ModelUnknown(NotFound):
-    """No such model in the catalogue."""
+    """No such model in the catalog."""
 
     code = "model_not_found"
 
 
 class CannotLaunch(BadRequest):
-    """A model that is not ready to go live, or is live already."""
+    """The model is not ready to go live, or is live already."""
 
     code = "cannot_launch"
 
 
-class Prices(msgspec.Struct, frozen=True, kw_only=True):
-    """What a million tokens costs from the launch on."""
+class LaunchPrices(msgspec.Struct, frozen=True, kw_only=True):
+    """Prices per million tokens from the launch on."""
 
     default_nanos: int
     flex_nanos: int
@@ -46,29 +46,28 @@ async def launch(
     ready: Collection[str],
     nanos_per_million_tokens: int | None = None,
     flex_nanos_per_million_tokens: int | None = None,
-) -> Prices:
+) -> LaunchPrices:
     """Make a model live, and return its prices. Raises ModelUnknown or CannotLaunch.
 
-    Without a price it is the estimate; without one for flex it is in the estimate's proportion.
-
-    `ready` are the revisions that its ready workers serve: one must have golden vectors, without
-    which nobody could tell its workers from those of another model.
+    The default price is the estimate; flex defaults to the estimate's proportion. `ready` are the
+    revisions that ready workers serve: one must have golden vectors, without which its workers
+    could not be told from those of another model.
     """
-    await golden.begin_change(connection)
+    await golden.lock_catalog(connection)
     state = await connection.scalar(
         select(models.c.state).where(models.c.id == model_id).with_for_update()
     )
     if state is None:
-        raise ModelUnknown(f"The catalogue has no model {model_id!r}.")
+        raise ModelUnknown(f"The catalog has no model {model_id!r}.")
     if state != "coming_soon":
-        raise CannotLaunch(f"{model_id} is {state} already.")
+        raise CannotLaunch(f"{model_id} is already {state}.")
     if not ready:
         raise CannotLaunch(f"{model_id} has no ready worker: see `gateway workers list`.")
     pinned = await golden.revisions(connection, model_id)
     if pinned.isdisjoint(ready):
         raise CannotLaunch(
-            f"Revision {min(ready)} of {model_id} has no golden vectors: if its worker is to be "
-            f"trusted, `gateway workers pin {model_id} URL`."
+            f"Revision {min(ready)} of {model_id} has no golden vectors. If you trust its worker, "
+            f"run `gateway workers pin {model_id} URL`."
         )
     prices = await _prices(
         connection, model_id, nanos_per_million_tokens, flex_nanos_per_million_tokens
@@ -88,10 +87,10 @@ async def launch(
 
 async def _prices(
     connection: AsyncConnection, model_id: str, default: int | None, flex: int | None
-) -> Prices:
+) -> LaunchPrices:
     estimate = await _newest(connection, model_id, "default")
     flex_estimate = await _newest(connection, model_id, "flex")
-    assert estimate is not None, "a model of the catalogue has a price from its first moment"
+    assert estimate is not None, "every model of the catalog has a price"
     per_million = estimate.nanos_per_million_tokens
     if default is None:
         default = per_million
@@ -101,10 +100,10 @@ async def _prices(
         flex = default // 2
     if flex > default:
         raise CannotLaunch(
-            f"Flex waits for the others, so it can't cost more than they do: {money(flex)} is over "
+            f"The flex tier can't cost more than the default tier: {money(flex)} is over "
             f"{money(default)}."
         )
-    return Prices(default_nanos=default, flex_nanos=flex)
+    return LaunchPrices(default_nanos=default, flex_nanos=flex)
 
 
 async def _newest(connection: AsyncConnection, model_id: str, tier: Tier) -> PriceSnapshot | None:

@@ -1,11 +1,11 @@
-"""How much a model is wanted, for us: votes weighed by who stands behind them, part by part.
+"""What operators see of a model's demand: its score, and what came of its launch.
 
-The public number stays the plain count of verified votes; this one decides nothing by itself.
+The score weighs votes by who cast them. The public number stays the plain count of verified votes,
+and the score decides nothing by itself.
 
-What became of a launch: of those who were told, who came, and who paid.
-
-Who was told is written down with the mails, and what came of it is read from sums and a ledger
-that are never rewritten; so a vote that is withdrawn afterwards changes nothing here.
+The conversion says which of the organizations that were told of a launch came, and which paid. Who
+was told is stored with the mails, and the rest is read from usage sums and the ledger, which are
+never rewritten; a vote that is withdrawn later changes nothing.
 """
 
 from __future__ import annotations
@@ -29,50 +29,48 @@ from gateway.storage.tables import (
     usage_hours,
 )
 
-Kind = Literal["verified", "organization_domain", "calling", "paying"]
+VoterKind = Literal["verified", "organization_domain", "calling", "paying"]
 
-WEIGHTS: dict[Kind, float] = {
+WEIGHTS: dict[VoterKind, float] = {
     "verified": 1.0,
     "organization_domain": 1.5,
     "calling": 2.0,
     "paying": 4.0,
 }
 VOLUME_CAP_MILLIONS = 100_000
-"""A vote that claims more counts as this much: a claim costs nothing."""
+"""Votes that claim a higher volume count as this much: claims cost nothing."""
 
-_MAILBOX_PROVIDERS = frozenset(
-    [
-        "gmail.com",
-        "outlook.com",
-        "hotmail.com",
-        "live.com",
-        "yahoo.com",
-        "icloud.com",
-        "me.com",
-        "proton.me",
-        "protonmail.com",
-        "gmx.de",
-        "gmx.net",
-        "web.de",
-        "aol.com",
-        "mail.com",
-        "yandex.ru",
-        "qq.com",
-        "163.com",
-    ]
-)
+_MAILBOX_PROVIDERS = frozenset([
+    "163.com", "aol.com", "gmail.com", "gmx.de", "gmx.net", "hotmail.com", "icloud.com",
+    "live.com", "mail.com", "me.com", "outlook.com", "proton.me", "protonmail.com", "qq.com",
+    "web.de", "yahoo.com", "yandex.ru",
+])  # fmt: skip
+_CONVERSION_DAYS = 30
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """The votes of one kind of voter, and what they add."""
+class ScorePart(msgspec.Struct, frozen=True, kw_only=True):
+    """The votes of one kind of voter, and what they add to the score."""
 
-    kind: Kind
+    kind: VoterKind
     votes: int
     score: float
 
 
-async def parts(connection: AsyncConnection, model_id: str) -> list[Part]:
-    """Return the score of a model in its parts; their sum is the score."""
+class Conversion(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a launch in its first 30 days."""
+
+    recipients: int
+    organizations_told: int
+    organizations_calling: int
+    organizations_paying: int
+    """Those that called the model and spent credit that they had bought."""
+    tokens_30_days: int
+    credit: dict[str, int]
+    """Organizations by how the launch credit was decided for them."""
+
+
+async def score(connection: AsyncConnection, model_id: str) -> list[ScorePart]:
+    """Return the parts of a model's score; the score is their sum."""
     mine = memberships.c.user_id == demand_votes.c.user_id
     calling = exists().where(mine, usage_hours.c.organization_id == memberships.c.organization_id)
     paying = exists().where(
@@ -88,46 +86,15 @@ async def parts(connection: AsyncConnection, model_id: str) -> list[Part]:
             paying.label("paying"),
         ).where(demand_votes.c.model_id == model_id)
     )
-    sums: dict[Kind, list[float]] = {kind: [] for kind in WEIGHTS}
+    sums: dict[VoterKind, list[float]] = {kind: [] for kind in WEIGHTS}
     for row in found:
         kind = _kind(row.voter_key, calling=row.calling, paying=row.paying)
         sums[kind].append(weigh(kind, row.volume_million_tokens))
-    return [Part(kind=kind, votes=len(s), score=math.fsum(s)) for kind, s in sums.items()]
+    return [ScorePart(kind=kind, votes=len(s), score=math.fsum(s)) for kind, s in sums.items()]
 
 
-def weigh(kind: Kind, volume_million_tokens: int | None) -> float:
-    """Return what one vote adds; one without a volume counts as a million tokens."""
-    volume = min(volume_million_tokens or 1, VOLUME_CAP_MILLIONS)
-    return WEIGHTS[kind] * math.log10(1 + volume)
-
-
-def _kind(voter_key: str, *, calling: bool, paying: bool) -> Kind:
-    if paying:
-        return "paying"
-    if calling:
-        return "calling"
-    domain = voter_key.rpartition("@")[2]
-    return "verified" if domain in _MAILBOX_PROVIDERS else "organization_domain"
-
-
-_DAYS = 30
-
-
-class Conversion(msgspec.Struct, frozen=True, kw_only=True):
-    """The funnel from the launch on, over its first 30 days."""
-
-    recipients: int
-    organizations_told: int
-    organizations_calling: int
-    organizations_paying: int
-    """Those who called the model and burnt credit that they had bought."""
-    tokens_30_days: int
-    credit: dict[str, int]
-    """How many organizations got the launch credit, and why others did not."""
-
-
-async def of_launch(connection: AsyncConnection, model_id: str) -> Conversion | None:
-    """Return what became of a launch; None before there was one."""
+async def conversion(connection: AsyncConnection, model_id: str) -> Conversion | None:
+    """Return what came of a model's launch; None if it was not launched."""
     launch = (
         await connection.execute(select(launches).where(launches.c.model_id == model_id))
     ).one_or_none()
@@ -136,7 +103,7 @@ async def of_launch(connection: AsyncConnection, model_id: str) -> Conversion | 
     told = select(launch_organizations.c.organization_id).where(
         launch_organizations.c.model_id == model_id, launch_organizations.c.told_at.is_not(None)
     )
-    until = launch.launched_at + timedelta(days=_DAYS)
+    until = launch.launched_at + timedelta(days=_CONVERSION_DAYS)
     used = await connection.execute(
         select(usage_hours.c.organization_id, total(usage_hours.c.tokens))
         .where(
@@ -162,3 +129,18 @@ async def of_launch(connection: AsyncConnection, model_id: str) -> Conversion | 
         tokens_30_days=sum(tokens.values()),
         credit={row[0]: row[1] for row in reasons},
     )
+
+
+def weigh(kind: VoterKind, volume_million_tokens: int | None) -> float:
+    """Return what one vote adds; without a volume it counts as a million tokens."""
+    volume = min(volume_million_tokens or 1, VOLUME_CAP_MILLIONS)
+    return WEIGHTS[kind] * math.log10(1 + volume)
+
+
+def _kind(voter_key: str, *, calling: bool, paying: bool) -> VoterKind:
+    if paying:
+        return "paying"
+    if calling:
+        return "calling"
+    domain = voter_key.rpartition("@")[2]
+    return "verified" if domain in _MAILBOX_PROVIDERS else "organization_domain"

@@ -1,10 +1,9 @@
-"""Votes: one for a person and model, with what they would need it for, and taken back at will.
+"""Votes: one per person and model, with what they need it for; they can be withdrawn.
 
-Which models can be voted and waited for: those that are coming, by the database's own word.
-
-The catalogue that pages show is up to seconds old. Who joins reads the state in the same
-transaction and holds it: a launch waits for them, and then they are among those who are told; or
-they wait for the launch, and are told at once that there is nothing to wait for.
+Only models that are coming soon can be voted for or waited for. Pages show a catalog that may be
+seconds old, so voting and joining read the state in their own transaction and lock it (`hold`). A
+launch waits for that transaction and mails the new entry too; or the transaction waits for the
+launch, and is told that the model is live.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.sessions import Visitor
-from gateway.control_plane.demand import events
+from gateway.control_plane.demand.events import Event, record
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
 from gateway.storage.database import insert_into
@@ -28,33 +27,38 @@ PRICE_MAX_NANOS = 10**6 * 10**9
 
 
 class BadVote(BadRequest):
-    """Numbers or words that a vote can't have."""
+    """A number or text that a vote cannot have."""
 
     code = "bad_vote"
 
 
+class NotComing(BadRequest):
+    """The model is live already, or retired."""
+
+    status = 409
+    code = "not_coming"
+
+
 class Vote(msgspec.Struct, frozen=True, kw_only=True):
-    """A vote; everything but the model is optional."""
+    """A vote for a model, with what the voter needs."""
 
     model_id: str
     volume_million_tokens: int | None = None
-    """Expected a month."""
+    """Expected tokens per month, in millions."""
     price_max_nanos: int | None = None
-    """The most that one would pay for a million tokens."""
+    """The highest acceptable price per million tokens."""
     use_case: str = ""
     created_at: datetime | None = None
 
 
 async def cast(connection: AsyncConnection, visitor: Visitor, vote: Vote) -> None:
-    """Count a vote, or change what was said with it. Raises BadVote or NotComing."""
+    """Add a vote, or change its details. Raises BadVote or NotComing."""
     if vote.volume_million_tokens is not None and not 1 <= vote.volume_million_tokens <= VOLUME_MAX:
         raise bad_volume()
     if vote.price_max_nanos is not None and vote.price_max_nanos > PRICE_MAX_NANOS:
-        raise BadVote("Highest price: up to a million dollars for a million tokens.", param="price")
+        raise BadVote("Highest price: up to $1,000,000 per million tokens.", param="price")
     if len(vote.use_case) > USE_CASE_CHARACTERS_MAX:
-        raise BadVote(
-            f"The use case: at most {USE_CASE_CHARACTERS_MAX} characters.", param="use_case"
-        )
+        raise BadVote(f"Use case: at most {USE_CASE_CHARACTERS_MAX} characters.", param="use_case")
     await hold(connection, vote.model_id)
     said = {
         "volume_million_tokens": vote.volume_million_tokens,
@@ -76,29 +80,29 @@ async def cast(connection: AsyncConnection, visitor: Visitor, vote: Vote) -> Non
         .returning(demand_votes.c.id)
     )
     if kept == vote_id:
-        await events.record(connection, "vote", vote.model_id, visitor.organization_id)
+        await record(connection, Event("vote", vote.model_id, visitor.organization_id))
 
 
 async def withdraw(connection: AsyncConnection, visitor: Visitor, model_id: str) -> None:
-    """Take a vote back; without one this changes nothing."""
+    """Withdraw a vote, if there is one."""
     gone = await connection.execute(
         delete(demand_votes).where(
             demand_votes.c.model_id == model_id, demand_votes.c.voter_key == visitor.address_key
         )
     )
     if gone.rowcount:
-        await events.record(connection, "withdraw", model_id, visitor.organization_id)
+        await record(connection, Event("withdraw", model_id, visitor.organization_id))
 
 
 async def has_voted(connection: AsyncConnection, visitor: Visitor, model_id: str) -> bool:
-    """Tell whether somebody voted for a model."""
+    """Tell whether a visitor voted for a model."""
     own = demand_votes.c.voter_key == visitor.address_key
     query = select(demand_votes.c.id).where(demand_votes.c.model_id == model_id, own)
     return await connection.scalar(query) is not None
 
 
 async def of_visitor(connection: AsyncConnection, visitor: Visitor) -> list[Vote]:
-    """Return somebody's votes, newest first."""
+    """Return a visitor's votes, newest first."""
     found = await connection.execute(
         select(*(demand_votes.c[name] for name in Vote.__struct_fields__))
         .where(demand_votes.c.voter_key == visitor.address_key)
@@ -108,25 +112,16 @@ async def of_visitor(connection: AsyncConnection, visitor: Visitor) -> list[Vote
 
 
 def bad_volume() -> BadVote:
-    """Return the refusal of a volume, as a number or as it was typed."""
+    """Return the error for a volume, whether parsed or as typed."""
     return BadVote("Volume: a whole number of million tokens, up to a billion.", param="volume")
 
 
-class NotComing(BadRequest):
-    """A model that is live by now, or gone."""
-
-    status = 409
-    code = "not_coming"
-
-
 async def hold(connection: AsyncConnection, model_id: str) -> None:
-    """Keep a model from going live until the transaction ends. Raises NotComing."""
+    """Keep a model coming soon until the transaction ends. Raises NotComing."""
     state = await connection.scalar(
         select(models.c.state).where(models.c.id == model_id).with_for_update(read=True)
     )
     if state == "live":
-        raise NotComing(
-            f"{model_id} is live by now: you can call it, there is nothing to wait for."
-        )
+        raise NotComing(f"{model_id} is live: you can call it now.")
     if state != "coming_soon":
-        raise NotComing(f"{model_id} is not coming.")
+        raise NotComing(f"{model_id} is not coming soon.")

@@ -1,7 +1,7 @@
-"""The waitlist: who hears from us once when a model is live.
+"""The waitlist: who gets one mail when a model goes live.
 
-Somebody with an account is on it with one click; anybody else confirms by a mailed link, so that
-nobody is put on it by another. On sign-in the entries of an address become the account's.
+A signed-in visitor joins with one click. Anyone else confirms through a mailed link, so that no one
+can sign up another person. At sign-in, the entries of an address become the account's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.addresses import Address
-from gateway.control_plane.demand import events, votes
+from gateway.control_plane.demand import votes
+from gateway.control_plane.demand.events import Event, record
 from gateway.control_plane.mail import unsubscribe
 from gateway.identifiers import new_id
 from gateway.storage.database import insert_into
@@ -22,10 +23,10 @@ from gateway.storage.tables import unsubscriptions, waitlist_entries
 async def join(
     connection: AsyncConnection, model_id: str, address: Address, user_id: str | None
 ) -> None:
-    """Put a verified address on the list; twice is fine. Raises NotComing.
+    """Add a verified address, once. Raises NotComing.
 
-    Whoever does this asks for a mail, so an unsubscription from before ends; of a mailbox's
-    spellings it goes to the one that asked last.
+    Joining asks for a mail, so an earlier unsubscription ends. Of several spellings of one mailbox,
+    the last one that joined gets the mail.
     """
     entry_id = new_id()
     asked = insert_into(connection, waitlist_entries)
@@ -48,11 +49,11 @@ async def join(
         .returning(waitlist_entries.c.id)
     )
     if kept == entry_id:
-        await events.record(connection, "waitlist", model_id)
+        await record(connection, Event("waitlist", model_id))
 
 
 async def leave(connection: AsyncConnection, model_id: str, address_key: str) -> None:
-    """Take an address off the list."""
+    """Remove an address, if it is on the list."""
     gone = await connection.execute(
         delete(waitlist_entries).where(
             waitlist_entries.c.model_id == model_id,
@@ -60,11 +61,11 @@ async def leave(connection: AsyncConnection, model_id: str, address_key: str) ->
         )
     )
     if gone.rowcount:
-        await events.record(connection, "leave", model_id)
+        await record(connection, Event("leave", model_id))
 
 
 async def is_waiting(connection: AsyncConnection, address_key: str, model_id: str) -> bool:
-    """Tell whether a mailbox waits for a model, and by a spelling that still wants our mail."""
+    """Tell whether a mailbox is on the list, with a spelling that is not unsubscribed."""
     query = select(waitlist_entries.c.id).where(
         waitlist_entries.c.model_id == model_id,
         waitlist_entries.c.address_key == address_key,
@@ -74,7 +75,7 @@ async def is_waiting(connection: AsyncConnection, address_key: str, model_id: st
 
 
 async def models_of(connection: AsyncConnection, address_key: str) -> set[str]:
-    """Return the models that an address waits for."""
+    """Return the models whose waitlist an address is on."""
     found = await connection.scalars(
         select(waitlist_entries.c.model_id).where(waitlist_entries.c.address_key == address_key)
     )
@@ -82,7 +83,7 @@ async def models_of(connection: AsyncConnection, address_key: str) -> set[str]:
 
 
 async def adopt(connection: AsyncConnection, address: Address, user_id: str) -> None:
-    """Make the entries of an address those of its account."""
+    """Give the entries of an address to its account."""
     await connection.execute(
         update(waitlist_entries)
         .where(waitlist_entries.c.address_key == address.key)

@@ -290,12 +290,12 @@ class Outbox:
 
 
 async def _to_the_end(work: Coroutine[Any, Any, bool | None]) -> bool | None:
-    """Do one mail's work, also when we are stopped in the middle of it: it takes seconds."""
+    """Finish one mail even when the job is stopped in the middle of it; this takes seconds."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        # the thread that talks to the server can't be stopped, and what it learns must be kept
+        # a mail cut off here may have arrived: wait for the answer and keep it
         await asyncio.wait([task])
         raise
 

@@ -1,9 +1,8 @@
-"""Handing a mail to an SMTP server, and in development to the log.
+"""Hands mails to an SMTP server or, in development, to the log.
 
-A mail server's answer is one of three: taken, refused (for good or for now), or lost on the way, in
-which case nobody knows. The outbox treats them differently, so they are told apart here. A mail is
-taken with the 250 after its text, whatever comes later; it can be lost only after the server asked
-for its text (354).
+A server takes a mail, refuses it (for good or for now), or the connection breaks and nobody knows.
+The outbox treats the three differently. A mail is taken with the 250 after its text, whatever
+happens later; it can be lost only after the server asked for the text (354).
 """
 
 from __future__ import annotations
@@ -11,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import smtplib
+import re
 import ssl
-import time
 from email.message import EmailMessage
 from email.policy import EmailPolicy
-from email.utils import formatdate
-from typing import Any, Protocol
+from email.utils import formatdate, parseaddr
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
+import aiosmtplib
 import structlog
 
 from gateway.control_plane.mail.messages import Mail
@@ -28,17 +27,19 @@ from gateway.settings import SettingsError
 log = structlog.get_logger()
 
 SEND_SECONDS = 15.0
-"""Longest that handing one mail over takes, all its steps together."""
+"""Limit for handing over one mail, all steps together."""
 
 _STEP_SECONDS = 8.0
 _PORTS = {"smtp": 587, "smtps": 465}
 _GO_AHEAD = 354
+_TAKEN = 250
 _PERMANENT = 500
 _AUTHENTICATION = (530, 534, 535, 538)
+_LEADING_DOT = re.compile(rb"^\.", re.MULTILINE)
 
 
 class MailRefused(Exception):
-    """The server did not take a mail; `for_good` when trying again is pointless."""
+    """The server did not take a mail; `for_good` when another try is pointless."""
 
     def __init__(self, reason: str, *, for_good: bool) -> None:
         super().__init__(reason)
@@ -46,35 +47,35 @@ class MailRefused(Exception):
 
 
 class MailLost(Exception):
-    """The connection broke after the mail went out: it may have arrived."""
+    """The connection broke after the text was sent: the mail may have arrived."""
 
 
 class Sender(Protocol):
     """Sends one mail."""
 
     async def send(self, mail: Mail, message_id: str) -> None:
-        """Hand it over. Raises MailRefused or MailLost."""
+        """Send a mail. Raises MailRefused or MailLost."""
         ...
 
 
 class LogSender:
-    """Prints mails: development on one machine, without a mail server."""
+    """Logs mails: development on one machine, without a mail server."""
 
     async def send(self, mail: Mail, message_id: str) -> None:
-        """Print it."""
+        """Log a mail with its text."""
         log.info("mail", to=mail.recipient, subject=mail.subject, text=mail.text, id=message_id)
 
 
 class NullSender:
-    """Stands where no mail server is configured: mails wait, and say why."""
+    """Used when no mail server is configured: mails wait, and their reason says why."""
 
     async def send(self, mail: Mail, message_id: str) -> None:
-        """Refuse; see `Sender.send`."""
+        """Refuse every mail for now."""
         raise MailRefused(f"GATEWAY_SMTP_URL is not set: {mail.kind} {message_id}", for_good=False)
 
 
 class SmtpSender:
-    """Sends through a server, one connection a mail, TLS where the server has it."""
+    """Sends through a server: one connection per mail, with TLS where the server offers it."""
 
     def __init__(self, url: str, *, sender: str) -> None:
         parts = urlsplit(url)
@@ -82,7 +83,7 @@ class SmtpSender:
             raise SettingsError("GATEWAY_SMTP_URL: use smtp://user:password@host:587 or smtps://")
         self._tls = parts.scheme == "smtps"
         self._context = ssl.create_default_context()
-        # a password, and links that sign people in, go nowhere where somebody could read along
+        # a password, and links that sign people in, never travel where others could read them
         self._needs_tls = bool(parts.username) and not _is_loopback(parts.hostname)
         self._host = parts.hostname
         self._port = parts.port or _PORTS[parts.scheme]
@@ -91,75 +92,66 @@ class SmtpSender:
         self._sender = sender
 
     async def send(self, mail: Mail, message_id: str) -> None:
-        """Hand it over; see `Sender.send`."""
-        message = mime(mail, self._sender, message_id)
-        await asyncio.to_thread(self._send, message, mail.recipient)
-
-    def _send(self, message: EmailMessage, recipient: str) -> None:
+        """Hand a mail to the server within SEND_SECONDS. Raises MailRefused or MailLost."""
         try:
-            server = self._connect()
-        except (smtplib.SMTPException, OSError) as error:
-            # a refused password is our mistake too, and no reason to give up on a mail
-            raise MailRefused(_reason(error), for_good=False) from None
-        try:
-            server.send_message(message, to_addrs=[recipient])
-        except UnicodeError as error:  # an address that was taken on by an earlier version
+            message = mime(mail, self._sender, message_id)
+            text = message.as_bytes(policy=message.policy.clone(linesep="\r\n"))
+            mail.recipient.encode("ascii")
+        except UnicodeError as error:  # an address that an earlier version accepted
             raise MailRefused(_reason(error), for_good=True) from None
-        except (smtplib.SMTPException, OSError) as error:
-            if _is_lost(error) and server.is_handed_over:
+        session = self._session()
+        deadline = asyncio.get_running_loop().time() + SEND_SECONDS
+        try:
+            async with asyncio.timeout_at(deadline):
+                await session.connect()
+                await session.hand_over(parseaddr(self._sender)[1], mail.recipient, text)
+        except (aiosmtplib.SMTPException, OSError, UnicodeError) as error:
+            answered = isinstance(error, aiosmtplib.SMTPResponseException)
+            if session.is_handed_over and not answered:
                 raise MailLost(_reason(error)) from None
             raise MailRefused(_reason(error), for_good=_is_for_good(error)) from None
         finally:
-            _leave(server)
+            with contextlib.suppress(Exception):  # what became of the mail is known already
+                async with asyncio.timeout_at(deadline):
+                    await session.quit()
+            session.close()
 
-    def _connect(self) -> _Session:
-        kind = _TlsSession if self._tls else _Session
-        tls = {"context": self._context} if self._tls else {}
-        server = kind(self._host, self._port, timeout=_STEP_SECONDS, **tls)
-        try:
-            server.ehlo()
-            if not self._tls and (server.has_extn("starttls") or self._needs_tls):
-                server.starttls(context=self._context)  # raises where it is not offered
-            if self._user:
-                server.login(self._user, self._password)
-        except BaseException:
-            server.close()
-            raise
-        return server
-
-
-class _Session(smtplib.SMTP):
-    """One mail's talk with a server. It ends within SEND_SECONDS, however slowly each step goes."""
-
-    def __init__(self, *where: Any, **options: Any) -> None:
-        self._ends = time.monotonic() + SEND_SECONDS
-        self.is_handed_over = False
-        super().__init__(*where, **options)
-
-    def send(self, s: Any) -> None:
-        """Write, within what is left of the time."""
-        self._hurry()
-        super().send(s)
-
-    def getreply(self) -> tuple[int, bytes]:
-        """Read an answer, within what is left of the time."""
-        self._hurry()
-        code, text = super().getreply()
-        if code == _GO_AHEAD:
-            self.is_handed_over = True
-        return code, text
-
-    def _hurry(self) -> None:
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            self.close()
-            raise TimeoutError("the mail server is too slow")
-        if self.sock is not None:
-            self.sock.settimeout(min(_STEP_SECONDS, left))
+    def _session(self) -> _Session:
+        return _Session(
+            hostname=self._host,
+            port=self._port,
+            username=self._user or None,
+            password=self._password,
+            timeout=_STEP_SECONDS,
+            use_tls=self._tls,
+            # None: STARTTLS where it is offered; True: fail where it is not
+            start_tls=True if self._needs_tls and not self._tls else None,
+            tls_context=self._context,
+        )
 
 
-class _TlsSession(_Session, smtplib.SMTP_SSL):
-    """The same, encrypted from the first byte."""
+class _Session(aiosmtplib.SMTP):
+    """A connection for one mail, which knows whether the server has asked for the text."""
+
+    is_handed_over = False
+
+    async def hand_over(self, sender: str, recipient: str, text: bytes) -> None:
+        """Send a mail's envelope and its text, in lines that end with CRLF.
+
+        Not `send_message`: it does not tell a break before the 354 from one after it.
+        """
+        await self.mail(sender)
+        await self.rcpt(recipient)
+        answer = await self.execute_command(b"DATA")
+        if answer.code != _GO_AHEAD:
+            raise aiosmtplib.SMTPDataError(answer.code, answer.message)
+        if self.protocol is None:
+            raise aiosmtplib.SMTPServerDisconnected("Connection lost")
+        self.is_handed_over = True
+        self.protocol.write(_LEADING_DOT.sub(b"..", text) + b".\r\n")
+        answer = await self.protocol.read_response(timeout=_STEP_SECONDS)
+        if answer.code != _TAKEN:
+            raise aiosmtplib.SMTPDataError(answer.code, answer.message)
 
 
 def _is_loopback(host: str) -> bool:
@@ -169,59 +161,37 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _leave(server: _Session) -> None:
-    """Say goodbye; whatever comes back, what became of the mail is known already."""
-    with contextlib.suppress(Exception):
-        server.quit()
-    server.close()
-
-
-def _is_lost(error: Exception) -> bool:
-    """Tell whether a server that has a mail said nothing about it."""
-    answers = (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused)
-    return not isinstance(error, (*answers, smtplib.SMTPNotSupportedError))
-
-
 def _is_for_good(error: Exception) -> bool:
-    """Tell whether a refusal is about the recipient or the mail, and not about us."""
-    if isinstance(error, smtplib.SMTPNotSupportedError):
-        return True  # an address that this server has no letters for
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        codes = [code for code, _ in error.recipients.values()]
-    elif isinstance(error, smtplib.SMTPDataError):
-        codes = [error.smtp_code]
-    else:  # the sender, the greeting: our own configuration, which somebody will mend
-        return False
-    return all(code >= _PERMANENT and code not in _AUTHENTICATION for code in codes)
+    """Tell whether a refusal is about the recipient or the mail, not our own configuration."""
+    return (
+        isinstance(error, (aiosmtplib.SMTPRecipientRefused, aiosmtplib.SMTPDataError))
+        and error.code >= _PERMANENT
+        and error.code not in _AUTHENTICATION
+    )
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        code, said = next(iter(error.recipients.values()))
-        return f"{code} {_text(said)}"
-    if isinstance(error, smtplib.SMTPResponseException):
-        return f"{error.smtp_code} {_text(error.smtp_error)}"
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        return f"{error.code} {error.message}"
+    if type(error) is TimeoutError:
+        return "the mail server is too slow"
     return f"{type(error).__name__}: {error}"
 
 
-def _text(said: bytes | str) -> str:
-    return said.decode(errors="replace") if isinstance(said, bytes) else said
-
-
 class _Policy(EmailPolicy):
-    """Leaves alone what programs read: folded, a long address of ours would be encoded as words."""
+    """Keeps headers that programs read unfolded: folding would encode a long address as words."""
 
     _AS_IT_IS = ("to", "message-id", "list-unsubscribe")
 
     def fold_binary(self, name: str, value: str) -> bytes:
-        """Return a header's line or lines."""
+        """Return a header as it goes over the wire."""
         if name.lower() in self._AS_IT_IS:
             return f"{name}: {value}{self.linesep}".encode("ascii")
         return super().fold_binary(name, value)
 
 
 def mime(mail: Mail, sender: str, message_id: str) -> EmailMessage:
-    """Make the message as it goes over the wire."""
+    """Build the message that is sent: plain text and HTML, with unsubscribe headers (RFC 8058)."""
     message = EmailMessage(policy=_Policy())
     message["From"] = sender
     message["To"] = mail.recipient

@@ -21,8 +21,8 @@ from gateway.control_plane.billing.welcome import Welcome
 from gateway.control_plane.catalog import content
 from gateway.control_plane.catalog.listings import Shelves
 from gateway.control_plane.demand import events
-from gateway.control_plane.demand.events import Interest
-from gateway.control_plane.demand.launch_mails import Announcements, Offer
+from gateway.control_plane.demand.counts import DemandCounts
+from gateway.control_plane.demand.launch_mails import LaunchMails, LaunchTerms
 from gateway.control_plane.mail import upkeep
 from gateway.control_plane.mail.messages import MailWriter
 from gateway.control_plane.mail.outbox import Lifetimes, Outbox
@@ -84,7 +84,7 @@ class Marketplace:
         }
         secure = settings.public_url.startswith("https://")
         quota = partial(Quota, database, secret=derive(settings.secret, "quotas"))
-        self.interest = Interest(database, calls)
+        self.interest = DemandCounts(database, calls)
         self.answered = Answered(database, answers)
         self.outbox = make_outbox(settings, database)
         words = content.reviewed()
@@ -210,7 +210,7 @@ def make_outbox(settings: Settings, database: Database) -> Outbox:
     )
 
 
-def make_announcements(site: Site) -> Announcements:
+def make_announcements(site: Site) -> LaunchMails:
     """Make the job that tells people of launches."""
     settings = site.settings
 
@@ -218,12 +218,12 @@ def make_announcements(site: Site) -> Announcements:
         model = site.catalog().models.get(model_id)
         return model is not None and model.state == "live"
 
-    return Announcements(
+    return LaunchMails(
         site.database,
         site.outbox,
         site.writer,
         site.unsubscriptions,
-        Offer(
+        LaunchTerms(
             gift=Gift(
                 nanos=settings.launch_credit_nanos,
                 days=settings.signup_credit_days,

@@ -20,7 +20,7 @@ from gateway.control_plane.billing.welcome import Welcome
 from gateway.control_plane.catalog.content import ModelPage
 from gateway.control_plane.catalog.listings import Listing, Shelf
 from gateway.control_plane.demand import waitlist
-from gateway.control_plane.demand.events import Interest
+from gateway.control_plane.demand.counts import DemandCounts
 from gateway.control_plane.mail.messages import MailWriter
 from gateway.control_plane.mail.outbox import Outbox
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
@@ -78,7 +78,7 @@ class Site:
     sign_ins: Quota
     votes: Quota
     invitations: Quota
-    interest: Interest
+    interest: DemandCounts
 
     def listing(self, model_id: str) -> Listing:
         """Return a model that is not retired. Raises PageNotFound."""

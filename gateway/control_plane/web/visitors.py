@@ -127,7 +127,7 @@ def authentication(sessions: Sessions, cookie: SessionCookie) -> JWTCookieAuth[V
     async def find_visitor(
         token: Token, connection: ASGIConnection[Any, Any, Any, Any]
     ) -> Visitor | None:
-        found = await sessions.read(token)
+        found = await sessions.read(str(token.jti), int(token.extras.get("generation", 0)))
         if found is None:
             return None
         visitor, fresh = found

@@ -13,7 +13,8 @@ from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.promotions import Gift
 from gateway.control_plane.catalog import catalog, golden
 from gateway.control_plane.demand import events, launch_mails, launches, report, votes, waitlist
-from gateway.control_plane.demand.launch_mails import Announcements, Offer
+from gateway.control_plane.demand.events import Event
+from gateway.control_plane.demand.launch_mails import LaunchMails, LaunchTerms
 from gateway.control_plane.demand.launches import CannotLaunch, ModelUnknown
 from gateway.control_plane.demand.votes import NotComing, Vote
 from gateway.control_plane.mail import unsubscribe
@@ -62,12 +63,12 @@ def announcements(
     credit: int = 7,
     day_nanos: int = 10**6,
     pending_max: int = 1000,
-) -> Announcements:
+) -> LaunchMails:
     box = Outbox(database, LogSender(), pending_max=9, lifetimes=LIVES, host="g.example")
-    return Announcements(
+    return LaunchMails(
         database, box, MailWriter({"brand": "B", "public_url": URL}),
         Unsubscriptions(secret="s", public_url=URL),
-        Offer(
+        LaunchTerms(
             gift=Gift(nanos=credit, days=30, day_nanos=day_nanos),
             wave_mails=wave_mails, wave_seconds=60, pending_max=pending_max,
         ),
@@ -152,7 +153,7 @@ async def test_a_model_whose_workers_nobody_vouched_for_stays_where_it_is(seeded
 
 async def test_it_happens_once_and_fixes_the_price(seeded: Database):
     await launch(seeded)
-    with pytest.raises(CannotLaunch, match="live already"):
+    with pytest.raises(CannotLaunch, match="already live"):
         await launch(seeded, nanos=1)
     async with seeded.read() as connection:
         model = (await catalog.snapshot(connection)).models[STELLA]
@@ -245,7 +246,7 @@ async def test_everybody_who_asked_is_mailed_and_credited_once(seeded: Database)
     assert len(lots) == 3
     async with seeded.read() as connection:
         assert (await events.funnel(connection, STELLA))["notified"] == 3
-        converted = await report.of_launch(connection, STELLA)
+        converted = await report.conversion(connection, STELLA)
     assert converted is not None
     assert (converted.recipients, converted.organizations_told) == (3, 2)
     assert converted.organizations_calling == 0
@@ -349,7 +350,7 @@ async def test_launch_credit_goes_through_the_gate_of_all_free_credit(seeded: Da
     async with seeded.read() as connection:
         assert await invariants.audit(connection) == []
     async with seeded.read() as connection:
-        converted = await report.of_launch(connection, STELLA)
+        converted = await report.conversion(connection, STELLA)
     assert converted is not None
     assert converted.credit == {"granted": 2, "disposable": 1, "budget": 1}
     mails = await rows(seeded, select(outbox))
@@ -379,7 +380,7 @@ async def test_what_became_of_a_launch_does_not_change_with_later_votes(seeded: 
         await use(connection, ada, 1)
         for visitor in (ada, bob):
             await votes.withdraw(connection, visitor, STELLA)
-        converted = await report.of_launch(connection, STELLA)
+        converted = await report.conversion(connection, STELLA)
     assert converted == report.Conversion(
         recipients=2, organizations_told=2, organizations_calling=2, organizations_paying=1,
         tokens_30_days=42, credit={"granted": 2},
@@ -430,7 +431,7 @@ async def test_old_events_become_sums(seeded: Database, monkeypatch: pytest.Monk
     now = datetime.now(UTC)
     async with seeded.write() as connection:
         for days in (0, 91, 93, 94, 200, 230):
-            await events.record(connection, "view", STELLA, count=days + 1)
+            await events.record(connection, Event("view", STELLA, count=days + 1))
             await connection.execute(
                 update(demand_events)
                 .where(demand_events.c.count == days + 1)
@@ -463,7 +464,7 @@ async def test_an_hour_folds_all_that_is_old_and_no_more_than_its_bound(
         at = datetime.now(UTC) - timedelta(days=days)
         async with database.write() as connection:
             for _ in range(count):
-                await events.record(connection, "view", STELLA)
+                await events.record(connection, Event("view", STELLA))
             fresh = demand_events.c.created_at > datetime.now(UTC) - timedelta(hours=1)
             await connection.execute(update(demand_events).where(fresh).values(created_at=at))
 
@@ -488,7 +489,7 @@ async def test_the_score_weighs_who_votes(seeded: Database):
                 amount_nanos=1, remaining_nanos=1, source_ref="p", created_at=datetime.now(UTC),
             )
         )  # fmt: skip
-        parts = {part.kind: part for part in await report.parts(connection, STELLA)}
+        parts = {part.kind: part for part in await report.score(connection, STELLA)}
     assert (parts["verified"].votes, parts["verified"].score) == (1, 1.0)
     assert (parts["organization_domain"].votes, parts["organization_domain"].score) == (1, 3.0)
     assert (parts["paying"].votes, round(parts["paying"].score, 3)) == (1, 1.204)

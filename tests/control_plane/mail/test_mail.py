@@ -180,6 +180,31 @@ async def test_a_line_that_breaks_after_the_text_leaves_it_open(mailbox: Mailbox
         await SmtpSender(mailbox.url, sender="no-reply@gateway.example").send(a_mail(), "<1@x>")
 
 
+async def test_a_line_that_breaks_before_the_text_loses_nothing():
+    """The server hangs up at DATA: it can't have the mail, so a launch mail may be tried again."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 here\r\n")
+        while not (await reader.readline()).startswith(b"DATA"):
+            writer.write(b"250 OK\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1")
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        with pytest.raises(MailRefused) as refused:
+            await SmtpSender(f"smtp://127.0.0.1:{port}", sender="x@y.org").send(a_mail(), "<1@x>")
+    assert not refused.value.for_good
+
+
+async def test_a_dot_that_begins_a_line_arrives(mailbox: Mailbox):
+    mail = msgspec.structs.replace(a_mail(), text="one\n.two\n..three\n.\nfour")
+    await SmtpSender(mailbox.url, sender="no-reply@gateway.example").send(mail, "<1@x>")
+    body = mailbox.messages[0].get_body(("plain",))
+    assert body is not None
+    assert body.get_content().splitlines() == mail.text.splitlines()
+
+
 async def test_a_mail_takes_only_so_long(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(smtp, "SEND_SECONDS", 0.0)
     with pytest.raises(MailRefused, match="too slow") as refused:

@@ -1,4 +1,4 @@
-"""What the commands share: coroutines as commands, `--json`, and an open database."""
+"""What commands share: coroutines as commands, `--json`, spans of days and an open database."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from typing import ParamSpec
 import rich_click as click
 
 from gateway.settings import Settings
-from gateway.storage import migrate as schema
 from gateway.storage.database import Database
+from gateway.storage.migrate import check
 
 P = ParamSpec("P")
 
-_DAYS_MAX = 36_500
-"""A century: who wants longer wants no end."""
+_DAYS_MAX = 36_500  # a century
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 DAYS = click.IntRange(1, _DAYS_MAX)
 
 
 def asynchronous(run: Callable[P, Awaitable[None]]) -> Callable[P, None]:
-    """Make a command of a coroutine."""
+    """Turn a coroutine function into a command."""
 
     @wraps(run)
     def command(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -36,16 +35,16 @@ def asynchronous(run: Callable[P, Awaitable[None]]) -> Callable[P, None]:
 
 @asynccontextmanager
 async def opened() -> AsyncIterator[Database]:
-    """Give the database, after making sure that its schema is this version's."""
+    """Open the configured database and check its schema. Raises DatabaseError."""
     settings = Settings.from_environment()
     database = Database(settings.database_url, connections_max=2)
     try:
-        await schema.check(database)
+        await check(database)
         yield database
     finally:
         await database.close()
 
 
 def in_days(days: int | None) -> datetime | None:
-    """Return the moment so many days from now."""
+    """Return the time that many days from now; None for None."""
     return datetime.now(UTC) + timedelta(days=days) if days else None

@@ -1,0 +1,82 @@
+"""The public counts of votes and of the waitlist, kept in memory for pages."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from sqlalchemy import Table, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.demand.events import Event, record
+from gateway.data_plane.tallies import DemandCounter
+from gateway.storage.database import Database
+from gateway.storage.tables import demand_votes, waitlist_entries
+
+
+class DemandCounts:
+    """Votes and waitlist of each model, read by pages, and the page views that they count.
+
+    `refresh` reads the public numbers from the database, `flush` writes views and calls; both are
+    jobs.
+    """
+
+    def __init__(self, database: Database, calls: DemandCounter) -> None:
+        self._database = database
+        self._calls = calls
+        self._views: Counter[str] = Counter()
+        self._votes: dict[str, int] = {}
+        self._waiting: dict[str, int] = {}
+
+    def votes(self, model_id: str) -> int:
+        """Return the public number of votes: those of verified accounts."""
+        return self._votes.get(model_id, 0)
+
+    def waiting(self, model_id: str) -> int:
+        """Return how many confirmed addresses are on the waitlist."""
+        return self._waiting.get(model_id, 0)
+
+    def all_votes(self) -> Mapping[str, int]:
+        """Return the public number of votes by model."""
+        return self._votes
+
+    def viewed(self, model_id: str) -> None:
+        """Count a view of a model's page; bounded by the number of models."""
+        self._views[model_id] += 1
+
+    async def flush(self) -> None:
+        """Write views and calls as events; on an error they are kept for the next time."""
+        views, self._views = self._views, Counter()
+        calls = self._calls.drain()
+        try:
+            await self._write(views, calls)
+        except BaseException:
+            self._views.update(views)
+            self._calls.restore(calls)
+            raise
+
+    async def refresh(self) -> None:
+        """Read the public numbers from the database."""
+        async with self._database.read() as connection:
+            self._votes = await _counts(connection, demand_votes)
+            self._waiting = await _counts(connection, waitlist_entries)
+
+    async def recount(self, connection: AsyncConnection, model_id: str) -> None:
+        """Read one model's votes now, so that a voter sees their own."""
+        mine = demand_votes.c.model_id == model_id
+        count = select(func.count()).select_from(demand_votes).where(mine)
+        self._votes[model_id] = await connection.scalar(count) or 0
+
+    async def _write(self, views: Counter[str], calls: Counter[tuple[str, str]]) -> None:
+        counted = [Event("view", model_id, count=count) for model_id, count in views.items()]
+        counted += [Event("call", *entry, count) for entry, count in calls.items()]
+        if counted:
+            async with self._database.write() as connection:
+                await record(connection, *counted)
+
+
+async def _counts(connection: AsyncConnection, table: Table) -> dict[str, int]:
+    found = await connection.execute(
+        select(table.c.model_id, func.count()).group_by(table.c.model_id)
+    )
+    return {row[0]: row[1] for row in found}
