@@ -12,9 +12,10 @@ from typing import Any
 from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 
+from gateway.data_plane.api.embeddings import ModelNotFound
 from gateway.data_plane.routing.discovery.registrations import BODY_BYTES_MAX, LeaseRefused, Leases
 from gateway.data_plane.routing.router import Router
-from gateway.errors import NotFound, Unauthorized
+from gateway.errors import Unauthorized
 
 
 class AnnouncementRefused(Unauthorized):
@@ -38,6 +39,6 @@ def route(
             raise AnnouncementRefused(f"The announcement is refused: {error}.") from None
         await pass_on(body, signature)
         if said.model not in router.pools:
-            raise NotFound(f"There is no model {said.model!r}.", code="model_not_found")
+            raise ModelNotFound(f"There is no model {said.model!r}.")
 
     return announce

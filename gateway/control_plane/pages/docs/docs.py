@@ -14,7 +14,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from gateway.control_plane.pages.docs import reference
-from gateway.control_plane.pages.docs.errors import REFUSALS
+from gateway.control_plane.pages.docs.errors import documented
 from gateway.control_plane.pages.parts import PageNotFound, Site
 from gateway.control_plane.web import snippets
 from gateway.settings import Settings
@@ -116,8 +116,8 @@ def _page(request: Request[Any, Any, Any], site: Site, slug: str) -> Response[st
     }
     match slug:
         case "errors":
-            context["refusals"] = REFUSALS
-            context["titles"] = {r.status: HTTPStatus(r.status).phrase for r in REFUSALS}
+            context["errors"] = errors = documented()
+            context["titles"] = {one.status: HTTPStatus(one.status).phrase for one in errors}
             context["replay_seconds"] = f"{site.settings.replay_seconds:g}"
         case "limits":
             context["limits"] = limits(site.settings)
