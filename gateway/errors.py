@@ -24,9 +24,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
+from msgspec import Meta
 
 Retry = Literal["no", "yes", "later"]
 """Whether sending the same request again may help; later: after the time in Retry-After."""
@@ -60,13 +61,8 @@ class GatewayError(Exception):
 
     def envelope(self) -> bytes:
         """Return the body: OpenAI's error object, always with its four fields."""
-        error: dict[str, Any] = {
-            "message": self.message,
-            "type": self.type,
-            "param": self.param,
-            "code": self.code,
-        }
-        return msgspec.json.encode({"error": error})
+        error = ErrorBody(self.message, self.type, self.param, self.code)
+        return msgspec.json.encode(ErrorEnvelope(error))
 
 
 class BadRequest(GatewayError):
@@ -167,6 +163,23 @@ class Unavailable(GatewayError):
 
     def __init__(self, message: str, *, retry_after_seconds: float = 1.0) -> None:
         super().__init__(message, headers=retry_after(retry_after_seconds))
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """OpenAI's error object."""
+
+    message: Annotated[str, Meta(description="What is wrong and what to do, for people.")]
+    type: Annotated[str, Meta(description="The kind of error, as OpenAI names it.")]
+    param: Annotated[str | None, Meta(description="The field at fault, if there is one.")]
+    code: Annotated[
+        str | None, Meta(description="What programs tell errors apart by, if there is one.")
+    ]
+
+
+class ErrorEnvelope(msgspec.Struct, frozen=True):
+    """What every error under /v1 looks like."""
+
+    error: ErrorBody
 
 
 def retry_after(seconds: float, *, seconds_max: float = 60.0) -> dict[str, str]:

@@ -63,7 +63,7 @@ class Balance(msgspec.Struct, frozen=True):
     lots: list[Lot]
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A line of the ledger. `ref` is the lot, the lease and its posting, or the request."""
 
     id: int
@@ -154,15 +154,15 @@ def _left(lots: list[Lot], unposted_nanos: int) -> list[Lot]:
 
 async def ledger(
     connection: AsyncConnection, organization_id: str, *, before: int | None = None, limit: int = 50
-) -> list[Entry]:
+) -> list[LedgerEntry]:
     """Read a page of the ledger, newest first; the next page is `before` the last id of this."""
-    query = select(*(ledger_entries.c[name] for name in Entry.__struct_fields__)).where(
+    query = select(*(ledger_entries.c[name] for name in LedgerEntry.__struct_fields__)).where(
         ledger_entries.c.organization_id == organization_id
     )
     if before is not None:
         query = query.where(ledger_entries.c.id < before)
     found = await connection.execute(query.order_by(ledger_entries.c.id.desc()).limit(limit))
-    return [Entry(**row) for row in found.mappings()]
+    return [LedgerEntry(**row) for row in found.mappings()]
 
 
 async def sources(connection: AsyncConnection, lots: Sequence[str]) -> Mapping[str, str]:

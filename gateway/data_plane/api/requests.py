@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from gateway.data_plane.metering.rows import InvalidUnicode
 from gateway.errors import BadRequest
@@ -43,21 +44,55 @@ class UnknownTokenIds(BadRequest):
 class EmbeddingsRequest(msgspec.Struct, kw_only=True, frozen=True):
     """The body of POST /v1/embeddings: OpenAI's fields, then ours."""
 
-    model: str
-    input: str | list[str | int | list[int]]
-    encoding_format: EncodingFormat | None = None
-    dimensions: int | None = None
-    user: str | None = None
-    truncate: Truncate | None = None
-    """Cut a text that is too long at this end, and bill it as cut."""
-    prompt_name: str | None = None
-    """One of the model's prompts, put in front of every input."""
-    input_type: Literal["query", "document"] | None = None
-    """An alias: the model's query prompt, or none."""
-    token_ids_from: TokenIdsFrom | None = None
-    """Whose vocabulary arrays of integers are written in."""
-    service_tier: Literal["auto", "default", "flex"] | None = None
-    """flex: a lower price, behind other work where there is not room for all."""
+    model: Annotated[
+        str,
+        Meta(description="The model's id. A prompt may follow it, as in `MODEL:s2p_query`."),
+    ]
+    input: Annotated[
+        str | list[str | int | list[int]],
+        Meta(
+            description="A text, or up to 2,048 of them. Arrays of token ids are accepted only as "
+            "`token_ids_from` says."
+        ),
+    ]
+    encoding_format: Annotated[
+        EncodingFormat | None,
+        Meta(description="`float` (the default), or `base64` of little-endian float32."),
+    ] = None
+    dimensions: Annotated[
+        int | None,
+        Meta(description="One of the lengths of vector that the model offers; else its default."),
+    ] = None
+    user: Annotated[
+        str | None, Meta(description="Accepted for compatibility with OpenAI, and not used.")
+    ] = None
+    truncate: Annotated[
+        Truncate | None,
+        Meta(
+            description="Cut a text that is too long at its end or start, and bill what is left; "
+            "`truncated` in the answer tells what was cut. Such a text is refused unless this or "
+            "the key's own default says to cut it."
+        ),
+    ] = None
+    prompt_name: Annotated[
+        str | None,
+        Meta(description="One of the model's prompts, put in front of every input and billed."),
+    ] = None
+    input_type: Annotated[
+        Literal["query", "document"] | None,
+        Meta(description="`query` for the model's query prompt, `document` for none."),
+    ] = None
+    token_ids_from: Annotated[
+        TokenIdsFrom | None,
+        Meta(description="`model`: arrays of integers are ids of the model's own vocabulary."),
+    ] = None
+    service_tier: Annotated[
+        Literal["auto", "default", "flex"] | None,
+        Meta(
+            description="`flex`: a lower price, served after other work when capacity is short. "
+            "`auto` and `default` are the regular price."
+        ),
+    ] = None
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

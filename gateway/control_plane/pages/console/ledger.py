@@ -11,7 +11,7 @@ from litestar.params import QueryParameter
 
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import credit
-from gateway.control_plane.billing.credit import Entry
+from gateway.control_plane.billing.credit import LedgerEntry
 from gateway.control_plane.pages.parts import Site
 
 _PAGE = 50
@@ -43,7 +43,7 @@ async def show_ledger(
     )
 
 
-def _words(entry: Entry, sources: Mapping[str, str], site: Site) -> str:
+def _words(entry: LedgerEntry, sources: Mapping[str, str], site: Site) -> str:
     """Say what an entry is, and what credit was given for."""
     if entry.kind != "grant":
         return _WORDS[entry.kind]

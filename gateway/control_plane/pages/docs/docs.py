@@ -29,7 +29,7 @@ PAGES = {
 }
 
 
-class Limit(NamedTuple):
+class RequestLimit(NamedTuple):
     """A bound, and what somebody meets who is over it."""
 
     what: str
@@ -52,50 +52,50 @@ async def show_docs(
     return _page(request, site, slug)
 
 
-def limits(settings: Settings) -> list[Limit]:
+def limits(settings: Settings) -> list[RequestLimit]:
     """Say what one request, and one organization, may ask for."""
     megabytes = settings.body_bytes_max / 2**20
     return [
-        Limit("Texts in one request", f"{settings.inputs_max:,} texts", "400"),
-        Limit("Length of one text", f"{settings.input_characters_max:,} characters", "400"),
-        Limit(
+        RequestLimit("Texts in one request", f"{settings.inputs_max:,} texts", "400"),
+        RequestLimit("Length of one text", f"{settings.input_characters_max:,} characters", "400"),
+        RequestLimit(
             "Length of all texts in one request",
             f"{settings.request_characters_max:,} characters",
             "400",
         ),
-        Limit("Tokens in one request", f"{settings.request_tokens_max:,} tokens", "400"),
-        Limit(
+        RequestLimit("Tokens in one request", f"{settings.request_tokens_max:,} tokens", "400"),
+        RequestLimit(
             "Numbers in one answer: texts times dimensions",
             f"{settings.answer_floats_max:,} numbers",
             "400",
         ),
-        Limit("Size of the body", f"{megabytes:,.4g} MiB", "413 `request_too_large`"),
-        Limit(
+        RequestLimit("Size of the body", f"{megabytes:,.4g} MiB", "413 `request_too_large`"),
+        RequestLimit(
             "Requests of one organization at the same moment",
             f"{settings.organization_in_flight_max:,} requests for each gateway process",
             "429 `too_many_in_flight`",
         ),
-        Limit(
+        RequestLimit(
             "Requests of everybody at the same moment",
             f"{settings.in_flight_max:,} requests for each gateway process",
             "429 `too_many_in_flight`",
         ),
-        Limit(
+        RequestLimit(
             "Length of an `Idempotency-Key`",
             f"{settings.idempotency_key_characters_max:,} characters",
             "400 `idempotency_key_too_long`",
         ),
-        Limit(
+        RequestLimit(
             "Connections that wait for one request, its retries included",
             f"{settings.replay_waiting_max:,} connections",
             "429 `too_many_retries`",
         ),
-        Limit(
+        RequestLimit(
             "Time until the vectors are there",
             f"{settings.request_timeout_seconds:g} seconds",
             "504 `timeout`",
         ),
-        Limit(
+        RequestLimit(
             "Wait for a worker while none is ready",
             f"{settings.hold_seconds:g} seconds, up to {settings.hold_seconds_max:g} with "
             "`Prefer: wait`",

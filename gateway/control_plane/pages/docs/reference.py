@@ -18,7 +18,6 @@ from markupsafe import Markup, escape
 
 from gateway.control_plane.billing.api import OPERATIONS
 from gateway.data_plane.api import openapi
-from gateway.data_plane.api.descriptions import EXAMPLES
 
 _METHODS = ("get", "post")
 _CODE = re.compile(r"`([^`]+)`")
@@ -36,7 +35,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     description: str
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Section(msgspec.Struct, frozen=True, kw_only=True):
     """One operation."""
 
     id: str
@@ -62,17 +61,16 @@ def document(public_url: str) -> Mapping[str, Any]:
 
 
 @lru_cache(maxsize=4)
-def entries(public_url: str) -> Sequence[Entry]:
+def entries(public_url: str) -> Sequence[Section]:
     """Return its operations, in their order."""
     described = document(public_url)
     schemas = described["components"]["schemas"]
-    found: list[Entry] = []
+    found: list[Section] = []
     bodies: dict[str, str] = {}
     for path, operations in described["paths"].items():
-        shared = operations.get("parameters", [])
         for method in _METHODS:
             if operation := operations.get(method):
-                entry = _entry(path, method, operation, shared, schemas, bodies)
+                entry = _entry(path, method, operation, schemas, bodies)
                 bodies.setdefault(_body_schema(operation), entry.id)
                 found.append(entry)
     return found
@@ -82,7 +80,7 @@ def entries(public_url: str) -> Sequence[Entry]:
 def error(public_url: str) -> tuple[Sequence[Row], str]:
     """Return the fields of every error, and an example."""
     schemas = document(public_url)["components"]["schemas"]
-    return _rows(schemas["ErrorEnvelope"], schemas), _written(EXAMPLES["ErrorEnvelope"])
+    return _rows(schemas["ErrorEnvelope"], schemas), _written(json.loads(openapi.ERROR.envelope()))
 
 
 def rich(text: str) -> Markup:
@@ -94,21 +92,20 @@ def _entry(
     path: str,
     method: str,
     operation: Mapping[str, Any],
-    shared: Sequence[Mapping[str, Any]],
     schemas: Mapping[str, Any],
     bodies: Mapping[str, str],
-) -> Entry:
+) -> Section:
     good = operation["responses"]["200"]
     content = good["content"]["application/json"]
     asked = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     same_as = bodies.get(_body_schema(operation), "") if asked else ""
-    return Entry(
+    return Section(
         id=operation["operationId"],
         method=method.upper(),
         path=path,
         summary=operation["summary"],
         needs_key={} not in operation["security"],
-        parameters=[_parameter(p) for p in [*shared, *operation.get("parameters", [])]],
+        parameters=[_parameter(each) for each in operation["parameters"]],
         body=[] if same_as or not asked else _rows(asked["schema"], schemas),
         same_body_as=same_as,
         answer=_rows(content["schema"], schemas),
