@@ -1,7 +1,7 @@
-"""The documentation: words written by hand, numbers from the settings of this very gateway.
+"""The documentation: words written by hand, numbers from the settings of this gateway.
 
-The reference is rendered from the OpenAPI document, and a test holds the errors against the code:
-neither can fall behind.
+The reference is rendered from the OpenAPI document, and errors and limits from the classes that
+are raised, so none of them can fall behind the code.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from gateway.control_plane.pages.docs import reference
 from gateway.control_plane.pages.docs.errors import documented
 from gateway.control_plane.pages.parts import PageNotFound, Site
 from gateway.control_plane.web import snippets
+from gateway.data_plane.api.replays import IdempotencyKeyTooLong, TooManyRetries
+from gateway.data_plane.limits.concurrency import TooManyInFlight
+from gateway.data_plane.routing.outcomes import DeadlineMissed, NoWorker
+from gateway.errors import BadRequest, GatewayError, TooLarge
 from gateway.settings import Settings
 
 PAGES = {
@@ -30,17 +34,16 @@ PAGES = {
 
 
 class RequestLimit(NamedTuple):
-    """A bound, and what somebody meets who is over it."""
+    """A limit, and the error over it."""
 
     what: str
     most: str
-    beyond: str
-    """What is answered then; it may have code in backticks."""
+    error: type[GatewayError]
 
 
 @get("/docs")
 async def show_start(request: Request[Any, Any, Any], site: NamedDependency[Site]) -> Response[str]:
-    """Begin with the quickstart."""
+    """Show the quickstart, where the documentation starts."""
     return _page(request, site, "quickstart")
 
 
@@ -53,61 +56,58 @@ async def show_docs(
 
 
 def limits(settings: Settings) -> list[RequestLimit]:
-    """Say what one request, and one organization, may ask for."""
+    """Return the limits of one request and of one organization, as they are configured."""
     megabytes = settings.body_bytes_max / 2**20
-    return [
-        RequestLimit("Texts in one request", f"{settings.inputs_max:,} texts", "400"),
-        RequestLimit("Length of one text", f"{settings.input_characters_max:,} characters", "400"),
-        RequestLimit(
+    hold = f"{settings.hold_seconds:g} seconds, up to {settings.hold_seconds_max:g}"
+    rows = [
+        ("Texts in one request", f"{settings.inputs_max:,} texts", BadRequest),
+        ("Length of one text", f"{settings.input_characters_max:,} characters", BadRequest),
+        (
             "Length of all texts in one request",
             f"{settings.request_characters_max:,} characters",
-            "400",
+            BadRequest,
         ),
-        RequestLimit("Tokens in one request", f"{settings.request_tokens_max:,} tokens", "400"),
-        RequestLimit(
+        ("Tokens in one request", f"{settings.request_tokens_max:,} tokens", BadRequest),
+        (
             "Numbers in one answer: texts times dimensions",
             f"{settings.answer_floats_max:,} numbers",
-            "400",
+            BadRequest,
         ),
-        RequestLimit("Size of the body", f"{megabytes:,.4g} MiB", "413 `request_too_large`"),
-        RequestLimit(
-            "Requests of one organization at the same moment",
+        ("Size of the body", f"{megabytes:,.4g} MiB", TooLarge),
+        (
+            "Requests of one organization at the same time",
             f"{settings.organization_in_flight_max:,} requests for each gateway process",
-            "429 `too_many_in_flight`",
+            TooManyInFlight,
         ),
-        RequestLimit(
-            "Requests of everybody at the same moment",
+        (
+            "Requests of all customers at the same time",
             f"{settings.in_flight_max:,} requests for each gateway process",
-            "429 `too_many_in_flight`",
+            TooManyInFlight,
         ),
-        RequestLimit(
+        (
             "Length of an `Idempotency-Key`",
             f"{settings.idempotency_key_characters_max:,} characters",
-            "400 `idempotency_key_too_long`",
+            IdempotencyKeyTooLong,
         ),
-        RequestLimit(
+        (
             "Connections that wait for one request, its retries included",
             f"{settings.replay_waiting_max:,} connections",
-            "429 `too_many_retries`",
+            TooManyRetries,
         ),
-        RequestLimit(
-            "Time until the vectors are there",
+        (
+            "Time until the vectors are ready",
             f"{settings.request_timeout_seconds:g} seconds",
-            "504 `timeout`",
+            DeadlineMissed,
         ),
-        RequestLimit(
-            "Wait for a worker while none is ready",
-            f"{settings.hold_seconds:g} seconds, up to {settings.hold_seconds_max:g} with "
-            "`Prefer: wait`",
-            "503 `model_warming`",
-        ),
+        ("Wait for a worker while none is ready", f"{hold} with `Prefer: wait`", NoWorker),
     ]
+    return [RequestLimit(*row) for row in rows]
 
 
 def _page(request: Request[Any, Any, Any], site: Site, slug: str) -> Response[str]:
     if slug not in PAGES:
         raise PageNotFound("There is no such page in the documentation.")
-    model = site.first().model  # a live one where there is any
+    model = site.first().model  # a live one if there is any
     url = site.settings.public_url
     context: dict[str, Any] = {
         "model": model,

@@ -1,7 +1,6 @@
-"""The API's reference: the OpenAPI document that machines read, in rows for people.
+"""The API reference: the OpenAPI document as rows for a page.
 
-There is one document: what /openapi.json serves is what is rendered here, and a test holds the two
-against one another.
+There is one document: what /openapi.json serves is what is rendered here, and a test compares them.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """A field, a parameter or a header."""
 
     name: str
-    """With its path, as in `data[].index`."""
+    """With its path, such as `data[].index`."""
     type: str
     required: bool
     default: str
@@ -36,7 +35,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation."""
+    """One operation, as the page shows it."""
 
     id: str
     method: str
@@ -56,13 +55,13 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 
 @lru_cache(maxsize=4)
 def document(public_url: str) -> Mapping[str, Any]:
-    """Return the document of this gateway."""
+    """Return the OpenAPI document of this gateway."""
     return openapi.document(public_url, version("stella-gateway"), OPERATIONS)
 
 
 @lru_cache(maxsize=4)
 def entries(public_url: str) -> Sequence[Section]:
-    """Return its operations, in their order."""
+    """Return the operations of the document, in its order."""
     described = document(public_url)
     schemas = described["components"]["schemas"]
     found: list[Section] = []
@@ -84,7 +83,7 @@ def error(public_url: str) -> tuple[Sequence[Row], str]:
 
 
 def rich(text: str) -> Markup:
-    """Write `code` in backticks as code; all else is text."""
+    """Render `code` in backticks as code, and everything else as text."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
@@ -130,11 +129,9 @@ def _body_schema(operation: Mapping[str, Any]) -> str:
 
 def _parameter(parameter: Mapping[str, Any]) -> Row:
     schema = parameter["schema"]
-    places = {"header": "header", "query": "query", "path": "path"}
-    bounds = _bounds(schema)
     return Row(
         name=parameter["name"],
-        type=f"{_type(schema, {})}{bounds}, in the {places[parameter['in']]}",
+        type=f"{_type(schema, {})}{_bounds(schema)}, in the {parameter['in']}",
         required=parameter.get("required", False),
         default=_written(schema.get("default")),
         description=parameter.get("description", ""),
@@ -172,7 +169,7 @@ def _resolved(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Mapping[
 
 
 def _type(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
-    """Say a type in words: `list of integers`, `"end" or "start"`."""
+    """Put a type into words: `list of integers`, `"end" or "start"`."""
     schema = _resolved(schema, schemas)
     choices = schema.get("anyOf") or schema.get("oneOf")
     if choices:
