@@ -1,8 +1,10 @@
-"""The errors that reach a client, and the one place where they become an HTTP answer.
+"""The errors that a client can see: their status and code, what they mean and what to do.
 
-Each domain declares its own subclasses beside the code that raises them; the class carries the
-status, OpenAI's `type` and `code`, and headers. The message is public: it says what to do, and
-never holds a secret, another customer's data or the text of a request.
+Each domain declares its own subclasses beside the code that raises them. A class says everything
+once: `status`, OpenAI's `type` and `code`, whether a retry helps, and, where customers of the API
+can meet it, a `remedy`. Its docstring is then its public meaning: /docs/errors and the responses of
+/openapi.json are printed from both, in Markdown of which only `code` is used. A message is public
+too: it says what to do, and never holds a secret, another customer's data or the text of a request.
 
     GatewayError
     ├── BadRequest          400 invalid_request_error
@@ -14,17 +16,21 @@ never holds a secret, another customer's data or the text of a request.
     ├── UnsupportedMedia    415 invalid_request_error
     ├── TooManyRequests     429 rate_limit_error
     ├── ServerError         500 server_error
-    ├── BadGateway          502 server_error
     ├── Unavailable         503 server_error
-    └── GatewayTimeout      504 server_error
+    └── RoutingError        see gateway.data_plane.routing.outcomes
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
+from msgspec import Meta
+
+Retry = Literal["no", "yes", "later"]
+"""Whether sending the same request again may help; later: after the time in Retry-After."""
 
 NO_RETRY = {"x-should-retry": "false"}
 """OpenAI's SDKs obey it; without it they retry 409, 429 and 5xx twice."""
@@ -36,129 +42,144 @@ class GatewayError(Exception):
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str | None] = None
+    retry: ClassVar[Retry] = "no"
+    remedy: ClassVar[str] = ""
+    """What to do about it. A class with a remedy of its own is listed in the documentation."""
 
     def __init__(
-        self,
-        message: str,
-        *,
-        param: str | None = None,
-        code: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        self, message: str, *, param: str | None = None, headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
-        self.error_code = code or self.code
         self.headers = dict(headers or {})
+
+    @classmethod
+    def meaning(cls) -> str:
+        """Return the docstring as one line: what the error means to a client."""
+        return " ".join(inspect.cleandoc(cls.__doc__ or "").split())
 
     def envelope(self) -> bytes:
         """Return the body: OpenAI's error object, always with its four fields."""
-        error: dict[str, Any] = {
-            "message": self.message,
-            "type": self.type,
-            "param": self.param,
-            "code": self.error_code,
-        }
-        return msgspec.json.encode({"error": error})
+        error = ErrorBody(self.message, self.type, self.param, self.code)
+        return msgspec.json.encode(ErrorEnvelope(error))
 
 
 class BadRequest(GatewayError):
-    """The request can't be served as it is."""
+    """A field is missing, wrong, empty or too large.
+
+    `param` names it, and the message says what it may be.
+    """
 
     status = 400
     type = "invalid_request_error"
+    remedy = "Correct that field."
 
 
 class Unauthorized(GatewayError):
-    """No key, or not a good one."""
+    """There is no such API key, or it was revoked."""
 
     status = 401
     type = "authentication_error"
     code = "invalid_api_key"
+    remedy = "Check that the key was copied whole, or create a new one in the console."
 
 
 class PaymentRequired(GatewayError):
-    """Not enough credit. One attempt is enough, so clients are told not to retry."""
+    """Your credit does not cover this request."""
 
     status = 402
     type = "insufficient_quota"
     code = "insufficient_quota"
+    remedy = "Check the balance in the console, or send less: a smaller request may still fit."
 
-    def __init__(self, message: str, **options: Any) -> None:
-        super().__init__(message, headers=NO_RETRY, **options)
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message, param=param, headers=NO_RETRY)
 
 
 class NotFound(GatewayError):
-    """Nothing there, or nothing that this caller may know of."""
+    """There is nothing at this path."""
 
     status = 404
     type = "not_found_error"
     code = "not_found"
+    remedy = "Check the base URL: it ends in `/v1`."
 
 
 class MethodNotAllowed(GatewayError):
-    """The path exists, the method doesn't."""
+    """The path exists, but not with this method."""
 
     status = 405
     type = "invalid_request_error"
     code = "method_not_allowed"
+    remedy = "Use a method that the `Allow` header names."
 
 
 class TooLarge(GatewayError):
-    """The body is over the limit."""
+    """The body has too many bytes."""
 
     status = 413
     type = "invalid_request_error"
     code = "request_too_large"
+    remedy = "Send fewer or shorter inputs at once."
 
 
 class UnsupportedMedia(GatewayError):
-    """The body is not JSON by its own declaration."""
+    """The body is not declared as plain JSON."""
 
     status = 415
     type = "invalid_request_error"
     code = "unsupported_media_type"
+    remedy = "Send `Content-Type: application/json`, and no `Content-Encoding`."
 
 
 class TooManyRequests(GatewayError):
-    """A limit is reached; `retry_after_seconds` from now it may have passed."""
+    """A limit was reached; nothing was charged."""
 
     status = 429
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
+    retry = "later"
 
-    def __init__(self, message: str, *, retry_after_seconds: float, **options: Any) -> None:
-        super().__init__(message, headers=retry_after(retry_after_seconds), **options)
+    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
+        super().__init__(message, headers=retry_after(retry_after_seconds))
 
 
 class ServerError(GatewayError):
-    """Our own mistake."""
+    """Something went wrong on our side; nothing was charged."""
 
     code = "internal_error"
-
-
-class BadGateway(GatewayError):
-    """The workers answered, but with nothing that may be delivered."""
-
-    status = 502
-    code = "upstream_error"
+    retry = "yes"
+    remedy = "Try again; if it keeps failing, send us the `x-request-id`."
 
 
 class Unavailable(GatewayError):
-    """Can't be served at the moment, and nothing was charged."""
+    """The service is temporarily unavailable; nothing was charged."""
 
     status = 503
     code = "service_unavailable"
+    retry = "later"
+    remedy = "Try again."
 
-    def __init__(self, message: str, *, retry_after_seconds: float = 1.0, **options: Any) -> None:
-        super().__init__(message, headers=retry_after(retry_after_seconds), **options)
+    def __init__(self, message: str, *, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(message, headers=retry_after(retry_after_seconds))
 
 
-class GatewayTimeout(GatewayError):
-    """Not done in time, and nothing was charged."""
+class ErrorBody(msgspec.Struct, frozen=True):
+    """OpenAI's error object."""
 
-    status = 504
-    code = "timeout"
+    message: Annotated[str, Meta(description="What is wrong and what to do, for people.")]
+    type: Annotated[str, Meta(description="The kind of error, as OpenAI names it.")]
+    param: Annotated[str | None, Meta(description="The field at fault, if there is one.")]
+    code: Annotated[
+        str | None, Meta(description="What programs tell errors apart by, if there is one.")
+    ]
+
+
+class ErrorEnvelope(msgspec.Struct, frozen=True):
+    """What every error under /v1 looks like."""
+
+    error: ErrorBody
 
 
 def retry_after(seconds: float, *, seconds_max: float = 60.0) -> dict[str, str]:

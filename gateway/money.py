@@ -1,6 +1,14 @@
-"""How nano-dollars are written for people: in one place, exactly."""
+"""How nano-dollars are written, for people and for programs: in one place, exactly."""
 
 from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Nanos(int):
+    """Nano-dollars in an answer of the API, where they are a string: a float would round them."""
 
 
 def money(nanos: int, decimals_min: int = 2) -> str:
@@ -8,3 +16,18 @@ def money(nanos: int, decimals_min: int = 2) -> str:
     whole, fraction = divmod(abs(nanos), 10**9)
     decimals = f"{fraction:09d}".rstrip("0").ljust(decimals_min, "0")
     return f"{'-' if nanos < 0 else ''}${whole:,}.{decimals}"
+
+
+def dollars(nanos: int) -> str:
+    """Write nano-dollars as dollars for programs, always with nine decimals."""
+    return f"{nanos // 10**9}.{nanos % 10**9:09d}"
+
+
+def _string(value: Any) -> str:
+    if isinstance(value, Nanos):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} has no form in JSON")
+
+
+encode = msgspec.json.Encoder(enc_hook=_string).encode
+"""Write an answer as JSON, each `Nanos` in it as a string."""

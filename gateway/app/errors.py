@@ -1,6 +1,7 @@
-"""The one place where an error becomes an HTTP answer, whoever raised it.
+"""Litestar's exception handler: errors of ours, of the framework and of the database, answered.
 
-Ours carry their status and words; what the framework or our own mistakes raise is given both here.
+Ours bring their status and words (see `gateway.errors`); all others are translated into them here.
+The bare ASGI routes of `data_plane.api.exchange` answer for themselves.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from gateway.storage.database import DatabaseAway
 
 log = structlog.get_logger()
 
-_AWAY = "The books can't be reached at the moment."
-_AGAIN = "Try again in a little while."
-_AGAIN_IF_NOT_DONE = "Look in a little while whether it was done, and try again if not."
+_AWAY = "The database is temporarily unavailable."
+_AGAIN = "Try again shortly."
+_AGAIN_IF_NOT_DONE = "Check shortly whether it was done, and try again if not."
 _AWAY_SECONDS = 5.0
 
 
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """Give every error OpenAI's envelope, those of the framework included; browsers get a page."""
+    """Answer with OpenAI's error envelope, or with a page where a person is reading."""
     request_id = new_id()
     known = error if isinstance(error, GatewayError) else _translate(error, request, request_id)
     if page := request.app.state.gateway.marketplace.answer_error(request, known, request_id):
@@ -61,15 +62,15 @@ def _translate(error: Exception, request: Request[Any, Any, Any], request_id: st
             methods = ", ".join(_methods(request))
             return MethodNotAllowed(f"Use {methods} here.", headers={"allow": methods})
         case 413:
-            return TooLarge("The body is too large.")
+            return TooLarge("The body is too large. Send less at once.")
         case _ if 400 <= status < 500:
-            return BadRequest("The request can't be read as it is.")
+            return BadRequest("The request is malformed.")
     log.error("request failed", request=request_id, exc_info=error)
-    return ServerError("Our mistake; nothing was charged.")
+    return ServerError("Something went wrong on our side; nothing was charged.")
 
 
 def _methods(request: Request[Any, Any, Any]) -> list[str]:
-    """Return what the path does answer to: HTTP wants it said, and Litestar does not say it."""
+    """Return the methods of the path: HTTP requires them in a 405, and Litestar omits them."""
     found: set[str] = set()
     for route in request.app.routes:
         pattern = re.sub(r"\\\{[^}]*:path\\\}", ".+", re.escape(route.path))

@@ -17,7 +17,7 @@ from gateway.control_plane.workers import commands, pinning
 from gateway.control_plane.workers.commands import Wish, WorkerReport
 from gateway.data_plane.routing.fleet import parse_workers
 from gateway.data_plane.routing.worker import State
-from gateway.errors import BadGateway, BadRequest, GatewayTimeout, NotFound
+from gateway.errors import BadRequest, NotFound, Unavailable
 from gateway.settings import Settings
 from gateway.storage.database import Database
 
@@ -93,7 +93,7 @@ async def pin(model: str, url: str) -> None:
         except UnknownBackend as error:
             raise BadRequest(f"{error}.") from None
         except BackendError as error:
-            raise BadGateway(f"The worker can't be pinned: {error}.") from None
+            raise Unavailable(f"The worker can't be pinned: {error}.") from None
     say(f"Pinned {rows} golden rows of revision {revision}; each worker must match them.")
 
 
@@ -113,7 +113,7 @@ async def _command(
         deadline = time.monotonic() + _DONE_SECONDS
         while not all(done(report) for report in found):
             if time.monotonic() > deadline:
-                raise GatewayTimeout(
+                raise Unavailable(
                     "The order is written, but not every gateway has reported it done."
                 )
             await asyncio.sleep(_POLL_SECONDS)

@@ -1,1 +1,1 @@
-"""Logs and metrics: what happened, never what a customer wrote."""
+"""Logs and metrics. They hold names and numbers, never the text of a customer."""

@@ -1,7 +1,7 @@
 """Structured logs on standard error.
 
-Only names and numbers are logged. As a second line of defence, anything that looks like an API key
-is struck out before a line is written.
+Only names and numbers are logged. As a second line of defense, anything that looks like an API key
+is redacted before a line is written.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _KEY = re.compile(r"sk-[0-9A-Za-z]{8,}")
 
 
 def configure(form: Literal["console", "json"], level: int = logging.INFO) -> None:
-    """Set up structlog for this process, and send the libraries' warnings the same way."""
+    """Configure structlog for this process, and route the libraries' warnings through it."""
     renderer: Any = structlog.processors.JSONRenderer()
     if form == "console":
-        # a plain trace: the pretty one prints local variables, and so what a customer wrote
+        # plain traces: the pretty ones print local variables, and with them customers' texts
         renderer = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
@@ -31,20 +31,20 @@ def configure(form: Literal["console", "json"], level: int = logging.INFO) -> No
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            strike_keys,
+            redact_keys,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # looked up for each logger: standard error may be another one by then
+        # looked up for each logger: standard error may have been replaced by then
         logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
     )
     logging.basicConfig(level=logging.WARNING, handlers=[_Forward(logging.WARNING)], force=True)
 
 
-def strike_keys(
+def redact_keys(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Replace what looks like an API key, wherever in the event it stands."""
+    """Redact whatever looks like an API key in an event."""
     for name, value in event.items():
         if isinstance(value, str) and "sk-" in value:
             event[name] = _KEY.sub("sk-***", value)

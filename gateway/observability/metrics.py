@@ -1,4 +1,4 @@
-"""What the process counts of itself, served as text at /metrics."""
+"""The metrics of this process, served at /metrics in Prometheus's text format."""
 
 from __future__ import annotations
 
@@ -28,29 +28,31 @@ _overhead = Histogram(
 )
 _tokens = Counter("gateway_tokens", "Tokens embedded and billed.", ["model"])
 _breaches = Gauge(
-    "gateway_audit_breaches", "What breaks an invariant of the money, at most 20.", ["invariant"]
+    "gateway_audit_breaches",
+    "Violations of a ledger invariant in the last audit, at most 20.",
+    ["invariant"],
 )
 
 
 def observe(path: str, status: int, seconds: float, overhead_seconds: float) -> None:
-    """Count one answer."""
+    """Count one answer; `overhead_seconds` is without the wait for a worker."""
     _requests.labels(path, status).inc()
     _seconds.labels(path).observe(seconds)
     _overhead.labels(path).observe(overhead_seconds)
 
 
 def count_tokens(model: str, tokens: int) -> None:
-    """Count what was embedded and billed."""
+    """Count embedded and billed tokens of a model."""
     _tokens.labels(model).inc(tokens)
 
 
 def set_breaches(invariant: str, culprits: int) -> None:
-    """Tell how much the last audit found against one invariant."""
+    """Set how many violations of an invariant the last audit found."""
     _breaches.labels(invariant).set(culprits)
 
 
 def render(*collectors: Collector) -> bytes:
-    """Write all metrics in the text format of Prometheus, those of the collectors too."""
+    """Return all metrics, those of the collectors included, in Prometheus's text format."""
     registry = CollectorRegistry()
     for collector in collectors:
         registry.register(collector)

@@ -257,7 +257,7 @@ def test_audit_exits_1_and_names_what_is_broken(shell: Shell):
         ({"DATABASE_URL": "mysql://x/y"}, "use postgresql"),
         (
             {"GATEWAY_DEV_MAIL": "true", "GATEWAY_PUBLIC_URL": "https://gateway.example"},
-            "GATEWAY_DEV_MAIL shows everybody the links",
+            "GATEWAY_DEV_MAIL shows sign-in links to everyone",
         ),
         ({"GATEWAY_LEASE_SECONDS": "5"}, "GATEWAY_LEASE_SECONDS must be"),
         ({"DATABASE_URL": "sqlite:////proc/none/gateway.db"}, "gateway: "),

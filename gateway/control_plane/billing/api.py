@@ -1,6 +1,6 @@
 """GET /v1/credits, GET /v1/usage, POST /v1/credits/verify and the key of receipts.
 
-For the organization of the API key that asks. Money is in strings of nano-dollars.
+For the organization that the API key belongs to.
 """
 
 from __future__ import annotations
@@ -8,66 +8,93 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.params import FromQuery, QueryParameter
+from msgspec import Meta, field
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import money
 from gateway.control_plane.billing import credit
 from gateway.control_plane.billing.verification import verify
-from gateway.data_plane.api.openapi import Operation
+from gateway.data_plane.api.openapi import Operation, parameter
 from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.errors import BadRequest, Unavailable
 from gateway.identifiers import new_id
+from gateway.money import Nanos
 from gateway.snapshots import KeySnapshot
 from gateway.storage.database import Database
 from gateway.storage.ledger import reading
 
 
 class CreditsUnreadable(Unavailable):
-    """The books can't be read at the moment."""
+    """The ledger can't be read at the moment."""
 
 
 Authenticate = Callable[[str | None], Awaitable[KeySnapshot]]
+T = TypeVar("T")
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """Credit that came in at once."""
+    """Credit from one source, such as a payment."""
 
     id: str
-    kind: Literal["promo", "paid"]
-    amount_nanos: str
-    remaining_nanos: str
+    kind: Annotated[
+        Literal["promo", "paid"], Meta(description="`promo` is free, `paid` was paid for.")
+    ]
+    amount_nanos: Annotated[Nanos, Meta(description="The original amount.")]
+    remaining_nanos: Annotated[
+        Nanos, Meta(description="What is left of it; a charge is deducted at once.")
+    ]
     created_at: datetime
-    expires_at: datetime | None
+    expires_at: Annotated[
+        datetime | None, Meta(description="When what is left of it expires; null: never.")
+    ]
 
 
 class CreditsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What an organization may spend. `reserved_nanos` of the balance is with running gateways."""
 
     object: Literal["credits"] = "credits"
-    balance_nanos: str
-    reserved_nanos: str
-    owed_nanos: str
-    frozen: bool
-    grants: list[Grant]
+    available_nanos: Annotated[
+        Nanos,
+        Meta(
+            description="What can be spent, in nano-dollars like all money here: the sum of what "
+            "is left of the grants."
+        ),
+    ] = field(name="balance_nanos")
+    reserved_nanos: Annotated[
+        Nanos, Meta(description="The part of the balance that gateways hold for requests.")
+    ]
+    owed_nanos: Annotated[
+        Nanos, Meta(description="What was used beyond the credit; nearly always 0.")
+    ]
+    frozen: Annotated[bool, Meta(description="Whether the account is stopped.")]
+    lots: Annotated[
+        list[Grant],
+        Meta(description="The credit that has something left, in the order in which it is used."),
+    ] = field(name="grants")
 
 
 class VerifyAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The balance, and the same worked out from the ledger."""
+    """The balance, and the same recomputed from the ledger."""
 
     object: Literal["credits.verification"] = "credits.verification"
-    agrees: bool
-    balance_nanos: str
-    recomputed_nanos: str
-    unposted_nanos: str
-    entries: dict[str, str]
+    agrees: Annotated[bool, Meta(description="Whether both give the same.")]
+    balance_nanos: Annotated[Nanos, Meta(description="What the account says.")]
+    recomputed_nanos: Annotated[
+        Nanos, Meta(description="The ledger's entries, less the usage not posted to it yet.")
+    ]
+    unposted_nanos: Annotated[Nanos, Meta(description="That usage.")]
+    entries: Annotated[
+        dict[str, Nanos], Meta(description="The sums of the ledger's entries by kind.")
+    ]
 
 
 class ReceiptKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,60 +104,116 @@ class ReceiptKey(msgspec.Struct, frozen=True, kw_only=True):
     crv: str
     alg: str
     use: str
-    kid: str
-    x: str
+    kid: Annotated[str, Meta(description="The key's id.")]
+    x: Annotated[str, Meta(description="The public key, in unpadded base64url.")]
 
 
 class UsageEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """What a key used of a model on a day of UTC."""
+    """What a key used of a model in a day."""
 
-    day: date
-    key_id: str
-    model: str
+    day: Annotated[date, Meta(description="A day of UTC.")]
+    key_id: Annotated[str, Meta(description="The id of the API key.")]
+    model_id: str = field(name="model")
     requests: int
     inputs: int
     tokens: int
-    cost_nanos: str
+    charged_nanos: Annotated[Nanos, Meta(description="What was charged, in nano-dollars.")] = field(
+        name="cost_nanos"
+    )
 
 
 class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of days, the newest first; `next` is the `after` of the next page, null at the end."""
+    """A page of usage, the newest day first."""
 
     object: Literal["list"] = "list"
     data: list[UsageEntry]
-    next: str | None
+    next: Annotated[str | None, Meta(description="The `after` of the next page; null at the end.")]
 
 
-def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "schema": schema, "description": description}
-
-
+_ID = "0198c2a1-7d3e-7000-8000-5b0f3c1d2e4f"
 OPERATIONS = (
     Operation(
-        "/v1/credits", "get", "readCredits", "What is left and where it came from", CreditsAnswer
-    ),
-    Operation(
-        "/v1/credits/verify", "post", "verifyCredits", "Recompute the balance from the ledger",
-        VerifyAnswer,
-    ),
-    Operation(
-        "/v1/usage", "get", "readUsage", "Usage by day, key and model", UsageAnswer,
-        (
-            _query("after", {"type": "string"}, "The `next` of the page before."),
-            _query(
-                "limit",
-                {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
-                "Entries a page.",
-            ),
-            _query("key_id", {"type": "string", "format": "uuid"}, "Of one key only."),
-            _query("model", {"type": "string"}, "Of one model only."),
+        "/v1/credits",
+        "get",
+        "readCredits",
+        "What is left and where it came from",
+        CreditsAnswer(
+            available_nanos=Nanos(249_999_960),
+            reserved_nanos=Nanos(0),
+            owed_nanos=Nanos(0),
+            frozen=False,
+            lots=[
+                Grant(
+                    id=_ID,
+                    kind="promo",
+                    amount_nanos=Nanos(250_000_000),
+                    remaining_nanos=Nanos(249_999_960),
+                    created_at=datetime(2026, 1, 5, 9, 30, tzinfo=UTC),
+                    expires_at=datetime(2026, 2, 4, 9, 30, tzinfo=UTC),
+                )
+            ],
         ),
     ),
     Operation(
-        "/v1/receipts/key", "get", "readReceiptKey", "The key that checks receipts", ReceiptKey,
-        public=True,
+        "/v1/credits/verify",
+        "post",
+        "verifyCredits",
+        "Recompute the balance from the ledger",
+        VerifyAnswer(
+            agrees=True,
+            balance_nanos=Nanos(249_999_960),
+            recomputed_nanos=Nanos(249_999_960),
+            unposted_nanos=Nanos(0),
+            entries={"grant": Nanos(250_000_000), "usage": Nanos(-40)},
+        ),
     ),
-)  # fmt: skip
+    Operation(
+        "/v1/usage",
+        "get",
+        "readUsage",
+        "Usage by day, key and model",
+        UsageAnswer(
+            data=[
+                UsageEntry(
+                    day=date(2026, 1, 5),
+                    key_id=_ID,
+                    model_id="sentence-transformers/all-MiniLM-L6-v2",
+                    requests=1,
+                    inputs=1,
+                    tokens=5,
+                    charged_nanos=Nanos(40),
+                )
+            ],
+            next=None,
+        ),
+        parameters=(
+            parameter("after", "The `next` of the page before.", {"type": "string"}),
+            parameter(
+                "limit",
+                "Entries per page.",
+                {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+            ),
+            parameter("key_id", "Of one key only.", {"type": "string", "format": "uuid"}),
+            parameter("model", "Of one model only.", {"type": "string"}),
+        ),
+    ),
+    Operation(
+        "/v1/receipts/key",
+        "get",
+        "readReceiptKey",
+        "The key that checks receipts",
+        ReceiptKey(
+            kty="OKP",
+            crv="Ed25519",
+            alg="EdDSA",
+            use="sig",
+            kid="1f2e3d4c5b6a7980",
+            x="11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+        ),
+        errors=(),
+        key="none",
+    ),
+)
 """What the OpenAPI document says of these routes."""
 
 
@@ -141,25 +224,18 @@ def router(authenticate: Authenticate, database: Database, signer: ReceiptSigner
         return (await authenticate(request.headers.get("authorization"))).organization_id
 
     @get("/credits")
-    async def read_credits(request: Request[Any, Any, Any]) -> Response[CreditsAnswer]:
+    async def read_credits(request: Request[Any, Any, Any]) -> Response[bytes]:
         organization_id = await owner(request)
         async with _books(database) as connection:
-            return _answer(_credits(await credit.balance(connection, organization_id)))
+            found = await credit.balance(connection, organization_id)
+        return _answer(_wire(found, CreditsAnswer))
 
     @post("/credits/verify", status_code=200)
-    async def verify_credits(request: Request[Any, Any, Any]) -> Response[VerifyAnswer]:
+    async def verify_credits(request: Request[Any, Any, Any]) -> Response[bytes]:
         organization_id = await owner(request)
         async with _books(database) as connection:
             found = await verify(connection, organization_id)
-        return _answer(
-            VerifyAnswer(
-                agrees=found.agrees,
-                balance_nanos=str(found.balance_nanos),
-                recomputed_nanos=str(found.recomputed_nanos),
-                unposted_nanos=str(found.unposted_nanos),
-                entries={kind: str(nanos) for kind, nanos in found.entries.items()},
-            )
-        )
+        return _answer(_wire(found, VerifyAnswer))
 
     @get("/usage")
     async def read_usage(
@@ -168,12 +244,12 @@ def router(authenticate: Authenticate, database: Database, signer: ReceiptSigner
         limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
         key_id: FromQuery[str | None] = None,
         model: FromQuery[str | None] = None,
-    ) -> Response[UsageAnswer]:
+    ) -> Response[bytes]:
         organization_id = await owner(request)
         if unknown := set(request.query_params) - {"after", "limit", "key_id", "model"}:
-            raise BadRequest("There is no such parameter.", param=min(unknown))
+            raise BadRequest("Unknown query parameter.", param=min(unknown))
         async with _books(database) as connection:
-            days = await reading.by_day(
+            found = await reading.by_day(
                 connection,
                 organization_id,
                 after=None if after is None else _place(after),
@@ -181,11 +257,12 @@ def router(authenticate: Authenticate, database: Database, signer: ReceiptSigner
                 key_id=None if key_id is None else _uuid(key_id, "key_id"),
                 model_id=None if model is None else _text(model, "model"),
             )
+        days = _wire(found, list[UsageEntry])
         following = _cursor(days[-1]) if len(days) == limit else None
-        return _answer(UsageAnswer(data=[_entry(day) for day in days], next=following))
+        return _answer(UsageAnswer(data=days, next=following))
 
     @get("/receipts/key", sync_to_thread=False)
-    def read_key() -> Response[ReceiptKey]:
+    def read_key() -> Response[bytes]:
         return _answer(msgspec.convert(signer.jwk(), ReceiptKey))
 
     return Router("/v1", route_handlers=[read_credits, verify_credits, read_usage, read_key])
@@ -200,42 +277,15 @@ async def _books(database: Database) -> AsyncIterator[AsyncConnection]:
                 await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
             yield connection
     except (SQLAlchemyError, OSError) as error:
-        raise CreditsUnreadable("The books can't be read at the moment. Try again.") from error
+        raise CreditsUnreadable("The database is temporarily unavailable. Try again.") from error
 
 
-def _credits(balance: credit.Balance) -> CreditsAnswer:
-    return CreditsAnswer(
-        balance_nanos=str(balance.available_nanos),
-        reserved_nanos=str(balance.reserved_nanos),
-        owed_nanos=str(balance.owed_nanos),
-        frozen=balance.frozen,
-        grants=[
-            Grant(
-                id=lot.id,
-                kind=lot.kind,
-                amount_nanos=str(lot.amount_nanos),
-                remaining_nanos=str(lot.remaining_nanos),
-                created_at=lot.created_at,
-                expires_at=lot.expires_at,
-            )
-            for lot in balance.lots
-        ],
-    )
+def _wire(found: object, kind: type[T]) -> T:
+    """Copy what the domain found into the structs of the API, ints of money into `Nanos`."""
+    return msgspec.convert(found, kind, from_attributes=True, dec_hook=lambda to, value: to(value))
 
 
-def _entry(day: reading.Day) -> UsageEntry:
-    return UsageEntry(
-        day=day.day,
-        key_id=day.key_id,
-        model=day.model_id,
-        requests=day.requests,
-        inputs=day.inputs,
-        tokens=day.tokens,
-        cost_nanos=str(day.charged_nanos),
-    )
-
-
-def _cursor(day: reading.Day) -> str:
+def _cursor(day: UsageEntry) -> str:
     return f"{day.day.isoformat()}~{day.key_id}~{day.model_id}"
 
 
@@ -245,21 +295,22 @@ def _place(cursor: str) -> reading.Place:
         model_id = _text(model_id, "after")
         return reading.Place(date.fromisoformat(day), _uuid(key_id, "after"), model_id)
     except (ValueError, OverflowError):
-        raise BadRequest("`after` is not the `next` of a page.", param="after") from None
+        raise BadRequest("`after` must be the `next` of a page.", param="after") from None
 
 
 def _uuid(value: str, param: str) -> str:
     with contextlib.suppress(ValueError):
         if str(UUID(value)) == value.lower():
             return value.lower()
-    raise BadRequest(f"`{param}` is no id.", param=param)
+    raise BadRequest(f"`{param}` must be an id.", param=param)
 
 
 def _text(value: str, param: str) -> str:
     if "\0" in value:  # PostgreSQL keeps none, so nothing has it in its name
-        raise BadRequest(f"`{param}` has a NUL character in it.", param=param)
+        raise BadRequest(f"`{param}` contains a NUL character.", param=param)
     return value
 
 
-def _answer(body: Any) -> Response[Any]:
-    return Response(body, headers={"x-request-id": new_id()})
+def _answer(body: msgspec.Struct) -> Response[bytes]:
+    headers = {"x-request-id": new_id()}
+    return Response(money.encode(body), media_type="application/json", headers=headers)

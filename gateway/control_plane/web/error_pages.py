@@ -66,7 +66,7 @@ def answer(
         message += " Copy what you typed, load the page again, and send it once more."
     elif isinstance(error, ForeignForm) and not kept:
         message += " Go back, load the page again, and send it once more."
-    if error.error_code in _FRAMEWORK_CODES and type(error).__module__ == "gateway.errors":
+    if error.code in _FRAMEWORK_CODES and type(error).__module__ == "gateway.errors":
         message = "The address may be mistyped, or the page has moved."
     headers = {**HEADERS, "cache-control": "no-store", **error.headers}
     if is_fragment(request):

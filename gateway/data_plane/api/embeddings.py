@@ -35,15 +35,17 @@ _NAME_CHARACTERS_SHOWN = 100
 
 
 class ModelNotFound(NotFound):
-    """No model of that name."""
+    """There is no model of that name."""
 
     code = "model_not_found"
+    remedy = "`GET /v1/models` lists the names."
 
 
 class ModelComingSoon(NotFound):
-    """A model that is announced and not served yet."""
+    """The model is announced but not served yet."""
 
     code = "model_coming_soon"
+    remedy = "Price it with `POST /v1/embeddings/estimate`, and ask to be notified on its page."
 
 
 class Order(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""/health/live, /health/ready and /metrics: for machines that watch the process."""
+"""/health/live, /health/ready and /metrics, for load balancers and monitoring."""
 
 from __future__ import annotations
 
@@ -22,23 +22,22 @@ def routes(
     *,
     ledger_away_seconds_max: float,
 ) -> list[HTTPRouteHandler]:
-    """Make the routes; `ledger_away` tells for how many seconds no usage could be written."""
+    """Make the routes; `ledger_away` returns for how many seconds usage could not be written."""
     pools = RouterMetrics(router)
 
     @get("/health/live", sync_to_thread=False)
     def live() -> dict[str, str]:
-        """Answer as long as the event loop turns."""
+        """Answer 200 as long as the event loop runs."""
         return {"status": "live"}
 
     @get("/health/ready", sync_to_thread=False)
     def ready() -> Response[dict[str, Any]]:
-        """Tell whether requests can be taken: 503 before the catalogue is read.
+        """Answer 200 if requests can be served, 503 otherwise.
 
-        And when the ledger has been away for so long that credit which was held has run out: a
-        shorter outage must not take every gateway out of its load balancer at once.
-
-        Workers don't count, or every gateway would leave its load balancer together with them;
-        how many of each model are ready is in the answer.
+        Not ready before the catalog is read, nor once the ledger has been unreachable for longer
+        than leased credit lasts: a shorter outage must not take every gateway out of its load
+        balancer at once. For the same reason workers don't matter; the answer says how many of
+        each model are ready.
         """
         loaded = bool(catalog().models)
         counts = {
@@ -53,7 +52,7 @@ def routes(
 
     @get("/metrics", sync_to_thread=False)
     def read_metrics() -> Response[bytes]:
-        """Serve the metrics as text, for Prometheus."""
+        """Serve the metrics in Prometheus's text format."""
         return Response(metrics.render(pools), media_type=metrics.CONTENT_TYPE)
 
     return [live, ready, read_metrics]

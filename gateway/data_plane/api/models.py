@@ -1,52 +1,70 @@
-"""GET /v1/models and /v1/models/{id}: OpenAI's fields, then what it costs and can do.
+"""GET /v1/models and /v1/models/{id}: OpenAI's fields, then price and abilities.
 
-Public, as the pages are. A key that is sent is checked all the same: tools ask here whether their
+Public, like the pages. A key that is sent is checked all the same: tools ask here whether their
 key is good.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, Router, get
 from litestar.params import Parameter
+from msgspec import Meta
 
+from gateway import money
 from gateway.data_plane.api.embeddings import EmbeddingsEndpoint, ModelNotFound
-from gateway.data_plane.api.responses import dollars
 from gateway.identifiers import new_id
-from gateway.snapshots import Catalog, ModelSnapshot, State
-
-Body = TypeVar("Body")
+from gateway.money import Nanos
+from gateway.snapshots import Catalog, ModelSnapshot, PriceSnapshot, State
 
 
 class Price(msgspec.Struct, frozen=True):
     """What a million tokens cost, in strings, since floats round."""
 
-    nanos_per_million_tokens: str
+    nanos_per_million_tokens: Nanos
     dollars_per_million_tokens: str
+
+    @classmethod
+    def of(cls, price: PriceSnapshot) -> Price:
+        """Write a price in both units."""
+        nanos = price.nanos_per_million_tokens
+        return cls(Nanos(nanos), money.dollars(nanos))
 
 
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A model of the catalogue."""
+    """A model in the catalog."""
 
     id: str
     object: Literal["model"] = "model"
-    created: int
+    created: Annotated[
+        int, Meta(description="When it was added to the catalog: Unix time in seconds.")
+    ]
     owned_by: str
-    state: State
+    state: Annotated[
+        State, Meta(description="Only a `live` model embeds; a `coming_soon` one can be priced.")
+    ]
     license: str
-    price: Price
-    flex_price: Price
-    """With `service_tier: flex`."""
-    dimensions: tuple[int, ...]
-    dimensions_default: int
-    dimensions_derived: dict[str, int]
-    """Dimensions without a head of their own, and the head that each is cut from."""
-    tokens_max: int
-    """Most tokens in one input, [CLS], [SEP] and prompt included."""
-    prompts: dict[str, str]
+    price: Annotated[Price, Meta(description="What a million tokens cost.")]
+    flex_price: Annotated[Price, Meta(description="The same with `service_tier: flex`.")]
+    dimensions: Annotated[
+        tuple[int, ...], Meta(description="The lengths of vector that can be requested.")
+    ]
+    dimensions_default: Annotated[int, Meta(description="The length without `dimensions`.")]
+    dimensions_derived: Annotated[
+        dict[str, int],
+        Meta(description="Lengths without a head of their own, and the one each is cut from."),
+    ]
+    tokens_max: Annotated[
+        int,
+        Meta(description="Most tokens in one input, special tokens and prompt included."),
+    ]
+    prompts: Annotated[
+        dict[str, str],
+        Meta(description="Each prompt's name, and the text that it puts in front."),
+    ]
 
 
 class ModelList(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +75,7 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def router(endpoint: EmbeddingsEndpoint) -> Router:
-    """Make the routes over the catalogue that the endpoint sells from."""
+    """Make the routes over the endpoint's catalog."""
 
     async def check_key(request: Request[Any, Any, Any]) -> None:
         if authorization := request.headers.get("authorization"):
@@ -67,18 +85,18 @@ def router(endpoint: EmbeddingsEndpoint) -> Router:
 
     @get("/", sync_to_thread=False)
     def list_models() -> Response[bytes]:
-        return Response(listed(), media_type="application/json", headers={"x-request-id": new_id()})
+        return _answer(listed())
 
     @get("/{model_id:path}", sync_to_thread=False)
     def retrieve_model(
         model_id: Annotated[str, Parameter(description="The model's id; its slash may be %2F.")],
-    ) -> Response[ModelEntry]:
+    ) -> Response[bytes]:
         found = endpoint.catalog().find(model_id.removeprefix("/"))
         if found is None:
             raise ModelNotFound(
                 "There is no model of that name; see GET /v1/models.", param="model"
             )
-        return _answer(entry(found[0]))
+        return _answer(money.encode(entry(found[0])))
 
     return Router(
         "/v1/models", route_handlers=[list_models, retrieve_model], before_request=check_key
@@ -86,7 +104,7 @@ def router(endpoint: EmbeddingsEndpoint) -> Router:
 
 
 class Listed:
-    """The list as JSON, written once for each state of the catalogue."""
+    """The list as JSON, encoded once for each snapshot of the catalog."""
 
     def __init__(self, catalog: Callable[[], Catalog]) -> None:
         self._catalog = catalog
@@ -94,27 +112,25 @@ class Listed:
         self._json = b""
 
     def __call__(self) -> bytes:
-        """Return it."""
+        """Return the body of GET /v1/models."""
         catalog = self._catalog()
         if catalog is not self._of:
             models = [model for model in catalog.models.values() if model.state != "retired"]
-            self._json = msgspec.json.encode(ModelList(data=[entry(model) for model in models]))
+            self._json = money.encode(ModelList(data=[entry(model) for model in models]))
             self._of = catalog
         return self._json
 
 
 def entry(model: ModelSnapshot) -> ModelEntry:
     """Describe a model as the API does."""
-    price = model.price.nanos_per_million_tokens
-    flex = model.price_of("flex").nanos_per_million_tokens
     return ModelEntry(
         id=model.id,
         created=model.created,
         owned_by=model.owned_by,
         state=model.state,
         license=model.license,
-        price=Price(str(price), dollars(price)),
-        flex_price=Price(str(flex), dollars(flex)),
+        price=Price.of(model.price),
+        flex_price=Price.of(model.price_of("flex")),
         dimensions=model.dimensions,
         dimensions_default=model.dimensions_default,
         dimensions_derived={str(k): v for k, v in model.derived_dimensions.items()},
@@ -123,5 +139,5 @@ def entry(model: ModelSnapshot) -> ModelEntry:
     )
 
 
-def _answer(value: Body) -> Response[Body]:
-    return Response(value, headers={"x-request-id": new_id()})
+def _answer(body: bytes) -> Response[bytes]:
+    return Response(body, media_type="application/json", headers={"x-request-id": new_id()})

@@ -1,118 +1,232 @@
 """The OpenAPI document of /v1, at /openapi.json.
 
-Schemas are made from the classes that decode and encode; the paths are written here, because the
-bare ASGI routes have nothing for a framework to read. The tests hold the document against the
-running gateway.
+Schemas are made from the structs that are decoded and encoded, whose fields carry their own words;
+errors are described by their classes. Operations are declared here, and beside their routes for
+those that other parts serve: the bare ASGI routes have nothing for a framework to read. The tests
+hold the document against the running gateway. Words are Markdown, of which only `code` is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from litestar import Response, get
 
-from gateway.data_plane.api import descriptions
-from gateway.data_plane.api.models import ModelEntry, ModelList
+from gateway import money
+from gateway.data_plane.api.embeddings import ModelNotFound
+from gateway.data_plane.api.models import ModelEntry, ModelList, Price
 from gateway.data_plane.api.requests import EmbeddingsRequest
-from gateway.data_plane.api.responses import Cut, Estimate, Usage
+from gateway.data_plane.api.responses import (
+    Embedding,
+    Embeddings,
+    Estimate,
+    EstimatedInput,
+    Usage,
+)
+from gateway.data_plane.auth.authenticator import MissingKey
+from gateway.data_plane.routing.outcomes import AllAttemptsFailed, DeadlineMissed
+from gateway.errors import (
+    BadRequest,
+    ErrorEnvelope,
+    GatewayError,
+    PaymentRequired,
+    ServerError,
+    TooLarge,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMedia,
+)
+from gateway.money import Nanos
 
+REQUEST_ID = {"x-request-id": "Identifies this request in our records; quote it when you write us."}
+LIMITS = {
+    "x-ratelimit-limit-requests": "How many requests your organization may have in flight at once.",
+    "x-ratelimit-remaining-requests": "How many more it may start now.",
+}
+COST = {
+    "x-cost-nanos": "What this answer was charged, in nano-dollars. A replay "
+    "(`idempotent-replayed`) repeats the single charge of its original: if you received both "
+    "answers, count one.",
+    "x-balance-nanos": "What is left, in nano-dollars.",
+    "x-receipt": "What was charged, signed; `GET /v1/receipts/key` checks it.",
+    "openai-processing-ms": "Milliseconds from the first byte read to the answer.",
+    "x-gateway-overhead-ms": "The same without waiting for a worker.",
+}
+REPLAY = {
+    "idempotent-replayed": "`true` if this is the answer of an earlier request, free of charge.",
+    "x-original-request-id": "The id of that earlier request.",
+}
+_RETRY = {
+    "retry-after": "Seconds after which to try again, if known.",
+    "retry-after-ms": "The same in milliseconds.",
+}
+_NO_RETRY = {"x-should-retry": "`false`: OpenAI's SDKs then do not try again."}
 
-class Embedding(msgspec.Struct, frozen=True):
-    """One vector."""
+_CAN_FAIL = (BadRequest, Unauthorized, Unavailable)
+_TAKES_BODY = (*_CAN_FAIL, ModelNotFound, TooLarge, UnsupportedMedia, TooManyRequests, ServerError)
 
-    object: str
-    index: int
-    embedding: list[float] | str
-    """Numbers, or base64 of little-endian float32."""
-
-
-class Embeddings(msgspec.Struct, frozen=True):
-    """The answer of POST /v1/embeddings."""
-
-    object: str
-    data: list[Embedding]
-    model: str
-    usage: Usage
-    truncated: list[Cut] | msgspec.UnsetType = msgspec.UNSET
-    """There only when an input was cut, as the request asked."""
-
-
-class ErrorBody(msgspec.Struct, frozen=True):
-    """OpenAI's error object."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class ErrorEnvelope(msgspec.Struct, frozen=True):
-    """What every error under /v1 looks like."""
-
-    error: ErrorBody
-
-
-ROOTS = (EmbeddingsRequest, Embeddings, Estimate, ModelEntry, ModelList, ErrorEnvelope)
+_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+_USAGE = Usage(5, 5)
 _IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
-_INPUT = {
-    "description": "A text, texts, token ids, or lists of token ids. No text may be empty.",
-    "oneOf": [
-        {"type": "string", "minLength": 1},
-        {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
-        _IDS,
-        {"type": "array", "items": _IDS, "minItems": 1},
-    ],
-}
-_REASONS = {
-    400: "The request can't be served as it is; `param` names the field.",
-    401: "No API key, or not a good one.",
-    402: "Not enough credit; nothing was charged.",
-    404: "No such model, or one that is coming soon.",
-    405: "Another method is needed.",
-    413: "The body is too large.",
-    415: "The body is not declared as JSON.",
-    429: "Too much at once; nothing was charged.",
-    500: "Our mistake; nothing was charged.",
-    502: "No worker gave a good answer; nothing was charged.",
-    503: "Not at the moment; nothing was charged.",
-    504: "Not in time; nothing was charged.",
-}
-_TOO_MANY = 429
-_NO_CREDIT = 402
-_LATER = (_TOO_MANY, 503)
+_INPUT = [
+    {"type": "string", "minLength": 1},
+    {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
+    _IDS,
+    {"type": "array", "items": _IDS, "minItems": 1},
+]
 
 
 class Operation(NamedTuple):
-    """An operation that another part of the gateway serves."""
+    """One method of one path."""
 
     path: str
     method: str
     operation_id: str
     summary: str
-    schema: type[msgspec.Struct]
-    parameters: tuple[dict[str, Any], ...] = ()
-    public: bool = False
-    """Whether anybody may call it, without a key."""
+    answer: msgspec.Struct
+    """An example of the answer; its class is the schema. Vectors are shortened."""
+    parameters: Sequence[Mapping[str, Any]] = ()
+    errors: Sequence[type[GatewayError]] = _CAN_FAIL
+    headers: Mapping[str, str] = {}
+    """What a good answer carries, besides the request's id."""
+    key: Literal["required", "optional", "none"] = "required"
+    body: Mapping[str, Any] | None = None
+    """An example of an `EmbeddingsRequest`, for what takes one."""
+
+
+def parameter(
+    name: str, description: str, schema: Mapping[str, Any], *, place: str = "query", **more: Any
+) -> dict[str, Any]:
+    """Describe a parameter of an operation."""
+    return {"name": name, "in": place, "description": description, "schema": schema, **more}
+
+
+# no patterns: a header that can't be parsed is ignored, as if it had not been sent
+_HEADERS = (
+    parameter(
+        "Idempotency-Key",
+        "A name you choose for this request. Sent again with the same body within a minute, it "
+        "gets the first answer, free, if the same gateway process receives it. At most 255 "
+        "characters.",
+        {"type": "string", "maxLength": 255},
+        place="header",
+        example="batch-17",
+    ),
+    parameter(
+        "Prefer",
+        "`wait=N`: hold the request for up to N seconds, at most 30, while no worker of its model "
+        "is ready.",
+        {"type": "string"},
+        place="header",
+        example="wait=30",
+    ),
+    parameter(
+        "X-Tier",
+        "`batch` means `service_tier: flex`, for clients that can't add a field.",
+        {"type": "string"},
+        place="header",
+        example="batch",
+    ),
+    parameter(
+        "x-stainless-read-timeout",
+        "Seconds that the client waits; OpenAI's SDKs send it by themselves. What would not finish "
+        "by then is refused at once.",
+        {"type": "string"},
+        place="header",
+        example="600",
+    ),
+)
+_BODY = {"model": _MODEL, "input": ["Hello, world"]}
+_ENTRY = ModelEntry(
+    id=_MODEL,
+    created=1_761_955_200,
+    owned_by="sentence-transformers",
+    state="live",
+    license="Apache-2.0",
+    price=Price(Nanos(8_000_000), "0.008000000"),
+    flex_price=Price(Nanos(4_000_000), "0.004000000"),
+    dimensions=(384,),
+    dimensions_default=384,
+    dimensions_derived={},
+    tokens_max=256,
+    prompts={},
+)
+ERROR = MissingKey("No API key. Send it as a header: Authorization: Bearer sk-...")
+"""The example of an error."""
+
+OPERATIONS = (
+    Operation(
+        "/v1/embeddings",
+        "post",
+        "createEmbeddings",
+        "Embed texts",
+        Embeddings("list", [Embedding("embedding", 0, [0.036, -0.028, 0.051])], _MODEL, _USAGE),
+        parameters=_HEADERS,
+        errors=(*_TAKES_BODY, PaymentRequired, AllAttemptsFailed, DeadlineMissed),
+        headers=LIMITS | COST | REPLAY,
+        body=_BODY,
+    ),
+    Operation(
+        "/v1/embeddings/estimate",
+        "post",
+        "estimate",
+        "Count and price a request, for free",
+        Estimate(
+            object="estimate",
+            model=_MODEL,
+            data=[EstimatedInput(0, 5, 5, truncated=False)],
+            usage=_USAGE,
+            cost_nanos=Nanos(40),
+            cost_dollars="0.000000040",
+        ),
+        errors=_TAKES_BODY,
+        headers=LIMITS,
+        body=_BODY,
+    ),
+    Operation(
+        "/v1/models",
+        "get",
+        "listModels",
+        "List the models",
+        ModelList(data=[_ENTRY]),
+        errors=(Unauthorized, Unavailable),
+        key="optional",
+    ),
+    Operation(
+        "/v1/models/{model_id}",
+        "get",
+        "retrieveModel",
+        "Describe a model",
+        _ENTRY,
+        parameters=[
+            parameter(
+                "model_id",
+                "The model's id, its slash as it is or as %2F.",
+                {"type": "string", "minLength": 1},
+                place="path",
+                required=True,
+            )
+        ],
+        errors=(Unauthorized, ModelNotFound, Unavailable),
+        key="optional",
+    ),
+)
+"""What the data plane serves."""
 
 
 def document(public_url: str, version: str, operations: Sequence[Operation] = ()) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document, with what others serve besides."""
-    roots = (*ROOTS, *(operation.schema for operation in operations))
-    _, schemas = msgspec.json.schema_components(roots, ref_template="#/components/schemas/{name}")
-    schemas["EmbeddingsRequest"]["properties"]["input"] = _INPUT
-    words = {"EmbeddingsRequest": descriptions.REQUEST_FIELDS, **descriptions.FIELDS}
-    for schema, fields in words.items():
-        for field, description in fields.items() if schema in schemas else ():
-            schemas[schema]["properties"][field]["description"] = description
-    name = {
-        "name": "model_id",
-        "in": "path",
-        "required": True,
-        "description": "The model's id, its slash as it is or as %2F.",
-        "schema": {"type": "string", "minLength": 1},
-    }
+    """Return the OpenAPI 3.1 document, with what other parts serve besides."""
+    operations = (*OPERATIONS, *operations)
+    _, schemas = msgspec.json.schema_components(
+        [EmbeddingsRequest, ErrorEnvelope, *(type(operation.answer) for operation in operations)],
+        schema_hook=_schema,
+        ref_template="#/components/schemas/{name}",
+    )
+    properties = schemas["EmbeddingsRequest"]["properties"]
+    properties["input"] = {"description": properties["input"]["description"], "oneOf": _INPUT}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -126,18 +240,7 @@ def document(public_url: str, version: str, operations: Sequence[Operation] = ()
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
         "paths": {
-            "/v1/embeddings": {
-                "post": _post("createEmbeddings", "Embed texts", "Embeddings", paid=True)
-            },
-            "/v1/embeddings/estimate": {
-                "post": _post("estimate", "Count and price a request, for free", "Estimate")
-            },
-            "/v1/models": {"get": _get("listModels", "List the models", "ModelList", (401, 503))},
-            "/v1/models/{model_id}": {
-                "parameters": [name],
-                "get": _get("retrieveModel", "Describe a model", "ModelEntry", (401, 404, 503)),
-            },
-            **{operation.path: _foreign(operation) for operation in operations},
+            operation.path: {operation.method: _described(operation)} for operation in operations
         },
     }
 
@@ -154,65 +257,44 @@ def route(public_url: str, version: str, operations: Sequence[Operation] = ()) -
     return read_openapi
 
 
-def _post(operation: str, summary: str, schema: str, *, paid: bool = False) -> dict[str, Any]:
-    errors = (400, 401, 404, 413, 415, 429, 500, 503, *((402, 502, 504) if paid else ()))
-    body = {"schema": _ref("EmbeddingsRequest"), "example": _example("EmbeddingsRequest")}
-    headers = descriptions.LIMITS | (descriptions.COST | descriptions.REPLAY if paid else {})
+def _described(operation: Operation) -> dict[str, Any]:
+    security = {"required": [{"key": []}], "optional": [{}, {"key": []}], "none": [{}]}
+    good = type(operation.answer), {**REQUEST_ID, **operation.headers}
+    example = msgspec.json.decode(money.encode(operation.answer))
     described: dict[str, Any] = {
-        "operationId": operation,
-        "summary": summary,
-        "security": [{"key": []}],
-        "requestBody": {"required": True, "content": {"application/json": body}},
-        "responses": _responses(schema, headers, errors),
+        "operationId": operation.operation_id,
+        "summary": operation.summary,
+        "security": security[operation.key],
+        "parameters": list(operation.parameters),
+        "responses": {
+            "200": _response("Done.", *good, example=example),
+            **{
+                str(kind.status): _response(kind.meaning(), ErrorEnvelope, _error_headers(kind))
+                for kind in sorted(operation.errors, key=lambda kind: kind.status)
+            },
+        },
     }
-    if paid:
-        described["parameters"] = [dict(parameter) for parameter in descriptions.PARAMETERS]
+    if operation.body:
+        body = {"schema": _ref(EmbeddingsRequest), "example": operation.body}
+        described["requestBody"] = {"required": True, "content": {"application/json": body}}
     return described
 
 
-def _get(operation: str, summary: str, schema: str, errors: tuple[int, ...]) -> dict[str, Any]:
+def _error_headers(kind: type[GatewayError]) -> dict[str, str]:
     return {
-        "operationId": operation,
-        "summary": summary,
-        "security": [{}, {"key": []}],
-        "responses": _responses(schema, {}, errors),
+        **REQUEST_ID,
+        **(LIMITS if kind is TooManyRequests else {}),
+        **(_RETRY if kind.retry == "later" else {}),
+        **(_NO_RETRY if kind is PaymentRequired else {}),
     }
 
 
-def _foreign(operation: Operation) -> dict[str, Any]:
-    errors = () if operation.public else (400, 401, 503)
-    schema = operation.schema.__name__
-    described = _get(operation.operation_id, operation.summary, schema, errors)
-    described["security"] = [{}] if operation.public else [{"key": []}]
-    described["parameters"] = list(operation.parameters)
-    return {operation.method: described}
-
-
-def _responses(schema: str, headers: dict[str, str], errors: tuple[int, ...]) -> dict[str, Any]:
-    good = _response("Done.", schema, descriptions.REQUEST_ID | headers)
-    bad = {
-        str(status): _response(_REASONS[status], "ErrorEnvelope", _error_headers(status))
-        for status in sorted(errors)
-    }
-    return {"200": good, **bad}
-
-
-def _error_headers(status: int) -> dict[str, str]:
-    return {
-        **descriptions.REQUEST_ID,
-        **(descriptions.LIMITS if status == _TOO_MANY else {}),
-        **(descriptions.RETRY if status in _LATER else {}),
-        **(descriptions.NO_RETRY if status == _NO_CREDIT else {}),
-    }
-
-
-def _response(description: str, schema: str, headers: dict[str, str]) -> dict[str, Any]:
-    body = {"schema": _ref(schema)}
-    if schema != "ErrorEnvelope":
-        body["example"] = _example(schema)
+def _response(
+    description: str, schema: type[msgspec.Struct], headers: Mapping[str, str], **body: Any
+) -> dict[str, Any]:
     return {
         "description": description,
-        "content": {"application/json": body},
+        "content": {"application/json": {"schema": _ref(schema), **body}},
         "headers": {
             name: {"description": text, "schema": {"type": "string"}}
             for name, text in headers.items()
@@ -220,9 +302,11 @@ def _response(description: str, schema: str, headers: dict[str, str]) -> dict[st
     }
 
 
-def _example(schema: str) -> Any:
-    return descriptions.EXAMPLES[schema]
+def _ref(schema: type[msgspec.Struct]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{schema.__name__}"}
 
 
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}
+def _schema(kind: type) -> dict[str, Any]:
+    if kind is Nanos:
+        return {"type": "string"}
+    raise NotImplementedError(f"{kind.__name__} has no schema")

@@ -1,7 +1,7 @@
-"""POST /internal/workers: a worker outside the cluster says, signed, that it is there.
+"""POST /internal/workers: a worker outside the cluster registers itself with a signed announcement.
 
-The body and its signature are those of `routing.discovery.leases`. One gateway is enough to tell:
-where there is a Redis, the announcement goes on to the others as it is, and each checks it itself.
+The body and its signature are described in `routing.discovery.registrations`. One gateway is
+enough: with a Redis, it passes the announcement on to the others, and each verifies it itself.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Any
 from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 
+from gateway.data_plane.api.embeddings import ModelNotFound
 from gateway.data_plane.routing.discovery.registrations import BODY_BYTES_MAX, LeaseRefused, Leases
 from gateway.data_plane.routing.router import Router
-from gateway.errors import NotFound, Unauthorized
+from gateway.errors import Unauthorized
 
 
 class AnnouncementRefused(Unauthorized):
-    """An announcement that is not believed."""
+    """The announcement is malformed, expired or not signed with our secret."""
 
     code = "announcement_refused"
 
@@ -26,11 +27,11 @@ class AnnouncementRefused(Unauthorized):
 def route(
     leases: Leases, router: Router, pass_on: Callable[[bytes, str], Awaitable[None]]
 ) -> HTTPRouteHandler:
-    """Make the route; `pass_on` is given the body and the signature of what was believed."""
+    """Make the route; `pass_on` gets the body and the signature of each accepted announcement."""
 
     @post("/internal/workers", status_code=204, request_max_body_size=BODY_BYTES_MAX)
     async def announce(request: Request[Any, Any, Any]) -> None:
-        """Take one announcement."""
+        """Accept one announcement, or raise AnnouncementRefused (401) or ModelNotFound (404)."""
         body, signature = await request.body(), request.headers.get("x-signature", "")
         try:
             said = leases.announce(body, signature)
@@ -38,6 +39,6 @@ def route(
             raise AnnouncementRefused(f"The announcement is refused: {error}.") from None
         await pass_on(body, signature)
         if said.model not in router.pools:
-            raise NotFound(f"There is no model {said.model!r}.", code="model_not_found")
+            raise ModelNotFound(f"There is no model {said.model!r}.")
 
     return announce

@@ -29,21 +29,24 @@ _RETRY_AFTER_SECONDS = 1.0
 
 
 class IdempotencyKeyTooLong(BadRequest):
-    """The key has more characters than a key needs."""
+    """The `Idempotency-Key` is longer than allowed; the message says by how much."""
 
     code = "idempotency_key_too_long"
+    remedy = "Use a random one, such as a UUID."
 
 
 class IdempotencyKeyReused(BadRequest):
-    """The key stands for another body."""
+    """This `Idempotency-Key` was just used with a different body."""
 
     code = "idempotency_key_reused"
+    remedy = "Use a new key for a new request."
 
 
 class TooManyRetries(TooManyRequests):
-    """So many connections wait for the request that no other may join it."""
+    """This request is in progress, and too many retries of it are already waiting."""
 
     code = "too_many_retries"
+    remedy = "Close the connection of one attempt before you start the next."
 
 
 class WorkEnded(Unavailable):

@@ -9,34 +9,90 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
+from gateway.data_plane.metering.rows import InvalidUnicode
 from gateway.errors import BadRequest
 from gateway.snapshots import KeySnapshot, ModelSnapshot, TokenIdsFrom, Truncate
 
 EncodingFormat = Literal["float", "base64"]
 
 
+class InvalidJson(BadRequest):
+    """The body is not JSON, not UTF-8, or not an object."""
+
+    code = "invalid_json"
+    remedy = "Let a JSON library write it."
+
+
+class UnknownTokenIds(BadRequest):
+    """The input is token ids, and nothing says of which tokenizer.
+
+    Ids of another tokenizer would give meaningless vectors.
+    """
+
+    code = "unknown_token_ids"
+    remedy = (
+        "Send text; in LangChain set `check_embedding_ctx_length=False`. If they are the model's "
+        "own ids, send `token_ids_from` with `model`."
+    )
+
+
 class EmbeddingsRequest(msgspec.Struct, kw_only=True, frozen=True):
     """The body of POST /v1/embeddings: OpenAI's fields, then ours."""
 
-    model: str
-    input: str | list[str | int | list[int]]
-    encoding_format: EncodingFormat | None = None
-    dimensions: int | None = None
-    user: str | None = None
-    truncate: Truncate | None = None
-    """Cut a text that is too long at this end, and bill it as cut."""
-    prompt_name: str | None = None
-    """One of the model's prompts, put in front of every input."""
-    input_type: Literal["query", "document"] | None = None
-    """An alias: the model's query prompt, or none."""
-    token_ids_from: TokenIdsFrom | None = None
-    """Whose vocabulary arrays of integers are written in."""
-    service_tier: Literal["auto", "default", "flex"] | None = None
-    """flex: a lower price, behind other work where there is not room for all."""
+    model: Annotated[
+        str,
+        Meta(description="The model's id. A prompt may follow it, as in `MODEL:s2p_query`."),
+    ]
+    input: Annotated[
+        str | list[str | int | list[int]],
+        Meta(
+            description="A text, or up to 2,048 of them. Arrays of token ids are accepted only as "
+            "`token_ids_from` says."
+        ),
+    ]
+    encoding_format: Annotated[
+        EncodingFormat | None,
+        Meta(description="`float` (the default), or `base64` of little-endian float32."),
+    ] = None
+    dimensions: Annotated[
+        int | None,
+        Meta(description="One of the lengths of vector that the model offers; else its default."),
+    ] = None
+    user: Annotated[
+        str | None, Meta(description="Accepted for compatibility with OpenAI, and not used.")
+    ] = None
+    truncate: Annotated[
+        Truncate | None,
+        Meta(
+            description="Cut a text that is too long at its end or start, and bill what is left; "
+            "`truncated` in the answer tells what was cut. Such a text is refused unless this or "
+            "the key's own default says to cut it."
+        ),
+    ] = None
+    prompt_name: Annotated[
+        str | None,
+        Meta(description="One of the model's prompts, put in front of every input and billed."),
+    ] = None
+    input_type: Annotated[
+        Literal["query", "document"] | None,
+        Meta(description="`query` for the model's query prompt, `document` for none."),
+    ] = None
+    token_ids_from: Annotated[
+        TokenIdsFrom | None,
+        Meta(description="`model`: arrays of integers are ids of the model's own vocabulary."),
+    ] = None
+    service_tier: Annotated[
+        Literal["auto", "default", "flex"] | None,
+        Meta(
+            description="`flex`: a lower price, served after other work when capacity is short. "
+            "`auto` and `default` are the regular price."
+        ),
+    ] = None
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,13 +144,13 @@ def decode(body: bytes) -> EmbeddingsRequest:
             body.decode()
         request = _decoder.decode(body)
     except UnicodeDecodeError:
-        raise BadRequest("The body is not valid UTF-8.", code="invalid_json") from None
+        raise InvalidJson("The body is not valid UTF-8.") from None
     except msgspec.ValidationError as error:
         raise _wrong_field(str(error)) from None
     except msgspec.DecodeError as error:
         raise _malformed(body, error) from None
     except RecursionError:
-        raise BadRequest("The body is nested too deeply.", code="invalid_json") from None
+        raise InvalidJson("The body is nested too deeply.") from None
     # A name in quotes that is no key is rare, so this nearly always ends here
     if any(body.count(key) > 1 for key in _KEYS) or _ESCAPED_KEY.search(body):
         _refuse_duplicate_keys(body)
@@ -208,13 +264,12 @@ def _checked_ids(
     model: ModelSnapshot,
 ) -> Sequence[Sequence[int]]:
     if (request.token_ids_from or key.token_ids_from) != "model":
-        raise BadRequest(
+        raise UnknownTokenIds(
             "input holds token ids, and nothing says whose. Ids of another tokenizer (OpenAI's, "
             "say) would give vectors without meaning. With LangChain, set "
             "OpenAIEmbeddings(check_embedding_ctx_length=False) so that it sends text. If they "
             f'are ids of {model.id}\'s own vocabulary, send "token_ids_from": "model".',
             param="input",
-            code="unknown_token_ids",
         )
     for index, ids in enumerate(inputs):
         if not ids:
@@ -238,7 +293,7 @@ def _wrong_field(message: str) -> BadRequest:
     missing = re.search(r"required field `(\w+)`", reason)
     name = missing[1] if missing else re.split(r"[.\[`]", path.removeprefix("`$."))[0]
     if name not in _EXPECTED:
-        return BadRequest("The body must be a JSON object.", code="invalid_json")
+        return InvalidJson("The body must be a JSON object.")
     wrong = reason[:1].lower() + reason[1:].replace("`", "")  # what was sent stays as it was
     problem = "is missing" if missing else f"is wrong ({wrong})"
     return BadRequest(f"{name} {problem}; send {_EXPECTED[name]}.", param=name)
@@ -251,15 +306,14 @@ def _malformed(body: bytes, error: msgspec.DecodeError) -> BadRequest:
         for name in _EXPECTED:
             json.dumps(loaded.get(name), ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        return BadRequest(
+        return InvalidUnicode(
             f"{name} has a lone surrogate (half of a \\u pair), which is no text; send well-formed "
             "Unicode.",
             param=name,
-            code="invalid_unicode",
         )
     except (ValueError, AttributeError, RecursionError):
         pass
-    return BadRequest(f"The body is not valid JSON: {error}.", code="invalid_json")
+    return InvalidJson(f"The body is not valid JSON: {error}.")
 
 
 def _refuse_duplicate_keys(body: bytes) -> None:
@@ -274,4 +328,4 @@ def _refuse_duplicate_keys(body: bytes) -> None:
         # numbers as text: Python reads no integer of thousands of digits
         json.loads(body, object_pairs_hook=check, parse_int=str)
     except RecursionError:
-        raise BadRequest("The body is nested too deeply.", code="invalid_json") from None
+        raise InvalidJson("The body is nested too deeply.") from None

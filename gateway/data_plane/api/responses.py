@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
 import orjson
+from msgspec import Meta
 
+from gateway import money
 from gateway.data_plane.api.requests import EncodingFormat
 from gateway.data_plane.metering.rows import Rows
+from gateway.money import Nanos
 
 _SLICE_BYTES = 262_144  # as floats, about 5 ms of one core
 
@@ -24,27 +27,52 @@ _SLICE_BYTES = 262_144  # as floats, about 5 ms of one core
 class Usage(msgspec.Struct, frozen=True):
     """What was billed: the tokens that the worker computed."""
 
-    prompt_tokens: int
-    total_tokens: int
+    prompt_tokens: Annotated[
+        int,
+        Meta(description="What is billed: special tokens and prompts included, after truncation."),
+    ]
+    total_tokens: Annotated[int, Meta(description="The same: an embedding has no other tokens.")]
 
 
 class Cut(msgspec.Struct, frozen=True):
     """An input that was truncated, as the request asked."""
 
-    index: int
-    tokens: int
-    tokens_full: int
+    index: Annotated[int, Meta(description="The position of the input in the request.")]
+    tokens: Annotated[int, Meta(description="What was embedded and billed.")]
+    tokens_full: Annotated[int, Meta(description="The length before it was cut.")]
+
+
+class Embedding(msgspec.Struct, frozen=True):
+    """One vector."""
+
+    object: str
+    index: Annotated[int, Meta(description="The position of its input in the request.")]
+    embedding: Annotated[
+        list[float] | str,
+        Meta(description="A vector of length 1: numbers, or base64 of little-endian float32."),
+    ]
+
+
+class Embeddings(msgspec.Struct, frozen=True):
+    """The answer of POST /v1/embeddings."""
+
+    object: str
+    data: Annotated[list[Embedding], Meta(description="One for each input, in the same order.")]
+    model: Annotated[str, Meta(description="The model as the request named it.")]
+    usage: Usage
+    truncated: Annotated[
+        list[Cut] | msgspec.UnsetType,
+        Meta(description="What was cut, as the request asked; absent if nothing was."),
+    ] = msgspec.UNSET
 
 
 class EstimatedInput(msgspec.Struct, frozen=True):
     """What one input counts."""
 
-    index: int
-    tokens: int
-    """Billed."""
-    tokens_full: int
-    """Before truncation."""
-    truncated: bool
+    index: Annotated[int, Meta(description="The position of the input in the request.")]
+    tokens: Annotated[int, Meta(description="What would be billed.")]
+    tokens_full: Annotated[int, Meta(description="The length before truncation.")]
+    truncated: Annotated[bool, Meta(description="Whether it would be cut.")]
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,8 +82,10 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     data: list[EstimatedInput]
     usage: Usage
-    cost_nanos: str
-    cost_dollars: str
+    cost_nanos: Annotated[
+        Nanos, Meta(description="The exact price in nano-dollars, as a string: floats round.")
+    ]
+    cost_dollars: Annotated[str, Meta(description="The same in dollars.")]
 
 
 async def encode(
@@ -90,7 +120,7 @@ def cuts(rows: Rows) -> list[Cut]:
 
 
 def encode_estimate(model: str, rows: Rows, cost_nanos: int) -> bytes:
-    """Write what a request would count and cost. Money is in strings: a float would round it."""
+    """Write what a request would count and cost."""
     data = [
         EstimatedInput(index, row.tokens, full, row.tokens < full)
         for index, (row, full) in enumerate(zip(rows.rows, rows.tokens_full, strict=True))
@@ -100,15 +130,10 @@ def encode_estimate(model: str, rows: Rows, cost_nanos: int) -> bytes:
         model=model,
         data=data,
         usage=Usage(rows.tokens, rows.tokens),
-        cost_nanos=str(cost_nanos),
-        cost_dollars=dollars(cost_nanos),
+        cost_nanos=Nanos(cost_nanos),
+        cost_dollars=money.dollars(cost_nanos),
     )
-    return msgspec.json.encode(estimate)
-
-
-def dollars(nanos: int) -> str:
-    """Write nano-dollars as dollars, exactly."""
-    return f"{nanos // 10**9}.{nanos % 10**9:09d}"
+    return money.encode(estimate)
 
 
 def _base64(vector: memoryview) -> bytes:

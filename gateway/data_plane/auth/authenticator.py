@@ -35,10 +35,25 @@ class KeyStore(Protocol):
         ...
 
 
+class MissingKey(Unauthorized):
+    """No key came with the request."""
+
+    code = "missing_api_key"
+    remedy = "Send it as a header: `Authorization: Bearer sk-...`"
+
+
+class ExpiredKey(Unauthorized):
+    """The key has expired."""
+
+    code = "expired_api_key"
+    remedy = "Create a new one in the console."
+
+
 class AuthenticationUnavailable(Unavailable):
-    """The key can't be checked at the moment."""
+    """Your key can't be checked at the moment; it may well be good."""
 
     code = "authentication_unavailable"
+    remedy = "Keep the key, and try again."
 
 
 class _Cached(NamedTuple):
@@ -110,17 +125,13 @@ class Authenticator:
 
     def _unexpired(self, key: KeySnapshot) -> KeySnapshot:
         if key.expires_at is not None and key.expires_at <= self._now():
-            raise Unauthorized(
-                "This API key has expired. Create a new one.", code="expired_api_key"
-            )
+            raise ExpiredKey("This API key has expired. Create a new one.")
         return key
 
 
 def _bearer(authorization: str | None) -> str:
     if not authorization:
-        raise Unauthorized(
-            "No API key. Send it as a header: Authorization: Bearer sk-...", code="missing_api_key"
-        )
+        raise MissingKey("No API key. Send it as a header: Authorization: Bearer sk-...")
     scheme, _, key = authorization.partition(" ")
     key = key.strip()
     if scheme.lower() != "bearer" or not key:

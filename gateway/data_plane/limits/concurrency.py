@@ -16,9 +16,10 @@ _RETRY_AFTER_SECONDS = 1.0
 
 
 class TooManyInFlight(TooManyRequests):
-    """The bound is reached; nothing was charged."""
+    """Too many requests are being served at the same time."""
 
     code = "too_many_in_flight"
+    remedy = "Send fewer at once, with more inputs in each."
 
 
 class InFlight:

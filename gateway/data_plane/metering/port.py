@@ -22,21 +22,24 @@ class InsufficientCredit(PaymentRequired):
 
 
 class BudgetExceeded(InsufficientCredit):
-    """The key's own budget does not cover the request."""
+    """The key's own budget does not cover this request; your credit may."""
 
     code = "key_budget_exceeded"
+    remedy = "Raise the key's budget in the console, use another key, or wait for next month."
 
 
 class CreditUnavailable(Unavailable):
-    """The truth about credit can't be reached; nothing was charged."""
+    """Your credit can't be read at the moment."""
 
     code = "credit_unavailable"
+    remedy = "Try again."
 
 
 class ReservationExpired(Unavailable):
-    """The work took longer than its reservation held; nothing was charged."""
+    """The work took longer than your credit was reserved for it."""
 
     code = "reservation_expired"
+    remedy = "Try again with a smaller request."
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True):

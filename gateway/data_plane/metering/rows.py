@@ -22,9 +22,24 @@ _ID_BYTES = 4
 
 
 class ContextLengthExceeded(BadRequest):
-    """An input has more tokens than the model reads, and nobody asked to cut it."""
+    """A text has more tokens than the model reads. The message says which, and how many."""
 
     code = "context_length_exceeded"
+    remedy = "Split it, or send `truncate` with `end` or `start` to have it cut and be told so."
+
+
+class InvalidUnicode(BadRequest):
+    """A text contains half a character: a lone surrogate, usually an emoji cut in two."""
+
+    code = "invalid_unicode"
+    remedy = "Clean the text before you send it."
+
+
+class InvalidTokenId(BadRequest):
+    """A token id is outside the model's vocabulary."""
+
+    code = "invalid_token_id"
+    remedy = "Send text, or ids of this model's own tokenizer."
 
 
 class TooManyTokens(BadRequest):
@@ -74,18 +89,17 @@ class RowMaker:
     def from_texts(self, texts: Sequence[str], truncate: Truncate | None) -> Rows:
         """Tokenise the texts, as far as they fit.
 
-        Raises ContextLengthExceeded, TooManyTokens, or BadRequest for a lone surrogate.
+        Raises ContextLengthExceeded, TooManyTokens, or InvalidUnicode for a lone surrogate.
         """
         rows, left = Rows([], []), self._request_tokens_max
         for index, text in enumerate(texts):
             try:
                 content = self._counter.encode(text)
             except UnicodeEncodeError:
-                raise BadRequest(
+                raise InvalidUnicode(
                     f"input[{index}] has a lone surrogate (half of a \\u pair), which is no text; "
                     "send well-formed Unicode.",
                     param="input",
-                    code="invalid_unicode",
                 ) from None
             left = self._add(rows, content, truncate, left)
         return rows
@@ -93,16 +107,15 @@ class RowMaker:
     def from_ids(self, inputs: Sequence[Sequence[int]], truncate: Truncate | None) -> Rows:
         """Take ids of the model's own vocabulary, with or without [CLS] and [SEP] around them.
 
-        Raises ContextLengthExceeded, TooManyTokens, or BadRequest for an id outside the vocabulary.
+        Raises ContextLengthExceeded, TooManyTokens, or InvalidTokenId for an id outside.
         """
         rows, left = Rows([], []), self._request_tokens_max
         for index, ids in enumerate(inputs):
             if min(ids) < 0 or max(ids) >= self._counter.vocabulary_size:
-                raise BadRequest(
+                raise InvalidTokenId(
                     f"input[{index}] has a token id outside the model's vocabulary "
                     f"(0 to {self._counter.vocabulary_size - 1}).",
                     param="input",
-                    code="invalid_token_id",
                 )
             content = array("I", ids).tobytes()
             if content.startswith(_CLS) and content.endswith(_SEP) and len(ids) > 1:

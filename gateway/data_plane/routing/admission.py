@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.data_plane.routing.outcomes import NoWorker, Overloaded, Shed, ShedReason
+from gateway.data_plane.routing.outcomes import (
+    NoWorker,
+    OrganizationBacklogFull,
+    Overloaded,
+    PoolFull,
+    WouldMissDeadline,
+)
 from gateway.data_plane.routing.worker import NEW, State
 
 if TYPE_CHECKING:
@@ -51,9 +57,9 @@ class Admission:
         """
         settings, queue = self._settings, self._queue
         if requests >= settings.requests_max:
-            raise self._shed("pool_full", 1.0)
+            raise PoolFull(1.0)
         if queue.tokens and queue.tokens + offer.tokens > settings.backlog_tokens_max:
-            raise self._shed("pool_full", settings.retry_after_seconds_max)
+            raise PoolFull(settings.retry_after_seconds_max)
         ready = [worker for worker in self._workers if worker.state is State.READY]
         if not ready:
             if offer.hold_seconds <= 0:
@@ -72,7 +78,7 @@ class Admission:
         ahead = queue.tokens_ahead(key, offer.weight, offer.tokens, seconds=left, now=now)
         wait = rest + (flying + ahead) / rate
         if wait > left:
-            raise self._shed("would_miss_deadline", wait - left)
+            raise WouldMissDeadline(self._clamp(wait - left))
 
     def check_held(self, now: float, *, requests: int, own: int) -> None:
         """Raise NoWorker where too many wait for a worker already: the places of all are few."""
@@ -91,7 +97,7 @@ class Admission:
     def busy(self, now: float) -> Overloaded:
         """Say when to try again while each worker is full."""
         rests = [w.rest_until - now for w in self._workers if w.state is State.READY]
-        return Overloaded("overloaded", self._clamp(min(rests, default=1.0)))
+        return Overloaded(self._clamp(min(rests, default=1.0)))
 
     def backlog_seconds(self, now: float) -> float:
         """Work waiting and in flight, in seconds of the ready workers; infinite without one.
@@ -111,13 +117,10 @@ class Admission:
         own = queue.waiting((offer.organization, offer.tier))
         over = (own + offer.tokens) / rate - settings.organization_backlog_seconds_max
         if own and over > 0:
-            raise self._shed("organization_full", over)
+            raise OrganizationBacklogFull(self._clamp(over))
         over = (queue.tokens + offer.tokens) / rate - settings.backlog_seconds_max
         if queue.tokens and over > 0:
-            raise self._shed("pool_full", over)
-
-    def _shed(self, reason: ShedReason, seconds: float) -> Shed:
-        return Shed(reason, self._clamp(seconds))
+            raise PoolFull(self._clamp(over))
 
     def _clamp(self, seconds: float) -> float:
         return min(max(seconds, 1.0), self._settings.retry_after_seconds_max)

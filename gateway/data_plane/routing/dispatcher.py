@@ -93,7 +93,7 @@ class Dispatcher:
                 own=self._owners[offer.organization],
             )
         except Shed as shed:
-            self.counts[f"shed_{shed.reason}"] += 1
+            self.counts[f"shed_{shed.code}"] += 1
             raise
         except NoWorker:
             self.counts["shed_no_worker"] += 1

@@ -18,18 +18,11 @@ because it may name a worker.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from gateway.errors import GatewayError, retry_after
 
-ShedReason = Literal["would_miss_deadline", "organization_full", "pool_full", "overloaded"]
-
-_SHED = {
-    "would_miss_deadline": "This would not be done in the time it is given.",
-    "organization_full": "The organization has too much waiting already.",
-    "pool_full": "Too much is waiting for this model already.",
-    "overloaded": "All workers of this model are full.",
-}
+_LATER = "Nothing was charged; try again after the time in Retry-After."
 
 
 class RoutingError(GatewayError):
@@ -37,16 +30,9 @@ class RoutingError(GatewayError):
 
     public: ClassVar[str] = "This can't be served; nothing was charged."
 
-    def __init__(
-        self,
-        detail: str,
-        *,
-        retry_after_seconds: float | None = None,
-        code: str | None = None,
-        public: str | None = None,
-    ) -> None:
+    def __init__(self, detail: str, *, retry_after_seconds: float | None = None) -> None:
         headers = {} if retry_after_seconds is None else retry_after(retry_after_seconds)
-        super().__init__(public or self.public, code=code, headers=headers)
+        super().__init__(self.public, headers=headers)
         self.detail = detail
 
     def __str__(self) -> str:
@@ -58,6 +44,7 @@ class UnknownModel(RoutingError):
 
     status = 503
     code = "model_warming"
+    retry = "later"
     public = "No worker serves this model; nothing was charged."
 
 
@@ -66,30 +53,57 @@ class Shed(RoutingError):
 
     status = 429
     type = "rate_limit_error"
+    retry = "later"
 
-    def __init__(self, reason: ShedReason, retry_after_seconds: float) -> None:
+    def __init__(self, retry_after_seconds: float) -> None:
         super().__init__(
-            f"{reason}; try again in {retry_after_seconds:.0f} s",
+            f"{self.code}; try again in {retry_after_seconds:.0f} s",
             retry_after_seconds=retry_after_seconds,
-            code=reason,
-            public=f"{_SHED[reason]} Nothing was charged; try again after the time in Retry-After.",
         )
-        self.reason = reason
         self.retry_after_seconds = retry_after_seconds
 
 
+class WouldMissDeadline(Shed):
+    """It would not finish in the time that your client waits, so it was not started."""
+
+    code = "would_miss_deadline"
+    remedy = "Send less at once, or give the client a longer timeout."
+    public = f"This would not finish in the time it is given. {_LATER}"
+
+
+class OrganizationBacklogFull(Shed):
+    """You have more work waiting for this model than it can do in a while."""
+
+    code = "organization_full"
+    remedy = "Send less at once."
+    public = f"The organization has too much work waiting already. {_LATER}"
+
+
+class PoolFull(Shed):
+    """Too much work of all customers is waiting for this model."""
+
+    code = "pool_full"
+    remedy = "Wait, and try again."
+    public = f"Too much work is waiting for this model already. {_LATER}"
+
+
 class Overloaded(Shed):
-    """Every worker says that it is full."""
+    """All workers of this model are full."""
 
     status = 503
     type = "server_error"
+    code = "overloaded"
+    remedy = "Try again."
+    public = f"All workers of this model are full. {_LATER}"
 
 
 class Closing(RoutingError):
-    """This gateway ends; another one may serve the request."""
+    """This gateway is being replaced; another one serves you."""
 
     status = 503
     code = "closing"
+    retry = "later"
+    remedy = "Try again."
     public = "This gateway is closing; nothing was charged. Try again."
 
     def __init__(self) -> None:
@@ -97,10 +111,12 @@ class Closing(RoutingError):
 
 
 class NoWorker(RoutingError):
-    """No worker is ready. `retry_after_seconds` is 1 to 60."""
+    """No worker of this model is ready."""
 
     status = 503
     code = "model_warming"
+    retry = "later"
+    remedy = "Try again, or have the request held: `Prefer: wait=30`."
     public = (
         "No worker of this model is ready; nothing was charged. Try again after the time in "
         "Retry-After, or wait here: Prefer: wait=30."
@@ -115,18 +131,22 @@ class NoWorker(RoutingError):
 
 
 class DeadlineMissed(RoutingError):
-    """The caller's time ran out before the last vector arrived."""
+    """The vectors were not ready in time; nothing was charged."""
 
     status = 504
     code = "timeout"
+    retry = "yes"
+    remedy = "Try again with a smaller request."
     public = "The vectors were not ready in time; nothing was charged."
 
 
 class AllAttemptsFailed(RoutingError):
-    """Each try went wrong; `__cause__` is the last error."""
+    """No worker gave a good answer; nothing was charged."""
 
     status = 502
     code = "upstream_error"
+    retry = "yes"
+    remedy = "Try again."
     public = "No worker could embed this; nothing was charged. Try again."
 
 
@@ -135,15 +155,17 @@ class RowsRefused(RoutingError):
 
     status = 500
     code = "internal_error"
+    retry = "yes"
     public = "The gateway made a mistake; nothing was charged."
 
 
 class RowsUnsuited(RoutingError):
-    """No worker of the pool can take such rows, and none of them is wrong."""
+    """No worker that serves this model can take this input: some read whole texts only."""
 
     status = 400
     type = "invalid_request_error"
     code = "input_not_supported"
+    remedy = "Send text instead of token ids, and split it yourself instead of having it cut."
     public = (
         "No worker that serves this model can take this input: some read whole texts alone. Send "
         "text instead of token ids, and split it yourself instead of having it cut; nothing was "

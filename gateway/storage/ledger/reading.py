@@ -23,7 +23,7 @@ from gateway.storage.tables import (
 )
 
 
-class Day(msgspec.Struct, frozen=True, kw_only=True):
+class UsageDay(msgspec.Struct, frozen=True):
     """What a key used of a model on a day of UTC."""
 
     day: date
@@ -51,7 +51,7 @@ async def by_day(
     limit: int = 100,
     key_id: str | None = None,
     model_id: str | None = None,
-) -> list[Day]:
+) -> list[UsageDay]:
     """Sum by day, key and model, the newest day first, from the place where a page ended."""
     days = usage_days.c
     place = (days.day, days.key_id, days.model_id)
@@ -69,18 +69,7 @@ async def by_day(
         )
         query = query.where(tuple_(*place) < tuple_(*end))
     query = query.group_by(*place).order_by(*(column.desc() for column in place)).limit(limit)
-    return [
-        Day(
-            day=row[0],
-            key_id=row[1],
-            model_id=row[2],
-            requests=row[3],
-            inputs=row[4],
-            tokens=row[5],
-            charged_nanos=row[6],
-        )
-        for row in (await connection.execute(query)).all()
-    ]
+    return [UsageDay(*row) for row in (await connection.execute(query)).all()]
 
 
 def leased_unspent() -> ColumnElement[int]:

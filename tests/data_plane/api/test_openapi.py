@@ -9,8 +9,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
 from gateway.control_plane.billing.api import OPERATIONS
-from gateway.data_plane.api.descriptions import REPLAY
-from gateway.data_plane.api.openapi import document
+from gateway.data_plane.api.openapi import REPLAY, document
 from testing.gateways import MODEL
 
 DOCUMENT = document("http://gateway", "0", OPERATIONS)

@@ -20,7 +20,7 @@ def test_an_idle_pool_takes_what_it_can_finish(world):
     world.core.admit(offer(world, int(8 * RATE), seconds=10))
     with pytest.raises(Shed) as caught:
         world.core.admit(offer(world, int(12 * RATE), seconds=10))
-    assert caught.value.reason == "would_miss_deadline"
+    assert caught.value.code == "would_miss_deadline"
     assert caught.value.retry_after_seconds == pytest.approx(12 - 9, abs=0.1)
 
 
@@ -58,7 +58,7 @@ def test_one_organization_can_not_fill_the_pool(world):
     flood(world, 31)
     with pytest.raises(Shed) as caught:
         world.core.admit(offer(world, organization="flooder", seconds=600))
-    assert caught.value.reason == "organization_full"
+    assert caught.value.code == "organization_full"
 
 
 def test_a_full_pool_takes_no_more(world):
@@ -67,7 +67,7 @@ def test_a_full_pool_takes_no_more(world):
         flood(world, 22, name)
     with pytest.raises(Shed) as caught:
         world.core.admit(offer(world, seconds=600))
-    assert caught.value.reason == "pool_full"
+    assert caught.value.code == "pool_full"
 
 
 def test_the_number_of_requests_is_bounded():

@@ -1,7 +1,7 @@
-"""The documentation: words written by hand, numbers from the settings of this very gateway.
+"""The documentation: words written by hand, numbers from the settings of this gateway.
 
-The reference is rendered from the OpenAPI document, and a test holds the errors against the code:
-neither can fall behind.
+The reference is rendered from the OpenAPI document, and errors and limits from the classes that
+are raised, so none of them can fall behind the code.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from gateway.control_plane.pages.docs import reference
-from gateway.control_plane.pages.docs.errors import REFUSALS
+from gateway.control_plane.pages.docs.errors import documented
 from gateway.control_plane.pages.parts import PageNotFound, Site
 from gateway.control_plane.web import snippets
+from gateway.data_plane.api.replays import IdempotencyKeyTooLong, TooManyRetries
+from gateway.data_plane.limits.concurrency import TooManyInFlight
+from gateway.data_plane.routing.outcomes import DeadlineMissed, NoWorker
+from gateway.errors import BadRequest, GatewayError, TooLarge
 from gateway.settings import Settings
 
 PAGES = {
@@ -29,18 +33,17 @@ PAGES = {
 }
 
 
-class Limit(NamedTuple):
-    """A bound, and what somebody meets who is over it."""
+class RequestLimit(NamedTuple):
+    """A limit, and the error over it."""
 
     what: str
     most: str
-    beyond: str
-    """What is answered then; it may have code in backticks."""
+    error: type[GatewayError]
 
 
 @get("/docs")
 async def show_start(request: Request[Any, Any, Any], site: NamedDependency[Site]) -> Response[str]:
-    """Begin with the quickstart."""
+    """Show the quickstart, where the documentation starts."""
     return _page(request, site, "quickstart")
 
 
@@ -52,62 +55,59 @@ async def show_docs(
     return _page(request, site, slug)
 
 
-def limits(settings: Settings) -> list[Limit]:
-    """Say what one request, and one organization, may ask for."""
+def limits(settings: Settings) -> list[RequestLimit]:
+    """Return the limits of one request and of one organization, as they are configured."""
     megabytes = settings.body_bytes_max / 2**20
-    return [
-        Limit("Texts in one request", f"{settings.inputs_max:,} texts", "400"),
-        Limit("Length of one text", f"{settings.input_characters_max:,} characters", "400"),
-        Limit(
+    hold = f"{settings.hold_seconds:g} seconds, up to {settings.hold_seconds_max:g}"
+    rows = [
+        ("Texts in one request", f"{settings.inputs_max:,} texts", BadRequest),
+        ("Length of one text", f"{settings.input_characters_max:,} characters", BadRequest),
+        (
             "Length of all texts in one request",
             f"{settings.request_characters_max:,} characters",
-            "400",
+            BadRequest,
         ),
-        Limit("Tokens in one request", f"{settings.request_tokens_max:,} tokens", "400"),
-        Limit(
+        ("Tokens in one request", f"{settings.request_tokens_max:,} tokens", BadRequest),
+        (
             "Numbers in one answer: texts times dimensions",
             f"{settings.answer_floats_max:,} numbers",
-            "400",
+            BadRequest,
         ),
-        Limit("Size of the body", f"{megabytes:,.4g} MiB", "413 `request_too_large`"),
-        Limit(
-            "Requests of one organization at the same moment",
+        ("Size of the body", f"{megabytes:,.4g} MiB", TooLarge),
+        (
+            "Requests of one organization at the same time",
             f"{settings.organization_in_flight_max:,} requests for each gateway process",
-            "429 `too_many_in_flight`",
+            TooManyInFlight,
         ),
-        Limit(
-            "Requests of everybody at the same moment",
+        (
+            "Requests of all customers at the same time",
             f"{settings.in_flight_max:,} requests for each gateway process",
-            "429 `too_many_in_flight`",
+            TooManyInFlight,
         ),
-        Limit(
+        (
             "Length of an `Idempotency-Key`",
             f"{settings.idempotency_key_characters_max:,} characters",
-            "400 `idempotency_key_too_long`",
+            IdempotencyKeyTooLong,
         ),
-        Limit(
+        (
             "Connections that wait for one request, its retries included",
             f"{settings.replay_waiting_max:,} connections",
-            "429 `too_many_retries`",
+            TooManyRetries,
         ),
-        Limit(
-            "Time until the vectors are there",
+        (
+            "Time until the vectors are ready",
             f"{settings.request_timeout_seconds:g} seconds",
-            "504 `timeout`",
+            DeadlineMissed,
         ),
-        Limit(
-            "Wait for a worker while none is ready",
-            f"{settings.hold_seconds:g} seconds, up to {settings.hold_seconds_max:g} with "
-            "`Prefer: wait`",
-            "503 `model_warming`",
-        ),
+        ("Wait for a worker while none is ready", f"{hold} with `Prefer: wait`", NoWorker),
     ]
+    return [RequestLimit(*row) for row in rows]
 
 
 def _page(request: Request[Any, Any, Any], site: Site, slug: str) -> Response[str]:
     if slug not in PAGES:
         raise PageNotFound("There is no such page in the documentation.")
-    model = site.first().model  # a live one where there is any
+    model = site.first().model  # a live one if there is any
     url = site.settings.public_url
     context: dict[str, Any] = {
         "model": model,
@@ -116,8 +116,8 @@ def _page(request: Request[Any, Any, Any], site: Site, slug: str) -> Response[st
     }
     match slug:
         case "errors":
-            context["refusals"] = REFUSALS
-            context["titles"] = {r.status: HTTPStatus(r.status).phrase for r in REFUSALS}
+            context["errors"] = errors = documented()
+            context["titles"] = {one.status: HTTPStatus(one.status).phrase for one in errors}
             context["replay_seconds"] = f"{site.settings.replay_seconds:g}"
         case "limits":
             context["limits"] = limits(site.settings)

@@ -1,7 +1,6 @@
-"""The API's reference: the OpenAPI document that machines read, in rows for people.
+"""The API reference: the OpenAPI document as rows for a page.
 
-There is one document: what /openapi.json serves is what is rendered here, and a test holds the two
-against one another.
+There is one document: what /openapi.json serves is what is rendered here, and a test compares them.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from markupsafe import Markup, escape
 
 from gateway.control_plane.billing.api import OPERATIONS
 from gateway.data_plane.api import openapi
-from gateway.data_plane.api.descriptions import EXAMPLES
 
 _METHODS = ("get", "post")
 _CODE = re.compile(r"`([^`]+)`")
@@ -29,15 +27,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """A field, a parameter or a header."""
 
     name: str
-    """With its path, as in `data[].index`."""
+    """With its path, such as `data[].index`."""
     type: str
     required: bool
     default: str
     description: str
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation."""
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation, as the page shows it."""
 
     id: str
     method: str
@@ -57,22 +55,21 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 @lru_cache(maxsize=4)
 def document(public_url: str) -> Mapping[str, Any]:
-    """Return the document of this gateway."""
+    """Return the OpenAPI document of this gateway."""
     return openapi.document(public_url, version("stella-gateway"), OPERATIONS)
 
 
 @lru_cache(maxsize=4)
-def entries(public_url: str) -> Sequence[Entry]:
-    """Return its operations, in their order."""
+def entries(public_url: str) -> Sequence[Section]:
+    """Return the operations of the document, in its order."""
     described = document(public_url)
     schemas = described["components"]["schemas"]
-    found: list[Entry] = []
+    found: list[Section] = []
     bodies: dict[str, str] = {}
     for path, operations in described["paths"].items():
-        shared = operations.get("parameters", [])
         for method in _METHODS:
             if operation := operations.get(method):
-                entry = _entry(path, method, operation, shared, schemas, bodies)
+                entry = _entry(path, method, operation, schemas, bodies)
                 bodies.setdefault(_body_schema(operation), entry.id)
                 found.append(entry)
     return found
@@ -82,11 +79,11 @@ def entries(public_url: str) -> Sequence[Entry]:
 def error(public_url: str) -> tuple[Sequence[Row], str]:
     """Return the fields of every error, and an example."""
     schemas = document(public_url)["components"]["schemas"]
-    return _rows(schemas["ErrorEnvelope"], schemas), _written(EXAMPLES["ErrorEnvelope"])
+    return _rows(schemas["ErrorEnvelope"], schemas), _written(json.loads(openapi.ERROR.envelope()))
 
 
 def rich(text: str) -> Markup:
-    """Write `code` in backticks as code; all else is text."""
+    """Render `code` in backticks as code, and everything else as text."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
@@ -94,21 +91,20 @@ def _entry(
     path: str,
     method: str,
     operation: Mapping[str, Any],
-    shared: Sequence[Mapping[str, Any]],
     schemas: Mapping[str, Any],
     bodies: Mapping[str, str],
-) -> Entry:
+) -> Section:
     good = operation["responses"]["200"]
     content = good["content"]["application/json"]
     asked = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     same_as = bodies.get(_body_schema(operation), "") if asked else ""
-    return Entry(
+    return Section(
         id=operation["operationId"],
         method=method.upper(),
         path=path,
         summary=operation["summary"],
         needs_key={} not in operation["security"],
-        parameters=[_parameter(p) for p in [*shared, *operation.get("parameters", [])]],
+        parameters=[_parameter(each) for each in operation["parameters"]],
         body=[] if same_as or not asked else _rows(asked["schema"], schemas),
         same_body_as=same_as,
         answer=_rows(content["schema"], schemas),
@@ -133,11 +129,9 @@ def _body_schema(operation: Mapping[str, Any]) -> str:
 
 def _parameter(parameter: Mapping[str, Any]) -> Row:
     schema = parameter["schema"]
-    places = {"header": "header", "query": "query", "path": "path"}
-    bounds = _bounds(schema)
     return Row(
         name=parameter["name"],
-        type=f"{_type(schema, {})}{bounds}, in the {places[parameter['in']]}",
+        type=f"{_type(schema, {})}{_bounds(schema)}, in the {parameter['in']}",
         required=parameter.get("required", False),
         default=_written(schema.get("default")),
         description=parameter.get("description", ""),
@@ -175,7 +169,7 @@ def _resolved(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Mapping[
 
 
 def _type(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
-    """Say a type in words: `list of integers`, `"end" or "start"`."""
+    """Put a type into words: `list of integers`, `"end" or "start"`."""
     schema = _resolved(schema, schemas)
     choices = schema.get("anyOf") or schema.get("oneOf")
     if choices:
