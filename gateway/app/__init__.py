@@ -41,7 +41,7 @@ from gateway.data_plane.routing.discovery.registrations import Leases
 from gateway.data_plane.routing.fleet import DNS, Fleet, parse_workers, provider
 from gateway.data_plane.routing.router import Router
 from gateway.data_plane.routing.worker import Change, State
-from gateway.data_plane.tallies import AnswerCounter, DemandCounter
+from gateway.data_plane.tallies import AnswerTally, DemandTally
 from gateway.identifiers import new_id
 from gateway.observability import logging
 from gateway.settings import Settings, SettingsError
@@ -103,8 +103,8 @@ class Gateway:
         counter = tokens.load()
         self.counters = {counter.vocabulary_sha256: counter}
         self.counting = CountingThreads(settings.counting_threads)
-        self.demand = DemandCounter(entries_max=settings.demand_entries_max)
-        self.answers = AnswerCounter(entries_max=settings.answer_entries_max)
+        self.demand = DemandTally(entries_max=settings.demand_entries_max)
+        self.answers = AnswerTally(entries_max=settings.answer_entries_max)
         self.marketplace = Marketplace(
             settings,
             database=self.database,

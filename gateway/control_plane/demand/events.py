@@ -17,7 +17,7 @@ from typing import Literal
 from sqlalchemy import Table, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.data_plane.tallies import DemandCounter
+from gateway.data_plane.tallies import DemandTally, Tally
 from gateway.identifiers import new_id
 from gateway.storage.database import Database, insert_into
 from gateway.storage.tables import (
@@ -28,6 +28,8 @@ from gateway.storage.tables import (
     waitlist_entries,
 )
 
+_VIEWED_MAX = 100_000
+
 Kind = Literal["view", "call", "vote", "withdraw", "waitlist", "leave", "notified"]
 
 
@@ -37,10 +39,10 @@ class Interest:
     `refresh` reads the public numbers again, `flush` writes down what was counted; both are jobs.
     """
 
-    def __init__(self, database: Database, calls: DemandCounter) -> None:
+    def __init__(self, database: Database, calls: DemandTally) -> None:
         self._database = database
         self._calls = calls
-        self._views: Counter[str] = Counter()
+        self._views = Tally[str](entries_max=_VIEWED_MAX)
         self._votes: dict[str, int] = {}
         self._waiting: dict[str, int] = {}
 
@@ -57,19 +59,17 @@ class Interest:
         return self._votes
 
     def viewed(self, model_id: str) -> None:
-        """Count a look at a model's page. Models are few, so this is bounded."""
-        self._views[model_id] += 1
+        """Count a view of a model's page."""
+        self._views.add(model_id)
 
     async def flush(self) -> None:
         """Write down what was counted in memory; what can't be written is kept."""
-        views, self._views = self._views, Counter()
-        calls = self._calls.drain()
-        try:
-            await self._write(views, calls)
-        except BaseException:
-            self._views.update(views)
-            self._calls.restore(calls)
-            raise
+        with self._views.draining() as views, self._calls.draining() as calls:
+            rows = [_event("view", model_id, None, count) for model_id, count in views.items()]
+            rows += [_event("call", *entry, count) for entry, count in calls.items()]
+            if rows:
+                async with self._database.write() as connection:
+                    await connection.execute(insert(demand_events), rows)
 
     async def refresh(self) -> None:
         """Read the public numbers again."""
@@ -87,13 +87,6 @@ class Interest:
             )
             or 0
         )
-
-    async def _write(self, views: Counter[str], calls: Counter[tuple[str, str]]) -> None:
-        rows = [_event("view", model_id, None, count) for model_id, count in views.items()]
-        rows += [_event("call", *entry, count) for entry, count in calls.items()]
-        if rows:
-            async with self._database.write() as connection:
-                await connection.execute(insert(demand_events), rows)
 
 
 async def record(

@@ -26,7 +26,7 @@ from gateway.data_plane.metering.tokens import TokenCounter
 from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.request import Progress
 from gateway.data_plane.routing.router import Router
-from gateway.data_plane.tallies import Demand
+from gateway.data_plane.tallies import DemandTally
 from gateway.errors import NotFound
 from gateway.observability import metrics
 from gateway.snapshots import Catalog, KeySnapshot, ModelSnapshot, PriceSnapshot, Tier
@@ -67,7 +67,7 @@ class EmbeddingsEndpoint:
         counters: Mapping[str, TokenCounter],
         counting: CountingThreads,
         credit: Credits,
-        demand: Demand,
+        demand: DemandTally,
         in_flight: InFlight,
         limits: Limits,
         public_url: str,
@@ -213,7 +213,7 @@ class EmbeddingsEndpoint:
                 f"There is no model {shown!r}; GET /v1/models lists those there are.", param="model"
             )
         if live_only and found[0].state == "coming_soon":
-            self._demand.called(found[0].id, key.organization_id)
+            self._demand.add((found[0].id, key.organization_id))
             raise ModelComingSoon(
                 f"{found[0].id} is coming soon and not served yet; this call was counted as "
                 f"demand. Vote for it, or be told when it is live: "

@@ -14,7 +14,7 @@ from typing import TypeVar
 import structlog
 from litestar.types import Receive, Scope, Send
 
-from gateway.data_plane.tallies import Answers
+from gateway.data_plane.tallies import AnswerTally
 from gateway.errors import (
     BadRequest,
     GatewayError,
@@ -108,7 +108,7 @@ class Exchange:
 
 
 def post(
-    handle: Callable[[Exchange], Awaitable[bytes]], answers: Answers
+    handle: Callable[[Exchange], Awaitable[bytes]], answers: AnswerTally
 ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     """Make an ASGI route of a handler that returns the body of a 200 or raises GatewayError."""
 
