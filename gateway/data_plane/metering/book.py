@@ -9,11 +9,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from gateway.data_plane.metering.budgets import budget_id, made_at_ms, period_at
-from gateway.data_plane.metering.leases import Entry, Hold, Lease, LeaseRules, Purse, Waiter
+from gateway.data_plane.metering.leases import (
+    Hold,
+    Lease,
+    LeaseRules,
+    Purse,
+    Settlement,
+    Waiter,
+    budget_id,
+    period_at,
+)
 from gateway.data_plane.metering.messages import UsageLine
 from gateway.data_plane.metering.port import Charge
 from gateway.errors import GatewayError
+from gateway.identifiers import made_at_ms
 
 PREFETCH_AGAIN_SECONDS = 1.0
 """How long after asking for more in the background it is asked for again."""
@@ -34,7 +43,7 @@ class LeaseBook:
         """Called when there is something to tell the ledger."""
         self.purses: dict[str, Purse] = {}
         self.held: dict[str, Hold] = {}
-        self.outbox: deque[Entry] = deque()
+        self.outbox: deque[Settlement] = deque()
         self.asking: dict[str, Purse] = {}
         """The purses that want more."""
         self.unconfirmed = 0
@@ -78,7 +87,7 @@ class LeaseBook:
         self.held[charge.request_id] = Hold(charge, lease, budget)
         return lease.purse.balance_nanos
 
-    def settle(self, charge: Charge) -> Entry | None:
+    def settle(self, charge: Charge) -> Settlement | None:
         """Charge what was reserved; None when nothing is."""
         hold = self.held.pop(charge.request_id, None)
         if hold is None:
@@ -105,7 +114,7 @@ class LeaseBook:
             budget_lease_id=None if budget is None else budget.id,
             created_ms=made_at_ms(charge.request_id),
         )
-        entry = Entry(charge.request_id, cost, line, self.clock(), lease, budget)
+        entry = Settlement(charge.request_id, cost, line, self.clock(), lease, budget)
         self.outbox.append(entry)
         self.unconfirmed += 1
         self.on_work()
@@ -156,19 +165,19 @@ class LeaseBook:
         period = period_at(charge.budget, made_at_ms(charge.request_id))
         return self.purse(budget_id(charge.key_id, period), charge.key_id, period)
 
-    def replay(self, entry: Entry) -> None:
+    def replay(self, entry: Settlement) -> None:
         """Queue what a journal of an earlier process holds."""
         self.outbox.append(entry)
         self.unconfirmed += 1
         self.on_work()
 
-    def confirm(self, entry: Entry) -> None:
+    def confirm(self, entry: Settlement) -> None:
         """Take note that the ledger has it."""
         if entry.pending:
             self._drop(entry)
             entry.finish()
 
-    def refuse(self, entry: Entry, error: GatewayError) -> None:
+    def refuse(self, entry: Settlement, error: GatewayError) -> None:
         """Take note that the ledger has no row of it and never will."""
         if entry.pending:
             for lease in self._drop(entry):
@@ -176,13 +185,13 @@ class LeaseBook:
                 lease.free += entry.cost_nanos
             entry.finish(error)
 
-    def give_up(self, entry: Entry, error: GatewayError) -> None:
+    def give_up(self, entry: Settlement, error: GatewayError) -> None:
         """Stop asking how it ended. It may be charged, so its credit is not used again."""
         if entry.pending:
             self._drop(entry)
             entry.finish(error)
 
-    def _drop(self, entry: Entry) -> list[Lease]:
+    def _drop(self, entry: Settlement) -> list[Lease]:
         entry.pending = False
         self.unconfirmed -= 1
         leases = [lease for lease in (entry.lease, entry.budget) if lease is not None]

@@ -24,12 +24,11 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
-from gateway.data_plane.metering import denials
 from gateway.data_plane.metering.book import LeaseBook
 from gateway.data_plane.metering.journal import Journal, JournalError
-from gateway.data_plane.metering.leases import Entry, Lease, LeaseRules, Purse
+from gateway.data_plane.metering.leases import Lease, LeaseRules, Purse, Settlement
 from gateway.data_plane.metering.messages import Ledger, LedgerUnavailable
-from gateway.data_plane.metering.port import Charge
+from gateway.data_plane.metering.port import Charge, CreditUnavailable, ReservationExpired
 from gateway.data_plane.metering.protocol import Correspondence, Sent
 from gateway.data_plane.metering.recovery import Adopter
 
@@ -73,7 +72,7 @@ class LeasedCredits:
         self._work = asyncio.Event()
         self.book = LeaseBook(leases or LeaseRules(), time.monotonic, self._work.set)
         self._talk = Correspondence(self.book)
-        self._awaiting: deque[Entry] = deque()
+        self._awaiting: deque[Settlement] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._journaling: asyncio.Task[None] | None = None
         self._segments: Counter[Path] = Counter()
@@ -134,7 +133,7 @@ class LeasedCredits:
     async def reserve(self, charge: Charge) -> int:
         """Set the cost aside; see `Credits.reserve`."""
         if self.book.unconfirmed >= self.book.rules.outbox_max:
-            raise denials.unavailable()
+            raise CreditUnavailable
         balance = self.book.reserve(charge)
         if balance is not None:
             return balance
@@ -153,7 +152,7 @@ class LeasedCredits:
         """Charge what was reserved; see `Credits.settle`."""
         entry = self.book.settle(charge)
         if entry is None:
-            raise denials.expired()
+            raise ReservationExpired
         finished = asyncio.Event()
         entry.done = finished.set
         self._awaiting.append(entry)
@@ -173,7 +172,7 @@ class LeasedCredits:
             return lease
         away = self._away_since is not None and time.monotonic() - self._away_since
         if len(purse.waiters) >= self.book.rules.waiters_max or away > self.rules.credit_seconds:
-            raise denials.unavailable()
+            raise CreditUnavailable
         served = asyncio.Event()
         waiter = self.book.wait(purse, cost_nanos, served.set)
         try:
@@ -181,7 +180,7 @@ class LeasedCredits:
                 await served.wait()
         except TimeoutError:
             self.book.cancel(waiter)
-            raise denials.unavailable() from None
+            raise CreditUnavailable from None
         except asyncio.CancelledError:
             self.book.cancel(waiter)
             raise
@@ -247,7 +246,7 @@ class LeasedCredits:
 
     # The journal's side
 
-    def _wait_for(self, entry: Entry) -> None:
+    def _wait_for(self, entry: Settlement) -> None:
         due = entry.queued_at + self.rules.commit_seconds if self.reachable else 0
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(due - time.monotonic(), self._journal_soon)
@@ -276,7 +275,7 @@ class LeasedCredits:
             if self._awaiting:
                 self._wait_for(self._awaiting[0])
 
-    async def _to_journal(self, due: list[Entry]) -> None:
+    async def _to_journal(self, due: list[Settlement]) -> None:
         now = time.monotonic()
         kept = []
         for entry in due:
@@ -284,7 +283,7 @@ class LeasedCredits:
             if entry.sent or now < deadline:
                 kept.append(entry)
             else:  # the ledger may have given its credit to another, and has not heard of it
-                self.book.refuse(entry, denials.unavailable())
+                self.book.refuse(entry, CreditUnavailable())
         if not kept:
             return
         for entry in kept:
@@ -299,7 +298,7 @@ class LeasedCredits:
             for entry in kept:
                 entry.answered = False
                 asyncio.get_running_loop().call_later(
-                    self.rules.settle_seconds, self.book.give_up, entry, denials.unavailable()
+                    self.rules.settle_seconds, self.book.give_up, entry, CreditUnavailable()
                 )
             return
         finally:

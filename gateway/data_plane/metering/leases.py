@@ -7,15 +7,23 @@ given back leaves `free` before the message is sent, so no interleaving spends i
 
 from __future__ import annotations
 
+import uuid
 from collections import deque
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from gateway.data_plane.metering.messages import UsageLine
-from gateway.data_plane.metering.port import Charge
+from gateway.data_plane.metering.messages import LeaseAnswer, UsageLine
+from gateway.data_plane.metering.port import (
+    BudgetExceeded,
+    Charge,
+    CreditUnavailable,
+    InsufficientCredit,
+    Period,
+)
 from gateway.errors import GatewayError
 
 NEVER: Final = float("-inf")
@@ -123,6 +131,32 @@ class Purse:
         """What is left as far as this process knows."""
         return self.available_nanos + (self.lease.free if self.lease else 0)
 
+    def denial(self, cost_nanos: int, told: LeaseAnswer) -> GatewayError:
+        """Return the error for a request that the ledger's last answer does not cover."""
+        left = told.available_nanos
+        if told.frozen and self.key_id is None:
+            return InsufficientCredit(
+                "The organization's credit is frozen, because a payment went back. Pay what is "
+                "owed, then try again."
+            )
+        if told.frozen:  # a budget below what was spent before it was set
+            left = 0
+        elif left + told.unreached_nanos >= cost_nanos:
+            return CreditUnavailable(
+                "Another gateway process holds the credit that this request needs and does not "
+                "answer. Nothing was charged; it returns by itself, try again shortly.",
+                retry_after_seconds=5.0,
+            )
+        if self.key_id is not None:
+            return BudgetExceeded(
+                f"This request costs {cost_nanos} nano-dollars and the key's own budget has {left} "
+                "left. Raise the budget or use another key."
+            )
+        return InsufficientCredit(
+            f"This request costs {cost_nanos} nano-dollars and the organization has {left} left. "
+            "Ask for more credit, then try again; the console shows the balance."
+        )
+
 
 class Waiter:
     """A request that needs more than its purse holds; `done` is called once, with either set."""
@@ -150,7 +184,7 @@ class Waiter:
         self.done()
 
 
-class Entry:
+class Settlement:
     """A settled request on its way into the ledger."""
 
     __slots__ = (
@@ -209,3 +243,15 @@ class Hold(msgspec.Struct, frozen=True, gc=False):
     charge: Charge
     lease: Lease
     budget: Lease | None = None
+
+
+def budget_id(key_id: str, period: str) -> str:
+    """Return the id of the account of a key's budget in a period, as `period_at` names it."""
+    return str(uuid.uuid5(uuid.UUID(key_id), period))
+
+
+def period_at(period: Period, moment_ms: int) -> str:
+    """Name the period of a moment (Unix milliseconds): `total`, or a month of UTC, `2026-11`."""
+    if period == "total":
+        return period
+    return datetime.fromtimestamp(moment_ms / 1000, UTC).strftime("%Y-%m")

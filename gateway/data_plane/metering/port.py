@@ -7,7 +7,7 @@ whose process died is released when its deadline has passed.
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -28,15 +28,26 @@ class BudgetExceeded(InsufficientCredit):
 
 
 class CreditUnavailable(Unavailable):
-    """The truth about credit can't be reached; nothing was charged."""
+    """The ledger can't be reached, or credit elsewhere does not come back in time."""
 
     code = "credit_unavailable"
 
+    def __init__(
+        self,
+        message: str = "Credit can't be checked at the moment; nothing was charged. "
+        "Try again shortly.",
+        **options: Any,
+    ) -> None:
+        super().__init__(message, **options)
+
 
 class ReservationExpired(Unavailable):
-    """The work took longer than its reservation held; nothing was charged."""
+    """The request outlived its lease, and with it the reserved credit."""
 
     code = "reservation_expired"
+
+    def __init__(self) -> None:
+        super().__init__("The request took too long; nothing was charged. Try again.")
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,10 +7,10 @@ answer was lost is followed by one that is right whether or not the first was ap
 
 from __future__ import annotations
 
-from gateway.data_plane.metering import denials
 from gateway.data_plane.metering.book import LeaseBook
-from gateway.data_plane.metering.leases import NEVER, Entry, Lease, Purse
+from gateway.data_plane.metering.leases import NEVER, Lease, Purse, Settlement
 from gateway.data_plane.metering.messages import LeaseAnswer, LeaseLine, Tick, TickAnswer
+from gateway.data_plane.metering.port import ReservationExpired
 from gateway.identifiers import new_id
 
 _DOUBLE_WITHIN_SECONDS = 1.0
@@ -28,7 +28,7 @@ class Sent:
     __slots__ = ("entries", "leases", "sent_at", "tick")
 
     def __init__(
-        self, tick: Tick, entries: list[Entry], leases: dict[str, Lease], sent_at: float
+        self, tick: Tick, entries: list[Settlement], leases: dict[str, Lease], sent_at: float
     ) -> None:
         self.tick = tick
         self.entries = entries
@@ -73,7 +73,7 @@ class Correspondence:
         if now >= self._sweep_at:
             self._sweep(now)
         rules = self._book.rules
-        entries: list[Entry] = []
+        entries: list[Settlement] = []
         while self._book.outbox and len(entries) < rules.usage_per_tick_max:
             entry = self._book.outbox.popleft()
             if entry.pending:
@@ -210,7 +210,7 @@ class Correspondence:
             elif entry.answered:  # the journal was faster: now it can only be written off
                 again.append(entry)
             else:
-                self._book.refuse(entry, denials.expired())
+                self._book.refuse(entry, ReservationExpired())
         self._take_words(sent, answer, now)
         self._book.outbox.extend(again)
 
@@ -290,7 +290,7 @@ class Correspondence:
         ]
         for waiter in alike:
             purse.waiters.remove(waiter)
-            waiter.refuse(denials.denial(purse, waiter.cost_nanos, told))
+            waiter.refuse(purse.denial(waiter.cost_nanos, told))
 
     def _recall(self, account_id: str, now: float) -> None:
         purse = self._book.purses.get(account_id)

@@ -15,8 +15,8 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from gateway.data_plane.metering.budgets import made_at_ms
 from gateway.data_plane.metering.port import Charge
+from gateway.identifiers import made_at_ms
 
 _PURPOSE = b"stella-gateway receipts v1"
 

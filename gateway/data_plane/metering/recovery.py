@@ -17,7 +17,7 @@ import structlog
 
 from gateway.data_plane.metering.book import LeaseBook
 from gateway.data_plane.metering.journal import Abandoned, Journal
-from gateway.data_plane.metering.leases import Entry
+from gateway.data_plane.metering.leases import Settlement
 from gateway.data_plane.metering.messages import UsageLine
 
 _T = TypeVar("_T")
@@ -82,7 +82,7 @@ class Adopter:
                 confirmed.set()
 
         for line in lines:
-            entry = Entry(line.request_id, line.cost_nanos, line)
+            entry = Settlement(line.request_id, line.cost_nanos, line)
             entry.answered = True
             entry.done = one_less
             self._book.replay(entry)
