@@ -9,15 +9,14 @@ a client must not throw its key away because of us.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
+
+from cachetools import LRUCache, TTLCache
 
 from gateway.data_plane.auth import keys
 from gateway.errors import Unauthorized, Unavailable
 from gateway.snapshots import KeySnapshot
-
-Value = TypeVar("Value")
 
 _UNKNOWN_SECONDS = 2.0
 _UNKNOWN_ENTRIES = 10_000
@@ -62,13 +61,14 @@ class Authenticator:
     ) -> None:
         self._store = store
         self._secret = secret
-        self._entries_max = entries_max
         self._trusted_seconds = trusted_seconds
         self._stale_seconds = stale_seconds
         self._monotonic = monotonic
         self._now = now
-        self._known: OrderedDict[bytes, _Cached] = OrderedDict()
-        self._unknown: OrderedDict[bytes, float] = OrderedDict()
+        self._known: LRUCache[bytes, _Cached] = LRUCache(entries_max)
+        self._unknown: TTLCache[bytes, bool] = TTLCache(
+            _UNKNOWN_ENTRIES, _UNKNOWN_SECONDS, monotonic
+        )
         self._generation = 0
 
     async def authenticate(self, authorization: str | None) -> KeySnapshot:
@@ -78,7 +78,7 @@ class Authenticator:
         age = self._monotonic() - cached.read_at if cached else 0.0
         if cached and age < self._trusted_seconds:
             return self._unexpired(cached.key)
-        if self._is_unknown(digest):
+        if digest in self._unknown:
             raise _unknown_key()
         generation = self._generation
         try:
@@ -91,11 +91,11 @@ class Authenticator:
             ) from None
         if key is None:
             self._known.pop(digest, None)
-            _remember(self._unknown, digest, self._monotonic(), _UNKNOWN_ENTRIES)
+            self._unknown[digest] = True
             raise _unknown_key()
         # a revocation that came while the database was read may be newer than what was read
         if generation == self._generation:
-            _remember(self._known, digest, _Cached(key, self._monotonic()), self._entries_max)
+            self._known[digest] = _Cached(key, self._monotonic())
         return self._unexpired(key)
 
     def forget(self, digest: bytes) -> None:
@@ -103,10 +103,6 @@ class Authenticator:
         self._generation += 1
         self._known.pop(digest, None)
         self._unknown.pop(digest, None)
-
-    def _is_unknown(self, digest: bytes) -> bool:
-        asked_at = self._unknown.get(digest)
-        return asked_at is not None and self._monotonic() - asked_at < _UNKNOWN_SECONDS
 
     def _unexpired(self, key: KeySnapshot) -> KeySnapshot:
         if key.expires_at is not None and key.expires_at <= self._now():
@@ -135,12 +131,3 @@ def _bearer(authorization: str | None) -> str:
 
 def _unknown_key() -> Unauthorized:
     return Unauthorized("This API key is unknown or was revoked. Create a new one.")
-
-
-def _remember(
-    entries: OrderedDict[bytes, Value], digest: bytes, value: Value, entries_max: int
-) -> None:
-    entries[digest] = value
-    entries.move_to_end(digest)
-    if len(entries) > entries_max:
-        entries.popitem(last=False)
