@@ -6,17 +6,17 @@ key is good.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from litestar import Request, Response, Router, get
 from litestar.params import Parameter
 
-from gateway.data_plane.api.embeddings import EmbeddingsEndpoint, ModelNotFound
+from gateway.data_plane.api.hot_path import ModelNotFound
 from gateway.data_plane.api.responses import dollars
 from gateway.identifiers import new_id
-from gateway.snapshots import Catalog, ModelSnapshot, State
+from gateway.snapshots import Catalog, KeySnapshot, ModelSnapshot, State
 
 Body = TypeVar("Body")
 
@@ -56,14 +56,16 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
     data: list[ModelEntry]
 
 
-def router(endpoint: EmbeddingsEndpoint) -> Router:
-    """Make the routes over the catalogue that the endpoint sells from."""
+def router(
+    authenticate: Callable[[str], Awaitable[KeySnapshot]], catalog: Callable[[], Catalog]
+) -> Router:
+    """Make the routes over the catalog."""
 
     async def check_key(request: Request[Any, Any, Any]) -> None:
         if authorization := request.headers.get("authorization"):
-            await endpoint.authenticator.authenticate(authorization)
+            await authenticate(authorization)
 
-    listed = Listed(endpoint.catalog)
+    listed = Listed(catalog)
 
     @get("/", sync_to_thread=False)
     def list_models() -> Response[bytes]:
@@ -73,7 +75,7 @@ def router(endpoint: EmbeddingsEndpoint) -> Router:
     def retrieve_model(
         model_id: Annotated[str, Parameter(description="The model's id; its slash may be %2F.")],
     ) -> Response[ModelEntry]:
-        found = endpoint.catalog().find(model_id.removeprefix("/"))
+        found = catalog().find(model_id.removeprefix("/"))
         if found is None:
             raise ModelNotFound(
                 "There is no model of that name; see GET /v1/models.", param="model"

@@ -13,19 +13,25 @@ it is, and how many connections wait for one request is bounded.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, NamedTuple
 
-from gateway.data_plane.api.exchange import ClientGone, Exchange
+from cachetools import LRUCache, TTLCache
+
+from gateway.data_plane.api.exchange import Disconnected, Exchange
 from gateway.data_plane.routing.request import Progress
 from gateway.errors import BadRequest, TooManyRequests, Unavailable
 from gateway.snapshots import KeySnapshot
 
 _WORKS_MAX = 100_000
 _RETRY_AFTER_SECONDS = 1.0
+
+Identity = tuple[str, str]
+"""The API key's id, and what a request is recognized by."""
 
 
 class IdempotencyKeyTooLong(BadRequest):
@@ -67,7 +73,7 @@ class Reply(NamedTuple):
 class Print(NamedTuple):
     """What tells a request from another of the same API key, and whether it says it is a retry."""
 
-    identity: tuple[str, str]
+    identity: Identity
     body_digest: bytes
     is_retry: bool
 
@@ -89,13 +95,13 @@ class Work:
         """Wait for the reply, as long as the client does.
 
         The last client that leaves ends the work, unless a worker computes it already: then it is
-        finished and charged, and a retry gets it. Raises ClientGone, WorkEnded (503), or what the
+        finished and charged, and a retry gets it. Raises Disconnected, WorkEnded (503), or what the
         work raises.
         """
         self.waiting += 1
         try:
             reply = await exchange.while_connected(self.task)
-        except ClientGone:
+        except Disconnected:
             if self.waiting == 1 and not self.progress.begun:
                 self.task.cancel()
             raise
@@ -112,7 +118,7 @@ class Work:
 
 
 class Replays:
-    """The works of this process, for `seconds` after they are done."""
+    """The works of this process: those in progress, and those done for `seconds` after it."""
 
     def __init__(
         self,
@@ -123,14 +129,26 @@ class Replays:
         key_characters_max: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._seconds = seconds
-        self._bytes_max = bytes_max
         self._waiting_max = waiting_max
         self._key_characters_max = key_characters_max
-        self._clock = clock
-        self._works: OrderedDict[tuple[str, str], Work] = OrderedDict()
-        self._done: OrderedDict[Work, tuple[tuple[str, str], float, int]] = OrderedDict()
-        self._bytes = 0
+        self._running: LRUCache[Identity, Work] = LRUCache(_WORKS_MAX)
+        self._done: TTLCache[Identity, Work] = TTLCache(
+            bytes_max, seconds, clock, getsizeof=lambda work: work.task.result().size
+        )
+
+    def join(
+        self,
+        exchange: Exchange,
+        key: KeySnapshot,
+        body: bytes,
+        run: Callable[[bytes, Progress], Coroutine[Any, Any, Reply]],
+    ) -> Work:
+        """Return the work that a retry means, or begin one with `run`.
+
+        Raises IdempotencyKeyTooLong or IdempotencyKeyReused (400), or TooManyRetries (429).
+        """
+        print_ = self.print_of(exchange, key, body)
+        return self.find(print_) or self.begin(print_, exchange.request_id, partial(run, body))
 
     def print_of(self, exchange: Exchange, key: KeySnapshot, body: bytes) -> Print:
         """Take a request's print: its Idempotency-Key where there is one, else its very bytes.
@@ -156,16 +174,17 @@ class Replays:
 
         Raises IdempotencyKeyReused (400) or TooManyRetries (429).
         """
-        self._expire()
-        work = self._works.get(print_.identity) if print_.is_retry else None
-        if work is not None and work.task.cancelling():
-            return None  # its client left a moment ago: begin again
-        if work is not None and work.body_digest != print_.body_digest:
+        if not print_.is_retry:
+            return None
+        work = self._running.get(print_.identity) or self._done.get(print_.identity)
+        if work is None or work.task.cancelling():
+            return None  # none, or its client left a moment ago: begin again
+        if work.body_digest != print_.body_digest:
             raise IdempotencyKeyReused(
                 "This Idempotency-Key was sent with another body a moment ago. Use a new one for "
                 "a new request."
             )
-        if work is not None and work.waiting >= self._waiting_max:
+        if work.waiting >= self._waiting_max:
             raise TooManyRetries(
                 f"{work.waiting} connections wait for this very request already. Wait for the "
                 "answer before you try again, or close what no longer reads it.",
@@ -179,46 +198,27 @@ class Replays:
         request_id: str,
         run: Callable[[Progress], Coroutine[Any, Any, Reply]],
     ) -> Work:
-        """Start the work of a request, and remember it; one that fails is forgotten at once."""
+        """Start the work of a request and remember it, unless it fails."""
         progress = Progress()
         task = asyncio.create_task(run(progress))
         work = Work(request_id, print_.body_digest, task, progress)
-        self._works[print_.identity] = work
-        if len(self._works) > _WORKS_MAX:
-            self._works.popitem(last=False)
+        self._done.pop(print_.identity, None)
+        self._running[print_.identity] = work
         task.add_done_callback(lambda _: self._finish(print_.identity, work))
         return work
 
     @property
     def bytes(self) -> int:
         """How many bytes of answers are kept, their headers included."""
-        return self._bytes
+        return int(self._done.currsize)
 
-    def _finish(self, identity: tuple[str, str], work: Work) -> None:
+    def _finish(self, identity: Identity, work: Work) -> None:
         work.progress.request = None  # its rows and vectors, and those it was batched with
+        is_latest = self._running.get(identity) is work
+        if is_latest:
+            del self._running[identity]
         # asking for the error also tells asyncio that it is seen, when every client has gone
-        if work.task.cancelled() or work.task.exception() is not None:
-            self._forget(identity, work)
+        if work.task.cancelled() or work.task.exception() is not None or not is_latest:
             return
-        size = work.task.result().size
-        self._done[work] = (identity, self._clock() + self._seconds, size)
-        self._bytes += size
-        while self._bytes > self._bytes_max:
-            self._drop_oldest()
-
-    def _expire(self) -> None:
-        now = self._clock()
-        while self._done:
-            _, until, _ = next(iter(self._done.values()))
-            if until > now:
-                return
-            self._drop_oldest()
-
-    def _drop_oldest(self) -> None:
-        work, (identity, _, size) = self._done.popitem(last=False)
-        self._bytes -= size
-        self._forget(identity, work)
-
-    def _forget(self, identity: tuple[str, str], work: Work) -> None:
-        if self._works.get(identity) is work:
-            del self._works[identity]
+        with contextlib.suppress(ValueError):  # larger than all that may be kept
+            self._done[identity] = work

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from gateway.data_plane.metering.rows import Inputs
 from gateway.errors import BadRequest
 from gateway.snapshots import KeySnapshot, ModelSnapshot, TokenIdsFrom, Truncate
 
@@ -39,29 +40,15 @@ class EmbeddingsRequest(msgspec.Struct, kw_only=True, frozen=True):
     """flex: a lower price, behind other work where there is not room for all."""
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The bounds of one request; see `gateway.settings`."""
 
+    body_bytes_max: int
     inputs_max: int
     input_characters_max: int
     request_characters_max: int
     request_tokens_max: int
     answer_floats_max: int
-
-
-class Inputs(msgspec.Struct, frozen=True):
-    """Texts, or arrays of ids of the model's own vocabulary: one of the two is empty."""
-
-    texts: Sequence[str] = ()
-    ids: Sequence[Sequence[int]] = ()
-
-    def __len__(self) -> int:
-        return len(self.texts) or len(self.ids)
-
-    @property
-    def size(self) -> int:
-        """How many characters, or ids, there are to count."""
-        return sum(map(len, self.texts or self.ids))
 
 
 _decoder = msgspec.json.Decoder(EmbeddingsRequest)
@@ -102,7 +89,7 @@ def decode(body: bytes) -> EmbeddingsRequest:
 
 
 def inputs_of(
-    request: EmbeddingsRequest, key: KeySnapshot, model: ModelSnapshot, limits: Limits
+    request: EmbeddingsRequest, key: KeySnapshot, model: ModelSnapshot, limits: RequestLimits
 ) -> Inputs:
     """Sort the input out: texts, or ids that are known to be the model's own.
 
@@ -120,7 +107,7 @@ def inputs_of(
             param="input",
         )
     if all(isinstance(item, str) for item in given):
-        return Inputs(texts=_checked_texts(given, limits))
+        return _checked_texts(given, limits)
     if not all(isinstance(item, list) for item in given):
         raise _mixed()
     total = sum(map(len, given))
@@ -132,7 +119,7 @@ def inputs_of(
         )
     if not all(set(map(type, ids)) <= {int} for ids in given):
         raise _mixed()
-    return Inputs(ids=_checked_ids(given, request, key, model))
+    return _checked_ids(given, request, key, model)
 
 
 def _mixed() -> BadRequest:
@@ -152,8 +139,8 @@ def dimensions_of(request: EmbeddingsRequest, model: ModelSnapshot) -> int:
     return wanted
 
 
-def prompt_of(request: EmbeddingsRequest, model: ModelSnapshot, suffix: str | None) -> str:
-    """Return the text to put in front of every input: from the fields, or the name's suffix.
+def prompt_of(request: EmbeddingsRequest, model: ModelSnapshot, suffix: str | None) -> str | None:
+    """Return the prompt to put in front of every input: from the fields, or the name's suffix.
 
     Raises BadRequest for an unknown prompt, or for two that differ.
     """
@@ -175,10 +162,10 @@ def prompt_of(request: EmbeddingsRequest, model: ModelSnapshot, suffix: str | No
         raise BadRequest(
             f"{model.id} has no prompt of that name; it has: {known}.", param="prompt_name"
         )
-    return model.prompts[name] if name else ""
+    return name
 
 
-def _checked_texts(texts: Sequence[str], limits: Limits) -> Sequence[str]:
+def _checked_texts(texts: Sequence[str], limits: RequestLimits) -> Sequence[str]:
     for index, text in enumerate(texts):
         if not text:
             raise BadRequest(
@@ -202,11 +189,11 @@ def _checked_texts(texts: Sequence[str], limits: Limits) -> Sequence[str]:
 
 
 def _checked_ids(
-    inputs: Sequence[Sequence[int]],
+    inputs: Sequence[list[int]],
     request: EmbeddingsRequest,
     key: KeySnapshot,
     model: ModelSnapshot,
-) -> Sequence[Sequence[int]]:
+) -> Sequence[list[int]]:
     if (request.token_ids_from or key.token_ids_from) != "model":
         raise BadRequest(
             "input holds token ids, and nothing says whose. Ids of another tokenizer (OpenAI's, "
@@ -222,7 +209,7 @@ def _checked_ids(
     return inputs
 
 
-def check_floats(floats: int, limits: Limits) -> None:
+def check_floats(floats: int, limits: RequestLimits) -> None:
     """Refuse a request whose answer would be too much. Raises BadRequest."""
     if floats > limits.answer_floats_max:
         raise BadRequest(

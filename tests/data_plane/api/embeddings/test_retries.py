@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from gateway.data_plane.api.exchange import ClientGone
+from gateway.data_plane.api.exchange import Disconnected
 from gateway.data_plane.api.replays import (
     IdempotencyKeyReused,
     Print,
@@ -79,7 +79,7 @@ async def test_a_long_idempotency_key_is_refused_and_none_is_kept(api: Api):
     name = "k" * 255
     assert (await send(api, idempotency_key=name)).status_code == 200
     assert (await send(api, idempotency_key=name)).headers["idempotent-replayed"] == "true"
-    (kept_as,) = api.gateway.endpoint._replays._works
+    (kept_as,) = api.gateway.hot_path.replays._running
     assert name not in str(kept_as)
     assert len(str(kept_as)) < 200
 
@@ -96,7 +96,7 @@ async def test_a_retry_joins_what_is_still_at_work(api: Api, fault: httpx.AsyncC
     await api.ready()
     await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 0.3})
     first = asyncio.create_task(send(api))
-    while not api.gateway.endpoint.in_flight:
+    while not api.gateway.hot_path.in_flight:
         await asyncio.sleep(0)
     joined = await send(api, x_stainless_retry_count="1")
     assert joined.headers["x-original-request-id"] == (await first).headers["x-request-id"]
@@ -107,12 +107,12 @@ async def test_a_retry_that_joins_waits_without_its_body_and_only_so_many_do(
     api: Api, fault: httpx.AsyncClient
 ):
     await api.ready()
-    api.gateway.endpoint._replays._waiting_max = 8  # fewer than it lets wait, to be quick
+    api.gateway.hot_path.replays._waiting_max = 8  # fewer than it lets wait, to be quick
     await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 1})
     first = asyncio.create_task(send(api))
-    while not api.gateway.endpoint.in_flight:
+    while not api.gateway.hot_path.in_flight:
         await asyncio.sleep(0)
-    (work,) = api.gateway.endpoint._replays._works.values()
+    (work,) = api.gateway.hot_path.replays._running.values()
     body = bytes(bytearray(BODY))  # an object of its own, to count who holds it
     held = sys.getrefcount(body)
     headers = api.headers | {"x-stainless-retry-count": "1"}
@@ -148,7 +148,7 @@ async def test_a_retry_outlives_the_client_that_began(api: Api):
 
     def both_wait() -> bool:
         nonlocal joined
-        works = api.gateway.endpoint._replays._works
+        works = api.gateway.hot_path.replays._running
         if joined is None and works:
             joined = asyncio.create_task(send(api, x_stainless_retry_count="1"))
         return any(work.waiting == 2 for work in works.values())
@@ -169,7 +169,7 @@ async def test_a_retry_fails_as_the_request_that_it_joined(api: Api, fault: http
     while not any(worker.tokens for worker in pool.core.workers.values()):
         await asyncio.sleep(0)
     joined = asyncio.create_task(send(api, x_stainless_retry_count="1"))
-    (work,) = api.gateway.endpoint._replays._works.values()
+    (work,) = api.gateway.hot_path.replays._running.values()
     while work.waiting < 2:
         await asyncio.sleep(0)
     pool.core.close()
@@ -214,9 +214,9 @@ async def leave(api: Api, when) -> int:
 
 async def test_who_leaves_before_a_worker_has_it_pays_nothing(sqlite_database_url: list[str]):
     async with open_api(sqlite_database_url[0]) as api:  # no worker: the request is held
-        assert await leave(api, lambda: api.gateway.endpoint.in_flight) == 499
+        assert await leave(api, lambda: api.gateway.hot_path.in_flight) == 499
         async with asyncio.timeout(10):
-            while api.gateway.endpoint.in_flight:
+            while api.gateway.hot_path.in_flight:
                 await asyncio.sleep(0)
         assert api.gateway.router.pools[MODEL].core.idle
         await api.assert_untouched()
@@ -332,7 +332,7 @@ class Exchanging:
     async def while_connected(self, task):
         await asyncio.sleep(0)
         if self._leaves:
-            raise ClientGone
+            raise Disconnected
         return await asyncio.shield(task)  # as `asyncio.wait` does: who waits ends nothing
 
 
@@ -347,14 +347,14 @@ async def test_the_last_one_who_leaves_ends_what_was_not_begun_and_no_other():
     work = replays.begin(of("a"), "1", run)
     stays = asyncio.create_task(work.reply_to(Exchanging(leaves=False)))
     await asyncio.sleep(0)
-    with pytest.raises(ClientGone):
+    with pytest.raises(Disconnected):
         await work.reply_to(Exchanging(leaves=True))
     hold.set()
     assert (await stays).body == b""  # the other one gets its answer
 
     hold.clear()
     work = replays.begin(of("b"), "1", run)
-    with pytest.raises(ClientGone):
+    with pytest.raises(Disconnected):
         await work.reply_to(Exchanging(leaves=True))
     assert replays.find(of("b")) is None
     with contextlib.suppress(asyncio.CancelledError):
