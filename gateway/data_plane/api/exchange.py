@@ -32,30 +32,6 @@ T = TypeVar("T")
 _STATUS_CLIENT_CLOSED = 499
 
 
-class Disconnected(Exception):
-    """The client closed the connection before it had its answer."""
-
-
-class Connection(Protocol):
-    """The server's side of a request."""
-
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Give the body in parts. Raises Disconnected."""
-        ...
-
-    async def closed(self) -> None:
-        """Return when the client has closed the connection. The body must have been read."""
-        ...
-
-
-class Answer(NamedTuple):
-    """What goes back to the client."""
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
-
-
 class Exchange:
     """A POST in progress."""
 
@@ -151,6 +127,30 @@ class Exchange:
             raise UnsupportedMedia("Send the body as JSON, with Content-Type: application/json.")
         if (self.header("content-encoding") or "identity").lower() != "identity":
             raise UnsupportedMedia("Send the body without Content-Encoding.")
+
+
+class Disconnected(Exception):
+    """The client closed the connection before it had its answer."""
+
+
+class Connection(Protocol):
+    """The server's side of a request."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Give the body in parts. Raises Disconnected."""
+        ...
+
+    async def closed(self) -> None:
+        """Return when the client has closed the connection. The body must have been read."""
+        ...
+
+
+class Answer(NamedTuple):
+    """What goes back to the client."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
 
 
 def _too_large(bytes_max: int) -> TooLarge:

@@ -37,25 +37,6 @@ _NAME_CHARACTERS_SHOWN = 100
 BodyT = TypeVar("BodyT")
 
 
-class ModelNotFound(NotFound):
-    """No model has that name."""
-
-    code = "model_not_found"
-
-
-class ModelComingSoon(NotFound):
-    """The model is announced and not served yet."""
-
-    code = "model_coming_soon"
-
-
-class Payment(NamedTuple):
-    """What a request pays, and the organization's balance in nano-dollars after it."""
-
-    charge: Charge
-    balance_nanos: int
-
-
 class HotPath:
     """The steps, and the parts that they use."""
 
@@ -223,3 +204,22 @@ class HotPath:
         if self._sign is not None:
             headers.append(("x-receipt", self._sign(payment.charge)))
         return headers
+
+
+class ModelNotFound(NotFound):
+    """No model has that name."""
+
+    code = "model_not_found"
+
+
+class ModelComingSoon(NotFound):
+    """The model is announced and not served yet."""
+
+    code = "model_coming_soon"
+
+
+class Payment(NamedTuple):
+    """What a request pays, and the organization's balance in nano-dollars after it."""
+
+    charge: Charge
+    balance_nanos: int

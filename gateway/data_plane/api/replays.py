@@ -34,89 +34,6 @@ Identity = tuple[str, str]
 """The API key's id, and what a request is recognized by."""
 
 
-class IdempotencyKeyTooLong(BadRequest):
-    """The key has more characters than a key needs."""
-
-    code = "idempotency_key_too_long"
-
-
-class IdempotencyKeyReused(BadRequest):
-    """The key stands for another body."""
-
-    code = "idempotency_key_reused"
-
-
-class TooManyRetries(TooManyRequests):
-    """So many connections wait for the request that no other may join it."""
-
-    code = "too_many_retries"
-
-
-class WorkEnded(Unavailable):
-    """The work was cancelled from outside, with somebody waiting for it."""
-
-    code = "closing"
-
-
-class Reply(NamedTuple):
-    """A finished answer: its body, and the headers about its cost."""
-
-    body: bytes
-    headers: list[tuple[str, str]]
-
-    @property
-    def size(self) -> int:
-        """Bytes that it takes to keep."""
-        return len(self.body) + sum(len(name) + len(value) for name, value in self.headers)
-
-
-class Print(NamedTuple):
-    """What tells a request from another of the same API key, and whether it says it is a retry."""
-
-    identity: Identity
-    body_digest: bytes
-    is_retry: bool
-
-
-class Work:
-    """A request at work, or done; any number of exchanges may wait for it."""
-
-    def __init__(
-        self, request_id: str, body_digest: bytes, task: asyncio.Task[Reply], progress: Progress
-    ) -> None:
-        self.request_id = request_id
-        self.body_digest = body_digest
-        self.task = task
-        self.progress = progress
-        self.waiting = 0
-        """How many connections wait for the reply."""
-
-    async def reply_to(self, exchange: Exchange) -> Reply:
-        """Wait for the reply, as long as the client does.
-
-        The last client that leaves ends the work, unless a worker computes it already: then it is
-        finished and charged, and a retry gets it. Raises Disconnected, WorkEnded (503), or what the
-        work raises.
-        """
-        self.waiting += 1
-        try:
-            reply = await exchange.while_connected(self.task)
-        except Disconnected:
-            if self.waiting == 1 and not self.progress.begun:
-                self.task.cancel()
-            raise
-        except asyncio.CancelledError:
-            if not self.task.cancelled():
-                raise  # it is this connection that is ended
-            raise WorkEnded("The gateway ended this request. Try again.") from None
-        finally:
-            self.waiting -= 1
-        if exchange.request_id == self.request_id:
-            return reply
-        told = [("idempotent-replayed", "true"), ("x-original-request-id", self.request_id)]
-        return Reply(reply.body, [*reply.headers, *told])
-
-
 class Replays:
     """The works of this process: those in progress, and those done for `seconds` after it."""
 
@@ -222,3 +139,86 @@ class Replays:
             return
         with contextlib.suppress(ValueError):  # larger than all that may be kept
             self._done[identity] = work
+
+
+class IdempotencyKeyTooLong(BadRequest):
+    """The key has more characters than a key needs."""
+
+    code = "idempotency_key_too_long"
+
+
+class IdempotencyKeyReused(BadRequest):
+    """The key stands for another body."""
+
+    code = "idempotency_key_reused"
+
+
+class TooManyRetries(TooManyRequests):
+    """So many connections wait for the request that no other may join it."""
+
+    code = "too_many_retries"
+
+
+class WorkEnded(Unavailable):
+    """The work was cancelled from outside, with somebody waiting for it."""
+
+    code = "closing"
+
+
+class Reply(NamedTuple):
+    """A finished answer: its body, and the headers about its cost."""
+
+    body: bytes
+    headers: list[tuple[str, str]]
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes to keep."""
+        return len(self.body) + sum(len(name) + len(value) for name, value in self.headers)
+
+
+class Print(NamedTuple):
+    """What tells a request from another of the same API key, and whether it says it is a retry."""
+
+    identity: Identity
+    body_digest: bytes
+    is_retry: bool
+
+
+class Work:
+    """A request at work, or done; any number of exchanges may wait for it."""
+
+    def __init__(
+        self, request_id: str, body_digest: bytes, task: asyncio.Task[Reply], progress: Progress
+    ) -> None:
+        self.request_id = request_id
+        self.body_digest = body_digest
+        self.task = task
+        self.progress = progress
+        self.waiting = 0
+        """How many connections wait for the reply."""
+
+    async def reply_to(self, exchange: Exchange) -> Reply:
+        """Wait for the reply, as long as the client does.
+
+        The last client that leaves ends the work, unless a worker computes it already: then it is
+        finished and charged, and a retry gets it. Raises Disconnected, WorkEnded (503), or what the
+        work raises.
+        """
+        self.waiting += 1
+        try:
+            reply = await exchange.while_connected(self.task)
+        except Disconnected:
+            if self.waiting == 1 and not self.progress.begun:
+                self.task.cancel()
+            raise
+        except asyncio.CancelledError:
+            if not self.task.cancelled():
+                raise  # it is this connection that is ended
+            raise WorkEnded("The gateway ended this request. Try again.") from None
+        finally:
+            self.waiting -= 1
+        if exchange.request_id == self.request_id:
+            return reply
+        told = [("idempotent-replayed", "true"), ("x-original-request-id", self.request_id)]
+        return Reply(reply.body, [*reply.headers, *told])

@@ -22,29 +22,6 @@ _UNKNOWN_SECONDS = 2.0
 _UNKNOWN_ENTRIES = 10_000
 
 
-class KeyStoreUnavailable(Exception):
-    """The place where keys are kept does not answer."""
-
-
-class KeyStore(Protocol):
-    """Where keys are looked up by digest."""
-
-    async def find(self, digest: bytes) -> KeySnapshot | None:
-        """Return the key if it exists and is not revoked. Raises KeyStoreUnavailable."""
-        ...
-
-
-class AuthenticationUnavailable(Unavailable):
-    """The key can't be checked at the moment."""
-
-    code = "authentication_unavailable"
-
-
-class _Cached(NamedTuple):
-    key: KeySnapshot
-    read_at: float
-
-
 class Authenticator:
     """Checks keys against a `KeyStore` through a bounded cache."""
 
@@ -110,6 +87,29 @@ class Authenticator:
                 "This API key has expired. Create a new one.", code="expired_api_key"
             )
         return key
+
+
+class KeyStoreUnavailable(Exception):
+    """The place where keys are kept does not answer."""
+
+
+class KeyStore(Protocol):
+    """Where keys are looked up by digest."""
+
+    async def find(self, digest: bytes) -> KeySnapshot | None:
+        """Return the key if it exists and is not revoked. Raises KeyStoreUnavailable."""
+        ...
+
+
+class AuthenticationUnavailable(Unavailable):
+    """The key can't be checked at the moment."""
+
+    code = "authentication_unavailable"
+
+
+class _Cached(NamedTuple):
+    key: KeySnapshot
+    read_at: float
 
 
 def _bearer(authorization: str | None) -> str:

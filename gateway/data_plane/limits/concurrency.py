@@ -15,12 +15,6 @@ from gateway.errors import TooManyRequests
 _RETRY_AFTER_SECONDS = 1.0
 
 
-class TooManyInFlight(TooManyRequests):
-    """The bound is reached; nothing was charged."""
-
-    code = "too_many_in_flight"
-
-
 class InFlight:
     """Counts what is at work. Empty at rest."""
 
@@ -68,3 +62,9 @@ class InFlight:
 
     def __len__(self) -> int:
         return self._total
+
+
+class TooManyInFlight(TooManyRequests):
+    """The bound is reached; nothing was charged."""
+
+    code = "too_many_in_flight"

@@ -25,10 +25,6 @@ log = structlog.get_logger()
 _UNREADABLE = ".unreadable"
 
 
-class JournalError(Exception):
-    """The journal is full or its disk fails; none of the records can be relied on."""
-
-
 class Journal:
     """The journal of this process. Call it from one thread at a time."""
 
@@ -132,6 +128,10 @@ class Journal:
         if self._file is not None:
             file, self._file = self._file, None
             file.close()
+
+
+class JournalError(Exception):
+    """The journal is full or its disk fails; none of the records can be relied on."""
 
 
 class Abandoned:

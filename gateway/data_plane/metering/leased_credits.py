@@ -29,29 +29,11 @@ from gateway.data_plane.metering.journal import Journal, JournalError
 from gateway.data_plane.metering.leases import Lease, LeaseRules, Purse, Settlement
 from gateway.data_plane.metering.messages import Ledger, LedgerUnavailable
 from gateway.data_plane.metering.port import Charge, CreditUnavailable, ReservationExpired
-from gateway.data_plane.metering.protocol import Correspondence, Sent
+from gateway.data_plane.metering.protocol import LeaseProtocol, Sent
 from gateway.data_plane.metering.recovery import Adopter
 
 _T = TypeVar("_T")
 log = structlog.get_logger()
-
-
-class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the engine waits, in seconds."""
-
-    commit_seconds: float = 0.05
-    """For the ledger to commit a request, before the journal acknowledges it instead."""
-    credit_seconds: float = 2.0
-    """For credit that this process does not hold, before a request gets 503."""
-    settle_seconds: float = 10.0
-    """For the ledger when the journal fails too, before an answer becomes 503."""
-    retry_seconds: float = 0.05
-    """Between attempts to reach the ledger; doubles up to `retry_seconds_max`."""
-    retry_seconds_max: float = 1.0
-    adopt_seconds: float = 30.0
-    """Between scans for the journals of dead processes."""
-    close_seconds: float = 10.0
-    """At shutdown, for the ledger to take what is left before the journal gets it."""
 
 
 class LeasedCredits:
@@ -71,7 +53,7 @@ class LeasedCredits:
         self._thread = ThreadPoolExecutor(1, "journal")
         self._work = asyncio.Event()
         self.book = LeaseBook(leases or LeaseRules(), time.monotonic, self._work.set)
-        self._talk = Correspondence(self.book)
+        self._protocol = LeaseProtocol(self.book)
         self._awaiting: deque[Settlement] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._journaling: asyncio.Task[None] | None = None
@@ -113,7 +95,7 @@ class LeasedCredits:
 
     async def close(self) -> None:
         """Hand all usage to the ledger if it answers, to the journal if not."""
-        self._talk.stop()
+        self._protocol.stop()
         self._stopping.set()
         self._work.set()
         writer, adopter = self._tasks
@@ -190,7 +172,7 @@ class LeasedCredits:
         return waiter.lease
 
     async def _write(self) -> None:
-        while not (self._stopping.is_set() and self._talk.done):
+        while not (self._stopping.is_set() and self._protocol.done):
             try:
                 answered = await self._turn()
             except Exception as error:  # noqa: BLE001 - this is the only writer
@@ -203,11 +185,11 @@ class LeasedCredits:
 
     async def _turn(self) -> bool:
         self._work.clear()
-        due = self._talk.due_in()
+        due = self._protocol.due_in()
         if due is None or due > 0:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._work.wait(), due)
-        sent = self._talk.compose()
+        sent = self._protocol.compose()
         if sent is None:
             await asyncio.sleep(0)
             return True
@@ -217,9 +199,9 @@ class LeasedCredits:
         self._asked_at = time.monotonic()
         try:
             answer = await self._ledger.tick(sent.tick)
-            self._talk.applied(sent, answer)
+            self._protocol.applied(sent, answer)
         except Exception as error:  # noqa: BLE001 - after any error the outcome is unknown
-            self._talk.failed(sent)
+            self._protocol.failed(sent)
             self._away(error)
             return False
         finally:
@@ -346,3 +328,21 @@ class LeasedCredits:
 
     async def _in_thread(self, call: Callable[..., _T], *args: Any) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
+
+
+class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the engine waits, in seconds."""
+
+    commit_seconds: float = 0.05
+    """For the ledger to commit a request, before the journal acknowledges it instead."""
+    credit_seconds: float = 2.0
+    """For credit that this process does not hold, before a request gets 503."""
+    settle_seconds: float = 10.0
+    """For the ledger when the journal fails too, before an answer becomes 503."""
+    retry_seconds: float = 0.05
+    """Between attempts to reach the ledger; doubles up to `retry_seconds_max`."""
+    retry_seconds_max: float = 1.0
+    adopt_seconds: float = 30.0
+    """Between scans for the journals of dead processes."""
+    close_seconds: float = 10.0
+    """At shutdown, for the ledger to take what is left before the journal gets it."""

@@ -17,6 +17,32 @@ Period = Literal["month", "total"]
 """How long a key's budget lasts: a calendar month in UTC, or forever."""
 
 
+class Credits(Protocol):
+    """Three methods, with every outcome of each."""
+
+    async def reserve(self, charge: Charge) -> int:
+        """Reserve the cost and return the organization's remaining balance, in nano-dollars.
+
+        The balance is exact but for what other processes did since the ledger last answered.
+
+        Raises InsufficientCredit (402) or CreditUnavailable (503); then nothing is reserved.
+        """
+        ...
+
+    async def settle(self, charge: Charge) -> None:
+        """Charge what was reserved, and return once the usage row is durable.
+
+        Call it once for each reservation. Raises ReservationExpired (503) if the reservation is
+        gone: nothing is charged. Raises CreditUnavailable (503) if neither the ledger nor the
+        journal is available: the answer must not be delivered.
+        """
+        ...
+
+    async def release(self, charge: Charge) -> None:
+        """Give back what was reserved; never raises."""
+        ...
+
+
 class InsufficientCredit(PaymentRequired):
     """The organization's credit does not cover the request."""
 
@@ -64,29 +90,3 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     cost_nanos: int
     budget: Period | None = None
     """The period of the key's own budget, if it has one."""
-
-
-class Credits(Protocol):
-    """Three methods, with every outcome of each."""
-
-    async def reserve(self, charge: Charge) -> int:
-        """Reserve the cost and return the organization's remaining balance, in nano-dollars.
-
-        The balance is exact but for what other processes did since the ledger last answered.
-
-        Raises InsufficientCredit (402) or CreditUnavailable (503); then nothing is reserved.
-        """
-        ...
-
-    async def settle(self, charge: Charge) -> None:
-        """Charge what was reserved, and return once the usage row is durable.
-
-        Call it once for each reservation. Raises ReservationExpired (503) if the reservation is
-        gone: nothing is charged. Raises CreditUnavailable (503) if neither the ledger nor the
-        journal is available: the answer must not be delivered.
-        """
-        ...
-
-    async def release(self, charge: Charge) -> None:
-        """Give back what was reserved; never raises."""
-        ...

@@ -22,21 +22,7 @@ _KEEP_AGAIN_SECONDS = 0.05
 _SHARDS = 16
 
 
-class Sent:
-    """A tick in flight, and what it was made of."""
-
-    __slots__ = ("entries", "leases", "sent_at", "tick")
-
-    def __init__(
-        self, tick: Tick, entries: list[Settlement], leases: dict[str, Lease], sent_at: float
-    ) -> None:
-        self.tick = tick
-        self.entries = entries
-        self.leases = leases
-        self.sent_at = sent_at
-
-
-class Correspondence:
+class LeaseProtocol:
     """Sends the state of one process's book, and applies what the ledger answers."""
 
     def __init__(self, book: LeaseBook) -> None:
@@ -338,6 +324,20 @@ class Correspondence:
                 self._closing[lease.id] = self._draining.pop(lease.id)
             elif lease.deadline - now < rules.renew_seconds:
                 self._renewing[lease.id] = lease
+
+
+class Sent:
+    """A tick in flight, and what it was made of."""
+
+    __slots__ = ("entries", "leases", "sent_at", "tick")
+
+    def __init__(
+        self, tick: Tick, entries: list[Settlement], leases: dict[str, Lease], sent_at: float
+    ) -> None:
+        self.tick = tick
+        self.entries = entries
+        self.leases = leases
+        self.sent_at = sent_at
 
 
 def _waited(purse: Purse, now: float) -> float:

@@ -24,14 +24,6 @@ _T = TypeVar("_T")
 log = structlog.get_logger()
 
 
-class InThread(Protocol):
-    """Runs a blocking call on the journal's thread."""
-
-    async def __call__(self, call: Callable[..., _T], *args: Any) -> _T:
-        """Return what the call returns."""
-        ...
-
-
 class Adopter:
     """Takes over the journals of dead processes."""
 
@@ -89,6 +81,14 @@ class Adopter:
         if lines:
             await confirmed.wait()
         log.info("journal replayed", segment=str(segment), requests=len(lines))
+
+
+class InThread(Protocol):
+    """Runs a blocking call on the journal's thread."""
+
+    async def __call__(self, call: Callable[..., _T], *args: Any) -> _T:
+        """Return what the call returns."""
+        ...
 
 
 def _decode(abandoned: Abandoned, segment: Path) -> tuple[list[UsageLine], list[bytes]]:

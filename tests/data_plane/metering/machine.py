@@ -11,7 +11,7 @@ from gateway.data_plane.metering.book import LeaseBook
 from gateway.data_plane.metering.leases import LeaseRules, Settlement, Waiter
 from gateway.data_plane.metering.messages import TickAnswer
 from gateway.data_plane.metering.port import Charge, CreditUnavailable
-from gateway.data_plane.metering.protocol import Correspondence, Sent
+from gateway.data_plane.metering.protocol import LeaseProtocol, Sent
 from gateway.storage.database import Database
 from gateway.storage.ledger.sqlite import SqliteLedger
 
@@ -47,7 +47,7 @@ class Replica:
     def __init__(self, world: World) -> None:
         self.world = world
         self.book = LeaseBook(RULES, world.clock)
-        self.talk = Correspondence(self.book)
+        self.talk = LeaseProtocol(self.book)
         self.journal: list[Settlement] = []
         self.lost: Sent | None = None
         """A tick that was given up and may still arrive."""
