@@ -1,13 +1,13 @@
-"""Retries that are not billed again: the answer of a request, kept for whoever asks once more.
+"""Retries that are not billed again: they share the work, and the answer, of the first request.
 
-SDKs retry a request whose answer came too late, with the same bytes and without saying so in any
-standard way. A retry is recognised by its `Idempotency-Key`, or by the `x-stainless-retry-count`
-that OpenAI's SDKs send; it joins the request that is still at work, or is given the answer that
-another connection lost, for free. Two equal requests that are no retries are two requests.
+SDKs retry a request whose answer came too late, with the same bytes and no standard sign of it. A
+retry is recognized by its `Idempotency-Key`, or by the `x-stainless-retry-count` that OpenAI's SDKs
+send. It joins the request in progress, or gets the answer that another connection lost, for free.
+Two equal requests that aren't retries are two requests.
 
-Answers live in this process alone, bounded in time and bytes: a retry that another process gets is
-a new request. Of a retry nothing is kept but a digest: its body is let go of once it is known whose
-it is, and how many connections wait for one request is bounded.
+Answers are kept by this process alone, bounded in time and bytes: a retry that reaches another
+process is a new request. A retry's body is dropped as soon as its work is found, and the number of
+connections that wait for one request is bounded.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Replays:
         body: bytes,
         run: Callable[[bytes, Progress], Coroutine[Any, Any, Reply]],
     ) -> Work:
-        """Return the work that a retry means, or begin one with `run`.
+        """Return the work that a retry belongs to, or begin one with `run`.
 
         Raises IdempotencyKeyTooLong or IdempotencyKeyReused (400), or TooManyRetries (429).
         """
@@ -68,7 +68,7 @@ class Replays:
         return self.find(print_) or self.begin(print_, exchange.request_id, partial(run, body))
 
     def print_of(self, exchange: Exchange, key: KeySnapshot, body: bytes) -> Print:
-        """Take a request's print: its Idempotency-Key where there is one, else its very bytes.
+        """Return a request's print: of its Idempotency-Key if it has one, else of its body.
 
         Raises IdempotencyKeyTooLong (400).
         """
@@ -87,7 +87,7 @@ class Replays:
         )
 
     def find(self, print_: Print) -> Work | None:
-        """Return the work that a retry means.
+        """Return the work that a retry belongs to, if any.
 
         Raises IdempotencyKeyReused (400) or TooManyRetries (429).
         """
@@ -95,16 +95,16 @@ class Replays:
             return None
         work = self._running.get(print_.identity) or self._done.get(print_.identity)
         if work is None or work.task.cancelling():
-            return None  # none, or its client left a moment ago: begin again
+            return None  # none, or its last client has just left
         if work.body_digest != print_.body_digest:
             raise IdempotencyKeyReused(
-                "This Idempotency-Key was sent with another body a moment ago. Use a new one for "
-                "a new request."
+                "This Idempotency-Key was sent with a different body a moment ago. Use a new one "
+                "for a new request."
             )
         if work.waiting >= self._waiting_max:
             raise TooManyRetries(
-                f"{work.waiting} connections wait for this very request already. Wait for the "
-                "answer before you try again, or close what no longer reads it.",
+                f"{work.waiting} connections wait for this request already. Wait for the answer "
+                "before you try again, or close connections that no longer need it.",
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
         return work
@@ -126,7 +126,7 @@ class Replays:
 
     @property
     def bytes(self) -> int:
-        """How many bytes of answers are kept, their headers included."""
+        """Bytes of the answers kept, headers included."""
         return int(self._done.currsize)
 
     def _finish(self, identity: Identity, work: Work) -> None:
@@ -134,51 +134,51 @@ class Replays:
         is_latest = self._running.get(identity) is work
         if is_latest:
             del self._running[identity]
-        # asking for the error also tells asyncio that it is seen, when every client has gone
+        # reading the error also tells asyncio that it is handled, if every client has left
         if work.task.cancelled() or work.task.exception() is not None or not is_latest:
             return
-        with contextlib.suppress(ValueError):  # larger than all that may be kept
+        with contextlib.suppress(ValueError):  # larger than the whole cache
             self._done[identity] = work
 
 
 class IdempotencyKeyTooLong(BadRequest):
-    """The key has more characters than a key needs."""
+    """The Idempotency-Key has too many characters."""
 
     code = "idempotency_key_too_long"
 
 
 class IdempotencyKeyReused(BadRequest):
-    """The key stands for another body."""
+    """The Idempotency-Key was sent with a different body."""
 
     code = "idempotency_key_reused"
 
 
 class TooManyRetries(TooManyRequests):
-    """So many connections wait for the request that no other may join it."""
+    """Too many connections wait for this request."""
 
     code = "too_many_retries"
 
 
 class WorkEnded(Unavailable):
-    """The work was cancelled from outside, with somebody waiting for it."""
+    """The gateway canceled the work while clients waited for it."""
 
     code = "closing"
 
 
 class Reply(NamedTuple):
-    """A finished answer: its body, and the headers about its cost."""
+    """A finished answer: its body, and the headers with its cost."""
 
     body: bytes
     headers: list[tuple[str, str]]
 
     @property
     def size(self) -> int:
-        """Bytes that it takes to keep."""
+        """Bytes that it takes up."""
         return len(self.body) + sum(len(name) + len(value) for name, value in self.headers)
 
 
 class Print(NamedTuple):
-    """What tells a request from another of the same API key, and whether it says it is a retry."""
+    """What identifies a request, and whether it says that it is a retry."""
 
     identity: Identity
     body_digest: bytes
@@ -186,7 +186,7 @@ class Print(NamedTuple):
 
 
 class Work:
-    """A request at work, or done; any number of exchanges may wait for it."""
+    """A request in progress or done; several exchanges may wait for it."""
 
     def __init__(
         self, request_id: str, body_digest: bytes, task: asyncio.Task[Reply], progress: Progress
@@ -196,12 +196,12 @@ class Work:
         self.task = task
         self.progress = progress
         self.waiting = 0
-        """How many connections wait for the reply."""
+        """How many exchanges wait for the reply."""
 
     async def reply_to(self, exchange: Exchange) -> Reply:
-        """Wait for the reply, as long as the client does.
+        """Wait for the reply while the client is connected.
 
-        The last client that leaves ends the work, unless a worker computes it already: then it is
+        When the last client leaves, the work is canceled, unless a worker has begun it: then it is
         finished and charged, and a retry gets it. Raises Disconnected, WorkEnded (503), or what the
         work raises.
         """
@@ -214,7 +214,7 @@ class Work:
             raise
         except asyncio.CancelledError:
             if not self.task.cancelled():
-                raise  # it is this connection that is ended
+                raise  # this exchange was canceled, not the work
             raise WorkEnded("The gateway ended this request. Try again.") from None
         finally:
             self.waiting -= 1

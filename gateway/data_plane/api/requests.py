@@ -1,7 +1,7 @@
-"""From the bytes of a body to a request that can be trusted, or an error that says what to do.
+"""From the bytes of a body to a valid request, or an error that says what to do.
 
-Null means absent and unknown fields are accepted, as OpenAI does. What would be read in two ways
-(a key that stands twice) or as rubbish (another model's token ids) is refused.
+Null means absent and unknown fields are accepted, as at OpenAI. What is ambiguous (a key that
+appears twice) or meaningless (another model's token ids) is refused.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def decode(body: bytes) -> EmbeddingsRequest:
         raise _malformed(body, error) from None
     except RecursionError:
         raise BadRequest("The body is nested too deeply.", code="invalid_json") from None
-    # A name in quotes that is no key is rare, so this nearly always ends here
+    # a field's name rarely appears as text too, so this nearly always ends here
     if any(body.count(key) > 1 for key in _KEYS) or _ESCAPED_KEY.search(body):
         _refuse_duplicate_keys(body)
     return request
@@ -91,15 +91,15 @@ def decode(body: bytes) -> EmbeddingsRequest:
 def inputs_of(
     request: EmbeddingsRequest, key: KeySnapshot, model: ModelSnapshot, limits: RequestLimits
 ) -> Inputs:
-    """Sort the input out: texts, or ids that are known to be the model's own.
+    """Return the texts, or the token ids that are known to be the model's own.
 
-    Raises BadRequest for what is empty, mixed, too much, or of unknown vocabulary.
+    Raises BadRequest for input that is empty, mixed, too large, or of an unknown vocabulary.
     """
     given: Sequence[Any] = [request.input] if isinstance(request.input, str) else request.input
     if not given:
         raise BadRequest("input is empty; send at least one text.", param="input")
     if isinstance(given[0], int):
-        given = [given]  # one array of ids, or a mixture, which is refused below
+        given = [given]  # one array of ids; a mixture is refused below
     if len(given) > limits.inputs_max:
         raise BadRequest(
             f"input has {len(given)} items; at most {limits.inputs_max} fit in one request. "
@@ -129,7 +129,7 @@ def _mixed() -> BadRequest:
 
 
 def dimensions_of(request: EmbeddingsRequest, model: ModelSnapshot) -> int:
-    """Return the length of the vectors that are wanted. Raises BadRequest."""
+    """Return the requested length of the vectors, or the default. Raises BadRequest."""
     wanted = request.dimensions
     if wanted is None:
         return model.dimensions_default
@@ -140,20 +140,20 @@ def dimensions_of(request: EmbeddingsRequest, model: ModelSnapshot) -> int:
 
 
 def prompt_of(request: EmbeddingsRequest, model: ModelSnapshot, suffix: str | None) -> str | None:
-    """Return the prompt to put in front of every input: from the fields, or the name's suffix.
+    """Return the name of the prompt before every input: from the fields, or the model's suffix.
 
-    Raises BadRequest for an unknown prompt, or for two that differ.
+    Raises BadRequest for an unknown prompt, or two different ones.
     """
     alias = model.query_prompt if request.input_type == "query" else None
     names = {name for name in (request.prompt_name, alias, suffix) if name}
     if request.input_type == "document" and names:
         raise BadRequest(
-            "input_type document takes no prompt; leave prompt_name and the model's suffix out.",
+            "input_type document takes no prompt; leave out prompt_name and the model's suffix.",
             param="input_type",
         )
     if len(names) > 1:
         raise BadRequest(
-            f"Two prompts are asked for: {' and '.join(sorted(names))}. Send one.",
+            f"Two prompts are requested: {' and '.join(sorted(names))}. Send one.",
             param="prompt_name",
         )
     name = next(iter(names), None)
@@ -196,8 +196,8 @@ def _checked_ids(
 ) -> Sequence[list[int]]:
     if (request.token_ids_from or key.token_ids_from) != "model":
         raise BadRequest(
-            "input holds token ids, and nothing says whose. Ids of another tokenizer (OpenAI's, "
-            "say) would give vectors without meaning. With LangChain, set "
+            "input holds token ids of an unknown tokenizer; those of OpenAI's, for example, would "
+            "give meaningless vectors. With LangChain, set "
             "OpenAIEmbeddings(check_embedding_ctx_length=False) so that it sends text. If they "
             f'are ids of {model.id}\'s own vocabulary, send "token_ids_from": "model".',
             param="input",
@@ -210,7 +210,7 @@ def _checked_ids(
 
 
 def check_floats(floats: int, limits: RequestLimits) -> None:
-    """Refuse a request whose answer would be too much. Raises BadRequest."""
+    """Refuse a request whose answer would be too large. Raises BadRequest."""
     if floats > limits.answer_floats_max:
         raise BadRequest(
             f"The answer would hold {floats} numbers (inputs times dimensions); at most "
@@ -226,21 +226,21 @@ def _wrong_field(message: str) -> BadRequest:
     name = missing[1] if missing else re.split(r"[.\[`]", path.removeprefix("`$."))[0]
     if name not in _EXPECTED:
         return BadRequest("The body must be a JSON object.", code="invalid_json")
-    wrong = reason[:1].lower() + reason[1:].replace("`", "")  # what was sent stays as it was
+    wrong = reason[:1].lower() + reason[1:].replace("`", "")  # values keep their case
     problem = "is missing" if missing else f"is wrong ({wrong})"
     return BadRequest(f"{name} {problem}; send {_EXPECTED[name]}.", param=name)
 
 
 def _malformed(body: bytes, error: msgspec.DecodeError) -> BadRequest:
-    """Tell a lone surrogate, which JSON allows and no text can hold, from what is no JSON."""
+    """Tell a lone surrogate, which JSON allows and Unicode text does not, from invalid JSON."""
     try:
         loaded = json.loads(body)
         for name in _EXPECTED:
             json.dumps(loaded.get(name), ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return BadRequest(
-            f"{name} has a lone surrogate (half of a \\u pair), which is no text; send well-formed "
-            "Unicode.",
+            f"{name} has a lone surrogate (half of a \\u pair), which is not text; send "
+            "well-formed Unicode.",
             param=name,
             code="invalid_unicode",
         )
@@ -254,11 +254,11 @@ def _refuse_duplicate_keys(body: bytes) -> None:
         names = [name for name, _ in pairs]
         for name in _EXPECTED:
             if names.count(name) > 1:
-                raise BadRequest(f"{name} stands twice in the body; send it once.", param=name)
+                raise BadRequest(f"{name} appears twice in the body; send it once.", param=name)
         return dict(pairs)
 
     try:
-        # numbers as text: Python reads no integer of thousands of digits
+        # numbers as text: Python refuses integers of thousands of digits
         json.loads(body, object_pairs_hook=check, parse_int=str)
     except RecursionError:
         raise BadRequest("The body is nested too deeply.", code="invalid_json") from None

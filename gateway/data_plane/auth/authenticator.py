@@ -1,9 +1,9 @@
 """From an `Authorization` header to a key, mostly without asking the database.
 
-A key that was found is trusted for `trusted_seconds`, and for `stale_seconds` while the database
-is away; `forget` ends that at once. A key that was not found is remembered as unknown for a moment,
-so that a flood of bad keys is no flood of queries. An unreachable database is 503, never 401:
-a client must not throw its key away because of us.
+A key that was found is trusted for `trusted_seconds`, and for `stale_seconds` while the database is
+unavailable; `forget` ends that at once. A key that was not found is remembered as unknown for a
+moment, so that a flood of bad keys is not a flood of queries. An unavailable database is 503, never
+401: a client must not discard a good key.
 """
 
 from __future__ import annotations
@@ -64,19 +64,19 @@ class Authenticator:
             if cached and age < self._stale_seconds and digest in self._known:
                 return self._unexpired(cached.key)
             raise AuthenticationUnavailable(
-                "The API key can't be checked at the moment. It may well be good: try again."
+                "The API key can't be checked at the moment. It may be valid: try again."
             ) from None
         if key is None:
             self._known.pop(digest, None)
             self._unknown[digest] = True
             raise _unknown_key()
-        # a revocation that came while the database was read may be newer than what was read
+        # a revocation during the query may be newer than its result
         if generation == self._generation:
             self._known[digest] = _Cached(key, self._monotonic())
         return self._unexpired(key)
 
     def forget(self, digest: bytes) -> None:
-        """Drop a key that changed: its next use reads it again."""
+        """Drop a key that changed, so that its next use reads it again."""
         self._generation += 1
         self._known.pop(digest, None)
         self._unknown.pop(digest, None)
@@ -90,7 +90,7 @@ class Authenticator:
 
 
 class KeyStoreUnavailable(Exception):
-    """The place where keys are kept does not answer."""
+    """The key store does not answer."""
 
 
 class KeyStore(Protocol):
@@ -102,7 +102,7 @@ class KeyStore(Protocol):
 
 
 class AuthenticationUnavailable(Unavailable):
-    """The key can't be checked at the moment."""
+    """The key can't be checked because the key store does not answer."""
 
     code = "authentication_unavailable"
 

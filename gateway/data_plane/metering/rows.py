@@ -105,7 +105,7 @@ def _encoded(counter: TokenCounter, index: int, text: str) -> bytes:
         return counter.encode(text)
     except UnicodeEncodeError:
         raise BadRequest(
-            f"input[{index}] has a lone surrogate (half of a \\u pair), which is no text; send "
+            f"input[{index}] has a lone surrogate (half of a \\u pair), which is not text; send "
             "well-formed Unicode.",
             param="input",
             code="invalid_unicode",
