@@ -18,6 +18,11 @@ def new_id() -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def made_at_ms(identifier: str) -> int:
+    """Return when a UUIDv7 was made, in Unix milliseconds."""
+    return int(identifier[:8] + identifier[9:13], 16)
+
+
 def is_id(text: str) -> bool:
     """Tell whether a text is an identifier in its canonical form: others PostgreSQL won't take."""
     try:

@@ -25,10 +25,6 @@ class PriceSnapshot(msgspec.Struct, frozen=True):
     id: str
     nanos_per_million_tokens: int
 
-    def cost_nanos(self, tokens: int) -> int:
-        """Return the exact price of so many tokens, rounded up to a whole nano-dollar."""
-        return -(-tokens * self.nanos_per_million_tokens // 1_000_000)
-
 
 class GoldenRow(msgspec.Struct, frozen=True, kw_only=True):
     """A fixed row and what the model's reference gives for it."""

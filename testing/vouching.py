@@ -3,7 +3,7 @@
 from backends.fake import vector
 from gateway.control_plane.catalog import golden
 from gateway.data_plane.metering import tokens
-from gateway.data_plane.metering.rows import RowMaker
+from gateway.data_plane.metering.rows import make_rows
 from gateway.snapshots import GoldenRow
 
 DIMENSIONS = 384
@@ -11,8 +11,8 @@ DIMENSIONS = 384
 
 def fake_golden() -> list[GoldenRow]:
     """What `gateway workers pin` would record of it, without a process to ask."""
-    maker = RowMaker(tokens.load(), dimensions=DIMENSIONS, tokens_max=512, prompt="")
+    rows = make_rows(tokens.load(), golden.TEXTS, dimensions=DIMENSIONS, row_tokens_max=512)
     return [
         GoldenRow(ids=row.ids, vectors={DIMENSIONS: vector(row.ids, DIMENSIONS)})
-        for row in maker.from_texts(golden.TEXTS, truncate=None).rows
+        for row in rows.rows
     ]

@@ -9,10 +9,11 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 import structlog
-from litestar import Litestar, asgi
+from litestar import Litestar
 from litestar.exceptions import HTTPException
 
 from backends import registry
@@ -26,11 +27,11 @@ from gateway.control_plane.catalog.catalog import PublishedCatalog
 from gateway.control_plane.pages.marketplace import Marketplace
 from gateway.control_plane.web.headers import answer_head
 from gateway.control_plane.workers.commands import WorkerDesk
-from gateway.data_plane.api import exchange, health, models, openapi, registration
-from gateway.data_plane.api.embeddings import EmbeddingsEndpoint
+from gateway.data_plane.api import asgi, embeddings, health, models, openapi, registration
+from gateway.data_plane.api.hot_path import HotPath
 from gateway.data_plane.api.preferences import Patience
 from gateway.data_plane.api.replays import Replays
-from gateway.data_plane.api.requests import Limits
+from gateway.data_plane.api.requests import RequestLimits
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.metering import tokens
@@ -41,7 +42,7 @@ from gateway.data_plane.routing.discovery.registrations import Leases
 from gateway.data_plane.routing.fleet import DNS, Fleet, parse_workers, provider
 from gateway.data_plane.routing.router import Router
 from gateway.data_plane.routing.worker import Change, State
-from gateway.data_plane.tallies import AnswerCounter, DemandCounter
+from gateway.data_plane.tallies import AnswerTally, DemandTally
 from gateway.identifiers import new_id
 from gateway.observability import logging
 from gateway.settings import Settings, SettingsError
@@ -103,8 +104,8 @@ class Gateway:
         counter = tokens.load()
         self.counters = {counter.vocabulary_sha256: counter}
         self.counting = CountingThreads(settings.counting_threads)
-        self.demand = DemandCounter(entries_max=settings.demand_entries_max)
-        self.answers = AnswerCounter(entries_max=settings.answer_entries_max)
+        self.demand = DemandTally(entries_max=settings.demand_entries_max)
+        self.answers = AnswerTally(entries_max=settings.answer_entries_max)
         self.marketplace = Marketplace(
             settings,
             database=self.database,
@@ -115,7 +116,7 @@ class Gateway:
             calls=self.demand,
             answers=self.answers,
         )
-        self.endpoint = EmbeddingsEndpoint(
+        self.hot_path = HotPath(
             authenticator=self.authenticator,
             catalog=self.catalog,
             counters=self.counters,
@@ -126,7 +127,8 @@ class Gateway:
                 total_max=settings.in_flight_max,
                 organization_max=settings.organization_in_flight_max,
             ),
-            limits=Limits(
+            limits=RequestLimits(
+                body_bytes_max=settings.body_bytes_max,
                 inputs_max=settings.inputs_max,
                 input_characters_max=settings.input_characters_max,
                 request_characters_max=settings.request_characters_max,
@@ -142,7 +144,6 @@ class Gateway:
             ),
             router=self.router,
             sign=self.receipts.sign if settings.receipts else None,
-            body_bytes_max=settings.body_bytes_max,
             patience=Patience(
                 timeout_seconds=settings.request_timeout_seconds,
                 hold_seconds=settings.hold_seconds,
@@ -265,13 +266,15 @@ def create_app(settings: Settings | None = None) -> Litestar:
 
     app = Litestar(
         route_handlers=[
-            asgi("/v1/embeddings", copy_scope=False)(
-                exchange.post(gateway.endpoint.answer, gateway.answers)
+            asgi.post(
+                "/v1/embeddings", partial(embeddings.embed, gateway.hot_path), gateway.answers
             ),
-            asgi("/v1/embeddings/estimate", copy_scope=False)(
-                exchange.post(gateway.endpoint.estimate, gateway.answers)
+            asgi.post(
+                "/v1/embeddings/estimate",
+                partial(embeddings.estimate, gateway.hot_path),
+                gateway.answers,
             ),
-            models.router(gateway.endpoint),
+            models.router(gateway.authenticator.authenticate, gateway.catalog),
             billing.router(gateway.authenticator.authenticate, gateway.database, gateway.receipts),
             *health.routes(
                 gateway.catalog,

@@ -11,7 +11,7 @@ from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import catalog
 from gateway.data_plane.api.models import entry
 from gateway.data_plane.metering import tokens
-from gateway.data_plane.metering.rows import RowMaker
+from gateway.data_plane.metering.quote import quote
 from gateway.errors import NotFound
 from gateway.money import money
 from gateway.snapshots import Tier
@@ -77,14 +77,8 @@ async def estimate(
     if known is None or (prompt_name and prompt_name not in known[0].prompts):
         raise NotFound(f"There is no model {model!r} with this prompt; see gateway models list.")
     found, suffix = known
-    maker = RowMaker(
-        tokens.load(),
-        dimensions=found.dimensions_default,
-        tokens_max=found.tokens_max,
-        prompt=found.prompts.get(prompt_name or suffix or "", ""),
-    )
-    rows = maker.from_texts(texts, truncate=None)
-    cost = found.price.cost_nanos(rows.tokens)
+    quoted = quote(tokens.load(), found, texts, prompt=prompt_name or suffix)
+    rows, cost = quoted.rows, quoted.cost_nanos
     if as_json:
         counts = [row.tokens for row in rows.rows]
         show({"tokens": rows.tokens, "cost_nanos": str(cost), "inputs": counts}, as_json=True)

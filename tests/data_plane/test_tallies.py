@@ -1,11 +1,13 @@
 """Answers are counted in memory: bounded, in the hour of the last drain, and nothing is lost."""
 
-from gateway.data_plane.tallies import BOUNDS_MS, LATENCY_MS_MAX, AnswerCounter
+import pytest
+
+from gateway.data_plane.tallies import BOUNDS_MS, LATENCY_MS_MAX, AnswerTally, Tally
 from testing.gateways import Api
 
 
 def test_an_answer_is_counted_under_the_bound_that_it_does_not_pass():
-    counter = AnswerCounter(entries_max=100, clock=lambda: 7_200.0)
+    counter = AnswerTally(entries_max=100, clock=lambda: 7_200.0)
     for seconds in (0.0, 0.001, 0.0011, 0.050, 0.051, 59.0, 10_000.0):
         counter.answered("o", 200, seconds)
     counted = {entry.latency_ms: count for entry, count in counter.drain().items()}
@@ -15,7 +17,7 @@ def test_an_answer_is_counted_under_the_bound_that_it_does_not_pass():
 
 def test_the_hour_is_that_of_the_last_drain():
     now = [3_599.0]
-    counter = AnswerCounter(entries_max=100, clock=lambda: now[0])
+    counter = AnswerTally(entries_max=100, clock=lambda: now[0])
     counter.answered("o", 200, 0.01)
     now[0] = 3_601.0
     counter.answered("o", 200, 0.01)
@@ -24,15 +26,21 @@ def test_the_hour_is_that_of_the_last_drain():
     assert [(entry.hour, entry.status_class) for entry in counter.drain()] == [(1, 4)]
 
 
-def test_what_is_counted_is_bounded_and_taken_back():
-    counter = AnswerCounter(entries_max=2)
-    for organization in ("a", "b", "c", "a"):
-        counter.answered(organization, 503, 0.01)
-    counts = counter.drain()
-    assert {entry.organization_id: count for entry, count in counts.items()} == {"a": 2, "b": 1}
-    counter.answered("b", 503, 0.01)
-    counter.restore(counts)
-    assert {e.organization_id: count for e, count in counter.drain().items()} == {"a": 2, "b": 2}
+def test_a_tally_is_bounded_and_a_failed_drain_loses_nothing():
+    tally = Tally(entries_max=2)
+    for entry in ("a", "b", "c", "a"):
+        tally.add(entry)
+
+    def write() -> None:
+        with tally.draining() as counts:
+            assert counts == {"a": 2, "b": 1}
+            tally.add("b")
+            raise OSError("away")
+
+    with pytest.raises(OSError, match="away"):
+        write()
+    assert tally.drain() == {"a": 2, "b": 2}
+    assert tally.drain() == {}
 
 
 async def test_answers_count_for_the_organization_of_a_good_key_alone(api: Api):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 
 from sqlalchemy import Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.demand.events import Event, record
-from gateway.data_plane.tallies import DemandCounter
+from gateway.data_plane.tallies import DemandTally, Tally
 from gateway.storage.database import Database
 from gateway.storage.tables import demand_votes, waitlist_entries
+
+_VIEWED_MAX = 100_000
+"""Most models whose views are counted between two flushes."""
 
 
 class DemandCounts:
@@ -21,10 +23,10 @@ class DemandCounts:
     jobs.
     """
 
-    def __init__(self, database: Database, calls: DemandCounter) -> None:
+    def __init__(self, database: Database, calls: DemandTally) -> None:
         self._database = database
         self._calls = calls
-        self._views: Counter[str] = Counter()
+        self._views = Tally[str](entries_max=_VIEWED_MAX)
         self._votes: dict[str, int] = {}
         self._waiting: dict[str, int] = {}
 
@@ -41,19 +43,17 @@ class DemandCounts:
         return self._votes
 
     def viewed(self, model_id: str) -> None:
-        """Count a view of a model's page; bounded by the number of models."""
-        self._views[model_id] += 1
+        """Count a view of a model's page."""
+        self._views.add(model_id)
 
     async def flush(self) -> None:
         """Write views and calls as events; on an error they are kept for the next time."""
-        views, self._views = self._views, Counter()
-        calls = self._calls.drain()
-        try:
-            await self._write(views, calls)
-        except BaseException:
-            self._views.update(views)
-            self._calls.restore(calls)
-            raise
+        with self._views.draining() as views, self._calls.draining() as calls:
+            counted = [Event("view", model_id, count=count) for model_id, count in views.items()]
+            counted += [Event("call", *entry, count) for entry, count in calls.items()]
+            if counted:
+                async with self._database.write() as connection:
+                    await record(connection, *counted)
 
     async def refresh(self) -> None:
         """Read the public numbers from the database."""
@@ -66,13 +66,6 @@ class DemandCounts:
         mine = demand_votes.c.model_id == model_id
         count = select(func.count()).select_from(demand_votes).where(mine)
         self._votes[model_id] = await connection.scalar(count) or 0
-
-    async def _write(self, views: Counter[str], calls: Counter[tuple[str, str]]) -> None:
-        counted = [Event("view", model_id, count=count) for model_id, count in views.items()]
-        counted += [Event("call", *entry, count) for entry, count in calls.items()]
-        if counted:
-            async with self._database.write() as connection:
-                await record(connection, *counted)
 
 
 async def _counts(connection: AsyncConnection, table: Table) -> dict[str, int]:

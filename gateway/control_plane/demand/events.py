@@ -19,6 +19,8 @@ from gateway.identifiers import new_id
 from gateway.storage.database import insert_into
 from gateway.storage.tables import demand_events, demand_months, total
 
+_VIEWED_MAX = 100_000
+
 Kind = Literal["view", "call", "vote", "withdraw", "waitlist", "leave", "notified"]
 
 _AT_ONCE = 10_000

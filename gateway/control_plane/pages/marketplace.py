@@ -42,7 +42,7 @@ from gateway.control_plane.web.rendering import Renderer
 from gateway.control_plane.web.visitors import SessionCookie
 from gateway.data_plane.metering.tokens import TokenCounter
 from gateway.data_plane.routing.router import Router as WorkRouter
-from gateway.data_plane.tallies import AnswerCounter, DemandCounter
+from gateway.data_plane.tallies import AnswerTally, DemandTally
 from gateway.errors import GatewayError
 from gateway.settings import Settings, derive
 from gateway.snapshots import Catalog
@@ -65,8 +65,8 @@ class Marketplace:
         keys: ApiKeys,
         counters: Mapping[str, TokenCounter],
         router: WorkRouter,
-        calls: DemandCounter,
-        answers: AnswerCounter,
+        calls: DemandTally,
+        answers: AnswerTally,
     ) -> None:
         self._settings = settings
         self._database = database

@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import case, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.data_plane.tallies import AnswerCounter, Entry
+from gateway.data_plane.tallies import AnswerEntry, AnswerTally
 from gateway.storage.database import Database, insert_into
 from gateway.storage.tables import answer_hours, total
 
@@ -37,21 +37,16 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 class Answered:
     """Writes down what the data plane counted."""
 
-    def __init__(self, database: Database, counter: AnswerCounter) -> None:
+    def __init__(self, database: Database, tally: AnswerTally) -> None:
         self._database = database
-        self._counter = counter
+        self._tally = tally
 
     async def flush(self) -> None:
         """Add what was counted to the hours; what can't be written is kept."""
-        counts = self._counter.drain()
-        if not counts:
-            return
-        try:
-            async with self._database.write() as connection:
-                await _add(connection, counts)
-        except BaseException:
-            self._counter.restore(counts)
-            raise
+        with self._tally.draining() as counts:
+            if counts:
+                async with self._database.write() as connection:
+                    await _add(connection, counts)
 
 
 async def summary(connection: AsyncConnection, organization_id: str, today: date) -> Summary:
@@ -101,7 +96,7 @@ async def forget_old(connection: AsyncConnection, days: int) -> None:
     await connection.execute(delete(answer_hours).where(answer_hours.c.hour < end))
 
 
-async def _add(connection: AsyncConnection, counts: Counter[Entry]) -> None:
+async def _add(connection: AsyncConnection, counts: Counter[AnswerEntry]) -> None:
     added = insert_into(connection, answer_hours)
     await connection.execute(
         added.on_conflict_do_update(

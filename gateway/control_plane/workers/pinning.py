@@ -9,7 +9,7 @@ import msgspec
 from backends import registry
 from gateway.control_plane.catalog import catalog, golden
 from gateway.data_plane.metering import tokens
-from gateway.data_plane.metering.rows import RowMaker
+from gateway.data_plane.metering.quote import quote
 from gateway.data_plane.routing.examination import Examiner
 from gateway.data_plane.routing.fleet import spec_of
 from gateway.data_plane.routing.settings import RoutingSettings
@@ -45,7 +45,4 @@ async def pin(database: Database, model: str, url: str) -> tuple[str, int]:
 
 
 def _ids_of_texts(model: ModelSnapshot) -> list[Any]:
-    maker = RowMaker(
-        tokens.load(), dimensions=model.dimensions_default, tokens_max=model.tokens_max, prompt=""
-    )
-    return [row.ids for row in maker.from_texts(golden.TEXTS, truncate=None).rows]
+    return [row.ids for row in quote(tokens.load(), model, golden.TEXTS).rows.rows]

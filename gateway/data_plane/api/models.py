@@ -6,7 +6,7 @@ key is good.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -15,10 +15,10 @@ from litestar.params import Parameter
 from msgspec import Meta
 
 from gateway import money
-from gateway.data_plane.api.embeddings import EmbeddingsEndpoint, ModelNotFound
+from gateway.data_plane.api.hot_path import ModelNotFound
 from gateway.identifiers import new_id
 from gateway.money import Nanos
-from gateway.snapshots import Catalog, ModelSnapshot, PriceSnapshot, State
+from gateway.snapshots import Catalog, KeySnapshot, ModelSnapshot, PriceSnapshot, State
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -74,14 +74,16 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
     data: list[ModelEntry]
 
 
-def router(endpoint: EmbeddingsEndpoint) -> Router:
-    """Make the routes over the endpoint's catalog."""
+def router(
+    authenticate: Callable[[str], Awaitable[KeySnapshot]], catalog: Callable[[], Catalog]
+) -> Router:
+    """Make the routes over the catalog."""
 
     async def check_key(request: Request[Any, Any, Any]) -> None:
         if authorization := request.headers.get("authorization"):
-            await endpoint.authenticator.authenticate(authorization)
+            await authenticate(authorization)
 
-    listed = Listed(endpoint.catalog)
+    listed = Listed(catalog)
 
     @get("/", sync_to_thread=False)
     def list_models() -> Response[bytes]:
@@ -91,7 +93,7 @@ def router(endpoint: EmbeddingsEndpoint) -> Router:
     def retrieve_model(
         model_id: Annotated[str, Parameter(description="The model's id; its slash may be %2F.")],
     ) -> Response[bytes]:
-        found = endpoint.catalog().find(model_id.removeprefix("/"))
+        found = catalog().find(model_id.removeprefix("/"))
         if found is None:
             raise ModelNotFound(
                 "There is no model of that name; see GET /v1/models.", param="model"

@@ -15,7 +15,7 @@ import msgspec
 from litestar import Response, get
 
 from gateway import money
-from gateway.data_plane.api.embeddings import ModelNotFound
+from gateway.data_plane.api.hot_path import ModelNotFound
 from gateway.data_plane.api.models import ModelEntry, ModelList, Price
 from gateway.data_plane.api.requests import EmbeddingsRequest
 from gateway.data_plane.api.responses import (

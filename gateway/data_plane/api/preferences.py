@@ -1,10 +1,10 @@
-"""How long a request may take and how much it minds waiting, from its headers and its body.
+"""How long a request may take and whether it may wait, from its headers and its body.
 
-- `x-stainless-read-timeout`, which OpenAI's SDKs send: what would miss it is shed at once
-- `Prefer: wait=N` (RFC 7240): hold the request so long while no worker of its model is ready
-- `service_tier: "flex"` or `X-Tier: batch`: a lower price, and behind the work of others
+- `x-stainless-read-timeout`, which OpenAI's SDKs send: what would miss it is refused at once
+- `Prefer: wait=N` (RFC 7240): how long to hold the request while no worker of its model is ready
+- `service_tier: "flex"` or `X-Tier: batch`: a lower price, and a lower priority
 
-A header that can't be read is ignored, as if it had not been sent.
+A header that can't be parsed is ignored.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Urgency(msgspec.Struct, frozen=True, kw_only=True):
-    """What one request asks for, within the bounds."""
+    """What one request asks for, clamped to the bounds."""
 
     deadline: float
     """On `time.monotonic()`, seconds."""
@@ -37,13 +37,13 @@ class Urgency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def tier_of(exchange: Exchange, service_tier: str | None) -> Tier:
-    """Read whether the request may wait for others, at a lower price."""
+    """Return `flex` if the request accepts a lower priority at a lower price."""
     batch = (exchange.header("x-tier") or "").strip().lower() == "batch"
     return "flex" if batch or service_tier == "flex" else "default"
 
 
 def urgency_of(exchange: Exchange, patience: Patience) -> Urgency:
-    """Read the wishes of a request."""
+    """Return the deadline and the hold time of a request."""
     timeout = _seconds(exchange.header("x-stainless-read-timeout")) or math.inf
     wait = _WAIT.search(exchange.header("prefer") or "")
     hold = float(wait[1]) if wait else patience.hold_seconds

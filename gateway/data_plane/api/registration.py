@@ -12,7 +12,7 @@ from typing import Any
 from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.data_plane.api.embeddings import ModelNotFound
+from gateway.data_plane.api.hot_path import ModelNotFound
 from gateway.data_plane.routing.discovery.registrations import BODY_BYTES_MAX, LeaseRefused, Leases
 from gateway.data_plane.routing.router import Router
 from gateway.errors import Unauthorized

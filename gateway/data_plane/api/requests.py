@@ -1,7 +1,7 @@
-"""From the bytes of a body to a request that can be trusted, or an error that says what to do.
+"""From the bytes of a body to a valid request, or an error that says what to do.
 
-Null means absent and unknown fields are accepted, as OpenAI does. What would be read in two ways
-(a key that stands twice) or as rubbish (another model's token ids) is refused.
+Null means absent and unknown fields are accepted, as at OpenAI. What is ambiguous (a key that
+appears twice) or meaningless (another model's token ids) is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from gateway.data_plane.metering.rows import InvalidUnicode
+from gateway.data_plane.metering.rows import Inputs, InvalidUnicode
 from gateway.errors import BadRequest
 from gateway.snapshots import KeySnapshot, ModelSnapshot, TokenIdsFrom, Truncate
 
@@ -95,29 +95,15 @@ class EmbeddingsRequest(msgspec.Struct, kw_only=True, frozen=True):
     ] = None
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The bounds of one request; see `gateway.settings`."""
 
+    body_bytes_max: int
     inputs_max: int
     input_characters_max: int
     request_characters_max: int
     request_tokens_max: int
     answer_floats_max: int
-
-
-class Inputs(msgspec.Struct, frozen=True):
-    """Texts, or arrays of ids of the model's own vocabulary: one of the two is empty."""
-
-    texts: Sequence[str] = ()
-    ids: Sequence[Sequence[int]] = ()
-
-    def __len__(self) -> int:
-        return len(self.texts) or len(self.ids)
-
-    @property
-    def size(self) -> int:
-        """How many characters, or ids, there are to count."""
-        return sum(map(len, self.texts or self.ids))
 
 
 _decoder = msgspec.json.Decoder(EmbeddingsRequest)
@@ -158,17 +144,17 @@ def decode(body: bytes) -> EmbeddingsRequest:
 
 
 def inputs_of(
-    request: EmbeddingsRequest, key: KeySnapshot, model: ModelSnapshot, limits: Limits
+    request: EmbeddingsRequest, key: KeySnapshot, model: ModelSnapshot, limits: RequestLimits
 ) -> Inputs:
-    """Sort the input out: texts, or ids that are known to be the model's own.
+    """Return the texts, or the token ids that are known to be the model's own.
 
-    Raises BadRequest for what is empty, mixed, too much, or of unknown vocabulary.
+    Raises BadRequest for input that is empty, mixed, too large, or of an unknown vocabulary.
     """
     given: Sequence[Any] = [request.input] if isinstance(request.input, str) else request.input
     if not given:
         raise BadRequest("input is empty; send at least one text.", param="input")
     if isinstance(given[0], int):
-        given = [given]  # one array of ids, or a mixture, which is refused below
+        given = [given]  # one array of ids; a mixture is refused below
     if len(given) > limits.inputs_max:
         raise BadRequest(
             f"input has {len(given)} items; at most {limits.inputs_max} fit in one request. "
@@ -176,7 +162,7 @@ def inputs_of(
             param="input",
         )
     if all(isinstance(item, str) for item in given):
-        return Inputs(texts=_checked_texts(given, limits))
+        return _checked_texts(given, limits)
     if not all(isinstance(item, list) for item in given):
         raise _mixed()
     total = sum(map(len, given))
@@ -188,7 +174,7 @@ def inputs_of(
         )
     if not all(set(map(type, ids)) <= {int} for ids in given):
         raise _mixed()
-    return Inputs(ids=_checked_ids(given, request, key, model))
+    return _checked_ids(given, request, key, model)
 
 
 def _mixed() -> BadRequest:
@@ -198,7 +184,7 @@ def _mixed() -> BadRequest:
 
 
 def dimensions_of(request: EmbeddingsRequest, model: ModelSnapshot) -> int:
-    """Return the length of the vectors that are wanted. Raises BadRequest."""
+    """Return the requested length of the vectors, or the default. Raises BadRequest."""
     wanted = request.dimensions
     if wanted is None:
         return model.dimensions_default
@@ -208,21 +194,21 @@ def dimensions_of(request: EmbeddingsRequest, model: ModelSnapshot) -> int:
     return wanted
 
 
-def prompt_of(request: EmbeddingsRequest, model: ModelSnapshot, suffix: str | None) -> str:
-    """Return the text to put in front of every input: from the fields, or the name's suffix.
+def prompt_of(request: EmbeddingsRequest, model: ModelSnapshot, suffix: str | None) -> str | None:
+    """Return the name of the prompt before every input: from the fields, or the model's suffix.
 
-    Raises BadRequest for an unknown prompt, or for two that differ.
+    Raises BadRequest for an unknown prompt, or two different ones.
     """
     alias = model.query_prompt if request.input_type == "query" else None
     names = {name for name in (request.prompt_name, alias, suffix) if name}
     if request.input_type == "document" and names:
         raise BadRequest(
-            "input_type document takes no prompt; leave prompt_name and the model's suffix out.",
+            "input_type document takes no prompt; leave out prompt_name and the model's suffix.",
             param="input_type",
         )
     if len(names) > 1:
         raise BadRequest(
-            f"Two prompts are asked for: {' and '.join(sorted(names))}. Send one.",
+            f"Two prompts are requested: {' and '.join(sorted(names))}. Send one.",
             param="prompt_name",
         )
     name = next(iter(names), None)
@@ -231,10 +217,10 @@ def prompt_of(request: EmbeddingsRequest, model: ModelSnapshot, suffix: str | No
         raise BadRequest(
             f"{model.id} has no prompt of that name; it has: {known}.", param="prompt_name"
         )
-    return model.prompts[name] if name else ""
+    return name
 
 
-def _checked_texts(texts: Sequence[str], limits: Limits) -> Sequence[str]:
+def _checked_texts(texts: Sequence[str], limits: RequestLimits) -> Sequence[str]:
     for index, text in enumerate(texts):
         if not text:
             raise BadRequest(
@@ -258,11 +244,11 @@ def _checked_texts(texts: Sequence[str], limits: Limits) -> Sequence[str]:
 
 
 def _checked_ids(
-    inputs: Sequence[Sequence[int]],
+    inputs: Sequence[list[int]],
     request: EmbeddingsRequest,
     key: KeySnapshot,
     model: ModelSnapshot,
-) -> Sequence[Sequence[int]]:
+) -> Sequence[list[int]]:
     if (request.token_ids_from or key.token_ids_from) != "model":
         raise UnknownTokenIds(
             "input holds token ids, and nothing says whose. Ids of another tokenizer (OpenAI's, "
@@ -277,8 +263,8 @@ def _checked_ids(
     return inputs
 
 
-def check_floats(floats: int, limits: Limits) -> None:
-    """Refuse a request whose answer would be too much. Raises BadRequest."""
+def check_floats(floats: int, limits: RequestLimits) -> None:
+    """Refuse a request whose answer would be too large. Raises BadRequest."""
     if floats > limits.answer_floats_max:
         raise BadRequest(
             f"The answer would hold {floats} numbers (inputs times dimensions); at most "
@@ -300,7 +286,7 @@ def _wrong_field(message: str) -> BadRequest:
 
 
 def _malformed(body: bytes, error: msgspec.DecodeError) -> BadRequest:
-    """Tell a lone surrogate, which JSON allows and no text can hold, from what is no JSON."""
+    """Tell a lone surrogate, which JSON allows and Unicode text does not, from invalid JSON."""
     try:
         loaded = json.loads(body)
         for name in _EXPECTED:
@@ -321,11 +307,11 @@ def _refuse_duplicate_keys(body: bytes) -> None:
         names = [name for name, _ in pairs]
         for name in _EXPECTED:
             if names.count(name) > 1:
-                raise BadRequest(f"{name} stands twice in the body; send it once.", param=name)
+                raise BadRequest(f"{name} appears twice in the body; send it once.", param=name)
         return dict(pairs)
 
     try:
-        # numbers as text: Python reads no integer of thousands of digits
+        # numbers as text: Python refuses integers of thousands of digits
         json.loads(body, object_pairs_hook=check, parse_int=str)
     except RecursionError:
         raise InvalidJson("The body is nested too deeply.") from None

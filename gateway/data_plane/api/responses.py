@@ -1,7 +1,7 @@
 """From raw vectors to the bytes of an answer.
 
-Base64 is made straight from the worker's bytes; floats are only formatted when they are asked for,
-each with as many digits as tell a float32 apart.
+Base64 is made directly from the worker's bytes; floats are formatted only on request, each with
+the digits that a float32 needs to round-trip.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ async def encode(
 ) -> bytes:
     """Write OpenAI's list of embeddings, in the order of the inputs.
 
-    `truncated` is there only when something was cut: a list of `Cut`. A large answer is written
-    slice by slice, and others have their turn in between.
+    `truncated`, a list of `Cut`, is present only if an input was truncated. A large answer is
+    written in slices, so that other requests get their turn in between.
     """
     write = _base64 if form == "base64" else _floats
     parts, unyielded = [], 0
@@ -109,11 +109,11 @@ async def encode(
     cut = b',"truncated":' + msgspec.json.encode(cuts(rows)) if rows.truncated() else b""
     parts[0] = b'{"object":"list","data":[' + parts[0]
     parts[-1] += b'],"model":%b,"usage":%b%b}' % (name, usage, cut)
-    return b",".join(parts)  # once: an answer may have tens of megabytes
+    return b",".join(parts)  # one copy: an answer may have tens of megabytes
 
 
 def cuts(rows: Rows) -> list[Cut]:
-    """Tell what was cut, and from how many tokens to how many."""
+    """Return the inputs that were truncated, with their tokens before and after."""
     return [
         Cut(index, rows.rows[index].tokens, rows.tokens_full[index]) for index in rows.truncated()
     ]

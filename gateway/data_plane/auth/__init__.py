@@ -1,1 +1,1 @@
-"""Who is calling: API keys, their digests, and a cache that a revocation reaches at once."""
+"""Who is calling: API keys, their digests, and a cache that revocations reach at once."""

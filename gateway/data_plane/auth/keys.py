@@ -1,7 +1,7 @@
 """The form of an API key: `sk-`, 40 random characters, and 6 of checksum.
 
-The checksum tells a mistyped key from an unknown one without asking anybody, and lets scanners
-of leaked secrets recognise ours for certain. Only a keyed digest of a key is ever stored.
+The checksum tells a mistyped key from an unknown one without a query, and lets secret scanners
+recognize ours with certainty. Only a keyed digest of a key is ever stored.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _LENGTH = len(PREFIX) + _RANDOM_CHARACTERS + _CHECKSUM_CHARACTERS
 
 
 def mint() -> str:
-    """Make a new key."""
+    """Return a new random key."""
     body = "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_CHARACTERS))
     return PREFIX + body + _checksum(body)
 
 
 def is_well_formed(key: str) -> bool:
-    """Tell whether the characters can be a key at all."""
+    """Whether the form and the checksum are those of a key."""
     if len(key) != _LENGTH or not key.startswith(PREFIX) or not key.isascii():
         return False
     body, checksum = key[len(PREFIX) : -_CHECKSUM_CHARACTERS], key[-_CHECKSUM_CHARACTERS:]

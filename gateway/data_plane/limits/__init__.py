@@ -1,1 +1,1 @@
-"""How much of the process one caller may take."""
+"""How much of the process one caller may use."""

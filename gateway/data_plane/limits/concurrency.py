@@ -1,7 +1,7 @@
-"""Requests at work: bounded for the process, and for each organization in it.
+"""Requests in progress: bounded for the process, and for each organization in it.
 
-Beyond the bound a request is refused at once (429), because one more in a queue would only make
-all of them late.
+Beyond the bound a request is refused at once (429), because queueing it would only delay all of
+them.
 """
 
 from __future__ import annotations
@@ -15,15 +15,8 @@ from gateway.errors import TooManyRequests
 _RETRY_AFTER_SECONDS = 1.0
 
 
-class TooManyInFlight(TooManyRequests):
-    """Too many requests are being served at the same time."""
-
-    code = "too_many_in_flight"
-    remedy = "Send fewer at once, with more inputs in each."
-
-
 class InFlight:
-    """Counts what is at work. Empty at rest."""
+    """Counts the requests in progress."""
 
     def __init__(self, *, total_max: int, organization_max: int) -> None:
         self._total_max = total_max
@@ -33,7 +26,7 @@ class InFlight:
         self._limit = str(min(total_max, organization_max))
 
     def headers(self, organization_id: str) -> list[tuple[str, str]]:
-        """Say how many requests may be at work, and how many more just now."""
+        """Return the headers with the limit and what remains of it."""
         left = min(
             self._organization_max - self._by_organization.get(organization_id, 0),
             self._total_max - self._total,
@@ -48,13 +41,13 @@ class InFlight:
         """Hold a place for one request while the block runs. Raises TooManyInFlight (429)."""
         if self._by_organization[organization_id] >= self._organization_max:
             raise TooManyInFlight(
-                f"{self._organization_max} requests of this organization are at work already. "
+                f"{self._organization_max} requests of this organization are in progress already. "
                 "Send fewer at once, or more inputs in each.",
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
         if self._total >= self._total_max:
             raise TooManyInFlight(
-                "The gateway has all the requests it can take. Try again shortly.",
+                "The gateway is at capacity. Try again shortly.",
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
         self._total += 1
@@ -69,3 +62,10 @@ class InFlight:
 
     def __len__(self) -> int:
         return self._total
+
+
+class TooManyInFlight(TooManyRequests):
+    """Too many requests are being served at the same time."""
+
+    code = "too_many_in_flight"
+    remedy = "Send fewer at once, with more inputs in each."

@@ -1,7 +1,7 @@
-"""What a request does to the credit that this process holds: in memory, with the clock given.
+"""What requests do to the credit that this process holds: in memory, without I/O.
 
-What it keeps: a purse never reserves more than the ledger granted to it, and nothing past its
-lease's deadline; what was settled stays in the outbox until the ledger has confirmed or refused it.
+Invariants: a purse never reserves more than the ledger granted it, and nothing after its lease's
+deadline; settled requests stay in the outbox until the ledger has confirmed or refused them.
 """
 
 from __future__ import annotations
@@ -9,18 +9,27 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from gateway.data_plane.metering.budgets import budget_id, made_at_ms, period_at
-from gateway.data_plane.metering.leases import Entry, Hold, Lease, LeaseRules, Purse, Waiter
+from gateway.data_plane.metering.leases import (
+    Hold,
+    Lease,
+    LeaseRules,
+    Purse,
+    Settlement,
+    Waiter,
+    budget_id,
+    period_at,
+)
 from gateway.data_plane.metering.messages import UsageLine
 from gateway.data_plane.metering.port import Charge
 from gateway.errors import GatewayError
+from gateway.identifiers import made_at_ms
 
 PREFETCH_AGAIN_SECONDS = 1.0
-"""How long after asking for more in the background it is asked for again."""
+"""The least time between two background requests for more credit."""
 
 
 class LeaseBook:
-    """Reservations, and usage on its way to the ledger."""
+    """The reservations, and the usage on its way to the ledger."""
 
     def __init__(
         self,
@@ -31,17 +40,17 @@ class LeaseBook:
         self.rules = rules
         self.clock = clock
         self.on_work = on_work
-        """Called when there is something to tell the ledger."""
+        """Called when there is something to send to the ledger."""
         self.purses: dict[str, Purse] = {}
         self.held: dict[str, Hold] = {}
-        self.outbox: deque[Entry] = deque()
+        self.outbox: deque[Settlement] = deque()
         self.asking: dict[str, Purse] = {}
-        """The purses that want more."""
+        """The purses that need more credit."""
         self.unconfirmed = 0
-        """Settled requests that the ledger has not confirmed."""
+        """How many settled requests the ledger has not confirmed."""
 
     def reserve(self, charge: Charge) -> int | None:
-        """Reserve from what is held and return the balance left; None: the purse must `wait`."""
+        """Reserve from what is held and return the balance left; None if it must `wait`."""
         budget = None
         if charge.budget is not None:
             budget = self.take(self.budget_purse(charge), charge.cost_nanos)
@@ -57,7 +66,7 @@ class LeaseBook:
         return purse.available_nanos + lease.free
 
     def take(self, purse: Purse, cost_nanos: int) -> Lease | None:
-        """Reserve from a purse, or return None where it must `wait`."""
+        """Reserve from a purse's lease; None if it must `wait`."""
         lease = purse.lease
         if lease is None or lease.free < cost_nanos or purse.waiters:
             return None
@@ -74,12 +83,12 @@ class LeaseBook:
         return lease
 
     def hold(self, charge: Charge, lease: Lease, budget: Lease | None) -> int:
-        """Make a reservation of what `wait` brought; return the balance left."""
+        """Record a reservation that had to `wait`; return the balance left."""
         self.held[charge.request_id] = Hold(charge, lease, budget)
         return lease.purse.balance_nanos
 
-    def settle(self, charge: Charge) -> Entry | None:
-        """Charge what was reserved; None when nothing is."""
+    def settle(self, charge: Charge) -> Settlement | None:
+        """Charge what was reserved; None if nothing is."""
         hold = self.held.pop(charge.request_id, None)
         if hold is None:
             return None
@@ -105,7 +114,7 @@ class LeaseBook:
             budget_lease_id=None if budget is None else budget.id,
             created_ms=made_at_ms(charge.request_id),
         )
-        entry = Entry(charge.request_id, cost, line, self.clock(), lease, budget)
+        entry = Settlement(charge.request_id, cost, line, self.clock(), lease, budget)
         self.outbox.append(entry)
         self.unconfirmed += 1
         self.on_work()
@@ -120,7 +129,7 @@ class LeaseBook:
                 self.give_back(hold.budget, charge.cost_nanos)
 
     def wait(self, purse: Purse, cost_nanos: int, done: Callable[[], None]) -> Waiter:
-        """Queue for more credit than the purse holds; `cancel` what is no longer wanted."""
+        """Queue for more credit than the purse holds, until `done` or `cancel`."""
         waiter = Waiter(purse, cost_nanos, done)
         purse.waiters.append(waiter)
         self.asking[purse.account_id] = purse
@@ -128,7 +137,7 @@ class LeaseBook:
         return waiter
 
     def cancel(self, waiter: Waiter) -> None:
-        """Forget a waiter; what it was served meanwhile goes back."""
+        """Remove a waiter; if it has been served, give that back."""
         if waiter.lease is not None:
             self.give_back(waiter.lease, waiter.cost_nanos)
         elif waiter in waiter.purse.waiters:
@@ -143,7 +152,7 @@ class LeaseBook:
             self.on_work()
 
     def purse(self, account_id: str, key_id: str | None = None, period: str | None = None) -> Purse:
-        """Return the purse of an account."""
+        """Return the purse of an account, empty at first."""
         purse = self.purses.get(account_id)
         if purse is None:
             purse = Purse(account_id, key_id, period, self.rules.slice_nanos)
@@ -156,33 +165,33 @@ class LeaseBook:
         period = period_at(charge.budget, made_at_ms(charge.request_id))
         return self.purse(budget_id(charge.key_id, period), charge.key_id, period)
 
-    def replay(self, entry: Entry) -> None:
-        """Queue what a journal of an earlier process holds."""
+    def replay(self, entry: Settlement) -> None:
+        """Queue a request from the journal of an earlier process."""
         self.outbox.append(entry)
         self.unconfirmed += 1
         self.on_work()
 
-    def confirm(self, entry: Entry) -> None:
-        """Take note that the ledger has it."""
+    def confirm(self, entry: Settlement) -> None:
+        """Handle that the ledger has it."""
         if entry.pending:
             self._drop(entry)
             entry.finish()
 
-    def refuse(self, entry: Entry, error: GatewayError) -> None:
-        """Take note that the ledger has no row of it and never will."""
+    def refuse(self, entry: Settlement, error: GatewayError) -> None:
+        """Handle that the ledger has no row for it and never will: its credit is free again."""
         if entry.pending:
             for lease in self._drop(entry):
                 lease.spent -= entry.cost_nanos
                 lease.free += entry.cost_nanos
             entry.finish(error)
 
-    def give_up(self, entry: Entry, error: GatewayError) -> None:
-        """Stop asking how it ended. It may be charged, so its credit is not used again."""
+    def give_up(self, entry: Settlement, error: GatewayError) -> None:
+        """Stop waiting for the outcome. It may be charged, so its credit isn't reused."""
         if entry.pending:
             self._drop(entry)
             entry.finish(error)
 
-    def _drop(self, entry: Entry) -> list[Lease]:
+    def _drop(self, entry: Settlement) -> list[Lease]:
         entry.pending = False
         self.unconfirmed -= 1
         leases = [lease for lease in (entry.lease, entry.budget) if lease is not None]

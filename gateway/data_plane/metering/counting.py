@@ -1,8 +1,8 @@
-"""Where a request is read and its tokens counted: a short one at once, a long one on a thread.
+"""Threads on which large bodies are decoded and long texts counted; short ones are done at once.
 
-The tokenizer lets go of the interpreter while it works, so a long text on a thread holds up nobody
-else's request. The threads are few, and each organization has one of them at a time: however much
-one asks to be counted, the others' texts wait for no more than what is being counted.
+The tokenizer releases the GIL, so a long text on a thread does not delay other requests. Threads
+are few, and each organization uses one at a time: however much one sends, the others' texts wait
+only for what is being counted at that moment.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _T = TypeVar("_T")
 
 
 class CountingThreads:
-    """Threads that count. `close` them at the end."""
+    """The threads. `close` them at shutdown."""
 
     def __init__(self, threads: int) -> None:
         self._threads = ThreadPoolExecutor(threads, "counting")
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def run(self, organization: str, call: Callable[..., _T], *args: Any) -> _T:
-        """Return what the call returns, made on a thread when it is the organization's turn."""
+        """Run a call on a thread, when it is the organization's turn."""
         turn = self._turns.get(organization)
         if turn is None:
             turn = self._turns[organization] = asyncio.Lock()
@@ -40,10 +40,10 @@ class CountingThreads:
             turn.release()
             raise
         loop = asyncio.get_running_loop()
-        # when the thread is free, not when somebody stops waiting for it
+        # when the thread is free, which is later than when a canceled caller stops waiting
         job.add_done_callback(lambda _: loop.call_soon_threadsafe(turn.release))
         return await asyncio.wrap_future(job)
 
     def close(self) -> None:
-        """End the threads; what nobody waits for any more is not begun."""
+        """Stop the threads; calls that haven't started are dropped."""
         self._threads.shutdown(cancel_futures=True)

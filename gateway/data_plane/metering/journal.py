@@ -1,10 +1,10 @@
-"""Usage that could not wait for the database: on disk, durable, replayed until the ledger has it.
+"""Usage that could not wait for the database: durable on disk, replayed until the ledger has it.
 
-A folder of segments a process, each a file of lines `crc32 json`. A line counts once fdatasync has
-returned; a torn or spoiled line is passed over, and counted. A process holds a lock on its folder,
-so that the one that finds it unlocked knows that its owner is dead, and replays it. Replaying twice
-is harmless: the ledger charges a request once. A record that is whole and can't be understood stays
-on disk, in a file for a person to look at. Everything here blocks: call it from a thread.
+Each process has a folder of segments, files of lines `crc32 json`. A line counts once fdatasync has
+returned; a torn or corrupt line is skipped and counted. A process locks its folder: another that
+finds it unlocked knows that its owner is dead, and replays it. Replaying twice is harmless, because
+the ledger charges a request once. A record that is intact but can't be decoded is kept in a file
+for a person to look at. Everything here blocks: call it from a thread.
 """
 
 from __future__ import annotations
@@ -25,12 +25,8 @@ log = structlog.get_logger()
 _UNREADABLE = ".unreadable"
 
 
-class JournalError(Exception):
-    """The journal is full, or its disk fails; nothing of the call may be trusted to it."""
-
-
 class Journal:
-    """The journal of this process. `append` only from one thread at a time."""
+    """The journal of this process. Call it from one thread at a time."""
 
     def __init__(self, folder: Path, name: str, *, bytes_max: int, segment_bytes: int) -> None:
         self._root = folder
@@ -42,29 +38,29 @@ class Journal:
         self._file: IO[bytes] | None = None
         self._lock: IO[bytes] | None = None
         self.spoiled = 0
-        """Lines passed over, because their checksum is wrong."""
+        """Lines skipped because their checksum is wrong."""
 
     def open(self) -> None:
-        """Make the folder and lock it. Raises JournalError."""
+        """Create the folder and lock it. Raises JournalError."""
         try:
-            # locked before it has its name, or another process could take it for abandoned
+            # locked before it gets its name, or another process could take it for abandoned
             unnamed = self._root / f".{self._own.name}"
             unnamed.mkdir(parents=True, mode=0o700)
             self._lock = _locked(unnamed)
             unnamed.rename(self._own)
         except OSError as error:
-            raise JournalError(f"the journal can't be kept in {self._root}: {error}") from error
+            raise JournalError(f"the journal can't be created in {self._root}: {error}") from error
         assert self._lock, "a journal's name is its process's own"
 
     @property
     def size_bytes(self) -> int:
-        """What is on disk, in bytes."""
+        """Bytes on disk."""
         return sum(self._sizes.values())
 
     def append(self, records: Sequence[bytes]) -> Path:
-        """Write the records and return their segment when they are durable.
+        """Write the records and return their segment once they are durable.
 
-        Raises JournalError: then none of them may be answered.
+        Raises JournalError: then none of the requests may be answered.
         """
         lines = b"".join(b"%08x %b\n" % (zlib.crc32(record), record) for record in records)
         if self.size_bytes + len(lines) > self._bytes_max:
@@ -84,14 +80,14 @@ class Journal:
         return path
 
     def forget(self, segment: Path) -> None:
-        """Remove a segment, all of which the ledger has. Raises OSError: it is still there."""
+        """Remove a segment that the ledger has completely. Raises OSError if it can't."""
         if self._file is not None and Path(self._file.name) == segment:
             self._close_segment()
         segment.unlink(missing_ok=True)
         self._sizes.pop(segment, None)
 
     def abandoned(self) -> list[Abandoned]:
-        """Take over the folders whose processes are dead."""
+        """Take over the folders of dead processes."""
         return [
             Abandoned(self, folder, lock)
             for folder in sorted(self._root.glob("[!.]*"))
@@ -99,13 +95,13 @@ class Journal:
         ]
 
     def close(self) -> None:
-        """Let go of the folder, and remove it if nothing is left in it."""
+        """Unlock the folder, and remove it if it is empty."""
         try:
             self._close_segment()
             if not self._sizes:
                 shutil.rmtree(self._own)
         except OSError as error:
-            log.warning("a journal stays", folder=str(self._own), reason=str(error))
+            log.warning("journal not removed", folder=str(self._own), reason=str(error))
         if self._lock is not None:
             self._lock.close()
 
@@ -119,7 +115,7 @@ class Journal:
         return Path(self._file.name), self._file
 
     def _cut_segment(self) -> None:
-        """Undo an append that failed, as far as the disk lets us, and write elsewhere from now."""
+        """Undo a failed append as far as the disk allows; the next one starts a new segment."""
         if self._file is not None:
             path = Path(self._file.name)
             with contextlib.suppress(OSError):
@@ -134,8 +130,12 @@ class Journal:
             file.close()
 
 
+class JournalError(Exception):
+    """The journal is full or its disk fails; none of the records can be relied on."""
+
+
 class Abandoned:
-    """The journal of a dead process, and the lock that makes it ours."""
+    """The journal of a dead process, locked by this one."""
 
     def __init__(self, journal: Journal, folder: Path, lock: IO[bytes]) -> None:
         self._journal = journal
@@ -143,21 +143,21 @@ class Abandoned:
         self._lock = lock
 
     def segments(self) -> list[Path]:
-        """Name its segments, oldest first."""
+        """Return its segments, oldest first."""
         return sorted(self.folder.glob("*.journal"))
 
     def read(self, segment: Path) -> Iterator[bytes]:
-        """Give the records of a segment that are whole."""
+        """Yield the intact records of a segment."""
         for line in segment.read_bytes().split(b"\n"):
             checksum, _, record = line.partition(b" ")
             if line and checksum == b"%08x" % zlib.crc32(record):
                 yield record
             elif line:
                 self._journal.spoiled += 1
-                log.error("journal line spoiled", segment=str(segment), bytes=len(line))
+                log.error("journal line corrupt", segment=str(segment), bytes=len(line))
 
     def set_aside(self, segment: Path, records: Sequence[bytes]) -> None:
-        """Keep records that can't be read where nobody replays them. Raises OSError."""
+        """Keep records that can't be decoded where they aren't replayed. Raises OSError."""
         path = segment.with_suffix(_UNREADABLE)
         with path.open("wb") as file:
             file.writelines(b"%b\n" % record for record in records)
@@ -166,25 +166,25 @@ class Abandoned:
         _sync_folder(self.folder)
 
     def delete(self, segment: Path) -> None:
-        """Remove a segment, all of which the ledger has. Raises OSError."""
+        """Remove a segment that the ledger has completely. Raises OSError."""
         segment.unlink(missing_ok=True)
 
     def forget(self) -> None:
-        """Remove the folder, if nothing was set aside there. Raises OSError."""
+        """Remove the folder, unless records were set aside in it. Raises OSError."""
         if not any(self.folder.glob(f"*{_UNREADABLE}")):
             shutil.rmtree(self.folder)
         self.leave()
 
     def leave(self) -> None:
-        """Let go of it; what is still there is for whoever looks next."""
+        """Unlock the folder, so that any process can take over what is still in it."""
         self._lock.close()
 
 
 def _locked(folder: Path) -> IO[bytes] | None:
-    """Take the lock of a folder; None when a living process has it, or another took it away."""
+    """Lock a folder; None if a living process holds it or it has been removed."""
     try:
         file = (folder / "lock").open("ab")
-    except OSError:  # it is gone, or not ours to read: the other folders may do better
+    except OSError:  # removed, or not ours to read: other folders may be
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -198,7 +198,7 @@ def _locked(folder: Path) -> IO[bytes] | None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a new file's name durable, as fdatasync makes its bytes."""
+    """Make a new file's name durable; fdatasync covers only its bytes."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

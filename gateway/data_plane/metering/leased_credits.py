@@ -1,13 +1,13 @@
-"""The port `Credits` by leases: the book in memory, one writer to the ledger, and the journal.
+"""The `Credits` port by leases: the book in memory, one writer to the ledger, and the journal.
 
-A settled request is acknowledged when the ledger has committed it. When that takes longer than
-`commit_seconds`, or the ledger is away, the journal makes it durable instead, and the ledger gets
-it later. New credit always comes from the ledger: while it is away, requests go on until the leases
-that are held are spent or their deadlines have passed, and fail with 503 after that.
+A settled request is acknowledged once the ledger has committed it. If that takes longer than
+`commit_seconds`, or the ledger is unreachable, the journal makes it durable instead and the ledger
+gets it later. New credit comes only from the ledger: during an outage requests are served until the
+leases are spent or expire, and fail with 503 after that.
 
-The writer and the adopter of journals live as long as the engine: whatever fails in one of their
-turns is logged, counts as a message without an answer, and is tried again. What was said twice is
-charged once, because the ledger knows a request by its id.
+The writer and the adopter of journals run as long as the engine: a failure in one of their turns is
+logged, counts as a tick without an answer, and is retried. Sending usage twice charges it once,
+because the ledger knows a request by its id.
 """
 
 from __future__ import annotations
@@ -24,39 +24,20 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
-from gateway.data_plane.metering import denials
 from gateway.data_plane.metering.book import LeaseBook
 from gateway.data_plane.metering.journal import Journal, JournalError
-from gateway.data_plane.metering.leases import Entry, Lease, LeaseRules, Purse
+from gateway.data_plane.metering.leases import Lease, LeaseRules, Purse, Settlement
 from gateway.data_plane.metering.messages import Ledger, LedgerUnavailable
-from gateway.data_plane.metering.port import Charge
-from gateway.data_plane.metering.protocol import Correspondence, Sent
+from gateway.data_plane.metering.port import Charge, CreditUnavailable, ReservationExpired
+from gateway.data_plane.metering.protocol import LeaseProtocol, Sent
 from gateway.data_plane.metering.recovery import Adopter
 
 _T = TypeVar("_T")
 log = structlog.get_logger()
 
 
-class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the engine waits for whom, in seconds."""
-
-    commit_seconds: float = 0.05
-    """For the ledger, before the journal acknowledges instead."""
-    credit_seconds: float = 2.0
-    """Of a request, for credit that this process does not hold, before 503."""
-    settle_seconds: float = 10.0
-    """Of an answer, for the ledger, when the journal fails too, before 503."""
-    retry_seconds: float = 0.05
-    """Between two attempts to reach a ledger that is away; doubles up to `retry_seconds_max`."""
-    retry_seconds_max: float = 1.0
-    adopt_seconds: float = 30.0
-    """Between two looks for journals whose processes have died."""
-    close_seconds: float = 10.0
-    """At the end, for the ledger to take what is left before the journal gets it."""
-
-
 class LeasedCredits:
-    """Credit by leases. `start` it on the loop that uses it, `close` it at the end."""
+    """Credit by leases. `start` it on the event loop that uses it, and `close` it."""
 
     def __init__(
         self,
@@ -72,49 +53,49 @@ class LeasedCredits:
         self._thread = ThreadPoolExecutor(1, "journal")
         self._work = asyncio.Event()
         self.book = LeaseBook(leases or LeaseRules(), time.monotonic, self._work.set)
-        self._talk = Correspondence(self.book)
-        self._awaiting: deque[Entry] = deque()
+        self._protocol = LeaseProtocol(self.book)
+        self._awaiting: deque[Settlement] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._journaling: asyncio.Task[None] | None = None
         self._segments: Counter[Path] = Counter()
         self._appending = 0
-        """Appends under way, to a segment that can't be known before they end."""
+        """Appends in progress; which segment each goes to is known only when it ends."""
         self._finished: set[Path] = set()
-        """Segments of which the ledger has all."""
+        """Segments that the ledger has completely."""
         self._stuck: set[Path] = set()
-        """The same, and they could not be removed when it was tried."""
+        """Finished segments that could not be removed."""
         self._adopter = Adopter(journal, self.book, self._in_thread)
         self._away_since: float | None = None
         self._asked_at: float | None = None
-        """When the tick that is under way was sent."""
+        """When the tick in flight was sent."""
         self._pause_seconds = self.rules.retry_seconds
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.written_off = 0
-        """Answers that were out when their lease and their credit were gone."""
+        """Requests that were answered and then could not be charged."""
 
     @property
     def reachable(self) -> bool:
-        """Whether the ledger answered last time."""
+        """Whether the ledger answered the last tick."""
         return self._away_since is None
 
     @property
     def away_seconds(self) -> float:
-        """How long the ledger has taken nothing that it was told; 0 while it answers."""
+        """How long the ledger has not answered; 0 while it does."""
         since = self._asked_at if self._away_since is None else self._away_since
         return 0.0 if since is None else time.monotonic() - since
 
     async def start(self) -> None:
-        """Begin to talk to the ledger, and to replay what dead processes left behind.
+        """Start the writer, and the replay of dead processes' journals.
 
-        Raises JournalError when the journal's folder can't be used.
+        Raises JournalError if the journal's folder can't be used.
         """
         await self._in_thread(self._journal.open)
         self._tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._adopt())]
 
     async def close(self) -> None:
-        """Hand everything over: to the ledger if it answers, to the journal if not."""
-        self._talk.stop()
+        """Hand all usage to the ledger if it answers, to the journal if not."""
+        self._protocol.stop()
         self._stopping.set()
         self._work.set()
         writer, adopter = self._tasks
@@ -132,9 +113,9 @@ class LeasedCredits:
         self._thread.shutdown()
 
     async def reserve(self, charge: Charge) -> int:
-        """Set the cost aside; see `Credits.reserve`."""
+        """See `Credits.reserve`."""
         if self.book.unconfirmed >= self.book.rules.outbox_max:
-            raise denials.unavailable()
+            raise CreditUnavailable
         balance = self.book.reserve(charge)
         if balance is not None:
             return balance
@@ -150,10 +131,10 @@ class LeasedCredits:
         return self.book.hold(charge, lease, budget)
 
     async def settle(self, charge: Charge) -> None:
-        """Charge what was reserved; see `Credits.settle`."""
+        """See `Credits.settle`."""
         entry = self.book.settle(charge)
         if entry is None:
-            raise denials.expired()
+            raise ReservationExpired
         finished = asyncio.Event()
         entry.done = finished.set
         self._awaiting.append(entry)
@@ -164,7 +145,7 @@ class LeasedCredits:
             raise entry.error
 
     async def release(self, charge: Charge) -> None:
-        """Give back what was reserved; see `Credits.release`."""
+        """See `Credits.release`."""
         self.book.release(charge)
 
     async def _hold(self, purse: Purse, cost_nanos: int) -> Lease:
@@ -173,7 +154,7 @@ class LeasedCredits:
             return lease
         away = self._away_since is not None and time.monotonic() - self._away_since
         if len(purse.waiters) >= self.book.rules.waiters_max or away > self.rules.credit_seconds:
-            raise denials.unavailable()
+            raise CreditUnavailable
         served = asyncio.Event()
         waiter = self.book.wait(purse, cost_nanos, served.set)
         try:
@@ -181,7 +162,7 @@ class LeasedCredits:
                 await served.wait()
         except TimeoutError:
             self.book.cancel(waiter)
-            raise denials.unavailable() from None
+            raise CreditUnavailable from None
         except asyncio.CancelledError:
             self.book.cancel(waiter)
             raise
@@ -190,13 +171,11 @@ class LeasedCredits:
         assert waiter.lease is not None
         return waiter.lease
 
-    # The ledger's side
-
     async def _write(self) -> None:
-        while not (self._stopping.is_set() and self._talk.done):
+        while not (self._stopping.is_set() and self._protocol.done):
             try:
                 answered = await self._turn()
-            except Exception as error:  # noqa: BLE001 - there is no other writer
+            except Exception as error:  # noqa: BLE001 - this is the only writer
                 self._away(error)
                 answered = False
             if not answered:
@@ -206,11 +185,11 @@ class LeasedCredits:
 
     async def _turn(self) -> bool:
         self._work.clear()
-        due = self._talk.due_in()
+        due = self._protocol.due_in()
         if due is None or due > 0:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._work.wait(), due)
-        sent = self._talk.compose()
+        sent = self._protocol.compose()
         if sent is None:
             await asyncio.sleep(0)
             return True
@@ -220,40 +199,38 @@ class LeasedCredits:
         self._asked_at = time.monotonic()
         try:
             answer = await self._ledger.tick(sent.tick)
-            self._talk.applied(sent, answer)
-        except Exception as error:  # noqa: BLE001 - whatever it is, its outcome is unknown
-            self._talk.failed(sent)
+            self._protocol.applied(sent, answer)
+        except Exception as error:  # noqa: BLE001 - after any error the outcome is unknown
+            self._protocol.failed(sent)
             self._away(error)
             return False
         finally:
             self._asked_at = None
             self._count_off(sent)
         if self._away_since is not None:
-            log.info("the ledger is back", seconds=round(time.monotonic() - self._away_since, 3))
+            log.info("ledger reachable", seconds=round(time.monotonic() - self._away_since, 3))
             self._away_since = None
         self._pause_seconds = self.rules.retry_seconds
         if answer.written_off:
             self.written_off += len(answer.written_off)
-            log.error("answers written off", requests=answer.written_off)
+            log.error("usage written off", requests=answer.written_off)
         await self._delete()
         return True
 
     def _away(self, error: Exception) -> None:
-        """Take note that the ledger did not answer, or not with what can be understood."""
+        """Record that the ledger did not answer, or sent something invalid."""
         if self._away_since is None:
             self._away_since = time.monotonic()
             ours = not isinstance(error, LedgerUnavailable)
-            log.error("the ledger is away", reason=str(error), exc_info=error if ours else None)
+            log.error("ledger unreachable", reason=str(error), exc_info=error if ours else None)
 
-    # The journal's side
-
-    def _wait_for(self, entry: Entry) -> None:
+    def _wait_for(self, entry: Settlement) -> None:
         due = entry.queued_at + self.rules.commit_seconds if self.reachable else 0
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(due - time.monotonic(), self._journal_soon)
 
     def _journal_soon(self) -> None:
-        """Give the journal what waits too long; again when the next one does."""
+        """Journal what has waited too long, in a task of its own."""
         if self._timer:
             self._timer.cancel()
         self._timer = None
@@ -276,15 +253,15 @@ class LeasedCredits:
             if self._awaiting:
                 self._wait_for(self._awaiting[0])
 
-    async def _to_journal(self, due: list[Entry]) -> None:
+    async def _to_journal(self, due: list[Settlement]) -> None:
         now = time.monotonic()
         kept = []
         for entry in due:
             deadline = min(lease.deadline for lease in (entry.lease, entry.budget) if lease)
             if entry.sent or now < deadline:
                 kept.append(entry)
-            else:  # the ledger may have given its credit to another, and has not heard of it
-                self.book.refuse(entry, denials.unavailable())
+            else:  # its lease has expired, so the ledger may have granted its credit to another
+                self.book.refuse(entry, CreditUnavailable())
         if not kept:
             return
         for entry in kept:
@@ -295,11 +272,11 @@ class LeasedCredits:
                 self._journal.append, [bytes(entry.encoded()) for entry in kept]
             )
         except JournalError as error:
-            log.error("the journal fails", reason=str(error))
+            log.error("journal failed", reason=str(error))
             for entry in kept:
                 entry.answered = False
                 asyncio.get_running_loop().call_later(
-                    self.rules.settle_seconds, self.book.give_up, entry, denials.unavailable()
+                    self.rules.settle_seconds, self.book.give_up, entry, CreditUnavailable()
                 )
             return
         finally:
@@ -314,7 +291,7 @@ class LeasedCredits:
         await self._delete()
 
     def _count_off(self, sent: Sent) -> None:
-        """Count what the ledger has of each segment, now that it has answered."""
+        """Subtract what the ledger has confirmed from the counts of the segments."""
         for entry in sent.entries:
             if entry.segment is not None and not entry.pending:
                 segment, entry.segment = entry.segment, None
@@ -323,24 +300,24 @@ class LeasedCredits:
                     self._finished.add(segment)
 
     async def _delete(self, *, stuck: bool = False) -> None:
-        """Remove the segments that the ledger has, those too that are `stuck`.
+        """Remove finished segments, and on request retry those that are `stuck`.
 
-        One that stays costs its room and nothing else: replayed, it is not charged again. While an
-        append is under way none is removed: it may be the one that is being written to.
+        One that stays only takes up room: replayed, it isn't charged again. During an append none
+        is removed, since it may be the one being written to.
         """
         if stuck:
             self._finished |= self._stuck
         while self._finished and not self._appending:
             segment = self._finished.pop()
             if self._segments[segment]:
-                continue  # it was written to once more
+                continue  # written to again
             del self._segments[segment]
             self._stuck.discard(segment)
             try:
                 await self._in_thread(self._journal.forget, segment)
             except OSError as error:
                 self._stuck.add(segment)
-                log.error("a segment can't be removed", segment=str(segment), reason=str(error))
+                log.error("segment not removed", segment=str(segment), reason=str(error))
 
     async def _adopt(self) -> None:
         while not self._stopping.is_set():
@@ -351,3 +328,21 @@ class LeasedCredits:
 
     async def _in_thread(self, call: Callable[..., _T], *args: Any) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
+
+
+class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the engine waits, in seconds."""
+
+    commit_seconds: float = 0.05
+    """For the ledger to commit a request, before the journal acknowledges it instead."""
+    credit_seconds: float = 2.0
+    """For credit that this process does not hold, before a request gets 503."""
+    settle_seconds: float = 10.0
+    """For the ledger when the journal fails too, before an answer becomes 503."""
+    retry_seconds: float = 0.05
+    """Between attempts to reach the ledger; doubles up to `retry_seconds_max`."""
+    retry_seconds_max: float = 1.0
+    adopt_seconds: float = 30.0
+    """Between scans for the journals of dead processes."""
+    close_seconds: float = 10.0
+    """At shutdown, for the ledger to take what is left before the journal gets it."""

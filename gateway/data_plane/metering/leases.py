@@ -1,60 +1,68 @@
-"""Credit that this process holds: leases, the purses they lie in, and requests waiting for more.
+"""Credit that this process holds: leases, their purses, and requests waiting for more.
 
-A lease's `granted` splits without rest into `spent` (settled here, whether or not the ledger
-knows), `reserved` (requests at work) and `free`. Only the ledger raises `granted`; whatever is
-given back leaves `free` before the message is sent, so no interleaving spends it twice.
+What a lease was granted is always the sum of `spent` (settled here, whether or not the ledger knows
+it), `reserved` (requests in progress) and `free`. Only the ledger raises the grant; what is given
+back leaves `free` before the tick is sent, so no interleaving spends it twice.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections import deque
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from gateway.data_plane.metering.messages import UsageLine
-from gateway.data_plane.metering.port import Charge
+from gateway.data_plane.metering.messages import LeaseAnswer, UsageLine
+from gateway.data_plane.metering.port import (
+    BudgetExceeded,
+    Charge,
+    CreditUnavailable,
+    InsufficientCredit,
+    Period,
+)
 from gateway.errors import GatewayError
 
 NEVER: Final = float("-inf")
 
 
 class LeaseRules(msgspec.Struct, frozen=True, kw_only=True):
-    """The bounds of the lease protocol; seconds are of the clock given to the book."""
+    """The bounds of the lease protocol; seconds are those of the book's clock."""
 
     lease_seconds: float = 90.0
-    """How long the ledger keeps a lease for a process that says nothing."""
+    """How long the ledger keeps the lease of a silent process."""
     margin_seconds: float = 10.0
     """How much earlier the process stops using it."""
     renew_seconds: float = 30.0
     """A lease with less time than this before its deadline is renewed."""
     idle_seconds: float = 10.0
-    """A lease that served nothing for so long goes back."""
+    """A lease unused for this long is given back."""
     slice_nanos: int = 2_000_000
-    """The first slice; it doubles when more is wanted within a second."""
+    """The first slice; it doubles when more is needed within a second."""
     slice_nanos_max: int = 1_000_000_000
-    """The largest slice, and so the most that one dead process withholds, for one lease's time."""
+    """The largest slice, and so the most that a dead process withholds until its lease expires."""
     recall_seconds: float = 1.0
-    """How long a request waits at most for other processes to answer a recall; a living one does
-    within a heartbeat, and once all have answered it waits no more."""
+    """How long a request waits at most for other processes to answer a recall. A living one does so
+    within a heartbeat, and the wait ends once all have answered."""
     retry_seconds: float = 0.02
     """How long after a denial the ledger is asked again."""
     heartbeat_seconds: float = 0.1
-    """How often a process that holds leases looks whether they are recalled."""
+    """How often a process that holds leases checks whether they are recalled."""
     usage_per_tick_max: int = 2_000
     """Most usage rows in one tick."""
     leases_per_tick_max: int = 500
     """Most lease lines, and most renewals, in one tick."""
     outbox_max: int = 500_000
-    """Most settled requests that the ledger doesn't have yet; more are refused (503)."""
+    """Most settled requests that the ledger has not confirmed; beyond it requests get 503."""
     waiters_max: int = 1_024
-    """Most requests waiting on one purse; more are refused (503)."""
+    """Most requests waiting on one purse; further ones get 503."""
 
 
 class Lease:
-    """A part of an account's credit, for this process alone until its deadline."""
+    """A part of an account's credit that only this process may spend, until its deadline."""
 
     __slots__ = ("deadline", "free", "id", "open", "purse", "reserved", "spent", "unacknowledged")
 
@@ -62,7 +70,7 @@ class Lease:
         self.id = lease_id
         self.purse = purse
         self.open = False
-        """Whether the ledger has said that it is."""
+        """Whether the ledger has opened it."""
         self.free = 0
         self.reserved = 0
         self.spent = 0
@@ -72,17 +80,17 @@ class Lease:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing depends on it any more."""
+        """Whether no request and no unconfirmed usage depends on it."""
         return self.reserved == 0 and self.unacknowledged == 0
 
     def adopt(self, granted_nanos: int) -> None:
-        """Take the ledger's word for what was granted."""
+        """Set `free` from what the ledger says was granted."""
         self.free = granted_nanos - self.spent - self.reserved
         assert self.free >= 0, "the ledger took back what was in use"
 
 
 class Purse:
-    """What this process holds of one account: an organization's, or the budget of a key."""
+    """What this process holds of one account: an organization's, or a key's budget."""
 
     __slots__ = (
         "account_id",
@@ -109,7 +117,7 @@ class Purse:
         self.lease: Lease | None = None
         self.waiters: deque[Waiter] = deque()
         self.available_nanos = 0
-        """What the account had left, by the last word of the ledger."""
+        """What the account had left when the ledger last answered."""
         self.slice_nanos = slice_
         self.low_water_nanos = slice_ // 3
         self.asked_at = NEVER
@@ -120,12 +128,38 @@ class Purse:
 
     @property
     def balance_nanos(self) -> int:
-        """What is left as far as this process knows."""
+        """The balance, as far as this process knows."""
         return self.available_nanos + (self.lease.free if self.lease else 0)
+
+    def denial(self, cost_nanos: int, told: LeaseAnswer) -> GatewayError:
+        """Return the error for a request that the ledger's last answer does not cover."""
+        left = told.available_nanos
+        if told.frozen and self.key_id is None:
+            return InsufficientCredit(
+                "The organization's credit is frozen, because a payment went back. Pay what is "
+                "owed, then try again."
+            )
+        if told.frozen:  # a budget below what was spent before it was set
+            left = 0
+        elif left + told.unreached_nanos >= cost_nanos:
+            return CreditUnavailable(
+                "Another gateway process holds the credit that this request needs and does not "
+                "answer. Nothing was charged; it returns by itself, try again shortly.",
+                retry_after_seconds=5.0,
+            )
+        if self.key_id is not None:
+            return BudgetExceeded(
+                f"This request costs {cost_nanos} nano-dollars and the key's own budget has {left} "
+                "left. Raise the budget or use another key."
+            )
+        return InsufficientCredit(
+            f"This request costs {cost_nanos} nano-dollars and the organization has {left} left. "
+            "Ask for more credit, then try again; the console shows the balance."
+        )
 
 
 class Waiter:
-    """A request that needs more than its purse holds; `done` is called once, with either set."""
+    """A request that needs more than its purse holds; `done` is called once, served or refused."""
 
     __slots__ = ("cost_nanos", "denied_at", "done", "error", "lease", "purse")
 
@@ -138,20 +172,20 @@ class Waiter:
         self.error: GatewayError | None = None
 
     def serve(self, lease: Lease) -> None:
-        """Reserve its cost."""
+        """Reserve its cost from a lease, and end the wait."""
         lease.free -= self.cost_nanos
         lease.reserved += self.cost_nanos
         self.lease = lease
         self.done()
 
     def refuse(self, error: GatewayError) -> None:
-        """Tell it why not."""
+        """End the wait with an error."""
         self.error = error
         self.done()
 
 
-class Entry:
-    """A settled request on its way into the ledger."""
+class Settlement:
+    """A settled request on its way to the ledger."""
 
     __slots__ = (
         "_raw", "answered", "budget", "cost_nanos", "done", "error", "lease", "line", "pending",
@@ -173,30 +207,30 @@ class Entry:
         self._raw: msgspec.Raw | None = None
         self.queued_at = queued_at
         self.lease = lease
-        """None when replayed from a journal: then a process before this one held it."""
+        """None when replayed from a journal: an earlier process held it."""
         self.budget = budget
         self.sent = False
-        """Whether the ledger may know it."""
+        """Whether the ledger may have received it."""
         self.uncertain = False
-        """Whether a tick with it got no answer: that tick may yet arrive, and charge it."""
+        """Whether a tick with it went unanswered, and may still arrive and charge it."""
         self.answered = False
-        """Whether it lies in a journal, so that its answer may be out."""
+        """Whether it is in a journal, so that the client may have its answer."""
         self.segment: Path | None = None
-        """The part of the journal that holds it."""
+        """The journal segment that holds it."""
         self.pending = True
-        """Whether the ledger has yet to confirm it."""
+        """Whether the ledger has yet to confirm or refuse it."""
         self.error: GatewayError | None = None
         self.done: Callable[[], None] | None = None
-        """Called when it is durable, or refused."""
+        """Called when it is durable or refused."""
 
     def encoded(self) -> msgspec.Raw:
-        """Return its line as the journal and the ledger get it."""
+        """Return its usage line as JSON, encoded once for the journal and the ledger."""
         if self._raw is None:
             self._raw = msgspec.Raw(msgspec.json.encode(self.line))
         return self._raw
 
     def finish(self, error: GatewayError | None = None) -> None:
-        """Tell whoever waits."""
+        """Wake the request that waits for it."""
         self.error = error
         if self.done:
             done, self.done = self.done, None
@@ -204,8 +238,20 @@ class Entry:
 
 
 class Hold(msgspec.Struct, frozen=True, gc=False):
-    """A reservation: the charge, and the leases that it lies on."""
+    """A reservation: the charge, and the leases that pay for it."""
 
     charge: Charge
     lease: Lease
     budget: Lease | None = None
+
+
+def budget_id(key_id: str, period: str) -> str:
+    """Return the id of the account of a key's budget in a period, as `period_at` names it."""
+    return str(uuid.uuid5(uuid.UUID(key_id), period))
+
+
+def period_at(period: Period, moment_ms: int) -> str:
+    """Name the period of a moment (Unix milliseconds): `total`, or a month of UTC, `2026-11`."""
+    if period == "total":
+        return period
+    return datetime.fromtimestamp(moment_ms / 1000, UTC).strftime("%Y-%m")

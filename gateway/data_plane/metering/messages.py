@@ -1,7 +1,7 @@
-"""What a process and the ledger say to each other: one message a tick, and its answer.
+"""The messages between a process and the ledger: a tick, and its answer.
 
-All amounts are absolute, never differences, and a process chooses the ids of its leases: a tick
-whose answer was lost can be said again in other words, and nothing happens twice.
+All amounts are absolute, never differences, and a process chooses the ids of its leases. So a tick
+whose answer was lost can be followed by a different one, and nothing happens twice.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import msgspec
 
 
 class LedgerUnavailable(Exception):
-    """The ledger could not be asked, or its answer was lost: the outcome is unknown."""
+    """The ledger could not be reached, or its answer was lost: the outcome is unknown."""
 
 
 class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One answered request: the usage row, and the leases that pay for it."""
+    """A settled request: its usage row, and the leases that pay for it."""
 
     request_id: str
     organization_id: str
@@ -30,15 +30,15 @@ class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
     budget_id: str | None
     budget_lease_id: str | None
     created_ms: int
-    """Unix time in milliseconds, which is also the first part of the request id."""
+    """Unix time in milliseconds, as in the request id."""
 
 
 class LeaseLine(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process wants of one lease.
+    """What a process asks for one lease.
 
-    `keep`: hold `keep_nanos` at most, the rest goes back. `close`: it is over, all of the rest goes
-    back. `ask`: hold `least_nanos` at least and `target_nanos` at best, opening the lease if need
-    be; when not even the least is there, fall back to `keep_nanos`.
+    `keep`: hold at most `keep_nanos` and give the rest back. `close`: give everything unspent back.
+    `ask`: hold at least `least_nanos`, at best `target_nanos`, opening the lease if necessary; if
+    there is not even the least, fall back to `keep_nanos`.
     """
 
     id: str
@@ -48,61 +48,61 @@ class LeaseLine(msgspec.Struct, frozen=True, kw_only=True):
     least_nanos: int = 0
     target_nanos: int = 0
     waited_seconds: float = 0
-    """How long ago the first of those who wait was denied for the first time; 0: not yet."""
+    """How long ago the first waiting request was first denied; 0 if it wasn't."""
     key_id: str | None = None
     period: str | None = None
-    """Of a key's budget: the key and the period, from which its account is opened."""
+    """Key and period of a key's budget, from which its account is opened."""
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a process has to say at one moment."""
+    """Everything that a process sends at one moment."""
 
     replica_id: str
     number: int
-    """Rises by one; of two ticks about a lease, the later one holds."""
+    """Increases by one; of two ticks about a lease, the later one wins."""
     lease_seconds: float
     shard: int
     lease_ids: list[str]
-    """Every lease that this tick names, or that it only renews."""
+    """Every lease that this tick mentions or renews."""
     usage: list[msgspec.Raw]
-    """UsageLines, encoded once for the journal and the ledger."""
+    """UsageLines as JSON."""
     answered: list[str]
-    """The requests among them that can't be refused any more: answered, or sent before."""
+    """The requests among them that can no longer be refused: answered, or sent before."""
     leases: list[LeaseLine]
 
 
 class LeaseAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """How it stands with one lease after its line."""
+    """The state of one lease after its line."""
 
     id: str
     state: Literal["none", "open", "closed"]
     granted_nanos: int
-    """All that was ever granted to the lease and not given back, what it has spent included."""
+    """Everything granted to the lease and not given back, including what it has spent."""
     available_nanos: int
-    """What the account has left for leases, all processes'."""
+    """What the account has left to lease."""
     denied: bool
     frozen: bool
     unreached_nanos: int
-    """When denied: what other processes hold and have not spent, of those that have not given back
-    all they could since the first denial."""
+    """When denied: unspent credit of other processes that have not answered the recall since the
+    first denial."""
 
 
 class TickAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a tick. All its usage not listed here is charged, now or earlier."""
+    """The result of a tick. All its usage that isn't listed here is charged, now or earlier."""
 
     refused: list[str]
-    """Requests whose lease was gone and whose account can't pay: no row was written."""
+    """Requests whose lease is gone and whose account can't pay: no row was written."""
     written_off: list[str]
-    """The same, but already answered: the row says that nothing was charged."""
+    """The same, but already answered: a row was written that charges nothing."""
     leases: list[LeaseAnswer]
     closed: list[str]
-    """The leases named that are no longer open."""
+    """The mentioned leases that are no longer open."""
     recalled: list[str]
-    """Accounts of which another process needs what this one holds and doesn't use."""
+    """Accounts whose unused credit here is needed by another process."""
 
 
 class Ledger(Protocol):
-    """The truth, as the data plane sees it."""
+    """The source of truth for credit, as the data plane sees it."""
 
     async def tick(self, tick: Tick) -> TickAnswer:
         """Apply a tick, all or nothing. Raises LedgerUnavailable: the outcome is unknown."""

@@ -1,16 +1,16 @@
-"""The lease protocol's talk with the ledger, without input or output: a tick, then its answer.
+"""The lease protocol without I/O: it composes ticks for the ledger and applies the answers.
 
-Whoever drives it sends one tick at a time. What it keeps: a lease with requests at work, or usage
-on its way, is never closed; what a message gives back is out of use before it is sent; a tick whose
-answer was lost is followed by one that is right whether or not the first was applied.
+Its driver sends one tick at a time. Invariants: a lease with requests in progress or unconfirmed
+usage is never closed; what a tick gives back is out of use before it is sent; a tick whose answer
+was lost is followed by one that is correct whether or not the first was applied.
 """
 
 from __future__ import annotations
 
-from gateway.data_plane.metering import denials
 from gateway.data_plane.metering.book import LeaseBook
-from gateway.data_plane.metering.leases import NEVER, Entry, Lease, Purse
+from gateway.data_plane.metering.leases import NEVER, Lease, Purse, Settlement
 from gateway.data_plane.metering.messages import LeaseAnswer, LeaseLine, Tick, TickAnswer
+from gateway.data_plane.metering.port import ReservationExpired
 from gateway.identifiers import new_id
 
 _DOUBLE_WITHIN_SECONDS = 1.0
@@ -22,22 +22,8 @@ _KEEP_AGAIN_SECONDS = 0.05
 _SHARDS = 16
 
 
-class Sent:
-    """A tick on its way, and what it was made of."""
-
-    __slots__ = ("entries", "leases", "sent_at", "tick")
-
-    def __init__(
-        self, tick: Tick, entries: list[Entry], leases: dict[str, Lease], sent_at: float
-    ) -> None:
-        self.tick = tick
-        self.entries = entries
-        self.leases = leases
-        self.sent_at = sent_at
-
-
-class Correspondence:
-    """What one process tells the ledger about its book, and what it makes of the answers."""
+class LeaseProtocol:
+    """Sends the state of one process's book, and applies what the ledger answers."""
 
     def __init__(self, book: LeaseBook) -> None:
         self._book = book
@@ -54,7 +40,7 @@ class Correspondence:
         self._beat_at = book.clock()
 
     def due_in(self) -> float | None:
-        """Return in how many seconds there is something to say; None: nothing in sight."""
+        """Return the seconds until there is something to send; None if nothing is foreseeable."""
         now = self._book.clock()
         if self._book.outbox or self._keeping or self._closing or self._renewing:
             return 0.0
@@ -63,17 +49,17 @@ class Correspondence:
         ]
         if self._book.purses:
             times += [self._beat_at, self._sweep_at]
-        if self._is_unheard:  # or nobody would ever learn that the ledger is back
+        if self._is_unheard:  # or it would go unnoticed that the ledger is back
             times.append(self._beat_at)
         return max(0.0, min(times) - now) if times else None
 
     def compose(self) -> Sent | None:
-        """Make the next tick, or None when there is nothing to say."""
+        """Make the next tick; None if there is nothing to send."""
         now = self._book.clock()
         if now >= self._sweep_at:
             self._sweep(now)
         rules = self._book.rules
-        entries: list[Entry] = []
+        entries: list[Settlement] = []
         while self._book.outbox and len(entries) < rules.usage_per_tick_max:
             entry = self._book.outbox.popleft()
             if entry.pending:
@@ -150,7 +136,7 @@ class Correspondence:
         wanted = sum(waiter.cost_nanos for waiter in purse.waiters)
         if purse.waiters:
             least = in_use + purse.waiters[0].cost_nanos
-            lease.free = 0  # a denial takes it back: until the answer it is nobody's
+            lease.free = 0  # a denial takes it back, so it is unusable until the answer
         leases[lease.id] = lease
         return LeaseLine(
             id=lease.id,
@@ -175,10 +161,10 @@ class Correspondence:
         )
 
     def failed(self, sent: Sent) -> None:
-        """Take note that a tick's outcome is unknown: all of it will be said again.
+        """Handle a tick whose outcome is unknown: everything in it will be sent again.
 
-        Its usage can't be refused any more, since the tick may arrive after the refusal: at worst
-        it is written off, and the row keeps the late tick from charging.
+        Its usage can no longer be refused, since the tick may arrive after the refusal. At worst it
+        is written off, and its row keeps the late tick from charging.
         """
         self._is_unheard = True
         for entry in sent.entries:
@@ -189,10 +175,10 @@ class Correspondence:
                 self._book.asking[lease.purse.account_id] = lease.purse
 
     def applied(self, sent: Sent, answer: TickAnswer) -> None:
-        """Take the ledger's word.
+        """Apply the ledger's answer.
 
-        Raises AssertionError for what can't be true of a lease: that one is used no more, and all
-        else has been taken. What it is raised for must be said to have `failed`.
+        Raises AssertionError for an answer that can't be true: its lease is no longer used, the
+        rest has been applied. The caller must then report the tick as `failed`.
         """
         now = self._book.clock()
         self._is_unheard = False
@@ -207,32 +193,32 @@ class Correspondence:
         for entry in sent.entries:
             if entry.request_id not in refused:
                 self._book.confirm(entry)
-            elif entry.answered:  # the journal was faster: now it can only be written off
+            elif entry.answered:  # journaled in the meantime: it can only be written off
                 again.append(entry)
             else:
-                self._book.refuse(entry, denials.expired())
-        self._take_words(sent, answer, now)
+                self._book.refuse(entry, ReservationExpired())
+        self._apply_answers(sent, answer, now)
         self._book.outbox.extend(again)
 
     def stop(self) -> None:
-        """Give back all that is not in use; `compose` goes on with the rest until it is `done`."""
+        """Give back what is not in use; `compose` continues with the rest until `done`."""
         self._stopping = True
         self._sweep_at = NEVER
 
     @property
     def done(self) -> bool:
-        """Whether nothing is held and nothing is on its way."""
+        """Whether no lease is held and no usage is unconfirmed."""
         holding = any(purse.lease for purse in self._book.purses.values())
         return not (holding or self._draining or self._closing or self._book.unconfirmed)
 
-    def _take_words(self, sent: Sent, answer: TickAnswer, now: float) -> None:
+    def _apply_answers(self, sent: Sent, answer: TickAnswer, now: float) -> None:
         wrong = None
         for told in answer.leases:
             lease = sent.leases.get(told.id)
             if lease is None:
                 continue
             try:
-                self._take_word(lease, told, now)
+                self._apply_answer(lease, told, now)
             except AssertionError as error:
                 if lease.id not in self._draining:
                     wrong = error
@@ -242,7 +228,7 @@ class Correspondence:
         if wrong:
             raise wrong
 
-    def _take_word(self, lease: Lease, told: LeaseAnswer, now: float) -> None:
+    def _apply_answer(self, lease: Lease, told: LeaseAnswer, now: float) -> None:
         purse = lease.purse
         purse.available_nanos = told.available_nanos
         if told.state == "open" and lease.id not in self._closing:
@@ -262,7 +248,7 @@ class Correspondence:
             self._book.asking[purse.account_id] = purse
 
     def _serve(self, purse: Purse, now: float) -> bool:
-        """Serve the waiters in turn; return whether all are."""
+        """Serve the waiters in order; return whether all were served."""
         lease = purse.lease
         if lease is not None and lease.open and now < lease.deadline:
             while purse.waiters and purse.waiters[0].cost_nanos <= lease.free:
@@ -276,7 +262,7 @@ class Correspondence:
             for waiter in purse.waiters:
                 waiter.denied_at = now
         assert first.denied_at is not None
-        # those who have answered the recall gave what they could: only the others are waited for
+        # processes that answered the recall gave what they could; only the others can still help
         recallable = told.available_nanos + told.unreached_nanos >= first.cost_nanos
         if (
             recallable
@@ -284,13 +270,13 @@ class Correspondence:
             and now - first.denied_at < self._book.rules.recall_seconds
         ):
             return
-        # what is true of the first is true of those who have waited as long for no less
+        # what holds for the first holds for those that have waited as long for at least as much
         alike = [
             w for w in purse.waiters if w.denied_at is not None and w.cost_nanos >= first.cost_nanos
         ]
         for waiter in alike:
             purse.waiters.remove(waiter)
-            waiter.refuse(denials.denial(purse, waiter.cost_nanos, told))
+            waiter.refuse(purse.denial(waiter.cost_nanos, told))
 
     def _recall(self, account_id: str, now: float) -> None:
         purse = self._book.purses.get(account_id)
@@ -310,7 +296,7 @@ class Correspondence:
             self._keeping[lease.id] = lease
 
     def _forget(self, lease: Lease) -> None:
-        """Drop a lease that the ledger closed; requests still at work on it settle as they can."""
+        """Drop a lease that the ledger closed; requests in progress on it settle if they can."""
         lease.deadline = NEVER
         if lease.purse.lease is lease:
             lease.purse.lease = None
@@ -318,7 +304,7 @@ class Correspondence:
             group.pop(lease.id, None)
 
     def _sweep(self, now: float) -> None:
-        """Find what to renew, what to return and what to close."""
+        """Find the leases to renew, to give back and to close."""
         rules = self._book.rules
         self._sweep_at = now + (_STOP_SECONDS if self._stopping else _SWEEP_SECONDS)
         for purse in list(self._book.purses.values()):
@@ -338,6 +324,20 @@ class Correspondence:
                 self._closing[lease.id] = self._draining.pop(lease.id)
             elif lease.deadline - now < rules.renew_seconds:
                 self._renewing[lease.id] = lease
+
+
+class Sent:
+    """A tick in flight, and what it was made of."""
+
+    __slots__ = ("entries", "leases", "sent_at", "tick")
+
+    def __init__(
+        self, tick: Tick, entries: list[Settlement], leases: dict[str, Lease], sent_at: float
+    ) -> None:
+        self.tick = tick
+        self.entries = entries
+        self.leases = leases
+        self.sent_at = sent_at
 
 
 def _waited(purse: Purse, now: float) -> float:

@@ -1,7 +1,7 @@
-"""Signed receipts: what a request cost, in a form that anyone can check with the published key.
+"""Signed receipts: what a request cost, verifiable by anyone with the published key.
 
-`x-receipt` is two parts of unpadded base64url with a dot between: a JSON object, and the Ed25519
-signature (RFC 8032) of its bytes. The key is made from the deployment's secret, so that all
+`x-receipt` is two parts of unpadded base64url joined by a dot: a JSON object, and the Ed25519
+signature (RFC 8032) of its bytes. The key is derived from the deployment's secret, so that all
 processes sign alike, and is published as a JWK (RFC 8037).
 """
 
@@ -15,14 +15,14 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from gateway.data_plane.metering.budgets import made_at_ms
 from gateway.data_plane.metering.port import Charge
+from gateway.identifiers import made_at_ms
 
 _PURPOSE = b"stella-gateway receipts v1"
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What was charged for one answer. Money is in strings, since JSON's readers round."""
+    """What was charged for one answer. Money is in strings, since JSON numbers may be rounded."""
 
     request_id: str
     organization_id: str
@@ -41,7 +41,7 @@ class InvalidReceipt(Exception):
 
 
 class ReceiptSigner:
-    """Signs for one deployment."""
+    """Signs the receipts of one deployment."""
 
     def __init__(self, secret: str) -> None:
         seed = hmac.digest(secret.encode(), _PURPOSE, "sha256")
@@ -67,7 +67,7 @@ class ReceiptSigner:
         return f"{_encode(body)}.{_encode(self._key.sign(body))}"
 
     def jwk(self) -> dict[str, str]:
-        """Return the public key, as it is published."""
+        """Return the public key as a JWK."""
         return {
             "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": self.key_id,
             "x": _encode(self._public),

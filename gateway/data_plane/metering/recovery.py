@@ -1,8 +1,8 @@
-"""The journals of processes that died: their usage is told to the ledger by one that lives.
+"""Recovers the journals of dead processes: replays their usage to the ledger.
 
-One segment at a time, and a segment goes when the ledger has all of it. What fails is logged and
-left for the next look: replayed once more, nothing is charged twice. A record that can't be
-understood holds up no other; it is set aside, for a person.
+One segment at a time; it is removed once the ledger has all of it. What fails is logged and left
+for the next look: nothing is charged twice by a second replay. A record that can't be decoded is
+set aside for a person to look at, and the others go on.
 """
 
 from __future__ import annotations
@@ -17,40 +17,32 @@ import structlog
 
 from gateway.data_plane.metering.book import LeaseBook
 from gateway.data_plane.metering.journal import Abandoned, Journal
-from gateway.data_plane.metering.leases import Entry
+from gateway.data_plane.metering.leases import Settlement
 from gateway.data_plane.metering.messages import UsageLine
 
 _T = TypeVar("_T")
 log = structlog.get_logger()
 
 
-class InThread(Protocol):
-    """Runs what blocks on the journal's thread."""
-
-    async def __call__(self, call: Callable[..., _T], *args: Any) -> _T:
-        """Return what the call returns."""
-        ...
-
-
 class Adopter:
-    """Takes over what dead processes left behind."""
+    """Takes over the journals of dead processes."""
 
     def __init__(self, journal: Journal, book: LeaseBook, in_thread: InThread) -> None:
         self._journal = journal
         self._book = book
         self._in_thread = in_thread
         self._replayed: set[Path] = set()
-        """Segments of which the ledger has all, and that are still on disk."""
+        """Segments that the ledger has completely, and that are still on disk."""
 
     async def look(self) -> None:
-        """Replay what is there now; raises nothing that ends the next look."""
+        """Replay every abandoned journal; never raises."""
         found: list[Abandoned] = []
         try:
             found = await self._in_thread(self._journal.abandoned)
             for abandoned in found:
                 await self._inherit(abandoned)
         except Exception:
-            log.exception("journals can't be adopted")
+            log.exception("journals not adopted")
         finally:
             for abandoned in found:
                 abandoned.leave()
@@ -64,8 +56,8 @@ class Adopter:
                 await self._in_thread(abandoned.delete, segment)
                 self._replayed.discard(segment)
             await self._in_thread(abandoned.forget)
-        except OSError as error:  # the other folders may do better
-            log.error("a journal can't be adopted", folder=str(abandoned.folder), reason=str(error))
+        except OSError as error:  # other folders may work
+            log.error("journal not adopted", folder=str(abandoned.folder), reason=str(error))
 
     async def _replay(self, abandoned: Abandoned, segment: Path) -> None:
         lines, unreadable = await self._in_thread(_decode, abandoned, segment)
@@ -82,7 +74,7 @@ class Adopter:
                 confirmed.set()
 
         for line in lines:
-            entry = Entry(line.request_id, line.cost_nanos, line)
+            entry = Settlement(line.request_id, line.cost_nanos, line)
             entry.answered = True
             entry.done = one_less
             self._book.replay(entry)
@@ -91,8 +83,16 @@ class Adopter:
         log.info("journal replayed", segment=str(segment), requests=len(lines))
 
 
+class InThread(Protocol):
+    """Runs a blocking call on the journal's thread."""
+
+    async def __call__(self, call: Callable[..., _T], *args: Any) -> _T:
+        """Return what the call returns."""
+        ...
+
+
 def _decode(abandoned: Abandoned, segment: Path) -> tuple[list[UsageLine], list[bytes]]:
-    """Read a segment: what can be charged, and the records that nobody here understands."""
+    """Return a segment's usage lines, and the records that can't be decoded."""
     lines, unreadable = [], []
     for record in abandoned.read(segment):
         try:

@@ -1,6 +1,6 @@
-"""From the inputs of a request to the rows that a worker computes, counted and cut as asked.
+"""From the inputs of a request to the rows that a worker computes, counted and truncated.
 
-A row is [CLS] prompt text [SEP]. What is billed is what is in the rows: specials and prompt
+A row is [CLS] prompt text [SEP]. Everything in the rows is billed: special tokens and prompt
 included, after truncation.
 """
 
@@ -17,8 +17,31 @@ from gateway.data_plane.metering.tokens import TokenCounter
 from gateway.errors import BadRequest
 from gateway.snapshots import Truncate
 
+Inputs = Sequence[str | list[int]]
+"""Texts, or token ids of the model's own vocabulary; never a mixture."""
+
 _CLS, _SEP = (101).to_bytes(4, "little"), (102).to_bytes(4, "little")
 _ID_BYTES = 4
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """The rows of a request, and how long each input was before it was truncated."""
+
+    rows: list[TokenRow]
+    tokens_full: list[int]
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens are computed, and billed."""
+        return sum(row.tokens for row in self.rows)
+
+    def truncated(self) -> list[int]:
+        """Return the indexes of the inputs that were truncated."""
+        return [
+            index
+            for index, (row, full) in enumerate(zip(self.rows, self.tokens_full, strict=True))
+            if row.tokens < full
+        ]
 
 
 class ContextLengthExceeded(BadRequest):
@@ -46,106 +69,71 @@ class TooManyTokens(BadRequest):
     """The inputs have more tokens in all than fit in one request."""
 
 
-class Rows(msgspec.Struct, frozen=True):
-    """The rows of a request, and how long each text was before it was cut."""
+def make_rows(
+    counter: TokenCounter,
+    inputs: Inputs,
+    *,
+    dimensions: int,
+    row_tokens_max: int,
+    prompt: str = "",
+    truncate: Truncate | None = None,
+    tokens_max: float = math.inf,
+) -> Rows:
+    """Make a row of each input; stops at the first input that is refused.
 
-    rows: list[TokenRow]
-    tokens_full: list[int]
-
-    @property
-    def tokens(self) -> int:
-        """How many tokens are computed, and billed."""
-        return sum(row.tokens for row in self.rows)
-
-    def truncated(self) -> list[int]:
-        """Return the indexes of the inputs that were cut."""
-        return [
-            index
-            for index, (row, full) in enumerate(zip(self.rows, self.tokens_full, strict=True))
-            if row.tokens < full
-        ]
-
-
-class RowMaker:
-    """Makes rows for one model and one prompt."""
-
-    def __init__(
-        self,
-        counter: TokenCounter,
-        *,
-        dimensions: int,
-        tokens_max: int,
-        prompt: str = "",
-        request_tokens_max: float = math.inf,
-    ) -> None:
-        """`tokens_max` is of one row, `request_tokens_max` of all of them."""
-        self._request_tokens_max = request_tokens_max
-        self._counter = counter
-        self._dimensions = dimensions
-        self._tokens_max = tokens_max
-        self._prompt = counter.encode(prompt) if prompt else b""
-        self._content_bytes_max = (tokens_max - 2) * _ID_BYTES - len(self._prompt)
-
-    def from_texts(self, texts: Sequence[str], truncate: Truncate | None) -> Rows:
-        """Tokenise the texts, as far as they fit.
-
-        Raises ContextLengthExceeded, TooManyTokens, or InvalidUnicode for a lone surrogate.
-        """
-        rows, left = Rows([], []), self._request_tokens_max
-        for index, text in enumerate(texts):
-            try:
-                content = self._counter.encode(text)
-            except UnicodeEncodeError:
-                raise InvalidUnicode(
-                    f"input[{index}] has a lone surrogate (half of a \\u pair), which is no text; "
-                    "send well-formed Unicode.",
-                    param="input",
-                ) from None
-            left = self._add(rows, content, truncate, left)
-        return rows
-
-    def from_ids(self, inputs: Sequence[Sequence[int]], truncate: Truncate | None) -> Rows:
-        """Take ids of the model's own vocabulary, with or without [CLS] and [SEP] around them.
-
-        Raises ContextLengthExceeded, TooManyTokens, or InvalidTokenId for an id outside.
-        """
-        rows, left = Rows([], []), self._request_tokens_max
-        for index, ids in enumerate(inputs):
-            if min(ids) < 0 or max(ids) >= self._counter.vocabulary_size:
-                raise InvalidTokenId(
-                    f"input[{index}] has a token id outside the model's vocabulary "
-                    f"(0 to {self._counter.vocabulary_size - 1}).",
-                    param="input",
-                )
-            content = array("I", ids).tobytes()
-            if content.startswith(_CLS) and content.endswith(_SEP) and len(ids) > 1:
-                content = content[_ID_BYTES:-_ID_BYTES]
-            left = self._add(rows, content, truncate, left)
-        return rows
-
-    def _add(self, rows: Rows, content: bytes, truncate: Truncate | None, left: float) -> float:
-        """Add a row, and return how many tokens are left: what is refused is counted no further."""
-        room = self._content_bytes_max
-        full = (len(content) + len(self._prompt)) // _ID_BYTES + 2
+    Ids may come with or without [CLS] and [SEP] around them. Raises ContextLengthExceeded,
+    TooManyTokens, InvalidUnicode for a lone surrogate, or InvalidTokenId.
+    """
+    rows, left = Rows([], []), tokens_max
+    prefix = counter.encode(prompt) if prompt else b""
+    room = (row_tokens_max - 2) * _ID_BYTES - len(prefix)
+    for index, given in enumerate(inputs):
+        if isinstance(given, str):
+            content = _encoded(counter, index, given)
+        else:
+            content = _checked(counter, index, given)
+        full = (len(content) + len(prefix)) // _ID_BYTES + 2
         if len(content) > room:
             if truncate is None:
-                raise self._too_long(len(rows.rows), full)
+                raise ContextLengthExceeded(
+                    f"input[{index}] has {full} tokens; this model reads at most {row_tokens_max}. "
+                    'Split it, or send "truncate": "end" (or "start") to have it cut and billed as '
+                    "cut.",
+                    param="input",
+                )
             content = content[:room] if truncate == "end" else content[-room:]
-        row = TokenRow(_CLS + self._prompt + content + _SEP, self._dimensions)
+        row = TokenRow(_CLS + prefix + content + _SEP, dimensions)
         left -= row.tokens
         if left < 0:
             raise TooManyTokens(
-                f"The inputs have more than {self._request_tokens_max} tokens in all, which is the "
-                "most that fits in one request. Send fewer at once.",
+                f"The inputs have more than {tokens_max} tokens in all, which is the most that "
+                "fits in one request. Send fewer at once.",
                 param="input",
             )
         rows.rows.append(row)
         rows.tokens_full.append(full)
-        return left
+    return rows
 
-    def _too_long(self, index: int, full: int) -> ContextLengthExceeded:
-        return ContextLengthExceeded(
-            f"input[{index}] has {full} tokens; this model reads at most {self._tokens_max}. "
-            'Split it, or send "truncate": "end" (or "start") to have it cut and billed as cut.',
+
+def _encoded(counter: TokenCounter, index: int, text: str) -> bytes:
+    try:
+        return counter.encode(text)
+    except UnicodeEncodeError:
+        raise InvalidUnicode(
+            f"input[{index}] has a lone surrogate (half of a \\u pair), which is not text; send "
+            "well-formed Unicode.",
+            param="input",
+        ) from None
+
+
+def _checked(counter: TokenCounter, index: int, ids: list[int]) -> bytes:
+    if min(ids) < 0 or max(ids) >= counter.vocabulary_size:
+        raise InvalidTokenId(
+            f"input[{index}] has a token id outside the model's vocabulary "
+            f"(0 to {counter.vocabulary_size - 1}).",
             param="input",
         )
+    content = array("I", ids).tobytes()
+    if content.startswith(_CLS) and content.endswith(_SEP) and len(ids) > 1:
+        content = content[_ID_BYTES:-_ID_BYTES]
+    return content

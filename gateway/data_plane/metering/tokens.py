@@ -1,7 +1,7 @@
-"""Counting tokens exactly as the model's worker does: the `TokenCounter` seam.
+"""Tokenizers that count exactly as the model's worker does.
 
-The fast tokenizer is young, so it must prove itself at every start on stored cases; should it
-fail, the reference implementation takes its place, slower and just as exact.
+The fast one is young, so at every start it must pass stored cases; if it fails, the reference
+implementation takes its place, slower and just as exact.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CACHE_ENTRIES = 65_536  # bounds the tokenizer's cache of words to about 105 MB
 
 
 class TokenCounter(Protocol):
-    """A text's token ids in one vocabulary."""
+    """Encodes texts in one vocabulary."""
 
     vocabulary_sha256: str
     vocabulary_size: int
@@ -40,11 +40,11 @@ class TokenCounter(Protocol):
 
 
 class BrokenTokenizer(Exception):
-    """A tokenizer, or its vocabulary, does not give the ids it must."""
+    """A tokenizer or its vocabulary gives wrong ids."""
 
 
 class Case(NamedTuple):
-    """A stored text and the sha256 of its ids, [CLS] and [SEP] not among them."""
+    """A stored text, and the SHA-256 of its ids without [CLS] and [SEP]."""
 
     text: str
     sha256: str
@@ -61,12 +61,12 @@ class NanotokenCounter:
         self.vocabulary_size = self._tokenizer.vocab_size
 
     def encode(self, text: str) -> bytes:
-        """Return the ids; see `TokenCounter.encode`."""
+        """See `TokenCounter.encode`."""
         return self._tokenizer.encode(text, add_special_tokens=False).tobytes()
 
 
 class ReferenceCounter:
-    """WordPiece by Hugging Face tokenizers: the fallback, and the oracle of the tests."""
+    """WordPiece by Hugging Face tokenizers: the fallback, and the reference in tests."""
 
     vocabulary_sha256 = BERT_UNCASED_SHA256
 
@@ -76,9 +76,9 @@ class ReferenceCounter:
         self.vocabulary_size = self._tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> bytes:
-        """Return the ids; see `TokenCounter.encode`."""
-        text.encode()  # this tokenizer raises a TypeError for what is a UnicodeEncodeError
-        # of all its methods this one releases the GIL
+        """See `TokenCounter.encode`."""
+        text.encode()  # raises UnicodeEncodeError, where the tokenizer would raise a TypeError
+        # the one method that releases the GIL
         (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
         return b"".join(token.to_bytes(4, "little") for token in encoding.ids)
 
@@ -97,7 +97,7 @@ def load(
 
 
 def stored_cases() -> list[Case]:
-    """Read the cases that a counter must get right before it may count for money."""
+    """Read the cases that a counter must pass before it may count for money."""
     with _CASES.open() as lines:
         return [Case(**json.loads(line)) for line in lines]
 

@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.data_plane.metering.budgets import budget_id, period_at
+from gateway.data_plane.metering.leases import budget_id, period_at
 from gateway.data_plane.metering.port import Period
 from gateway.storage.database import insert_into
 from gateway.storage.ledger import grants, postings

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.catalog import catalog, golden
 from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
+from gateway.pricing import cost_nanos
 from gateway.snapshots import GoldenRow
 from gateway.storage.database import Database
 from gateway.storage.tables import model_prices, models
@@ -25,7 +26,7 @@ async def test_stella_is_what_its_page_promises(database: Database):
     assert stella.tokens_max == 512
     assert set(stella.prompts) == {"s2p_query", "s2s_query"}
     assert stella.vocabulary_sha256 == BERT_UNCASED_SHA256
-    assert stella.price.cost_nanos(1) == 8
+    assert cost_nanos(stella.price, 1) == 8
 
 
 async def test_seeding_again_changes_nothing_that_is_an_operators(database: Database):

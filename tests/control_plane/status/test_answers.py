@@ -8,7 +8,7 @@ from sqlalchemy import select, text
 
 from gateway.control_plane.status import answers
 from gateway.control_plane.status.answers import Answered, Summary
-from gateway.data_plane.tallies import AnswerCounter
+from gateway.data_plane.tallies import AnswerTally
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.tables import answer_hours
@@ -33,14 +33,14 @@ async def test_hours_add_up_to_today_and_the_month(database: Database):
         (23, 11, [200] * 18 + [429, 503]),
         (23, 11, [200] * 2),  # of another process, or a later flush: the sums add up
     ):
-        counter = AnswerCounter(
+        counter = AnswerTally(
             entries_max=100, clock=at(datetime(2026, month, day, 10, 30, tzinfo=UTC))
         )
         for status in statuses:
             counter.answered(own, status, 0.012)
         counter.answered(other, 500, 0.012)
         await Answered(database, counter).flush()
-    slow = AnswerCounter(entries_max=9, clock=at(datetime(2026, 11, 23, 23, 59, tzinfo=UTC)))
+    slow = AnswerTally(entries_max=9, clock=at(datetime(2026, 11, 23, 23, 59, tzinfo=UTC)))
     for status in (200, 200, 504):
         slow.answered(own, status, 2.5)
     await Answered(database, slow).flush()
@@ -53,7 +53,7 @@ async def test_hours_add_up_to_today_and_the_month(database: Database):
 
 
 async def test_what_cannot_be_written_is_kept(database: Database):
-    counter = AnswerCounter(entries_max=100)
+    counter = AnswerTally(entries_max=100)
     counter.answered(new_id(), 200, 0.01)
     async with database.write() as connection:
         await connection.execute(text("ALTER TABLE answer_hours RENAME TO away"))

@@ -8,10 +8,10 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from gateway.data_plane.metering.book import LeaseBook
-from gateway.data_plane.metering.leases import Entry, LeaseRules, Waiter
+from gateway.data_plane.metering.leases import LeaseRules, Settlement, Waiter
 from gateway.data_plane.metering.messages import TickAnswer
 from gateway.data_plane.metering.port import Charge, CreditUnavailable
-from gateway.data_plane.metering.protocol import Correspondence, Sent
+from gateway.data_plane.metering.protocol import LeaseProtocol, Sent
 from gateway.storage.database import Database
 from gateway.storage.ledger.sqlite import SqliteLedger
 
@@ -47,8 +47,8 @@ class Replica:
     def __init__(self, world: World) -> None:
         self.world = world
         self.book = LeaseBook(RULES, world.clock)
-        self.talk = Correspondence(self.book)
-        self.journal: list[Entry] = []
+        self.talk = LeaseProtocol(self.book)
+        self.journal: list[Settlement] = []
         self.lost: Sent | None = None
         """A tick that was given up and may still arrive."""
         self.under_way: tuple[Sent, TickAnswer] | None = None
@@ -118,7 +118,7 @@ class Replica:
             sent, self.lost = self.lost, None
             self.world.runner.run(self.world.ledger.tick(sent.tick, self.world.now))
 
-    def settle(self, charge: Charge, *, journal: bool) -> Entry:
+    def settle(self, charge: Charge, *, journal: bool) -> Settlement:
         """Settle; with `journal`, the ledger is too slow and the journal acknowledges."""
         entry = self.book.settle(charge)
         assert entry is not None
@@ -127,10 +127,10 @@ class Replica:
             self.journal.append(entry)
         return entry
 
-    def replay(self, entries: list[Entry]) -> None:
+    def replay(self, entries: list[Settlement]) -> None:
         """Replay the journal of a dead process, some of it perhaps for the second time."""
         for old in entries:
-            entry = Entry(old.request_id, old.cost_nanos, old.line)
+            entry = Settlement(old.request_id, old.cost_nanos, old.line)
             entry.answered = True
             self.book.replay(entry)
 

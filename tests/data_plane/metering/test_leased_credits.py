@@ -19,7 +19,7 @@ from gateway.data_plane.metering.port import (
     InsufficientCredit,
     ReservationExpired,
 )
-from gateway.data_plane.metering.protocol import Correspondence
+from gateway.data_plane.metering.protocol import LeaseProtocol
 from gateway.storage.database import Database
 from gateway.storage.ledger import budgets, grants
 from gateway.storage.tables import accounts, credit_lots, usage_events, usage_hours
@@ -308,7 +308,7 @@ def test_a_ledger_that_was_away_is_asked_again_though_there_is_nothing_to_say():
     """Or nobody would learn that it is back, and every request would be refused for ever."""
     now = [100.0]
     book = LeaseBook(LeaseRules(), lambda: now[0])
-    talk = Correspondence(book)
+    talk = LeaseProtocol(book)
     beat = talk.compose()
     assert beat is not None
     assert talk.due_in() is None  # no purse, nothing in sight

@@ -24,7 +24,7 @@ from msgspec.structs import asdict
 from sqlalchemy import select
 
 from gateway.control_plane.billing import credit
-from gateway.data_plane.metering.leases import Entry
+from gateway.data_plane.metering.leases import Settlement
 from gateway.data_plane.metering.messages import Tick, UsageLine
 from gateway.data_plane.metering.port import Charge, CreditUnavailable, InsufficientCredit
 from gateway.identifiers import new_id
@@ -252,19 +252,19 @@ class NaiveReplica(Replica):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._number = 0
-        self._answers: list[Entry] = []
+        self._answers: list[Settlement] = []
 
     def reserve(self, charge: Charge) -> Exception | None:
         left = self.world.runner.run(self._available(charge.organization_id))
         return InsufficientCredit("none left") if left < charge.cost_nanos else None
 
-    def settle(self, charge: Charge, *, journal: bool) -> Entry:
+    def settle(self, charge: Charge, *, journal: bool) -> Settlement:
         self._number += 1
         line = UsageLine(
             lease_id=new_id(), budget_id=None, budget_lease_id=None, created_ms=0,
             **{name: value for name, value in asdict(charge).items() if name != "budget"},
         )  # fmt: skip
-        entry = Entry(charge.request_id, charge.cost_nanos, line)
+        entry = Settlement(charge.request_id, charge.cost_nanos, line)
         tick = Tick(
             replica_id=new_id(), number=self._number, lease_seconds=60, shard=0,
             lease_ids=[line.lease_id], usage=[entry.encoded()], answered=[], leases=[],

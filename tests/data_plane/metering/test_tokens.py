@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.data_plane.metering import tokens
-from gateway.data_plane.metering.rows import ContextLengthExceeded, RowMaker
+from gateway.data_plane.metering.rows import ContextLengthExceeded, Rows, make_rows
 from gateway.data_plane.metering.tokens import BrokenTokenizer, NanotokenCounter, ReferenceCounter
 
 GOLDEN = Path(__file__).parent / "data" / "tokens.jsonl"
@@ -22,46 +22,46 @@ def counter(request: pytest.FixtureRequest):
     return request.param()
 
 
+def rows(counter, *texts: str, tokens_max: int = 512, **options) -> Rows:
+    return make_rows(counter, texts, dimensions=8, row_tokens_max=tokens_max, **options)
+
+
 def test_every_golden_text_counts_exactly(counter):
     """`n` and the ids' checksum, `n512` after truncation, `n_s2p` with the prompt in front."""
-    plain = RowMaker(counter, dimensions=8, tokens_max=10**9)
-    short = RowMaker(counter, dimensions=8, tokens_max=512)
-    prompted = RowMaker(counter, dimensions=8, tokens_max=10**9, prompt=S2P)
     cases = [json.loads(line) for line in GOLDEN.read_text().splitlines()]
     assert len(cases) == 2130
     for case in cases:
-        (row,) = plain.from_texts([case["t"]], None).rows
+        (row,) = rows(counter, case["t"], tokens_max=10**9).rows
         assert row.tokens == case["n"], case["c"]
         assert hashlib.sha256(row.ids).hexdigest()[:16] == case["ids_sha"], case["c"]
-        cut = short.from_texts([case["t"]], "end")
+        cut = rows(counter, case["t"], truncate="end")
         assert cut.rows[0].tokens == case["n512"], case["c"]
         assert cut.tokens_full == [case["n"]]
-        assert prompted.from_texts([case["t"]], None).tokens == case["n_s2p"], case["c"]
+        prompted = rows(counter, case["t"], tokens_max=10**9, prompt=S2P)
+        assert prompted.tokens == case["n_s2p"], case["c"]
 
 
 @pytest.mark.parametrize(("prompt", "more"), [(S2P, 19), (S2S, 11)])
 def test_what_the_prompts_add(counter, prompt: str, more: int):
-    assert RowMaker(counter, dimensions=8, tokens_max=512).from_texts(["hi"], None).tokens == 3
-    maker = RowMaker(counter, dimensions=8, tokens_max=512, prompt=prompt)
-    assert maker.from_texts(["hi"], None).tokens == 3 + more
+    assert rows(counter, "hi").tokens == 3
+    assert rows(counter, "hi", prompt=prompt).tokens == 3 + more
 
 
 def test_a_prompt_is_never_cut(counter):
-    maker = RowMaker(counter, dimensions=8, tokens_max=30, prompt=S2P)
     prompt = counter.encode(S2P)
     for end in ("end", "start"):
-        (row,) = maker.from_texts(["cat " * 50 + "dog"], end).rows
+        cut = rows(counter, "cat " * 50 + "dog", tokens_max=30, prompt=S2P, truncate=end)
+        (row,) = cut.rows
         assert row.tokens == 30
         assert row.ids[4:].startswith(prompt)
     dog = counter.encode("dog")
-    assert maker.from_texts(["cat " * 50 + "dog"], "start").rows[0].ids[-8:-4] == dog
+    assert row.ids[-8:-4] == dog
 
 
 def test_the_limit_is_the_models_to_the_token(counter):
-    maker = RowMaker(counter, dimensions=8, tokens_max=512)
-    assert maker.from_texts(["a " * 510], None).tokens == 512
+    assert rows(counter, "a " * 510).tokens == 512
     with pytest.raises(ContextLengthExceeded, match=r"input\[1\] has 513 tokens"):
-        maker.from_texts(["a", "a " * 511], None)
+        rows(counter, "a", "a " * 511)
 
 
 def test_a_lone_surrogate_is_no_text(counter):

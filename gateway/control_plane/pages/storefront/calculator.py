@@ -16,7 +16,7 @@ from gateway.control_plane.web import forms
 from gateway.control_plane.web.csrf import ANYBODYS
 from gateway.control_plane.web.forms import IN_PLACE, Refused
 from gateway.control_plane.web.rendering import answer, is_fragment
-from gateway.data_plane.metering.rows import RowMaker
+from gateway.data_plane.metering.quote import quote
 from gateway.errors import BadRequest
 
 _TEXTS_MONTH_MAX = 10**10
@@ -111,23 +111,17 @@ def calculation(site: Site, listing: Listing, form: CalculatorForm) -> Calculati
     if not form.text:
         return None
     model = listing.model
-    maker = RowMaker(
-        site.counter(model),
-        dimensions=model.dimensions_default,
-        tokens_max=model.tokens_max,
-        prompt=model.prompts.get(form.prompt, ""),
-    )
-    rows = maker.from_texts([form.text], truncate="end")
+    prompt = form.prompt if form.prompt in model.prompts else None
+    quoted = quote(site.counter(model), model, [form.text], prompt=prompt, truncate="end")
     texts_month = forms.whole(form.texts_month, _TEXTS_MONTH_MAX)
     if texts_month is None:
         raise BadRequest("Texts a month: a whole number, up to ten billion.", param="texts_month")
-    cost_nanos = model.price.cost_nanos(rows.tokens)
     return Calculation(
-        tokens=rows.tokens,
-        tokens_full=rows.tokens_full[0],
-        cost_nanos=cost_nanos,
+        tokens=quoted.rows.tokens,
+        tokens_full=quoted.rows.tokens_full[0],
+        cost_nanos=quoted.cost_nanos,
         texts_month=texts_month,
-        month_nanos=cost_nanos * texts_month,  # rounded up with each, as the ledger does
+        month_nanos=quoted.cost_nanos * texts_month,  # rounded up with each, as the ledger does
     )
 
 

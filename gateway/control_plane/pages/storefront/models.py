@@ -20,7 +20,7 @@ from gateway.control_plane.pages.storefront.calculator import CalculatorForm
 from gateway.control_plane.pages.storefront.search import PAGE_MODELS, Search, page_of
 from gateway.control_plane.web import snippets
 from gateway.control_plane.web.forms import Refused
-from gateway.data_plane.metering.rows import RowMaker
+from gateway.data_plane.metering.quote import quote
 from gateway.errors import BadRequest
 from gateway.snapshots import ModelSnapshot
 
@@ -179,16 +179,13 @@ def structured_data(public_url: str, listing: Listing) -> list[dict[str, Any]]:
 
 def _sample(site: Site, model: ModelSnapshot) -> str:
     """Write what the call on the page is answered: counted, not made up."""
-    maker = RowMaker(
-        site.counter(model),
-        dimensions=model.dimensions_default,
-        tokens_max=model.tokens_max,
-        prompt=model.prompts[model.query_prompt] if model.query_prompt else "",
+    quoted = quote(
+        site.counter(model), model, [snippets.TEXT], prompt=model.query_prompt, truncate="end"
     )
-    tokens = maker.from_texts([snippets.TEXT], truncate="end").tokens
+    tokens = quoted.rows.tokens
     return (
         "HTTP/1.1 200 OK\n"
-        f"x-cost-nanos: {model.price.cost_nanos(tokens)}\n\n"
+        f"x-cost-nanos: {quoted.cost_nanos}\n\n"
         "{\n"
         '  "object": "list",\n'
         '  "data": [\n'

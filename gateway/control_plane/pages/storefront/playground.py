@@ -21,7 +21,7 @@ from gateway.control_plane.pages.parts import PageNotFound, Site
 from gateway.control_plane.web.csrf import ANYBODYS
 from gateway.control_plane.web.forms import Refused
 from gateway.control_plane.web.rendering import answer, is_fragment
-from gateway.data_plane.metering.rows import RowMaker
+from gateway.data_plane.metering.quote import quote
 from gateway.data_plane.routing.admission import Offer
 from gateway.errors import BadRequest, GatewayError
 from gateway.identifiers import new_id
@@ -126,12 +126,8 @@ def _sentences(form: PlaygroundForm) -> list[str]:
 
 async def _embed(site: Site, listing: Listing, sentences: list[str]) -> Experiment:
     model = listing.model
-    maker = RowMaker(
-        site.counter(model),
-        dimensions=model.dimensions_default,
-        tokens_max=model.tokens_max,
-    )
-    rows = maker.from_texts(sentences, truncate="end")
+    quoted = quote(site.counter(model), model, sentences, truncate="end")
+    rows = quoted.rows
     started = time.monotonic()
     offer = Offer(
         organization=_VISITORS,
@@ -145,7 +141,7 @@ async def _embed(site: Site, listing: Listing, sentences: list[str]) -> Experime
     return Experiment(
         sentences=sentences,
         tokens=[row.tokens for row in rows.rows],
-        cost_nanos=model.price.cost_nanos(rows.tokens),
+        cost_nanos=quoted.cost_nanos,
         milliseconds=round((time.monotonic() - started) * 1000),
         cells=_cells(np.stack([np.frombuffer(vector, dtype="<f4") for vector in vectors])),
     )

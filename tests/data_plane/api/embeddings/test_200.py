@@ -1,12 +1,15 @@
 """What a good request gets: OpenAI's answer, to the byte, and a bill, to the nano-dollar."""
 
+import asyncio
 import base64
 import struct
 
+import httpx
 import pytest
 
 from backends.fake import vector
-from testing.gateways import MODEL, Api
+from testing.gateways import MODEL, Api, open_api
+from tests.data_plane.api.embeddings.conftest import BODY, INVALID
 
 HELLO_WORLD = struct.pack("<4I", 101, 7592, 2088, 102)
 HELLO = struct.pack("<3I", 101, 7592, 102)
@@ -152,3 +155,28 @@ async def test_2048_inputs_fit(api: Api):
     answer = await api.embed(input=["a"] * 2048, encoding_format="base64")
     assert answer.status_code == 200
     assert len(answer.json()["data"]) == 2048
+
+
+@pytest.mark.parametrize("kind", [*INVALID, "error", "busy", "reset"])
+async def test_what_goes_wrong_once_is_tried_again_and_billed_once(
+    api: Api, fault: httpx.AsyncClient, kind: str
+):
+    await fault.put("/fault", json={"kind": kind, "times": 1})
+    answer = await api.embed(input=["hello", "world"], encoding_format="base64")
+    assert answer.status_code == 200
+    assert [base64.b64decode(item["embedding"]) for item in answer.json()["data"]] == [
+        vector(struct.pack("<3I", 101, word, 102), 384) for word in (7592, 2088)
+    ]
+    assert len(await (await api.settled()).usage()) == 1
+    assert await (await api.settled()).available() == 10**9 - 8 * 6
+
+
+async def test_a_request_is_held_until_a_worker_is_ready(sqlite_database_url, fake_worker):
+    async with open_api(sqlite_database_url[0], hold_seconds=0.0) as api:
+        api.headers["prefer"] = "wait=20"
+        held = asyncio.create_task(api.embed(BODY))
+        async with asyncio.timeout(10):
+            while not api.gateway.hot_path.in_flight:
+                await asyncio.sleep(0)
+        api.gateway.router.pools[MODEL].add(fake_worker.url)
+        assert (await held).status_code == 200

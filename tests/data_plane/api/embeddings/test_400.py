@@ -28,14 +28,14 @@ BAD = {
     "invalid utf-8 in a field we ignore": (body(rest=b',"x":"\xff"'), None, "not valid UTF-8"),
     "deep": (body(rest=b',"x":' + b"[" * 100_000 + b"]" * 100_000), None, "nested too deeply"),
     "control character": (body(b'"a\x00b"'), None, "not valid JSON"),
-    # what stands twice
-    "model twice": (body(rest=b',"model":"other"'), "model", "stands twice"),
-    "input twice": (body(rest=b',"input":"y"'), "input", "stands twice"),
-    "escaped twice": (body(rest=b',"inp\\u0075t":"y"'), "input", "stands twice"),
+    # what appears twice
+    "model twice": (body(rest=b',"model":"other"'), "model", "appears twice"),
+    "input twice": (body(rest=b',"input":"y"'), "input", "appears twice"),
+    "escaped twice": (body(rest=b',"inp\\u0075t":"y"'), "input", "appears twice"),
     "nested twice": (
         body(rest=b',"x":%b,"metadata":{"model":"a","model":"b"}' % (b"1" * 5000)),
         "model",
-        "stands twice",
+        "appears twice",
     ),
     # fields of another type
     "no model": (b'{"input":"x"}', "model", "model is missing"),

@@ -17,12 +17,8 @@ def read(**headers: str) -> Urgency:
 
 
 def exchange(**headers: str) -> Exchange:
-    async def receive():
-        raise AssertionError("nothing is read")
-
-    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    scope = {"type": "http", "method": "POST", "headers": pairs}
-    return Exchange(scope, receive)  # type: ignore[arg-type]
+    raw = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+    return Exchange("POST", "/v1/embeddings", raw, None)  # type: ignore[arg-type] - no body is read
 
 
 @pytest.mark.parametrize(

@@ -1,35 +1,14 @@
 """A retry is not billed again: it joins the request at work, or gets the answer that was lost."""
 
 import asyncio
-import contextlib
 import sys
-from collections.abc import AsyncIterator
 
 import httpx
 import openai
-import pytest
 
-from gateway.data_plane.api.exchange import ClientGone
-from gateway.data_plane.api.replays import (
-    IdempotencyKeyReused,
-    Print,
-    Replays,
-    Reply,
-    TooManyRetries,
-    WorkEnded,
-)
-from gateway.data_plane.routing.request import Progress
 from testing.gateways import MODEL, Api, open_api, scope
 from testing.processes import Process
-
-BODY = b'{"model":"%b","input":"hello world"}' % MODEL.encode()
-
-
-@pytest.fixture
-async def fault(fake_worker: Process) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=fake_worker.url) as control:
-        yield control
-        await control.delete("/fault")
+from tests.data_plane.api.embeddings.conftest import BODY
 
 
 async def send(api: Api, body: bytes = BODY, **headers: str) -> httpx.Response:
@@ -79,7 +58,7 @@ async def test_a_long_idempotency_key_is_refused_and_none_is_kept(api: Api):
     name = "k" * 255
     assert (await send(api, idempotency_key=name)).status_code == 200
     assert (await send(api, idempotency_key=name)).headers["idempotent-replayed"] == "true"
-    (kept_as,) = api.gateway.endpoint._replays._works
+    (kept_as,) = api.gateway.hot_path.replays._running
     assert name not in str(kept_as)
     assert len(str(kept_as)) < 200
 
@@ -96,7 +75,7 @@ async def test_a_retry_joins_what_is_still_at_work(api: Api, fault: httpx.AsyncC
     await api.ready()
     await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 0.3})
     first = asyncio.create_task(send(api))
-    while not api.gateway.endpoint.in_flight:
+    while not api.gateway.hot_path.in_flight:
         await asyncio.sleep(0)
     joined = await send(api, x_stainless_retry_count="1")
     assert joined.headers["x-original-request-id"] == (await first).headers["x-request-id"]
@@ -107,12 +86,12 @@ async def test_a_retry_that_joins_waits_without_its_body_and_only_so_many_do(
     api: Api, fault: httpx.AsyncClient
 ):
     await api.ready()
-    api.gateway.endpoint._replays._waiting_max = 8  # fewer than it lets wait, to be quick
+    api.gateway.hot_path.replays._waiting_max = 8  # fewer than it lets wait, to be quick
     await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 1})
     first = asyncio.create_task(send(api))
-    while not api.gateway.endpoint.in_flight:
+    while not api.gateway.hot_path.in_flight:
         await asyncio.sleep(0)
-    (work,) = api.gateway.endpoint._replays._works.values()
+    (work,) = api.gateway.hot_path.replays._running.values()
     body = bytes(bytearray(BODY))  # an object of its own, to count who holds it
     held = sys.getrefcount(body)
     headers = api.headers | {"x-stainless-retry-count": "1"}
@@ -148,7 +127,7 @@ async def test_a_retry_outlives_the_client_that_began(api: Api):
 
     def both_wait() -> bool:
         nonlocal joined
-        works = api.gateway.endpoint._replays._works
+        works = api.gateway.hot_path.replays._running
         if joined is None and works:
             joined = asyncio.create_task(send(api, x_stainless_retry_count="1"))
         return any(work.waiting == 2 for work in works.values())
@@ -169,7 +148,7 @@ async def test_a_retry_fails_as_the_request_that_it_joined(api: Api, fault: http
     while not any(worker.tokens for worker in pool.core.workers.values()):
         await asyncio.sleep(0)
     joined = asyncio.create_task(send(api, x_stainless_retry_count="1"))
-    (work,) = api.gateway.endpoint._replays._works.values()
+    (work,) = api.gateway.hot_path.replays._running.values()
     while work.waiting < 2:
         await asyncio.sleep(0)
     pool.core.close()
@@ -214,9 +193,9 @@ async def leave(api: Api, when) -> int:
 
 async def test_who_leaves_before_a_worker_has_it_pays_nothing(sqlite_database_url: list[str]):
     async with open_api(sqlite_database_url[0]) as api:  # no worker: the request is held
-        assert await leave(api, lambda: api.gateway.endpoint.in_flight) == 499
+        assert await leave(api, lambda: api.gateway.hot_path.in_flight) == 499
         async with asyncio.timeout(10):
-            while api.gateway.endpoint.in_flight:
+            while api.gateway.hot_path.in_flight:
                 await asyncio.sleep(0)
         assert api.gateway.router.pools[MODEL].core.idle
         await api.assert_untouched()
@@ -252,162 +231,3 @@ def test_openais_impatient_client_is_billed_once(served: tuple[str, str], fake_w
         assert int(raw.headers["x-balance-nanos"]) == left
         after = client.embeddings.with_raw_response.create(**body)
         assert int(after.headers["x-balance-nanos"]) == left - cost
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def kept(clock: Clock | None = None, **bounds: int) -> Replays:
-    chosen = {"bytes_max": 100, "waiting_max": 3, "key_characters_max": 255, **bounds}
-    return Replays(seconds=60, clock=clock or Clock(), **chosen)
-
-
-def of(name: str, body: bytes = b"", *, is_retry: bool = True) -> Print:
-    return Print(("key", name), body, is_retry)
-
-
-async def reply(size: int, **headers: str) -> Reply:
-    return Reply(bytes(size), list(headers.items()))
-
-
-async def test_answers_are_forgotten_in_time():
-    clock = Clock()
-    replays = kept(clock)
-    await replays.begin(of("a"), "1", lambda _progress: reply(10)).task
-    clock.now = 59
-    assert replays.find(of("a")) is not None
-    clock.now = 61
-    assert replays.find(of("a")) is None
-    assert replays.bytes == 0
-
-
-async def test_a_kept_answer_keeps_nothing_of_the_work():
-    replays = kept()
-
-    async def run(progress: Progress) -> Reply:
-        progress.request = object()  # as the pool does: it holds rows, vectors, and its batch
-        return Reply(b"x", [])
-
-    work = replays.begin(Print(("key", "a"), b"a", is_retry=False), "id", run)
-    await work.task
-    await asyncio.sleep(0)
-    assert replays.bytes == 1
-    assert work.progress.request is None
-    assert not work.progress.begun
-
-
-async def test_answers_are_bounded_in_bytes():
-    replays = kept()
-    for name in "abcde":
-        await replays.begin(of(name), name, lambda _progress: reply(30)).task
-        await asyncio.sleep(0)
-        assert replays.bytes <= 100
-    assert [replays.find(of(name)) is not None for name in "abcde"] == [False] * 2 + [True] * 3
-    await replays.begin(of("huge"), "huge", lambda _progress: reply(101)).task
-    await asyncio.sleep(0)
-    assert replays.bytes == 0
-    await replays.begin(of("long"), "long", lambda _progress: reply(1, receipt="x" * 90)).task
-    await asyncio.sleep(0)
-    assert replays.bytes == 98
-
-
-async def test_another_body_is_refused():
-    replays = kept()
-    await replays.begin(of("a", b"one"), "1", lambda _progress: reply(1)).task
-    with pytest.raises(IdempotencyKeyReused):
-        replays.find(of("a", b"two"))
-
-
-class Exchanging:
-    """An exchange whose client stays, or leaves at once."""
-
-    def __init__(self, *, leaves: bool) -> None:
-        self.request_id = "2"
-        self._leaves = leaves
-
-    async def while_connected(self, task):
-        await asyncio.sleep(0)
-        if self._leaves:
-            raise ClientGone
-        return await asyncio.shield(task)  # as `asyncio.wait` does: who waits ends nothing
-
-
-async def test_the_last_one_who_leaves_ends_what_was_not_begun_and_no_other():
-    replays = kept()
-    hold = asyncio.Event()
-
-    async def run(_progress: Progress) -> Reply:
-        await hold.wait()
-        return Reply(b"", [])
-
-    work = replays.begin(of("a"), "1", run)
-    stays = asyncio.create_task(work.reply_to(Exchanging(leaves=False)))
-    await asyncio.sleep(0)
-    with pytest.raises(ClientGone):
-        await work.reply_to(Exchanging(leaves=True))
-    hold.set()
-    assert (await stays).body == b""  # the other one gets its answer
-
-    hold.clear()
-    work = replays.begin(of("b"), "1", run)
-    with pytest.raises(ClientGone):
-        await work.reply_to(Exchanging(leaves=True))
-    assert replays.find(of("b")) is None
-    with contextlib.suppress(asyncio.CancelledError):
-        await work.task
-    assert work.task.cancelled()
-
-
-async def test_what_is_cancelled_from_outside_is_an_error_for_all_who_wait():
-    replays = kept()
-    work = replays.begin(of("a"), "1", lambda _progress: asyncio.sleep(60))
-    waiting = [asyncio.create_task(work.reply_to(Exchanging(leaves=False))) for _ in range(2)]
-    await asyncio.sleep(0)
-    work.task.cancel()
-    for error in await asyncio.gather(*waiting, return_exceptions=True):
-        assert isinstance(error, WorkEnded)
-        assert error.headers["retry-after"] == "1"
-    assert replays.find(of("a")) is None
-
-
-async def test_a_connection_that_is_ended_ends_no_other():
-    replays = kept()
-    hold = asyncio.Event()
-
-    async def run(_progress: Progress) -> Reply:
-        await hold.wait()
-        return Reply(b"", [])
-
-    work = replays.begin(of("a"), "1", run)
-    stays, ended = (
-        asyncio.create_task(work.reply_to(Exchanging(leaves=False))) for _ in range(2)
-    )  # fmt: skip
-    await asyncio.sleep(0)
-    ended.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await ended
-    hold.set()
-    assert (await stays).body == b""
-
-
-async def test_only_so_many_wait_for_one():
-    replays = kept(waiting_max=2)
-    hold = asyncio.Event()
-
-    async def run(_progress: Progress) -> Reply:
-        await hold.wait()
-        return Reply(b"", [])
-
-    work = replays.begin(of("a"), "1", run)
-    waiting = [asyncio.create_task(work.reply_to(Exchanging(leaves=False))) for _ in range(2)]
-    while work.waiting < 2:
-        await asyncio.sleep(0)
-    with pytest.raises(TooManyRetries):
-        replays.find(of("a"))
-    hold.set()
-    await asyncio.gather(*waiting)
-    assert replays.find(of("a")) is work

@@ -1,0 +1,227 @@
+"""The steps that every metered request takes, for endpoints to put in order.
+
+authenticate -> decode -> resolve -> count -> admit -> pay (dispatch, encode): each step can end the
+request, with the statuses in its docstring. Whatever ends it before it is settled gives the
+reservation back, so only a 200 is ever charged. No step knows a server or the format of a body.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+from gateway.data_plane.api.exchange import Exchange
+from gateway.data_plane.api.preferences import Patience, urgency_of
+from gateway.data_plane.api.replays import Replays
+from gateway.data_plane.api.requests import RequestLimits
+from gateway.data_plane.auth.authenticator import Authenticator
+from gateway.data_plane.limits.concurrency import InFlight
+from gateway.data_plane.metering.counting import AT_ONCE_BYTES_MAX, AT_ONCE_MAX, CountingThreads
+from gateway.data_plane.metering.port import Charge, Credits
+from gateway.data_plane.metering.quote import Quote, quote
+from gateway.data_plane.metering.rows import Inputs
+from gateway.data_plane.metering.tokens import TokenCounter
+from gateway.data_plane.routing.admission import Offer
+from gateway.data_plane.routing.request import Progress
+from gateway.data_plane.routing.router import Router
+from gateway.data_plane.tallies import DemandTally
+from gateway.errors import NotFound
+from gateway.observability import metrics
+from gateway.snapshots import Catalog, KeySnapshot, ModelSnapshot, Tier, Truncate
+
+_NAME_CHARACTERS_SHOWN = 100
+
+BodyT = TypeVar("BodyT")
+
+
+class HotPath:
+    """The steps, and the parts that they use."""
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        catalog: Callable[[], Catalog],
+        counters: Mapping[str, TokenCounter],
+        counting: CountingThreads,
+        credit: Credits,
+        demand: DemandTally,
+        in_flight: InFlight,
+        limits: RequestLimits,
+        patience: Patience,
+        public_url: str,
+        replays: Replays,
+        router: Router,
+        sign: Callable[[Charge], str] | None,
+    ) -> None:
+        self.in_flight = in_flight
+        self.limits = limits
+        self.replays = replays
+        self._authenticator = authenticator
+        self._catalog = catalog
+        self._counters = counters
+        self._counting = counting
+        self._credit = credit
+        self._demand = demand
+        self._patience = patience
+        self._public_url = public_url
+        self._router = router
+        self._sign = sign
+
+    @asynccontextmanager
+    async def authenticated(self, exchange: Exchange) -> AsyncIterator[KeySnapshot]:
+        """Give the caller's key: 401, or 503 while keys can't be checked.
+
+        The answer carries the caller's rate-limit headers, however the block ends.
+        """
+        key = await self._authenticator.authenticate(exchange.header("authorization"))
+        try:
+            yield key
+        finally:
+            exchange.answer_headers += self.in_flight.headers(key.organization_id)
+
+    async def decode(
+        self, key: KeySnapshot, body: bytes, decode: Callable[[bytes], BodyT]
+    ) -> BodyT:
+        """Decode a body, a large one on a thread: 400."""
+        if len(body) <= AT_ONCE_BYTES_MAX:
+            return decode(body)
+        return await self._counting.run(key.organization_id, decode, body)
+
+    def resolve(
+        self, name: str, key: KeySnapshot, *, live_only: bool = True
+    ) -> tuple[ModelSnapshot, str | None]:
+        """Find a model, and the prompt in its name's suffix: 404 unknown, retired, coming soon."""
+        found = self._catalog().find(name)
+        if found is None or found[0].state == "retired":
+            shown = name[:_NAME_CHARACTERS_SHOWN]
+            raise ModelNotFound(
+                f"There is no model {shown!r}; GET /v1/models lists those there are.", param="model"
+            )
+        model_id = found[0].id
+        if live_only and found[0].state == "coming_soon":
+            self._demand.add((model_id, key.organization_id))
+            raise ModelComingSoon(
+                f"{model_id} is coming soon and not served yet; this call was counted as demand. "
+                f"Vote for it, or be told when it is live: {self._public_url}/models/{model_id}. "
+                "What a request would cost: POST /v1/embeddings/estimate.",
+                param="model",
+            )
+        return found
+
+    async def count(
+        self,
+        key: KeySnapshot,
+        model: ModelSnapshot,
+        inputs: Inputs,
+        *,
+        prompt: str | None,
+        dimensions: int,
+        truncate: Truncate | None,
+        tier: Tier,
+    ) -> Quote:
+        """Count and price the inputs, long ones on a thread: 400 too long."""
+        count = partial(
+            quote,
+            self._counters[model.vocabulary_sha256],
+            model,
+            inputs,
+            prompt=prompt,
+            dimensions=dimensions,
+            truncate=truncate,
+            tier=tier,
+            tokens_max=self.limits.request_tokens_max,
+        )
+        if sum(map(len, inputs)) <= AT_ONCE_MAX:
+            return count()
+        return await self._counting.run(key.organization_id, count)
+
+    def admit(self, exchange: Exchange, key: KeySnapshot, quoted: Quote) -> Offer:
+        """Ask the router for a place in the queue: 429 not in time, 503 no worker."""
+        urgency = urgency_of(exchange, self._patience)
+        offer = Offer(
+            organization=key.organization_id,
+            tokens=quoted.rows.tokens,
+            deadline=urgency.deadline,
+            tier=quoted.tier,
+            hold_seconds=urgency.hold_seconds,
+        )
+        self._router.admit(quoted.model.id, offer)
+        return offer
+
+    @asynccontextmanager
+    async def paid(
+        self, request_id: str, key: KeySnapshot, quoted: Quote
+    ) -> AsyncIterator[Payment]:
+        """Reserve the cost, and settle it when the block has succeeded: 402, 503."""
+        charge = Charge(
+            request_id=request_id,
+            organization_id=key.organization_id,
+            key_id=key.id,
+            model_id=quoted.model.id,
+            price_id=quoted.price.id,
+            inputs=len(quoted.rows.rows),
+            tokens=quoted.rows.tokens,
+            cost_nanos=quoted.cost_nanos,
+            budget=key.budget,
+        )
+        balance_nanos = await self._credit.reserve(charge)
+        try:
+            yield Payment(charge, balance_nanos)
+        except BaseException:
+            await self._credit.release(charge)
+            raise
+        await self._credit.settle(charge)
+        metrics.count_tokens(charge.model_id, charge.tokens)
+
+    async def dispatch(
+        self, exchange: Exchange, quoted: Quote, offer: Offer, progress: Progress
+    ) -> list[memoryview]:
+        """Return a vector for each row: 500, 502, 503, 504."""
+        # a client that stops waiting may come back for what was begun: the deadline is our own
+        offer = offer._replace(deadline=exchange.started + self._patience.timeout_seconds)
+        started = time.monotonic()
+        try:
+            return await self._router.dispatch(
+                quoted.model.id,
+                quoted.rows.rows,
+                offer,
+                request_id=exchange.request_id,
+                progress=progress,
+            )
+        finally:
+            exchange.waited_seconds += time.monotonic() - started
+
+    def bill(self, payment: Payment) -> list[tuple[str, str]]:
+        """Return the headers that say what was charged."""
+        headers = [
+            ("x-cost-nanos", str(payment.charge.cost_nanos)),
+            ("x-balance-nanos", str(payment.balance_nanos)),
+        ]
+        if self._sign is not None:
+            headers.append(("x-receipt", self._sign(payment.charge)))
+        return headers
+
+
+class ModelNotFound(NotFound):
+    """There is no model of that name."""
+
+    code = "model_not_found"
+    remedy = "`GET /v1/models` lists the names."
+
+
+class ModelComingSoon(NotFound):
+    """The model is announced but not served yet."""
+
+    code = "model_coming_soon"
+    remedy = "Price it with `POST /v1/embeddings/estimate`, and ask to be notified on its page."
+
+
+class Payment(NamedTuple):
+    """What a request pays, and the organization's balance in nano-dollars after it."""
+
+    charge: Charge
+    balance_nanos: int

@@ -1,0 +1,53 @@
+"""401: no key, or not a good one."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import update
+
+from gateway.data_plane.auth import keys
+from gateway.storage.tables import api_keys
+from testing.gateways import Api
+from tests.data_plane.api.embeddings.conftest import BODY, code
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (None, "missing_api_key"),
+        ("", "missing_api_key"),
+        ("Basic dXNlcjpwYXNz", "invalid_api_key"),
+        ("Bearer", "invalid_api_key"),
+        ("Bearer sk-short", "invalid_api_key"),
+        ("Bearer sk-\xe9" + "a" * 45, "invalid_api_key"),
+        pytest.param(f"Bearer {keys.mint()}", "invalid_api_key", id="unknown"),
+    ],
+)
+async def test_401(api: Api, header: str | None, expected: str):
+    api.headers.pop("authorization")
+    if header is not None:
+        api.headers["authorization"] = header.encode("latin-1")  # type: ignore[assignment]
+    answer = await api.embed(BODY)
+    assert (answer.status_code, code(answer)) == (401, expected)
+
+
+async def test_401_for_a_mistyped_key_says_so(api: Api):
+    typo = api.ledger.secret[:-10] + ("a" if api.ledger.secret[-10] != "a" else "b")
+    api.headers["authorization"] = f"Bearer {typo}{api.ledger.secret[-9:]}"
+    answer = await api.embed(BODY)
+    assert "a character is missing or wrong" in answer.json()["error"]["message"]
+
+
+async def test_401_once_a_key_is_revoked(api: Api):
+    assert (await api.embed(BODY)).status_code == 200
+    await api.gateway.keys.revoke(api.ledger.key_id)
+    assert (await api.embed(BODY)).status_code == 401
+
+
+async def test_401_once_a_key_has_expired(api: Api):
+    async with api.ledger.database.write() as connection:
+        await connection.execute(
+            update(api_keys).values(expires_at=datetime.now(UTC) - timedelta(seconds=1))
+        )
+    answer = await api.embed(BODY)
+    assert (answer.status_code, code(answer)) == (401, "expired_api_key")
