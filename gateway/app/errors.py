@@ -1,18 +1,21 @@
-"""The one place where an error becomes an HTTP answer, whoever raised it.
+"""Turns every error into an HTTP answer.
 
-Ours carry their status and words; what the framework or our own mistakes raise is given both here.
+Our own errors carry their status and words; those of the framework, and bugs, get both here.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
 
+from gateway.control_plane.web import error_pages
+from gateway.control_plane.web.rendering import Renderer
 from gateway.errors import (
     BadRequest,
     GatewayError,
@@ -25,6 +28,8 @@ from gateway.errors import (
 from gateway.identifiers import new_id
 from gateway.storage.database import DatabaseAway
 
+Answer = Callable[[Request[Any, Any, Any], Exception], Response[Any]]
+
 log = structlog.get_logger()
 
 _AWAY = "The books can't be reached at the moment."
@@ -33,18 +38,25 @@ _AGAIN_IF_NOT_DONE = "Look in a little while whether it was done, and try again 
 _AWAY_SECONDS = 5.0
 
 
-def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """Give every error OpenAI's envelope, those of the framework included; browsers get a page."""
-    request_id = new_id()
-    known = error if isinstance(error, GatewayError) else _translate(error, request, request_id)
-    if page := request.app.state.gateway.marketplace.answer_error(request, known, request_id):
-        return cast("Response[Any]", page)
-    return Response(
-        known.envelope(),
-        status_code=known.status,
-        media_type="application/json",
-        headers={"x-request-id": request_id, **known.headers},
-    )
+def answering(renderer: Renderer | None) -> Answer:
+    """Make the handler of all errors: browsers get a page, where there are pages.
+
+    Programs get OpenAI's envelope, for errors of the framework too.
+    """
+
+    def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        request_id = new_id()
+        known = error if isinstance(error, GatewayError) else _translate(error, request, request_id)
+        if renderer and error_pages.wants_page(request):
+            return error_pages.answer(renderer, request, known, request_id)
+        return Response(
+            known.envelope(),
+            status_code=known.status,
+            media_type="application/json",
+            headers={"x-request-id": request_id, **known.headers},
+        )
+
+    return answer
 
 
 def _translate(error: Exception, request: Request[Any, Any, Any], request_id: str) -> GatewayError:

@@ -10,7 +10,7 @@ from pathlib import Path
 import rich_click as click
 import uvicorn
 
-from gateway.app import worker_sources
+from gateway.app.core import worker_sources
 from gateway.cli import dev as development
 from gateway.cli.printing import say
 from gateway.cli.support import asynchronous, opened

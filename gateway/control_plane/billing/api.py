@@ -21,13 +21,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.billing import credit
 from gateway.control_plane.billing.verification import verify
-from gateway.data_plane.api.openapi import Operation
 from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.errors import BadRequest, Unavailable
 from gateway.identifiers import new_id
 from gateway.snapshots import KeySnapshot
 from gateway.storage.database import Database
 from gateway.storage.ledger import reading
+from gateway.wings import Operation
 
 
 class CreditsUnreadable(Unavailable):

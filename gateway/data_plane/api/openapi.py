@@ -8,7 +8,7 @@ running gateway.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from litestar import Response, get
@@ -17,6 +17,7 @@ from gateway.data_plane.api import descriptions
 from gateway.data_plane.api.models import ModelEntry, ModelList
 from gateway.data_plane.api.requests import EmbeddingsRequest
 from gateway.data_plane.api.responses import Cut, Estimate, Usage
+from gateway.wings import Operation
 
 
 class Embedding(msgspec.Struct, frozen=True):
@@ -82,19 +83,6 @@ _REASONS = {
 _TOO_MANY = 429
 _NO_CREDIT = 402
 _LATER = (_TOO_MANY, 503)
-
-
-class Operation(NamedTuple):
-    """An operation that another part of the gateway serves."""
-
-    path: str
-    method: str
-    operation_id: str
-    summary: str
-    schema: type[msgspec.Struct]
-    parameters: tuple[dict[str, Any], ...] = ()
-    public: bool = False
-    """Whether anybody may call it, without a key."""
 
 
 def document(public_url: str, version: str, operations: Sequence[Operation] = ()) -> dict[str, Any]:

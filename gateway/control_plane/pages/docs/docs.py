@@ -13,10 +13,12 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from gateway.control_plane.catalog.listings import Shelf
 from gateway.control_plane.pages.docs import reference
 from gateway.control_plane.pages.docs.errors import REFUSALS
-from gateway.control_plane.pages.parts import PageNotFound, Site
 from gateway.control_plane.web import snippets
+from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.visitors import PageNotFound
 from gateway.settings import Settings
 
 PAGES = {
@@ -29,7 +31,7 @@ PAGES = {
 }
 
 
-class Limit(NamedTuple):
+class Bound(NamedTuple):
     """A bound, and what somebody meets who is over it."""
 
     what: str
@@ -39,63 +41,72 @@ class Limit(NamedTuple):
 
 
 @get("/docs")
-async def show_start(request: Request[Any, Any, Any], site: NamedDependency[Site]) -> Response[str]:
+async def show_start(
+    request: Request[Any, Any, Any],
+    settings: NamedDependency[Settings],
+    renderer: NamedDependency[Renderer],
+    shelf: NamedDependency[Shelf],
+) -> Response[str]:
     """Begin with the quickstart."""
-    return _page(request, site, "quickstart")
+    return _page(request, settings, renderer, shelf, "quickstart")
 
 
 @get("/docs/{slug:str}")
 async def show_docs(
-    request: Request[Any, Any, Any], site: NamedDependency[Site], slug: FromPath[str]
+    request: Request[Any, Any, Any],
+    settings: NamedDependency[Settings],
+    renderer: NamedDependency[Renderer],
+    shelf: NamedDependency[Shelf],
+    slug: FromPath[str],
 ) -> Response[str]:
     """Show one page of the documentation."""
-    return _page(request, site, slug)
+    return _page(request, settings, renderer, shelf, slug)
 
 
-def limits(settings: Settings) -> list[Limit]:
+def limits(settings: Settings) -> list[Bound]:
     """Say what one request, and one organization, may ask for."""
     megabytes = settings.body_bytes_max / 2**20
     return [
-        Limit("Texts in one request", f"{settings.inputs_max:,} texts", "400"),
-        Limit("Length of one text", f"{settings.input_characters_max:,} characters", "400"),
-        Limit(
+        Bound("Texts in one request", f"{settings.inputs_max:,} texts", "400"),
+        Bound("Length of one text", f"{settings.input_characters_max:,} characters", "400"),
+        Bound(
             "Length of all texts in one request",
             f"{settings.request_characters_max:,} characters",
             "400",
         ),
-        Limit("Tokens in one request", f"{settings.request_tokens_max:,} tokens", "400"),
-        Limit(
+        Bound("Tokens in one request", f"{settings.request_tokens_max:,} tokens", "400"),
+        Bound(
             "Numbers in one answer: texts times dimensions",
             f"{settings.answer_floats_max:,} numbers",
             "400",
         ),
-        Limit("Size of the body", f"{megabytes:,.4g} MiB", "413 `request_too_large`"),
-        Limit(
+        Bound("Size of the body", f"{megabytes:,.4g} MiB", "413 `request_too_large`"),
+        Bound(
             "Requests of one organization at the same moment",
             f"{settings.organization_in_flight_max:,} requests for each gateway process",
             "429 `too_many_in_flight`",
         ),
-        Limit(
+        Bound(
             "Requests of everybody at the same moment",
             f"{settings.in_flight_max:,} requests for each gateway process",
             "429 `too_many_in_flight`",
         ),
-        Limit(
+        Bound(
             "Length of an `Idempotency-Key`",
             f"{settings.idempotency_key_characters_max:,} characters",
             "400 `idempotency_key_too_long`",
         ),
-        Limit(
+        Bound(
             "Connections that wait for one request, its retries included",
             f"{settings.replay_waiting_max:,} connections",
             "429 `too_many_retries`",
         ),
-        Limit(
+        Bound(
             "Time until the vectors are there",
             f"{settings.request_timeout_seconds:g} seconds",
             "504 `timeout`",
         ),
-        Limit(
+        Bound(
             "Wait for a worker while none is ready",
             f"{settings.hold_seconds:g} seconds, up to {settings.hold_seconds_max:g} with "
             "`Prefer: wait`",
@@ -104,11 +115,13 @@ def limits(settings: Settings) -> list[Limit]:
     ]
 
 
-def _page(request: Request[Any, Any, Any], site: Site, slug: str) -> Response[str]:
+def _page(
+    request: Request[Any, Any, Any], settings: Settings, renderer: Renderer, shelf: Shelf, slug: str
+) -> Response[str]:
     if slug not in PAGES:
         raise PageNotFound("There is no such page in the documentation.")
-    model = site.first().model  # a live one where there is any
-    url = site.settings.public_url
+    model = shelf.first.model  # a live one where there is any
+    url = settings.public_url
     context: dict[str, Any] = {
         "model": model,
         "calls": snippets.calls(url, model.id),
@@ -118,15 +131,15 @@ def _page(request: Request[Any, Any, Any], site: Site, slug: str) -> Response[st
         case "errors":
             context["refusals"] = REFUSALS
             context["titles"] = {r.status: HTTPStatus(r.status).phrase for r in REFUSALS}
-            context["replay_seconds"] = f"{site.settings.replay_seconds:g}"
+            context["replay_seconds"] = f"{settings.replay_seconds:g}"
         case "limits":
-            context["limits"] = limits(site.settings)
+            context["limits"] = limits(settings)
         case "reference":
             context["entries"] = reference.entries(url)
             context["error"], context["error_example"] = reference.error(url)
         case "clients":
             context["clients"] = snippets.clients(url, model.id)
-    return site.renderer.page(
+    return renderer.page(
         request,
         f"docs/{slug}.html",
         slug=slug,

@@ -64,7 +64,7 @@ async def test_401_for_a_mistyped_key_says_so(api: Api):
 
 async def test_401_once_a_key_is_revoked(api: Api):
     assert (await api.embed(BODY)).status_code == 200
-    await api.gateway.keys.revoke(api.ledger.key_id)
+    await api.gateway.services.keys.revoke(api.ledger.key_id)
     assert (await api.embed(BODY)).status_code == 401
 
 
@@ -117,7 +117,7 @@ async def test_404_for_a_model_that_is_coming_soon(api: Api):
 async def test_404_for_a_model_that_is_retired(api: Api):
     async with api.ledger.database.write() as connection:
         await connection.execute(update(models).where(models.c.id == MODEL).values(state="retired"))
-    await api.gateway.catalog.refresh()
+    await api.gateway.core.catalog.refresh()
     answer = await api.embed(BODY)
     assert (answer.status_code, code(answer)) == (404, "model_not_found")
 
@@ -265,9 +265,9 @@ async def test_a_request_is_held_until_a_worker_is_ready(sqlite_database_url, fa
         api.headers["prefer"] = "wait=20"
         held = asyncio.create_task(api.embed(BODY))
         async with asyncio.timeout(10):
-            while not api.gateway.endpoint.in_flight:
+            while not api.gateway.data.endpoint.in_flight:
                 await asyncio.sleep(0)
-        api.gateway.router.pools[MODEL].add(fake_worker.url)
+        api.gateway.core.router.pools[MODEL].add(fake_worker.url)
         assert (await held).status_code == 200
 
 
@@ -295,7 +295,9 @@ async def test_503_not_401_while_the_database_is_away(api: Api):
     assert (await api.embed(BODY)).status_code == 200
     async with api.ledger.database.write() as connection:
         await connection.exec_driver_sql("ALTER TABLE api_keys RENAME TO away")
-    api.gateway.authenticator.forget(keys.digest(api.gateway.settings.secret, api.ledger.secret))
+    api.gateway.data.authenticator.forget(
+        keys.digest(api.gateway.core.settings.secret, api.ledger.secret)
+    )
     answer = await api.embed(BODY)
     assert (answer.status_code, code(answer)) == (503, "authentication_unavailable")
 
