@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromQuery, URLEncodedBody
+from litestar.params import FromQuery, SkipValidation, URLEncodedBody
 
 from gateway.control_plane.catalog.listings import Listing, ListingNotFound, Shelf
 from gateway.control_plane.web import forms
@@ -21,6 +21,9 @@ from gateway.data_plane.metering.tokens import TokenCounter
 from gateway.errors import BadRequest, NotFound
 from gateway.settings import Settings
 from gateway.snapshots import ModelSnapshot
+
+Counters = SkipValidation[Mapping[str, TokenCounter]]
+"""What counts tokens, by the digest of the vocabulary."""
 
 _TEXTS_MONTH_MAX = 10**10
 _CHOICES_MAX = 50
@@ -76,7 +79,7 @@ async def calculate(
     settings: NamedDependency[Settings],
     renderer: NamedDependency[Renderer],
     shelf: NamedDependency[Shelf],
-    counters: NamedDependency[Mapping[str, TokenCounter]],
+    counters: NamedDependency[Counters],
     calculation_limit: NamedDependency[Limit],
     origin: NamedDependency[str],
     data: URLEncodedBody[CalculatorForm],
@@ -120,7 +123,7 @@ def shown(
 
 def calculation(
     settings: Settings,
-    counters: Mapping[str, TokenCounter],
+    counters: Counters,
     listing: Listing,
     form: CalculatorForm,
 ) -> Calculation | None:
@@ -155,7 +158,7 @@ def calculation(
     )
 
 
-def counter_of(counters: Mapping[str, TokenCounter], model: ModelSnapshot) -> TokenCounter:
+def counter_of(counters: Counters, model: ModelSnapshot) -> TokenCounter:
     """Return what counts a model's tokens. Raises Uncountable."""
     counter = counters.get(model.vocabulary_sha256)
     if counter is None:

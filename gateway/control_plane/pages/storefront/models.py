@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from litestar import Request, Response, get
@@ -17,13 +17,12 @@ from gateway.control_plane.demand import votes, waitlist
 from gateway.control_plane.demand.events import Interest
 from gateway.control_plane.mail import unsubscribe
 from gateway.control_plane.pages.storefront import calculator
-from gateway.control_plane.pages.storefront.calculator import CalculatorForm, counter_of
+from gateway.control_plane.pages.storefront.calculator import CalculatorForm, Counters, counter_of
 from gateway.control_plane.pages.storefront.search import PAGE_MODELS, Search, page_of
 from gateway.control_plane.web import snippets
 from gateway.control_plane.web.forms import RefusedForm
 from gateway.control_plane.web.rendering import Renderer
 from gateway.data_plane.metering.rows import RowMaker
-from gateway.data_plane.metering.tokens import TokenCounter
 from gateway.errors import BadRequest
 from gateway.settings import Settings
 from gateway.snapshots import ModelSnapshot
@@ -106,7 +105,7 @@ async def provide_listing_page(
     database: NamedDependency[Database],
     renderer: NamedDependency[Renderer],
     shelf: NamedDependency[Shelf],
-    counters: NamedDependency[Mapping[str, TokenCounter]],
+    counters: NamedDependency[Counters],
     interest: NamedDependency[Interest],
 ) -> ListingPage:
     """Provide a model's page to the handlers that show it and to those of its forms."""
@@ -198,7 +197,7 @@ def structured_data(public_url: str, listing: Listing) -> list[dict[str, Any]]:
     ]
 
 
-def _sample(counters: Mapping[str, TokenCounter], model: ModelSnapshot) -> str:
+def _sample(counters: Counters, model: ModelSnapshot) -> str:
     """Write what the call on the page is answered: counted, not made up."""
     maker = RowMaker(
         counter_of(counters, model),

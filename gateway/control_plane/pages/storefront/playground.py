@@ -7,7 +7,6 @@ never the vectors, and each visitor has a small number of tries.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -18,14 +17,13 @@ from litestar.params import FromPath, URLEncodedBody
 from numpy.typing import NDArray
 
 from gateway.control_plane.catalog.listings import Listing, Shelf
-from gateway.control_plane.pages.storefront.calculator import counter_of
+from gateway.control_plane.pages.storefront.calculator import Counters, counter_of
 from gateway.control_plane.web.csrf import ANYBODYS
 from gateway.control_plane.web.forms import RefusedForm
 from gateway.control_plane.web.rate_limits import Limit
 from gateway.control_plane.web.rendering import Renderer, answer, is_fragment
 from gateway.control_plane.web.visitors import PageNotFound
 from gateway.data_plane.metering.rows import RowMaker
-from gateway.data_plane.metering.tokens import TokenCounter
 from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.router import Router
 from gateway.errors import BadRequest, GatewayError
@@ -88,7 +86,7 @@ async def experiment(
     request: Request[Any, Any, Any],
     renderer: NamedDependency[Renderer],
     shelf: NamedDependency[Shelf],
-    counters: NamedDependency[Mapping[str, TokenCounter]],
+    counters: NamedDependency[Counters],
     router: NamedDependency[Router],
     experiment_limit: NamedDependency[Limit],
     origin: NamedDependency[str],
@@ -136,7 +134,7 @@ def _sentences(form: PlaygroundForm) -> list[str]:
 
 
 async def _embed(
-    counters: Mapping[str, TokenCounter], router: Router, listing: Listing, sentences: list[str]
+    counters: Counters, router: Router, listing: Listing, sentences: list[str]
 ) -> Experiment:
     model = listing.model
     maker = RowMaker(
