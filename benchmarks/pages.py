@@ -27,7 +27,8 @@ import uvloop
 from litestar.types import ASGIApp, Receive, Scope, Send
 from sqlalchemy import Table, delete, func, insert, select, text
 
-from gateway.app import Gateway, create_app
+from gateway.app import build
+from gateway.app.process import Process
 from gateway.control_plane.catalog import catalog
 from gateway.data_plane.tallies import BOUNDS_MS
 from gateway.identifiers import new_id
@@ -98,49 +99,51 @@ class Timed:
         self.seconds = time.perf_counter() - started
 
 
-async def fill(gateway: Gateway, size: Size) -> dict[str, int]:
+async def fill(gateway: Process, size: Size) -> dict[str, int]:
     """Fill the database behind the one organization there is; return what is there then."""
-    async with gateway.database.read() as connection:
+    async with gateway.core.database.read() as connection:
         own = str(await connection.scalar(select(organizations.c.id)))
     now = datetime.now(UTC)
     names = [new_id() for _ in range(size.others)]
     keys = [(new_id(), owner) for owner in [own] * size.keys + names]
     await _insert(
-        gateway.database,
+        gateway.core.database,
         organizations,
         ({"id": i, "name": "other", "created_at": now} for i in names),
     )
-    await _insert(gateway.database, api_keys, (_key(key, owner, now) for key, owner in keys))
+    await _insert(gateway.core.database, api_keys, (_key(key, owner, now) for key, owner in keys))
     people = [new_id() for _ in range(size.votes)]
     await _insert(
-        gateway.database,
+        gateway.core.database,
         users,
         (
             {"id": i, "email": f"{i}@e.org", "address_key": i, "created_at": now, "welcome": ""}
             for i in people
         ),
     )
-    await fill_catalogue(gateway.database, size.models)
-    await gateway.catalog.refresh()
-    await gateway.fleet.refresh()
-    catalogue = cycle(gateway.catalog().models)
-    await _insert(gateway.database, demand_votes, (_vote(i, next(catalogue), now) for i in people))
-    async with gateway.database.read() as connection:
+    await fill_catalogue(gateway.core.database, size.models)
+    await gateway.core.catalog.refresh()
+    await gateway.core.fleet.refresh()
+    catalogue = cycle(gateway.core.catalog().models)
+    await _insert(
+        gateway.core.database, demand_votes, (_vote(i, next(catalogue), now) for i in people)
+    )
+    async with gateway.core.database.read() as connection:
         visitor = (await connection.execute(select(users.c.id, users.c.address_key).limit(1))).one()
     own_votes = (
         {**_vote(visitor.id, model, now), "voter_key": visitor.address_key}
-        for model in islice(gateway.catalog().models, size.own_votes)
+        for model in islice(gateway.core.catalog().models, size.own_votes)
     )
-    await _insert(gateway.database, demand_votes, own_votes)
-    await _insert(gateway.database, usage_hours, _hours(size, keys, now))
-    await _insert(gateway.database, answer_hours, _answers(size, own, now))
-    if not gateway.database.is_sqlite:  # which autovacuum does by itself, a minute later
-        async with gateway.database.write() as connection:
+    await _insert(gateway.core.database, demand_votes, own_votes)
+    await _insert(gateway.core.database, usage_hours, _hours(size, keys, now))
+    await _insert(gateway.core.database, answer_hours, _answers(size, own, now))
+    if not gateway.core.database.is_sqlite:  # which autovacuum does by itself, a minute later
+        async with gateway.core.database.write() as connection:
             await connection.execute(text("ANALYZE"))
-    await gateway.marketplace.interest.refresh()
+    await gateway.core.demand_counts.refresh()
     gc.unfreeze()
     gc.freeze()  # as a process does that starts with all of these models
-    return await _counted(gateway.database, own)
+    return await _counted(gateway.core.database, own)
 
 
 async def fill_catalogue(database: Database, count: int) -> None:
@@ -258,31 +261,31 @@ async def measure(
     return {page: sorted(some) for page, some in seconds.items()}
 
 
-async def measure_jobs(gateway: Gateway, rounds: int) -> dict[str, list[float]]:
+async def measure_jobs(gateway: Process, rounds: int) -> dict[str, list[float]]:
     """Return the seconds for which the loop stood still, sorted, for what repeats by itself."""
 
     async def reprice() -> None:
         turn = next(prices)
-        async with gateway.database.write() as connection:
+        async with gateway.core.database.write() as connection:
             await catalog.set_price(connection, STELLA, turn)
 
     async def vote() -> None:
-        async with gateway.database.write() as connection:
+        async with gateway.core.database.write() as connection:
             await connection.execute(delete(demand_votes).where(demand_votes.c.id == next(votes)))
 
     async def refresh() -> None:
-        await gateway.catalog.refresh()
-        await gateway.fleet.refresh()
-        gateway.marketplace.site.shelf()
+        await gateway.core.catalog.refresh()
+        await gateway.core.fleet.refresh()
+        gateway.services.shelves()
 
     async def nothing() -> None:
         """Let nothing change."""
 
     prices = iter(range(9_000_000, 9_000_000 + rounds))
-    async with gateway.database.read() as connection:
+    async with gateway.core.database.read() as connection:
         some = await connection.scalars(select(demand_votes.c.id).limit(rounds))
         votes = iter(some.all())
-    interest = gateway.marketplace.interest.refresh
+    interest = gateway.core.demand_counts.refresh
     jobs = {
         "catalogue, nothing new": (nothing, refresh), "catalogue, a new price": (reprice, refresh),
         "votes, nothing new": (nothing, interest), "votes, one less": (vote, interest),
@@ -313,10 +316,9 @@ async def run(url: str, requests: int, size: Size) -> None:
     async with database.write() as connection:
         await catalog.seed(connection)
     await database.close()
-    app = create_app(Settings(secret="s" * 32, database_url=url, dev_mail=True))
-    gateway: Gateway = app.state.gateway
+    gateway = build(Settings(secret="s" * 32, database_url=url, dev_mail=True))
     async with gateway.running():
-        timed = Timed(app)
+        timed = Timed(gateway.app)
         browser, stranger = Browser(timed), Browser(timed)
         await sign_in(browser, gateway, "ada@example.org")
         for name, count in (await fill(gateway, size)).items():

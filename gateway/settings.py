@@ -26,6 +26,7 @@ def _text(description: str) -> Meta:
     return Meta(description=description)
 
 
+Role = Literal["all", "data", "control"]
 Count = Annotated[int, Meta(ge=1)]
 Natural = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -34,6 +35,13 @@ Seconds = Annotated[float, Meta(gt=0)]
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one gateway process."""
 
+    role: Annotated[
+        Role,
+        _text(
+            "What this process serves: data, /v1 and health alone; control, the pages and the "
+            "background jobs of the deployment; all, both."
+        ),
+    ] = "all"
     secret: Annotated[
         str,
         Meta(min_length=32),
@@ -286,6 +294,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Seconds, _text("How often pools are checked for the status page.")
     ] = 5.0
 
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers reach us by TLS, so that cookies are sent by nothing else."""
+        return self.public_url.startswith("https://")
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Read the settings from environment variables. Raises SettingsError."""
@@ -305,7 +318,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             message, _, path = str(error).partition(" - at ")
             name = variable(path.strip("`$. "))
             raise SettingsError(f"{name}: {message.replace('`', '')}") from None
-        if settings.dev_mail and settings.public_url.startswith("https://"):
+        if settings.dev_mail and settings.is_https:
             raise SettingsError(
                 "GATEWAY_DEV_MAIL shows sign-in links to everyone; it is for development only, and "
                 "GATEWAY_PUBLIC_URL starts with https://"

@@ -54,7 +54,7 @@ async def sign_in(browser: Browser, gateway: Any, email: str, *, next_path: str 
 
 async def mailed_link(gateway: Any, email: str) -> str:
     """Return the link of the newest mail to an address."""
-    mails = [m for m in await gateway.marketplace.outbox.listed() if m.recipient == email.lower()]
+    mails = [m for m in await gateway.services.outbox.listed() if m.recipient == email.lower()]
     found = re.search(r"http://127\.0\.0\.1:8080(\S+)", mails[0].text)
     assert found
     return found[1]

@@ -11,7 +11,8 @@ import msgspec
 from litestar import Litestar
 from sqlalchemy import select
 
-from gateway.app import Gateway, create_app
+from gateway.app import build
+from gateway.app.process import Process
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import credit
@@ -83,10 +84,10 @@ class Ledger:
             return [breach.invariant.name for breach in await invariants.audit(connection)]
 
 
-async def settled(gateway: Gateway) -> None:
+async def settled(gateway: Process) -> None:
     """Wait until the ledger has what the journal may have answered for."""
     async with asyncio.timeout(30):
-        while gateway.credit.book.unconfirmed:
+        while gateway.data.credit.book.unconfirmed:
             await asyncio.sleep(0.005)
 
 
@@ -94,11 +95,14 @@ async def settled(gateway: Gateway) -> None:
 class Api:
     """A running gateway and a client with a good key."""
 
-    app: Litestar
-    gateway: Gateway
+    gateway: Process
     http: httpx.AsyncClient
     ledger: Ledger
     headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def app(self) -> Litestar:
+        return self.gateway.app
 
     async def embed(self, body: Any = None, **fields: Any) -> httpx.Response:
         """POST /v1/embeddings: a whole body, or fields over a good default."""
@@ -110,7 +114,7 @@ class Api:
 
     async def ready(self, model: str = MODEL) -> None:
         """Wait until a worker of the model has proven itself."""
-        assert await self.gateway.router.pools[model].wait_ready(timeout_seconds=20)
+        assert await self.gateway.core.router.pools[model].wait_ready(timeout_seconds=20)
 
     async def settled(self) -> Ledger:
         """Wait until the ledger has what the journal may have answered for, and return it."""
@@ -121,7 +125,7 @@ class Api:
         """Nothing was charged, nothing is held, and the books agree."""
         balance = await self.ledger.balance()
         assert balance.available_nanos == sum(lot.amount_nanos for lot in balance.lots)
-        assert not self.gateway.credit.book.held
+        assert not self.gateway.data.credit.book.held
         assert await self.ledger.usage() == []
         assert await self.ledger.breaches() == []
 
@@ -167,14 +171,13 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
 async def open_api(
     database_url: str, workers: str = "", *, credit_nanos: int = 10**9, **changes: Any
 ) -> AsyncIterator[Api]:
-    app = create_app(settings(database_url, workers, **changes))
-    async with _lifespan(app):
-        gateway: Gateway = app.state.gateway
-        ledger = await Ledger.create(gateway.database, credit_nanos)
+    gateway = build(settings(database_url, workers, **changes))
+    async with _lifespan(gateway.app):
+        ledger = await Ledger.create(gateway.core.database, credit_nanos)
         headers = {
             "authorization": f"Bearer {ledger.secret}",
             "content-type": "application/json",
         }
-        transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(gateway.app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
-            yield Api(app, gateway, http, ledger, headers)
+            yield Api(gateway, http, ledger, headers)

@@ -7,13 +7,16 @@ The bare ASGI routes of `data_plane.api.exchange` answer for themselves.
 from __future__ import annotations
 
 import re
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
 
+from gateway.control_plane.web import error_pages
+from gateway.control_plane.web.rendering import Renderer
 from gateway.errors import (
     BadRequest,
     GatewayError,
@@ -26,6 +29,8 @@ from gateway.errors import (
 from gateway.identifiers import new_id
 from gateway.storage.database import DatabaseAway
 
+Answer = Callable[[Request[Any, Any, Any], Exception], Response[Any]]
+
 log = structlog.get_logger()
 
 _AWAY = "The database is temporarily unavailable."
@@ -34,18 +39,25 @@ _AGAIN_IF_NOT_DONE = "Check shortly whether it was done, and try again if not."
 _AWAY_SECONDS = 5.0
 
 
-def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """Answer with OpenAI's error envelope, or with a page where a person is reading."""
-    request_id = new_id()
-    known = error if isinstance(error, GatewayError) else _translate(error, request, request_id)
-    if page := request.app.state.gateway.marketplace.answer_error(request, known, request_id):
-        return cast("Response[Any]", page)
-    return Response(
-        known.envelope(),
-        status_code=known.status,
-        media_type="application/json",
-        headers={"x-request-id": request_id, **known.headers},
-    )
+def answering(renderer: Renderer | None) -> Answer:
+    """Make the handler of all errors: browsers get a page, where there are pages.
+
+    Programs get OpenAI's envelope, for errors of the framework too.
+    """
+
+    def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        request_id = new_id()
+        known = error if isinstance(error, GatewayError) else _translate(error, request, request_id)
+        if renderer and error_pages.wants_page(request):
+            return error_pages.answer(renderer, request, known, request_id)
+        return Response(
+            known.envelope(),
+            status_code=known.status,
+            media_type="application/json",
+            headers={"x-request-id": request_id, **known.headers},
+        )
+
+    return answer
 
 
 def _translate(error: Exception, request: Request[Any, Any, Any], request_id: str) -> GatewayError:

@@ -29,7 +29,7 @@ class Suspect(msgspec.Struct, frozen=True):
     url: str
 
 
-class Neighbours:
+class Peers:
     """The other gateways. `start` and `stop` it with the application."""
 
     def __init__(

@@ -9,7 +9,7 @@ import re
 import rich_click as click
 import uvicorn
 
-from gateway.app import worker_sources
+from gateway.app.core import worker_sources
 from gateway.cli.command import asynchronous, opened
 from gateway.cli.printing import say
 from gateway.control_plane.catalog import catalog

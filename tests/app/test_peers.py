@@ -36,7 +36,7 @@ async def test_a_worker_that_registers_itself_serves(sqlite_database_url, fake_w
         assert (await api.embed()).status_code == 200
         assert (await announce(api, fake_worker.url, leaving=True)).status_code == 204
         async with asyncio.timeout(10):
-            while api.gateway.router.pools[MODEL].workers():
+            while api.gateway.core.router.pools[MODEL].workers():
                 await asyncio.sleep(0.01)
 
 
@@ -53,7 +53,7 @@ async def test_what_is_not_signed_fresh_and_known_is_refused(sqlite_database_url
         assert (await announce(api, "http://x:1", model="none")).status_code == 404
         long = await api.http.post("/internal/workers", content=b" " * 5000, headers=headers)
         assert long.status_code == 413
-        assert not api.gateway.router.pools[MODEL].workers()
+        assert not api.gateway.core.router.pools[MODEL].workers()
 
 
 async def test_without_a_secret_there_is_no_such_route(api: Api):
@@ -69,7 +69,7 @@ async def both(sqlite_database_url, redis_url: str):
     ):
         async with asyncio.timeout(20):
             for one in (here, there):
-                await one.gateway.neighbours.announcements.subscribed.wait()
+                await one.gateway.core.peers.announcements.subscribed.wait()
         yield here, there
 
 
@@ -85,8 +85,10 @@ async def test_a_worker_that_one_takes_out_is_examined_by_the_others(both, fake_
     await announce(here, fake_worker.url)
     await asyncio.gather(here.ready(), there.ready())
     examined = asyncio.Event()
-    there.gateway.router.pools[MODEL].check = lambda url: url == fake_worker.url and examined.set()
-    pool = here.gateway.router.pools[MODEL]
+    there.gateway.core.router.pools[MODEL].check = lambda url: (
+        url == fake_worker.url and examined.set()
+    )
+    pool = here.gateway.core.router.pools[MODEL]
     (worker,) = pool.core.workers.values()
     pool.core.quarantine.take_out(worker, "for a test", time.monotonic(), hard=True)
     assert worker.state is State.QUARANTINED

@@ -98,7 +98,7 @@ async def test_a_drained_worker_stays_drained_when_a_gateway_starts(
         async with api.ledger.database.write() as connection:
             await commands.order(connection, MODEL, fake_worker.url, wish="drain")
     async with open_api(sqlite_database_url[0], workers, **options) as api:
-        pool = api.gateway.router.pools[MODEL]
+        pool = api.gateway.core.router.pools[MODEL]
         await changed_to(pool, State.DRAINING)
         api.headers["prefer"] = "wait=0"
         assert (await api.embed()).status_code == 503
@@ -113,7 +113,7 @@ async def test_the_reviewed_vectors_are_what_the_real_worker_gives(sqlite_databa
     with running("backends.minilm") as worker:
         async with open_api(sqlite_database_url[0], f"{MODEL}={worker.url}") as api:
             await api.ready()
-            (found,) = api.gateway.router.pools[MODEL].workers()
+            (found,) = api.gateway.core.router.pools[MODEL].workers()
     assert found.revision == reviewed.revision
     assert found.reason == f"proved itself on {len(golden.TEXTS)} golden vectors"
 
@@ -123,7 +123,7 @@ async def test_a_worker_with_other_vectors_of_that_revision_never_serves(sqlite_
     fake = ("--model", MODEL, "--vocabulary-sha256", VOCABULARY, "--dimensions", "384")
     with running("backends.fake", *fake, "--revision", reviewed.revision) as worker:
         async with open_api(sqlite_database_url[0], f"{MODEL}={worker.url}") as api:
-            pool = api.gateway.router.pools[MODEL]
+            pool = api.gateway.core.router.pools[MODEL]
             await changed_to(pool, State.WARMING)
             assert "golden row 0 at 384: cosine" in pool.workers()[0].reason
             api.headers["prefer"] = "wait=0"
@@ -137,7 +137,7 @@ async def test_a_revision_without_golden_vectors_is_kept_out_until_it_is_pinned(
     with running("backends.fake", *fake, "--revision", "new", "--salt", "another model") as worker:
         options = {"catalog_refresh_seconds": 0.05}
         async with open_api(sqlite_database_url[0], f"{MODEL}={worker.url}", **options) as api:
-            pool = api.gateway.router.pools[MODEL]
+            pool = api.gateway.core.router.pools[MODEL]
             await changed_to(pool, State.WARMING)
             assert f"gateway workers pin {MODEL}" in pool.workers()[0].reason
             api.headers["prefer"] = "wait=0"

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from litestar import Litestar
 
-from gateway.app import Gateway, create_app
+from gateway.app import build
+from gateway.app.process import Process
 from gateway.control_plane.catalog import catalog
 from gateway.settings import Settings
 from gateway.storage.database import Database
@@ -30,22 +31,22 @@ def where(sqlite_database_url: list[str]) -> str:
 
 
 @pytest.fixture
-async def app(where: str, options: dict[str, Any]) -> AsyncIterator[Litestar]:
+async def gateway(where: str, options: dict[str, Any]) -> AsyncIterator[Process]:
     database = Database(where)
     async with database.write() as connection:
         await catalog.seed(connection)
     await database.close()
     settings = Settings(secret="s" * 32, database_url=where, **{"dev_mail": True, **options})
-    made = create_app(settings)
+    made = build(settings)
     # not the application's own lifespan: its cancel scope must end in the task that began it, and
     # pytest-asyncio runs the two halves of a fixture in two tasks
-    async with made.state.gateway.running():
+    async with made.running():
         yield made
 
 
 @pytest.fixture
-def gateway(app: Litestar) -> Gateway:
-    return app.state.gateway
+def app(gateway: Process) -> Litestar:
+    return gateway.app
 
 
 @pytest.fixture

@@ -54,6 +54,6 @@ async def test_answers_count_for_the_organization_of_a_good_key_alone(api: Api):
     assert (await api.embed()).status_code == 401
     counted = [
         (entry.organization_id, entry.status_class, count)
-        for entry, count in sorted(api.gateway.answers.drain().items())
+        for entry, count in sorted(api.gateway.data.answers.drain().items())
     ]
     assert counted == [(api.ledger.organization_id, 2, 1), (api.ledger.organization_id, 4, 1)]

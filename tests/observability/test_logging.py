@@ -18,7 +18,7 @@ async def test_nothing_is_leaked(
         secret_in_a_variable = f"{TEXT} {api.ledger.secret}"
         raise RuntimeError(f"it broke with {secret_in_a_variable[-50:]}")
 
-    monkeypatch.setattr(api.gateway.router, "dispatch", explode)
+    monkeypatch.setattr(api.gateway.core.router, "dispatch", explode)
     answer = await api.embed(input=TEXT)
     assert answer.status_code == 500
     assert TEXT not in answer.text

@@ -56,7 +56,7 @@ class MailLinks:
 
     def __init__(self, *, secret: str, seconds: Mapping[Purpose, float], per_hour: int) -> None:
         self._secret = secret.encode()
-        self._seconds = seconds
+        self.seconds = seconds
         self._per_hour = per_hour
 
     async def create(
@@ -79,7 +79,7 @@ class MailLinks:
         )
         if (recent or 0) >= self._per_hour:
             return None
-        link_id, expires_at = new_id(), now + timedelta(seconds=self._seconds[purpose])
+        link_id, expires_at = new_id(), now + timedelta(seconds=self.seconds[purpose])
         await connection.execute(
             insert(mail_links).values(
                 id=link_id, purpose=purpose, email=address.email, address_key=address.key,

@@ -23,7 +23,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway import money
 from gateway.control_plane.billing import credit
 from gateway.control_plane.billing.verification import verify
-from gateway.data_plane.api.openapi import Operation, parameter
 from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.errors import BadRequest, Unavailable
 from gateway.identifiers import new_id
@@ -31,6 +30,7 @@ from gateway.money import Nanos
 from gateway.snapshots import KeySnapshot
 from gateway.storage.database import Database
 from gateway.storage.ledger import reading
+from gateway.wings import Operation, parameter
 
 
 class CreditsUnreadable(Unavailable):

@@ -14,10 +14,17 @@ import msgspec
 
 from gateway.control_plane.catalog import content
 from gateway.control_plane.catalog.content import ModelPage
+from gateway.errors import NotFound
 from gateway.snapshots import Catalog, ModelSnapshot
 
 QUERY_CHARACTERS_MAX = 200
 """Most characters that a search reads."""
+
+
+class ListingNotFound(NotFound):
+    """No model of that name is offered."""
+
+    code = "page_not_found"
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -39,6 +46,20 @@ class Shelf:
     """All listings: the live ones first, then by title."""
 
     listings: tuple[Listing, ...] = ()
+
+    def find(self, model_id: str, *, param: str | None = None) -> Listing:
+        """Return a model's listing. Raises ListingNotFound, which blames `param`."""
+        listing = self.by_id.get(model_id)
+        if listing is None:
+            raise ListingNotFound("There is no model of that name here.", param=param)
+        return listing
+
+    @property
+    def first(self) -> Listing:
+        """The model that examples are about. Raises ListingNotFound where there is none."""
+        if not self.listings:
+            raise ListingNotFound("There is no model here yet.")
+        return self.listings[0]
 
     @cached_property
     def by_id(self) -> Mapping[str, Listing]:

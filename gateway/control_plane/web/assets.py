@@ -74,8 +74,8 @@ def read_htmx() -> bytes:
     return body
 
 
-def route(assets: Assets) -> HTTPRouteHandler:
-    """Make the route that serves them."""
+def routes(assets: Assets) -> list[HTTPRouteHandler]:
+    """Make the routes of all files, and of /favicon.ico, which is asked for without a page."""
 
     @get("/static/{name:str}", sync_to_thread=False)
     def read_asset(name: FromPath[str]) -> Response[bytes]:
@@ -84,18 +84,12 @@ def route(assets: Assets) -> HTTPRouteHandler:
             raise NotFound("There is no such file.")
         return Response(found.body, media_type=found.media, headers={"cache-control": _CACHE})
 
-    return read_asset
-
-
-def favicon(assets: Assets) -> HTTPRouteHandler:
-    """Make the route that browsers and others ask without having read a page."""
-
     @get("/favicon.ico", sync_to_thread=False)
     def find_favicon() -> Redirect:
         # not for ever: the address has the digest of the file in it
         return Redirect(assets.url("favicon.svg"), status_code=302)
 
-    return find_favicon
+    return [read_asset, find_favicon]
 
 
 def _fingerprinted(name: str, body: bytes) -> str:

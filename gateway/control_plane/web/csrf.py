@@ -14,12 +14,13 @@ import secrets
 from typing import Any
 
 from litestar import Request
-from litestar.datastructures import Cookie, MutableScopeHeaders
+from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import RequestEncodingType, ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.visitors import must_be_read
 from gateway.errors import BadRequest, GatewayError
 
@@ -33,7 +34,6 @@ ANYBODYS = "anybodys_form"
 """A handler's `opt` where it makes no difference who sends the form: that the browser says it is
 from our own page is enough, so that the form lives on when one signs in or out in another tab."""
 
-_COOKIE = "form"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _FORMS = (RequestEncodingType.URL_ENCODED, RequestEncodingType.MULTI_PART)
 _RANDOM_CHARACTERS = 32
@@ -54,14 +54,12 @@ class CsrfMiddleware(ASGIMiddleware):
 
     def __init__(self, *, secret: str, secure: bool) -> None:
         self._secret = secret.encode()
-        self._secure = secure
-        # the prefix makes browsers refuse one that a neighbouring host would plant
-        self._name = f"__Host-{_COOKIE}" if secure else _COOKIE
+        self._cookie = HostCookie("form", secure=secure)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Check a form, or prepare the answer to have one."""
         request: Request[Any, Any, Any] = Request(scope, receive)
-        nonce = request.cookies.get(self._name, "")
+        nonce = request.cookies.get(self._cookie.name, "")
         known = len(nonce) == _RANDOM_CHARACTERS
         if not known:
             nonce = secrets.token_hex(_RANDOM_CHARACTERS // 2)
@@ -81,7 +79,7 @@ class CsrfMiddleware(ASGIMiddleware):
                 must_be_read(scope)
                 raise ForeignForm(
                     "This form has expired, or cookies are switched off: nothing was done.",
-                    headers={} if known else {"set-cookie": self._cookie(nonce)},
+                    headers={} if known else {"set-cookie": self._header(nonce)},
                 )
         await next_app(scope, receive, send if known else self._with_cookie(send, nonce))
 
@@ -93,16 +91,13 @@ class CsrfMiddleware(ASGIMiddleware):
     def _with_cookie(self, send: Send, nonce: str) -> Send:
         async def send_with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableScopeHeaders.from_message(message).add("set-cookie", self._cookie(nonce))
+                MutableScopeHeaders.from_message(message).add("set-cookie", self._header(nonce))
             await send(message)
 
         return send_with_cookie
 
-    def _cookie(self, nonce: str) -> str:
-        cookie = Cookie(
-            key=self._name, value=nonce, httponly=True, samesite="lax", secure=self._secure
-        )
-        return cookie.to_header(header="")
+    def _header(self, nonce: str) -> str:
+        return self._cookie.holding(nonce).to_header(header="")
 
 
 async def _fields(request: Request[Any, Any, Any]) -> dict[str, str]:

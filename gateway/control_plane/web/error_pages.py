@@ -5,12 +5,14 @@ What was typed into a form is never lost by one: it stands on the page, to be se
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from litestar import Request, Response
 from litestar.response import Redirect
 
+from gateway.control_plane.accounts.links import LinkSpent, Purpose
 from gateway.control_plane.web.csrf import SENT, ForeignForm
 from gateway.control_plane.web.forms import safe_path
 from gateway.control_plane.web.headers import HEADERS
@@ -44,6 +46,13 @@ _TYPED = {
 
 _AGAIN = (400, 401, 403, 429, 500, 502, 503, 504)
 """With what a form was refused that may be taken the next time."""
+
+_NEW_LINKS: Mapping[Purpose, tuple[str, str, str]] = {
+    "sign_in": ("Ask for a new one.", "Mail me a new one", "/sign-in"),
+    "invitation": ("The person who invited you can send another.", "To the console", "/console"),
+    "waitlist": ("Ask for a new one on the model's page.", "See the models", "/models"),
+}
+"""What to do about a spent link: a sentence, and the words and the path of a button."""
 
 _FRAMEWORK_CODES = ("not_found", "method_not_allowed")
 
@@ -86,6 +95,22 @@ def answer(
     )
     page.headers.update(headers)
     return page
+
+
+def spent_link(
+    renderer: Renderer, request: Request[Any, Any, Any], error: LinkSpent, purpose: Purpose
+) -> Response[str]:
+    """Say that a mailed link can't be used any more, and where there are new ones."""
+    message, way, href = _NEW_LINKS[purpose]
+    return renderer.page(
+        request,
+        "again.html",
+        status=error.status,
+        heading="This link is used up",
+        message=f"{error.message} {message}",
+        way=way,
+        href=href,
+    )
 
 
 def _back(request: Request[Any, Any, Any]) -> str:

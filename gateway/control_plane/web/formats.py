@@ -52,6 +52,11 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def contact(support: str) -> str:
+    """Return a link's address for GATEWAY_SUPPORT: a page, or an address of mail."""
+    return f"mailto:{support}" if "@" in support and "/" not in support else support
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (money, number, compact, day, month, moment, latency, plural)

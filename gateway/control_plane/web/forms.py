@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import wraps
 from hashlib import sha256
-from typing import Any
+from inspect import Parameter, signature
+from typing import Any, TypeAlias
 
-from litestar import Request
+from litestar import Request, Response, post
+from litestar.di import NamedDependency, Provide
 from litestar.enums import RequestEncodingType
+from litestar.handlers import HTTPRouteHandler
 from litestar.response import Redirect
 
 from gateway.errors import BadRequest, GatewayError, TooManyRequests, Unavailable
@@ -21,7 +26,7 @@ from gateway.identifiers import is_id, new_id
 HOME = "/console"
 
 IN_PLACE = (BadRequest, TooManyRequests, Unavailable)
-"""What a form is refused with on its own page: something that whoever sent it can do about it."""
+"""Errors that a form's own page shows: the sender can do something about them."""
 
 _CHARACTERS_MAX = 1_000
 _SEPARATOR = re.compile("[, \u00a0\u202f]")
@@ -30,7 +35,7 @@ _TWICE_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedForm:
     """A form that was refused: which one of its page, why, and what was typed into it.
 
     The error's `param` is the field to blame, by its name in the form; without one it is none.
@@ -39,6 +44,40 @@ class Refused:
     form: str
     error: GatewayError
     typed: Any = None
+
+
+FormPage = Callable[[RefusedForm | None], Awaitable[Response[Any]]]
+"""Renders the page that a form stands on, and what was refused of it."""
+_ProvidedPage: TypeAlias = NamedDependency[FormPage]
+
+
+def post_form(
+    path: str, form: str, page: Callable[..., Awaitable[FormPage]], **options: Any
+) -> Callable[[Callable[..., Awaitable[Response[Any]]]], HTTPRouteHandler]:
+    """Make the route of a form; refused, it is answered with its own page.
+
+    `page` provides that page, and takes dependencies as handlers do. Only what the sender can do
+    something about (`IN_PLACE`) is answered so; what was typed, the handler's `data`, stays.
+    """
+
+    def decorate(handler: Callable[..., Awaitable[Response[Any]]]) -> HTTPRouteHandler:
+        @wraps(handler)
+        async def handle(*, page: FormPage, **given: Any) -> Response[Any]:
+            try:
+                return await handler(**given)
+            except IN_PLACE as error:
+                return await page(RefusedForm(form, error, given.get("data")))
+
+        # Litestar reads what to provide from the signature: the handler's own, and the page
+        takes = signature(handler)
+        shown = Parameter("page", Parameter.KEYWORD_ONLY, annotation=_ProvidedPage)
+        handle.__signature__ = takes.replace(  # type: ignore[attr-defined]
+            parameters=[*takes.parameters.values(), shown]
+        )
+        handle.__annotations__ = {**handler.__annotations__, "page": shown.annotation}
+        return post(path, dependencies={"page": Provide(page)}, **options)(handle)
+
+    return decorate
 
 
 def safe_path(path: str) -> str:

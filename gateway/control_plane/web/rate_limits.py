@@ -20,12 +20,12 @@ import hmac
 import ipaddress
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cachetools import LRUCache
 from litestar import Request
 from sqlalchemy import ColumnElement, Interval, case, delete, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -58,17 +58,15 @@ class Limit:
         self._capacity = float(per_hour)
         self._refill = per_hour / 3600
         self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets: LRUCache[str, tuple[float, float]] = LRUCache(_BUCKETS_MAX)
 
     def take(self, visitor: str) -> None:
         """Count one use. Raises TooOften."""
         now = self._clock()
-        left, since = self._buckets.pop(visitor, (self._capacity, now))
+        left, since = self._buckets.get(visitor, (self._capacity, now))
         left = min(self._capacity, left + (now - since) * self._refill)
         taken = left >= 1
         self._buckets[visitor] = (left - taken, now)
-        if len(self._buckets) > _BUCKETS_MAX:
-            self._buckets.popitem(last=False)
         if not taken:
             raise TooOften((1 - left) / self._refill)
 
@@ -130,7 +128,7 @@ class Quota:
         self._limit = per_hour
         self._secret = secret.encode()
         self._clock = clock
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._known: LRUCache[str, _Known] = LRUCache(_REMEMBERED_MAX)
 
     async def take(self, visitor: str) -> None:
         """Count one use. Raises TooOften."""
@@ -152,12 +150,9 @@ class Quota:
 
     def _recall(self, visitor: str) -> _Known:
         now = self._clock()
-        known = self._known.pop(visitor, None)
+        known = self._known.get(visitor)
         if known is None or known.ends <= now:
-            known = _Known(now + WINDOW.total_seconds())
-        self._known[visitor] = known
-        if len(self._known) > _REMEMBERED_MAX:
-            self._known.popitem(last=False)
+            known = self._known[visitor] = _Known(now + WINDOW.total_seconds())
         return known
 
     def _digest(self, visitor: str) -> bytes:

@@ -20,8 +20,8 @@ from gateway.control_plane.catalog import listings
 from gateway.control_plane.demand import votes
 from gateway.control_plane.web import formats, snippets
 from gateway.control_plane.web.assets import Assets
-from gateway.control_plane.web.forms import Refused
-from gateway.control_plane.web.visitors import SessionCookie, is_read
+from gateway.control_plane.web.forms import RefusedForm
+from gateway.control_plane.web.visitors import is_read, seems_signed_in
 from gateway.identifiers import new_id
 
 _WEB = Path(__file__).resolve().parent
@@ -70,7 +70,7 @@ class Renderer:
         *,
         status: int = 200,
         path: str = "",
-        refused: Refused | None = None,
+        refused: RefusedForm | None = None,
         **context: Any,
     ) -> Response[str]:
         """Answer a request with a page; `path` is the page's own, where a form was sent elsewhere.
@@ -82,7 +82,7 @@ class Renderer:
             template,
             visitor=request.scope.get("user"),
             # an address that no route has, or a database that is away: nobody knows who asks
-            returning=not is_read(request.scope) and SessionCookie.is_in(request.cookies),
+            returning=not is_read(request.scope) and seems_signed_in(request.cookies),
             csrf_token=request.scope.get("state", {}).get("csrf_token", ""),
             path=path or request.url.path,
             now=datetime.now(UTC),
@@ -93,7 +93,7 @@ class Renderer:
         return answer(html, status=status, refused=refused)
 
 
-def answer(html: str, *, status: int = 200, refused: Refused | None = None) -> Response[str]:
+def answer(html: str, *, status: int = 200, refused: RefusedForm | None = None) -> Response[str]:
     """Answer with a page or a fragment; one that was refused as its error says."""
     headers = refused.error.headers if refused else {}
     status = refused.error.status if refused else status

@@ -10,7 +10,7 @@ from typing import Any
 
 from litestar import Request
 from litestar.connection import ASGIConnection
-from litestar.datastructures import Cookie, MutableScopeHeaders
+from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.exceptions import NotAuthorizedException
 from litestar.handlers.base import BaseRouteHandler
@@ -21,8 +21,12 @@ from litestar.security.jwt.middleware import JWTCookieAuthenticationMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.control_plane.accounts.sessions import ALGORITHM, Sessions, Visitor
+from gateway.control_plane.web.cookies import HostCookie
 from gateway.errors import GatewayError, NotFound
 from gateway.storage.database import DatabaseAway
+
+SESSION = "session"
+"""The name of the cookie."""
 
 _FRESH = "fresh_session_cookie"
 _UNREAD = "session_unread"
@@ -36,8 +40,8 @@ class SignInNeeded(GatewayError):
     code = "sign_in_needed"
 
 
-class OwnersOnly(NotFound):
-    """A page that a member does not have."""
+class PageNotFound(NotFound):
+    """Nothing is at this address, or nothing that this visitor may see."""
 
     code = "page_not_found"
 
@@ -64,45 +68,12 @@ class SignedInOrNot(JWTCookieAuthenticationMiddleware):
             return AuthenticationResult(user=None, auth=None)
 
 
-class SessionCookie:
-    """The cookie: how it is set, and how it is taken away."""
-
-    def __init__(self, *, secure: bool, seconds: float) -> None:
-        # the prefix makes browsers refuse one that a neighbouring host would plant
-        self.name = "__Host-session" if secure else "session"
-        self._secure = secure
-        self._seconds = int(seconds)
-
-    @staticmethod
-    def is_in(cookies: Mapping[str, str]) -> bool:
-        """Tell whether a browser seems to be signed in; whether it is, only its session says."""
-        return bool(cookies.get("session") or cookies.get("__Host-session"))
-
-    def holding(self, value: str) -> Cookie:
-        """Return it with a session in it."""
-        return self._cookie(value, self._seconds)
-
-    def empty(self) -> Cookie:
-        """Return one that removes it."""
-        return self._cookie("", 0)
-
-    def _cookie(self, value: str, max_age: int) -> Cookie:
-        return Cookie(
-            key=self.name,
-            value=value,
-            max_age=max_age,
-            httponly=True,
-            secure=self._secure,
-            samesite="lax",
-        )
-
-
 class FreshCookieMiddleware(ASGIMiddleware):
     """Hands out the cookie that replaces the last one, when there is one."""
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self, cookie: SessionCookie) -> None:
+    def __init__(self, cookie: HostCookie) -> None:
         self._cookie = cookie
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
@@ -121,7 +92,7 @@ class FreshCookieMiddleware(ASGIMiddleware):
         await next_app(scope, receive, send_with_cookie)
 
 
-def authentication(sessions: Sessions, cookie: SessionCookie) -> JWTCookieAuth[Visitor, Token]:
+def authentication(sessions: Sessions, cookie: HostCookie) -> JWTCookieAuth[Visitor, Token]:
     """Make the configuration of the pages' router."""
 
     async def find_visitor(
@@ -151,6 +122,11 @@ def must_be_read(scope: Scope) -> None:
         raise error
 
 
+def seems_signed_in(cookies: Mapping[str, str]) -> bool:
+    """Tell whether a browser holds a session's cookie; only its session says whether it counts."""
+    return bool(cookies.get(SESSION) or cookies.get(f"__Host-{SESSION}"))
+
+
 def is_read(scope: Scope) -> bool:
     """Tell whether anybody looked who asks, and could."""
     return "user" in dict(scope) and scope["state"].get(_UNREAD) is None
@@ -170,6 +146,6 @@ def signed_in(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRout
 
 
 def owner(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
-    """Let in owners, behind `signed_in`. Raises OwnersOnly."""
+    """Let in owners, behind `signed_in`. Raises PageNotFound."""
     if connection.user is None or connection.user.role != "owner":
-        raise OwnersOnly("There is nothing here.")
+        raise PageNotFound("There is nothing here.")

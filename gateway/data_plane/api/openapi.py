@@ -9,7 +9,7 @@ hold the document against the running gateway. Words are Markdown, of which only
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import msgspec
 from litestar import Response, get
@@ -28,7 +28,6 @@ from gateway.data_plane.api.responses import (
 from gateway.data_plane.auth.authenticator import MissingKey
 from gateway.data_plane.routing.outcomes import AllAttemptsFailed, DeadlineMissed
 from gateway.errors import (
-    BadRequest,
     ErrorEnvelope,
     GatewayError,
     PaymentRequired,
@@ -40,6 +39,7 @@ from gateway.errors import (
     UnsupportedMedia,
 )
 from gateway.money import Nanos
+from gateway.wings import CAN_FAIL, Operation, parameter
 
 REQUEST_ID = {"x-request-id": "Identifies this request in our records; quote it when you write us."}
 LIMITS = {
@@ -65,8 +65,7 @@ _RETRY = {
 }
 _NO_RETRY = {"x-should-retry": "`false`: OpenAI's SDKs then do not try again."}
 
-_CAN_FAIL = (BadRequest, Unauthorized, Unavailable)
-_TAKES_BODY = (*_CAN_FAIL, ModelNotFound, TooLarge, UnsupportedMedia, TooManyRequests, ServerError)
+_TAKES_BODY = (*CAN_FAIL, ModelNotFound, TooLarge, UnsupportedMedia, TooManyRequests, ServerError)
 
 _MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _USAGE = Usage(5, 5)
@@ -77,31 +76,6 @@ _INPUT = [
     _IDS,
     {"type": "array", "items": _IDS, "minItems": 1},
 ]
-
-
-class Operation(NamedTuple):
-    """One method of one path."""
-
-    path: str
-    method: str
-    operation_id: str
-    summary: str
-    answer: msgspec.Struct
-    """An example of the answer; its class is the schema. Vectors are shortened."""
-    parameters: Sequence[Mapping[str, Any]] = ()
-    errors: Sequence[type[GatewayError]] = _CAN_FAIL
-    headers: Mapping[str, str] = {}
-    """What a good answer carries, besides the request's id."""
-    key: Literal["required", "optional", "none"] = "required"
-    body: Mapping[str, Any] | None = None
-    """An example of an `EmbeddingsRequest`, for what takes one."""
-
-
-def parameter(
-    name: str, description: str, schema: Mapping[str, Any], *, place: str = "query", **more: Any
-) -> dict[str, Any]:
-    """Describe a parameter of an operation."""
-    return {"name": name, "in": place, "description": description, "schema": schema, **more}
 
 
 # no patterns: a header that can't be parsed is ignored, as if it had not been sent

@@ -147,9 +147,9 @@ async def test_a_revocation_reaches_a_gateway_over_redis(
     changes = {"redis_url": redis_url, "revocation_poll_seconds": 3600.0}
     async with open_api(sqlite_database_url[0], workers, **changes) as api:
         assert (await api.embed()).status_code == 200
-        await api.gateway.announcements.subscribed.wait()
+        await api.gateway.data.announcements.subscribed.wait()
         elsewhere = KeyAnnouncements(redis_url, lambda _digest: None)
-        other = ApiKeys(api.gateway.database, secret=SECRET, announce=elsewhere.announce)
+        other = ApiKeys(api.gateway.core.database, secret=SECRET, announce=elsewhere.announce)
         await other.revoke(api.ledger.key_id)
         await elsewhere.stop()
         await refused(api)
@@ -161,5 +161,5 @@ async def test_a_revocation_reaches_a_gateway_through_the_database(
     workers = f"{MODEL}={fake_worker.url}"
     async with open_api(sqlite_database_url[0], workers, revocation_poll_seconds=0.05) as api:
         assert (await api.embed()).status_code == 200
-        await ApiKeys(api.gateway.database, secret=SECRET).revoke(api.ledger.key_id)
+        await ApiKeys(api.gateway.core.database, secret=SECRET).revoke(api.ledger.key_id)
         await refused(api)

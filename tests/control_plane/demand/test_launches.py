@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import insert, select, update
 
-from gateway.app import Gateway
+from gateway.app import upkeep
+from gateway.app.process import Process
 from gateway.control_plane.accounts import users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.sessions import Visitor
@@ -22,7 +23,6 @@ from gateway.control_plane.mail.messages import MailWriter
 from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
-from gateway.control_plane.pages import marketplace
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.ledger import grants, invariants, postings, reading
@@ -454,11 +454,11 @@ async def test_old_events_become_sums(seeded: Database, monkeypatch: pytest.Monk
 
 
 async def test_an_hour_folds_all_that_is_old_and_no_more_than_its_bound(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    gateway: Process, monkeypatch: pytest.MonkeyPatch
 ):
     """However small a part is: after a month without it, one turn of the job catches up."""
     monkeypatch.setattr(events, "_AT_ONCE", 3)
-    database = gateway.database
+    database = gateway.core.database
 
     async def happen(count: int, days: int) -> None:
         at = datetime.now(UTC) - timedelta(days=days)
@@ -470,11 +470,11 @@ async def test_an_hour_folds_all_that_is_old_and_no_more_than_its_bound(
 
     await happen(10, days=93)
     await happen(2, days=91)
-    await gateway.marketplace._forget_old()
+    await upkeep.forget_old(gateway.core.database, gateway.core.settings)
     assert len(await rows(database, select(demand_events.c.id))) == 2
     await happen(10, days=93)
-    monkeypatch.setattr(marketplace, "_FOLDS_MAX", 2)
-    await gateway.marketplace._forget_old()
+    monkeypatch.setattr(upkeep, "_FOLDS_MAX", 2)
+    await upkeep.forget_old(gateway.core.database, gateway.core.settings)
     assert len(await rows(database, select(demand_events.c.id))) == 2 + 10 - 2 * 3
 
 

@@ -10,8 +10,8 @@ import pytest
 import structlog
 from sqlalchemy import select, update
 
-from gateway.app import Gateway
 from gateway.app.jobs import TIMEOUT_SECONDS, Jobs
+from gateway.app.process import Process
 from gateway.control_plane.accounts import addresses
 from gateway.control_plane.mail import outbox as outbox_module
 from gateway.control_plane.mail import smtp, unsubscribe, upkeep
@@ -465,8 +465,8 @@ def test_names_are_text_in_mails():
     assert "&lt;script&gt;" in mail.html
 
 
-async def test_one_click_needs_no_form_and_a_real_link(gateway: Gateway, browser: Browser):
-    url = gateway.marketplace.site.unsubscriptions.url("ada@example.org").removeprefix(
+async def test_one_click_needs_no_form_and_a_real_link(gateway: Process, browser: Browser):
+    url = gateway.services.unsubscriptions.url("ada@example.org").removeprefix(
         "http://127.0.0.1:8080"
     )
     assert "ada@example.org" in (await browser.get(url)).text

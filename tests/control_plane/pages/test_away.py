@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from gateway.app import Gateway
+from gateway.app.process import Process
 from gateway.storage.database import Database, DatabaseAway
 from testing.browsing import Browser, sign_in
 from testing.servers import free_port
@@ -21,16 +21,16 @@ def where(database_url: str) -> str:
 
 
 @pytest.fixture
-async def away(gateway: Gateway, browser: Browser, tmp_path: Path) -> AsyncIterator[None]:
+async def away(gateway: Process, browser: Browser, tmp_path: Path) -> AsyncIterator[None]:
     """Somebody signed in, and then nothing could be reached any more."""
     await sign_in(browser, gateway, "ada@example.org")
-    there = gateway.database.engine
+    there = gateway.core.database.engine
     nowhere = make_url(there.url).set(port=free_port(), host="127.0.0.1")
-    if gateway.database.is_sqlite:
+    if gateway.core.database.is_sqlite:
         nowhere = make_url(f"sqlite+aiosqlite:///{tmp_path}/no/such/folder/gateway.db")
-    gateway.database.engine = create_async_engine(nowhere)
+    gateway.core.database.engine = create_async_engine(nowhere)
     yield
-    gateway.database.engine = there
+    gateway.core.database.engine = there
 
 
 @pytest.mark.usefixtures("away")
@@ -64,15 +64,15 @@ async def test_what_needs_the_books_says_to_come_back(browser: Browser):
 
 
 async def test_nobody_is_told_that_they_signed_out_when_they_did_not(
-    gateway: Gateway, browser: Browser, tmp_path: Path
+    gateway: Process, browser: Browser, tmp_path: Path
 ):
     await sign_in(browser, gateway, "ada@example.org")
-    there = gateway.database.engine
-    gateway.database.engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/no/such.db")
+    there = gateway.core.database.engine
+    gateway.core.database.engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/no/such.db")
     answer = await browser.http.post("/sign-out", headers={"sec-fetch-site": "same-origin"})
     assert answer.status_code == 503
     assert "whether it was done" in answer.text
-    gateway.database.engine = there
+    gateway.core.database.engine = there
     assert (await browser.get("/console")).url.path == "/console"
 
 
@@ -99,10 +99,10 @@ async def test_a_database_that_goes_away_in_the_middle_is_away(postgresql_databa
     await other.close()
 
 
-async def test_it_comes_back(gateway: Gateway, browser: Browser, tmp_path: Path):
+async def test_it_comes_back(gateway: Process, browser: Browser, tmp_path: Path):
     await sign_in(browser, gateway, "ada@example.org")
-    there = gateway.database.engine
-    gateway.database.engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/no/such.db")
+    there = gateway.core.database.engine
+    gateway.core.database.engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/no/such.db")
     assert (await browser.get("/console")).status_code == 503
-    gateway.database.engine = there
+    gateway.core.database.engine = there
     assert (await browser.get("/console")).status_code == 200

@@ -11,7 +11,7 @@ from litestar import Litestar
 from sqlalchemy import select
 
 from benchmarks import pages
-from gateway.app import Gateway
+from gateway.app.process import Process
 from gateway.control_plane.demand import votes
 from gateway.control_plane.pages.storefront import playground
 from gateway.control_plane.web import error_pages, forms
@@ -71,8 +71,8 @@ class Fields(HTMLParser):
         return message
 
 
-async def rows(gateway: Gateway, query):
-    async with gateway.database.read() as connection:
+async def rows(gateway: Process, query):
+    async with gateway.core.database.read() as connection:
         return (await connection.execute(query)).all()
 
 
@@ -87,7 +87,7 @@ async def rows(gateway: Gateway, query):
     ],
 )
 async def test_a_vote(
-    gateway: Gateway, browser: Browser, wrong: dict[str, str], blamed: str, message: str
+    gateway: Process, browser: Browser, wrong: dict[str, str], blamed: str, message: str
 ):
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     said = {"volume": "1,250", "price": "0.01", "use_case": '<b>"search"</b>\nin mails'} | wrong
@@ -105,7 +105,7 @@ async def test_a_vote(
     assert (await browser.submit("/vote", model=STELLA, **right)).url.path == PATH
 
 
-async def test_lines_of_a_use_case_count_as_they_were_typed(gateway: Gateway, browser: Browser):
+async def test_lines_of_a_use_case_count_as_they_were_typed(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     typed = "x\n" * 250  # what a browser lets in, and sends with two characters for each end
     await browser.submit("/vote", model=STELLA, use_case=typed.replace("\n", "\r\n"))
@@ -114,7 +114,7 @@ async def test_lines_of_a_use_case_count_as_they_were_typed(gateway: Gateway, br
 
 
 @pytest.mark.parametrize("options", [{"votes_per_hour": 1}])
-async def test_a_vote_too_often(gateway: Gateway, browser: Browser):
+async def test_a_vote_too_often(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     await browser.submit("/vote", model=STELLA, use_case="first")
     page = await browser.submit("/vote", model=STELLA, use_case="second thoughts")
@@ -143,7 +143,7 @@ async def test_the_waitlist(browser: Browser):
 
 
 @pytest.mark.parametrize("options", [{"invitations_per_hour": 1}])
-async def test_the_settings(gateway: Gateway, browser: Browser):
+async def test_the_settings(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.get(SETTINGS)
     invite = {"email": "bob@nowhere"}
@@ -173,7 +173,7 @@ async def test_the_settings(gateway: Gateway, browser: Browser):
 
 
 @pytest.mark.parametrize("options", [{"organization_members_max": 1}])
-async def test_nobody_is_invited_to_what_is_full(gateway: Gateway, browser: Browser):
+async def test_nobody_is_invited_to_what_is_full(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.get(SETTINGS)
     page = await browser.submit(f"{SETTINGS}/invite", email="bob@example.org")
@@ -182,7 +182,7 @@ async def test_nobody_is_invited_to_what_is_full(gateway: Gateway, browser: Brow
     assert "as many members" in Fields(page).said()
 
 
-async def test_the_last_owner_is_told_beside_the_members(gateway: Gateway, browser: Browser):
+async def test_the_last_owner_is_told_beside_the_members(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     (ada,) = await rows(gateway, select(users))
     await browser.get(SETTINGS)
@@ -201,7 +201,7 @@ async def test_the_last_owner_is_told_beside_the_members(gateway: Gateway, brows
     ("wrong", "blamed"),
     [({"name": " "}, "name"), ({"budget": "1e3"}, "budget"), ({"budget": "9" * 12}, "budget")],
 )
-async def test_a_key(gateway: Gateway, browser: Browser, wrong: dict[str, str], blamed: str):
+async def test_a_key(gateway: Process, browser: Browser, wrong: dict[str, str], blamed: str):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.get("/console/keys")
     typed = {"name": "production", "budget": "5"}
@@ -233,13 +233,13 @@ async def test_signing_in(browser: Browser):
 
 
 async def test_a_form_sent_twice_sends_one_mail(
-    gateway: Gateway, browser: Browser, monkeypatch: pytest.MonkeyPatch
+    gateway: Process, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ):
     now = [1_000_000.0]
     monkeypatch.setattr(forms, "time", SimpleNamespace(time=lambda: now[0]))
 
     async def mails() -> int:
-        return len(await gateway.marketplace.outbox.listed())
+        return len(await gateway.services.outbox.listed())
 
     async def twice(page: str, path: str, email: str, **more: str) -> None:
         form = more | {"id": field((await browser.get(page)).text, "id")}
@@ -261,7 +261,7 @@ async def test_a_form_sent_twice_sends_one_mail(
 
 
 @pytest.mark.parametrize("options", [{"organization_members_max": 2}])
-async def test_the_button_of_a_link(gateway: Gateway, browser: Browser, app: Litestar):
+async def test_the_button_of_a_link(gateway: Process, browser: Browser, app: Litestar):
     await sign_in(browser, gateway, "ada@example.org")
     guests = [Browser(app), Browser(app)]
     for guest in guests:
@@ -281,12 +281,12 @@ async def test_the_button_of_a_link(gateway: Gateway, browser: Browser, app: Lit
     assert again.status_code == 400
     spent = await guests[1].submit("/sign-in/invitation", token=tokens[0])
     assert spent.status_code == 400
-    assert "Whoever invited you can send another" in spent.text
+    assert "The person who invited you can send another" in spent.text
     for guest in guests:
         await guest.close()
 
 
-async def test_the_button_of_a_waitlists_link(gateway: Gateway, browser: Browser):
+async def test_the_button_of_a_waitlists_link(gateway: Process, browser: Browser):
     await browser.get(PATH)
     await browser.submit("/waitlist", model=STELLA, email="ada@example.org")
     await browser.get(await mailed_link(gateway, "ada@example.org"))
@@ -319,9 +319,9 @@ async def test_the_calculator(browser: Browser, wrong: dict[str, str], blamed: s
         assert found.blamed() == blamed
 
 
-async def test_a_name_of_a_model_is_typed_in_a_large_catalogue(gateway: Gateway, browser: Browser):
-    await pages.fill_catalogue(gateway.database, 130)
-    await gateway.catalog.refresh()
+async def test_a_name_of_a_model_is_typed_in_a_large_catalogue(gateway: Process, browser: Browser):
+    await pages.fill_catalogue(gateway.core.database, 130)
+    await gateway.core.catalog.refresh()
     await browser.get("/calculator")
     page = await browser.submit("/calculator", model="stella", text="hi", texts_month="1")
     assert page.status_code == 404
@@ -361,7 +361,7 @@ async def test_sentences(browser: Browser, monkeypatch: pytest.MonkeyPatch):
     assert Fields(page).said()
 
 
-async def test_an_expired_form_keeps_what_was_typed(gateway: Gateway, browser: Browser):
+async def test_an_expired_form_keeps_what_was_typed(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     form = {"csrf_token": browser.token, "model": STELLA, "use_case": "<b>mine</b>", "volume": ""}
     browser.http.cookies.delete("session")  # it ended
@@ -416,7 +416,7 @@ async def test_what_another_site_sends_is_not_shown(browser: Browser, header: di
 
 
 async def test_our_own_mistake_keeps_what_was_typed(
-    gateway: Gateway, browser: Browser, monkeypatch: pytest.MonkeyPatch
+    gateway: Process, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ):
     async def broken(*_: object) -> None:
         raise OSError("gone")

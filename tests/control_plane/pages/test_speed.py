@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from sqlalchemy import event
 
 from benchmarks import pages
-from gateway.app import Gateway
+from gateway.app.process import Process
 from testing.browsing import Browser, sign_in
 from tests.control_plane.conftest import STELLA
 
@@ -16,7 +16,7 @@ _asking: ContextVar[bool] = ContextVar("asking", default=False)
 
 
 @contextmanager
-def counted(gateway: Gateway) -> Iterator[list[str]]:
+def counted(gateway: Process) -> Iterator[list[str]]:
     """Collect the statements that are sent to the database from here, and by no job meanwhile."""
     statements: list[str] = []
 
@@ -24,7 +24,7 @@ def counted(gateway: Gateway) -> Iterator[list[str]]:
         if _asking.get() and not statement.startswith(("BEGIN", "PRAGMA")):
             statements.append(statement)
 
-    engine = gateway.database.engine.sync_engine
+    engine = gateway.core.database.engine.sync_engine
     event.listen(engine, "before_cursor_execute", note)
     before = _asking.set(True)
     yield statements
@@ -32,9 +32,9 @@ def counted(gateway: Gateway) -> Iterator[list[str]]:
     event.remove(engine, "before_cursor_execute", note)
 
 
-async def test_no_page_asks_the_database_more_than_ten_times(gateway: Gateway, browser: Browser):
+async def test_no_page_asks_the_database_more_than_ten_times(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
-    await gateway.marketplace.outbox.deliver()
+    await gateway.services.outbox.deliver()
     size = pages.Size(
         models=60, votes=20, own_votes=5, requests=200, days=3, keys=3, shards=2, others=2
     )
@@ -49,7 +49,7 @@ async def test_no_page_asks_the_database_more_than_ten_times(gateway: Gateway, b
     assert counts["/console"] >= 1  # the counter counts
 
 
-async def test_public_pages_ask_nothing_of_the_database(gateway: Gateway, browser: Browser):
+async def test_public_pages_ask_nothing_of_the_database(gateway: Process, browser: Browser):
     for path in ("/", "/models", f"/models/{STELLA}", "/compare", "/docs"):
         with counted(gateway) as statements:
             await browser.get(path)

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from sqlalchemy import delete, insert
 
-from gateway.app import Gateway
+from gateway.app.process import Process
 from gateway.control_plane.catalog import catalog
 from gateway.control_plane.status.incidents import Incident, Incidents
 from gateway.data_plane.routing.worker import State, WorkerView
@@ -27,22 +27,22 @@ def where(database_url: str) -> str:
 class World:
     """Two gateways that watch, a clock, and what each gateway says of a worker."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Process) -> None:
         self.gateway = gateway
         self.now = datetime.now(UTC)
         self.watchers = [self.watcher() for _ in range(2)]
 
     def watcher(self) -> Incidents:
         return Incidents(
-            self.gateway.database,
-            catalog=self.gateway.catalog,
+            self.gateway.core.database,
+            catalog=self.gateway.core.catalog,
             patience_seconds=15,
             clock=lambda: self.now,
         )
 
     async def say(self, **states: State) -> None:
         """Have each gateway (`one`, `two`) report its worker of MiniLM in a state."""
-        async with self.gateway.database.write() as connection:
+        async with self.gateway.core.database.write() as connection:
             await connection.execute(delete(worker_reports))
             for name, state in states.items():
                 view = WorkerView(
@@ -66,7 +66,7 @@ class World:
         return await self.watchers[0].recent(1)
 
 
-async def test_an_outage_is_written_once_from_when_it_began(gateway: Gateway):
+async def test_an_outage_is_written_once_from_when_it_began(gateway: Process):
     world = World(gateway)
     await world.say(one=State.READY, two=State.READY)
     assert await world.look(60) == []
@@ -82,19 +82,19 @@ async def test_an_outage_is_written_once_from_when_it_began(gateway: Gateway):
     assert incident.ended_at == world.now
 
 
-async def test_gateways_that_see_different_things_agree(gateway: Gateway):
+async def test_gateways_that_see_different_things_agree(gateway: Process):
     world = World(gateway)
     await world.say(one=State.READY, two=State.QUARANTINED)
     assert await world.look(300) == []
 
 
-async def test_a_live_model_without_any_worker_is_missed(gateway: Gateway):
+async def test_a_live_model_without_any_worker_is_missed(gateway: Process):
     world = World(gateway)
     (incident,) = await world.look(60)
     assert incident.model_id == MINILM
 
 
-async def test_a_start_is_no_outage(gateway: Gateway):
+async def test_a_start_is_no_outage(gateway: Process):
     world = World(gateway)
     await world.say(one=State.CALIBRATING)
     assert await world.look(15) == []
@@ -105,7 +105,7 @@ async def test_a_start_is_no_outage(gateway: Gateway):
     assert await world.look(10) == []
 
 
-async def test_an_outage_is_shown_while_any_of_it_is_in_the_days(gateway: Gateway):
+async def test_an_outage_is_shown_while_any_of_it_is_in_the_days(gateway: Process):
     """Whenever it began: what lasts still, or ended just now, is what people come to see."""
     world = World(gateway)
     await world.say()
@@ -121,16 +121,16 @@ async def test_an_outage_is_shown_while_any_of_it_is_in_the_days(gateway: Gatewa
     assert await world.watchers[0].recent(5) == [incident]
 
 
-async def test_nobody_misses_what_is_not_sold_any_more(gateway: Gateway):
+async def test_nobody_misses_what_is_not_sold_any_more(gateway: Process):
     world = World(gateway)
     (incident,) = await world.look(60)
     assert incident.ended_at is None
-    async with gateway.database.write() as connection:
+    async with gateway.core.database.write() as connection:
         await catalog.set_state(connection, MINILM, "coming_soon")
-    await gateway.catalog.refresh()
+    await gateway.core.catalog.refresh()
     (incident,) = await world.look(5)
     assert incident.ended_at is not None
-    async with gateway.database.write() as connection:
+    async with gateway.core.database.write() as connection:
         await catalog.set_state(connection, STELLA, "live")
-    await gateway.catalog.refresh()
+    await gateway.core.catalog.refresh()
     assert {found.model_id for found in await world.look(60)} == {MINILM, STELLA}

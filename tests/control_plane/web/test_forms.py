@@ -4,14 +4,14 @@ import pytest
 from litestar import Litestar
 from litestar.routes import HTTPRoute
 
-from gateway.app import Gateway
+from gateway.app.process import Process
 from gateway.control_plane.web import forms
 from gateway.control_plane.web.csrf import ANYBODYS, EXEMPT
 from testing.browsing import Browser, sign_in
 from tests.control_plane.conftest import STELLA
 
 
-async def test_every_form_needs_its_token(gateway: Gateway, browser: Browser, app: Litestar):
+async def test_every_form_needs_its_token(gateway: Process, browser: Browser, app: Litestar):
     """All POST routes of the application, found by asking it: a new one is tested at once."""
     await sign_in(browser, gateway, "ada@example.org", next_path="/models")
     checked, exempt = [], []
@@ -36,7 +36,7 @@ async def test_every_form_needs_its_token(gateway: Gateway, browser: Browser, ap
 
 
 async def test_a_token_is_of_no_use_to_somebody_else(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     await browser.get("/sign-in")
     before = browser.token
@@ -50,7 +50,7 @@ async def test_a_token_is_of_no_use_to_somebody_else(
 
 
 async def test_what_anybody_may_send_lives_on_when_one_signs_in_elsewhere(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     await browser.get("/calculator")
     before = browser.token
@@ -77,10 +77,10 @@ async def test_what_anybody_may_send_lives_on_when_one_signs_in_elsewhere(
 
 
 async def test_the_answer_to_one_click_from_a_mail_has_forms_that_work(
-    gateway: Gateway, browser: Browser
+    gateway: Process, browser: Browser
 ):
     await sign_in(browser, gateway, "ada@example.org", next_path="/models")
-    url = gateway.marketplace.site.unsubscriptions.url("ada@example.org")
+    url = gateway.services.unsubscriptions.url("ada@example.org")
     browser.page = await browser.http.post(url.removeprefix("http://127.0.0.1:8080"))
     assert (await browser.submit("/sign-out")).status_code == 200
     assert "Sign out" not in browser.page.text

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from sqlalchemy import event, literal, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.app import Gateway
 from gateway.control_plane.web import rate_limits
 from gateway.control_plane.web.rate_limits import WINDOW, Quota, TooOften
 from gateway.identifiers import new_id
@@ -243,18 +242,18 @@ async def test_windows_that_are_over_are_forgotten(database: Database):
     assert await taken(quota(database, 1), "old")
 
 
-async def test_the_upkeep_forgets_windows(gateway: Gateway, monkeypatch: pytest.MonkeyPatch):
+async def test_the_upkeep_forgets_windows(gateway, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(rate_limits, "_AT_ONCE", 2)
     for visitor in ("a", "b", "c", "d", "e"):
-        await gateway.marketplace.site.votes.take(visitor)
-    await age(gateway.database, WINDOW)
-    await gateway.marketplace.site.sign_ins.take("a")
-    (upkeep,) = [job for job in gateway.marketplace.jobs() if job.name == "forget-old"]
+        await gateway.web.vote_quota.take(visitor)
+    await age(gateway.core.database, WINDOW)
+    await gateway.web.sign_in_quota.take("a")
+    (upkeep,) = [job for job in gateway.jobs if job.name == "forget-old"]
     await upkeep.run()
-    assert len(await windows(gateway.database)) == 1
+    assert len(await windows(gateway.core.database)) == 1
 
 
-async def test_forms_ask_the_database_no_more_than_pages_do(gateway: Gateway, browser: Browser):
+async def test_forms_ask_the_database_no_more_than_pages_do(gateway, browser: Browser):
     counts: dict[str, int] = {}
 
     async def submit(path: str, **fields: str) -> None:

@@ -66,6 +66,6 @@ async def test_what_it_says_of_headers_is_sent(api):
 async def test_the_key_of_receipts_is_public_and_described(api):
     answer = await api.http.get("/v1/receipts/key")
     assert answer.status_code == 200
-    assert answer.json() == api.gateway.receipts.jwk()
+    assert answer.json() == api.gateway.data.receipts.jwk()
     described = DOCUMENT["paths"]["/v1/receipts/key"]["get"]["responses"]["200"]
     assert described["headers"].keys() <= answer.headers.keys()

@@ -8,23 +8,26 @@ from typing import Any, Literal
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, URLEncodedBody
 
 from gateway.control_plane.accounts import key_listing, organizations
 from gateway.control_plane.accounts.key_listing import HeldKey
-from gateway.control_plane.accounts.keys import KeyChanged, KeyMade, NewApiKey
+from gateway.control_plane.accounts.keys import ApiKeys, KeyChanged, KeyMade
 from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.credit import nanos_of_dollars
-from gateway.control_plane.pages.parts import Site
+from gateway.control_plane.catalog.listings import Shelf
 from gateway.control_plane.web import snippets
-from gateway.control_plane.web.forms import IN_PLACE, Refused, see_other
+from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
+from gateway.control_plane.web.rendering import Renderer
 from gateway.data_plane.metering.port import Period
 from gateway.errors import BadRequest
 from gateway.identifiers import is_id, new_id
 from gateway.money import money
+from gateway.settings import Settings
 from gateway.snapshots import TokenIdsFrom, Truncate
+from gateway.storage.database import Database
 from gateway.storage.ledger.budgets import Budget
 
 _USED_DAYS = 90
@@ -86,45 +89,62 @@ class ChangedKeyForm(KeyForm, frozen=True, kw_only=True):
         raise BadRequest("The form is not as it was shown: open the key's page once more.")
 
 
-@get("/console/keys")
-async def list_keys(
-    request: Request[Any, Any, Any], site: NamedDependency[Site], visitor: NamedDependency[Visitor]
-) -> Response[str]:
+async def _keys_page(
+    request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
+    renderer: NamedDependency[Renderer],
+    keys: NamedDependency[ApiKeys],
+    visitor: NamedDependency[Visitor],
+) -> FormPage:
+    async def page(refused: RefusedForm | None) -> Response[str]:
+        budgets = await keys.budgets(visitor.organization_id)
+        async with database.read() as connection:
+            held = await key_listing.of_organization(connection, visitor.organization_id)
+            defaults = await organizations.defaults(connection, visitor.organization_id)
+            since = datetime.now(UTC).date() - timedelta(days=_USED_DAYS)
+            used = await key_listing.last_used(connection, visitor.organization_id, since)
+        form = _prefilled(defaults)
+        if refused and not isinstance(refused.error, KeyMade):
+            form = refused.typed
+        return renderer.page(
+            request,
+            "console/keys.html",
+            section="keys",
+            refused=refused,
+            form=form,
+            saved="saved" in request.query_params,
+            keyring=held,
+            used=used,
+            used_days=_USED_DAYS,
+            budgets=budgets,
+        )
+
+    return page
+
+
+@get("/console/keys", dependencies={"page": Provide(_keys_page)})
+async def list_keys(page: NamedDependency[FormPage]) -> Response[Any]:
     """List the organization's keys."""
-    return await _page(request, site, visitor)
+    return await page(None)
 
 
-@post("/console/keys", status_code=200)
+@post_form("/console/keys", "key", _keys_page, status_code=200)
 async def create_key(
     request: Request[Any, Any, Any],
-    site: NamedDependency[Site],
+    settings: NamedDependency[Settings],
+    database: NamedDependency[Database],
+    renderer: NamedDependency[Renderer],
+    shelf: NamedDependency[Shelf],
+    keys: NamedDependency[ApiKeys],
     visitor: NamedDependency[Visitor],
     data: URLEncodedBody[NewKeyForm],
 ) -> Response[Any]:
-    """Make a key and show it, this once: the answer is the only place where it stands."""
-    listing = site.first()  # before a key is made that no page would show
-    try:
-        made = await _make(site, visitor, data)
-    except KeyMade as error:
-        return await _page(request, site, visitor, refused=Refused("key", error))
-    except IN_PLACE as error:
-        return await _page(request, site, visitor, refused=Refused("key", error, data))
-    return site.renderer.page(
-        request,
-        "console/key.html",
-        section="keys",
-        secret=made.secret,
-        made=made.key,
-        calls=snippets.calls(site.settings.public_url, listing.model.id, key=made.secret),
-        listing=listing,
-    )
-
-
-async def _make(site: Site, visitor: Visitor, data: NewKeyForm) -> NewApiKey:
-    async with site.database.read() as connection:
+    """Make a key and show it, this once: no other page has its secret."""
+    listing = shelf.first  # before a key is made that no page would show
+    async with database.read() as connection:
         defaults = await organizations.defaults(connection, visitor.organization_id)
     days = int(data.expires_days) if data.expires_days else None
-    return await site.keys.create(
+    made = await keys.create(
         visitor.organization_id,
         data.name,
         created_by=visitor.user_id,
@@ -132,81 +152,81 @@ async def _make(site: Site, visitor: Visitor, data: NewKeyForm) -> NewApiKey:
         token_ids_from=data.token_ids_from(defaults),
         truncate=data.truncated_at(defaults),
         budget=data.limited(),
-        keys_max=site.settings.organization_keys_max,
+        keys_max=settings.organization_keys_max,
         key_id=data.id if is_id(data.id) else None,
+    )
+    return renderer.page(
+        request,
+        "console/key.html",
+        section="keys",
+        secret=made.secret,
+        made=made.key,
+        calls=snippets.calls(settings.public_url, listing.model.id, key=made.secret),
+        listing=listing,
     )
 
 
-@get("/console/keys/{key_id:str}")
-async def show_key(
+async def _key_page(
     request: Request[Any, Any, Any],
-    site: NamedDependency[Site],
+    database: NamedDependency[Database],
+    renderer: NamedDependency[Renderer],
+    keys: NamedDependency[ApiKeys],
     visitor: NamedDependency[Visitor],
     key_id: FromPath[str],
-) -> Response[str]:
+) -> FormPage:
+    async def page(refused: RefusedForm | None) -> Response[str]:
+        async with database.read() as connection:
+            key = await key_listing.find(connection, visitor.organization_id, key_id)
+        budget = (await keys.budgets(visitor.organization_id)).get(key_id)
+        current = _as_it_is(key, budget)
+        return renderer.page(
+            request,
+            "console/key_settings.html",
+            section="keys",
+            refused=refused,
+            key=key,
+            budget=budget,
+            form=_typed(refused, key) if refused else current,
+            current=current,
+            stale=refused is not None and isinstance(refused.error, KeyChanged),
+        )
+
+    return page
+
+
+@get("/console/keys/{key_id:str}", dependencies={"page": Provide(_key_page)})
+async def show_key(page: NamedDependency[FormPage]) -> Response[Any]:
     """Show one key, and what of it can be changed."""
-    return await _settings(request, site, visitor, key_id)
+    return await page(None)
 
 
-@post("/console/keys/{key_id:str}")
+@post_form("/console/keys/{key_id:str}", "key", _key_page)
 async def change_key(
-    request: Request[Any, Any, Any],
-    site: NamedDependency[Site],
+    keys: NamedDependency[ApiKeys],
     visitor: NamedDependency[Visitor],
     key_id: FromPath[str],
     data: URLEncodedBody[ChangedKeyForm],
 ) -> Response[Any]:
     """Change a key's name, what it does, and what it may spend."""
-    try:
-        await site.keys.change(
-            key_id,
-            organization_id=visitor.organization_id,
-            name=data.name,
-            token_ids_from=data.token_ids_from(KeyDefaults()),
-            truncate=data.truncated_at(KeyDefaults()),
-            budget=data.limited(),
-            seen=data.moment(),
-        )
-    except IN_PLACE as error:
-        refused = Refused("key", error, data)
-        return await _settings(request, site, visitor, key_id, refused=refused)
+    await keys.change(
+        key_id,
+        organization_id=visitor.organization_id,
+        name=data.name,
+        token_ids_from=data.token_ids_from(KeyDefaults()),
+        truncate=data.truncated_at(KeyDefaults()),
+        budget=data.limited(),
+        seen=data.moment(),
+    )
     return see_other("/console/keys?saved=1")
 
 
 @post("/console/keys/{key_id:str}/revoke")
 async def revoke_key(
-    site: NamedDependency[Site], visitor: NamedDependency[Visitor], key_id: FromPath[str]
+    keys: NamedDependency[ApiKeys], visitor: NamedDependency[Visitor], key_id: FromPath[str]
 ) -> Response[Any]:
     """End a key for good."""
-    await site.keys.revoke(key_id, organization_id=visitor.organization_id)
+    await keys.revoke(key_id, organization_id=visitor.organization_id)
     return see_other("/console/keys")
-
-
-async def _page(
-    request: Request[Any, Any, Any],
-    site: Site,
-    visitor: Visitor,
-    *,
-    refused: Refused | None = None,
-) -> Response[str]:
-    budgets = await site.keys.budgets(visitor.organization_id)
-    async with site.database.read() as connection:
-        held = await key_listing.of_organization(connection, visitor.organization_id)
-        defaults = await organizations.defaults(connection, visitor.organization_id)
-        since = datetime.now(UTC).date() - timedelta(days=_USED_DAYS)
-        used = await key_listing.last_used(connection, visitor.organization_id, since)
-    return site.renderer.page(
-        request,
-        "console/keys.html",
-        section="keys",
-        refused=refused,
-        form=(refused and refused.typed) or _prefilled(defaults),
-        saved="saved" in request.query_params,
-        keyring=held,
-        used=used,
-        used_days=_USED_DAYS,
-        budgets=budgets,
-    )
 
 
 def _prefilled(defaults: KeyDefaults) -> NewKeyForm:
@@ -219,32 +239,7 @@ def _prefilled(defaults: KeyDefaults) -> NewKeyForm:
     )
 
 
-async def _settings(
-    request: Request[Any, Any, Any],
-    site: Site,
-    visitor: Visitor,
-    key_id: str,
-    *,
-    refused: Refused | None = None,
-) -> Response[str]:
-    async with site.database.read() as connection:
-        key = await key_listing.find(connection, visitor.organization_id, key_id)
-    budget = (await site.keys.budgets(visitor.organization_id)).get(key_id)
-    current = _as_it_is(key, budget)
-    return site.renderer.page(
-        request,
-        "console/key_settings.html",
-        section="keys",
-        refused=refused,
-        key=key,
-        budget=budget,
-        form=_typed(refused, key) if refused else current,
-        current=current,
-        stale=refused is not None and isinstance(refused.error, KeyChanged),
-    )
-
-
-def _typed(refused: Refused, key: HeldKey) -> ChangedKeyForm:
+def _typed(refused: RefusedForm, key: HeldKey) -> ChangedKeyForm:
     """Return what was typed; whoever is shown what is there now may replace that."""
     typed: ChangedKeyForm = refused.typed
     if not isinstance(refused.error, KeyChanged):

@@ -12,7 +12,9 @@ from litestar.params import QueryParameter
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import credit
 from gateway.control_plane.billing.credit import LedgerEntry
-from gateway.control_plane.pages.parts import Site
+from gateway.control_plane.catalog.listings import Shelf
+from gateway.control_plane.web.rendering import Renderer
+from gateway.storage.database import Database
 
 _PAGE = 50
 _ID_MAX = 2**63 - 1
@@ -21,36 +23,38 @@ _ID_MAX = 2**63 - 1
 @get("/console/ledger")
 async def show_ledger(
     request: Request[Any, Any, Any],
-    site: NamedDependency[Site],
+    database: NamedDependency[Database],
+    renderer: NamedDependency[Renderer],
+    shelf: NamedDependency[Shelf],
     visitor: NamedDependency[Visitor],
     before: Annotated[int | None, QueryParameter(ge=1, le=_ID_MAX)] = None,
 ) -> Response[str]:
     """Show a page of it; the next begins before the last entry of this."""
-    async with site.database.read() as connection:
+    async with database.read() as connection:
         balance = await credit.balance(connection, visitor.organization_id)
         entries = await credit.ledger(
             connection, visitor.organization_id, before=before, limit=_PAGE + 1
         )
         given = [entry.ref for entry in entries if entry.kind == "grant"]
         sources = await credit.sources(connection, given)
-    return site.renderer.page(
+    return renderer.page(
         request,
         "console/ledger.html",
         section="ledger",
         balance=balance,
-        entries=[(entry, _words(entry, sources, site)) for entry in entries[:_PAGE]],
+        entries=[(entry, _words(entry, sources, shelf)) for entry in entries[:_PAGE]],
         next_before=entries[_PAGE - 1].id if len(entries) > _PAGE else None,
     )
 
 
-def _words(entry: LedgerEntry, sources: Mapping[str, str], site: Site) -> str:
+def _words(entry: LedgerEntry, sources: Mapping[str, str], shelf: Shelf) -> str:
     """Say what an entry is, and what credit was given for."""
     if entry.kind != "grant":
         return _WORDS[entry.kind]
     what, _, rest = sources.get(entry.ref, "").partition(":")
     if what == "launch":
         model_id = rest.rpartition(":")[0]
-        known = site.shelf().by_id.get(model_id)
+        known = shelf.by_id.get(model_id)
         return f"Free credit: {known.page.title if known else model_id} is live"
     return "Free credit: welcome" if what == "signup" else "Credit"
 

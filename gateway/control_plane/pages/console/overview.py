@@ -12,12 +12,13 @@ from gateway.control_plane.accounts import key_listing, users
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import credit, usage
 from gateway.control_plane.billing.usage import Filter, Sum
-from gateway.control_plane.pages.parts import Site
 from gateway.control_plane.status import answers
 from gateway.control_plane.web import charts
 from gateway.control_plane.web.formats import number
+from gateway.control_plane.web.rendering import Renderer
 from gateway.identifiers import new_id
 from gateway.money import money
+from gateway.storage.database import Database
 
 _DAYS = 30
 _NO_CREDIT = {
@@ -29,13 +30,16 @@ _NO_CREDIT = {
 
 @get("/console")
 async def show_overview(
-    request: Request[Any, Any, Any], site: NamedDependency[Site], visitor: NamedDependency[Visitor]
+    request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
+    renderer: NamedDependency[Renderer],
+    visitor: NamedDependency[Visitor],
 ) -> Response[str]:
     """Show the account at a glance."""
     today = datetime.now(UTC).date()
     month = today.replace(day=1)
     since = min(month, today - timedelta(days=_DAYS - 1))
-    async with site.database.read() as connection:
+    async with database.read() as connection:
         balance = await credit.balance(connection, visitor.organization_id)
         days = await usage.sums(connection, visitor.organization_id, Filter(since=since), by="day")
         answered = await answers.summary(connection, visitor.organization_id, today)
@@ -44,7 +48,7 @@ async def show_overview(
     spent_today = sum(day.cost_nanos for day in days if day.group == today.isoformat())
     this_month = [day for day in days if day.group >= month.isoformat()]
     span = usage.every_day(days, today - timedelta(days=_DAYS - 1), today)
-    return site.renderer.page(
+    return renderer.page(
         request,
         "console/overview.html",
         section="overview",

@@ -1,17 +1,26 @@
-"""The console's pages: all of them for who is signed in."""
+"""The console, as one wing: its pages are for visitors who are signed in."""
 
 from __future__ import annotations
 
 from litestar import Router
 from litestar.di import Provide
 
-from gateway.control_plane.pages.console import keys, ledger, overview, settings, usage, votes
+from gateway.control_plane.pages.console import (
+    keys,
+    ledger,
+    organization,
+    overview,
+    person,
+    usage,
+    votes,
+)
 from gateway.control_plane.web.visitors import provide_visitor, signed_in
+from gateway.wings import Wing
 
 
-def router() -> Router:
-    """Make the router; it hangs below the pages' own."""
-    return Router(
+def console_wing() -> Wing:
+    """Return the pages."""
+    pages = Router(
         "/",
         route_handlers=[
             overview.show_overview,
@@ -24,21 +33,22 @@ def router() -> Router:
             keys.revoke_key,
             ledger.show_ledger,
             votes.show_votes,
-            settings.show_settings,
-            settings.rename_organization,
-            settings.set_key_defaults,
-            settings.invite,
-            settings.withdraw_invitation,
-            settings.change_role,
-            settings.remove_member,
-            settings.leave_organization,
-            settings.note_move,
-            settings.switch_organization,
-            settings.disconnect_github,
-            settings.end_sessions,
-            settings.export_data,
-            settings.delete_account,
+            organization.show_settings,
+            organization.rename_organization,
+            organization.set_key_defaults,
+            organization.invite,
+            organization.withdraw_invitation,
+            organization.change_role,
+            organization.remove_member,
+            person.leave_organization,
+            person.note_move,
+            person.switch_organization,
+            person.disconnect_github,
+            person.end_sessions,
+            person.export_data,
+            person.delete_account,
         ],
         guards=[signed_in],
         dependencies={"visitor": Provide(provide_visitor, sync_to_thread=False)},
     )
+    return Wing("control", [pages])

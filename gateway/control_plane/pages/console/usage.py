@@ -17,7 +17,8 @@ from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import usage
 from gateway.control_plane.billing.usage import By, Filter, Sum
 from gateway.control_plane.pages.console.overview import spending
-from gateway.control_plane.pages.parts import Site
+from gateway.control_plane.web.rendering import Renderer
+from gateway.storage.database import Database
 
 _SPANS = (7, 30, 90)
 _KEYS_MAX = 1_000
@@ -27,7 +28,8 @@ _KEYS_MAX = 1_000
 @get("/console/usage")
 async def show_usage(
     request: Request[Any, Any, Any],
-    site: NamedDependency[Site],
+    database: NamedDependency[Database],
+    renderer: NamedDependency[Renderer],
     visitor: NamedDependency[Visitor],
     days: FromQuery[int] = 30,
     key: FromQuery[str] = "",
@@ -36,11 +38,11 @@ async def show_usage(
     """Show usage since some days, of one key or model where one is chosen."""
     chosen = _filter(days, key, model)
     today = datetime.now(UTC).date()
-    async with site.database.read() as connection:
+    async with database.read() as connection:
         sums = await usage.every_sum(connection, visitor.organization_id, chosen)
         used = await usage.models_of(connection, visitor.organization_id, chosen.since)
         keys = await key_listing.named(connection, visitor.organization_id, chosen.since)
-    return site.renderer.page(
+    return renderer.page(
         request,
         "console/usage.html",
         section="usage",
@@ -58,7 +60,7 @@ async def show_usage(
 
 @get("/console/usage.csv")
 async def export_usage(
-    site: NamedDependency[Site],
+    database: NamedDependency[Database],
     visitor: NamedDependency[Visitor],
     by: FromQuery[By] = "day",
     days: FromQuery[int] = 30,
@@ -68,7 +70,7 @@ async def export_usage(
     """Give the same sums as CSV."""
     chosen = _filter(days, key, model)
     ends = {}
-    async with site.database.read() as connection:
+    async with database.read() as connection:
         sums = await usage.sums(connection, visitor.organization_id, chosen, by=by)
         if by == "key":
             keys = await key_listing.named(connection, visitor.organization_id, chosen.since)

@@ -8,28 +8,34 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 
 from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.catalog.listings import Shelf
 from gateway.control_plane.demand import votes, waitlist
 from gateway.control_plane.mail import unsubscribe
-from gateway.control_plane.pages.parts import Site
+from gateway.control_plane.web.rendering import Renderer
+from gateway.storage.database import Database
 
 _SHOWN_MAX = 100
 
 
 @get("/console/votes")
 async def show_votes(
-    request: Request[Any, Any, Any], site: NamedDependency[Site], visitor: NamedDependency[Visitor]
+    request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
+    renderer: NamedDependency[Renderer],
+    visitor: NamedDependency[Visitor],
+    shelf: NamedDependency[Shelf],
 ) -> Response[str]:
-    """Show them, with a button to take each back; what is live is apart, and has none."""
-    async with site.database.read() as connection:
+    """Show the votes, each with a button to take it back; live models stand apart, without."""
+    async with database.read() as connection:
         cast = await votes.of_visitor(connection, visitor)
         waiting = sorted(await waitlist.models_of(connection, visitor.address_key))
         unsubscribed = await unsubscribe.holds(connection, visitor.email)
-    known = site.shelf().by_id
+    known = shelf.by_id
     named = [*waiting, *(vote.model_id for vote in cast)]
     live = {name for name in named if (li := known.get(name)) and li.model.state == "live"}
     cast = [vote for vote in cast if vote.model_id not in live]
     waiting = [name for name in waiting if name not in live]
-    return site.renderer.page(
+    return renderer.page(
         request,
         "console/votes.html",
         section="votes",

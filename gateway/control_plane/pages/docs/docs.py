@@ -13,10 +13,12 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from gateway.control_plane.catalog.listings import Shelf
 from gateway.control_plane.pages.docs import reference
 from gateway.control_plane.pages.docs.errors import documented
-from gateway.control_plane.pages.parts import PageNotFound, Site
 from gateway.control_plane.web import snippets
+from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.visitors import PageNotFound
 from gateway.data_plane.api.replays import IdempotencyKeyTooLong, TooManyRetries
 from gateway.data_plane.limits.concurrency import TooManyInFlight
 from gateway.data_plane.routing.outcomes import DeadlineMissed, NoWorker
@@ -42,17 +44,26 @@ class RequestLimit(NamedTuple):
 
 
 @get("/docs")
-async def show_start(request: Request[Any, Any, Any], site: NamedDependency[Site]) -> Response[str]:
-    """Show the quickstart, where the documentation starts."""
-    return _page(request, site, "quickstart")
+async def show_start(
+    request: Request[Any, Any, Any],
+    settings: NamedDependency[Settings],
+    renderer: NamedDependency[Renderer],
+    shelf: NamedDependency[Shelf],
+) -> Response[str]:
+    """Begin with the quickstart."""
+    return _page(request, settings, renderer, shelf, "quickstart")
 
 
 @get("/docs/{slug:str}")
 async def show_docs(
-    request: Request[Any, Any, Any], site: NamedDependency[Site], slug: FromPath[str]
+    request: Request[Any, Any, Any],
+    settings: NamedDependency[Settings],
+    renderer: NamedDependency[Renderer],
+    shelf: NamedDependency[Shelf],
+    slug: FromPath[str],
 ) -> Response[str]:
     """Show one page of the documentation."""
-    return _page(request, site, slug)
+    return _page(request, settings, renderer, shelf, slug)
 
 
 def limits(settings: Settings) -> list[RequestLimit]:
@@ -104,11 +115,13 @@ def limits(settings: Settings) -> list[RequestLimit]:
     return [RequestLimit(*row) for row in rows]
 
 
-def _page(request: Request[Any, Any, Any], site: Site, slug: str) -> Response[str]:
+def _page(
+    request: Request[Any, Any, Any], settings: Settings, renderer: Renderer, shelf: Shelf, slug: str
+) -> Response[str]:
     if slug not in PAGES:
         raise PageNotFound("There is no such page in the documentation.")
-    model = site.first().model  # a live one if there is any
-    url = site.settings.public_url
+    model = shelf.first.model  # a live one if there is any
+    url = settings.public_url
     context: dict[str, Any] = {
         "model": model,
         "calls": snippets.calls(url, model.id),
@@ -118,15 +131,15 @@ def _page(request: Request[Any, Any, Any], site: Site, slug: str) -> Response[st
         case "errors":
             context["errors"] = errors = documented()
             context["titles"] = {one.status: HTTPStatus(one.status).phrase for one in errors}
-            context["replay_seconds"] = f"{site.settings.replay_seconds:g}"
+            context["replay_seconds"] = f"{settings.replay_seconds:g}"
         case "limits":
-            context["limits"] = limits(site.settings)
+            context["limits"] = limits(settings)
         case "reference":
             context["entries"] = reference.entries(url)
             context["error"], context["error_example"] = reference.error(url)
         case "clients":
             context["clients"] = snippets.clients(url, model.id)
-    return site.renderer.page(
+    return renderer.page(
         request,
         f"docs/{slug}.html",
         slug=slug,

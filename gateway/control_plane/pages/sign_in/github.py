@@ -1,6 +1,6 @@
-"""Signing in by GitHub: out to it, and back.
+"""Signing in with GitHub: out to it, and back.
 
-What comes back counts only in the browser that went out, and once (see `errands`).
+GitHub's answer counts only in the browser that went out, and once: see `web.oauth_state`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,16 @@ from litestar.response import Redirect
 
 from gateway.control_plane.accounts import addresses, identities
 from gateway.control_plane.accounts.github import Github, GithubRefused, GithubUnavailable
-from gateway.control_plane.pages.parts import PageNotFound, Site
+from gateway.control_plane.accounts.identities import Identity
+from gateway.control_plane.pages.sign_in.entering import Entering
+from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.forms import safe_path, see_other
-from gateway.control_plane.web.oauth_state import Errand
+from gateway.control_plane.web.oauth_state import Journey, OAuthState
+from gateway.control_plane.web.rate_limits import Quota
+from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.visitors import PageNotFound
 from gateway.settings import Settings, SettingsError, derive
+from gateway.storage.database import Database
 
 PATH = "/sign-in/github"
 BACK = f"{PATH}/callback"
@@ -26,14 +32,17 @@ BACK = f"{PATH}/callback"
 @get(PATH)
 async def go_to_github(
     request: Request[Any, Any, Any],
-    site: NamedDependency[Site],
+    github: NamedDependency[Github | None],
+    oauth_state: NamedDependency[OAuthState],
+    sign_in_quota: NamedDependency[Quota],
+    origin: NamedDependency[str],
     next: FromQuery[str] = "",  # noqa: A002 - the name in the address
 ) -> Response[Any]:
-    """Send the browser to GitHub: to sign in, or to be connected by who is signed in already."""
-    github = _configured(site)
-    await site.sign_ins.take(site.visitor(request))
+    """Send the browser to GitHub: to sign in, or to connect the account that is signed in."""
+    github = _configured(github)
+    await sign_in_quota.take(origin)
     user_id = request.user.user_id if request.user else ""
-    state, cookie = site.errands.begin(Errand(safe_path(next), user_id))
+    state, cookie = oauth_state.begin(Journey(safe_path(next), user_id))
     answer = Redirect(github.address(state), status_code=303)
     answer.set_cookie(cookie)
     return answer
@@ -42,54 +51,48 @@ async def go_to_github(
 @get(BACK)
 async def come_back(
     request: Request[Any, Any, Any],
-    site: NamedDependency[Site],
+    settings: NamedDependency[Settings],
+    database: NamedDependency[Database],
+    renderer: NamedDependency[Renderer],
+    github: NamedDependency[Github | None],
+    oauth_state: NamedDependency[OAuthState],
+    sign_in_quota: NamedDependency[Quota],
+    entering: NamedDependency[Entering],
+    cookie: NamedDependency[HostCookie],
+    origin: NamedDependency[str],
     code: FromQuery[str] = "",
     returned: Annotated[str, QueryParameter(name="state")] = "",
     error: FromQuery[str] = "",
 ) -> Response[Any]:
-    """Sign in whoever GitHub says it is, or say why not and offer the other way."""
-    github = _configured(site)
-    await site.sign_ins.take(site.visitor(request))
+    """Sign in the account that GitHub names, or say why not and offer the other way."""
+    github = _configured(github)
+    await sign_in_quota.take(origin)
+    user_id = request.user.user_id if request.user else ""
     answer: Response[Any]
     try:
-        answer = await _arrive(request, site, github, code="" if error else code, state=returned)
+        journey = oauth_state.end(request.cookies.get(oauth_state.cookie.name, ""), returned)
+        _check(journey, user_id, "" if error else code)
+        account = await github.account(code, returned)
+        address = addresses.parse(account.email)
+        who = identities.of(derive(settings.secret, "identities"), "github", account.subject)
+        answer = see_other(journey.path)
+        if user_id:
+            await _connect(database, who, user_id)
+        else:
+            async with database.write() as connection:
+                session = await entering.enter(connection, address, identity=who)
+            answer.set_cookie(cookie.holding(session))
     except (GithubRefused, GithubUnavailable, addresses.BadAddress) as refusal:
-        answer = site.renderer.page(
+        answer = renderer.page(
             request,
-            "sign_in/again.html",
+            "again.html",
             status=refusal.status,
             heading="GitHub did not sign you in",
             message=refusal.message,
             way="Sign in another way",
         )
         answer.headers.update(refusal.headers)
-    answer.set_cookie(site.errands.empty())
-    return answer
-
-
-async def _arrive(
-    request: Request[Any, Any, Any], site: Site, github: Github, *, code: str, state: str
-) -> Response[Any]:
-    errand = site.errands.end(request.cookies.get(site.errands.name, ""), state)
-    if errand.user_id != (request.user.user_id if request.user else ""):
-        raise GithubRefused("You signed in or out meanwhile. Begin it once more.")
-    if not code:
-        raise GithubRefused("You did not let GitHub tell us who you are; nothing was kept.")
-    account = await github.account(code, state)
-    address = addresses.parse(account.email)
-    who = identities.of(derive(site.settings.secret, "identities"), "github", account.subject)
-    answer = see_other(errand.path)
-    async with site.database.write() as connection:
-        if errand.user_id:
-            known = await identities.find(connection, who)
-            if known and known.id != errand.user_id:
-                raise GithubRefused(
-                    "That GitHub account signs in another account here. Disconnect it there first."
-                )
-            await identities.connect(connection, who, errand.user_id)
-        else:
-            session = await site.enter(connection, address, identity=who)
-            answer.set_cookie(site.cookie.holding(session))
+    answer.set_cookie(oauth_state.cookie.empty())
     return answer
 
 
@@ -111,7 +114,24 @@ def make_github(settings: Settings) -> Github | None:
     )
 
 
-def _configured(site: Site) -> Github:
-    if site.github is None:
-        raise PageNotFound("Signing in by GitHub is not configured here.")
-    return site.github
+def _check(journey: Journey, user_id: str, code: str) -> None:
+    if journey.user_id != user_id:
+        raise GithubRefused("You signed in or out in the meantime. Start it again.")
+    if not code:
+        raise GithubRefused("You did not let GitHub tell us who you are; nothing was kept.")
+
+
+async def _connect(database: Database, who: Identity, user_id: str) -> None:
+    async with database.write() as connection:
+        known = await identities.find(connection, who)
+        if known and known.id != user_id:
+            raise GithubRefused(
+                "That GitHub account signs in another account here. Disconnect it there first."
+            )
+        await identities.connect(connection, who, user_id)
+
+
+def _configured(github: Github | None) -> Github:
+    if github is None:
+        raise PageNotFound("Signing in with GitHub is not configured here.")
+    return github

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromQuery, URLEncodedBody
+from litestar.params import FromQuery, SkipValidation, URLEncodedBody
 
-from gateway.control_plane.catalog.listings import Listing
-from gateway.control_plane.pages.parts import PageNotFound, Site, Uncountable
+from gateway.control_plane.catalog.listings import Listing, ListingNotFound, Shelf
 from gateway.control_plane.web import forms
 from gateway.control_plane.web.csrf import ANYBODYS
-from gateway.control_plane.web.forms import IN_PLACE, Refused
-from gateway.control_plane.web.rendering import answer, is_fragment
+from gateway.control_plane.web.forms import IN_PLACE, RefusedForm
+from gateway.control_plane.web.rate_limits import Limit
+from gateway.control_plane.web.rendering import Renderer, answer, is_fragment
 from gateway.data_plane.metering.quote import quote
-from gateway.errors import BadRequest
+from gateway.data_plane.metering.tokens import TokenCounter
+from gateway.errors import BadRequest, NotFound
+from gateway.settings import Settings
+from gateway.snapshots import ModelSnapshot
+
+Counters = SkipValidation[Mapping[str, TokenCounter]]
+"""What counts tokens, by the digest of the vocabulary."""
 
 _TEXTS_MONTH_MAX = 10**10
 _CHOICES_MAX = 50
+
+
+class Uncountable(NotFound):
+    """A model whose tokenizer this gateway does not have."""
+
+    code = "tokenizer_not_found"
 
 
 class CalculatorForm(msgspec.Struct, frozen=True):
@@ -47,44 +59,54 @@ class Calculation(msgspec.Struct, frozen=True, kw_only=True):
 
 @get("/calculator")
 async def show_calculator(
-    request: Request[Any, Any, Any], site: NamedDependency[Site], model: FromQuery[str] = ""
+    request: Request[Any, Any, Any],
+    settings: NamedDependency[Settings],
+    renderer: NamedDependency[Renderer],
+    shelf: NamedDependency[Shelf],
+    model: FromQuery[str] = "",
 ) -> Response[str]:
     """Show the empty calculator."""
-    chosen = site.listing(model) if model else site.first()
+    chosen = shelf.find(model) if model else shelf.first
     form = CalculatorForm(model=chosen.model.id)
-    return site.renderer.page(
-        request, "calculator.html", listings=_choices(site), **shown(site, chosen, form)
+    return renderer.page(
+        request, "calculator.html", listings=_choices(shelf), **shown(settings, chosen, form)
     )
 
 
 @post("/calculator", status_code=200, opt={ANYBODYS: True})
 async def calculate(
     request: Request[Any, Any, Any],
-    site: NamedDependency[Site],
+    settings: NamedDependency[Settings],
+    renderer: NamedDependency[Renderer],
+    shelf: NamedDependency[Shelf],
+    counters: NamedDependency[Counters],
+    calculation_limit: NamedDependency[Limit],
+    origin: NamedDependency[str],
     data: URLEncodedBody[CalculatorForm],
 ) -> Response[str]:
     """Count and price: a fragment as one types, a whole page without JavaScript."""
-    chosen = site.shelf().by_id.get(data.model) or site.first()
+    chosen = shelf.by_id.get(data.model) or shelf.first
     result = refused = None
     try:
-        site.calculations.take(site.visitor(request))
-        result = calculation(site, _named(site, data.model), data)
-    except (*IN_PLACE, PageNotFound, Uncountable) as error:
-        refused = Refused("calculator", error, data)
-    context = shown(site, chosen, data, result=result)
+        calculation_limit.take(origin)
+        listing = shelf.find(data.model, param="model")
+        result = calculation(settings, counters, listing, data)
+    except (*IN_PLACE, ListingNotFound, Uncountable) as error:
+        refused = RefusedForm("calculator", error, data)
+    context = shown(settings, chosen, data, result=result)
     if not is_fragment(request):
-        return site.renderer.page(
-            request, "calculator.html", refused=refused, listings=_choices(site), **context
+        return renderer.page(
+            request, "calculator.html", refused=refused, listings=_choices(shelf), **context
         )
     context |= {"model": chosen.model, "refused": refused}
-    html = site.renderer.html("calculator/result.html", **context)
+    html = renderer.html("calculator/result.html", **context)
     if data.prompts_of != chosen.model.id:
-        html += site.renderer.html("calculator/prompts.html", anew=True, **context)
+        html += renderer.html("calculator/prompts.html", anew=True, **context)
     return answer(html, refused=refused)
 
 
 def shown(
-    site: Site,
+    settings: Settings,
     chosen: Listing,
     form: CalculatorForm,
     *,
@@ -95,13 +117,18 @@ def shown(
         "chosen": chosen,
         "form": form,
         "result": result,
-        "characters_max": site.settings.calculator_characters_max,
+        "characters_max": settings.calculator_characters_max,
     }
 
 
-def calculation(site: Site, listing: Listing, form: CalculatorForm) -> Calculation | None:
+def calculation(
+    settings: Settings,
+    counters: Counters,
+    listing: Listing,
+    form: CalculatorForm,
+) -> Calculation | None:
     """Count a text as the endpoint would; None where there is none. Raises BadRequest."""
-    characters_max = site.settings.calculator_characters_max
+    characters_max = settings.calculator_characters_max
     if len(form.text) > characters_max:
         raise BadRequest(
             f"This text has {len(form.text):,} characters, and the calculator reads at most "
@@ -112,7 +139,7 @@ def calculation(site: Site, listing: Listing, form: CalculatorForm) -> Calculati
         return None
     model = listing.model
     prompt = form.prompt if form.prompt in model.prompts else None
-    quoted = quote(site.counter(model), model, [form.text], prompt=prompt, truncate="end")
+    quoted = quote(counter_of(counters, model), model, [form.text], prompt=prompt, truncate="end")
     texts_month = forms.whole(form.texts_month, _TEXTS_MONTH_MAX)
     if texts_month is None:
         raise BadRequest("Texts a month: a whole number, up to ten billion.", param="texts_month")
@@ -125,15 +152,14 @@ def calculation(site: Site, listing: Listing, form: CalculatorForm) -> Calculati
     )
 
 
-def _named(site: Site, model_id: str) -> Listing:
-    """Return a model whose name may have been typed. Raises PageNotFound, which blames the name."""
-    try:
-        return site.listing(model_id)
-    except PageNotFound as error:
-        raise PageNotFound(error.message, param="model") from None
+def counter_of(counters: Counters, model: ModelSnapshot) -> TokenCounter:
+    """Return what counts a model's tokens. Raises Uncountable."""
+    counter = counters.get(model.vocabulary_sha256)
+    if counter is None:
+        raise Uncountable(f"The tokenizer of {model.id} is not here, so nothing can be counted.")
+    return counter
 
 
-def _choices(site: Site) -> Sequence[Listing]:
+def _choices(shelf: Shelf) -> Sequence[Listing]:
     """Return the models to choose from; nothing where they are so many that one types a name."""
-    listings = site.shelf().listings
-    return listings if len(listings) <= _CHOICES_MAX else ()
+    return shelf.listings if len(shelf.listings) <= _CHOICES_MAX else ()

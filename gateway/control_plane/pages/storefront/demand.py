@@ -6,31 +6,36 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromQuery, URLEncodedBody
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts import addresses
 from gateway.control_plane.accounts.addresses import Address
-from gateway.control_plane.accounts.links import LinkSpent
+from gateway.control_plane.accounts.link_mails import LinkMails
+from gateway.control_plane.accounts.links import LinkSpent, MailLink, MailLinks
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.credit import nanos_of_dollars
-from gateway.control_plane.catalog.listings import Listing
+from gateway.control_plane.catalog.listings import Listing, Shelf
 from gateway.control_plane.demand import votes, waitlist
+from gateway.control_plane.demand.counts import DemandCounts
 from gateway.control_plane.demand.votes import Vote
-from gateway.control_plane.mail.messages import lasting
-from gateway.control_plane.pages.parts import Site
-from gateway.control_plane.pages.sign_in.mail import used_up
-from gateway.control_plane.pages.storefront import models
+from gateway.control_plane.pages.storefront.models import ListingPage
+from gateway.control_plane.web.error_pages import spent_link
 from gateway.control_plane.web.forms import (
-    IN_PLACE,
-    Refused,
+    FormPage,
+    RefusedForm,
     lines,
     once,
+    post_form,
     safe_path,
     see_other,
     whole,
 )
+from gateway.control_plane.web.rate_limits import Quota
+from gateway.control_plane.web.rendering import Renderer
 from gateway.control_plane.web.visitors import signed_in
+from gateway.storage.database import Database
 
 
 class VoteForm(msgspec.Struct, frozen=True):
@@ -63,155 +68,171 @@ class ConfirmForm(msgspec.Struct, frozen=True):
     token: str
 
 
-@post("/vote", guards=[signed_in])
+async def _model_page(
+    listing_page: NamedDependency[ListingPage], shelf: NamedDependency[Shelf]
+) -> FormPage:
+    async def page(refused: RefusedForm | None) -> Response[str]:
+        assert refused
+        return await listing_page(coming(shelf, refused.typed.model), refused)
+
+    return page
+
+
+@post_form("/vote", "vote", _model_page, guards=[signed_in])
 async def vote(
-    request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[VoteForm]
+    request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
+    shelf: NamedDependency[Shelf],
+    demand_counts: NamedDependency[DemandCounts],
+    vote_quota: NamedDependency[Quota],
+    origin: NamedDependency[str],
+    data: URLEncodedBody[VoteForm],
 ) -> Response[Any]:
-    """Count a vote of whoever is signed in."""
-    listing = coming(site, data.model)
-    try:
-        await site.votes.take(site.visitor(request))
-        async with site.database.write() as connection:
-            await votes.cast(connection, request.user, _vote(data))
-            await site.interest.recount(connection, listing.model.id)
-    except IN_PLACE as error:
-        refused = Refused("vote", error, data)
-        return await models.page_of_model(request, site, listing, refused=refused)
+    """Count the visitor's vote."""
+    listing = coming(shelf, data.model)
+    await vote_quota.take(origin)
+    async with database.write() as connection:
+        await votes.cast(connection, request.user, _vote(data))
+        await demand_counts.recount(connection, listing.model.id)
     return see_other(f"{listing.path}#demand")
 
 
 @post("/vote/withdraw", guards=[signed_in])
 async def withdraw_vote(
-    request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[ModelForm]
+    request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
+    demand_counts: NamedDependency[DemandCounts],
+    vote_quota: NamedDependency[Quota],
+    origin: NamedDependency[str],
+    data: URLEncodedBody[ModelForm],
 ) -> Response[Any]:
-    """Take a vote back."""
-    await site.votes.take(site.visitor(request))
-    # a model that is retired by now has no page, and the vote for it can be taken back all the same
-    async with site.database.write() as connection:
+    """Take a vote back, also one for a model that is retired and has no page any more."""
+    await vote_quota.take(origin)
+    async with database.write() as connection:
         await votes.withdraw(connection, request.user, data.model)
-        await site.interest.recount(connection, data.model)
+        await demand_counts.recount(connection, data.model)
     return see_other(safe_path(data.back or f"/models/{data.model}#demand"))
 
 
-@post("/waitlist")
+@post_form("/waitlist", "waitlist", _model_page)
 async def join_waitlist(
-    request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[WaitlistForm]
+    request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
+    renderer: NamedDependency[Renderer],
+    shelf: NamedDependency[Shelf],
+    link_mails: NamedDependency[LinkMails],
+    vote_quota: NamedDependency[Quota],
+    origin: NamedDependency[str],
+    data: URLEncodedBody[WaitlistForm],
 ) -> Response[Any]:
-    """Put somebody signed in on the list; mail everybody else a link first."""
-    listing = coming(site, data.model)
+    """Put a visitor who is signed in on the list; mail all others a link first."""
+    listing = coming(shelf, data.model)
     visitor: Visitor | None = request.user
-    try:
-        await site.votes.take(site.visitor(request))
-        if visitor is None:
-            return await _ask_to_confirm(request, site, listing, data)
-        async with site.database.write() as connection:
-            await waitlist.join(
-                connection, listing.model.id, Address(visitor.email), visitor.user_id
-            )
-    except IN_PLACE as error:
-        refused = Refused("waitlist", error, data)
-        return await models.page_of_model(request, site, listing, refused=refused)
-    return see_other(f"{listing.path}#demand")
-
-
-async def _ask_to_confirm(
-    request: Request[Any, Any, Any], site: Site, listing: Listing, data: WaitlistForm
-) -> Response[str]:
-    address = addresses.parse(data.email)
-    async with site.database.write() as connection:
-        ref = f"waitlist:{once(data.id, address.email)}"
-        token = await site.link(connection, "waitlist", address, listing.model.id, ref=ref)
-        if token is not None:
-            await site.outbox.put(
+    await vote_quota.take(origin)
+    if visitor is None:
+        address = addresses.parse(data.email)
+        async with database.write() as connection:
+            await link_mails.send(
                 connection,
-                site.writer.write(
-                    "waitlist",
-                    ref=ref,
-                    recipient=address.email,
-                    subject=f"Confirm: tell me when {listing.page.title} is live",
-                    title=listing.page.title,
-                    url=f"{site.settings.public_url}/waitlist/confirm?token={token}",
-                    lasts=lasting(site.settings.mail_invitation_seconds),
-                ),
+                "waitlist",
+                address,
+                listing.model.id,
+                request=once(data.id, address.email),
+                subject=f"Confirm: tell me when {listing.page.title} is live",
+                title=listing.page.title,
             )
-    return site.renderer.page(request, "waitlist/sent.html", email=address.email, listing=listing)
+        return renderer.page(request, "waitlist/sent.html", email=address.email, listing=listing)
+    async with database.write() as connection:
+        await waitlist.join(connection, listing.model.id, Address(visitor.email), visitor.user_id)
+    return see_other(f"{listing.path}#demand")
 
 
 @post("/waitlist/leave", guards=[signed_in])
 async def leave_waitlist(
-    request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[ModelForm]
+    request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
+    data: URLEncodedBody[ModelForm],
 ) -> Response[Any]:
-    """Take whoever is signed in off the list."""
-    async with site.database.write() as connection:
+    """Take the visitor off the list."""
+    async with database.write() as connection:
         await waitlist.leave(connection, data.model, request.user.address_key)
     return see_other(safe_path(data.back or f"/models/{data.model}#demand"))
 
 
-@get("/waitlist/confirm")
-async def show_confirm(
-    request: Request[Any, Any, Any], site: NamedDependency[Site], token: FromQuery[str]
-) -> Response[Any]:
-    """Show what the mailed link would do, and its button."""
-    return await _page_of_link(request, site, token)
+async def _confirm_page(
+    request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
+    renderer: NamedDependency[Renderer],
+    shelf: NamedDependency[Shelf],
+    links: NamedDependency[MailLinks],
+    token: FromQuery[str] = "",
+) -> FormPage:
+    """Show what the mailed link would do, and its button; a refused form brings its own token."""
 
-
-async def _page_of_link(
-    request: Request[Any, Any, Any], site: Site, token: str, *, refused: Refused | None = None
-) -> Response[Any]:
-    try:
-        async with site.database.read() as connection:
-            link = await site.links.look(connection, "waitlist", token)
-    except LinkSpent as error:
-        return await _page_of_used(request, site, token) or used_up(
-            request, site, error, "waitlist"
-        )
-    listing = site.listing(link.subject)
-    if listing.model.state == "live":
-        return see_other(listing.path)  # what they wanted to hear of stands there
-    return site.renderer.page(
-        request,
-        "waitlist/confirm.html",
-        refused=refused,
-        link=link,
-        token=token,
-        listing=listing,
-    )
-
-
-async def _page_of_used(
-    request: Request[Any, Any, Any], site: Site, token: str
-) -> Response[str] | None:
-    """Say once more to somebody that they are on the list; None where they are not."""
-    async with site.database.read() as connection:
+    async def page(refused: RefusedForm | None) -> Response[Any]:
+        held = refused.typed.token if refused else token
         try:
-            link = await site.links.used(connection, "waitlist", token)
-        except LinkSpent:
-            return None
-        key = Address(link.email).key
-        if not await waitlist.is_waiting(connection, key, link.subject):
-            return None
-    listing = site.listing(link.subject)
-    return site.renderer.page(request, "waitlist/done.html", email=link.email, listing=listing)
+            async with database.read() as connection:
+                link = await links.look(connection, "waitlist", held)
+        except LinkSpent as error:
+            async with database.read() as connection:
+                done = await _confirmed(connection, links, held)
+            if done is None:
+                return spent_link(renderer, request, error, "waitlist")
+            listing = shelf.find(done.subject)
+            return renderer.page(request, "waitlist/done.html", email=done.email, listing=listing)
+        listing = shelf.find(link.subject)
+        if listing.model.state == "live":
+            return see_other(listing.path)  # what they wanted to hear of stands there
+        return renderer.page(
+            request,
+            "waitlist/confirm.html",
+            refused=refused,
+            link=link,
+            token=held,
+            listing=listing,
+        )
+
+    return page
 
 
-@post("/waitlist/confirm")
+@get("/waitlist/confirm", dependencies={"page": Provide(_confirm_page)})
+async def show_confirm(
+    page: NamedDependency[FormPage],
+    token: FromQuery[str],  # noqa: ARG001 - required here; the page reads it
+) -> Response[Any]:
+    """Show what a mailed link would do."""
+    return await page(None)
+
+
+@post_form("/waitlist/confirm", "confirm", _confirm_page)
 async def confirm(
-    request: Request[Any, Any, Any], site: NamedDependency[Site], data: URLEncodedBody[ConfirmForm]
+    database: NamedDependency[Database],
+    shelf: NamedDependency[Shelf],
+    links: NamedDependency[MailLinks],
+    data: URLEncodedBody[ConfirmForm],
 ) -> Response[Any]:
     """Put a confirmed address on the list."""
-    try:
-        async with site.database.write() as connection:
-            link = await site.links.use(connection, "waitlist", data.token)
-            listing = coming(site, link.subject)
-            await waitlist.join(connection, listing.model.id, Address(link.email), None)
-    except IN_PLACE as error:
-        return await _page_of_link(request, site, data.token, refused=Refused("confirm", error))
+    async with database.write() as connection:
+        link = await links.use(connection, "waitlist", data.token)
+        listing = coming(shelf, link.subject)
+        await waitlist.join(connection, listing.model.id, Address(link.email), None)
     return see_other(f"/waitlist/confirm?token={data.token}")
 
 
-def coming(site: Site, model_id: str) -> Listing:
-    """Return a model that can be waited for. Raises PageNotFound, NotComing."""
-    listing = site.listing(model_id)
+async def _confirmed(connection: AsyncConnection, links: MailLinks, token: str) -> MailLink | None:
+    """Return the used link of someone who is on the list because of it."""
+    try:
+        link = await links.used(connection, "waitlist", token)
+    except LinkSpent:
+        return None
+    is_waiting = await waitlist.is_waiting(connection, Address(link.email).key, link.subject)
+    return link if is_waiting else None
+
+
+def coming(shelf: Shelf, model_id: str) -> Listing:
+    """Return a model that can be waited for. Raises ListingNotFound, NotComing."""
+    listing = shelf.find(model_id)
     if listing.model.state == "live":
         raise votes.NotComing(
             f"{listing.page.title} is live by now: you can call it, there is nothing to wait for."

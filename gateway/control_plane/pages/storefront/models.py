@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from litestar import Request, Response, get
@@ -11,27 +12,35 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.catalog.content import ModelPage
-from gateway.control_plane.catalog.listings import Listing
+from gateway.control_plane.catalog.listings import Listing, ListingNotFound, Shelf
 from gateway.control_plane.demand import votes, waitlist
+from gateway.control_plane.demand.counts import DemandCounts
 from gateway.control_plane.mail import unsubscribe
-from gateway.control_plane.pages.parts import PageNotFound, Site
 from gateway.control_plane.pages.storefront import calculator
-from gateway.control_plane.pages.storefront.calculator import CalculatorForm
+from gateway.control_plane.pages.storefront.calculator import CalculatorForm, Counters, counter_of
 from gateway.control_plane.pages.storefront.search import PAGE_MODELS, Search, page_of
 from gateway.control_plane.web import snippets
-from gateway.control_plane.web.forms import Refused
+from gateway.control_plane.web.forms import RefusedForm
+from gateway.control_plane.web.rendering import Renderer
 from gateway.data_plane.metering.quote import quote
 from gateway.errors import BadRequest
+from gateway.settings import Settings
 from gateway.snapshots import ModelSnapshot
+from gateway.storage.database import Database
 
 _COMPARED_MAX = 6
 _NAME_CHARACTERS_MAX = 100
+
+ListingPage = Callable[[Listing, RefusedForm | None], Awaitable[Response[str]]]
+"""Renders a model's page, and what was refused of a form on it."""
 
 
 @get("/models")
 async def list_models(
     request: Request[Any, Any, Any],
-    site: NamedDependency[Site],
+    renderer: NamedDependency[Renderer],
+    shelf: NamedDependency[Shelf],
+    demand_counts: NamedDependency[DemandCounts],
     q: FromQuery[str] = "",
     offered: Annotated[str, QueryParameter(name="state")] = "",
     task: FromQuery[str] = "",
@@ -43,7 +52,6 @@ async def list_models(
     page: FromQuery[int] = 1,
 ) -> Response[str]:
     """List the models that fit; the filters are the page's address, so it can be shared."""
-    shelf = site.shelf()
     chosen = {
         "q": q, "state": offered, "task": task, "dimensions": dimensions, "license": licensed,
         "tokens": tokens, "price": price, "sort": sort,
@@ -52,7 +60,7 @@ async def list_models(
     try:
         most = nanos_of_dollars(price, param="price") if price.strip() else None
     except BadRequest as error:
-        refused = Refused("filters", error)
+        refused = RefusedForm("filters", error)
     search = Search(
         q=q,
         state=offered,
@@ -63,8 +71,8 @@ async def list_models(
         price_nanos=most,
         sort=sort,
     )
-    wanted = site.interest.all_votes()
-    return site.renderer.page(
+    wanted = demand_counts.all_votes()
+    return renderer.page(
         request,
         "models/list.html",
         refused=refused,
@@ -79,67 +87,79 @@ async def list_models(
 
 @get("/models/{owner:str}/{name:str}")
 async def show_model(
-    request: Request[Any, Any, Any],
-    site: NamedDependency[Site],
+    shelf: NamedDependency[Shelf],
+    demand_counts: NamedDependency[DemandCounts],
+    listing_page: NamedDependency[ListingPage],
     owner: FromPath[str],
     name: FromPath[str],
 ) -> Response[str]:
-    """Show one model: everything that one needs to choose it and to call it."""
-    listing = site.listing(f"{owner}/{name}")
-    site.interest.viewed(listing.model.id)
-    return await page_of_model(request, site, listing)
+    """Show one model: everything that a visitor needs to choose and to call it."""
+    listing = shelf.find(f"{owner}/{name}")
+    demand_counts.viewed(listing.model.id)
+    return await listing_page(listing, None)
 
 
-async def page_of_model(
-    request: Request[Any, Any, Any], site: Site, listing: Listing, *, refused: Refused | None = None
-) -> Response[str]:
-    """Answer with a model's page, and what was refused of a form on it."""
-    model = listing.model
-    own = await _own(site, request.user, model.id)
-    known = site.shelf().by_id
-    return site.renderer.page(
-        request,
-        "models/show.html",
-        path=listing.path,
-        refused=refused,
-        listing=listing,
-        model=model,
-        words=listing.page,
-        calls=snippets.calls(site.settings.public_url, model.id, prompt=model.query_prompt),
-        related=[(known[r.id], r.why) for r in listing.page.related if r.id in known],
-        providers=int(model.state == "live"),
-        votes=site.interest.votes(model.id),
-        data=structured_data(site.settings.public_url, listing),
-        limits=site.settings,
-        sample=_sample(site, model) if model.vocabulary_sha256 in site.counters else "",
-        **calculator.shown(site, listing, CalculatorForm(model=model.id)),
-        **own,
-    )
+async def provide_listing_page(
+    request: Request[Any, Any, Any],
+    settings: NamedDependency[Settings],
+    database: NamedDependency[Database],
+    renderer: NamedDependency[Renderer],
+    shelf: NamedDependency[Shelf],
+    counters: NamedDependency[Counters],
+    demand_counts: NamedDependency[DemandCounts],
+) -> ListingPage:
+    """Provide a model's page to the handlers that show it and to those of its forms."""
+
+    async def page(listing: Listing, refused: RefusedForm | None) -> Response[str]:
+        model = listing.model
+        own = await _own(database, request.user, model.id)
+        known = shelf.by_id
+        return renderer.page(
+            request,
+            "models/show.html",
+            path=listing.path,
+            refused=refused,
+            listing=listing,
+            model=model,
+            words=listing.page,
+            calls=snippets.calls(settings.public_url, model.id, prompt=model.query_prompt),
+            related=[(known[r.id], r.why) for r in listing.page.related if r.id in known],
+            providers=int(model.state == "live"),
+            votes=demand_counts.votes(model.id),
+            data=structured_data(settings.public_url, listing),
+            limits=settings,
+            sample=_sample(counters, model) if model.vocabulary_sha256 in counters else "",
+            **calculator.shown(settings, listing, CalculatorForm(model=model.id)),
+            **own,
+        )
+
+    return page
 
 
 @get("/compare")
 async def compare_models(
     request: Request[Any, Any, Any],
-    site: NamedDependency[Site],
+    renderer: NamedDependency[Renderer],
+    shelf: NamedDependency[Shelf],
+    demand_counts: NamedDependency[DemandCounts],
     model: FromQuery[list[str] | None] = None,
 ) -> Response[str]:
     """Put models side by side: those that are named, or the first ones."""
-    shelf = site.shelf()
     named = list(dict.fromkeys(name.strip() for name in model or [] if name.strip()))
     known = [shelf.by_id[name] for name in named if name in shelf.by_id]
     unknown = [name[:_NAME_CHARACTERS_MAX] for name in named if name not in shelf.by_id]
     refused = None
     if unknown:
-        error = PageNotFound(f"There is no model {unknown[0]} here.", param="model")
-        refused = Refused("compare", error, {"model": unknown[0]})
-    return site.renderer.page(
+        error = ListingNotFound(f"There is no model {unknown[0]} here.", param="model")
+        refused = RefusedForm("compare", error, {"model": unknown[0]})
+    return renderer.page(
         request,
         "models/compare.html",
         refused=refused,
         listings=(known or shelf.listings)[:_COMPARED_MAX],
         most=_COMPARED_MAX,
         total=len(shelf.listings),
-        votes=site.interest.all_votes(),
+        votes=demand_counts.all_votes(),
     )
 
 
@@ -177,11 +197,10 @@ def structured_data(public_url: str, listing: Listing) -> list[dict[str, Any]]:
     ]
 
 
-def _sample(site: Site, model: ModelSnapshot) -> str:
+def _sample(counters: Counters, model: ModelSnapshot) -> str:
     """Write what the call on the page is answered: counted, not made up."""
-    quoted = quote(
-        site.counter(model), model, [snippets.TEXT], prompt=model.query_prompt, truncate="end"
-    )
+    counter = counter_of(counters, model)
+    quoted = quote(counter, model, [snippets.TEXT], prompt=model.query_prompt, truncate="end")
     tokens = quoted.rows.tokens
     return (
         "HTTP/1.1 200 OK\n"
@@ -218,11 +237,11 @@ def _questions(page: ModelPage) -> dict[str, Any]:
     }
 
 
-async def _own(site: Site, visitor: Visitor | None, model_id: str) -> dict[str, bool]:
+async def _own(database: Database, visitor: Visitor | None, model_id: str) -> dict[str, bool]:
     """Tell whether somebody voted for a model, waits for it, and takes our mail at all."""
     if visitor is None:
         return {"voted": False, "waiting": False, "unsubscribed": False}
-    async with site.database.read() as connection:
+    async with database.read() as connection:
         return {
             "voted": await votes.has_voted(connection, visitor, model_id),
             "waiting": await waitlist.is_waiting(connection, visitor.address_key, model_id),

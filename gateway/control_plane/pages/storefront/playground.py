@@ -16,13 +16,16 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, URLEncodedBody
 from numpy.typing import NDArray
 
-from gateway.control_plane.catalog.listings import Listing
-from gateway.control_plane.pages.parts import PageNotFound, Site
+from gateway.control_plane.catalog.listings import Listing, Shelf
+from gateway.control_plane.pages.storefront.calculator import Counters, counter_of
 from gateway.control_plane.web.csrf import ANYBODYS
-from gateway.control_plane.web.forms import Refused
-from gateway.control_plane.web.rendering import answer, is_fragment
+from gateway.control_plane.web.forms import RefusedForm
+from gateway.control_plane.web.rate_limits import Limit
+from gateway.control_plane.web.rendering import Renderer, answer, is_fragment
+from gateway.control_plane.web.visitors import PageNotFound
 from gateway.data_plane.metering.quote import quote
 from gateway.data_plane.routing.admission import Offer
+from gateway.data_plane.routing.router import Router
 from gateway.errors import BadRequest, GatewayError
 from gateway.identifiers import new_id
 
@@ -66,13 +69,14 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
 @get("/playground/{owner:str}/{name:str}")
 async def show_playground(
     request: Request[Any, Any, Any],
-    site: NamedDependency[Site],
+    renderer: NamedDependency[Renderer],
+    shelf: NamedDependency[Shelf],
     owner: FromPath[str],
     name: FromPath[str],
 ) -> Response[str]:
     """Show the playground with an example in it."""
-    listing = _live(site, f"{owner}/{name}")
-    return site.renderer.page(
+    listing = _live(shelf, f"{owner}/{name}")
+    return renderer.page(
         request, "playground.html", listing=listing, sentences=_EXAMPLE, result=None
     )
 
@@ -80,24 +84,29 @@ async def show_playground(
 @post("/playground/{owner:str}/{name:str}", status_code=200, opt={ANYBODYS: True})
 async def experiment(
     request: Request[Any, Any, Any],
-    site: NamedDependency[Site],
+    renderer: NamedDependency[Renderer],
+    shelf: NamedDependency[Shelf],
+    counters: NamedDependency[Counters],
+    router: NamedDependency[Router],
+    experiment_limit: NamedDependency[Limit],
+    origin: NamedDependency[str],
     owner: FromPath[str],
     name: FromPath[str],
     data: URLEncodedBody[PlaygroundForm],
 ) -> Response[str]:
     """Embed the sentences and compare them."""
-    listing = _live(site, f"{owner}/{name}")
+    listing = _live(shelf, f"{owner}/{name}")
     result = refused = None
     try:
         sentences = _sentences(data)
-        site.experiments.take(site.visitor(request))
-        result = await _embed(site, listing, sentences)
+        experiment_limit.take(origin)
+        result = await _embed(counters, router, listing, sentences)
     except GatewayError as error:  # what no worker does at the moment is said in its place too
-        refused = Refused("playground", error, data)
+        refused = RefusedForm("playground", error, data)
     if is_fragment(request):
-        html = site.renderer.html("playground/result.html", result=result, refused=refused)
+        html = renderer.html("playground/result.html", result=result, refused=refused)
         return answer(html, refused=refused)
-    return site.renderer.page(
+    return renderer.page(
         request,
         "playground.html",
         refused=refused,
@@ -124,9 +133,11 @@ def _sentences(form: PlaygroundForm) -> list[str]:
     return sentences
 
 
-async def _embed(site: Site, listing: Listing, sentences: list[str]) -> Experiment:
+async def _embed(
+    counters: Counters, router: Router, listing: Listing, sentences: list[str]
+) -> Experiment:
     model = listing.model
-    quoted = quote(site.counter(model), model, sentences, truncate="end")
+    quoted = quote(counter_of(counters, model), model, sentences, truncate="end")
     rows = quoted.rows
     started = time.monotonic()
     offer = Offer(
@@ -136,8 +147,8 @@ async def _embed(site: Site, listing: Listing, sentences: list[str]) -> Experime
         tier="flex",  # what is free comes after what is paid
         hold_seconds=_HOLD_SECONDS,
     )
-    site.router.admit(model.id, offer)
-    vectors = await site.router.dispatch(model.id, rows.rows, offer, request_id=new_id())
+    router.admit(model.id, offer)
+    vectors = await router.dispatch(model.id, rows.rows, offer, request_id=new_id())
     return Experiment(
         sentences=sentences,
         tokens=[row.tokens for row in rows.rows],
@@ -155,8 +166,8 @@ def _cells(vectors: NDArray[np.float32]) -> list[list[Cell]]:
     ]
 
 
-def _live(site: Site, model_id: str) -> Listing:
-    listing = site.listing(model_id)
+def _live(shelf: Shelf, model_id: str) -> Listing:
+    listing = shelf.find(model_id)
     if listing.model.state != "live":
         raise PageNotFound("This model is not live yet, so there is nothing to try.")
     return listing

@@ -9,50 +9,57 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from gateway.control_plane.pages.docs.docs import PAGES
-from gateway.control_plane.pages.parts import PageNotFound, Site
+from gateway.control_plane.catalog.listings import Shelf
+from gateway.control_plane.web.visitors import PageNotFound
+from gateway.settings import Settings
 
 _PUBLIC = ("/", "/models", "/compare", "/calculator", "/status")
-_OTHERS = (*_PUBLIC, *(f"/docs/{slug}" for slug in PAGES))
 _PART_PATHS = 1_000
 _PRIVATE = ("/console", "/sign-in", "/waitlist", "/mail", "/dev")
 
 
 @get("/robots.txt", sync_to_thread=False)
-def read_robots(site: NamedDependency[Site]) -> Response[str]:
+def read_robots(settings: NamedDependency[Settings]) -> Response[str]:
     """Keep robots out of what is personal."""
     lines = ["User-agent: *", *(f"Disallow: {path}" for path in _PRIVATE)]
-    lines += ["", f"Sitemap: {site.settings.public_url}/sitemap.xml", ""]
+    lines += ["", f"Sitemap: {settings.public_url}/sitemap.xml", ""]
     return Response("\n".join(lines), media_type="text/plain")
 
 
 @get("/sitemap.xml", sync_to_thread=False)
-def read_sitemap(site: NamedDependency[Site], part: FromQuery[int] = 0) -> Response[str]:
+def read_sitemap(
+    settings: NamedDependency[Settings],
+    shelf: NamedDependency[Shelf],
+    document_paths: NamedDependency[tuple[str, ...]],
+    part: FromQuery[int] = 0,
+) -> Response[str]:
     """List the public pages, or a part of them; where they are many, the parts there are.
 
     A part is a query of the same address, since one in a folder might only list that folder.
     """
-    count = len(_OTHERS) + len(site.shelf().listings)
+    fixed = (*_PUBLIC, *document_paths)
+    count = len(fixed) + len(shelf.listings)
     parts = -(-count // _PART_PATHS)
     if not 0 <= part <= parts:
         raise PageNotFound("There is no such part of the sitemap.")
     if part or parts == 1:
-        return _answer(site, "urlset", "url", _paths(site, max(part - 1, 0) * _PART_PATHS))
+        paths = _paths(fixed, shelf, max(part - 1, 0) * _PART_PATHS)
+        return _answer(settings.public_url, "urlset", "url", paths)
     every = [f"/sitemap.xml?part={number}" for number in range(1, parts + 1)]
-    return _answer(site, "sitemapindex", "sitemap", every)
+    return _answer(settings.public_url, "sitemapindex", "sitemap", every)
 
 
-def _paths(site: Site, start: int) -> list[str]:
-    """Return the paths of a part, those that are no model's first."""
-    others = _OTHERS[start : start + _PART_PATHS]
-    first = max(start - len(_OTHERS), 0)
-    last = max(start + _PART_PATHS - len(_OTHERS), 0)
-    return [*others, *(listing.path for listing in site.shelf().listings[first:last])]
+def _paths(fixed: Sequence[str], shelf: Shelf, start: int) -> list[str]:
+    """Return the paths of one part: the fixed pages first, then those of models."""
+    first = max(start - len(fixed), 0)
+    last = max(start + _PART_PATHS - len(fixed), 0)
+    models = (listing.path for listing in shelf.listings[first:last])
+    return [*fixed[start : start + _PART_PATHS], *models]
 
 
-def _answer(site: Site, kind: str, entry: str, paths: Sequence[str]) -> Response[str]:
+def _answer(public_url: str, kind: str, entry: str, paths: Sequence[str]) -> Response[str]:
     entries = "".join(
-        f"<{entry}><loc>{escape(site.settings.public_url + path)}</loc></{entry}>" for path in paths
+        f"<{entry}><loc>{escape(public_url + path)}</loc></{entry}>" for path in paths
     )
     return Response(
         '<?xml version="1.0" encoding="UTF-8"?>'

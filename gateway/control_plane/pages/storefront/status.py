@@ -13,10 +13,11 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 
 from gateway.control_plane.catalog.listings import Listing, Shelf
-from gateway.control_plane.pages.parts import Site
 from gateway.control_plane.status.history import history
-from gateway.data_plane.routing.router import WorkerStatus
-from gateway.storage.database import DatabaseAway
+from gateway.control_plane.status.incidents import Incidents
+from gateway.control_plane.web.rendering import Renderer
+from gateway.data_plane.routing.router import Router, WorkerStatus
+from gateway.storage.database import Database, DatabaseAway
 
 _DAYS = 90
 _POOLS_MAX = 50
@@ -47,17 +48,22 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
 
 @get("/status")
 async def show_status(
-    request: Request[Any, Any, Any], site: NamedDependency[Site]
+    request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
+    renderer: NamedDependency[Renderer],
+    shelf: NamedDependency[Shelf],
+    router: NamedDependency[Router],
+    incidents: NamedDependency[Incidents],
 ) -> Response[str]:
     """Show the pools as they are, and the incidents of the last days."""
-    pools, more = pools_of(site.shelf(), site.workers())
+    pools, more = pools_of(shelf, router.statuses())
     try:
-        async with site.database.read() as connection:
+        async with database.read() as connection:
             known = await history(connection, _DAYS, datetime.now(UTC))
-        recent = await site.incidents.recent(_DAYS)
+        recent = await incidents.recent(_DAYS)
     except DatabaseAway:  # whether the models answer is known without it, and most asked then
         known, recent = None, []
-    return site.renderer.page(
+    return renderer.page(
         request,
         "status.html",
         pools=pools,

@@ -10,7 +10,7 @@ import pytest
 from litestar import Litestar
 from sqlalchemy import insert, select, update
 
-from gateway.app import Gateway
+from gateway.app.process import Process
 from gateway.control_plane.billing import usage
 from gateway.control_plane.billing.usage import Filter
 from gateway.control_plane.mail import unsubscribe
@@ -43,17 +43,17 @@ def where(database_url: str) -> str:
     return database_url
 
 
-async def rows(gateway: Gateway, query):
-    async with gateway.database.read() as connection:
+async def rows(gateway: Process, query):
+    async with gateway.core.database.read() as connection:
         return (await connection.execute(query)).all()
 
 
-async def use(gateway: Gateway, tokens: int, *, days_ago: int = 0, model: str = MINILM) -> None:
+async def use(gateway: Process, tokens: int, *, days_ago: int = 0, model: str = MINILM) -> None:
     """Write an hourly sum of usage, as the ledger does."""
     (key, *_) = await rows(gateway, select(api_keys))
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=days_ago)
     taken = await rows(gateway, select(usage_hours.c.shard).order_by(usage_hours.c.shard.desc()))
-    async with gateway.database.write() as connection:
+    async with gateway.core.database.write() as connection:
         await connection.execute(
             insert(usage_hours).values(
                 organization_id=key.organization_id, key_id=key.id, model_id=model, hour=hour,
@@ -70,7 +70,7 @@ async def test_strangers_are_led_to_the_sign_in_and_back(browser: Browser):
         assert answer.url.params["next"] == path
 
 
-async def test_the_first_run_is_three_clicks(gateway: Gateway, browser: Browser):
+async def test_the_first_run_is_three_clicks(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")  # lands on the overview
     assert "Create my first key" in browser.page.text
     assert "$0.25" in browser.page.text
@@ -85,14 +85,14 @@ async def test_the_first_run_is_three_clicks(gateway: Gateway, browser: Browser)
         assert secret[0] not in (await browser.get(path)).text
 
 
-async def test_signing_in_leads_to_the_page_that_was_asked_for(gateway: Gateway, browser: Browser):
+async def test_signing_in_leads_to_the_page_that_was_asked_for(gateway: Process, browser: Browser):
     asked = await browser.get("/console/usage?days=7&by=model")
     assert asked.url.path == "/sign-in"
     await sign_in(browser, gateway, "ada@example.org", next_path=field(asked.text, "next"))
     assert str(browser.page.url).endswith("/console/usage?days=7&by=model")
 
 
-async def test_keys_expire_are_renamed_and_revoked(gateway: Gateway, browser: Browser):
+async def test_keys_expire_are_renamed_and_revoked(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     secret = SECRET.search(
         (await browser.submit("/console/keys", name="ci", expires_days="7", integers="model")).text
@@ -108,13 +108,13 @@ async def test_keys_expire_are_renamed_and_revoked(gateway: Gateway, browser: Br
     await browser.submit(f"/console/keys/{key.id}/revoke")
     assert "Revoked:" in browser.page.text
     assert secret
-    gateway.authenticator.forget(key.digest)
+    gateway.data.authenticator.forget(key.digest)
     headers = {"authorization": f"Bearer {secret[0]}"}
     assert (await browser.http.get("/v1/models", headers=headers)).status_code == 401
 
 
 async def test_a_key_brings_its_own_default_for_texts_that_are_too_long(
-    gateway: Gateway, browser: Browser
+    gateway: Process, browser: Browser
 ):
     await sign_in(browser, gateway, "ada@example.org")
     statuses = {}
@@ -134,7 +134,7 @@ async def test_a_key_brings_its_own_default_for_texts_that_are_too_long(
 
 
 @pytest.mark.parametrize("options", [{"organization_keys_max": 1}])
-async def test_keys_are_bounded(gateway: Gateway, browser: Browser):
+async def test_keys_are_bounded(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.submit("/console/keys", name="a")
     await browser.get("/console/keys")
@@ -145,7 +145,7 @@ async def test_keys_are_bounded(gateway: Gateway, browser: Browser):
         assert (await browser.submit("/console/keys", **wrong)).status_code == 400
 
 
-async def test_a_key_with_a_budget_shows_what_is_spent_of_it(gateway: Gateway, browser: Browser):
+async def test_a_key_with_a_budget_shows_what_is_spent_of_it(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.submit("/console/keys", name="capped", budget="0.000000016")
     await browser.get("/console/keys")
@@ -153,7 +153,7 @@ async def test_a_key_with_a_budget_shows_what_is_spent_of_it(gateway: Gateway, b
     await browser.get("/console/keys")
     await browser.submit("/console/keys", name="free")
     (key, *_) = await rows(gateway, select(api_keys).order_by(api_keys.c.id))
-    snapshot = await gateway.keys.find(key.digest)
+    snapshot = await gateway.services.keys.find(key.digest)
     assert snapshot is not None
     assert snapshot.budget == "month"
 
@@ -165,18 +165,18 @@ async def test_a_key_with_a_budget_shows_what_is_spent_of_it(gateway: Gateway, b
         )  # fmt: skip
 
     held = charge(2)  # leases the whole budget: what is leased and not spent is not spent
-    await gateway.credit.reserve(held)
-    await gateway.credit.release(held)
+    await gateway.data.credit.reserve(held)
+    await gateway.data.credit.release(held)
     paid = charge(1)
-    await gateway.credit.reserve(paid)
-    await gateway.credit.settle(paid)
+    await gateway.data.credit.reserve(paid)
+    await gateway.data.credit.settle(paid)
     await settled(gateway)
     page = (await browser.get("/console/keys")).text
     assert ">$0.000000008 of $0.000000016 this month</td>" in page
     assert ">$0.00 of $5.00 in all</td>" in page
     assert page.count(">none</td>") == 1
     with pytest.raises(BudgetExceeded):
-        await gateway.credit.reserve(charge(2))
+        await gateway.data.credit.reserve(charge(2))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ async def test_a_key_with_a_budget_shows_what_is_spent_of_it(gateway: Gateway, b
     ],
 )
 async def test_an_amount_that_is_no_budget_makes_no_key(
-    gateway: Gateway, browser: Browser, amount: str, said: str
+    gateway: Process, browser: Browser, amount: str, said: str
 ):
     await sign_in(browser, gateway, "ada@example.org")
     answer = await browser.submit("/console/keys", name="k", budget=amount)
@@ -202,7 +202,7 @@ async def test_an_amount_that_is_no_budget_makes_no_key(
 
 
 async def test_what_belongs_to_others_is_not_there(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.submit("/console/keys", name="hers")
@@ -235,7 +235,7 @@ async def test_what_belongs_to_others_is_not_there(
     await eve.close()
 
 
-async def test_usage_is_summed_by_day_key_and_model(gateway: Gateway, browser: Browser):
+async def test_usage_is_summed_by_day_key_and_model(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.submit("/console/keys", name="prod")
     await use(gateway, 500)
@@ -266,7 +266,7 @@ async def test_usage_is_summed_by_day_key_and_model(gateway: Gateway, browser: B
     assert (used["key"], used["ends_with"], used["tokens"]) == (key.id, key.last_four, "2000")
     since = Filter(since=datetime.now(UTC).date() - timedelta(days=60))
     (organization, *_) = await rows(gateway, select(organizations.c.id))
-    async with gateway.database.read() as connection:
+    async with gateway.core.database.read() as connection:
         every = await usage.every_sum(connection, organization.id, since)
         for by, at_once in every.items():
             assert at_once == await usage.sums(connection, organization.id, since, by=by)
@@ -278,7 +278,7 @@ async def test_usage_is_summed_by_day_key_and_model(gateway: Gateway, browser: B
     assert '<p class="value">$0.000016</p>' in overview
 
 
-async def test_the_overview_shows_errors_and_latency(gateway: Gateway, browser: Browser):
+async def test_the_overview_shows_errors_and_latency(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     assert '<p class="value">–</p>' in browser.page.text  # noqa: RUF001 a dash is meant
     assert "No usage yet in these days." in browser.page.text
@@ -290,20 +290,20 @@ async def test_the_overview_shows_errors_and_latency(gateway: Gateway, browser: 
     assert answer.status_code == 404  # coming soon
     ((organization,),) = await rows(gateway, select(organizations.c.id))
     for seconds in (0.04, 0.04, 1.2):
-        gateway.answers.answered(organization, 200, seconds)
-    await gateway.marketplace.answered.flush()
+        gateway.data.answers.answered(organization, 200, seconds)
+    await gateway.data.answered.flush()
     page = (await browser.get("/console")).text
     assert page.count("of 4 answers") == 2
     for value in ("1", "50 ms", "1.5 s"):
         assert f'<p class="value">{value}</p>' in page
 
 
-async def test_the_ledger_is_read_page_by_page(gateway: Gateway, browser: Browser):
+async def test_the_ledger_is_read_page_by_page(gateway: Process, browser: Browser):
     from gateway.control_plane.billing import credit
 
     await sign_in(browser, gateway, "ada@example.org")
     ((organization,),) = await rows(gateway, select(organizations.c.id))
-    async with gateway.database.write() as connection:
+    async with gateway.core.database.write() as connection:
         for n in range(60):
             await credit.grant(connection, organization, 1, source_ref=f"t:{n}")
         perk = f"launch:{STELLA}:{organization}"
@@ -320,7 +320,7 @@ async def test_the_ledger_is_read_page_by_page(gateway: Gateway, browser: Browse
 
 
 async def test_members_are_invited_change_roles_and_leave(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.get("/console/settings")
@@ -352,7 +352,7 @@ async def test_members_are_invited_change_roles_and_leave(
     await bob.close()
 
 
-async def invited(gateway: Gateway, browser: Browser, guest: Browser, email: str) -> None:
+async def invited(gateway: Process, browser: Browser, guest: Browser, email: str) -> None:
     """Have the owner in one browser invite whoever sits before the other."""
     await browser.get("/console/settings")
     await browser.submit("/console/settings/invite", email=email)
@@ -360,7 +360,7 @@ async def invited(gateway: Gateway, browser: Browser, guest: Browser, email: str
 
 
 async def test_who_is_invited_has_credit_and_waits_for_what_they_waited_for(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     bob = Browser(app)
     await bob.get(f"/models/{STELLA}")
@@ -382,7 +382,7 @@ async def test_who_is_invited_has_credit_and_waits_for_what_they_waited_for(
 
 
 async def test_an_invitation_ends_with_its_organization(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     bob = Browser(app)
     await sign_in(browser, gateway, "ada@example.org")
@@ -396,12 +396,12 @@ async def test_an_invitation_ends_with_its_organization(
 
 
 @pytest.mark.parametrize("options", [{"invitations_per_hour": 1}])
-async def test_invitations_are_no_way_to_write_to_strangers(gateway: Gateway, browser: Browser):
+async def test_invitations_are_no_way_to_write_to_strangers(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.get("/console/settings")
     await browser.submit("/console/settings/name", name="Win at https://evil.example/x now")
     await browser.submit("/console/settings/invite", email="bob@example.org")
-    (mail, *_) = await gateway.marketplace.outbox.listed()
+    (mail, *_) = await gateway.services.outbox.listed()
     assert "Win at https evil example x now" in mail.text
     await browser.get("/console/settings")
     more = await browser.submit("/console/settings/invite", email="carol@example.org")
@@ -409,7 +409,7 @@ async def test_invitations_are_no_way_to_write_to_strangers(gateway: Gateway, br
 
 
 async def test_a_member_leaves_and_the_last_owner_stays(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     bob = Browser(app)
     await sign_in(browser, gateway, "ada@example.org")
@@ -427,7 +427,7 @@ async def test_a_member_leaves_and_the_last_owner_stays(
     assert (await browser.submit("/console/settings/leave")).status_code == 400
 
 
-async def joined(gateway: Gateway, browser: Browser, app: Litestar, email: str) -> Browser:
+async def joined(gateway: Process, browser: Browser, app: Litestar, email: str) -> Browser:
     """Have somebody join the organization of the owner in a browser, and return theirs."""
     guest = Browser(app)
     await invited(gateway, browser, guest, email)
@@ -435,13 +435,13 @@ async def joined(gateway: Gateway, browser: Browser, app: Litestar, email: str) 
     return guest
 
 
-async def test_keys_say_who_made_them(gateway: Gateway, browser: Browser, app: Litestar):
+async def test_keys_say_who_made_them(gateway: Process, browser: Browser, app: Litestar):
     await sign_in(browser, gateway, "ada@example.org")
     bob = await joined(gateway, browser, app, "bob@example.org")
     await bob.get("/console/keys")
     await bob.submit("/console/keys", name="bobs")
     (key,) = await rows(gateway, select(api_keys))
-    await gateway.keys.create(key.organization_id, "by an operator")
+    await gateway.services.keys.create(key.organization_id, "by an operator")
     page = (await browser.get("/console/keys")).text
     assert ">by bob<wbr>@example.org</span>" in page
     assert page.count(">by somebody not known</span>") == 1
@@ -459,7 +459,7 @@ async def test_keys_say_who_made_them(gateway: Gateway, browser: Browser, app: L
 
 
 async def test_who_is_removed_goes_on_in_their_own_organization(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     bob = Browser(app)
     await sign_in(bob, gateway, "bob@example.org")
@@ -492,7 +492,7 @@ async def test_who_is_removed_goes_on_in_their_own_organization(
 
 @pytest.mark.parametrize("way", ["removed", "left", "removed without"])
 async def test_the_keys_of_who_goes_end_where_that_is_asked_for(
-    gateway: Gateway, browser: Browser, app: Litestar, way: str
+    gateway: Process, browser: Browser, app: Litestar, way: str
 ):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.get("/console/keys")
@@ -527,7 +527,7 @@ async def test_the_keys_of_who_goes_end_where_that_is_asked_for(
     await bob.close()
 
 
-async def test_new_keys_start_with_what_the_settings_say(gateway: Gateway, browser: Browser):
+async def test_new_keys_start_with_what_the_settings_say(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.get("/console/settings")
     await browser.submit("/console/settings/keys", truncate="end", integers="model")
@@ -543,7 +543,7 @@ async def test_new_keys_start_with_what_the_settings_say(gateway: Gateway, brows
     assert [(key.truncate, key.token_ids_from) for key in keys] == [("end", "model"), (None, None)]
 
 
-async def test_a_form_sent_twice_makes_one_key(gateway: Gateway, browser: Browser):
+async def test_a_form_sent_twice_makes_one_key(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     for path in ("/console", "/console/keys"):
         page = await browser.get(path)
@@ -559,7 +559,7 @@ async def test_a_form_sent_twice_makes_one_key(gateway: Gateway, browser: Browse
 
 
 async def test_what_was_typed_is_still_there_beside_what_is_wrong(
-    gateway: Gateway, browser: Browser
+    gateway: Process, browser: Browser
 ):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.get("/console/keys")
@@ -581,7 +581,7 @@ async def test_what_was_typed_is_still_there_beside_what_is_wrong(
     )
 
 
-async def test_a_key_is_changed_and_obeyed_at_once(gateway: Gateway, browser: Browser):
+async def test_a_key_is_changed_and_obeyed_at_once(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     page = await browser.submit("/console/keys", name="k", budget="5")
     secret = SECRET.search(page.text)
@@ -610,7 +610,7 @@ async def test_a_key_is_changed_and_obeyed_at_once(gateway: Gateway, browser: Br
     assert (await browser.get(path)).status_code == 404
 
 
-async def test_a_tab_that_is_behind_replaces_nothing_unseen(gateway: Gateway, browser: Browser):
+async def test_a_tab_that_is_behind_replaces_nothing_unseen(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.submit("/console/keys", name="k")
     (key,) = await rows(gateway, select(api_keys))
@@ -639,7 +639,7 @@ async def test_a_tab_that_is_behind_replaces_nothing_unseen(gateway: Gateway, br
         assert (await browser.submit(path, name="x", seen=nonsense)).status_code == 400
 
 
-async def test_settings_say_that_they_are_saved(gateway: Gateway, browser: Browser):
+async def test_settings_say_that_they_are_saved(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     for path, fields in (
         ("name", {"name": "acme"}),
@@ -652,7 +652,7 @@ async def test_settings_say_that_they_are_saved(gateway: Gateway, browser: Brows
 
 
 async def test_somebody_of_two_organizations_switches(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     bob = Browser(app)
     await sign_in(bob, gateway, "bob@example.org")
@@ -680,7 +680,7 @@ async def test_somebody_of_two_organizations_switches(
 
 
 async def test_signing_out_everywhere_ends_a_session_that_was_left_behind(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     laptop, eve = Browser(app), Browser(app)
     await sign_in(laptop, gateway, "ada@example.org")
@@ -695,7 +695,7 @@ async def test_signing_out_everywhere_ends_a_session_that_was_left_behind(
     await eve.close()
 
 
-async def test_of_many_revoked_keys_few_are_read(gateway: Gateway, browser: Browser):
+async def test_of_many_revoked_keys_few_are_read(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.submit("/console/keys", name="used")
     await use(gateway, 1_000, days_ago=20)
@@ -704,7 +704,7 @@ async def test_of_many_revoked_keys_few_are_read(gateway: Gateway, browser: Brow
     day = (datetime.now(UTC) - timedelta(days=20)).strftime("%-d %b %Y")
     assert f"last used {day}" in (await browser.get("/console/keys")).text
     now = datetime.now(UTC)
-    async with gateway.database.write() as connection:
+    async with gateway.core.database.write() as connection:
         await connection.execute(
             insert(api_keys),
             [
@@ -716,8 +716,8 @@ async def test_of_many_revoked_keys_few_are_read(gateway: Gateway, browser: Brow
                 for n in range(25)
             ],
         )  # fmt: skip
-    await gateway.keys.create(used.organization_id, "in use")
-    await gateway.keys.revoke(used.id)
+    await gateway.services.keys.create(used.organization_id, "in use")
+    await gateway.services.keys.revoke(used.id)
     page = (await browser.get("/console/keys")).text
     assert page.count("not used in 90 days") == 1
     assert page.count("old-") == 19  # beside `used`, which was revoked last
@@ -731,8 +731,8 @@ async def test_of_many_revoked_keys_few_are_read(gateway: Gateway, browser: Brow
     assert ">used</option>" not in (await browser.get("/console/usage?days=7")).text
     assert used.last_four in (await browser.get("/console/usage.csv?by=key")).text
     assert "Create my first key" not in (await browser.get("/console")).text
-    for key in await gateway.keys.listed(used.organization_id):
-        await gateway.keys.revoke(key.id)
+    for key in await gateway.services.keys.listed(used.organization_id):
+        await gateway.services.keys.revoke(key.id)
     assert "Create my first key" in (await browser.get("/console")).text
     assert "No keys yet" not in (await browser.get("/console/keys")).text
     assert "all are revoked" in browser.page.text
@@ -742,7 +742,7 @@ BOB = "bob@example.org"
 
 
 async def test_invitations_are_listed_and_taken_back(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     await sign_in(browser, gateway, "ada@example.org")
     bob = await joined(gateway, browser, app, "bob@example.org")
@@ -780,7 +780,7 @@ async def test_invitations_are_listed_and_taken_back(
         await visitor.close()
 
 
-async def test_what_is_live_is_waited_for_no_more(gateway: Gateway, browser: Browser):
+async def test_what_is_live_is_waited_for_no_more(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     for path in ("/vote", "/waitlist"):
         await browser.get(f"/models/{STELLA}")
@@ -790,9 +790,9 @@ async def test_what_is_live_is_waited_for_no_more(gateway: Gateway, browser: Bro
     assert "Leave the list" in page
     assert "Withdraw" in page
     assert "Live now" not in page
-    async with gateway.database.write() as connection:
+    async with gateway.core.database.write() as connection:
         await connection.execute(update(models).where(models.c.id == STELLA).values(state="live"))
-    await gateway.catalog.refresh()
+    await gateway.core.catalog.refresh()
     page = (await browser.get("/console/votes")).text
     assert "You hear from us" not in page
     assert "Leave the list" not in page
@@ -801,7 +801,7 @@ async def test_what_is_live_is_waited_for_no_more(gateway: Gateway, browser: Bro
     assert live.count(f'href="/models/{STELLA}"') == 1
 
 
-async def test_ones_data_is_given_and_forgotten(gateway: Gateway, browser: Browser):
+async def test_ones_data_is_given_and_forgotten(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org", next_path=f"/models/{STELLA}")
     await browser.submit("/vote", model=STELLA, use_case="search")
     await browser.get("/console")
@@ -812,7 +812,7 @@ async def test_ones_data_is_given_and_forgotten(gateway: Gateway, browser: Brows
     assert held["free_credit"] == "granted"
     assert [mail["kind"] for mail in held["mails"]] == ["sign_in"]
     assert len(held["sessions"]) == 1
-    async with gateway.database.write() as connection:
+    async with gateway.core.database.write() as connection:
         await unsubscribe.add(connection, "ada@example.org")
     await browser.get("/console/settings")
     wrong = await browser.submit("/console/settings/delete", confirm="eve@example.org")

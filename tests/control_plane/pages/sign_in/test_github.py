@@ -10,7 +10,7 @@ import pytest
 from litestar import Litestar
 from sqlalchemy import select
 
-from gateway.app import Gateway
+from gateway.app.process import Process
 from gateway.control_plane.pages.sign_in.github import make_github
 from gateway.settings import Settings, SettingsError
 from gateway.storage.tables import credit_lots, identities, sessions, users
@@ -31,8 +31,8 @@ def options(github: Github) -> dict[str, Any]:
     return dict(github.settings)
 
 
-async def rows(gateway: Gateway, query: Any) -> list[Any]:
-    async with gateway.database.read() as connection:
+async def rows(gateway: Process, query: Any) -> list[Any]:
+    async with gateway.core.database.read() as connection:
         return list((await connection.execute(query)).all())
 
 
@@ -52,7 +52,7 @@ async def by_github(browser: Browser, path: str = "/sign-in/github") -> httpx.Re
     return await browser.get(await leave(browser, path))
 
 
-async def test_github_signs_in_with_credit_once(gateway: Gateway, browser: Browser):
+async def test_github_signs_in_with_credit_once(gateway: Process, browser: Browser):
     await browser.get("/sign-in", params={"next": "/models"})
     assert 'href="/sign-in/github?next=/models"' in browser.page.text
     page = await by_github(browser, "/sign-in/github?next=/models")
@@ -68,7 +68,7 @@ async def test_github_signs_in_with_credit_once(gateway: Gateway, browser: Brows
 
 
 async def test_the_mailed_link_and_github_are_one_account(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     await sign_in(browser, gateway, "ada@example.org")
     other = Browser(app)
@@ -81,7 +81,7 @@ async def test_the_mailed_link_and_github_are_one_account(
 
 
 async def test_the_account_stays_when_the_address_at_github_changes(
-    gateway: Gateway, browser: Browser, github: Github, app: Litestar
+    gateway: Process, browser: Browser, github: Github, app: Litestar
 ):
     await by_github(browser)
     github.person = person(1, "ada@elsewhere.example")
@@ -93,7 +93,7 @@ async def test_the_account_stays_when_the_address_at_github_changes(
 
 
 async def test_who_comes_back_under_another_address_has_had_the_credit(
-    gateway: Gateway, browser: Browser, github: Github
+    gateway: Process, browser: Browser, github: Github
 ):
     await by_github(browser)
     await browser.get("/console/settings")
@@ -109,7 +109,7 @@ async def test_who_comes_back_under_another_address_has_had_the_credit(
 
 
 async def test_another_person_is_another_account(
-    gateway: Gateway, browser: Browser, github: Github, app: Litestar
+    gateway: Process, browser: Browser, github: Github, app: Litestar
 ):
     await by_github(browser)
     github.person = person(2, "bob@example.org")
@@ -123,7 +123,7 @@ async def test_another_person_is_another_account(
 
 @pytest.mark.parametrize("fault", ["denied", "unverified", "no address", "no mail of ours"])
 async def test_without_a_verified_address_nobody_is_signed_in(
-    gateway: Gateway, browser: Browser, github: Github, fault: str
+    gateway: Process, browser: Browser, github: Github, fault: str
 ):
     match fault:
         case "denied":
@@ -152,7 +152,7 @@ async def test_without_a_verified_address_nobody_is_signed_in(
     ids=["500", "401", "no json", "nothing", "other json", "elsewhere"],
 )  # fmt: skip
 async def test_what_github_should_not_answer_signs_nobody_in(
-    gateway: Gateway, browser: Browser, github: Github, path: str, answer: tuple[int, bytes]
+    gateway: Process, browser: Browser, github: Github, path: str, answer: tuple[int, bytes]
 ):
     github.instead[path] = answer
     page = await by_github(browser)
@@ -165,23 +165,23 @@ async def test_what_github_should_not_answer_signs_nobody_in(
 
 
 async def test_an_answer_without_end_is_not_read(
-    gateway: Gateway, browser: Browser, github: Github
+    gateway: Process, browser: Browser, github: Github
 ):
     github.instead["/user"] = (200, b'{"id": 1}' + b" " * 1_000_000)
     assert (await by_github(browser)).status_code == 503
     assert await rows(gateway, select(users)) == []
 
 
-async def test_github_that_is_away_is_said(gateway: Gateway, browser: Browser):
+async def test_github_that_is_away_is_said(gateway: Process, browser: Browser):
     back = await leave(browser)
-    gateway.marketplace.site.github._url = "http://127.0.0.1:9"
+    gateway.services.github._url = "http://127.0.0.1:9"
     page = await browser.get(back)
     assert page.status_code == 503
     assert page.headers["retry-after"] == "10"
     assert "let us mail you a link" in page.text
 
 
-async def test_an_answer_counts_once(gateway: Gateway, browser: Browser):
+async def test_an_answer_counts_once(gateway: Process, browser: Browser):
     back = await leave(browser)
     cookies = httpx.Cookies(browser.http.cookies)
     await browser.get(back)
@@ -192,7 +192,7 @@ async def test_an_answer_counts_once(gateway: Gateway, browser: Browser):
     assert len(await rows(gateway, select(sessions))) == 1
 
 
-async def test_two_at_once_sign_in_once(gateway: Gateway, browser: Browser):
+async def test_two_at_once_sign_in_once(gateway: Process, browser: Browser):
     back = await leave(browser)
     browser.http.follow_redirects = False
     answers = await asyncio.gather(*(browser.http.get(back) for _ in range(4)))
@@ -201,7 +201,7 @@ async def test_two_at_once_sign_in_once(gateway: Gateway, browser: Browser):
 
 
 async def test_nobody_is_signed_in_by_the_link_of_another(
-    gateway: Gateway, browser: Browser, github: Github, app: Litestar
+    gateway: Process, browser: Browser, github: Github, app: Litestar
 ):
     """Login CSRF: the attacker's own answer of GitHub, opened by somebody else."""
     attackers = await leave(browser)
@@ -215,7 +215,7 @@ async def test_nobody_is_signed_in_by_the_link_of_another(
 
 
 async def test_a_code_caught_on_its_way_is_of_no_use(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     """The thief's own state and cookie do not go with the proof that belongs to the code."""
     caught = parse_qs(urlsplit(await leave(browser)).query)["code"][0]
@@ -243,7 +243,7 @@ async def test_github_leads_nowhere_else(browser: Browser):
 
 
 async def test_somebody_signed_in_connects_github_and_disconnects_it(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     await sign_in(browser, gateway, "work@example.org")
     await browser.get("/console/settings")
@@ -269,7 +269,7 @@ async def test_somebody_signed_in_connects_github_and_disconnects_it(
 
 
 async def test_an_identity_is_not_taken_from_another_account(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     await by_github(browser)
     other = Browser(app)
@@ -283,7 +283,7 @@ async def test_an_identity_is_not_taken_from_another_account(
     assert identity.user_id == ada.id
 
 
-async def test_what_was_begun_signed_in_does_not_sign_in(gateway: Gateway, browser: Browser):
+async def test_what_was_begun_signed_in_does_not_sign_in(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "work@example.org")
     back = await leave(browser)
     await browser.get("/models")
@@ -300,7 +300,7 @@ def test_half_a_configuration_is_said():
 
 
 @pytest.mark.parametrize("options", [{}])
-async def test_unconfigured_github_is_nowhere(gateway: Gateway, browser: Browser):
+async def test_unconfigured_github_is_nowhere(gateway: Process, browser: Browser):
     assert "GitHub" not in (await browser.get("/sign-in")).text
     await sign_in(browser, gateway, "ada@example.org")
     assert "GitHub" not in (await browser.get("/console/settings")).text

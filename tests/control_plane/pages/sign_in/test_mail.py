@@ -8,7 +8,7 @@ import pytest
 from litestar import Litestar
 from sqlalchemy import select, text, update
 
-from gateway.app import Gateway
+from gateway.app.process import Process
 from gateway.control_plane.web.forms import safe_path
 from gateway.storage.tables import credit_lots, mail_links, outbox, sessions, users
 from testing.browsing import Browser, field, mailed_link, sign_in
@@ -20,13 +20,13 @@ def where(database_url: str) -> str:
     return database_url
 
 
-async def rows(gateway: Gateway, query):
-    async with gateway.database.read() as connection:
+async def rows(gateway: Process, query):
+    async with gateway.core.database.read() as connection:
         return (await connection.execute(query)).all()
 
 
 async def test_a_mailed_link_signs_in_and_the_account_has_credit_once(
-    gateway: Gateway, browser: Browser
+    gateway: Process, browser: Browser
 ):
     await sign_in(browser, gateway, "Ada@Example.org", next_path="/models")
     assert browser.page.url.path == "/models"
@@ -44,7 +44,7 @@ async def test_a_mailed_link_signs_in_and_the_account_has_credit_once(
 
 
 async def test_other_spellings_of_a_mailbox_get_no_second_credit(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     await sign_in(browser, gateway, "ada.l@gmail.com")
     other = Browser(app)
@@ -56,7 +56,7 @@ async def test_other_spellings_of_a_mailbox_get_no_second_credit(
     }  # fmt: skip
 
 
-async def test_throw_away_mailboxes_may_sign_in_without_credit(gateway: Gateway, browser: Browser):
+async def test_throw_away_mailboxes_may_sign_in_without_credit(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "x@mailinator.com")
     assert "Sign out" in browser.page.text
     assert "no free credit for mailboxes that are given away" in browser.page.text
@@ -64,7 +64,7 @@ async def test_throw_away_mailboxes_may_sign_in_without_credit(gateway: Gateway,
 
 
 @pytest.mark.parametrize("options", [{"promotion_nanos_per_day": 499_999_999}])
-async def test_a_day_has_a_budget(gateway: Gateway, app: Litestar):
+async def test_a_day_has_a_budget(gateway: Process, app: Litestar):
     browsers = [Browser(app) for _ in range(3)]
     await asyncio.gather(
         *(sign_in(b, gateway, f"p{n}@example.org") for n, b in enumerate(browsers))
@@ -77,7 +77,7 @@ async def test_a_day_has_a_budget(gateway: Gateway, app: Litestar):
 
 
 async def test_a_link_works_once_and_only_by_its_button(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     await browser.get("/sign-in")
     await browser.submit("/sign-in", email="ada@example.org")
@@ -96,7 +96,7 @@ async def test_a_link_works_once_and_only_by_its_button(
     assert (await browser.get(link)).url.path == "/console"  # it did what it was opened for
 
 
-async def test_two_at_once_use_a_link_once(gateway: Gateway, browser: Browser):
+async def test_two_at_once_use_a_link_once(gateway: Process, browser: Browser):
     await browser.get("/sign-in")
     await browser.submit("/sign-in", email="ada@example.org")
     await browser.get(await mailed_link(gateway, "ada@example.org"))
@@ -109,7 +109,7 @@ async def test_two_at_once_use_a_link_once(gateway: Gateway, browser: Browser):
     assert len(await rows(gateway, select(sessions))) == 1
 
 
-async def test_a_form_sent_again_uses_up_one_link(gateway: Gateway, browser: Browser):
+async def test_a_form_sent_again_uses_up_one_link(gateway: Process, browser: Browser):
     await browser.get("/sign-in")
     sent = {"id": field(browser.page.text, "id"), "csrf": browser.token}
     for _ in range(9):
@@ -119,16 +119,16 @@ async def test_a_form_sent_again_uses_up_one_link(gateway: Gateway, browser: Bro
     assert len(await rows(gateway, select(mail_links.c.id))) == len(mails)
 
 
-async def test_a_link_expires(gateway: Gateway, browser: Browser):
+async def test_a_link_expires(gateway: Process, browser: Browser):
     await browser.get("/sign-in")
     await browser.submit("/sign-in", email="ada@example.org")
     link = await mailed_link(gateway, "ada@example.org")
-    async with gateway.database.write() as connection:
+    async with gateway.core.database.write() as connection:
         await connection.execute(update(mail_links).values(expires_at=datetime.now(UTC)))
     assert (await browser.get(link)).status_code == 400
 
 
-async def test_a_forged_or_borrowed_token_is_no_link(gateway: Gateway, browser: Browser):
+async def test_a_forged_or_borrowed_token_is_no_link(gateway: Process, browser: Browser):
     await browser.get("/sign-in")
     await browser.submit("/sign-in", email="ada@example.org")
     link = await mailed_link(gateway, "ada@example.org")
@@ -139,7 +139,7 @@ async def test_a_forged_or_borrowed_token_is_no_link(gateway: Gateway, browser: 
         assert answer.status_code == 400
 
 
-async def test_nobody_learns_who_has_an_account(gateway: Gateway, browser: Browser, app: Litestar):
+async def test_nobody_learns_who_has_an_account(gateway: Process, browser: Browser, app: Litestar):
     await sign_in(browser, gateway, "ada@example.org")
     stranger = Browser(app)
     answers = []
@@ -153,12 +153,12 @@ async def test_nobody_learns_who_has_an_account(gateway: Gateway, browser: Brows
 
 
 @pytest.mark.parametrize("options", [{"mail_links_per_hour": 2}])
-async def test_an_address_is_mailed_so_often_and_told_nothing(gateway: Gateway, browser: Browser):
+async def test_an_address_is_mailed_so_often_and_told_nothing(gateway: Process, browser: Browser):
     for _ in range(4):
         await browser.get("/sign-in")
         assert (await browser.submit("/sign-in", email="ada@example.org")).status_code == 200
         assert "on its way" in browser.page.text
-    assert len(await gateway.marketplace.outbox.listed()) == 2
+    assert len(await gateway.services.outbox.listed()) == 2
 
 
 @pytest.mark.parametrize("options", [{"sign_ins_per_hour": 2}])
@@ -200,7 +200,7 @@ def test_paths_of_ours_are_kept():
     assert safe_path("/models/a/b?x=1#y") == "/models/a/b?x=1#y"
 
 
-async def test_a_link_leads_nowhere_else_either(gateway: Gateway, browser: Browser):
+async def test_a_link_leads_nowhere_else_either(gateway: Process, browser: Browser):
     await browser.get("/sign-in", params={"next": "//evil.example/x"})
     await browser.submit("/sign-in", email="ada@example.org", next="//evil.example/x")
     await browser.get(await mailed_link(gateway, "ada@example.org"))
@@ -209,7 +209,7 @@ async def test_a_link_leads_nowhere_else_either(gateway: Gateway, browser: Brows
     assert (answer.status_code, answer.headers["location"]) == (303, "/console")
 
 
-async def test_the_session_begins_with_the_sign_in(gateway: Gateway, browser: Browser):
+async def test_the_session_begins_with_the_sign_in(gateway: Process, browser: Browser):
     """Fixation: whatever cookie was there before, signing in makes a new session."""
     browser.http.cookies.set("session", "planted", domain="127.0.0.1")
     await sign_in(browser, gateway, "ada@example.org", next_path="/models")
@@ -222,7 +222,7 @@ async def test_the_session_begins_with_the_sign_in(gateway: Gateway, browser: Br
 
 
 async def test_signing_out_ends_copies_of_the_cookie(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     await sign_in(browser, gateway, "ada@example.org", next_path="/models")
     copy = Browser(app)
@@ -234,14 +234,14 @@ async def test_signing_out_ends_copies_of_the_cookie(
     await copy.close()
 
 
-async def age(gateway: Gateway, seconds: float) -> None:
-    async with gateway.database.write() as connection:
+async def age(gateway: Process, seconds: float) -> None:
+    async with gateway.core.database.write() as connection:
         rotated = datetime.now(UTC) - timedelta(seconds=seconds)
         await connection.execute(update(sessions).values(rotated_at=rotated))
 
 
 async def test_cookies_are_replaced_and_an_old_one_ends_the_session(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     await sign_in(browser, gateway, "ada@example.org", next_path="/models")
     thief = Browser(app)
@@ -259,7 +259,7 @@ async def test_cookies_are_replaced_and_an_old_one_ends_the_session(
 
 
 async def test_a_lost_answer_with_the_new_cookie_signs_nobody_out(
-    gateway: Gateway, browser: Browser
+    gateway: Process, browser: Browser
 ):
     await sign_in(browser, gateway, "ada@example.org", next_path="/models")
     for _ in range(2):  # and the next one may be lost too
@@ -279,7 +279,7 @@ async def test_a_lost_answer_with_the_new_cookie_signs_nobody_out(
 
 
 async def test_a_request_under_way_when_a_lost_cookie_was_made_up_for_ends_nothing(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     await sign_in(browser, gateway, "ada@example.org", next_path="/models")
     other_tab = Browser(app)
@@ -298,7 +298,7 @@ async def test_a_request_under_way_when_a_lost_cookie_was_made_up_for_ends_nothi
 
 
 async def test_of_two_who_both_go_on_from_a_lost_answer_one_stays(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     await sign_in(browser, gateway, "ada@example.org", next_path="/models")
     thief = Browser(app)
@@ -314,7 +314,7 @@ async def test_of_two_who_both_go_on_from_a_lost_answer_one_stays(
     await thief.close()
 
 
-async def test_a_cookie_of_another_making_is_nobody(gateway: Gateway, browser: Browser):
+async def test_a_cookie_of_another_making_is_nobody(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org", next_path="/models")
     head, body, signature = browser.http.cookies["session"].split(".")
     for forged in (
@@ -346,7 +346,7 @@ async def test_cookies_are_locked_down_over_https(app: Litestar):
     assert "max-age" in answer.headers["strict-transport-security"]
 
 
-async def test_the_database_keeps_no_token(gateway: Gateway, browser: Browser):
+async def test_the_database_keeps_no_token(gateway: Process, browser: Browser):
     await browser.get("/sign-in")
     await browser.submit("/sign-in", email="ada@example.org")
     proof = (await mailed_link(gateway, "ada@example.org")).rpartition(".")[2]

@@ -3,7 +3,7 @@
 import pytest
 from httpx import Response
 
-from gateway.app import Gateway
+from gateway.app.process import Process
 from gateway.control_plane.catalog import catalog
 from testing.browsing import Browser
 from tests.control_plane.conftest import MINILM, STELLA
@@ -55,11 +55,11 @@ async def test_it_counts_as_many_characters_as_it_says_whatever_they_are(
 
 
 async def test_a_month_is_rounded_up_with_each_text_as_the_ledger_does(
-    gateway: Gateway, browser: Browser
+    gateway: Process, browser: Browser
 ):
-    async with gateway.database.write() as connection:
+    async with gateway.core.database.write() as connection:
         await catalog.set_price(connection, STELLA, 12_500_000)
-    await gateway.catalog.refresh()
+    await gateway.core.catalog.refresh()
     page = await calculate(browser, text="hi", texts_month="1000000")
     assert "$0.000000038" in page  # 3 tokens at 12.5 nano-dollars
     assert "$0.038" in page

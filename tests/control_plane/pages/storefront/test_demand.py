@@ -8,7 +8,7 @@ from litestar import Litestar
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from gateway.app import Gateway
+from gateway.app.process import Process
 from gateway.control_plane.catalog import catalog, golden
 from gateway.control_plane.demand import events, launch_mails, launches
 from gateway.control_plane.mail import unsubscribe
@@ -25,12 +25,12 @@ def where(database_url: str) -> str:
     return database_url
 
 
-async def rows(gateway: Gateway, query):
-    async with gateway.database.read() as connection:
+async def rows(gateway: Process, query):
+    async with gateway.core.database.read() as connection:
         return (await connection.execute(query)).all()
 
 
-async def test_a_vote_is_counted_once_changed_and_withdrawn(gateway: Gateway, browser: Browser):
+async def test_a_vote_is_counted_once_changed_and_withdrawn(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     assert "0 verified votes" in browser.page.text
     await browser.submit(
@@ -53,7 +53,7 @@ async def test_a_vote_is_counted_once_changed_and_withdrawn(gateway: Gateway, br
 
 
 async def test_one_vote_for_all_spellings_of_a_mailbox(
-    gateway: Gateway, browser: Browser, app: Litestar
+    gateway: Process, browser: Browser, app: Litestar
 ):
     await sign_in(browser, gateway, "ada.l@gmail.com", next_path=PATH)
     await browser.submit("/vote", model=STELLA)
@@ -64,7 +64,7 @@ async def test_one_vote_for_all_spellings_of_a_mailbox(
     assert len(await rows(gateway, select(demand_votes))) == 1
 
 
-async def test_only_models_that_are_coming_can_be_voted_for(gateway: Gateway, browser: Browser):
+async def test_only_models_that_are_coming_can_be_voted_for(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     token = browser.token
     for model, status in ((MINILM, 409), ("no/such", 404), ("", 404), ("../../etc", 404)):
@@ -74,7 +74,7 @@ async def test_only_models_that_are_coming_can_be_voted_for(gateway: Gateway, br
 
 
 @pytest.mark.parametrize("options", [{"votes_per_hour": 7}])
-async def test_votes_have_bounds_and_a_rate(gateway: Gateway, browser: Browser):
+async def test_votes_have_bounds_and_a_rate(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     token = browser.token
     for said in (
@@ -93,7 +93,7 @@ async def test_a_vote_needs_an_account(browser: Browser):
     assert answer.url.path == "/sign-in"
 
 
-async def test_nobody_is_put_on_the_list_by_another(gateway: Gateway, browser: Browser):
+async def test_nobody_is_put_on_the_list_by_another(gateway: Process, browser: Browser):
     await browser.get(PATH)
     await browser.submit("/waitlist", model=STELLA, email="ada@example.org")
     assert "One more step" in browser.page.text
@@ -120,7 +120,7 @@ async def test_nobody_is_put_on_the_list_by_another(gateway: Gateway, browser: B
     assert await rows(gateway, select(waitlist_entries)) == []
 
 
-async def test_one_click_with_an_account(gateway: Gateway, browser: Browser):
+async def test_one_click_with_an_account(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     await browser.submit("/waitlist", model=STELLA)
     assert "You hear from us when it lands" in browser.page.text
@@ -130,13 +130,13 @@ async def test_one_click_with_an_account(gateway: Gateway, browser: Browser):
     assert await rows(gateway, select(waitlist_entries)) == []
 
 
-async def test_what_went_live_elsewhere_is_said_at_once(gateway: Gateway, browser: Browser):
+async def test_what_went_live_elsewhere_is_said_at_once(gateway: Process, browser: Browser):
     """This process may show it as coming for seconds more: the database knows better."""
     await browser.get(PATH)
     await browser.submit("/waitlist", model=STELLA, email="new@example.org")
     await browser.get(await mailed_link(gateway, "new@example.org"))
     token = field(browser.page.text, "token")
-    async with gateway.database.write() as connection:
+    async with gateway.core.database.write() as connection:
         await golden.pin(connection, STELLA, "pinned", [])
         await launches.launch(connection, STELLA, ready=["pinned"], nanos_per_million_tokens=1)
     said = await browser.submit("/waitlist/confirm", token=token)
@@ -146,24 +146,24 @@ async def test_what_went_live_elsewhere_is_said_at_once(gateway: Gateway, browse
 
 
 async def test_a_link_to_the_waitlist_leads_to_a_model_that_is_live_by_now(
-    gateway: Gateway, browser: Browser
+    gateway: Process, browser: Browser
 ):
     await browser.get(PATH)
     await browser.submit("/waitlist", model=STELLA, email="new@example.org")
     link = await mailed_link(gateway, "new@example.org")
-    async with gateway.database.write() as connection:
+    async with gateway.core.database.write() as connection:
         await catalog.set_state(connection, STELLA, "live")
-    await gateway.catalog.refresh()
+    await gateway.core.catalog.refresh()
     assert (await browser.get(link)).url.path == PATH
 
 
-async def test_what_is_retired_can_be_taken_back(gateway: Gateway, browser: Browser):
+async def test_what_is_retired_can_be_taken_back(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     await browser.submit("/vote", model=STELLA)
     await browser.submit("/waitlist", model=STELLA)
-    async with gateway.database.write() as connection:
+    async with gateway.core.database.write() as connection:
         await catalog.set_state(connection, STELLA, "retired")
-    await gateway.catalog.refresh()
+    await gateway.core.catalog.refresh()
     page = await browser.get("/console/votes")
     assert f'href="{PATH}"' not in page.text, "there is no such page any more"
     for path in ("/vote/withdraw", "/waitlist/leave"):
@@ -173,28 +173,28 @@ async def test_what_is_retired_can_be_taken_back(gateway: Gateway, browser: Brow
     assert await rows(gateway, select(waitlist_entries)) == []
 
 
-async def test_a_model_that_costs_nothing_can_come_too(gateway: Gateway, browser: Browser):
-    async with gateway.database.write() as connection:
+async def test_a_model_that_costs_nothing_can_come_too(gateway: Process, browser: Browser):
+    async with gateway.core.database.write() as connection:
         await catalog.set_price(connection, STELLA, nanos_per_million_tokens=0)
-    await gateway.catalog.refresh()
+    await gateway.core.catalog.refresh()
     assert (await browser.get(PATH)).status_code == 200
 
 
 async def test_of_two_spellings_the_one_that_asked_last_is_written_to(
-    gateway: Gateway, browser: Browser
+    gateway: Process, browser: Browser
 ):
     """She unsubscribed one of them, and then asks by the other: a mail must come."""
     await browser.get(PATH)
     await browser.submit("/waitlist", model=STELLA, email="ada+news@example.org")
     await browser.get(await mailed_link(gateway, "ada+news@example.org"))
     await browser.submit("/waitlist/confirm", token=field(browser.page.text, "token"))
-    async with gateway.database.write() as connection:
+    async with gateway.core.database.write() as connection:
         await unsubscribe.add(connection, "ada+news@example.org")
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     assert "You hear from us" not in browser.page.text
     await browser.submit("/waitlist", model=STELLA)
     assert "You hear from us when it lands" in browser.page.text
-    async with gateway.database.read() as connection:
+    async with gateway.core.database.read() as connection:
         (person,) = await launch_mails.unwritten(connection, STELLA, 9)
     assert person.email == "ada@example.org"
     (entry,) = await rows(gateway, select(waitlist_entries))
@@ -203,8 +203,8 @@ async def test_of_two_spellings_the_one_that_asked_last_is_written_to(
     assert kinds["waitlist"] == 1
 
 
-async def test_who_unsubscribed_and_asks_again_hears_again(gateway: Gateway, browser: Browser):
-    async with gateway.database.write() as connection:
+async def test_who_unsubscribed_and_asks_again_hears_again(gateway: Process, browser: Browser):
+    async with gateway.core.database.write() as connection:
         for email in ("ada@example.org", "new@example.org"):
             await unsubscribe.add(connection, email)
     await browser.get(PATH)
@@ -223,7 +223,7 @@ async def test_who_unsubscribed_and_asks_again_hears_again(gateway: Gateway, bro
     assert "unsubscribed" not in browser.page.text
     assert await rows(gateway, select(unsubscriptions)) == []
 
-    async with gateway.database.write() as connection:
+    async with gateway.core.database.write() as connection:
         await unsubscribe.add(connection, "ada@example.org")
     assert "You hear from us when it lands" not in (await browser.get(PATH)).text
     page = (await browser.get("/console/votes")).text
@@ -232,7 +232,7 @@ async def test_who_unsubscribed_and_asks_again_hears_again(gateway: Gateway, bro
 
 
 async def test_a_call_to_a_model_that_is_coming_counts_and_says_where_to_vote(
-    gateway: Gateway, browser: Browser
+    gateway: Process, browser: Browser
 ):
     await sign_in(browser, gateway, "ada@example.org")
     page = (await browser.submit("/console/keys", name="k")).text
@@ -248,24 +248,24 @@ async def test_a_call_to_a_model_that_is_coming_counts_and_says_where_to_vote(
         assert (answer.status_code, error["code"]) == (404, "model_coming_soon")
         assert f"http://127.0.0.1:8080{PATH}" in error["message"]
     await browser.get(PATH)
-    await gateway.marketplace.interest.flush()
-    async with gateway.database.read() as connection:
+    await gateway.core.demand_counts.flush()
+    async with gateway.core.database.read() as connection:
         counts = await events.funnel(connection, STELLA)
     assert counts["call"] == 3
     assert counts["view"] == 1
 
 
-async def test_what_could_not_be_written_is_not_lost(gateway: Gateway):
-    gateway.marketplace.interest.viewed(STELLA)
+async def test_what_could_not_be_written_is_not_lost(gateway: Process):
+    gateway.core.demand_counts.viewed(STELLA)
     await rename(gateway, "demand_events", "away")
     with pytest.raises(DBAPIError):
-        await gateway.marketplace.interest.flush()
+        await gateway.core.demand_counts.flush()
     await rename(gateway, "away", "demand_events")
-    await gateway.marketplace.interest.flush()
+    await gateway.core.demand_counts.flush()
     (event,) = await rows(gateway, select(demand_events))
     assert (event.kind, event.count, event.organization_id) == ("view", 1, None)
 
 
-async def rename(gateway: Gateway, table: str, name: str) -> None:
-    async with gateway.database.write() as connection:
+async def rename(gateway: Process, table: str, name: str) -> None:
+    async with gateway.core.database.write() as connection:
         await connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {name}")

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import insert, update
 
 from benchmarks import pages
-from gateway.app import Gateway
+from gateway.app.process import Process
 from gateway.control_plane.pages.storefront import robots
 from gateway.storage.tables import demand_votes, models
 from testing.browsing import Browser, sign_in
@@ -19,9 +19,9 @@ PLAIN = "lab-7/embed-base-7"
 
 
 @pytest.fixture(autouse=True)
-async def many(gateway: Gateway) -> None:
-    await pages.fill_catalogue(gateway.database, MANY)
-    await gateway.catalog.refresh()
+async def many(gateway: Process) -> None:
+    await pages.fill_catalogue(gateway.core.database, MANY)
+    await gateway.core.catalog.refresh()
 
 
 def listed(page: str) -> list[str]:
@@ -71,7 +71,7 @@ async def test_filters_ask_what_their_labels_say(browser: Browser, query: str, f
     assert {int(model.rpartition("-")[2]) for model in ours} == {n for n in range(MANY) if fits(n)}
 
 
-async def test_orders(gateway: Gateway, browser: Browser):
+async def test_orders(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.get(f"/models/{PLAIN}")
     await browser.submit("/vote", model=PLAIN)
@@ -97,13 +97,13 @@ async def test_a_model_without_a_reviewed_page_says_what_is_known_and_no_more(br
 
 
 async def test_a_model_whose_tokenizer_is_not_here_can_be_read_but_not_counted(
-    gateway: Gateway, browser: Browser
+    gateway: Process, browser: Browser
 ):
-    async with gateway.database.write() as connection:
+    async with gateway.core.database.write() as connection:
         card = (await connection.execute(models.select().where(models.c.id == PLAIN))).one().card
         card = re.sub(r'"vocabulary_sha256":"\w+"', '"vocabulary_sha256":"unknown"', card)
         await connection.execute(update(models).where(models.c.id == PLAIN).values(card=card))
-    await gateway.catalog.refresh()
+    await gateway.core.catalog.refresh()
     page = await browser.get(f"/models/{PLAIN}")
     assert page.status_code == 200
     assert "What would it cost?" not in page.text
@@ -147,7 +147,7 @@ async def test_comparing_is_of_a_few_that_one_chooses(browser: Browser):
     assert columns(left) == [STELLA]
 
 
-async def test_pages_that_name_models_are_bounded(gateway: Gateway, browser: Browser):
+async def test_pages_that_name_models_are_bounded(gateway: Process, browser: Browser):
     status = (await browser.get("/status")).text
     assert status.count('<th scope="row">') == 50
     assert f"{MANY + 2 - 50} coming soon" in status
@@ -159,12 +159,12 @@ async def test_pages_that_name_models_are_bounded(gateway: Gateway, browser: Bro
     assert "At most 100 of each" in votes
 
 
-async def vote_for_all(gateway: Gateway) -> None:
+async def vote_for_all(gateway: Process) -> None:
     now = datetime.now(UTC)
-    async with gateway.database.write() as connection:
+    async with gateway.core.database.write() as connection:
         user = (await connection.exec_driver_sql("SELECT id, address_key FROM users")).one()
         rows = [
             {**pages._vote(user.id, model, now), "voter_key": user.address_key}
-            for model in gateway.catalog().models
+            for model in gateway.core.catalog().models
         ]
         await connection.execute(insert(demand_votes), rows)

@@ -8,11 +8,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from gateway.app import Gateway
+from gateway.app.process import Process
 from gateway.control_plane.catalog import catalog, content
 from gateway.control_plane.pages.docs.docs import PAGES
-from gateway.control_plane.pages.marketplace import contact
 from gateway.control_plane.web import assets
+from gateway.control_plane.web.formats import contact
 from testing.browsing import Browser, sign_in
 from tests.control_plane.conftest import MINILM, STELLA
 
@@ -54,7 +54,7 @@ async def test_public_pages_have_what_sharing_and_search_need(browser: Browser):
 
 
 @pytest.mark.parametrize("options", [{"support": "help@gateway.example"}])
-async def test_whoever_runs_it_can_be_found(gateway: Gateway, browser: Browser):
+async def test_whoever_runs_it_can_be_found(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     assert 'For more, <a href="mailto:help@gateway.example">write to us' in browser.page.text
     footer = (await browser.get("/nothing-here")).text.partition("<footer")[2]
@@ -63,7 +63,7 @@ async def test_whoever_runs_it_can_be_found(gateway: Gateway, browser: Browser):
 
 
 async def test_an_address_of_nothing_leads_those_signed_in_to_their_console(
-    gateway: Gateway, browser: Browser
+    gateway: Process, browser: Browser
 ):
     assert "Sign in</a>" in (await browser.get("/nothing")).text
     await sign_in(browser, gateway, "ada@example.org")
@@ -98,16 +98,16 @@ async def test_structured_data_is_json_that_describes_the_model(browser: Browser
     ("nanos", "price"), [(2 * 10**9, "2"), (0, "0"), (1, "0.000000001"), (10**10, "10")]
 )
 async def test_structured_data_has_prices_that_are_numbers(
-    gateway: Gateway, browser: Browser, nanos: int, price: str
+    gateway: Process, browser: Browser, nanos: int, price: str
 ):
-    async with gateway.database.write() as connection:
+    async with gateway.core.database.write() as connection:
         await catalog.set_price(connection, STELLA, nanos)
-    await gateway.catalog.refresh()
+    await gateway.core.catalog.refresh()
     assert f'"price": "{price}"' in (await browser.get(f"/models/{STELLA}")).text
 
 
 async def test_what_anybody_sees_may_come_back_and_what_is_somebodys_may_not(
-    gateway: Gateway, browser: Browser
+    gateway: Process, browser: Browser
 ):
     public = await browser.get("/calculator")
     assert public.headers["cache-control"] == "private, no-cache"

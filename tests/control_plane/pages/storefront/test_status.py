@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import insert, update
 
-from gateway.app import Gateway
+from gateway.app.process import Process
 from gateway.control_plane.status.history import history
 from gateway.identifiers import new_id
 from gateway.storage.tables import incidents, models
@@ -19,9 +19,9 @@ async def test_a_new_service_does_not_speak_of_the_last_90_days(browser: Browser
     assert f"Since {datetime.now(UTC):%Y-%m-%d}" in page
 
 
-async def test_downtime_is_counted_within_the_days(gateway: Gateway, browser: Browser):
+async def test_downtime_is_counted_within_the_days(gateway: Process, browser: Browser):
     now = datetime.now(UTC)
-    async with gateway.database.write() as connection:
+    async with gateway.core.database.write() as connection:
         await connection.execute(update(models).values(created_at=now - timedelta(days=200)))
         await connection.execute(
             insert(incidents),
@@ -35,7 +35,7 @@ async def test_downtime_is_counted_within_the_days(gateway: Gateway, browser: Br
                 ]
             ],
         )
-    async with gateway.database.read() as connection:
+    async with gateway.core.database.read() as connection:
         known = await history(connection, 90, now)
     assert known.is_whole
     assert known.minutes_down == {MINILM: 18}

@@ -90,7 +90,7 @@ async def test_who_may_wait_pays_the_lower_price(api: Api, fields: dict, headers
     )
     assert estimate.json()["cost_nanos"] == str(4 * 4)
     (usage,) = await (await api.settled()).usage()
-    model = api.gateway.catalog().models[MODEL]
+    model = api.gateway.core.catalog().models[MODEL]
     assert model.flex_price
     assert (usage.cost_nanos, usage.price_id) == (16, model.flex_price.id)
     assert await (await api.settled()).breaches() == []
@@ -130,7 +130,9 @@ async def test_the_models_own_ids_are_taken_when_the_request_says_so(api: Api):
 
 
 async def test_the_models_own_ids_are_taken_when_the_key_says_so(api: Api):
-    made = await api.gateway.keys.create(api.ledger.organization_id, "ids", token_ids_from="model")
+    made = await api.gateway.services.keys.create(
+        api.ledger.organization_id, "ids", token_ids_from="model"
+    )
     api.headers["authorization"] = f"Bearer {made.secret}"
     answer = await api.embed(input=[[7592], [7592, 2088]], encoding_format="base64")
     assert [base64.b64decode(item["embedding"]) for item in answer.json()["data"]] == [

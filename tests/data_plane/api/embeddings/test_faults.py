@@ -52,7 +52,7 @@ def bad() -> Iterator[Process]:
 async def api(sqlite_database_url, good: Process, bad: Process) -> AsyncIterator[Api]:
     workers = f"{MODEL}={good.url} {MODEL}={bad.url}"
     async with open_api(sqlite_database_url[0], workers) as opened:
-        assert await opened.gateway.router.pools[MODEL].wait_ready(2, timeout_seconds=20)
+        assert await opened.gateway.core.router.pools[MODEL].wait_ready(2, timeout_seconds=20)
         yield opened
 
 
@@ -116,14 +116,14 @@ async def test_the_only_worker_refuses_everything(sqlite_database_url: list[str]
     ):
         await api.ready()
         api.headers["prefer"] = "wait=0"
-        incidents = api.gateway.marketplace.site.incidents
+        incidents = api.gateway.services.incidents
 
         async def down() -> bool:
             await incidents.watch()
             return any(incident.ended_at is None for incident in await incidents.recent(1))
 
         async def reported() -> WorkerView | None:
-            async with api.gateway.database.read() as connection:
+            async with api.gateway.core.database.read() as connection:
                 told = await commands.reports(connection)
             return told[0].worker if told else None
 
@@ -164,7 +164,7 @@ async def test_a_worker_that_starts_again_loses_no_request(
         httpx.AsyncClient(base_url=bad.url) as control,
     ):
         await api.ready()
-        (worker,) = api.gateway.router.pools[MODEL].core.workers.values()
+        (worker,) = api.gateway.core.router.pools[MODEL].core.workers.values()
         await control.put("/fault", json={"kind": "slow", "times": 2, "seconds": 0.3})
         gate = asyncio.Semaphore(2)
         await asyncio.gather(ask(api, 0, gate), ask(api, 1, gate))

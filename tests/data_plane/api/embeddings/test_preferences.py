@@ -70,13 +70,13 @@ def test_tiers():
 
 async def test_the_tier_reaches_the_queue(api: Api, monkeypatch: pytest.MonkeyPatch):
     seen = []
-    dispatch = api.gateway.router.dispatch
+    dispatch = api.gateway.core.router.dispatch
 
     async def watch(model, rows, offer, **options):
         seen.append(offer.tier)
         return await dispatch(model, rows, offer, **options)
 
-    monkeypatch.setattr(api.gateway.router, "dispatch", watch)
+    monkeypatch.setattr(api.gateway.core.router, "dispatch", watch)
     assert (await api.embed(service_tier="flex")).status_code == 200
     assert (await api.embed()).status_code == 200
     api.headers["x-tier"] = "batch"

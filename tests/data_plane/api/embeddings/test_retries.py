@@ -58,14 +58,14 @@ async def test_a_long_idempotency_key_is_refused_and_none_is_kept(api: Api):
     name = "k" * 255
     assert (await send(api, idempotency_key=name)).status_code == 200
     assert (await send(api, idempotency_key=name)).headers["idempotent-replayed"] == "true"
-    (kept_as,) = api.gateway.hot_path.replays._running
+    (kept_as,) = api.gateway.data.hot_path.replays._running
     assert name not in str(kept_as)
     assert len(str(kept_as)) < 200
 
 
 async def test_another_api_key_gets_nothing_of_it(api: Api):
     await send(api, idempotency_key="a")
-    made = await api.gateway.keys.create(api.ledger.organization_id, "other")
+    made = await api.gateway.services.keys.create(api.ledger.organization_id, "other")
     api.headers["authorization"] = f"Bearer {made.secret}"
     assert "idempotent-replayed" not in (await send(api, idempotency_key="a")).headers
     assert await charges(api) == 2
@@ -75,7 +75,7 @@ async def test_a_retry_joins_what_is_still_at_work(api: Api, fault: httpx.AsyncC
     await api.ready()
     await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 0.3})
     first = asyncio.create_task(send(api))
-    while not api.gateway.hot_path.in_flight:
+    while not api.gateway.data.hot_path.in_flight:
         await asyncio.sleep(0)
     joined = await send(api, x_stainless_retry_count="1")
     assert joined.headers["x-original-request-id"] == (await first).headers["x-request-id"]
@@ -86,12 +86,12 @@ async def test_a_retry_that_joins_waits_without_its_body_and_only_so_many_do(
     api: Api, fault: httpx.AsyncClient
 ):
     await api.ready()
-    api.gateway.hot_path.replays._waiting_max = 8  # fewer than it lets wait, to be quick
+    api.gateway.data.hot_path.replays._waiting_max = 8  # fewer than it lets wait, to be quick
     await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 1})
     first = asyncio.create_task(send(api))
-    while not api.gateway.hot_path.in_flight:
+    while not api.gateway.data.hot_path.in_flight:
         await asyncio.sleep(0)
-    (work,) = api.gateway.hot_path.replays._running.values()
+    (work,) = api.gateway.data.hot_path.replays._running.values()
     body = bytes(bytearray(BODY))  # an object of its own, to count who holds it
     held = sys.getrefcount(body)
     headers = api.headers | {"x-stainless-retry-count": "1"}
@@ -120,14 +120,14 @@ async def test_a_retry_that_joins_waits_without_its_body_and_only_so_many_do(
 async def test_a_retry_outlives_the_client_that_began(api: Api):
     """Who began leaves before a worker has anything: the work goes on for the one who joined."""
     await api.ready()
-    pool = api.gateway.router.pools[MODEL]
+    pool = api.gateway.core.router.pools[MODEL]
     (url,) = pool.core.workers
     pool.drain(url)  # so that nothing is begun
     joined: asyncio.Task[httpx.Response] | None = None
 
     def both_wait() -> bool:
         nonlocal joined
-        works = api.gateway.hot_path.replays._running
+        works = api.gateway.data.hot_path.replays._running
         if joined is None and works:
             joined = asyncio.create_task(send(api, x_stainless_retry_count="1"))
         return any(work.waiting == 2 for work in works.values())
@@ -142,13 +142,13 @@ async def test_a_retry_outlives_the_client_that_began(api: Api):
 
 async def test_a_retry_fails_as_the_request_that_it_joined(api: Api, fault: httpx.AsyncClient):
     await api.ready()
-    pool = api.gateway.router.pools[MODEL]
+    pool = api.gateway.core.router.pools[MODEL]
     await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 1})
     first = asyncio.create_task(send(api))
     while not any(worker.tokens for worker in pool.core.workers.values()):
         await asyncio.sleep(0)
     joined = asyncio.create_task(send(api, x_stainless_retry_count="1"))
-    (work,) = api.gateway.hot_path.replays._running.values()
+    (work,) = api.gateway.data.hot_path.replays._running.values()
     while work.waiting < 2:
         await asyncio.sleep(0)
     pool.core.close()
@@ -193,18 +193,18 @@ async def leave(api: Api, when) -> int:
 
 async def test_who_leaves_before_a_worker_has_it_pays_nothing(sqlite_database_url: list[str]):
     async with open_api(sqlite_database_url[0]) as api:  # no worker: the request is held
-        assert await leave(api, lambda: api.gateway.hot_path.in_flight) == 499
+        assert await leave(api, lambda: api.gateway.data.hot_path.in_flight) == 499
         async with asyncio.timeout(10):
-            while api.gateway.hot_path.in_flight:
+            while api.gateway.data.hot_path.in_flight:
                 await asyncio.sleep(0)
-        assert api.gateway.router.pools[MODEL].core.idle
+        assert api.gateway.core.router.pools[MODEL].core.idle
         await api.assert_untouched()
 
 
 async def test_who_leaves_after_that_pays_once_and_may_fetch_it(api: Api, fault: httpx.AsyncClient):
     await api.ready()
     await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 0.3})
-    core = api.gateway.router.pools[MODEL].core
+    core = api.gateway.core.router.pools[MODEL].core
     assert await leave(api, lambda: any(w.tokens for w in core.workers.values())) == 499
     fetched = await send(api, x_stainless_retry_count="1")
     assert fetched.status_code == 200

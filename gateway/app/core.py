@@ -1,0 +1,153 @@
+"""What both planes use: the database, the catalog, and the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from backends import registry
+from gateway.app.peers import Peers
+from gateway.control_plane.catalog.catalog import PublishedCatalog
+from gateway.control_plane.demand.counts import DemandCounts
+from gateway.control_plane.workers.commands import WorkerDesk
+from gateway.data_plane.api import registration
+from gateway.data_plane.metering import tokens
+from gateway.data_plane.metering.tokens import TokenCounter
+from gateway.data_plane.routing.discovery.provider import Provider
+from gateway.data_plane.routing.discovery.registrations import Leases
+from gateway.data_plane.routing.fleet import DNS, Fleet, parse_workers, provider
+from gateway.data_plane.routing.router import Router
+from gateway.data_plane.routing.worker import Change, State
+from gateway.data_plane.tallies import DemandTally
+from gateway.identifiers import new_id
+from gateway.settings import Settings, SettingsError
+from gateway.storage.database import Database
+from gateway.storage.redis import BEAT_SECONDS, Presence
+from gateway.wings import Job, Wing
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Core:
+    """The parts of both planes."""
+
+    settings: Settings
+    gateway_id: str
+    database: Database
+    catalog: PublishedCatalog
+    counters: Mapping[str, TokenCounter]
+    """What counts tokens, by the digest of the vocabulary."""
+    router: Router
+    fleet: Fleet
+    registrations: Leases | None
+    """Workers that registered themselves; None without GATEWAY_WORKER_SECRET."""
+    presence: Presence | None
+    peers: Peers | None
+    """The other gateways; None without Redis, as `presence`."""
+    calls: DemandTally
+    demand_counts: DemandCounts
+
+
+def make_core(settings: Settings) -> Core:
+    """Make the parts; nothing connects yet. Raises SettingsError or DatabaseError."""
+    gateway_id, redis_url = new_id(), settings.redis_url
+    database = Database(settings.database_url, connections_max=settings.database_connections_max)
+    catalog = PublishedCatalog(database)
+    presence = Presence(redis_url, gateway_id, expected=settings.gateways) if redis_url else None
+    peers: Peers | None = None
+
+    def worker_changed(model: str, url: str, change: Change) -> None:
+        out = change.state is State.QUARANTINED
+        say = log.warning if out else log.info
+        say("worker", model=model, url=url, state=change.state.value, reason=change.reason)
+        if out and peers:
+            peers.warn(model, url)
+
+    router = Router(
+        registry.connect,
+        gateways=lambda: presence.gateways if presence else settings.gateways,
+        observe=worker_changed,
+    )
+    registrations = Leases(settings.worker_secret.encode()) if settings.worker_secret else None
+    if redis_url:
+        peers = Peers(redis_url, gateway_id, router, registrations)
+    sources = worker_sources(settings)
+
+    def providers(model: str) -> list[Provider]:
+        registered = [registrations.provider(model)] if registrations else []
+        return [*sources.get(model, []), *registered]
+
+    counter = tokens.load()
+    calls = DemandTally(entries_max=settings.demand_entries_max)
+    return Core(
+        settings=settings,
+        gateway_id=gateway_id,
+        database=database,
+        catalog=catalog,
+        counters={counter.vocabulary_sha256: counter},
+        router=router,
+        fleet=Fleet(router, catalog, providers),
+        registrations=registrations,
+        presence=presence,
+        peers=peers,
+        calls=calls,
+        demand_counts=DemandCounts(database, calls),
+    )
+
+
+def wing(core: Core) -> Wing:
+    """Return what every process does: health, registrations, and the news of other processes.
+
+    Each gateway dispatches to workers, one of the control plane for the playground, so each
+    refreshes the catalog, follows the workers, obeys `gateway workers` and counts as one that
+    shares them.
+    """
+    settings = core.settings
+    desk = WorkerDesk(core.database, core.router, core.gateway_id)
+
+    async def refresh() -> None:
+        await core.catalog.refresh()
+        await core.fleet.refresh()
+
+    async def pass_on(body: bytes, signature: str) -> None:
+        if core.peers:
+            await core.peers.pass_on(body, signature)
+
+    jobs = [
+        Job("catalog", settings.catalog_refresh_seconds, refresh),
+        Job("worker-orders", settings.worker_orders_poll_seconds, desk.run),
+        Job("write-demand", settings.demand_write_seconds, core.demand_counts.flush),
+    ]
+    if core.presence:
+        jobs.append(Job("presence", BEAT_SECONDS, core.presence.beat))
+    registered = core.registrations
+    handlers = [registration.route(registered, core.router, pass_on)] if registered else []
+    return Wing("both", handlers, jobs=jobs)
+
+
+def warn_of_unknown_models(core: Core) -> None:
+    """Warn of workers whose model is not in the catalog.
+
+    It is a mistake, or the catalog is filled later; the workers are used once their model appears.
+    """
+    known = core.catalog().models
+    for model in sorted(worker_sources(core.settings).keys() - known.keys()):
+        log.warning(
+            "GATEWAY_WORKERS names a model that the catalog does not have",
+            model=model,
+            known=sorted(known),
+        )
+
+
+def worker_sources(settings: Settings) -> dict[str, list[Provider]]:
+    """Return where the workers of GATEWAY_WORKERS are, by model. Raises SettingsError."""
+    try:
+        found = parse_workers(settings.workers)
+        for url in (url for urls in found.values() for url in urls):
+            registry.connect(url.removeprefix(DNS))  # opens nothing; knows what an address is
+        return {model: [provider(url) for url in urls] for model, urls in found.items()}
+    except ValueError as error:
+        raise SettingsError(f"GATEWAY_WORKERS: {error}") from None

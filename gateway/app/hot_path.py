@@ -1,0 +1,144 @@
+"""The data plane of one process: everything between a request and its vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from gateway.app import credit
+from gateway.app.core import Core
+from gateway.control_plane.accounts.keys import ApiKeys, KeyChanges
+from gateway.control_plane.billing import api
+from gateway.control_plane.status.answers import Answered
+from gateway.data_plane.api import asgi, embeddings, health, models
+from gateway.data_plane.api.hot_path import HotPath
+from gateway.data_plane.api.preferences import Patience
+from gateway.data_plane.api.replays import Replays
+from gateway.data_plane.api.requests import RequestLimits
+from gateway.data_plane.auth.authenticator import Authenticator
+from gateway.data_plane.limits.concurrency import InFlight
+from gateway.data_plane.metering.counting import CountingThreads
+from gateway.data_plane.metering.leased_credits import LeasedCredits
+from gateway.data_plane.metering.receipts import ReceiptSigner
+from gateway.data_plane.tallies import AnswerTally
+from gateway.storage.ledger.postgres import PostgresLedger
+from gateway.storage.ledger.sqlite import SqliteLedger
+from gateway.storage.redis import KeyAnnouncements
+from gateway.wings import Job, Wing
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataPlane:
+    """The parts that serve /v1."""
+
+    authenticator: Authenticator
+    announcements: KeyAnnouncements | None
+    """Changed keys, to and from other processes; None without Redis."""
+    receipts: ReceiptSigner
+    ledger: PostgresLedger | SqliteLedger
+    credit: LeasedCredits
+    counting: CountingThreads
+    answers: AnswerTally
+    answered: Answered
+    hot_path: HotPath
+
+    async def key_changed(self, digest: bytes) -> None:
+        """Forget a key here and in all other processes."""
+        self.authenticator.forget(digest)
+        if self.announcements:
+            await self.announcements.announce(digest)
+
+
+def make_data_plane(core: Core) -> DataPlane:
+    """Make the parts; nothing connects yet."""
+    settings, database = core.settings, core.database
+    authenticator = Authenticator(
+        ApiKeys(database, secret=settings.secret),
+        secret=settings.secret,
+        entries_max=settings.key_cache_entries,
+        trusted_seconds=settings.key_cache_seconds,
+        stale_seconds=settings.key_stale_seconds,
+    )
+    receipts = ReceiptSigner(settings.secret)
+    ledger = credit.open_ledger(database)
+    credits_ = credit.engine(settings, database, ledger)
+    counting = CountingThreads(settings.counting_threads)
+    answers = AnswerTally(entries_max=settings.answer_entries_max)
+    redis_url = settings.redis_url
+    return DataPlane(
+        authenticator=authenticator,
+        announcements=KeyAnnouncements(redis_url, authenticator.forget) if redis_url else None,
+        receipts=receipts,
+        ledger=ledger,
+        credit=credits_,
+        counting=counting,
+        answers=answers,
+        answered=Answered(database, answers),
+        hot_path=HotPath(
+            authenticator=authenticator,
+            catalog=core.catalog,
+            counters=core.counters,
+            counting=counting,
+            credit=credits_,
+            demand=core.calls,
+            in_flight=InFlight(
+                total_max=settings.in_flight_max,
+                organization_max=settings.organization_in_flight_max,
+            ),
+            limits=RequestLimits(
+                body_bytes_max=settings.body_bytes_max,
+                inputs_max=settings.inputs_max,
+                input_characters_max=settings.input_characters_max,
+                request_characters_max=settings.request_characters_max,
+                request_tokens_max=settings.request_tokens_max,
+                answer_floats_max=settings.answer_floats_max,
+            ),
+            public_url=settings.public_url,
+            replays=Replays(
+                seconds=settings.replay_seconds,
+                bytes_max=settings.replay_bytes_max,
+                waiting_max=settings.replay_waiting_max,
+                key_characters_max=settings.idempotency_key_characters_max,
+            ),
+            router=core.router,
+            sign=receipts.sign if settings.receipts else None,
+            patience=Patience(
+                timeout_seconds=settings.request_timeout_seconds,
+                hold_seconds=settings.hold_seconds,
+                hold_seconds_max=settings.hold_seconds_max,
+            ),
+        ),
+    )
+
+
+def wings(core: Core, data: DataPlane) -> list[Wing]:
+    """Return what serves /v1, and health, which every process answers."""
+    settings, path, answers = core.settings, data.hot_path, data.answers
+    changes = KeyChanges(core.database, data.authenticator.forget)
+    served = Wing(
+        "data",
+        [
+            asgi.post("/v1/embeddings", partial(embeddings.embed, path), answers),
+            asgi.post("/v1/embeddings/estimate", partial(embeddings.estimate, path), answers),
+            models.router(data.authenticator.authenticate, core.catalog),
+        ],
+        jobs=[
+            Job("key-changes", settings.revocation_poll_seconds, changes.read),
+            Job("write-answers", settings.answer_write_seconds, data.answered.flush),
+        ],
+    )
+    watched = health.routes(
+        core.catalog,
+        core.router,
+        lambda: data.credit.away_seconds,
+        ledger_away_seconds_max=settings.ledger_away_seconds_max,
+    )
+    return [
+        served,
+        Wing(
+            "data",
+            [api.router(data.authenticator.authenticate, core.database, data.receipts)],
+            operations=api.OPERATIONS,
+        ),
+        Wing("both", watched),
+    ]

@@ -1,0 +1,98 @@
+"""One gateway process: its application, and its parts started and stopped in order."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from litestar import Litestar, Router
+from litestar.exceptions import HTTPException
+
+from gateway.app.core import Core, warn_of_unknown_models
+from gateway.app.errors import answering
+from gateway.app.hot_path import DataPlane
+from gateway.app.jobs import Jobs
+from gateway.app.services import Services, Web
+from gateway.app.upkeep import partition
+from gateway.control_plane.web.headers import answer_head
+from gateway.settings import Role
+from gateway.storage import migrate
+from gateway.wings import Plane, Wing
+
+
+class Process:
+    """All parts, and the application that serves the planes of GATEWAY_ROLE."""
+
+    def __init__(
+        self, core: Core, data: DataPlane, services: Services, web: Web, wings: Sequence[Wing]
+    ) -> None:
+        self.core = core
+        self.data = data
+        self.services = services
+        self.web = web
+        running = [wing for wing in wings if runs(core.settings.role, wing.plane)]
+        self.jobs = [job for wing in running for job in wing.jobs]
+        errors = answering(web.renderer if runs(core.settings.role, "control") else None)
+
+        @asynccontextmanager
+        async def lifespan(_app: Litestar) -> AsyncIterator[None]:
+            async with self.running():
+                yield
+
+        self.app = Litestar(
+            route_handlers=[mount(wing) for wing in running if wing.handlers],
+            lifespan=[lifespan],
+            exception_handlers={HTTPException: errors, Exception: errors},
+            request_max_body_size=core.settings.body_bytes_max,
+            openapi_config=None,
+            logging_config=None,
+        )
+        self.app.asgi_handler = answer_head(self.app.asgi_handler)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Start everything, and stop it in the reverse order."""
+        core, data = self.core, self.data
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(core.database.close)
+            stack.callback(data.counting.close)
+            await migrate.check(core.database)
+            await core.catalog.refresh()
+            warn_of_unknown_models(core)
+            await core.demand_counts.refresh()
+            if data.announcements:
+                await data.announcements.start()
+                stack.push_async_callback(data.announcements.stop)
+            await partition(core)
+            stack.push_async_callback(data.ledger.close)
+            if runs(core.settings.role, "data"):
+                await data.credit.start()
+                stack.push_async_callback(data.credit.close)
+            stack.push_async_callback(core.demand_counts.flush)
+            stack.push_async_callback(data.answered.flush)
+            if core.presence:
+                stack.push_async_callback(core.presence.stop)
+            if core.peers:
+                await core.peers.start()
+                stack.push_async_callback(core.peers.stop)
+            await core.fleet.refresh()
+            stack.push_async_callback(core.fleet.stop)
+            jobs = Jobs(self.jobs)
+            await jobs.start()
+            stack.push_async_callback(jobs.stop)
+            # objects that live as long as the process are kept out of garbage collection: a full
+            # collection over them stops the event loop for a tenth of a second and more
+            gc.freeze()
+            stack.callback(gc.unfreeze)
+            yield
+
+
+def runs(role: Role, plane: Plane) -> bool:
+    """Tell whether a process of a role runs a plane."""
+    return role == "all" or plane in ("both", role)
+
+
+def mount(wing: Wing) -> Router:
+    """Return a wing's routes, with what their handlers are given."""
+    return Router("/", route_handlers=wing.handlers, dependencies=dict(wing.dependencies))

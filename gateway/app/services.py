@@ -1,0 +1,195 @@
+"""The domain objects of one process, and the web kit that its pages are made with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.app.core import Core
+from gateway.control_plane.accounts.github import Github
+from gateway.control_plane.accounts.keys import ApiKeys
+from gateway.control_plane.accounts.link_mails import LinkMails
+from gateway.control_plane.accounts.links import MailLinks
+from gateway.control_plane.accounts.sessions import Sessions
+from gateway.control_plane.billing.promotions import Gift
+from gateway.control_plane.billing.welcome import Welcome
+from gateway.control_plane.catalog import content
+from gateway.control_plane.catalog.listings import Shelves
+from gateway.control_plane.demand.launch_mails import LaunchMails, LaunchTerms
+from gateway.control_plane.mail.messages import MailWriter
+from gateway.control_plane.mail.outbox import Lifetimes, Outbox
+from gateway.control_plane.mail.smtp import LogSender, NullSender, Sender, SmtpSender
+from gateway.control_plane.mail.unsubscribe import Unsubscriptions
+from gateway.control_plane.pages.sign_in.github import make_github
+from gateway.control_plane.status.incidents import Incidents
+from gateway.control_plane.web.assets import Assets
+from gateway.control_plane.web.cookies import HostCookie
+from gateway.control_plane.web.formats import contact
+from gateway.control_plane.web.oauth_state import OAuthState
+from gateway.control_plane.web.rate_limits import Limit, Quota
+from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.visitors import SESSION
+from gateway.settings import Settings, derive
+from gateway.storage.database import Database
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What the control plane does, by domain."""
+
+    keys: ApiKeys
+    sessions: Sessions
+    links: MailLinks
+    link_mails: LinkMails
+    github: Github | None
+    welcome: Welcome
+    outbox: Outbox
+    unsubscriptions: Unsubscriptions
+    incidents: Incidents
+    launches: LaunchMails
+    shelves: Shelves
+
+
+@dataclass(frozen=True, kw_only=True)
+class Web:
+    """What pages are made with, and what limits their visitors."""
+
+    assets: Assets
+    renderer: Renderer
+    cookie: HostCookie
+    """The session's."""
+    oauth_state: OAuthState
+    calculation_limit: Limit
+    experiment_limit: Limit
+    sign_in_quota: Quota
+    vote_quota: Quota
+    invitation_quota: Quota
+
+
+def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]) -> Services:
+    """Make the domain objects; nothing connects yet. Raises SettingsError."""
+    settings, database = core.settings, core.database
+    pages = content.reviewed()
+    writer = MailWriter(_constants(settings))
+    outbox = _outbox(settings, database)
+    links = MailLinks(
+        secret=derive(settings.secret, "links"),
+        seconds={
+            "sign_in": settings.mail_link_seconds,
+            "invitation": settings.mail_invitation_seconds,
+            "waitlist": settings.mail_invitation_seconds,
+        },
+        per_hour=settings.mail_links_per_hour,
+    )
+    unsubscriptions = Unsubscriptions(
+        secret=derive(settings.secret, "unsubscribe"), public_url=settings.public_url
+    )
+
+    def is_live(model_id: str) -> bool:
+        model = core.catalog().models.get(model_id)
+        return model is not None and model.state == "live"
+
+    return Services(
+        keys=ApiKeys(database, secret=settings.secret, announce=key_changed),
+        sessions=Sessions(
+            database,
+            secret=derive(settings.secret, "sessions"),
+            seconds=settings.session_seconds,
+            rotation_seconds=settings.session_rotation_seconds,
+        ),
+        links=links,
+        link_mails=LinkMails(links, outbox, writer, public_url=settings.public_url),
+        github=make_github(settings),
+        welcome=Welcome(
+            secret=derive(settings.secret, "welcome"),
+            credit_nanos=settings.signup_credit_nanos,
+            credit_days=settings.signup_credit_days,
+            day_nanos=settings.promotion_nanos_per_day,
+        ),
+        outbox=outbox,
+        unsubscriptions=unsubscriptions,
+        incidents=Incidents(
+            database, catalog=core.catalog, patience_seconds=settings.incident_after_seconds
+        ),
+        launches=LaunchMails(
+            database,
+            outbox,
+            writer,
+            unsubscriptions,
+            _launch_offer(settings),
+            is_live=is_live,
+            titles={model_id: page.title for model_id, page in pages.items()},
+            public_url=settings.public_url,
+        ),
+        shelves=Shelves(core.catalog, pages),
+    )
+
+
+def make_web(core: Core) -> Web:
+    """Make the web kit."""
+    settings, secure = core.settings, core.settings.is_https
+    assets = Assets()
+    shown = {
+        "dev_mail": settings.dev_mail,
+        "credit": settings.signup_credit_nanos,
+        "github": bool(settings.github_client_id),
+    }
+    quota = partial(Quota, core.database, secret=derive(settings.secret, "quotas"))
+    return Web(
+        assets=assets,
+        renderer=Renderer(assets, _constants(settings) | shown),
+        cookie=HostCookie(SESSION, secure=secure, seconds=int(settings.session_seconds)),
+        oauth_state=OAuthState(secret=derive(settings.secret, "github"), secure=secure),
+        calculation_limit=Limit(settings.calculations_per_hour),
+        experiment_limit=Limit(settings.experiments_per_hour),
+        sign_in_quota=quota("sign_ins", settings.sign_ins_per_hour),
+        vote_quota=quota("votes", settings.votes_per_hour),
+        invitation_quota=quota("invitations", settings.invitations_per_hour),
+    )
+
+
+def _constants(settings: Settings) -> dict[str, Any]:
+    """Return what all pages and mails may name."""
+    return {
+        "brand": settings.brand,
+        "public_url": settings.public_url,
+        "support": contact(settings.support),
+    }
+
+
+def _outbox(settings: Settings, database: Database) -> Outbox:
+    sender: Sender
+    if settings.smtp_url:
+        sender = SmtpSender(settings.smtp_url, sender=settings.mail_from)
+    elif settings.dev_mail:
+        sender = LogSender()
+    else:
+        sender = NullSender()
+    return Outbox(
+        database,
+        sender,
+        pending_max=settings.mail_pending_max,
+        lifetimes=Lifetimes(
+            link_seconds=settings.mail_link_seconds,
+            invitation_seconds=settings.mail_invitation_seconds,
+            once_seconds=settings.mail_once_seconds,
+        ),
+        host=urlsplit(settings.public_url).hostname or "localhost",
+        keep_text=settings.dev_mail,
+    )
+
+
+def _launch_offer(settings: Settings) -> LaunchTerms:
+    return LaunchTerms(
+        gift=Gift(
+            nanos=settings.launch_credit_nanos,
+            days=settings.signup_credit_days,
+            day_nanos=settings.promotion_nanos_per_day,
+        ),
+        wave_mails=settings.launch_wave_mails,
+        wave_seconds=settings.launch_wave_seconds,
+        pending_max=settings.launch_pending_max,
+    )

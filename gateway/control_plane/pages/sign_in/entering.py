@@ -1,0 +1,48 @@
+"""What happens when someone has shown that an address is theirs: account, credit, session."""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.accounts import identities, memberships, users
+from gateway.control_plane.accounts.addresses import Address
+from gateway.control_plane.accounts.identities import Identity
+from gateway.control_plane.accounts.sessions import Sessions
+from gateway.control_plane.billing.welcome import Welcome
+from gateway.control_plane.demand import waitlist
+
+
+class Entering:
+    """Lets people in, in the caller's transaction."""
+
+    def __init__(self, welcome: Welcome, sessions: Sessions, *, members_max: int) -> None:
+        self._welcome = welcome
+        self._sessions = sessions
+        self._members_max = members_max
+
+    async def enter(
+        self,
+        connection: AsyncConnection,
+        address: Address,
+        *,
+        joins: str | None = None,
+        identity: Identity | None = None,
+    ) -> str:
+        """Sign in the owner of an address, or of an identity, and return the session's cookie.
+
+        `joins` is the organization that invited them. A known identity signs in to its own
+        account, whatever its address is now.
+        """
+        known = await identities.find(connection, identity) if identity else None
+        user = known or await users.find_or_create(connection, address)
+        came_before = False
+        if identity and not known:
+            came_before = not await identities.connect(connection, identity, user.id)
+        if user.is_new:
+            await self._welcome.greet(connection, user, address, came_before=came_before)
+        await waitlist.adopt(connection, Address(user.email), user.id)
+        if joins:
+            await memberships.add(
+                connection, user.id, joins, "member", members_max=self._members_max
+            )
+        return await self._sessions.begin(connection, user.id, joins or user.organization_id)

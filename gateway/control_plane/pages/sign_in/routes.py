@@ -1,0 +1,27 @@
+"""Signing in and out, as one wing."""
+
+from __future__ import annotations
+
+from litestar.di import Provide
+
+from gateway.control_plane.pages.sign_in import github, mail
+from gateway.control_plane.pages.sign_in.entering import Entering
+from gateway.wings import Wing
+
+
+def sign_in_wing(entering: Entering) -> Wing:
+    """Return the pages."""
+    return Wing(
+        "control",
+        [
+            mail.show_sign_in,
+            mail.ask_for_link,
+            mail.show_link,
+            mail.use_link,
+            mail.accept_invitation,
+            mail.sign_out,
+            github.go_to_github,
+            github.come_back,
+        ],
+        dependencies={"entering": Provide(lambda: entering, sync_to_thread=False)},
+    )

@@ -1,0 +1,53 @@
+"""The public pages, as one wing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from litestar.di import Provide
+
+from gateway.control_plane.pages.storefront import (
+    calculator,
+    demand,
+    home,
+    models,
+    playground,
+    robots,
+    status,
+    unsubscribe,
+)
+from gateway.wings import Wing
+
+
+def storefront_wing(document_paths: Iterable[str]) -> Wing:
+    """Return the pages; `document_paths` are those of the documentation, for the sitemap."""
+    paths = tuple(document_paths)
+    return Wing(
+        "control",
+        [
+            home.show_home,
+            models.list_models,
+            models.show_model,
+            models.compare_models,
+            calculator.show_calculator,
+            calculator.calculate,
+            playground.show_playground,
+            playground.experiment,
+            status.show_status,
+            demand.vote,
+            demand.withdraw_vote,
+            demand.join_waitlist,
+            demand.leave_waitlist,
+            demand.show_confirm,
+            demand.confirm,
+            unsubscribe.show_unsubscribe,
+            unsubscribe.confirm_unsubscribe,
+            unsubscribe.show_sent,
+            robots.read_robots,
+            robots.read_sitemap,
+        ],
+        dependencies={
+            "document_paths": Provide(lambda: paths, sync_to_thread=False),
+            "listing_page": Provide(models.provide_listing_page),
+        },
+    )

@@ -1,0 +1,57 @@
+"""What stands before every page: security headers, the session, form tokens, bounded bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from litestar import Request, Router
+from litestar.di import Provide
+from litestar.types import ControllerRouterHandler
+
+from gateway.control_plane.accounts.sessions import Sessions
+from gateway.control_plane.web import forms, visitors
+from gateway.control_plane.web.cookies import HostCookie
+from gateway.control_plane.web.csrf import CsrfMiddleware
+from gateway.control_plane.web.headers import HeadersMiddleware
+from gateway.control_plane.web.rate_limits import visitor_of
+from gateway.settings import Settings, derive
+
+_ENCODED_BYTES_MAX = 12
+"""Of one character in a form: four bytes of UTF-8, each as %XX."""
+_OTHER_FIELDS_BYTES = 8_192
+
+
+def pages(
+    handlers: Sequence[ControllerRouterHandler],
+    dependencies: Mapping[str, Provide],
+    *,
+    settings: Settings,
+    sessions: Sessions,
+    cookie: HostCookie,
+) -> Router:
+    """Make the router of all pages. No middleware of it touches /v1."""
+
+    def provide_origin(request: Request[Any, Any, Any]) -> str:
+        return visitor_of(request, proxies=settings.trusted_proxies)
+
+    secure = settings.is_https
+    return Router(
+        "/",
+        route_handlers=handlers,
+        middleware=[
+            HeadersMiddleware(secure=secure),
+            visitors.authentication(sessions, cookie).middleware,
+            visitors.FreshCookieMiddleware(cookie),
+            CsrfMiddleware(secret=derive(settings.secret, "forms"), secure=secure),
+        ],
+        before_request=forms.refuse_unstorable,
+        dependencies={
+            **dependencies,
+            "origin": Provide(provide_origin, sync_to_thread=False),
+        },
+        request_max_body_size=max(
+            settings.form_bytes_max,
+            _ENCODED_BYTES_MAX * settings.calculator_characters_max + _OTHER_FIELDS_BYTES,
+        ),
+    )
