@@ -19,7 +19,8 @@ from backends import registry
 from gateway.app import credit, errors
 from gateway.app.jobs import Jobs
 from gateway.app.peers import Neighbours
-from gateway.control_plane.accounts.keys import ApiKeys, KeyChanges
+from gateway.control_plane.accounts.key_changes import KeyChanges
+from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import api as billing
 from gateway.control_plane.billing.audit import audit
 from gateway.control_plane.catalog.catalog import PublishedCatalog
