@@ -6,7 +6,7 @@ from math import ceil
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.data_plane.api.responses import dollars
+from gateway.money import dollars
 from gateway.pricing import cost_nanos
 from gateway.snapshots import PriceSnapshot
 

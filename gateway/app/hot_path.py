@@ -7,7 +7,8 @@ from functools import partial
 
 from gateway.app import credit
 from gateway.app.core import Core
-from gateway.control_plane.accounts.keys import ApiKeys, KeyChanges
+from gateway.control_plane.accounts.key_changes import KeyChanges
+from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import api
 from gateway.control_plane.status.answers import Answered
 from gateway.data_plane.api import asgi, embeddings, health, models

@@ -195,7 +195,7 @@ async def _prepare_database(settings: Settings, data: Path, live: set[str]) -> s
             owner = found[0] if found else await organizations.create(connection, _ORGANIZATION)
             await credit.grant(connection, owner.id, _CREDIT_NANOS, source_ref="dev")
         secret = _variables(data / "dev.env").get("OPENAI_API_KEY", "")
-        if not secret or await keys.recognise(secret) is None:
+        if not secret or await keys.recognize(secret) is None:
             secret = (await keys.create(owner.id, "developer")).secret
     finally:
         await database.close()

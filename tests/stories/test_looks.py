@@ -108,7 +108,7 @@ class Scene:
 
     def waitlist_sent(self) -> Page:
         self.stranger.goto(f"/models/{STELLA}")
-        self.stranger.get_by_label("Or hear of it once").fill(self.address("bob"))
+        self.stranger.get_by_label("Or get one mail").fill(self.address("bob"))
         self.stranger.get_by_role("button", name="Notify me").click()
         return self.stranger
 
@@ -116,7 +116,7 @@ class Scene:
         return self.follows_the_link("bob", "Confirm")
 
     def waitlist_done(self) -> Page:
-        self.stranger.get_by_role("button", name="Put me on the list").click()
+        self.stranger.get_by_role("button", name="Join the waitlist").click()
         return self.stranger
 
     def invited(self) -> Page:

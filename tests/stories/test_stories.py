@@ -26,7 +26,7 @@ def test_visit_vote_sign_in_key_call_usage(
     page.get_by_role("link", name="See the models").click()
     page.get_by_role("link", name="Stella EN 400M V5").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Stella EN 400M V5")
-    page.get_by_role("link", name="Sign in and vote for it").click()
+    page.get_by_role("link", name="Sign in to vote").click()
     sign_in(page, mailbox, address)
     page.get_by_role("button", name="I want this model").click()
     expect(page.get_by_text("You voted for this model.")).to_be_visible()
@@ -74,11 +74,11 @@ def test_sign_in_by_github(page: Page, github: Github, address: str):
 
 def test_the_waitlist_without_an_account(page: Page, mailbox: Mailbox, address: str):
     page.goto(f"/models/{STELLA}")
-    page.get_by_label("Or hear of it once").fill(f"w-{address}")
+    page.get_by_label("Or get one mail").fill(f"w-{address}")
     page.get_by_role("button", name="Notify me").click()
     page.goto(link_in(mailbox, f"w-{address}", "Confirm"))
-    page.get_by_role("button", name="Put me on the list").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("You are on the list")
+    page.get_by_role("button", name="Join the waitlist").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("You are on the waitlist")
 
 
 def test_the_calculator_and_the_filters(page: Page):

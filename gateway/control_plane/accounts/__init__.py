@@ -1,1 +1,1 @@
-"""Organizations and their API keys."""
+"""Organizations, their members and API keys; people, their sessions and sign-in links."""

@@ -1,7 +1,7 @@
-"""Mail addresses: as they are written to, and as they count.
+"""Mail addresses and the mailboxes behind them.
 
-Two spellings that reach one mailbox have the same `key`. It decides who gets free credit and how
-often somebody may vote, and never who may sign in: there only the exact address counts.
+Spellings that reach one mailbox share a `key`. It limits free credit and votes to one per mailbox,
+but never decides who may sign in: that takes the exact address.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CHARACTERS_MAX = 254
 
 
 class BadAddress(BadRequest):
-    """Something that can't be a mail address."""
+    """Not a valid mail address."""
 
     code = "bad_address"
 
@@ -38,31 +38,30 @@ class Address(msgspec.Struct, frozen=True):
 
     @property
     def is_disposable(self) -> bool:
-        """Tell whether the domain gives mailboxes away for minutes: a guess, from a list."""
+        """Tell whether the domain is on a list of throwaway mailbox providers."""
         return self.email.rpartition("@")[2] in blocklist
 
 
 def parse(text: str) -> Address:
-    """Read an address that somebody typed, as any mail server can write to it. Raises BadAddress.
+    """Parse a typed address into the form that any mail server accepts. Raises BadAddress.
 
-    What looks like an encoded word (RFC 2047) is none: a mail's header means what it stands for, so
-    that many spellings would reach one mailbox. A domain in other letters has a form in ASCII,
-    which is kept. What stands before the @ has none: only servers that know SMTPUTF8 deliver it,
-    and few mailboxes are behind such servers alone.
+    Encoded words (RFC 2047) are refused: mail headers decode them, so many spellings would reach
+    one mailbox. A domain in other letters is kept in its ASCII form. The local part has no such
+    form: only servers with SMTPUTF8 deliver it, and few mailboxes need them.
     """
     try:
         found = validate_email(text.strip()[: CHARACTERS_MAX + 1], check_deliverability=False)
     except EmailNotValidError:
-        raise _none() from None
+        raise _invalid() from None
     if "=?" in found.local_part:
-        raise _none()
+        raise _invalid()
     if found.ascii_email is None:
         raise BadAddress(
-            "We can't write to addresses with letters like ü before the @. Give another one.",
+            "We can't send mail to addresses with letters like ü before the @. Use another one.",
             param="email",
         )
     return Address(found.ascii_email.lower())
 
 
-def _none() -> BadAddress:
-    return BadAddress("This is no mail address. Look at it once more.", param="email")
+def _invalid() -> BadAddress:
+    return BadAddress("This is not a valid mail address.", param="email")

@@ -1,10 +1,9 @@
-"""GitHub as a way in: where it is asked, what it answers, and what counts of that.
+"""Sign-in with GitHub: the OAuth authorization code flow with PKCE, as GitHub documents it.
 
-The authorization code flow of OAuth with PKCE, as GitHub documents it. `state` is a secret of one
-browser; the proof that goes with it is derived from it and never leaves this process before the
-code is exchanged, so a code caught on its way is of no use. Only the address that GitHub calls
-primary and verified counts, and only GitHub's number of the account: names and addresses change
-hands. No token is kept.
+`state` is a secret of one browser. The PKCE verifier is derived from it and leaves this process
+only when the code is exchanged, so an intercepted code is useless. Only the primary, verified
+address counts. An account is identified by GitHub's number, since names and addresses change hands.
+No token is stored.
 """
 
 from __future__ import annotations
@@ -31,26 +30,26 @@ log = structlog.get_logger()
 
 
 class GithubRefused(BadRequest):
-    """GitHub, or the person at GitHub, did not say who it is."""
+    """GitHub, or the person at GitHub, refused the sign-in."""
 
     code = "github_refused"
 
 
 class GithubUnavailable(Unavailable):
-    """GitHub can't be reached, or answers what it never should."""
+    """GitHub can't be reached, or its answer is invalid."""
 
     code = "github_unavailable"
 
 
 class GithubAccount(msgspec.Struct, frozen=True):
-    """An account of GitHub: its number, and the address that it has shown to be its own."""
+    """A GitHub account: its number and its verified primary address."""
 
     subject: str
     email: str
 
 
 class Github:
-    """GitHub, or an Enterprise server at other addresses. `redirect_url` is where it sends back."""
+    """A client of GitHub, or of an Enterprise server at other addresses."""
 
     def __init__(
         self,
@@ -66,11 +65,11 @@ class Github:
         self._url = url
         self._api_url = api_url
         self._redirect_url = redirect_url
-        # made once: reading the certificates takes as long as hundreds of requests
+        # made once: loading the certificates takes as long as hundreds of requests
         self._tls = ssl.create_default_context()
 
     def address(self, state: str) -> str:
-        """Return the address at GitHub that asks the person."""
+        """Return the URL at GitHub where the person signs in."""
         challenge = hashlib.sha256(self._verifier(state).encode()).digest()
         return f"{self._url}/login/oauth/authorize?" + urlencode(
             {
@@ -84,7 +83,7 @@ class Github:
         )
 
     async def account(self, code: str, state: str) -> GithubAccount:
-        """Return whose the code is. Raises GithubRefused or GithubUnavailable."""
+        """Exchange a code for its account. Raises GithubRefused or GithubUnavailable."""
         try:
             async with (
                 asyncio.timeout(_SECONDS),
@@ -96,16 +95,15 @@ class Github:
         except (httpx.HTTPError, TimeoutError, msgspec.MsgspecError, _OddAnswer) as error:
             log.warning("github failed", error=type(error).__name__, detail=str(error)[:200])
             raise GithubUnavailable(
-                "GitHub doesn't answer as it should. Try again in a minute, or let us mail you a "
-                "link.",
+                "GitHub is not responding. Try again in a minute, or sign in with a mailed link.",
                 retry_after_seconds=_RETRY_SECONDS,
             ) from None
         for email in emails:
             if email.primary and email.verified:
                 return GithubAccount(str(user.id), email.email)
         raise GithubRefused(
-            "GitHub has not verified your primary address. Verify it there and try again, or let "
-            "us mail you a link."
+            "Your primary address at GitHub is not verified. Verify it there and try again, or "
+            "sign in with a mailed link."
         )
 
     async def _token(self, client: httpx.AsyncClient, code: str, state: str) -> str:
@@ -125,9 +123,9 @@ class Github:
         granted: _Grant = await _answer(client, request, _Grant)
         if granted.access_token:
             return granted.access_token
-        # GitHub says so with a 200; a wrong secret or address is the operator's to mend
+        # GitHub reports this with a 200; a wrong secret or address is for the operator to fix
         log.warning("github gave no token", error=granted.error[:100])
-        raise GithubRefused("GitHub does not know this sign-in any more. Begin it once more.")
+        raise GithubRefused("This sign-in with GitHub has expired. Start again.")
 
     async def _get(self, client: httpx.AsyncClient, path: str, token: str, kind: Any) -> Any:
         headers = {
@@ -158,7 +156,7 @@ class _Email(msgspec.Struct):
 
 
 class _OddAnswer(Exception):
-    """An answer that is none."""
+    """GitHub's answer has a wrong status or size."""
 
 
 async def _answer(client: httpx.AsyncClient, request: httpx.Request, kind: Any) -> Any:

@@ -1,8 +1,8 @@
-"""Accounts elsewhere (GitHub) that sign somebody in here.
+"""Accounts at other services (GitHub) that sign a user in here.
 
-An identity is kept as a digest of what the other service calls its account. The row outlives the
-account here, without pointing at it: whoever deletes theirs and comes back with another address
-is still the one who had the free credit.
+An identity is a digest of the account's name at the other service. Its row outlives the user,
+without pointing to them, so that someone who deletes their account and returns with another address
+does not get free credit again.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ Provider = Literal["github"]
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """An account of a provider, by a digest of its name there."""
+    """An account at a provider, as a digest of its name there."""
 
     provider: Provider
     digest: bytes
 
 
 class Connected(msgspec.Struct, frozen=True):
-    """An identity of somebody, as they may see it."""
+    """A user's identity, as the user sees it."""
 
     provider: Provider
     connected_at: datetime
 
 
 def of(secret: str, provider: Provider, subject: str) -> Identity:
-    """Return the identity of an account: `subject` never changes there, unlike a login name."""
+    """Return an account's identity. Unlike a login name, `subject` never changes."""
     message = f"{provider}|{subject}".encode()
     return Identity(provider, hmac.digest(secret.encode(), message, "sha256"))
 
 
 async def find(connection: AsyncConnection, who: Identity) -> User | None:
-    """Return the user whom an identity signs in."""
+    """Return the user that an identity signs in, if any."""
     found = await connection.scalar(select(identities.c.user_id).where(_is(who)))
     return await users.find(connection, found) if found else None
 
 
 async def connect(connection: AsyncConnection, who: Identity, user_id: str) -> bool:
-    """Let an identity sign a user in from now on; False when it has been here before."""
+    """Connect an identity to a user; return False if it was known before."""
     values = {"user_id": user_id, "connected_at": datetime.now(UTC)}
     added = await connection.scalar(
         insert_into(connection, identities)
@@ -66,7 +66,7 @@ async def connect(connection: AsyncConnection, who: Identity, user_id: str) -> b
 async def disconnect(
     connection: AsyncConnection, user_id: str, provider: Provider | None = None
 ) -> None:
-    """Let a user's identities, or those of one provider, sign nobody in any more."""
+    """Disconnect a user's identities, or only those of one provider."""
     mine = identities.c.user_id == user_id
     if provider is not None:
         mine &= identities.c.provider == provider

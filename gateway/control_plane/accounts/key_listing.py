@@ -1,4 +1,4 @@
-"""The keys of an organization, as its pages show them: who made each, and which are in use."""
+"""The keys of an organization as its pages show them, with their makers and last use."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ REVOKED_SHOWN_MAX = 20
 
 
 class HeldKey(ApiKey, frozen=True, kw_only=True):
-    """A key, when it was last changed, and who made it."""
+    """A key with its maker and its last change."""
 
     changed_at: datetime
     maker: str | None
-    """Their address; None for an operator, for who is forgotten, and where it was not kept."""
+    """The maker's address; None if it is unknown or their account is deleted."""
     maker_left: bool
-    """Whether they are no longer of the organization."""
+    """Whether the maker has left the organization."""
 
 
 class Keyring(msgspec.Struct, frozen=True, kw_only=True):
-    """The keys in use, the newest first, and the newest of those that are not."""
+    """The keys in use and the latest revoked ones, newest first."""
 
     active: list[HeldKey]
     revoked: list[HeldKey]
     revoked_more: int
-    """How many more were revoked than are shown."""
+    """How many revoked keys are not in `revoked`."""
 
 
 class NamedKey(msgspec.Struct, frozen=True):
-    """What usage calls a key."""
+    """A key as usage names it."""
 
     id: str
     name: str
@@ -45,7 +45,7 @@ class NamedKey(msgspec.Struct, frozen=True):
 
 
 async def of_organization(connection: AsyncConnection, organization_id: str) -> Keyring:
-    """Return an organization's keys: what is in use is bounded, what was revoked is not."""
+    """Return an organization's keys in use and the latest revoked ones."""
     ours = api_keys.c.organization_id == organization_id
     ended = (ours, api_keys.c.revoked_at.is_not(None))
     newest = _selection(*ended).order_by(None).order_by(api_keys.c.revoked_at.desc())
@@ -59,14 +59,14 @@ async def of_organization(connection: AsyncConnection, organization_id: str) -> 
 
 
 async def count_active(connection: AsyncConnection, organization_id: str) -> int:
-    """Return how many keys of an organization are in use."""
+    """Return the number of an organization's keys in use."""
     ours = api_keys.c.organization_id == organization_id
     count = select(func.count()).select_from(api_keys)
     return await connection.scalar(count.where(ours, api_keys.c.revoked_at.is_(None))) or 0
 
 
 async def named(connection: AsyncConnection, organization_id: str, since: date) -> list[NamedKey]:
-    """Return the keys in use and those that were used since a day, oldest first."""
+    """Return keys that are in use or were used since a day, oldest first."""
     used = select(usage_days.c.key_id).where(
         usage_days.c.organization_id == organization_id, usage_days.c.day >= since
     )
@@ -97,7 +97,7 @@ async def find(connection: AsyncConnection, organization_id: str, key_id: str) -
 async def last_used(
     connection: AsyncConnection, organization_id: str, since: date
 ) -> dict[str, date]:
-    """Return the last day of UTC on which each key was used, of those that were since a day."""
+    """Return the last day (UTC) on which each key was used, since a given day."""
     last = func.max(usage_days.c.day, type_=usage_days.c.day.type)
     found = await connection.execute(
         select(usage_days.c.key_id, last.label("last"))
@@ -110,7 +110,7 @@ async def last_used(
 async def active_by_maker(
     connection: AsyncConnection, organization_id: str
 ) -> dict[str, list[HeldKey]]:
-    """Return the keys in use of whom we know, by who made them."""
+    """Return the keys in use by their maker's user id, if known."""
     found: dict[str, list[HeldKey]] = defaultdict(list)
     query = _selection(
         api_keys.c.organization_id == organization_id,

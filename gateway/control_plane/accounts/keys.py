@@ -1,8 +1,7 @@
-"""API keys: made, listed, revoked; stored as digests, and found again by them.
+"""API keys: created, listed, changed, revoked; stored as digests.
 
-A change is announced to this process and, through Redis where there is one, to all others at once;
-every process also reads the changes from the database (`KeyChanges`), so that an announcement that
-is lost costs half a second and not a revocation.
+A change is announced to this process and, through Redis if there is one, to all others; see
+`key_changes` for lost announcements.
 """
 
 from __future__ import annotations
@@ -30,10 +29,7 @@ from gateway.storage.ledger.budgets import Budget, Spent
 from gateway.storage.tables import NANOS_MAX, api_keys, key_budgets
 
 Announce = Callable[[bytes], Awaitable[None]]
-"""Tells somebody the digest of a key that changed."""
-
-# the clocks of two processes may differ by so much before a change could be missed
-_OVERLAP = timedelta(seconds=10)
+"""Announces the digest of a key that changed."""
 
 
 class KeyNotFound(NotFound):
@@ -43,27 +39,27 @@ class KeyNotFound(NotFound):
 
 
 class TooManyKeys(BadRequest):
-    """No more keys fit."""
+    """The organization has, or made today, as many keys as it may."""
 
     code = "too_many_keys"
 
 
 class KeyMade(BadRequest):
-    """The same form was sent before."""
+    """The same form was sent before and made its key."""
 
     status = 409
     code = "key_made"
 
 
 class KeyChanged(BadRequest):
-    """Somebody changed the key since it was looked at."""
+    """Someone changed the key since the page was opened."""
 
     status = 409
     code = "key_changed"
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key as people may see it: never the key itself."""
+    """A key without its secret."""
 
     id: str
     organization_id: str
@@ -74,20 +70,20 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     truncate: Truncate | None
     created_at: datetime
     created_by: str | None
-    """The user who made it, where that is known."""
+    """The user who made it, if known."""
     expires_at: datetime | None
     revoked_at: datetime | None
 
 
 class NewApiKey(msgspec.Struct, frozen=True):
-    """A key just made, with the only copy of its secret."""
+    """A new key, with the only copy of its secret."""
 
     key: ApiKey
     secret: str
 
 
 class ApiKeys:
-    """The service; `secret` is the deployment's, `announce` is called after each change."""
+    """Manages keys. `secret` keys the digests; `announce` is called after each change."""
 
     def __init__(
         self, database: Database, *, secret: str, announce: Announce | None = None
@@ -109,16 +105,16 @@ class ApiKeys:
         keys_max: int | None = None,
         key_id: str | None = None,
     ) -> NewApiKey:
-        """Make a key. Raises BadRequest for a name, an expiry or a budget that can't be.
+        """Create a key. Raises BadRequest for an invalid name, expiry or budget.
 
-        With `keys_max`, that many are in use at most, and made in a day. Raises TooManyKeys.
-        With `key_id`, the same form makes one key however often it is sent. Raises KeyMade.
+        `keys_max` limits both the keys in use and those made in a day; raises TooManyKeys.
+        `key_id` makes the call idempotent: raises KeyMade if that key exists.
         """
         if budget is not None:
             _check_limit(budget.limit_nanos)
         now = datetime.now(UTC)
         if expires_at is not None and expires_at <= now:
-            raise BadRequest("The key would expire before it exists.", param="expires_at")
+            raise BadRequest("The expiry is in the past.", param="expires_at")
         secret = keys.mint()
         key = ApiKey(
             id=key_id or new_id(),
@@ -142,23 +138,23 @@ class ApiKeys:
                 await memberships.must_belong(connection, organization_id, created_by)
             if key_id and await connection.scalar(_ANY, {"key_id": key_id}):
                 raise KeyMade(
-                    "This form was sent twice. Its key was made the first time, and is shown only "
-                    "once: if you did not keep it, revoke it and make another."
+                    "This form was sent twice. Its key was created the first time and is shown "
+                    "only once. If you did not save it, revoke it and create another."
                 )
             if keys_max is not None:
                 await _check_room(connection, organization_id, keys_max)
             await connection.execute(
                 insert(api_keys).values(digest=digest, changed_at=now, **values)
             )
-            if budget is not None:  # in the same transaction: there is no moment without it
+            if budget is not None:  # in the same transaction: never without its budget
                 await budgets.set_budget(connection, key.id, budget.limit_nanos, budget.period)
         await self._tell(digest)
         return NewApiKey(key, secret)
 
     async def listed(self, organization_id: str | None = None) -> list[ApiKey]:
-        """Return an organization's keys, or all, oldest first: however many were revoked.
+        """Return an organization's keys, or all, oldest first, including revoked ones.
 
-        For operators; pages read `keyring`, which is bounded.
+        Unbounded, for operators; pages use `key_listing`.
         """
         query = select(*(api_keys.c[name] for name in _COLUMNS)).order_by(api_keys.c.id)
         if organization_id is not None:
@@ -168,7 +164,7 @@ class ApiKeys:
             return [ApiKey(**row) for row in found.mappings()]
 
     async def budgets(self, organization_id: str) -> dict[str, Spent]:
-        """Return the budgets of an organization's keys by the key's id."""
+        """Return the budgets of an organization's keys, by key id."""
         async with self._database.read() as connection:
             return await budgets.of_organization(connection, organization_id, datetime.now(UTC))
 
@@ -183,9 +179,9 @@ class ApiKeys:
         budget: Budget | None,
         seen: datetime | None = None,
     ) -> None:
-        """Change all of an organization's key that can be. Raises KeyNotFound, or BadRequest.
+        """Replace a key's settings. Raises KeyNotFound, or BadRequest for an invalid value.
 
-        With `seen`, only what nobody changed since that moment: else it raises KeyChanged.
+        With `seen`, raises KeyChanged if someone changed the key after that time.
         """
         if budget is not None:
             _check_limit(budget.limit_nanos)
@@ -198,8 +194,8 @@ class ApiKeys:
                 raise KeyNotFound("There is no such key.")
             if seen is not None and row.changed_at != seen:
                 raise KeyChanged(
-                    "The key was changed since this page was opened, and nothing was saved. What "
-                    "you typed still stands here: compare, and save once more to have it so."
+                    "Someone changed this key after you opened the page, so nothing was saved. "
+                    "Your changes are still below: compare them and save again to apply them."
                 )
             await connection.execute(
                 update(api_keys).where(key).values(changed_at=datetime.now(UTC), **said)
@@ -208,9 +204,9 @@ class ApiKeys:
         await self._tell(row.digest)
 
     async def revoke(self, key_id: str, *, organization_id: str | None = None) -> None:
-        """End a key for good; doing it twice is fine. Raises KeyNotFound.
+        """Revoke a key for good; revoking twice is fine. Raises KeyNotFound.
 
-        With an organization, the keys of others are not there.
+        With an organization, other organizations' keys are not found.
         """
         now = datetime.now(UTC)
         key = _key(key_id, organization_id)
@@ -227,13 +223,13 @@ class ApiKeys:
             await self._tell(digest)
 
     async def tell(self, digests: Iterable[bytes]) -> None:
-        """Have every process forget keys, once the change of them is committed."""
+        """Announce changed keys; call it after the commit."""
         await asyncio.gather(*(self._tell(digest) for digest in digests))
 
     async def set_budget(
         self, key_id: str, limit_nanos: int | None, period: Period = "month"
     ) -> None:
-        """Let a key spend so much in a month or ever; None: what its organization has.
+        """Limit what a key may spend per month or in total; None removes the limit.
 
         Raises KeyNotFound, or BadRequest for an impossible amount.
         """
@@ -252,15 +248,12 @@ class ApiKeys:
             await _limit(connection, key_id, budget)
         await self._tell(digest)
 
+    async def recognize(self, secret: str) -> KeySnapshot | None:
+        """Find a key by its secret; None if it is revoked or unknown."""
+        return await self.find(keys.digest(self._secret, secret))
+
     async def find(self, digest: bytes) -> KeySnapshot | None:
-        """Look a key up for the data plane; see `KeyStore.find`."""
-        return await self._find(digest)
-
-    async def recognise(self, secret: str) -> KeySnapshot | None:
-        """Look a key up by its secret."""
-        return await self._find(keys.digest(self._secret, secret))
-
-    async def _find(self, digest: bytes) -> KeySnapshot | None:
+        """Find a key for the data plane; see `KeyStore.find`. Raises KeyStoreUnavailable."""
         query = select(
             api_keys.c.id,
             api_keys.c.organization_id,
@@ -294,9 +287,9 @@ class ApiKeys:
 async def revoke_made_by(
     connection: AsyncConnection, organization_id: str, user_id: str
 ) -> list[bytes]:
-    """End what somebody made for an organization; `tell` of the digests after the commit."""
+    """Revoke the keys that a user made for an organization; return digests for `tell`."""
     now = datetime.now(UTC)
-    await alone(connection, f"keys of {organization_id}")  # one that is being made is seen
+    await alone(connection, f"keys of {organization_id}")  # see keys that are being made
     ended = await connection.scalars(
         update(api_keys)
         .where(
@@ -308,24 +301,6 @@ async def revoke_made_by(
         .returning(api_keys.c.digest)
     )
     return list(ended)
-
-
-class KeyChanges:
-    """Reads which keys changed since the last look, in whichever process that was."""
-
-    def __init__(self, database: Database, forget: Callable[[bytes], None]) -> None:
-        self._database = database
-        self._forget = forget
-        self._since = datetime.now(UTC)
-
-    async def read(self) -> None:
-        """Have every key forgotten that changed; a look too many does no harm."""
-        started = datetime.now(UTC)
-        changed = select(api_keys.c.digest).where(api_keys.c.changed_at > self._since - _OVERLAP)
-        async with self._database.read() as connection:
-            for digest in await connection.scalars(changed):
-                self._forget(digest)
-        self._since = started
 
 
 _ANY = select(api_keys.c.id).where(api_keys.c.id == bindparam("key_id"))
@@ -347,16 +322,16 @@ async def _check_room(connection: AsyncConnection, organization_id: str, keys_ma
     ).where(api_keys.c.organization_id == organization_id)
     used, made = (await connection.execute(query)).one()
     if used >= keys_max:
-        raise TooManyKeys(f"An organization has at most {keys_max} keys: revoke one first.")
+        raise TooManyKeys(f"An organization can have at most {keys_max} keys: revoke one first.")
     if made >= keys_max:
-        raise TooManyKeys(f"An organization makes at most {keys_max} keys a day.")
+        raise TooManyKeys(f"An organization can create at most {keys_max} keys a day.")
 
 
 def _check_limit(limit_nanos: int) -> None:
     if not 1 <= limit_nanos <= NANOS_MAX:
         most = NANOS_MAX // 10**9
         raise BadRequest(
-            f"A budget is more than nothing and at most ${most:,}; to stop a key, revoke it.",
+            f"A budget must be above zero and at most ${most:,}. To stop a key, revoke it.",
             param="budget",
         )
 

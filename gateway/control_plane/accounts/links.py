@@ -1,8 +1,8 @@
-"""Links in mails: what somebody can do because they can read a mailbox.
+"""Links in mails, which let the reader of a mailbox act: sign in, join, confirm.
 
-A link holds the id of a row and an HMAC over id and purpose under the deployment's secret,
-so guessing is ruled out before the database is asked. It works once, and for a while. To open
-one shows what it would do; only the button there does it, since mail scanners open every link.
+A token is the id of a row and an HMAC over the id and the purpose, so forged tokens fail before the
+database is read. A link works once, until it expires. Opening it only shows what it would do; a
+button on that page does it, since mail scanners open every link.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ Purpose = Literal["sign_in", "waitlist", "invitation"]
 
 _RETENTION = timedelta(days=7)
 _PENDING_MAX = 200
-"""Addresses that are listed, in their order."""
+"""Most addresses that `pending` returns."""
 
 
 class LinkSpent(BadRequest):
-    """A link that was used, has expired, or never was one."""
+    """The link was used, has expired, or is invalid."""
 
     code = "link_spent"
 
 
 class MailLink(msgspec.Struct, frozen=True, kw_only=True):
-    """A link that can still be used; `subject` is what it is about."""
+    """A link; `subject` is what it is about, such as a model or an organization."""
 
     id: str
     purpose: Purpose
@@ -45,14 +45,14 @@ class MailLink(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pending(msgspec.Struct, frozen=True):
-    """An address that has a link, and until when."""
+    """An address with an unused link, and when that expires."""
 
     email: str
     until: datetime
 
 
 class MailLinks:
-    """Makes links and takes them back."""
+    """Creates, reads and uses links. `per_hour` limits links per mailbox and purpose."""
 
     def __init__(self, *, secret: str, seconds: Mapping[Purpose, float], per_hour: int) -> None:
         self._secret = secret.encode()
@@ -62,9 +62,9 @@ class MailLinks:
     async def create(
         self, connection: AsyncConnection, purpose: Purpose, address: Address, subject: str
     ) -> str | None:
-        """Make a link and return its token; None when the mailbox was sent enough of them.
+        """Create a link and return its token, or None if the mailbox has reached its limit.
 
-        Each purpose counts by itself: nobody is kept from signing in by what others ask for.
+        Each purpose has its own limit, so that others' requests keep no one from signing in.
         """
         now = datetime.now(UTC)
         await alone(connection, f"mail links of {address.key}")
@@ -94,7 +94,7 @@ class MailLinks:
         return _one(found.mappings().first())
 
     async def use(self, connection: AsyncConnection, purpose: Purpose, token: str) -> MailLink:
-        """Use a link up: of two who try at once, one gets it. Raises LinkSpent."""
+        """Use a link; of two concurrent calls, one succeeds. Raises LinkSpent."""
         found = await connection.execute(
             update(mail_links)
             .where(self._usable(purpose, token))
@@ -104,7 +104,7 @@ class MailLinks:
         return _one(found.mappings().first())
 
     async def used(self, connection: AsyncConnection, purpose: Purpose, token: str) -> MailLink:
-        """Read a link that was used, for who comes back with it. Raises LinkSpent."""
+        """Read a link that was used before. Raises LinkSpent."""
         was_used = and_(self._named(purpose, token), mail_links.c.used_at.is_not(None))
         found = await connection.execute(select(*_COLUMNS).where(was_used))
         return _one(found.mappings().first())
@@ -127,7 +127,7 @@ class MailLinks:
 
 
 async def pending(connection: AsyncConnection, purpose: Purpose, subject: str) -> list[Pending]:
-    """Return whose links about something can still be used, one for each address."""
+    """Return addresses with usable links about a subject, each once."""
     until = func.max(mail_links.c.expires_at, type_=mail_links.c.expires_at.type)
     found = await connection.execute(
         select(mail_links.c.email, until.label("until"))
@@ -147,7 +147,7 @@ async def pending(connection: AsyncConnection, purpose: Purpose, subject: str) -
 async def take_back(
     connection: AsyncConnection, purpose: Purpose, subject: str, email: str | None = None
 ) -> None:
-    """Let no link about something be used any more, of one address or of all."""
+    """Delete the links about a subject, of one address or of all."""
     links = delete(mail_links).where(
         mail_links.c.purpose == purpose, mail_links.c.subject == subject
     )
@@ -155,7 +155,7 @@ async def take_back(
 
 
 async def forget_old(connection: AsyncConnection) -> None:
-    """Remove links that have long been of no use."""
+    """Delete links that expired long ago."""
     await connection.execute(
         delete(mail_links).where(mail_links.c.expires_at < datetime.now(UTC) - _RETENTION)
     )
@@ -171,4 +171,4 @@ def _one(row: RowMapping | None) -> MailLink:
 
 
 def _spent() -> LinkSpent:
-    return LinkSpent("This link was used before, or its time is over.")
+    return LinkSpent("This link has expired or was already used.")

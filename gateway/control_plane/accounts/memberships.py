@@ -1,7 +1,7 @@
-"""Who belongs to an organization, and as what.
+"""The members of organizations and their roles.
 
-An owner invites, removes and names owners; a member uses keys, credit and usage. An organization
-always keeps an owner. Whoever does not belong to it is told that it does not exist.
+An owner invites and removes people and makes others owners; a member uses keys, credit and usage.
+An organization always keeps an owner. To outsiders it does not exist.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ Role = Literal["owner", "member"]
 
 
 class MemberNotFound(NotFound):
-    """Nobody of that id in this organization."""
+    """No member with this id in this organization."""
 
     code = "member_not_found"
 
 
 class LastOwner(BadRequest):
-    """What would leave an organization without an owner."""
+    """The change would leave an organization without an owner."""
 
     code = "last_owner"
 
 
 class OrganizationFull(BadRequest):
-    """No more members fit."""
+    """The organization has as many members as it may."""
 
     code = "organization_full"
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody in an organization."""
+    """A member of an organization."""
 
     user_id: str
     email: str
@@ -49,7 +49,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Membership(msgspec.Struct, frozen=True, kw_only=True):
-    """An organization that somebody belongs to."""
+    """An organization that a user belongs to."""
 
     organization_id: str
     name: str
@@ -57,7 +57,7 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def lock(connection: AsyncConnection, organization_id: str) -> None:
-    """Let nobody else join or leave for good until the transaction ends."""
+    """Keep an organization's members unchanged until the transaction ends."""
     await alone(connection, f"members of {organization_id}")
 
 
@@ -69,7 +69,7 @@ async def add(
     *,
     members_max: int | None = None,
 ) -> None:
-    """Add somebody; who belongs to it already stays what they are. Raises OrganizationFull."""
+    """Add a member; an existing one keeps their role. Raises OrganizationFull."""
     if members_max is not None:
         await lock(connection, organization_id)
         count = await connection.scalar(
@@ -78,7 +78,7 @@ async def add(
             .where(memberships.c.organization_id == organization_id)
         )
         if (count or 0) >= members_max:
-            raise OrganizationFull(f"An organization has at most {members_max} members.")
+            raise OrganizationFull(f"An organization can have at most {members_max} members.")
     await connection.execute(
         insert_into(connection, memberships)
         .values(
@@ -92,10 +92,10 @@ async def add(
 
 
 async def must_belong(connection: AsyncConnection, organization_id: str, user_id: str) -> None:
-    """Insist that somebody is a member still. Raises MemberNotFound."""
+    """Raise MemberNotFound unless the user is a member."""
     own = (memberships.c.organization_id == organization_id) & (memberships.c.user_id == user_id)
     if await connection.scalar(select(memberships.c.user_id).where(own)) is None:
-        raise MemberNotFound("You do not belong to this organization any more.")
+        raise MemberNotFound("You no longer belong to this organization.")
 
 
 async def listed(connection: AsyncConnection, organization_id: str) -> list[Member]:
@@ -110,7 +110,7 @@ async def listed(connection: AsyncConnection, organization_id: str) -> list[Memb
 
 
 async def of_user(connection: AsyncConnection, user_id: str) -> list[Membership]:
-    """Return the organizations of somebody, oldest first."""
+    """Return a user's organizations, oldest membership first."""
     query = (
         select(memberships.c.organization_id, organizations.c.name, memberships.c.role)
         .join(organizations, organizations.c.id == memberships.c.organization_id)
@@ -123,7 +123,7 @@ async def of_user(connection: AsyncConnection, user_id: str) -> list[Membership]
 async def change_role(
     connection: AsyncConnection, organization_id: str, user_id: str, role: Role
 ) -> None:
-    """Make a member an owner or an owner a member. Raises MemberNotFound or LastOwner."""
+    """Change a member's role. Raises MemberNotFound or LastOwner."""
     if role != "owner":
         await _check_another_owner(connection, organization_id, user_id)
     changed = await connection.execute(
@@ -134,9 +134,9 @@ async def change_role(
 
 
 async def remove(connection: AsyncConnection, organization_id: str, user_id: str) -> None:
-    """Remove somebody, signed in to it or not. Raises MemberNotFound or LastOwner.
+    """Remove a member. Raises MemberNotFound or LastOwner.
 
-    Their sessions go on in the oldest organization that they still have; without one they end.
+    Their sessions continue in their oldest remaining organization; without one they end.
     """
     await _check_another_owner(connection, organization_id, user_id)
     removed = await connection.execute(delete(memberships).where(_member(organization_id, user_id)))
@@ -158,14 +158,14 @@ async def remove(connection: AsyncConnection, organization_id: str, user_id: str
 async def _check_another_owner(
     connection: AsyncConnection, organization_id: str, user_id: str
 ) -> None:
-    # the rows are locked, so that two owners can't both leave at once
+    # lock the rows, so that two owners can't both leave at once
     owners = await connection.scalars(
         select(memberships.c.user_id)
         .where(memberships.c.organization_id == organization_id, memberships.c.role == "owner")
         .with_for_update()
     )
     if list(owners) == [user_id]:
-        raise LastOwner("An organization needs an owner: name another one first.")
+        raise LastOwner("An organization needs an owner: make someone else an owner first.")
 
 
 def _member(organization_id: str, user_id: str) -> ColumnElement[bool]:
@@ -175,4 +175,4 @@ def _member(organization_id: str, user_id: str) -> ColumnElement[bool]:
 
 
 def _unknown() -> MemberNotFound:
-    return MemberNotFound("There is no such member here.")
+    return MemberNotFound("This organization has no such member.")

@@ -1,4 +1,4 @@
-"""Organizations: who owns keys, credit and usage."""
+"""Organizations, which own keys, credit and usage."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from gateway.storage.tables import accounts, organizations
 NAME_CHARACTERS_MAX = 200
 _JOINERS = re.compile("(?<=.)[\u200c\u200d](?=.)")
 _BLANK = "\u115f\u1160\u2800\u3164\uffa0"
-"""Fillers: letters and symbols that look like nothing."""
+"""Letters and symbols that are invisible."""
 
 
 class OrganizationNotFound(NotFound):
-    """No such organization, or more than one of that name."""
+    """No such organization, or several with this name."""
 
     code = "organization_not_found"
 
@@ -39,14 +39,14 @@ class Organization(msgspec.Struct, frozen=True):
 
 
 class KeyDefaults(msgspec.Struct, frozen=True):
-    """What a new key does with texts that are too long, and arrays of integers: None refuses."""
+    """How new keys treat texts that are too long and arrays of integers; None refuses them."""
 
     truncate: Truncate | None = None
     token_ids_from: TokenIdsFrom | None = None
 
 
 async def create(connection: AsyncConnection, name: str) -> Organization:
-    """Found an organization with an empty account. Raises BadRequest for a name that is no name."""
+    """Create an organization without credit. Raises BadRequest for an invalid name."""
     name = clean_name(name)
     created = Organization(new_id(), name, datetime.now(UTC), 0)
     await connection.execute(
@@ -63,22 +63,19 @@ async def listed(connection: AsyncConnection) -> list[Organization]:
 
 
 async def find(connection: AsyncConnection, id_or_name: str) -> Organization:
-    """Return the organization of an id, or of a name that only one has.
-
-    Raises OrganizationNotFound.
-    """
+    """Find an organization by id or by a unique name. Raises OrganizationNotFound."""
     column = organizations.c.id if is_id(id_or_name) else organizations.c.name
     query = _selection().where(column == id_or_name).limit(2)
     found = (await connection.execute(query)).mappings().all()
     if not found:
         raise OrganizationNotFound(f"There is no organization {id_or_name!r}.")
     if len(found) > 1:
-        raise OrganizationNotFound(f"More than one is called {id_or_name!r}: name it by its id.")
+        raise OrganizationNotFound(f"More than one is named {id_or_name!r}; use the id.")
     return Organization(**found[0])
 
 
 async def name_of(connection: AsyncConnection, organization_id: str) -> str:
-    """Return the name of an organization; nothing for one that is not there."""
+    """Return an organization's name, or an empty string if there is none."""
     name = await connection.scalar(
         select(organizations.c.name).where(organizations.c.id == organization_id)
     )
@@ -86,7 +83,7 @@ async def name_of(connection: AsyncConnection, organization_id: str) -> str:
 
 
 async def defaults(connection: AsyncConnection, organization_id: str) -> KeyDefaults:
-    """Return what the new keys of an organization start with."""
+    """Return an organization's defaults for new keys."""
     query = select(organizations.c.truncate, organizations.c.token_ids_from)
     found = await connection.execute(query.where(organizations.c.id == organization_id))
     return KeyDefaults(*found.one())
@@ -95,7 +92,7 @@ async def defaults(connection: AsyncConnection, organization_id: str) -> KeyDefa
 async def set_defaults(
     connection: AsyncConnection, organization_id: str, wanted: KeyDefaults
 ) -> None:
-    """Change what new keys start with; those that are there keep what they have."""
+    """Set the defaults for new keys; existing keys keep their settings."""
     await connection.execute(
         update(organizations)
         .where(organizations.c.id == organization_id)
@@ -104,7 +101,7 @@ async def set_defaults(
 
 
 async def rename(connection: AsyncConnection, organization_id: str, name: str) -> None:
-    """Give an organization another name. Raises BadRequest for a name that is no name."""
+    """Rename an organization. Raises BadRequest for an invalid name."""
     await connection.execute(
         update(organizations)
         .where(organizations.c.id == organization_id)
@@ -113,17 +110,17 @@ async def rename(connection: AsyncConnection, organization_id: str, name: str) -
 
 
 def clean_name(name: str) -> str:
-    """Return the name without space around it. Raises BadRequest.
+    """Return a name without surrounding space. Raises BadRequest for an invalid one.
 
-    Joiners are part of how Persian and families of emoji are written; nothing else that can't be
-    seen is, and a name of such characters alone is none.
+    Persian and emoji families are written with joiners, so these are allowed inside a name. No
+    other invisible characters are, and a name needs a visible one.
     """
     name = name.strip()
     seen = _JOINERS.sub("", name)
     visible = any(unicodedata.category(one)[0] in "LNPS" and one not in _BLANK for one in seen)
     if len(name) > NAME_CHARACTERS_MAX or not seen.isprintable() or not visible:
         raise BadRequest(
-            f"A name has 1 to {NAME_CHARACTERS_MAX} characters that can be seen.", param="name"
+            f"A name must have 1 to {NAME_CHARACTERS_MAX} visible characters.", param="name"
         )
     return name
 

@@ -1,9 +1,8 @@
-"""What we hold about a person: given to them, and forgotten when they ask.
+"""What we hold about a person: exported and deleted on request.
 
-Forgetting empties the address and ends sessions, votes, waitlist entries and memberships; keys no
-longer say that this person made them. An organization that nobody is left in loses its name, its
-keys are revoked and its invitations taken back. The books stay as they are: they name
-organizations, never people.
+Deletion clears the address and removes sessions, votes, waitlist entries and memberships; keys no
+longer name their maker. An organization without remaining members loses its name, its keys and its
+invitations. The ledger stays as it is: it names organizations, never people.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from gateway.storage.tables import (
 
 
 async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any]:
-    """Return everything that is kept about a person."""
+    """Return everything we store about a person."""
     mine = demand_votes.c.user_id == visitor.user_id
     waits = waitlist_entries.c.address_key == visitor.address_key
     me = await connection.execute(
@@ -77,10 +76,10 @@ async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any
 
 
 async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
-    """Forget a person. Raises LastOwner."""
+    """Delete a person. Raises LastOwner."""
     now = datetime.now(UTC)
     belongs = await memberships.of_user(connection, visitor.user_id)
-    # in one order: two who leave the same organizations at once must not wait for each other
+    # in one order: two who leave the same organizations at once must not deadlock
     for membership in sorted(belongs, key=lambda membership: membership.organization_id):
         await memberships.lock(connection, membership.organization_id)
         others = await connection.scalar(
@@ -93,18 +92,18 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
                 await memberships.remove(connection, membership.organization_id, visitor.user_id)
             except LastOwner:
                 raise LastOwner(
-                    f"{membership.name} has other members and no other owner: name one first."
+                    f"{membership.name} has other members but no other owner: make one an owner."
                 ) from None
         else:
             await _close(connection, membership.organization_id, now)
     for table, condition in (
-        # links first, as who uses one: two who wait for each other would both be refused
+        # links first, in the order of sign-in, so that the two never deadlock
         (mail_links, mail_links.c.email == visitor.email),
         (demand_votes, demand_votes.c.user_id == visitor.user_id),
         (waitlist_entries, waitlist_entries.c.address_key == visitor.address_key),
         (tables.memberships, tables.memberships.c.user_id == visitor.user_id),
         (outbox, outbox.c.recipient == visitor.email),
-        # there is nothing left that would be written to them
+        # no mail is left that could be sent to them
         (unsubscriptions, unsubscriptions.c.email == visitor.email),
     ):
         await connection.execute(delete(table).where(condition))
@@ -126,7 +125,7 @@ async def _rows(connection: AsyncConnection, query: Select[Any]) -> list[dict[st
 
 async def _close(connection: AsyncConnection, organization_id: str, now: datetime) -> None:
     await links.take_back(connection, "invitation", organization_id)
-    # the first name of an organization is that of its founder
+    # by default an organization is named after its founder
     await organizations.rename(connection, organization_id, "Deleted")
     await connection.execute(
         update(api_keys)

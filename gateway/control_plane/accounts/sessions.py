@@ -1,11 +1,10 @@
-"""Who is signed in: a row for each session, and a signed cookie (JWT) that names it.
+"""Sessions: a row for each, and a signed cookie (JWT) that names it.
 
-The cookie is replaced every hour. A browser that comes with the new one has it; from then on the
-one before is good for a minute, for requests that were under way, and after that it was copied from
-somewhere, and the session ends, for thief and owner alike. The answer that brought a cookie may be
-lost, by a dropped connection or a second click: then the browser comes with an older one, which is
-good, and gets another. Where thief and owner both go on so, the first new cookie of either that is
-used ends it for the other. A session can be ended at any time, and ends by itself after a month.
+The cookie is replaced every hour. Once a browser has used the new one, the previous one is accepted
+for one more minute, for requests in flight; after that it must have been stolen, and its use ends
+the session for thief and owner alike. A response with a new cookie may be lost (a dropped
+connection, a second click): until the new cookie is used, the older one stays valid and gets
+another. A session can be ended at any time, and expires after a month.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _OVERLAP = timedelta(minutes=1)
 
 
 class Visitor(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody who is signed in, and the organization they act for."""
+    """A signed-in user and the organization they act for."""
 
     session_id: str
     user_id: str
@@ -38,7 +37,7 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     organization_name: str
     role: Role
     removed_from: str | None = None
-    """The name of the organization that this session acted for until they were removed there."""
+    """Name of the organization they were removed from, if this session acted for it."""
 
 
 class Sessions:
@@ -53,7 +52,7 @@ class Sessions:
         self._rotation = timedelta(seconds=rotation_seconds)
 
     async def begin(self, connection: AsyncConnection, user_id: str, organization_id: str) -> str:
-        """Begin a session and return its cookie; what the browser had before counts for nothing."""
+        """Start a session and return its cookie."""
         now = datetime.now(UTC)
         session_id = new_id()
         await connection.execute(
@@ -80,7 +79,7 @@ class Sessions:
         visitor = msgspec.convert(row, Visitor, from_attributes=True)
         age = now - row.rotated_at
         if generation < row.seen:
-            if age < _OVERLAP:  # a request that was under way; one that is older yet was lost
+            if age < _OVERLAP:  # a request in flight; older generations are invalid
                 return (visitor, None) if generation == row.generation - 1 else None
             await self.end(visitor.session_id)
             return None
@@ -91,7 +90,7 @@ class Sessions:
         return visitor, await self._rotate(visitor, row.generation, row.expires_at)
 
     async def switch(self, session_id: str, user_id: str, organization_id: str) -> bool:
-        """Act for another organization; False when the user does not belong to it."""
+        """Act for another organization; return False if the user is not a member."""
         belongs = select(memberships.c.user_id).where(
             memberships.c.user_id == user_id, memberships.c.organization_id == organization_id
         )
@@ -104,7 +103,7 @@ class Sessions:
         return bool(switched.rowcount)
 
     async def understood(self, session_id: str) -> None:
-        """Say no more that the session moved."""
+        """Clear `removed_from`: the visitor has seen it."""
         async with self._database.write() as connection:
             await connection.execute(
                 update(sessions).where(sessions.c.id == session_id).values(removed_from=None)
@@ -135,7 +134,7 @@ class Sessions:
                 .values(generation=generation + 1, rotated_at=datetime.now(UTC))
             )
         if not rotated.rowcount:
-            return None  # another request of this browser was first, and brings the new cookie
+            return None  # another request of this browser gets the new cookie
         return self._cookie(visitor.session_id, visitor.user_id, generation + 1, expires_at)
 
     def _cookie(self, session_id: str, user_id: str, generation: int, expires_at: datetime) -> str:
@@ -150,7 +149,7 @@ class Sessions:
 
 
 async def end_all(connection: AsyncConnection, user_id: str) -> None:
-    """End every session of somebody."""
+    """End all sessions of a user."""
     await connection.execute(
         update(sessions)
         .where(sessions.c.user_id == user_id, sessions.c.revoked_at.is_(None))
@@ -159,7 +158,7 @@ async def end_all(connection: AsyncConnection, user_id: str) -> None:
 
 
 async def forget_old(connection: AsyncConnection) -> None:
-    """Remove sessions that are over."""
+    """Delete expired sessions."""
     await connection.execute(delete(sessions).where(sessions.c.expires_at < datetime.now(UTC)))
 
 

@@ -1,4 +1,4 @@
-"""People who have shown that a mailbox is theirs."""
+"""Users: people who have proven that a mailbox is theirs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.storage.tables import users
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """A person, and the organization they are signed in to first."""
+    """A user and the organization that they act for after sign-in."""
 
     id: str
     email: str
@@ -26,7 +26,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def find_or_create(connection: AsyncConnection, address: Address) -> User:
-    """Return the user of an address; a new one founds an organization of their own."""
+    """Return the user of an address; a new user gets an organization."""
     created = await connection.scalar(
         insert_into(connection, users)
         .values(
@@ -36,7 +36,7 @@ async def find_or_create(connection: AsyncConnection, address: Address) -> User:
             created_at=datetime.now(UTC),
             welcome="",
         )
-        # two links of one address may be opened at once: one of them finds the other's user
+        # two links to one address may be used at once: the second finds the first's user
         .on_conflict_do_nothing(index_elements=["email"])
         .returning(users.c.id)
     )
@@ -54,7 +54,7 @@ async def find_or_create(connection: AsyncConnection, address: Address) -> User:
 
 
 async def find(connection: AsyncConnection, user_id: str) -> User | None:
-    """Return a user who has not deleted their account."""
+    """Return a user, or None if they deleted their account."""
     email = await connection.scalar(select(users.c.email).where(users.c.id == user_id))
     if email is None:
         return None
@@ -63,12 +63,12 @@ async def find(connection: AsyncConnection, user_id: str) -> User | None:
 
 
 async def welcome_of(connection: AsyncConnection, user_id: str) -> str:
-    """Return why a user has free credit or not: see `welcome`."""
+    """Return why a user did or did not get free credit; see `billing.welcome`."""
     return str(await connection.scalar(select(users.c.welcome).where(users.c.id == user_id)))
 
 
 async def _home(connection: AsyncConnection, user_id: str, address: Address) -> str:
-    """Return the oldest organization of a user, or found one: they may have left them all."""
+    """Return a user's oldest organization; create one if they have left all."""
     found = await connection.scalar(
         select(tables.memberships.c.organization_id)
         .where(tables.memberships.c.user_id == user_id)

@@ -1,1 +1,1 @@
-"""Credit as people ask for it: granted, read, audited."""
+"""Credit and usage as people see them: granted, read, verified, audited."""

@@ -1,4 +1,4 @@
-"""The audit as a job: the invariants of the money, checked again and again, told as a metric."""
+"""The audit job: checks the ledger's invariants and exports the breaches as a metric."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _LOOK_BACK = timedelta(days=1)
 
 
 async def audit(database: Database) -> None:
-    """Run every invariant; requests of the last day, sums whole. A breach is logged as an error."""
+    """Check every invariant: requests of the last day, sums in full. Logs breaches as errors."""
     async with database.read() as connection:
         breaches = await invariants.audit(connection, datetime.now(UTC) - _LOOK_BACK)
     broken = {breach.invariant.name: breach.culprits for breach in breaches}
     for invariant in invariants.INVARIANTS:
         metrics.set_breaches(invariant.name, len(broken.get(invariant.name, ())))
     for name, culprits in broken.items():
-        log.error("the books are not in order", invariant=name, culprits=culprits)
+        log.error("an invariant of the ledger is broken", invariant=name, culprits=culprits)

@@ -1,4 +1,4 @@
-"""Credit granted by people, and read by them."""
+"""Credit: grants, the balance with its lots, and the ledger's entries."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ AMOUNT_CHARACTERS_MAX = len("$.") + _WHOLE_DIGITS_MAX + _DECIMALS_MAX
 
 
 class GrantedOtherwise(BadRequest):
-    """Something else was granted under the same reference."""
+    """The reference was used for a different grant."""
 
     status = 409
     code = "granted_otherwise"
 
 
 class Granted(NamedTuple):
-    """What was granted under a reference, and to whom."""
+    """What was granted under a reference, and to which organization."""
 
     organization_id: str
     amount_nanos: int
@@ -37,7 +37,7 @@ class Granted(NamedTuple):
 
 
 class Lot(msgspec.Struct, frozen=True, kw_only=True):
-    """Credit that came in at once, and has something left."""
+    """Credit from one grant or payment that is not used up."""
 
     id: str
     kind: Literal["promo", "paid"]
@@ -49,11 +49,11 @@ class Lot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Balance(msgspec.Struct, frozen=True):
-    """What an organization has, and where it came from.
+    """An organization's credit, and where it came from.
 
-    `available_nanos` may be spent, and is what is left of the lots, which stand in the order in
-    which they burn; `reserved_nanos` is the part of it that running gateways hold. `owed_nanos` is
-    what a payment that went back took beyond that.
+    `available_nanos` is the sum of what the lots have left; the lots are in the order in which they
+    are spent. Running gateways hold `reserved_nanos` of it. `owed_nanos` is the part of a reversed
+    payment that was already spent.
     """
 
     available_nanos: int
@@ -64,7 +64,7 @@ class Balance(msgspec.Struct, frozen=True):
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the ledger. `ref` is the lot, the lease and its posting, or the request."""
+    """An entry of the ledger. `ref` names the lot, the lease and its posting, or the request."""
 
     id: int
     kind: Literal["grant", "usage", "expiry", "reversal"]
@@ -82,9 +82,9 @@ async def grant(
     source_ref: str | None = None,
     expires_at: datetime | None = None,
 ) -> bool:
-    """Give credit; the same `source_ref` gives once. Raises BadRequest for an impossible amount."""
+    """Grant credit, once per `source_ref`; return whether it was granted. Raises BadRequest."""
     if not 1 <= amount_nanos <= NANOS_MAX:
-        raise BadRequest(f"An amount has 1 to {NANOS_MAX} nano-dollars.", param="amount")
+        raise BadRequest(f"An amount must be 1 to {NANOS_MAX} nano-dollars.", param="amount")
     return await grants.grant(
         connection,
         organization_id,
@@ -96,16 +96,16 @@ async def grant(
 
 
 async def granted(connection: AsyncConnection, source_ref: str) -> Granted | None:
-    """Return what was granted under a reference, if anything was."""
+    """Return what was granted under a reference, or None."""
     query = select(*(credit_lots.c[name] for name in Granted._fields))
     found = (await connection.execute(query.where(credit_lots.c.source_ref == source_ref))).first()
     return Granted(*found) if found else None
 
 
 async def balance(connection: AsyncConnection, organization_id: str) -> Balance:
-    """Read an account that exists, in one statement, which sees one moment.
+    """Read an existing account, in one statement for a consistent view.
 
-    What was spent and not posted yet is taken from the lots as its posting will.
+    Usage that is not posted yet is subtracted from the lots, as its posting will.
     """
     lots = (credit_lots.c.organization_id == accounts.c.id) & (credit_lots.c.remaining_nanos > 0)
     query = (
@@ -141,7 +141,7 @@ async def balance(connection: AsyncConnection, organization_id: str) -> Balance:
 
 
 def _left(lots: list[Lot], unposted_nanos: int) -> list[Lot]:
-    """Return what is left of lots, once what is to be posted has burned them."""
+    """Return what is left of lots after unposted usage is subtracted."""
     left = []
     for lot in lots:
         part = min(lot.remaining_nanos, unposted_nanos)
@@ -155,7 +155,7 @@ def _left(lots: list[Lot], unposted_nanos: int) -> list[Lot]:
 async def ledger(
     connection: AsyncConnection, organization_id: str, *, before: int | None = None, limit: int = 50
 ) -> list[LedgerEntry]:
-    """Read a page of the ledger, newest first; the next page is `before` the last id of this."""
+    """Return a page of entries, newest first; the next page is `before` this one's last id."""
     query = select(*(ledger_entries.c[name] for name in LedgerEntry.__struct_fields__)).where(
         ledger_entries.c.organization_id == organization_id
     )
@@ -166,25 +166,25 @@ async def ledger(
 
 
 async def sources(connection: AsyncConnection, lots: Sequence[str]) -> Mapping[str, str]:
-    """Return by lot what it was given for: its source_ref."""
+    """Return the `source_ref` of lots, by lot id."""
     query = select(credit_lots.c.id, credit_lots.c.source_ref).where(credit_lots.c.id.in_(lots))
     return {row.id: row.source_ref for row in await connection.execute(query)}
 
 
 def nanos_of_dollars(text: str, *, param: str = "amount") -> int:
-    """Read dollars with up to nine decimals, exactly. Raises BadRequest, which blames `param`."""
+    """Parse dollars with up to nine decimals, exactly. Raises BadRequest for `param`."""
     whole, _, fraction = text.strip().removeprefix("$").partition(".")
     digits = whole + fraction
-    # Python reads no integer of thousands of digits, and nobody has so much money
+    # Python refuses to parse thousands of digits
     possible = digits.isdecimal() and digits.isascii() and len(whole) <= _WHOLE_DIGITS_MAX
     if not possible or len(fraction) > _DECIMALS_MAX:
         raise BadRequest(
-            f"{text[:40]!r} is no amount: write dollars, with at most nine decimals, like 0.25.",
+            f"{text[:40]!r} is not an amount: enter dollars with up to nine decimals, like 0.25.",
             param=param,
         )
     nanos = int(whole or "0") * 10**9 + int(fraction.ljust(_DECIMALS_MAX, "0"))
     if nanos > NANOS_MAX:
         raise BadRequest(
-            f"{text[:40]!r} is too much: an amount is at most ${NANOS_MAX // 10**9:,}.", param=param
+            f"{text[:40]!r} is too much: the maximum is ${NANOS_MAX // 10**9:,}.", param=param
         )
     return nanos

@@ -1,8 +1,8 @@
-"""Credit that we give away: not to mailboxes of minutes, and within one budget for each day.
+"""Free credit: never for throwaway mailboxes, and within one budget per day.
 
-Sign-ups and launches go through the same gate. A gift is denied, never what it comes with, and the
-reason is kept by whoever asked. The day's budget is one row that is raised only as far as the
-budget goes, so however many come at once, it holds to the nano-dollar.
+Sign-ups and launches share the budget. If it is used up, only the gift is denied, never the sign-up
+or the mail; callers store the reason. The day's budget is one row that is raised only up to the
+limit, so it holds to the nano-dollar under any concurrency.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Reason = Literal["granted", "granted_before", "disposable", "budget", "off"]
 
 
 class Gift(msgspec.Struct, frozen=True, kw_only=True):
-    """Credit of one kind, and the budget that it shares with all others."""
+    """An amount of free credit, and the daily budget that all gifts share."""
 
     nanos: int
-    """Zero: none is given."""
+    """Zero: no gift."""
     days: int
-    """Until what is left of it expires."""
+    """Days until it expires."""
     day_nanos: int
-    """Most that all gifts of one day come to."""
+    """Limit for all gifts of one day together."""
 
     async def give(
         self,
@@ -38,7 +38,7 @@ class Gift(msgspec.Struct, frozen=True, kw_only=True):
         *,
         is_disposable: bool,
     ) -> Reason:
-        """Grant it, once for each `source_ref`, or tell why not."""
+        """Grant it, once per `source_ref`; return the outcome."""
         if not self.nanos:
             return "off"
         if is_disposable:

@@ -1,7 +1,7 @@
-"""What an organization used, in sums: by day, by key, by model.
+"""An organization's usage in sums: by day, by key, by model.
 
-The pages ask here and nowhere else, and here the sums by the day are read: a page costs as much as
-the days and keys it shows, however many requests they stand for.
+Pages read usage only here, from daily sums: the cost of a page depends on the days and keys that it
+shows, not on the number of requests.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ By = Literal["day", "key", "model"]
 GROUPINGS: tuple[By, ...] = ("day", "key", "model")
 
 _GROUPS_MAX = 1_000
-# as text, so that one query can give all three; a date as text is YYYY-MM-DD in both databases
+# as text, so that one query returns all three; dates become YYYY-MM-DD in both databases
 _GROUPS: dict[By, ColumnElement[str]] = {
     "day": cast(usage_days.c.day, Text),
     "key": cast(usage_days.c.key_id, Text),
@@ -39,7 +39,7 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which usage is summed: since midnight UTC of a day, of a key, of a model."""
+    """Selects usage: since midnight UTC of a day, of a key, of a model."""
 
     since: date
     key_id: str | None = None
@@ -49,7 +49,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 async def sums(
     connection: AsyncConnection, organization_id: str, chosen: Filter, *, by: By
 ) -> list[Sum]:
-    """Sum an organization's usage. Days come in order; keys and models by cost, dearest first."""
+    """Sum an organization's usage: days in order, keys and models by descending cost."""
     group = _GROUPS[by]
     cost = total(usage_days.c.charged_nanos)
     order = group if by == "day" else cost.desc()
@@ -72,7 +72,7 @@ async def sums(
 async def every_sum(
     connection: AsyncConnection, organization_id: str, chosen: Filter
 ) -> dict[By, list[Sum]]:
-    """Return `sums` by day, key and model at once: the days are read a single time for all."""
+    """Return `sums` by day, key and model, reading the daily sums only once."""
     counted = [usage_days.c[name] for name in ("requests", "inputs", "tokens", "charged_nanos")]
     cells = (
         select(
@@ -104,14 +104,14 @@ async def every_sum(
 
 
 async def models_of(connection: AsyncConnection, organization_id: str, since: date) -> list[str]:
-    """Return the models that an organization used since a day, by name."""
+    """Return the models that an organization used since a day, sorted."""
     days = _where(organization_id, Filter(since=since))
     query = select(usage_days.c.model_id).where(*days).distinct().order_by(usage_days.c.model_id)
     return list(await connection.scalars(query.limit(_GROUPS_MAX)))
 
 
 def every_day(days: list[Sum], since: date, until: date) -> list[Sum]:
-    """Return one sum for each day of a span, with nothing on the days without usage."""
+    """Return one sum per day of a span, with zeros for days without usage."""
     known = {day.group: day for day in days}
     span = [since + timedelta(days=n) for n in range((until - since).days + 1)]
     return [

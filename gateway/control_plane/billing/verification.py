@@ -1,4 +1,4 @@
-"""A balance worked out again from the ledger, for whoever doubts it."""
+"""Recomputes a balance from the ledger, so that customers can check it."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from gateway.storage.tables import leases, ledger_entries, total
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """What the books say twice over; `agrees` when both ways give the same."""
+    """A balance computed in two ways; `agrees` if both give the same."""
 
     agrees: bool
     balance_nanos: int
-    """What the account says is left, less what is owed."""
+    """The account's available credit minus what is owed."""
     recomputed_nanos: int
-    """The ledger's entries, less the usage that it has yet to take in."""
+    """The sum of the ledger's entries minus unposted usage."""
     entries: dict[str, int]
-    """Their sums by kind."""
+    """Sums of the ledger's entries, by kind, in nano-dollars."""
     unposted_nanos: int
-    """Usage charged to leases that are still open."""
+    """Usage of open leases that is not in the ledger yet."""
 
 
 async def verify(connection: AsyncConnection, organization_id: str) -> Verification:
-    """Recompute an organization's balance. The connection's transaction must see one moment."""
+    """Recompute a balance; the connection's transaction must have a consistent view."""
     sums = await connection.execute(
         select(ledger_entries.c.kind, total(ledger_entries.c.amount_nanos))
         .where(ledger_entries.c.organization_id == organization_id)

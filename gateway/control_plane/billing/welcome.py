@@ -1,7 +1,6 @@
-"""Free credit for new people: once for each mailbox and identity, within a budget for each day.
+"""Free credit for new users: once per mailbox and identity, within the budget of `promotions`.
 
-The grant is denied, never the sign-up, and the reason is kept: see `promotions`. What is granted
-expires and burns first.
+Only the credit is denied, never the sign-up, and the reason is stored.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from gateway.storage.tables import users
 
 
 class Welcome:
-    """Grants the credit."""
+    """Grants free credit to new users."""
 
     def __init__(self, *, secret: str, credit_nanos: int, credit_days: int, day_nanos: int) -> None:
         self._secret = secret.encode()
@@ -32,7 +31,10 @@ class Welcome:
         *,
         came_before: bool = False,
     ) -> Reason:
-        """Grant a new user their credit, or keep why not. `came_before`: under another address."""
+        """Grant a new user's credit; store and return the outcome.
+
+        `came_before`: the same identity signed up under another address.
+        """
         reason: Reason = "granted_before"
         if not came_before:
             reason = await self._gift.give(
@@ -45,5 +47,5 @@ class Welcome:
         return reason
 
     def _ref(self, address: Address) -> str:
-        # the books are kept for ever and name nobody, so a digest stands there
+        # the ledger is kept forever and names no one, so it gets a digest
         return f"signup:{hmac.digest(self._secret, address.key.encode(), 'sha256').hex()}"

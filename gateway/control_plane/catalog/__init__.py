@@ -1,1 +1,1 @@
-"""The catalogue: which models there are, their state, and the versions of their prices."""
+"""The catalog: models, their state, their prices over time, and the words of their pages."""

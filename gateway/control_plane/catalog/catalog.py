@@ -1,4 +1,4 @@
-"""The catalogue's data file, its rows, and the snapshot of them that the data plane reads."""
+"""The catalog: its data file, its rows, and the snapshot that the data plane reads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FILE = Path(__file__).parent / "models.toml"
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a model is: everything about it but its state and its price."""
+    """Everything about a model except its state and price."""
 
     owned_by: str
     license: str
@@ -60,7 +60,7 @@ def reviewed() -> list[ReviewedModel]:
 
 
 async def seed(connection: AsyncConnection) -> None:
-    """Bring the database up to models.toml; doing it again changes nothing."""
+    """Update the database from models.toml; repeating it changes nothing."""
     await golden.lock_catalog(connection)
     for model in reviewed():
         card = msgspec.json.encode(msgspec.convert(model, ModelCard, from_attributes=True)).decode()
@@ -80,7 +80,7 @@ async def seed(connection: AsyncConnection) -> None:
 
 
 async def set_state(connection: AsyncConnection, model_id: str, state: State) -> None:
-    """Move a model to another state."""
+    """Set a model's state."""
     await golden.lock_catalog(connection)
     await connection.execute(update(models).where(models.c.id == model_id).values(state=state))
 
@@ -92,7 +92,7 @@ async def set_price(
     *,
     tier: Tier = "default",
 ) -> None:
-    """Make this the model's price: a new version, unless it is the price already."""
+    """Add a new version of a model's price, unless it is unchanged."""
     await golden.lock_catalog(connection)
     newest = await connection.scalar(
         select(model_prices.c.nanos_per_million_tokens)
@@ -113,12 +113,12 @@ async def set_price(
 
 
 async def snapshot(connection: AsyncConnection) -> Catalog:
-    """Read the whole catalogue, each model with its newest price."""
+    """Read the whole catalog, each model with its newest price."""
     return Catalog(await changed_since(connection, 0))
 
 
 async def changed_since(connection: AsyncConnection, version: int) -> dict[str, ModelSnapshot]:
-    """Read the models that changed after a version of the catalogue, by id."""
+    """Read the models that changed after a version of the catalog, by id."""
     newer = models.c.version > version
     some = select(models.c.id).where(newer)
     found = (await connection.execute(select(models).where(newer).order_by(models.c.id))).all()
@@ -132,7 +132,7 @@ async def changed_since(connection: AsyncConnection, version: int) -> dict[str, 
 
 
 async def _price_is_an_estimate(connection: AsyncConnection, model_id: str) -> bool:
-    """Tell whether the reviewed file still sets the price: until a model is live with one."""
+    """Tell whether models.toml still sets the price: until the model is live with one."""
     state = await connection.scalar(select(models.c.state).where(models.c.id == model_id))
     if state == "coming_soon":
         return True
@@ -143,10 +143,10 @@ async def _price_is_an_estimate(connection: AsyncConnection, model_id: str) -> b
 
 
 class PublishedCatalog:
-    """The snapshot that is current, refreshed from the database.
+    """The current snapshot, refreshed from the database.
 
-    It stays the same object until something changes, and so does each model in it: what is derived
-    from either is derived once.
+    The snapshot and each model in it stay the same objects until they change, so that callers can
+    cache what they derive from them.
     """
 
     def __init__(self, database: Database) -> None:
@@ -159,7 +159,7 @@ class PublishedCatalog:
         return self._current
 
     async def refresh(self) -> None:
-        """Read what changed since the last look; on an error the last one stays."""
+        """Read what changed since the last refresh; on an error the snapshot stays."""
         async with self._database.read() as connection:
             version = await connection.scalar(select(catalog_versions.c.version))
             assert version is not None
@@ -168,7 +168,7 @@ class PublishedCatalog:
             changed = await changed_since(connection, self._version)
         together = {**self._current.models, **changed}
         self._current = Catalog({name: together[name] for name in sorted(together)})
-        # a change that was committed between the two is read once more, and never missed
+        # a change committed between the two queries is read again next time, never missed
         self._version = version
 
 

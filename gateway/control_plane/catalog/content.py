@@ -1,8 +1,8 @@
-"""What a model's page says: a reviewed data file for each model, under content/.
+"""The words of a model's page: a reviewed data file per model, under content/.
 
-The files hold words and history alone. What is sold (state, price, dimensions, prompts, limits)
-stays in models.toml and the database, so that a page can't promise what the API does not keep. A
-model without a file has a page too: with what the catalogue knows, and nothing made up beside it.
+The files hold words and history only. What is sold (state, price, dimensions, prompts, limits) is
+in models.toml and the database, so that a page can't promise what the API does not do. A model
+without a file has a page too, with the facts from the catalog.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ _FOLDER = Path(__file__).parent / "content"
 
 
 class Use(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something that the model is good at, and why."""
+    """A use that the model is good at, and why."""
 
     what: str
     why: str
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A question that people ask, and its answer."""
+    """A frequent question and its answer."""
 
     question: str
     answer: str
 
 
 class Related(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Another model of the catalogue, and why one would look at it."""
+    """Another model of the catalog, and why it may fit better."""
 
     id: str
     why: str
 
 
 class ModelPage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """The words of a model's page; what nobody has written is left out of it.
+    """The words of a model's page; empty fields are left out of the page.
 
-    There may be ten thousand: nothing in one is looked through for garbage.
+    There may be ten thousand of these, so they are not tracked by the garbage collector.
     """
 
     id: str
@@ -68,7 +68,7 @@ class ModelPage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class ReviewedPage(ModelPage, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """A file of `content/`, in which these may not be missing."""
+    """A file of `content/`, where these fields are required."""
 
     tagline: str
     task: str
@@ -86,7 +86,7 @@ class ReviewedPage(ModelPage, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def reviewed() -> Mapping[str, ModelPage]:
-    """Read all page files, by the id of their model."""
+    """Read all files, by model id."""
     pages = [
         msgspec.toml.decode(file.read_bytes(), type=ReviewedPage)
         for file in sorted(_FOLDER.glob("*.toml"))
@@ -95,11 +95,11 @@ def reviewed() -> Mapping[str, ModelPage]:
 
 
 def plain(model: ModelSnapshot) -> ModelPage:
-    """Return the page of a model that nobody has written about."""
+    """Return the page of a model without a file."""
     lengths = ", ".join(map(str, model.dimensions))
     return ModelPage(
         id=model.id,
         title=model.id.rpartition("/")[2],
         description=f"{model.id}, an embedding model of {model.owned_by}: dimensions {lengths}, "
-        f"texts of up to {model.tokens_max} tokens, licence {model.license}.",
+        f"texts of up to {model.tokens_max} tokens, license {model.license}.",
     )

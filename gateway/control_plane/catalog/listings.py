@@ -1,6 +1,6 @@
-"""The catalogue as pages show it: made once for each state of the catalogue, not for each page.
+"""The catalog as pages show it, computed once per version of the catalog.
 
-Of what changed, only that is made anew: a price that changes among ten thousand models costs one
+Only listings of changed models are computed again: a new price among ten thousand models costs one
 listing and a sort.
 """
 
@@ -18,7 +18,7 @@ from gateway.errors import NotFound
 from gateway.snapshots import Catalog, ModelSnapshot
 
 QUERY_CHARACTERS_MAX = 200
-"""Most characters that a search reads."""
+"""Longest search query."""
 
 
 class ListingNotFound(NotFound):
@@ -28,22 +28,22 @@ class ListingNotFound(NotFound):
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A model as it is sold, and what its page says."""
+    """A model and the words of its page."""
 
     model: ModelSnapshot
     page: ModelPage
     text: str
-    """What a search looks through, casefolded."""
+    """The text that a search matches, casefolded."""
 
     @property
     def path(self) -> str:
-        """Where its page is."""
+        """The path of its page."""
         return f"/models/{self.model.id}"
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """All listings: the live ones first, then by title."""
+    """All listings: live ones first, then by title."""
 
     listings: tuple[Listing, ...] = ()
 
@@ -63,33 +63,33 @@ class Shelf:
 
     @cached_property
     def by_id(self) -> Mapping[str, Listing]:
-        """The same, by the id of the model."""
+        """The listings by model id."""
         return {listing.model.id: listing for listing in self.listings}
 
     @cached_property
     def live(self) -> int:
-        """How many of them are live."""
+        """The number of live models."""
         return sum(listing.model.state == "live" for listing in self.listings)
 
     @cached_property
     def lengths(self) -> list[int]:
-        """Every length of vector that some model has."""
+        """Every dimension that some model offers."""
         return sorted({length for li in self.listings for length in li.model.dimensions})
 
     @cached_property
     def licenses(self) -> list[str]:
-        """Every licence that some model has."""
+        """Every license that some model has."""
         return sorted({li.model.license for li in self.listings})
 
     @cached_property
     def cheapest_nanos(self) -> int:
-        """The lowest price of a million tokens; nothing where there is no model."""
+        """The lowest price per million tokens; 0 without models."""
         prices = (li.model.price.nanos_per_million_tokens for li in self.listings)
         return min(prices, default=0)
 
 
 class Shelves:
-    """Gives the shelf of the catalogue as it is now."""
+    """Returns the shelf of the current catalog."""
 
     def __init__(self, catalog: Callable[[], Catalog], words: Mapping[str, ModelPage]) -> None:
         self._catalog = catalog
@@ -98,7 +98,7 @@ class Shelves:
         self._shelf = Shelf()
 
     def __call__(self) -> Shelf:
-        """Return it; the same object as long as the catalogue is the same."""
+        """Return the current shelf; the same object while the catalog is unchanged."""
         catalog = self._catalog()
         if catalog is not self._of:
             known = self._shelf.by_id

@@ -1,1 +1,1 @@
-"""Mail: written from templates, kept in an outbox, sent by a job."""
+"""Mail: written from templates, stored in an outbox, sent by a job."""

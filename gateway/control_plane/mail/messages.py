@@ -1,4 +1,4 @@
-"""What our mails say: a template in text and one in HTML for each kind."""
+"""Mails: a plain text and an HTML template for each kind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FOLDER = Path(__file__).parent / "templates"
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True):
-    """A mail to one person. `ref` names it: the same ref is sent once, whatever happens."""
+    """A mail to one person. A `ref` is written to the outbox only once."""
 
     ref: str
     kind: Kind
@@ -27,11 +27,11 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     html: str
     unsubscribe_url: str = ""
-    """Where one click ends such mails (RFC 8058); empty for a mail that was just asked for."""
+    """One-click unsubscribe (RFC 8058); empty for mails that the recipient just asked for."""
 
 
 def lasting(seconds: float) -> str:
-    """Return a time as people say it, in the largest unit that it is at least two of."""
+    """Return a duration in words, in the largest unit of which it has at least two."""
     for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
@@ -39,13 +39,13 @@ def lasting(seconds: float) -> str:
 
 
 def plain(name: str) -> str:
-    """Return a name that somebody chose as words that no mail program makes a link of."""
-    seen = JOINERS.sub("", name)  # they are no letters, and nobody would see what they part
+    """Return a user-chosen name in a form that mail programs do not turn into a link."""
+    seen = JOINERS.sub("", name)  # invisible, and no letters
     return re.sub(r"(?<=\w)[.:/@]+(?=\w)", " ", seen)
 
 
 class MailWriter:
-    """Writes mails. `constants` (brand, address) are the same in all of them."""
+    """Renders mails. `constants` (brand, address) are available in all templates."""
 
     def __init__(self, constants: Mapping[str, Any]) -> None:
         self._environment = Environment(
@@ -67,7 +67,7 @@ class MailWriter:
         unsubscribe_url: str = "",
         **context: Any,
     ) -> Mail:
-        """Write one mail."""
+        """Render a mail from its templates."""
         context |= {"subject": subject, "unsubscribe_url": unsubscribe_url}
         return Mail(
             ref=ref,

@@ -1,15 +1,15 @@
-"""The outbox: mails that were decided on, in the same transaction as what they are about.
+"""The outbox: mails are stored in the transaction of what they are about, and sent by a job.
 
-- A `ref` is unique, so nothing is written twice.
-- One mail at a time is marked as being sent, and then handed over at once; a turn that is stopped
-  finishes with that one, so none is left in between. When the process dies there, nobody knows
-  whether the mail went: a launch mail is then left alone (`unknown`), so that nobody ever gets it
-  twice; a link that somebody waits for is tried again, since two links do no harm.
-- What somebody asked for goes first, and only it counts against what may wait for it: a launch
-  keeps nobody from signing in.
-- Tries are bounded by time, and the wait between them doubles up to an hour: a link is tried while
-  it can be used, a launch mail for days, since its reader waits for nothing.
-- Who unsubscribed is asked when a mail leaves, not when it was written.
+- A `ref` is unique, so no mail is stored twice.
+- Mails are claimed (`sending`) and sent one at a time; a job that is stopped finishes the current
+  one. If the process dies in between, no one knows whether the mail was sent: a launch mail becomes
+  `unknown` and is not sent again, so that no one gets it twice; a link is sent again, since a
+  second link does no harm.
+- Mails that someone waits for go first, and only they count against `pending_max`, so that a launch
+  never blocks sign-in.
+- Retries are limited by time, and the wait between them doubles up to an hour: a link is retried
+  while it is valid, a launch mail for days.
+- Unsubscriptions are checked when a mail is sent, not when it is written.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from gateway.storage.tables import outbox, unsubscriptions
 log = structlog.get_logger()
 
 ONCE = ("launch",)
-"""Kinds of which a second copy is worse than none; nobody waits for them."""
+"""Kinds that no one waits for, and of which a second copy is worse than none."""
 UNSUBSCRIBED = "unsubscribed before it left"
 TURN_SECONDS = 30.0
-"""How long a run goes on to the next mail; with the last one's time it ends before a job must."""
+"""How long a run starts new mails; with SEND_SECONDS it must fit into a job's time limit."""
 
 _LEASE = timedelta(minutes=5)
 _FIRST_WAIT = timedelta(seconds=15)
@@ -47,13 +47,13 @@ _LISTED_MAX = 50
 
 
 class OutboxFull(Unavailable):
-    """More mails wait than the service takes on."""
+    """Too many mails are waiting."""
 
     code = "mail_busy"
 
 
 class SentMail(msgspec.Struct, frozen=True, kw_only=True):
-    """A mail of the outbox, as the development page shows it."""
+    """A mail of the outbox, for the development page."""
 
     id: str
     kind: str
@@ -65,17 +65,17 @@ class SentMail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lifetimes(msgspec.Struct, frozen=True, kw_only=True):
-    """How long mails are tried before they are given up."""
+    """How long mails are retried, in seconds."""
 
     link_seconds: float
-    """As long as the links in them live."""
+    """Sign-in links: as long as the link is valid."""
     invitation_seconds: float
-    """Those whose links wait for somebody's decision."""
+    """Invitations and waitlist confirmations."""
     once_seconds: float
-    """Those that are sent once, from when they were due."""
+    """Kinds in ONCE, counted from when they were due."""
 
     def of(self, kind: str) -> timedelta:
-        """Return how long a mail is tried."""
+        """Return how long a kind of mail is retried."""
         if kind in ONCE:
             return timedelta(seconds=self.once_seconds)
         is_link = kind == "sign_in"
@@ -83,7 +83,7 @@ class Lifetimes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Claim(NamedTuple):
-    """A mail that is being sent, by us, until the lease ends."""
+    """A mail that this process is sending; no other takes it before the lease ends."""
 
     id: str
     attempts: int
@@ -93,7 +93,7 @@ class _Claim(NamedTuple):
 
 
 class Outbox:
-    """Takes mails on, and sends them; `deliver` is a job."""
+    """Stores mails and sends them; `deliver` is a job."""
 
     def __init__(
         self,
@@ -113,24 +113,24 @@ class Outbox:
         self._keep_text = keep_text
 
     async def put(self, connection: AsyncConnection, mail: Mail) -> None:
-        """Take on a mail somebody waits for, with the caller's transaction. Raises OutboxFull."""
+        """Store a mail that someone waits for, in the caller's transaction. Raises OutboxFull."""
         waiting = await connection.scalar(
             select(func.count())
             .select_from(outbox)
             .where(outbox.c.state == "pending", outbox.c.kind.not_in(ONCE))
         )
         if (waiting or 0) >= self._pending_max:
-            raise OutboxFull("Too many mails wait to be sent. Try again in a few minutes.")
+            raise OutboxFull("Too many mails are waiting to be sent. Try again in a few minutes.")
         await self.put_all(connection, [(mail, datetime.now(UTC))])
 
     async def holds(self, connection: AsyncConnection, ref: str) -> bool:
-        """Tell whether a mail was taken on."""
+        """Tell whether a mail with this ref is stored."""
         return await connection.scalar(select(outbox.c.id).where(outbox.c.ref == ref)) is not None
 
     async def put_all(
         self, connection: AsyncConnection, mails: Sequence[tuple[Mail, datetime]]
     ) -> int:
-        """Take on mails, each with its time, and return how many are new; others stay as is."""
+        """Store mails with their due times, skip known refs, and return how many were new."""
         if not mails:
             return 0
         now = datetime.now(UTC)
@@ -148,13 +148,13 @@ class Outbox:
         return len(added.all())
 
     async def waiting_once(self, connection: AsyncConnection) -> int:
-        """Return how many mails wait that nobody waits for: their writer keeps a bound."""
+        """Return how many mails of the kinds in ONCE are pending, so that their writer can wait."""
         waiting = (outbox.c.state == "pending") & outbox.c.kind.in_(ONCE)
         found = select(func.count()).select_from(outbox).where(waiting)
         return await connection.scalar(found) or 0
 
     async def deliver(self) -> int:
-        """Send what is due, for a turn at most, and return how many were handed over."""
+        """Send due mails for up to TURN_SECONDS, and return how many were sent."""
         await self._recover()
         await self._drop()
         ends = monotonic() + TURN_SECONDS
@@ -167,14 +167,14 @@ class Outbox:
         return sent
 
     async def listed(self) -> list[SentMail]:
-        """Return the newest mails, for the page of development."""
+        """Return the newest mails, for the development page."""
         columns = [outbox.c[name] for name in SentMail.__struct_fields__]
         query = select(*columns).order_by(outbox.c.id.desc()).limit(_LISTED_MAX)
         async with self._database.read() as connection:
             return [SentMail(**row) for row in (await connection.execute(query)).mappings()]
 
     async def _send_next(self) -> bool | None:
-        """Send one mail and write down what came of it; None: nothing is due."""
+        """Send one mail and store the outcome; return None if nothing is due."""
         claim = await self._claim()
         if claim is None:
             return None
@@ -206,7 +206,7 @@ class Outbox:
             .order_by(outbox.c.kind.in_(ONCE), outbox.c.due_at)
             .limit(1)
         )
-        async with self._database.read() as connection:  # don't take the write lock for nothing
+        async with self._database.read() as connection:  # avoid the write lock if nothing is due
             if await connection.scalar(due) is None:
                 return None
         next_one = due.with_for_update(skip_locked=True, of=outbox).scalar_subquery()
@@ -221,7 +221,7 @@ class Outbox:
         if row is None:
             return None
         mail = msgspec.convert(row, Mail, from_attributes=True)
-        # rows of an earlier version don't say until when they are tried
+        # rows of an earlier version have no give_up_at
         give_up_at = row.give_up_at or self._give_up_at(mail.kind, row.created_at)
         return _Claim(row.id, row.attempts, give_up_at, row.due_at, mail)
 
@@ -229,9 +229,9 @@ class Outbox:
         return due_at + self._lifetimes.of(kind)
 
     async def _drop(self) -> None:
-        """Give up what is due and not to be sent any more; it is not claimed in any case."""
+        """Mark due mails as failed that are never claimed: unsubscribed or expired."""
         now = datetime.now(UTC)
-        stale = "its link had expired before it could be sent"
+        stale = "its link expired before it could be sent"
         for condition, reason, values in (
             (_of_unsubscribed(), UNSUBSCRIBED, {}),
             (_is_stale(now), stale, self._without_links()),
@@ -245,7 +245,7 @@ class Outbox:
                 await connection.execute(update(outbox).where(dropped).values(**values))
 
     async def _recover(self) -> None:
-        """Decide about mails whose process died while it sent them."""
+        """Release mails whose process died while sending them."""
         overdue = (outbox.c.state == "sending") & (outbox.c.due_at < datetime.now(UTC))
         async with self._database.read() as connection:
             if await connection.scalar(select(outbox.c.id).where(overdue).limit(1)) is None:
@@ -256,7 +256,7 @@ class Outbox:
                 .where(overdue)
                 .values(
                     state=case((outbox.c.kind.in_(ONCE), "unknown"), else_="pending"),
-                    reason="the process ended while it was sent",
+                    reason="the process ended while sending it",
                 )
             )
 
@@ -266,12 +266,12 @@ class Outbox:
             log.error("mail given up", mail=claim.id, reason=reason)
             await self._finish(claim, "failed", reason)
         else:
-            if claim.attempts == 1:  # said once for each mail, however often it is tried
-                log.warning("mail not sent, to be tried again", mail=claim.id, reason=reason)
+            if claim.attempts == 1:  # once per mail, however often it is retried
+                log.warning("mail not sent, will be retried", mail=claim.id, reason=reason)
             await self._finish(claim, "pending", reason, wait=wait)
 
     def _without_links(self) -> dict[str, Any]:
-        """Empty a mail that is over with: the links in it are nobody's business later."""
+        """Return values that clear a finished mail, so that its links are not kept."""
         return {} if self._keep_text else {"text": "", "html": ""}
 
     async def _finish(
@@ -283,7 +283,7 @@ class Outbox:
             values["sent_at"] = now
         if state == "sent" or (state == "failed" and claim.mail.kind not in ONCE):
             values |= self._without_links()
-        # after a pause longer than the lease the mail may be somebody else's by now
+        # after a pause longer than the lease, another process may have claimed the mail
         still_ours = (outbox.c.id == claim.id) & (outbox.c.due_at == claim.lease_ends_at)
         async with self._database.write() as connection:
             await connection.execute(update(outbox).where(still_ours).values(**values))
@@ -306,6 +306,6 @@ def _of_unsubscribed() -> ColumnElement[bool]:
 
 
 def _is_stale(now: datetime) -> ColumnElement[bool]:
-    # rows of an earlier version don't say so; they are looked at once they are tried
+    # rows of an earlier version have no give_up_at; it is computed when they are claimed
     over = outbox.c.give_up_at.is_not(None) & (outbox.c.give_up_at <= now)
     return outbox.c.kind.not_in(ONCE) & over

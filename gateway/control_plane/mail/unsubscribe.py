@@ -1,4 +1,4 @@
-"""Who wants no more mail that they did not just ask for, said with one click (RFC 8058)."""
+"""Unsubscriptions from mail that was not just asked for, with one click (RFC 8058)."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from gateway.storage.tables import unsubscriptions
 
 
 class Unsubscriptions:
-    """Makes the links and keeps the list. A link works for ever: it must, in an old mail."""
+    """Creates and reads unsubscribe links. A link never expires, since old mails contain it."""
 
     def __init__(self, *, secret: str, public_url: str) -> None:
         self._secret = secret.encode()
         self._public_url = public_url
 
     def url(self, email: str) -> str:
-        """Return the address of one person's one click."""
+        """Return a person's unsubscribe link."""
         return f"{self._public_url}/mail/unsubscribe/{self.token(email)}"
 
     def token(self, email: str) -> str:
-        """Return what stands in the address: the mail address, and proof that we wrote it."""
+        """Return the link's token: the mail address and an HMAC."""
         return f"{email.encode().hex()}.{self._proof(email)}"
 
     def read(self, token: str) -> str | None:
-        """Return whose token this is, or None."""
+        """Return the mail address of a valid token, or None."""
         text, _, proof = token.partition(".")
         try:
             email = bytes.fromhex(text).decode()
@@ -42,7 +42,7 @@ class Unsubscriptions:
 
 
 async def add(connection: AsyncConnection, email: str) -> None:
-    """Put somebody on the list; twice is fine."""
+    """Unsubscribe an address."""
     await connection.execute(
         insert_into(connection, unsubscriptions)
         .values(email=email, created_at=datetime.now(UTC))
@@ -51,11 +51,11 @@ async def add(connection: AsyncConnection, email: str) -> None:
 
 
 async def lift(connection: AsyncConnection, email: str) -> None:
-    """Take somebody off the list: they asked for a mail since, with proof that they read them."""
+    """Subscribe an address again: its verified owner asked for a mail."""
     await connection.execute(delete(unsubscriptions).where(unsubscriptions.c.email == email))
 
 
 async def holds(connection: AsyncConnection, email: str) -> bool:
-    """Tell whether somebody is on the list."""
+    """Tell whether an address is unsubscribed."""
     found = select(unsubscriptions.c.email).where(unsubscriptions.c.email == email)
     return await connection.scalar(found) is not None

@@ -1,10 +1,10 @@
-"""Looking after the outbox: what became of mails, trying some again, forgetting the rest.
+"""Upkeep of the outbox: list mails, retry launch mails, delete old ones.
 
-- A launch mail that failed keeps its text for a while, so that it can be tried again; one that may
-  have arrived (`unknown`) is tried again only when it is named and that is asked for.
-- A mail with a link is never tried again: whoever waited for it asks for a new one.
-- What is over with is emptied at once or soon, and goes later. The row of a launch mail stays
-  longer: its `ref` is what keeps it from being written twice.
+- A failed launch mail keeps its text for a while, so that it can be retried; one that may have
+  arrived (`unknown`) is retried only when it is named and that is asked for.
+- A mail with a link is never retried: its recipient asks for a new one.
+- Finished mails lose their text at once or soon, and are deleted later. The row of a launch mail
+  stays longer: its `ref` prevents a second mail.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from gateway.storage.tables import outbox
 State = Literal["pending", "sending", "sent", "failed", "unknown"]
 
 TEXT_DAYS = 7
-"""How long the text of a launch mail that did not go is kept."""
+"""How long the text of a failed launch mail is kept."""
 ROW_DAYS = 7
-"""How long the row of a mail with a link is kept once it is over with."""
+"""How long the row of a finished mail with a link is kept."""
 ONCE_ROW_DAYS = 92
-"""How long that of a launch mail is kept: far longer than it takes to write all of a launch's."""
+"""How long the row of a launch mail is kept: far longer than a launch takes to write."""
 
 _OVER = ("sent", "failed", "unknown")
 _AT_ONCE = 10_000
 
 
 class NothingToRetry(NotFound):
-    """No mail of that name, or none that could be tried again."""
+    """No such mail, or none that could be retried."""
 
     code = "mail_not_found"
 
 
 class CannotRetry(BadRequest):
-    """A mail that is not to be tried again as it is."""
+    """The mail must not be retried in its state."""
 
     code = "cannot_retry"
 
 
 class MailStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a mail; its text is nobody's but its reader's."""
+    """A mail's state, without its text, which is private."""
 
     id: str
     kind: str
@@ -64,7 +64,7 @@ class MailStatus(msgspec.Struct, frozen=True, kw_only=True):
 async def listed(
     connection: AsyncConnection, *, state: State | None, limit: int
 ) -> list[MailStatus]:
-    """Return the newest mails, of one state or all."""
+    """Return the newest mails, in one state or all."""
     columns = [outbox.c[name] for name in MailStatus.__struct_fields__]
     query = select(*columns).order_by(outbox.c.id.desc()).limit(limit)
     if state is not None:
@@ -79,9 +79,9 @@ async def retry(
     lifetime: timedelta,
     even_unknown: bool = False,
 ) -> int:
-    """Try launch mails that failed once more, for a whole lifetime; return how many.
+    """Retry failed launch mails for a whole lifetime; return how many.
 
-    Without ids: all that failed, at most _AT_ONCE of them. Raises NothingToRetry or CannotRetry.
+    Without ids: all that failed, at most _AT_ONCE. Raises NothingToRetry or CannotRetry.
     """
     for mail_id in ids:
         await _check(connection, mail_id, even_unknown=even_unknown)
@@ -97,7 +97,7 @@ async def retry(
         )
         .order_by(outbox.c.id)
         .limit(_AT_ONCE)
-        .with_for_update()  # what was sent while we waited for its row is not chosen any more
+        .with_for_update()  # skips mails that were sent while we waited for their rows
     )
     if ids:
         chosen = chosen.where(outbox.c.id.in_(ids))
@@ -110,7 +110,7 @@ async def retry(
 
 
 async def forget_old(connection: AsyncConnection, *, keep_text: bool = False) -> None:
-    """Empty what is over with, and remove what has long been; a bounded part at a time."""
+    """Clear finished mails and delete old ones, up to _AT_ONCE each."""
     now = datetime.now(UTC)
     links, over = outbox.c.kind.not_in(ONCE), outbox.c.state.in_(_OVER)
     gone = or_(
@@ -133,12 +133,12 @@ async def _check(connection: AsyncConnection, mail_id: str, *, even_unknown: boo
     if mail is None:
         raise NothingToRetry(f"There is no mail {mail_id!r}; see gateway mail list.")
     if mail.kind not in ONCE:
-        raise CannotRetry(f"{mail_id} holds a link: whoever waits for it asks for a new one.")
+        raise CannotRetry(f"{mail_id} contains a link: its recipient can ask for a new one.")
     if mail.reason == UNSUBSCRIBED:
-        raise CannotRetry(f"{mail_id} is to somebody who unsubscribed.")
+        raise CannotRetry(f"The recipient of {mail_id} has unsubscribed.")
     if mail.state == "unknown" and not even_unknown:
-        raise CannotRetry(f"{mail_id} may have arrived; --even-unknown sends it all the same.")
+        raise CannotRetry(f"{mail_id} may have arrived; --even-unknown sends it anyway.")
     if mail.state not in ("failed", "unknown"):
         raise CannotRetry(f"{mail_id} is {mail.state}.")
     if not mail.text:
-        raise CannotRetry(f"{mail_id} ended more than {TEXT_DAYS} days ago: its text is gone.")
+        raise CannotRetry(f"{mail_id} failed more than {TEXT_DAYS} days ago: its text is deleted.")

@@ -1,7 +1,7 @@
-"""How an organization's requests were answered: errors and latency, from sums by the hour.
+"""Errors and latency of an organization's requests, from hourly sums.
 
-The data plane counts in memory; `Answered.flush` adds what it counted to the hours. A commit whose
-outcome nobody learns is written once more: these are numbers to look at, and no money.
+The data plane counts in memory; `Answered.flush` adds its counts to the hours. If the outcome of a
+commit is unknown, the counts are added again: these are statistics, not money.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ _KEYS = ("organization_id", "hour", "status_class", "latency_ms")
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """The answers of a month so far, and of today within it."""
+    """Counts of this month and of today, and today's latency."""
 
     answers_month: int
     errors_month: int
     answers_today: int
     errors_today: int
     p50_ms: int | None
-    """Half of today's successes took no longer; none without any."""
+    """Median latency of today's successes; None without any."""
     p95_ms: int | None
 
 
 class Answered:
-    """Writes down what the data plane counted."""
+    """Adds the data plane's counts to the hourly sums; `flush` is a job."""
 
     def __init__(self, database: Database, tally: AnswerTally) -> None:
         self._database = database
         self._tally = tally
 
     async def flush(self) -> None:
-        """Add what was counted to the hours; what can't be written is kept."""
+        """Write the counts; on an error they are kept for the next time."""
         with self._tally.draining() as counts:
             if counts:
                 async with self._database.write() as connection:
@@ -50,7 +50,7 @@ class Answered:
 
 
 async def summary(connection: AsyncConnection, organization_id: str, today: date) -> Summary:
-    """Sum up an organization's answers, in one query."""
+    """Return an organization's summary, with one query."""
     hours = answer_hours.c
     midnight = datetime.combine(today, time(), UTC)
     on_the_day = case((hours.hour >= midnight, hours.answers), else_=0)
@@ -78,7 +78,7 @@ async def summary(connection: AsyncConnection, organization_id: str, today: date
 
 
 def percentile(counts: Mapping[int, int], percent: int) -> int | None:
-    """Return the lowest bound that so many per cent of the counted do not pass."""
+    """Return the lowest bound that `percent` of the counted values do not exceed."""
     total = sum(counts.values())
     if not total:
         return None
@@ -87,11 +87,11 @@ def percentile(counts: Mapping[int, int], percent: int) -> int | None:
         below += counts[bound]
         if below * 100 >= total * percent:
             return bound
-    raise AssertionError("the last bound has everything below it")
+    raise AssertionError("no value exceeds the last bound")
 
 
 async def forget_old(connection: AsyncConnection, days: int) -> None:
-    """Remove the hours that nobody looks at any more."""
+    """Delete hours older than `days`."""
     end = datetime.now(UTC) - timedelta(days=days)
     await connection.execute(delete(answer_hours).where(answer_hours.c.hour < end))
 
@@ -103,7 +103,7 @@ async def _add(connection: AsyncConnection, counts: Counter[AnswerEntry]) -> Non
             index_elements=_KEYS,
             set_={"answers": answer_hours.c.answers + added.excluded.answers},
         ),
-        # in one order everywhere, so that two processes never wait for each other's rows
+        # in one order everywhere, so that two processes never deadlock
         [
             {
                 "organization_id": entry.organization_id,

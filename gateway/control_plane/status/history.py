@@ -1,7 +1,7 @@
-"""How far back the status page can speak, and how long each model was not there since.
+"""The downtime of each model, as far back as the status page can know.
 
-What nobody can have watched is not claimed: the history begins when this database was set up. A
-gateway that is off watches nothing either, and the page has to say so.
+The history begins when this database was set up. Times without a running gateway are not recorded;
+the page says so.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _INCIDENTS_MAX = 10_000
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of so many days, or of the shorter time since there is something to know."""
+    """Downtime over some days, or since the database was set up if that is shorter."""
 
     since: datetime
     is_whole: bool
-    """Whether `since` is as far back as was asked for."""
+    """Whether `since` reaches back as far as was asked for."""
     minutes_down: Mapping[str, int]
-    """By model: whole minutes without a ready worker, rounded up. None down: not in it."""
+    """Minutes without a ready worker, rounded up, by model; models without downtime are absent."""
 
 
 async def history(connection: AsyncConnection, days: int, now: datetime) -> History:
-    """Read it. Incidents that began earlier, or last on, count with their part in these days."""
+    """Read the history. Incidents count with their part in these days."""
     asked = now - timedelta(days=days)
-    # the catalogue is seeded by the first `gateway migrate`
+    # the first `gateway migrate` seeds the catalog
     first = await connection.scalar(select(func.min(models.c.created_at))) or now
     since = max(asked, first)
     seconds: Counter[str] = Counter()

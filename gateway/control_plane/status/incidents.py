@@ -1,9 +1,8 @@
-"""Incidents: times in which a live model had no ready worker for any gateway.
+"""Incidents: times in which no gateway had a ready worker for a live model.
 
-Every gateway writes what it knows of its workers (`workers.orders`), and every one watches what
-they all wrote: so they agree, whichever of them can't see a worker. A model is missed after a
-while, not at once, or each start would be an outage; and it has at most one open incident, a
-unique index says so.
+Every gateway reports its workers (`workers.commands`) and watches the reports of all, so they
+agree even if one of them can't reach a worker. An incident opens after `patience_seconds`, or each
+start would be an outage. A unique index allows one open incident per model.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _LISTED_MAX = 100
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
-    """A time without a ready worker; `ended_at` is None while it lasts."""
+    """A time without a ready worker; `ended_at` is None while it is open."""
 
     id: str
     model_id: str
@@ -34,13 +33,13 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None
 
     def minutes(self, now: datetime) -> int:
-        """Return how long it lasted, or lasts by now, in whole minutes, at least one."""
+        """Return its duration so far in whole minutes, at least one."""
         seconds = ((self.ended_at or now) - self.started_at).total_seconds()
         return max(1, round(seconds / 60))
 
 
 class Incidents:
-    """Watches the pools of all gateways; `watch` is a job."""
+    """Opens and closes incidents; `watch` is a job."""
 
     def __init__(
         self,
@@ -57,16 +56,16 @@ class Incidents:
         self._missed: dict[str, datetime] = {}
 
     async def watch(self) -> None:
-        """Open an incident for each live model that was not ready for a while; close the others."""
+        """Open incidents of live models that are not ready; close those of models that are."""
         now = self._clock()
         live = {model.id for model in self._catalog().models.values() if model.state == "live"}
         async with self._database.read() as connection:
-            told = await commands.reports(connection)
+            reports = await commands.reports(connection)
             found = await connection.execute(
                 select(incidents.c.model_id).where(incidents.c.ended_at.is_(None))
             )
             was_down = set(found.scalars())
-        down = live - {report.model for report in told if report.worker.state is State.READY}
+        down = live - {report.model for report in reports if report.worker.state is State.READY}
         self._missed = {model_id: self._missed.get(model_id, now) for model_id in down}
         for model_id in down - was_down:
             if now - self._missed[model_id] >= self._patience:
@@ -75,7 +74,7 @@ class Incidents:
             await self._close(model_id, now)
 
     async def recent(self, days: int) -> list[Incident]:
-        """Return the incidents of so many days, newest first."""
+        """Return the incidents of the last days, newest first."""
         since = self._clock() - timedelta(days=days)
         query = (
             select(incidents)

@@ -1,1 +1,1 @@
-"""What operators want of workers, and what every gateway tells of them."""
+"""Operators' commands to workers, and the gateways' reports about them."""

@@ -1,8 +1,8 @@
-"""Between operators and running gateways, of which there may be many: two tables.
+"""Commands from operators to all running gateways, and their reports, in two tables.
 
-An order says what is wished of a worker, and stands until another one does: a gateway that starts
-later, or finds the worker again, obeys it too. Each gateway writes what it knows of its workers;
-a report that is not renewed is one of a gateway that is gone.
+An order holds the wanted state of a worker until it is replaced, so a gateway that starts later or
+rediscovers the worker obeys it too. Each gateway reports its workers; a report that is not renewed
+belongs to a gateway that is gone.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from gateway.storage.tables import worker_orders, worker_reports
 Wish = Literal["serve", "drain"]
 
 RENEW_SECONDS = 5.0
-"""How often a gateway writes a report in which nothing changed."""
+"""How often a gateway renews an unchanged report."""
 FRESH_SECONDS = 15.0
-"""How old a report may be and still count."""
+"""How old a report may be to count."""
 
 
 class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What one gateway knows of one worker."""
+    """One gateway's view of one worker."""
 
     gateway_id: str
     model: str
@@ -39,7 +39,7 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerDesk:
-    """One gateway's side: obeys orders, writes reports. `run` it as a job."""
+    """A gateway's side: obeys orders and writes reports; `run` is a job."""
 
     def __init__(self, database: Database, router: Router, gateway_id: str) -> None:
         self._database = database
@@ -50,7 +50,7 @@ class WorkerDesk:
         self._written_at = 0.0
 
     async def run(self) -> None:
-        """Do both once."""
+        """Obey new orders, then report."""
         async with self._database.read() as connection:
             orders = (await connection.execute(select(worker_orders))).all()
         seen = {(order.model_id, order.url): order.checks for order in orders}
@@ -100,7 +100,7 @@ class WorkerDesk:
 
 
 async def reports(connection: AsyncConnection) -> list[WorkerReport]:
-    """Read what the running gateways say."""
+    """Return the reports of all running gateways."""
     fresh = datetime.now(UTC) - timedelta(seconds=FRESH_SECONDS)
     found = await connection.execute(
         select(worker_reports)
@@ -121,7 +121,7 @@ async def reports(connection: AsyncConnection) -> list[WorkerReport]:
 async def order(
     connection: AsyncConnection, model: str, url: str, *, wish: Wish | None = None
 ) -> None:
-    """Wish something of a worker; without a wish, have it examined now."""
+    """Set a worker's wanted state; without one, have it examined now."""
     place = (worker_orders.c.model_id == model) & (worker_orders.c.url == url)
     change = {"wish": wish} if wish else {"checks": worker_orders.c.checks + 1}
     now = datetime.now(UTC)

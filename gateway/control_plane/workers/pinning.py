@@ -1,4 +1,4 @@
-"""Golden vectors from a worker that somebody trusts: asked once, and kept for its revision."""
+"""Pins golden vectors: asks a trusted worker once and stores its answers for its revision."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _SECONDS = 60.0
 
 
 async def pin(database: Database, model: str, url: str) -> tuple[str, int]:
-    """Keep what a worker gives for the golden texts; returns its revision, and how many rows.
+    """Store a worker's answers to the golden texts; return its revision and the number of rows.
 
-    Raises NotFound, AlreadyPinned, or BackendError: it warms, or is not what the model needs.
+    Raises NotFound, AlreadyPinned, or BackendError if the worker is not ready or does not fit.
     """
     async with database.read() as connection:
         known = (await catalog.snapshot(connection)).models.get(model)
     if known is None:
         raise NotFound(f"There is no model {model!r}; see gateway models list.")
     backend = registry.connect(url)
-    # a revision that is new here is just what is to be pinned
+    # accept a new revision: it is what gets pinned
     spec = msgspec.structs.replace(spec_of(known), golden={})
     examiner = Examiner(spec, RoutingSettings())
     try:

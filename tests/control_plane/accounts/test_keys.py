@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from gateway.control_plane.accounts.keys import ApiKeys, KeyChanges, KeyNotFound
+from gateway.control_plane.accounts.key_changes import KeyChanges
+from gateway.control_plane.accounts.keys import ApiKeys, KeyNotFound
 from gateway.control_plane.accounts.memberships import MemberNotFound
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
@@ -32,14 +33,14 @@ async def test_a_key_is_shown_once_and_stored_as_a_digest(keys: ApiKeys, ledger:
     assert (listed.name, listed.prefix, listed.last_four) == ("laptop", "sk-", made.secret[-4:])
 
 
-async def test_it_is_recognised_until_it_is_revoked(keys: ApiKeys, ledger: Ledger):
+async def test_it_is_recognized_until_it_is_revoked(keys: ApiKeys, ledger: Ledger):
     made = await keys.create(ledger.organization_id, "laptop")
-    found = await keys.recognise(made.secret)
+    found = await keys.recognize(made.secret)
     assert found
     assert (found.id, found.organization_id) == (made.key.id, ledger.organization_id)
     await keys.revoke(made.key.id)
     await keys.revoke(made.key.id)
-    assert await keys.recognise(made.secret) is None
+    assert await keys.recognize(made.secret) is None
     with pytest.raises(KeyNotFound):
         await keys.revoke(new_id())
 
@@ -47,7 +48,7 @@ async def test_it_is_recognised_until_it_is_revoked(keys: ApiKeys, ledger: Ledge
 async def test_expiry_reaches_the_snapshot(keys: ApiKeys, ledger: Ledger):
     expires_at = datetime.now(UTC) + timedelta(days=3)
     made = await keys.create(ledger.organization_id, "laptop", expires_at=expires_at)
-    found = await keys.recognise(made.secret)
+    found = await keys.recognize(made.secret)
     assert found
     assert found.expires_at == pytest.approx(expires_at.timestamp())
 

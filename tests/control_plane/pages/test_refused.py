@@ -81,7 +81,7 @@ async def rows(gateway: Process, query):
     [
         ({"volume": "lots"}, "volume", "a whole number"),
         ({"volume": "9" * 12}, "volume", "up to a billion"),
-        ({"price": "0,01"}, "price", "is no amount"),
+        ({"price": "0,01"}, "price", "is not an amount"),
         ({"price": "9007200"}, "price", "is too much"),
         ({"use_case": "x" * 501}, "use_case", "at most 500"),
     ],
@@ -135,7 +135,7 @@ async def test_the_waitlist(browser: Browser):
     found = Fields(page)
     assert found.values["email"] == "ada@nowhere"
     assert found.blamed() == "email"
-    assert "no mail address" in found.said()
+    assert "not a valid mail address" in found.said()
     assert f'href="/sign-in?next={PATH}"' in page.text  # and not where the form was sent
     assert f'rel="canonical" href="http://127.0.0.1:8080{PATH}"' in page.text
     page = await browser.submit("/waitlist", model=STELLA, email="ada@example.org")
@@ -334,7 +334,8 @@ async def test_a_name_of_a_model_is_typed_in_a_large_catalogue(gateway: Process,
     found = Fields(page)
     assert found.values["model"] == "no/such"
     assert found.blamed() == "model"
-    assert page.text.count('<th scope="col"><a') == 1
+    columns = page.text.count('<th scope="col">')
+    assert columns == 2, "an empty corner, and the one model that is known"
 
 
 async def test_a_filter(browser: Browser):

@@ -182,12 +182,12 @@ async def test_a_key_with_a_budget_shows_what_is_spent_of_it(gateway: Process, b
 @pytest.mark.parametrize(
     ("amount", "said"),
     [
-        ("five", "is no amount"),
-        ("0", "to stop a key, revoke it"),
-        ("-1", "is no amount"),
-        ("0.0000000001", "is no amount"),
-        ("1e3", "is no amount"),
-        ("9" * 5_000, "is no amount"),
+        ("five", "is not an amount"),
+        ("0", "To stop a key, revoke it"),
+        ("-1", "is not an amount"),
+        ("0.0000000001", "is not an amount"),
+        ("1e3", "is not an amount"),
+        ("9" * 5_000, "is not an amount"),
         ("9" * 12, "is too much"),
     ],
 )
@@ -281,7 +281,7 @@ async def test_usage_is_summed_by_day_key_and_model(gateway: Process, browser: B
 async def test_the_overview_shows_errors_and_latency(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     assert '<p class="value">–</p>' in browser.page.text  # noqa: RUF001 a dash is meant
-    assert "No usage yet in these days." in browser.page.text
+    assert "No usage in this period." in browser.page.text
     secret = SECRET.search((await browser.submit("/console/keys", name="k")).text)
     assert secret
     headers = {"authorization": f"Bearer {secret[0]}"}
@@ -566,7 +566,7 @@ async def test_what_was_typed_is_still_there_beside_what_is_wrong(
     said = {"name": "my key", "budget": "1e3", "budget_period": "total", "truncate": "end"}
     page = await browser.submit("/console/keys", expires_days="90", **said)
     assert page.status_code == 400
-    assert "is no amount" in page.text
+    assert "is not an amount" in page.text
     for kept in ('value="my key"', 'value="1e3"', '"total" selected', '"end" selected'):
         assert kept in page.text
     assert '"90" selected' in page.text
@@ -735,7 +735,7 @@ async def test_of_many_revoked_keys_few_are_read(gateway: Process, browser: Brow
         await gateway.services.keys.revoke(key.id)
     assert "Create my first key" in (await browser.get("/console")).text
     assert "No keys yet" not in (await browser.get("/console/keys")).text
-    assert "all are revoked" in browser.page.text
+    assert "All keys are revoked" in browser.page.text
 
 
 BOB = "bob@example.org"
@@ -786,16 +786,16 @@ async def test_what_is_live_is_waited_for_no_more(gateway: Process, browser: Bro
         await browser.get(f"/models/{STELLA}")
         await browser.submit(path, model=STELLA, email="ada@example.org")
     page = (await browser.get("/console/votes")).text
-    assert "You hear from us when these are live" in page
-    assert "Leave the list" in page
+    assert "We will mail you when these are live" in page
+    assert "Leave the waitlist" in page
     assert "Withdraw" in page
     assert "Live now" not in page
     async with gateway.core.database.write() as connection:
         await connection.execute(update(models).where(models.c.id == STELLA).values(state="live"))
     await gateway.core.catalog.refresh()
     page = (await browser.get("/console/votes")).text
-    assert "You hear from us" not in page
-    assert "Leave the list" not in page
+    assert "We will mail you" not in page
+    assert "Leave the waitlist" not in page
     assert "Withdraw" not in page
     live = page.partition("Live now")[2]
     assert live.count(f'href="/models/{STELLA}"') == 1

@@ -102,15 +102,15 @@ async def test_nobody_is_put_on_the_list_by_another(gateway: Process, browser: B
     assert await rows(gateway, select(waitlist_entries)) == []
     token = field(browser.page.text, "token")
     await browser.submit("/waitlist/confirm", token=token)
-    assert "You are on the list" in browser.page.text
+    assert "You are on the waitlist" in browser.page.text
     (entry,) = await rows(gateway, select(waitlist_entries))
     assert (entry.email, entry.user_id) == ("ada@example.org", None)
     await browser.get(PATH)
     again = await browser.submit("/waitlist/confirm", token=token)  # as reloading does
-    assert "You are on the list" in again.text
+    assert "You are on the waitlist" in again.text
     assert len(await rows(gateway, select(waitlist_entries))) == 1
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
-    assert "You hear from us when it lands" in browser.page.text
+    assert "We will mail you when it is live" in browser.page.text
     (entry,) = await rows(gateway, select(waitlist_entries))
     assert entry.user_id is not None
     await browser.submit("/waitlist/leave", model=STELLA)
@@ -123,7 +123,7 @@ async def test_nobody_is_put_on_the_list_by_another(gateway: Process, browser: B
 async def test_one_click_with_an_account(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     await browser.submit("/waitlist", model=STELLA)
-    assert "You hear from us when it lands" in browser.page.text
+    assert "We will mail you when it is live" in browser.page.text
     await browser.get("/console/votes")
     await browser.submit("/waitlist/leave", model=STELLA, back="//evil.example")
     assert browser.page.url.path == "/console"
@@ -191,9 +191,9 @@ async def test_of_two_spellings_the_one_that_asked_last_is_written_to(
     async with gateway.core.database.write() as connection:
         await unsubscribe.add(connection, "ada+news@example.org")
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
-    assert "You hear from us" not in browser.page.text
+    assert "We will mail you" not in browser.page.text
     await browser.submit("/waitlist", model=STELLA)
-    assert "You hear from us when it lands" in browser.page.text
+    assert "We will mail you when it is live" in browser.page.text
     async with gateway.core.database.read() as connection:
         (person,) = await launch_mails.unwritten(connection, STELLA, 9)
     assert person.email == "ada@example.org"
@@ -219,16 +219,16 @@ async def test_who_unsubscribed_and_asks_again_hears_again(gateway: Process, bro
     await browser.submit("/vote", model=STELLA)
     assert "You unsubscribed from our mail" in browser.page.text  # a vote asks for no mail
     await browser.submit("/waitlist", model=STELLA)
-    assert "You hear from us when it lands" in browser.page.text
+    assert "We will mail you when it is live" in browser.page.text
     assert "unsubscribed" not in browser.page.text
     assert await rows(gateway, select(unsubscriptions)) == []
 
     async with gateway.core.database.write() as connection:
         await unsubscribe.add(connection, "ada@example.org")
-    assert "You hear from us when it lands" not in (await browser.get(PATH)).text
+    assert "We will mail you when it is live" not in (await browser.get(PATH)).text
     page = (await browser.get("/console/votes")).text
-    assert "You hear from us" not in page
-    assert "none comes" in page
+    assert "We will mail you" not in page
+    assert "won't mail" in page
 
 
 async def test_a_call_to_a_model_that_is_coming_counts_and_says_where_to_vote(

@@ -89,7 +89,7 @@ async def test_what_is_no_page_is_the_nearest(browser: Browser):
 
 async def test_a_model_without_a_reviewed_page_says_what_is_known_and_no_more(browser: Browser):
     page = (await browser.get(f"/models/{PLAIN}")).text
-    for fact in (PLAIN, "embed-base-7", "lab-7", "Apache-2.0", "2048", "nobody here has written"):
+    for fact in (PLAIN, "embed-base-7", "lab-7", "Apache-2.0", "2048", "There is no description"):
         assert fact in page
     for unsaid in ("None", "Best for", "Questions", "Architecture", "Published", "huggingface"):
         assert unsaid not in page

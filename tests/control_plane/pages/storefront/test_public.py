@@ -156,7 +156,7 @@ async def test_filters_narrow_the_list(browser: Browser):
     assert await found("state=live") == {MINILM}
     assert await found("dimensions=512") == {STELLA}
     assert await found("q=no+such+thing") == set()
-    assert "No model fits" in browser.page.text
+    assert "No model matches" in browser.page.text
 
 
 async def test_a_length_of_thousands_of_digits_is_no_length(browser: Browser):
@@ -210,10 +210,10 @@ async def test_the_model_page_says_what_one_asks_before_paying(browser: Browser)
         assert f"{state}$0.004 with service_tier: flex" in text
         assert "2,048 texts, 300,000 tokens" in text
         assert "512 requests" in text
-        assert "Not your texts, and not their vectors" in text
+        assert "Neither your texts nor their vectors" in text
         assert f'"prompt_tokens": {tokens}' in text
         assert f"x-cost-nanos: {tokens * 8}" in text
-        assert "1: this one" in text or model == STELLA
+        assert "1 (this one)" in text or model == STELLA
 
 
 async def test_an_error_leads_somewhere(browser: Browser):

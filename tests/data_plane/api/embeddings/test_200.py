@@ -178,7 +178,7 @@ async def test_a_request_is_held_until_a_worker_is_ready(sqlite_database_url, fa
         api.headers["prefer"] = "wait=20"
         held = asyncio.create_task(api.embed(BODY))
         async with asyncio.timeout(10):
-            while not api.gateway.hot_path.in_flight:
+            while not api.gateway.data.hot_path.in_flight:
                 await asyncio.sleep(0)
-        api.gateway.router.pools[MODEL].add(fake_worker.url)
+        api.gateway.core.router.pools[MODEL].add(fake_worker.url)
         assert (await held).status_code == 200

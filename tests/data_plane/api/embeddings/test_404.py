@@ -24,6 +24,6 @@ async def test_404_for_a_model_that_is_coming_soon(api: Api):
 async def test_404_for_a_model_that_is_retired(api: Api):
     async with api.ledger.database.write() as connection:
         await connection.execute(update(models).where(models.c.id == MODEL).values(state="retired"))
-    await api.gateway.catalog.refresh()
+    await api.gateway.core.catalog.refresh()
     answer = await api.embed(BODY)
     assert (answer.status_code, code(answer)) == (404, "model_not_found")
