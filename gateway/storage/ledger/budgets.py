@@ -116,22 +116,9 @@ async def _open(
     name = period_at(period, int(now.timestamp() * 1000))
     account_id = budget_id(key_id, name)
     owner = select(api_keys.c.organization_id).where(api_keys.c.id == key_id)
-    await connection.execute(
-        insert_into(connection, accounts)
-        .values(
-            id=account_id,
-            organization_id=await connection.scalar(owner),
-            key_id=key_id,
-            period=name,
-            limit_nanos=limit_nanos,
-            available_nanos=limit_nanos,
-            leased_nanos=0,
-            owed_nanos=0,
-            spent_nanos=0,
-            frozen=False,
-        )
-        .on_conflict_do_nothing()
-    )
+    organization_id = await connection.scalar(owner)
+    assert organization_id is not None
+    await grants.open_budget(connection, account_id, organization_id, key_id, name, limit_nanos)
     return account_id
 
 

@@ -16,23 +16,44 @@ from gateway.storage.tables import accounts, credit_lots, ledger_entries
 Kind = Literal["promo", "paid"]
 
 _COUNTERPARTS = {"promo": "promo_expense", "paid": "stripe_clearing"}
+_NOTHING_USED = {"leased_nanos": 0, "owed_nanos": 0, "spent_nanos": 0, "frozen": False}
+_RETURNING = (credit_lots.c.kind == "promo", credit_lots.c.id.desc())
+"""The order in which lots give back a returned payment: paid ones first, the newest first."""
 _EXPIRE_AT_ONCE = 500
 _EXPIRY_GRACE = timedelta(seconds=10)
 """How long usage of a lot's last moments may take to the ledger and still burn the lot."""
 
 
 async def open_account(connection: AsyncConnection, organization_id: str) -> None:
-    """Give a new organization its account, with nothing in it."""
+    """Open the account of a new organization, empty."""
     await connection.execute(
         insert(accounts).values(
-            id=organization_id,
-            organization_id=organization_id,
-            available_nanos=0,
-            leased_nanos=0,
-            owed_nanos=0,
-            spent_nanos=0,
-            frozen=False,
+            id=organization_id, organization_id=organization_id, available_nanos=0, **_NOTHING_USED
         )
+    )
+
+
+async def open_budget(
+    connection: AsyncConnection,
+    account_id: str,
+    organization_id: str,
+    key_id: str,
+    period: str,
+    limit_nanos: int,
+) -> None:
+    """Open the account of a key's budget for a period, with all of its limit, unless it is open."""
+    await connection.execute(
+        insert_into(connection, accounts)
+        .values(
+            id=account_id,
+            organization_id=organization_id,
+            key_id=key_id,
+            period=period,
+            limit_nanos=limit_nanos,
+            available_nanos=limit_nanos,
+            **_NOTHING_USED,
+        )
+        .on_conflict_do_nothing()
     )
 
 
@@ -98,7 +119,7 @@ async def reverse(
         return False
     taken = await take_out(connection, organization_id, amount_nanos)
     if taken:
-        await _burn_paid_first(connection, organization_id, taken)
+        await postings.burn(connection, organization_id, taken, order=_RETURNING)
     await postings.enter(
         connection, organization_id, "reversal", ref, -amount_nanos, "stripe_clearing", now
     )
@@ -176,28 +197,6 @@ async def _expire(
     )
     await postings.enter(connection, organization_id, "expiry", lot_id, -left, "breakage", now)
     return True
-
-
-async def _burn_paid_first(
-    connection: AsyncConnection, organization_id: str, amount_nanos: int
-) -> None:
-    """Take a returned payment from paid lots, the newest first; from others only when those end."""
-    lots = await connection.execute(
-        select(credit_lots.c.id, credit_lots.c.remaining_nanos)
-        .where(credit_lots.c.organization_id == organization_id, credit_lots.c.remaining_nanos > 0)
-        .order_by(credit_lots.c.kind == "promo", credit_lots.c.id.desc())
-    )
-    for lot_id, remaining in lots.all():
-        part = min(remaining, amount_nanos)
-        await connection.execute(
-            update(credit_lots)
-            .where(credit_lots.c.id == lot_id)
-            .values(remaining_nanos=remaining - part)
-        )
-        amount_nanos -= part
-        if not amount_nanos:
-            return
-    assert amount_nanos == 0, "an account had more available than its lots"
 
 
 async def _freeze(connection: AsyncConnection, account_id: str, *, frozen: bool) -> None:

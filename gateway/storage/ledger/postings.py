@@ -6,21 +6,22 @@ has locked the lease, then the account.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.tables import accounts, credit_lots, leases, ledger_entries
 
-BURNING = (
+BURNING: Sequence[ColumnElement[Any]] = (
     credit_lots.c.kind == "paid",
     credit_lots.c.expires_at.is_(None),
     credit_lots.c.expires_at,
     credit_lots.c.id,
 )
-"""The order in which lots burn."""
+"""The order in which lots burn: promo first, then what expires first, then the oldest."""
 
 
 async def database_now(connection: AsyncConnection) -> datetime:
@@ -80,12 +81,18 @@ async def enter(
     )
 
 
-async def burn(connection: AsyncConnection, organization_id: str, amount_nanos: int) -> None:
-    """Take from the lots: promo first, then what expires first, then the oldest: see BURNING."""
+async def burn(
+    connection: AsyncConnection,
+    organization_id: str,
+    amount_nanos: int,
+    *,
+    order: Sequence[ColumnElement[Any]] = BURNING,
+) -> None:
+    """Take an amount from the lots, one after the other."""
     lots = await connection.execute(
         select(credit_lots.c.id, credit_lots.c.remaining_nanos)
         .where(credit_lots.c.organization_id == organization_id, credit_lots.c.remaining_nanos > 0)
-        .order_by(*BURNING)
+        .order_by(*order)
     )
     for lot_id, remaining in lots.all():
         part = min(remaining, amount_nanos)
