@@ -223,7 +223,7 @@ def _credits(balance: credit.Balance) -> CreditsAnswer:
     )
 
 
-def _entry(day: reading.Day) -> UsageEntry:
+def _entry(day: reading.UsageDay) -> UsageEntry:
     return UsageEntry(
         day=day.day,
         key_id=day.key_id,
@@ -235,7 +235,7 @@ def _entry(day: reading.Day) -> UsageEntry:
     )
 
 
-def _cursor(day: reading.Day) -> str:
+def _cursor(day: reading.UsageDay) -> str:
     return f"{day.day.isoformat()}~{day.key_id}~{day.model_id}"
 
 
