@@ -100,7 +100,8 @@ def insert_into(connection: AsyncConnection, table: Table) -> postgresql.Insert 
 async def alone(connection: AsyncConnection, name: str) -> None:
     """Let only one transaction at a time continue from here for each name, until it ends.
 
-    For limits that are checked by counting rows and then inserting one. SQLite has one writer anyway.
+    For limits that are checked by counting rows before one is inserted. SQLite has one writer
+    anyway.
     """
     if connection.dialect.name == "postgresql":
         key = {"name": name}

@@ -150,8 +150,8 @@ async def expire(database: Database, at: datetime | None = None) -> int:
     """Take back what is left of the lots that have expired; return how many.
 
     What leases have spent is posted first, so that it burns the lot. Where leases hold some of the
-    rest, it is recalled and the lot waits for the next run. One transaction an organization, to lock
-    in the ledger's order.
+    rest, it is recalled and the lot waits for the next run. Each organization is a transaction, to
+    lock in the ledger's order.
     """
     async with database.read() as connection:
         now = at or await postings.database_now(connection)

@@ -94,7 +94,7 @@ class PostgresLedger:
 
 
 def _is_around_an_hour(usage: Sequence[msgspec.Raw]) -> bool:
-    """Return whether usage, sorted by time, is so near a full hour that a tick may begin an hour."""
+    """Return whether usage, sorted by time, is so near a full hour that it may begin an hour."""
     first, last = (msgspec.json.decode(usage[n], type=_Used).created_ms for n in (0, -1))
     since = (last + _BEFORE_MS) % _HOUR_MS
     return first // _HOUR_MS != last // _HOUR_MS or since < _BEFORE_MS + _AFTER_MS

@@ -1,6 +1,6 @@
 """The moves of money that the ledger is made of, statement by statement, for both databases.
 
-The functions in migrations/sql/0001_lease_fencing.sql, which a tick runs on PostgreSQL, do the same.
+The functions of a tick on PostgreSQL, in migrations/sql/0001_lease_fencing.sql, do the same.
 Callers have locked the lease, then the account.
 """
 
@@ -128,7 +128,7 @@ async def post(connection: AsyncConnection, lease_id: str, at: datetime) -> None
 async def debit(
     connection: AsyncConnection, account_id: str, cost_nanos: int, request_id: str, at: datetime
 ) -> None:
-    """Charge an account for a request whose lease is closed; the caller has seen that it can pay."""
+    """Charge an account for a request whose lease is closed. The caller saw that it can pay."""
     owner = await move(connection, account_id, available=-cost_nanos, spent=cost_nanos)
     if owner.key_id is None and cost_nanos:
         await burn(connection, owner.id, cost_nanos)

@@ -103,8 +103,8 @@ async def spenders(
 ) -> set[str]:
     """Return those organizations that spent bought credit in a time, `since` included.
 
-    Usage burns promo credit first, so bought credit is spent by an entry that takes the sum of usage
-    to a new maximum beyond the promo credit granted so far.
+    Usage burns promo credit first, so what exceeds the promo credit granted so far was bought. It
+    was spent in that time if this excess reached a new maximum in it.
     """
     entry = ledger_entries.c
     lot = (

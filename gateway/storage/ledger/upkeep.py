@@ -1,4 +1,4 @@
-"""Upkeep of the ledger: usage partitioned by day and dropped when old; leases of dead processes closed.
+"""Upkeep of the ledger: partitions of usage made and dropped, leases of dead processes closed.
 
 A request's id is a UUIDv7, so a range of ids is a range of time. SQLite has no partitions: there
 old rows are deleted, which the table's trigger allows for rows older than 31 days.
@@ -24,7 +24,7 @@ _LOCK = 0x57E11B  # any number, the same in every process
 async def maintain(
     database: Database, *, retention_days: int, now: datetime | None = None
 ) -> list[str]:
-    """Create the partitions of the next days and drop old ones; return the names of those dropped."""
+    """Create the partitions of the next days and drop old ones; return the names of the latter."""
     now = now or datetime.now(UTC)
     oldest = _midnight(now) - timedelta(days=retention_days)
     async with database.write() as connection:
