@@ -73,6 +73,8 @@ class FencedUsage:
         for raw in self._tick.usage:
             line = msgspec.json.decode(raw, type=UsageLine)
             lines.setdefault(line.request_id, line)
+        if not lines:
+            return []
         query = select(usage_events.c.request_id).where(usage_events.c.request_id.in_(lines))
         for known in (await self._connection.scalars(query)).all():
             del lines[known]

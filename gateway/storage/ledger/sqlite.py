@@ -78,6 +78,8 @@ class _Transaction:
 
     async def _named(self, state: str) -> set[str]:
         """Return those of the leases that the tick names which are in a state."""
+        if not self._tick.lease_ids:
+            return set()
         query = select(leases.c.id).where(
             leases.c.id.in_(self._tick.lease_ids), leases.c.state == state
         )
