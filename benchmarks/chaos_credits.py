@@ -1,9 +1,9 @@
-"""The kill loop: processes killed and paused, PostgreSQL crashed, and the books held against it.
+"""The kill loop: kills and pauses processes, crashes PostgreSQL, and checks the ledger afterwards.
 
     python -m benchmarks.chaos_credits [--seconds 300] [--replicas 4] [--seed N]
 
-Afterwards every 200 that a client saw has exactly one usage row of its cost, nothing refused or
-failed has one, and every invariant holds. It ends with 1 where that is not so.
+Afterwards every 200 that a client saw must have exactly one usage row with its cost, no request
+that was refused or failed may have one, and every invariant must hold. Otherwise it exits with 1.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _STOP_SECONDS = 60
 
 
 class Replicas:
-    """The gateway processes, and what is done to them."""
+    """The gateway processes, which are killed and paused."""
 
     def __init__(self, folder: Path, url: str, count: int, choose: random.Random) -> None:
         self._folder = folder
@@ -55,7 +55,7 @@ class Replicas:
         self._paused: list[tuple[float, subprocess.Popen[bytes]]] = []
 
     def kill(self) -> None:
-        """Kill one with -9 and start another."""
+        """Kill one with SIGKILL and start another."""
         victim = self._choose.choice(self._running)
         victim.kill()
         victim.wait()
@@ -65,7 +65,7 @@ class Replicas:
         self.done["kill -9"] += 1
 
     def pause(self) -> None:
-        """Stop one for longer than its leases live."""
+        """Pause one for longer than its leases live."""
         victim = self._choose.choice(self._running)
         victim.send_signal(signal.SIGSTOP)
         until = time.monotonic() + LEASE_SECONDS + GRACE_SECONDS + self._choose.uniform(0.5, 2)
@@ -73,32 +73,32 @@ class Replicas:
         self.done["paused"] += 1
 
     def wake(self, *, everyone: bool = False) -> None:
-        """Let those go on whose pause is over."""
+        """Resume those whose pause is over."""
         for until, victim in list(self._paused):
             if everyone or time.monotonic() >= until:
                 victim.send_signal(signal.SIGCONT)
                 self._paused.remove((until, victim))
 
     def stop(self) -> None:
-        """Let them replay what the dead left behind, and end them in peace."""
+        """Let them replay the journals of the killed ones, then stop them gracefully."""
         self.wake(everyone=True)
         time.sleep(2 * ADOPT_SECONDS)
         for replica in self._running:
             replica.terminate()
         for replica in self._running:
             status = replica.wait(timeout=_STOP_SECONDS)
-            if status not in (0, -signal.SIGTERM):  # the latter had not begun
+            if status not in (0, -signal.SIGTERM):  # the latter had not started yet
                 print((self._folder / "log").read_text()[-4000:])
                 raise AssertionError(f"a replica ended with {status}")
 
     def end(self) -> None:
-        """Leave none behind, whatever happened."""
+        """Kill all that still run."""
         for replica in self._running:
             replica.kill()
             replica.wait()
 
     def told(self) -> tuple[dict[str, int], set[str]]:
-        """Return what clients saw: the cost of each 200, and the ids of all else."""
+        """Return what clients saw: the cost of each 200, and the ids of the other requests."""
         good: dict[str, int] = {}
         bad: set[str] = set()
         for file in self._folder.glob("*.told"):
@@ -123,7 +123,7 @@ class Replicas:
 
 
 async def prepare(url: str, folder: Path) -> list[Customer]:
-    """Migrate, and add the customers; some keys have a budget."""
+    """Migrate the database and add customers, some of whose keys have a budget."""
     database = Database(url)
     await migrate.upgrade(database)
     customers = []
@@ -140,7 +140,7 @@ async def prepare(url: str, folder: Path) -> list[Customer]:
 
 
 async def verdict(url: str, replicas: Replicas) -> list[str]:
-    """Hold the books against what clients saw; return what is wrong."""
+    """Compare the ledger with what clients saw; return what is wrong."""
     database = Database(url)
     later = datetime.now(UTC) + timedelta(minutes=5)
     while await reap(database, at=later):
@@ -171,7 +171,7 @@ async def verdict(url: str, replicas: Replicas) -> list[str]:
 
 
 def run(seconds: float, count: int, seed: int) -> list[str]:
-    """Run the loop; return what is wrong with the books."""
+    """Run the loop; return what is wrong with the ledger."""
     print(f"seed {seed}", flush=True)
     choose = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="stella-chaos-", dir="/tmp") as name:
@@ -202,10 +202,10 @@ def _trouble(
     customers: list[Customer],
     choose: random.Random,
 ) -> subprocess.Popen[bytes]:
-    """Make trouble for so long; return the PostgreSQL that runs at the end."""
+    """Make trouble for some seconds; return the PostgreSQL that runs at the end."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        time.sleep(choose.uniform(0.2, 1.0))  # trouble comes when it comes
+        time.sleep(choose.uniform(0.2, 1.0))
         replicas.wake()
         match choose.choices(["kill", "pause", "crash", "top up"], [4, 2, 1, 6])[0]:
             case "kill":
@@ -213,7 +213,7 @@ def _trouble(
             case "pause":
                 replicas.pause()
             case "crash":
-                postgres.send_signal(signal.SIGQUIT)  # at once, as if the power went
+                postgres.send_signal(signal.SIGQUIT)  # an immediate shutdown, as in a power failure
                 postgres.wait()
                 time.sleep(choose.uniform(0, 2 * LEASE_SECONDS))
                 postgres = servers.start_postgres(*place)
@@ -225,7 +225,7 @@ def _trouble(
 
 
 async def top_up(url: str, customer: Customer) -> None:
-    """Buy credit."""
+    """Grant paid credit."""
     database = Database(url)
     async with database.write() as connection:
         await _top_up(connection, customer, _TOP_UP_NANOS)
@@ -239,7 +239,7 @@ async def _top_up(connection: AsyncConnection, customer: Customer, nanos: int) -
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run the loop as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--replicas", type=int, default=4)
@@ -248,7 +248,7 @@ def main() -> None:
     wrong = run(chosen.seconds, chosen.replicas, chosen.seed)
     for line in wrong[:50]:
         print(f"WRONG: {line}")
-    print("the books are in order" if not wrong else f"{len(wrong)} wrong")
+    print("the ledger is correct" if not wrong else f"{len(wrong)} wrong")
     sys.exit(bool(wrong))
 
 

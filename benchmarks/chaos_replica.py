@@ -1,9 +1,9 @@
-"""A gateway process without HTTP, for the kill loop: reserves, works a little, settles, and tells.
+"""A gateway process without HTTP, for the kill loop: reserves, works briefly, settles, reports.
 
     python -m benchmarks.chaos_replica URL JOURNALS CUSTOMERS.json TOLD SEED
 
 Every answer that a client would have seen is a line in TOLD, written before anything else happens:
-`ok` for a 200, `no` for whatever was refused or failed.
+`ok` for a 200, `no` for a request that was refused or failed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _RULES = LeaseRules(
 
 
 class Customer(msgspec.Struct):
-    """Whom to charge."""
+    """Who is charged."""
 
     organization_id: str
     key_id: str
@@ -49,7 +49,7 @@ class Customer(msgspec.Struct):
 
 
 async def serve(url: str, journals: Path, customers: list[Customer], told: int, seed: int) -> None:
-    """Serve made-up clients until SIGTERM, then hand everything over."""
+    """Serve simulated clients until SIGTERM, then close the engine."""
     choose = random.Random(seed)
     database = Database(url, connections_max=2)
     ledger = PostgresLedger(database)
@@ -106,7 +106,7 @@ def _charge(customer: Customer, tokens: int) -> Charge:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run as the command line says."""
     url, journals, customers, told, seed = sys.argv[1:]
     known = msgspec.json.decode(Path(customers).read_bytes(), type=list[Customer])
     out = os.open(told, os.O_WRONLY | os.O_APPEND | os.O_CREAT)

@@ -2,9 +2,9 @@
 
     python -m benchmarks.credits [--seconds 8] [--clients 64]
 
-Each client reserves and settles in a closed loop, and waits until its usage is durable. Also the
-CPU that a reserve and a settle cost in memory, which is what the data plane pays for each request.
-PostgreSQL runs with its defaults for durability: fsync and synchronous_commit are on.
+Each client reserves and settles in a closed loop, and waits until its usage is durable. Another
+figure is the CPU time of a reserve and settle in memory, which the data plane spends on a request.
+PostgreSQL runs with its default durability: fsync and synchronous_commit are on.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ async def prepare(database: Database, accounts: int) -> list[tuple[str, str]]:
 
 
 def charge_of(owner: tuple[str, str]) -> Charge:
-    """Make a request of one owner."""
+    """Return the charge of a request of one owner."""
     return Charge(
         request_id=new_id(), organization_id=owner[0], key_id=owner[1], model_id=MODEL,
         price_id=PRICE, inputs=1, tokens=TOKENS, cost_nanos=COST_NANOS,
@@ -76,7 +76,7 @@ def charge_of(owner: tuple[str, str]) -> Charge:
 async def measure(
     debit: Debit, owners: list[tuple[str, str]], clients: int, seconds: float
 ) -> tuple[float, float, float]:
-    """Return debits a second, and the p50 and p99 of one in milliseconds."""
+    """Return debits a second, and the p50 and p99 of a debit in milliseconds."""
     turn = itertools.cycle(owners)
     times: list[float] = []
     end = time.monotonic() + seconds
@@ -95,7 +95,7 @@ async def measure(
 
 
 async def rows(url: str, owners: list[tuple[str, str]], clients: int, seconds: float) -> None:
-    """Measure the usual way: a transaction a request, that updates the balance, and a row."""
+    """Measure the usual way: a transaction a request, which updates the balance and adds a row."""
     pool = await asyncpg.create_pool(url, min_size=16, max_size=16)
     await pool.execute("CREATE TABLE IF NOT EXISTS plain (id uuid PRIMARY KEY, balance bigint)")
     await pool.execute(
@@ -125,7 +125,7 @@ async def rows(url: str, owners: list[tuple[str, str]], clients: int, seconds: f
 async def leases(
     database: Database, folder: Path, owners: list[tuple[str, str]], clients: int, seconds: float
 ) -> None:
-    """Measure the engine, as the app runs it."""
+    """Measure the engine as the gateway runs it."""
     ledger = PostgresLedger(database)
     journal = Journal(folder, new_id(), bytes_max=10**9, segment_bytes=4_194_304)
     engine = LeasedCredits(ledger, journal)
@@ -144,7 +144,7 @@ async def leases(
 
 
 def in_memory(rounds: int = 200_000) -> None:
-    """Measure the CPU of one reserve and settle, without a loop and a database."""
+    """Measure the CPU time of a reserve and settle, without an event loop or a database."""
     book = LeaseBook(LeaseRules(), time.monotonic)
     owner = (new_id(), new_id())
     purse = book.purse(owner[0])
@@ -160,13 +160,13 @@ def in_memory(rounds: int = 200_000) -> None:
 
 
 def report(name: str, accounts: int, rate: float, p50: float, p99: float) -> None:
-    """Print a line."""
+    """Print one measurement."""
     hot = "1 hot account" if accounts == 1 else f"{accounts} accounts"
     print(f"{name:20} {hot:15} {rate:8.0f}/s   p50 {p50:7.2f} ms   p99 {p99:7.2f} ms")
 
 
 async def run(url: str, clients: int, seconds: float) -> None:
-    """Measure everything, one after the other."""
+    """Measure both ways, with one account and with many."""
     database = Database(url)
     await migrate.upgrade(database)
     await upkeep.maintain(database, retention_days=400)
@@ -189,7 +189,7 @@ async def run(url: str, clients: int, seconds: float) -> None:
 
 
 def main() -> None:
-    """Read the command line and run on a PostgreSQL of our own, or that of DATABASE_URL."""
+    """Run the command line's measurements on a PostgreSQL of their own."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--clients", type=int, default=64)

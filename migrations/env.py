@@ -6,7 +6,7 @@ from gateway.storage.tables import metadata
 
 
 def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
-    """Pass over the partitions of usage: they come and go with the days."""
+    """Leave out the partitions of usage, which come and go with the days."""
     return not (kind == "table" and (name or "").startswith("usage_events_"))
 
 

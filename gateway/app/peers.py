@@ -15,7 +15,7 @@ import msgspec
 from gateway.data_plane.routing.discovery.registrations import LeaseRefused, Leases
 from gateway.data_plane.routing.router import Router
 from gateway.data_plane.routing.worker import State
-from gateway.storage.redis import Announcements
+from gateway.storage.redis import Channels
 
 _LEASES = "gateway:workers-announced"
 _SUSPECTS = "gateway:workers-suspect"
@@ -38,7 +38,7 @@ class Peers:
         self._gateway_id = gateway_id
         self._router = router
         self._leases = leases
-        self.announcements = Announcements(
+        self.announcements = Channels(
             redis_url,
             {_LEASES: self._hear_lease, _SUSPECTS: self._hear_suspect},
             hearing=self._hearing,

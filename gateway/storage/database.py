@@ -32,15 +32,15 @@ _COMMAND_SECONDS = 10.0
 
 
 class DatabaseError(Exception):
-    """The database can't be used as configured; the text is for people."""
+    """The database can't be used as it is configured; the text is for operators."""
 
 
 class DatabaseAway(ConnectionError):
-    """The database can't be reached, or went away while it was asked."""
+    """The database can't be reached, or was lost during a query."""
 
 
 class Database:
-    """An engine and its transactions. `close` it when done; a patient one waits without end."""
+    """An engine and its transactions; `close` it when done. A patient one has no time limit."""
 
     def __init__(
         self, url: str | URL, *, connections_max: int = 16, is_patient: bool = False
@@ -50,18 +50,18 @@ class Database:
 
     @property
     def is_sqlite(self) -> bool:
-        """Whether this is the embedded default."""
+        """Whether this is SQLite, the embedded default."""
         return self.engine.dialect.name == "sqlite"
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection to read from; nothing is committed. Raises DatabaseAway."""
+        """Open a connection to read from; nothing is committed. Raises DatabaseAway."""
         async with self._connected() as connection:
             yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """Give a transaction, committed when the block ends well. Raises DatabaseAway."""
+        """Open a transaction, committed unless the block raises. Raises DatabaseAway."""
         async with self._connected() as connection:
             await connection.execution_options(stella_write=True)
             async with connection.begin():
@@ -77,13 +77,13 @@ class Database:
             try:
                 yield connection
             finally:
-                # as the connection's own context does: a request that is given up gives it back too
+                # shielded, so that a canceled request returns its connection too
                 await asyncio.shield(connection.close())
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise DatabaseAway(str(error)) from error
             raise
-        except TimeoutError as error:  # the driver's, of one command: `_COMMAND_SECONDS`
+        except TimeoutError as error:  # the driver's, after _COMMAND_SECONDS
             raise DatabaseAway("no answer in time") from error
 
     async def close(self) -> None:
@@ -92,15 +92,16 @@ class Database:
 
 
 def insert_into(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """Begin an INSERT that may end in ON CONFLICT, which both dialects have and SQL has not."""
+    """Start an INSERT that may have an ON CONFLICT clause, which is not standard SQL."""
     is_postgresql = connection.dialect.name == "postgresql"
     return postgresql.insert(table) if is_postgresql else sqlite.insert(table)
 
 
 async def alone(connection: AsyncConnection, name: str) -> None:
-    """Let only one transaction at a time go on from here for each name.
+    """Let only one transaction at a time continue from here for each name, until it ends.
 
-    For bounds that are counted and then filled. SQLite's writers are alone as it is.
+    For limits that are checked by counting rows before one is inserted. SQLite has one writer
+    anyway.
     """
     if connection.dialect.name == "postgresql":
         key = {"name": name}
@@ -110,11 +111,11 @@ async def alone(connection: AsyncConnection, name: str) -> None:
 
 
 def parse(url: str | URL) -> URL:
-    """Read a database address and name its driver. Raises DatabaseError."""
+    """Parse a database address and name its driver. Raises DatabaseError."""
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise DatabaseError("DATABASE_URL is no database address") from None
+        raise DatabaseError("DATABASE_URL is not a database address") from None
     driver = _DRIVERS.get(parsed.drivername)
     if driver is None:
         raise DatabaseError(
@@ -143,7 +144,7 @@ def _engine(url: URL, connections_max: int, command_seconds: float | None) -> As
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver begins nothing by itself: _begin_sqlite does
+    connection.isolation_level = None  # the driver begins no transaction: _begin_sqlite does
     cursor = connection.cursor()
     for pragma in (
         f"busy_timeout = {_BUSY_MILLISECONDS}",

@@ -61,9 +61,9 @@ def config(connection: Connection) -> Config:
 
 
 def _upgrade(connection: Connection) -> None:
-    with _alone(connection):
+    with _locked(connection):
         _known_revision(connection)
-        connection.rollback()  # what only read: SQLite would have to turn it into a write
+        connection.rollback()  # ends a transaction that only read, which SQLite can't make a writer
         command.upgrade(config(connection), "head")
     connection.commit()
 
@@ -88,8 +88,8 @@ def _scripts() -> ScriptDirectory:
 
 
 @contextmanager
-def _alone(connection: Connection) -> Iterator[None]:
-    """Hold the lock under which schemas change, so that two replicas don't at once."""
+def _locked(connection: Connection) -> Iterator[None]:
+    """Hold a lock, so that two replicas don't change the schema at the same time."""
     path = connection.engine.url.database
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
@@ -112,6 +112,6 @@ def _where(url: URL) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Say in one line what a database said, without the statement and its values."""
+    """Return the database's message in one line, without the statement and its values."""
     cause = str(getattr(error, "orig", None) or error).strip()
     return cause.splitlines()[0] if cause else type(error).__name__

@@ -1,7 +1,7 @@
-"""What gateways share through Redis: announcements of revoked keys, and who is alive.
+"""What gateways share through Redis: messages, such as revoked keys, and how many gateways live.
 
-Never on the way of a request, and never the truth: while Redis is away, keys are re-read from the
-database when their time is over, and the last count of gateways holds.
+No request waits for Redis, and nothing depends on it: while it is unavailable, processes learn of
+revoked keys from the database, and the last count of gateways holds.
 """
 
 from __future__ import annotations
@@ -22,42 +22,33 @@ _KEYS = "gateway:keys-changed"
 _TIMEOUT_SECONDS = 1.0
 _RECONNECT_SECONDS = 1.0
 _PING_SECONDS = 2.0
-"""Of silence, before it is asked whether anybody is there; as long again, and nobody is."""
+"""Silence after which Redis is pinged; after as long again without an answer, it is lost."""
+BEAT_SECONDS = 1.5
+"""How often a gateway reports that it lives."""
+
+_LIVE = "gateway:live"
+_SILENT_SECONDS_MAX = 5.0
 
 
-class Hearing(Protocol):
-    """Told whenever announcements begin or cease to be heard."""
-
-    def __call__(self, *, others: bool) -> None:
-        """Take note whether other processes can be heard."""
-        ...
-
-
-class _Silent(RedisError):
-    """Redis does not answer a ping: a connection of which only our half is left."""
-
-
-class Announcements:
-    """Tells and hears bytes on channels. `start` and `stop` it with the application."""
+class Channels:
+    """Sends and receives bytes on channels. `start` and `stop` it with the application."""
 
     def __init__(
         self,
         url: str,
         hear: Mapping[str, Callable[[bytes], None]],
-        hearing: Hearing = lambda *, others: None,  # noqa: ARG005 - nobody needs to know
+        hearing: Hearing = lambda *, others: None,  # noqa: ARG005 - not of interest by default
     ) -> None:
-        """`hear` is called for each message, by channel; those of this process come back too."""
+        """`hear` holds a callback for each channel; messages of this process come back too."""
         self._hearing = hearing
-        self._redis: Redis = Redis.from_url(
-            url, socket_connect_timeout=_TIMEOUT_SECONDS, socket_timeout=2 * _PING_SECONDS
-        )
+        self._redis = _client(url, answer_seconds=2 * _PING_SECONDS)
         self._hearers = hear
         self._listening: asyncio.Task[None] | None = None
         self.subscribed = asyncio.Event()
-        """Set while announcements can be heard."""
+        """Set while messages can be received."""
 
     async def tell(self, channel: str, message: bytes) -> None:
-        """Tell all processes; never raises."""
+        """Send a message to all processes. Never raises."""
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 await self._redis.publish(channel, message.hex())
@@ -65,7 +56,7 @@ class Announcements:
             log.warning("not announced", channel=channel, reason=str(error))
 
     async def start(self) -> None:
-        """Begin to listen."""
+        """Start to listen."""
         self._listening = asyncio.create_task(self._listen())
 
     async def stop(self) -> None:
@@ -89,7 +80,7 @@ class Announcements:
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _hear_all(self, pubsub: PubSub) -> None:
-        """Hear until the connection fails, which a silent one does too."""
+        """Receive messages until the connection fails. One that falls silent fails too."""
         asked = False
         while True:
             message = await pubsub.get_message(timeout=_PING_SECONDS)
@@ -114,37 +105,28 @@ class Announcements:
                 self._hearers[channel.decode()](bytes.fromhex(data.decode()))
 
 
-class KeyAnnouncements(Announcements):
-    """Digests of changed keys."""
+class KeyAnnouncements(Channels):
+    """The digests of changed keys."""
 
     def __init__(self, url: str, forget: Callable[[bytes], None]) -> None:
         super().__init__(url, {_KEYS: forget})
 
     async def announce(self, digest: bytes) -> None:
-        """Tell all processes; never raises, since the database tells them too."""
+        """Send a digest to all processes. Never raises: they learn it from the database too."""
         await self.tell(_KEYS, digest)
 
 
-BEAT_SECONDS = 1.5
-"""How often a gateway says that it lives."""
-
-_LIVE = "gateway:live"
-_SILENT_SECONDS_MAX = 5.0
-
-
 class Presence:
-    """One gateway's heartbeat. Run `beat` as a job."""
+    """The heartbeat of a gateway, and the count of those that live. Run `beat` as a job."""
 
     def __init__(self, url: str, gateway_id: str, *, expected: int) -> None:
-        """`expected` is the count until Redis has told a better one."""
-        self._redis: Redis = Redis.from_url(
-            url, socket_connect_timeout=_TIMEOUT_SECONDS, socket_timeout=_TIMEOUT_SECONDS
-        )
+        """`expected` is the count until the first beat."""
+        self._redis = _client(url, answer_seconds=_TIMEOUT_SECONDS)
         self._gateway_id = gateway_id
         self.gateways = expected
 
     async def beat(self) -> None:
-        """Say that this one lives, forget those that fell silent, count. Raises RedisError."""
+        """Report that this gateway lives, drop silent ones, and count. Raises RedisError."""
         seconds, microseconds = await self._redis.time()  # one clock for all gateways
         now = seconds + microseconds / 1e6
         async with self._redis.pipeline(transaction=True) as pipe:
@@ -155,7 +137,26 @@ class Presence:
         self.gateways = max(1, count)
 
     async def stop(self) -> None:
-        """Leave, and close the connections."""
+        """Leave the count and close the connections."""
         with suppress(RedisError, OSError):
             await self._redis.zrem(_LIVE, self._gateway_id)
         await self._redis.aclose()
+
+
+class Hearing(Protocol):
+    """Called whenever messages can, or can no longer, be received."""
+
+    def __call__(self, *, others: bool) -> None:
+        """Say whether messages of other processes are received now."""
+        ...
+
+
+class _Silent(RedisError):
+    """Redis doesn't answer a ping: the other end of the connection is gone."""
+
+
+def _client(url: str, *, answer_seconds: float) -> Redis:
+    client: Redis = Redis.from_url(
+        url, socket_connect_timeout=_TIMEOUT_SECONDS, socket_timeout=answer_seconds
+    )
+    return client

@@ -12,7 +12,8 @@
 --
 -- gateway/storage/ledger/sqlite.py and fencing.py do the same for SQLite, statement by statement.
 
--- Takes an amount from an organization's lots: promo first, then what expires first, then the oldest.
+-- Takes an amount from an organization's lots: promo first, then what expires first, then the
+-- oldest.
 CREATE FUNCTION ledger_burn(organization uuid, amount bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     lot record;
@@ -90,8 +91,8 @@ BEGIN
     END IF;
 END $$;
 
--- Applies one lease line: keep, close or ask. Returns a LeaseAnswer (data_plane/metering/messages.py),
--- or null for a line that arrives after a later one.
+-- Applies one lease line: keep, close or ask. Returns a LeaseAnswer, or null for a line that
+-- arrives after a later one. The messages are in gateway/data_plane/metering/messages.py.
 CREATE FUNCTION ledger_lease(
     line jsonb, replica uuid, number bigint, expiry timestamptz, at timestamptz
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -170,9 +171,9 @@ BEGIN
         'unreached_nanos', unreached);
 END $$;
 
--- The fence: usage whose lease, or whose budget's lease, is no longer open. The accounts pay directly
--- if they can; if not, an answered request is written off and any other is refused. Returns
--- 'charged', 'written_off', 'refused', or 'known' for a request that has its usage row already.
+-- The fence: usage whose lease, or whose budget's lease, is no longer open. The accounts pay
+-- directly if they can; if not, an answered request is written off and any other is refused.
+-- Returns 'charged', 'written_off', 'refused', or 'known' for a request that has a row already.
 CREATE FUNCTION ledger_fenced(u jsonb, answered boolean, row_shard int, at timestamptz)
 RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -221,8 +222,8 @@ BEGIN
     RETURN CASE WHEN pays AND allows THEN 'charged' ELSE 'written_off' END;
 END $$;
 
--- Applies the tick of a process: what it used, what it returns and what it asks for. The messages are
--- Tick and TickAnswer in data_plane/metering/messages.py.
+-- Applies a Tick of a process: what it used, what it returns and what it asks for. Returns a
+-- TickAnswer.
 CREATE FUNCTION ledger_tick(tick jsonb, at timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     replica uuid := tick->>'replica_id';

@@ -1,5 +1,5 @@
--- Triggers on PostgreSQL: append-only history, sums of usage by the day, versions of the catalog; and
--- the partition for usage whose day has none.
+-- Triggers on PostgreSQL: append-only history, sums of usage by the day, versions of the catalog;
+-- and the partition for usage whose day has none.
 
 CREATE TABLE usage_events_rest PARTITION OF usage_events DEFAULT;
 

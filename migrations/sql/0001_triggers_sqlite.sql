@@ -1,6 +1,7 @@
 -- Triggers on SQLite: append-only history, sums of usage by the day, versions of the catalog.
 
--- History can't be changed. SQLite has no partitions to drop, so usage of over 31 days may be deleted.
+-- History can't be changed. SQLite has no partitions to drop, so usage older than 31 days may be
+-- deleted.
 CREATE TRIGGER ledger_entries_no_update BEFORE UPDATE ON ledger_entries
 BEGIN SELECT RAISE(ABORT, 'ledger_entries is append-only'); END;
 

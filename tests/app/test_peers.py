@@ -122,7 +122,7 @@ async def test_a_redis_that_falls_silent_is_noticed(monkeypatch):
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    listening = redis.Announcements(f"redis://127.0.0.1:{port}/0", {"x": lambda _: None}, hearing)
+    listening = redis.Channels(f"redis://127.0.0.1:{port}/0", {"x": lambda _: None}, hearing)
     await listening.start()
     async with asyncio.timeout(10):
         while connections < 2:

@@ -115,7 +115,7 @@ async def test_history_is_append_only(database: Database, verb: str):
     ("url", "message"),
     [
         ("mysql://host/name", "use postgresql"),
-        ("nonsense", "no database address"),
+        ("nonsense", "not a database address"),
     ],
 )
 def test_an_address_that_cannot_be_used(url: str, message: str):

@@ -1,5 +1,5 @@
-"""The SQL of money. Nothing else writes to the tables of `storage.tables.credits` and `.usage`.
+"""The SQL of money: nothing else writes accounts, lots, leases, ledger entries or usage.
 
-Locks are always taken in one order: leases by id, then accounts by id, then their lots, then the
-hours of usage by key.
+Locks are always taken in one order: leases by id, accounts by id, their lots, then the hours of
+usage by key.
 """

@@ -1,7 +1,7 @@
-"""The budgets of keys: how much one may spend in a month, or ever.
+"""The budgets of keys: how much a key may spend in a month, or in total.
 
 A budget has an account for each of its periods, opened when it is set or by the first request of
-the period, and is leased and spent like an organization's, only that no money lies in it.
+the period. It is leased and spent like an organization's account, but holds no money.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Spent(Budget, frozen=True, kw_only=True):
-    """A budget and what of it is spent in the running period."""
+    """A budget, and how much of it is spent in the current period."""
 
     spent_nanos: int
 
@@ -37,13 +37,13 @@ class Spent(Budget, frozen=True, kw_only=True):
 async def set_budget(
     connection: AsyncConnection, key_id: str, limit_nanos: int, period: Period
 ) -> None:
-    """Give a key a budget, or change it; what it spent in the running period counts.
+    """Give a key a budget, or change it; what the key has spent in the current period counts.
 
-    That is what the books say it spent at this moment, with a budget or without: requests under way
-    without one, which takes them less than a second, are no longer seen.
+    That is its usage so far, with a budget or without. Requests in flight that started without a
+    budget, for less than a second, are not counted.
 
-    A process that already leased from the old limit may spend what it leased; the account then owes
-    the difference, and grants nothing more until the limit covers it.
+    A process that has leased from the old limit may spend what it leased; the account then owes the
+    difference, and grants nothing until the limit covers it.
     """
     now = datetime.now(UTC)
     values = {"period": period, "limit_nanos": limit_nanos, "changed_at": now}
@@ -71,16 +71,16 @@ async def set_budget(
 
 
 async def remove_budget(connection: AsyncConnection, key_id: str) -> None:
-    """Let a key spend what its organization has."""
+    """Remove a key's budget: it may spend all that its organization has."""
     await connection.execute(delete(key_budgets).where(key_budgets.c.key_id == key_id))
 
 
 async def of_organization(
     connection: AsyncConnection, organization_id: str, now: datetime
 ) -> dict[str, Spent]:
-    """Return the budgets of an organization's keys in use by the key's id, in one query.
+    """Return the budgets of an organization's keys that are not revoked, by key id, in one query.
 
-    One whose account is not open yet has spent nothing in its period.
+    A budget whose account is not open yet has spent nothing in its period.
     """
     running = case(
         (key_budgets.c.period == "total", "total"),
@@ -112,33 +112,20 @@ async def of_organization(
 async def _open(
     connection: AsyncConnection, key_id: str, limit_nanos: int, period: Period, now: datetime
 ) -> str:
-    """Open the account of the running period where no request has, and return its id."""
+    """Open the account of the current period unless a request has, and return its id."""
     name = period_at(period, int(now.timestamp() * 1000))
     account_id = budget_id(key_id, name)
     owner = select(api_keys.c.organization_id).where(api_keys.c.id == key_id)
-    await connection.execute(
-        insert_into(connection, accounts)
-        .values(
-            id=account_id,
-            organization_id=await connection.scalar(owner),
-            key_id=key_id,
-            period=name,
-            limit_nanos=limit_nanos,
-            available_nanos=limit_nanos,
-            leased_nanos=0,
-            owed_nanos=0,
-            spent_nanos=0,
-            frozen=False,
-        )
-        .on_conflict_do_nothing()
-    )
+    organization_id = await connection.scalar(owner)
+    assert organization_id is not None
+    await grants.open_budget(connection, account_id, organization_id, key_id, name, limit_nanos)
     return account_id
 
 
 async def _missed(connection: AsyncConnection, account_id: str, now: datetime) -> int:
-    """Return what a key used in the period of a locked account without its knowing.
+    """Return what a key used in the period of a locked account that the account has not counted.
 
-    One statement sees one moment: a tick that commits meanwhile is in both sums, or in neither.
+    One statement sees one moment: a concurrent tick is in both sums or in neither.
     """
     month = now.astimezone(UTC).date().replace(day=1)
     used = (
@@ -152,7 +139,7 @@ async def _missed(connection: AsyncConnection, account_id: str, now: datetime) -
         .scalar_subquery()
     )
     missed = await connection.scalar(select(used - _spent()).where(accounts.c.id == account_id))
-    # days that somebody pruned must not raise a budget
+    # days that were deleted by hand must not raise a budget
     return max(int(missed or 0), 0)
 
 

@@ -1,4 +1,4 @@
-"""Credit coming in, going back, and what is left of it going when its time is over."""
+"""Credit: accounts opened, lots granted, payments reversed, lots expired."""
 
 from __future__ import annotations
 
@@ -16,23 +16,44 @@ from gateway.storage.tables import accounts, credit_lots, ledger_entries
 Kind = Literal["promo", "paid"]
 
 _COUNTERPARTS = {"promo": "promo_expense", "paid": "stripe_clearing"}
+_NOTHING_USED = {"leased_nanos": 0, "owed_nanos": 0, "spent_nanos": 0, "frozen": False}
+_RETURNING = (credit_lots.c.kind == "promo", credit_lots.c.id.desc())
+"""The order in which lots give back a returned payment: paid ones first, the newest first."""
 _EXPIRE_AT_ONCE = 500
 _EXPIRY_GRACE = timedelta(seconds=10)
-"""How long usage of a lot's last moments may take to the ledger and still burn the lot."""
+"""How late usage of a lot's last moments may reach the ledger and still burn that lot."""
 
 
 async def open_account(connection: AsyncConnection, organization_id: str) -> None:
-    """Give a new organization its account, with nothing in it."""
+    """Open the account of a new organization, empty."""
     await connection.execute(
         insert(accounts).values(
-            id=organization_id,
-            organization_id=organization_id,
-            available_nanos=0,
-            leased_nanos=0,
-            owed_nanos=0,
-            spent_nanos=0,
-            frozen=False,
+            id=organization_id, organization_id=organization_id, available_nanos=0, **_NOTHING_USED
         )
+    )
+
+
+async def open_budget(
+    connection: AsyncConnection,
+    account_id: str,
+    organization_id: str,
+    key_id: str,
+    period: str,
+    limit_nanos: int,
+) -> None:
+    """Open the account of a key's budget for a period, with all of its limit, unless it is open."""
+    await connection.execute(
+        insert_into(connection, accounts)
+        .values(
+            id=account_id,
+            organization_id=organization_id,
+            key_id=key_id,
+            period=period,
+            limit_nanos=limit_nanos,
+            available_nanos=limit_nanos,
+            **_NOTHING_USED,
+        )
+        .on_conflict_do_nothing()
     )
 
 
@@ -47,12 +68,12 @@ async def grant(
 ) -> bool:
     """Add a lot of credit, once for each `source_ref`; return whether it was added now.
 
-    What the organization owes is paid from it first; an account that owes nothing is not frozen.
+    It pays what the organization owes first. Once nothing is owed, the account is no longer frozen.
     """
     now = datetime.now(UTC)
     lot_id = new_id()
     account = await postings.lock_account(connection, organization_id)
-    assert account is not None, "an organization has an account from its first moment"
+    assert account is not None, "an organization is created with its account"
     owed = min(account.owed_nanos, amount_nanos)
     added = await connection.scalar(
         insert_into(connection, credit_lots)
@@ -84,7 +105,7 @@ async def reverse(
 ) -> bool:
     """Take back what a refund or a dispute returned, once for each `ref`.
 
-    It takes what is available and not leased; the rest is owed, and freezes the account until a
+    Takes what is available and not leased; the rest is owed, and the account is frozen until a
     grant has paid it. Returns whether it was taken now.
     """
     assert amount_nanos > 0
@@ -98,7 +119,7 @@ async def reverse(
         return False
     taken = await take_out(connection, organization_id, amount_nanos)
     if taken:
-        await _burn_paid_first(connection, organization_id, taken)
+        await postings.burn(connection, organization_id, taken, order=_RETURNING)
     await postings.enter(
         connection, organization_id, "reversal", ref, -amount_nanos, "stripe_clearing", now
     )
@@ -106,7 +127,7 @@ async def reverse(
 
 
 async def pay_in(connection: AsyncConnection, account_id: str, amount_nanos: int) -> None:
-    """Raise a locked account by an amount, what it owes first."""
+    """Add an amount to a locked account; what it owes is paid first."""
     account = await postings.lock_account(connection, account_id)
     assert account is not None
     owed = min(account.owed_nanos, amount_nanos)
@@ -115,7 +136,7 @@ async def pay_in(connection: AsyncConnection, account_id: str, amount_nanos: int
 
 
 async def take_out(connection: AsyncConnection, account_id: str, amount_nanos: int) -> int:
-    """Lower a locked account by an amount, into debt if need be; return what was there to take."""
+    """Take an amount from a locked account, into debt if need be; return what was available."""
     account = await postings.lock_account(connection, account_id)
     assert account is not None
     taken = min(int(account.available_nanos), amount_nanos)
@@ -126,10 +147,11 @@ async def take_out(connection: AsyncConnection, account_id: str, amount_nanos: i
 
 
 async def expire(database: Database, at: datetime | None = None) -> int:
-    """Take back what is left of the lots whose time is over; return how many there were.
+    """Take back what is left of the lots that have expired; return how many.
 
-    What leases have spent is posted first, so it burns the lot. A rest that leases hold is recalled
-    and waits for the next run. A transaction an organization, to lock in the ledger's order.
+    What leases have spent is posted first, so that it burns the lot. Where leases hold some of the
+    rest, it is recalled and the lot waits for the next run. Each organization is a transaction, to
+    lock in the ledger's order.
     """
     async with database.read() as connection:
         now = at or await postings.database_now(connection)
@@ -176,28 +198,6 @@ async def _expire(
     )
     await postings.enter(connection, organization_id, "expiry", lot_id, -left, "breakage", now)
     return True
-
-
-async def _burn_paid_first(
-    connection: AsyncConnection, organization_id: str, amount_nanos: int
-) -> None:
-    """Take a returned payment from paid lots, the newest first; from others only when those end."""
-    lots = await connection.execute(
-        select(credit_lots.c.id, credit_lots.c.remaining_nanos)
-        .where(credit_lots.c.organization_id == organization_id, credit_lots.c.remaining_nanos > 0)
-        .order_by(credit_lots.c.kind == "promo", credit_lots.c.id.desc())
-    )
-    for lot_id, remaining in lots.all():
-        part = min(remaining, amount_nanos)
-        await connection.execute(
-            update(credit_lots)
-            .where(credit_lots.c.id == lot_id)
-            .values(remaining_nanos=remaining - part)
-        )
-        amount_nanos -= part
-        if not amount_nanos:
-            return
-    assert amount_nanos == 0, "an account had more available than its lots"
 
 
 async def _freeze(connection: AsyncConnection, account_id: str, *, frozen: bool) -> None:

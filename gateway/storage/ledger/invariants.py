@@ -1,9 +1,9 @@
 """What must be true of the money at every moment: each is SQL that finds the rows that break it.
 
 The tests run them after everything they do; `gateway audit` and a job run them on a live database.
-One transaction sees one moment, so they hold under load too. What concerns single requests looks
-back to `since` only, because usage rows go when their time is over and sums over all of them would
-cost ever more; the sums over accounts and the ledger are always whole.
+One transaction sees one moment, so they hold under load too. Invariants over requests look back to
+`since` only: old usage rows are dropped, and sums over all of them would cost ever more. Sums over
+accounts and ledger entries are always complete.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gateway.storage.tables.types import Day, Instant
 
 _SHOWN_MAX = 20
 _EVER = datetime(2020, 1, 1, tzinfo=UTC)
-# the one thing that the two databases write differently
+# the only SQL that differs between the two databases
 _UTC_DAY_OF_HOUR = {
     "postgresql": "CAST(timezone('UTC', hour) AS date)",
     "sqlite": "substr(hour, 1, 10)",
@@ -26,7 +26,7 @@ _UTC_DAY_OF_HOUR = {
 
 
 class Invariant(NamedTuple):
-    """A rule, and the query for what breaks it (one column: whose)."""
+    """A rule, and the query for what breaks it (one column: the id of the culprit)."""
 
     name: str
     rule: str
@@ -54,7 +54,7 @@ INVARIANTS = (
     ),
     Invariant(
         "budget-adds-up",  # I1, for the budgets of keys
-        "what a budget has left, what is leased of it and what was spent is its limit",
+        "what a budget has available, leased and spent adds up to its limit",
         """
         SELECT id FROM accounts WHERE key_id IS NOT NULL
             AND available_nanos + leased_nanos - owed_nanos + spent_nanos <> limit_nanos
@@ -62,7 +62,7 @@ INVARIANTS = (
     ),
     Invariant(
         "never-negative",  # I2
-        "nobody has less than nothing, and who owes is frozen",
+        "no balance is negative, and an account that owes is frozen",
         """
         SELECT id FROM accounts WHERE available_nanos < 0 OR leased_nanos < 0 OR owed_nanos < 0
             OR (owed_nanos > 0 AND NOT (CAST(frozen AS integer) = 1))
@@ -70,7 +70,7 @@ INVARIANTS = (
     ),
     Invariant(
         "leased-equals-leases",  # I3
-        "leased is what was granted to the open leases and not posted",
+        "leased is what open leases were granted and have not posted",
         """
         SELECT a.id FROM accounts a LEFT JOIN (
             SELECT account_id, sum(granted_nanos - posted_nanos) AS nanos FROM leases
@@ -80,7 +80,7 @@ INVARIANTS = (
     ),
     Invariant(
         "closed-leases-are-posted",  # I3
-        "a closed lease has spent all that it kept, and the ledger has all of it",
+        "a closed lease has spent all that it kept, and posted all of it",
         """
         SELECT id FROM leases WHERE state = 'closed'
             AND (granted_nanos <> spent_nanos OR posted_nanos <> spent_nanos)
@@ -114,7 +114,7 @@ INVARIANTS = (
     ),
     Invariant(
         "direct-usage-is-entered-once",  # I5
-        "usage that an account paid without a lease has one ledger entry of its cost",
+        "usage that an account paid directly has one ledger entry of its cost",
         """
         SELECT u.request_id FROM usage_events u
         LEFT JOIN ledger_entries e ON e.kind = 'usage' AND e.ref = CAST(u.request_id AS text)
@@ -157,7 +157,7 @@ INVARIANTS = (
     ),
     Invariant(
         "days-equal-hours",  # I5
-        "the sums by the day of UTC are the sums of their hours",
+        "the sums by the UTC day are the sums of their hours",
         """
         SELECT organization_id FROM (
             SELECT organization_id, day, key_id, model_id, shard, requests, inputs, tokens,
@@ -171,7 +171,7 @@ INVARIANTS = (
     ),
     Invariant(
         "lots-equal-balance",
-        "what is left of the lots is what is available and leased",
+        "the remaining credit of the lots is what is available and leased",
         """
         SELECT a.id FROM accounts a LEFT JOIN (
             SELECT organization_id, sum(remaining_nanos) AS nanos FROM credit_lots
@@ -182,7 +182,7 @@ INVARIANTS = (
     ),
     Invariant(
         "all-sums-to-nothing",  # I9
-        "all accounts, the platform's own included, sum to nothing",
+        "all accounts, the platform's own included, sum to zero",
         """
         SELECT 'the platform' FROM (
             SELECT sum(nanos) AS nanos FROM (

@@ -1,13 +1,14 @@
-"""The ledger on PostgreSQL: a tick is one call of a function, on a connection of its own.
+"""The ledger on PostgreSQL: a tick is one call of `ledger_tick`, on a connection of its own.
 
-The functions are in migrations/functions. One statement outside any transaction block means that a
-process that is paused or killed holds no lock for longer than the statement takes.
+That function fences leases, charges usage and grants credit: migrations/sql/0001_lease_fencing.sql.
+It runs outside any transaction block, so a process that is paused or killed holds no lock for
+longer than the statement takes.
 
-Processes of one shard write the same rows of hours and days, and a tick locks them in the order in
-which triggers come to them: first those of hours that it begins, then the others. Around a full
-hour that is no order that two ticks share, so there those with usage take turns: a lock of their
-shard is the first that they ask for, and held until their commit. At other times they don't, since
-who waits for one customer's rows would make a sibling wait that has nothing to do with them.
+Processes of one shard write the same rows of hours and days, in the order in which triggers reach
+them: first the hours that a tick begins, then the others. Around a full hour two ticks don't share
+that order and could deadlock, so there ticks with usage take turns: each takes a lock of its shard
+first and holds it until its commit. At other times they don't, since a tick that waits for a row of
+one customer would hold up a sibling that has nothing to do with it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _SETTINGS = {
     "statement_timeout": "4s",
 }
 _TICK = "SELECT ledger_tick($1::text::jsonb, coalesce($2::timestamptz, clock_timestamp()))::text"
-# what stands in FROM is computed first
+# FROM is evaluated first
 _TICK_IN_TURN = f"{_TICK} FROM pg_advisory_xact_lock({_SHARDS_LOCK}, $3::int)"
 _HOUR_MS = 3_600_000
 _BEFORE_MS, _AFTER_MS = 5_000, 30_000
@@ -86,14 +87,14 @@ class PostgresLedger:
         return self._connection
 
     def _drop(self) -> None:
-        """Forget a connection whose state is unknown, without waiting for it."""
+        """Drop a connection whose state is unknown, without waiting for it."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
 
 
 def _is_around_an_hour(usage: Sequence[msgspec.Raw]) -> bool:
-    """Tell whether usage, in the order of its time, may begin an hour: its own, or a sibling's."""
+    """Return whether usage, sorted by time, is so near a full hour that it may begin an hour."""
     first, last = (msgspec.json.decode(usage[n], type=_Used).created_ms for n in (0, -1))
     since = (last + _BEFORE_MS) % _HOUR_MS
     return first // _HOUR_MS != last // _HOUR_MS or since < _BEFORE_MS + _AFTER_MS

@@ -1,30 +1,31 @@
 """The moves of money that the ledger is made of, statement by statement, for both databases.
 
-The same moves as in migrations/functions, which PostgreSQL runs at every tick. Whoever calls them
-has locked the lease, then the account.
+The functions of a tick on PostgreSQL, in migrations/sql/0001_lease_fencing.sql, do the same.
+Callers have locked the lease, then the account.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.tables import accounts, credit_lots, leases, ledger_entries
 
-BURNING = (
+BURNING: Sequence[ColumnElement[Any]] = (
     credit_lots.c.kind == "paid",
     credit_lots.c.expires_at.is_(None),
     credit_lots.c.expires_at,
     credit_lots.c.id,
 )
-"""The order in which lots burn."""
+"""The order in which lots burn: promo first, then what expires first, then the oldest."""
 
 
 async def database_now(connection: AsyncConnection) -> datetime:
-    """Return the moment by the clock that leases live by: the database's."""
+    """Return the time of the database, by whose clock leases expire."""
     if connection.dialect.name == "postgresql":
         now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
         return now
@@ -38,7 +39,7 @@ async def lock_account(connection: AsyncConnection, account_id: str) -> Row[Any]
 
 
 async def lock_open_leases(connection: AsyncConnection, account_id: str) -> list[str]:
-    """Lock the open leases of an account, in the order that all lock in."""
+    """Lock the open leases of an account by id, and return their ids."""
     query = (
         select(leases.c.id)
         .where(leases.c.account_id == account_id, leases.c.state == "open")
@@ -49,7 +50,7 @@ async def lock_open_leases(connection: AsyncConnection, account_id: str) -> list
 
 
 async def move(connection: AsyncConnection, account_id: str, **nanos: int) -> Row[Any]:
-    """Add to the account's columns, named without `_nanos`, and return its row."""
+    """Add to columns of an account, named without `_nanos`, and return its row."""
     values = {f"{name}_nanos": accounts.c[f"{name}_nanos"] + by for name, by in nanos.items()}
     changed = await connection.execute(
         update(accounts).where(accounts.c.id == account_id).values(values).returning(accounts)
@@ -67,7 +68,7 @@ async def enter(
     counterpart: str,
     at: datetime,
 ) -> None:
-    """Write an entry: so much to the organization, as much less to the platform's account."""
+    """Write an entry: an amount to the organization, and from the platform's account."""
     await connection.execute(
         insert(ledger_entries).values(
             organization_id=organization_id,
@@ -80,12 +81,18 @@ async def enter(
     )
 
 
-async def burn(connection: AsyncConnection, organization_id: str, amount_nanos: int) -> None:
-    """Take from the lots: promo first, then what expires first, then the oldest: see BURNING."""
+async def burn(
+    connection: AsyncConnection,
+    organization_id: str,
+    amount_nanos: int,
+    *,
+    order: Sequence[ColumnElement[Any]] = BURNING,
+) -> None:
+    """Take an amount from the lots, one after the other."""
     lots = await connection.execute(
         select(credit_lots.c.id, credit_lots.c.remaining_nanos)
         .where(credit_lots.c.organization_id == organization_id, credit_lots.c.remaining_nanos > 0)
-        .order_by(*BURNING)
+        .order_by(*order)
     )
     for lot_id, remaining in lots.all():
         part = min(remaining, amount_nanos)
@@ -101,7 +108,7 @@ async def burn(connection: AsyncConnection, organization_id: str, amount_nanos: 
 
 
 async def post(connection: AsyncConnection, lease_id: str, at: datetime) -> None:
-    """Enter what a lease has spent since its last posting."""
+    """Enter in the ledger what a lease has spent since its last posting."""
     lease = (await connection.execute(select(leases).where(leases.c.id == lease_id))).one()
     due = lease.spent_nanos - lease.posted_nanos
     if not due:
@@ -121,7 +128,7 @@ async def post(connection: AsyncConnection, lease_id: str, at: datetime) -> None
 async def debit(
     connection: AsyncConnection, account_id: str, cost_nanos: int, request_id: str, at: datetime
 ) -> None:
-    """Charge an account for a request whose lease is gone; the caller saw that it can pay."""
+    """Charge an account for a request whose lease is closed. The caller saw that it can pay."""
     owner = await move(connection, account_id, available=-cost_nanos, spent=cost_nanos)
     if owner.key_id is None and cost_nanos:
         await burn(connection, owner.id, cost_nanos)
@@ -129,7 +136,7 @@ async def debit(
 
 
 async def keep(connection: AsyncConnection, lease_id: str, keep_nanos: int) -> None:
-    """Let a posted lease keep so much at most; the rest goes back."""
+    """Lower a posted lease to `keep_nanos` at most; the rest goes back to its account."""
     lease = (await connection.execute(select(leases).where(leases.c.id == lease_id))).one()
     back = lease.granted_nanos - max(keep_nanos, lease.spent_nanos)
     if back > 0:
@@ -142,7 +149,7 @@ async def keep(connection: AsyncConnection, lease_id: str, keep_nanos: int) -> N
 
 
 async def close(connection: AsyncConnection, lease_id: str, at: datetime) -> None:
-    """Post a lease, give back its rest, and end it."""
+    """Post a lease, return its rest, and close it."""
     await post(connection, lease_id, at)
     await keep(connection, lease_id, 0)
     await connection.execute(update(leases).where(leases.c.id == lease_id).values(state="closed"))

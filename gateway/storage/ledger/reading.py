@@ -1,7 +1,4 @@
-"""Usage as people ask for it: sums by day, key and model, from the sums by the day.
-
-What an account has, as an expression for queries over `accounts`.
-"""
+"""What the ledger says: usage by day, credit held in leases, and who spent bought credit."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ from gateway.storage.tables import (
 
 
 class UsageDay(msgspec.Struct, frozen=True):
-    """What a key used of a model on a day of UTC."""
+    """What a key used of a model on a UTC day."""
 
     day: date
     key_id: str
@@ -36,7 +33,7 @@ class UsageDay(msgspec.Struct, frozen=True):
 
 
 class Place(NamedTuple):
-    """Where a page of days ended."""
+    """Where a page of days ends: the next one starts after it."""
 
     day: date
     key_id: str
@@ -52,7 +49,7 @@ async def by_day(
     key_id: str | None = None,
     model_id: str | None = None,
 ) -> list[UsageDay]:
-    """Sum by day, key and model, the newest day first, from the place where a page ended."""
+    """Return sums by day, key and model, the newest day first, after the end of the last page."""
     days = usage_days.c
     place = (days.day, days.key_id, days.model_id)
     sums = (total(days[name]) for name in ("requests", "inputs", "tokens", "charged_nanos"))
@@ -73,9 +70,9 @@ async def by_day(
 
 
 def leased_unspent() -> ColumnElement[int]:
-    """Return what processes hold of an account and have not spent, in nano-dollars.
+    """Return, for a query over `accounts`, the nano-dollars that leases hold and have not spent.
 
-    What open leases have spent is no longer there, though the ledger has not seen it.
+    What open leases have spent and not posted yet counts as spent.
     """
     unposted = (
         select(total(leases.c.spent_nanos - leases.c.posted_nanos))
@@ -93,7 +90,11 @@ async def spenders(
     since: datetime,
     until: datetime,
 ) -> set[str]:
-    """Return those organizations that spent bought credit from one moment to another."""
+    """Return those organizations that spent bought credit in a time, `since` included.
+
+    Usage burns promo credit first, so what exceeds the promo credit granted so far was bought. It
+    was spent in that time if this excess reached a new maximum in it.
+    """
     entry = ledger_entries.c
     lot = (
         select(credit_lots.c.kind)

@@ -1,18 +1,16 @@
-"""The ledger on SQLite: a tick is one transaction that does what `ledger_tick` does on PostgreSQL.
+"""The ledger on SQLite: leases are kept, closed, granted, denied and recalled here.
 
-SQLite has one writer at a time, so there are no locks to order; the embedded default is one
-process, and a tick a commit, so that its statements' cost is shared by all requests of the tick.
+The fence of a lease, and how usage is charged, is in fencing.py. A tick is one transaction, which
+does what `ledger_tick` does on PostgreSQL. SQLite has one writer at a time, so there are no locks
+to order, and the cost of a transaction is shared by all requests of its tick.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
-from sqlalchemy import Row, func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Row, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,21 +20,13 @@ from gateway.data_plane.metering.messages import (
     LedgerUnavailable,
     Tick,
     TickAnswer,
-    UsageLine,
 )
 from gateway.storage.database import Database
-from gateway.storage.ledger import postings
-from gateway.storage.tables import (
-    accounts,
-    api_keys,
-    key_budgets,
-    leases,
-    usage_events,
-    usage_hours,
-)
+from gateway.storage.ledger import grants, postings
+from gateway.storage.ledger.fencing import FencedUsage
+from gateway.storage.tables import accounts, api_keys, key_budgets, leases
 
-_SUMS = ("requests", "inputs", "tokens", "charged_nanos")
-RECALL = timedelta(seconds=1)
+_RECALL = timedelta(seconds=1)
 """How long a recall holds."""
 
 
@@ -65,145 +55,38 @@ class _Transaction:
         self._tick = tick
         self._at = at
         self._expiry = at + timedelta(seconds=tick.lease_seconds)
-        self._rows: list[dict[str, Any]] = []
 
     async def apply(self) -> TickAnswer:
-        states = await self._states()
-        refused, written_off = await self._use(
-            {i for i, state in states.items() if state == "open"}
+        open_leases = await self._named("open")
+        await self._connection.execute(
+            update(leases)
+            .where(leases.c.id.in_(open_leases), leases.c.replica_id == self._tick.replica_id)
+            .values(expires_at=self._expiry)
         )
+        usage = FencedUsage(self._connection, self._tick, self._at)
+        refused, written_off = await usage.charge(open_leases)
         order = sorted(
             self._tick.leases, key=lambda line: (line.account_id, line.action), reverse=True
         )
-        told = [answer for line in order if (answer := await self._lease(line)) is not None]
-        states = await self._states()
         return TickAnswer(
             refused=refused,
             written_off=written_off,
-            leases=told,
-            closed=[lease_id for lease_id, state in states.items() if state == "closed"],
+            leases=[answer for line in order if (answer := await self._lease(line)) is not None],
+            closed=list(await self._named("closed")),
             recalled=await self._recalled(),
         )
 
-    async def _states(self) -> dict[str, str]:
+    async def _named(self, state: str) -> set[str]:
+        """Return those of the leases that the tick names which are in a state."""
         if not self._tick.lease_ids:
-            return {}
-        named = leases.c.id.in_(self._tick.lease_ids)
-        rows = await self._connection.execute(select(leases.c.id, leases.c.state).where(named))
-        return {row.id: row.state for row in rows.all()}
-
-    async def _use(self, open_leases: set[str]) -> tuple[list[str], list[str]]:
-        lines = [msgspec.json.decode(raw, type=UsageLine) for raw in self._tick.usage]
-        known = await self._known([line.request_id for line in lines])
-        answered = set(self._tick.answered)
-        spent: Counter[str] = Counter()
-        strays = []
-        for line in lines:
-            if line.request_id in known:
-                continue
-            known.add(line.request_id)
-            covered = line.lease_id in open_leases and (
-                line.budget_id is None or line.budget_lease_id in open_leases
-            )
-            if covered:
-                spent[line.lease_id] += line.cost_nanos
-                if line.budget_lease_id is not None:
-                    spent[line.budget_lease_id] += line.cost_nanos
-                self._row(line, line.cost_nanos, line.lease_id, line.budget_lease_id)
-            else:
-                strays.append(line)
-        await self._spend(open_leases, spent)
-        refused, written_off = [], []
-        for line in strays:
-            if not await self._fenced(line, open_leases):
-                if line.request_id in answered:
-                    written_off.append(line.request_id)
-                    self._row(line, 0, None, None)
-                else:
-                    refused.append(line.request_id)
-        await self._write_rows()
-        return refused, written_off
-
-    async def _known(self, request_ids: list[str]) -> set[str]:
-        if not request_ids:
             return set()
-        query = select(usage_events.c.request_id).where(usage_events.c.request_id.in_(request_ids))
+        query = select(leases.c.id).where(
+            leases.c.id.in_(self._tick.lease_ids), leases.c.state == state
+        )
         return set((await self._connection.scalars(query)).all())
 
-    async def _spend(self, open_leases: set[str], spent: Counter[str]) -> None:
-        for lease_id in sorted(open_leases):
-            mine = leases.c.replica_id == self._tick.replica_id
-            by_id = update(leases).where(leases.c.id == lease_id)
-            await self._connection.execute(by_id.where(mine).values(expires_at=self._expiry))
-            if spent[lease_id]:
-                await self._connection.execute(
-                    by_id.values(spent_nanos=leases.c.spent_nanos + spent[lease_id])
-                )
-
-    async def _fenced(self, line: UsageLine, open_leases: set[str]) -> bool:
-        """Charge usage whose lease is gone to the accounts; return whether they could pay."""
-        payer = line.lease_id if line.lease_id in open_leases else None
-        allower = line.budget_lease_id if line.budget_lease_id in open_leases else None
-        debtors = [] if payer else [line.organization_id]
-        if line.budget_id is not None and allower is None:
-            debtors.append(line.budget_id)
-        for account_id in debtors:
-            account = await postings.lock_account(self._connection, account_id)
-            if account is None or account.available_nanos < line.cost_nanos:
-                return False
-        for account_id in debtors:
-            await postings.debit(
-                self._connection, account_id, line.cost_nanos, line.request_id, self._at
-            )
-        for lease_id in filter(None, (payer, allower)):
-            await self._connection.execute(
-                update(leases)
-                .where(leases.c.id == lease_id)
-                .values(spent_nanos=leases.c.spent_nanos + line.cost_nanos)
-            )
-        self._row(line, line.cost_nanos, payer, allower)
-        return True
-
-    def _row(self, line: UsageLine, charged: int, payer: str | None, allower: str | None) -> None:
-        self._rows.append(
-            {
-                "request_id": line.request_id,
-                "organization_id": line.organization_id,
-                "key_id": line.key_id,
-                "model_id": line.model_id,
-                "price_id": line.price_id,
-                "inputs": line.inputs,
-                "tokens": line.tokens,
-                "cost_nanos": line.cost_nanos,
-                "charged_nanos": charged,
-                "lease_id": payer,
-                "budget_id": line.budget_id,
-                "budget_lease_id": allower,
-                "created_at": datetime.fromtimestamp(line.created_ms / 1000, UTC),
-            }
-        )
-
-    async def _write_rows(self) -> None:
-        if not self._rows:
-            return
-        await self._connection.execute(insert(usage_events), self._rows)
-        sums: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
-        for row in self._rows:
-            hour = row["created_at"].replace(minute=0, second=0, microsecond=0)
-            part = sums[row["organization_id"], hour, row["key_id"], row["model_id"]]
-            part["requests"] += 1
-            for name in ("inputs", "tokens", "charged_nanos"):
-                part[name] += row[name]
-        keys = ("organization_id", "hour", "key_id", "model_id")
-        for key, part in sums.items():
-            row = dict(zip(keys, key, strict=True)) | {name: part[name] for name in _SUMS}
-            added = upsert(usage_hours).values({**row, "shard": self._tick.shard})
-            raised = {name: usage_hours.c[name] + added.excluded[name] for name in _SUMS}
-            await self._connection.execute(
-                added.on_conflict_do_update(index_elements=[*keys, "shard"], set_=raised)
-            )
-
     async def _lease(self, line: LeaseLine) -> LeaseAnswer | None:
+        """Apply a lease line; None for one that arrives after a later one."""
         lease = await self._lease_row(line.id)
         if lease is not None and lease.tick >= self._tick.number:
             return None
@@ -211,8 +94,7 @@ class _Transaction:
             await postings.post(self._connection, line.id, self._at)
             await self._change(line.id, tick=self._tick.number, expires_at=self._expiry)
             if line.action == "keep":
-                await postings.keep(self._connection, line.id, line.keep_nanos)
-                await self._change(line.id, returned_at=self._at)
+                await self._keep(line)
             elif line.action == "close":
                 await postings.close(self._connection, line.id, self._at)
         denied, unreached = False, 0
@@ -230,18 +112,26 @@ class _Transaction:
             unreached_nanos=unreached,
         )
 
+    async def _keep(self, line: LeaseLine) -> None:
+        await postings.keep(self._connection, line.id, line.keep_nanos)
+        await self._change(line.id, returned_at=self._at)
+
     async def _ask(self, line: LeaseLine) -> tuple[bool, int]:
+        """Grant what is asked for; return whether it was denied, and what others hold unreached."""
         lease = await self._lease_row(line.id)
         account = await self._account(line)
         granted = 0 if lease is None else lease.granted_nanos
         short = line.least_nanos - granted
-        if short > 0 and (account is None or account.frozen or account.available_nanos < short):
-            return await self._deny(line, lease, account, short)
-        if account is None or account.frozen:
-            return False, 0
-        recalled = account.recalled_at and account.recalled_at > self._at - RECALL
+        if account is None or account.frozen or account.available_nanos < short:
+            if short <= 0:
+                return False, 0
+            if lease is not None:
+                await self._keep(line)
+            return True, 0 if account is None else await self._recall(line, account, short)
         best = min(line.target_nanos - granted, account.available_nanos // 4)
-        more = max(0, min(account.available_nanos, max(short, 0 if recalled else best)))
+        if self._is_recalled(account):
+            best = 0
+        more = max(0, min(account.available_nanos, max(short, best)))
         if more:
             await postings.move(self._connection, account.id, available=-more, leased=more)
             if lease is None:
@@ -250,17 +140,8 @@ class _Transaction:
                 await self._change(line.id, granted_nanos=granted + more)
         return False, 0
 
-    async def _deny(
-        self, line: LeaseLine, lease: Row[Any] | None, account: Row[Any] | None, short: int
-    ) -> tuple[bool, int]:
-        if account is None:
-            return True, 0
-        if lease is not None:
-            await postings.keep(self._connection, line.id, line.keep_nanos)
-            await self._change(line.id, returned_at=self._at)
-            account = await postings.lock_account(self._connection, line.account_id)
-            assert account is not None
-            short = line.least_nanos - (await self._granted(line.id))
+    async def _recall(self, line: LeaseLine, account: Row[Any], short: int) -> int:
+        """Recall an account if what others hold would suffice; return what they hold unreached."""
         others = await self._connection.execute(
             select(leases.c.granted_nanos - leases.c.spent_nanos, leases.c.returned_at).where(
                 leases.c.account_id == account.id,
@@ -268,18 +149,20 @@ class _Transaction:
                 leases.c.replica_id != self._tick.replica_id,
             )
         )
-        recalled = account.recalled_at and account.recalled_at > self._at - RECALL
         since = self._at - timedelta(seconds=line.waited_seconds)
         held = unreached = 0
         for rest, returned_at in others.all():
             held += rest
             if not line.waited_seconds or returned_at < since:
                 unreached += rest
-        if not recalled and held and account.available_nanos + held >= short:
+        if held and account.available_nanos + held >= short and not self._is_recalled(account):
             await self._connection.execute(
                 update(accounts).where(accounts.c.id == account.id).values(recalled_at=self._at)
             )
-        return True, unreached
+        return unreached
+
+    def _is_recalled(self, account: Row[Any]) -> bool:
+        return account.recalled_at is not None and account.recalled_at > self._at - _RECALL
 
     async def _account(self, line: LeaseLine) -> Row[Any] | None:
         """Return the account, opening that of a key's budget at its first use."""
@@ -294,19 +177,14 @@ class _Transaction:
         budget = (await self._connection.execute(query)).one_or_none()
         if budget is None:
             return None
-        await self._connection.execute(
-            insert(accounts).values(
-                id=line.account_id,
-                organization_id=budget.organization_id,
-                key_id=line.key_id,
-                period=line.period,
-                limit_nanos=budget.limit_nanos,
-                available_nanos=budget.limit_nanos,
-                leased_nanos=0,
-                owed_nanos=0,
-                spent_nanos=0,
-                frozen=False,
-            )
+        assert line.period is not None
+        await grants.open_budget(
+            self._connection,
+            line.account_id,
+            budget.organization_id,
+            line.key_id,
+            line.period,
+            budget.limit_nanos,
         )
         return await postings.lock_account(self._connection, line.account_id)
 
@@ -335,20 +213,14 @@ class _Transaction:
         found = await self._connection.execute(select(leases).where(leases.c.id == lease_id))
         return found.one_or_none()
 
-    async def _granted(self, lease_id: str) -> int:
-        query = select(leases.c.granted_nanos).where(leases.c.id == lease_id)
-        return int((await self._connection.execute(query)).scalar_one())
-
     async def _recalled(self) -> list[str]:
+        """Return the recalled accounts of which this process holds leases."""
+        held = select(leases.c.id).where(
+            leases.c.account_id == accounts.c.id,
+            leases.c.state == "open",
+            leases.c.replica_id == self._tick.replica_id,
+        )
         query = select(accounts.c.id).where(
-            accounts.c.recalled_at > self._at - RECALL,
-            select(func.count())
-            .where(
-                leases.c.account_id == accounts.c.id,
-                leases.c.state == "open",
-                leases.c.replica_id == self._tick.replica_id,
-            )
-            .scalar_subquery()
-            > 0,
+            accounts.c.recalled_at > self._at - _RECALL, held.exists()
         )
         return list((await self._connection.scalars(query)).all())

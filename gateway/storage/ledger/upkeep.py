@@ -1,9 +1,7 @@
-"""Usage by the day: partitions made ahead, and dropped when their time is over.
+"""Upkeep of the ledger: partitions of usage made and dropped, leases of dead processes closed.
 
 A request's id is a UUIDv7, so a range of ids is a range of time. SQLite has no partitions: there
 old rows are deleted, which the table's trigger allows for rows older than 31 days.
-
-Credit that dead processes hold, coming back: leases past their time by the database's clock.
 """
 
 from __future__ import annotations
@@ -17,7 +15,8 @@ from gateway.storage.database import Database
 from gateway.storage.ledger import postings
 from gateway.storage.tables import leases, usage_events
 
-AHEAD_DAYS = 7
+_AHEAD_DAYS = 7
+_REAP_AT_ONCE = 200
 _PREFIX = "usage_events_"
 _LOCK = 0x57E11B  # any number, the same in every process
 
@@ -25,7 +24,7 @@ _LOCK = 0x57E11B  # any number, the same in every process
 async def maintain(
     database: Database, *, retention_days: int, now: datetime | None = None
 ) -> list[str]:
-    """Make the partitions of the days to come and drop those too old; return what was dropped."""
+    """Create the partitions of the next days and drop old ones; return the names of the latter."""
     now = now or datetime.now(UTC)
     oldest = _midnight(now) - timedelta(days=retention_days)
     async with database.write() as connection:
@@ -42,15 +41,43 @@ async def maintain(
     return dropped
 
 
-def first_id(moment: datetime) -> str:
-    """Return the least UUIDv7 of a moment: where a partition begins."""
+async def reap(
+    database: Database, *, grace_seconds: float = 5.0, at: datetime | None = None
+) -> int:
+    """Close the leases that have expired by the database's clock, and return how many.
+
+    A lease that a tick holds locked is skipped: the tick renews it. `at` stands in for the clock in
+    tests.
+    """
+    async with database.write() as connection:
+        now = at or await postings.database_now(connection)
+        overdue = await connection.execute(
+            select(leases.c.id, leases.c.account_id)
+            .where(
+                leases.c.state == "open",
+                leases.c.expires_at < now - timedelta(seconds=grace_seconds),
+            )
+            .order_by(leases.c.id)
+            .limit(_REAP_AT_ONCE)
+            .with_for_update(skip_locked=True, key_share=True)
+        )
+        rows = overdue.all()
+        for account_id in sorted({row.account_id for row in rows}):
+            await postings.lock_account(connection, account_id)
+        for row in rows:
+            await postings.close(connection, row.id, now)
+    return len(rows)
+
+
+def _first_id(moment: datetime) -> str:
+    """Return the smallest UUIDv7 of a moment: where a partition begins."""
     text_ = f"{int(moment.timestamp() * 1000):012x}"
     return f"{text_[:8]}-{text_[8:]}-0000-0000-000000000000"
 
 
 async def _make_ahead(connection: AsyncConnection, now: datetime) -> None:
     known = await _partitions(connection)
-    for days in range(AHEAD_DAYS + 1):
+    for days in range(_AHEAD_DAYS + 1):
         day = _midnight(now) + timedelta(days=days)
         name = f"{_PREFIX}{day:%Y%m%d}"
         if name not in known:
@@ -58,7 +85,7 @@ async def _make_ahead(connection: AsyncConnection, now: datetime) -> None:
             await connection.execute(
                 text(
                     f"CREATE TABLE {name} PARTITION OF usage_events "
-                    f"FOR VALUES FROM ('{first_id(day)}') TO ('{first_id(until)}')"
+                    f"FOR VALUES FROM ('{_first_id(day)}') TO ('{_first_id(until)}')"
                 )
             )
 
@@ -84,34 +111,3 @@ async def _partitions(connection: AsyncConnection) -> list[str]:
 
 def _midnight(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-_REAP_AT_ONCE = 200
-
-
-async def reap(
-    database: Database, *, grace_seconds: float = 5.0, at: datetime | None = None
-) -> int:
-    """Close the leases whose time is over, and return how many there were.
-
-    A lease that a process is just talking about is passed over: its talk renews it. `at` stands in
-    for the database's clock in tests.
-    """
-    async with database.write() as connection:
-        now = at or await postings.database_now(connection)
-        overdue = await connection.execute(
-            select(leases.c.id, leases.c.account_id)
-            .where(
-                leases.c.state == "open",
-                leases.c.expires_at < now - timedelta(seconds=grace_seconds),
-            )
-            .order_by(leases.c.id)
-            .limit(_REAP_AT_ONCE)
-            .with_for_update(skip_locked=True, key_share=True)
-        )
-        rows = overdue.all()
-        for account_id in sorted({row.account_id for row in rows}):
-            await postings.lock_account(connection, account_id)
-        for row in rows:
-            await postings.close(connection, row.id, now)
-    return len(rows)

@@ -69,7 +69,7 @@ accounts = Table(
     # all that was ever spent and posted
     *nanos("spent_nanos"),
     Column("frozen", Boolean().with_variant(Integer(), "sqlite"), nullable=False),
-    # when a process last lacked credit that others hold: a recall, which has them return the rest
+    # the last recall: a process lacked credit, so the others return what they don't use
     Column("recalled_at", Instant),
     CheckConstraint(
         "(key_id IS NULL AND id = organization_id AND period IS NULL AND limit_nanos IS NULL) OR "
