@@ -1,1 +1,1 @@
-"""What clients call. `embeddings.py` is the way of a request, from the key to the answer."""
+"""What clients call: `embeddings` puts the steps of `hot_path` in order, `asgi` serves them."""

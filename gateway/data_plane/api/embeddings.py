@@ -38,7 +38,7 @@ async def _embed(
         request = await path.decode(key, body, requests.decode)  # 400
         quoted = await _quoted(path, exchange, key, request)  # 404, 400
         offer = path.admit(exchange, key, quoted)  # 429, 503
-        async with path.paid(exchange.request_id, key, quoted) as payment:  # 402, 503
+        async with path.paid(exchange.request_id, key, quoted) as bill:  # 402, 503
             vectors = await path.dispatch(exchange, quoted, offer, progress)  # 500, 502, 503, 504
             body = await responses.encode(
                 vectors,
@@ -46,7 +46,7 @@ async def _embed(
                 model=request.model,
                 rows=quoted.rows,
             )
-    return Reply(body, path.bill(payment))
+    return Reply(body, bill)
 
 
 async def _quoted(

@@ -10,8 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from gateway.data_plane.api.exchange import Exchange
 from gateway.data_plane.api.preferences import Patience, urgency_of
@@ -37,39 +38,24 @@ _NAME_CHARACTERS_SHOWN = 100
 BodyT = TypeVar("BodyT")
 
 
+@dataclass(frozen=True, kw_only=True)
 class HotPath:
     """The steps, and the parts that they use."""
 
-    def __init__(
-        self,
-        *,
-        authenticator: Authenticator,
-        catalog: Callable[[], Catalog],
-        counters: Mapping[str, TokenCounter],
-        counting: CountingThreads,
-        credit: Credits,
-        demand: DemandTally,
-        in_flight: InFlight,
-        limits: RequestLimits,
-        patience: Patience,
-        public_url: str,
-        replays: Replays,
-        router: Router,
-        sign: Callable[[Charge], str] | None,
-    ) -> None:
-        self.in_flight = in_flight
-        self.limits = limits
-        self.replays = replays
-        self._authenticator = authenticator
-        self._catalog = catalog
-        self._counters = counters
-        self._counting = counting
-        self._credit = credit
-        self._demand = demand
-        self._patience = patience
-        self._public_url = public_url
-        self._router = router
-        self._sign = sign
+    authenticator: Authenticator
+    catalog: Callable[[], Catalog]
+    counters: Mapping[str, TokenCounter]
+    counting: CountingThreads
+    credit: Credits
+    demand: DemandTally
+    in_flight: InFlight
+    limits: RequestLimits
+    patience: Patience
+    public_url: str
+    replays: Replays
+    router: Router
+    sign: Callable[[Charge], str] | None
+    """Makes the receipt of a charge; None: no receipts."""
 
     @asynccontextmanager
     async def authenticated(self, exchange: Exchange) -> AsyncIterator[KeySnapshot]:
@@ -77,7 +63,7 @@ class HotPath:
 
         The answer carries the caller's rate-limit headers, however the block ends.
         """
-        key = await self._authenticator.authenticate(exchange.header("authorization"))
+        key = await self.authenticator.authenticate(exchange.header("authorization"))
         try:
             yield key
         finally:
@@ -89,13 +75,13 @@ class HotPath:
         """Decode a body, a large one on a thread: 400."""
         if len(body) <= AT_ONCE_BYTES_MAX:
             return decode(body)
-        return await self._counting.run(key.organization_id, decode, body)
+        return await self.counting.run(key.organization_id, decode, body)
 
     def resolve(
         self, name: str, key: KeySnapshot, *, live_only: bool = True
     ) -> tuple[ModelSnapshot, str | None]:
         """Find a model, and the prompt in its name's suffix: 404 unknown, retired, coming soon."""
-        found = self._catalog().find(name)
+        found = self.catalog().find(name)
         if found is None or found[0].state == "retired":
             shown = name[:_NAME_CHARACTERS_SHOWN]
             raise ModelNotFound(
@@ -103,10 +89,10 @@ class HotPath:
             )
         model_id = found[0].id
         if live_only and found[0].state == "coming_soon":
-            self._demand.add((model_id, key.organization_id))
+            self.demand.add((model_id, key.organization_id))
             raise ModelComingSoon(
                 f"{model_id} is coming soon and not served yet; this call was counted as demand. "
-                f"Vote for it, or be told when it is live: {self._public_url}/models/{model_id}. "
+                f"Vote for it, or be told when it is live: {self.public_url}/models/{model_id}. "
                 "What a request would cost: POST /v1/embeddings/estimate.",
                 param="model",
             )
@@ -126,7 +112,7 @@ class HotPath:
         """Count and price the inputs, long ones on a thread: 400 too long."""
         count = partial(
             quote,
-            self._counters[model.vocabulary_sha256],
+            self.counters[model.vocabulary_sha256],
             model,
             inputs,
             prompt=prompt,
@@ -137,11 +123,11 @@ class HotPath:
         )
         if sum(map(len, inputs)) <= AT_ONCE_MAX:
             return count()
-        return await self._counting.run(key.organization_id, count)
+        return await self.counting.run(key.organization_id, count)
 
     def admit(self, exchange: Exchange, key: KeySnapshot, quoted: Quote) -> Offer:
         """Ask the router for a place in the queue: 429 not in time, 503 no worker."""
-        urgency = urgency_of(exchange, self._patience)
+        urgency = urgency_of(exchange, self.patience)
         offer = Offer(
             organization=key.organization_id,
             tokens=quoted.rows.tokens,
@@ -149,14 +135,17 @@ class HotPath:
             tier=quoted.tier,
             hold_seconds=urgency.hold_seconds,
         )
-        self._router.admit(quoted.model.id, offer)
+        self.router.admit(quoted.model.id, offer)
         return offer
 
     @asynccontextmanager
     async def paid(
         self, request_id: str, key: KeySnapshot, quoted: Quote
-    ) -> AsyncIterator[Payment]:
-        """Reserve the cost, and settle it when the block has succeeded: 402, 503."""
+    ) -> AsyncIterator[list[tuple[str, str]]]:
+        """Reserve the cost, and settle it once the block has succeeded: 402, 503.
+
+        Gives the headers that say what is charged.
+        """
         charge = Charge(
             request_id=request_id,
             organization_id=key.organization_id,
@@ -168,13 +157,19 @@ class HotPath:
             cost_nanos=quoted.cost_nanos,
             budget=key.budget,
         )
-        balance_nanos = await self._credit.reserve(charge)
+        balance_nanos = await self.credit.reserve(charge)
         try:
-            yield Payment(charge, balance_nanos)
+            headers = [
+                ("x-cost-nanos", str(charge.cost_nanos)),
+                ("x-balance-nanos", str(balance_nanos)),
+            ]
+            if self.sign is not None:
+                headers.append(("x-receipt", self.sign(charge)))
+            yield headers
         except BaseException:
-            await self._credit.release(charge)
+            await self.credit.release(charge)
             raise
-        await self._credit.settle(charge)
+        await self.credit.settle(charge)
         metrics.count_tokens(charge.model_id, charge.tokens)
 
     async def dispatch(
@@ -182,10 +177,10 @@ class HotPath:
     ) -> list[memoryview]:
         """Return a vector for each row: 500, 502, 503, 504."""
         # a client that stops waiting may come back for what was begun: the deadline is our own
-        offer = offer._replace(deadline=exchange.started + self._patience.timeout_seconds)
+        offer = offer._replace(deadline=exchange.started + self.patience.timeout_seconds)
         started = time.monotonic()
         try:
-            return await self._router.dispatch(
+            return await self.router.dispatch(
                 quoted.model.id,
                 quoted.rows.rows,
                 offer,
@@ -194,16 +189,6 @@ class HotPath:
             )
         finally:
             exchange.waited_seconds += time.monotonic() - started
-
-    def bill(self, payment: Payment) -> list[tuple[str, str]]:
-        """Return the headers that say what was charged."""
-        headers = [
-            ("x-cost-nanos", str(payment.charge.cost_nanos)),
-            ("x-balance-nanos", str(payment.balance_nanos)),
-        ]
-        if self._sign is not None:
-            headers.append(("x-receipt", self._sign(payment.charge)))
-        return headers
 
 
 class ModelNotFound(NotFound):
@@ -218,10 +203,3 @@ class ModelComingSoon(NotFound):
 
     code = "model_coming_soon"
     remedy = "Price it with `POST /v1/embeddings/estimate`, and ask to be notified on its page."
-
-
-class Payment(NamedTuple):
-    """What a request pays, and the organization's balance in nano-dollars after it."""
-
-    charge: Charge
-    balance_nanos: int

@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -61,22 +62,20 @@ class LeaseRules(msgspec.Struct, frozen=True, kw_only=True):
     """Most requests waiting on one purse; further ones get 503."""
 
 
+@dataclass(slots=True, eq=False)
 class Lease:
     """A part of an account's credit that only this process may spend, until its deadline."""
 
-    __slots__ = ("deadline", "free", "id", "open", "purse", "reserved", "spent", "unacknowledged")
-
-    def __init__(self, lease_id: str, purse: Purse) -> None:
-        self.id = lease_id
-        self.purse = purse
-        self.open = False
-        """Whether the ledger has opened it."""
-        self.free = 0
-        self.reserved = 0
-        self.spent = 0
-        self.unacknowledged = 0
-        """Settled requests that the ledger has not confirmed."""
-        self.deadline = NEVER
+    id: str
+    purse: Purse
+    open: bool = False
+    """Whether the ledger has opened it."""
+    free: int = 0
+    reserved: int = 0
+    spent: int = 0
+    unacknowledged: int = 0
+    """Settled requests that the ledger has not confirmed."""
+    deadline: float = NEVER
 
     @property
     def idle(self) -> bool:
@@ -89,42 +88,27 @@ class Lease:
         assert self.free >= 0, "the ledger took back what was in use"
 
 
+@dataclass(slots=True, eq=False)
 class Purse:
     """What this process holds of one account: an organization's, or a key's budget."""
 
-    __slots__ = (
-        "account_id",
-        "ask_again_at",
-        "asked_at",
-        "available_nanos",
-        "kept_at",
-        "key_id",
-        "lease",
-        "low_water_nanos",
-        "period",
-        "prefetch_at",
-        "slice_nanos",
-        "used_at",
-        "waiters",
-    )
+    account_id: str
+    key_id: str | None
+    period: str | None
+    slice_nanos: int
+    lease: Lease | None = None
+    waiters: deque[Waiter] = field(default_factory=deque)
+    available_nanos: int = 0
+    """What the account had left when the ledger last answered."""
+    asked_at: float = NEVER
+    ask_again_at: float = NEVER
+    used_at: float = NEVER
+    prefetch_at: float = NEVER
+    kept_at: float = NEVER
+    low_water_nanos: int = field(init=False)
 
-    def __init__(
-        self, account_id: str, key_id: str | None, period: str | None, slice_: int
-    ) -> None:
-        self.account_id = account_id
-        self.key_id = key_id
-        self.period = period
-        self.lease: Lease | None = None
-        self.waiters: deque[Waiter] = deque()
-        self.available_nanos = 0
-        """What the account had left when the ledger last answered."""
-        self.slice_nanos = slice_
-        self.low_water_nanos = slice_ // 3
-        self.asked_at = NEVER
-        self.ask_again_at = NEVER
-        self.used_at = NEVER
-        self.prefetch_at = NEVER
-        self.kept_at = NEVER
+    def __post_init__(self) -> None:
+        self.low_water_nanos = self.slice_nanos // 3
 
     @property
     def balance_nanos(self) -> int:
@@ -158,18 +142,16 @@ class Purse:
         )
 
 
+@dataclass(slots=True, eq=False)
 class Waiter:
     """A request that needs more than its purse holds; `done` is called once, served or refused."""
 
-    __slots__ = ("cost_nanos", "denied_at", "done", "error", "lease", "purse")
-
-    def __init__(self, purse: Purse, cost_nanos: int, done: Callable[[], None]) -> None:
-        self.purse = purse
-        self.cost_nanos = cost_nanos
-        self.done = done
-        self.denied_at: float | None = None
-        self.lease: Lease | None = None
-        self.error: GatewayError | None = None
+    purse: Purse
+    cost_nanos: int
+    done: Callable[[], None]
+    denied_at: float | None = None
+    lease: Lease | None = None
+    error: GatewayError | None = None
 
     def serve(self, lease: Lease) -> None:
         """Reserve its cost from a lease, and end the wait."""
@@ -184,44 +166,31 @@ class Waiter:
         self.done()
 
 
+@dataclass(slots=True, eq=False)
 class Settlement:
     """A settled request on its way to the ledger."""
 
-    __slots__ = (
-        "_raw", "answered", "budget", "cost_nanos", "done", "error", "lease", "line", "pending",
-        "queued_at", "request_id", "segment", "sent", "uncertain",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        request_id: str,
-        cost_nanos: int,
-        line: UsageLine,
-        queued_at: float = NEVER,
-        lease: Lease | None = None,
-        budget: Lease | None = None,
-    ) -> None:
-        self.request_id = request_id
-        self.cost_nanos = cost_nanos
-        self.line = line
-        self._raw: msgspec.Raw | None = None
-        self.queued_at = queued_at
-        self.lease = lease
-        """None when replayed from a journal: an earlier process held it."""
-        self.budget = budget
-        self.sent = False
-        """Whether the ledger may have received it."""
-        self.uncertain = False
-        """Whether a tick with it went unanswered, and may still arrive and charge it."""
-        self.answered = False
-        """Whether it is in a journal, so that the client may have its answer."""
-        self.segment: Path | None = None
-        """The journal segment that holds it."""
-        self.pending = True
-        """Whether the ledger has yet to confirm or refuse it."""
-        self.error: GatewayError | None = None
-        self.done: Callable[[], None] | None = None
-        """Called when it is durable or refused."""
+    request_id: str
+    cost_nanos: int
+    line: UsageLine
+    queued_at: float = NEVER
+    lease: Lease | None = None
+    """None when replayed from a journal: an earlier process held it."""
+    budget: Lease | None = None
+    sent: bool = False
+    """Whether the ledger may have received it."""
+    uncertain: bool = False
+    """Whether a tick with it went unanswered, and may still arrive and charge it."""
+    answered: bool = False
+    """Whether it is in a journal, so that the client may have its answer."""
+    segment: Path | None = None
+    """The journal segment that holds it."""
+    pending: bool = True
+    """Whether the ledger has yet to confirm or refuse it."""
+    error: GatewayError | None = None
+    done: Callable[[], None] | None = None
+    """Called when it is durable or refused."""
+    _raw: msgspec.Raw | None = None
 
     def encoded(self) -> msgspec.Raw:
         """Return its usage line as JSON, encoded once for the journal and the ledger."""

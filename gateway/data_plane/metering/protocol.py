@@ -7,6 +7,8 @@ was lost is followed by one that is correct whether or not the first was applied
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from gateway.data_plane.metering.book import LeaseBook
 from gateway.data_plane.metering.leases import NEVER, Lease, Purse, Settlement
 from gateway.data_plane.metering.messages import LeaseAnswer, LeaseLine, Tick, TickAnswer
@@ -326,18 +328,13 @@ class LeaseProtocol:
                 self._renewing[lease.id] = lease
 
 
-class Sent:
+class Sent(NamedTuple):
     """A tick in flight, and what it was made of."""
 
-    __slots__ = ("entries", "leases", "sent_at", "tick")
-
-    def __init__(
-        self, tick: Tick, entries: list[Settlement], leases: dict[str, Lease], sent_at: float
-    ) -> None:
-        self.tick = tick
-        self.entries = entries
-        self.leases = leases
-        self.sent_at = sent_at
+    tick: Tick
+    entries: list[Settlement]
+    leases: dict[str, Lease]
+    sent_at: float
 
 
 def _waited(purse: Purse, now: float) -> float:

@@ -1,0 +1,41 @@
+"""A quote: the rows of a model, and their price, as every page and endpoint gets them."""
+
+from gateway.data_plane.metering import tokens
+from gateway.data_plane.metering.quote import quote
+from gateway.snapshots import ModelSnapshot, PriceSnapshot
+
+PRICE, FLEX = PriceSnapshot("p", 8_000_000), PriceSnapshot("f", 1_500_000)
+MODEL = ModelSnapshot(
+    id="m",
+    state="live",
+    price=PRICE,
+    flex_price=FLEX,
+    dimensions=(8, 16),
+    dimensions_default=16,
+    tokens_max=10,
+    vocabulary_sha256=tokens.BERT_UNCASED_SHA256,
+    prompts={"query": "hello world"},
+)
+
+
+def test_texts_are_counted_and_priced():
+    quoted = quote(tokens.load(), MODEL, ["hello", "hello world"])
+    assert [row.tokens for row in quoted.rows.rows] == [3, 4]
+    assert {row.dimensions for row in quoted.rows.rows} == {16}
+    assert (quoted.price, quoted.cost_nanos) == (PRICE, 7 * 8)
+
+
+def test_a_prompt_is_part_of_every_row_and_a_tier_has_its_price():
+    quoted = quote(tokens.load(), MODEL, ["hello"] * 3, prompt="query", dimensions=8, tier="flex")
+    assert [row.tokens for row in quoted.rows.rows] == [5] * 3
+    assert {row.dimensions for row in quoted.rows.rows} == {8}
+    assert (quoted.price, quoted.cost_nanos) == (FLEX, 23)  # 22.5, rounded up once
+
+
+def test_ids_cost_what_their_text_does_and_only_what_is_kept_of_it():
+    counter = tokens.load()
+    text, ids = (
+        quote(counter, MODEL, given, truncate="end") for given in (["hello " * 20], [[7592] * 20])
+    )
+    assert text == ids
+    assert (text.rows.tokens_full, text.cost_nanos) == ([22], 10 * 8)
