@@ -68,7 +68,7 @@ class Trunk(nn.Module):
     def __init__(self, config: StellaConfig) -> None:
         super().__init__()
         self.config = config
-        self.embeddings = Embeddings(config)
+        self.embeddings = TokenEmbeddings(config)
         self.layers = [Layer(config) for _ in range(config.num_hidden_layers)]
         self.encoder = nn.Module()
         self.encoder.layer = nn.ModuleList(self.layers)
@@ -118,7 +118,7 @@ class Table(nn.Module):
         self.bias = nn.Parameter(torch.empty(shape[:1]), requires_grad=False) if bias else None
 
 
-class Embeddings(nn.Module):
+class TokenEmbeddings(nn.Module):
     """Word plus token type 0, normalised. Positions come from the rotation alone."""
 
     def __init__(self, config: StellaConfig) -> None:
