@@ -6,7 +6,6 @@ from math import ceil
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.money import dollars
 from gateway.pricing import cost_nanos
 from gateway.snapshots import PriceSnapshot
 
@@ -23,8 +22,3 @@ def test_stella_costs_exactly_8_nano_dollars_a_token():
 def test_any_price_is_rounded_up_once(tokens: int, price: int):
     exact = ceil(Fraction(tokens) * price / 1_000_000)
     assert cost_nanos(PriceSnapshot("p", price), tokens) == exact
-
-
-@given(st.integers(0, 2**53))
-def test_dollars_lose_nothing(nanos: int):
-    assert Fraction(dollars(nanos)) * 10**9 == nanos

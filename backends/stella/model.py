@@ -65,7 +65,7 @@ class Trunk(nn.Module):
     def __init__(self, config: StellaConfig) -> None:
         super().__init__()
         self.config = config
-        self.embeddings = InputEmbeddings(config)
+        self.embeddings = TokenEmbeddings(config)
         self.layers = [Layer(config) for _ in range(config.num_hidden_layers)]
         self.encoder = nn.Module()
         self.encoder.layer = nn.ModuleList(self.layers)
@@ -115,7 +115,7 @@ class Table(nn.Module):
         self.bias = nn.Parameter(torch.empty(shape[:1]), requires_grad=False) if bias else None
 
 
-class InputEmbeddings(nn.Module):
+class TokenEmbeddings(nn.Module):
     """Word plus token type 0, normalised. Positions come from the rotation alone."""
 
     def __init__(self, config: StellaConfig) -> None:

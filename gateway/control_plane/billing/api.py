@@ -1,6 +1,7 @@
-"""GET /v1/credits, GET /v1/usage, POST /v1/credits/verify and the key of receipts.
+"""GET /v1/credits, GET /v1/usage, POST /v1/credits/verify and GET /v1/receipts/key.
 
-For the organization that the API key belongs to.
+The structs are what the API answers: their fields are named as in the domain, and renamed for the
+wire where that differs.
 """
 
 from __future__ import annotations
@@ -31,11 +32,6 @@ from gateway.snapshots import KeySnapshot
 from gateway.storage.database import Database
 from gateway.storage.ledger import reading
 from gateway.wings import Operation, parameter
-
-
-class CreditsUnreadable(Unavailable):
-    """The ledger can't be read at the moment."""
-
 
 Authenticate = Callable[[str | None], Awaitable[KeySnapshot]]
 T = TypeVar("T")
@@ -218,7 +214,7 @@ OPERATIONS = (
 
 
 def router(authenticate: Authenticate, database: Database, signer: ReceiptSigner) -> Router:
-    """Make the routes."""
+    """Make the routes, for the organization of the API key that asks."""
 
     async def owner(request: Request[Any, Any, Any]) -> str:
         return (await authenticate(request.headers.get("authorization"))).organization_id
@@ -270,18 +266,18 @@ def router(authenticate: Authenticate, database: Database, signer: ReceiptSigner
 
 @asynccontextmanager
 async def _books(database: Database) -> AsyncIterator[AsyncConnection]:
-    """Give a connection that sees one moment. Raises CreditsUnreadable (503)."""
+    """Yield a connection that reads one consistent snapshot. Raises Unavailable (503)."""
     try:
         async with database.read() as connection:
             if not database.is_sqlite:
                 await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
             yield connection
     except (SQLAlchemyError, OSError) as error:
-        raise CreditsUnreadable("The database is temporarily unavailable. Try again.") from error
+        raise Unavailable("The database is temporarily unavailable. Try again.") from error
 
 
 def _wire(found: object, kind: type[T]) -> T:
-    """Copy what the domain found into the structs of the API, ints of money into `Nanos`."""
+    """Copy a domain object into a struct of the API, its ints of money into `Nanos`."""
     return msgspec.convert(found, kind, from_attributes=True, dec_hook=lambda to, value: to(value))
 
 
@@ -290,6 +286,7 @@ def _cursor(day: UsageEntry) -> str:
 
 
 def _place(cursor: str) -> reading.Place:
+    """Parse `after`, which is the `next` of a page. Raises BadRequest."""
     try:
         day, key_id, model_id = cursor.split("~", 2)
         model_id = _text(model_id, "after")

@@ -21,26 +21,6 @@ from gateway.snapshots import KeySnapshot, ModelSnapshot, TokenIdsFrom, Truncate
 EncodingFormat = Literal["float", "base64"]
 
 
-class InvalidJson(BadRequest):
-    """The body is not JSON, not UTF-8, or not an object."""
-
-    code = "invalid_json"
-    remedy = "Let a JSON library write it."
-
-
-class UnknownTokenIds(BadRequest):
-    """The input is token ids, and nothing says of which tokenizer.
-
-    Ids of another tokenizer would give meaningless vectors.
-    """
-
-    code = "unknown_token_ids"
-    remedy = (
-        "Send text; in LangChain set `check_embedding_ctx_length=False`. If they are the model's "
-        "own ids, send `token_ids_from` with `model`."
-    )
-
-
 class EmbeddingsRequest(msgspec.Struct, kw_only=True, frozen=True):
     """The body of POST /v1/embeddings: OpenAI's fields, then ours."""
 
@@ -93,6 +73,26 @@ class EmbeddingsRequest(msgspec.Struct, kw_only=True, frozen=True):
             "`auto` and `default` are the regular price."
         ),
     ] = None
+
+
+class InvalidJson(BadRequest):
+    """The body is not JSON, not UTF-8, or not an object."""
+
+    code = "invalid_json"
+    remedy = "Let a JSON library write it."
+
+
+class UnknownTokenIds(BadRequest):
+    """The input is token ids, and nothing says of which tokenizer.
+
+    Ids of another tokenizer would give meaningless vectors.
+    """
+
+    code = "unknown_token_ids"
+    remedy = (
+        "Send text; in LangChain set `check_embedding_ctx_length=False`. If they are the model's "
+        "own ids, send `token_ids_from` with `model`."
+    )
 
 
 class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):

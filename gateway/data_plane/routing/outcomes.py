@@ -1,19 +1,22 @@
-"""How a dispatch ends when it does not end in vectors, and what a client is told of it.
+"""How a dispatch ends without vectors, and what the client is told.
 
-Nothing of it is ever charged. The class carries the HTTP status; `detail` is for the log alone,
+None of these is charged. `public` is the message for the client; `detail` is for the log alone,
 because it may name a worker.
 
     RoutingError
-    ├── UnknownModel        503  there is no pool of that name
-    ├── Shed                429  refused at once, to keep the promises made to others
-    │   └── Overloaded      503  the same, where nobody asked for too much: all workers are full
-    ├── NoWorker            503  no worker is ready, and the time to hold the request is over
-    ├── DeadlineMissed      504  the caller's time ran out
-    ├── AllAttemptsFailed   502  each try went wrong, or the retry budget is spent
-    ├── Closing             503  this gateway ends
-    ├── RowsRefused         500  a worker calls the rows themselves wrong: our mistake
-    ├── RowsUnsuited        400  no worker of the pool can take such rows
-    └── ClientGone          499  nobody waits any more: counted, never raised
+    ├── UnknownModel                 503  there is no pool of that name
+    ├── Shed                         429  refused at once, to keep the promises made to others
+    │   ├── WouldMissDeadline
+    │   ├── OrganizationBacklogFull
+    │   ├── PoolFull
+    │   └── Overloaded               503  nobody asked for too much: all workers are full
+    ├── NoWorker                     503  no worker is ready, and the time to hold is over
+    ├── DeadlineMissed               504  the caller's time ran out
+    ├── AllAttemptsFailed            502  every attempt failed, or the retry budget is spent
+    ├── Closing                      503  this gateway is shutting down
+    ├── RowsRefused                  500  a worker rejects the rows themselves: our mistake
+    ├── RowsUnsuited                 400  no worker of the pool can take such rows
+    └── ClientGone                   499  nobody is waiting any more: counted, never raised
 """
 
 from __future__ import annotations
