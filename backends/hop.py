@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from itertools import accumulate, chain, pairwise
 from zlib import crc32
 
-from backends.protocol import TokenRow
+from backends.protocol import TokenRow, WorkerInfo
 
 CONTENT_TYPE = "application/x-embedding-hop"
 TIMEOUT_HEADER = "x-timeout-ms"
@@ -55,6 +55,11 @@ def decode_request(body: bytes, *, rows_max: int, tokens_max: int) -> list[Token
         raise HopTooLarge(f"{sum(lengths)} tokens; this worker takes at most {tokens_max} a call")
     parts = _cut(data, [4 * tokens for tokens in lengths])
     return [TokenRow(bytes(ids), wanted) for ids, wanted in zip(parts, dimensions, strict=True)]
+
+
+def request_bytes_max(info: WorkerInfo) -> int:
+    """Return the length of the largest request that this worker takes."""
+    return _HEADER.size + _PAIR_BYTES * info.rows_max + 4 * info.batch_tokens_max
 
 
 def encode_answer(rows: Sequence[TokenRow], vectors: Sequence[bytes | memoryview]) -> bytes:

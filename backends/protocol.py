@@ -82,6 +82,16 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     token_seconds: float | None = None
     """`b` of the same line."""
 
+    def misfit(self, rows: Sequence[TokenRow]) -> str:
+        """Say which row this worker can't take and why; empty if it takes them all."""
+        for index, row in enumerate(rows):
+            if not 0 < row.tokens <= self.tokens_max:
+                return f"row {index} has {row.tokens} tokens; 1 to {self.tokens_max} fit"
+            if row.dimensions not in self.dimensions:
+                served = ", ".join(map(str, self.dimensions))
+                return f"row {index} wants {row.dimensions} dimensions; served: {served}"
+        return ""
+
 
 class BackendError(Exception):
     """A call to a worker did not give vectors."""

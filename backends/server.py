@@ -27,7 +27,7 @@ from backends.engine import (
     EngineBusy,
     EngineRefusal,
 )
-from backends.protocol import TokenRow, WorkerInfo
+from backends.protocol import TokenRow
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -36,8 +36,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 TIMEOUT_SECONDS_DEFAULT = 30.0
 TIMEOUT_SECONDS_MAX = 600.0
 _WARMING_RETRY_SECONDS = 1.0
-_ROW_BYTES = 8
-_HEADER_BYTES = 8
 
 
 class WorkerApp:
@@ -108,7 +106,8 @@ class WorkerApp:
 
         The request's body must have been read. Raises CallerGone when the caller hung up.
         """
-        _check(rows, self.engine.info)
+        if misfit := self.engine.info.misfit(rows):
+            raise EngineRefusal(misfit)
         work = self.engine.embed(rows, time.monotonic() + _timeout_seconds(scope))
         try:
             return await _while_connected(receive, work)
@@ -119,7 +118,7 @@ class WorkerApp:
     async def _embed(self, scope: Scope, receive: Receive) -> Answer:
         started = time.monotonic()
         info = self.engine.info
-        bytes_max = _HEADER_BYTES + info.rows_max * _ROW_BYTES + 4 * info.batch_tokens_max
+        bytes_max = hop.request_bytes_max(info)
         body = await read(receive, bytes_max)
         if body is None:
             message = f"the body is too large; at most {bytes_max} bytes fit"
@@ -249,15 +248,6 @@ async def _hung_up(receive: Receive) -> None:
 def _timeout_seconds(scope: Scope) -> float:
     asked = float(dict(scope["headers"]).get(hop.TIMEOUT_HEADER.encode(), b"0")) / 1000
     return min(asked, TIMEOUT_SECONDS_MAX) if asked > 0 else TIMEOUT_SECONDS_DEFAULT
-
-
-def _check(rows: Sequence[TokenRow], info: WorkerInfo) -> None:
-    for index, row in enumerate(rows):
-        if not 0 < row.tokens <= info.tokens_max:
-            raise EngineRefusal(f"row {index} has {row.tokens} tokens; 1 to {info.tokens_max} fit")
-        if row.dimensions not in info.dimensions:
-            served = ", ".join(map(str, info.dimensions))
-            raise EngineRefusal(f"row {index} wants {row.dimensions} dimensions; served: {served}")
 
 
 def _milliseconds(seconds: float) -> bytes:

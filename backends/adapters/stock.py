@@ -75,7 +75,8 @@ class StockBackend:
         """Embed the rows in as few calls as the engine allows; see `Backend.embed`."""
         async with deadline(self.url, timeout_seconds):
             proven = self._proven or await self._prove()
-            self._check(rows, proven.info)
+            if misfit := proven.info.misfit(rows):
+                raise BeyondWorker(self.url, misfit)
             found = await self._compute(rows, proven.about, proven.width, request_id)
             return await self._finished(rows, found)
 
@@ -137,16 +138,6 @@ class StockBackend:
         if (np.abs(lengths - 1) < _UNPOOLED_TOLERANCE).all():
             raise InvalidAnswer(self.url, "pooled vectors of length 1: normalisation is on there")
         return width
-
-    def _check(self, rows: Sequence[TokenRow], info: WorkerInfo) -> None:
-        for index, row in enumerate(rows):
-            if not 0 < row.tokens <= info.tokens_max:
-                reason = f"row {index} has {row.tokens} tokens; 1 to {info.tokens_max} fit"
-                raise BeyondWorker(self.url, reason)
-            if row.dimensions not in info.dimensions:
-                served = ", ".join(map(str, info.dimensions))
-                reason = f"row {index} wants {row.dimensions} dimensions; served: {served}"
-                raise BeyondWorker(self.url, reason)
 
     async def _compute(
         self, rows: Sequence[TokenRow], about: About, width: int | None, request_id: str

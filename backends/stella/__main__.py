@@ -22,16 +22,7 @@ def main() -> None:
         from backends.stella.worker import WorkerOptions, warm_up  # noqa: PLC0415
     except ModuleNotFoundError as error:
         sys.exit(f"stella-worker: {error}; install the worker extra: stella-gateway[worker]")
-    options = WorkerOptions(
-        weights=args.weights,
-        model=args.model,
-        revision=args.revision,
-        device=args.device,
-        dtype=args.dtype,
-        threads=args.threads,
-        batch_tokens=args.batch_tokens,
-        queue_tokens=args.queue_tokens,
-    )
+    options = WorkerOptions(**{name: getattr(args, name) for name in WorkerOptions._fields})
     metrics = Metrics()
     app = StellaApp(metrics)
     process.serve(

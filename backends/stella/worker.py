@@ -10,7 +10,7 @@ import torch
 from backends.engine import StartupError
 from backends.protocol import WorkerInfo
 from backends.stella.app import StellaApp
-from backends.stella.calibration import calibrate
+from backends.stella.calibration import Line, calibrate
 from backends.stella.checkpoint import VOCABULARY_SHA256, Checkpoint
 from backends.stella.embedder import Embedder
 from backends.stella.engine import StellaEngine
@@ -68,18 +68,7 @@ def warm_up(
         vocabulary_size=tokenizer.vocabulary_size,
         on_recomputed=metrics.recomputed,
     )
-    try:
-        line = calibrate(
-            embedder.embed,
-            dimensions=heads.dimensions[-1],
-            row_tokens=checkpoint.tokens_max,
-            batch_tokens=batch_tokens,
-            progress=progress,
-        )
-    except torch.OutOfMemoryError as error:
-        raise NotEnoughMemory(
-            f"a batch of {batch_tokens} tokens doesn't fit: {error}; lower --batch-tokens"
-        ) from None
+    line = _calibrated(embedder, heads.dimensions[-1], checkpoint, batch_tokens, progress)
     info = WorkerInfo(
         model=options.model,
         revision=revision,
@@ -99,6 +88,27 @@ def warm_up(
     engine = StellaEngine(info, embedder, metrics, batch_tokens=batch_tokens)
     app.open(engine, tokenizer, checkpoint.prompts)
     return engine
+
+
+def _calibrated(
+    embedder: Embedder,
+    dimensions: int,
+    checkpoint: Checkpoint,
+    batch_tokens: int,
+    progress: Callable[[str], None],
+) -> Line:
+    try:
+        return calibrate(
+            embedder.embed,
+            dimensions=dimensions,
+            row_tokens=checkpoint.tokens_max,
+            batch_tokens=batch_tokens,
+            progress=progress,
+        )
+    except torch.OutOfMemoryError as error:
+        raise NotEnoughMemory(
+            f"a batch of {batch_tokens} tokens doesn't fit: {error}; lower --batch-tokens"
+        ) from None
 
 
 def _device(name: str | None) -> torch.device:
