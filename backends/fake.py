@@ -1,18 +1,18 @@
-"""A worker without a model, with faults on demand: `python -m backends.fake --port N`.
+"""A worker without a model, but with faults on demand: `python -m backends.fake --port N`.
 
-Its vectors are made from the ids alone, so a test can recompute what each caller must get
-(`vector`). `PUT /fault` with `{"kind", "times", "seconds"}` makes the next `times` calls of
-`/embed` go wrong (-1: all of them); `DELETE /fault` ends that. Kinds, by where they strike:
+Its vectors depend on the ids alone, so a test can recompute what each caller must get (`vector`).
+`PUT /fault` with `{"kind", "times", "seconds"}` makes the next `times` calls of `/embed` fail (-1:
+all of them); `DELETE /fault` ends that. Kinds, by what they affect:
 
 - the answer: `nan`, `zero`, `foreign` (vectors of another text), `permuted`, `missing`,
   `dimension`, `truncated`, `html`
 - the status: `error` (500), `busy` (429), `refuse` (400); `poison` and `poison_error` answer 400
-  and 500 to calls that hold a row which begins with `POISON`, and serve all others
-- the wire: `hang` (until `seconds` passed), `slow` (answers after `seconds`), `crawl` (takes
-  `seconds` for each token), `reset`, `short` (says more bytes than it sends), `drip` (a byte at a
-  time, `seconds` apart)
+  and 500 to calls with a row that begins with `POISON`, and serve all others
+- the connection: `hang` and `slow` (answer after `seconds`), `crawl` (takes `seconds` for each
+  token), `reset`, `short` (sends fewer bytes than it declares), `drip` (a byte at a time, `seconds`
+  apart)
 
-`--salt` makes it give the vectors of another model, which nothing but golden vectors can tell.
+`--salt` makes it return the vectors of another model, which only golden vectors can reveal.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ _WIRE_FAULTS = ("reset", "short", "drip")
 _ON_DEMAND = b'{"error":{"code":"fault","message":"on demand"}}'
 
 POISON = 666
-"""First id of a row that a poisoned worker can't stand."""
+"""First id of a row that a poisoned worker fails on."""
 
 
 class Fault(msgspec.Struct, kw_only=True):
-    """What goes wrong, for how many calls (-1: all), and how long it takes."""
+    """What goes wrong, for how many calls (-1: all), and its duration."""
 
     kind: Kind
     times: int = 1
@@ -54,8 +54,8 @@ class Fault(msgspec.Struct, kw_only=True):
 
 
 def vector(ids: bytes, dimensions: int, salt: str = "") -> bytes:
-    """Return the unit vector that a fake worker gives for these ids: float32, little-endian."""
-    # random is seeded by the ids, so that every worker and every test agrees
+    """Return the unit vector that a fake worker computes for these ids: little-endian float32."""
+    # seeded by the ids, so that every worker and every test agrees
     source = random.Random(hashlib.sha256(salt.encode() + ids).digest())  # noqa: S311
     values = [source.gauss(0.0, 1.0) for _ in range(dimensions)]
     length = sum(value * value for value in values) ** 0.5
@@ -63,7 +63,7 @@ def vector(ids: bytes, dimensions: int, salt: str = "") -> bytes:
 
 
 class FakeEngine:
-    """Computes `vector`, one call after the other, in `seconds_per_token` a token."""
+    """Computes `vector`, one call at a time, taking `seconds_per_token`."""
 
     def __init__(self, info: WorkerInfo, seconds_per_token: float = 0.0, salt: str = "") -> None:
         self.info = info
@@ -79,11 +79,11 @@ class FakeEngine:
             return Computed([vector(row.ids, row.dimensions, self._salt) for row in rows])
 
     async def probe(self) -> None:
-        """Be always ready."""
+        """Do nothing: it is always ready."""
 
 
 class FaultyApp(server.WorkerApp):
-    """A worker's application with faults in it."""
+    """A worker's application that injects faults."""
 
     def __init__(self, engine: FakeEngine) -> None:
         super().__init__(engine)

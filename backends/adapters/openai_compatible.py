@@ -52,7 +52,7 @@ class OpenAICompatible:
         return head + b',"encoding_format":"base64","input":[' + b",".join(items) + b"]}"
 
     def vectors(self, answer: Answer, rows: Sequence[TokenRow], about: About) -> Matrix:
-        """Read the vectors, if they are of as many tokens as were sent."""
+        """Read the vectors, if the server computed as many tokens as were sent."""
         tokens = sum(row.tokens for row in rows)
         return from_listing(answer.content, len(rows), model=about.model, tokens=tokens)
 

@@ -1,4 +1,4 @@
-"""Puts a worker together: find the weights, check, load, warm, measure; each step says so."""
+"""Assembles a worker: finds, checks and loads the weights, warms up, and reports each step."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from backends.stella.tokenizer import Tokenizer
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 ROWS_MAX = 2048
-"""Most rows in one call, as many as OpenAI takes inputs."""
+"""Most rows in one call: as many inputs as OpenAI accepts."""
 BATCH_TOKENS = {"cuda": 16_384, "cpu": 2048}
-"""A batch is what the next call waits for: some 40 ms of an H100, some seconds of a CPU."""
+"""A new call waits for the current batch: about 40 ms on an H100, some seconds on a CPU."""
 QUEUE_BATCHES = 16
-"""The queue's default length, and so the longest call, in batches."""
+"""The queue's default length in batches, and so the longest call."""
 
 
 class WorkerOptions(NamedTuple):
-    """What the command line says; None is the device's default."""
+    """The command line's options; None means the device's default."""
 
     weights: str
     model: str
@@ -44,7 +44,7 @@ class WorkerOptions(NamedTuple):
 def warm_up(
     options: WorkerOptions, app: StellaApp, metrics: Metrics, report: Callable[[str], None]
 ) -> StellaEngine:
-    """Make the engine. `app.warming` tells how far it is. Raises StartupError."""
+    """Make the engine. `app.warming` shows the progress. Raises StartupError."""
 
     def progress(line: str) -> None:
         app.warming = line

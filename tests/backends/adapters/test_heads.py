@@ -69,9 +69,9 @@ WEIGHT, BIAS = np.ones((8, 4), "<f4"), np.ones(8, "<f4")
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda path: path.write_bytes(b"short"), "no safetensors file"),
-        (lambda path: path.write_bytes(bytes(100)), "no safetensors file"),
-        (lambda path: path.write_bytes(struct.pack("<Q", 4) + b"oops"), "no safetensors file"),
+        (lambda path: path.write_bytes(b"short"), "not a safetensors file"),
+        (lambda path: path.write_bytes(bytes(100)), "not a safetensors file"),
+        (lambda path: path.write_bytes(struct.pack("<Q", 4) + b"oops"), "not a safetensors file"),
         (lambda path: path.write_bytes(path.read_bytes()[:-1]), "does not fit its file"),
         (replaced({"linear.weight": WEIGHT}), "no 'linear.bias'"),
         (replaced({"linear.weight": WEIGHT[:7], "linear.bias": BIAS[:7]}), "no head of 8"),

@@ -240,10 +240,10 @@ async def test_ids_that_no_text_says_are_not_sent(url: str, tei: Engine, ids: li
         ((), {}, "state revision="),
         (("--sha", "abc"), {"revision": "xyz"}, "'abc', not 'xyz'"),
         (("--sha", "abc"), {"model": "other"}, "'stella', not 'other'"),
-        (("--sha", "abc", "--reranker"), {}, "no embedding model"),
+        (("--sha", "abc", "--reranker"), {}, "not an embedding model"),
         (("--sha", "abc", "--pooling", "cls"), {"heads": True}, "pools by 'cls'"),
-        (("--sha", "abc", "--always-normalises"), {"heads": True}, "normalisation is on"),
-        (("--sha", "abc", "--width", "24"), {"heads": True}, "of 24, where the heads read 16"),
+        (("--sha", "abc", "--always-normalises"), {"heads": True}, "its normalization is on"),
+        (("--sha", "abc", "--width", "24"), {"heads": True}, "of 24, but the heads need 16"),
     ],
 )
 async def test_one_set_up_otherwise_does_not_get_in(

@@ -100,7 +100,7 @@ def truncate(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (truncate, "model.safetensors is not whole"),
+        (truncate, "model.safetensors is incomplete"),
         (
             lambda f: rewrite(f / "model.safetensors", poisoned),
             "encoder.layer.1.mlp.down_proj.weight has NaN or infinity",
