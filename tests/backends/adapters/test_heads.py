@@ -1,4 +1,4 @@
-"""Stella's heads: exact to the published mark, and nothing but heads is taken for one."""
+"""Stella's heads: exact within the published tolerance, and nothing else is accepted as one."""
 
 import struct
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_they_are_exact_to_the_published_mark(tmp_path: Path, pooled: np.ndarray
 
 @pytest.mark.parametrize("dtype", ["F16", "BF16"])
 def test_heads_stored_in_halves_are_widened(tmp_path: Path, pooled: np.ndarray, dtype: str):
-    """Small integers are exact in every format, so the answer must be the same to the bit."""
+    """Small integers are exact in every format, so the answers must be identical bit by bit."""
     weight = np.random.default_rng(3).integers(-9, 9, (8, 64)).astype("<f4")
     bias = np.arange(8, dtype="<f4")
     write_heads(tmp_path, 64, (8,))

@@ -139,7 +139,7 @@ async def test_a_full_queue_says_how_long(url: str, vllm: Engine):
 
 
 async def test_another_model_under_the_same_address_is_its_fault(vocabulary: Path):
-    """After a restart with another model every call is 404: another worker can serve it."""
+    """After a restart with another model every call is 404, but another worker can serve it."""
     with engine("openai", "vllm", vocabulary, "--models", "one", "two") as two:
         backend = connect(two.url(revision="r1", model="two"))
         assert (await backend.info(timeout_seconds=10)).model == "two"
@@ -183,7 +183,7 @@ async def test_an_examination_does_not_hold_up_the_work(url: str, vllm: Engine):
 
 
 async def test_raw_vectors_without_heads_do_not_get_in(pooling: Engine):
-    """vLLM logs a head that won't load, and goes on to serve what it would have been given."""
+    """vLLM only logs a head that doesn't load, and serves the pooled vectors."""
     backend = connect(pooling.url(revision="r1"))
     with pytest.raises(InvalidAnswer, match="length 7: its normalization is off"):
         await backend.embed(ROWS, timeout_seconds=10)

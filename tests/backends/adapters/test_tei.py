@@ -1,4 +1,4 @@
-"""TEI: the contract, then what TEI does that nobody else does, and what must not come through."""
+"""TEI: the contract, then what only TEI does, and what must not get through."""
 
 import asyncio
 import hashlib
@@ -56,7 +56,7 @@ class TestTeiPooled(BackendContract):
     def worker(self, tei: Engine, vocabulary: Path, heads: Path) -> Subject:
         url = tei.url(vocabulary=vocabulary, heads=heads)
         closed = f"tei+http://127.0.0.1:1?vocabulary={vocabulary}&heads={heads}"
-        # a matrix product of many rows sums in another order than that of one
+        # a matrix product of many rows sums in a different order than that of one
         return Subject(url, dimensions=512, tolerance=1e-6, closed_url=closed)
 
 
@@ -179,14 +179,14 @@ async def test_each_fault_is_told_apart(url: str, tei: Engine, kind: str, error,
     async with tei.fault(kind):
         with pytest.raises(error, match=reason):
             await backend.embed(ROWS, timeout_seconds=0.5 if kind == "hang" else 10)
-        with pytest.raises(error):  # its /health says 200 all the while
+        with pytest.raises(error):  # while its /health says 200
             await backend.info(timeout_seconds=0.5 if kind == "hang" else 10)
     assert len(await backend.embed(ROWS, timeout_seconds=10)) == 2
     await backend.close()
 
 
 async def test_every_input_takes_a_permit(url: str, tei: Engine):
-    """40 permits: of two calls of 30 rows the second is refused, and nobody is to blame."""
+    """40 permits: the second of two calls with 30 rows is refused, which is no fault."""
     backend = connect(url)
     await backend.info(timeout_seconds=10)
     rows = [row_of([101, 1000 + i, 102]) for i in range(30)]

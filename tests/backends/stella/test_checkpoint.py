@@ -1,4 +1,4 @@
-"""A folder that isn't the model is refused by name: before a weight is read, and by the process."""
+"""A folder that isn't the model is refused by name, before weights are read and by the process."""
 
 import json
 import subprocess
