@@ -103,7 +103,7 @@ async def test_answers_that_are_odd_and_right_come_through(url: str, vllm: Engin
         ("nan", InvalidAnswer, "vector at 1 has NaN"),
         ("zero", InvalidAnswer, "all zero"),
         ("missing", InvalidAnswer, "1 items that do not match the 2"),
-        ("duplicate", InvalidAnswer, "not those of the 2"),
+        ("duplicate", InvalidAnswer, "do not match the 2"),
         ("dimension", InvalidAnswer, r"vectors of \[15\], not 16"),
         ("ragged", InvalidAnswer, "different lengths"),
         ("cut", InvalidAnswer, "63 bytes are not float32s"),
