@@ -1,9 +1,9 @@
-"""A worker that tells gateways where it is, for GPUs that no list and no DNS knows.
+"""Announces a worker to gateways, for GPUs that are in no list and no DNS.
 
-Every five seconds, as long as it can serve, it sends each gateway the signed announcement that
-`POST /internal/workers` takes (JSON, HMAC-SHA256 in `x-signature`), and once more when it leaves.
-All are told at once, and nobody waits for one that does not answer: it is told again at the first
-turn after it did, or its time was over. What it refuses is said once.
+Every five seconds, as long as the worker can serve, each gateway gets the signed announcement that
+`POST /internal/workers` takes (JSON, HMAC-SHA256 in `x-signature`), and a last one when the worker
+leaves. Gateways are told in parallel: a slow one delays nobody, and gets its next announcement
+after the current one was answered or timed out. A refusal is logged once.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from backends.server import WorkerApp
 SECRET_VARIABLE = "GATEWAY_WORKER_SECRET"  # noqa: S105 - the name of the variable that holds it
 _EVERY_SECONDS = 5.0
 _NOT_YET_SECONDS = 0.2
-"""Between two looks whether the engine is there."""
+"""Pause between checks until the worker can serve."""
 _TIMEOUT_SECONDS = 3.0
 
 
 class Announcer:
-    """Announces one worker, on a thread of its own: `start` it, and `leave` before the end."""
+    """Announces one worker on its own thread. Call `start`, and `leave` before exiting."""
 
     def __init__(self, app: WorkerApp, *, url: str, gateways: Sequence[str], secret: str) -> None:
         self._app = app
@@ -41,11 +41,11 @@ class Announcer:
         self._telling: dict[str, Future[None]] = {}
 
     def start(self) -> None:
-        """Begin, as soon as the worker can serve."""
+        """Begin to announce as soon as the worker can serve."""
         self._thread.start()
 
     def leave(self) -> None:
-        """Tell all gateways, and return when they know or did not answer in time."""
+        """Tell all gateways that the worker leaves; returns when they answered or timed out."""
         self._leaving.set()
         self._thread.join(timeout=3 * _TIMEOUT_SECONDS)
 

@@ -1,4 +1,4 @@
-"""What a worker's door asks of whatever computes behind it, and how that may fail."""
+"""The engine that a worker's server computes with, and how it can fail."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from backends.protocol import TokenRow, WorkerInfo
 
 
 class Engine(Protocol):
-    """What computes. `embed` may be called concurrently and queues within its own bounds."""
+    """Computes vectors. `embed` may be called concurrently; the engine bounds its own queue."""
 
     info: WorkerInfo
 
     async def embed(self, rows: Sequence[TokenRow], deadline: float) -> Computed:
         """Compute raw float32 vectors, in order; `deadline` is in `time.monotonic()` seconds.
 
-        Cancelled when the caller hangs up: rows that nobody waits for need not be computed.
+        Cancelled when the caller hangs up, because nobody needs the rows then.
         Raises EngineBusy, EngineRefusal, DeadlinePassed or EngineBroken.
         """
         ...
 
     async def probe(self) -> None:
-        """Run one real, small forward pass; raises when the engine can't compute."""
+        """Run one small, real forward pass; raises if the engine can't compute."""
         ...
 
 
 class Computed(NamedTuple):
-    """The vectors of one call, in order, and where its time went."""
+    """The vectors of one call, in order, and how long it queued and computed."""
 
     vectors: list[bytes]
     queue_seconds: float = 0.0
@@ -43,16 +43,16 @@ class EngineBusy(Exception):
 
 
 class EngineRefusal(Exception):
-    """These rows can't be embedded here, now or later; the text says why."""
+    """These rows can never be embedded here; the message says why."""
 
 
 class DeadlinePassed(Exception):
-    """Nobody waits for these rows any more."""
+    """The caller's time ran out before the rows were computed."""
 
 
 class EngineBroken(Exception):
-    """The engine can't compute any more (a device error): the process has to end."""
+    """The engine can't compute anymore (a device error): the process must exit."""
 
 
 class StartupError(Exception):
-    """The engine can't start; the text says why and what to do, no traceback is needed."""
+    """The engine can't start; the message says why and what to do, without a traceback."""

@@ -1,18 +1,18 @@
-"""A worker without a model, with faults on demand: `python -m backends.fake --port N`.
+"""A worker without a model, but with faults on demand: `python -m backends.fake --port N`.
 
-Its vectors are made from the ids alone, so a test can recompute what each caller must get
-(`vector`). `PUT /fault` with `{"kind", "times", "seconds"}` makes the next `times` calls of
-`/embed` go wrong (-1: all of them); `DELETE /fault` ends that. Kinds, by where they strike:
+Its vectors depend on the ids alone, so a test can recompute what each caller must get (`vector`).
+`PUT /fault` with `{"kind", "times", "seconds"}` makes the next `times` calls of `/embed` fail (-1:
+all of them); `DELETE /fault` ends that. Kinds, by what they affect:
 
 - the answer: `nan`, `zero`, `foreign` (vectors of another text), `permuted`, `missing`,
   `dimension`, `truncated`, `html`
 - the status: `error` (500), `busy` (429), `refuse` (400); `poison` and `poison_error` answer 400
-  and 500 to calls that hold a row which begins with `POISON`, and serve all others
-- the wire: `hang` (until `seconds` passed), `slow` (answers after `seconds`), `crawl` (takes
-  `seconds` for each token), `reset`, `short` (says more bytes than it sends), `drip` (a byte at a
-  time, `seconds` apart)
+  and 500 to calls with a row that begins with `POISON`, and serve all others
+- the connection: `hang` and `slow` (answer after `seconds`), `crawl` (takes `seconds` for each
+  token), `reset`, `short` (sends fewer bytes than it declares), `drip` (a byte at a time, `seconds`
+  apart)
 
-`--salt` makes it give the vectors of another model, which nothing but golden vectors can tell.
+`--salt` makes it return the vectors of another model, which only golden vectors can reveal.
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ Kind = Literal[
     "hang", "slow", "crawl", "reset", "short", "drip",
 ]  # fmt: skip
 
+_WIRE_FAULTS = ("reset", "short", "drip")
 _ON_DEMAND = b'{"error":{"code":"fault","message":"on demand"}}'
 
 POISON = 666
-"""First id of a row that a poisoned worker can't stand."""
+"""First id of a row that a poisoned worker fails on."""
 
 
 class Fault(msgspec.Struct, kw_only=True):
-    """What goes wrong, for how many calls (-1: all), and how long it takes."""
+    """What goes wrong, for how many calls (-1: all), and its duration."""
 
     kind: Kind
     times: int = 1
@@ -53,8 +54,8 @@ class Fault(msgspec.Struct, kw_only=True):
 
 
 def vector(ids: bytes, dimensions: int, salt: str = "") -> bytes:
-    """Return the unit vector that a fake worker gives for these ids: float32, little-endian."""
-    # random is seeded by the ids, so that every worker and every test agrees
+    """Return the unit vector that a fake worker computes for these ids: little-endian float32."""
+    # seeded by the ids, so that every worker and every test agrees
     source = random.Random(hashlib.sha256(salt.encode() + ids).digest())  # noqa: S311
     values = [source.gauss(0.0, 1.0) for _ in range(dimensions)]
     length = sum(value * value for value in values) ** 0.5
@@ -62,7 +63,7 @@ def vector(ids: bytes, dimensions: int, salt: str = "") -> bytes:
 
 
 class FakeEngine:
-    """Computes `vector`, one call after the other, in `seconds_per_token` a token."""
+    """Computes `vector`, one call at a time, taking `seconds_per_token`."""
 
     def __init__(self, info: WorkerInfo, seconds_per_token: float = 0.0, salt: str = "") -> None:
         self.info = info
@@ -78,11 +79,11 @@ class FakeEngine:
             return Computed([vector(row.ids, row.dimensions, self._salt) for row in rows])
 
     async def probe(self) -> None:
-        """Be always ready."""
+        """Do nothing: it is always ready."""
 
 
 class FaultyApp(server.WorkerApp):
-    """A worker's door with faults in it."""
+    """A worker's application that injects faults."""
 
     def __init__(self, engine: FakeEngine) -> None:
         super().__init__(engine)
@@ -93,19 +94,26 @@ class FaultyApp(server.WorkerApp):
     async def __call__(
         self, scope: server.Scope, receive: server.Receive, send: server.Send
     ) -> None:
-        """Answer one request, or go wrong with it."""
-        match scope.get("method"), scope.get("path"):
+        """Answer one request, or break its connection."""
+        fault = self._fault
+        if fault and fault.kind in _WIRE_FAULTS and _is_embed(scope):
+            await self._break_off(self._take(fault), receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    async def answer(self, scope: server.Scope, receive: server.Receive) -> server.Answer:
+        """Answer one request, set a fault, or answer with one."""
+        match scope["method"], scope["path"]:
             case "PUT", "/fault":
                 body = await server.read(receive, 4096)
                 self._set(msgspec.json.decode(body or b"", type=Fault))
-                await _answer(send, 204, b"")
+                return 204, [], b""
             case "DELETE", "/fault":
                 self._set(None)
-                await _answer(send, 204, b"")
-            case "POST", "/embed" if self._fault is not None:
-                await self._go_wrong(self._take(self._fault), scope, receive, send)
-            case _:
-                await super().__call__(scope, receive, send)
+                return 204, [], b""
+        if self._fault and _is_embed(scope):
+            return await self._go_wrong(self._take(self._fault), scope, receive)
+        return await super().answer(scope, receive)
 
     def _set(self, fault: Fault | None) -> None:
         crawling = fault is not None and fault.kind == "crawl"
@@ -121,54 +129,38 @@ class FaultyApp(server.WorkerApp):
         return fault
 
     async def _go_wrong(
-        self, fault: Fault, scope: server.Scope, receive: server.Receive, send: server.Send
-    ) -> None:
+        self, fault: Fault, scope: server.Scope, receive: server.Receive
+    ) -> server.Answer:
         match fault.kind:
-            case "error":
-                await _answer(send, 500, _ON_DEMAND)
+            case "error" | "refuse":
+                return 500 if fault.kind == "error" else 400, [], _ON_DEMAND
             case "busy":
-                await _answer(send, 429, b"", [(b"retry-after", b"0.05")])
-            case "refuse":
-                await _answer(send, 400, _ON_DEMAND)
+                return 429, [(b"retry-after", b"0.05")], b""
             case "html":
-                await _answer(send, 200, b"<html>a proxy's error page</html>")
-            case "reset":
-                # uvicorn's `send` is a method of the connection's cycle: no other way to its socket
-                send.__self__.transport.abort()  # type: ignore[attr-defined]
+                return 200, [], b"<html>a proxy's error page</html>"
             case "poison" | "poison_error":
-                await self._poisoned(fault.kind, scope, receive, send)
+                return await self._poisoned(fault.kind, scope, receive)
             case "hang" | "slow":
                 await asyncio.sleep(fault.seconds)
-                await super().__call__(scope, receive, send)
+                return await super().answer(scope, receive)
             case _:
-                await self._answer_wrong(fault, receive, send)
+                return 200, [], await self._wrong_vectors(fault.kind, receive)
 
     async def _poisoned(
-        self, kind: Kind, scope: server.Scope, receive: server.Receive, send: server.Send
-    ) -> None:
-        info = self.engine.info
-        body = await server.read(receive, 4 * info.batch_tokens_max + 8 * info.rows_max + 8)
-        rows = hop.decode_request(
-            body or b"", rows_max=info.rows_max, tokens_max=info.batch_tokens_max
-        )
-        if any(row.ids[:4] == struct.pack("<I", POISON) for row in rows):
-            await _answer(send, 400 if kind == "poison" else 500, _ON_DEMAND)
-            return
-
+        self, kind: Kind, scope: server.Scope, receive: server.Receive
+    ) -> server.Answer:
+        body = await self._read(receive)
+        if any(row.ids[:4] == struct.pack("<I", POISON) for row in self._rows(body)):
+            return 400 if kind == "poison" else 500, [], _ON_DEMAND
         unread = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def again() -> MutableMapping[str, Any]:
             return unread.pop() if unread else await receive()
 
-        await super().__call__(scope, again, send)
+        return await super().answer(scope, again)
 
-    async def _answer_wrong(self, fault: Fault, receive: server.Receive, send: server.Send) -> None:
-        kind = fault.kind
-        info = self.engine.info
-        body = await server.read(receive, 4 * info.batch_tokens_max + 8 * info.rows_max + 8)
-        rows = hop.decode_request(
-            body or b"", rows_max=info.rows_max, tokens_max=info.batch_tokens_max
-        )
+    async def _wrong_vectors(self, kind: Kind, receive: server.Receive) -> bytes:
+        rows = self._rows(await self._read(receive))
         vectors = (await self.engine.embed(rows, 0.0)).vectors
         match kind:
             case "nan":
@@ -184,34 +176,37 @@ class FaultyApp(server.WorkerApp):
             case "dimension":
                 vectors = [vector[:-4] for vector in vectors]
         answer = hop.encode_answer(rows, vectors)
-        if kind == "drip":
-            await _drip(send, answer, fault.seconds)
-        elif kind == "short":
-            start: MutableMapping[str, Any] = {"type": "http.response.start", "status": 200}
-            length = str(len(answer)).encode()
-            await send({**start, "headers": [(b"content-length", length)]})
+        return answer[:-3] if kind == "truncated" else answer
+
+    async def _break_off(self, fault: Fault, receive: server.Receive, send: server.Send) -> None:
+        # uvicorn's `send` is a method of the connection's cycle: no other way to its socket
+        transport = send.__self__.transport  # type: ignore[attr-defined]
+        if fault.kind == "reset":
+            transport.abort()
+            return
+        answer = await self._wrong_vectors(fault.kind, receive)
+        headers = [(b"content-length", str(len(answer)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if fault.kind == "short":
             await send({"type": "http.response.body", "body": answer[:-3], "more_body": True})
-            send.__self__.transport.close()  # type: ignore[attr-defined]
-        else:
-            await _answer(send, 200, answer[:-3] if kind == "truncated" else answer)
+            transport.close()
+            return
+        for at in range(len(answer)):
+            part, more = answer[at : at + 1], at + 1 < len(answer)
+            await send({"type": "http.response.body", "body": part, "more_body": more})
+            await asyncio.sleep(fault.seconds)
+
+    async def _read(self, receive: server.Receive) -> bytes:
+        info = self.engine.info
+        return await server.read(receive, hop.request_bytes_max(info)) or b""
+
+    def _rows(self, body: bytes) -> list[TokenRow]:
+        info = self.engine.info
+        return hop.decode_request(body, rows_max=info.rows_max, tokens_max=info.batch_tokens_max)
 
 
-async def _answer(
-    send: server.Send, status: int, body: bytes, extra: Sequence[tuple[bytes, bytes]] = ()
-) -> None:
-    headers = [(b"content-length", str(len(body)).encode()), *extra]
-    start: MutableMapping[str, Any] = {"type": "http.response.start", "status": status}
-    await send({**start, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _drip(send: server.Send, body: bytes, seconds: float) -> None:
-    start: MutableMapping[str, Any] = {"type": "http.response.start", "status": 200}
-    await send({**start, "headers": [(b"content-length", str(len(body)).encode())]})
-    for at in range(len(body)):
-        part = body[at : at + 1]
-        await send({"type": "http.response.body", "body": part, "more_body": at + 1 < len(body)})
-        await asyncio.sleep(seconds)
+def _is_embed(scope: server.Scope) -> bool:
+    return (scope.get("method"), scope.get("path")) == ("POST", "/embed")
 
 
 def main() -> None:

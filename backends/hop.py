@@ -8,9 +8,9 @@ and its answer
 
     "EMR1"  u32 rows  rows x (u32 crc32 of the row's ids, u32 dimensions)  float32, row after row
 
-The checksum is made by the worker from the ids that it embedded, so an answer that was permuted,
-or that belongs to another call, is recognised before it reaches anybody. Lengths must add up to
-the byte; anything else raises `MalformedHop`.
+The worker computes the checksum from the ids that it embedded, so an answer that is permuted or
+belongs to another call is detected before it is delivered. Lengths must add up to the byte;
+anything else raises `MalformedHop`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from collections.abc import Sequence
 from itertools import accumulate, chain, pairwise
 from zlib import crc32
 
-from backends.protocol import TokenRow
+from backends.protocol import TokenRow, WorkerInfo
 
 CONTENT_TYPE = "application/x-embedding-hop"
 TIMEOUT_HEADER = "x-timeout-ms"
-"""How long the caller waits, in milliseconds: a worker drops what nobody waits for."""
+"""How long the caller waits, in milliseconds; a worker drops expired calls."""
 
 _HEADER = struct.Struct("<4sI")
 _REQUEST, _ANSWER = b"EMQ1", b"EMR1"
@@ -34,11 +34,11 @@ _PAIR_BYTES = 8
 
 
 class MalformedHop(ValueError):
-    """The bytes are not a hop message; the text says why."""
+    """The bytes are not a hop message; the error says why."""
 
 
 class HopTooLarge(MalformedHop):
-    """Well formed as far as it was read, but over a limit."""
+    """The message is over a limit."""
 
 
 def encode_request(rows: Sequence[TokenRow]) -> bytes:
@@ -57,6 +57,11 @@ def decode_request(body: bytes, *, rows_max: int, tokens_max: int) -> list[Token
     return [TokenRow(bytes(ids), wanted) for ids, wanted in zip(parts, dimensions, strict=True)]
 
 
+def request_bytes_max(info: WorkerInfo) -> int:
+    """Return the length of the largest request that this worker takes."""
+    return _HEADER.size + _PAIR_BYTES * info.rows_max + 4 * info.batch_tokens_max
+
+
 def encode_answer(rows: Sequence[TokenRow], vectors: Sequence[bytes | memoryview]) -> bytes:
     """Write the vectors of `rows` (raw float32, one buffer a row) as one answer body."""
     table = _words(
@@ -68,7 +73,7 @@ def encode_answer(rows: Sequence[TokenRow], vectors: Sequence[bytes | memoryview
 
 
 def answer_bytes(rows: Sequence[TokenRow]) -> int:
-    """Return how long the answer to these rows is."""
+    """Return the length of the answer to these rows."""
     return _HEADER.size + sum(_PAIR_BYTES + 4 * row.dimensions for row in rows)
 
 

@@ -1,8 +1,8 @@
-"""A worker's process: opens the door, makes the engine behind it, drains and ends.
+"""A worker's process: listens, starts the engine, drains and exits.
 
-SIGTERM makes `/ready` answer 503 at once, then what is in flight is finished, then the process
-ends with 0; a second signal doesn't wait. An engine that broke (`EngineBroken`) ends it the same
-way with 70, and one that could not start with 1.
+On SIGTERM, `/ready` answers 503 at once, requests in flight are finished, and the process exits
+with 0; a second signal skips the wait. It exits the same way with 70 when the engine breaks
+(`EngineBroken`), and with 1 when the engine can't start.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from backends.engine import Engine, StartupError
 from backends.server import WorkerApp
 
 BROKEN_EXIT_STATUS = 70
-"""Of a process whose engine broke: EX_SOFTWARE of sysexits.h, so that it reads as a crash."""
+"""Exit status after the engine broke: EX_SOFTWARE of sysexits.h, which means a crash."""
 _FINISH_SECONDS_MAX = 30
-"""How long a closing door waits for what is in flight."""
+"""How long shutdown waits for requests in flight."""
 
 
 def serve(
@@ -42,13 +42,13 @@ def serve(
     announce_to: Sequence[str] = (),
     announce_as: str | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; prints one line `listening on URL` when the door is open.
+    """Serve until SIGTERM or SIGINT; prints the line `listening on URL` once it listens.
 
-    `drain_seconds` is how long `/ready` says 503 before the door closes. With `exit_with_stdin`
-    the process also ends when its standard input does, so that no child outlives its parent.
-    `warm_up` makes the engine while the door is open already, then a second line says `ready`.
-    The gateways of `announce_to` are told where it is (`announce_as`, or where it listens), signed
-    with the secret in the environment; see `backends.announcement`.
+    `drain_seconds` is how long `/ready` says 503 before the server closes. With `exit_with_stdin`
+    the process also exits when its standard input closes, so that no child outlives its parent.
+    `warm_up` makes the engine while the server already listens; then the line `ready` is printed.
+    The worker announces itself to the gateways of `announce_to` as `announce_as` (default: where it
+    listens), signed with the secret from the environment; see `backends.announcement`.
     Raises SystemExit when the engine can't start or breaks.
     """
     secret = os.environ.get(SECRET_VARIABLE, "")
@@ -90,7 +90,7 @@ def serve(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, but a signal drains before it closes the door, and the process then ends with 0."""
+    """uvicorn, but a signal drains before it closes the server, and the exit status is 0."""
 
     def __init__(
         self,
@@ -107,18 +107,18 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         if self._app.draining or not self._drain_seconds:
-            self.force_exit = self.should_exit  # the second signal doesn't wait
+            self.force_exit = self.should_exit  # a second signal skips the wait
             self.should_exit = True
             return
         self._app.draining = True
         if self._announcer:
-            # not here: a handler of signals must not wait for anybody
+            # on a thread, because a signal handler must not block
             threading.Thread(target=self._announcer.leave, daemon=True).start()
         loop = asyncio.get_running_loop()
         loop.call_soon_threadsafe(loop.call_later, self._drain_seconds, self.close)
 
     def close(self) -> None:
-        """Close the door, finish what is in flight, end."""
+        """Stop listening, finish the requests in flight, exit."""
         self._app.draining = True
         self.should_exit = True
 
@@ -130,7 +130,7 @@ def _warm(server: _Server, app: WorkerApp, warm_up: Callable[[], Engine]) -> Non
     except StartupError as error:
         server.start_failure = str(error)
         server.close()
-    except Exception:  # noqa: BLE001 - a thread's end is seen by nobody; the process has to say it
+    except Exception:  # noqa: BLE001 - a thread's error goes unseen; the process reports it
         server.start_failure = traceback.format_exc()
         server.close()
 

@@ -1,19 +1,19 @@
 """The contract between the gateway and any embedding server.
 
 A *backend* is a kind of server; a *worker* is a running one with a URL. Rows go in as token ids,
-vectors come out as raw little-endian float32, in the order of the rows. Whatever goes wrong is
-one of the errors below, and each says who is to blame, because the router acts on that alone:
+vectors come out as raw little-endian float32, in the order of the rows. Every failure is one of
+the errors below. Each says who is to blame, because the router acts on that alone:
 
     BackendError
-    ├── WorkerFault            the worker misbehaves: retry elsewhere, and remember it
+    ├── WorkerFault            the worker misbehaves: retry elsewhere, count it against the worker
     │   ├── WorkerUnreachable  refused, reset, or no such host
     │   ├── WorkerTimeout      no answer in time
-    │   ├── WorkerFailed       it answered 5xx, or as no such worker does
+    │   ├── WorkerFailed       it answered 5xx, or something that no worker answers
     │   └── InvalidAnswer      it answered 200 with something that is not the rows' vectors
     ├── WorkerBusy             alive and full (429, 503): retry elsewhere, no fault
     ├── RequestRefused         it refused what we sent (400, 413, 422): our mistake, no fault
-    │   └── BeyondWorker       right rows that this worker can't take, though another may
-    └── OutOfResources         we could not even ask (no descriptor, no port): no fault
+    │   └── BeyondWorker       valid rows that this worker can't take; another may
+    └── OutOfResources         this process could not ask (no descriptor, no port): no fault
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Backend(Protocol):
     url: str
 
     async def info(self, *, timeout_seconds: float) -> WorkerInfo:
-        """Ask what is served there. Raises BackendError."""
+        """Ask the worker what it serves. Raises BackendError."""
         ...
 
     async def embed(
@@ -49,12 +49,12 @@ class Backend(Protocol):
 
 
 class TokenRow(NamedTuple):
-    """One text as the model reads it: all ids it computes, specials and prompt included."""
+    """One text as token ids: all that the model computes, special tokens and prompt included."""
 
     ids: bytes
     """Token ids as little-endian uint32."""
     dimensions: int
-    """Length of the vector that is wanted."""
+    """Length of the requested vector."""
 
     @property
     def tokens(self) -> int:
@@ -63,7 +63,7 @@ class TokenRow(NamedTuple):
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker says of itself (`GET /info`)."""
+    """What a worker reports about itself (`GET /info`)."""
 
     model: str
     revision: str
@@ -78,13 +78,23 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     vocabulary_sha256: str
     """Checksum of the vocab.txt whose ids it understands."""
     base_seconds: float | None = None
-    """`a` of: seconds = a + b * tokens, measured by the worker; None when it has not measured."""
+    """`a` of: seconds = a + b * tokens, measured by the worker; None if it did not measure."""
     token_seconds: float | None = None
-    """`b` of the same line."""
+    """`b` of the same formula."""
+
+    def misfit(self, rows: Sequence[TokenRow]) -> str:
+        """Say which row this worker can't take and why; empty if it takes them all."""
+        for index, row in enumerate(rows):
+            if not 0 < row.tokens <= self.tokens_max:
+                return f"row {index} has {row.tokens} tokens; 1 to {self.tokens_max} fit"
+            if row.dimensions not in self.dimensions:
+                served = ", ".join(map(str, self.dimensions))
+                return f"row {index} wants {row.dimensions} dimensions; served: {served}"
+        return ""
 
 
 class BackendError(Exception):
-    """A call to a worker did not give vectors."""
+    """A call to a worker returned no vectors."""
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(f"{url}: {reason}")
@@ -97,23 +107,23 @@ class WorkerFault(BackendError):
 
 
 class WorkerUnreachable(WorkerFault):
-    """Refused, reset or unknown host: nothing answers there."""
+    """Connection refused or reset, or unknown host."""
 
 
 class WorkerTimeout(WorkerFault):
-    """No whole answer within the time allowed."""
+    """No complete answer in time."""
 
 
 class WorkerFailed(WorkerFault):
-    """It answered with a server error, or with what no such worker answers."""
+    """It answered with a server error, or with something that no worker answers."""
 
 
 class InvalidAnswer(WorkerFault):
-    """It answered 200 with something that is not the vectors of the rows. Never deliver it."""
+    """It answered 200 with something that is not the rows' vectors. Never deliver it."""
 
 
 class WorkerBusy(BackendError):
-    """Alive and full, or not ready. `retry_after_seconds` is its own wish."""
+    """Alive, but full or not ready. `retry_after_seconds` is what it asked for."""
 
     def __init__(self, url: str, reason: str, retry_after_seconds: float = 1.0) -> None:
         super().__init__(url, reason)
@@ -121,12 +131,12 @@ class WorkerBusy(BackendError):
 
 
 class RequestRefused(BackendError):
-    """It refused what was sent: our mistake, unless another worker takes the same."""
+    """It refused what was sent: our mistake, unless another worker accepts it."""
 
 
 class BeyondWorker(RequestRefused):
-    """Nothing is wrong with the rows or the worker, but this kind of worker can't take them."""
+    """Rows and worker are fine, but this kind of worker can't take these rows."""
 
 
 class OutOfResources(BackendError):
-    """This process has no descriptor or port left to ask with: that says nothing of the worker."""
+    """This process has no descriptor or port left for the call; the worker is not to blame."""

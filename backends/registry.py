@@ -1,13 +1,13 @@
-"""From a worker's address to its client. The scheme's prefix names the kind of server.
+"""Makes the client for a worker's address. The scheme's prefix names the kind of server.
 
 Without a prefix (`http://host:port`, `https://host:port`, `unix:/path`) it is one of our own
-workers, which speaks the binary hop. Stock engines, with options in the query (`EngineOptions`):
+workers, which speak the binary hop. Stock engines, with options in the query (`EngineOptions`):
 
     tei+http://host:port?vocabulary=/path/vocab.txt
-    openai+http://host:port?revision=abc                        vLLM and others that read ids
+    openai+http://host:port?revision=abc                        vLLM and others that accept ids
     infinity+http://host:port/prefix?vocabulary=/path/vocab.txt&revision=abc&tokens_max=512
 
-`heads=/path` at any of these makes it pooled mode.
+`heads=/path` selects pooled mode for any of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["UnknownBackend", "connect"]
 
 
 def connect(url: str) -> Backend:
-    """Make the client for a worker's address. Nothing is opened yet but the files that it names.
+    """Make the client for a worker's address. Opens the files that it names, but no connection.
 
     Raises UnknownBackend.
     """

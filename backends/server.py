@@ -1,11 +1,11 @@
-"""The door of a worker: one small ASGI application in front of an `Engine`.
+"""A worker's HTTP server: one small ASGI application in front of an `Engine`.
 
     POST /embed   the binary hop (`backends.hop`)
     GET  /info    what is served here
     GET  /ready   200 only after a real forward pass, and not while warming, draining or broken
-    GET  /live    200 as long as the event loop turns
+    GET  /live    200 as long as the event loop runs
 
-The door may open before there is an engine: until then all but `/live` answers 503 `warming`.
+It may listen before there is an engine: until then everything but `/live` answers 503 `warming`.
 Errors are `{"error": {"code", "message"}}`. `backends.process` runs it.
 """
 
@@ -27,7 +27,7 @@ from backends.engine import (
     EngineBusy,
     EngineRefusal,
 )
-from backends.protocol import TokenRow, WorkerInfo
+from backends.protocol import TokenRow
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -36,41 +36,39 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 TIMEOUT_SECONDS_DEFAULT = 30.0
 TIMEOUT_SECONDS_MAX = 600.0
 _WARMING_RETRY_SECONDS = 1.0
-_ROW_BYTES = 8
-_HEADER_BYTES = 8
 
 
 class WorkerApp:
-    """The ASGI application. `draining` is set by whoever wants the worker to leave the pool."""
+    """The ASGI application. Set `draining` to make the worker leave the pool."""
 
     def __init__(self, engine: Engine | None = None) -> None:
         self.draining = False
         self.warming = "starting"
         """Why there is no engine yet."""
         self.broken = ""
-        """Why the engine can't go on; empty as long as it can."""
+        """Why the engine can't compute anymore; empty as long as it can."""
         self.on_broken: Callable[[], None] = lambda: None
         self._engine = engine
         self._proven = False
 
     @property
     def engine(self) -> Engine:
-        """The engine; ask only when there is one."""
+        """The engine. Only valid if `has_engine`."""
         assert self._engine is not None
         return self._engine
 
     @property
     def has_engine(self) -> bool:
-        """Whether there is an engine by now."""
+        """Whether the engine has started."""
         return self._engine is not None
 
     @property
     def serving(self) -> bool:
-        """Whether calls are welcome."""
+        """Whether the worker takes calls."""
         return self.has_engine and not self.draining and not self.broken
 
     def start(self, engine: Engine) -> None:
-        """Begin to serve. Any thread may call this, once."""
+        """Begin to serve. May be called from any thread, once."""
         self._engine = engine
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +81,7 @@ class WorkerApp:
         await send({"type": "http.response.body", "body": body})
 
     async def answer(self, scope: Scope, receive: Receive) -> Answer:
-        """Route one request. A worker with more to say overrides this and falls back to it."""
+        """Route one request. Workers with more endpoints override this and fall back to it."""
         match scope["method"], scope["path"]:
             case "GET", "/live":
                 return json_answer(200, {"state": "live"})
@@ -100,15 +98,16 @@ class WorkerApp:
                 return error_answer(Failure(404, "not_found", message))
 
     def warming_up(self) -> Failure:
-        """Say that there is no engine yet."""
+        """Return the failure of a request that came before the engine."""
         return Failure(503, "warming", self.warming, _WARMING_RETRY_SECONDS)
 
     async def compute(self, scope: Scope, receive: Receive, rows: Sequence[TokenRow]) -> Computed:
-        """Check and compute the rows while the caller waits. Raises what `Engine.embed` raises.
+        """Check and compute the rows; the request's body must have been read.
 
-        The request's body must have been read. Raises CallerGone when the caller hung up.
+        Raises what `Engine.embed` raises, and CallerGone when the caller hangs up.
         """
-        _check(rows, self.engine.info)
+        if misfit := self.engine.info.misfit(rows):
+            raise EngineRefusal(misfit)
         work = self.engine.embed(rows, time.monotonic() + _timeout_seconds(scope))
         try:
             return await _while_connected(receive, work)
@@ -119,7 +118,7 @@ class WorkerApp:
     async def _embed(self, scope: Scope, receive: Receive) -> Answer:
         started = time.monotonic()
         info = self.engine.info
-        bytes_max = _HEADER_BYTES + info.rows_max * _ROW_BYTES + 4 * info.batch_tokens_max
+        bytes_max = hop.request_bytes_max(info)
         body = await read(receive, bytes_max)
         if body is None:
             message = f"the body is too large; at most {bytes_max} bytes fit"
@@ -129,7 +128,7 @@ class WorkerApp:
                 body, rows_max=info.rows_max, tokens_max=info.batch_tokens_max
             )
             computed = await self.compute(scope, receive, rows)
-        except Exception as error:  # noqa: BLE001 - told apart there, and raised again if unknown
+        except Exception as error:  # noqa: BLE001 - `explain` raises unknown ones again
             return error_answer(explain(error))
         headers = [(b"content-type", hop.CONTENT_TYPE.encode()), *timings(rows, computed, started)]
         return 200, headers, hop.encode_answer(rows, computed.vectors)
@@ -145,11 +144,11 @@ class WorkerApp:
             try:
                 await self._engine.probe()
             except EngineBusy:
-                pass  # full of work is as good a proof as any
+                pass  # a full queue proves that it works
             except EngineBroken as error:
                 self._break(str(error))
                 return json_answer(503, {"state": "broken", "reason": str(error)})
-            except Exception as error:  # noqa: BLE001 - whatever it is, the engine is not ready
+            except Exception as error:  # noqa: BLE001 - the engine is not ready, whatever the error
                 return json_answer(503, {"state": "warming", "reason": str(error)})
             self._proven = True
         return json_answer(200, {"state": "ready"})
@@ -161,14 +160,14 @@ class WorkerApp:
 
 
 class CallerGone(Exception):
-    """The caller hung up before its answer was ready."""
+    """The caller hung up before the answer was ready."""
 
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
 class Failure(NamedTuple):
-    """Why a request gets no vectors; each endpoint writes it in its own format."""
+    """Why a request gets no vectors; each endpoint formats it in its own way."""
 
     status: int
     code: str
@@ -177,7 +176,7 @@ class Failure(NamedTuple):
 
 
 def explain(error: Exception) -> Failure:
-    """Tell apart what `WorkerApp.compute` raised; raises it again if it is unknown."""
+    """Map an error of `WorkerApp.compute` to a failure; raises unknown errors again."""
     match error:
         case hop.HopTooLarge():
             return Failure(413, "too_large", str(error))
@@ -188,9 +187,9 @@ def explain(error: Exception) -> Failure:
         case DeadlinePassed():
             return Failure(504, "deadline_passed", "the caller's time ran out in the queue")
         case CallerGone():
-            return Failure(499, "caller_gone", "nobody reads this")
+            return Failure(499, "caller_gone", "the caller hung up")
         case EngineBroken():
-            return Failure(500, "engine_broken", f"this worker broke and ends: {error}")
+            return Failure(500, "engine_broken", f"this worker broke and will exit: {error}")
         case _:
             raise error
 
@@ -198,7 +197,7 @@ def explain(error: Exception) -> Failure:
 def timings(
     rows: Sequence[TokenRow], computed: Computed, started: float
 ) -> list[tuple[bytes, bytes]]:
-    """Say in headers where the time of an answer went, and how many tokens were computed."""
+    """Return headers with the answer's timings and the number of tokens computed."""
     elapsed = time.monotonic() - started
     return [
         (b"x-worker-ms", _milliseconds(elapsed)),
@@ -209,7 +208,7 @@ def timings(
 
 
 async def read(receive: Receive, bytes_max: int) -> bytes | None:
-    """Read the whole body; None when it is over the limit."""
+    """Read the whole body; None if it is over the limit."""
     chunks, size = [], 0
     while True:
         message = await receive()
@@ -226,7 +225,7 @@ _T = TypeVar("_T")
 
 
 async def _while_connected(receive: Receive, work: Coroutine[Any, Any, _T]) -> _T:
-    """Await the work, cancelling it when the caller hangs up."""
+    """Await the work; cancel it and raise CallerGone when the caller hangs up."""
     task = asyncio.create_task(work)
     gone = asyncio.create_task(_hung_up(receive))
     try:
@@ -249,15 +248,6 @@ async def _hung_up(receive: Receive) -> None:
 def _timeout_seconds(scope: Scope) -> float:
     asked = float(dict(scope["headers"]).get(hop.TIMEOUT_HEADER.encode(), b"0")) / 1000
     return min(asked, TIMEOUT_SECONDS_MAX) if asked > 0 else TIMEOUT_SECONDS_DEFAULT
-
-
-def _check(rows: Sequence[TokenRow], info: WorkerInfo) -> None:
-    for index, row in enumerate(rows):
-        if not 0 < row.tokens <= info.tokens_max:
-            raise EngineRefusal(f"row {index} has {row.tokens} tokens; 1 to {info.tokens_max} fit")
-        if row.dimensions not in info.dimensions:
-            served = ", ".join(map(str, info.dimensions))
-            raise EngineRefusal(f"row {index} wants {row.dimensions} dimensions; served: {served}")
 
 
 def _milliseconds(seconds: float) -> bytes:

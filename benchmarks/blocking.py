@@ -1,10 +1,10 @@
-"""How long one large request holds up all others: the longest pause of the event loop.
+"""How long one large request delays all others: the longest pause of the event loop.
 
     python -m benchmarks.blocking [--times 3]
 
-The application runs in this process on a fresh database, before a worker of numbers. A task looks
-at the clock every half millisecond; the longest time between two looks, less that, is how long
-nothing else could run. What the fake worker computes is made in another process.
+The application runs in this process, with a fresh database and a fake worker in another process. A
+task reads the clock every half millisecond; the longest time between two readings, minus that, is
+how long nothing else could run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gateway.storage.database import Database
 from testing.gateways import MODEL, Api, open_api
 from testing.processes import running
 
-_LOOK_SECONDS = 0.0005
+_READ_SECONDS = 0.0005
 _SOME = random.Random(1)
 
 
@@ -55,22 +55,22 @@ CASES: dict[str, tuple[str, Callable[[], object]]] = {
 
 
 async def longest_pause(api: Api, path: str, body: bytes) -> float:
-    """Return the longest time in which nothing else ran, in seconds."""
+    """Send the request; return the longest pause in seconds."""
     longest = 0.0
 
-    async def look() -> None:
+    async def read_clock() -> None:
         nonlocal longest
         last = time.perf_counter()
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_READ_SECONDS)
             now = time.perf_counter()
-            longest, last = max(longest, now - last - _LOOK_SECONDS), now
+            longest, last = max(longest, now - last - _READ_SECONDS), now
 
-    looking = asyncio.create_task(look())
+    reading = asyncio.create_task(read_clock())
     await asyncio.sleep(0.01)
     await api.http.post(path, content=body, headers=api.headers)
-    await asyncio.sleep(0.01)  # or a pause that lasted until now would not be seen
-    looking.cancel()
+    await asyncio.sleep(0.01)  # so that a pause that lasts until now is measured
+    reading.cancel()
     return longest
 
 

@@ -1,14 +1,14 @@
-"""Tokens a second of the Stella model: `python -m benchmarks.worker`.
+"""Tokens per second of the Stella model: `python -m benchmarks.worker`.
 
-Three loads (16 tokens a row, a mix, 512 a row), each computed in three ways side by side:
+Three loads (16 tokens per row, a mix, 512 per row), each computed in three ways side by side:
 
-- packed: the worker's own way
-- padded: the same model over rows padded to the longest of their 32, as engines do that pad
-- GteModel: transformers' implementation, padded alike, where transformers is installed
+- packed: as the worker does
+- padded: the same model over rows padded to the longest of each 32, as padding engines do
+- GteModel: transformers' implementation, padded too, if transformers is installed
 
-and beside them the rate at which this machine does nothing but the model's matrix products, in
-the same run: the roofline. Rates count real tokens only, never padding. Weights are random: they
-don't change the time. On a CPU one layer stands for the 24, because all rates scale with them.
+and, as the roofline, the rate of the model's matrix products alone in the same run. Rates count
+real tokens only, no padding. Weights are random, which doesn't change the time. On a CPU, one layer
+stands for the 24, because all rates scale with the layers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from backends.protocol import TokenRow
 from backends.stella.config import RopeScaling, StellaConfig
 from backends.stella.embedder import Embedder
 from backends.stella.model import Heads, Trunk
-from backends.stella.worker import DTYPES
+from backends.stella.worker import BATCH_TOKENS, DTYPES
 
 Ids = np.ndarray[Any, np.dtype[np.uint32]]
 
@@ -36,9 +36,8 @@ GROUP_ROWS = 32
 VOCABULARY_SIZE = 30_522
 ROUNDS_MIN = 3
 LAYERS = {"cuda": 24, "cpu": 1}
-BATCH_TOKENS = {"cuda": 16_384, "cpu": 2048}
 MIX = ((0.7, 8, 32), (0.25, 120, 240), (0.05, 350, 512))
-"""Share of the rows, and their smallest and largest size: questions, passages, long documents."""
+"""Share of rows with their smallest and largest size: questions, passages, long documents."""
 
 
 class Setting(NamedTuple):
@@ -97,14 +96,14 @@ def _report(setting: Setting, dtype: str) -> None:
                 f"{own / rate['products']:.0%}",
                 f"{rate['padded']:,.0f}",
                 f"{own / rate['padded']:.2f}x",
-                f"{rate['gte']:,.0f}" if gte else "not here",
+                f"{rate['gte']:,.0f}" if gte else "n/a",
                 f"{own / rate['gte']:.2f}x" if gte else "",
             )
         )
 
 
 def stella_config(layers: int) -> StellaConfig:
-    """Return the published sizes, with fewer layers if that is asked for."""
+    """Return the published sizes, with this number of layers."""
     return StellaConfig(
         hidden_size=1024,
         num_hidden_layers=layers,
@@ -132,7 +131,7 @@ def random_trunk(config: StellaConfig, device: torch.device, dtype: torch.dtype)
 
 
 def loads(batch_tokens: int) -> dict[str, list[Ids]]:
-    """Make one batch of each load, from a fixed seed."""
+    """Make one batch of each load from a fixed seed."""
     source = np.random.default_rng(0)
 
     def mixed() -> int:
@@ -153,7 +152,7 @@ def loads(batch_tokens: int) -> dict[str, list[Ids]]:
 
 
 def best(contenders: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
-    """Time them in turns, so that a busy machine is busy for all, and keep each one's best."""
+    """Time the contenders in turns, so that a busy machine slows them all; returns best times."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for once in contenders.values():
         once()
@@ -167,13 +166,13 @@ def best(contenders: dict[str, Callable[[], object]], seconds: float) -> dict[st
 
 
 def packed(embedder: Embedder, rows: Sequence[Ids]) -> Callable[[], object]:
-    """Embed the batch as the worker does, vectors on the host included."""
+    """Embed the batch as the worker does, including the copy of the vectors to the host."""
     batch = [TokenRow(row.astype("<u4").tobytes(), 1024) for row in rows]
     return lambda: embedder.embed(batch)
 
 
 def padded(embedder: Embedder, rows: Sequence[Ids]) -> Callable[[], object]:
-    """Embed the batch as an engine does that pads: the padding is computed and not counted."""
+    """Embed the batch as a padding engine does: padding is computed but not counted."""
     groups = []
     for start in range(0, len(rows), GROUP_ROWS):
         group = rows[start : start + GROUP_ROWS]
@@ -183,7 +182,7 @@ def padded(embedder: Embedder, rows: Sequence[Ids]) -> Callable[[], object]:
 
 
 def products(setting: Setting) -> Callable[[], object]:
-    """Do the matrix products of all layers on a full batch, and nothing else."""
+    """Compute only the matrix products of all layers, on a full batch."""
     layers = [
         (
             layer.attention.qkv_proj,
@@ -223,7 +222,7 @@ def _embedder(setting: Setting) -> Embedder:
 
 
 def gte_model(setting: Setting) -> Any:
-    """Make transformers' model with the same sizes, or None where it isn't installed."""
+    """Make transformers' model with the same sizes; None if transformers isn't installed."""
     if importlib.util.find_spec("transformers") is None:
         return None
     import transformers  # noqa: PLC0415 - optional
@@ -251,7 +250,7 @@ def gte_model(setting: Setting) -> Any:
 
 
 def gte_padded(setting: Setting, model: Any, rows: Sequence[Ids]) -> Callable[[], object]:
-    """Run transformers' model over the padded batch, the mean included."""
+    """Run transformers' model over the padded batch, including the mean."""
     groups = []
     for start in range(0, len(rows), GROUP_ROWS):
         group = rows[start : start + GROUP_ROWS]

@@ -40,9 +40,7 @@ class EngineAddress(msgspec.Struct, frozen=True, kw_only=True):
         """Refuse an address that leaves one of these options out. Raises UnknownBackend."""
         for name in names:
             if getattr(self.options, name) is None:
-                raise UnknownBackend(
-                    f"{self.url}: this engine does not tell its {name}; state {name}= in the URL"
-                )
+                raise UnknownBackend(f"{self.url}: state {name}= in the URL")
 
 
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):

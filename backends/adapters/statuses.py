@@ -1,15 +1,15 @@
-"""What a status that is not 200 says of whose fault it is: one table for every kind of worker.
+"""Who is to blame for an answer that is not 200: one table for every kind of worker.
 
     400, 413, 422   what we sent is wrong                            RequestRefused
     429, 503        alive and full, or warming                       WorkerBusy
-    504             its own word that our time was over              WorkerTimeout
-    424, 5xx        it failed (TEI says 424 when its GPU did)        WorkerFailed
-    anything else   it is not what its address says it is: no such   WorkerFailed
-                    model, no such path, another host, a wrong key
+    504             it says that our deadline passed                 WorkerTimeout
+    424, 5xx        it failed (TEI answers 424 when its GPU did)     WorkerFailed
+    anything else   it is not what its address says: no such model,  WorkerFailed
+                    no such path, another host, a wrong key
 
 The last line blames the worker and not the request, because another worker can serve the request.
-One of our own workers says 400, 413, 422 and 504 in its own form. Without it something else answers
-there, such as the next owner of its address, and that is the worker's fault too.
+Our own workers send 400, 413, 422 and 504 with an error body of their own. Without that body,
+something else answers there, such as the next owner of the address: the worker's fault too.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from backends.protocol import (
 )
 
 REFUSAL_BYTES_MAX = 65_536
-"""Most bytes that are read of an answer that is no 200."""
+"""Most bytes that are read of an answer that is not 200."""
 OUR_ERRNOS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
-"""What keeps this process from asking, and says nothing of the worker."""
+"""Errors of this process (out of descriptors, ports or memory), not of the worker."""
 
 _RETRY_AFTER_SECONDS_MAX = 60.0
-_RETRY_AFTER_SECONDS_DEFAULT = 1.0  # no stock engine sends a Retry-After; proxies before them do
+_RETRY_AFTER_SECONDS_DEFAULT = 1.0  # no stock engine sends Retry-After, but proxies do
 _REASON_BYTES_MAX = 200
 _REFUSED = {400, 413, 422}
 _BUSY = {429, 503}
@@ -42,7 +42,7 @@ _DEADLINE_PASSED = "deadline_passed"
 
 
 def engine_refusal(url: str, status: int, content: bytes, retry_after: str | None) -> BackendError:
-    """Say what a stock engine meant; its body is in a form of its own, for people to read."""
+    """Map a stock engine's refusal to an error; its body has no fixed format and is only shown."""
     reason = f"{status} {content[:_REASON_BYTES_MAX].decode(errors='replace')}"
     if status in _BUSY:
         return WorkerBusy(url, reason, _seconds(retry_after))
@@ -52,7 +52,7 @@ def engine_refusal(url: str, status: int, content: bytes, retry_after: str | Non
 
 
 def worker_refusal(url: str, status: int, content: bytes, retry_after: str | None) -> BackendError:
-    """Say what one of our own workers meant, if that is what answered."""
+    """Map the refusal of one of our own workers to an error."""
     try:
         code = msgspec.json.decode(content, type=_Envelope).error.code
     except msgspec.MsgspecError:
@@ -61,12 +61,12 @@ def worker_refusal(url: str, status: int, content: bytes, retry_after: str | Non
     if status == _LATE and code == _DEADLINE_PASSED:
         return WorkerTimeout(url, meant.reason)
     if isinstance(meant, RequestRefused) and not code:
-        return WorkerFailed(url, f"not in a worker's words: {meant.reason}")
+        return WorkerFailed(url, f"not an error of our worker: {meant.reason}")
     return meant
 
 
 def reason_of(error: Exception) -> str:
-    """Name an error of the wire for people."""
+    """Describe a connection error."""
     return f"{type(error).__name__}: {error}"
 
 
@@ -83,7 +83,7 @@ def _seconds(value: str | None) -> float:
     try:
         seconds = float(value or _RETRY_AFTER_SECONDS_DEFAULT)
     except ValueError:
-        return _RETRY_AFTER_SECONDS_DEFAULT  # an HTTP date: a second is as good as its clock
+        return _RETRY_AFTER_SECONDS_DEFAULT  # an HTTP date: not worth parsing
     if not math.isfinite(seconds):
         return _RETRY_AFTER_SECONDS_DEFAULT
     return min(max(seconds, 0.0), _RETRY_AFTER_SECONDS_MAX)

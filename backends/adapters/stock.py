@@ -1,14 +1,15 @@
-"""A stock embedding server as a `Backend`: what is the same for all of them.
+"""A stock embedding server as a `Backend`: what all of them have in common.
 
-What differs (paths, bodies, what an engine tells of itself) is its `Dialect`. What is the same:
+What differs (paths, bodies, what an engine reports) is its `Dialect`. What is the same:
 
-- An engine is believed about nothing that can be tried. Its /health lies, so `info` makes a real
-  forward pass, and learns from it how long the vectors are and whether they are normalised.
-- Only dimensions that the engine gives, or that a head makes, are served. `dimensions` is never
-  passed on: each engine means something else by it, and none of them what Stella means.
-- A call of more rows or bytes than the engine takes is made as several, one after the other. What
-  one row may be is refused here, before an engine can truncate it in silence: `BeyondWorker`.
-- Pooled mode (`heads=`): the engine gives mean-pooled vectors, the adapter applies Stella's heads.
+- What an engine reports is tested where possible. Its /health proves nothing, so `info` runs a real
+  forward pass, which also shows how long the vectors are and whether they are normalized.
+- Only the engine's own dimensions, or those of the heads, are served. `dimensions` is never passed
+  on: each engine means something different by it, and none means what Stella means.
+- A call with more rows or bytes than the engine takes is split into several, made one after the
+  other. A row that is too long is refused here (`BeyondWorker`), before the engine can silently
+  truncate it.
+- Pooled mode (`heads=`): the engine returns mean-pooled vectors; Stella's heads are applied here.
 """
 
 from __future__ import annotations
@@ -31,22 +32,22 @@ from backends.protocol import BackendError, BeyondWorker, InvalidAnswer, TokenRo
 _T = TypeVar("_T")
 
 ROWS_MAX = 256
-"""Most rows in one call to an engine that has no limit of its own."""
+"""Most rows in one call to an engine without a limit of its own."""
 BATCH_TOKENS_MAX = 300_000
-"""Most tokens in one call of the gateway's."""
+"""Most tokens in one call of the gateway."""
 ABOUT_BYTES_MAX = 1 << 20
-"""Most bytes in which an engine may say what it is."""
+"""Most bytes of an engine's description of itself."""
 
 _WIDTH_MAX = 16_384
 _FLOAT_CHARACTERS_MAX = 32  # a float64 in JSON with its comma takes 25
-_ANSWER_BYTES_MORE = 65_536  # what an answer has beside its floats
+_ANSWER_BYTES_MORE = 65_536  # the rest of an answer
 _PROBES = tuple(
     np.array(ids, "<u4").tobytes() for ids in ([101, 7592, 102], [101, 2088, 2088, 102])
 )
 """[CLS] hello [SEP] and [CLS] world world [SEP] in BERT's vocabulary."""
-_UNIT_TOLERANCE = 1e-2  # half precision normalises to within 1e-3
+_UNIT_TOLERANCE = 1e-2  # half precision normalizes to within 1e-3
 _UNPOOLED_TOLERANCE = 1e-3
-_THREAD_PRODUCTS_MIN = 4_000_000  # about a millisecond of one core: more would hold up the loop
+_THREAD_PRODUCTS_MIN = 4_000_000  # about a millisecond of one core; more would block the event loop
 
 
 class StockBackend:
@@ -61,12 +62,12 @@ class StockBackend:
         self._proven: _Proven | None = None
 
     async def info(self, *, timeout_seconds: float) -> WorkerInfo:
-        """Ask what is served, and see it computed. Raises BackendError."""
+        """Ask what the engine serves, and compute a probe. Raises BackendError."""
         try:
             async with deadline(self.url, timeout_seconds):
                 return (await self._prove()).info
         except BackendError:
-            self._proven = None  # what it was before says nothing of what it is now
+            self._proven = None  # it may be another engine now
             raise
 
     async def embed(
@@ -75,7 +76,8 @@ class StockBackend:
         """Embed the rows in as few calls as the engine allows; see `Backend.embed`."""
         async with deadline(self.url, timeout_seconds):
             proven = self._proven or await self._prove()
-            self._check(rows, proven.info)
+            if misfit := proven.info.misfit(rows):
+                raise BeyondWorker(self.url, misfit)
             found = await self._compute(rows, proven.about, proven.width, request_id)
             return await self._finished(rows, found)
 
@@ -105,7 +107,7 @@ class StockBackend:
         return self._proven
 
     def _agreed(self, about: About) -> tuple[str, int]:
-        """Hold what the engine says against what its address says: revision and longest row."""
+        """Check the engine's report against its address; returns revision and longest row."""
         stated = self._options
         if stated.model not in (None, about.model):
             raise InvalidAnswer(self.url, f"serves {about.model!r}, not {stated.model!r}")
@@ -114,44 +116,34 @@ class StockBackend:
             raise InvalidAnswer(self.url, reason)
         revision = about.revision or stated.revision
         if revision is None:
-            raise InvalidAnswer(self.url, "does not tell its revision: state revision= in the URL")
+            raise InvalidAnswer(self.url, "reports no revision: state revision= in the URL")
         limits = [limit for limit in (stated.tokens_max, about.tokens_max) if limit]
         if not limits:
-            raise InvalidAnswer(self.url, "does not tell its longest row: state tokens_max=")
+            raise InvalidAnswer(self.url, "reports no longest row: state tokens_max= in the URL")
         return revision, min(limits)
 
     def _probed(self, found: Matrix) -> int:
-        """See from two vectors whether the engine is set up as its address says; their width."""
+        """Check by two vectors that the engine is set up as addressed; returns their width."""
         width = int(found.shape[1])
         lengths = np.linalg.norm(found, axis=1)
         if np.array_equal(found[0], found[1]):
-            raise InvalidAnswer(self.url, "gives one vector for two texts")
+            raise InvalidAnswer(self.url, "returns the same vector for two texts")
         if self._heads is None:
             if (np.abs(lengths - 1) > _UNIT_TOLERANCE).any():
-                reason = f"vectors of length {lengths.max():.4g}: normalisation is off there"
+                reason = f"vectors of length {lengths.max():.4g}: its normalization is off"
                 raise InvalidAnswer(self.url, reason)
             return width
         if width != self._heads.hidden:
-            reason = f"vectors of {width}, where the heads read {self._heads.hidden}"
+            reason = f"vectors of {width}, but the heads need {self._heads.hidden}"
             raise InvalidAnswer(self.url, reason)
         if (np.abs(lengths - 1) < _UNPOOLED_TOLERANCE).all():
-            raise InvalidAnswer(self.url, "pooled vectors of length 1: normalisation is on there")
+            raise InvalidAnswer(self.url, "pooled vectors of length 1: its normalization is on")
         return width
-
-    def _check(self, rows: Sequence[TokenRow], info: WorkerInfo) -> None:
-        for index, row in enumerate(rows):
-            if not 0 < row.tokens <= info.tokens_max:
-                reason = f"row {index} has {row.tokens} tokens; 1 to {info.tokens_max} fit"
-                raise BeyondWorker(self.url, reason)
-            if row.dimensions not in info.dimensions:
-                served = ", ".join(map(str, info.dimensions))
-                reason = f"row {index} wants {row.dimensions} dimensions; served: {served}"
-                raise BeyondWorker(self.url, reason)
 
     async def _compute(
         self, rows: Sequence[TokenRow], about: About, width: int | None, request_id: str
     ) -> Matrix:
-        """Get the engine's own vectors: rows x width, which is None while it is not known."""
+        """Get the engine's own vectors: rows x width. `width` is None until it is known."""
         try:
             items = await asyncio.to_thread(self._dialect.items, rows)
         except NotText as error:
@@ -182,7 +174,7 @@ class StockBackend:
             raise InvalidAnswer(self.url, str(error)) from None
 
     def _parts(self, items: Sequence[bytes], about: About) -> Iterator[Sequence[bytes]]:
-        """Cut a call where the engine would refuse it."""
+        """Split a call into calls that the engine accepts."""
         room = self._dialect.body_bytes_max - len(self._dialect.body([], about))
         start, size = 0, 0
         for index, item in enumerate(items):
@@ -196,7 +188,7 @@ class StockBackend:
             yield items[start:]
 
     async def _finished(self, rows: Sequence[TokenRow], found: Matrix) -> list[memoryview]:
-        """Return each row's vector as bytes, its head applied where there are heads."""
+        """Return each row's vector as bytes, after its head if there are heads."""
         if self._heads is None:
             return [memoryview(vector.tobytes()) for vector in found]
         vectors = [memoryview(b"")] * len(rows)
@@ -208,14 +200,14 @@ class StockBackend:
             else:
                 units = await asyncio.to_thread(self._heads.apply, pooled, dimensions)
             if not np.isfinite(units).all():
-                raise InvalidAnswer(self.url, "pooled vectors that no head can read")
+                raise InvalidAnswer(self.url, "pooled vectors that overflow in the heads")
             for index, unit in zip(indexes, units, strict=True):
                 vectors[index] = memoryview(unit.astype("<f4").tobytes())
         return vectors
 
 
 class Dialect(Protocol):
-    """How one kind of engine is spoken to."""
+    """The protocol of one kind of engine."""
 
     path: str
     body_bytes_max: int
@@ -226,7 +218,7 @@ class Dialect(Protocol):
         ...
 
     def items(self, rows: Sequence[TokenRow]) -> list[bytes]:
-        """Write each row as the JSON that the engine reads; on a thread. Raises NotText."""
+        """Write each row as the engine's JSON. Runs on a thread. Raises NotText."""
         ...
 
     def body(self, items: Sequence[bytes], about: About) -> bytes:
@@ -239,7 +231,7 @@ class Dialect(Protocol):
 
 
 class About(NamedTuple):
-    """What an engine says of itself."""
+    """What an engine reports about itself."""
 
     model: str
     revision: str | None
@@ -259,8 +251,8 @@ def _headers(address: EngineAddress) -> dict[str, str]:
 
 
 def decode_about(answer: Answer, shape: type[_T]) -> _T:
-    """Read what an engine says of itself. Raises Malformed."""
+    """Read what an engine reports about itself. Raises Malformed."""
     try:
         return msgspec.json.decode(answer.content, type=shape)
     except msgspec.MsgspecError as error:
-        raise Malformed(f"does not say what it serves: {error}") from None
+        raise Malformed(f"does not report what it serves: {error}") from None

@@ -1,10 +1,10 @@
 """Text Embeddings Inference, by its native /embed.
 
-Not by its /v1/embeddings: that truncates in silence and always normalises. Given ids it decodes
-them and tokenises the text again, so it is sent text, and only for rows where that is exact
-(`vocabulary`). How many tokens it computed is in a header of each answer, and must be ours: that
-tells of a truncation, a default prompt, another tokeniser. Its 424 is a GPU that failed, its 429
-one of 512 permits that every input takes.
+Not by its /v1/embeddings, which truncates silently and always normalizes. Given ids, TEI decodes
+them and tokenizes the text again, so it is sent text, for rows where that is exact (`vocabulary`).
+A header of each answer counts the tokens that it computed and must match our count: a difference
+reveals a truncation, a default prompt or another tokenizer. Its 424 means that its GPU failed, its
+429 that its permits (512, one for each input) are taken.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ROWS_MAX = 256
 
 
 class Tei:
-    """How TEI is spoken to. See `stock.Dialect`."""
+    """Speaks to TEI. See `stock.Dialect`."""
 
     path = "/embed"
     body_bytes_max = 2_000_000
@@ -34,7 +34,7 @@ class Tei:
         self.vocabulary_sha256 = vocabulary.sha256
         self._vocabulary = vocabulary
         self._pooled = pooled
-        # said in full, since what is left out is decided by how it was started
+        # stated in full: the defaults depend on how it was started
         normalize = b"false" if pooled else b"true"
         self._rest = b'],"truncate":false,"normalize":' + normalize + b"}"
 
@@ -44,11 +44,12 @@ class Tei:
         try:
             model = msgspec.convert(info.model_type.get("embedding"), _Embedding)
         except msgspec.ValidationError:
-            raise Malformed(f"serves a {', '.join(info.model_type)}, no embedding model") from None
+            kind = ", ".join(info.model_type)
+            raise Malformed(f"serves a {kind}, not an embedding model") from None
         if self._pooled and model.pooling != "mean":
-            raise Malformed(f"pools by {model.pooling!r}, and the heads read a mean")
+            raise Malformed(f"pools by {model.pooling!r}, but the heads need the mean")
         if min(info.max_client_batch_size, info.max_input_length) < 1:
-            raise Malformed("says that it takes no rows")
+            raise Malformed("reports that it takes no rows")
         rows_max = min(info.max_client_batch_size, _ROWS_MAX)
         length = info.max_input_length
         return About(info.model_id, info.model_sha, info.model_dtype, length, rows_max)
@@ -62,7 +63,7 @@ class Tei:
         return b'{"inputs":[' + b",".join(items) + self._rest
 
     def vectors(self, answer: Answer, rows: Sequence[TokenRow], about: About) -> Matrix:  # noqa: ARG002
-        """Read `[[float, ...], ...]`, if it is of as many tokens as were sent."""
+        """Read `[[float, ...], ...]`, if TEI computed as many tokens as were sent."""
         tokens = str(sum(row.tokens for row in rows))
         computed = answer.headers.get(_TOKENS_HEADER)
         if computed != tokens:

@@ -1,7 +1,7 @@
-"""From the JSON of a stock engine to float32, refusing what can't be the vectors of the rows.
+"""Reads a stock engine's JSON into float32, refusing what can't be the rows' vectors.
 
-NaN comes as `null`, as a bare `NaN`, or unseen inside base64. The first two are no numbers to the
-decoder; the third is looked for. Whatever is wrong raises `Malformed`.
+NaN comes as `null`, as a bare `NaN`, or hidden inside base64. The decoder refuses the first two;
+the third is checked for. Every mistake raises `Malformed`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def from_nested(content: bytes, rows: int) -> Matrix:
 
 
 def from_listing(content: bytes, rows: int, *, model: str, tokens: int | None = None) -> Matrix:
-    """Read an OpenAI-like answer, floats or base64, by the items' own index: rows x width.
+    """Read an OpenAI-like answer, floats or base64, ordered by the items' index: rows x width.
 
-    With `tokens` its usage, where there is one, must say as many: a server that truncates or adds
-    specials behind our back tells on itself there. It is never billed from.
+    If `tokens` is given and the answer has a usage, they must agree: a difference reveals a server
+    that truncates rows or adds special tokens. Nothing is billed from it.
     """
     try:
         listing = msgspec.json.decode(content, type=_Listing)
@@ -45,13 +45,13 @@ def from_listing(content: bytes, rows: int, *, model: str, tokens: int | None = 
     if tokens is not None and computed not in (None, tokens):
         raise Malformed(f"computed {computed} tokens where {tokens} were sent")
     if sorted(item.index for item in listing.data) != list(range(rows)):
-        raise Malformed(f"{len(listing.data)} items that are not those of the {rows} rows")
+        raise Malformed(f"{len(listing.data)} items that do not match the {rows} rows")
     ordered = sorted(listing.data, key=lambda item: item.index)
     return _matrix([_floats(item.embedding) for item in ordered], rows)
 
 
 class Malformed(ValueError):
-    """A 200 that is not the vectors of the rows; the text says why."""
+    """A 200 that is not the rows' vectors; the message says why."""
 
 
 class _Listing(msgspec.Struct):
@@ -75,9 +75,9 @@ def _floats(embedding: str | list[float]) -> Sequence[float] | Matrix:
     try:
         raw = base64.b64decode(embedding, validate=True)
     except binascii.Error as error:
-        raise Malformed(f"no base64: {error}") from None
+        raise Malformed(f"not base64: {error}") from None
     if len(raw) % _FLOAT_BYTES:
-        raise Malformed(f"{len(raw)} bytes are no float32s")
+        raise Malformed(f"{len(raw)} bytes are not float32s")
     return np.frombuffer(raw, "<f4")
 
 
@@ -87,7 +87,7 @@ def _matrix(values: Sequence[Sequence[float] | Matrix], rows: int) -> Matrix:
     widths = {len(value) for value in values}
     if len(widths) > 1:
         raise Malformed(f"vectors of different lengths: {sorted(widths)}")
-    with np.errstate(over="ignore"):  # too large for float32 becomes inf, and is found below
+    with np.errstate(over="ignore"):  # too large for float32 becomes inf, and is detected below
         matrix = np.asarray(values, dtype="<f4").reshape(rows, -1)
     sound = np.isfinite(matrix).all(axis=1) & matrix.any(axis=1)
     if not sound.all():

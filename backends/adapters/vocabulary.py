@@ -1,9 +1,9 @@
-"""Ids back to text, where that is exact: for engines that take text and tokenise it themselves.
+"""Turns ids back into text where that is exact, for engines that tokenize text themselves.
 
-A row is its ids; text is only a way to say them to an engine that won't read ids. So a text is
-sent only when tokenising it gives the very ids of the row. That holds for what tokenisers make of
-whole texts. It fails where a word was cut in two by truncation, and for ids that no text gives;
-those rows raise `NotText`, and belong to a worker that reads ids.
+A row is its ids; text is only a way to send them to an engine that does not accept ids. So a text
+is sent only if tokenizing it gives exactly the ids of the row, which holds for whole tokenized
+texts. It fails where truncation cut a word in two, and for ids that no text produces: those rows
+raise `NotText` and need a worker that accepts ids.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tokenizers import BertWordPieceTokenizer
 
 from backends.protocol import TokenRow
 
-_VOCABULARIES_MAX = 4  # kept in memory; one is about 30 MB with its tokeniser
+_VOCABULARIES_MAX = 4  # kept in memory; one takes about 30 MB with its tokenizer
 _CONTINUES = "##"
 
 
@@ -31,22 +31,23 @@ class Vocabulary:
         self._pieces = content.decode().removesuffix("\n").split("\n")  # an id is a line's number
         missing = {"[CLS]", "[SEP]", "[UNK]"} - set(self._pieces)
         if missing:
-            raise ValueError(f"{path} has no {', '.join(sorted(missing))}: no WordPiece vocabulary")
-        # the reference, which is what the engines run; its wrapper hides the batch
+            names = ", ".join(sorted(missing))
+            raise ValueError(f"{path} has no {names}: not a WordPiece vocabulary")
+        # the reference that the engines run; its public wrapper hides the batch method
         bert = BertWordPieceTokenizer(str(path), lowercase=True)
         self._tokenizer = bert._tokenizer  # noqa: SLF001
 
     def texts(self, rows: Sequence[TokenRow]) -> list[str]:
-        """Return a text for each row whose ids, [CLS] and [SEP] around them, are the row's.
+        """Return a text for each row that tokenizes to the row's ids, [CLS] and [SEP] included.
 
-        Takes about a millisecond for 512 tokens and releases the GIL meanwhile. Raises NotText.
+        Takes about a millisecond for 512 tokens and releases the GIL. Raises NotText.
         """
         wanted = [np.frombuffer(row.ids, "<u4").tolist() for row in rows]
         texts = [self._join(ids, index) for index, ids in enumerate(wanted)]
         found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=True)
         for index, (ids, encoding) in enumerate(zip(wanted, found, strict=True)):
             if encoding.ids != ids:
-                raise NotText(f"row {index} can't be said in text: its ids are not those of one")
+                raise NotText(f"row {index} can't be sent as text: no text has these ids")
         return texts
 
     def _join(self, ids: list[int], index: int) -> str:
@@ -60,9 +61,9 @@ class Vocabulary:
 
 @lru_cache(maxsize=_VOCABULARIES_MAX)
 def load_vocabulary(path: Path) -> Vocabulary:
-    """Read a vocabulary once for all the workers that use it. Raises OSError, ValueError."""
+    """Read a vocabulary once for all workers that use it. Raises OSError, ValueError."""
     return Vocabulary(path)
 
 
 class NotText(ValueError):
-    """A row's ids are not those of any text that we can name."""
+    """A row's ids are not the ids of a text."""

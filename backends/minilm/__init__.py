@@ -1,1 +1,1 @@
-"""The embedded CPU worker: all-MiniLM-L6-v2, a real model that a package installs."""
+"""The embedded CPU worker: all-MiniLM-L6-v2, a real model that comes with a package."""

@@ -1,7 +1,7 @@
-"""all-MiniLM-L6-v2 in ONNX Runtime: 384 dimensions, mean over the tokens, L2-normalised.
+"""all-MiniLM-L6-v2 in ONNX Runtime: 384 dimensions, mean over the tokens, L2-normalized.
 
-One thread computes; what waits for it is bounded in tokens. Rows are sorted by length and computed
-in small groups, because this engine pads each group to its longest row.
+One thread computes; its queue is bounded in tokens. Rows are sorted by length and computed in small
+groups, because ONNX Runtime needs each group padded to its longest row.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class MiniLMEngine:
         tokens = sum(row.tokens for row in rows)
         if self._waiting_tokens and self._waiting_tokens + tokens > _QUEUE_TOKENS_MAX:
             seconds = self._waiting_tokens * self._seconds_per_token
-            raise EngineBusy(f"{self._waiting_tokens} tokens wait already", seconds)
+            raise EngineBusy(f"{self._waiting_tokens} tokens are waiting already", seconds)
         self._waiting_tokens += tokens
         try:
             work = asyncio.get_running_loop().run_in_executor(
@@ -108,7 +108,7 @@ class MiniLMEngine:
 
 
 class WrongModel(Exception):
-    """The model's file is not the one that this engine was written for."""
+    """The model file is not the one that this engine was written for."""
 
 
 def _by_length(rows: Sequence[TokenRow]) -> Iterator[list[int]]:

@@ -1,6 +1,7 @@
 """The Stella GPU worker: NovaSearch/stella_en_400M_v5 in our own PyTorch module.
 
-From the wire to the vector, one noun a file: `door` (HTTP) -> `tokenizer` (text only) -> `engine`
-(the thread that computes) -> `queue` (fair batches) -> `embedder` (pack, guard, heads) -> `model`.
-At start-up: `hub` -> `checkpoint` -> `memory` -> `calibration`. torch is imported here alone.
+From request to vector: `app` (HTTP) -> `openai` and `tokenizer` (text only) -> `engine` (the thread
+that computes) -> `queue` (fair batches) -> `embedder` (pack, check, heads) -> `model`. At startup,
+`worker` goes through `hub` -> `checkpoint` -> `memory` -> `calibration`. Only this package imports
+torch.
 """

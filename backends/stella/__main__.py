@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 DRAIN_SECONDS_DEFAULT = 5.0
-"""How long `/ready` says 503 before the door closes, so that every router has seen it."""
+"""How long `/ready` says 503 before the server closes, so that every router sees it."""
 
 
 def main() -> None:
@@ -22,16 +22,7 @@ def main() -> None:
         from backends.stella.worker import WorkerOptions, warm_up  # noqa: PLC0415
     except ModuleNotFoundError as error:
         sys.exit(f"stella-worker: {error}; install the worker extra: stella-gateway[worker]")
-    options = WorkerOptions(
-        weights=args.weights,
-        model=args.model,
-        revision=args.revision,
-        device=args.device,
-        dtype=args.dtype,
-        threads=args.threads,
-        batch_tokens=args.batch_tokens,
-        queue_tokens=args.queue_tokens,
-    )
+    options = WorkerOptions(**{name: getattr(args, name) for name in WorkerOptions._fields})
     metrics = Metrics()
     app = StellaApp(metrics)
     process.serve(
@@ -51,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="stella-worker", description=__doc__)
     add = parser.add_argument
     add("--weights", required=True, help="a folder in the published layout, or a hub id")
-    add("--revision", help="the hub id's full commit (for Stella itself: pinned already)")
+    add("--revision", help="the hub id's full commit (Stella itself is already pinned)")
     add("--model", default="NovaSearch/stella_en_400M_v5", help="the name to serve it under")
     add("--host", default="127.0.0.1")
     add("--port", type=int, default=0, help="TCP port (0: a free one)")
@@ -59,11 +50,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
     add("--dtype", choices=["float32", "float16", "bfloat16"], help="default: float16 on cuda")
     add("--threads", type=_positive, help="threads that compute on a CPU")
-    add("--batch-tokens", type=_positive, help="tokens of one batch (16384 on cuda, 2048 on cpu)")
+    add("--batch-tokens", type=_positive, help="tokens in one batch (16384 on cuda, 2048 on cpu)")
     add("--queue-tokens", type=_positive, help="tokens that may wait (16 batches)")
     add("--drain-seconds", type=float, default=DRAIN_SECONDS_DEFAULT)
-    add("--announce", action="append", default=[], metavar="GATEWAY", help="tell it where we are")
-    add("--announce-as", metavar="URL", help="the address gateways reach us at")
+    add("--announce", action="append", default=[], metavar="GATEWAY", help="announce us to it")
+    add("--announce-as", metavar="URL", help="the address at which gateways reach this worker")
     add("--exit-with-stdin", action="store_true", help="end when stdin ends")
     return parser
 

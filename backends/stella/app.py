@@ -1,8 +1,8 @@
-"""What a Stella worker answers beyond the common door.
+"""The HTTP application of a Stella worker: `WorkerApp` and what only Stella answers.
 
 POST /v1/embeddings   OpenAI's embeddings, from text or from ids (`openai`)
 GET  /metrics         Prometheus
-GET  /live            also 503 when one batch takes for ever: the device hangs
+GET  /live            503 too if a batch takes forever, because the device hangs
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from backends.stella.tokenizer import Tokenizer
 
 BODY_BYTES_MAX = 8 << 20
 STUCK_SECONDS = 120.0
-"""A batch that takes longer is taken for a device that hangs; a full one takes well under 30."""
+"""A batch that takes longer means that the device hangs; a full one takes well under 30 s."""
 _THREAD_BYTES_MIN = 64 << 10
-"""Bodies over this are read and answers over this are written on a thread: a few milliseconds."""
+"""Larger bodies are parsed, and larger answers written, on a thread: it takes milliseconds."""
 _PATHS = ("/embed", "/v1/embeddings", "/info", "/ready", "/live", "/metrics")
 
 
 class StellaApp(server.WorkerApp):
-    """The worker's ASGI application; `open` hands it everything once it is loaded."""
+    """The worker's ASGI application; `open` hands over what was loaded."""
 
     def __init__(self, metrics: Metrics) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class StellaApp(server.WorkerApp):
         self._prompts: Mapping[str, str] = {}
 
     def open(self, engine: StellaEngine, tokenizer: Tokenizer, prompts: Mapping[str, str]) -> None:
-        """Begin to answer texts; the hop begins with `start`."""
+        """Begin to answer /v1/embeddings; `start` begins the hop."""
         self._stella, self._tokenizer, self._prompts = engine, tokenizer, prompts
 
     async def answer(self, scope: server.Scope, receive: server.Receive) -> server.Answer:

@@ -1,4 +1,4 @@
-"""Warming, and the line that a scheduler plans with: seconds = a + b x tokens of one batch.
+"""Warms up and measures what a scheduler plans with: seconds = a + b x tokens of one batch.
 
 Measured on this device with this checkpoint, from a few tokens up to a full batch; the full batch
 also proves that the memory is enough.
@@ -17,11 +17,11 @@ from backends.protocol import TokenRow
 _SMALLEST_TOKENS = 8
 _GROWTH = 4
 _REPEATS = 3
-"""The best of so many: the first one warms, and noise only ever adds."""
+"""The fastest counts: the first run warms up, and noise only adds time."""
 _SECONDS_MAX = 10.0
-"""No larger batch is tried after this: a slow CPU is known well enough by then."""
+"""After this, no larger batch is measured: a slow CPU is known well enough by then."""
 _SECONDS_PER_TOKEN_MIN = 1e-9
-_FIRST_ID, _LAST_ID = 999, 30_000  # ids of words, away from the specials
+_FIRST_ID, _LAST_ID = 999, 30_000  # ids of words, not of special tokens
 
 Embed = Callable[[Sequence[TokenRow]], list[bytes]]
 """Computes rows into raw float32 vectors, in order."""
@@ -42,7 +42,7 @@ def calibrate(
     batch_tokens: int,
     progress: Callable[[str], None],
 ) -> Line:
-    """Compute batches of growing size and fit the line through the smallest and the largest."""
+    """Compute batches of growing size and draw the line through the smallest and the largest."""
     started = time.monotonic()
     points: list[tuple[int, float]] = []
     for tokens in _sizes(batch_tokens):
@@ -59,7 +59,7 @@ def calibrate(
 
 
 def rows_of(tokens: int, row_tokens: int, dimensions: int) -> list[TokenRow]:
-    """Make rows of made-up words, `tokens` in all, at most `row_tokens` each."""
+    """Make rows of random words, `tokens` in all, at most `row_tokens` each."""
     source = np.random.default_rng(tokens)
     sizes = [row_tokens] * (tokens // row_tokens) + [tokens % row_tokens]
     return [

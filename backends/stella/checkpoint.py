@@ -1,11 +1,11 @@
-"""A checkpoint in the published layout: a folder that is checked whole before a weight is read.
+"""A checkpoint in the published layout: a folder, checked completely before weights are read.
 
     config.json  model.safetensors  vocab.txt  sentence_bert_config.json
     config_sentence_transformers.json  1_Pooling/config.json
     2_Dense_<D>/{config.json,model.safetensors}  one for each native dimension
 
-Only safetensors are read, never pickles and never code. Keys may carry the prefix `new.`; further
-tensors and files are tolerated. A missing tensor, another shape or another vocabulary is not.
+Only safetensors are read, never pickles or code. Keys may have the prefix `new.`. Extra tensors and
+files are tolerated; a missing tensor, a different shape or a different vocabulary is not.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ VOCABULARY_SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992
 _PREFIX = "new."
 _HEAD_FOLDER = "2_Dense_"
 _NAMED_MAX = 5
-"""At most so many differing tensors are named in a refusal."""
+"""Most differing tensors that a refusal names."""
 _PROGRESS_STEPS = 10
 _CHUNK_BYTES = 1 << 24
 
 
 class Checkpoint:
-    """A folder whose every promise was checked, but for the weights' values."""
+    """A folder that was checked, except for the weights' values."""
 
     def __init__(self, folder: Path) -> None:
         """Check the folder. Raises WrongCheckpoint, naming what differs."""
         if not folder.is_dir():
-            raise WrongCheckpoint(f"{folder} is no folder")
+            raise WrongCheckpoint(f"{folder} is not a folder")
         self.folder = folder
         self.config: StellaConfig = read_config(folder / "config.json")
         self.vocabulary = folder / "vocab.txt"
@@ -70,7 +70,7 @@ class Checkpoint:
     def load(
         self, device: torch.device, dtype: torch.dtype, progress: Progress
     ) -> tuple[Trunk, Heads]:
-        """Read the weights, one tensor at a time, straight to the device.
+        """Load the weights, one tensor at a time, straight to the device.
 
         The trunk takes `dtype`, the heads float32. Raises WrongCheckpoint for NaN or infinity.
         """
@@ -93,7 +93,7 @@ class Checkpoint:
         return trunk, heads
 
     def fingerprint(self) -> str:
-        """Sum up config and weights in 12 hex digits, wherever the folder came from."""
+        """Hash config and weights to 12 hex digits, wherever the folder came from."""
         digest = hashlib.sha256()
         paths = [self.folder / "config.json", self.weights, *map(self.head, self.native)]
         for path in paths:
@@ -111,7 +111,7 @@ def _check_vocabulary(path: Path) -> None:
     if found != VOCABULARY_SHA256:
         raise WrongCheckpoint(
             f"{path} has sha256 {found}, not bert-base-uncased's {VOCABULARY_SHA256}: "
-            "ids would mean other words here than at the gateway"
+            "ids would mean different words here than in the gateway"
         )
 
 
@@ -134,7 +134,7 @@ def _tokens_max(path: Path, config: StellaConfig) -> int:
 def _prompts(path: Path) -> dict[str, str]:
     prompts = read_json(path).get("prompts") or {}
     if not all(isinstance(text, str) for text in prompts.values()):
-        raise WrongCheckpoint(f"{path}: a prompt is no text")
+        raise WrongCheckpoint(f"{path}: a prompt is not a text")
     return dict(prompts)
 
 
@@ -143,7 +143,7 @@ def _native_dimensions(folder: Path, config: StellaConfig) -> tuple[int, ...]:
     for path in folder.glob(f"{_HEAD_FOLDER}*/config.json"):
         name = path.parent.name.removeprefix(_HEAD_FOLDER)
         if not name.isdecimal():
-            raise WrongCheckpoint(f"{path.parent}: {name!r} is no number of dimensions")
+            raise WrongCheckpoint(f"{path.parent}: {name!r} is not a number of dimensions")
         wanted = {
             "in_features": config.hidden_size,
             "out_features": int(name),
@@ -191,7 +191,7 @@ def _tensors(
             tensor = file.get_tensor(names[name]).to(dtype)
             if not bool(torch.isfinite(tensor).all()):
                 raise WrongCheckpoint(
-                    f"{path}: {name} has NaN or infinity in it as {dtype}; download it again"
+                    f"{path}: {name} contains NaN or infinity as {dtype}; download it again"
                 )
             progress(done / len(wanted))
             yield name, tensor
@@ -205,16 +205,16 @@ def _opened(path: Path, device: torch.device) -> safe_open:
         hint = " (pytorch_model.bin is there, but pickles are never read)" if pickled else ""
         raise WrongCheckpoint(f"{path} is missing{hint}") from None
     except SafetensorError as error:
-        raise WrongCheckpoint(f"{path} is not whole: {error}; download it again") from None
+        raise WrongCheckpoint(f"{path} is incomplete: {error}; download it again") from None
 
 
 def _names(file: Any) -> dict[str, str]:
-    """Map the names that the model uses to those in the file."""
+    """Map the model's names to those in the file."""
     return {name.removeprefix(_PREFIX): name for name in file.offset_keys()}
 
 
 def _steps(progress: Progress, what: str) -> Callable[[float], None]:
-    """Report every tenth of the way."""
+    """Report progress at every 10 %."""
     reported = 0
 
     def report(share: float) -> None:

@@ -1,8 +1,8 @@
-"""What a checkpoint's config.json says, and a refusal of everything this worker doesn't compute.
+"""Reads a checkpoint's config.json and refuses everything that this worker doesn't compute.
 
-The published architecture has switches (activation, position embedding, layer norm type). Only
-the published setting of each is implemented; any other is refused by name, because a model that
-runs with the wrong switch answers wrong vectors without an error.
+The published architecture has switches (activation, position embedding, layer norm type). Only the
+published setting of each is implemented. Any other is refused by name, because a model with a wrong
+switch computes wrong vectors without an error.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class RopeScaling(msgspec.Struct, frozen=True):
 
 
 class WrongCheckpoint(StartupError):
-    """The folder isn't the model that this worker computes; the text names what differs."""
+    """The folder isn't the model that this worker computes; the message names what differs."""
 
 
 def read_config(path: Path) -> StellaConfig:
@@ -82,7 +82,7 @@ def read_config(path: Path) -> StellaConfig:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a small JSON object. Raises WrongCheckpoint when it is missing or something else."""
+    """Read a small JSON object. Raises WrongCheckpoint if it is missing or not an object."""
     try:
         with path.open("rb") as file:
             value = msgspec.json.decode(file.read(_JSON_BYTES_MAX))

@@ -1,7 +1,7 @@
-"""Rows of token ids to unit vectors: one trunk pass for the batch, then each row's own head.
+"""Turns token ids into unit vectors: one trunk pass for the batch, then each row's own head.
 
-A row whose mean has NaN or infinity in it (half precision can overflow) is computed again alone
-in float32. If that is not finite either, the weights or the device are broken: `NotFinite`.
+A row whose mean contains NaN or infinity (half precision can overflow) is computed again, alone, in
+float32. If that is not finite either, the weights or the device are broken: `NotFinite`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from backends.stella.model import Heads, Trunk, pack
 
 
 class NotFinite(Exception):
-    """A vector has NaN or infinity in it even in float32."""
+    """A vector contains NaN or infinity even in float32."""
 
 
 class Embedder:
@@ -56,7 +56,7 @@ class Embedder:
     def _pool(self, ids: list[np.ndarray[tuple[int], np.dtype[np.uint32]]]) -> torch.Tensor:
         pooled = self._trunk.pool(pack(ids, self._device), self._dtype)
         if self._dtype == torch.float32:
-            return pooled  # the heads' result is checked anyway
+            return pooled  # `embed` checks the heads' result
         overflown = (~torch.isfinite(pooled).all(dim=1)).nonzero()[:, 0].tolist()
         for index in overflown:
             pooled[index] = self._trunk.pool(pack([ids[index]], self._device), torch.float32)[0]

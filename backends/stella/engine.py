@@ -1,9 +1,9 @@
-"""The thread that computes: batches form while it is busy, no timer waits for company.
+"""The thread that computes. Batches form while it is busy; no timer holds a call back.
 
-The event loop queues calls; one thread takes a batch, computes it, and hands vectors back. Any
-error of the forward pass is taken for the device's: rows were checked before, so there is nothing
-else it could be, and a device in doubt answers nobody. The calls of that batch, those that wait
-and those to come fail with EngineBroken, and the door ends the process.
+The event loop queues calls; one thread takes a batch, computes it and hands the vectors back. Rows
+were checked before, so any error of the forward pass is blamed on the device, which is then not
+used again: the batch's calls, the waiting ones and all later ones fail with EngineBroken, and the
+server ends the process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from backends.stella.queue import QueuedCall, Slot, TokenQueue
 PROBE_IDS = np.array([101, 7592, 102], dtype="<u4").tobytes()  # [CLS] hello [SEP]
 PROBE_SECONDS_MAX = 30.0
 SECONDS_PER_TOKEN_DEFAULT = 1e-4
-"""For Retry-After, until the line was measured."""
+"""For Retry-After, if nothing was measured."""
 
 
 class StellaEngine:
@@ -41,17 +41,17 @@ class StellaEngine:
         self._queue = TokenQueue(info.batch_tokens_max)
         self._computing_since: float | None = None
         metrics.watch_queue(lambda: self._queue.tokens_waiting)
-        # a daemon, because a device that hangs must not keep the process from ending
+        # a daemon, so that a hanging device can't keep the process from exiting
         threading.Thread(target=self._work, name="stella", daemon=True).start()
 
     @property
     def computing_seconds(self) -> float:
-        """How long the batch at hand has been computed; 0 when idle."""
+        """How long the current batch has been computing; 0 when idle."""
         since = self._computing_since
         return 0.0 if since is None else time.monotonic() - since
 
     async def embed(self, rows: Sequence[TokenRow], deadline: float) -> Computed:
-        """Queue the rows and wait for them; see `backends.engine.Engine`."""
+        """Queue the rows and wait for their vectors; see `backends.engine.Engine`."""
         if not rows:
             return Computed([])
         self._check_ids(rows)
@@ -74,7 +74,7 @@ class StellaEngine:
         await self.embed([row], time.monotonic() + PROBE_SECONDS_MAX)
 
     def close(self) -> None:
-        """Stop the thread after the batch at hand."""
+        """Stop the thread after the current batch."""
         self._queue.close(EngineBroken("the engine was closed"))
 
     def _work(self) -> None:
@@ -132,7 +132,7 @@ def _hand_back(batch: list[Slot], vectors: list[bytes]) -> None:
 
 
 def _resolve(done: asyncio.Future[Computed], call: QueuedCall, error: BaseException | None) -> None:
-    """Runs on the event loop. The caller may have gone, or the call have failed already."""
+    """Runs on the event loop. The caller may have hung up, or the call failed already."""
     if done.done():
         return
     if error is not None:

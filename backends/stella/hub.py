@@ -1,7 +1,7 @@
-"""From what `--weights` says to a folder: a local one, or a pinned revision from the hub.
+"""Turns `--weights` into a folder: a local one, or a pinned revision from the Hugging Face hub.
 
-Only the files of the published layout are fetched, weights as safetensors alone: no pickles, no
-code. A revision is a full commit, because a branch can change under a running pool.
+Only the files of the published layout are fetched, and weights only as safetensors: no pickles, no
+code. A revision must be a full commit, because a branch can change under a running pool.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ def find_weights(weights: str, revision: str | None, progress: Callable[[str], N
 
 
 class NoWeights(StartupError):
-    """There is no folder to load from; the text says what to do."""
+    """There is no folder to load from; the message says what to do."""
 
 
 def _download(hub_id: str, revision: str, progress: Callable[[str], None]) -> Path:
-    # imported here: slow to import, and of no use to a local folder
+    # imported here: slow to import, and not needed for a local folder
     from huggingface_hub import constants, snapshot_download  # noqa: PLC0415
     from huggingface_hub.errors import (  # noqa: PLC0415
         DryRunError,
@@ -63,7 +63,7 @@ def _download(hub_id: str, revision: str, progress: Callable[[str], None]) -> Pa
     cache = Path(constants.HF_HUB_CACHE)
     wanted: dict[str, Any] = {"repo_id": hub_id, "revision": revision, "allow_patterns": _FILES}
     try:
-        with contextlib.suppress(DryRunError):  # no hub in sight: perhaps all of it is cached
+        with contextlib.suppress(DryRunError):  # hub unreachable: everything may be cached
             planned = snapshot_download(**wanted, dry_run=True)
             needed = sum(file.file_size or 0 for file in planned if file.will_download)
             _check_space(cache, needed, hub_id)

@@ -1,4 +1,4 @@
-"""Will it fit? Asked before a weight is read, so that the answer is a sentence and not a kill."""
+"""Checks, before weights are read, that the model fits into memory: an error beats an OOM kill."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from backends.engine import StartupError
 from backends.stella.checkpoint import Checkpoint
 
 _HEADROOM = 1.1
-"""For what isn't counted: allocator slack, kernels' workspaces."""
+"""For what isn't counted: allocator slack and kernel workspaces."""
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -23,7 +23,7 @@ def check_memory(
     batch_tokens: int,
     free_bytes: int | None = None,
 ) -> str:
-    """Compare what is needed with what is free, and say so. Raises NotEnoughMemory."""
+    """Compare the memory needed with what is free; returns a report. Raises NotEnoughMemory."""
     needed = _needed_bytes(checkpoint, dtype, batch_tokens)
     if free_bytes is None:
         free_bytes = _free_bytes(device)
@@ -36,17 +36,17 @@ def check_memory(
 
 
 class NotEnoughMemory(StartupError):
-    """The weights and one batch don't fit; the text gives both figures."""
+    """The weights and one batch don't fit; the message gives both figures."""
 
 
 def _needed_bytes(checkpoint: Checkpoint, dtype: torch.dtype, batch_tokens: int) -> int:
     config = checkpoint.config
     trunk = sum(torch.Size(shape).numel() for shape in checkpoint.trunk_shapes.values())
     heads = sum((config.hidden_size + 1) * size for size in checkpoint.native)
-    # One tensor is at hand as it stands in the file (float32 at most) while it is converted.
+    # one tensor as stored in the file (at most float32) while it is converted
     staging = 4 * max(torch.Size(shape).numel() for shape in checkpoint.trunk_shapes.values())
-    # At a layer's peak: residual, q, k, v and the mix in `dtype`; the rotation's terms in float32;
-    # up, gate and their product in `dtype`.
+    # at a layer's peak: residual, q, k, v, their mix, up, gate and the product of both in `dtype`;
+    # the rotation's terms in float32
     token = dtype.itemsize * (8 * config.hidden_size + 4 * config.intermediate_size)
     token += 4 * 8 * config.hidden_size
     total = dtype.itemsize * trunk + 4 * heads + staging + token * batch_tokens
@@ -61,7 +61,7 @@ def _free_bytes(device: torch.device) -> int | None:
         return None
     lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
     free = 1024 * int(lines["MemAvailable"].split()[0])
-    try:  # a container's limit counts for more than the machine's memory
+    try:  # a container's limit overrides the machine's memory
         limit = int((_CGROUP / "memory.max").read_text())
         used = int((_CGROUP / "memory.current").read_text())
     except (OSError, ValueError):  # no cgroup v2, or no limit ("max")

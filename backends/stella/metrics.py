@@ -1,4 +1,4 @@
-"""What `/metrics` shows, in Prometheus' text format. Numbers only, never a text or an id."""
+"""What `/metrics` shows, in the Prometheus text format. Only numbers, never a text or an id."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SECONDS_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 class Metrics:
-    """One worker's numbers, in a registry of their own."""
+    """One worker's metrics, in a registry of their own."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -41,11 +41,11 @@ class Metrics:
             registry=self._registry,
         )
         self._queue_tokens = Gauge(
-            "stella_queue_tokens", "Tokens that wait", registry=self._registry
+            "stella_queue_tokens", "Tokens that are waiting", registry=self._registry
         )
 
     def request(self, path: str, status: int) -> None:
-        """Count one answer. `path` must be one of a few: each makes a series."""
+        """Count one answer. `path` must be one of a few, because each becomes a series."""
         self._requests.labels(path, str(status)).inc()
 
     def batch(self, *, rows: int, tokens: int, seconds: float) -> None:
@@ -56,13 +56,13 @@ class Metrics:
         self._batch_seconds.observe(seconds)
 
     def recomputed(self, rows: int) -> None:
-        """Count rows that overflowed in half precision."""
+        """Count rows that overflowed in half precision and were computed again."""
         self._recomputed.inc(rows)
 
     def watch_queue(self, tokens: Callable[[], int]) -> None:
-        """Read the queue's length from there whenever somebody asks."""
+        """Read the queue's length from `tokens` at each scrape."""
         self._queue_tokens.set_function(tokens)
 
     def render(self) -> bytes:
-        """Write all of it."""
+        """Write all metrics."""
         return generate_latest(self._registry)

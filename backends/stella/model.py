@@ -1,15 +1,15 @@
-"""The model: a post-LN transformer over packed tokens, its mean, and one linear head a dimension.
+"""The model: a post-LN transformer over packed tokens, a mean, and one linear head per dimension.
 
 Rows are laid end to end without padding, so that the linear layers (94 % of the work at 512
-tokens) compute real tokens only and nothing can leak from padding. Attention alone looks at
-rows: `varlen_attn` on CUDA in half precision, elsewhere one SDPA call a row.
+tokens) compute only real tokens and nothing can leak from padding. Only attention knows about rows:
+`varlen_attn` on CUDA in half precision, elsewhere one SDPA call per row.
 
-The dtype of the activations is the caller's: weights are cast to it where they are used, a no-op
-when they agree. So a row that overflows in float16 can be computed again in float32 without a
-second copy of the weights. Rotary tables, mean, heads and normalisation are always float32.
+The caller chooses the dtype of the activations: weights are cast to it where they are used, a no-op
+if they agree. So a row that overflows in float16 can be computed again in float32 without a
+second copy of the weights. Rotary tables, mean, heads and normalization are always float32.
 
 Attribute names follow the published keys (https://huggingface.co/NovaSearch/stella_en_400M_v5),
-so that `state_dict` is the list of tensors and shapes that a checkpoint must hold.
+so that `state_dict` lists the tensors and shapes that a checkpoint must contain.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Packed:
     ids: Tensor
     """Token ids, int64, tokens."""
     positions: Tensor
-    """Place of each token in its row, int64, tokens."""
+    """Position of each token in its row, int64, tokens."""
     lengths: Tensor
     """Tokens of each row, int64, rows."""
     offsets: Tensor
@@ -65,7 +65,7 @@ class Trunk(nn.Module):
     def __init__(self, config: StellaConfig) -> None:
         super().__init__()
         self.config = config
-        self.embeddings = TokenEmbeddings(config)
+        self.embeddings = InputEmbeddings(config)
         self.layers = [Layer(config) for _ in range(config.num_hidden_layers)]
         self.encoder = nn.Module()
         self.encoder.layer = nn.ModuleList(self.layers)
@@ -87,14 +87,14 @@ class Trunk(nn.Module):
         return hidden
 
     def _tables(self, packed: Packed) -> tuple[Tensor, Tensor]:
-        """Look up cos and sin for every position (float32, positions x head size), made once."""
+        """Return cos and sin for every position (float32, positions x head size), computed once."""
         if self._rotary is None:
             self._rotary = rotary_tables(self.config, packed.ids.device)
         return self._rotary
 
 
 def rotary_tables(config: StellaConfig, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Make cos and sin of every angle, with the NTK scaling of the published code.
+    """Compute cos and sin of every angle, with the NTK scaling of the published code.
 
     frequency_i = (theta * factor) ** (-2i / d) / factor ** (2 / d), d the head's width.
     """
@@ -107,7 +107,7 @@ def rotary_tables(config: StellaConfig, device: torch.device) -> tuple[Tensor, T
 
 
 class Table(nn.Module):
-    """A weight and its bias, named as in the checkpoint. Never initialised: always loaded."""
+    """A weight and its bias, named as in the checkpoint. Never initialized, always loaded."""
 
     def __init__(self, *shape: int, bias: bool = True) -> None:
         super().__init__()
@@ -115,8 +115,8 @@ class Table(nn.Module):
         self.bias = nn.Parameter(torch.empty(shape[:1]), requires_grad=False) if bias else None
 
 
-class TokenEmbeddings(nn.Module):
-    """Word plus token type 0, normalised. Positions come from the rotation alone."""
+class InputEmbeddings(nn.Module):
+    """Word plus token type 0, normalized. Positions come only from the rotation."""
 
     def __init__(self, config: StellaConfig) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class TokenEmbeddings(nn.Module):
         """Return tokens x hidden."""
         words = functional.embedding(ids, self.word_embeddings.weight).to(dtype)
         kind = self.token_type_embeddings.weight[0].to(dtype)
-        return _normalise(words + kind, self.LayerNorm, self.eps)
+        return _normalize(words + kind, self.LayerNorm, self.eps)
 
 
 class Layer(nn.Module):
@@ -146,8 +146,8 @@ class Layer(nn.Module):
     def forward(self, hidden: Tensor, packed: Packed, cosines: Tensor, sines: Tensor) -> Tensor:
         """Return tokens x hidden."""
         attended = self.attention(hidden, packed, cosines, sines)
-        hidden = _normalise(hidden + attended, self.attn_ln, self.eps)
-        return _normalise(hidden + self.mlp(hidden), self.mlp_ln, self.eps)
+        hidden = _normalize(hidden + attended, self.attn_ln, self.eps)
+        return _normalize(hidden + self.mlp(hidden), self.mlp_ln, self.eps)
 
 
 class Attention(nn.Module):
@@ -182,11 +182,11 @@ class GatedMLP(nn.Module):
 
 
 class Heads(nn.Module):
-    """One independent linear map a dimension; none is a slice of another."""
+    """One independent linear map per dimension; none is a slice of another."""
 
     DERIVED, SOURCE = 512, 1024
-    """The published pages promise 512, the checkpoint has no such head: the first 512 components
-    of the 1024 head, normalised again. Derived, not native."""
+    """The published pages promise 512, but the checkpoint has no such head: it is derived, as the
+    first 512 components of the 1024 head, normalized again."""
 
     def __init__(self, hidden_size: int, native: Sequence[int]) -> None:
         super().__init__()
@@ -207,11 +207,11 @@ class Heads(nn.Module):
 def _attend(query: Tensor, key: Tensor, value: Tensor, packed: Packed) -> Tensor:
     """Attend within each row; all are tokens x heads x head size."""
     if query.is_cuda and query.dtype != torch.float32:
-        # imported here: it takes two seconds, and is of no use to a CPU
+        # imported here: it takes two seconds, and CPUs don't need it
         from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415
 
         longest = max(packed.sizes)
-        # positional: the keywords' names changed between torch versions
+        # positional, because the keywords were renamed between torch versions
         mixed = varlen_attn(query, key, value, packed.offsets, packed.offsets, longest, longest)
         return cast("Tensor", mixed)
     mixed = torch.empty_like(query)
@@ -235,7 +235,7 @@ def _linear(values: Tensor, table: nn.Module) -> Tensor:
     return functional.linear(values, weight, bias)
 
 
-def _normalise(values: Tensor, table: nn.Module, eps: float) -> Tensor:
+def _normalize(values: Tensor, table: nn.Module, eps: float) -> Tensor:
     weight, bias = _as(table, values.dtype)
     return functional.layer_norm(values, values.shape[-1:], weight, bias, eps)
 

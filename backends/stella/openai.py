@@ -1,8 +1,8 @@
-"""OpenAI's shape of the text door: a JSON body to token rows, vectors to a JSON answer.
+"""OpenAI's embeddings format: a JSON body to token rows, vectors to a JSON answer.
 
-The gateway doesn't come this way, it sends ids over the hop. What this door adds to OpenAI's
-fields: `prompt_name` (a prompt of the checkpoint), `truncate: "end"`, and lists of integers taken
-as whole rows of this model's own vocabulary, [CLS] and [SEP] included.
+The gateway doesn't use it, it sends ids over the hop. Added to OpenAI's fields: `prompt_name` (a
+prompt of the checkpoint), `truncate: "end"`, and lists of integers, which are whole rows in this
+model's own vocabulary, [CLS] and [SEP] included.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from backends.stella.tokenizer import Tokenizer, truncate
 
 DIMENSIONS_DEFAULT = 1024
 VALUES_MAX = 2048 * 1024
-"""Most floats in one answer: formatting more would hold up every other caller."""
+"""Most floats in one answer: formatting more would delay every other caller."""
 _TokenId = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 
 
 class EmbeddingRequest(msgspec.Struct):
-    """The body of `POST /v1/embeddings`. Fields that aren't named here are ignored."""
+    """The body of `POST /v1/embeddings`. Unknown fields are ignored."""
 
     input: str | list[str | list[_TokenId] | _TokenId]
     model: str | None = None
@@ -37,7 +37,7 @@ class EmbeddingRequest(msgspec.Struct):
 
 
 class Asked(msgspec.Struct):
-    """A request, ready to be computed."""
+    """A request, ready to compute."""
 
     rows: list[TokenRow]
     encoding_format: Literal["float", "base64"]
@@ -46,7 +46,7 @@ class Asked(msgspec.Struct):
 def decode(
     body: bytes, info: WorkerInfo, tokenizer: Tokenizer, prompts: Mapping[str, str]
 ) -> Asked:
-    """Read and check a body. Raises InvalidRequest."""
+    """Parse and check a body. Raises InvalidRequest."""
     try:
         request = msgspec.json.decode(body, type=EmbeddingRequest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -93,7 +93,7 @@ def encode(asked: Asked, computed: Computed, model: str) -> bytes:
 
 
 class InvalidRequest(Exception):
-    """The body can't be embedded; OpenAI's four fields of an error say why."""
+    """The body can't be embedded; carries OpenAI's four error fields."""
 
     def __init__(self, status: int, code: str, message: str, param: str | None = "input") -> None:
         super().__init__(message)

@@ -1,12 +1,12 @@
-"""What waits to be computed: bounded in tokens, shared out fairly.
+"""The queue of rows to compute: bounded in tokens, shared fairly between calls.
 
 `take` fills a batch up to a token budget in two passes over the waiting calls, oldest first: in
 the first each call gets an equal share of the budget (at least one row), in the second the oldest
 take what is left. So a short call joins the next batch beside a long one, and the oldest call
 advances in every batch: neither starves the other.
 
-Calls whose caller has gone or whose deadline has passed are dropped here, before they cost time.
-All methods may be called from any thread.
+Calls whose caller hung up or whose deadline passed are dropped here, before they cost time. All
+methods may be called from any thread.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from backends.protocol import TokenRow
 
 
 class TokenQueue:
-    """Holds at most `tokens_max` tokens that aren't being computed yet."""
+    """Holds at most `tokens_max` waiting tokens."""
 
     def __init__(self, tokens_max: int) -> None:
         self.tokens_max = tokens_max
@@ -31,14 +31,14 @@ class TokenQueue:
         self._closed: BaseException | None = None
 
     def put(self, call: QueuedCall, retry_after_seconds: Callable[[int], float]) -> None:
-        """Append the call. Raises EngineBusy when it doesn't fit, or what the queue closed with."""
+        """Append the call. Raises EngineBusy if it doesn't fit, or why the queue closed."""
         with self._changed:
             if self._closed is not None:
                 raise self._closed
             waiting = self.tokens_waiting
             if waiting + call.tokens_waiting > self.tokens_max:
                 raise EngineBusy(
-                    f"{waiting} of {self.tokens_max} tokens wait already",
+                    f"{waiting} of {self.tokens_max} tokens are waiting already",
                     retry_after_seconds(waiting),
                 )
             self._calls[call] = None
@@ -46,7 +46,7 @@ class TokenQueue:
             self._changed.notify()
 
     def take(self, budget: int) -> list[Slot]:
-        """Wait until there is work, then fill one batch; empty when the queue has closed."""
+        """Wait for work, then return one batch; empty if the queue is closed."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._calls or self._closed)
@@ -60,13 +60,13 @@ class TokenQueue:
                 return batch
 
     def drop(self, call: QueuedCall) -> None:
-        """Forget a call that nobody waits for; what is being computed of it stays so."""
+        """Drop a call that nobody waits for, except for the rows that are being computed."""
         with self._changed:
             if call in self._calls:
                 self._remove(call)
 
     def close(self, reason: BaseException) -> None:
-        """Fail everything that waits, and everything that will come, with `reason`."""
+        """Fail all waiting and all later calls with `reason`."""
         with self._changed:
             self._closed = reason
             calls = list(self._calls)
@@ -95,7 +95,7 @@ class TokenQueue:
         return batch
 
     def _draw(self, call: QueuedCall, allowance: int, left: int, batch: list[Slot]) -> int:
-        """Move rows of a call into the batch: as many as the allowance holds, one if any fits."""
+        """Move rows of a call into the batch: what the allowance holds, at least one that fits."""
         drawn = 0
         while call.taken < len(call.rows):
             tokens = call.rows[call.taken].tokens
@@ -119,7 +119,7 @@ class TokenQueue:
 
 
 class QueuedCall:
-    """One call: its rows, and what has become of them."""
+    """One call: its rows and their progress."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class QueuedCall:
         self.rows = rows
         self.deadline = deadline
         self.settle = settle
-        """Called once, from any thread: all rows are computed, or it failed with this."""
+        """Called once, from any thread, with None when all rows are computed or with the error."""
         self.vectors = [b""] * len(rows)
         self.taken = 0
         self.finished = 0
@@ -147,5 +147,5 @@ class Slot(NamedTuple):
 
     @property
     def row(self) -> TokenRow:
-        """What is to be computed."""
+        """The row to compute."""
         return self.call.rows[self.place]

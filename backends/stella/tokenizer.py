@@ -1,7 +1,7 @@
-"""Text to token ids, for callers of the worker's own text door; the gateway sends ids.
+"""Turns text into token ids for callers of the worker's /v1/embeddings; the gateway sends ids.
 
 bert-base-uncased WordPiece, built from vocab.txt: the published tokenizer.json has padding and
-truncation stored in it and answers 512 ids for "hi".
+truncation switched on and returns 512 ids for "hi".
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 _CACHE_ENTRIES = 65_536
-"""Words that the tokenizer remembers: about 105 MB at most."""
+"""Words that the tokenizer caches: at most about 105 MB."""
 _SEPARATOR_ID = 102
 
 
 class Tokenizer:
-    """Counts and cuts as the reference does: specials included, the end of the text cut off."""
+    """Tokenizes as the reference does, special tokens included."""
 
     def __init__(self, vocabulary: Path) -> None:
         nanotoken.set_cache_entries(_CACHE_ENTRIES)
@@ -26,12 +26,12 @@ class Tokenizer:
         self.vocabulary_size: int = self._tokenizer.vocab_size
 
     def encode(self, text: str) -> npt.NDArray[np.uint32]:
-        """Return all ids, [CLS] and [SEP] included. A lone surrogate is refused with the JSON."""
+        """Return all ids, [CLS] and [SEP] included. JSON has refused lone surrogates before."""
         return np.asarray(self._tokenizer.encode(text), dtype="<u4")
 
 
 def truncate(ids: npt.NDArray[np.uint32], tokens_max: int) -> npt.NDArray[np.uint32]:
-    """Cut the end, keeping [SEP]."""
+    """Cut off the end, keeping [SEP]."""
     if len(ids) <= tokens_max:
         return ids
     return np.append(ids[: tokens_max - 1], np.uint32(_SEPARATOR_ID)).astype("<u4")

@@ -1,4 +1,4 @@
-"""Puts a worker together: find the weights, check, load, warm, measure; each step says so."""
+"""Assembles a worker: finds, checks and loads the weights, warms up, and reports each step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from backends.engine import StartupError
 from backends.protocol import WorkerInfo
 from backends.stella.app import StellaApp
-from backends.stella.calibration import calibrate
+from backends.stella.calibration import Line, calibrate
 from backends.stella.checkpoint import VOCABULARY_SHA256, Checkpoint
 from backends.stella.embedder import Embedder
 from backends.stella.engine import StellaEngine
@@ -21,15 +21,15 @@ from backends.stella.tokenizer import Tokenizer
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 ROWS_MAX = 2048
-"""Most rows in one call, as many as OpenAI takes inputs."""
+"""Most rows in one call: as many inputs as OpenAI accepts."""
 BATCH_TOKENS = {"cuda": 16_384, "cpu": 2048}
-"""A batch is what the next call waits for: some 40 ms of an H100, some seconds of a CPU."""
+"""A new call waits for the current batch: about 40 ms on an H100, some seconds on a CPU."""
 QUEUE_BATCHES = 16
-"""The queue's default length, and so the longest call, in batches."""
+"""The queue's default length in batches, and so the longest call."""
 
 
 class WorkerOptions(NamedTuple):
-    """What the command line says; None is the device's default."""
+    """The command line's options; None means the device's default."""
 
     weights: str
     model: str
@@ -44,7 +44,7 @@ class WorkerOptions(NamedTuple):
 def warm_up(
     options: WorkerOptions, app: StellaApp, metrics: Metrics, report: Callable[[str], None]
 ) -> StellaEngine:
-    """Make the engine. `app.warming` tells how far it is. Raises StartupError."""
+    """Make the engine. `app.warming` shows the progress. Raises StartupError."""
 
     def progress(line: str) -> None:
         app.warming = line
@@ -68,18 +68,7 @@ def warm_up(
         vocabulary_size=tokenizer.vocabulary_size,
         on_recomputed=metrics.recomputed,
     )
-    try:
-        line = calibrate(
-            embedder.embed,
-            dimensions=heads.dimensions[-1],
-            row_tokens=checkpoint.tokens_max,
-            batch_tokens=batch_tokens,
-            progress=progress,
-        )
-    except torch.OutOfMemoryError as error:
-        raise NotEnoughMemory(
-            f"a batch of {batch_tokens} tokens doesn't fit: {error}; lower --batch-tokens"
-        ) from None
+    line = _calibrated(embedder, heads.dimensions[-1], checkpoint, batch_tokens, progress)
     info = WorkerInfo(
         model=options.model,
         revision=revision,
@@ -99,6 +88,27 @@ def warm_up(
     engine = StellaEngine(info, embedder, metrics, batch_tokens=batch_tokens)
     app.open(engine, tokenizer, checkpoint.prompts)
     return engine
+
+
+def _calibrated(
+    embedder: Embedder,
+    dimensions: int,
+    checkpoint: Checkpoint,
+    batch_tokens: int,
+    progress: Callable[[str], None],
+) -> Line:
+    try:
+        return calibrate(
+            embedder.embed,
+            dimensions=dimensions,
+            row_tokens=checkpoint.tokens_max,
+            batch_tokens=batch_tokens,
+            progress=progress,
+        )
+    except torch.OutOfMemoryError as error:
+        raise NotEnoughMemory(
+            f"a batch of {batch_tokens} tokens doesn't fit: {error}; lower --batch-tokens"
+        ) from None
 
 
 def _device(name: str | None) -> torch.device:

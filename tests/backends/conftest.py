@@ -1,4 +1,4 @@
-"""What the adapters' tests share."""
+"""Fixtures of the adapters' tests."""
 
 from pathlib import Path
 
@@ -15,5 +15,5 @@ def vocabulary(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def heads(tmp_path_factory) -> Path:
-    """Heads for vectors of 16: 32 and 1024, so 512 is derived."""
+    """Heads of 32 and 1024 dimensions (so 512 is derived) for pooled vectors of 16."""
     return write_heads(tmp_path_factory.mktemp("heads"), 16, (32, 1024))

@@ -1,4 +1,4 @@
-"""The contract of `backends.protocol.Backend`: every adapter is run through it.
+"""The contract of `backends.protocol.Backend`: every adapter must pass it.
 
 A test module inherits `BackendContract` and gives it a `worker` fixture: a `Subject`.
 """
@@ -17,20 +17,20 @@ from backends.registry import connect
 HELLO = struct.pack("<3I", 101, 7592, 102)
 WORLD = struct.pack("<4I", 101, 2088, 2088, 102)
 WORDS = struct.pack("<21I", 101, *range(1996, 2015), 102)
-"""Whole words of BERT's vocabulary ("the of and in ..."): what any engine can be timed with, for
-one that takes text can say them exactly."""
+"""Whole words of BERT's vocabulary ("the of and in ..."): text engines can take them exactly, so
+any engine can be timed with them."""
 
 
 @dataclass
 class Subject:
-    """A running worker to hold against the contract."""
+    """A running worker to test against the contract."""
 
     url: str
     dimensions: int
     tolerance: float = 0.0
-    """How far a value may move with the company that its row keeps in a batch."""
+    """How far a value may change with the other rows of its batch."""
     closed_url: str = "http://127.0.0.1:1"
-    """The same kind of worker where nothing listens."""
+    """The same kind of address, with nothing listening there."""
 
 
 def floats(vector: memoryview) -> tuple[float, ...]:
@@ -38,7 +38,7 @@ def floats(vector: memoryview) -> tuple[float, ...]:
 
 
 class BackendContract:
-    """What every backend keeps, whatever serves behind it."""
+    """What every backend guarantees, whatever serves behind it."""
 
     @pytest.fixture
     async def backend(self, worker: Subject) -> AsyncIterator[Backend]:

@@ -1,4 +1,4 @@
-"""A worker that announces itself is found, serves, and is gone when it says so."""
+"""A worker that announces itself is found and serves, and is removed when it leaves."""
 
 import contextlib
 import http.server
@@ -69,7 +69,7 @@ def test_it_comes_serves_and_goes(gateway: Process):
         until_ready(gateway, 1)
         assert announced.url in metrics(gateway)
         assert announced.kill(signal.SIGTERM) == 0
-        # it said goodbye: a worker that is only missed stays listed until its lease ends
+        # it announced that it leaves; a worker that just vanishes stays listed until its lease ends
         end = time.monotonic() + LEASE_SECONDS / 2
         while announced.url in metrics(gateway):
             assert time.monotonic() < end
@@ -107,7 +107,7 @@ def test_without_a_secret_it_says_what_to_set():
 
 
 class Gateway:
-    """Takes announcements and notes when; `seconds` is how long it keeps the worker waiting."""
+    """Records when announcements arrive; `seconds` is how long it delays each answer."""
 
     def __init__(self, seconds: float) -> None:
         self.heard: list[tuple[float, bool]] = []

@@ -1,4 +1,4 @@
-"""The fake worker: the contract, then each fault as the kind of error the router acts on."""
+"""The fake worker: the contract, then each fault as the error that the router acts on."""
 
 import asyncio
 import errno

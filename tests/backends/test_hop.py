@@ -1,4 +1,4 @@
-"""The wire format: what goes in comes out, and nothing malformed is taken for an answer."""
+"""The wire format: what is encoded is decoded again, and nothing malformed is accepted."""
 
 import struct
 

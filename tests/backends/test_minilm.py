@@ -1,4 +1,4 @@
-"""The embedded worker: the contract, and that its vectors mean something."""
+"""The embedded worker: the contract, and that its vectors are meaningful."""
 
 import struct
 import subprocess
@@ -18,7 +18,7 @@ from tests.backends.contract import BackendContract, Subject, floats
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Subject]:
     with running("backends.minilm") as process:
-        # int8 weights quantise activations by the batch's own range, so company moves values
+        # int8 quantizes activations by the batch's range, so values depend on the other rows
         yield Subject(process.url, dimensions=DIMENSIONS, tolerance=0.02)
 
 

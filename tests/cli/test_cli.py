@@ -144,7 +144,7 @@ def test_models_workers_and_estimates(shell: Shell):
         (["models", "price", "zzz", "1"], "There is no model 'zzz'"),
         (["models", "demand", "zzz"], "There is no model 'zzz'"),
         (["models", "launch", "zzz"], "no model 'zzz'"),
-        (["workers", "pin", MODEL, "zzz"], "'zzz' is no worker address"),
+        (["workers", "pin", MODEL, "zzz"], "'zzz' is not a worker's address"),
         (["workers", "pin", "zzz", "http://127.0.0.1:1"], "There is no model 'zzz'"),
         (["workers", "check", "zzz"], "No running gateway knows a worker zzz"),
         (["credits", "grant", "nobody", "1,5"], "is not an amount"),
@@ -253,7 +253,7 @@ def test_audit_exits_1_and_names_what_is_broken(shell: Shell):
         ({"GATEWAY_SECRET": "short"}, "GATEWAY_SECRET: Expected str of length >= 32"),
         ({"GATEWAY_INPUTS_MAX": "many"}, "GATEWAY_INPUTS_MAX"),
         ({"GATEWAY_WORKERS": "nonsense"}, "GATEWAY_WORKERS: 'nonsense' is not MODEL=URL"),
-        ({"GATEWAY_WORKERS": "m=ftp://x"}, "no worker address"),
+        ({"GATEWAY_WORKERS": "m=ftp://x"}, "not a worker's address"),
         ({"DATABASE_URL": "mysql://x/y"}, "use postgresql"),
         (
             {"GATEWAY_DEV_MAIL": "true", "GATEWAY_PUBLIC_URL": "https://gateway.example"},

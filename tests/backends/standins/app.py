@@ -1,4 +1,4 @@
-"""What the stand-ins share: a door, faults on demand, and a memory of what was asked.
+"""What the stand-ins share: an HTTP application, faults on demand, and a record of the calls.
 
 `PUT /fault {"kind", "times"}` makes the next `times` calls go wrong (-1: all) until `DELETE
 /fault`, which also lets go whatever hangs. `GET /seen` tells the bodies and headers of the calls so
@@ -30,7 +30,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 class StandIn(ABC):
-    """An engine's door. Subclasses answer its paths."""
+    """An engine's HTTP application. Subclasses answer its paths."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
@@ -77,7 +77,7 @@ class StandIn(ABC):
         """Answer as the engine does."""
 
     def take(self) -> str:
-        """The fault that strikes this call, or ""."""
+        """The fault of this call, or ""."""
         if self._times == 0:
             return ""
         self._times -= 1
@@ -92,7 +92,7 @@ class StandIn(ABC):
         return self._tokenizer.encode(text).ids
 
     def vectors(self, ids: list[list[int]], kind: str, *, normalise: bool) -> list[np.ndarray]:
-        """Compute, and go wrong in the ways that any engine can."""
+        """Compute, with the faults that any engine can have."""
         make = normalised if normalise else pooled
         found = [make(row, self.args.width) for row in ids]
         match kind:
@@ -112,7 +112,7 @@ class StandIn(ABC):
 
 
 async def break_off(send, kind: str) -> None:
-    """Go wrong below HTTP, or in the length of what is sent."""
+    """Break the connection, or send more or less than declared."""
     # uvicorn's `send` is a method of the connection's cycle: no other way to its socket
     transport = send.__self__.transport
     if kind == "reset":

@@ -1,4 +1,4 @@
-"""The tests' side of the stand-ins: one started, its address, its faults, what it was asked."""
+"""The tests' side of the stand-ins: starts one, sets its faults, reads its calls."""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator
@@ -24,7 +24,7 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def fault(self, kind: str, times: int = -1) -> AsyncIterator[httpx.AsyncClient]:
-        """Let calls go wrong until the block ends."""
+        """Make calls fail until the block ends."""
         async with httpx.AsyncClient(base_url=self.base, timeout=20) as control:
             await control.put("/fault", json={"kind": kind, "times": times})
             try:

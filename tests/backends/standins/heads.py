@@ -29,7 +29,7 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray], dtype: str = "F32"
 
 
 def applied(folder: Path, pooled: np.ndarray, dimensions: int) -> np.ndarray:
-    """What must come out, in float64: an oracle that shares nothing with `backends`."""
+    """The expected vectors, in float64: an oracle that shares no code with `backends`."""
     derived = dimensions == 512 and not (folder / "2_Dense_512").exists()
     source = 1024 if derived else dimensions
     content = (folder / f"2_Dense_{source}" / "model.safetensors").read_bytes()

@@ -1,4 +1,4 @@
-"""What a stand-in computes for some ids."""
+"""The vectors that a stand-in computes for ids."""
 
 import struct
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 from backends.fake import vector
 
 POOLED_LENGTH = 7.0
-"""How long a pooled vector is: anything but 1."""
+"""Length of a pooled vector: anything but 1."""
 
 
 def normalised(ids: Sequence[int], width: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A vocab.txt of BERT's size at BERT's places: specials, hello, world, whole words, some pieces."""
+"""A vocab.txt with BERT's ids: special tokens, hello, world, whole words, some pieces."""
 
 import string
 from pathlib import Path

@@ -12,7 +12,7 @@ from tests.backends.stella.golden_set import TINY
 
 @contextlib.contextmanager
 def stella(weights: Path | str, *options: str) -> Iterator[Process]:
-    """A real worker on one CPU thread, warm."""
+    """A warm, real worker on one CPU thread."""
     command = ["backends.stella", "--weights", str(weights), "--device", "cpu", "--threads", "1"]
     with running(*command, "--drain-seconds", "0.5", *options) as process:
         process.wait_ready()
@@ -21,14 +21,14 @@ def stella(weights: Path | str, *options: str) -> Iterator[Process]:
 
 @pytest.fixture(scope="session")
 def tiny() -> Iterator[Process]:
-    """The tiny golden checkpoint in float32, shared by the tests that leave it as it is."""
+    """The tiny golden checkpoint in float32, shared by the tests that don't change it."""
     with stella(TINY) as process:
         yield process
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the tiny checkpoint to damage. Files are links: replace them, never write in."""
+    """A copy of the tiny checkpoint to damage. Files are links: replace them, never edit them."""
     folder = tmp_path / "checkpoint"
     shutil.copytree(TINY, folder, copy_function=os.link)
     return folder

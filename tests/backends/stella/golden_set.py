@@ -1,4 +1,4 @@
-"""Golden checkpoints: a published-layout folder, its texts, the vectors they must give."""
+"""Golden checkpoints: folders in the published layout, with texts and their expected vectors."""
 
 import json
 import os
@@ -48,7 +48,7 @@ class Golden:
         """Unit vectors, rows x dimensions: the stored ones, else head and mean in float64."""
         if f"norm_{dimensions}" in self.arrays:
             return self.arrays[f"norm_{dimensions}"]
-        import torch  # here, because the fragile worker needs this module and no torch
+        import torch  # here, because the fragile worker imports this module without torch
         from safetensors.torch import load_file
 
         source = 1024 if dimensions == 512 and 512 not in self.native else dimensions
@@ -61,7 +61,7 @@ class Golden:
 
 
 def check(found: np.ndarray, expected: np.ndarray, dtype: str) -> float:
-    """Hold vectors against the pass mark of the dtype; returns the largest difference."""
+    """Check vectors against the dtype's tolerance; returns the largest difference."""
     difference = float(np.abs(found - expected).max())
     cosine = float((found.astype(np.float64) * expected).sum(axis=-1).min())
     match dtype:

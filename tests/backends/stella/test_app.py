@@ -1,4 +1,4 @@
-"""The text door, as OpenAI's own client and as anybody's mistakes use it."""
+"""`/v1/embeddings` of the worker, with OpenAI's own client and with all kinds of mistakes."""
 
 import base64
 

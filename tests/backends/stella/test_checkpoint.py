@@ -1,4 +1,4 @@
-"""A folder that isn't the model is refused by name: before a weight is read, and by the process."""
+"""A folder that isn't the model is refused by name, before weights are read and by the process."""
 
 import json
 import subprocess
@@ -66,7 +66,7 @@ def poisoned(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             "pooling is .'pooling_mode_cls_token'",
         ),
         (lambda f: edit(f / "sentence_bert_config.json", max_seq_length=9000), "is 9000, not 3 to"),
-        (lambda f: replace(f / "vocab.txt", b"[PAD]\n"), "vocab.txt has sha256 .* other words"),
+        (lambda f: replace(f / "vocab.txt", b"[PAD]\n"), "vocab.txt has sha256 .* different words"),
         (lambda f: (f / "vocab.txt").unlink(), "vocab.txt is missing"),
         (
             lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"),
@@ -100,10 +100,10 @@ def truncate(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (truncate, "model.safetensors is not whole"),
+        (truncate, "model.safetensors is incomplete"),
         (
             lambda f: rewrite(f / "model.safetensors", poisoned),
-            "encoder.layer.1.mlp.down_proj.weight has NaN or infinity",
+            "encoder.layer.1.mlp.down_proj.weight contains NaN or infinity",
         ),
         (lambda f: replace(f / "vocab.txt", b"[PAD]\n"), "vocab.txt has sha256"),
     ],

@@ -1,4 +1,4 @@
-"""A running Stella worker keeps the contract of every backend."""
+"""A running Stella worker passes the contract of every backend."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A row that overflows in half precision is computed again; one that still isn't finite ends it."""
+"""A row that overflows in half precision is computed again; overflowing again is an error."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def embedder(trunk: Trunk, heads: Heads, dtype: torch.dtype, recomputed: list[in
 
 
 def test_only_the_rows_that_overflow_are_computed_again():
-    """One word's embedding is at the end of half precision: its sum with the type overflows."""
+    """One word's embedding is at the limit of half precision: its sum with the type overflows."""
     recomputed: list[int] = []
     half, heads = load(torch.float16)
     word = int(np.frombuffer(ROWS[3].ids, "<u4")[2])

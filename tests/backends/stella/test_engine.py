@@ -1,4 +1,4 @@
-"""The thread that computes, with a computer that waits for the test: no clock, only events."""
+"""The thread that computes, with a computer that waits for the test: events only, no clock."""
 
 import asyncio
 import struct
@@ -24,7 +24,7 @@ def row(*ids: int) -> TokenRow:
 
 
 class Gated:
-    """Computes a batch each time the test opens the gate, and remembers the batches."""
+    """Computes a batch each time the test opens the gate, and records the batches."""
 
     vocabulary_size = 1000
 
@@ -64,7 +64,7 @@ def soon() -> float:
 
 
 async def queued(*tasks: asyncio.Task) -> None:
-    """Let the tasks run up to where they wait."""
+    """Let the tasks run until they wait."""
     for _ in range(3):
         await asyncio.sleep(0)
     assert not any(task.done() for task in tasks)

@@ -1,4 +1,4 @@
-"""Every golden text, dimension, order and company, through both doors of a running worker."""
+"""Every golden text in all dimensions, orders and batches, through both endpoints of a worker."""
 
 import base64
 import logging
@@ -60,7 +60,7 @@ async def test_each_text_alone_through_the_text_door(worker: Subject):
 async def test_any_order_and_company_through_the_hop(worker: Subject):
     golden, worst = worker.golden, 0.0
     backend = connect(worker.url)
-    # one order is enough for the marks of half precision, which is slow on a CPU
+    # one order is enough for half precision, which is slow on a CPU
     for seed in range(3 if worker.dtype == "float32" else 1):
         pairs = [(i, d) for i in range(len(golden.rows)) for d in golden.dimensions]
         random.Random(seed).shuffle(pairs)

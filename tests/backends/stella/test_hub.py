@@ -30,7 +30,7 @@ NEVER = ["modeling.py", "pytorch_model.bin"]
 
 
 class Hub(http.server.ThreadingHTTPServer):
-    """Serves the tiny checkpoint as `owner/tiny`; says its weights are `claimed_bytes` large."""
+    """Serves the tiny checkpoint as `owner/tiny`; claims that its weights have `claimed_bytes`."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

@@ -1,4 +1,4 @@
-"""Beginnings and ends of real processes: warming, draining, killed, broken."""
+"""Life and death of real processes: warming, draining, killed, broken."""
 
 import asyncio
 import signal
@@ -170,7 +170,7 @@ async def test_a_full_queue_is_429_with_retry_after(warm: Process):
         ]
         while await tokens_waiting(client) < 48:
             assert not held.done()
-        with pytest.raises(WorkerBusy, match="tokens wait already"):
+        with pytest.raises(WorkerBusy, match="tokens are waiting already"):
             await backend.embed([row(1)] * 8, timeout_seconds=30)
         text = await client.post("/v1/embeddings", json={"input": ["a b c d e f g h"] * 2})
         assert text.status_code == 429
@@ -181,7 +181,7 @@ async def test_a_full_queue_is_429_with_retry_after(warm: Process):
 
 
 async def test_ready_is_a_real_forward_pass():
-    """A device that can't compute is found by `/ready`, before any caller."""
+    """`/ready` finds a device that can't compute, before any caller does."""
     with running("tests.backends.stella.fragile_worker") as process:
         tell(process)
         process.wait_ready()

@@ -1,4 +1,4 @@
-"""What doesn't fit is told with both figures, before a weight is read."""
+"""A model that doesn't fit is refused with both figures, before weights are read."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The trunk against transformers' own GteModel, an unrelated implementation, on fresh weights."""
+"""The trunk against transformers' GteModel, an independent implementation, on random weights."""
 
 import tempfile
 from typing import Any
@@ -38,7 +38,7 @@ def configurations(draw: st.DrawFn) -> StellaConfig:
 
 
 def oracle_of(config: StellaConfig, state: dict[str, torch.Tensor]) -> Any:
-    """Let transformers read the published layout itself: its own reading of keys and halves."""
+    """Let transformers load the published layout with its own reading of keys and halves."""
     factor = config.rope_scaling.factor
     settings = transformers.GteConfig(
         vocab_size=config.vocab_size,

@@ -1,4 +1,4 @@
-"""The queue alone: nothing lost, nothing computed twice, nobody starved, all of it bounded."""
+"""The queue alone: nothing is lost or computed twice, no call starves, everything is bounded."""
 
 import struct
 import threading
@@ -20,7 +20,7 @@ def row(tokens: int) -> TokenRow:
 
 
 class Settled:
-    """Remembers what became of the calls."""
+    """Records how the calls ended."""
 
     def __init__(self) -> None:
         self.errors: dict[QueuedCall, BaseException | None] = {}

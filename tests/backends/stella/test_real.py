@@ -1,4 +1,4 @@
-"""The real weights, where somebody has them: STELLA_WEIGHTS names their folder."""
+"""The real weights, if available: STELLA_WEIGHTS names their folder."""
 
 import json
 import os

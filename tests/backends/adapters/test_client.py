@@ -1,4 +1,4 @@
-"""What can go wrong on the wire, as the client of our workers and of stock engines sees it."""
+"""What can go wrong in HTTP, for the client of our own workers and of stock engines."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ OURS = b'{"error":{"code":"%b","message":"no"}}'
 
 PAUSE = b"<pause>"
 Step = str | bytes
-"""What a server does when it has read a request: send these bytes, or end in this way."""
+"""What a server does after a request: send these bytes, or end in this way."""
 
 
 def http(status: int, body: bytes = b"", *headers: str) -> bytes:
@@ -40,12 +40,12 @@ def http(status: int, body: bytes = b"", *headers: str) -> bytes:
 
 
 class Server:
-    """Does its steps, one for each request, on whatever connection it comes."""
+    """Takes one step for each request, on any connection."""
 
     def __init__(self, *steps: Step) -> None:
         self.steps = list(steps)
         self.next_piece = asyncio.Semaphore(0)
-        """Released once for each further piece of an answer that may follow."""
+        """Released once for each further piece of an answer."""
         self.requests = 0
         self.connections = 0
         self.sent = 0
@@ -122,7 +122,7 @@ Call = Callable[[float], Awaitable[object]]
 def client(
     request: pytest.FixtureRequest,
 ) -> Callable[[str], contextlib.AbstractAsyncContextManager]:
-    """Make a client of either kind, as one call of it with a timeout."""
+    """Open a client of either kind; yields a call that takes a timeout."""
 
     @contextlib.asynccontextmanager
     async def opened(url: str) -> AsyncIterator[Call]:
@@ -145,7 +145,7 @@ def client(
 
 @pytest.mark.parametrize("end", ["close", "reset"])
 async def test_a_stale_connection_is_no_fault(client, end: str):
-    """A kept-alive connection that ends under a call is not held against anybody, once."""
+    """A kept-alive connection that closes during a call is no fault, once."""
     async with serving(http(200, VECTORS), end, http(200, VECTORS)) as server:
         async with client(server.url) as call:
             await call(5)
@@ -155,7 +155,7 @@ async def test_a_stale_connection_is_no_fault(client, end: str):
 
 @pytest.mark.parametrize("end", ["close", "reset"])
 async def test_all_kept_connections_may_be_stale(client, end: str):
-    """The second try is made on a fresh connection, whatever else is kept."""
+    """The second try uses a fresh connection, even if others are kept."""
     async with serving(*[http(200, VECTORS)] * 7) as server, relaying(server.url) as relay:
         async with client(relay.url) as call:
             await asyncio.gather(call(5), call(5), call(5))
@@ -247,7 +247,7 @@ async def test_a_refusal_is_one_in_the_words_of_a_worker(status: int):
 
 
 async def test_a_refusal_may_arrive_in_pieces(monkeypatch: pytest.MonkeyPatch):
-    """Half of a refusal is not in a worker's words, and a fault; the whole is none."""
+    """Half a refusal does not parse as a worker's error, and would count as a fault."""
     body = OURS % b"invalid"
     whole = http(400, body)
     cut = len(whole) - len(body) + 5
@@ -255,7 +255,7 @@ async def test_a_refusal_may_arrive_in_pieces(monkeypatch: pytest.MonkeyPatch):
         feed = aiohttp.StreamReader.feed_data
 
         def arrived(reader: aiohttp.StreamReader, data: bytes, *rest: int) -> object:
-            server.next_piece.release()  # only now the next one may follow
+            server.next_piece.release()  # only now may the next one follow
             return feed(reader, data, *rest)
 
         monkeypatch.setattr(aiohttp.StreamReader, "feed_data", arrived)
@@ -269,7 +269,7 @@ async def test_a_refusal_may_arrive_in_pieces(monkeypatch: pytest.MonkeyPatch):
 async def test_a_worker_is_never_told_that_it_has_no_time(
     monkeypatch: pytest.MonkeyPatch, share: float, told: Collection[int]
 ):
-    """Less than a millisecond is one: nought means that the caller did not say, and waits long."""
+    """Less than a millisecond becomes one: 0 would mean that the caller gave no timeout."""
     monkeypatch.setattr(hop_adapter, "_TIMEOUT_MARGIN", share)
     async with serving(http(200, VECTORS)) as server:
         backend = HopBackend(server.url)

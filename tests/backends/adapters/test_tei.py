@@ -1,4 +1,4 @@
-"""TEI: the contract, then what TEI does that nobody else does, and what must not come through."""
+"""TEI: the contract, then what only TEI does, and what must not get through."""
 
 import asyncio
 import hashlib
@@ -56,7 +56,7 @@ class TestTeiPooled(BackendContract):
     def worker(self, tei: Engine, vocabulary: Path, heads: Path) -> Subject:
         url = tei.url(vocabulary=vocabulary, heads=heads)
         closed = f"tei+http://127.0.0.1:1?vocabulary={vocabulary}&heads={heads}"
-        # a matrix product of many rows sums in another order than that of one
+        # a matrix product of many rows sums in a different order than that of one
         return Subject(url, dimensions=512, tolerance=1e-6, closed_url=closed)
 
 
@@ -179,14 +179,14 @@ async def test_each_fault_is_told_apart(url: str, tei: Engine, kind: str, error,
     async with tei.fault(kind):
         with pytest.raises(error, match=reason):
             await backend.embed(ROWS, timeout_seconds=0.5 if kind == "hang" else 10)
-        with pytest.raises(error):  # its /health says 200 all the while
+        with pytest.raises(error):  # while its /health says 200
             await backend.info(timeout_seconds=0.5 if kind == "hang" else 10)
     assert len(await backend.embed(ROWS, timeout_seconds=10)) == 2
     await backend.close()
 
 
 async def test_every_input_takes_a_permit(url: str, tei: Engine):
-    """40 permits: of two calls of 30 rows the second is refused, and nobody is to blame."""
+    """40 permits: the second of two calls with 30 rows is refused, which is no fault."""
     backend = connect(url)
     await backend.info(timeout_seconds=10)
     rows = [row_of([101, 1000 + i, 102]) for i in range(30)]
@@ -240,10 +240,10 @@ async def test_ids_that_no_text_says_are_not_sent(url: str, tei: Engine, ids: li
         ((), {}, "state revision="),
         (("--sha", "abc"), {"revision": "xyz"}, "'abc', not 'xyz'"),
         (("--sha", "abc"), {"model": "other"}, "'stella', not 'other'"),
-        (("--sha", "abc", "--reranker"), {}, "no embedding model"),
+        (("--sha", "abc", "--reranker"), {}, "not an embedding model"),
         (("--sha", "abc", "--pooling", "cls"), {"heads": True}, "pools by 'cls'"),
-        (("--sha", "abc", "--always-normalises"), {"heads": True}, "normalisation is on"),
-        (("--sha", "abc", "--width", "24"), {"heads": True}, "of 24, where the heads read 16"),
+        (("--sha", "abc", "--always-normalises"), {"heads": True}, "its normalization is on"),
+        (("--sha", "abc", "--width", "24"), {"heads": True}, "of 24, but the heads need 16"),
     ],
 )
 async def test_one_set_up_otherwise_does_not_get_in(

@@ -72,9 +72,9 @@ async def test_it_is_sent_text_and_gives_the_vectors_of_the_ids(url: str, infini
 
 
 async def test_ids_without_a_text_and_rows_too_long_are_our_mistake(url: str):
-    """It would truncate the second in silence, and nothing in its answer would tell."""
+    """It would truncate the second silently, and nothing in its answer would show it."""
     backend = connect(url)
-    with pytest.raises(RequestRefused, match="can't be said in text"):
+    with pytest.raises(RequestRefused, match="can't be sent as text"):
         await backend.embed([TokenRow(struct.pack("<3I", 101, 3000, 102), 16)], timeout_seconds=10)
     ids = [101, *[1000] * (LIMIT - 1), 102]
     row = TokenRow(struct.pack(f"<{len(ids)}I", *ids), 16)

@@ -1,4 +1,4 @@
-"""Stella's heads: exact to the published mark, and nothing but heads is taken for one."""
+"""Stella's heads: exact within the published tolerance, and nothing else is accepted as one."""
 
 import struct
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_they_are_exact_to_the_published_mark(tmp_path: Path, pooled: np.ndarray
 
 @pytest.mark.parametrize("dtype", ["F16", "BF16"])
 def test_heads_stored_in_halves_are_widened(tmp_path: Path, pooled: np.ndarray, dtype: str):
-    """Small integers are exact in every format, so the answer must be the same to the bit."""
+    """Small integers are exact in every format, so the answers must be identical bit by bit."""
     weight = np.random.default_rng(3).integers(-9, 9, (8, 64)).astype("<f4")
     bias = np.arange(8, dtype="<f4")
     write_heads(tmp_path, 64, (8,))
@@ -69,13 +69,13 @@ WEIGHT, BIAS = np.ones((8, 4), "<f4"), np.ones(8, "<f4")
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda path: path.write_bytes(b"short"), "no safetensors file"),
-        (lambda path: path.write_bytes(bytes(100)), "no safetensors file"),
-        (lambda path: path.write_bytes(struct.pack("<Q", 4) + b"oops"), "no safetensors file"),
+        (lambda path: path.write_bytes(b"short"), "not a safetensors file"),
+        (lambda path: path.write_bytes(bytes(100)), "not a safetensors file"),
+        (lambda path: path.write_bytes(struct.pack("<Q", 4) + b"oops"), "not a safetensors file"),
         (lambda path: path.write_bytes(path.read_bytes()[:-1]), "does not fit its file"),
         (replaced({"linear.weight": WEIGHT}), "no 'linear.bias'"),
-        (replaced({"linear.weight": WEIGHT[:7], "linear.bias": BIAS[:7]}), "no head of 8"),
-        (replaced({"linear.weight": WEIGHT, "linear.bias": BIAS[:7]}), "no head of 8"),
+        (replaced({"linear.weight": WEIGHT[:7], "linear.bias": BIAS[:7]}), "not a head of 8"),
+        (replaced({"linear.weight": WEIGHT, "linear.bias": BIAS[:7]}), "not a head of 8"),
         (replaced({"linear.weight": WEIGHT, "linear.bias": BIAS}, "F64"), "is F64"),
         (replaced({"linear.weight": WEIGHT, "linear.bias": BIAS * np.nan}), "NaN"),
     ],

@@ -1,4 +1,4 @@
-"""Addresses: each engine by its prefix, and no typing error that becomes a silent default."""
+"""Addresses: the prefix selects the engine, and no typo becomes a silent default."""
 
 from pathlib import Path
 

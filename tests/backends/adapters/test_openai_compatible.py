@@ -102,12 +102,12 @@ async def test_answers_that_are_odd_and_right_come_through(url: str, vllm: Engin
         ("queue", WorkerBusy, "queue is full"),
         ("nan", InvalidAnswer, "vector at 1 has NaN"),
         ("zero", InvalidAnswer, "all zero"),
-        ("missing", InvalidAnswer, "1 items that are not those of the 2"),
-        ("duplicate", InvalidAnswer, "not those of the 2"),
+        ("missing", InvalidAnswer, "1 items that do not match the 2"),
+        ("duplicate", InvalidAnswer, "do not match the 2"),
         ("dimension", InvalidAnswer, r"vectors of \[15\], not 16"),
         ("ragged", InvalidAnswer, "different lengths"),
-        ("cut", InvalidAnswer, "63 bytes are no float32s"),
-        ("garbled", InvalidAnswer, "no base64"),
+        ("cut", InvalidAnswer, "63 bytes are not float32s"),
+        ("garbled", InvalidAnswer, "not base64"),
         ("foreign", InvalidAnswer, "vectors of 'another'"),
         ("specials", InvalidAnswer, "computed 11 tokens where 7"),
         ("html", InvalidAnswer, "malformed"),
@@ -139,7 +139,7 @@ async def test_a_full_queue_says_how_long(url: str, vllm: Engine):
 
 
 async def test_another_model_under_the_same_address_is_its_fault(vocabulary: Path):
-    """After a restart with another model every call is 404: another worker can serve it."""
+    """After a restart with another model every call is 404, but another worker can serve it."""
     with engine("openai", "vllm", vocabulary, "--models", "one", "two") as two:
         backend = connect(two.url(revision="r1", model="two"))
         assert (await backend.info(timeout_seconds=10)).model == "two"
@@ -161,9 +161,9 @@ async def test_one_that_failed_its_examination_must_pass_one_before_it_serves(
     backend = connect(url)
     assert len(await backend.embed(ROWS, timeout_seconds=10)) == 2
     async with vllm.fault("constant"):
-        with pytest.raises(InvalidAnswer, match="one vector for two texts"):
+        with pytest.raises(InvalidAnswer, match="same vector for two texts"):
             await backend.info(timeout_seconds=10)
-        with pytest.raises(InvalidAnswer, match="one vector for two texts"):
+        with pytest.raises(InvalidAnswer, match="same vector for two texts"):
             await backend.embed(ROWS, timeout_seconds=10)
     assert len(await backend.embed(ROWS, timeout_seconds=10)) == 2
     await backend.close()
@@ -183,9 +183,9 @@ async def test_an_examination_does_not_hold_up_the_work(url: str, vllm: Engine):
 
 
 async def test_raw_vectors_without_heads_do_not_get_in(pooling: Engine):
-    """vLLM logs a head that won't load, and goes on to serve what it would have been given."""
+    """vLLM only logs a head that doesn't load, and serves the pooled vectors."""
     backend = connect(pooling.url(revision="r1"))
-    with pytest.raises(InvalidAnswer, match="length 7: normalisation is off"):
+    with pytest.raises(InvalidAnswer, match="length 7: its normalization is off"):
         await backend.embed(ROWS, timeout_seconds=10)
     await backend.close()
 
