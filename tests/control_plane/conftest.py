@@ -1,11 +1,12 @@
 """The whole application in this process, on a fresh SQLite, with fake workers where asked for."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from litestar import Litestar
+from sqlalchemy import Row
 
 from gateway.app import Gateway, create_app
 from gateway.control_plane.catalog import catalog
@@ -53,6 +54,12 @@ async def browser(app: Litestar) -> AsyncIterator[Browser]:
     opened = Browser(app)
     yield opened
     await opened.close()
+
+
+async def rows(gateway: Gateway, query) -> Sequence[Row]:
+    """Return what a query finds in the application's database."""
+    async with gateway.database.read() as connection:
+        return (await connection.execute(query)).all()
 
 
 @pytest.fixture

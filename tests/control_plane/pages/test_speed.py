@@ -1,35 +1,10 @@
 """Pages stay quick: at most ten queries each. Their time: `python -m benchmarks.pages`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-
-from sqlalchemy import event
-
 from benchmarks import pages
 from gateway.app import Gateway
 from testing.browsing import Browser, sign_in
 from tests.control_plane.conftest import STELLA
-
-QUERIES_MAX = 10
-_asking: ContextVar[bool] = ContextVar("asking", default=False)
-
-
-@contextmanager
-def counted(gateway: Gateway) -> Iterator[list[str]]:
-    """Collect the statements that are sent to the database from here, and by no job meanwhile."""
-    statements: list[str] = []
-
-    def note(_connection, _cursor, statement, *_) -> None:
-        if _asking.get() and not statement.startswith(("BEGIN", "PRAGMA")):
-            statements.append(statement)
-
-    engine = gateway.database.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
-    before = _asking.set(True)
-    yield statements
-    _asking.reset(before)
-    event.remove(engine, "before_cursor_execute", note)
+from tests.control_plane.pages.conftest import QUERIES_MAX, counted
 
 
 async def test_no_page_asks_the_database_more_than_ten_times(gateway: Gateway, browser: Browser):
