@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -43,7 +44,7 @@ async def check(database: Database) -> None:
             current = await connection.run_sync(_revision)
     except (SQLAlchemyError, OSError) as error:
         raise DatabaseError(f"{_where(database)}: {reason(error)}") from error
-    newest = ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+    newest = _newest()
     if current != newest:
         raise DatabaseError(
             f"{_where(database)}: the schema is at {current or 'nothing'}, this version needs "
@@ -87,6 +88,12 @@ def _alone(connection: Connection) -> Iterator[None]:
 
 def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
+
+
+@cache
+def _newest() -> str | None:
+    """Return this version's revision. Finding it runs every file of migrations/."""
+    return ScriptDirectory(str(_MIGRATIONS)).get_current_head()
 
 
 def _where(database: Database) -> str:
