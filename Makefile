@@ -7,6 +7,9 @@ BIN := .venv/bin
 # a CPU build of torch from a local folder, where there is one; the index gives the CUDA build
 TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)") torch==2.13.0
 
+# where the environment forbids bytecode, each of the tests' processes would compile everything anew
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long lint types imports check format requirements docs clean \
   bench-worker bench-credits bench-pages chaos-credits sim faults
