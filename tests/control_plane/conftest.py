@@ -9,9 +9,7 @@ from litestar import Litestar
 from sqlalchemy import Row
 
 from gateway.app import Gateway, create_app
-from gateway.control_plane.catalog import catalog
 from gateway.settings import Settings
-from gateway.storage.database import Database
 from testing.browsing import Browser
 
 STELLA = "NovaSearch/stella_en_400M_v5"
@@ -32,10 +30,6 @@ def where(sqlite_database_url: list[str]) -> str:
 
 @pytest.fixture
 async def app(where: str, options: dict[str, Any]) -> AsyncIterator[Litestar]:
-    database = Database(where)
-    async with database.write() as connection:
-        await catalog.seed(connection)
-    await database.close()
     settings = Settings(secret="s" * 32, database_url=where, **{"dev_mail": True, **options})
     made = create_app(settings)
     # not the application's own lifespan: its cancel scope must end in the task that began it, and
