@@ -17,6 +17,8 @@ from pathlib import Path
 
 import asyncpg
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 _TIMEOUT_SECONDS = 30
 
@@ -103,7 +105,7 @@ def valkey() -> Iterator[str]:
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            with redis.Redis(port=port, retry=None) as client:
+            with redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as client:
                 for _ in range(_TIMEOUT_SECONDS * 50):
                     with contextlib.suppress(redis.ConnectionError):
                         client.ping()
