@@ -1,7 +1,7 @@
 """Pages stay quick: at most ten queries each. Their time: `python -m benchmarks.pages`."""
 
-from benchmarks import pages
 from gateway.app import Gateway
+from testing import marketplace
 from testing.browsing import Browser, sign_in
 from tests.control_plane.conftest import STELLA
 from tests.control_plane.pages.conftest import QUERIES_MAX, counted
@@ -10,13 +10,13 @@ from tests.control_plane.pages.conftest import QUERIES_MAX, counted
 async def test_no_page_asks_the_database_more_than_ten_times(gateway: Gateway, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     await gateway.marketplace.outbox.deliver()
-    size = pages.Size(
+    size = marketplace.Size(
         models=60, votes=20, own_votes=5, requests=200, days=3, keys=3, shards=2, others=2
     )
-    filled = await pages.fill(gateway, size)
+    filled = await marketplace.fill(gateway, size)
     assert (filled["votes"], filled["requests of the visitor"]) == (25, 200)
     counts = {}
-    for path in pages.PAGES:
+    for path in marketplace.PAGES:
         with counted(gateway) as statements:
             assert (await browser.get(path)).status_code == 200
         counts[path] = len(statements)

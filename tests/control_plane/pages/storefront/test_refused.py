@@ -3,10 +3,10 @@
 import pytest
 from sqlalchemy import select
 
-from benchmarks import pages
 from gateway.app import Gateway
 from gateway.control_plane.pages.storefront import playground
 from gateway.storage.tables import demand_votes
+from testing import marketplace
 from testing.browsing import Browser, field, mailed_link, sign_in
 from tests.control_plane.conftest import MINILM, STELLA, rows
 from tests.control_plane.pages.conftest import PATH, QUERIES_MAX, Fields, counted
@@ -112,7 +112,7 @@ async def test_the_calculator(browser: Browser, wrong: dict[str, str], blamed: s
 
 
 async def test_a_name_of_a_model_is_typed_in_a_large_catalogue(gateway: Gateway, browser: Browser):
-    await pages.fill_catalogue(gateway.database, 130)
+    await marketplace.fill_catalog(gateway.database, 130)
     await gateway.catalog.refresh()
     await browser.get("/calculator")
     page = await browser.submit("/calculator", model="stella", text="hi", texts_month="1")
