@@ -7,8 +7,11 @@ BIN := .venv/bin
 # a CPU build of torch from a local folder, where there is one; the index gives the CUDA build
 TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)") torch==2.13.0
 
+# where the environment forbids bytecode, each of the tests' processes would compile everything anew
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports check format requirements docs clean \
+.PHONY: help run test test-long lint types imports check format requirements docs clean \
   bench-worker bench-credits bench-pages chaos-credits sim faults
 
 help: ## List the targets
@@ -17,8 +20,11 @@ help: ## List the targets
 run: .venv/run.stamp $(if $(STELLA_WEIGHTS),.venv/worker.stamp) ## Start everything: a database, a real model, the gateway, a key (PORT, DATA, STELLA_WEIGHTS)
 	@exec $(BIN)/gateway dev --port $(PORT) --data $(DATA) $(if $(STELLA_WEIGHTS),--stella-weights "$(STELLA_WEIGHTS)")
 
-test: .venv/dev.stamp ## Run the whole suite against real servers (ARGS for pytest)
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+test: .venv/dev.stamp ## Run the suite against real servers (ARGS for pytest)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-long: .venv/dev.stamp ## Run what is long by nature: browsers in every width, state machines, chaos
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m long $(ARGS)
 
 check: lint types imports ## Lint, types and import directions
 

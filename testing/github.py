@@ -122,7 +122,8 @@ class Github:
         if request.path in self.instead:
             status, body = self.instead[request.path]
             return web.Response(status=status, body=body, content_type="application/json")
-        return await handler(request)
+        answer: web.StreamResponse = await handler(request)
+        return answer
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

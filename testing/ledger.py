@@ -5,9 +5,10 @@ import itertools
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import insert, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.data_plane.metering.journal import Journal
 from gateway.data_plane.metering.leased_credits import EngineRules, LeasedCredits
@@ -80,9 +81,18 @@ async def add_customer(database: Database, credit_tokens: int = 0) -> Customer:
     return customer
 
 
-async def add_credit(database, customer, tokens, *, kind="paid", connection=None, **more) -> None:
+async def add_credit(
+    database: Database,
+    customer: Customer,
+    tokens: int,
+    *,
+    kind: grants.Kind = "paid",
+    connection: AsyncConnection | None = None,
+    **more: Any,
+) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        connection = connection or await stack.enter_async_context(database.write())
+        if connection is None:
+            connection = await stack.enter_async_context(database.write())
         await grants.grant(
             connection,
             customer.organization_id,
@@ -104,7 +114,7 @@ async def running(
     *,
     leases: LeaseRules | None = None,
     rules: EngineRules | None = None,
-    ledger=None,
+    ledger: PostgresLedger | SqliteLedger | None = None,
 ) -> AsyncIterator[LeasedCredits]:
     """Run an engine; it hands over everything at the end."""
     ledger = ledger or ledger_of(database)

@@ -50,3 +50,13 @@ def running(*command: str) -> Iterator[Process]:
         yield process
     finally:
         process.close()
+
+
+def said(*command: str) -> str:
+    """Run `python -m command...` to its good end, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout

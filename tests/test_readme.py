@@ -58,6 +58,7 @@ def test_javascript(served: tuple[str, str], tmp_path: Path):
     assert run(served, "node", str(script)) == "2 384 19\n"
 
 
+@pytest.mark.long
 def test_the_service_is_pasted_twice(postgresql_database_url: list[str], tmp_path: Path):
     """The block whole, but for the installation and the ports, with the database of the tests."""
     needs("openssl")

@@ -8,9 +8,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from functools import partial
 
+from benchmarks.faults import scenarios
 from benchmarks.faults.processes import Fleet
-from benchmarks.faults.scenarios import scenarios
+
+_SHORT = {
+    "kill -9, twenty times": partial(scenarios.killed, times=3),
+    "20 times slower": partial(scenarios.slow, seconds=2.0),
+    "flapping": partial(scenarios.flapping, times=2),
+    "rolling SIGTERM restarts": None,
+    "poison, refused": partial(scenarios.poisoned, kind="poison", requests=3),
+    "poison, failing": partial(scenarios.poisoned, kind="poison_error", requests=3),
+    "300 ms of a blocked event loop": partial(scenarios.loop_blocked, times=1),
+    "vanish and return": partial(scenarios.vanishing, times=2),
+}
+"""What repeats less often in the short form, or is left out of it."""
 
 
 def main() -> int:
@@ -18,11 +31,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="names that hold this text")
+    parser.add_argument("--short", action="store_true", help="repeat less often")
     args = parser.parse_args()
     broken, fleet = 0, Fleet()
     print(f"seed {args.seed}")
-    for name, scenario in scenarios().items():
-        if args.only not in name:
+    chosen = scenarios.scenarios() | (_SHORT if args.short else {})
+    for name, scenario in chosen.items():
+        if args.only not in name or scenario is None:
             continue
         try:
             found = asyncio.run(scenario(fleet, args.seed))

@@ -191,5 +191,6 @@ def targets(table: Table) -> list[Target]:
         Target("p99 with one slow worker / least requests", slow[ROUTER] / slow[least], 0.15),
         Target("the others' p99 in a flood / fifo", flooding[ROUTER] / flooding[FIFO], 0.1),
         Target("errors with one broken worker", table.cells["broken"][ROUTER], 0.003),
+        Target("p99 with 8 gateways / with 1", table.gateways[8] / table.gateways[1], 1.5),
         Target("goodput at saturation", table.cells["goodput"][ROUTER], 0.93, at_most=False),
     ]

@@ -9,6 +9,7 @@ import fcntl
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -44,7 +45,7 @@ async def check(database: Database) -> None:
             current = await connection.run_sync(_known_revision)
     except (SQLAlchemyError, OSError) as error:
         raise DatabaseError(f"{_where(database.url)}: {reason(error)}") from error
-    newest = _scripts().get_current_head()
+    newest = _newest()
     if current != newest:
         raise DatabaseError(
             f"{_where(database.url)}: the schema is at {current or 'nothing'}, this version needs "
@@ -109,6 +110,12 @@ def _locked(connection: Connection) -> Iterator[None]:
 
 def _where(url: URL) -> str:
     return url.render_as_string(hide_password=True)
+
+
+@cache
+def _newest() -> str | None:
+    """Return this version's revision. Finding it runs every file of migrations/."""
+    return _scripts().get_current_head()
 
 
 def reason(error: Exception) -> str:

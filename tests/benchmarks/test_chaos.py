@@ -1,13 +1,15 @@
-"""The kill loop's short form: real processes and a real PostgreSQL; the long one is
-`python -m benchmarks.chaos_credits`."""
+"""The kill loop in its short form: real processes and a real PostgreSQL.
 
-import random
+The long form is `python -m benchmarks.chaos_credits`.
+"""
 
 import pytest
 
-from benchmarks import chaos_credits
+from testing.processes import said
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_twenty_seconds_of_trouble_leave_the_books_in_order():
-    assert chaos_credits.run(20, 3, random.SystemRandom().randrange(2**32)) == []
+    out = said("benchmarks.chaos_credits", "--seconds", "20", "--replicas", "3")
+    assert out.endswith("the books are in order\n")

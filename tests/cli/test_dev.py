@@ -200,6 +200,7 @@ def test_ctrl_c_stops_everything_and_the_key_stays(dev: Dev):
     assert (status, rest.strip()) == (0, "Stopped.")
 
 
+@pytest.mark.long
 def test_with_weights_stella_is_live_too(tmp_path: Path):
     running = Dev(tmp_path, "--stella-weights", str(TINY))
     try:

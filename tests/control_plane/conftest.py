@@ -1,17 +1,16 @@
 """The whole application in this process, on a fresh SQLite, with fake workers where asked for."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from litestar import Litestar
+from sqlalchemy import Row
 
 from gateway.app import build
 from gateway.app.process import Process
-from gateway.control_plane.catalog import catalog
 from gateway.settings import Settings
-from gateway.storage.database import Database
 from testing.browsing import Browser
 
 STELLA = "NovaSearch/stella_en_400M_v5"
@@ -32,10 +31,6 @@ def where(sqlite_database_url: list[str]) -> str:
 
 @pytest.fixture
 async def gateway(where: str, options: dict[str, Any]) -> AsyncIterator[Process]:
-    database = Database(where)
-    async with database.write() as connection:
-        await catalog.seed(connection)
-    await database.close()
     settings = Settings(secret="s" * 32, database_url=where, **{"dev_mail": True, **options})
     made = build(settings)
     # not the application's own lifespan: its cancel scope must end in the task that began it, and
@@ -54,6 +49,12 @@ async def browser(app: Litestar) -> AsyncIterator[Browser]:
     opened = Browser(app)
     yield opened
     await opened.close()
+
+
+async def rows(gateway: Process, query) -> Sequence[Row]:
+    """Return what a query finds in the application's database."""
+    async with gateway.core.database.read() as connection:
+        return (await connection.execute(query)).all()
 
 
 @pytest.fixture

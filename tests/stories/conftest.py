@@ -154,7 +154,9 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(params=[True, False], ids=["javascript", "no-javascript"])
+@pytest.fixture(
+    params=[True, pytest.param(False, marks=pytest.mark.long)], ids=["javascript", "no-javascript"]
+)
 def context(
     chromium: Browser, service: Service, request: pytest.FixtureRequest
 ) -> Iterator[BrowserContext]:

@@ -216,6 +216,7 @@ def scene(
     owners.close()
 
 
+@pytest.mark.long
 def test_pages_are_accessible_and_fit(scene: Scene):
     found: list[str] = []
     for paths, page in ((PUBLIC, scene.stranger), (PRIVATE, scene.owner)):
@@ -225,6 +226,7 @@ def test_pages_are_accessible_and_fit(scene: Scene):
     assert found == []
 
 
+@pytest.mark.long
 def test_pages_that_forms_and_mails_lead_to_are_accessible_and_fit(scene: Scene):
     found: list[str] = []
     for slug, (path, opened) in OPENED.items():
@@ -255,6 +257,7 @@ def test_every_page_is_looked_at(tmp_path: Path):
     assert [path for path in others if path not in paths] == [], "an exception that is none"
 
 
+@pytest.mark.long
 def test_the_check_finds_what_is_wrong(scene: Scene):
     """The check itself can fail: a page is broken on purpose."""
     page = scene.stranger

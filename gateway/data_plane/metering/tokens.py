@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -83,10 +83,14 @@ class ReferenceCounter:
         return b"".join(token.to_bytes(4, "little") for token in encoding.ids)
 
 
+@cache
 def load(
-    candidates: Iterable[type[TokenCounter]] = (NanotokenCounter, ReferenceCounter),
+    candidates: tuple[type[TokenCounter], ...] = (NanotokenCounter, ReferenceCounter),
 ) -> TokenCounter:
-    """Return the first counter that passes the self-check. Raises BrokenTokenizer."""
+    """Return the first counter that passes the self-check. Raises BrokenTokenizer.
+
+    A counter holds megabytes and never changes, so a process makes each one once.
+    """
     for candidate in candidates:
         counter = candidate()
         failed = [case for case in stored_cases() if _digest(counter, case.text) != case.sha256]

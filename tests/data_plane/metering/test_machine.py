@@ -285,7 +285,6 @@ class NaiveReplica(Replica):
 
 
 SETTINGS = settings(
-    max_examples=20,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -293,13 +292,17 @@ SETTINGS = settings(
 )
 
 
-def test_the_engine_keeps_the_books(sqlite_template: Path):
+@pytest.mark.parametrize(
+    "examples", [4, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(300)])]
+)
+def test_the_engine_keeps_the_books(sqlite_template: Path, examples: int):
     class Engine(Books):
         template = sqlite_template
 
-    run_state_machine_as_test(Engine, settings=SETTINGS)
+    run_state_machine_as_test(Engine, settings=settings(SETTINGS, max_examples=examples))
 
 
+@pytest.mark.long
 def test_the_auditor_catches_a_naive_engine(sqlite_template: Path):
     class Naive(Books):
         template = sqlite_template

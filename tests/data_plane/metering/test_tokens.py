@@ -74,9 +74,9 @@ def test_the_reference_takes_the_place_of_a_tokenizer_that_lies():
         def encode(self, text: str) -> bytes:
             return super().encode(text.replace("[SEP]", ""))
 
-    assert type(tokens.load([Liar, ReferenceCounter])) is ReferenceCounter
+    assert type(tokens.load((Liar, ReferenceCounter))) is ReferenceCounter
     with pytest.raises(BrokenTokenizer):
-        tokens.load([Liar])
+        tokens.load((Liar,))
 
 
 def test_the_fast_one_is_chosen_where_it_is_right():

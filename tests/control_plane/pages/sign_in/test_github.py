@@ -16,6 +16,7 @@ from gateway.settings import Settings, SettingsError
 from gateway.storage.tables import credit_lots, identities, sessions, users
 from testing.browsing import Browser, sign_in
 from testing.github import Github, person
+from tests.control_plane.conftest import rows
 
 CALLBACK = "/sign-in/github/callback"
 
@@ -29,11 +30,6 @@ def github() -> Iterator[Github]:
 @pytest.fixture
 def options(github: Github) -> dict[str, Any]:
     return dict(github.settings)
-
-
-async def rows(gateway: Process, query: Any) -> list[Any]:
-    async with gateway.core.database.read() as connection:
-        return list((await connection.execute(query)).all())
 
 
 async def leave(browser: Browser, path: str = "/sign-in/github") -> str:

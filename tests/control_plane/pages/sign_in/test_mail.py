@@ -12,17 +12,13 @@ from gateway.app.process import Process
 from gateway.control_plane.web.forms import safe_path
 from gateway.storage.tables import credit_lots, mail_links, outbox, sessions, users
 from testing.browsing import Browser, field, mailed_link, sign_in
+from tests.control_plane.conftest import rows
 
 
 @pytest.fixture
 def where(database_url: str) -> str:
     """Both databases, for what is written and read here."""
     return database_url
-
-
-async def rows(gateway: Process, query):
-    async with gateway.core.database.read() as connection:
-        return (await connection.execute(query)).all()
 
 
 async def test_a_mailed_link_signs_in_and_the_account_has_credit_once(

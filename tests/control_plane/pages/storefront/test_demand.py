@@ -14,7 +14,7 @@ from gateway.control_plane.demand import events, launch_mails, launches
 from gateway.control_plane.mail import unsubscribe
 from gateway.storage.tables import demand_events, demand_votes, unsubscriptions, waitlist_entries
 from testing.browsing import Browser, field, mailed_link, sign_in
-from tests.control_plane.conftest import MINILM, STELLA
+from tests.control_plane.conftest import MINILM, STELLA, rows
 
 PATH = f"/models/{STELLA}"
 
@@ -23,11 +23,6 @@ PATH = f"/models/{STELLA}"
 def where(database_url: str) -> str:
     """Both databases, for what is written and read here."""
     return database_url
-
-
-async def rows(gateway: Process, query):
-    async with gateway.core.database.read() as connection:
-        return (await connection.execute(query)).all()
 
 
 async def test_a_vote_is_counted_once_changed_and_withdrawn(gateway: Process, browser: Browser):

@@ -1,9 +1,7 @@
-"""Mail: over a real SMTP server, once, within bounds, and ended with one click."""
+"""The outbox: each mail once, within bounds, through every crash."""
 
 import asyncio
-import re
 from datetime import UTC, datetime, timedelta
-from email.message import EmailMessage
 
 import msgspec
 import pytest
@@ -11,34 +9,18 @@ import structlog
 from sqlalchemy import select, update
 
 from gateway.app.jobs import TIMEOUT_SECONDS, Jobs
-from gateway.app.process import Process
-from gateway.control_plane.accounts import addresses
 from gateway.control_plane.mail import outbox as outbox_module
 from gateway.control_plane.mail import smtp, unsubscribe, upkeep
-from gateway.control_plane.mail.messages import Mail, MailWriter, plain
+from gateway.control_plane.mail.messages import Mail
 from gateway.control_plane.mail.outbox import Lifetimes, Outbox, OutboxFull
 from gateway.control_plane.mail.smtp import MailLost, MailRefused, SmtpSender
-from gateway.settings import SettingsError
 from gateway.storage.database import Database
 from gateway.storage.tables import outbox
 from gateway.wings import Job
-from testing.browsing import Browser
 from testing.mailbox import Mailbox
+from tests.control_plane.mail.conftest import a_mail
 
 LIVES = Lifetimes(link_seconds=60, invitation_seconds=60, once_seconds=172_800)
-
-
-@pytest.fixture
-def mailbox():
-    with Mailbox() as opened:
-        yield opened
-
-
-def a_mail(ref: str = "a", kind: str = "sign_in", unsubscribe_url: str = "") -> Mail:
-    return Mail(
-        ref=ref, kind=kind, recipient="ada@example.org", subject="Hä?", text="t", html="<p>h</p>",
-        unsubscribe_url=unsubscribe_url,
-    )  # fmt: skip
 
 
 class Scripted:
@@ -87,140 +69,6 @@ async def be_due(database: Database) -> None:
     async with database.write() as connection:
         past = datetime.now(UTC) - timedelta(seconds=1)
         await connection.execute(update(outbox).values(due_at=past))
-
-
-async def test_a_mail_arrives_in_both_forms_with_one_click(mailbox: Mailbox):
-    sender = SmtpSender(mailbox.url, sender="no-reply@gateway.example")
-    await sender.send(a_mail(unsubscribe_url="https://g.example/u/1"), "<1@g.example>")
-    await sender.send(a_mail(), "<2@g.example>")
-    first, second = mailbox.messages
-    assert first["From"] == "no-reply@gateway.example"
-    assert first["To"] == "ada@example.org"
-    assert first["Subject"] == "Hä?"
-    assert first["Message-ID"] == "<1@g.example>"
-    assert first["List-Unsubscribe"] == "<https://g.example/u/1>"
-    assert first["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
-    assert [part.get_content_type() for part in first.iter_parts()] == ["text/plain", "text/html"]
-    assert "List-Unsubscribe" not in second
-    assert isinstance(first, EmailMessage)
-
-
-async def test_what_programs_read_in_a_mail_is_never_folded(mailbox: Mailbox):
-    recipient = f"{'a' * 64}@{'b' * 63}.{'c' * 63}.example.org"
-    url = unsubscribe.Unsubscriptions(secret="s" * 32, public_url="https://g.example").url(
-        recipient
-    )
-    name = "Ein sehr langer Name für ein Tor, hinter dem Vektoren wohnen " * 2
-    mail = msgspec.structs.replace(
-        a_mail(unsubscribe_url=url), recipient=recipient, subject=name.strip()
-    )
-    await SmtpSender(mailbox.url, sender="no-reply@g.example").send(mail, f"<{'1' * 90}@g.example>")
-    lines = mailbox.wire[0].decode("ascii").split("\r\n")
-    assert f"To: {recipient}" in lines
-    assert f"List-Unsubscribe: <{url}>" in lines
-    assert f"Message-ID: <{'1' * 90}@g.example>" in lines
-    assert mailbox.messages[0]["Subject"] == mail.subject
-    assert max(len(line) for line in lines if "=?" in line) <= 78
-
-
-@pytest.mark.parametrize(
-    ("command", "answer", "for_good"),
-    [
-        ("DATA", "451 later", False),
-        ("DATA", "550 never", True),
-        ("RCPT", "450 later", False),
-        ("RCPT", "550 nobody here", True),
-        ("RCPT", "530 authentication required", False),
-        ("MAIL", "550 not from you", False),  # our own configuration, which somebody mends
-        ("MAIL", "530 authentication required", False),
-        ("MAIL", None, False),  # the line broke, but the server had no mail yet
-    ],
-)
-async def test_a_server_says_no_for_now_or_for_good(
-    mailbox: Mailbox, command: str, answer: str | None, for_good: bool
-):
-    mailbox.answers[command] = answer
-    with pytest.raises(MailRefused) as refused:
-        await SmtpSender(mailbox.url, sender="no-reply@gateway.example").send(a_mail(), "<1@x>")
-    assert refused.value.for_good is for_good
-    assert (answer or "") in str(refused.value)
-
-
-async def test_an_address_that_is_taken_on_can_be_written_to(mailbox: Mailbox):
-    """The server here knows no SMTPUTF8, as most don't."""
-    sender = SmtpSender(mailbox.url, sender="no-reply@gateway.example")
-    for typed, email in (
-        ("Ada@Bücher.de", "ada@xn--bcher-kva.de"),
-        ("ada@xn--bcher-kva.de", "ada@xn--bcher-kva.de"),
-    ):
-        address = addresses.parse(typed)
-        assert address.email == address.key == email
-        await sender.send(msgspec.structs.replace(a_mail(), recipient=address.email), "<1@x>")
-        assert mailbox.messages[-1]["To"] == email
-    with pytest.raises(addresses.BadAddress, match="before the @"):
-        addresses.parse("grüße@example.org")
-    for other_name_of_ada in ("=?utf-8?q?ada?=@gmail.com", "x=?us-ascii?q?=61da?=@gmail.com"):
-        with pytest.raises(addresses.BadAddress, match="not a valid mail address"):
-            addresses.parse(other_name_of_ada)
-    with pytest.raises(MailRefused) as refused:  # one that stands in a database from before
-        await sender.send(msgspec.structs.replace(a_mail(), recipient="grüße@example.org"), "<1@x>")
-    assert refused.value.for_good
-
-
-@pytest.mark.parametrize("answer", ["421 too busy", "500 what?", None])
-async def test_after_the_250_nothing_matters(mailbox: Mailbox, answer: str | None):
-    mailbox.answers["QUIT"] = answer
-    await SmtpSender(mailbox.url, sender="no-reply@gateway.example").send(a_mail(), "<1@x>")
-    assert len(mailbox.messages) == 1
-
-
-async def test_a_line_that_breaks_after_the_text_leaves_it_open(mailbox: Mailbox):
-    mailbox.answers["DATA"] = None
-    with pytest.raises(MailLost):
-        await SmtpSender(mailbox.url, sender="no-reply@gateway.example").send(a_mail(), "<1@x>")
-
-
-async def test_a_line_that_breaks_before_the_text_loses_nothing():
-    """The server hangs up at DATA: it can't have the mail, so a launch mail may be tried again."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"220 here\r\n")
-        while not (await reader.readline()).startswith(b"DATA"):
-            writer.write(b"250 OK\r\n")
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1")
-    port = server.sockets[0].getsockname()[1]
-    async with server:
-        with pytest.raises(MailRefused) as refused:
-            await SmtpSender(f"smtp://127.0.0.1:{port}", sender="x@y.org").send(a_mail(), "<1@x>")
-    assert not refused.value.for_good
-
-
-async def test_a_dot_that_begins_a_line_arrives(mailbox: Mailbox):
-    mail = msgspec.structs.replace(a_mail(), text="one\n.two\n..three\n.\nfour")
-    await SmtpSender(mailbox.url, sender="no-reply@gateway.example").send(mail, "<1@x>")
-    body = mailbox.messages[0].get_body(("plain",))
-    assert body is not None
-    assert body.get_content().splitlines() == mail.text.splitlines()
-
-
-async def test_a_mail_takes_only_so_long(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(smtp, "SEND_SECONDS", 0.0)
-    with pytest.raises(MailRefused, match="too slow") as refused:
-        await SmtpSender(mailbox.url, sender="no-reply@gateway.example").send(a_mail(), "<1@x>")
-    assert not refused.value.for_good
-
-
-async def test_a_server_that_is_not_there_is_a_refusal_for_now():
-    with pytest.raises(MailRefused) as refused:
-        await SmtpSender("smtp://127.0.0.1:1", sender="x@y.org").send(a_mail(), "<1@x>")
-    assert not refused.value.for_good
-
-
-def test_an_address_of_a_mail_server_is_checked():
-    with pytest.raises(SettingsError, match="GATEWAY_SMTP_URL"):
-        SmtpSender("http://host", sender="x@y.org")
 
 
 async def test_the_same_mail_is_sent_once(database: Database):
@@ -443,63 +291,8 @@ async def test_what_is_over_with_is_emptied_and_later_gone(database: Database):
     assert await after(93, *put_in) == {"waits": "t"}
 
 
-def test_names_are_no_links_in_mails_however_they_are_written():
-    for name in ("evil.com", "evil\u200d.com", "evil.\u200ccom", "https:\u200d//evil.\u200ccom/x"):
-        assert not re.search(r"\w\W?[.:/@]\W?\w", plain(name)), name
-
-
 async def test_an_address_of_an_earlier_version_is_given_up(mailbox: Mailbox):
     mail = msgspec.structs.replace(a_mail(), recipient="=?utf-8?q?=c3=a9?=@example.org")
     with pytest.raises(MailRefused) as refused:
         await SmtpSender(mailbox.url, sender="no-reply@g.example").send(mail, "<1@g.example>")
     assert refused.value.for_good
-
-
-def test_names_are_text_in_mails():
-    writer = MailWriter({"brand": "B", "public_url": "https://g.example"})
-    mail = writer.write(
-        "invitation", ref="r", recipient="a@b.org", subject="s", url="https://g.example/x",
-        inviter="eve@b.org", organization="<script>alert(1)</script>", lasts="3 days",
-    )  # fmt: skip
-    assert "<script>" not in mail.html
-    assert "&lt;script&gt;" in mail.html
-
-
-async def test_one_click_needs_no_form_and_a_real_link(gateway: Process, browser: Browser):
-    url = gateway.services.unsubscriptions.url("ada@example.org").removeprefix(
-        "http://127.0.0.1:8080"
-    )
-    assert "ada@example.org" in (await browser.get(url)).text
-    done = await browser.http.post(url, data={"List-Unsubscribe": "One-Click"})
-    assert done.status_code == 200
-    forged = url.replace(b"ada".hex(), b"eve".hex())
-    assert (await browser.http.post(forged)).status_code == 404
-    for nonsense in ("nonsense", "61.%C3%BC", "%00"):
-        assert (await browser.get(f"/mail/unsubscribe/{nonsense}")).status_code in (400, 404)
-
-
-async def test_a_password_goes_nowhere_without_tls(
-    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
-):
-    url = mailbox.url.replace("smtp://", "smtp://ada:secret@")
-    monkeypatch.setattr(smtp, "_is_loopback", lambda _host: False)
-    with pytest.raises(MailRefused, match="STARTTLS") as refused:
-        await SmtpSender(url, sender="no-reply@gateway.example").send(a_mail(), "<1@x>")
-    assert not refused.value.for_good  # the operator mends it, and it leaves
-    assert mailbox.messages == []
-
-
-async def test_mails_are_shown_in_development_alone(browser: Browser):
-    await browser.get("/sign-in")
-    await browser.submit("/sign-in", email="ada@example.org")
-    assert "ada@example.org" in (await browser.get("/dev/mail")).text
-
-
-@pytest.fixture
-def options(request: pytest.FixtureRequest) -> dict[str, object]:
-    return getattr(request, "param", {})
-
-
-@pytest.mark.parametrize("options", [{"dev_mail": False}], indirect=True)
-async def test_and_nowhere_else(browser: Browser):
-    assert (await browser.get("/dev/mail")).status_code == 404
