@@ -5,11 +5,13 @@ import gc
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
+import uvloop
 from sqlalchemy import make_url
 
 from gateway.control_plane.catalog import catalog, golden
@@ -20,6 +22,24 @@ from testing import servers
 from testing.gateways import MODEL, SECRET, Api, Ledger, open_api
 from testing.processes import Process, running
 from testing.vouching import fake_golden
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Every async test runs on the loop that production runs on."""
+    return {"uvloop": _loop}
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    loop = uvloop.new_event_loop()
+    loop.set_exception_handler(_stop_on_timeout)
+    return loop
+
+
+def _stop_on_timeout(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """End a test that pytest-timeout gives up: uvloop keeps what a signal's handler raises."""
+    loop.default_exception_handler(context)
+    if isinstance(context.get("exception"), pytest.fail.Exception):
+        loop.stop()
 
 
 @pytest.fixture(scope="module", autouse=True)

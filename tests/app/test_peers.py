@@ -130,6 +130,25 @@ async def test_a_redis_that_falls_silent_is_noticed(monkeypatch):
     server.close()
 
 
+async def test_an_announcement_that_breaks_its_hearer_does_not_end_the_hearing(redis_url: str):
+    heard = asyncio.Event()
+    channel = new_id()
+
+    def hear(message: bytes) -> None:
+        if message == b"broken":
+            raise RuntimeError("a mistake of ours")
+        heard.set()
+
+    announcements = redis.Announcements(redis_url, {channel: hear})
+    await announcements.start()
+    async with asyncio.timeout(10):
+        await announcements.subscribed.wait()
+        await announcements.tell(channel, b"broken")
+        await announcements.tell(channel, b"good")
+        await heard.wait()
+    await announcements.stop()
+
+
 async def test_gateways_count_one_another(redis_url: str):
     first, second = (Presence(redis_url, new_id(), expected=7) for _ in range(2))
     assert first.gateways == 7

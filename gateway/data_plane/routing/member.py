@@ -11,6 +11,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+import structlog
+
 from gateway.data_plane.routing.worker import State
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from gateway.data_plane.routing.membership import Roster
     from gateway.data_plane.routing.settings import RoutingSettings
     from gateway.data_plane.routing.worker import Worker
+
+log = structlog.get_logger()
 
 
 class Door:
@@ -48,15 +52,25 @@ class Door:
         self._look.set()
 
     async def tend(self, examiner: Callable[[], Examiner]) -> None:
-        """Examine the worker when it is due, or suspicious, by whoever examines at the time."""
+        """Examine the worker when it is due, or suspicious, by whoever examines at the time.
+
+        An exception of ours ends one examination, never the task: no other would bring it back.
+        """
         while True:
-            pause = self._roster.seconds_to_examination(self.worker, time.monotonic())
-            changed = await _wait(self._look, pause)
-            suspicious, self._suspicious = self._suspicious, False
-            if changed and not suspicious:
-                continue  # another state has another pause
-            if self.worker.state is not State.DRAINING:
-                await self._examine(examiner(), suspicious=suspicious)
+            try:
+                await self._tend(examiner)
+            except Exception:
+                log.exception("an examination broke", url=self.worker.url)
+                await asyncio.sleep(self._settings.warming_seconds)
+
+    async def _tend(self, examiner: Callable[[], Examiner]) -> None:
+        pause = self._roster.seconds_to_examination(self.worker, time.monotonic())
+        changed = await _wait(self._look, pause)
+        suspicious, self._suspicious = self._suspicious, False
+        if changed and not suspicious:
+            return  # another state has another pause
+        if self.worker.state is not State.DRAINING:
+            await self._examine(examiner(), suspicious=suspicious)
 
     async def _examine(self, examiner: Examiner, *, suspicious: bool) -> None:
         worker, settings = self.worker, self._settings

@@ -61,6 +61,8 @@ class Pool:
         self._calls: dict[Attempt, asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = 0.0
+        """When the timer is due: uvloop's handle doesn't know, if that was at once."""
 
     # -- requests -------------------------------------------------------------------------------
 
@@ -214,10 +216,11 @@ class Pool:
     def wake(self, at: float) -> None:
         """Pump at this time, or at the earlier one already asked for."""
         if self._timer is not None:
-            if self._timer.when() <= self._loop_time(at):
+            if self._wakes_at <= at:
                 return
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(self._loop_time(at), self._pump)
+        self._wakes_at = at
+        self._timer = asyncio.get_running_loop().call_later(at - time.monotonic(), self._pump)
 
     # -- tasks ----------------------------------------------------------------------------------
 
@@ -242,10 +245,6 @@ class Pool:
     def _pump(self) -> None:
         self._timer = None
         self.core.pump()
-
-    def _loop_time(self, at: float) -> float:
-        # the loop's clock is time.monotonic in asyncio, but not in uvloop
-        return asyncio.get_running_loop().time() + at - time.monotonic()
 
     def _close_if_done(self, door: Door) -> None:
         if door.worker.state is not State.GONE or door.worker not in self._doors:

@@ -384,6 +384,29 @@ async def test_a_look_without_a_canary_is_no_proof(bench):
             await asyncio.sleep(0.01)
 
 
+async def test_a_pump_that_is_due_is_no_obstacle_to_the_next(bench):
+    """uvloop gives a handle without a time for what is due at once."""
+    pool = bench.serve("a")
+    await ready(pool)
+    pool.wake(time.monotonic() - 1)
+    pool.wake(time.monotonic() + 1)
+    assert await bench.embed(ROW) == answer([ROW])
+
+
+async def test_an_examiner_outlives_a_mistake_of_ours(bench):
+    mistakes = [KeyError("first"), KeyError("second")]
+
+    def observe(*_):
+        if mistakes:
+            raise mistakes.pop()
+
+    bench.router._observe = observe
+    pool = bench.serve("a")
+    await ready(pool)
+    assert not mistakes
+    assert await bench.embed(ROW) == answer([ROW])
+
+
 async def test_a_blocked_loop_is_known_before_its_timer_runs():
     lag = LoopLag(tick_seconds=0.01, memory_seconds=1.0)
     lag.start()
