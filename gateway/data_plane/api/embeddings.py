@@ -13,7 +13,7 @@ from functools import partial
 import msgspec
 
 from gateway.data_plane.api import requests, responses
-from gateway.data_plane.api.exchange import Exchange
+from gateway.data_plane.api.exchange import Exchange, connections_read
 from gateway.data_plane.api.preferences import Patience, tier_of, urgency_of
 from gateway.data_plane.api.replays import Replays, Reply, Work
 from gateway.data_plane.api.requests import EmbeddingsRequest, Limits
@@ -131,6 +131,7 @@ class EmbeddingsEndpoint:
             try:
                 # a client that waits no longer may come back for what was begun: our own deadline
                 offer = offer._replace(deadline=exchange.started + self._patience.timeout_seconds)
+                await connections_read()  # a client that left while we stood still: 499
                 vectors = await self._dispatch(exchange, order, offer, progress)  # 5xx
                 answer = await responses.encode(
                     vectors,
