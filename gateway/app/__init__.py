@@ -40,11 +40,11 @@ from gateway.data_plane.routing.discovery.provider import Provider
 from gateway.data_plane.routing.discovery.registrations import Leases
 from gateway.data_plane.routing.fleet import DNS, Fleet, parse_workers, provider
 from gateway.data_plane.routing.router import Router
-from gateway.data_plane.routing.worker import Change, State
 from gateway.data_plane.tallies import AnswerCounter, DemandCounter
 from gateway.identifiers import new_id
 from gateway.observability import logging
 from gateway.settings import Settings, SettingsError
+from gateway.snapshots import WorkerChange, WorkerState
 from gateway.storage import migrate
 from gateway.storage.database import Database
 from gateway.storage.ledger import grants, upkeep
@@ -225,8 +225,8 @@ class Gateway:
     def _gateways(self) -> int:
         return self.presence.gateways if self.presence else self.settings.gateways
 
-    def _worker_changed(self, model: str, url: str, change: Change) -> None:
-        out = change.state is State.QUARANTINED
+    def _worker_changed(self, model: str, url: str, change: WorkerChange) -> None:
+        out = change.state is WorkerState.QUARANTINED
         say = log.warning if out else log.info
         say("worker", model=model, url=url, state=change.state.value, reason=change.reason)
         if out and self.neighbours:

@@ -14,7 +14,6 @@ import msgspec
 
 from gateway.data_plane.routing.discovery.registrations import LeaseRefused, Leases
 from gateway.data_plane.routing.router import Router
-from gateway.data_plane.routing.worker import State
 from gateway.storage.redis import Announcements
 
 _LEASES = "gateway:workers-announced"
@@ -80,9 +79,6 @@ class Neighbours:
             suspect = msgspec.json.decode(message, type=Suspect)
         except msgspec.MsgspecError:
             return  # of another version
-        pool = self._router.pools.get(suspect.model)
-        worker = pool.core.workers.get(suspect.url) if pool else None
-        if suspect.gateway_id == self._gateway_id or pool is None or worker is None:
-            return
-        if worker.state is State.READY:
-            pool.check(suspect.url)
+        worker = self._router.worker(suspect.model, suspect.url)
+        if suspect.gateway_id != self._gateway_id and worker is not None and worker.ready:
+            self._router.pools[suspect.model].check(suspect.url)

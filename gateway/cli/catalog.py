@@ -14,10 +14,9 @@ from gateway.control_plane.workers import commands
 from gateway.data_plane.api.models import entry
 from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.rows import RowMaker
-from gateway.data_plane.routing.worker import State
 from gateway.errors import NotFound
 from gateway.money import money
-from gateway.snapshots import Tier
+from gateway.snapshots import Tier, WorkerState
 
 _CONVERSION = [
     "recipients",
@@ -87,7 +86,7 @@ async def launch_model(model: str, *, price: str | None, flex_price: str | None)
         ready = {
             one.worker.revision
             for one in told
-            if one.model == model and one.worker.state is State.READY
+            if one.model == model and one.worker.state is WorkerState.READY
         }
         async with database.write() as connection:
             prices = await launches.launch(

@@ -30,10 +30,10 @@ from gateway.control_plane.web.rate_limits import Limit, Quota, visitor_of
 from gateway.control_plane.web.rendering import Renderer
 from gateway.control_plane.web.visitors import SessionCookie
 from gateway.data_plane.metering.tokens import TokenCounter
-from gateway.data_plane.routing.router import Router, WorkerStatus
+from gateway.data_plane.routing.router import Router
 from gateway.errors import NotFound
 from gateway.settings import Settings
-from gateway.snapshots import Catalog, ModelSnapshot
+from gateway.snapshots import Catalog, ModelSnapshot, WorkerStatus
 from gateway.storage.database import Database
 
 

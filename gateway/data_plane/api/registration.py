@@ -1,6 +1,6 @@
 """POST /internal/workers: a worker outside the cluster says, signed, that it is there.
 
-The body and its signature are those of `routing.discovery.leases`. One gateway is enough to tell:
+The body and its signature are those of `routing.discovery.registrations`. One gateway is enough to tell:
 where there is a Redis, the announcement goes on to the others as it is, and each checks it itself.
 """
 

@@ -6,18 +6,21 @@ time after which it would fit, rather than after its deadline with nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection
+from typing import NamedTuple
 
+from gateway.data_plane.routing.fair_queue import FairQueue
 from gateway.data_plane.routing.outcomes import NoWorker, Overloaded, Shed, ShedReason
-from gateway.data_plane.routing.worker import NEW, State
+from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.worker import NEW, Worker
+from gateway.snapshots import Tier, WorkerState
 
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from gateway.data_plane.routing.fair_queue import FairQueue
-    from gateway.data_plane.routing.settings import RoutingSettings
-    from gateway.data_plane.routing.worker import Worker
-    from gateway.snapshots import Tier
+_DEADLINE_SHARE = 0.9
+"""Share of the time left that a request may be predicted to take; the rest is for surprises."""
+_RETRY_AFTER_SECONDS_MAX = 60.0
+"""The longest Retry-After: clients take no longer one seriously."""
+_WARMING_RETRY_SECONDS = 10.0
+"""Retry-After while workers load their model; nobody knows better."""
 
 
 class Offer(NamedTuple):
@@ -28,8 +31,6 @@ class Offer(NamedTuple):
     deadline: float
     """On the dispatcher's clock (`time.monotonic()`), seconds."""
     tier: Tier = "default"
-    weight: float = 1.0
-    """The plan's share under contention, relative to others."""
     hold_seconds: float = 15.0
     """How long to wait while no worker is ready (0: not at all)."""
 
@@ -53,8 +54,8 @@ class Admission:
         if requests >= settings.requests_max:
             raise self._shed("pool_full", 1.0)
         if queue.tokens and queue.tokens + offer.tokens > settings.backlog_tokens_max:
-            raise self._shed("pool_full", settings.retry_after_seconds_max)
-        ready = [worker for worker in self._workers if worker.state is State.READY]
+            raise self._shed("pool_full", _RETRY_AFTER_SECONDS_MAX)
+        ready = [worker for worker in self._workers if worker.ready]
         if not ready:
             if offer.hold_seconds <= 0:
                 raise self.no_worker(now)
@@ -64,12 +65,12 @@ class Admission:
         self._check_bounds(offer, rate)
         rest = max(0.0, min(worker.rest_until for worker in ready) - now)
         flying = sum(worker.tokens for worker in ready)
-        left = (offer.deadline - now) * settings.deadline_share
+        left = (offer.deadline - now) * _DEADLINE_SHARE
         most = queue.tokens + queue.demand.ahead(left, now) + offer.tokens
         if rest + (flying + most) / rate <= left:
             return  # even if all the others came first
         key = (offer.organization, offer.tier)
-        ahead = queue.tokens_ahead(key, offer.weight, offer.tokens, seconds=left, now=now)
+        ahead = queue.tokens_ahead(key, offer.tokens, seconds=left, now=now)
         wait = rest + (flying + ahead) / rate
         if wait > left:
             raise self._shed("would_miss_deadline", wait - left)
@@ -77,20 +78,20 @@ class Admission:
     def check_held(self, now: float, *, requests: int, own: int) -> None:
         """Raise NoWorker where too many wait for a worker already: the places of all are few."""
         full = requests >= self._settings.held_max or own >= self._settings.organization_held_max
-        if full and not any(worker.state is State.READY for worker in self._workers):
+        if full and not any(worker.ready for worker in self._workers):
             raise self.no_worker(now)
 
     def no_worker(self, now: float) -> NoWorker:
         """Say when to try again while nothing is ready."""
         if any(worker.state in NEW for worker in self._workers):
-            return NoWorker(self._settings.warming_retry_seconds)
-        back = [w.examine_at - now for w in self._workers if w.state is State.QUARANTINED]
-        seconds = min(back) + 1.0 if back else self._settings.warming_retry_seconds
+            return NoWorker(_WARMING_RETRY_SECONDS)
+        back = [w.examine_at - now for w in self._workers if w.state is WorkerState.QUARANTINED]
+        seconds = min(back) + 1.0 if back else _WARMING_RETRY_SECONDS
         return NoWorker(self._clamp(seconds))
 
     def busy(self, now: float) -> Overloaded:
         """Say when to try again while each worker is full."""
-        rests = [w.rest_until - now for w in self._workers if w.state is State.READY]
+        rests = [w.rest_until - now for w in self._workers if w.ready]
         return Overloaded("overloaded", self._clamp(min(rests, default=1.0)))
 
     def backlog_seconds(self, now: float) -> float:
@@ -98,7 +99,7 @@ class Admission:
 
         The figure to scale the workers by: their own utilisation can't tell 1 s from 60.
         """
-        ready = [worker for worker in self._workers if worker.state is State.READY]
+        ready = [worker for worker in self._workers if worker.ready]
         tokens = self._queue.tokens + sum(worker.tokens for worker in self._workers)
         if not tokens:
             return 0.0
@@ -120,4 +121,4 @@ class Admission:
         return Shed(reason, self._clamp(seconds))
 
     def _clamp(self, seconds: float) -> float:
-        return min(max(seconds, 1.0), self._settings.retry_after_seconds_max)
+        return min(max(seconds, 1.0), _RETRY_AFTER_SECONDS_MAX)

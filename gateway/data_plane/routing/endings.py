@@ -5,26 +5,22 @@ A lone refusal proves no mistake of ours while another worker may come back.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 from backends.protocol import BeyondWorker, RequestRefused, WorkerBusy, WorkerFailed
+from gateway.data_plane.routing.admission import Admission
 from gateway.data_plane.routing.outcomes import (
     AllAttemptsFailed,
     DeadlineMissed,
     RowsRefused,
     RowsUnsuited,
 )
-from gateway.data_plane.routing.worker import NEW, State
+from gateway.data_plane.routing.placement import Placement
+from gateway.data_plane.routing.request import Request, Shard
+from gateway.data_plane.routing.worker import NEW, Worker
+from gateway.snapshots import WorkerState
 
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from gateway.data_plane.routing.admission import Admission
-    from gateway.data_plane.routing.placement import Placement
-    from gateway.data_plane.routing.request import Request, Shard
-    from gateway.data_plane.routing.worker import Worker
-
-_AWAY = NEW | {State.QUARANTINED}
+_AWAY = NEW | {WorkerState.QUARANTINED}
 
 
 class Endings:
@@ -66,7 +62,7 @@ class Endings:
         """Return the error of a request whose time is over, or too short for any worker."""
         if isinstance(request.error, WorkerBusy):
             return _because(self._admission.busy(now), request.error)
-        if not request.begun and not any(w.state is State.READY for w in self._workers):
+        if not request.begun and not any(w.ready for w in self._workers):
             return self._admission.no_worker(now)
         missed = DeadlineMissed("the caller's time ran out, or would have")
         return _because(missed, request.error)
@@ -84,7 +80,7 @@ def note(shard: Shard, worker: Worker, error: Exception, *, company: bool) -> No
         shard.tried.add(worker)
     elif not isinstance(error, RequestRefused | WorkerBusy):
         shard.tried.add(worker)
-        shard.tries += worker.state is State.READY
+        shard.tries += worker.ready
 
 
 def _because(error: Exception, cause: Exception | None) -> Exception:

@@ -14,20 +14,19 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gateway.data_plane.routing.request import Request, Shard
-    from gateway.snapshots import Tier
+from gateway.data_plane.routing.request import Request, Shard
+from gateway.snapshots import Tier
 
 _IDLE_ACCOUNTS_MAX = 1024
 _DEMAND_SECONDS = 10.0
+_FLEX_WEIGHT = 0.5
+"""Share of an organization's flex tier under contention; that of its default tier is 1."""
 
-AccountKey = tuple[str, "Tier"]
-Place = tuple[int, int, int, "Shard"]
+AccountKey = tuple[str, Tier]
+Place = tuple[int, int, int, Shard]
 
 
 @dataclass(slots=True, eq=False)
@@ -55,7 +54,6 @@ class Account:
     """What one organization has waiting in one tier."""
 
     key: AccountKey
-    weight: float
     counter: float = 0.0
     """Virtual tokens: tokens given / weight."""
     tokens: int = 0
@@ -69,16 +67,20 @@ class Account:
     rank: int = 0
     """Number of its entry in the heap; 0 when it has none. Any other entry is stale."""
 
+    @property
+    def weight(self) -> float:
+        """Its share under contention, relative to others."""
+        return _weight(self.key)
+
 
 class FairQueue:
     """Shards that wait, in the order in which they should leave."""
 
-    def __init__(self, *, flex_weight: float) -> None:
+    def __init__(self) -> None:
         self.tokens = 0
         """Tokens waiting, all accounts."""
         self.demand = Demand()
         """Tokens taken in, all accounts."""
-        self._flex_weight = flex_weight
         self._accounts: dict[AccountKey, Account] = {}
         self._heap: list[tuple[float, int, Account]] = []
         self._aside: list[tuple[Account, Place]] = []
@@ -160,16 +162,14 @@ class FairQueue:
         account = self._accounts.get(key)
         return account.tokens if account else 0
 
-    def tokens_ahead(
-        self, key: AccountKey, weight: float, tokens: int, *, seconds: float, now: float
-    ) -> float:
+    def tokens_ahead(self, key: AccountKey, tokens: int, *, seconds: float, now: float) -> float:
         """Tokens that will leave before the last of `tokens` more of this account does.
 
         Of another account that is its fair share at most, and no more than it has waiting and is
         likely to ask for in the next `seconds`.
         """
         own = self._waiting_before(key, tokens) + tokens
-        turns = own / self._scaled(key, weight)
+        turns = own / _weight(key)
         return own + sum(
             min(other.tokens + other.demand.ahead(seconds, now), turns * other.weight)
             for other in self._accounts.values()
@@ -191,16 +191,11 @@ class FairQueue:
     def _account(self, request: Request) -> Account:
         key = _key(request)
         account = self._accounts.get(key)
-        weight = self._scaled(key, request.weight)
         if account is None:
             if len(self._accounts) > 2 * len(self._heap) + _IDLE_ACCOUNTS_MAX:
                 self._forget()
-            account = self._accounts[key] = Account(key, weight)
-        account.weight = weight
+            account = self._accounts[key] = Account(key)
         return account
-
-    def _scaled(self, key: AccountKey, weight: float) -> float:
-        return weight * self._flex_weight if key[1] == "flex" else weight
 
     def _head(self) -> Account | None:
         while self._heap:
@@ -236,3 +231,7 @@ class FairQueue:
 
 def _key(request: Request) -> AccountKey:
     return request.organization, request.tier
+
+
+def _weight(key: AccountKey) -> float:
+    return _FLEX_WEIGHT if key[1] == "flex" else 1.0

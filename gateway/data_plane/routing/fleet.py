@@ -8,22 +8,16 @@ workers there might be, the providers say.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 import structlog
 
 from gateway.data_plane.routing.discovery.dns import DnsName
-from gateway.data_plane.routing.discovery.provider import follow
-from gateway.data_plane.routing.discovery.static import StaticList
+from gateway.data_plane.routing.discovery.provider import Provider, StaticList, follow
 from gateway.data_plane.routing.examination import PoolSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from gateway.data_plane.routing.discovery.provider import Provider
-    from gateway.data_plane.routing.router import Router
-    from gateway.snapshots import Catalog, ModelSnapshot
+from gateway.data_plane.routing.router import Router
+from gateway.snapshots import Catalog, ModelSnapshot
 
 log = structlog.get_logger()
 

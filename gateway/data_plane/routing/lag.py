@@ -13,7 +13,7 @@ import time
 class LoopLag:
     """Ticks, and remembers the latest of the last second or so."""
 
-    def __init__(self, *, tick_seconds: float, memory_seconds: float) -> None:
+    def __init__(self, *, tick_seconds: float = 0.05, memory_seconds: float = 1.0) -> None:
         self._tick_seconds = tick_seconds
         self._memory_seconds = memory_seconds
         self._due = time.monotonic() + tick_seconds

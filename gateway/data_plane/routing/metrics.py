@@ -5,17 +5,12 @@ Read from the router when the metrics are asked for, so that counting costs a re
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from prometheus_client.core import Metric
-
-    from gateway.data_plane.routing.router import Router
+from gateway.data_plane.routing.router import Router
 
 
 class RouterMetrics(Collector):

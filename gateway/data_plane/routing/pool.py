@@ -9,23 +9,19 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
-from gateway.data_plane.routing import verification
+from backends.protocol import Backend, TokenRow
+from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.dispatcher import Dispatcher
-from gateway.data_plane.routing.examination import Examiner, PoolSpec
-from gateway.data_plane.routing.member import Door
+from gateway.data_plane.routing.examination import Examiner, PoolSpec, flaw
+from gateway.data_plane.routing.lag import LoopLag
+from gateway.data_plane.routing.member import Member
 from gateway.data_plane.routing.request import Attempt, Progress, Request
-from gateway.data_plane.routing.worker import Change, State, Worker, WorkerView
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from backends.protocol import Backend, TokenRow
-    from gateway.data_plane.routing.admission import Offer
-    from gateway.data_plane.routing.lag import LoopLag
-    from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.worker import Worker
+from gateway.snapshots import WorkerChange, WorkerState, WorkerView
 
 
 class Pool:
@@ -39,25 +35,24 @@ class Pool:
         settings: RoutingSettings,
         lag: LoopLag,
         gateways: Callable[[], int] = lambda: 1,
-        observe: Callable[[str, str, Change], None] = lambda *_: None,
+        observe: Callable[[str, str, WorkerChange], None] = lambda *_: None,
         random: random.Random | None = None,
     ) -> None:
         self.spec = spec
         self._settings = settings
         self._connect = connect
         self._observe = observe
-        self._changed = asyncio.Event()
-        self._examiner = Examiner(spec, settings)
+        self._examiner = Examiner(spec)
         self.core = Dispatcher(
             settings,
             clock=time.monotonic,
             shell=self,
-            flaw=partial(verification.flaw, norm_tolerance=settings.norm_tolerance),
+            flaw=flaw,
             random=random or _unseeded(),
             lag=lag.seconds,
             gateways=gateways,
         )
-        self._doors: dict[Worker, Door] = {}
+        self._members: dict[Worker, Member] = {}
         self._calls: dict[Attempt, asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -65,10 +60,6 @@ class Pool:
         """When the timer is due: uvloop's handle doesn't know, if that was at once."""
 
     # -- requests -------------------------------------------------------------------------------
-
-    def admit(self, offer: Offer) -> None:
-        """See `Router.admit`."""
-        self.core.admit(offer)
 
     async def dispatch(
         self,
@@ -87,7 +78,6 @@ class Pool:
             resolve=partial(_resolve, done),
             request_id=request_id,
             tier=offer.tier,
-            weight=offer.weight,
             hold_seconds=offer.hold_seconds,
         )
         if progress is not None:
@@ -109,42 +99,42 @@ class Pool:
     def expect(self, spec: PoolSpec) -> None:
         """Hold the workers to another specification: each must prove itself anew, now."""
         if spec != self.spec:
-            self.spec, self._examiner = spec, Examiner(spec, self._settings)
-            for door in self._doors.values():
-                door.suspect()
+            self.spec, self._examiner = spec, Examiner(spec)
+            for member in self._members.values():
+                member.suspect()
 
     def add(self, url: str) -> None:
         """Take a worker in, to be examined; one that is already here stays as it is."""
         if url in self.core.workers:
             return
-        roster, backend = self.core.roster, self._connect(url)
-        door = Door(roster.add(url, time.monotonic()), backend, roster, self._settings)
-        self._doors[door.worker] = door
-        door.task = asyncio.create_task(door.tend(lambda: self._examiner))
+        membership, backend = self.core.membership, self._connect(url)
+        worker = membership.add(url, time.monotonic())
+        member = self._members[worker] = Member(worker, backend, membership, self._settings)
+        member.task = asyncio.create_task(member.tend(lambda: self._examiner))
 
     def remove(self, url: str) -> None:
         """Let a worker go: it finishes what it has in hand, then its client is closed."""
         worker = self.core.workers.get(url)
         if worker is None:
             return
-        self.core.roster.remove(worker, time.monotonic())
-        door = self._doors[worker]
-        if door.task is not None:
-            door.task.cancel()
-        self._close_if_done(door)
+        self.core.membership.remove(worker, time.monotonic())
+        member = self._members[worker]
+        if member.task is not None:
+            member.task.cancel()
+        self._close_if_done(member)
 
     def drain(self, url: str, reason: str = "drained by an operator") -> bool:
         """Send nothing new to a worker; false when it is not here."""
         worker = self.core.workers.get(url)
         if worker is not None:
-            self.core.roster.drain(worker, reason, time.monotonic())
+            self.core.membership.drain(worker, reason, time.monotonic())
         return worker is not None
 
     def undrain(self, url: str) -> bool:
         """Let a drained worker prove itself again; false when it is not here."""
         worker = self.core.workers.get(url)
         if worker is not None:
-            self.core.roster.undrain(worker, time.monotonic())
+            self.core.membership.undrain(worker, time.monotonic())
             self.examine(worker)
         return worker is not None
 
@@ -160,16 +150,6 @@ class Pool:
         now = time.monotonic()
         return [worker.view(now) for worker in self.core.workers.values()]
 
-    async def wait_ready(self, workers: int = 1, *, timeout_seconds: float) -> bool:
-        """Wait until so many workers are ready; false when they did not become so in time."""
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                while sum(w.state is State.READY for w in self.core.workers.values()) < workers:
-                    await self._changed.wait()
-        except TimeoutError:
-            return False
-        return True
-
     async def close(self) -> None:
         """End all tasks and clients; requests in flight end with Closing."""
         self.core.close()
@@ -177,12 +157,14 @@ class Pool:
             self._timer.cancel()
         for url in tuple(self.core.workers):
             self.remove(url)
-        tasks = [door.task for door in self._doors.values() if door.task] + [*self._calls.values()]
+        tasks = [member.task for member in self._members.values() if member.task] + [
+            *self._calls.values()
+        ]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for door in tuple(self._doors.values()):
-            self._close_if_done(door)
+        for member in tuple(self._members.values()):
+            self._close_if_done(member)
         await asyncio.gather(*self._closing)
 
     # -- what the core asks of its shell --------------------------------------------------------
@@ -200,18 +182,16 @@ class Pool:
 
     def examine(self, worker: Worker) -> None:
         """Wake the worker's examiner."""
-        door = self._doors.get(worker)
-        if door is not None:
-            door.suspect()
+        member = self._members.get(worker)
+        if member is not None:
+            member.suspect()
 
     def changed(self, worker: Worker) -> None:
-        """Tell the observer, and whoever waits for a worker."""
+        """Tell the observer and the worker's examiner."""
         self._observe(self.spec.model, worker.url, worker.history[-1])
-        self._changed.set()
-        self._changed = asyncio.Event()
-        door = self._doors.get(worker)
-        if door is not None:
-            door.changed()
+        member = self._members.get(worker)
+        if member is not None:
+            member.changed()
 
     def wake(self, at: float) -> None:
         """Pump at this time, or at the earlier one already asked for."""
@@ -225,7 +205,7 @@ class Pool:
     # -- tasks ----------------------------------------------------------------------------------
 
     async def _call(self, attempt: Attempt) -> None:
-        backend = self._doors[attempt.worker].backend
+        backend = self._members[attempt.worker].backend
         try:
             vectors = await backend.embed(
                 attempt.rows,
@@ -240,18 +220,18 @@ class Pool:
     def _called(self, attempt: Attempt, _: asyncio.Task[None]) -> None:
         # not in a `finally`: a task that is cancelled before its first step never gets there
         del self._calls[attempt]
-        self._close_if_done(self._doors[attempt.worker])
+        self._close_if_done(self._members[attempt.worker])
 
     def _pump(self) -> None:
         self._timer = None
         self.core.pump()
 
-    def _close_if_done(self, door: Door) -> None:
-        if door.worker.state is not State.GONE or door.worker not in self._doors:
+    def _close_if_done(self, member: Member) -> None:
+        if member.worker.state is not WorkerState.GONE or member.worker not in self._members:
             return
-        if not any(attempt.worker is door.worker for attempt in self._calls):
-            del self._doors[door.worker]
-            task = asyncio.create_task(door.backend.close())
+        if not any(attempt.worker is member.worker for attempt in self._calls):
+            del self._members[member.worker]
+            task = asyncio.create_task(member.backend.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 

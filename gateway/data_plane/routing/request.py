@@ -6,15 +6,12 @@ in the dispatcher's hands; vector i always belongs to row i.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from backends.protocol import RequestRefused, TokenRow
-    from gateway.data_plane.routing.worker import Worker
-    from gateway.snapshots import Tier
+from backends.protocol import RequestRefused, TokenRow
+from gateway.data_plane.routing.worker import Worker
+from gateway.snapshots import Tier
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -27,8 +24,6 @@ class Request:
     """On the dispatcher's clock, seconds."""
     resolve: Callable[[Request], None]
     request_id: str = ""
-    weight: float = 1.0
-    """Share of the pool under contention, relative to others (the plan)."""
     tier: Tier = "default"
     hold_seconds: float = 15.0
     """How long to wait while no worker is ready."""

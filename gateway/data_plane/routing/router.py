@@ -17,33 +17,22 @@ between the two steps, which the API's own limit on concurrent requests bounds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
 
 import structlog
 
+from backends.protocol import Backend, TokenRow
+from gateway.data_plane.routing.admission import Offer
+from gateway.data_plane.routing.examination import PoolSpec
 from gateway.data_plane.routing.lag import LoopLag
 from gateway.data_plane.routing.outcomes import AllAttemptsFailed, RowsRefused, UnknownModel
 from gateway.data_plane.routing.pool import Pool
+from gateway.data_plane.routing.request import Progress
 from gateway.data_plane.routing.settings import RoutingSettings
-from gateway.data_plane.routing.worker import State
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from backends.protocol import Backend, TokenRow
-    from gateway.data_plane.routing.admission import Offer
-    from gateway.data_plane.routing.examination import PoolSpec
-    from gateway.data_plane.routing.request import Progress
-    from gateway.data_plane.routing.worker import Change
+from gateway.data_plane.routing.worker import Worker
+from gateway.snapshots import WorkerChange, WorkerState, WorkerStatus
 
 log = structlog.get_logger()
-
-
-class WorkerStatus(NamedTuple):
-    """Whether a worker of a model is ready: as much as pages and probes need to know."""
-
-    model: str
-    ready: bool
 
 
 class Router:
@@ -55,7 +44,7 @@ class Router:
         *,
         settings: RoutingSettings | None = None,
         gateways: Callable[[], int] = lambda: 1,
-        observe: Callable[[str, str, Change], None] = lambda *_: None,
+        observe: Callable[[str, str, WorkerChange], None] = lambda *_: None,
     ) -> None:
         """Make a router without pools.
 
@@ -66,10 +55,7 @@ class Router:
         self._connect = connect
         self._gateways = gateways
         self._settings = settings or RoutingSettings()
-        self._lag = LoopLag(
-            tick_seconds=self._settings.lag_tick_seconds,
-            memory_seconds=self._settings.lag_memory_seconds,
-        )
+        self._lag = LoopLag()
         self.pools: dict[str, Pool] = {}
 
     def serve(self, spec: PoolSpec) -> Pool:
@@ -97,7 +83,7 @@ class Router:
 
         Raises UnknownModel, Shed or NoWorker.
         """
-        self._pool(model).admit(offer)
+        self._pool(model).core.admit(offer)
 
     async def dispatch(
         self,
@@ -124,10 +110,15 @@ class Router:
     def statuses(self) -> list[WorkerStatus]:
         """Tell of every worker of every model whether it is ready."""
         return [
-            WorkerStatus(model, worker.state is State.READY)
+            WorkerStatus(model, worker.state is WorkerState.READY)
             for model, pool in self.pools.items()
             for worker in pool.workers()
         ]
+
+    def worker(self, model: str, url: str) -> Worker | None:
+        """Return a worker of a model, or None when it is not known here."""
+        pool = self.pools.get(model)
+        return pool.core.workers.get(url) if pool else None
 
     async def close(self) -> None:
         """Close every pool."""

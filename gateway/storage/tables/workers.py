@@ -25,7 +25,7 @@ worker_reports = Table(
     Column("gateway_id", Id, primary_key=True),
     Column("model_id", Text, primary_key=True),
     Column("url", Text, primary_key=True),
-    # as JSON: see data_plane.routing.worker.WorkerView
+    # as JSON: see snapshots.WorkerView
     Column("view", Text, nullable=False),
     Column("seen_at", Instant, nullable=False),
     **STRICT,

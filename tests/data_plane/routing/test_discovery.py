@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import time
 
 import pytest
 
@@ -11,7 +12,7 @@ from gateway.data_plane.routing import fleet
 from gateway.data_plane.routing.discovery import dns
 from gateway.data_plane.routing.discovery import provider as discovery
 from gateway.data_plane.routing.discovery.dns import DnsName
-from gateway.data_plane.routing.discovery.provider import News, follow
+from gateway.data_plane.routing.discovery.provider import News, StaticList, follow
 from gateway.data_plane.routing.discovery.registrations import (
     LEASE_SECONDS,
     WORKERS_MAX,
@@ -19,7 +20,6 @@ from gateway.data_plane.routing.discovery.registrations import (
     Leases,
     sign,
 )
-from gateway.data_plane.routing.discovery.static import StaticList
 
 SECRET = b"not a real secret"
 
@@ -265,7 +265,7 @@ def test_leases_are_bounded_and_dead_ones_are_dropped(office):
 
 
 async def test_a_pool_follows_the_leases():
-    clock = asyncio.get_running_loop().time
+    clock = time.monotonic
     leases, members = Leases(SECRET, wall_clock=clock), Members()
     task = asyncio.create_task(follow(members, [leases.provider("m")]))
 
@@ -313,7 +313,7 @@ async def test_an_announcement_wakes_the_pools_of_its_model_and_no_other(office:
 
 async def test_a_worker_that_falls_silent_is_let_go(monkeypatch):
     monkeypatch.setattr("gateway.data_plane.routing.discovery.registrations.LEASE_SECONDS", 0.05)
-    clock = asyncio.get_running_loop().time
+    clock = time.monotonic
     leases, members = Leases(SECRET, wall_clock=clock), Members()
     task = asyncio.create_task(follow(members, [leases.provider("m")]))
     body = json.dumps({"model": "m", "url": "http://w:1", "issued_at": clock()}).encode()

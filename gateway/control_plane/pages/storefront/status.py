@@ -15,7 +15,7 @@ from litestar.di import NamedDependency
 from gateway.control_plane.catalog.listings import Listing, Shelf
 from gateway.control_plane.pages.parts import Site
 from gateway.control_plane.status.history import history
-from gateway.data_plane.routing.router import WorkerStatus
+from gateway.snapshots import WorkerStatus
 from gateway.storage.database import DatabaseAway
 
 _DAYS = 90

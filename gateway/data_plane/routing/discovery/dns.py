@@ -9,13 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from gateway.data_plane.routing.discovery.provider import News
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 Resolve = Callable[[str, int], Awaitable[frozenset[str]]]
 """From (host, port) to addresses. Empty: the name has none. Raises OSError when it can't tell."""

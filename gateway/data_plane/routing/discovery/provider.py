@@ -6,12 +6,10 @@ A provider that can't look (its DNS or its network is gone) says nothing: silenc
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple, Protocol
 
 import structlog
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
 
 log = structlog.get_logger()
 
@@ -33,6 +31,18 @@ class Provider(Protocol):
     def watch(self) -> AsyncIterator[News]:
         """Yield what changes, beginning with what is there; may end when nothing ever will."""
         ...
+
+
+class StaticList:
+    """Workers that are listed in the settings and never change while the process lives."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self._urls = urls
+
+    async def watch(self) -> AsyncIterator[News]:
+        """Yield each once."""
+        for url in self._urls:
+            yield News(url, here=True)
 
 
 class Members(Protocol):

@@ -20,15 +20,12 @@ import hmac
 import ipaddress
 import math
 import time
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlsplit
 
 import msgspec
 
 from gateway.data_plane.routing.discovery.provider import News
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
 
 LEASE_SECONDS = 15.0
 """How long an announcement holds; workers repeat it every 5 s."""
