@@ -37,7 +37,7 @@ from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.counting import CountingThreads
 from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.data_plane.routing.discovery.provider import Provider
-from gateway.data_plane.routing.discovery.registrations import Leases
+from gateway.data_plane.routing.discovery.registrations import Registrations
 from gateway.data_plane.routing.fleet import DNS, Fleet, parse_workers, provider
 from gateway.data_plane.routing.router import Router
 from gateway.data_plane.tallies import AnswerCounter, DemandCounter
@@ -93,7 +93,7 @@ class Gateway:
             registry.connect, gateways=self._gateways, observe=self._worker_changed
         )
         self.worker_leases = (
-            Leases(settings.worker_secret.encode()) if settings.worker_secret else None
+            Registrations(settings.worker_secret.encode()) if settings.worker_secret else None
         )
         self.neighbours = (
             Neighbours(redis_url, self.id, self.router, self.worker_leases) if redis_url else None

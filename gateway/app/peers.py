@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import msgspec
 
-from gateway.data_plane.routing.discovery.registrations import LeaseRefused, Leases
+from gateway.data_plane.routing.discovery.registrations import RegistrationRefused, Registrations
 from gateway.data_plane.routing.router import Router
 from gateway.storage.redis import Announcements
 
@@ -32,7 +32,7 @@ class Neighbours:
     """The other gateways. `start` and `stop` it with the application."""
 
     def __init__(
-        self, redis_url: str, gateway_id: str, router: Router, leases: Leases | None
+        self, redis_url: str, gateway_id: str, router: Router, leases: Registrations | None
     ) -> None:
         self._gateway_id = gateway_id
         self._router = router
@@ -67,7 +67,7 @@ class Neighbours:
     def _hear_lease(self, message: bytes) -> None:
         signature, _, body = message.partition(b" ")
         if self._leases:
-            with suppress(LeaseRefused):  # late, of another version, or not signed
+            with suppress(RegistrationRefused):  # late, of another version, or not signed
                 self._leases.announce(body, signature.decode("latin-1"), passed_on=True)
 
     def _hearing(self, *, others: bool) -> None:

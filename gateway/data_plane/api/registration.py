@@ -1,7 +1,8 @@
-"""POST /internal/workers: a worker outside the cluster says, signed, that it is there.
+"""POST /internal/workers: the signed announcement of a worker outside the cluster.
 
-The body and its signature are those of `routing.discovery.registrations`. One gateway is enough to tell:
-where there is a Redis, the announcement goes on to the others as it is, and each checks it itself.
+See `routing.discovery.registrations` for the body and its signature. A worker announces itself to
+one gateway; where there is a Redis, the announcement is passed on as it is, and each gateway checks
+it itself.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from typing import Any
 from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.data_plane.routing.discovery.registrations import BODY_BYTES_MAX, LeaseRefused, Leases
+from gateway.data_plane.routing.discovery.registrations import (
+    BODY_BYTES_MAX,
+    RegistrationRefused,
+    Registrations,
+)
 from gateway.data_plane.routing.router import Router
 from gateway.errors import NotFound, Unauthorized
 
@@ -24,7 +29,7 @@ class AnnouncementRefused(Unauthorized):
 
 
 def route(
-    leases: Leases, router: Router, pass_on: Callable[[bytes, str], Awaitable[None]]
+    leases: Registrations, router: Router, pass_on: Callable[[bytes, str], Awaitable[None]]
 ) -> HTTPRouteHandler:
     """Make the route; `pass_on` is given the body and the signature of what was believed."""
 
@@ -34,7 +39,7 @@ def route(
         body, signature = await request.body(), request.headers.get("x-signature", "")
         try:
             said = leases.announce(body, signature)
-        except LeaseRefused as error:
+        except RegistrationRefused as error:
             raise AnnouncementRefused(f"The announcement is refused: {error}.") from None
         await pass_on(body, signature)
         if said.model not in router.pools:

@@ -1,7 +1,7 @@
-"""Whether a request may join the queue: answered at once, before anything is charged.
+"""Whether a request may join the queue, decided at once and before anything is charged.
 
-What can't be kept is not promised: a request that would miss its deadline is shed now, with the
-time after which it would fit, rather than after its deadline with nothing.
+A request that would miss its deadline is refused now, with the time after which it would fit,
+instead of failing at its deadline.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _WARMING_RETRY_SECONDS = 10.0
 
 
 class Offer(NamedTuple):
-    """What is known of a request before it is taken."""
+    """What is known about a request before it is accepted."""
 
     organization: str
     tokens: int
@@ -36,7 +36,7 @@ class Offer(NamedTuple):
 
 
 class Admission:
-    """The door of one pool."""
+    """Checks the requests of one pool."""
 
     def __init__(
         self, queue: FairQueue, workers: Collection[Worker], settings: RoutingSettings
@@ -46,9 +46,9 @@ class Admission:
         self._settings = settings
 
     def check(self, offer: Offer, now: float, *, requests: int, own: int) -> None:
-        """Take note of nothing; raises Shed or NoWorker when the request should not come in.
+        """Raise Shed or NoWorker if the request should be refused; changes nothing.
 
-        `requests` are here already, `own` of them the organization's.
+        `requests` are in the pool already, `own` of them the organization's.
         """
         settings, queue = self._settings, self._queue
         if requests >= settings.requests_max:
@@ -68,7 +68,7 @@ class Admission:
         left = (offer.deadline - now) * _DEADLINE_SHARE
         most = queue.tokens + queue.demand.ahead(left, now) + offer.tokens
         if rest + (flying + most) / rate <= left:
-            return  # even if all the others came first
+            return  # in time even behind everyone else
         key = (offer.organization, offer.tier)
         ahead = queue.tokens_ahead(key, offer.tokens, seconds=left, now=now)
         wait = rest + (flying + ahead) / rate
@@ -76,13 +76,13 @@ class Admission:
             raise self._shed("would_miss_deadline", wait - left)
 
     def check_held(self, now: float, *, requests: int, own: int) -> None:
-        """Raise NoWorker where too many wait for a worker already: the places of all are few."""
+        """Raise NoWorker if too many requests are held already while no worker is ready."""
         full = requests >= self._settings.held_max or own >= self._settings.organization_held_max
         if full and not any(worker.ready for worker in self._workers):
             raise self.no_worker(now)
 
     def no_worker(self, now: float) -> NoWorker:
-        """Say when to try again while nothing is ready."""
+        """Return the error that says when to try again while no worker is ready."""
         if any(worker.state in NEW for worker in self._workers):
             return NoWorker(_WARMING_RETRY_SECONDS)
         back = [w.examine_at - now for w in self._workers if w.state is WorkerState.QUARANTINED]
@@ -90,14 +90,14 @@ class Admission:
         return NoWorker(self._clamp(seconds))
 
     def busy(self, now: float) -> Overloaded:
-        """Say when to try again while each worker is full."""
+        """Return the error that says when to try again while every worker is full."""
         rests = [w.rest_until - now for w in self._workers if w.ready]
         return Overloaded("overloaded", self._clamp(min(rests, default=1.0)))
 
     def backlog_seconds(self, now: float) -> float:
         """Work waiting and in flight, in seconds of the ready workers; infinite without one.
 
-        The figure to scale the workers by: their own utilisation can't tell 1 s from 60.
+        Scale the workers by this: their own utilization can't tell 1 s from 60 s.
         """
         ready = [worker for worker in self._workers if worker.ready]
         tokens = self._queue.tokens + sum(worker.tokens for worker in self._workers)
@@ -107,7 +107,7 @@ class Admission:
         return tokens / rate if rate else float("inf")
 
     def _check_bounds(self, offer: Offer, rate: float) -> None:
-        """Refuse what would pile up. A request that waits behind nothing may be of any size."""
+        """Refuse what would pile up. A request with nothing ahead of it may have any size."""
         settings, queue = self._settings, self._queue
         own = queue.waiting((offer.organization, offer.tier))
         over = (own + offer.tokens) / rate - settings.organization_backlog_seconds_max

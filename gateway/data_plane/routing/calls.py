@@ -88,7 +88,7 @@ class Calls:
             shard.attempts.remove(attempt)
 
     def abandon(self, attempt: Attempt, now: float) -> None:
-        """Close a call that nobody waits for any more."""
+        """Close a call that no request needs any more."""
         self.end(attempt)
         if now - attempt.started_at > self._age_max(attempt, now):
             # closed before its timeout: that proves nothing, but hides nothing either
@@ -160,7 +160,7 @@ class Shell(Protocol):
         ...
 
     def abandon(self, attempt: Attempt) -> None:
-        """Close the call: nobody waits for it."""
+        """Close the call: no request needs it."""
         ...
 
     def examine(self, worker: Worker) -> None:

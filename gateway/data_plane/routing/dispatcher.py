@@ -1,12 +1,12 @@
-"""The synchronous core of one pool: what is sent where, and what comes of it.
+"""The synchronous core of one pool: which worker gets which work, and what its answer means.
 
-It never awaits. What happens in the world is told to it by a method call; what should happen is
-asked of its `Shell`, whose methods must not call back. So no two events can interleave, and:
+It never awaits. Events reach it as method calls; it acts through its `Shell`, whose methods must
+not call back. So no two events can interleave, and:
 
-- each request is resolved exactly once, whatever arrives late or twice;
-- tokens in flight are counted in and out by the attempt: zero when nothing flies;
-- a worker that lost our trust has nothing in hand: nothing that it still says is delivered;
-- vectors of two revisions never meet in one answer, nor serve one pool.
+- each request is resolved exactly once, even if answers arrive late or twice;
+- tokens in flight are counted in and out by the attempt: zero when no call is in flight;
+- a worker that is no longer trusted has no calls: no late answer of it is delivered;
+- vectors of two revisions are never in one answer and never serve one pool.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from gateway.data_plane.routing.calls import Calls, RetryBudget, Shell
 from gateway.data_plane.routing.endings import Endings, note
 from gateway.data_plane.routing.fair_queue import FairQueue
 from gateway.data_plane.routing.health import WITNESS_SECONDS, Evidence, Health, weigh
-from gateway.data_plane.routing.membership import Membership
-from gateway.data_plane.routing.outcomes import ClientGone, Closing, NoWorker, Shed
+from gateway.data_plane.routing.membership import PoolMembership
+from gateway.data_plane.routing.outcomes import Closing, NoWorker, Shed
 from gateway.data_plane.routing.placement import Placement
 from gateway.data_plane.routing.request import Attempt, Request, Shard, split
 from gateway.data_plane.routing.settings import RoutingSettings
@@ -69,7 +69,7 @@ class Dispatcher:
         self._active: dict[Request, None] = {}
         self._owners: Counter[str] = Counter()
         self._swept_at = clock()
-        self.membership = Membership(
+        self.membership = PoolMembership(
             self.workers,
             self.health,
             settings,
@@ -84,7 +84,7 @@ class Dispatcher:
     # -- requests -------------------------------------------------------------------------------
 
     def admit(self, offer: Offer) -> None:
-        """Ask whether a request may come; takes note of nothing. Raises Shed or NoWorker."""
+        """Raise Shed or NoWorker if a request should be refused; reserves nothing."""
         try:
             self._admission.check(
                 offer,
@@ -100,7 +100,7 @@ class Dispatcher:
             raise
 
     def submit(self, request: Request) -> None:
-        """Take a request. It is resolved exactly once, maybe before this returns."""
+        """Accept a request. It is resolved exactly once, possibly before this returns."""
         now = self._clock()
         known = [(w.split_tokens, w.info.rows_max) for w in self.workers.values() if w.info]
         split(
@@ -111,7 +111,7 @@ class Dispatcher:
         request.hold_until = now + min(request.hold_seconds, _HOLD_SECONDS_MAX)
         self._active[request] = None
         self._owners[request.organization] += 1
-        try:  # again: of those admitted at one moment, not all may be held
+        try:  # again: of those admitted at the same moment, not all may be held
             self._admission.check_held(
                 now, requests=len(self._active) - 1, own=self._owners[request.organization] - 1
             )
@@ -125,20 +125,20 @@ class Dispatcher:
         self.pump()
 
     def cancel(self, request: Request) -> None:
-        """Forget a request whose client is gone: closes its calls. It is not resolved."""
+        """Drop a request whose client is gone and close its calls. It is not resolved."""
         if not request.finished:
             request.resolve = _nobody
-            self._finish(request, ClientGone("nobody waits for it"))
+            self._finish(request, outcome="ClientGone")
             self.pump()
 
     def close(self) -> None:
-        """Resolve whatever is left; clients may try again elsewhere."""
+        """End every request with Closing; clients may try again elsewhere."""
         for request in tuple(self._active):
             self._finish(request, Closing())
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits and nothing flies."""
+        """Whether no request waits and no call is in flight."""
         return not self._active and not self._calls
 
     @property
@@ -149,7 +149,7 @@ class Dispatcher:
     # -- attempts -------------------------------------------------------------------------------
 
     def succeed(self, attempt: Attempt, vectors: Sequence[memoryview]) -> None:
-        """Take an answer: it is verified, then delivered."""
+        """Handle an answer: verify it, then deliver it."""
         if attempt.over:
             return
         flaw = self._flaw(attempt.rows, vectors)
@@ -176,7 +176,7 @@ class Dispatcher:
         self.pump()
 
     def fail(self, attempt: Attempt, error: Exception) -> None:
-        """Take an error: the worker is judged by it, and the shards go elsewhere."""
+        """Handle an error: judge the worker by it and send the shards elsewhere."""
         if attempt.over:
             return
         now, worker = self._clock(), attempt.worker
@@ -190,13 +190,13 @@ class Dispatcher:
         self._judge(worker, error, evidence, now, canary=False)
         company = len(attempt.shards) > 1
         self.counts["failed_in_company"] += company
-        # what comes from a worker that is taken out is free: bounded by what it had in hand
+        # retries after a worker was taken out are free: they are bounded by its calls in flight
         free = not worker.ready or isinstance(error, RequestRefused | WorkerBusy)
         homeless = []
         for shard in attempt.shards:
             if shard.open:
                 note(shard, worker, error, company=company)
-                homeless += [] if shard.attempts else [shard]  # its double still flies
+                homeless += [] if shard.attempts else [shard]  # or its double is still in flight
         paid = free or not homeless or self._budget.spend(now)
         for shard in homeless:
             self._again(shard, error, paid=paid)
@@ -212,7 +212,7 @@ class Dispatcher:
     # -- the pump -------------------------------------------------------------------------------
 
     def pump(self) -> None:
-        """Send what can be sent. Called after each event, and when `Shell.wake` said so."""
+        """Send what can be sent. Called after each event and when `Shell.wake` is due."""
         now = self._clock()
         if now - self._swept_at >= _SWEEP_SECONDS:
             self._swept_at = now
@@ -230,19 +230,19 @@ class Dispatcher:
             elif worker is not None:
                 self._calls.start(self._placement.fill(worker, now), worker, now)
             elif shard.tried or not self._placement.ready(shard):
-                self.queue.step_over()  # it waits for one certain worker; others need not
+                self.queue.step_over()  # only this shard has to wait for a particular worker
             else:
-                break  # whatever stands behind it would overtake it
+                break  # or what is behind it would overtake it
         self.queue.resume()
         if self._active:
             self._wake(self._next_wake(now))
 
-    # -- what becomes of shards and requests ----------------------------------------------------
+    # -- shards and requests --------------------------------------------------------------------
 
     def _deliver(self, shard: Shard, vectors: Sequence[memoryview], revision: str) -> None:
         request = shard.request
         if {self.membership.revision, request.revision} - {None, revision}:
-            # its worker left, and another revision took over or began the answer
+            # its worker left, and another revision serves now or began the answer
             if not shard.attempts:
                 self.queue.put_back(shard)
             return
@@ -262,7 +262,9 @@ class Dispatcher:
         self.counts["retries"] += 1
         self.queue.put_back(shard)
 
-    def _finish(self, request: Request, error: Exception | None = None) -> None:
+    def _finish(
+        self, request: Request, error: Exception | None = None, *, outcome: str = ""
+    ) -> None:
         if request.finished:
             return
         request.finished, request.error = True, error
@@ -272,18 +274,18 @@ class Dispatcher:
         self._owners[request.organization] -= 1
         if not self._owners[request.organization]:
             del self._owners[request.organization]
-        self.counts[type(error).__name__ if error else "served"] += 1
+        self.counts[outcome or (type(error).__name__ if error else "served")] += 1
         request.resolve(request)
 
     def _drop(self, shard: Shard) -> None:
-        """Stop working on a shard that nobody waits for any more."""
+        """Stop working on a shard that no request needs any more."""
         self.queue.discard(shard)
         for attempt in tuple(shard.attempts):
             if not any(other.open for other in attempt.shards):
                 self._calls.abandon(attempt, self._clock())
 
     def _distrust(self, worker: Worker) -> None:
-        """Take back what a worker that is no longer trusted has in hand."""
+        """Close the calls of a worker that is no longer trusted and queue their shards again."""
         if worker.state in TRUSTED or not worker.calls:
             return
         for shard in self._calls.take_back(worker):
@@ -291,7 +293,7 @@ class Dispatcher:
             self.queue.put_back(shard)
 
     def _restart_others(self, revision: str) -> None:
-        """Begin again with requests that hold vectors of another revision than this."""
+        """Restart the requests that hold vectors of another revision than this."""
         for request in self._active:
             if request.revision in (None, revision):
                 continue
@@ -323,4 +325,4 @@ class Dispatcher:
 
 
 def _nobody(request: Request) -> None:
-    """Resolve nothing: the client is gone."""
+    """Replaces `resolve` when the client is gone."""

@@ -1,6 +1,6 @@
-"""How a request ends that gets no vectors: what each try came to, and when there is no other.
+"""How a request without vectors ends: the error for each case, and when there is no other try.
 
-A lone refusal proves no mistake of ours while another worker may come back.
+One worker's refusal does not prove a mistake of ours while another worker may come back.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _AWAY = NEW | {WorkerState.QUARANTINED}
 
 
 class Endings:
-    """Over the workers of one pool. Changes nothing; an error's cause is what a worker said."""
+    """Chooses the error of a request; changes nothing. Its `__cause__` is what a worker said."""
 
     def __init__(
         self, placement: Placement, admission: Admission, workers: Collection[Worker]
@@ -34,7 +34,10 @@ class Endings:
         self._workers = workers
 
     def given_up(self, shard: Shard, error: Exception, *, paid: bool) -> Exception | None:
-        """Return the error of a shard that is not tried again, or None; what is full costs none."""
+        """Return the error of a shard that is not tried again, or None.
+
+        A worker that is full or refuses costs no try.
+        """
         if isinstance(error, RequestRefused | WorkerBusy):
             return None
         if paid and shard.tries <= len(self._workers) + 1:
@@ -69,7 +72,7 @@ class Endings:
 
 
 def note(shard: Shard, worker: Worker, error: Exception, *, company: bool) -> None:
-    """Remember what a try of a shard came to."""
+    """Record the outcome of a try on its shard."""
     shard.request.error = error
     refused = isinstance(error, RequestRefused)
     if refused or isinstance(error, WorkerFailed):

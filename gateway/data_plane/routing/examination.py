@@ -1,10 +1,10 @@
 """How a worker proves itself: a handshake, canaries against golden vectors, two measured sizes.
 
-All of it goes through the door that the work goes through. Golden vectors are what the model's
-reference gave for a few fixed rows; they find what no check of an answer can see: unit vectors of
-another model, another pooling, a missing head. Where a model has them, a revision without any stays
-out. A worker of a model that has none yet is only asked twice for the same, and its reason says so;
-such a model can't be launched.
+All of it uses the client that the work uses. Golden vectors are what the model's reference gave for
+a few fixed rows; they find what `flaw` can't see in an answer: unit vectors of another model,
+another pooling, a missing head. If a model has golden vectors, a revision without any stays out. If
+it has none yet, a worker is only asked for the same vectors twice, and its reason says so; such a
+model can't be launched.
 """
 
 from __future__ import annotations
@@ -39,16 +39,15 @@ _ROUNDS = 3
 _FLOAT_BYTES = 4
 _PROBE_ROW_TOKENS = 256
 _CLS, _SEP = 101, 102
-# whole words of BERT's vocabulary, because some engines take ids only where they are a text's
 _PROBE_WORDS = range(1996, 2015)
-"""Ids that any vocabulary has; what they mean does not matter."""
+"""Ids of whole words in BERT's vocabulary: some engines accept only ids that come from a text."""
 
 
 class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What the workers of one model must be."""
 
     model: str
-    """The model's name in the catalogue."""
+    """The model's name in the catalog."""
     revision: str | None = None
     """The pinned revision; None: that of the first worker that is ready."""
     vocabulary_sha256: str | None = None
@@ -61,7 +60,7 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Golden rows by revision; where there are any, no other revision belongs here."""
 
     def mismatch(self, info: WorkerInfo) -> str | None:
-        """Say why a worker does not belong here, or None."""
+        """Return why a worker does not belong in the pool, or None."""
         if info.model != self.model:
             return f"serves {info.model!r}, not {self.model!r}"
         if self.revision not in (None, info.revision):
@@ -86,7 +85,7 @@ class Examiner:
         self._spec = spec
 
     async def handshake(self, backend: Backend, *, timeout_seconds: float) -> WorkerInfo:
-        """Ask what the worker is. Raises NotReady while it warms or drains."""
+        """Ask what the worker serves. Raises NotReady while it warms up or drains."""
         try:
             info = await backend.info(timeout_seconds=timeout_seconds)
         except WorkerBusy as error:
@@ -97,7 +96,7 @@ class Examiner:
         return info
 
     async def canary(self, backend: Backend, info: WorkerInfo, *, timeout_seconds: float) -> str:
-        """Compare real answers with golden ones; says what was proven."""
+        """Compare answers with golden vectors; returns what was proven, in words."""
         golden = self._spec.golden.get(info.revision, ())
         expected = [
             (TokenRow(row.ids, dimensions), vector, row.cosine_min or _COSINE_MIN)
@@ -122,7 +121,7 @@ class Examiner:
     async def record(
         self, backend: Backend, info: WorkerInfo, texts: Sequence[bytes], *, timeout_seconds: float
     ) -> list[GoldenRow]:
-        """Take a trusted worker's answers as golden: each text's ids, in each dimension."""
+        """Return a trusted worker's answers as golden rows: each text's ids, at each dimension."""
         golden = []
         for ids in texts:
             rows = [TokenRow(ids, dimensions) for dimensions in info.dimensions]
@@ -138,7 +137,7 @@ class Examiner:
     ) -> tuple[float, float]:
         """Measure two sizes: returns a and b of seconds = a + b * tokens.
 
-        What the worker measured itself is preferred: it was alone then.
+        The worker's own measurement is preferred: it was alone then.
         """
         sizes = []
         for tokens in (
@@ -179,7 +178,7 @@ class Examiner:
 
 
 def probe_rows(info: WorkerInfo, tokens: int) -> list[TokenRow]:
-    """Make rows of `tokens` in all, as a worker takes them, at its least dimensions."""
+    """Make rows of `tokens` in total, within the worker's bounds, at its smallest dimensions."""
     dimensions = min(info.dimensions)
     length = max(3, min(_PROBE_ROW_TOKENS, info.tokens_max, tokens))
     count = min(max(1, tokens // length), info.rows_max)
@@ -197,7 +196,7 @@ def _word(number: int) -> int:
 
 
 def flaw(rows: Sequence[TokenRow], vectors: Sequence[memoryview]) -> str | None:
-    """Say why these can't be the rows' vectors (raw little-endian float32), or None.
+    """Return why these can't be the rows' vectors (raw little-endian float32), or None.
 
     Measured: 15 us for 32 vectors of 1024 dimensions.
     """
@@ -230,7 +229,7 @@ def cosine(one: memoryview | bytes, other: memoryview | bytes) -> float:
 
 
 def _bad_length(values: np.ndarray, first: int) -> str | None:
-    with np.errstate(all="ignore"):  # an overflow ends as inf, and that is what is looked for
+    with np.errstate(all="ignore"):  # an overflow gives inf, which fails the check
         lengths = np.sqrt(np.einsum("ij,ij->i", values, values))
         good = np.abs(lengths - 1.0) < _NORM_TOLERANCE  # false for NaN and infinity too
     if good.all():

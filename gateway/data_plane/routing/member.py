@@ -2,7 +2,7 @@
 
 A ready worker is asked what it serves at every look. It computes a canary when it was idle, when
 something about it or about what is expected of it is suspicious, and every so often however busy
-it is: a worker that serves without a pause must not thereby escape.
+it is: a worker that is never idle must not escape.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import structlog
 
 from backends.protocol import Backend
 from gateway.data_plane.routing.examination import Examiner
-from gateway.data_plane.routing.membership import Membership
+from gateway.data_plane.routing.membership import PoolMembership
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import EJECT_FACTOR, Worker
 from gateway.snapshots import WorkerState
@@ -32,11 +32,15 @@ _CANARY_TOKENS_MAX = 512
 log = structlog.get_logger()
 
 
-class Member:
+class PoolMember:
     """One worker and its client. `tend` runs until it is cancelled."""
 
     def __init__(
-        self, worker: Worker, backend: Backend, membership: Membership, settings: RoutingSettings
+        self,
+        worker: Worker,
+        backend: Backend,
+        membership: PoolMembership,
+        settings: RoutingSettings,
     ) -> None:
         self.worker = worker
         self.backend = backend
@@ -95,7 +99,7 @@ class Member:
             if not worker.calibrated:
                 self._membership.calibrating(worker, time.monotonic())
                 line = await examiner.calibrate(self.backend, info, timeout_seconds=allowed)
-        except Exception as error:  # noqa: BLE001 - the core weighs it, whatever it is
+        except Exception as error:  # noqa: BLE001 - the core weighs every error
             self._membership.failed(worker, error, time.monotonic())
         else:
             self._membership.examined(worker, info, line, proof, time.monotonic())

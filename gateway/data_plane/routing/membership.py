@@ -33,7 +33,7 @@ Line = tuple[float, float]
 """a and b of: seconds = a + b * tokens."""
 
 
-class Membership:
+class PoolMembership:
     """The workers of one pool, by URL. Each change ends with a pump."""
 
     def __init__(

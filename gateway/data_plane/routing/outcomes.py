@@ -1,19 +1,18 @@
-"""How a dispatch ends when it does not end in vectors, and what a client is told of it.
+"""The errors of a dispatch, and what a client is told.
 
-Nothing of it is ever charged. The class carries the HTTP status; `detail` is for the log alone,
+None of them is ever charged. The class carries the HTTP status; `detail` is only for the log,
 because it may name a worker.
 
     RoutingError
     ├── UnknownModel        503  there is no pool of that name
-    ├── Shed                429  refused at once, to keep the promises made to others
-    │   └── Overloaded      503  the same, where nobody asked for too much: all workers are full
+    ├── Shed                429  refused at once, so that accepted requests finish in time
+    │   └── Overloaded      503  the same, if all workers say that they are full
     ├── NoWorker            503  no worker is ready, and the time to hold the request is over
-    ├── DeadlineMissed      504  the caller's time ran out
-    ├── AllAttemptsFailed   502  each try went wrong, or the retry budget is spent
-    ├── Closing             503  this gateway ends
+    ├── DeadlineMissed      504  the request's deadline passed
+    ├── AllAttemptsFailed   502  every try failed, or the retry budget is spent
+    ├── Closing             503  this gateway shuts down
     ├── RowsRefused         500  a worker calls the rows themselves wrong: our mistake
-    ├── RowsUnsuited        400  no worker of the pool can take such rows
-    └── ClientGone          499  nobody waits any more: counted, never raised
+    └── RowsUnsuited        400  no worker of the pool accepts such rows
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _SHED = {
 
 
 class RoutingError(GatewayError):
-    """A dispatch gave no vectors."""
+    """Base of them all."""
 
     public: ClassVar[str] = "This can't be served; nothing was charged."
 
@@ -62,7 +61,7 @@ class UnknownModel(RoutingError):
 
 
 class Shed(RoutingError):
-    """Refused to keep the promises made to others. `retry_after_seconds` is 1 to 60."""
+    """Refused so that accepted requests finish in time. `retry_after_seconds` is 1 to 60."""
 
     status = 429
     type = "rate_limit_error"
@@ -79,14 +78,14 @@ class Shed(RoutingError):
 
 
 class Overloaded(Shed):
-    """Every worker says that it is full."""
+    """Every worker said that it is full."""
 
     status = 503
     type = "server_error"
 
 
 class Closing(RoutingError):
-    """This gateway ends; another one may serve the request."""
+    """This gateway shuts down; another one may serve the request."""
 
     status = 503
     code = "closing"
@@ -115,7 +114,7 @@ class NoWorker(RoutingError):
 
 
 class DeadlineMissed(RoutingError):
-    """The caller's time ran out before the last vector arrived."""
+    """The request's deadline passed before the last vector arrived."""
 
     status = 504
     code = "timeout"
@@ -123,7 +122,7 @@ class DeadlineMissed(RoutingError):
 
 
 class AllAttemptsFailed(RoutingError):
-    """Each try went wrong; `__cause__` is the last error."""
+    """Every try failed; `__cause__` is the last error."""
 
     status = 502
     code = "upstream_error"
@@ -131,7 +130,7 @@ class AllAttemptsFailed(RoutingError):
 
 
 class RowsRefused(RoutingError):
-    """A worker calls the rows themselves wrong; `__cause__` is what it said."""
+    """A worker calls the rows themselves invalid; `__cause__` is what it said."""
 
     status = 500
     code = "internal_error"
@@ -139,7 +138,7 @@ class RowsRefused(RoutingError):
 
 
 class RowsUnsuited(RoutingError):
-    """No worker of the pool can take such rows, and none of them is wrong."""
+    """No worker of the pool accepts such rows, though they are valid."""
 
     status = 400
     type = "invalid_request_error"
@@ -149,9 +148,3 @@ class RowsUnsuited(RoutingError):
         "text instead of token ids, and split it yourself instead of having it cut; nothing was "
         "charged."
     )
-
-
-class ClientGone(RoutingError):
-    """Nobody waits for the answer any more."""
-
-    status = 499

@@ -1,4 +1,4 @@
-"""Which worker gets which shards, and how long it may take."""
+"""Which worker gets which shards, and how long a call may take."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Placement:
         self._gateways = gateways
 
     def choose(self, shard: Shard, now: float) -> Worker | None:
-        """Return the worker that would be done first, or None when it is better to wait.
+        """Return the worker that would finish first, or None if it is better to wait.
 
         All workers are compared: power of two choices is poor with few of them.
         """
@@ -58,21 +58,21 @@ class Placement:
         best = min(roomy, key=lambda w: (w.predicted(shard.tokens, now), w.used_at))
         fastest = min(w.predicted(shard.tokens, now) for w in able if now >= w.rest_until)
         patient = _PATIENCE_FACTOR * fastest + _PATIENCE_SECONDS
-        # idle beats feeding a slow worker
+        # better an idle slow worker than a late answer
         return best if best.predicted(shard.tokens, now) <= patient else None
 
     def hopeless(self, shard: Shard, now: float) -> bool:
-        """Whether no ready worker would be done in time, were it given the shard now."""
+        """Whether no ready worker could finish in time, even if it got the shard now."""
         ready = [w for w in self.ready(shard) if w not in shard.refusals]
         deadline = shard.request.deadline
         return bool(ready) and all(w.late(shard.tokens, deadline, now) for w in ready)
 
     def ready(self, shard: Shard) -> list[Worker]:
-        """Return the ready workers that could take a shard, now or later."""
+        """Return the ready workers that can hold the shard, now or later."""
         return [w for w in self._workers if w.ready and w.takes(shard.size, shard.tokens)]
 
     def fill(self, worker: Worker, now: float) -> list[Shard]:
-        """Take the next shard, and those after it that fit into the same call."""
+        """Take the next shard from the queue, and those after it that fit into the same call."""
         info = worker.info
         assert info is not None, "a worker is chosen only when it is known"
         room = min(worker.split_tokens, info.batch_tokens_max, self.room(worker, now))
@@ -99,9 +99,9 @@ class Placement:
         )
 
     def timeout(self, worker: Worker, work_tokens: int, now: float) -> float:
-        """Seconds an attempt may take: by the calibrated line and what is usual in the pool.
+        """Seconds that an attempt may take, by the calibrated line and the pool's median slowdown.
 
-        The worker's own slowdown is left out: a sick worker must not lengthen its own leash.
+        The worker's own slowdown is left out: a sick worker must not extend its own timeout.
         """
         slows = [w.speed.slow(now) for w in self._workers if w.ready]
         usual = max(1.0, median(slows)) if slows else 1.0

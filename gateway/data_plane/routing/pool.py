@@ -1,7 +1,7 @@
-"""The asyncio shell of one pool: a door for each worker, a task for each call.
+"""The asyncio shell of one pool: a member for each worker, a task for each call.
 
-Each worker has a client of its own, so that a hung one can't use up another's connections. All
-decisions are the dispatcher's; what is here only carries them out.
+Each worker has a client of its own, so that a hung one can't use up another's connections. The
+dispatcher decides; this module carries it out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.dispatcher import Dispatcher
 from gateway.data_plane.routing.examination import Examiner, PoolSpec, flaw
 from gateway.data_plane.routing.lag import LoopLag
-from gateway.data_plane.routing.member import Member
+from gateway.data_plane.routing.member import PoolMember
 from gateway.data_plane.routing.request import Attempt, Progress, Request
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import Worker
@@ -52,12 +52,12 @@ class Pool:
             lag=lag.seconds,
             gateways=gateways,
         )
-        self._members: dict[Worker, Member] = {}
+        self._members: dict[Worker, PoolMember] = {}
         self._calls: dict[Attempt, asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
-        """When the timer is due: uvloop's handle doesn't know, if that was at once."""
+        """When the timer is due: uvloop gives a handle without a time if that is at once."""
 
     # -- requests -------------------------------------------------------------------------------
 
@@ -97,23 +97,23 @@ class Pool:
     # -- workers --------------------------------------------------------------------------------
 
     def expect(self, spec: PoolSpec) -> None:
-        """Hold the workers to another specification: each must prove itself anew, now."""
+        """Change what the workers must serve: each is examined again now."""
         if spec != self.spec:
             self.spec, self._examiner = spec, Examiner(spec)
             for member in self._members.values():
                 member.suspect()
 
     def add(self, url: str) -> None:
-        """Take a worker in, to be examined; one that is already here stays as it is."""
+        """Add a worker, to be examined; nothing changes if it is here already."""
         if url in self.core.workers:
             return
         membership, backend = self.core.membership, self._connect(url)
         worker = membership.add(url, time.monotonic())
-        member = self._members[worker] = Member(worker, backend, membership, self._settings)
+        member = self._members[worker] = PoolMember(worker, backend, membership, self._settings)
         member.task = asyncio.create_task(member.tend(lambda: self._examiner))
 
     def remove(self, url: str) -> None:
-        """Let a worker go: it finishes what it has in hand, then its client is closed."""
+        """Remove a worker: it finishes its calls, then its client is closed."""
         worker = self.core.workers.get(url)
         if worker is None:
             return
@@ -124,14 +124,14 @@ class Pool:
         self._close_if_done(member)
 
     def drain(self, url: str, reason: str = "drained by an operator") -> bool:
-        """Send nothing new to a worker; false when it is not here."""
+        """Send nothing new to a worker; false if it is not here."""
         worker = self.core.workers.get(url)
         if worker is not None:
             self.core.membership.drain(worker, reason, time.monotonic())
         return worker is not None
 
     def undrain(self, url: str) -> bool:
-        """Let a drained worker prove itself again; false when it is not here."""
+        """Let a drained worker prove itself again; false if it is not here."""
         worker = self.core.workers.get(url)
         if worker is not None:
             self.core.membership.undrain(worker, time.monotonic())
@@ -139,19 +139,19 @@ class Pool:
         return worker is not None
 
     def check(self, url: str) -> bool:
-        """Examine a worker now; false when it is not here. The outcome shows in `workers`."""
+        """Examine a worker now; false if it is not here. `workers` shows the outcome."""
         worker = self.core.workers.get(url)
         if worker is not None:
             self.examine(worker)
         return worker is not None
 
     def workers(self) -> list[WorkerView]:
-        """Describe the workers."""
+        """Return what others may see of the workers."""
         now = time.monotonic()
         return [worker.view(now) for worker in self.core.workers.values()]
 
     async def close(self) -> None:
-        """End all tasks and clients; requests in flight end with Closing."""
+        """Close all tasks and clients; requests end with Closing."""
         self.core.close()
         if self._timer is not None:
             self._timer.cancel()
@@ -167,7 +167,7 @@ class Pool:
             self._close_if_done(member)
         await asyncio.gather(*self._closing)
 
-    # -- what the core asks of its shell --------------------------------------------------------
+    # -- the core's shell -----------------------------------------------------------------------
 
     def launch(self, attempt: Attempt) -> None:
         """Make the call."""
@@ -175,7 +175,7 @@ class Pool:
         task.add_done_callback(partial(self._called, attempt))
 
     def abandon(self, attempt: Attempt) -> None:
-        """Close the call: its connection goes with it, and the worker skips the work."""
+        """Cancel the call: its connection is closed, and the worker skips the work."""
         task = self._calls.get(attempt)
         if task is not None:
             task.cancel()
@@ -194,7 +194,7 @@ class Pool:
             member.changed()
 
     def wake(self, at: float) -> None:
-        """Pump at this time, or at the earlier one already asked for."""
+        """Pump at this time, or at an earlier one that was asked for."""
         if self._timer is not None:
             if self._wakes_at <= at:
                 return
@@ -212,7 +212,7 @@ class Pool:
                 timeout_seconds=attempt.timeout_seconds,
                 request_id=attempt.request_id,
             )
-        except Exception as error:  # noqa: BLE001 - the core weighs it, whatever it is
+        except Exception as error:  # noqa: BLE001 - the core weighs every error
             self.core.fail(attempt, error)
         else:
             self.core.succeed(attempt, vectors)
@@ -226,7 +226,7 @@ class Pool:
         self._timer = None
         self.core.pump()
 
-    def _close_if_done(self, member: Member) -> None:
+    def _close_if_done(self, member: PoolMember) -> None:
         if member.worker.state is not WorkerState.GONE or member.worker not in self._members:
             return
         if not any(attempt.worker is member.worker for attempt in self._calls):

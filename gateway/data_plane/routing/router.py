@@ -1,8 +1,8 @@
-"""The router: one pool for each model, and the two steps in which a request meets it.
+"""The router: one pool for each model, and the two steps of a request.
 
 The caller reserves credits between the steps:
 
-    router.admit(model, offer)          # Shed, NoWorker: nothing was taken
+    router.admit(model, offer)          # Shed, NoWorker: nothing was reserved
     reservation = reserve(...)
     try:
         vectors = await router.dispatch(model, rows, offer)
@@ -10,9 +10,8 @@ The caller reserves credits between the steps:
         release(reservation)            # nothing is ever charged
         raise
 
-`admit` takes note of nothing, so there is no place in the queue that could leak. Of requests
-admitted at the same moment, all are taken: the bounds of the queue may be passed by what is
-between the two steps, which the API's own limit on concurrent requests bounds.
+`admit` reserves no place in the queue, so none can leak. Requests between the two steps may exceed
+the queue's bounds; the API's own limit on concurrent requests bounds them.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ log = structlog.get_logger()
 
 
 class Router:
-    """All pools of this process. Use it inside one running event loop; `close` ends it."""
+    """All pools of this process. Use it inside one running event loop, and `close` it."""
 
     def __init__(
         self,
@@ -48,8 +47,8 @@ class Router:
     ) -> None:
         """Make a router without pools.
 
-        `connect` makes a worker's client; `gateways` says how many gateways share the workers;
-        `observe` is told (model, url, change) whenever a worker changes its state.
+        `connect` makes a worker's client; `gateways` returns how many gateways share the workers;
+        `observe` is called with (model, url, change) whenever a worker changes its state.
         """
         self._observe = observe
         self._connect = connect
@@ -79,9 +78,9 @@ class Router:
             await pool.close()
 
     def admit(self, model: str, offer: Offer) -> None:
-        """Ask whether a request could be served in time; takes note of nothing.
+        """Raise UnknownModel, Shed or NoWorker if a request can't be served in time.
 
-        Raises UnknownModel, Shed or NoWorker.
+        Reserves nothing.
         """
         self._pool(model).core.admit(offer)
 
@@ -96,8 +95,8 @@ class Router:
     ) -> list[memoryview]:
         """Embed the rows: one buffer of raw little-endian float32 for each, in order, verified.
 
-        Cancelling the call closes what it has in flight; `progress`, when given, tells meanwhile
-        whether there is anything. Raises a RoutingError; see `outcomes`.
+        Cancelling this closes its calls to workers; `progress`, if given, tells meanwhile whether
+        any was made. Raises a RoutingError; see `outcomes`.
         """
         try:
             return await self._pool(model).dispatch(
@@ -108,7 +107,7 @@ class Router:
             raise
 
     def statuses(self) -> list[WorkerStatus]:
-        """Tell of every worker of every model whether it is ready."""
+        """Return, for every worker of every model, whether it is ready."""
         return [
             WorkerStatus(model, worker.state is WorkerState.READY)
             for model, pool in self.pools.items()

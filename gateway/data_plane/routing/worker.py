@@ -2,7 +2,7 @@
 
 Its predicted time is a line (seconds = a + b * tokens), calibrated when it is taken in, times a
 slowdown factor: an average of observed over predicted that rises fast, falls slowly and fades with
-time, so that a worker that nobody dares to use is measured again.
+time, so that a slow worker is tried and measured again.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from gateway.control_plane.pages.docs.docs import limits
 from gateway.control_plane.pages.docs.errors import REFUSALS
 from gateway.control_plane.web import snippets
 from gateway.data_plane.api import descriptions, openapi
-from gateway.data_plane.routing.outcomes import ClientGone, Overloaded, Shed, ShedReason
+from gateway.data_plane.routing.outcomes import Overloaded, Shed, ShedReason
 from gateway.errors import GatewayError
 from gateway.settings import describe
 from testing.browsing import Browser
@@ -47,7 +47,7 @@ def raised(file: Path) -> Iterator[tuple[int, str | None]]:
     for node in ast.walk(ast.parse(file.read_text())):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
             continue
-        if (kind := kinds.get(node.func.id)) is None or kind in (Shed, Overloaded, ClientGone):
+        if (kind := kinds.get(node.func.id)) is None or kind in (Shed, Overloaded):
             continue  # the code of the first two is their reason, and nobody reads the third
         given = next((word.value for word in node.keywords if word.arg == "code"), None)
         assert given is None or isinstance(given, ast.Constant), f"{file}: a code no test can read"
