@@ -5,8 +5,9 @@ A snapshot is replaced as a whole, never changed, so a request that started on o
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -93,3 +94,54 @@ class KeySnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it may spend only so much in a month, or ever; how much, the ledger knows."""
     truncate: Truncate | None = None
     """Which end of a text that is too long is cut off, when a request does not say."""
+
+
+class WorkerState(enum.StrEnum):
+    """Where a worker is on its way in or out. Only READY ones are given work."""
+
+    DISCOVERED = "discovered"
+    WARMING = "warming"
+    """Nothing answers yet, or it is not ready, or it is not what its pool serves."""
+    CALIBRATING = "calibrating"
+    READY = "ready"
+    QUARANTINED = "quarantined"
+    DRAINING = "draining"
+    """An operator's wish: it finishes what it has and gets nothing new."""
+    GONE = "gone"
+
+
+class WorkerChange(NamedTuple):
+    """A worker's change of state."""
+
+    at: float
+    """`time.monotonic()` of its gateway, seconds."""
+    state: WorkerState
+    reason: str
+
+
+class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker as one gateway sees it."""
+
+    url: str
+    state: WorkerState
+    reason: str
+    revision: str
+    tokens_in_flight: int
+    calls_in_flight: int
+    slowdown: float
+    """Observed time over calibrated time."""
+    window_share: float
+    """Share of its window of tokens that is open, 0 to 1."""
+    limping: bool
+    """So slow that it gets one shard at a time."""
+    tokens_per_second: float
+    ejections: int
+    examinations: int
+    history: tuple[WorkerChange, ...]
+
+
+class WorkerStatus(NamedTuple):
+    """Whether a worker of a model is ready."""
+
+    model: str
+    ready: bool

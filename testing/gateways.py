@@ -112,9 +112,12 @@ class Api:
             body = msgspec.json.encode(body)
         return await self.http.post("/v1/embeddings", content=body, headers=self.headers)
 
-    async def ready(self, model: str = MODEL) -> None:
-        """Wait until a worker of the model has proven itself."""
-        assert await self.gateway.core.router.pools[model].wait_ready(timeout_seconds=20)
+    async def ready(self, model: str = MODEL, *, workers: int = 1) -> None:
+        """Wait until so many workers of the model have proven themselves."""
+        pool = self.gateway.core.router.pools[model]
+        async with asyncio.timeout(20):
+            while sum(worker.ready for worker in pool.core.workers.values()) < workers:
+                await asyncio.sleep(0.005)
 
     async def settled(self) -> Ledger:
         """Wait until the ledger has what the journal may have answered for, and return it."""

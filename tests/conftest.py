@@ -5,13 +5,15 @@ import gc
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import jinja2
 import pytest
+import uvloop
 from jinja2.bccache import Bucket, BytecodeCache
 from sqlalchemy import make_url
 
@@ -64,6 +66,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((at for at, it_does in enumerate(begins) if it_does), len(LONGEST_FIRST))
 
     items.sort(key=place)  # which keeps the order of the others
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Every async test runs on the loop that production runs on."""
+    return {"uvloop": _loop}
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    loop = uvloop.new_event_loop()
+    loop.set_exception_handler(_stop_on_timeout)
+    return loop
+
+
+def _stop_on_timeout(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """End a test that pytest-timeout gives up: uvloop keeps what a signal's handler raises."""
+    loop.default_exception_handler(context)
+    if isinstance(context.get("exception"), pytest.fail.Exception):
+        loop.stop()
 
 
 @pytest.fixture(scope="module", autouse=True)

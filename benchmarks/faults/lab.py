@@ -8,27 +8,22 @@ import random
 import struct
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Self
 
 from backends.fake import POISON, vector
 from backends.protocol import TokenRow
 from backends.registry import connect
+from benchmarks.faults.processes import FakeWorker, Fleet
 from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.examination import PoolSpec
 from gateway.data_plane.routing.outcomes import RoutingError
+from gateway.data_plane.routing.pool import Pool
 from gateway.data_plane.routing.router import Router
-from gateway.data_plane.routing.worker import State
-from gateway.snapshots import GoldenRow
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from types import TracebackType
-
-    from benchmarks.faults.processes import FakeWorker, Fleet
-    from gateway.data_plane.routing.pool import Pool
-    from gateway.data_plane.routing.settings import RoutingSettings
-    from gateway.data_plane.routing.worker import Change
+from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.snapshots import GoldenRow, WorkerChange, WorkerState, WorkerStatus
 
 DIMENSIONS = 8
 MODEL = "fake"
@@ -49,7 +44,7 @@ class Lab:
         self.wrong = 0
         self.errors: Counter[str] = Counter()
         self.latencies: list[float] = []
-        self.changes: list[tuple[str, Change]] = []
+        self.changes: list[tuple[str, WorkerChange]] = []
         self._news = asyncio.Event()
         self._stack = AsyncExitStack()
         self._number = 0
@@ -70,8 +65,9 @@ class Lab:
         await asyncio.gather(*(worker.ready() for worker in self.workers))
         for worker in self.workers:
             pool.add(worker.url)
-        ready = await pool.wait_ready(len(self.workers), timeout_seconds=_START_SECONDS)
-        assert ready, f"not ready: {pool.workers()}"
+        async with asyncio.timeout(_START_SECONDS):
+            while self.router.statuses() != [WorkerStatus(MODEL, ready=True)] * len(self.workers):
+                await self._news.wait()
         return self
 
     async def __aexit__(
@@ -117,7 +113,13 @@ class Lab:
         return TokenRow(struct.pack("<2I", POISON, self._number), DIMENSIONS)
 
     async def seen(
-        self, worker: FakeWorker, state: State, *, since: float, seconds: float, reason: str = ""
+        self,
+        worker: FakeWorker,
+        state: WorkerState,
+        *,
+        since: float,
+        seconds: float,
+        reason: str = "",
     ) -> float:
         """Wait until a worker was seen in a state after `since`; returns seconds from then.
 
@@ -138,8 +140,8 @@ class Lab:
     @property
     def tokens_at_rest(self) -> int:
         """Tokens that the router thinks are in flight or waiting; 0 when nothing is."""
-        core = self.pool.core
-        return core.queue.tokens + sum(worker.tokens for worker in core.workers.values())
+        flying = sum(worker.tokens_in_flight for worker in self.pool.workers())
+        return self.pool.core.queue.tokens + flying
 
     async def burst(self, requests: int, *poison: TokenRow) -> None:
         """Ask for so many things in one moment, so that they leave together."""
@@ -164,7 +166,7 @@ class Lab:
         ids = (101, self._number, *(self.source.randrange(1000, 30000) for _ in range(length)))
         return TokenRow(struct.pack(f"<{len(ids)}I", *ids), DIMENSIONS)
 
-    def _changed(self, _model: str, url: str, change: Change) -> None:
+    def _changed(self, _model: str, url: str, change: WorkerChange) -> None:
         self.changes.append((url, change))
         self._news.set()
         self._news = asyncio.Event()

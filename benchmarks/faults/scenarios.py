@@ -9,16 +9,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Sequence
 
 from benchmarks.faults.lab import ANOTHER, Lab
 from benchmarks.faults.processes import SECONDS_PER_TOKEN, FakeWorker, Fleet
 from gateway.data_plane.routing.discovery.dns import DnsName
 from gateway.data_plane.routing.discovery.provider import follow
-from gateway.data_plane.routing.worker import State
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+from gateway.snapshots import WorkerState
 
 REFUSED_SECONDS = 0.1
 HUNG_SECONDS = 1.5
@@ -163,7 +160,7 @@ async def impostor(fleet: Fleet, seed: int) -> Findings:
             await lab.workers[0].start("--salt", "another model")
             await lab.seen(
                 lab.workers[0],
-                State.QUARANTINED,
+                WorkerState.QUARANTINED,
                 since=since,
                 seconds=_PATIENCE_SECONDS,
                 reason="golden",
@@ -172,7 +169,7 @@ async def impostor(fleet: Fleet, seed: int) -> Findings:
         back = [
             url
             for url, change in lab.changes
-            if change.at > since and change.state is State.READY and url == lab.workers[0].url
+            if change.at > since and change.state is WorkerState.READY and url == lab.workers[0].url
         ]
         assert not back, "an impostor was let in"
         return at_rest(lab)
@@ -186,7 +183,9 @@ async def two_revisions(fleet: Fleet, seed: int) -> Findings:
             await lab.workers[0].kill()
             await _out(lab, lab.workers[0], since)
             await lab.workers[0].start("--revision", ANOTHER, "--salt", ANOTHER)
-            await lab.seen(lab.workers[0], State.WARMING, since=since, seconds=_PATIENCE_SECONDS)
+            await lab.seen(
+                lab.workers[0], WorkerState.WARMING, since=since, seconds=_PATIENCE_SECONDS
+            )
         return at_rest(lab)
 
 
@@ -200,7 +199,7 @@ async def unpinned(fleet: Fleet, seed: int) -> Findings:
             await lab.workers[0].start("--revision", "new", "--salt", "new")
             await lab.seen(
                 lab.workers[0],
-                State.QUARANTINED,
+                WorkerState.QUARANTINED,
                 since=since,
                 seconds=_PATIENCE_SECONDS,
                 reason="gateway workers pin",
@@ -230,7 +229,7 @@ async def overloaded(fleet: Fleet, seed: int, workers: int) -> Findings:
             for worker in lab.workers[:workers]:
                 await worker.heal()
             await asyncio.sleep(0.3)
-        out = [url for url, change in lab.changes if change.state is State.QUARANTINED]
+        out = [url for url, change in lab.changes if change.state is WorkerState.QUARANTINED]
         assert not out, "busy was taken for dead"
         return at_rest(lab)
 
@@ -264,7 +263,7 @@ async def poisoned(fleet: Fleet, seed: int, kind: str, requests: int = 10) -> Fi
         assert all(
             "RowsRefused" in error or "AllAttemptsFailed" in error for error in lab.errors
         ), lab.errors
-        ready = sum(view.state is State.READY for view in lab.pool.workers())
+        ready = sum(view.state is WorkerState.READY for view in lab.pool.workers())
         assert ready >= 2, "a poison took the workers out"
         return at_rest(lab, errors=requests)
 
@@ -277,7 +276,7 @@ async def loop_blocked(fleet: Fleet, seed: int, times: int = 3) -> Findings:
                 await asyncio.sleep(0.4)
                 time.sleep(0.3)  # noqa: ASYNC251 - that is the fault
             await asyncio.sleep(0.4)
-        out = [change for _, change in lab.changes if change.state is State.QUARANTINED]
+        out = [change for _, change in lab.changes if change.state is WorkerState.QUARANTINED]
         assert not out, f"a healthy worker was taken out: {out}"
         return at_rest(lab)
 
@@ -293,7 +292,7 @@ async def all_down(fleet: Fleet, seed: int) -> Findings:
             await asyncio.gather(*(worker.start() for worker in lab.workers))
             healthy = time.monotonic()
             back = [
-                await lab.seen(worker, State.READY, since=since, seconds=_PATIENCE_SECONDS)
+                await lab.seen(worker, WorkerState.READY, since=since, seconds=_PATIENCE_SECONDS)
                 for worker in lab.workers
             ]
             await asyncio.sleep(WARM_SECONDS)
@@ -339,17 +338,17 @@ async def dns_gone(fleet: Fleet, seed: int) -> Findings:
         following.cancel()
         await asyncio.wait([following])
         assert lookups > 3 * len(lab.workers), "the outage was not looked into"
-        assert all(view.state is State.READY for view in lab.pool.workers())
+        assert all(view.state is WorkerState.READY for view in lab.pool.workers())
         assert len(lab.pool.workers()) == len(lab.workers)
         return at_rest(lab)
 
 
 async def _out(lab: Lab, worker: FakeWorker, since: float) -> float:
-    return await lab.seen(worker, State.QUARANTINED, since=since, seconds=_PATIENCE_SECONDS)
+    return await lab.seen(worker, WorkerState.QUARANTINED, since=since, seconds=_PATIENCE_SECONDS)
 
 
 async def _back(lab: Lab, worker: FakeWorker, since: float) -> float:
-    return await lab.seen(worker, State.READY, since=since, seconds=_PATIENCE_SECONDS)
+    return await lab.seen(worker, WorkerState.READY, since=since, seconds=_PATIENCE_SECONDS)
 
 
 def scenarios() -> dict[str, Callable[[Fleet, int], Coroutine[None, None, Findings]]]:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import math
 from html import escape
-from typing import TYPE_CHECKING
 
-from benchmarks.sim.scenarios import ROUTER
-
-if TYPE_CHECKING:
-    from benchmarks.sim.scenarios import Table
+from benchmarks.sim.scenarios import ROUTER, Table
 
 _PANELS = (
     ("load", "80 % load"),

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from benchmarks.sim.clock import VirtualClock
+from benchmarks.sim.clock import VirtualClock
 
 TOKENS_PER_SECOND = 150_000.0
 BATCH_TOKENS = 16_384

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Callable, Sequence
-
-    from benchmarks.sim.engine import Engine
-    from benchmarks.sim.traffic import Arrival
+from benchmarks.sim.engine import Engine
+from benchmarks.sim.traffic import Arrival
 
 
 class Policy(Protocol):

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from backends.protocol import TokenRow, WorkerFailed, WorkerInfo, WorkerTimeout
-from benchmarks.sim.engine import BATCH_SECONDS, BATCH_TOKENS, TOKENS_PER_SECOND
+from benchmarks.sim.clock import VirtualClock
+from benchmarks.sim.engine import BATCH_SECONDS, BATCH_TOKENS, TOKENS_PER_SECOND, Engine, Job
+from benchmarks.sim.traffic import Arrival
 from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.dispatcher import Dispatcher
+from gateway.data_plane.routing.member import PROBE_SECONDS_MIN
 from gateway.data_plane.routing.outcomes import Shed
 from gateway.data_plane.routing.request import Attempt, Request
 from gateway.data_plane.routing.settings import RoutingSettings
-from gateway.data_plane.routing.worker import State
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Callable, Sequence
-
-    from benchmarks.sim.clock import VirtualClock
-    from benchmarks.sim.engine import Engine, Job
-    from benchmarks.sim.traffic import Arrival
-    from gateway.data_plane.routing.worker import Worker
+from gateway.data_plane.routing.worker import EJECT_FACTOR, Worker
+from gateway.snapshots import WorkerState
 
 _INFO = WorkerInfo(
     model="sim",
@@ -76,9 +72,9 @@ class Routed:
             gateways=lambda: gateways,
         )
         for url in self._engines:
-            worker = self.core.roster.add(url, clock.now)
+            worker = self.core.membership.add(url, clock.now)
             line = (BATCH_SECONDS, 1 / TOKENS_PER_SECOND)
-            self.core.roster.examined(worker, _INFO, line, "simulated", clock.now)
+            self.core.membership.examined(worker, _INFO, line, "simulated", clock.now)
 
     def take(self, arrival: Arrival) -> None:
         """Hand it to the dispatcher, if it is admitted."""
@@ -120,7 +116,7 @@ class Routed:
 
     def changed(self, worker: Worker) -> None:
         """Examine it when that is due."""
-        if worker.state is State.QUARANTINED:
+        if worker.state is WorkerState.QUARANTINED:
             self._clock.at(self._clock.now, partial(self._later, worker))
 
     def wake(self, at: float) -> None:
@@ -147,23 +143,20 @@ class Routed:
             self.core.fail(attempt, WorkerTimeout(attempt.worker.url, "late"))
 
     def _later(self, worker: Worker) -> None:
-        due = self._clock.now + self.core.roster.seconds_to_examination(worker, self._clock.now)
+        due = self._clock.now + self.core.membership.seconds_to_examination(worker, self._clock.now)
         self._clock.at(due, partial(self.examine, worker))
 
     def _examine(self, worker: Worker) -> None:
         """A canary, in virtual time: what a small call would show."""
         self._examined.discard(worker)
         engine, now = self._engines[worker.url], self._clock.now
-        allowed = max(
-            self.core.settings.probe_seconds_min,
-            self.core.settings.eject_factor * worker.speed.expected(_CANARY_TOKENS),
-        )
+        allowed = max(PROBE_SECONDS_MIN, EJECT_FACTOR * worker.speed.expected(_CANARY_TOKENS))
         seconds = (BATCH_SECONDS + engine.tokens / TOKENS_PER_SECOND) * engine.slowness
         if engine.broken:
-            self.core.roster.failed(worker, WorkerFailed(worker.url, "500"), now)
+            self.core.membership.failed(worker, WorkerFailed(worker.url, "500"), now)
         elif seconds > allowed:
-            self.core.roster.failed(worker, WorkerTimeout(worker.url, "a late canary"), now)
+            self.core.membership.failed(worker, WorkerTimeout(worker.url, "a late canary"), now)
         else:
-            self.core.roster.examined(worker, _INFO, None, "simulated", now)
-        if worker.state is State.QUARANTINED:
+            self.core.membership.examined(worker, _INFO, None, "simulated", now)
+        if worker.state is WorkerState.QUARANTINED:
             self._later(worker)

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from benchmarks.sim.clock import VirtualClock
 from benchmarks.sim.engine import TOKENS_PER_SECOND, Engine
-from benchmarks.sim.policies import NAMES, Fifo, Pick
+from benchmarks.sim.policies import NAMES, Fifo, Pick, Policy
 from benchmarks.sim.router import Routed
-from benchmarks.sim.traffic import flood, steady
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from benchmarks.sim.policies import Policy
-    from benchmarks.sim.traffic import Arrival
+from benchmarks.sim.traffic import Arrival, flood, steady
 
 WORKERS = 3
 CAPACITY = WORKERS * TOKENS_PER_SECOND

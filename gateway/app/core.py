@@ -16,13 +16,13 @@ from gateway.data_plane.api import registration
 from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.tokens import TokenCounter
 from gateway.data_plane.routing.discovery.provider import Provider
-from gateway.data_plane.routing.discovery.registrations import Leases
+from gateway.data_plane.routing.discovery.registrations import Registrations
 from gateway.data_plane.routing.fleet import DNS, Fleet, parse_workers, provider
 from gateway.data_plane.routing.router import Router
-from gateway.data_plane.routing.worker import Change, State
 from gateway.data_plane.tallies import DemandTally
 from gateway.identifiers import new_id
 from gateway.settings import Settings, SettingsError
+from gateway.snapshots import WorkerChange, WorkerState
 from gateway.storage.database import Database
 from gateway.storage.redis import BEAT_SECONDS, Presence
 from gateway.wings import Job, Wing
@@ -42,7 +42,7 @@ class Core:
     """What counts tokens, by the digest of the vocabulary."""
     router: Router
     fleet: Fleet
-    registrations: Leases | None
+    registrations: Registrations | None
     """Workers that registered themselves; None without GATEWAY_WORKER_SECRET."""
     presence: Presence | None
     peers: Peers | None
@@ -59,8 +59,8 @@ def make_core(settings: Settings) -> Core:
     presence = Presence(redis_url, gateway_id, expected=settings.gateways) if redis_url else None
     peers: Peers | None = None
 
-    def worker_changed(model: str, url: str, change: Change) -> None:
-        out = change.state is State.QUARANTINED
+    def worker_changed(model: str, url: str, change: WorkerChange) -> None:
+        out = change.state is WorkerState.QUARANTINED
         say = log.warning if out else log.info
         say("worker", model=model, url=url, state=change.state.value, reason=change.reason)
         if out and peers:
@@ -71,7 +71,9 @@ def make_core(settings: Settings) -> Core:
         gateways=lambda: presence.gateways if presence else settings.gateways,
         observe=worker_changed,
     )
-    registrations = Leases(settings.worker_secret.encode()) if settings.worker_secret else None
+    registrations = (
+        Registrations(settings.worker_secret.encode()) if settings.worker_secret else None
+    )
     if redis_url:
         peers = Peers(redis_url, gateway_id, router, registrations)
     sources = worker_sources(settings)

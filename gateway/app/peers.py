@@ -12,9 +12,8 @@ from contextlib import suppress
 
 import msgspec
 
-from gateway.data_plane.routing.discovery.registrations import LeaseRefused, Leases
+from gateway.data_plane.routing.discovery.registrations import RegistrationRefused, Registrations
 from gateway.data_plane.routing.router import Router
-from gateway.data_plane.routing.worker import State
 from gateway.storage.redis import Channels
 
 _LEASES = "gateway:workers-announced"
@@ -33,7 +32,7 @@ class Peers:
     """The other gateways. `start` and `stop` it with the application."""
 
     def __init__(
-        self, redis_url: str, gateway_id: str, router: Router, leases: Leases | None
+        self, redis_url: str, gateway_id: str, router: Router, leases: Registrations | None
     ) -> None:
         self._gateway_id = gateway_id
         self._router = router
@@ -68,7 +67,7 @@ class Peers:
     def _hear_lease(self, message: bytes) -> None:
         signature, _, body = message.partition(b" ")
         if self._leases:
-            with suppress(LeaseRefused):  # late, of another version, or not signed
+            with suppress(RegistrationRefused):  # late, of another version, or not signed
                 self._leases.announce(body, signature.decode("latin-1"), passed_on=True)
 
     def _hearing(self, *, others: bool) -> None:
@@ -80,9 +79,6 @@ class Peers:
             suspect = msgspec.json.decode(message, type=Suspect)
         except msgspec.MsgspecError:
             return  # of another version
-        pool = self._router.pools.get(suspect.model)
-        worker = pool.core.workers.get(suspect.url) if pool else None
-        if suspect.gateway_id == self._gateway_id or pool is None or worker is None:
-            return
-        if worker.state is State.READY:
-            pool.check(suspect.url)
+        worker = self._router.worker(suspect.model, suspect.url)
+        if suspect.gateway_id != self._gateway_id and worker is not None and worker.ready:
+            self._router.pools[suspect.model].check(suspect.url)

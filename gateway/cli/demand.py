@@ -10,8 +10,8 @@ from gateway.cli.printing import say, show
 from gateway.control_plane.billing import credit
 from gateway.control_plane.demand import events, launches, report
 from gateway.control_plane.workers import commands
-from gateway.data_plane.routing.worker import State
 from gateway.money import money
+from gateway.snapshots import WorkerState
 
 _CONVERSION = [
     "recipients",
@@ -45,7 +45,7 @@ async def launch_model(model: str, *, price: str | None, flex_price: str | None)
         ready = {
             report.worker.revision
             for report in reports
-            if report.model == model and report.worker.state is State.READY
+            if report.model == model and report.worker.state is WorkerState.READY
         }
         async with database.write() as connection:
             prices = await launches.launch(

@@ -16,9 +16,9 @@ from gateway.control_plane.catalog import catalog
 from gateway.control_plane.workers import commands, pinning
 from gateway.control_plane.workers.commands import Wish, WorkerReport
 from gateway.data_plane.routing.fleet import parse_workers
-from gateway.data_plane.routing.worker import State
 from gateway.errors import BadRequest, NotFound, Unavailable
 from gateway.settings import Settings
+from gateway.snapshots import WorkerState
 from gateway.storage.database import Database
 
 _DONE_SECONDS = 15.0
@@ -66,7 +66,7 @@ async def check(url: str, *, as_json: bool) -> None:
 @asynchronous
 async def drain(url: str, *, as_json: bool) -> None:
     """Stop sending requests to a worker, in all gateways, until it is undrained."""
-    await _command(url, "drain", lambda r: r.worker.state is State.DRAINING, as_json=as_json)
+    await _command(url, "drain", lambda r: r.worker.state is WorkerState.DRAINING, as_json=as_json)
 
 
 @workers_group.command("undrain")
@@ -75,7 +75,9 @@ async def drain(url: str, *, as_json: bool) -> None:
 @asynchronous
 async def undrain(url: str, *, as_json: bool) -> None:
     """Put a drained worker back, once it passes its examination."""
-    await _command(url, "serve", lambda r: r.worker.state is not State.DRAINING, as_json=as_json)
+    await _command(
+        url, "serve", lambda r: r.worker.state is not WorkerState.DRAINING, as_json=as_json
+    )
 
 
 @workers_group.command("pin")

@@ -101,8 +101,12 @@ class Channels:
             channel, data = message["channel"], message["data"]
             assert isinstance(channel, bytes)
             assert isinstance(data, bytes)
-            with suppress(ValueError):
+            try:
                 self._hearers[channel.decode()](bytes.fromhex(data.decode()))
+            except ValueError:
+                pass  # of another version
+            except Exception:
+                log.exception("an announcement was not taken", channel=channel.decode())
 
 
 class KeyAnnouncements(Channels):

@@ -1,6 +1,7 @@
 """Several gateways and one Redis: they count one another, and share what they hear of workers."""
 
 import asyncio
+import contextlib
 import time
 
 import msgspec
@@ -8,8 +9,8 @@ import pytest
 from redis.exceptions import RedisError
 
 from gateway.data_plane.routing.discovery.registrations import sign
-from gateway.data_plane.routing.worker import State
 from gateway.identifiers import new_id
+from gateway.snapshots import WorkerState
 from gateway.storage import redis
 from gateway.storage.redis import Presence
 from testing.gateways import MODEL, Api, open_api
@@ -88,10 +89,11 @@ async def test_a_worker_that_one_takes_out_is_examined_by_the_others(both, fake_
     there.gateway.core.router.pools[MODEL].check = lambda url: (
         url == fake_worker.url and examined.set()
     )
-    pool = here.gateway.core.router.pools[MODEL]
-    (worker,) = pool.core.workers.values()
-    pool.core.quarantine.take_out(worker, "for a test", time.monotonic(), hard=True)
-    assert worker.state is State.QUARANTINED
+    worker = here.gateway.core.router.worker(MODEL, fake_worker.url)
+    here.gateway.core.router.pools[MODEL].core.health.take_out(
+        worker, "for a test", time.monotonic(), hard=True
+    )
+    assert worker.state is WorkerState.QUARANTINED
     async with asyncio.timeout(10):
         await examined.wait()
 
@@ -130,6 +132,28 @@ async def test_a_redis_that_falls_silent_is_noticed(monkeypatch):
     assert heard[:2] == [True, False]
     await listening.stop()
     server.close()
+
+
+async def test_an_announcement_that_breaks_its_hearer_does_not_end_the_hearing(redis_url: str):
+    heard = asyncio.Event()
+    channel = new_id()
+
+    def hear(message: bytes) -> None:
+        if message == b"broken":
+            raise RuntimeError("a mistake of ours")
+        heard.set()
+
+    announcements = redis.Announcements(redis_url, {channel: hear})
+    await announcements.start()
+    try:
+        async with asyncio.timeout(10):
+            await announcements.subscribed.wait()
+            await announcements.tell(channel, b"broken")
+            await announcements.tell(channel, b"good")
+            await heard.wait()
+    finally:
+        with contextlib.suppress(RuntimeError):
+            await announcements.stop()
 
 
 async def test_gateways_count_one_another(redis_url: str):

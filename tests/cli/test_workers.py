@@ -11,7 +11,7 @@ import pytest
 from gateway.control_plane.catalog import golden
 from gateway.control_plane.workers import commands
 from gateway.data_plane.routing.pool import Pool
-from gateway.data_plane.routing.worker import State
+from gateway.snapshots import WorkerState
 from testing.gateways import MODEL, STELLA, open_api
 from testing.processes import Process, running
 from tests.cli.test_cli import Shell
@@ -99,7 +99,7 @@ async def test_a_drained_worker_stays_drained_when_a_gateway_starts(
             await commands.order(connection, MODEL, fake_worker.url, wish="drain")
     async with open_api(sqlite_database_url[0], workers, **options) as api:
         pool = api.gateway.core.router.pools[MODEL]
-        await changed_to(pool, State.DRAINING)
+        await changed_to(pool, WorkerState.DRAINING)
         api.headers["prefer"] = "wait=0"
         assert (await api.embed()).status_code == 503
         async with api.ledger.database.write() as connection:
@@ -124,7 +124,7 @@ async def test_a_worker_with_other_vectors_of_that_revision_never_serves(sqlite_
     with running("backends.fake", *fake, "--revision", reviewed.revision) as worker:
         async with open_api(sqlite_database_url[0], f"{MODEL}={worker.url}") as api:
             pool = api.gateway.core.router.pools[MODEL]
-            await changed_to(pool, State.WARMING)
+            await changed_to(pool, WorkerState.WARMING)
             assert "golden row 0 at 384: cosine" in pool.workers()[0].reason
             api.headers["prefer"] = "wait=0"
             assert (await api.embed()).status_code == 503
@@ -138,7 +138,7 @@ async def test_a_revision_without_golden_vectors_is_kept_out_until_it_is_pinned(
         options = {"catalog_refresh_seconds": 0.05}
         async with open_api(sqlite_database_url[0], f"{MODEL}={worker.url}", **options) as api:
             pool = api.gateway.core.router.pools[MODEL]
-            await changed_to(pool, State.WARMING)
+            await changed_to(pool, WorkerState.WARMING)
             assert f"gateway workers pin {MODEL}" in pool.workers()[0].reason
             api.headers["prefer"] = "wait=0"
             assert (await api.embed()).status_code == 503
@@ -157,7 +157,7 @@ def test_a_trusted_worker_is_pinned_once(shell: Shell):
         assert "no model" in shell.run("workers", "pin", "none", trusted.url, status=1)
 
 
-async def changed_to(pool: Pool, state: State) -> None:
+async def changed_to(pool: Pool, state: WorkerState) -> None:
     async with asyncio.timeout(20):
         while all(worker.state is not state for worker in pool.workers()):
             await asyncio.sleep(0.01)

@@ -15,9 +15,8 @@ from sqlalchemy import insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from gateway.control_plane.workers import commands
-from gateway.data_plane.routing.worker import State
 from gateway.identifiers import new_id
-from gateway.snapshots import Catalog
+from gateway.snapshots import Catalog, WorkerState
 from gateway.storage.database import Database
 from gateway.storage.tables import incidents
 
@@ -65,7 +64,9 @@ class Incidents:
                 select(incidents.c.model_id).where(incidents.c.ended_at.is_(None))
             )
             was_down = set(found.scalars())
-        down = live - {report.model for report in reports if report.worker.state is State.READY}
+        down = live - {
+            report.model for report in reports if report.worker.state is WorkerState.READY
+        }
         self._missed = {model_id: self._missed.get(model_id, now) for model_id in down}
         for model_id in down - was_down:
             if now - self._missed[model_id] >= self._patience:

@@ -17,7 +17,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.data_plane.routing.router import Router
-from gateway.data_plane.routing.worker import State, WorkerView
+from gateway.snapshots import WorkerState, WorkerView
 from gateway.storage.database import Database
 from gateway.storage.tables import worker_orders, worker_reports
 
@@ -62,11 +62,11 @@ class WorkerDesk:
         await self._report()
 
     def _obey(self, model: str, url: str, wish: Wish, *, check: bool) -> None:
-        pool = self._router.pools.get(model)
-        worker = pool.core.workers.get(url) if pool else None
-        if pool is None or worker is None:
+        worker = self._router.worker(model, url)
+        if worker is None:
             return
-        draining = worker.state is State.DRAINING
+        pool = self._router.pools[model]
+        draining = worker.state is WorkerState.DRAINING
         if wish == "drain" and not draining:
             pool.drain(url)
         elif wish == "serve" and draining:

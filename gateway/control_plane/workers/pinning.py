@@ -12,7 +12,6 @@ from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.quote import quote
 from gateway.data_plane.routing.examination import Examiner
 from gateway.data_plane.routing.fleet import spec_of
-from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.errors import NotFound
 from gateway.snapshots import ModelSnapshot
 from gateway.storage.database import Database
@@ -32,7 +31,7 @@ async def pin(database: Database, model: str, url: str) -> tuple[str, int]:
     backend = registry.connect(url)
     # accept a new revision: it is what gets pinned
     spec = msgspec.structs.replace(spec_of(known), golden={})
-    examiner = Examiner(spec, RoutingSettings())
+    examiner = Examiner(spec)
     try:
         info = await examiner.handshake(backend, timeout_seconds=_SECONDS)
         texts = _ids_of_texts(known)

@@ -30,6 +30,9 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _STATUS_CLIENT_CLOSED = 499
+_TURNS = 6
+"""Turns of the loop from the end of a connection to the cancellation of its work: the socket is
+read, `connection_lost` runs, the message wakes a task, and that one the next; one turn is spare."""
 
 
 class Exchange:
@@ -151,6 +154,16 @@ class Answer(NamedTuple):
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
+
+
+async def connections_read() -> None:
+    """Let the loop read its sockets, so that connections that ended cancel their work.
+
+    After the process was paused (a container, a migrated machine, swapping), the end of a
+    connection lies in its socket behind the request: that client has long retried elsewhere.
+    """
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
 
 
 def _too_large(bytes_max: int) -> TooLarge:

@@ -10,9 +10,8 @@ from litestar.handlers import HTTPRouteHandler
 
 from gateway.data_plane.routing.metrics import RouterMetrics
 from gateway.data_plane.routing.router import Router
-from gateway.data_plane.routing.worker import State
 from gateway.observability import metrics
-from gateway.snapshots import Catalog
+from gateway.snapshots import Catalog, WorkerState
 
 
 def routes(
@@ -41,7 +40,7 @@ def routes(
         """
         loaded = bool(catalog().models)
         counts = {
-            model: sum(worker.state is State.READY for worker in pool.workers())
+            model: sum(worker.state is WorkerState.READY for worker in pool.workers())
             for model, pool in router.pools.items()
         }
         status = "ready" if loaded else "starting"

@@ -13,7 +13,11 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 
 from gateway.data_plane.api.hot_path import ModelNotFound
-from gateway.data_plane.routing.discovery.registrations import BODY_BYTES_MAX, LeaseRefused, Leases
+from gateway.data_plane.routing.discovery.registrations import (
+    BODY_BYTES_MAX,
+    RegistrationRefused,
+    Registrations,
+)
 from gateway.data_plane.routing.router import Router
 from gateway.errors import Unauthorized
 
@@ -25,7 +29,7 @@ class AnnouncementRefused(Unauthorized):
 
 
 def route(
-    leases: Leases, router: Router, pass_on: Callable[[bytes, str], Awaitable[None]]
+    leases: Registrations, router: Router, pass_on: Callable[[bytes, str], Awaitable[None]]
 ) -> HTTPRouteHandler:
     """Make the route; `pass_on` gets the body and the signature of each accepted announcement."""
 
@@ -35,7 +39,7 @@ def route(
         body, signature = await request.body(), request.headers.get("x-signature", "")
         try:
             said = leases.announce(body, signature)
-        except LeaseRefused as error:
+        except RegistrationRefused as error:
             raise AnnouncementRefused(f"The announcement is refused: {error}.") from None
         await pass_on(body, signature)
         if said.model not in router.pools:

@@ -7,12 +7,11 @@ given, large requests leave in shards, and each worker holds no more than a wind
     router.py ── one pool for each model: admit, dispatch, add, remove, drain
     └── pool.py ── the asyncio shell: clients, tasks, timers
         ├── dispatcher.py ── the synchronous core: what is sent where, and what an answer means
-        │   ├── request.py, fair_queue.py, admission.py, placement.py
-        │   ├── flights.py, hedges.py, retries.py, verification.py, endings.py
-        │   └── roster.py, worker.py, speed.py, evidence.py, judge.py, quarantine.py
-        └── door.py ── a worker's client, and when it is examined
+        │   ├── request.py, fair_queue.py, admission.py, placement.py, calls.py, endings.py
+        │   └── membership.py, health.py, worker.py
+        └── member.py ── a worker's client, and when it is examined
             └── examination.py ── handshake, golden canaries, calibration
-    discovery/ ── which workers there might be
+    fleet.py ── a pool for each model of the catalog, with the workers that discovery/ finds
 
 The core never awaits and reads time from an injected clock, so that its accounting can't
 interleave and a simulator can run it (`benchmarks/sim`).

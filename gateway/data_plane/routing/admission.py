@@ -1,13 +1,15 @@
-"""Whether a request may join the queue: answered at once, before anything is charged.
+"""Whether a request may join the queue, decided at once and before anything is charged.
 
-What can't be kept is not promised: a request that would miss its deadline is shed now, with the
-time after which it would fit, rather than after its deadline with nothing.
+A request that would miss its deadline is refused now, with the time after which it would fit,
+instead of failing at its deadline.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection
+from typing import NamedTuple
 
+from gateway.data_plane.routing.fair_queue import FairQueue
 from gateway.data_plane.routing.outcomes import (
     NoWorker,
     OrganizationBacklogFull,
@@ -15,33 +17,32 @@ from gateway.data_plane.routing.outcomes import (
     PoolFull,
     WouldMissDeadline,
 )
-from gateway.data_plane.routing.worker import NEW, State
+from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.worker import NEW, Worker
+from gateway.snapshots import Tier, WorkerState
 
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from gateway.data_plane.routing.fair_queue import FairQueue
-    from gateway.data_plane.routing.settings import RoutingSettings
-    from gateway.data_plane.routing.worker import Worker
-    from gateway.snapshots import Tier
+_DEADLINE_SHARE = 0.9
+"""Share of the time left that a request may be predicted to take; the rest is for surprises."""
+_RETRY_AFTER_SECONDS_MAX = 60.0
+"""The longest Retry-After: clients take no longer one seriously."""
+_WARMING_RETRY_SECONDS = 10.0
+"""Retry-After while workers load their model; nobody knows better."""
 
 
 class Offer(NamedTuple):
-    """What is known of a request before it is taken."""
+    """What is known about a request before it is accepted."""
 
     organization: str
     tokens: int
     deadline: float
     """On the dispatcher's clock (`time.monotonic()`), seconds."""
     tier: Tier = "default"
-    weight: float = 1.0
-    """The plan's share under contention, relative to others."""
     hold_seconds: float = 15.0
     """How long to wait while no worker is ready (0: not at all)."""
 
 
 class Admission:
-    """The door of one pool."""
+    """Checks the requests of one pool."""
 
     def __init__(
         self, queue: FairQueue, workers: Collection[Worker], settings: RoutingSettings
@@ -51,16 +52,16 @@ class Admission:
         self._settings = settings
 
     def check(self, offer: Offer, now: float, *, requests: int, own: int) -> None:
-        """Take note of nothing; raises Shed or NoWorker when the request should not come in.
+        """Raise Shed or NoWorker if the request should be refused; changes nothing.
 
-        `requests` are here already, `own` of them the organization's.
+        `requests` are in the pool already, `own` of them the organization's.
         """
         settings, queue = self._settings, self._queue
         if requests >= settings.requests_max:
             raise PoolFull(1.0)
         if queue.tokens and queue.tokens + offer.tokens > settings.backlog_tokens_max:
-            raise PoolFull(settings.retry_after_seconds_max)
-        ready = [worker for worker in self._workers if worker.state is State.READY]
+            raise PoolFull(_RETRY_AFTER_SECONDS_MAX)
+        ready = [worker for worker in self._workers if worker.ready]
         if not ready:
             if offer.hold_seconds <= 0:
                 raise self.no_worker(now)
@@ -70,41 +71,41 @@ class Admission:
         self._check_bounds(offer, rate)
         rest = max(0.0, min(worker.rest_until for worker in ready) - now)
         flying = sum(worker.tokens for worker in ready)
-        left = (offer.deadline - now) * settings.deadline_share
+        left = (offer.deadline - now) * _DEADLINE_SHARE
         most = queue.tokens + queue.demand.ahead(left, now) + offer.tokens
         if rest + (flying + most) / rate <= left:
-            return  # even if all the others came first
+            return  # in time even behind everyone else
         key = (offer.organization, offer.tier)
-        ahead = queue.tokens_ahead(key, offer.weight, offer.tokens, seconds=left, now=now)
+        ahead = queue.tokens_ahead(key, offer.tokens, seconds=left, now=now)
         wait = rest + (flying + ahead) / rate
         if wait > left:
             raise WouldMissDeadline(self._clamp(wait - left))
 
     def check_held(self, now: float, *, requests: int, own: int) -> None:
-        """Raise NoWorker where too many wait for a worker already: the places of all are few."""
+        """Raise NoWorker if too many requests are held already while no worker is ready."""
         full = requests >= self._settings.held_max or own >= self._settings.organization_held_max
-        if full and not any(worker.state is State.READY for worker in self._workers):
+        if full and not any(worker.ready for worker in self._workers):
             raise self.no_worker(now)
 
     def no_worker(self, now: float) -> NoWorker:
-        """Say when to try again while nothing is ready."""
+        """Return the error that says when to try again while no worker is ready."""
         if any(worker.state in NEW for worker in self._workers):
-            return NoWorker(self._settings.warming_retry_seconds)
-        back = [w.examine_at - now for w in self._workers if w.state is State.QUARANTINED]
-        seconds = min(back) + 1.0 if back else self._settings.warming_retry_seconds
+            return NoWorker(_WARMING_RETRY_SECONDS)
+        back = [w.examine_at - now for w in self._workers if w.state is WorkerState.QUARANTINED]
+        seconds = min(back) + 1.0 if back else _WARMING_RETRY_SECONDS
         return NoWorker(self._clamp(seconds))
 
     def busy(self, now: float) -> Overloaded:
-        """Say when to try again while each worker is full."""
-        rests = [w.rest_until - now for w in self._workers if w.state is State.READY]
+        """Return the error that says when to try again while every worker is full."""
+        rests = [w.rest_until - now for w in self._workers if w.ready]
         return Overloaded(self._clamp(min(rests, default=1.0)))
 
     def backlog_seconds(self, now: float) -> float:
         """Work waiting and in flight, in seconds of the ready workers; infinite without one.
 
-        The figure to scale the workers by: their own utilisation can't tell 1 s from 60.
+        Scale the workers by this: their own utilization can't tell 1 s from 60 s.
         """
-        ready = [worker for worker in self._workers if worker.state is State.READY]
+        ready = [worker for worker in self._workers if worker.ready]
         tokens = self._queue.tokens + sum(worker.tokens for worker in self._workers)
         if not tokens:
             return 0.0
@@ -112,7 +113,7 @@ class Admission:
         return tokens / rate if rate else float("inf")
 
     def _check_bounds(self, offer: Offer, rate: float) -> None:
-        """Refuse what would pile up. A request that waits behind nothing may be of any size."""
+        """Refuse what would pile up. A request with nothing ahead of it may have any size."""
         settings, queue = self._settings, self._queue
         own = queue.waiting((offer.organization, offer.tier))
         over = (own + offer.tokens) / rate - settings.organization_backlog_seconds_max
@@ -123,4 +124,4 @@ class Admission:
             raise PoolFull(self._clamp(over))
 
     def _clamp(self, seconds: float) -> float:
-        return min(max(seconds, 1.0), self._settings.retry_after_seconds_max)
+        return min(max(seconds, 1.0), _RETRY_AFTER_SECONDS_MAX)

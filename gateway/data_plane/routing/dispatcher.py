@@ -1,47 +1,41 @@
-"""The synchronous core of one pool: what is sent where, and what comes of it.
+"""The synchronous core of one pool: which worker gets which work, and what its answer means.
 
-It never awaits. What happens in the world is told to it by a method call; what should happen is
-asked of its `Shell`, whose methods must not call back. So no two events can interleave, and:
+It never awaits. Events reach it as method calls; it acts through its `Shell`, whose methods must
+not call back. So no two events can interleave, and:
 
-- each request is resolved exactly once, whatever arrives late or twice;
-- tokens in flight are counted in and out by the attempt: zero when nothing flies;
-- a worker that lost our trust has nothing in hand: nothing that it still says is delivered;
-- vectors of two revisions never meet in one answer, nor serve one pool.
+- each request is resolved exactly once, even if answers arrive late or twice;
+- tokens in flight are counted in and out by the attempt: zero when no call is in flight;
+- a worker that is no longer trusted has no calls: no late answer of it is delivered;
+- vectors of two revisions are never in one answer and never serve one pool.
 """
 
 from __future__ import annotations
 
+import random
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
-from backends.protocol import InvalidAnswer, RequestRefused, WorkerBusy, WorkerFailed
+from backends.protocol import InvalidAnswer, RequestRefused, TokenRow, WorkerBusy, WorkerFailed
 from gateway.data_plane.routing.admission import Admission, Offer
+from gateway.data_plane.routing.calls import Calls, RetryBudget, Shell
 from gateway.data_plane.routing.endings import Endings, note
-from gateway.data_plane.routing.evidence import Evidence, weigh
 from gateway.data_plane.routing.fair_queue import FairQueue
-from gateway.data_plane.routing.flights import Flights
-from gateway.data_plane.routing.hedges import Hedges
-from gateway.data_plane.routing.judge import Judge
-from gateway.data_plane.routing.membership import Roster
-from gateway.data_plane.routing.outcomes import ClientGone, Closing, NoWorker, Shed
+from gateway.data_plane.routing.health import WITNESS_SECONDS, Evidence, Health, weigh
+from gateway.data_plane.routing.membership import PoolMembership
+from gateway.data_plane.routing.outcomes import Closing, NoWorker, Shed
 from gateway.data_plane.routing.placement import Placement
-from gateway.data_plane.routing.quarantine import Quarantine
 from gateway.data_plane.routing.request import Attempt, Request, Shard, split
-from gateway.data_plane.routing.retries import RetryBudget
-from gateway.data_plane.routing.worker import TRUSTED, State, Worker
+from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.worker import SPLIT_TOKENS_MIN, TRUSTED, Worker
 
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Callable, Sequence
-
-    from backends.protocol import TokenRow
-    from gateway.data_plane.routing.settings import RoutingSettings
-    from gateway.data_plane.routing.shell import Shell
-
-    Flaw = Callable[[Sequence[TokenRow], Sequence[memoryview]], str | None]
+Flaw = Callable[[Sequence[TokenRow], Sequence[memoryview]], str | None]
 
 _ROWS_MAX_UNKNOWN = 32
 """Rows of a shard while no worker has said how many it takes: the least of the known engines."""
+_HOLD_SECONDS_MAX = 30.0
+"""How long a request may be held while no worker is ready."""
+_SWEEP_SECONDS = 0.025
+"""How often the deadlines of waiting requests and the age of calls are checked."""
 
 
 class Dispatcher:
@@ -58,35 +52,41 @@ class Dispatcher:
         lag: Callable[[], float] = lambda: 0.0,
         gateways: Callable[[], int] = lambda: 1,
     ) -> None:
-        self.settings = settings
         self.counts: Counter[str] = Counter()
         """Events since the start: attempts, retries, hedges, invalid answers, shed by reason."""
         self._clock = clock
-        self.shell = shell
+        self._wake = shell.wake
         self._flaw = flaw
-        self._lag = lag
         self.workers: dict[str, Worker] = {}
-        self.queue = FairQueue(flex_weight=settings.flex_weight)
+        self.queue = FairQueue()
         members = self.workers.values()
-        self.quarantine = Quarantine(members, settings, random)
-        self.admission = Admission(self.queue, members, settings)
+        self.health = Health(members, settings, examine=shell.examine, random=random, lag=lag)
+        self._admission = Admission(self.queue, members, settings)
         self._placement = Placement(self.queue, members, settings, lag=lag, gateways=gateways)
-        hedges = Hedges(self._placement, members, settings)
-        self._flights = Flights(shell, self._placement, hedges, self.counts, lag)
-        self._judge = Judge(members, self.quarantine, settings, shell=shell, lag=lag)
-        self._endings = Endings(self._placement, self.admission, members)
+        self._calls = Calls(shell, self._placement, members, settings, counts=self.counts, lag=lag)
+        self._endings = Endings(self._placement, self._admission, members)
         self._budget = RetryBudget(settings, clock())
         self._active: dict[Request, None] = {}
         self._owners: Counter[str] = Counter()
         self._swept_at = clock()
-        self.roster = Roster(self)
+        self.membership = PoolMembership(
+            self.workers,
+            self.health,
+            settings,
+            self.counts,
+            changed=shell.changed,
+            judge=self._judge,
+            distrust=self._distrust,
+            revised=self._restart_others,
+            pump=self.pump,
+        )
 
     # -- requests -------------------------------------------------------------------------------
 
     def admit(self, offer: Offer) -> None:
-        """Ask whether a request may come; takes note of nothing. Raises Shed or NoWorker."""
+        """Raise Shed or NoWorker if a request should be refused; reserves nothing."""
         try:
-            self.admission.check(
+            self._admission.check(
                 offer,
                 self._clock(),
                 requests=len(self._active),
@@ -100,19 +100,19 @@ class Dispatcher:
             raise
 
     def submit(self, request: Request) -> None:
-        """Take a request. It is resolved exactly once, maybe before this returns."""
+        """Accept a request. It is resolved exactly once, possibly before this returns."""
         now = self._clock()
         known = [(w.split_tokens, w.info.rows_max) for w in self.workers.values() if w.info]
         split(
             request,
-            tokens_max=max((tokens for tokens, _ in known), default=self.settings.split_tokens_min),
+            tokens_max=max((tokens for tokens, _ in known), default=SPLIT_TOKENS_MIN),
             rows_max=min((rows for _, rows in known), default=_ROWS_MAX_UNKNOWN),
         )
-        request.hold_until = now + min(request.hold_seconds, self.settings.hold_seconds_max)
+        request.hold_until = now + min(request.hold_seconds, _HOLD_SECONDS_MAX)
         self._active[request] = None
         self._owners[request.organization] += 1
-        try:  # again: of those admitted at one moment, not all may be held
-            self.admission.check_held(
+        try:  # again: of those admitted at the same moment, not all may be held
+            self._admission.check_held(
                 now, requests=len(self._active) - 1, own=self._owners[request.organization] - 1
             )
         except NoWorker as error:
@@ -125,31 +125,31 @@ class Dispatcher:
         self.pump()
 
     def cancel(self, request: Request) -> None:
-        """Forget a request whose client is gone: closes its calls. It is not resolved."""
+        """Drop a request whose client is gone and close its calls. It is not resolved."""
         if not request.finished:
             request.resolve = _nobody
-            self._finish(request, ClientGone("nobody waits for it"))
+            self._finish(request, outcome="ClientGone")
             self.pump()
 
     def close(self) -> None:
-        """Resolve whatever is left; clients may try again elsewhere."""
+        """End every request with Closing; clients may try again elsewhere."""
         for request in tuple(self._active):
             self._finish(request, Closing())
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits and nothing flies."""
-        return not self._active and not self._flights
+        """Whether no request waits and no call is in flight."""
+        return not self._active and not self._calls
 
     @property
     def backlog_seconds(self) -> float:
         """Work waiting and in flight, in seconds of the ready workers."""
-        return self.admission.backlog_seconds(self._clock())
+        return self._admission.backlog_seconds(self._clock())
 
     # -- attempts -------------------------------------------------------------------------------
 
     def succeed(self, attempt: Attempt, vectors: Sequence[memoryview]) -> None:
-        """Take an answer: it is verified, then delivered."""
+        """Handle an answer: verify it, then deliver it."""
         if attempt.over:
             return
         flaw = self._flaw(attempt.rows, vectors)
@@ -157,10 +157,10 @@ class Dispatcher:
             self.fail(attempt, InvalidAnswer(attempt.worker.url, flaw))
             return
         now, worker = self._clock(), attempt.worker
-        self._flights.end(attempt)
+        self._calls.end(attempt)
         worker.answered(now)
         self._budget.earn()
-        self._flights.measure(attempt, now)
+        self._calls.measure(attempt, now)
         at = 0
         for shard in attempt.shards:
             if shard.open:
@@ -168,60 +168,53 @@ class Dispatcher:
             at += shard.size
         for shard in attempt.shards:
             if shard.delivered:
-                for refuser in self._judge.overrule(shard, now):
-                    self.distrust(refuser)
-        late = self._lag() > self.settings.lag_excuse_seconds  # whoever answers then looks slow
-        if worker.state is State.READY and not late:
-            self.quarantine.check_pace(worker, now)
-            self.distrust(worker)
+                for refuser in self.health.overrule(shard, now):
+                    self._distrust(refuser)
+        if worker.ready and not self.health.loop_late:
+            self.health.check_pace(worker, now)
+            self._distrust(worker)
         self.pump()
 
     def fail(self, attempt: Attempt, error: Exception) -> None:
-        """Take an error: the worker is judged by it, and the shards go elsewhere."""
+        """Handle an error: judge the worker by it and send the shards elsewhere."""
         if attempt.over:
             return
         now, worker = self._clock(), attempt.worker
-        self._flights.end(attempt)
+        self._calls.end(attempt)
         self.counts[f"error_{type(error).__name__}"] += 1
-        excused = attempt.cut or self.excused(worker, self.settings.witness_seconds)
+        excused = attempt.cut or self.health.excused(worker, now, WITNESS_SECONDS)
         repeated = isinstance(error, WorkerFailed) and all(s.failed for s in attempt.shards)
         evidence = Evidence.SUSPICION if repeated else weigh(error, excused=excused)
         if evidence is Evidence.SOFT:
-            self._flights.measure(attempt, now)
-        self.judge(worker, error, evidence, now)
+            self._calls.measure(attempt, now)
+        self._judge(worker, error, evidence, now, canary=False)
         company = len(attempt.shards) > 1
         self.counts["failed_in_company"] += company
-        # what comes from a worker that is taken out is free: bounded by what it had in hand
-        free = worker.state is not State.READY or isinstance(error, RequestRefused | WorkerBusy)
+        # retries after a worker was taken out are free: they are bounded by its calls in flight
+        free = not worker.ready or isinstance(error, RequestRefused | WorkerBusy)
         homeless = []
         for shard in attempt.shards:
             if shard.open:
                 note(shard, worker, error, company=company)
-                homeless += [] if shard.attempts else [shard]  # its double still flies
+                homeless += [] if shard.attempts else [shard]  # or its double is still in flight
         paid = free or not homeless or self._budget.spend(now)
         for shard in homeless:
             self._again(shard, error, paid=paid)
         self.pump()
 
-    def judge(
-        self,
-        worker: Worker,
-        error: Exception,
-        evidence: Evidence,
-        now: float,
-        *,
-        canary: bool = False,
+    def _judge(
+        self, worker: Worker, error: Exception, evidence: Evidence, now: float, *, canary: bool
     ) -> None:
-        """Hold an error against a worker; what it then has in hand goes elsewhere."""
-        self._judge.hear(worker, error, evidence, now, canary=canary)
-        self.distrust(worker)
+        """Apply an error to a worker; if that takes it out, its calls go elsewhere."""
+        self.health.judge(worker, error, evidence, now, canary=canary)
+        self._distrust(worker)
 
     # -- the pump -------------------------------------------------------------------------------
 
     def pump(self) -> None:
-        """Send what can be sent. Called after each event, and when `Shell.wake` said so."""
+        """Send what can be sent. Called after each event and when `Shell.wake` is due."""
         now = self._clock()
-        if now - self._swept_at >= self.settings.sweep_seconds:
+        if now - self._swept_at >= _SWEEP_SECONDS:
             self._swept_at = now
             self._sweep(now)
         while (shard := self.queue.peek()) is not None:
@@ -235,21 +228,21 @@ class Dispatcher:
             if worker is None and self._placement.hopeless(shard, now):
                 self._finish(shard.request, self._endings.too_late(shard.request, now))
             elif worker is not None:
-                self._flights.start(self._placement.fill(worker, now), worker, now)
+                self._calls.start(self._placement.fill(worker, now), worker, now)
             elif shard.tried or not self._placement.ready(shard):
-                self.queue.step_over()  # it waits for one certain worker; others need not
+                self.queue.step_over()  # only this shard has to wait for a particular worker
             else:
-                break  # whatever stands behind it would overtake it
+                break  # or what is behind it would overtake it
         self.queue.resume()
         if self._active:
-            self.shell.wake(self._next_wake(now))
+            self._wake(self._next_wake(now))
 
-    # -- what becomes of shards and requests ----------------------------------------------------
+    # -- shards and requests --------------------------------------------------------------------
 
     def _deliver(self, shard: Shard, vectors: Sequence[memoryview], revision: str) -> None:
         request = shard.request
-        if {self.roster.revision, request.revision} - {None, revision}:
-            # its worker left, and another revision took over or began the answer
+        if {self.membership.revision, request.revision} - {None, revision}:
+            # its worker left, and another revision serves now or began the answer
             if not shard.attempts:
                 self.queue.put_back(shard)
             return
@@ -269,7 +262,9 @@ class Dispatcher:
         self.counts["retries"] += 1
         self.queue.put_back(shard)
 
-    def _finish(self, request: Request, error: Exception | None = None) -> None:
+    def _finish(
+        self, request: Request, error: Exception | None = None, *, outcome: str = ""
+    ) -> None:
         if request.finished:
             return
         request.finished, request.error = True, error
@@ -279,26 +274,26 @@ class Dispatcher:
         self._owners[request.organization] -= 1
         if not self._owners[request.organization]:
             del self._owners[request.organization]
-        self.counts[type(error).__name__ if error else "served"] += 1
+        self.counts[outcome or (type(error).__name__ if error else "served")] += 1
         request.resolve(request)
 
     def _drop(self, shard: Shard) -> None:
-        """Stop working on a shard that nobody waits for any more."""
+        """Stop working on a shard that no request needs any more."""
         self.queue.discard(shard)
         for attempt in tuple(shard.attempts):
             if not any(other.open for other in attempt.shards):
-                self._flights.abandon(attempt, self._clock())
+                self._calls.abandon(attempt, self._clock())
 
-    def distrust(self, worker: Worker) -> None:
-        """Take back what a worker that is no longer trusted has in hand."""
+    def _distrust(self, worker: Worker) -> None:
+        """Close the calls of a worker that is no longer trusted and queue their shards again."""
         if worker.state in TRUSTED or not worker.calls:
             return
-        for shard in self._flights.take_back(worker):
+        for shard in self._calls.take_back(worker):
             shard.tried.add(worker)
             self.queue.put_back(shard)
 
-    def restart_others(self, revision: str) -> None:
-        """Begin again with requests that hold vectors of another revision than this."""
+    def _restart_others(self, revision: str) -> None:
+        """Restart the requests that hold vectors of another revision than this."""
         for request in self._active:
             if request.revision in (None, revision):
                 continue
@@ -312,30 +307,22 @@ class Dispatcher:
     # -- time -----------------------------------------------------------------------------------
 
     def _sweep(self, now: float) -> None:
-        ready = self._any_ready
+        ready = any(worker.ready for worker in self.workers.values())
         for request in tuple(self._active):
             if now >= request.deadline:
                 self._finish(request, self._endings.too_late(request, now))
             elif ready:
-                held = min(request.hold_seconds, self.settings.hold_seconds_max)
+                held = min(request.hold_seconds, _HOLD_SECONDS_MAX)
                 request.hold_until = now + held
             elif now >= request.hold_until:
-                self._finish(request, self.admission.no_worker(now))
-        if self.settings.hedge_share and self._lag() < self.settings.lag_excuse_seconds:
-            self._flights.double(now)
-
-    @property
-    def _any_ready(self) -> bool:
-        return any(worker.state is State.READY for worker in self.workers.values())
+                self._finish(request, self._admission.no_worker(now))
+        if not self.health.loop_late:
+            self._calls.double(now)
 
     def _next_wake(self, now: float) -> float:
         rests = [w.rest_until for w in self.workers.values() if w.rest_until > now]
-        return min([now + self.settings.sweep_seconds, *rests])
-
-    def excused(self, worker: Worker, within_seconds: float) -> bool:
-        """See `Judge.excused`."""
-        return self._judge.excused(worker, self._clock(), within_seconds)
+        return min([now + _SWEEP_SECONDS, *rests])
 
 
 def _nobody(request: Request) -> None:
-    """Resolve nothing: the client is gone."""
+    """Replaces `resolve` when the client is gone."""

@@ -1,34 +1,30 @@
-"""How a request ends that gets no vectors: what each try came to, and when there is no other.
+"""How a request without vectors ends: the error for each case, and when there is no other try.
 
-A lone refusal proves no mistake of ours while another worker may come back.
+One worker's refusal does not prove a mistake of ours while another worker may come back.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 from backends.protocol import BeyondWorker, RequestRefused, WorkerBusy, WorkerFailed
+from gateway.data_plane.routing.admission import Admission
 from gateway.data_plane.routing.outcomes import (
     AllAttemptsFailed,
     DeadlineMissed,
     RowsRefused,
     RowsUnsuited,
 )
-from gateway.data_plane.routing.worker import NEW, State
+from gateway.data_plane.routing.placement import Placement
+from gateway.data_plane.routing.request import Request, Shard
+from gateway.data_plane.routing.worker import NEW, Worker
+from gateway.snapshots import WorkerState
 
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from gateway.data_plane.routing.admission import Admission
-    from gateway.data_plane.routing.placement import Placement
-    from gateway.data_plane.routing.request import Request, Shard
-    from gateway.data_plane.routing.worker import Worker
-
-_AWAY = NEW | {State.QUARANTINED}
+_AWAY = NEW | {WorkerState.QUARANTINED}
 
 
 class Endings:
-    """Over the workers of one pool. Changes nothing; an error's cause is what a worker said."""
+    """Chooses the error of a request; changes nothing. Its `__cause__` is what a worker said."""
 
     def __init__(
         self, placement: Placement, admission: Admission, workers: Collection[Worker]
@@ -38,7 +34,10 @@ class Endings:
         self._workers = workers
 
     def given_up(self, shard: Shard, error: Exception, *, paid: bool) -> Exception | None:
-        """Return the error of a shard that is not tried again, or None; what is full costs none."""
+        """Return the error of a shard that is not tried again, or None.
+
+        A worker that is full or refuses costs no try.
+        """
         if isinstance(error, RequestRefused | WorkerBusy):
             return None
         if paid and shard.tries <= len(self._workers) + 1:
@@ -66,14 +65,14 @@ class Endings:
         """Return the error of a request whose time is over, or too short for any worker."""
         if isinstance(request.error, WorkerBusy):
             return _because(self._admission.busy(now), request.error)
-        if not request.begun and not any(w.state is State.READY for w in self._workers):
+        if not request.begun and not any(w.ready for w in self._workers):
             return self._admission.no_worker(now)
         missed = DeadlineMissed("the caller's time ran out, or would have")
         return _because(missed, request.error)
 
 
 def note(shard: Shard, worker: Worker, error: Exception, *, company: bool) -> None:
-    """Remember what a try of a shard came to."""
+    """Record the outcome of a try on its shard."""
     shard.request.error = error
     refused = isinstance(error, RequestRefused)
     if refused or isinstance(error, WorkerFailed):
@@ -84,7 +83,7 @@ def note(shard: Shard, worker: Worker, error: Exception, *, company: bool) -> No
         shard.tried.add(worker)
     elif not isinstance(error, RequestRefused | WorkerBusy):
         shard.tried.add(worker)
-        shard.tries += worker.state is State.READY
+        shard.tries += worker.ready
 
 
 def _because(error: Exception, cause: Exception | None) -> Exception:

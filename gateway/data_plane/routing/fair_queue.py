@@ -1,49 +1,48 @@
 """The central queue: organizations take turns by the tokens they were given.
 
 Each account (an organization's default or flex tier) has a virtual token counter, raised by
-tokens / weight when a shard leaves (VTC, arXiv 2401.00588). The account with the least counter is
-next. One that was idle starts at the counter of those that wait, so idling banks no credit. While
-two accounts wait, their counters differ by at most one shard, whatever either has queued.
+tokens / weight when a shard leaves (VTC, arXiv 2401.00588). The account with the lowest counter is
+next. An account that was idle starts at the counter of those that wait, so idling banks no credit.
+While two accounts wait, their counters differ by at most one shard, however much either has queued.
 
-Inside an account the request is next whose size, added to what the account had been given when it
-arrived, is least: an organization's own short request does not stand behind its own corpus, and
-what comes later overtakes a request by at most the request's own size.
+Within an account requests are ranked by their size plus the tokens that the account had been given
+when they arrived, the lowest first: an organization's short request does not wait behind its own
+corpus, and later requests overtake a request by at most that request's own size.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gateway.data_plane.routing.request import Request, Shard
-    from gateway.snapshots import Tier
+from gateway.data_plane.routing.request import Request, Shard
+from gateway.snapshots import Tier
 
 _IDLE_ACCOUNTS_MAX = 1024
 _DEMAND_SECONDS = 10.0
+_FLEX_WEIGHT = 0.5
+"""Share of an organization's flex tier under contention; that of its default tier is 1."""
 
-AccountKey = tuple[str, "Tier"]
-Place = tuple[int, int, int, "Shard"]
+AccountKey = tuple[str, Tier]
+Place = tuple[int, int, int, Shard]
 
 
 @dataclass(slots=True, eq=False)
-class Demand:
-    """How much was asked for of late: an average that fades."""
+class RecentDemand:
+    """Tokens requested recently: a sum that fades."""
 
     tokens: float = 0.0
     at: float = 0.0
 
     def add(self, tokens: int, now: float) -> None:
-        """Count tokens that were taken in."""
+        """Count tokens of a new request."""
         self.tokens = self._left(now) + tokens
         self.at = now
 
     def ahead(self, seconds: float, now: float) -> float:
-        """Tokens to be expected in so many seconds, if it goes on like this."""
+        """Tokens expected in the next `seconds` at the recent rate."""
         return self._left(now) / _DEMAND_SECONDS * seconds
 
     def _left(self, now: float) -> float:
@@ -51,11 +50,10 @@ class Demand:
 
 
 @dataclass(slots=True, eq=False)
-class Account:
-    """What one organization has waiting in one tier."""
+class QueueAccount:
+    """An organization's waiting shards in one tier."""
 
     key: AccountKey
-    weight: float
     counter: float = 0.0
     """Virtual tokens: tokens given / weight."""
     tokens: int = 0
@@ -63,25 +61,29 @@ class Account:
     shards: set[Shard] = field(default_factory=set)
     order: list[Place] = field(default_factory=list)
     """A heap of (rank, first row, number, shard); one that is not in `shards` any more is stale."""
-    demand: Demand = field(default_factory=Demand)
+    demand: RecentDemand = field(default_factory=RecentDemand)
     given: int = 0
-    """Tokens that left so far."""
+    """Tokens that have left so far."""
     rank: int = 0
     """Number of its entry in the heap; 0 when it has none. Any other entry is stale."""
 
+    @property
+    def weight(self) -> float:
+        """Its share under contention, relative to others."""
+        return _weight(self.key)
+
 
 class FairQueue:
-    """Shards that wait, in the order in which they should leave."""
+    """The waiting shards, in the order in which they should leave."""
 
-    def __init__(self, *, flex_weight: float) -> None:
+    def __init__(self) -> None:
         self.tokens = 0
         """Tokens waiting, all accounts."""
-        self.demand = Demand()
-        """Tokens taken in, all accounts."""
-        self._flex_weight = flex_weight
-        self._accounts: dict[AccountKey, Account] = {}
-        self._heap: list[tuple[float, int, Account]] = []
-        self._aside: list[tuple[Account, Place]] = []
+        self.demand = RecentDemand()
+        """Of all accounts."""
+        self._accounts: dict[AccountKey, QueueAccount] = {}
+        self._heap: list[tuple[float, int, QueueAccount]] = []
+        self._aside: list[tuple[QueueAccount, Place]] = []
         self._sequence = 0
         self._floor = 0.0  # the counter of the account served last: virtual time
 
@@ -98,7 +100,7 @@ class FairQueue:
             self.put_back(shard)
 
     def put_back(self, shard: Shard) -> None:
-        """Add a shard that was sent before: it keeps its request's place."""
+        """Add a shard, at its request's place."""
         account = self._account(shard.request)
         if not account.shards:
             head = self._head()
@@ -136,13 +138,13 @@ class FairQueue:
         return shard
 
     def discard(self, shard: Shard) -> None:
-        """Remove a shard that nobody waits for; nothing happens when it is not here."""
+        """Remove a shard if it is here."""
         account = self._accounts.get(_key(shard.request))
         if account and shard in account.shards:
             self._remove(account, shard)
 
     def step_over(self) -> None:
-        """Set the next shard aside until `resume`: it waits for one certain worker."""
+        """Set the next shard aside until `resume`: it waits for a particular worker."""
         account = self._head()
         assert account is not None, "nothing to step over"
         self._aside.append((account, heapq.heappop(account.order)))
@@ -160,49 +162,42 @@ class FairQueue:
         account = self._accounts.get(key)
         return account.tokens if account else 0
 
-    def tokens_ahead(
-        self, key: AccountKey, weight: float, tokens: int, *, seconds: float, now: float
-    ) -> float:
+    def tokens_ahead(self, key: AccountKey, tokens: int, *, seconds: float, now: float) -> float:
         """Tokens that will leave before the last of `tokens` more of this account does.
 
-        Of another account that is its fair share at most, and no more than it has waiting and is
-        likely to ask for in the next `seconds`.
+        Of each other account: at most its fair share, and at most what it has waiting plus what it
+        is likely to request in the next `seconds`.
         """
         own = self._waiting_before(key, tokens) + tokens
-        turns = own / self._scaled(key, weight)
+        turns = own / _weight(key)
         return own + sum(
             min(other.tokens + other.demand.ahead(seconds, now), turns * other.weight)
             for other in self._accounts.values()
             if other.key != key
         )
 
-    def counters(self) -> Iterator[Account]:
+    def counters(self) -> Iterator[QueueAccount]:
         """Yield the accounts with something waiting."""
         return (account for account in self._accounts.values() if account.shards)
 
     def _waiting_before(self, key: AccountKey, tokens: int) -> int:
-        """Tokens of this account that a new request of so many would not overtake."""
+        """Tokens of this account that a new request of `tokens` would not overtake."""
         account = self._accounts.get(key)
         if account is None:
             return 0
         rank = account.given + tokens
         return sum(shard.tokens for shard in account.shards if shard.request.rank <= rank)
 
-    def _account(self, request: Request) -> Account:
+    def _account(self, request: Request) -> QueueAccount:
         key = _key(request)
         account = self._accounts.get(key)
-        weight = self._scaled(key, request.weight)
         if account is None:
             if len(self._accounts) > 2 * len(self._heap) + _IDLE_ACCOUNTS_MAX:
                 self._forget()
-            account = self._accounts[key] = Account(key, weight)
-        account.weight = weight
+            account = self._accounts[key] = QueueAccount(key)
         return account
 
-    def _scaled(self, key: AccountKey, weight: float) -> float:
-        return weight * self._flex_weight if key[1] == "flex" else weight
-
-    def _head(self) -> Account | None:
+    def _head(self) -> QueueAccount | None:
         while self._heap:
             _, rank, account = self._heap[0]
             if account.rank == rank:
@@ -214,12 +209,12 @@ class FairQueue:
             heapq.heappop(self._heap)
         return None
 
-    def _rank(self, account: Account) -> None:
+    def _rank(self, account: QueueAccount) -> None:
         self._sequence += 1
         account.rank = self._sequence
         heapq.heappush(self._heap, (account.counter, self._sequence, account))
 
-    def _remove(self, account: Account, shard: Shard) -> None:
+    def _remove(self, account: QueueAccount, shard: Shard) -> None:
         account.shards.remove(shard)
         if not account.shards:
             account.order.clear()
@@ -236,3 +231,7 @@ class FairQueue:
 
 def _key(request: Request) -> AccountKey:
     return request.organization, request.tier
+
+
+def _weight(key: AccountKey) -> float:
+    return _FLEX_WEIGHT if key[1] == "flex" else 1.0

@@ -1,29 +1,23 @@
-"""Which pools there are, and who may be in them: one for each model that the catalogue offers.
+"""The pools of a gateway: one for each model in the catalog that is not retired.
 
-A model gets its pool when the catalogue first shows it, served or not yet, so that its workers
-have proven themselves before it is launched. What a worker must be follows the catalogue; which
-workers there might be, the providers say.
+A model gets its pool when the catalog first lists it, launched or not, so that its workers have
+proven themselves before the launch. The catalog says what a worker must serve; the providers say
+which workers there are.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 import structlog
 
 from gateway.data_plane.routing.discovery.dns import DnsName
-from gateway.data_plane.routing.discovery.provider import follow
-from gateway.data_plane.routing.discovery.static import StaticList
+from gateway.data_plane.routing.discovery.provider import Provider, StaticList, follow
 from gateway.data_plane.routing.examination import PoolSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from gateway.data_plane.routing.discovery.provider import Provider
-    from gateway.data_plane.routing.router import Router
-    from gateway.snapshots import Catalog, ModelSnapshot
+from gateway.data_plane.routing.router import Router
+from gateway.snapshots import Catalog, ModelSnapshot
 
 log = structlog.get_logger()
 
@@ -31,7 +25,7 @@ DNS = "dns+"
 
 
 class Fleet:
-    """Keeps a router's pools as the catalogue and the providers say."""
+    """Keeps a router's pools in step with the catalog and the providers."""
 
     def __init__(
         self,
@@ -39,7 +33,7 @@ class Fleet:
         catalog: Callable[[], Catalog],
         providers: Callable[[str], Sequence[Provider]],
     ) -> None:
-        """`providers` gives those of one model."""
+        """`providers` returns the providers of one model."""
         self._router = router
         self._catalog = catalog
         self._providers = providers
@@ -47,7 +41,7 @@ class Fleet:
         self._seen: Catalog | None = None
 
     async def refresh(self) -> None:
-        """Open, change and close pools as the catalogue is now; the same one changes nothing."""
+        """Open, change and close pools to match the catalog, if it changed."""
         catalog = self._catalog()
         if catalog is self._seen:
             return
@@ -82,7 +76,7 @@ class Fleet:
 
 
 def spec_of(model: ModelSnapshot) -> PoolSpec:
-    """Say what the workers of a model must be."""
+    """Return what the workers of a model must serve."""
     return PoolSpec(
         model=model.id,
         vocabulary_sha256=model.vocabulary_sha256,
@@ -93,7 +87,7 @@ def spec_of(model: ModelSnapshot) -> PoolSpec:
 
 
 def parse_workers(setting: str) -> dict[str, list[str]]:
-    """Read `MODEL=URL MODEL=URL ...` into the addresses of each model. Raises ValueError."""
+    """Parse `MODEL=URL MODEL=URL ...` into the URLs of each model. Raises ValueError."""
     found: dict[str, list[str]] = {}
     for word in setting.split():
         model, equals, url = word.partition("=")
@@ -104,7 +98,10 @@ def parse_workers(setting: str) -> dict[str, list[str]]:
 
 
 def provider(url: str) -> Provider:
-    """Make the provider of one address: the name of a headless Service, or a worker itself."""
+    """Return the provider for an address: `dns+` and a headless Service, or a worker's own URL.
+
+    Raises ValueError.
+    """
     if not url.startswith(DNS):
         return StaticList([url])
     parts = urlsplit(url)

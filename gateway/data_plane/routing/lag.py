@@ -1,6 +1,6 @@
 """How late our own event loop is. A timeout while it was late accuses no worker.
 
-Without this a first prototype ejected healthy workers whenever the machine was busy.
+Without this, a prototype ejected healthy workers whenever the machine was busy.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import time
 
 
 class LoopLag:
-    """Ticks, and remembers the latest of the last second or so."""
+    """Ticks, and remembers the latest tick of the last `memory_seconds`."""
 
-    def __init__(self, *, tick_seconds: float, memory_seconds: float) -> None:
+    def __init__(self, *, tick_seconds: float = 0.05, memory_seconds: float = 1.0) -> None:
         self._tick_seconds = tick_seconds
         self._memory_seconds = memory_seconds
         self._due = time.monotonic() + tick_seconds
@@ -22,13 +22,13 @@ class LoopLag:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to tick; needs a running loop."""
+        """Start to tick; needs a running loop."""
         if self._task is None:
             self._due = time.monotonic() + self._tick_seconds
             self._task = asyncio.create_task(self._run())
 
     def seconds(self) -> float:
-        """Worst lateness of late, that of a tick overdue right now included."""
+        """Worst recent lateness, including that of a tick that is overdue now."""
         if self._task is None:
             return 0.0
         now = time.monotonic()
@@ -36,7 +36,7 @@ class LoopLag:
         return max(recent, now - self._due, 0.0)
 
     async def close(self) -> None:
-        """Stop."""
+        """Stop ticking."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -1,38 +1,51 @@
-"""A worker's door: its client, and the task that examines it for as long as it is here.
+"""A member of a pool: a worker, its client, and the task that examines it until it leaves.
 
 A ready worker is asked what it serves at every look. It computes a canary when it was idle, when
 something about it or about what is expected of it is suspicious, and every so often however busy
-it is: what serves without a pause must not thereby escape.
+it is: a worker that is never idle must not escape.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from gateway.data_plane.routing.worker import State
+import structlog
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from backends.protocol import Backend
+from gateway.data_plane.routing.examination import Examiner
+from gateway.data_plane.routing.membership import PoolMembership
+from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.worker import EJECT_FACTOR, Worker
+from gateway.snapshots import WorkerState
 
-    from backends.protocol import Backend
-    from gateway.data_plane.routing.examination import Examiner
-    from gateway.data_plane.routing.membership import Roster
-    from gateway.data_plane.routing.settings import RoutingSettings
-    from gateway.data_plane.routing.worker import Worker
+PROBE_SECONDS_MIN = 0.5
+"""The shortest timeout of an examination of a worker whose speed is known."""
+_EXAMINATION_SECONDS_MAX = 30.0
+"""Timeout of an examination before the worker's speed is known."""
+_HANDSHAKE_SECONDS_MAX = 2.0
+"""Timeout of the question what a worker serves: a warm one answers from memory."""
+_CANARY_TOKENS_MAX = 512
+"""What golden rows should have at most, all together: their timeout follows from it."""
+
+log = structlog.get_logger()
 
 
-class Door:
+class PoolMember:
     """One worker and its client. `tend` runs until it is cancelled."""
 
     def __init__(
-        self, worker: Worker, backend: Backend, roster: Roster, settings: RoutingSettings
+        self,
+        worker: Worker,
+        backend: Backend,
+        membership: PoolMembership,
+        settings: RoutingSettings,
     ) -> None:
         self.worker = worker
         self.backend = backend
         self.task: asyncio.Task[None] | None = None
-        self._roster = roster
+        self._membership = membership
         self._settings = settings
         self._look = asyncio.Event()
         self._suspicious = False
@@ -44,50 +57,59 @@ class Door:
         self._look.set()
 
     def changed(self) -> None:
-        """Note that its state changed, and thereby when it is next due."""
+        """Reconsider when the worker is due: its state changed."""
         self._look.set()
 
     async def tend(self, examiner: Callable[[], Examiner]) -> None:
-        """Examine the worker when it is due, or suspicious, by whoever examines at the time."""
+        """Examine the worker when it is due or suspicious, by the pool's examiner of the time.
+
+        An exception of ours ends one examination, never the task: nothing would bring it back.
+        """
         while True:
-            pause = self._roster.seconds_to_examination(self.worker, time.monotonic())
-            changed = await _wait(self._look, pause)
-            suspicious, self._suspicious = self._suspicious, False
-            if changed and not suspicious:
-                continue  # another state has another pause
-            if self.worker.state is not State.DRAINING:
-                await self._examine(examiner(), suspicious=suspicious)
+            try:
+                await self._tend(examiner)
+            except Exception:
+                log.exception("examination failed by our own mistake", url=self.worker.url)
+                await asyncio.sleep(self._settings.warming_seconds)
+
+    async def _tend(self, examiner: Callable[[], Examiner]) -> None:
+        pause = self._membership.seconds_to_examination(self.worker, time.monotonic())
+        changed = await _wait(self._look, pause)
+        suspicious, self._suspicious = self._suspicious, False
+        if changed and not suspicious:
+            return  # another state has another pause
+        if self.worker.state is not WorkerState.DRAINING:
+            await self._examine(examiner(), suspicious=suspicious)
 
     async def _examine(self, examiner: Examiner, *, suspicious: bool) -> None:
-        worker, settings = self.worker, self._settings
-        allowed = settings.examination_seconds_max
+        worker = self.worker
+        allowed = _EXAMINATION_SECONDS_MAX
         if worker.calibrated:
-            expected = worker.speed.expected(settings.canary_tokens_max + worker.tokens)
-            allowed = max(settings.probe_seconds_min, settings.eject_factor * expected)
+            expected = worker.speed.expected(_CANARY_TOKENS_MAX + worker.tokens)
+            allowed = max(PROBE_SECONDS_MIN, EJECT_FACTOR * expected)
         line: tuple[float, float] | None = None
         proof: str | None = None
         try:
             info = await examiner.handshake(
-                self.backend, timeout_seconds=min(allowed, settings.handshake_seconds_max)
+                self.backend, timeout_seconds=min(allowed, _HANDSHAKE_SECONDS_MAX)
             )
             if suspicious or self._due(time.monotonic()):
                 proof = await examiner.canary(self.backend, info, timeout_seconds=allowed)
                 self._proven_at = time.monotonic()
             if not worker.calibrated:
-                self._roster.calibrating(worker, time.monotonic())
+                self._membership.calibrating(worker, time.monotonic())
                 line = await examiner.calibrate(self.backend, info, timeout_seconds=allowed)
-        except Exception as error:  # noqa: BLE001 - the core weighs it, whatever it is
-            self._roster.failed(worker, error, time.monotonic())
+        except Exception as error:  # noqa: BLE001 - the core weighs every error
+            self._membership.failed(worker, error, time.monotonic())
         else:
-            self._roster.examined(worker, info, line, proof, time.monotonic())
+            self._membership.examined(worker, info, line, proof, time.monotonic())
 
     def _due(self, now: float) -> bool:
         """Whether the worker must compute something at this look."""
-        settings = self._settings
         return (
-            self.worker.state is not State.READY
-            or now - self.worker.used_at >= settings.check_seconds
-            or now - self._proven_at >= settings.canary_seconds
+            not self.worker.ready
+            or now - self.worker.used_at >= self._settings.check_seconds
+            or now - self._proven_at >= self._settings.canary_seconds
         )
 
 

@@ -1,25 +1,20 @@
-"""What the pools are like at the moment, and what happened in them, for Prometheus.
+"""The state of the pools and the events in them, for Prometheus.
 
-Read from the router when the metrics are asked for, so that counting costs a request nothing.
+Read from the router at each scrape, so that a request pays nothing for it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from prometheus_client.core import Metric
-
-    from gateway.data_plane.routing.router import Router
+from gateway.data_plane.routing.router import Router
 
 
 class RouterMetrics(Collector):
-    """The metrics of one router."""
+    """Collects the metrics of one router."""
 
     def __init__(self, router: Router) -> None:
         self._router = router

@@ -15,8 +15,7 @@ because it may name a worker.
     ├── AllAttemptsFailed            502  every attempt failed, or the retry budget is spent
     ├── Closing                      503  this gateway is shutting down
     ├── RowsRefused                  500  a worker rejects the rows themselves: our mistake
-    ├── RowsUnsuited                 400  no worker of the pool can take such rows
-    └── ClientGone                   499  nobody is waiting any more: counted, never raised
+    └── RowsUnsuited                 400  no worker of the pool can take such rows
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _LATER = "Nothing was charged; try again after the time in Retry-After."
 
 
 class RoutingError(GatewayError):
-    """A dispatch gave no vectors."""
+    """Base of them all."""
 
     public: ClassVar[str] = "This can't be served; nothing was charged."
 
@@ -52,7 +51,7 @@ class UnknownModel(RoutingError):
 
 
 class Shed(RoutingError):
-    """Refused to keep the promises made to others. `retry_after_seconds` is 1 to 60."""
+    """Refused so that accepted requests finish in time. `retry_after_seconds` is 1 to 60."""
 
     status = 429
     type = "rate_limit_error"
@@ -154,7 +153,7 @@ class AllAttemptsFailed(RoutingError):
 
 
 class RowsRefused(RoutingError):
-    """A worker calls the rows themselves wrong; `__cause__` is what it said."""
+    """A worker calls the rows themselves invalid; `__cause__` is what it said."""
 
     status = 500
     code = "internal_error"
@@ -174,9 +173,3 @@ class RowsUnsuited(RoutingError):
         "text instead of token ids, and split it yourself instead of having it cut; nothing was "
         "charged."
     )
-
-
-class ClientGone(RoutingError):
-    """Nobody waits for the answer any more."""
-
-    status = 499

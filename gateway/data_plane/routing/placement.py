@@ -1,19 +1,25 @@
-"""Which worker gets which shards, and how long it may take."""
+"""Which worker gets which shards, and how long a call may take."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from statistics import median
-from typing import TYPE_CHECKING
 
-from gateway.data_plane.routing.worker import State
+from gateway.data_plane.routing.fair_queue import FairQueue
+from gateway.data_plane.routing.request import Shard
+from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.worker import Worker
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    from gateway.data_plane.routing.fair_queue import FairQueue
-    from gateway.data_plane.routing.request import Shard
-    from gateway.data_plane.routing.settings import RoutingSettings
-    from gateway.data_plane.routing.worker import Worker
+_PATIENCE_FACTOR = 1.5
+"""A worker slower than the best by this factor (and the next bound) is left idle."""
+_PATIENCE_SECONDS = 0.030
+"""The difference in predicted time that is never worth waiting for."""
+_ATTEMPT_SECONDS_MIN = 0.5
+"""The shortest timeout of an attempt, so that a hiccup is no fault."""
+_ATTEMPT_FACTOR = 8.0
+"""Timeout of an attempt as a multiple of its calibrated time."""
+_ATTEMPT_LAG_FACTOR = 20.0
+"""Seconds of timeout added for each second by which our own event loop is late."""
 
 
 class Placement:
@@ -35,7 +41,7 @@ class Placement:
         self._gateways = gateways
 
     def choose(self, shard: Shard, now: float) -> Worker | None:
-        """Return the worker that would be done first, or None when it is better to wait.
+        """Return the worker that would finish first, or None if it is better to wait.
 
         All workers are compared: power of two choices is poor with few of them.
         """
@@ -51,22 +57,22 @@ class Placement:
             return None
         best = min(roomy, key=lambda w: (w.predicted(shard.tokens, now), w.used_at))
         fastest = min(w.predicted(shard.tokens, now) for w in able if now >= w.rest_until)
-        patient = self._settings.patience_factor * fastest + self._settings.patience_seconds
-        # idle beats feeding a slow worker
+        patient = _PATIENCE_FACTOR * fastest + _PATIENCE_SECONDS
+        # better an idle slow worker than a late answer
         return best if best.predicted(shard.tokens, now) <= patient else None
 
     def hopeless(self, shard: Shard, now: float) -> bool:
-        """Whether no ready worker would be done in time, were it given the shard now."""
+        """Whether no ready worker could finish in time, even if it got the shard now."""
         ready = [w for w in self.ready(shard) if w not in shard.refusals]
         deadline = shard.request.deadline
         return bool(ready) and all(w.late(shard.tokens, deadline, now) for w in ready)
 
     def ready(self, shard: Shard) -> list[Worker]:
-        """Return the ready workers that could take a shard, now or later."""
-        return [w for w in self._workers if w.state is State.READY and w.takes(shard)]
+        """Return the ready workers that can hold the shard, now or later."""
+        return [w for w in self._workers if w.ready and w.takes(shard.size, shard.tokens)]
 
     def fill(self, worker: Worker, now: float) -> list[Shard]:
-        """Take the next shard, and those after it that fit into the same call."""
+        """Take the next shard from the queue, and those after it that fit into the same call."""
         info = worker.info
         assert info is not None, "a worker is chosen only when it is known"
         room = min(worker.split_tokens, info.batch_tokens_max, self.room(worker, now))
@@ -79,7 +85,7 @@ class Placement:
             deadline = min(deadline, head.request.deadline)
             if not fits or worker.late(tokens, deadline, now):
                 break
-            if head.alone or head.tried or not worker.takes(head):
+            if head.alone or head.tried or not worker.takes(head.size, head.tokens):
                 break
             shards.append(self._queue.take())
         return shards
@@ -93,12 +99,11 @@ class Placement:
         )
 
     def timeout(self, worker: Worker, work_tokens: int, now: float) -> float:
-        """Seconds an attempt may take: by the calibrated line and what is usual in the pool.
+        """Seconds that an attempt may take, by the calibrated line and the pool's median slowdown.
 
-        The worker's own slowdown is left out: a sick worker must not lengthen its own leash.
+        The worker's own slowdown is left out: a sick worker must not extend its own timeout.
         """
-        settings = self._settings
-        slows = [w.speed.slow(now) for w in self._workers if w.state is State.READY]
+        slows = [w.speed.slow(now) for w in self._workers if w.ready]
         usual = max(1.0, median(slows)) if slows else 1.0
-        fair = settings.attempt_factor * worker.speed.expected(work_tokens) * usual
-        return max(settings.attempt_seconds_min, fair) + settings.attempt_lag_factor * self._lag()
+        fair = _ATTEMPT_FACTOR * worker.speed.expected(work_tokens) * usual
+        return max(_ATTEMPT_SECONDS_MIN, fair) + _ATTEMPT_LAG_FACTOR * self._lag()

@@ -1,7 +1,7 @@
-"""The asyncio shell of one pool: a door for each worker, a task for each call.
+"""The asyncio shell of one pool: a member for each worker, a task for each call.
 
-Each worker has a client of its own, so that a hung one can't use up another's connections. All
-decisions are the dispatcher's; what is here only carries them out.
+Each worker has a client of its own, so that a hung one can't use up another's connections. The
+dispatcher decides; this module carries it out.
 """
 
 from __future__ import annotations
@@ -9,23 +9,19 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
-from gateway.data_plane.routing import verification
+from backends.protocol import Backend, TokenRow
+from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.dispatcher import Dispatcher
-from gateway.data_plane.routing.examination import Examiner, PoolSpec
-from gateway.data_plane.routing.member import Door
+from gateway.data_plane.routing.examination import Examiner, PoolSpec, flaw
+from gateway.data_plane.routing.lag import LoopLag
+from gateway.data_plane.routing.member import PoolMember
 from gateway.data_plane.routing.request import Attempt, Progress, Request
-from gateway.data_plane.routing.worker import Change, State, Worker, WorkerView
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from backends.protocol import Backend, TokenRow
-    from gateway.data_plane.routing.admission import Offer
-    from gateway.data_plane.routing.lag import LoopLag
-    from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.worker import Worker
+from gateway.snapshots import WorkerChange, WorkerState, WorkerView
 
 
 class Pool:
@@ -39,34 +35,31 @@ class Pool:
         settings: RoutingSettings,
         lag: LoopLag,
         gateways: Callable[[], int] = lambda: 1,
-        observe: Callable[[str, str, Change], None] = lambda *_: None,
+        observe: Callable[[str, str, WorkerChange], None] = lambda *_: None,
         random: random.Random | None = None,
     ) -> None:
         self.spec = spec
         self._settings = settings
         self._connect = connect
         self._observe = observe
-        self._changed = asyncio.Event()
-        self._examiner = Examiner(spec, settings)
+        self._examiner = Examiner(spec)
         self.core = Dispatcher(
             settings,
             clock=time.monotonic,
             shell=self,
-            flaw=partial(verification.flaw, norm_tolerance=settings.norm_tolerance),
+            flaw=flaw,
             random=random or _unseeded(),
             lag=lag.seconds,
             gateways=gateways,
         )
-        self._doors: dict[Worker, Door] = {}
+        self._members: dict[Worker, PoolMember] = {}
         self._calls: dict[Attempt, asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = 0.0
+        """When the timer is due: uvloop gives a handle without a time if that is at once."""
 
     # -- requests -------------------------------------------------------------------------------
-
-    def admit(self, offer: Offer) -> None:
-        """See `Router.admit`."""
-        self.core.admit(offer)
 
     async def dispatch(
         self,
@@ -85,7 +78,6 @@ class Pool:
             resolve=partial(_resolve, done),
             request_id=request_id,
             tier=offer.tier,
-            weight=offer.weight,
             hold_seconds=offer.hold_seconds,
         )
         if progress is not None:
@@ -105,85 +97,77 @@ class Pool:
     # -- workers --------------------------------------------------------------------------------
 
     def expect(self, spec: PoolSpec) -> None:
-        """Hold the workers to another specification: each must prove itself anew, now."""
+        """Change what the workers must serve: each is examined again now."""
         if spec != self.spec:
-            self.spec, self._examiner = spec, Examiner(spec, self._settings)
-            for door in self._doors.values():
-                door.suspect()
+            self.spec, self._examiner = spec, Examiner(spec)
+            for member in self._members.values():
+                member.suspect()
 
     def add(self, url: str) -> None:
-        """Take a worker in, to be examined; one that is already here stays as it is."""
+        """Add a worker, to be examined; nothing changes if it is here already."""
         if url in self.core.workers:
             return
-        roster, backend = self.core.roster, self._connect(url)
-        door = Door(roster.add(url, time.monotonic()), backend, roster, self._settings)
-        self._doors[door.worker] = door
-        door.task = asyncio.create_task(door.tend(lambda: self._examiner))
+        membership, backend = self.core.membership, self._connect(url)
+        worker = membership.add(url, time.monotonic())
+        member = self._members[worker] = PoolMember(worker, backend, membership, self._settings)
+        member.task = asyncio.create_task(member.tend(lambda: self._examiner))
 
     def remove(self, url: str) -> None:
-        """Let a worker go: it finishes what it has in hand, then its client is closed."""
+        """Remove a worker: it finishes its calls, then its client is closed."""
         worker = self.core.workers.get(url)
         if worker is None:
             return
-        self.core.roster.remove(worker, time.monotonic())
-        door = self._doors[worker]
-        if door.task is not None:
-            door.task.cancel()
-        self._close_if_done(door)
+        self.core.membership.remove(worker, time.monotonic())
+        member = self._members[worker]
+        if member.task is not None:
+            member.task.cancel()
+        self._close_if_done(member)
 
     def drain(self, url: str, reason: str = "drained by an operator") -> bool:
-        """Send nothing new to a worker; false when it is not here."""
+        """Send nothing new to a worker; false if it is not here."""
         worker = self.core.workers.get(url)
         if worker is not None:
-            self.core.roster.drain(worker, reason, time.monotonic())
+            self.core.membership.drain(worker, reason, time.monotonic())
         return worker is not None
 
     def undrain(self, url: str) -> bool:
-        """Let a drained worker prove itself again; false when it is not here."""
+        """Let a drained worker prove itself again; false if it is not here."""
         worker = self.core.workers.get(url)
         if worker is not None:
-            self.core.roster.undrain(worker, time.monotonic())
+            self.core.membership.undrain(worker, time.monotonic())
             self.examine(worker)
         return worker is not None
 
     def check(self, url: str) -> bool:
-        """Examine a worker now; false when it is not here. The outcome shows in `workers`."""
+        """Examine a worker now; false if it is not here. `workers` shows the outcome."""
         worker = self.core.workers.get(url)
         if worker is not None:
             self.examine(worker)
         return worker is not None
 
     def workers(self) -> list[WorkerView]:
-        """Describe the workers."""
+        """Return what others may see of the workers."""
         now = time.monotonic()
         return [worker.view(now) for worker in self.core.workers.values()]
 
-    async def wait_ready(self, workers: int = 1, *, timeout_seconds: float) -> bool:
-        """Wait until so many workers are ready; false when they did not become so in time."""
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                while sum(w.state is State.READY for w in self.core.workers.values()) < workers:
-                    await self._changed.wait()
-        except TimeoutError:
-            return False
-        return True
-
     async def close(self) -> None:
-        """End all tasks and clients; requests in flight end with Closing."""
+        """Close all tasks and clients; requests end with Closing."""
         self.core.close()
         if self._timer is not None:
             self._timer.cancel()
         for url in tuple(self.core.workers):
             self.remove(url)
-        tasks = [door.task for door in self._doors.values() if door.task] + [*self._calls.values()]
+        tasks = [member.task for member in self._members.values() if member.task] + [
+            *self._calls.values()
+        ]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for door in tuple(self._doors.values()):
-            self._close_if_done(door)
+        for member in tuple(self._members.values()):
+            self._close_if_done(member)
         await asyncio.gather(*self._closing)
 
-    # -- what the core asks of its shell --------------------------------------------------------
+    # -- the core's shell -----------------------------------------------------------------------
 
     def launch(self, attempt: Attempt) -> None:
         """Make the call."""
@@ -191,45 +175,44 @@ class Pool:
         task.add_done_callback(partial(self._called, attempt))
 
     def abandon(self, attempt: Attempt) -> None:
-        """Close the call: its connection goes with it, and the worker skips the work."""
+        """Cancel the call: its connection is closed, and the worker skips the work."""
         task = self._calls.get(attempt)
         if task is not None:
             task.cancel()
 
     def examine(self, worker: Worker) -> None:
         """Wake the worker's examiner."""
-        door = self._doors.get(worker)
-        if door is not None:
-            door.suspect()
+        member = self._members.get(worker)
+        if member is not None:
+            member.suspect()
 
     def changed(self, worker: Worker) -> None:
-        """Tell the observer, and whoever waits for a worker."""
+        """Tell the observer and the worker's examiner."""
         self._observe(self.spec.model, worker.url, worker.history[-1])
-        self._changed.set()
-        self._changed = asyncio.Event()
-        door = self._doors.get(worker)
-        if door is not None:
-            door.changed()
+        member = self._members.get(worker)
+        if member is not None:
+            member.changed()
 
     def wake(self, at: float) -> None:
-        """Pump at this time, or at the earlier one already asked for."""
+        """Pump at this time, or at an earlier one that was asked for."""
         if self._timer is not None:
-            if self._timer.when() <= self._loop_time(at):
+            if self._wakes_at <= at:
                 return
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(self._loop_time(at), self._pump)
+        self._wakes_at = at
+        self._timer = asyncio.get_running_loop().call_later(at - time.monotonic(), self._pump)
 
     # -- tasks ----------------------------------------------------------------------------------
 
     async def _call(self, attempt: Attempt) -> None:
-        backend = self._doors[attempt.worker].backend
+        backend = self._members[attempt.worker].backend
         try:
             vectors = await backend.embed(
                 attempt.rows,
                 timeout_seconds=attempt.timeout_seconds,
                 request_id=attempt.request_id,
             )
-        except Exception as error:  # noqa: BLE001 - the core weighs it, whatever it is
+        except Exception as error:  # noqa: BLE001 - the core weighs every error
             self.core.fail(attempt, error)
         else:
             self.core.succeed(attempt, vectors)
@@ -237,22 +220,18 @@ class Pool:
     def _called(self, attempt: Attempt, _: asyncio.Task[None]) -> None:
         # not in a `finally`: a task that is cancelled before its first step never gets there
         del self._calls[attempt]
-        self._close_if_done(self._doors[attempt.worker])
+        self._close_if_done(self._members[attempt.worker])
 
     def _pump(self) -> None:
         self._timer = None
         self.core.pump()
 
-    def _loop_time(self, at: float) -> float:
-        # the loop's clock is time.monotonic in asyncio, but not in uvloop
-        return asyncio.get_running_loop().time() + at - time.monotonic()
-
-    def _close_if_done(self, door: Door) -> None:
-        if door.worker.state is not State.GONE or door.worker not in self._doors:
+    def _close_if_done(self, member: PoolMember) -> None:
+        if member.worker.state is not WorkerState.GONE or member.worker not in self._members:
             return
-        if not any(attempt.worker is door.worker for attempt in self._calls):
-            del self._doors[door.worker]
-            task = asyncio.create_task(door.backend.close())
+        if not any(attempt.worker is member.worker for attempt in self._calls):
+            del self._members[member.worker]
+            task = asyncio.create_task(member.backend.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 

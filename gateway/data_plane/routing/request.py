@@ -1,25 +1,22 @@
-"""A request on its way: cut into shards, which travel in attempts.
+"""A request in the router: split into shards, which are sent in attempts.
 
-A request is finished exactly once, by its last vector or by its first error. Until then it stays
-in the dispatcher's hands; vector i always belongs to row i.
+A request is finished exactly once, by its last vector or by an error. Vector i always belongs to
+row i.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from backends.protocol import RequestRefused, TokenRow
-    from gateway.data_plane.routing.worker import Worker
-    from gateway.snapshots import Tier
+from backends.protocol import RequestRefused, TokenRow
+from gateway.data_plane.routing.worker import Worker
+from gateway.snapshots import Tier
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Request:
-    """One caller's rows. `resolve` is called once, when `vectors` are whole or `error` is set."""
+    """One caller's rows. `resolve` is called once, with all `vectors` or with `error` set."""
 
     organization: str
     rows: Sequence[TokenRow]
@@ -27,8 +24,6 @@ class Request:
     """On the dispatcher's clock, seconds."""
     resolve: Callable[[Request], None]
     request_id: str = ""
-    weight: float = 1.0
-    """Share of the pool under contention, relative to others (the plan)."""
     tier: Tier = "default"
     hold_seconds: float = 15.0
     """How long to wait while no worker is ready."""
@@ -38,7 +33,7 @@ class Request:
     """Rows without a vector yet."""
     shards: list[Shard] = field(default_factory=list, init=False)
     revision: str | None = field(default=None, init=False)
-    """Revision that made the first vector: the others must be of the same."""
+    """Revision of the first vector: the others must have the same."""
     rank: int = field(default=0, init=False)
     """Its place among the requests of its account; see `fair_queue`."""
     hold_until: float = field(default=0.0, init=False)
@@ -51,25 +46,25 @@ class Request:
 
     @property
     def begun(self) -> bool:
-        """Whether any of it was ever sent to a worker."""
+        """Whether any part of it was ever sent to a worker."""
         return any(shard.attempts or shard.tries or shard.delivered for shard in self.shards)
 
 
 class Progress:
-    """How far a request is, for whoever waits for it and may want to leave."""
+    """How far a request has come, for a caller that may stop waiting for it."""
 
     def __init__(self) -> None:
         self.request: Request | None = None
 
     @property
     def begun(self) -> bool:
-        """Whether any of it was ever sent to a worker."""
+        """Whether any part of it was ever sent to a worker."""
         return self.request is not None and self.request.begun
 
 
 @dataclass(slots=True, eq=False)
 class Shard:
-    """Rows `start` to `stop` of a request; never divided again."""
+    """Rows `start` to `stop` of a request; never split again."""
 
     request: Request
     start: int
@@ -80,13 +75,13 @@ class Shard:
     attempts: list[Attempt] = field(default_factory=list)
     """Those in flight: none, one, or two when hedged."""
     alone: bool = False
-    """Travels in no company: it was in a call that failed, and may be what failed it."""
+    """Is sent in a call of its own: it was in a call that failed, and may have caused that."""
     charged: bool = False
-    """Its tokens are in the organization's counter: a retry is not counted again."""
+    """Its tokens are in the account's counter: a retry is not counted again."""
     refusals: dict[Worker, RequestRefused] = field(default_factory=dict)
-    """What each worker said that refused it, and it alone: none of them is asked again."""
+    """The refusal of each worker that got it in a call of its own: those are not asked again."""
     failed: bool = False
-    """A worker answered 5xx to it: no witness against a second one."""
+    """A worker answered 5xx to it: it proves nothing against a second worker."""
     delivered: bool = False
 
     @property
@@ -96,12 +91,12 @@ class Shard:
 
     @property
     def size(self) -> int:
-        """How many rows it has."""
+        """Number of rows."""
         return self.stop - self.start
 
     @property
     def open(self) -> bool:
-        """Whether anybody still waits for it."""
+        """Whether its vectors are still needed."""
         return not (self.delivered or self.request.finished)
 
 
@@ -113,11 +108,11 @@ class Attempt:
     shards: Sequence[Shard]
     tokens: int
     work_tokens: int
-    """Tokens in flight at the worker when it started, its own included: what its time is due to."""
+    """Tokens in flight at the worker when it started, its own included: they explain its time."""
     started_at: float
     timeout_seconds: float
     cut: bool
-    """The callers' deadlines made the timeout shorter than a fair one: it proves nothing."""
+    """The callers' deadlines made the timeout shorter than a fair one: a timeout proves nothing."""
     hedged: bool = False
     """It is a double, or has one."""
     over: bool = False
@@ -134,7 +129,10 @@ class Attempt:
 
 
 def split(request: Request, *, tokens_max: int, rows_max: int) -> None:
-    """Cut a request into shards of at most `tokens_max`, or of one longer row, and `rows_max`."""
+    """Split a request into shards of at most `rows_max` rows and `tokens_max` tokens.
+
+    A row with more tokens than that is a shard of its own.
+    """
     start, tokens = 0, 0
     for index, row in enumerate(request.rows):
         full = tokens + row.tokens > tokens_max or index - start >= rows_max

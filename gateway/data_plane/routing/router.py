@@ -1,8 +1,8 @@
-"""The router: one pool for each model, and the two steps in which a request meets it.
+"""The router: one pool for each model, and the two steps of a request.
 
 The caller reserves credits between the steps:
 
-    router.admit(model, offer)          # Shed, NoWorker: nothing was taken
+    router.admit(model, offer)          # Shed, NoWorker: nothing was reserved
     reservation = reserve(...)
     try:
         vectors = await router.dispatch(model, rows, offer)
@@ -10,44 +10,32 @@ The caller reserves credits between the steps:
         release(reservation)            # nothing is ever charged
         raise
 
-`admit` takes note of nothing, so there is no place in the queue that could leak. Of requests
-admitted at the same moment, all are taken: the bounds of the queue may be passed by what is
-between the two steps, which the API's own limit on concurrent requests bounds.
+`admit` reserves no place in the queue, so none can leak. Requests between the two steps may exceed
+the queue's bounds; the API's own limit on concurrent requests bounds them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
 
 import structlog
 
+from backends.protocol import Backend, TokenRow
+from gateway.data_plane.routing.admission import Offer
+from gateway.data_plane.routing.examination import PoolSpec
 from gateway.data_plane.routing.lag import LoopLag
 from gateway.data_plane.routing.outcomes import AllAttemptsFailed, RowsRefused, UnknownModel
 from gateway.data_plane.routing.pool import Pool
+from gateway.data_plane.routing.request import Progress
 from gateway.data_plane.routing.settings import RoutingSettings
-from gateway.data_plane.routing.worker import State
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from backends.protocol import Backend, TokenRow
-    from gateway.data_plane.routing.admission import Offer
-    from gateway.data_plane.routing.examination import PoolSpec
-    from gateway.data_plane.routing.request import Progress
-    from gateway.data_plane.routing.worker import Change
+from gateway.data_plane.routing.worker import Worker
+from gateway.snapshots import WorkerChange, WorkerState, WorkerStatus
 
 log = structlog.get_logger()
 
 
-class WorkerStatus(NamedTuple):
-    """Whether a worker of a model is ready: as much as pages and probes need to know."""
-
-    model: str
-    ready: bool
-
-
 class Router:
-    """All pools of this process. Use it inside one running event loop; `close` ends it."""
+    """All pools of this process. Use it inside one running event loop, and `close` it."""
 
     def __init__(
         self,
@@ -55,21 +43,18 @@ class Router:
         *,
         settings: RoutingSettings | None = None,
         gateways: Callable[[], int] = lambda: 1,
-        observe: Callable[[str, str, Change], None] = lambda *_: None,
+        observe: Callable[[str, str, WorkerChange], None] = lambda *_: None,
     ) -> None:
         """Make a router without pools.
 
-        `connect` makes a worker's client; `gateways` says how many gateways share the workers;
-        `observe` is told (model, url, change) whenever a worker changes its state.
+        `connect` makes a worker's client; `gateways` returns how many gateways share the workers;
+        `observe` is called with (model, url, change) whenever a worker changes its state.
         """
         self._observe = observe
         self._connect = connect
         self._gateways = gateways
         self._settings = settings or RoutingSettings()
-        self._lag = LoopLag(
-            tick_seconds=self._settings.lag_tick_seconds,
-            memory_seconds=self._settings.lag_memory_seconds,
-        )
+        self._lag = LoopLag()
         self.pools: dict[str, Pool] = {}
 
     def serve(self, spec: PoolSpec) -> Pool:
@@ -93,11 +78,11 @@ class Router:
             await pool.close()
 
     def admit(self, model: str, offer: Offer) -> None:
-        """Ask whether a request could be served in time; takes note of nothing.
+        """Raise UnknownModel, Shed or NoWorker if a request can't be served in time.
 
-        Raises UnknownModel, Shed or NoWorker.
+        Reserves nothing.
         """
-        self._pool(model).admit(offer)
+        self._pool(model).core.admit(offer)
 
     async def dispatch(
         self,
@@ -110,8 +95,8 @@ class Router:
     ) -> list[memoryview]:
         """Embed the rows: one buffer of raw little-endian float32 for each, in order, verified.
 
-        Cancelling the call closes what it has in flight; `progress`, when given, tells meanwhile
-        whether there is anything. Raises a RoutingError; see `outcomes`.
+        Cancelling this closes its calls to workers; `progress`, if given, tells meanwhile whether
+        any was made. Raises a RoutingError; see `outcomes`.
         """
         try:
             return await self._pool(model).dispatch(
@@ -122,12 +107,17 @@ class Router:
             raise
 
     def statuses(self) -> list[WorkerStatus]:
-        """Tell of every worker of every model whether it is ready."""
+        """Return, for every worker of every model, whether it is ready."""
         return [
-            WorkerStatus(model, worker.state is State.READY)
+            WorkerStatus(model, worker.state is WorkerState.READY)
             for model, pool in self.pools.items()
             for worker in pool.workers()
         ]
+
+    def worker(self, model: str, url: str) -> Worker | None:
+        """Return a worker of a model, or None when it is not known here."""
+        pool = self.pools.get(model)
+        return pool.core.workers.get(url) if pool else None
 
     async def close(self) -> None:
         """Close every pool."""

@@ -1,72 +1,66 @@
-"""One worker as this gateway knows it: its state, what it has in hand, what is held against it."""
+"""One worker as this gateway knows it: its state, its speed, its calls, and what counts against it.
+
+Its predicted time is a line (seconds = a + b * tokens), calibrated when it is taken in, times a
+slowdown factor: an average of observed over predicted that rises fast, falls slowly and fades with
+time, so that a slow worker is tried and measured again.
+"""
 
 from __future__ import annotations
 
-import enum
+import math
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
 
-import msgspec
+from backends.protocol import WorkerInfo
+from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.snapshots import WorkerChange, WorkerState, WorkerView
 
-from gateway.data_plane.routing.speed import Speed
+SPLIT_TOKENS_MIN = 512
+"""Shards for a slow worker are not made smaller than this: each call has a cost of its own."""
+EJECT_FACTOR = 20.0
+"""Slower than the others' median by this: quarantine."""
+WINDOW_SHARE_START = 0.25
+"""Share of the window after admission: slow start."""
+CALLS_MAX = 12
+"""Calls in flight at a worker, whatever their size; fewer than its client's connections."""
+BUSY_SECONDS_MAX = 5.0
+"""The longest rest of a busy worker; one that asks for more is asked again."""
+HISTORY_MAX = 16
+"""Changes of state that are remembered."""
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+_SPLIT_SECONDS_MAX = 0.1
+"""A shard takes no longer than this where its size can help it: a CPU needs smaller ones."""
+_WINDOW_SHARE_STEP = 0.05
+"""What each good answer adds to the share of the window."""
+_BUSY_WINDOW_FACTOR = 0.7
+"""What a 429 or 503 leaves of the share."""
+_BUSY_SECONDS_MIN = 0.02
+"""The shortest rest of a busy worker."""
+_FAULTS_IN_ROW_MAX = 3
+"""Soft faults in a row that put a worker into quarantine."""
+_FAULTS_WINDOW = 20
+"""The last answers among which soft faults are counted."""
+_FAULTS_SHARE_MAX = 0.5
+"""Share of soft faults among them that puts a worker into quarantine."""
 
-    from backends.protocol import WorkerInfo
-    from gateway.data_plane.routing.request import Attempt, Shard
-    from gateway.data_plane.routing.settings import RoutingSettings
+_TOKEN_SECONDS_MIN = 1e-7
+"""Ten million tokens a second: no engine is faster, and capacity stays finite."""
+_SLOW_MIN, _SLOW_MAX = 0.5, 1000.0
+_SLOW_DECAY_SECONDS = 5.0
+"""Time constant with which a slowdown fades."""
+_SLOW_UP, _SLOW_DOWN = 0.5, 0.2
+"""Weights of an observation above the slowdown factor, and of one below it."""
+_SLOW_NOISE_SECONDS = 0.005
+"""Times below this are all the same: they measure the network and our own loop."""
 
-
-class State(enum.StrEnum):
-    """Where a worker is on its way in or out. Only READY ones are given work."""
-
-    DISCOVERED = "discovered"
-    WARMING = "warming"
-    """Nothing answers yet, or it says that it is not ready, or it is not what this pool serves."""
-    CALIBRATING = "calibrating"
-    READY = "ready"
-    QUARANTINED = "quarantined"
-    DRAINING = "draining"
-    """By an operator's wish: finishes what it has, gets nothing new."""
-    GONE = "gone"
-
-
-NEW = frozenset({State.DISCOVERED, State.WARMING, State.CALIBRATING})
+NEW = frozenset({WorkerState.DISCOVERED, WorkerState.WARMING, WorkerState.CALIBRATING})
 """States of a worker that was never ready, or has to begin again."""
-TRUSTED = frozenset({State.READY, State.DRAINING, State.GONE})
-"""States in which what a worker still answers is believed."""
-
-
-class Change(NamedTuple):
-    """A change of state, for the log and the console."""
-
-    at: float
-    """On the dispatcher's clock, seconds."""
-    state: State
-    reason: str
-
-
-class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
-    """What `gateway workers list` shows."""
-
-    url: str
-    state: State
-    reason: str
-    revision: str
-    tokens_in_flight: int
-    calls_in_flight: int
-    slowdown: float
-    window_share: float
-    limping: bool
-    tokens_per_second: float
-    ejections: int
-    examinations: int
-    history: tuple[Change, ...]
+TRUSTED = frozenset({WorkerState.READY, WorkerState.DRAINING, WorkerState.GONE})
+"""States in which an answer that is still under way is believed."""
 
 
 class Worker:
-    """One worker. Changed by the dispatcher alone."""
+    """One worker. Only the dispatcher's parts change it."""
 
     def __init__(
         self, url: str, settings: RoutingSettings, now: float, notify: Callable[[Worker], None]
@@ -74,27 +68,27 @@ class Worker:
         self.url = url
         self._notify = notify
         self._settings = settings
-        self.state = State.DISCOVERED
+        self.state = WorkerState.DISCOVERED
         self.reason = "found"
-        self.history: deque[Change] = deque(maxlen=settings.history_max)
+        self.history: deque[WorkerChange] = deque(maxlen=HISTORY_MAX)
         self.info: WorkerInfo | None = None
-        self.speed = Speed(settings)
+        self.speed = Speed()
         self.calibrated = False
-        # What it has in hand.
+        # what is in flight
         self.tokens = 0
         self.calls = 0
-        self.window_share = settings.window_share_start
+        self.window_share = WINDOW_SHARE_START
         self.rest_until = 0.0
         self.used_at = now
-        # What is held against it.
+        # what counts against it
         self.faults_in_row = 0
         self.refusals = 0
         """Canaries that it refused since its last good answer."""
-        self.answers: deque[bool] = deque(maxlen=settings.faults_window)
+        self.answers: deque[bool] = deque(maxlen=_FAULTS_WINDOW)
         self.answered_at = float("-inf")
         self.slow_since: float | None = None
         self.limping = False
-        # Quarantine.
+        # quarantine
         self.ejections = 0
         self.examine_at = now
         self.examinations = 0
@@ -102,38 +96,39 @@ class Worker:
         self.healthy_since = now
 
     @property
+    def ready(self) -> bool:
+        """Whether it may be given work."""
+        return self.state is WorkerState.READY
+
+    @property
     def revision(self) -> str:
         """Revision of the model it serves; empty while unknown."""
         return self.info.revision if self.info else ""
 
-    def enter(self, state: State, reason: str, now: float) -> None:
-        """Change state."""
+    def enter(self, state: WorkerState, reason: str, now: float) -> None:
+        """Change its state."""
         self.state, self.reason = state, reason
-        self.history.append(Change(now, state, reason))
+        self.history.append(WorkerChange(now, state, reason))
         self._notify(self)
 
-    def takes(self, shard: Shard) -> bool:
-        """Whether it could compute the shard at all."""
-        return (
-            self.info is not None
-            and shard.size <= self.info.rows_max
-            and shard.tokens <= self.info.batch_tokens_max
-        )
+    def takes(self, rows: int, tokens: int) -> bool:
+        """Whether one call can hold so many rows and tokens at all."""
+        info = self.info
+        return info is not None and rows <= info.rows_max and tokens <= info.batch_tokens_max
 
     @property
     def split_tokens(self) -> int:
-        """Tokens of a full call: fewer for a slow worker, that a short text need not wait long."""
-        settings = self._settings
-        timely = int(settings.split_seconds_max / self.speed.token_seconds)
-        return min(settings.split_tokens, max(settings.split_tokens_min, timely))
+        """Tokens of a full call: fewer for a slow worker, so that a short text waits less."""
+        timely = int(_SPLIT_SECONDS_MAX / self.speed.token_seconds)
+        return min(self._settings.split_tokens, max(SPLIT_TOKENS_MIN, timely))
 
     def room(self, now: float, *, waiting_tokens: int, window_tokens: float) -> float:
         """Tokens that may be sent to it now; an idle worker takes any shard.
 
-        Beyond the first calls another one must be full: what trickles in meanwhile leaves
-        together, without a timer.
+        After the first few calls the next one must be full: what arrives meanwhile leaves together,
+        without a timer.
         """
-        if now < self.rest_until or self.calls >= self._settings.calls_max:
+        if now < self.rest_until or self.calls >= CALLS_MAX:
             return 0.0
         if self.calls == 0:
             return float("inf")
@@ -152,46 +147,45 @@ class Worker:
         """Whether it would have computed so many more tokens only after a deadline."""
         return now + self.predicted(tokens, now) > deadline
 
-    def begin(self, attempt: Attempt) -> None:
-        """Count an attempt in."""
-        self.tokens += attempt.tokens
+    def begin(self, tokens: int, now: float) -> None:
+        """Count a call in."""
+        self.tokens += tokens
         self.calls += 1
-        self.used_at = attempt.started_at
+        self.used_at = now
 
-    def end(self, attempt: Attempt) -> None:
-        """Count it out."""
-        self.tokens -= attempt.tokens
+    def end(self, tokens: int) -> None:
+        """Count a call out."""
+        self.tokens -= tokens
         self.calls -= 1
         assert self.tokens >= 0, f"{self.url} has {self.tokens} tokens in flight"
         assert self.calls >= 0, f"{self.url} has {self.calls} calls in flight"
 
     def answered(self, now: float) -> None:
-        """Note a good answer."""
+        """Record a good answer."""
         self.answered_at = now
         self.faults_in_row = 0
         self.refusals = 0
         self.answers.append(True)
-        self.window_share = min(1.0, self.window_share + self._settings.window_share_step)
+        self.window_share = min(1.0, self.window_share + _WINDOW_SHARE_STEP)
 
     def faulted(self) -> bool:
-        """Note a soft fault; true when there have been too many."""
+        """Record a soft fault; true when there have been too many."""
         self.faults_in_row += 1
         self.answers.append(False)
         faults = self.answers.count(False)
-        full = len(self.answers) == self._settings.faults_window
-        return self.faults_in_row >= self._settings.faults_in_row_max or (
-            full and faults > self._settings.faults_share_max * len(self.answers)
+        full = len(self.answers) == _FAULTS_WINDOW
+        return self.faults_in_row >= _FAULTS_IN_ROW_MAX or (
+            full and faults > _FAULTS_SHARE_MAX * len(self.answers)
         )
 
     def busy(self, retry_after_seconds: float, now: float) -> None:
-        """Note that it is alive and full."""
-        settings = self._settings
-        self.window_share = max(0.01, self.window_share * settings.busy_window_factor)
-        rest = max(retry_after_seconds, settings.busy_seconds_min)
-        self.rest_until = now + min(rest, settings.busy_seconds_max)
+        """Record that it is alive and full."""
+        self.window_share = max(0.01, self.window_share * _BUSY_WINDOW_FACTOR)
+        rest = max(retry_after_seconds, _BUSY_SECONDS_MIN)
+        self.rest_until = now + min(rest, BUSY_SECONDS_MAX)
 
     def forgive(self) -> None:
-        """Forget what was held against it: it has proven itself."""
+        """Clear what counts against it: it has proven itself."""
         self.faults_in_row = 0
         self.refusals = 0
         self.answers.clear()
@@ -199,7 +193,7 @@ class Worker:
         self.slow_since, self.limping = None, False
 
     def view(self, now: float) -> WorkerView:
-        """Describe it."""
+        """Return what others may see of it."""
         return WorkerView(
             url=self.url,
             state=self.state,
@@ -215,3 +209,60 @@ class Worker:
             examinations=self.examinations,
             history=tuple(self.history),
         )
+
+
+class Speed:
+    """The predicted time of one worker."""
+
+    def __init__(self) -> None:
+        self.base_seconds = 0.005
+        self.token_seconds = 1e-5
+        self.samples = 0
+        """Observations since the last reset."""
+        self._factor = 1.0
+        self._at = 0.0
+
+    def calibrate(self, base_seconds: float, token_seconds: float) -> None:
+        """Set the line."""
+        self.base_seconds = max(base_seconds, 0.0)
+        self.token_seconds = max(token_seconds, _TOKEN_SECONDS_MIN)
+
+    def expected(self, tokens: int) -> float:
+        """Seconds for so many tokens when the worker is well."""
+        return self.base_seconds + self.token_seconds * tokens
+
+    def slow(self, now: float) -> float:
+        """Return the slowdown factor: 1 is as calibrated."""
+        if self._factor == 1.0:
+            return 1.0
+        return 1.0 + (self._factor - 1.0) * math.exp((self._at - now) / _SLOW_DECAY_SECONDS)
+
+    def predicted(self, tokens: int, now: float) -> float:
+        """Seconds for so many tokens as the worker is now."""
+        return self.slow(now) * self.expected(tokens)
+
+    def rate(self, now: float) -> float:
+        """Tokens a second as the worker is now."""
+        return 1.0 / (self.token_seconds * self.slow(now))
+
+    def observe(self, seconds: float, tokens: int, now: float) -> None:
+        """Learn from an answer, or from the age at which a call was abandoned."""
+        noise = _SLOW_NOISE_SECONDS
+        ratio = max(seconds, noise) / max(self.expected(tokens), noise)
+        factor = self.slow(now)
+        weight = _SLOW_UP if ratio > factor else _SLOW_DOWN
+        self._factor = min(max(factor + weight * (ratio - factor), _SLOW_MIN), _SLOW_MAX)
+        self._at = now
+        self.samples += 1
+
+    def assume(self, factor: float, now: float) -> None:
+        """Start again from a factor, with nothing observed."""
+        self._factor, self._at, self.samples = factor, now, 0
+
+
+def fit(small: tuple[int, float], large: tuple[int, float]) -> tuple[float, float]:
+    """Lay the line through two measured (tokens, seconds): returns (a, b)."""
+    tokens = large[0] - small[0]
+    slope = (large[1] - small[1]) / tokens if tokens > 0 else 0.0
+    token_seconds = max(slope, _TOKEN_SECONDS_MIN)
+    return max(small[1] - token_seconds * small[0], 0.0), token_seconds

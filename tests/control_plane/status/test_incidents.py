@@ -10,8 +10,8 @@ from sqlalchemy import delete, insert
 from gateway.app.process import Process
 from gateway.control_plane.catalog import catalog
 from gateway.control_plane.status.incidents import Incident, Incidents
-from gateway.data_plane.routing.worker import State, WorkerView
 from gateway.identifiers import new_id
+from gateway.snapshots import WorkerState, WorkerView
 from gateway.storage.tables import worker_reports
 from tests.control_plane.conftest import MINILM, STELLA
 
@@ -40,7 +40,7 @@ class World:
             clock=lambda: self.now,
         )
 
-    async def say(self, **states: State) -> None:
+    async def say(self, **states: WorkerState) -> None:
         """Have each gateway (`one`, `two`) report its worker of MiniLM in a state."""
         async with self.gateway.core.database.write() as connection:
             await connection.execute(delete(worker_reports))
@@ -68,23 +68,23 @@ class World:
 
 async def test_an_outage_is_written_once_from_when_it_began(gateway: Process):
     world = World(gateway)
-    await world.say(one=State.READY, two=State.READY)
+    await world.say(one=WorkerState.READY, two=WorkerState.READY)
     assert await world.look(60) == []
-    await world.say(one=State.QUARANTINED, two=State.QUARANTINED)
+    await world.say(one=WorkerState.QUARANTINED, two=WorkerState.QUARANTINED)
     assert await world.look(15) == []
     began = world.now - timedelta(seconds=10)
     (incident,) = await world.look(60)
     assert incident.model_id == MINILM  # and Stella is not live, so nobody misses it
     assert incident.started_at == began
     assert incident.ended_at is None
-    await world.say(one=State.QUARANTINED, two=State.READY)
+    await world.say(one=WorkerState.QUARANTINED, two=WorkerState.READY)
     (incident,) = await world.look(5)
     assert incident.ended_at == world.now
 
 
 async def test_gateways_that_see_different_things_agree(gateway: Process):
     world = World(gateway)
-    await world.say(one=State.READY, two=State.QUARANTINED)
+    await world.say(one=WorkerState.READY, two=WorkerState.QUARANTINED)
     assert await world.look(300) == []
 
 
@@ -96,9 +96,9 @@ async def test_a_live_model_without_any_worker_is_missed(gateway: Process):
 
 async def test_a_start_is_no_outage(gateway: Process):
     world = World(gateway)
-    await world.say(one=State.CALIBRATING)
+    await world.say(one=WorkerState.CALIBRATING)
     assert await world.look(15) == []
-    await world.say(one=State.READY)
+    await world.say(one=WorkerState.READY)
     assert await world.look(60) == []
     world.watchers = [world.watcher()]  # and neither is a gateway that starts again
     await world.say()
@@ -113,7 +113,7 @@ async def test_an_outage_is_shown_while_any_of_it_is_in_the_days(gateway: Proces
     world.now += timedelta(days=3)
     (incident,) = await world.look(5)
     assert incident.ended_at is None
-    await world.say(one=State.READY)
+    await world.say(one=WorkerState.READY)
     (incident,) = await world.look(5)
     assert incident.ended_at == world.now
     world.now += timedelta(days=1)

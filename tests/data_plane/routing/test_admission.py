@@ -5,7 +5,7 @@ import pytest
 from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.outcomes import NoWorker, Shed
 from gateway.data_plane.routing.settings import RoutingSettings
-from gateway.data_plane.routing.worker import State
+from gateway.snapshots import WorkerState
 from tests.data_plane.routing.world import LINE, World
 
 RATE = 1 / LINE[1]
@@ -122,7 +122,7 @@ def test_of_those_admitted_at_one_moment_not_all_are_held():
 
 def test_no_worker_says_when_the_next_examination_is(world):
     worker = world.worker()
-    world.core.quarantine.take_out(worker, "gone", world.now, hard=True)
+    world.core.health.take_out(worker, "gone", world.now, hard=True)
     with pytest.raises(NoWorker) as caught:
         world.core.admit(offer(world, hold=0))
     assert 1 <= caught.value.retry_after_seconds <= 2
@@ -148,6 +148,6 @@ def test_backlog_is_told_in_seconds_of_the_ready_workers(world):
     worker = world.worker()
     flood(world, 10)
     assert world.core.backlog_seconds == pytest.approx(10, rel=0.01)
-    world.core.roster.drain(worker, "by hand", world.now)
-    assert worker.state is State.DRAINING
+    world.core.membership.drain(worker, "by hand", world.now)
+    assert worker.state is WorkerState.DRAINING
     assert world.core.backlog_seconds == float("inf")

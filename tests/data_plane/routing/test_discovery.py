@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import time
 
 import pytest
 
@@ -11,15 +12,14 @@ from gateway.data_plane.routing import fleet
 from gateway.data_plane.routing.discovery import dns
 from gateway.data_plane.routing.discovery import provider as discovery
 from gateway.data_plane.routing.discovery.dns import DnsName
-from gateway.data_plane.routing.discovery.provider import News, follow
+from gateway.data_plane.routing.discovery.provider import News, StaticList, follow
 from gateway.data_plane.routing.discovery.registrations import (
     LEASE_SECONDS,
     WORKERS_MAX,
-    LeaseRefused,
-    Leases,
+    RegistrationRefused,
+    Registrations,
     sign,
 )
-from gateway.data_plane.routing.discovery.static import StaticList
 
 SECRET = b"not a real secret"
 
@@ -140,11 +140,13 @@ async def test_no_such_name_is_not_the_same_as_no_answer(monkeypatch, number, ou
 
 
 class Office:
-    """Leases with clocks that the test moves."""
+    """Registrations with clocks that the test moves."""
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.leases = Leases(SECRET, clock=lambda: self.now, wall_clock=lambda: self.now + 1e9)
+        self.leases = Registrations(
+            SECRET, clock=lambda: self.now, wall_clock=lambda: self.now + 1e9
+        )
 
     def announce(self, url="http://gpu:1", *, secret=SECRET, ago=0.0, **more):
         said = {"model": "m", "url": url, "issued_at": self.now + 1e9 - ago, **more}
@@ -189,17 +191,17 @@ def test_a_worker_may_leave(office):
     ],
 )
 def test_what_is_not_believed(office, more, reason):
-    with pytest.raises(LeaseRefused, match=reason):
+    with pytest.raises(RegistrationRefused, match=reason):
         office.announce(**more)
     assert not office.leases.live("m")
 
 
 def test_an_announcement_can_not_be_played_again(office):
     office.announce(ago=1.0)
-    with pytest.raises(LeaseRefused, match="newer"):
+    with pytest.raises(RegistrationRefused, match="newer"):
         office.announce(ago=1.5)
     office.announce(leaving=True)
-    with pytest.raises(LeaseRefused, match="newer"):
+    with pytest.raises(RegistrationRefused, match="newer"):
         office.announce(ago=0.5)
 
 
@@ -210,7 +212,7 @@ def test_one_announcement_may_come_twice_and_extends_nothing(office):
         office.now += LEASE_SECONDS - 1
     assert not office.leases.live("m")
     other = body.replace(b'"m"', b'"n"')
-    with pytest.raises(LeaseRefused, match="newer"):
+    with pytest.raises(RegistrationRefused, match="newer"):
         office.leases.announce(other, sign(SECRET, other))
 
 
@@ -230,7 +232,7 @@ def test_a_worker_has_one_url(office, url: str):
     ],
 )  # fmt: skip
 def test_what_is_no_address_of_a_worker_is_refused(office, url: str):
-    with pytest.raises(LeaseRefused):
+    with pytest.raises(RegistrationRefused):
         office.announce(url)
 
 
@@ -257,7 +259,7 @@ def test_what_others_passed_on_is_kept_while_they_can_t_be_heard(office):
 def test_leases_are_bounded_and_dead_ones_are_dropped(office):
     for number in range(WORKERS_MAX):
         office.announce(f"http://gpu{number}:1")
-    with pytest.raises(LeaseRefused, match="already"):
+    with pytest.raises(RegistrationRefused, match="already"):
         office.announce("http://one-more:1")
     office.now += 60
     office.announce("http://one-more:1")
@@ -265,8 +267,8 @@ def test_leases_are_bounded_and_dead_ones_are_dropped(office):
 
 
 async def test_a_pool_follows_the_leases():
-    clock = asyncio.get_running_loop().time
-    leases, members = Leases(SECRET, wall_clock=clock), Members()
+    clock = time.monotonic
+    leases, members = Registrations(SECRET, wall_clock=clock), Members()
     task = asyncio.create_task(follow(members, [leases.provider("m")]))
 
     async def say(**more):
@@ -313,8 +315,8 @@ async def test_an_announcement_wakes_the_pools_of_its_model_and_no_other(office:
 
 async def test_a_worker_that_falls_silent_is_let_go(monkeypatch):
     monkeypatch.setattr("gateway.data_plane.routing.discovery.registrations.LEASE_SECONDS", 0.05)
-    clock = asyncio.get_running_loop().time
-    leases, members = Leases(SECRET, wall_clock=clock), Members()
+    clock = time.monotonic
+    leases, members = Registrations(SECRET, wall_clock=clock), Members()
     task = asyncio.create_task(follow(members, [leases.provider("m")]))
     body = json.dumps({"model": "m", "url": "http://w:1", "issued_at": clock()}).encode()
     leases.announce(body, sign(SECRET, body))

@@ -2,6 +2,7 @@
 
 from gateway.data_plane.routing.outcomes import DeadlineMissed, NoWorker
 from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.worker import CALLS_MAX
 from tests.data_plane.routing.world import INFO, REVISED, World, right
 
 
@@ -40,7 +41,7 @@ def test_a_worker_never_has_more_calls_than_its_client_has_connections():
     worker = world.worker()
     for number in range(50):
         world.submit(4000, organization=f"org{number}")
-    assert worker.calls == world.settings.calls_max < 16
+    assert worker.calls == CALLS_MAX < 16
 
 
 def test_an_idle_worker_is_better_than_a_slow_one(world):
@@ -104,7 +105,7 @@ def test_who_waited_for_a_worker_until_the_deadline_is_told_when_to_return(world
 def test_who_had_a_worker_until_the_deadline_ran_out_of_time(world):
     worker = world.worker()
     begun = world.submit(3, seconds=1)
-    world.core.roster.drain(worker, "by hand", world.now)
+    world.core.membership.drain(worker, "by hand", world.now)
     world.later(1.1)
     assert isinstance(begun.error, DeadlineMissed)
 
@@ -112,14 +113,14 @@ def test_who_had_a_worker_until_the_deadline_ran_out_of_time(world):
 def test_a_drained_worker_finishes_and_gets_nothing_new(world):
     worker = world.worker()
     request = world.submit(3)
-    world.core.roster.drain(worker, "by hand", world.now)
+    world.core.membership.drain(worker, "by hand", world.now)
     later = world.submit(3, first=9)
     assert len(world.flying) == 1
     world.finish()
     assert right(request)
     assert not later.finished
-    world.core.roster.undrain(worker, world.now)
-    world.core.roster.examined(worker, INFO, None, "proof", world.now)
+    world.core.membership.undrain(worker, world.now)
+    world.core.membership.examined(worker, INFO, None, "proof", world.now)
     world.finish()
     assert right(later)
 

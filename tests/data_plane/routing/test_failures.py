@@ -5,7 +5,7 @@ import pytest
 from backends.protocol import WorkerBusy, WorkerFailed, WorkerTimeout, WorkerUnreachable
 from gateway.data_plane.routing.outcomes import AllAttemptsFailed, Shed
 from gateway.data_plane.routing.settings import RoutingSettings
-from gateway.data_plane.routing.worker import State
+from gateway.snapshots import WorkerState
 from tests.data_plane.routing.world import World, fail, right
 
 
@@ -80,7 +80,7 @@ def test_busy_is_no_fault_and_costs_no_try(world):
         world.later(0.11)
     world.finish()
     assert right(request)
-    assert worker.state is State.READY
+    assert worker.state is WorkerState.READY
     assert worker.faults_in_row == 0
 
 
@@ -97,7 +97,7 @@ def test_an_invalid_answer_is_never_delivered_and_takes_even_the_last_worker_out
     worker = world.worker()
     request = world.submit(3)
     world.core.succeed(world.flying[0], [memoryview(bytes(16))])
-    assert worker.state is State.QUARANTINED
+    assert worker.state is WorkerState.QUARANTINED
     assert "length 0" in worker.reason
     assert not request.finished
     assert request.vectors == [None]
@@ -108,12 +108,12 @@ def test_what_a_quarantined_worker_has_in_hand_is_taken_back(world):
     requests = [world.submit(3, first=number) for number in range(4)]
     first, *others = [a for a in world.flying if a.worker is bad]
     fail(world, first, WorkerUnreachable, "refused")
-    assert bad.state is State.QUARANTINED
+    assert bad.state is WorkerState.QUARANTINED
     assert others == world.abandoned
     assert bad.tokens == bad.calls == 0
     world.finish()
     assert all(right(request) for request in requests)
-    assert good.state is State.READY
+    assert good.state is WorkerState.READY
 
 
 def test_soft_faults_leave_half_of_the_workers_in(world):
@@ -121,8 +121,8 @@ def test_soft_faults_leave_half_of_the_workers_in(world):
     for worker in workers:
         for _ in range(5):
             error = WorkerFailed(worker.url, "500")
-            world.core.roster.failed(worker, error, world.now)
-    assert sum(worker.state is State.READY for worker in workers) == 2
+            world.core.membership.failed(worker, error, world.now)
+    assert sum(worker.state is WorkerState.READY for worker in workers) == 2
 
 
 def test_a_timeout_accuses_nobody_while_our_own_loop_is_late(world):
@@ -200,7 +200,7 @@ def test_a_failure_whose_double_still_flies_is_remembered(world):
 
 
 def test_doubles_are_bounded_by_a_share_of_the_tokens():
-    world = World(RoutingSettings(hedge_share=0.02, split_tokens=100))
+    world = World(RoutingSettings(split_tokens=100))
     world.worker("w1")
     for number in range(2):
         world.submit(60, first=number)
@@ -221,10 +221,10 @@ def test_a_worker_thrown_out_for_slowness_has_nothing_in_hand(world):
         slow.speed.observe(99 * slow.speed.expected(9000), 9000, world.now)
     world.lag = 0.3
     world.succeed(others.pop())
-    assert slow.state is State.READY, "our own loop was late"
+    assert slow.state is WorkerState.READY, "our own loop was late"
     world.lag = 0.0
     world.succeed(first)
-    assert slow.state is State.QUARANTINED
+    assert slow.state is WorkerState.QUARANTINED
     assert slow.calls == 0
     world.finish()
     assert right(request)

@@ -11,13 +11,12 @@ from tests.data_plane.routing.world import row
 SHARD = 100
 
 
-def request(organization="a", *, tokens=(SHARD,), weight=1.0, tier="default") -> Request:
+def request(organization="a", *, tokens=(SHARD,), tier="default") -> Request:
     made = Request(
         organization=organization,
         rows=[row(0, count) for count in tokens],
         deadline=1.0,
         resolve=lambda _: None,
-        weight=weight,
         tier=tier,
     )
     split(made, tokens_max=SHARD, rows_max=1)
@@ -26,7 +25,7 @@ def request(organization="a", *, tokens=(SHARD,), weight=1.0, tier="default") ->
 
 @pytest.fixture
 def queue() -> FairQueue:
-    return FairQueue(flex_weight=0.5)
+    return FairQueue()
 
 
 def take(queue: FairQueue, count: int) -> list[str]:
@@ -42,7 +41,7 @@ def test_a_flood_does_not_delay_another_organization(queue):
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, SHARD)), max_size=60))
 def test_those_who_wait_differ_by_one_shard_at_most(arrivals):
-    queue = FairQueue(flex_weight=0.5)
+    queue = FairQueue()
     for name in "abc":
         queue.push(request(name, tokens=[SHARD] * 30), 0.0)
     for name, tokens in arrivals:
@@ -51,12 +50,6 @@ def test_those_who_wait_differ_by_one_shard_at_most(arrivals):
         counters = [account.counter for account in queue.counters()]
         assert max(counters) - min(counters) <= SHARD
         queue.take()
-
-
-def test_weight_is_the_share(queue):
-    queue.push(request("big", tokens=[SHARD] * 90, weight=3.0), 0.0)
-    queue.push(request("small", tokens=[SHARD] * 90), 0.0)
-    assert take(queue, 40).count("big") == pytest.approx(30, abs=1)
 
 
 def test_flex_gets_half(queue):
@@ -135,12 +128,12 @@ def test_what_others_have_waiting_counts_up_to_their_share(queue):
     queue.demand.tokens = 0.0
     for account in queue.counters():
         account.demand.tokens = 0.0
-    ahead = queue.tokens_ahead(("new", "default"), 1.0, SHARD, seconds=1.0, now=0.0)
+    ahead = queue.tokens_ahead(("new", "default"), SHARD, seconds=1.0, now=0.0)
     assert ahead == 2 * SHARD
 
 
 def test_idle_accounts_are_forgotten():
-    queue = FairQueue(flex_weight=0.5)
+    queue = FairQueue()
     for number in range(5000):
         queue.push(request(f"org{number}"), 0.0)
         queue.take()

@@ -6,11 +6,10 @@ import msgspec
 import pytest
 
 from gateway.data_plane.routing.discovery.dns import DnsName
-from gateway.data_plane.routing.discovery.static import StaticList
+from gateway.data_plane.routing.discovery.provider import StaticList
 from gateway.data_plane.routing.fleet import Fleet, parse_workers, provider, spec_of
 from gateway.data_plane.routing.router import Router
-from gateway.data_plane.routing.worker import State
-from gateway.snapshots import Catalog, ModelSnapshot, PriceSnapshot
+from gateway.snapshots import Catalog, ModelSnapshot, PriceSnapshot, WorkerState
 from tests.data_plane.routing.test_pool import SETTINGS, Standin, ready, settled
 from tests.data_plane.routing.world import DIMENSIONS, INFO
 
@@ -73,7 +72,7 @@ async def test_workers_are_held_to_a_catalogue_that_changed(fleet, shelf):
     shelf.change(dimensions=(DIMENSIONS, 99))
     await fleet.refresh()
     assert fleet.router.pools[MODEL.id] is pool
-    await settled(pool, State.QUARANTINED, "[99]")
+    await settled(pool, WorkerState.QUARANTINED, "[99]")
 
 
 @pytest.mark.parametrize(

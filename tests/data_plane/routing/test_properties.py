@@ -14,9 +14,10 @@ from backends.protocol import (
     WorkerTimeout,
     WorkerUnreachable,
 )
-from gateway.data_plane.routing.evidence import NotReady
+from gateway.data_plane.routing.health import NotReady
 from gateway.data_plane.routing.request import Request
-from gateway.data_plane.routing.worker import NEW, TRUSTED, State
+from gateway.data_plane.routing.worker import NEW, TRUSTED
+from gateway.snapshots import WorkerState
 from tests.data_plane.routing.world import INFO, LINE, World, answer, right
 
 ERRORS = [
@@ -49,29 +50,29 @@ class Interleavings(RuleBasedStateMachine):
 
     def add(self, revision):
         if len(self.workers()) < 4:
-            worker = self.world.core.roster.add(f"w{len(self.revisions)}", self.world.now)
+            worker = self.world.core.membership.add(f"w{len(self.revisions)}", self.world.now)
             self.revisions[worker.url] = revision
             self.examined(worker)
 
     def examined(self, worker):
         info = msgspec.structs.replace(INFO, revision=self.revisions[worker.url])
         line = LINE if worker.state in NEW else None
-        self.world.core.roster.examined(worker, info, line, "proof", self.world.now)
+        self.world.core.membership.examined(worker, info, line, "proof", self.world.now)
 
     @precondition(lambda self: self.workers())
     @rule(data=st.data(), what=st.sampled_from(["remove", "drain", "undrain", "fail", "pass"]))
     def change_a_worker(self, data, what):
         worker = data.draw(st.sampled_from(self.workers()))
-        roster, now = self.world.core.roster, self.world.now
+        membership, now = self.world.core.membership, self.world.now
         match what:
             case "remove":
-                roster.remove(worker, now)
+                membership.remove(worker, now)
             case "drain":
-                roster.drain(worker, "asked", now)
+                membership.drain(worker, "asked", now)
             case "undrain":
-                roster.undrain(worker, now)
+                membership.undrain(worker, now)
             case "fail":
-                roster.failed(worker, NotReady(worker.url, "draining"), now)
+                membership.failed(worker, NotReady(worker.url, "draining"), now)
             case "pass":
                 self.examined(worker)
 
@@ -113,7 +114,7 @@ class Interleavings(RuleBasedStateMachine):
         vectors = answer(attempt.rows)
         vectors[-1] = memoryview(bytes(len(vectors[-1])))
         self.world.core.succeed(attempt, vectors)
-        assert attempt.worker.state is not State.READY
+        assert attempt.worker.state is not WorkerState.READY
 
     @precondition(lambda self: self.world.launched)
     @rule(data=st.data())
@@ -138,7 +139,7 @@ class Interleavings(RuleBasedStateMachine):
         revision = "two" if self.revisions[old[0].url] == "one" else "one"
         for worker in old:
             if how == "beside":
-                self.world.core.roster.remove(worker, self.world.now)
+                self.world.core.membership.remove(worker, self.world.now)
             else:
                 self.revisions[worker.url] = revision
                 self.examined(worker)
@@ -176,7 +177,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @invariant()
     def one_revision_serves(self):
-        ready = {w.revision for w in self.workers() if w.state is State.READY}
+        ready = {w.revision for w in self.workers() if w.state is WorkerState.READY}
         assert len(ready) <= 1
 
     def teardown(self):

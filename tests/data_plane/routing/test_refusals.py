@@ -9,12 +9,11 @@ from gateway.data_plane.routing.outcomes import (
     RowsRefused,
     RowsUnsuited,
 )
-from gateway.data_plane.routing.worker import State
+from gateway.snapshots import WorkerState
 from tests.data_plane.routing.world import INFO, fail, right
 
 
 def test_a_refused_row_in_company_is_found_by_sending_each_alone(world):
-    world.settings = None
     worker = world.worker()
     worker.rest_until = world.now + 0.01
     good, bad = world.submit(3), world.submit(3, first=666)
@@ -29,7 +28,7 @@ def test_a_refused_row_in_company_is_found_by_sending_each_alone(world):
             world.succeed(attempt)
     assert right(good)
     assert isinstance(bad.error, RowsRefused)
-    assert worker.state is State.READY
+    assert worker.state is WorkerState.READY
 
 
 def test_what_one_worker_refuses_another_serves_and_the_refuser_is_accused(world):
@@ -49,14 +48,14 @@ def test_what_one_worker_refuses_another_serves_and_the_refuser_is_accused(world
 def test_a_worker_that_refuses_everything_is_out_after_three(world):
     good, bad = world.worker("good"), world.worker("bad")
     for number in range(3):
-        assert bad.state is State.READY
+        assert bad.state is WorkerState.READY
         good.rest_until = world.now + 0.01
         request = world.submit(3, first=number)
         fail(world, world.flying[0], RequestRefused, "400")
         world.later(0.02)
         world.finish()
         assert right(request)
-    assert bad.state is State.QUARANTINED
+    assert bad.state is WorkerState.QUARANTINED
     assert world.core.counts["AllAttemptsFailed"] == world.core.counts["RowsRefused"] == 0
 
 
@@ -87,7 +86,7 @@ def test_a_refusal_and_a_failure_come_to_an_end(world):
 
 def test_a_lone_refusal_proves_nothing_while_another_worker_may_come_back(world):
     away, refuser = world.worker("away"), world.worker("refuser")
-    world.core.quarantine.take_out(away, "reset", world.now, hard=True)
+    world.core.health.take_out(away, "reset", world.now, hard=True)
     request = world.submit(3)
     fail(world, world.flying[0], RequestRefused, "400")
     assert isinstance(request.error, NoWorker)
@@ -121,7 +120,7 @@ def test_rows_beyond_every_worker_are_refused(world):
 def test_rows_beyond_the_ready_workers_may_wait_for_another(world):
     world.worker("text1")
     world.worker("text2")
-    world.core.roster.add("ids", world.now)
+    world.core.membership.add("ids", world.now)
     request = world.submit(3)
     while world.flying:
         fail(world, world.flying[0], BeyondWorker, "no text")
@@ -131,23 +130,23 @@ def test_rows_beyond_the_ready_workers_may_wait_for_another(world):
 def test_a_worker_that_refuses_what_it_must_be_able_to_do_is_out(world):
     bad = world.worker("bad")
     world.worker("good")
-    world.core.roster.failed(bad, RequestRefused("bad", "400"), world.now)
-    assert bad.state is State.QUARANTINED
+    world.core.membership.failed(bad, RequestRefused("bad", "400"), world.now)
+    assert bad.state is WorkerState.QUARANTINED
 
 
 def test_the_last_worker_is_out_too_once_it_refused_three_canaries_in_a_row(world):
     worker = world.worker()
     refused = RequestRefused("w1", "400")
     for _ in range(2):
-        assert worker.state is State.READY
-        world.core.roster.failed(worker, refused, world.now)
+        assert worker.state is WorkerState.READY
+        world.core.membership.failed(worker, refused, world.now)
     assert worker.reason.startswith("kept, for too few are left"), "operators read why"
-    world.core.roster.failed(worker, refused, world.now)
-    assert worker.state is State.QUARANTINED
+    world.core.membership.failed(worker, refused, world.now)
+    assert worker.state is WorkerState.QUARANTINED
     assert "400" in worker.reason
     for _ in range(2):
-        world.core.roster.examined(worker, INFO, None, "proof", world.now)
-    assert worker.state is State.READY
+        world.core.membership.examined(worker, INFO, None, "proof", world.now)
+    assert worker.state is WorkerState.READY
     assert worker.refusals == 0
 
 
@@ -156,32 +155,32 @@ def test_a_good_answer_outweighs_the_canaries_that_were_refused(world, good: str
     worker = world.worker()
     for _ in range(5):
         for _ in range(2):
-            world.core.roster.failed(worker, RequestRefused("w1", "400"), world.now)
-            world.core.roster.examined(worker, INFO, None, None, world.now)
+            world.core.membership.failed(worker, RequestRefused("w1", "400"), world.now)
+            world.core.membership.examined(worker, INFO, None, None, world.now)
             assert worker.reason.startswith("kept"), "that it says what it is proves nothing"
         if good == "answer":
             world.submit(3)
             world.finish()
         else:
-            world.core.roster.examined(worker, INFO, None, "proof", world.now)
+            world.core.membership.examined(worker, INFO, None, "proof", world.now)
             assert worker.reason == "proved itself"
-    assert worker.state is State.READY
+    assert worker.state is WorkerState.READY
 
 
 def test_who_can_not_take_a_canary_is_not_blamed_for_it(world):
     worker = world.worker()
     for _ in range(5):
-        world.core.roster.failed(worker, BeyondWorker("w1", "no text"), world.now)
-    assert worker.state is State.READY
+        world.core.membership.failed(worker, BeyondWorker("w1", "no text"), world.now)
+    assert worker.state is WorkerState.READY
 
 
 def test_to_be_asked_what_it_is_brings_no_worker_back(world):
     world.worker("other")
     worker = world.worker()
-    world.core.quarantine.take_out(worker, "nan", world.now, hard=True)
+    world.core.health.take_out(worker, "nan", world.now, hard=True)
     for _ in range(3):
-        world.core.roster.examined(worker, INFO, None, None, world.now)
-    assert worker.state is State.QUARANTINED
+        world.core.membership.examined(worker, INFO, None, None, world.now)
+    assert worker.state is WorkerState.QUARANTINED
     assert worker.passes == 0
 
 
@@ -191,8 +190,8 @@ def test_a_refusal_is_our_mistake_unless_canaries_are_refused_too(world):
     fail(world, world.flying[0], RequestRefused, "400")
     assert isinstance(request.error, RowsRefused)
     world.worker("text")
-    world.core.roster.failed(worker, RequestRefused("w1", "400"), world.now)
-    world.core.quarantine.readmit(worker, "kept, say", world.now)
+    world.core.membership.failed(worker, RequestRefused("w1", "400"), world.now)
+    world.core.health.readmit(worker, "kept, say", world.now)
     worker.refusals = 1
     request = world.submit(3)
     while world.flying:

@@ -1,22 +1,26 @@
 """Speed, window and quarantine of one worker."""
 
-import random
-
 import pytest
 
 from backends.protocol import WorkerFailed, WorkerUnreachable
-from gateway.data_plane.routing.evidence import NotReady
-from gateway.data_plane.routing.quarantine import Quarantine
+from gateway.data_plane.routing.health import FORGET_SECONDS, JITTER, SLOW_START, NotReady
 from gateway.data_plane.routing.settings import RoutingSettings
-from gateway.data_plane.routing.speed import Speed, fit
-from gateway.data_plane.routing.worker import State
+from gateway.data_plane.routing.worker import (
+    BUSY_SECONDS_MAX,
+    HISTORY_MAX,
+    SPLIT_TOKENS_MIN,
+    WINDOW_SHARE_START,
+    Speed,
+    fit,
+)
+from gateway.snapshots import WorkerState
 from tests.data_plane.routing.world import INFO, LINE
 
 SETTINGS = RoutingSettings()
 
 
 def speed() -> Speed:
-    made = Speed(SETTINGS)
+    made = Speed()
     made.calibrate(0.01, 1e-4)
     return made
 
@@ -44,7 +48,7 @@ def test_slowness_is_learned_fast_forgotten_slowly_and_faded_by_time():
 
 
 def test_a_few_milliseconds_are_no_slowness():
-    made = Speed(SETTINGS)
+    made = Speed()
     made.calibrate(0.0001, 1e-6)
     made.observe(0.005, 10, 0.0)
     assert made.slow(0.0) == 1.0
@@ -52,7 +56,7 @@ def test_a_few_milliseconds_are_no_slowness():
 
 def test_the_window_opens_with_answers_and_closes_when_busy(world):
     worker = world.worker()
-    worker.window_share = SETTINGS.window_share_start
+    worker.window_share = WINDOW_SHARE_START
     worker.answered(world.now)
     assert worker.window_share == pytest.approx(0.30)
     worker.busy(0.1, world.now)
@@ -64,7 +68,7 @@ def test_the_window_opens_with_answers_and_closes_when_busy(world):
 def test_a_worker_that_asks_for_an_hour_is_asked_again_in_seconds(world):
     worker = world.worker()
     worker.busy(3600.0, world.now)
-    assert worker.rest_until - world.now == SETTINGS.busy_seconds_max
+    assert worker.rest_until - world.now == BUSY_SECONDS_MAX
 
 
 def test_half_of_the_last_answers_failing_is_as_bad_as_three_in_a_row(world):
@@ -80,48 +84,48 @@ def test_half_of_the_last_answers_failing_is_as_bad_as_three_in_a_row(world):
 def test_quarantine_doubles_with_each_relapse_up_to_a_bound(world):
     world.worker("other")
     worker = world.worker()
-    roster = world.core.roster
+    membership = world.core.membership
     waits = []
-    roster.failed(worker, WorkerUnreachable("w1", "refused"), world.now)
+    membership.failed(worker, WorkerUnreachable("w1", "refused"), world.now)
     for _ in range(6):
         waits.append(worker.examine_at - world.now)
-        roster.failed(worker, WorkerUnreachable("w1", "refused"), world.now)
+        membership.failed(worker, WorkerUnreachable("w1", "refused"), world.now)
     for wait, expected in zip(waits, [0.25, 0.5, 1.0, 1.6, 1.6, 1.6], strict=True):
-        assert wait == pytest.approx(expected, rel=SETTINGS.check_jitter)
+        assert wait == pytest.approx(expected, rel=JITTER)
 
 
 def test_two_passes_bring_it_back_slowly(world):
     worker = world.worker()
-    roster = world.core.roster
-    roster.failed(worker, WorkerUnreachable("w1", "refused"), world.now)
-    roster.examined(worker, INFO, None, "proof", world.now)
-    assert worker.state is State.QUARANTINED
-    roster.examined(worker, INFO, None, "proof", world.now)
-    assert worker.state is State.READY
-    assert worker.window_share == SETTINGS.window_share_start
-    assert worker.speed.slow(world.now) == SETTINGS.slow_start
+    membership = world.core.membership
+    membership.failed(worker, WorkerUnreachable("w1", "refused"), world.now)
+    membership.examined(worker, INFO, None, "proof", world.now)
+    assert worker.state is WorkerState.QUARANTINED
+    membership.examined(worker, INFO, None, "proof", world.now)
+    assert worker.state is WorkerState.READY
+    assert worker.window_share == WINDOW_SHARE_START
+    assert worker.speed.slow(world.now) == SLOW_START
     assert worker.speed.expected(1000) == pytest.approx(LINE[0] + 1000 * LINE[1])
 
 
 def test_a_failed_pass_begins_again(world):
     worker = world.worker()
-    roster = world.core.roster
-    roster.failed(worker, WorkerUnreachable("w1", "refused"), world.now)
-    roster.examined(worker, INFO, None, "proof", world.now)
-    roster.failed(worker, WorkerUnreachable("w1", "refused"), world.now)
-    roster.examined(worker, INFO, None, "proof", world.now)
-    assert worker.state is State.QUARANTINED
+    membership = world.core.membership
+    membership.failed(worker, WorkerUnreachable("w1", "refused"), world.now)
+    membership.examined(worker, INFO, None, "proof", world.now)
+    membership.failed(worker, WorkerUnreachable("w1", "refused"), world.now)
+    membership.examined(worker, INFO, None, "proof", world.now)
+    assert worker.state is WorkerState.QUARANTINED
 
 
 def test_healthy_minutes_are_remembered(world):
     worker = world.worker()
-    quarantine: Quarantine = world.core.quarantine
+    health = world.core.health
     for _ in range(4):
-        quarantine.take_out(worker, "refused", world.now, hard=True)
-        quarantine.readmit(worker, "proof", world.now)
+        health.take_out(worker, "refused", world.now, hard=True)
+        health.readmit(worker, "proof", world.now)
     assert worker.ejections == 4
-    world.now += 3 * SETTINGS.quarantine_forget_seconds
-    quarantine.take_out(worker, "refused", world.now, hard=True)
+    world.now += 3 * FORGET_SECONDS
+    health.take_out(worker, "refused", world.now, hard=True)
     assert worker.ejections == 2
 
 
@@ -129,56 +133,55 @@ def test_a_slow_worker_limps_then_leaves_and_is_measured_meanwhile(world):
     for url in ("w2", "w3"):
         world.worker(url)
     worker = world.worker("w1")
-    pace = world.core.quarantine.check_pace
+    pace = world.core.health.check_pace
     for _ in range(5):
         worker.speed.observe(10 * worker.speed.expected(4000), 4000, world.now)
     pace(worker, world.now)
     assert not worker.limping
-    world.now += SETTINGS.limp_seconds
+    world.now += 2.0
     worker.speed.observe(10 * worker.speed.expected(4000), 4000, world.now)
     pace(worker, world.now)
     assert worker.limping
-    assert worker.state is State.READY
+    assert worker.state is WorkerState.READY
     for _ in range(9):
         worker.speed.observe(50 * worker.speed.expected(4000), 4000, world.now)
     pace(worker, world.now)
-    assert worker.state is State.QUARANTINED
+    assert worker.state is WorkerState.QUARANTINED
     assert "slower than the others" in worker.reason
 
 
 def test_a_worker_that_says_it_drains_gets_no_work(world):
     world.worker("other")
     worker = world.worker()
-    world.core.roster.failed(worker, NotReady("w1", "503 draining"), world.now)
-    assert worker.state is State.QUARANTINED
+    world.core.membership.failed(worker, NotReady("w1", "503 draining"), world.now)
+    assert worker.state is WorkerState.QUARANTINED
     assert "draining" in worker.reason
 
 
 def test_a_closed_port_is_warming_not_down(world):
-    worker = world.core.roster.add("w1", world.now)
+    worker = world.core.membership.add("w1", world.now)
     for _ in range(5):
-        world.core.roster.failed(worker, WorkerUnreachable("w1", "refused"), world.now)
-    assert worker.state is State.WARMING
+        world.core.membership.failed(worker, WorkerUnreachable("w1", "refused"), world.now)
+    assert worker.state is WorkerState.WARMING
     assert len(worker.history) == 1, "the same reason is noted once"
 
 
 def test_history_is_bounded(world):
     worker = world.worker()
     for number in range(100):
-        worker.enter(State.READY, str(number), world.now)
-    assert len(worker.view(world.now).history) == SETTINGS.history_max
+        worker.enter(WorkerState.READY, str(number), world.now)
+    assert len(worker.view(world.now).history) == HISTORY_MAX
 
 
 def test_one_failed_canary_is_enough(world):
     world.worker("other")
     worker = world.worker()
-    world.core.roster.failed(worker, WorkerFailed("w1", "500"), world.now)
-    assert worker.state is State.QUARANTINED
+    world.core.membership.failed(worker, WorkerFailed("w1", "500"), world.now)
+    assert worker.state is WorkerState.QUARANTINED
 
 
-def test_jitter_varies_but_stays_near():
-    quarantine = Quarantine([], SETTINGS, random.Random(1))
-    values = {quarantine.jitter(1.0) for _ in range(100)}
+def test_jitter_varies_but_stays_near(world):
+    values = {world.core.health.jitter(1.0) for _ in range(100)}
     assert len(values) > 90
     assert 0.8 <= min(values) <= max(values) <= 1.2
 
@@ -193,4 +196,4 @@ def test_a_slow_worker_gets_smaller_shards_and_a_smaller_window(world):
 
 
 def test_shards_have_a_least_size(world):
-    assert world.worker(line=(0.005, 1.0)).split_tokens == SETTINGS.split_tokens_min
+    assert world.worker(line=(0.005, 1.0)).split_tokens == SPLIT_TOKENS_MIN

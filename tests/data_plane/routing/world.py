@@ -10,9 +10,9 @@ import msgspec
 from backends.fake import vector
 from backends.protocol import BackendError, TokenRow, WorkerFailed, WorkerInfo
 from gateway.data_plane.routing.dispatcher import Dispatcher
+from gateway.data_plane.routing.examination import flaw
 from gateway.data_plane.routing.request import Attempt, Request
 from gateway.data_plane.routing.settings import RoutingSettings
-from gateway.data_plane.routing.verification import flaw
 from gateway.data_plane.routing.worker import Worker
 from gateway.snapshots import Tier
 
@@ -57,7 +57,7 @@ class World:
             self.settings,
             clock=lambda: self.now,
             shell=self,
-            flaw=lambda rows, vectors: flaw(rows, vectors, norm_tolerance=0.02),
+            flaw=flaw,
             random=random.Random(1),
             lag=lambda: self.lag,
             gateways=lambda: gateways,
@@ -84,8 +84,8 @@ class World:
     # what a test does
 
     def worker(self, url: str = "w1", info: WorkerInfo = INFO, line=LINE) -> Worker:
-        worker = self.core.roster.add(url, self.now)
-        self.core.roster.examined(worker, info, line, "proved itself", self.now)
+        worker = self.core.membership.add(url, self.now)
+        self.core.membership.examined(worker, info, line, "proved itself", self.now)
         worker.window_share = 1.0
         return worker
 
@@ -96,7 +96,6 @@ class World:
         seconds: float = 30.0,
         first: int = 0,
         tier: Tier = "default",
-        weight: float = 1.0,
         hold_seconds: float = 15.0,
     ) -> Request:
         request = Request(
@@ -105,7 +104,6 @@ class World:
             deadline=self.now + seconds,
             resolve=self.resolved.append,
             tier=tier,
-            weight=weight,
             hold_seconds=hold_seconds,
         )
         self.core.submit(request)

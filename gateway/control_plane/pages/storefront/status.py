@@ -16,7 +16,8 @@ from gateway.control_plane.catalog.listings import Listing, Shelf
 from gateway.control_plane.status.history import history
 from gateway.control_plane.status.incidents import Incidents
 from gateway.control_plane.web.rendering import Renderer
-from gateway.data_plane.routing.router import Router, WorkerStatus
+from gateway.data_plane.routing.router import Router
+from gateway.snapshots import WorkerStatus
 from gateway.storage.database import Database, DatabaseAway
 
 _DAYS = 90

@@ -1,7 +1,7 @@
 """The addresses behind a name, such as a Kubernetes headless Service: one worker each.
 
-A lookup that fails changes nothing: an outage of DNS is no outage of the workers. An address must
-be missing twice in a row before it is let go, because an answer can be cut short.
+A failed lookup changes nothing: an outage of DNS is no outage of the workers. An address must be
+missing twice in a row before it is removed, because an answer can be truncated.
 """
 
 from __future__ import annotations
@@ -9,16 +9,12 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from gateway.data_plane.routing.discovery.provider import News
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 Resolve = Callable[[str, int], Awaitable[frozenset[str]]]
-"""From (host, port) to addresses. Empty: the name has none. Raises OSError when it can't tell."""
+"""From (host, port) to addresses. Empty: the name has none. Raises OSError if the lookup fails."""
 
 _MISSES_MAX = 2
 _JITTER = 0.2
@@ -45,7 +41,7 @@ class DnsName:
         self._resolve = resolve or system_resolve
 
     async def watch(self) -> AsyncIterator[News]:
-        """Look again and again, and yield the differences."""
+        """Poll, and yield the differences."""
         misses: dict[str, int] = {}
         while True:
             found = await self._look()
@@ -73,7 +69,7 @@ class DnsName:
 
 
 async def system_resolve(host: str, port: int) -> frozenset[str]:
-    """Ask the system's resolver. Raises OSError when it can't tell."""
+    """Ask the system's resolver. Raises OSError if the lookup fails."""
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -1,17 +1,15 @@
 """The interface of discovery: a stream of workers that appear and vanish.
 
-A provider that can't look (its DNS or its network is gone) says nothing: silence removes nobody.
+A provider that can't look (its DNS or network is down) yields nothing, and so removes no worker.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple, Protocol
 
 import structlog
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
 
 log = structlog.get_logger()
 
@@ -28,31 +26,43 @@ class News(NamedTuple):
 
 
 class Provider(Protocol):
-    """One place where workers are known."""
+    """One source of workers."""
 
     def watch(self) -> AsyncIterator[News]:
-        """Yield what changes, beginning with what is there; may end when nothing ever will."""
+        """Yield the workers there are, then every change; may end if nothing can change."""
         ...
+
+
+class StaticList:
+    """Workers that are listed in the settings and never change while the process lives."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self._urls = urls
+
+    async def watch(self) -> AsyncIterator[News]:
+        """Yield each once."""
+        for url in self._urls:
+            yield News(url, here=True)
 
 
 class Members(Protocol):
-    """What a pool offers to discovery."""
+    """The part of a pool that discovery uses."""
 
     def add(self, url: str) -> None:
-        """Take a worker in; nothing happens when it is here."""
+        """Add a worker; nothing happens if it is here."""
         ...
 
     def remove(self, url: str) -> None:
-        """Let a worker go; nothing happens when it is not here."""
+        """Remove a worker; nothing happens if it is not here."""
         ...
 
 
 async def follow(members: Members, providers: Sequence[Provider]) -> None:
-    """Keep a pool's members as the providers say, until cancelled.
+    """Add and remove a pool's workers as the providers say, until cancelled.
 
-    A worker that several providers know stays until the last of them lets it go. An address that
-    can't be taken, or a provider that fails, ends nothing but itself: it is logged, and the
-    provider is asked again. What vanished meanwhile stays, until an examination tells.
+    A worker that several providers know stays until the last of them removes it. A bad address is
+    logged and skipped; a provider that fails is logged and restarted. Workers that vanished in
+    between stay until an examination finds out.
     """
     sponsored = _Sponsored(members)
     async with asyncio.TaskGroup() as group:
@@ -76,14 +86,14 @@ async def _follow_one(sponsored: _Sponsored, index: int, provider: Provider) -> 
 
 
 class _Sponsored:
-    """Members, and which providers speak for each."""
+    """The members, and which providers list each."""
 
     def __init__(self, members: Members) -> None:
         self._members = members
         self._sponsors: dict[str, set[int]] = {}
 
     def hear(self, index: int, news: News) -> None:
-        """Take one provider's news; an address that can't be taken is logged."""
+        """Apply one provider's news; logs an address that can't be added or removed."""
         sponsors = self._sponsors.setdefault(news.url, set())
         try:
             if news.here:
@@ -94,6 +104,6 @@ class _Sponsored:
             if not sponsors:
                 self._members.remove(news.url)
         except Exception:
-            log.exception("an address can't be taken", url=news.url)
+            log.exception("bad address of a worker", url=news.url)
         if not sponsors:
             self._sponsors.pop(news.url, None)

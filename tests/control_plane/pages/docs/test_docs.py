@@ -19,7 +19,6 @@ from gateway.control_plane.pages.docs.errors import documented
 from gateway.control_plane.web import snippets
 from gateway.data_plane.api import openapi
 from gateway.data_plane.api.requests import EmbeddingsRequest
-from gateway.data_plane.routing.outcomes import ClientGone
 from gateway.errors import GatewayError
 from gateway.money import Nanos
 from gateway.settings import describe
@@ -45,7 +44,7 @@ def descendants(kind: type[GatewayError]) -> set[type[GatewayError]]:
 
 def raised(file: Path) -> Iterator[tuple[int, str | None]]:
     """Find each status and code that a file can answer with: where an error is made."""
-    kinds = {kind.__name__: kind for kind in descendants(GatewayError) - {ClientGone}}
+    kinds = {kind.__name__: kind for kind in descendants(GatewayError)}
     for node in ast.walk(ast.parse(file.read_text())):
         name = (
             node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""

@@ -1,8 +1,17 @@
-"""499: the client left before its body was whole."""
+"""499: the client left. It pays nothing if its request was not begun, however late that is seen."""
 
+import os
+import signal
+import socket
+import sys
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
 import pytest
 
-from testing.gateways import Api, scope
+from testing.gateways import MODEL, SECRET, Api, Ledger, scope
+from testing.processes import Process
 from tests.data_plane.api.embeddings.conftest import BODY
 
 
@@ -25,3 +34,55 @@ async def test_a_client_that_leaves_before_its_body_is_whole_costs_nothing(
     assert sent[0]["status"] == 499
     assert "request failed" not in capfd.readouterr().err
     await api.assert_untouched()
+
+
+async def test_who_left_while_the_gateway_stood_still_pays_nothing(
+    sqlite_ledger: Ledger, sqlite_database_url: list[str], fake_worker: Process
+):
+    """Its request and the end of its connection lie in the socket when the process goes on."""
+    await sqlite_ledger.grant(10**9)
+    environment = {
+        **os.environ,
+        "GATEWAY_SECRET": SECRET,
+        "DATABASE_URL": sqlite_database_url[0],
+        "GATEWAY_WORKERS": f"{MODEL}={fake_worker.url}",
+    }
+    gateway = Process([sys.executable, "-m", "testing.serve"], environment)
+    try:
+        embed(gateway, sqlite_ledger)  # its key and its credit are known there from now on
+        waiting = [connect(gateway) for _ in range(4)]
+        gateway.child.send_signal(signal.SIGSTOP)
+        for connection in (*waiting, *(connect(gateway) for _ in range(4))):
+            connection.sendall(request(sqlite_ledger))
+            connection.close()
+        gateway.child.send_signal(signal.SIGCONT)
+        embed(gateway, sqlite_ledger)
+        gateway.kill(signal.SIGTERM)  # what is at work is finished first
+    finally:
+        gateway.close()
+    assert len(await sqlite_ledger.usage()) == 2
+    assert await sqlite_ledger.breaches() == []
+
+
+def connect(gateway: Process) -> socket.socket:
+    address = urlsplit(gateway.url)
+    return socket.create_connection((address.hostname, address.port))
+
+
+def request(ledger: Ledger) -> bytes:
+    body = msgspec.json.encode({"model": MODEL, "input": "hello world"})
+    head = (
+        "POST /v1/embeddings HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\n"
+        f"authorization: Bearer {ledger.secret}\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def embed(gateway: Process, ledger: Ledger) -> None:
+    answer = httpx.post(
+        f"{gateway.url}/v1/embeddings",
+        json={"model": MODEL, "input": "hello world"},
+        headers={"authorization": f"Bearer {ledger.secret}"},
+        timeout=60,
+    )
+    assert answer.status_code == 200, answer.text

@@ -17,7 +17,7 @@ import pytest
 from backends.fake import vector
 from gateway.control_plane.catalog.catalog import reviewed
 from gateway.control_plane.workers import commands
-from gateway.data_plane.routing.worker import State, WorkerView
+from gateway.snapshots import WorkerState, WorkerView
 from testing.gateways import MODEL, Api, open_api
 from testing.processes import Process, running
 from testing.relay import relaying
@@ -52,7 +52,7 @@ def bad() -> Iterator[Process]:
 async def api(sqlite_database_url, good: Process, bad: Process) -> AsyncIterator[Api]:
     workers = f"{MODEL}={good.url} {MODEL}={bad.url}"
     async with open_api(sqlite_database_url[0], workers) as opened:
-        assert await opened.gateway.core.router.pools[MODEL].wait_ready(2, timeout_seconds=20)
+        await opened.ready(workers=2)
         yield opened
 
 
@@ -127,7 +127,7 @@ async def test_the_only_worker_refuses_everything(sqlite_database_url: list[str]
                 told = await commands.reports(connection)
             return told[0].worker if told else None
 
-        while (view := await reported()) is None or view.state is not State.READY:
+        while (view := await reported()) is None or view.state is not WorkerState.READY:
             await asyncio.sleep(0.01)
         assert not await down()
         await control.put("/fault", json={"kind": "refuse", "times": -1})
@@ -142,7 +142,7 @@ async def test_the_only_worker_refuses_everything(sqlite_database_url: list[str]
             await asyncio.sleep(0.01)
         view = await reported()
         assert view
-        assert (view.state, "400" in view.reason) == (State.QUARANTINED, True)
+        assert (view.state, "400" in view.reason) == (WorkerState.QUARANTINED, True)
         metrics = (await api.http.get("/metrics")).text.splitlines()
         (state,) = [line for line in metrics if line.startswith("gateway_worker_state{")]
         assert 'state="quarantined"' in state
@@ -164,7 +164,7 @@ async def test_a_worker_that_starts_again_loses_no_request(
         httpx.AsyncClient(base_url=bad.url) as control,
     ):
         await api.ready()
-        (worker,) = api.gateway.core.router.pools[MODEL].core.workers.values()
+        worker = api.gateway.core.router.worker(MODEL, relay.url)
         await control.put("/fault", json={"kind": "slow", "times": 2, "seconds": 0.3})
         gate = asyncio.Semaphore(2)
         await asyncio.gather(ask(api, 0, gate), ask(api, 1, gate))
@@ -175,7 +175,7 @@ async def test_a_worker_that_starts_again_loses_no_request(
             await ask(api, number, gate)
         assert relay.stale >= 2
         assert worker.ejections == 0
-        assert worker.state is State.READY
+        assert worker.state is WorkerState.READY
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])

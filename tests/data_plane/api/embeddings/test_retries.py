@@ -121,8 +121,8 @@ async def test_a_retry_outlives_the_client_that_began(api: Api):
     """Who began leaves before a worker has anything: the work goes on for the one who joined."""
     await api.ready()
     pool = api.gateway.core.router.pools[MODEL]
-    (url,) = pool.core.workers
-    pool.drain(url)  # so that nothing is begun
+    (worker,) = pool.workers()
+    pool.drain(worker.url)  # so that nothing is begun
     joined: asyncio.Task[httpx.Response] | None = None
 
     def both_wait() -> bool:
@@ -133,7 +133,7 @@ async def test_a_retry_outlives_the_client_that_began(api: Api):
         return any(work.waiting == 2 for work in works.values())
 
     assert await leave(api, both_wait) == 499
-    pool.undrain(url)
+    pool.undrain(worker.url)
     assert joined
     answer = await joined
     assert (answer.status_code, answer.headers["idempotent-replayed"]) == (200, "true")
@@ -145,7 +145,7 @@ async def test_a_retry_fails_as_the_request_that_it_joined(api: Api, fault: http
     pool = api.gateway.core.router.pools[MODEL]
     await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 1})
     first = asyncio.create_task(send(api))
-    while not any(worker.tokens for worker in pool.core.workers.values()):
+    while not any(worker.tokens_in_flight for worker in pool.workers()):
         await asyncio.sleep(0)
     joined = asyncio.create_task(send(api, x_stainless_retry_count="1"))
     (work,) = api.gateway.data.hot_path.replays._running.values()
@@ -204,8 +204,8 @@ async def test_who_leaves_before_a_worker_has_it_pays_nothing(sqlite_database_ur
 async def test_who_leaves_after_that_pays_once_and_may_fetch_it(api: Api, fault: httpx.AsyncClient):
     await api.ready()
     await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 0.3})
-    core = api.gateway.core.router.pools[MODEL].core
-    assert await leave(api, lambda: any(w.tokens for w in core.workers.values())) == 499
+    pool = api.gateway.core.router.pools[MODEL]
+    assert await leave(api, lambda: any(w.tokens_in_flight for w in pool.workers())) == 499
     fetched = await send(api, x_stainless_retry_count="1")
     assert fetched.status_code == 200
     assert fetched.headers["idempotent-replayed"] == "true"

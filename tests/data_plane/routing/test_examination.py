@@ -7,7 +7,7 @@ import pytest
 
 from backends.fake import vector
 from backends.protocol import TokenRow
-from gateway.data_plane.routing.verification import cosine, flaw
+from gateway.data_plane.routing.examination import cosine, flaw
 from tests.data_plane.routing.world import answer, row
 
 ROWS = [row(number) for number in range(4)]
@@ -17,7 +17,7 @@ NAN, INF = float("nan"), float("inf")
 def check(vectors, rows=ROWS):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return flaw(rows, vectors, norm_tolerance=0.02)
+        return flaw(rows, vectors)
 
 
 def replaced(index, *values) -> list[memoryview]:

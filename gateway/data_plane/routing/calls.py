@@ -1,0 +1,199 @@
+"""The calls in flight of one pool: started, doubled when they take too long, measured, ended.
+
+Embeddings are idempotent: of a call and its double the first answer wins. Doubles are bounded by a
+share of all tokens sent, and retries by a budget, so that neither multiplies the load when
+everything fails.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+from gateway.data_plane.routing.placement import Placement
+from gateway.data_plane.routing.request import Attempt, Shard
+from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.worker import Worker
+
+_TIMEOUT_SECONDS_MIN = 0.001
+_HEDGE_FACTOR = 3.0
+"""A call older than this multiple of its predicted time is doubled elsewhere."""
+_HEDGE_SECONDS_MIN = 0.2
+"""The youngest call that is doubled."""
+_HEDGE_SHARE = 0.02
+"""Share of all tokens that may be spent on doubles."""
+_RETRIES_PER_ANSWER = 0.1
+
+
+class Calls:
+    """Counts each attempt in and out, exactly once."""
+
+    def __init__(
+        self,
+        shell: Shell,
+        placement: Placement,
+        workers: Collection[Worker],
+        settings: RoutingSettings,
+        *,
+        counts: Counter[str],
+        lag: Callable[[], float],
+    ) -> None:
+        self._shell = shell
+        self._placement = placement
+        self._workers = workers
+        self._settings = settings
+        self._counts = counts
+        self._lag = lag
+        self._flying: dict[Attempt, None] = {}
+        self._sent_tokens = 0
+        self._doubled_tokens = 0
+
+    def __len__(self) -> int:
+        return len(self._flying)
+
+    def start(
+        self, shards: Sequence[Shard], worker: Worker, now: float, *, hedged: bool = False
+    ) -> None:
+        """Send shards to a worker in one call."""
+        tokens = sum(shard.tokens for shard in shards)
+        work = worker.tokens + tokens
+        left = max(shard.request.deadline for shard in shards) - now
+        fair = self._placement.timeout(worker, work, now)
+        attempt = Attempt(
+            worker=worker,
+            shards=shards,
+            tokens=tokens,
+            work_tokens=work,
+            started_at=now,
+            timeout_seconds=max(min(left, fair), _TIMEOUT_SECONDS_MIN),
+            cut=left < fair,
+            hedged=hedged,
+        )
+        for shard in shards:
+            shard.attempts.append(attempt)
+        worker.begin(tokens, now)
+        self._flying[attempt] = None
+        self._counts["attempts"] += 1
+        self._sent_tokens += tokens
+        self._doubled_tokens += tokens if hedged else 0
+        self._shell.launch(attempt)
+
+    def end(self, attempt: Attempt) -> None:
+        """Count an attempt out: anything that still comes of it is ignored."""
+        attempt.over = True
+        del self._flying[attempt]
+        attempt.worker.end(attempt.tokens)
+        for shard in attempt.shards:
+            shard.attempts.remove(attempt)
+
+    def abandon(self, attempt: Attempt, now: float) -> None:
+        """Close a call that no request needs any more."""
+        self.end(attempt)
+        if now - attempt.started_at > self._age_max(attempt, now):
+            # closed before its timeout: that proves nothing, but hides nothing either
+            self.measure(attempt, now)
+            self._shell.examine(attempt.worker)
+        self._shell.abandon(attempt)
+
+    def take_back(self, worker: Worker) -> list[Shard]:
+        """Close all calls to a worker; returns the shards that must go elsewhere."""
+        homeless = []
+        for attempt in [attempt for attempt in self._flying if attempt.worker is worker]:
+            self.end(attempt)
+            self._shell.abandon(attempt)
+            homeless += [shard for shard in attempt.shards if shard.open and not shard.attempts]
+        return homeless
+
+    def double(self, now: float) -> None:
+        """Send the calls that take too long to a second worker, where that may help."""
+        for attempt in tuple(self._flying):
+            if attempt.hedged or attempt.over:
+                continue
+            shards = [shard for shard in attempt.shards if shard.open]
+            worker = self._second(attempt, shards, now)
+            if worker is not None:
+                attempt.hedged = True
+                self._counts["hedges"] += 1
+                self.start(shards, worker, now, hedged=True)
+
+    def measure(self, attempt: Attempt, now: float) -> None:
+        """Let a worker's speed learn from an attempt, less the lateness of our own loop."""
+        seconds = now - attempt.started_at - self._lag()
+        attempt.worker.speed.observe(max(seconds, 0.0), attempt.work_tokens, now)
+
+    def _age_max(self, attempt: Attempt, now: float) -> float:
+        """Age in seconds from which a call takes too long."""
+        expected = attempt.worker.speed.predicted(attempt.work_tokens, now)
+        return max(_HEDGE_SECONDS_MIN, _HEDGE_FACTOR * expected)
+
+    def _second(self, attempt: Attempt, shards: Sequence[Shard], now: float) -> Worker | None:
+        """Choose a worker for the double of a call, or None when it should not be doubled."""
+        if now - attempt.started_at < self._age_max(attempt, now):
+            return None
+        tokens = sum(shard.tokens for shard in shards)
+        allowed = _HEDGE_SHARE * self._sent_tokens + self._settings.split_tokens
+        if self._doubled_tokens + tokens > allowed:
+            return None
+        able = [
+            worker
+            for worker in self._workers
+            if worker.ready
+            and worker is not attempt.worker
+            and self._placement.room(worker, now) >= tokens
+            and all(
+                worker.takes(shard.size, shard.tokens) and worker not in shard.tried
+                for shard in shards
+            )
+        ]
+        return min(able, key=lambda worker: worker.predicted(tokens, now), default=None)
+
+
+class Shell(Protocol):
+    """What the core asks of the world: `pool` in production, virtual time in the simulator.
+
+    No method may call the core before it returns.
+    """
+
+    def launch(self, attempt: Attempt) -> None:
+        """Make the call; tell the dispatcher how it ended by `succeed` or `fail`."""
+        ...
+
+    def abandon(self, attempt: Attempt) -> None:
+        """Close the call: no request needs it."""
+        ...
+
+    def examine(self, worker: Worker) -> None:
+        """Examine this worker now: something about it is suspicious."""
+        ...
+
+    def changed(self, worker: Worker) -> None:
+        """Publish that a worker changed its state; `worker.reason` says why."""
+        ...
+
+    def wake(self, at: float) -> None:
+        """Call `pump` at this time, or at an earlier one that was asked for."""
+        ...
+
+
+class RetryBudget:
+    """A bucket of retries, filled by answers and by time."""
+
+    def __init__(self, settings: RoutingSettings, now: float) -> None:
+        self._settings = settings
+        self._left = settings.retries_max
+        self._at = now
+
+    def earn(self) -> None:
+        """Count an answer."""
+        self._left = min(self._settings.retries_max, self._left + _RETRIES_PER_ANSWER)
+
+    def spend(self, now: float) -> bool:
+        """Take one retry; false when there is none."""
+        refill = (now - self._at) * self._settings.retries_per_second
+        self._left = min(self._settings.retries_max, self._left + refill)
+        self._at = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
