@@ -61,9 +61,7 @@ class LeasedCredits:
         self._appending = 0
         """Appends in progress; which segment each goes to is known only when it ends."""
         self._finished: set[Path] = set()
-        """Segments that the ledger has completely."""
-        self._stuck: set[Path] = set()
-        """Finished segments that could not be removed."""
+        """Segments that the ledger has completely, to be removed."""
         self._adopter = Adopter(journal, self.book, self._in_thread)
         self._away_since: float | None = None
         self._asked_at: float | None = None
@@ -306,17 +304,16 @@ class LeasedCredits:
         is removed, since it may be the one being written to.
         """
         if stuck:
-            self._finished |= self._stuck
+            self._finished |= {segment for segment, left in self._segments.items() if not left}
         while self._finished and not self._appending:
             segment = self._finished.pop()
             if self._segments[segment]:
                 continue  # written to again
-            del self._segments[segment]
-            self._stuck.discard(segment)
             try:
                 await self._in_thread(self._journal.forget, segment)
+                del self._segments[segment]
             except OSError as error:
-                self._stuck.add(segment)
+                self._segments[segment] = 0  # retried when the next journals are adopted
                 log.error("segment not removed", segment=str(segment), reason=str(error))
 
     async def _adopt(self) -> None:

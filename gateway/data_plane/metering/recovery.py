@@ -8,9 +8,9 @@ set aside for a person to look at, and the others go on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import msgspec
 import structlog
@@ -20,14 +20,15 @@ from gateway.data_plane.metering.journal import Abandoned, Journal
 from gateway.data_plane.metering.leases import Settlement
 from gateway.data_plane.metering.messages import UsageLine
 
-_T = TypeVar("_T")
 log = structlog.get_logger()
 
 
 class Adopter:
     """Takes over the journals of dead processes."""
 
-    def __init__(self, journal: Journal, book: LeaseBook, in_thread: InThread) -> None:
+    def __init__(
+        self, journal: Journal, book: LeaseBook, in_thread: Callable[..., Awaitable[Any]]
+    ) -> None:
         self._journal = journal
         self._book = book
         self._in_thread = in_thread
@@ -81,14 +82,6 @@ class Adopter:
         if lines:
             await confirmed.wait()
         log.info("journal replayed", segment=str(segment), requests=len(lines))
-
-
-class InThread(Protocol):
-    """Runs a blocking call on the journal's thread."""
-
-    async def __call__(self, call: Callable[..., _T], *args: Any) -> _T:
-        """Return what the call returns."""
-        ...
 
 
 def _decode(abandoned: Abandoned, segment: Path) -> tuple[list[UsageLine], list[bytes]]:
