@@ -78,6 +78,7 @@ def _pages(parts: Core, services: Services, web: Web) -> Any:
         settings=parts.settings,
         sessions=services.sessions,
         cookie=web.cookie,
+        renderer=web.renderer,
     )
 
 

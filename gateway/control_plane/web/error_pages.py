@@ -16,7 +16,7 @@ from gateway.control_plane.accounts.links import LinkSpent, Purpose
 from gateway.control_plane.web.csrf import SENT, ForeignForm
 from gateway.control_plane.web.forms import safe_path
 from gateway.control_plane.web.headers import HEADERS
-from gateway.control_plane.web.rendering import Renderer, is_fragment
+from gateway.control_plane.web.rendering import Render, Renderer, is_fragment
 from gateway.errors import GatewayError
 
 _MACHINES = ("/v1", "/internal", "/health", "/metrics", "/openapi.json")
@@ -97,13 +97,10 @@ def answer(
     return page
 
 
-def spent_link(
-    renderer: Renderer, request: Request[Any, Any, Any], error: LinkSpent, purpose: Purpose
-) -> Response[str]:
+def spent_link(render: Render, error: LinkSpent, purpose: Purpose) -> Response[str]:
     """Say that a mailed link can't be used any more, and where there are new ones."""
     message, way, href = _NEW_LINKS[purpose]
-    return renderer.page(
-        request,
+    return render(
         "again.html",
         status=error.status,
         heading="This link is used up",

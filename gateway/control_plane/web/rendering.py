@@ -6,7 +6,7 @@ the addresses of the assets. What is written by people is text to the templates,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ from gateway.control_plane.web.assets import Assets
 from gateway.control_plane.web.forms import RefusedForm
 from gateway.control_plane.web.visitors import is_read, seems_signed_in
 from gateway.identifiers import new_id
+
+Render = Callable[..., Response[str]]
+"""`Renderer.page` for the request that a handler answers."""
 
 _WEB = Path(__file__).resolve().parent
 _FOLDERS = (_WEB / "templates", *sorted((_WEB.parent / "pages").glob("*/templates")))

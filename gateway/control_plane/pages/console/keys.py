@@ -20,7 +20,7 @@ from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.catalog.listings import Shelf
 from gateway.control_plane.web import snippets
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.data_plane.metering.port import Period
 from gateway.errors import BadRequest
 from gateway.identifiers import is_id, new_id
@@ -92,7 +92,7 @@ class ChangedKeyForm(KeyForm, frozen=True, kw_only=True):
 async def _keys_page(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     keys: NamedDependency[ApiKeys],
     visitor: NamedDependency[Visitor],
 ) -> FormPage:
@@ -106,8 +106,7 @@ async def _keys_page(
         form = _prefilled(defaults)
         if refused and not isinstance(refused.error, KeyMade):
             form = refused.typed
-        return renderer.page(
-            request,
+        return render(
             "console/keys.html",
             section="keys",
             refused=refused,
@@ -130,10 +129,9 @@ async def list_keys(page: NamedDependency[FormPage]) -> Response[Any]:
 
 @post_form("/console/keys", "key", _keys_page, status_code=200)
 async def create_key(
-    request: Request[Any, Any, Any],
     settings: NamedDependency[Settings],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     keys: NamedDependency[ApiKeys],
     visitor: NamedDependency[Visitor],
@@ -155,8 +153,7 @@ async def create_key(
         keys_max=settings.organization_keys_max,
         key_id=data.id if is_id(data.id) else None,
     )
-    return renderer.page(
-        request,
+    return render(
         "console/key.html",
         section="keys",
         secret=made.secret,
@@ -167,9 +164,8 @@ async def create_key(
 
 
 async def _key_page(
-    request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     keys: NamedDependency[ApiKeys],
     visitor: NamedDependency[Visitor],
     key_id: FromPath[str],
@@ -179,8 +175,7 @@ async def _key_page(
             key = await key_listing.find(connection, visitor.organization_id, key_id)
         budget = (await keys.budgets(visitor.organization_id)).get(key_id)
         current = _as_it_is(key, budget)
-        return renderer.page(
-            request,
+        return render(
             "console/key_settings.html",
             section="keys",
             refused=refused,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
@@ -13,7 +13,7 @@ from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import credit
 from gateway.control_plane.billing.credit import Entry
 from gateway.control_plane.catalog.listings import Shelf
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.storage.database import Database
 
 _PAGE = 50
@@ -22,9 +22,8 @@ _ID_MAX = 2**63 - 1
 
 @get("/console/ledger")
 async def show_ledger(
-    request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     visitor: NamedDependency[Visitor],
     before: Annotated[int | None, QueryParameter(ge=1, le=_ID_MAX)] = None,
@@ -37,8 +36,7 @@ async def show_ledger(
         )
         given = [entry.ref for entry in entries if entry.kind == "grant"]
         sources = await credit.sources(connection, given)
-    return renderer.page(
-        request,
+    return render(
         "console/ledger.html",
         section="ledger",
         balance=balance,

@@ -6,9 +6,8 @@ import csv
 import io
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
@@ -17,7 +16,7 @@ from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import usage
 from gateway.control_plane.billing.usage import By, Filter, Sum
 from gateway.control_plane.pages.console.overview import spending
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.storage.database import Database
 
 _SPANS = (7, 30, 90)
@@ -27,9 +26,8 @@ _KEYS_MAX = 1_000
 
 @get("/console/usage")
 async def show_usage(
-    request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     visitor: NamedDependency[Visitor],
     days: FromQuery[int] = 30,
     key: FromQuery[str] = "",
@@ -42,8 +40,7 @@ async def show_usage(
         sums = await usage.every_sum(connection, visitor.organization_id, chosen)
         used = await usage.models_of(connection, visitor.organization_id, chosen.since)
         keys = await key_listing.named(connection, visitor.organization_id, chosen.since)
-    return renderer.page(
-        request,
+    return render(
         "console/usage.html",
         section="usage",
         spans=_SPANS,

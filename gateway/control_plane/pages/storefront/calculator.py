@@ -15,7 +15,7 @@ from gateway.control_plane.web import forms
 from gateway.control_plane.web.csrf import ANYBODYS
 from gateway.control_plane.web.forms import IN_PLACE, RefusedForm
 from gateway.control_plane.web.rate_limits import Limit
-from gateway.control_plane.web.rendering import Renderer, answer, is_fragment
+from gateway.control_plane.web.rendering import Render, Renderer, answer, is_fragment
 from gateway.data_plane.metering.rows import RowMaker
 from gateway.data_plane.metering.tokens import TokenCounter
 from gateway.errors import BadRequest, NotFound
@@ -59,24 +59,22 @@ class Calculation(msgspec.Struct, frozen=True, kw_only=True):
 
 @get("/calculator")
 async def show_calculator(
-    request: Request[Any, Any, Any],
     settings: NamedDependency[Settings],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     model: FromQuery[str] = "",
 ) -> Response[str]:
     """Show the empty calculator."""
     chosen = shelf.find(model) if model else shelf.first
     form = CalculatorForm(model=chosen.model.id)
-    return renderer.page(
-        request, "calculator.html", listings=_choices(shelf), **shown(settings, chosen, form)
-    )
+    return render("calculator.html", listings=_choices(shelf), **shown(settings, chosen, form))
 
 
 @post("/calculator", status_code=200, opt={ANYBODYS: True})
 async def calculate(
     request: Request[Any, Any, Any],
     settings: NamedDependency[Settings],
+    render: NamedDependency[Render],
     renderer: NamedDependency[Renderer],
     shelf: NamedDependency[Shelf],
     counters: NamedDependency[Counters],
@@ -95,9 +93,7 @@ async def calculate(
         refused = RefusedForm("calculator", error, data)
     context = shown(settings, chosen, data, result=result)
     if not is_fragment(request):
-        return renderer.page(
-            request, "calculator.html", refused=refused, listings=_choices(shelf), **context
-        )
+        return render("calculator.html", refused=refused, listings=_choices(shelf), **context)
     context |= {"model": chosen.model, "refused": refused}
     html = renderer.html("calculator/result.html", **context)
     if data.prompts_of != chosen.model.id:

@@ -33,7 +33,7 @@ from gateway.control_plane.web.forms import (
     whole,
 )
 from gateway.control_plane.web.rate_limits import Quota
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import signed_in
 from gateway.storage.database import Database
 
@@ -118,7 +118,7 @@ async def withdraw_vote(
 async def join_waitlist(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     link_mails: NamedDependency[LinkMails],
     vote_quota: NamedDependency[Quota],
@@ -141,7 +141,7 @@ async def join_waitlist(
                 subject=f"Confirm: tell me when {listing.page.title} is live",
                 title=listing.page.title,
             )
-        return renderer.page(request, "waitlist/sent.html", email=address.email, listing=listing)
+        return render("waitlist/sent.html", email=address.email, listing=listing)
     async with database.write() as connection:
         await waitlist.join(connection, listing.model.id, Address(visitor.email), visitor.user_id)
     return see_other(f"{listing.path}#demand")
@@ -160,9 +160,8 @@ async def leave_waitlist(
 
 
 async def _confirm_page(
-    request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     links: NamedDependency[MailLinks],
     token: FromQuery[str] = "",
@@ -178,14 +177,13 @@ async def _confirm_page(
             async with database.read() as connection:
                 done = await _confirmed(connection, links, held)
             if done is None:
-                return spent_link(renderer, request, error, "waitlist")
+                return spent_link(render, error, "waitlist")
             listing = shelf.find(done.subject)
-            return renderer.page(request, "waitlist/done.html", email=done.email, listing=listing)
+            return render("waitlist/done.html", email=done.email, listing=listing)
         listing = shelf.find(link.subject)
         if listing.model.state == "live":
             return see_other(listing.path)  # what they wanted to hear of stands there
-        return renderer.page(
-            request,
+        return render(
             "waitlist/confirm.html",
             refused=refused,
             link=link,

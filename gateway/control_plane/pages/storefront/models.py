@@ -21,7 +21,7 @@ from gateway.control_plane.pages.storefront.calculator import CalculatorForm, Co
 from gateway.control_plane.pages.storefront.search import PAGE_MODELS, Search, page_of
 from gateway.control_plane.web import snippets
 from gateway.control_plane.web.forms import RefusedForm
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.data_plane.metering.rows import RowMaker
 from gateway.errors import BadRequest
 from gateway.settings import Settings
@@ -37,8 +37,7 @@ ListingPage = Callable[[Listing, RefusedForm | None], Awaitable[Response[str]]]
 
 @get("/models")
 async def list_models(
-    request: Request[Any, Any, Any],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     interest: NamedDependency[Interest],
     q: FromQuery[str] = "",
@@ -72,8 +71,7 @@ async def list_models(
         sort=sort,
     )
     wanted = interest.all_votes()
-    return renderer.page(
-        request,
+    return render(
         "models/list.html",
         refused=refused,
         found=page_of(search.find(shelf, wanted), page, "/models", chosen, size=PAGE_MODELS),
@@ -103,7 +101,7 @@ async def provide_listing_page(
     request: Request[Any, Any, Any],
     settings: NamedDependency[Settings],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     counters: NamedDependency[Counters],
     interest: NamedDependency[Interest],
@@ -114,8 +112,7 @@ async def provide_listing_page(
         model = listing.model
         own = await _own(database, request.user, model.id)
         known = shelf.by_id
-        return renderer.page(
-            request,
+        return render(
             "models/show.html",
             path=listing.path,
             refused=refused,
@@ -138,8 +135,7 @@ async def provide_listing_page(
 
 @get("/compare")
 async def compare_models(
-    request: Request[Any, Any, Any],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     interest: NamedDependency[Interest],
     model: FromQuery[list[str] | None] = None,
@@ -152,8 +148,7 @@ async def compare_models(
     if unknown:
         error = ListingNotFound(f"There is no model {unknown[0]} here.", param="model")
         refused = RefusedForm("compare", error, {"model": unknown[0]})
-    return renderer.page(
-        request,
+    return render(
         "models/compare.html",
         refused=refused,
         listings=(known or shelf.listings)[:_COMPARED_MAX],

@@ -21,7 +21,7 @@ from gateway.control_plane.pages.storefront.calculator import Counters, counter_
 from gateway.control_plane.web.csrf import ANYBODYS
 from gateway.control_plane.web.forms import RefusedForm
 from gateway.control_plane.web.rate_limits import Limit
-from gateway.control_plane.web.rendering import Renderer, answer, is_fragment
+from gateway.control_plane.web.rendering import Render, Renderer, answer, is_fragment
 from gateway.control_plane.web.visitors import PageNotFound
 from gateway.data_plane.metering.rows import RowMaker
 from gateway.data_plane.routing.admission import Offer
@@ -68,22 +68,20 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
 
 @get("/playground/{owner:str}/{name:str}")
 async def show_playground(
-    request: Request[Any, Any, Any],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     owner: FromPath[str],
     name: FromPath[str],
 ) -> Response[str]:
     """Show the playground with an example in it."""
     listing = _live(shelf, f"{owner}/{name}")
-    return renderer.page(
-        request, "playground.html", listing=listing, sentences=_EXAMPLE, result=None
-    )
+    return render("playground.html", listing=listing, sentences=_EXAMPLE, result=None)
 
 
 @post("/playground/{owner:str}/{name:str}", status_code=200, opt={ANYBODYS: True})
 async def experiment(
     request: Request[Any, Any, Any],
+    render: NamedDependency[Render],
     renderer: NamedDependency[Renderer],
     shelf: NamedDependency[Shelf],
     counters: NamedDependency[Counters],
@@ -106,8 +104,7 @@ async def experiment(
     if is_fragment(request):
         html = renderer.html("playground/result.html", result=result, refused=refused)
         return answer(html, refused=refused)
-    return renderer.page(
-        request,
+    return render(
         "playground.html",
         refused=refused,
         listing=listing,

@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import chain, islice
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 
 from gateway.control_plane.catalog.listings import Listing, Shelf
 from gateway.control_plane.status.history import history
 from gateway.control_plane.status.incidents import Incidents
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.data_plane.routing.router import Router, WorkerStatus
 from gateway.storage.database import Database, DatabaseAway
 
@@ -48,9 +48,8 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
 
 @get("/status")
 async def show_status(
-    request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     router: NamedDependency[Router],
     incidents: NamedDependency[Incidents],
@@ -63,8 +62,7 @@ async def show_status(
         recent = await incidents.recent(_DAYS)
     except DatabaseAway:  # whether the models answer is known without it, and most asked then
         known, recent = None, []
-    return renderer.page(
-        request,
+    return render(
         "status.html",
         pools=pools,
         more=more,
