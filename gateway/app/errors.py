@@ -32,9 +32,9 @@ Answer = Callable[[Request[Any, Any, Any], Exception], Response[Any]]
 
 log = structlog.get_logger()
 
-_AWAY = "The books can't be reached at the moment."
-_AGAIN = "Try again in a little while."
-_AGAIN_IF_NOT_DONE = "Look in a little while whether it was done, and try again if not."
+_AWAY = "The database is temporarily unavailable."
+_AGAIN = "Try again in a moment."
+_AGAIN_IF_NOT_DONE = "Check in a moment whether it was done, and try again if not."
 _AWAY_SECONDS = 5.0
 
 
@@ -75,13 +75,13 @@ def _translate(error: Exception, request: Request[Any, Any, Any], request_id: st
         case 413:
             return TooLarge("The body is too large.")
         case _ if 400 <= status < 500:
-            return BadRequest("The request can't be read as it is.")
+            return BadRequest("The request can't be read.")
     log.error("request failed", request=request_id, exc_info=error)
     return ServerError("Our mistake; nothing was charged.")
 
 
 def _methods(request: Request[Any, Any, Any]) -> list[str]:
-    """Return what the path does answer to: HTTP wants it said, and Litestar does not say it."""
+    """Return the methods of a path, for the header `Allow`, which Litestar does not send."""
     found: set[str] = set()
     for route in request.app.routes:
         pattern = re.sub(r"\\\{[^}]*:path\\\}", ".+", re.escape(route.path))
