@@ -28,7 +28,7 @@ async def show_ledger(
     visitor: NamedDependency[Visitor],
     before: Annotated[int | None, QueryParameter(ge=1, le=_ID_MAX)] = None,
 ) -> Response[str]:
-    """Show a page of it; the next begins before the last entry of this."""
+    """Show one page of the ledger; the next one continues before its last entry."""
     async with database.read() as connection:
         balance = await credit.balance(connection, visitor.organization_id)
         entries = await credit.ledger(
@@ -46,7 +46,7 @@ async def show_ledger(
 
 
 def _words(entry: Entry, sources: Mapping[str, str], shelf: Shelf) -> str:
-    """Say what an entry is, and what credit was given for."""
+    """Describe an entry, and for granted credit its reason."""
     if entry.kind != "grant":
         return _WORDS[entry.kind]
     what, _, rest = sources.get(entry.ref, "").partition(":")
@@ -57,4 +57,4 @@ def _words(entry: Entry, sources: Mapping[str, str], shelf: Shelf) -> str:
     return "Free credit: welcome" if what == "signup" else "Credit"
 
 
-_WORDS = {"usage": "Requests", "expiry": "Free credit that expired", "reversal": "Taken back"}
+_WORDS = {"usage": "Requests", "expiry": "Expired free credit", "reversal": "Taken back"}

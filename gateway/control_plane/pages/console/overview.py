@@ -21,9 +21,9 @@ from gateway.storage.database import Database
 
 _DAYS = 30
 _NO_CREDIT = {
-    "granted_before": "The free credit for this mailbox or GitHub account was granted before.",
-    "disposable": "There is no free credit for mailboxes that are given away for minutes.",
-    "budget": "The free credit of that day was used up when you signed up.",
+    "granted_before": "This mailbox or GitHub account received its free credit before.",
+    "disposable": "There is no free credit for disposable mailboxes.",
+    "budget": "The day's free credit was used up when you signed up.",
 }
 
 

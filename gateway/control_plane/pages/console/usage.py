@@ -21,7 +21,7 @@ from gateway.storage.database import Database
 
 _SPANS = (7, 30, 90)
 _KEYS_MAX = 1_000
-"""To choose from: the newest that are in use or were in the time shown."""
+"""Most keys to choose from: the newest of those in use now or in the time shown."""
 
 
 @get("/console/usage")
@@ -33,7 +33,7 @@ async def show_usage(
     key: FromQuery[str] = "",
     model: FromQuery[str] = "",
 ) -> Response[str]:
-    """Show usage since some days, of one key or model where one is chosen."""
+    """Show the usage of some days, of all keys and models or of one."""
     chosen = _filter(days, key, model)
     today = datetime.now(UTC).date()
     async with database.read() as connection:
@@ -64,7 +64,7 @@ async def export_usage(
     key: FromQuery[str] = "",
     model: FromQuery[str] = "",
 ) -> Response[str]:
-    """Give the same sums as CSV."""
+    """Download the same sums as CSV."""
     chosen = _filter(days, key, model)
     ends = {}
     async with database.read() as connection:
@@ -80,9 +80,9 @@ async def export_usage(
 
 
 def written(by: By, sums: list[Sum], last_four: Mapping[str, str]) -> str:
-    """Write sums as CSV; those of keys say how each key ends, as the list of keys does.
+    """Write sums as CSV; those by key have its last characters, as the list of keys does.
 
-    Nothing in it was chosen by a person: a spreadsheet would run a name that is a formula.
+    It holds no names: a spreadsheet would run a name that is a formula.
     """
     text = io.StringIO()
     writer = csv.writer(text)

@@ -1,4 +1,4 @@
-"""One's own votes, and the models that one waits for."""
+"""The visitor's votes, and the models that they wait for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def show_votes(
     visitor: NamedDependency[Visitor],
     shelf: NamedDependency[Shelf],
 ) -> Response[str]:
-    """Show the votes, each with a button to take it back; live models stand apart, without."""
+    """Show the votes, each with a button to withdraw it; live models are listed apart."""
     async with database.read() as connection:
         cast = await votes.of_visitor(connection, visitor)
         waiting = sorted(await waitlist.models_of(connection, visitor.address_key))

@@ -1,7 +1,7 @@
-"""The documentation: words written by hand, numbers from the settings of this very gateway.
+"""The documentation: words written by hand, numbers from this gateway's settings.
 
-The reference is rendered from the OpenAPI document, and a test holds the errors against the code:
-neither can fall behind.
+The reference is rendered from the OpenAPI document, and a test compares the errors with the code,
+so neither falls behind.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ PAGES = {
 
 
 class Bound(NamedTuple):
-    """A bound, and what somebody meets who is over it."""
+    """A bound, and what a request beyond it gets."""
 
     what: str
     most: str
     beyond: str
-    """What is answered then; it may have code in backticks."""
+    """Status and code; code stands in backticks."""
 
 
 @get("/docs")
@@ -46,7 +46,7 @@ async def show_start(
     render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
 ) -> Response[str]:
-    """Begin with the quickstart."""
+    """Show the quickstart."""
     return _page(settings, render, shelf, "quickstart")
 
 
@@ -62,7 +62,7 @@ async def show_docs(
 
 
 def limits(settings: Settings) -> list[Bound]:
-    """Say what one request, and one organization, may ask for."""
+    """Return the bounds of one request and of one organization."""
     megabytes = settings.body_bytes_max / 2**20
     return [
         Bound("Texts in one request", f"{settings.inputs_max:,} texts", "400"),
@@ -80,12 +80,12 @@ def limits(settings: Settings) -> list[Bound]:
         ),
         Bound("Size of the body", f"{megabytes:,.4g} MiB", "413 `request_too_large`"),
         Bound(
-            "Requests of one organization at the same moment",
+            "Concurrent requests of one organization",
             f"{settings.organization_in_flight_max:,} requests for each gateway process",
             "429 `too_many_in_flight`",
         ),
         Bound(
-            "Requests of everybody at the same moment",
+            "Concurrent requests of all organizations",
             f"{settings.in_flight_max:,} requests for each gateway process",
             "429 `too_many_in_flight`",
         ),
@@ -116,7 +116,7 @@ def limits(settings: Settings) -> list[Bound]:
 def _page(settings: Settings, render: Render, shelf: Shelf, slug: str) -> Response[str]:
     if slug not in PAGES:
         raise PageNotFound("There is no such page in the documentation.")
-    model = shelf.first.model  # a live one where there is any
+    model = shelf.first.model  # live, if any is
     url = settings.public_url
     context: dict[str, Any] = {
         "model": model,

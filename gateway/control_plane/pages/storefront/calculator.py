@@ -36,7 +36,7 @@ class Uncountable(NotFound):
 
 
 class CalculatorForm(msgspec.Struct, frozen=True):
-    """What somebody typed."""
+    """What was typed."""
 
     model: str
     text: str = ""
@@ -47,7 +47,7 @@ class CalculatorForm(msgspec.Struct, frozen=True):
 
 
 class Calculation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a text counts and costs, and so many of them a month."""
+    """Tokens and cost of a text, and of many such texts a month."""
 
     tokens: int
     """Billed: prompt and special tokens included, after truncation."""
@@ -82,7 +82,7 @@ async def calculate(
     origin: NamedDependency[str],
     data: URLEncodedBody[CalculatorForm],
 ) -> Response[str]:
-    """Count and price: a fragment as one types, a whole page without JavaScript."""
+    """Count and price: a fragment while typing, a whole page without JavaScript."""
     chosen = shelf.by_id.get(data.model) or shelf.first
     result = refused = None
     try:
@@ -108,7 +108,7 @@ def shown(
     *,
     result: Calculation | None = None,
 ) -> dict[str, Any]:
-    """Return what the form needs, on its own page and on a model's."""
+    """Return the form's context, for its own page and a model's."""
     return {
         "chosen": chosen,
         "form": form,
@@ -123,7 +123,7 @@ def calculation(
     listing: Listing,
     form: CalculatorForm,
 ) -> Calculation | None:
-    """Count a text as the endpoint would; None where there is none. Raises BadRequest."""
+    """Count and price a text as the endpoint would; None for no text. Raises BadRequest."""
     characters_max = settings.calculator_characters_max
     if len(form.text) > characters_max:
         raise BadRequest(
@@ -150,7 +150,7 @@ def calculation(
         tokens_full=rows.tokens_full[0],
         cost_nanos=cost_nanos,
         texts_month=texts_month,
-        month_nanos=cost_nanos * texts_month,  # rounded up with each, as the ledger does
+        month_nanos=cost_nanos * texts_month,  # each rounded up, as the ledger does
     )
 
 
@@ -158,10 +158,12 @@ def counter_of(counters: Counters, model: ModelSnapshot) -> TokenCounter:
     """Return what counts a model's tokens. Raises Uncountable."""
     counter = counters.get(model.vocabulary_sha256)
     if counter is None:
-        raise Uncountable(f"The tokenizer of {model.id} is not here, so nothing can be counted.")
+        raise Uncountable(
+            f"The tokenizer of {model.id} is not installed here, so nothing can be counted."
+        )
     return counter
 
 
 def _choices(shelf: Shelf) -> Sequence[Listing]:
-    """Return the models to choose from; nothing where they are so many that one types a name."""
+    """Return the models to choose from; none if they are too many to list."""
     return shelf.listings if len(shelf.listings) <= _CHOICES_MAX else ()

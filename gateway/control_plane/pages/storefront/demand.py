@@ -1,4 +1,4 @@
-"""Being ready when a model lands, and saying that one wants it."""
+"""Voting for models that are coming, and waiting for their launch."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class VoteForm(msgspec.Struct, frozen=True):
 
 
 class ModelForm(msgspec.Struct, frozen=True):
-    """A button of one model; `back` is the page that it stands on."""
+    """A button about one model; `back` is the page to return to."""
 
     model: str
     back: str = ""
 
 
 class WaitlistForm(msgspec.Struct, frozen=True):
-    """Who wants to hear of a launch; somebody signed in gives no address."""
+    """An address to tell of a launch; empty for a visitor who is signed in."""
 
     model: str
     email: str = ""
@@ -166,7 +166,7 @@ async def _confirm_page(
     links: NamedDependency[MailLinks],
     token: FromQuery[str] = "",
 ) -> FormPage:
-    """Show what the mailed link would do, and its button; a refused form brings its own token."""
+    """Provide the page of a mailed link, with its button; a refused form has its own token."""
 
     async def page(refused: RefusedForm | None) -> Response[Any]:
         held = refused.typed.token if refused else token
@@ -182,7 +182,7 @@ async def _confirm_page(
             return render("waitlist/done.html", email=done.email, listing=listing)
         listing = shelf.find(link.subject)
         if listing.model.state == "live":
-            return see_other(listing.path)  # what they wanted to hear of stands there
+            return see_other(listing.path)  # the launch that they wanted to hear of
         return render(
             "waitlist/confirm.html",
             refused=refused,
@@ -219,7 +219,7 @@ async def confirm(
 
 
 async def _confirmed(connection: AsyncConnection, links: MailLinks, token: str) -> MailLink | None:
-    """Return the used link of someone who is on the list because of it."""
+    """Return the link if it was used and its address is on the list."""
     try:
         link = await links.used(connection, "waitlist", token)
     except LinkSpent:
@@ -232,9 +232,7 @@ def coming(shelf: Shelf, model_id: str) -> Listing:
     """Return a model that can be waited for. Raises ListingNotFound, NotComing."""
     listing = shelf.find(model_id)
     if listing.model.state == "live":
-        raise votes.NotComing(
-            f"{listing.page.title} is live by now: you can call it, there is nothing to wait for."
-        )
+        raise votes.NotComing(f"{listing.page.title} is live now: you can call it.")
     return listing
 
 

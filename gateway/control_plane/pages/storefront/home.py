@@ -19,7 +19,7 @@ async def show_home(
     shelf: NamedDependency[Shelf],
     interest: NamedDependency[Interest],
 ) -> Response[str]:
-    """Say what this is, show a call, and lead to the models."""
+    """Introduce the service, with an example call and the models."""
     first = shelf.listings[0].model if shelf.listings else None
     call = snippets.curl(settings.public_url, first.id) if first else ""
     return render(

@@ -32,7 +32,7 @@ _COMPARED_MAX = 6
 _NAME_CHARACTERS_MAX = 100
 
 ListingPage = Callable[[Listing, RefusedForm | None], Awaitable[Response[str]]]
-"""Renders a model's page, and what was refused of a form on it."""
+"""Renders a model's page, with a refused form if any."""
 
 
 @get("/models")
@@ -50,7 +50,7 @@ async def list_models(
     sort: FromQuery[str] = "",
     page: FromQuery[int] = 1,
 ) -> Response[str]:
-    """List the models that fit; the filters are the page's address, so it can be shared."""
+    """List the models that match the filters, which are in the URL, so that it can be shared."""
     chosen = {
         "q": q, "state": offered, "task": task, "dimensions": dimensions, "license": licensed,
         "tokens": tokens, "price": price, "sort": sort,
@@ -140,7 +140,7 @@ async def compare_models(
     interest: NamedDependency[Interest],
     model: FromQuery[list[str] | None] = None,
 ) -> Response[str]:
-    """Put models side by side: those that are named, or the first ones."""
+    """Compare models side by side: the named ones, or the first ones."""
     named = list(dict.fromkeys(name.strip() for name in model or [] if name.strip()))
     known = [shelf.by_id[name] for name in named if name in shelf.by_id]
     unknown = [name[:_NAME_CHARACTERS_MAX] for name in named if name not in shelf.by_id]
@@ -159,7 +159,7 @@ async def compare_models(
 
 
 def structured_data(public_url: str, listing: Listing) -> list[dict[str, Any]]:
-    """Describe a model to search engines: what it is, where it stands, and its questions."""
+    """Describe a model to search engines: itself, its breadcrumbs and its questions."""
     page = listing.page
     return [
         {
@@ -193,7 +193,7 @@ def structured_data(public_url: str, listing: Listing) -> list[dict[str, Any]]:
 
 
 def _sample(counters: Counters, model: ModelSnapshot) -> str:
-    """Write what the call on the page is answered: counted, not made up."""
+    """Write the answer to the page's example call, with its real count of tokens."""
     maker = RowMaker(
         counter_of(counters, model),
         dimensions=model.dimensions_default,
@@ -216,7 +216,7 @@ def _sample(counters: Counters, model: ModelSnapshot) -> str:
 
 
 def _written(page: ModelPage) -> dict[str, str]:
-    """Say what a reviewed page adds."""
+    """Return what a reviewed page adds."""
     said = {} if page.license_url is None else {"license": page.license_url}
     return said if page.published is None else {**said, "datePublished": page.published.isoformat()}
 
@@ -237,7 +237,7 @@ def _questions(page: ModelPage) -> dict[str, Any]:
 
 
 async def _own(database: Database, visitor: Visitor | None, model_id: str) -> dict[str, bool]:
-    """Tell whether somebody voted for a model, waits for it, and takes our mail at all."""
+    """Tell whether a visitor voted for a model, waits for it, and accepts our mail."""
     if visitor is None:
         return {"voted": False, "waiting": False, "unsubscribed": False}
     async with database.read() as connection:

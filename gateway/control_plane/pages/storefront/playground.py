@@ -1,7 +1,7 @@
-"""The playground of a live model: a few sentences, what they cost, and how alike they are.
+"""The playground of a live model: a few sentences, their cost, and how similar they are.
 
-It goes the way of every request, to the same workers, but is free: only likenesses are shown,
-never the vectors, and each visitor has a small number of tries.
+It uses the same workers as every request, but is free: it shows similarities, never the vectors,
+and each visitor has a small number of tries.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from gateway.identifiers import new_id
 
 _SENTENCES_MAX = 6
 _CHARACTERS_MAX = 300
-_VISITORS = "visitors"  # as one organization to the router, so that they share one turn
+_VISITORS = "visitors"  # one organization to the router, so that all visitors share one turn
 _TIMEOUT_SECONDS = 10.0
-_HOLD_SECONDS = 5.0  # for a worker that is about to be ready
+_HOLD_SECONDS = 5.0  # for a worker that is almost ready
 _SHADES = (0.2, 0.4, 0.6, 0.85)
 _EXAMPLE = (
     "How do I reset my password?\n"
@@ -44,20 +44,20 @@ _EXAMPLE = (
 
 
 class PlaygroundForm(msgspec.Struct, frozen=True):
-    """A sentence a line."""
+    """One sentence a line."""
 
     sentences: str
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """How alike two sentences are: the cosine of their vectors, and its shade from 0 to 4."""
+    """The similarity of two sentences: the cosine of their vectors, and its shade from 0 to 4."""
 
     cosine: float
     shade: int
 
 
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it."""
+    """The results."""
 
     sentences: list[str]
     tokens: list[int]
@@ -99,7 +99,7 @@ async def experiment(
         sentences = _sentences(data)
         experiment_limit.take(origin)
         result = await _embed(counters, router, listing, sentences)
-    except GatewayError as error:  # what no worker does at the moment is said in its place too
+    except GatewayError as error:  # that no worker is free is shown in place too
         refused = RefusedForm("playground", error, data)
     if is_fragment(request):
         html = renderer.html("playground/result.html", result=result, refused=refused)
@@ -145,7 +145,7 @@ async def _embed(
         organization=_VISITORS,
         tokens=rows.tokens,
         deadline=started + _TIMEOUT_SECONDS,
-        tier="flex",  # what is free comes after what is paid
+        tier="flex",  # behind paid work
         hold_seconds=_HOLD_SECONDS,
     )
     router.admit(model.id, offer)

@@ -21,11 +21,11 @@ from gateway.storage.database import Database, DatabaseAway
 
 _DAYS = 90
 _POOLS_MAX = 50
-"""More are told in numbers; what does not answer comes first."""
+"""Most models that are listed; the others are only counted."""
 
 
 class PoolView(msgspec.Struct, frozen=True, kw_only=True):
-    """A model's workers, for everybody: how many, and never where."""
+    """A model's workers as the public sees them: how many, never where."""
 
     listing: Listing
     ready: int
@@ -33,7 +33,7 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def mark(self) -> Literal["good", "warn", "bad"]:
-        """The colour of its state."""
+        """The color of its state."""
         if self.listing.model.state == "coming_soon":
             return "warn"
         return "good" if self.ready else "bad"
@@ -60,7 +60,7 @@ async def show_status(
         async with database.read() as connection:
             known = await history(connection, _DAYS, datetime.now(UTC))
         recent = await incidents.recent(_DAYS)
-    except DatabaseAway:  # whether the models answer is known without it, and most asked then
+    except DatabaseAway:  # the state of the models is known without it, and most wanted then
         known, recent = None, []
     return render(
         "status.html",
@@ -75,9 +75,9 @@ async def show_status(
 def pools_of(
     shelf: Shelf, workers: Iterable[WorkerStatus]
 ) -> tuple[list[PoolView], Mapping[str, int]]:
-    """Return the pools of the first models, and of the others how many are in which state.
+    """Return the pools of the first models, and the number of others in each state.
 
-    Those come first that should answer and do not, and last those that are coming soon.
+    Live models without a ready worker come first, those that are coming soon last.
     """
     every: Counter[str] = Counter()
     ready: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""One-click unsubscribing, and the page of development that shows what was sent."""
+"""One-click unsubscribing, and the development page that shows sent mails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def show_unsubscribe(
     unsubscriptions: NamedDependency[Unsubscriptions],
     token: FromPath[str],
 ) -> Response[str]:
-    """Show the button for people; mail programs post at once."""
+    """Show the button; mail programs post without it."""
     email = _email(unsubscriptions, token)
     return render("mail/unsubscribe.html", email=email, token=token, done=False)
 
@@ -34,7 +34,7 @@ async def confirm_unsubscribe(
     unsubscriptions: NamedDependency[Unsubscriptions],
     token: FromPath[str],
 ) -> Response[str]:
-    """Send no more. Needs no form token: mail programs have none, and the address is the proof."""
+    """Send no more mail. Mail programs have no form token: the link is the proof."""
     email = _email(unsubscriptions, token)
     async with database.write() as connection:
         await unsubscribe.add(connection, email)
@@ -47,7 +47,7 @@ async def show_sent(
     render: NamedDependency[Render],
     outbox: NamedDependency[Outbox],
 ) -> Response[str]:
-    """Show the newest mails: in development only, elsewhere this page is not there."""
+    """Show the newest mails; exists in development only."""
     if not settings.dev_mail:
         raise PageNotFound("There is nothing here.")
     return render("mail/sent.html", mails=await outbox.listed())
