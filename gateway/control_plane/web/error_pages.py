@@ -29,7 +29,7 @@ _HEADINGS = {
     409: "Someone changed this already",
     413: "Too much at once",
     429: "A little slower, please",
-    503: "Not at the moment",
+    503: "Temporarily unavailable",
 }
 _TYPED = {
     "email": "Email",

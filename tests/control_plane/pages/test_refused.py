@@ -10,13 +10,13 @@ import pytest
 from litestar import Litestar
 from sqlalchemy import select
 
-from benchmarks import pages
 from gateway.app.process import Process
 from gateway.control_plane.demand import votes
 from gateway.control_plane.pages.storefront import playground
 from gateway.control_plane.web import error_pages, forms
 from gateway.storage.tables import api_keys, demand_votes, users
 from testing.browsing import Browser, field, mailed_link, sign_in
+from testing.filling import fill_catalog
 from tests.control_plane.conftest import MINILM, STELLA
 from tests.control_plane.pages.test_speed import QUERIES_MAX, counted
 
@@ -320,7 +320,7 @@ async def test_the_calculator(browser: Browser, wrong: dict[str, str], blamed: s
 
 
 async def test_a_name_of_a_model_is_typed_in_a_large_catalogue(gateway: Process, browser: Browser):
-    await pages.fill_catalogue(gateway.core.database, 130)
+    await fill_catalog(gateway.core.database, 130)
     await gateway.core.catalog.refresh()
     await browser.get("/calculator")
     page = await browser.submit("/calculator", model="stella", text="hi", texts_month="1")

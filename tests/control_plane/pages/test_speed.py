@@ -6,9 +6,9 @@ from contextvars import ContextVar
 
 from sqlalchemy import event
 
-from benchmarks import pages
 from gateway.app.process import Process
 from testing.browsing import Browser, sign_in
+from testing.filling import PAGES, Size, fill
 from tests.control_plane.conftest import STELLA
 
 QUERIES_MAX = 10
@@ -35,13 +35,11 @@ def counted(gateway: Process) -> Iterator[list[str]]:
 async def test_no_page_asks_the_database_more_than_ten_times(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     await gateway.services.outbox.deliver()
-    size = pages.Size(
-        models=60, votes=20, own_votes=5, requests=200, days=3, keys=3, shards=2, others=2
-    )
-    filled = await pages.fill(gateway, size)
+    size = Size(models=60, votes=20, own_votes=5, requests=200, days=3, keys=3, shards=2, others=2)
+    filled = await fill(gateway, size)
     assert (filled["votes"], filled["requests of the visitor"]) == (25, 200)
     counts = {}
-    for path in pages.PAGES:
+    for path in PAGES:
         with counted(gateway) as statements:
             assert (await browser.get(path)).status_code == 200
         counts[path] = len(statements)

@@ -7,11 +7,11 @@ from xml.etree import ElementTree as ET
 import pytest
 from sqlalchemy import insert, update
 
-from benchmarks import pages
 from gateway.app.process import Process
 from gateway.control_plane.pages.storefront import robots
 from gateway.storage.tables import demand_votes, models
 from testing.browsing import Browser, sign_in
+from testing.filling import fill_catalog, vote
 from tests.control_plane.conftest import MINILM, STELLA
 
 MANY = 130
@@ -20,7 +20,7 @@ PLAIN = "lab-7/embed-base-7"
 
 @pytest.fixture(autouse=True)
 async def many(gateway: Process) -> None:
-    await pages.fill_catalogue(gateway.core.database, MANY)
+    await fill_catalog(gateway.core.database, MANY)
     await gateway.core.catalog.refresh()
 
 
@@ -164,7 +164,7 @@ async def vote_for_all(gateway: Process) -> None:
     async with gateway.core.database.write() as connection:
         user = (await connection.exec_driver_sql("SELECT id, address_key FROM users")).one()
         rows = [
-            {**pages._vote(user.id, model, now), "voter_key": user.address_key}
+            {**vote(user.id, model, now), "voter_key": user.address_key}
             for model in gateway.core.catalog().models
         ]
         await connection.execute(insert(demand_votes), rows)

@@ -1,0 +1,206 @@
+"""Much data behind the pages, and the pages to open: models, votes, and months of usage in sums."""
+
+import gc
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import cycle, islice, product
+from typing import Any
+
+import msgspec
+from sqlalchemy import Table, func, insert, select, text
+
+from gateway.app.process import Process
+from gateway.control_plane.catalog import catalog
+from gateway.data_plane.tallies import BOUNDS_MS
+from gateway.identifiers import new_id
+from gateway.storage.database import Database
+from gateway.storage.tables import (
+    answer_hours,
+    api_keys,
+    demand_votes,
+    model_prices,
+    models,
+    organizations,
+    usage_hours,
+    users,
+)
+
+STELLA = "NovaSearch/stella_en_400M_v5"
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+PAGES = [
+    "/", "/models", f"/models/{STELLA}", f"/models/{MINILM}", "/compare", "/calculator", "/status",
+    "/docs", "/docs/reference", "/sign-in", "/console", "/console/usage", "/console/usage?days=90",
+    "/console/keys", "/console/ledger", "/console/votes", "/console/settings", "/sitemap.xml",
+    "/sitemap.xml?part=1",
+    "/models?q=small+7&state=coming_soon&dimensions=768&sort=votes", "/models?page=2&sort=newest",
+    "/models?price=0.02&tokens=512&license=MIT&sort=price", "/v1/models",
+]  # fmt: skip
+_ROWS_AT_ONCE = 5_000
+
+
+class Size(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is behind the pages."""
+
+    models: int = 10_000
+    """Beside those that were reviewed, coming soon, without a page of their own."""
+    votes: int = 20_000
+    own_votes: int = 40
+    """Of the visitor, each for another model."""
+    requests: int = 10_000_000
+    """Of the visitor's own organization."""
+    days: int = 90
+    keys: int = 4
+    shards: int = 2
+    """Processes that served it: each writes hourly sums of its own."""
+    latencies: int = 6
+    """Different ones in each hour, of successes and of errors."""
+    others: int = 50
+    """Organizations beside it, with a sum in each hour."""
+
+
+async def fill(gateway: Process, size: Size) -> dict[str, int]:
+    """Fill the database behind the one organization there is; return what is there then."""
+    async with gateway.core.database.read() as connection:
+        own = str(await connection.scalar(select(organizations.c.id)))
+    now = datetime.now(UTC)
+    names = [new_id() for _ in range(size.others)]
+    keys = [(new_id(), owner) for owner in [own] * size.keys + names]
+    await _insert(
+        gateway.core.database,
+        organizations,
+        ({"id": i, "name": "other", "created_at": now} for i in names),
+    )
+    await _insert(gateway.core.database, api_keys, (_key(key, owner, now) for key, owner in keys))
+    people = [new_id() for _ in range(size.votes)]
+    await _insert(
+        gateway.core.database,
+        users,
+        (
+            {"id": i, "email": f"{i}@e.org", "address_key": i, "created_at": now, "welcome": ""}
+            for i in people
+        ),
+    )
+    await fill_catalog(gateway.core.database, size.models)
+    await gateway.core.catalog.refresh()
+    await gateway.core.fleet.refresh()
+    catalog = cycle(gateway.core.catalog().models)
+    await _insert(
+        gateway.core.database, demand_votes, (vote(i, next(catalog), now) for i in people)
+    )
+    async with gateway.core.database.read() as connection:
+        visitor = (await connection.execute(select(users.c.id, users.c.address_key).limit(1))).one()
+    own_votes = (
+        {**vote(visitor.id, model, now), "voter_key": visitor.address_key}
+        for model in islice(gateway.core.catalog().models, size.own_votes)
+    )
+    await _insert(gateway.core.database, demand_votes, own_votes)
+    await _insert(gateway.core.database, usage_hours, _hours(size, keys, now))
+    await _insert(gateway.core.database, answer_hours, _answers(size, own, now))
+    if not gateway.core.database.is_sqlite:  # which autovacuum does by itself, a minute later
+        async with gateway.core.database.write() as connection:
+            await connection.execute(text("ANALYZE"))
+    await gateway.core.interest.refresh()
+    gc.unfreeze()
+    gc.freeze()  # as a process does that starts with all of these models
+    return await _counted(gateway.core.database, own)
+
+
+async def fill_catalog(database: Database, count: int) -> None:
+    """Add models that differ in everything that a search asks for."""
+    now = datetime.now(UTC)
+    ids = [f"lab-{n % 97}/embed-{('small', 'base', 'large')[n % 3]}-{n}" for n in range(count)]
+    cards = [
+        catalog.ModelCard(
+            owned_by=f"lab-{n % 97}",
+            license=("MIT", "Apache-2.0", "CC-BY-4.0")[n % 3],
+            dimensions=[256, (384, 768, 1024, 2048)[n % 4]],
+            dimensions_default=256,
+            tokens_max=(256, 512, 8192)[n % 3],
+            vocabulary_sha256=catalog.reviewed()[n % 2].vocabulary_sha256,
+            prompts={"query": "query: "},
+        )
+        for n in range(count)
+    ]
+    rows = (
+        {"id": i, "state": "coming_soon", "card": msgspec.json.encode(card).decode(),
+         "created_at": now - timedelta(hours=n)}
+        for n, (i, card) in enumerate(zip(ids, cards, strict=True))
+    )  # fmt: skip
+    prices = (
+        {"id": new_id(), "model_id": i, "tier": tier, "created_at": now,
+         "nanos_per_million_tokens": (n % 40 + 1) * 1_000_000}
+        for n, i in enumerate(ids) for tier in ("default", "flex")
+    )  # fmt: skip
+    await _insert(database, models, rows)
+    await _insert(database, model_prices, prices)
+
+
+async def _insert(database: Database, table: Table, rows: Iterable[dict[str, Any]]) -> None:
+    left = iter(rows)
+    while some := list(islice(left, _ROWS_AT_ONCE)):
+        async with database.write() as connection:
+            await connection.execute(insert(table), some)
+
+
+def _key(key_id: str, owner: str, now: datetime) -> dict[str, Any]:
+    return {
+        "id": key_id, "organization_id": owner, "name": "bench", "digest": key_id.encode(),
+        "last_four": "0000", "created_at": now, "changed_at": now,
+    }  # fmt: skip
+
+
+def vote(user_id: str, model_id: str, now: datetime) -> dict[str, Any]:
+    return {
+        "id": new_id(), "model_id": model_id, "user_id": user_id, "voter_key": user_id,
+        "use_case": "search", "created_at": now,
+    }  # fmt: skip
+
+
+def _hours(size: Size, keys: list[tuple[str, str]], now: datetime) -> Iterator[dict[str, Any]]:
+    """Spread the requests over every hour, key, model and process; the rest goes to the first."""
+    last = now.replace(minute=0, second=0, microsecond=0)
+    hours = [last - timedelta(hours=n) for n in range(size.days * 24)]
+    places = list(product(hours, keys[: size.keys], (STELLA, MINILM), range(size.shards)))
+    each, rest = divmod(size.requests, len(places))
+    for index, place in enumerate(places):
+        yield _hour(*place, each + (rest if index == 0 else 0))
+    for hour, key in product(hours, keys[size.keys :]):
+        yield _hour(hour, key, MINILM, 0, 1)
+
+
+def _hour(
+    hour: datetime, key: tuple[str, str], model_id: str, shard: int, requests: int
+) -> dict[str, Any]:
+    return {
+        "organization_id": key[1], "hour": hour, "key_id": key[0], "model_id": model_id,
+        "shard": shard, "requests": requests, "inputs": requests, "tokens": 300 * requests,
+        "charged_nanos": 2_400 * requests,
+    }  # fmt: skip
+
+
+def _answers(size: Size, owner: str, now: datetime) -> Iterator[dict[str, Any]]:
+    hours = (now - timedelta(hours=n) for n in range(size.days * 24))
+    for hour, status_class, bound in product(hours, (2, 4), BOUNDS_MS[: size.latencies]):
+        yield {
+            "organization_id": owner, "hour": hour.replace(minute=0, second=0, microsecond=0),
+            "status_class": status_class, "latency_ms": bound, "answers": 100,
+        }  # fmt: skip
+
+
+async def _counted(database: Database, own: str) -> dict[str, int]:
+    hours = select(func.count(), func.sum(usage_hours.c.requests))
+    async with database.read() as connection:
+        votes = await connection.scalar(select(func.count()).select_from(demand_votes))
+        every = (await connection.execute(hours)).one()
+        answered = await connection.scalar(select(func.count()).select_from(answer_hours))
+        mine = (await connection.execute(hours.where(usage_hours.c.organization_id == own))).one()
+        listed = await connection.scalar(select(func.count()).select_from(models))
+    return {
+        "models": int(listed or 0),
+        "votes": int(votes or 0),
+        "hourly rows": every[0],
+        "requests behind them": int(every[1]),
+        "hourly rows of the visitor": mine[0],
+        "requests of the visitor": int(mine[1]),
+        "hourly rows of the visitor's answers": int(answered or 0),
+    }
