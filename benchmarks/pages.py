@@ -5,7 +5,7 @@
 The application runs in this process with its jobs, on a fresh database. A page's time is that from
 the ASGI call to the last byte of the body, so it has everything but the network: the session, the
 queries, the template. The pages are asked for in turn, one at a time. Then, how long the event loop
-stands still for what every process does again and again: reading the catalogue and the votes.
+stands still for what every process does again and again: reading the catalog and the votes.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ async def measure_jobs(gateway: Process, rounds: int) -> dict[str, list[float]]:
         votes = iter(some.all())
     interest = gateway.core.demand_counts.refresh
     jobs = {
-        "catalogue, nothing new": (nothing, refresh), "catalogue, a new price": (reprice, refresh),
+        "catalog, nothing new": (nothing, refresh), "catalog, a new price": (reprice, refresh),
         "votes, nothing new": (nothing, interest), "votes, one less": (vote, interest),
     }  # fmt: skip
     return {

@@ -47,7 +47,7 @@ def build(settings: Settings) -> Process:
         core.wing(parts),
         *hot_path.wings(parts, data),
         upkeep.wing(parts, services),
-        Wing("control", [_pages(parts, services, web), *assets.routes(web.assets)]),
+        _pages(parts, services, web),
     ]
     operations = [operation for wing in wings for operation in wing.operations]
     document = openapi.route(settings.public_url, version("stella-gateway"), operations)
@@ -55,8 +55,8 @@ def build(settings: Settings) -> Process:
     return Process(parts, data, services, web, wings)
 
 
-def _pages(parts: Core, services: Services, web: Web) -> Any:
-    """Return the pages of all wings on one router; handlers name the parts that they use."""
+def _pages(parts: Core, services: Services, web: Web) -> Wing:
+    """Put the page wings behind one session and form token; handlers name the parts they use."""
     members_max = parts.settings.organization_members_max
     wings = [
         storefront_wing(PATHS),
@@ -72,12 +72,19 @@ def _pages(parts: Core, services: Services, web: Web) -> Any:
     dependencies = {name: _provide(part) for name, part in named.items()}
     # a lambda, since Litestar copies what it is given
     dependencies["shelf"] = Provide(lambda: services.shelves(), sync_to_thread=False)  # noqa: PLW0108
-    return pages(
+    router = pages(
         [mount(wing) for wing in wings],
         dependencies,
         settings=parts.settings,
         sessions=services.sessions,
         cookie=web.cookie,
+        renderer=web.renderer,
+    )
+    return Wing(
+        "control",
+        [router, *assets.routes(web.assets)],
+        jobs=[job for wing in wings for job in wing.jobs],
+        operations=[operation for wing in wings for operation in wing.operations],
     )
 
 

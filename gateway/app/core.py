@@ -101,11 +101,10 @@ def make_core(settings: Settings) -> Core:
 
 
 def wing(core: Core) -> Wing:
-    """Return what every process does: health, registrations, and the news of other processes.
+    """Return what every process does: it registers, follows and reports workers.
 
-    Each gateway dispatches to workers, one of the control plane for the playground, so each
-    refreshes the catalog, follows the workers, obeys `gateway workers` and counts as one that
-    shares them.
+    Control processes dispatch to workers too, for the playground. So each process has pools of
+    its own, obeys `gateway workers`, and counts as one that shares the workers.
     """
     settings = core.settings
     desk = WorkerDesk(core.database, core.router, core.gateway_id)

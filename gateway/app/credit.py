@@ -50,7 +50,7 @@ def engine(
 
 
 def _journal_folder(settings: Settings, database: Database) -> Path:
-    """Return where the journals of the processes on this database lie."""
+    """Return the folder of the journals of this database."""
     if settings.journal_path:
         return Path(settings.journal_path)
     if database.is_sqlite and database.url.database:

@@ -34,8 +34,8 @@ Answer = Callable[[Request[Any, Any, Any], Exception], Response[Any]]
 log = structlog.get_logger()
 
 _AWAY = "The database is temporarily unavailable."
-_AGAIN = "Try again shortly."
-_AGAIN_IF_NOT_DONE = "Check shortly whether it was done, and try again if not."
+_AGAIN = "Try again in a moment."
+_AGAIN_IF_NOT_DONE = "Check in a moment whether it was done, and try again if not."
 _AWAY_SECONDS = 5.0
 
 
@@ -82,7 +82,7 @@ def _translate(error: Exception, request: Request[Any, Any, Any], request_id: st
 
 
 def _methods(request: Request[Any, Any, Any]) -> list[str]:
-    """Return the methods of the path: HTTP requires them in a 405, and Litestar omits them."""
+    """Return the methods of a path, for the header `Allow`, which Litestar does not send."""
     found: set[str] = set()
     for route in request.app.routes:
         pattern = re.sub(r"\\\{[^}]*:path\\\}", ".+", re.escape(route.path))

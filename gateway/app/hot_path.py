@@ -22,6 +22,7 @@ from gateway.data_plane.metering.counting import CountingThreads
 from gateway.data_plane.metering.leased_credits import LeasedCredits
 from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.data_plane.tallies import AnswerTally
+from gateway.settings import Settings
 from gateway.storage.ledger.postgres import PostgresLedger
 from gateway.storage.ledger.sqlite import SqliteLedger
 from gateway.storage.redis import KeyAnnouncements
@@ -86,14 +87,7 @@ def make_data_plane(core: Core) -> DataPlane:
                 total_max=settings.in_flight_max,
                 organization_max=settings.organization_in_flight_max,
             ),
-            limits=RequestLimits(
-                body_bytes_max=settings.body_bytes_max,
-                inputs_max=settings.inputs_max,
-                input_characters_max=settings.input_characters_max,
-                request_characters_max=settings.request_characters_max,
-                request_tokens_max=settings.request_tokens_max,
-                answer_floats_max=settings.answer_floats_max,
-            ),
+            limits=_limits(settings),
             public_url=settings.public_url,
             replays=Replays(
                 seconds=settings.replay_seconds,
@@ -109,6 +103,17 @@ def make_data_plane(core: Core) -> DataPlane:
                 hold_seconds_max=settings.hold_seconds_max,
             ),
         ),
+    )
+
+
+def _limits(settings: Settings) -> RequestLimits:
+    return RequestLimits(
+        body_bytes_max=settings.body_bytes_max,
+        inputs_max=settings.inputs_max,
+        input_characters_max=settings.input_characters_max,
+        request_characters_max=settings.request_characters_max,
+        request_tokens_max=settings.request_tokens_max,
+        answer_floats_max=settings.answer_floats_max,
     )
 
 

@@ -1,6 +1,6 @@
-"""Jobs: run again and again, each on its own, and never the end of the process.
+"""Runs background jobs, each in its own task.
 
-A job that fails is logged and runs again at its next turn; one that hangs is given up after
+A job that fails is logged and runs again at its next turn; one that hangs is canceled after
 `TIMEOUT_SECONDS`.
 """
 
@@ -27,11 +27,11 @@ class Jobs:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Begin; each job runs for the first time after its interval."""
+        """Start; each job runs for the first time after its interval."""
         self._tasks = [asyncio.create_task(_repeat(job), name=job.name) for job in self._jobs]
 
     async def stop(self) -> None:
-        """End them, also in the middle."""
+        """Cancel all jobs, running ones too."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -45,7 +45,7 @@ async def _repeat(job: Job) -> None:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await job.run()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next turn comes
+        except Exception as error:  # noqa: BLE001 - the next turn comes, whatever it was
             if not failing:
                 log.error("job fails", job=job.name, reason=f"{type(error).__name__}: {error}")
             failing = True

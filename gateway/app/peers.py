@@ -1,8 +1,8 @@
-"""What gateways tell one another of workers, where there is a Redis.
+"""News of workers between gateways, through Redis.
 
-Two kinds of news, neither of which is believed unseen: an announcement of a worker that registered
-itself at one of them, signed, and a worker that one of them took out, which the others then
-examine before they find out by a failing request.
+Two kinds, neither of which is trusted as it is: the signed announcement of a worker that registered
+with one gateway, which the others check again, and a worker that one gateway quarantined, which
+the others examine before one of their requests fails on it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SUSPECTS = "gateway:workers-suspect"
 
 
 class Suspect(msgspec.Struct, frozen=True):
-    """A worker that a gateway took out."""
+    """A worker that a gateway quarantined."""
 
     gateway_id: str
     model: str
@@ -45,20 +45,20 @@ class Peers:
         self._telling: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Begin to listen."""
+        """Start listening."""
         await self.announcements.start()
 
     async def stop(self) -> None:
-        """Stop listening, and let what is being told be told."""
+        """Send what is being sent, then stop listening."""
         await asyncio.gather(*self._telling)
         await self.announcements.stop()
 
     async def pass_on(self, body: bytes, signature: str) -> None:
-        """Let the others know of an announcement."""
+        """Pass a worker's announcement on to the other gateways."""
         await self.announcements.tell(_LEASES, signature.encode() + b" " + body)
 
     def warn(self, model: str, url: str) -> None:
-        """Let the others know that a worker was taken out here; returns at once."""
+        """Tell the others that a worker was quarantined here; returns at once."""
         suspect = msgspec.json.encode(Suspect(self._gateway_id, model, url))
         task = asyncio.create_task(self.announcements.tell(_SUSPECTS, suspect))
         self._telling.add(task)
@@ -67,7 +67,7 @@ class Peers:
     def _hear_lease(self, message: bytes) -> None:
         signature, _, body = message.partition(b" ")
         if self._leases:
-            with suppress(RegistrationRefused):  # late, of another version, or not signed
+            with suppress(RegistrationRefused):  # late, not signed, or of another version
                 self._leases.announce(body, signature.decode("latin-1"), passed_on=True)
 
     def _hearing(self, *, others: bool) -> None:

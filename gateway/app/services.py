@@ -75,15 +75,7 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
     pages = content.reviewed()
     writer = MailWriter(_constants(settings))
     outbox = _outbox(settings, database)
-    links = MailLinks(
-        secret=derive(settings.secret, "links"),
-        seconds={
-            "sign_in": settings.mail_link_seconds,
-            "invitation": settings.mail_invitation_seconds,
-            "waitlist": settings.mail_invitation_seconds,
-        },
-        per_hour=settings.mail_links_per_hour,
-    )
+    links = _links(settings)
     unsubscriptions = Unsubscriptions(
         secret=derive(settings.secret, "unsubscribe"), public_url=settings.public_url
     )
@@ -158,6 +150,18 @@ def _constants(settings: Settings) -> dict[str, Any]:
         "public_url": settings.public_url,
         "support": contact(settings.support),
     }
+
+
+def _links(settings: Settings) -> MailLinks:
+    return MailLinks(
+        secret=derive(settings.secret, "links"),
+        seconds={
+            "sign_in": settings.mail_link_seconds,
+            "invitation": settings.mail_invitation_seconds,
+            "waitlist": settings.mail_invitation_seconds,
+        },
+        per_hour=settings.mail_links_per_hour,
+    )
 
 
 def _outbox(settings: Settings, database: Database) -> Outbox:

@@ -1,7 +1,7 @@
-"""Styles and scripts: read once, named after their content, cached by browsers for ever.
+"""Styles and scripts: read once, named after their content, cached by browsers forever.
 
-htmx comes from its package and must have the digest that was reviewed: a page that takes a card
-runs no script that nobody looked at.
+htmx comes from its package and must have the reviewed digest: no page runs a script that was not
+reviewed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CACHE = "public, max-age=31536000, immutable"
 
 
 class TamperedAsset(Exception):
-    """A file of a package is not the one that was reviewed."""
+    """A package's file is not the reviewed one."""
 
 
 class Asset(NamedTuple):
@@ -54,7 +54,7 @@ class Assets:
         }
 
     def url(self, name: str) -> str:
-        """Return the address of a file. KeyError for a name that is not there: our mistake."""
+        """Return the path of a file. Raises KeyError for an unknown name."""
         return f"/static/{self._names[name]}"
 
     def find(self, name: str) -> Asset | None:
@@ -86,7 +86,7 @@ def routes(assets: Assets) -> list[HTTPRouteHandler]:
 
     @get("/favicon.ico", sync_to_thread=False)
     def find_favicon() -> Redirect:
-        # not for ever: the address has the digest of the file in it
+        # not permanent: the address holds the digest of the file
         return Redirect(assets.url("favicon.svg"), status_code=302)
 
     return [read_asset, find_favicon]

@@ -1,7 +1,7 @@
-"""Charts, drawn on the server: the numbers become the geometry of an SVG, and words around it.
+"""Charts as SVG, drawn on the server.
 
-The drawing is stretched to whatever room there is, so it holds no text: labels stand beside it, in
-letters that keep their size on a phone.
+The drawing stretches to the width there is, so it holds no text: the labels stand beside it and
+keep their size on a phone.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import msgspec
 from gateway.money import money
 
 _WIDTH, _HEIGHT = 720.0, 180.0
-_GAP_SHARE = 0.2  # of what a bar has for itself
+_GAP_SHARE = 0.2  # the part of its slot that a bar fills
 _SEGMENTS = 3
 _SEGMENTS_MAX = 7
 _STEPS = (1, 2, 3, 4, 5, 6, 8)
 
 
 class Bar(msgspec.Struct, frozen=True, kw_only=True):
-    """One bar: where it stands, how high it is, and what it says."""
+    """One bar: its place, its height and its title."""
 
     x: float
     y: float
@@ -30,26 +30,26 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chart(msgspec.Struct, frozen=True, kw_only=True):
-    """Bars over a base line, and what stands along the two axes."""
+    """Bars over a base line, and the labels of both axes."""
 
     width: float
     height: float
     bars: list[Bar]
-    """Those that have a height."""
+    """Only bars with a height."""
     marks: list[str]
-    """Up the side: nothing, the half and the whole of the height, the highest first."""
+    """Labels up the side: the whole height, half of it, zero."""
     labels: list[list[str]]
-    """Along the base, a list for each equal part: what stands at its start, and at its end."""
+    """Labels along the base: for each of its equal parts, those at its start and at its end."""
 
 
 def bars(values: Sequence[tuple[str, int, str]], written: Callable[[int], str] = money) -> Chart:
-    """Draw (label, value, title) side by side, under a round number that none is higher than."""
+    """Draw (label, value, title) side by side; the scale ends at a round number above them all."""
     top = ceiling(max((value for _, value, _ in values), default=0))
     step = _WIDTH / max(len(values), 1)
     drawn = []
     for index, (_, value, title) in enumerate(values):
         if value:
-            # what is there must be seen, however small beside the highest
+            # a value over zero must be visible, however small beside the highest
             height = max(round(value * _HEIGHT / top, 2), 2.0)
             drawn.append(
                 Bar(
@@ -70,7 +70,7 @@ def bars(values: Sequence[tuple[str, int, str]], written: Callable[[int], str] =
 
 
 def ceiling(value: int) -> int:
-    """Return the lowest even number with one digit that counts that is not below a value."""
+    """Return the lowest even number of one significant digit that is not below a value."""
     power = 1
     while True:
         for step in _STEPS:
@@ -81,7 +81,7 @@ def ceiling(value: int) -> int:
 
 
 def _labels(names: Sequence[str]) -> list[list[str]]:
-    """Say where the parts begin, and what the last bar is."""
+    """Label where the parts begin, and the last bar."""
     if len(names) <= _SEGMENTS_MAX:
         return [[name] for name in names]
     starts = [round(part * len(names) / _SEGMENTS) for part in range(_SEGMENTS)]

@@ -1,9 +1,9 @@
 """Forms that only our own pages can send.
 
 A cookie holds a random value; each form holds an HMAC over that value, the session and the
-organization that it acts for. So a token is of no use with another cookie, a cookie planted by a
-neighbouring host is of no use with somebody's session, and a form does nothing to an organization
-that was chosen in another tab meanwhile. Litestar's own middleware covers the app as a whole, the
+organization that it acts for. So a token is useless with another cookie, a cookie planted by a
+neighboring host is useless with someone's session, and a form does nothing to an organization that
+was chosen in another tab in the meantime. Litestar's own middleware covers the app as a whole, the
 embeddings route included, and can't be bound to a session; this one sits on the pages' router.
 """
 
@@ -27,12 +27,12 @@ from gateway.errors import BadRequest, GatewayError
 FIELD = "csrf_token"
 HEADER = "x-csrf-token"
 SENT = "form_sent"
-"""Where, in a request's state, the fields of a form stand that a page of ours sent."""
+"""The key, in a request's state, of the fields that a page of ours sent."""
 EXEMPT = "csrf_exempt"
-"""A handler's `opt` for the one POST that comes from mail programs: one-click unsubscribe."""
+"""A handler's `opt` for the one POST of mail programs: one-click unsubscribe."""
 ANYBODYS = "anybodys_form"
-"""A handler's `opt` where it makes no difference who sends the form: that the browser says it is
-from our own page is enough, so that the form lives on when one signs in or out in another tab."""
+"""A handler's `opt` for forms that anyone may send: the browser's word that it comes from our own
+page is enough, so the form stays valid after signing in or out in another tab."""
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _FORMS = (RequestEncodingType.URL_ENCODED, RequestEncodingType.MULTI_PART)
@@ -40,7 +40,7 @@ _RANDOM_CHARACTERS = 32
 
 
 class ForeignForm(GatewayError):
-    """A form that was not sent from our page, or from one that was open for too long."""
+    """A form that no page of ours sent, or one that was open for too long."""
 
     status = 403
     type = "invalid_request_error"
@@ -48,7 +48,7 @@ class ForeignForm(GatewayError):
 
 
 class CsrfMiddleware(ASGIMiddleware):
-    """Gives pages their token, and refuses forms without it."""
+    """Gives each page its token, and refuses forms without it."""
 
     scopes = (ScopeType.HTTP,)
 
@@ -57,7 +57,7 @@ class CsrfMiddleware(ASGIMiddleware):
         self._cookie = HostCookie("form", secure=secure)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Check a form, or prepare the answer to have one."""
+        """Check a form, or give the page that may hold one its token."""
         request: Request[Any, Any, Any] = Request(scope, receive)
         nonce = request.cookies.get(self._cookie.name, "")
         known = len(nonce) == _RANDOM_CHARACTERS
@@ -78,7 +78,7 @@ class CsrfMiddleware(ASGIMiddleware):
             if not good:
                 must_be_read(scope)
                 raise ForeignForm(
-                    "This form has expired, or cookies are switched off: nothing was done.",
+                    "This form has expired, or cookies are off: nothing was done.",
                     headers={} if known else {"set-cookie": self._header(nonce)},
                 )
         await next_app(scope, receive, send if known else self._with_cookie(send, nonce))

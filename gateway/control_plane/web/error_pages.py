@@ -1,6 +1,6 @@
 """Errors as pages, for browsers; programs under /v1 get OpenAI's envelope instead.
 
-What was typed into a form is never lost by one: it stands on the page, to be sent once more.
+What was typed into a form is not lost: the error page shows it, to be sent again.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from gateway.control_plane.accounts.links import LinkSpent, Purpose
 from gateway.control_plane.web.csrf import SENT, ForeignForm
 from gateway.control_plane.web.forms import safe_path
 from gateway.control_plane.web.headers import HEADERS
-from gateway.control_plane.web.rendering import Renderer, is_fragment
+from gateway.control_plane.web.rendering import Render, Renderer, is_fragment
 from gateway.errors import GatewayError
 
 _MACHINES = ("/v1", "/internal", "/health", "/metrics", "/openapi.json")
 _HEADINGS = {
-    400: "That can't be done as it is",
+    400: "That request can't be done",
     401: "You are signed out",
     403: "This form has expired",
     404: "Nothing here",
-    405: "That is not how this page is used",
-    409: "That was settled meanwhile",
+    405: "This page doesn't work that way",
+    409: "Someone changed this already",
     413: "Too much at once",
     429: "A little slower, please",
-    503: "Not at the moment",
+    503: "Temporarily unavailable",
 }
 _TYPED = {
     "email": "Email",
@@ -42,10 +42,10 @@ _TYPED = {
     "texts_month": "Texts a month",
     "sentences": "Sentences",
 }
-"""What people type into the forms that are sent, by the names of the fields."""
+"""Labels of the fields that people type into, by name."""
 
 _AGAIN = (400, 401, 403, 429, 500, 502, 503, 504)
-"""With what a form was refused that may be taken the next time."""
+"""Statuses after which the same form may be accepted later."""
 
 _NEW_LINKS: Mapping[Purpose, tuple[str, str, str]] = {
     "sign_in": ("Ask for a new one.", "Mail me a new one", "/sign-in"),
@@ -58,7 +58,7 @@ _FRAMEWORK_CODES = ("not_found", "method_not_allowed")
 
 
 def wants_page(request: Request[Any, Any, Any]) -> bool:
-    """Tell whether an error goes to a person: any path that is not a machine's."""
+    """Tell whether an error goes to a person: any path that is not for programs."""
     path = request.url.path
     return not any(path == prefix or path.startswith(f"{prefix}/") for prefix in _MACHINES)
 
@@ -66,15 +66,15 @@ def wants_page(request: Request[Any, Any, Any]) -> bool:
 def answer(
     renderer: Renderer, request: Request[Any, Any, Any], error: GatewayError, request_id: str
 ) -> Response[Any]:
-    """Show an error; a fragment where htmx waits for one, and the way in for who is nobody."""
+    """Show an error: a page, a fragment for htmx, or the sign-in page for a visitor without one."""
     kept = _kept(request, error)
     if error.status == 401 and not kept:
         return _sign_in(request)
     message = error.message
     if isinstance(error, ForeignForm) and is_fragment(request):
-        message += " Copy what you typed, load the page again, and send it once more."
+        message += " Copy what you typed, load the page again, and send it again."
     elif isinstance(error, ForeignForm) and not kept:
-        message += " Go back, load the page again, and send it once more."
+        message += " Go back, load the page again, and send it again."
     if error.code in _FRAMEWORK_CODES and type(error).__module__ == "gateway.errors":
         message = "The address may be mistyped, or the page has moved."
     headers = {**HEADERS, "cache-control": "no-store", **error.headers}
@@ -86,7 +86,7 @@ def answer(
         request,
         "error.html",
         status=error.status,
-        heading=_HEADINGS.get(error.status, "That went wrong, and it was our mistake"),
+        heading=_HEADINGS.get(error.status, "Something went wrong on our side"),
         message=message,
         back=_back(request),
         kept=kept,
@@ -97,13 +97,10 @@ def answer(
     return page
 
 
-def spent_link(
-    renderer: Renderer, request: Request[Any, Any, Any], error: LinkSpent, purpose: Purpose
-) -> Response[str]:
+def spent_link(render: Render, error: LinkSpent, purpose: Purpose) -> Response[str]:
     """Say that a mailed link can't be used any more, and where there are new ones."""
     message, way, href = _NEW_LINKS[purpose]
-    return renderer.page(
-        request,
+    return render(
         "again.html",
         status=error.status,
         heading="This link is used up",
@@ -114,7 +111,7 @@ def spent_link(
 
 
 def _back(request: Request[Any, Any, Any]) -> str:
-    """Return the page of ours that somebody came from, where there is one to go back to."""
+    """Return the path of our page that the visitor came from, or nothing."""
     try:
         came_from = urlsplit(request.headers.get("referer", ""))
     except ValueError:
@@ -122,13 +119,13 @@ def _back(request: Request[Any, Any, Any]) -> str:
     if came_from.netloc != request.url.netloc:
         return ""
     if request.method == "GET" and came_from.path == request.url.path:
-        return ""  # it would end here again
+        return ""  # it would fail again
     path = f"{came_from.path}?{came_from.query}" if came_from.query else came_from.path
     return path if safe_path(path) == path else ""
 
 
 def _kept(request: Request[Any, Any, Any], error: GatewayError) -> dict[str, str]:
-    """Return what a page of ours sent, where somebody typed some of it and can send it again."""
+    """Return the fields that were sent, if the visitor typed some and can send them again."""
     sent: dict[str, str] = request.scope.get("state", {}).get(SENT, {})
     typed = any(sent.get(name) for name in _TYPED)
     return sent if typed and error.status in _AGAIN and not is_fragment(request) else {}

@@ -24,7 +24,7 @@ def compact(value: int) -> str:
 
 
 def day(value: date | datetime) -> str:
-    """Write a date as people do: 5 Jul 2025."""
+    """Write a date: 5 Jul 2025."""
     return f"{value.day} {value:%b %Y}"
 
 
@@ -53,7 +53,7 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 
 
 def contact(support: str) -> str:
-    """Return a link's address for GATEWAY_SUPPORT: a page, or an address of mail."""
+    """Return the link of GATEWAY_SUPPORT, which is a page or a mail address."""
     return f"mailto:{support}" if "@" in support and "/" not in support else support
 
 

@@ -1,6 +1,6 @@
-"""Small things that forms need: numbers as people write them, where to go afterwards, and refusals.
+"""What forms need: numbers as people write them, where to go afterwards, and refusals in place.
 
-A form that is refused is answered with the page that it stands on, what was typed still in it.
+A refused form is answered with the page that it stands on, what was typed still in it.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _TWICE_SECONDS = 60
 
 @dataclass(frozen=True)
 class RefusedForm:
-    """A form that was refused: which one of its page, why, and what was typed into it.
+    """A refused form: its name on the page, the error, and what was typed.
 
-    The error's `param` is the field to blame, by its name in the form; without one it is none.
+    The error's `param` names the field to blame, if any.
     """
 
     form: str
@@ -81,7 +81,7 @@ def post_form(
 
 
 def safe_path(path: str) -> str:
-    r"""Return a path of this site to go to, or the console for anything else and what is too long.
+    r"""Return the path if it is one of this site and not too long, else the console's.
 
     A browser reads `//host`, `/\\host` and paths with control characters as other sites.
     """
@@ -92,27 +92,27 @@ def safe_path(path: str) -> str:
 def whole(text: str, maximum: int) -> int | None:
     """Read a whole number as people write it, 1,000 or 1 000; None for anything else.
 
-    What stands between digits must part them in thousands: 1,5 is no 15.
+    Separators must part the digits in thousands: 1,5 is not 15.
     """
     text = text.strip()
     if _THOUSANDS.fullmatch(text):
         text = _SEPARATOR.sub("", text)
     digits = text.lstrip("0") or "0"
-    # Python reads no integer of thousands of digits
+    # Python refuses to read integers of thousands of digits
     if not (digits.isascii() and digits.isdecimal()) or len(digits) > len(str(maximum)):
         return None
     return int(digits) if int(digits) <= maximum else None
 
 
 def lines(text: str) -> str:
-    """Return a text with the line ends that it was typed with: browsers send two for each."""
+    """Return a text with single line ends: browsers send CRLF."""
     return text.replace("\r\n", "\n")
 
 
 def once(form_id: str, address: str) -> str:
-    """Name what a form asks for: by one name where it is sent twice, as by a double click.
+    """Name a form's request: the same name for a form that is sent twice, as by a double click.
 
-    Only for a minute: who comes back to it after that, and sends it again, means it.
+    Only within a minute: a form that is sent again later is meant to be.
     """
     if not is_id(form_id):
         return new_id()
@@ -121,14 +121,14 @@ def once(form_id: str, address: str) -> str:
 
 
 async def refuse_unstorable(request: Request[Any, Any, Any]) -> None:
-    """Refuse a character that no database keeps. Raises BadRequest."""
+    """Refuse NUL characters, which no database stores. Raises BadRequest."""
     values = [value for _, value in request.query_params.multi_items()]
     if request.content_type[0] in (RequestEncodingType.URL_ENCODED, RequestEncodingType.MULTI_PART):
         values += [value for _, value in (await request.form()).multi_items()]
     if any("\0" in value for value in values if isinstance(value, str)):
-        raise BadRequest("There is a NUL character in it. Remove it, and send it once more.")
+        raise BadRequest("There is a NUL character in it. Remove it, and send it again.")
 
 
 def see_other(path: str) -> Redirect:
-    """Go to a page after a form was sent, so that reloading sends nothing twice."""
+    """Redirect after a form, so that reloading sends nothing twice."""
     return Redirect(path, status_code=303)

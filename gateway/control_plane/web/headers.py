@@ -1,6 +1,6 @@
-"""What every page tells the browser: run our files alone, and show us in nobody's frame.
+"""Security headers of every page: run only our files, and stay out of other sites' frames.
 
-And HEAD, which HTTP wants wherever there is GET: link checkers and monitors ask so.
+And HEAD wherever there is GET, for link checkers and monitors.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HEADERS = {
 
 
 class HeadersMiddleware(ASGIMiddleware):
-    """Adds the headers. Pages are a person's own: no cache between keeps them."""
+    """Adds the headers. Pages are personal: no shared cache keeps them."""
 
     scopes = (ScopeType.HTTP,)
 
@@ -48,7 +48,7 @@ class HeadersMiddleware(ASGIMiddleware):
                 for name, value in self._headers.items():
                     headers[name] = value
                 if "cache-control" not in headers:
-                    # nothing of somebody's comes back after signing out; what anybody typed may
+                    # the back button shows nothing personal after signing out
                     kept = "no-store" if scope.get("user") else "no-cache"
                     headers["cache-control"] = f"private, {kept}"
             await send(message)

@@ -1,17 +1,16 @@
-"""How often a visitor may do what costs others something.
+"""How often a visitor may do what costs resources.
 
 `Limit` counts in one process: enough for what costs only CPU. `Quota` holds over all processes:
 one window in the database lets no more through than its limit. It begins with the first use and
-lasts for an hour by the database's clock; one statement on one row counts a use, in a transaction
-of its own, so nobody who counts waits for anything but that row. What was counted stays counted,
-whatever becomes of the request.
+lasts an hour by the database's clock. One statement on one row counts a use, in a transaction of
+its own, so counting waits for that row alone. A use stays counted even if its request fails.
 
-Each process remembers what it learnt of a window and asks no further once that is full, nor more
-than the limit at once: a flood costs the database at most twice the limit of statements a window.
-When the database does not answer, neither does what the quota stands before: it is written there.
+Each process remembers what it learned of a window, asks no further once it is full, and has no more
+questions open than the limit: a flood costs the database at most twice the limit of statements a
+window. While the database is away, so is what the quota guards: that is stored there too.
 
-A row names nobody. IPv4 addresses are few enough to try them all, so a row holds a digest under
-the deployment's secret.
+A row identifies nobody: it holds a digest under the deployment's secret, since IPv4 addresses are
+few enough to try them all.
 """
 
 from __future__ import annotations
@@ -39,20 +38,18 @@ _BUCKETS_MAX = 50_000
 
 
 class TooOften(TooManyRequests):
-    """A limit of the pages is reached. People are told the whole wait, not a minute at most."""
+    """A limit of the pages is reached. The message tells the whole wait, not a minute at most."""
 
     def __init__(self, wait_seconds: float) -> None:
         seconds = math.ceil(wait_seconds)
         minutes = math.ceil(seconds / 60)
         wait = "a minute" if minutes <= 1 else f"{minutes} minutes"
-        super().__init__(
-            f"That was a little too often. Try again in {wait}.", retry_after_seconds=seconds
-        )
+        super().__init__(f"Too many requests. Try again in {wait}.", retry_after_seconds=seconds)
         self.headers = retry_after(seconds, seconds_max=seconds)
 
 
 class Limit:
-    """So many times an hour for each visitor, and no more than that at once."""
+    """So many uses an hour for each visitor, in this process."""
 
     def __init__(self, per_hour: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._capacity = float(per_hour)
@@ -88,7 +85,7 @@ def visitor_of(request: Request[Any, Any, Any], *, proxies: int) -> str:
     except ValueError:
         return "unknown"
     if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped:  # how a socket for both writes those who came by IPv4
+        if parsed.ipv4_mapped:  # how a dual-stack socket writes IPv4 addresses
             return str(parsed.ipv4_mapped)
         return str(ipaddress.ip_network((parsed, 64), strict=False))
     return str(parsed)
@@ -103,7 +100,7 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 @dataclass
 class _Known:
-    """What this process knows of a window; until the first answer, when it ends at the latest."""
+    """What this process knows of a window; before the first answer, its latest possible end."""
 
     ends: float
     began_at: datetime = _NEVER
@@ -112,7 +109,7 @@ class _Known:
 
 
 class Quota:
-    """So many times an hour for each visitor, over all processes; `name` says what."""
+    """So many uses an hour for each visitor, over all processes; `name` says of what."""
 
     def __init__(
         self,
@@ -141,7 +138,7 @@ class Quota:
                 used, began_at, left = await _count(connection, self._digest(visitor))
         finally:
             known.asking -= 1
-        # answers overtake one another: the newest window counts, and the most that is used of it
+        # answers may arrive out of order: keep the newest window, and its highest count
         if (began_at, used) > (known.began_at, known.used):
             known.began_at, known.used = began_at, used
             known.ends = self._clock() + left.total_seconds()
@@ -160,20 +157,20 @@ class Quota:
 
 
 async def forget_old(connection: AsyncConnection) -> int:
-    """Remove some windows that are over; return how many."""
+    """Delete some expired windows; return how many."""
     _, ended = _clock(connection)
     old = (
         select(quota_windows.c.digest)
         .where(quota_windows.c.began_at <= ended)
         .limit(_AT_ONCE)
-        .with_for_update(skip_locked=True)  # one that begins anew at this moment is not over
+        .with_for_update(skip_locked=True)  # a locked one is starting again
     )
     gone = await connection.execute(delete(quota_windows).where(quota_windows.c.digest.in_(old)))
     return gone.rowcount
 
 
 async def _count(connection: AsyncConnection, digest: bytes) -> tuple[int, datetime, timedelta]:
-    """Count a use; return the uses of its window, its begin and its rest."""
+    """Count a use; return its window's uses, start, and remaining time."""
     now, ended = _clock(connection)
     window = quota_windows.c
     is_over = window.began_at <= ended
@@ -192,9 +189,9 @@ async def _count(connection: AsyncConnection, digest: bytes) -> tuple[int, datet
 
 
 def _clock(connection: AsyncConnection) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    """Return the database's time, and when a window began that ends now.
+    """Return the database's time, and the start of a window that ends now.
 
-    SQLite has no clock but that of the machine that all of its processes are on.
+    SQLite has no clock of its own: all of its processes share one machine's.
     """
     if connection.dialect.name == "postgresql":
         return func.now(type_=Instant), func.now() - literal(WINDOW, Interval)

@@ -1,12 +1,12 @@
 """From templates to pages: one environment, strict about names, that escapes everything.
 
-Every page gets the same few things beside its own: the brand, who looks at it, the form token, and
-the addresses of the assets. What is written by people is text to the templates, never markup.
+Every page gets the brand, its visitor, the form token and the addresses of the assets beside its
+own context. What people wrote is text to the templates, never markup.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,12 @@ from gateway.control_plane.web.forms import RefusedForm
 from gateway.control_plane.web.visitors import is_read, seems_signed_in
 from gateway.identifiers import new_id
 
+Render = Callable[..., Response[str]]
+"""`Renderer.page` for the request that a handler answers."""
+
 _WEB = Path(__file__).resolve().parent
 _FOLDERS = (_WEB / "templates", *sorted((_WEB.parent / "pages").glob("*/templates")))
-"""The kit's own, and those beside each wing of the pages."""
+"""The shared templates, then those of each wing."""
 
 
 _LONGEST = {
@@ -36,7 +39,7 @@ _LONGEST = {
     "search": listings.QUERY_CHARACTERS_MAX,
     "use_case": votes.USE_CASE_CHARACTERS_MAX,
 }
-"""Most characters of what is typed, so that a field takes no more than is read of it."""
+"""The longest input of each kind of field, for `maxlength`."""
 
 
 class Renderer:
@@ -73,15 +76,15 @@ class Renderer:
         refused: RefusedForm | None = None,
         **context: Any,
     ) -> Response[str]:
-        """Answer a request with a page; `path` is the page's own, where a form was sent elsewhere.
+        """Answer a request with a page; `path` is its own path, if a form was sent to another.
 
-        One with a form that was refused has the status and the headers of its error.
+        With a refused form, the answer has the status and the headers of its error.
         """
         status = refused.error.status if refused else status
         html = self.html(
             template,
             visitor=request.scope.get("user"),
-            # an address that no route has, or a database that is away: nobody knows who asks
+            # without a route, or while the database is away, the visitor is unknown
             returning=not is_read(request.scope) and seems_signed_in(request.cookies),
             csrf_token=request.scope.get("state", {}).get("csrf_token", ""),
             path=path or request.url.path,
@@ -94,13 +97,13 @@ class Renderer:
 
 
 def answer(html: str, *, status: int = 200, refused: RefusedForm | None = None) -> Response[str]:
-    """Answer with a page or a fragment; one that was refused as its error says."""
+    """Answer with HTML; for a refused form, with the status and headers of its error."""
     headers = refused.error.headers if refused else {}
     status = refused.error.status if refused else status
     return Response(html, status_code=status, media_type="text/html", headers=headers)
 
 
 def is_fragment(request: Request[Any, Any, Any]) -> bool:
-    """Tell whether htmx asks for a part of the page, and not for a page."""
+    """Tell whether htmx asks for a fragment rather than a page."""
     headers = request.headers
     return headers.get("hx-request") == "true" and headers.get("hx-boosted") != "true"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from litestar import Request, Router
@@ -15,6 +16,7 @@ from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.csrf import CsrfMiddleware
 from gateway.control_plane.web.headers import HeadersMiddleware
 from gateway.control_plane.web.rate_limits import visitor_of
+from gateway.control_plane.web.rendering import Render, Renderer
 from gateway.settings import Settings, derive
 
 _ENCODED_BYTES_MAX = 12
@@ -29,11 +31,15 @@ def pages(
     settings: Settings,
     sessions: Sessions,
     cookie: HostCookie,
+    renderer: Renderer,
 ) -> Router:
     """Make the router of all pages. No middleware of it touches /v1."""
 
     def provide_origin(request: Request[Any, Any, Any]) -> str:
         return visitor_of(request, proxies=settings.trusted_proxies)
+
+    def provide_render(request: Request[Any, Any, Any]) -> Render:
+        return partial(renderer.page, request)
 
     secure = settings.is_https
     return Router(
@@ -49,6 +55,7 @@ def pages(
         dependencies={
             **dependencies,
             "origin": Provide(provide_origin, sync_to_thread=False),
+            "render": Provide(provide_render, sync_to_thread=False),
         },
         request_max_body_size=max(
             settings.form_bytes_max,

@@ -1,4 +1,4 @@
-"""How to call a model: three languages and some frameworks, coloured on the server."""
+"""Code that calls a model, in three languages and some frameworks, highlighted here."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from markupsafe import Markup
-from pygments import highlight as colour
+from pygments import highlight as to_markup
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 
 TEXT = "Hello, world"
 VARIABLE = "OPENAI_API_KEY"
-"""Where every example looks for the key: OpenAI's own clients look there too."""
+"""The variable that examples read the key from, as OpenAI's own clients do."""
 
 _FORMATTER = HtmlFormatter(nowrap=True, classprefix="t-")
 
@@ -31,7 +31,7 @@ def calls(
 ) -> list[Snippet]:
     """Return a call of the model in curl, Python and JavaScript.
 
-    The key is read from the environment, unless it is given: then it stands in the code.
+    The code reads the key from the environment, or holds the `key` that is given.
     """
     python = _python(public_url, model_id, key=key, prompt=prompt)
     javascript = _javascript(public_url, model_id, key=key, prompt=prompt)
@@ -44,7 +44,7 @@ def calls(
 
 
 def clients(public_url: str, model_id: str) -> list[Snippet]:
-    """Return what other clients than OpenAI's need, in Python."""
+    """Return calls by clients other than OpenAI's, in Python."""
     options = {"url": f"{public_url}/v1", "model": model_id, "variable": VARIABLE}
     return [
         Snippet(name.lower(), name, "python", template.format(**options))
@@ -53,7 +53,7 @@ def clients(public_url: str, model_id: str) -> list[Snippet]:
 
 
 def environment(public_url: str) -> str:
-    """Return the two lines that put the key and the address where clients look for them."""
+    """Return the two shell lines that set the key and the address for clients."""
     return f"export {VARIABLE}=sk-...\nexport OPENAI_BASE_URL={public_url}/v1"
 
 
@@ -75,8 +75,8 @@ def curl(
 
 @lru_cache(maxsize=512)
 def highlight(code: str, lexer: str) -> Markup:
-    """Colour code. The lexer escapes what it reads. Kept in memory: give it no secrets."""
-    return Markup(colour(code, get_lexer_by_name(lexer), _FORMATTER))  # noqa: S704
+    """Highlight code; the lexer escapes it. Results are cached: give it no secrets."""
+    return Markup(to_markup(code, get_lexer_by_name(lexer), _FORMATTER))  # noqa: S704
 
 
 def _python(public_url: str, model_id: str, *, key: str | None, prompt: str | None) -> str:

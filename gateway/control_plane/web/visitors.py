@@ -1,6 +1,6 @@
-"""Who looks at a page: Litestar's JWT cookie, where being signed out is no error.
+"""The visitor of a page: Litestar's JWT cookie, where being signed out is no error.
 
-Public pages and the console share one way to know somebody; only the console insists on it.
+Public pages and the console identify visitors the same way; only the console requires one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _UNREAD = "session_unread"
 
 
 class SignInNeeded(GatewayError):
-    """A page that only somebody can see."""
+    """A page for visitors who are signed in."""
 
     status = 401
     type = "authentication_error"
@@ -41,20 +41,20 @@ class SignInNeeded(GatewayError):
 
 
 class PageNotFound(NotFound):
-    """Nothing is at this address, or nothing that this visitor may see."""
+    """There is no page at this address, or none that this visitor may see."""
 
     code = "page_not_found"
 
 
 class SignedInOrNot(JWTCookieAuthenticationMiddleware):
-    """Litestar's middleware, for which no cookie or a bad one means: nobody."""
+    """Litestar's middleware, but a missing or bad cookie means a visitor who is signed out."""
 
     async def authenticate_request(
         self, connection: ASGIConnection[Any, Any, Any, Any]
     ) -> AuthenticationResult:
-        """Return who it is, or nobody. Nothing but the cookie counts: no header signs in.
+        """Return the visitor of the session cookie, or none; no header signs in.
 
-        While the database is away, whoever it is sees the pages that are for everybody.
+        While the database is away there is none, and the public pages still work.
         """
         encoded = connection.cookies.get(self.auth_cookie_key)
         if not encoded:
@@ -69,7 +69,7 @@ class SignedInOrNot(JWTCookieAuthenticationMiddleware):
 
 
 class FreshCookieMiddleware(ASGIMiddleware):
-    """Hands out the cookie that replaces the last one, when there is one."""
+    """Sends the rotated session cookie, if the session was rotated."""
 
     scopes = (ScopeType.HTTP,)
 
@@ -116,30 +116,30 @@ def authentication(sessions: Sessions, cookie: HostCookie) -> JWTCookieAuth[Visi
 
 
 def must_be_read(scope: Scope) -> None:
-    """Insist that who asks is known, be it nobody. Raises DatabaseAway."""
+    """Require that the session could be read. Raises DatabaseAway."""
     error: DatabaseAway | None = scope["state"].get(_UNREAD)
     if error is not None:
         raise error
 
 
 def seems_signed_in(cookies: Mapping[str, str]) -> bool:
-    """Tell whether a browser holds a session's cookie; only its session says whether it counts."""
+    """Tell whether a browser holds a session cookie, valid or not."""
     return bool(cookies.get(SESSION) or cookies.get(f"__Host-{SESSION}"))
 
 
 def is_read(scope: Scope) -> bool:
-    """Tell whether anybody looked who asks, and could."""
+    """Tell whether the session was read."""
     return "user" in dict(scope) and scope["state"].get(_UNREAD) is None
 
 
 def provide_visitor(request: Request[Any, Any, Any]) -> Visitor:
-    """Return who is signed in; behind a guard that let only such people in."""
+    """Return the visitor, behind the guard `signed_in`."""
     assert isinstance(request.user, Visitor)
     return request.user
 
 
 def signed_in(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
-    """Let in who is signed in. Raises SignInNeeded, DatabaseAway."""
+    """Let in visitors who are signed in. Raises SignInNeeded, DatabaseAway."""
     must_be_read(connection.scope)
     if connection.user is None:
         raise SignInNeeded("Sign in to see this page.")

@@ -1,4 +1,4 @@
-"""API keys: made, named, ended. A key is shown once, inside a command that is ready to paste."""
+"""API keys: created, changed, revoked. A key is shown once, in a command that is ready to paste."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.catalog.listings import Shelf
 from gateway.control_plane.web import snippets
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.data_plane.metering.port import Period
 from gateway.errors import BadRequest
 from gateway.identifiers import is_id, new_id
@@ -31,28 +31,28 @@ from gateway.storage.database import Database
 from gateway.storage.ledger.budgets import Budget
 
 _USED_DAYS = 90
-"""So far back is looked for the last use of a key."""
+"""How far back to look for the last use of a key."""
 
 
 class KeyForm(msgspec.Struct, frozen=True, kw_only=True):
-    """A key as it is to be."""
+    """What a key is to be."""
 
     name: str = "default"
     integers: Literal["", "refuse", "model"] = ""
-    """Nothing, here and for `truncate`: what new keys start with."""
+    """Empty, here and in `truncate`: the organization's default."""
     truncate: Literal["", "refuse", "end", "start"] = ""
     budget: str = ""
-    """Dollars; nothing: what the organization has."""
+    """In dollars; empty: whatever the organization has."""
     budget_period: Period = "month"
 
     def token_ids_from(self, defaults: KeyDefaults) -> TokenIdsFrom | None:
-        """Return whose ids its arrays of integers are."""
+        """Return whose token ids its arrays of integers are."""
         if self.integers == "":
             return defaults.token_ids_from
         return None if self.integers == "refuse" else self.integers
 
     def truncated_at(self, defaults: KeyDefaults) -> Truncate | None:
-        """Return where its texts are cut."""
+        """Return which end of its long texts is cut off."""
         if self.truncate == "":
             return defaults.truncate
         return None if self.truncate == "refuse" else self.truncate
@@ -67,32 +67,32 @@ class KeyForm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewKeyForm(KeyForm, frozen=True, kw_only=True):
-    """A new key. `id` is of the form: sent twice, it makes one key."""
+    """A new key. `id` is the form's: sent twice, it makes one key."""
 
     id: str = ""
     expires_days: Literal["", "7", "30", "90", "365"] = ""
 
 
 class ChangedKeyForm(KeyForm, frozen=True, kw_only=True):
-    """A key that is there. `seen` is when it was last changed before the form was shown."""
+    """Changes to a key. `seen` is when it was last changed before the form was shown."""
 
     seen: str = ""
 
     def moment(self) -> datetime | None:
-        """Return it; None for a form that says nothing of it. Raises BadRequest."""
+        """Return the time in `seen`, if any. Raises BadRequest."""
         if not self.seen:
             return None
         with contextlib.suppress(ValueError):
             seen = datetime.fromisoformat(self.seen)
             if seen.tzinfo is not None:
                 return seen
-        raise BadRequest("The form is not as it was shown: open the key's page once more.")
+        raise BadRequest("The form was altered: open the key's page again.")
 
 
 async def _keys_page(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     keys: NamedDependency[ApiKeys],
     visitor: NamedDependency[Visitor],
 ) -> FormPage:
@@ -106,8 +106,7 @@ async def _keys_page(
         form = _prefilled(defaults)
         if refused and not isinstance(refused.error, KeyMade):
             form = refused.typed
-        return renderer.page(
-            request,
+        return render(
             "console/keys.html",
             section="keys",
             refused=refused,
@@ -130,17 +129,16 @@ async def list_keys(page: NamedDependency[FormPage]) -> Response[Any]:
 
 @post_form("/console/keys", "key", _keys_page, status_code=200)
 async def create_key(
-    request: Request[Any, Any, Any],
     settings: NamedDependency[Settings],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     keys: NamedDependency[ApiKeys],
     visitor: NamedDependency[Visitor],
     data: URLEncodedBody[NewKeyForm],
 ) -> Response[Any]:
-    """Make a key and show it, this once: no other page has its secret."""
-    listing = shelf.first  # before a key is made that no page would show
+    """Create a key and show its secret, this once."""
+    listing = shelf.first  # may raise: do not create a key that could not be shown
     async with database.read() as connection:
         defaults = await organizations.defaults(connection, visitor.organization_id)
     days = int(data.expires_days) if data.expires_days else None
@@ -155,8 +153,7 @@ async def create_key(
         keys_max=settings.organization_keys_max,
         key_id=data.id if is_id(data.id) else None,
     )
-    return renderer.page(
-        request,
+    return render(
         "console/key.html",
         section="keys",
         secret=made.secret,
@@ -167,9 +164,8 @@ async def create_key(
 
 
 async def _key_page(
-    request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     keys: NamedDependency[ApiKeys],
     visitor: NamedDependency[Visitor],
     key_id: FromPath[str],
@@ -179,8 +175,7 @@ async def _key_page(
             key = await key_listing.find(connection, visitor.organization_id, key_id)
         budget = (await keys.budgets(visitor.organization_id)).get(key_id)
         current = _as_it_is(key, budget)
-        return renderer.page(
-            request,
+        return render(
             "console/key_settings.html",
             section="keys",
             refused=refused,
@@ -196,7 +191,7 @@ async def _key_page(
 
 @get("/console/keys/{key_id:str}", dependencies={"page": Provide(_key_page)})
 async def show_key(page: NamedDependency[FormPage]) -> Response[Any]:
-    """Show one key, and what of it can be changed."""
+    """Show one key, and the form that changes it."""
     return await page(None)
 
 
@@ -224,13 +219,13 @@ async def change_key(
 async def revoke_key(
     keys: NamedDependency[ApiKeys], visitor: NamedDependency[Visitor], key_id: FromPath[str]
 ) -> Response[Any]:
-    """End a key for good."""
+    """Revoke a key for good."""
     await keys.revoke(key_id, organization_id=visitor.organization_id)
     return see_other("/console/keys")
 
 
 def _prefilled(defaults: KeyDefaults) -> NewKeyForm:
-    """Return what stands in the form at first: what new keys start with."""
+    """Return the empty form, with the organization's defaults."""
     return NewKeyForm(
         id=new_id(),
         name="",
@@ -240,7 +235,7 @@ def _prefilled(defaults: KeyDefaults) -> NewKeyForm:
 
 
 def _typed(refused: RefusedForm, key: HeldKey) -> ChangedKeyForm:
-    """Return what was typed; whoever is shown what is there now may replace that."""
+    """Return what was typed; after a conflict, sending it again replaces what is shown now."""
     typed: ChangedKeyForm = refused.typed
     if not isinstance(refused.error, KeyChanged):
         return typed

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
@@ -13,7 +13,7 @@ from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import credit
 from gateway.control_plane.billing.credit import LedgerEntry
 from gateway.control_plane.catalog.listings import Shelf
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.storage.database import Database
 
 _PAGE = 50
@@ -22,14 +22,13 @@ _ID_MAX = 2**63 - 1
 
 @get("/console/ledger")
 async def show_ledger(
-    request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     visitor: NamedDependency[Visitor],
     before: Annotated[int | None, QueryParameter(ge=1, le=_ID_MAX)] = None,
 ) -> Response[str]:
-    """Show a page of it; the next begins before the last entry of this."""
+    """Show one page of the ledger; the next one continues before its last entry."""
     async with database.read() as connection:
         balance = await credit.balance(connection, visitor.organization_id)
         entries = await credit.ledger(
@@ -37,8 +36,7 @@ async def show_ledger(
         )
         given = [entry.ref for entry in entries if entry.kind == "grant"]
         sources = await credit.sources(connection, given)
-    return renderer.page(
-        request,
+    return render(
         "console/ledger.html",
         section="ledger",
         balance=balance,
@@ -48,7 +46,7 @@ async def show_ledger(
 
 
 def _words(entry: LedgerEntry, sources: Mapping[str, str], shelf: Shelf) -> str:
-    """Say what an entry is, and what credit was given for."""
+    """Describe an entry, and for granted credit its reason."""
     if entry.kind != "grant":
         return _WORDS[entry.kind]
     what, _, rest = sources.get(entry.ref, "").partition(":")
@@ -59,4 +57,4 @@ def _words(entry: LedgerEntry, sources: Mapping[str, str], shelf: Shelf) -> str:
     return "Free credit: welcome" if what == "signup" else "Credit"
 
 
-_WORDS = {"usage": "Requests", "expiry": "Free credit that expired", "reversal": "Taken back"}
+_WORDS = {"usage": "Requests", "expiry": "Expired free credit", "reversal": "Taken back"}

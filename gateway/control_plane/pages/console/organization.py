@@ -27,7 +27,7 @@ from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.mail.messages import plain
 from gateway.control_plane.web.forms import FormPage, RefusedForm, once, post_form, see_other
 from gateway.control_plane.web.rate_limits import Quota
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import owner
 from gateway.errors import BadRequest
 from gateway.settings import Settings
@@ -84,7 +84,7 @@ class PartingForm(msgspec.Struct, frozen=True):
 async def settings_page(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     visitor: NamedDependency[Visitor],
 ) -> FormPage:
     """Provide the page that all forms of the settings stand on."""
@@ -97,8 +97,7 @@ async def settings_page(
             defaults = await organizations.defaults(connection, visitor.organization_id)
             made = await key_listing.active_by_maker(connection, visitor.organization_id)
             invited = await links.pending(connection, "invitation", visitor.organization_id)
-        return renderer.page(
-            request,
+        return render(
             "console/settings.html",
             path=PATH,
             section="settings",
@@ -152,10 +151,9 @@ async def set_key_defaults(
 
 @post_form(f"{PATH}/invite", "invite", settings_page, guards=[owner], status_code=200)
 async def invite(
-    request: Request[Any, Any, Any],
     settings: NamedDependency[Settings],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     link_mails: NamedDependency[LinkMails],
     sign_in_quota: NamedDependency[Quota],
     invitation_quota: NamedDependency[Quota],
@@ -183,7 +181,7 @@ async def invite(
             inviter=visitor.email,
             organization=plain(visitor.organization_name),
         )
-    return renderer.page(request, "console/invited.html", section="settings", email=address.email)
+    return render("console/invited.html", section="settings", email=address.email)
 
 
 @post(f"{PATH}/invitations/withdraw", guards=[owner])

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 
 from gateway.control_plane.accounts import key_listing, users
@@ -15,24 +14,23 @@ from gateway.control_plane.billing.usage import Filter, Sum
 from gateway.control_plane.status import answers
 from gateway.control_plane.web import charts
 from gateway.control_plane.web.formats import number
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.identifiers import new_id
 from gateway.money import money
 from gateway.storage.database import Database
 
 _DAYS = 30
 _NO_CREDIT = {
-    "granted_before": "The free credit for this mailbox or GitHub account was granted before.",
-    "disposable": "There is no free credit for mailboxes that are given away for minutes.",
-    "budget": "The free credit of that day was used up when you signed up.",
+    "granted_before": "This mailbox or GitHub account received its free credit before.",
+    "disposable": "There is no free credit for disposable mailboxes.",
+    "budget": "The day's free credit was used up when you signed up.",
 }
 
 
 @get("/console")
 async def show_overview(
-    request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     visitor: NamedDependency[Visitor],
 ) -> Response[str]:
     """Show the account at a glance."""
@@ -48,8 +46,7 @@ async def show_overview(
     spent_today = sum(day.cost_nanos for day in days if day.group == today.isoformat())
     this_month = [day for day in days if day.group >= month.isoformat()]
     span = usage.every_day(days, today - timedelta(days=_DAYS - 1), today)
-    return renderer.page(
-        request,
+    return render(
         "console/overview.html",
         section="overview",
         balance=balance,

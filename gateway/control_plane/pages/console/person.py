@@ -20,7 +20,7 @@ from gateway.control_plane.pages.console.organization import (
 )
 from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.forms import HOME, post_form, see_other
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
 from gateway.errors import BadRequest
 from gateway.identifiers import is_id
@@ -131,7 +131,7 @@ async def export_data(
 async def delete_account(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     cookie: NamedDependency[HostCookie],
     visitor: NamedDependency[Visitor],
     data: URLEncodedBody[DeleteForm],
@@ -144,8 +144,7 @@ async def delete_account(
     async with database.write() as connection:
         await privacy.forget(connection, visitor)
     request.scope["user"] = None
-    answer = renderer.page(
-        request,
+    answer = render(
         "again.html",
         heading="Your account is deleted",
         message="What is left in the books names nobody. You can come back at any time.",

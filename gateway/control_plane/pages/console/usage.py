@@ -6,9 +6,8 @@ import csv
 import io
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
@@ -17,33 +16,31 @@ from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import usage
 from gateway.control_plane.billing.usage import By, Filter, Sum
 from gateway.control_plane.pages.console.overview import spending
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.storage.database import Database
 
 _SPANS = (7, 30, 90)
 _KEYS_MAX = 1_000
-"""To choose from: the newest that are in use or were in the time shown."""
+"""Most keys to choose from: the newest of those in use now or in the time shown."""
 
 
 @get("/console/usage")
 async def show_usage(
-    request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     visitor: NamedDependency[Visitor],
     days: FromQuery[int] = 30,
     key: FromQuery[str] = "",
     model: FromQuery[str] = "",
 ) -> Response[str]:
-    """Show usage since some days, of one key or model where one is chosen."""
+    """Show the usage of some days, of all keys and models or of one."""
     chosen = _filter(days, key, model)
     today = datetime.now(UTC).date()
     async with database.read() as connection:
         sums = await usage.every_sum(connection, visitor.organization_id, chosen)
         used = await usage.models_of(connection, visitor.organization_id, chosen.since)
         keys = await key_listing.named(connection, visitor.organization_id, chosen.since)
-    return renderer.page(
-        request,
+    return render(
         "console/usage.html",
         section="usage",
         spans=_SPANS,
@@ -67,7 +64,7 @@ async def export_usage(
     key: FromQuery[str] = "",
     model: FromQuery[str] = "",
 ) -> Response[str]:
-    """Give the same sums as CSV."""
+    """Download the same sums as CSV."""
     chosen = _filter(days, key, model)
     ends = {}
     async with database.read() as connection:
@@ -83,9 +80,9 @@ async def export_usage(
 
 
 def written(by: By, sums: list[Sum], last_four: Mapping[str, str]) -> str:
-    """Write sums as CSV; those of keys say how each key ends, as the list of keys does.
+    """Write sums as CSV; those by key have its last characters, as the list of keys does.
 
-    Nothing in it was chosen by a person: a spreadsheet would run a name that is a formula.
+    It holds no names: a spreadsheet would run a name that is a formula.
     """
     text = io.StringIO()
     writer = csv.writer(text)

@@ -1,17 +1,15 @@
-"""One's own votes, and the models that one waits for."""
+"""The visitor's votes, and the models that they wait for."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.catalog.listings import Shelf
 from gateway.control_plane.demand import votes, waitlist
 from gateway.control_plane.mail import unsubscribe
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.storage.database import Database
 
 _SHOWN_MAX = 100
@@ -19,13 +17,12 @@ _SHOWN_MAX = 100
 
 @get("/console/votes")
 async def show_votes(
-    request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     visitor: NamedDependency[Visitor],
     shelf: NamedDependency[Shelf],
 ) -> Response[str]:
-    """Show the votes, each with a button to take it back; live models stand apart, without."""
+    """Show the votes, each with a button to withdraw it; live models are listed apart."""
     async with database.read() as connection:
         cast = await votes.of_visitor(connection, visitor)
         waiting = sorted(await waitlist.models_of(connection, visitor.address_key))
@@ -35,8 +32,7 @@ async def show_votes(
     live = {name for name in named if (li := known.get(name)) and li.model.state == "live"}
     cast = [vote for vote in cast if vote.model_id not in live]
     waiting = [name for name in waiting if name not in live]
-    return renderer.page(
-        request,
+    return render(
         "console/votes.html",
         section="votes",
         unsubscribed=unsubscribed,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
@@ -17,7 +17,7 @@ from gateway.control_plane.catalog.listings import Shelf
 from gateway.control_plane.pages.docs import reference
 from gateway.control_plane.pages.docs.errors import documented
 from gateway.control_plane.web import snippets
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
 from gateway.data_plane.api.replays import IdempotencyKeyTooLong, TooManyRetries
 from gateway.data_plane.limits.concurrency import TooManyInFlight
@@ -45,25 +45,23 @@ class RequestLimit(NamedTuple):
 
 @get("/docs")
 async def show_start(
-    request: Request[Any, Any, Any],
     settings: NamedDependency[Settings],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
 ) -> Response[str]:
-    """Begin with the quickstart."""
-    return _page(request, settings, renderer, shelf, "quickstart")
+    """Show the quickstart."""
+    return _page(settings, render, shelf, "quickstart")
 
 
 @get("/docs/{slug:str}")
 async def show_docs(
-    request: Request[Any, Any, Any],
     settings: NamedDependency[Settings],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     slug: FromPath[str],
 ) -> Response[str]:
     """Show one page of the documentation."""
-    return _page(request, settings, renderer, shelf, slug)
+    return _page(settings, render, shelf, slug)
 
 
 def limits(settings: Settings) -> list[RequestLimit]:
@@ -86,12 +84,12 @@ def limits(settings: Settings) -> list[RequestLimit]:
         ),
         ("Size of the body", f"{megabytes:,.4g} MiB", TooLarge),
         (
-            "Requests of one organization at the same time",
+            "Concurrent requests of one organization",
             f"{settings.organization_in_flight_max:,} requests for each gateway process",
             TooManyInFlight,
         ),
         (
-            "Requests of all customers at the same time",
+            "Concurrent requests of all organizations",
             f"{settings.in_flight_max:,} requests for each gateway process",
             TooManyInFlight,
         ),
@@ -115,12 +113,10 @@ def limits(settings: Settings) -> list[RequestLimit]:
     return [RequestLimit(*row) for row in rows]
 
 
-def _page(
-    request: Request[Any, Any, Any], settings: Settings, renderer: Renderer, shelf: Shelf, slug: str
-) -> Response[str]:
+def _page(settings: Settings, render: Render, shelf: Shelf, slug: str) -> Response[str]:
     if slug not in PAGES:
         raise PageNotFound("There is no such page in the documentation.")
-    model = shelf.first.model  # a live one if there is any
+    model = shelf.first.model  # live, if any is
     url = settings.public_url
     context: dict[str, Any] = {
         "model": model,
@@ -139,8 +135,7 @@ def _page(
             context["error"], context["error_example"] = reference.error(url)
         case "clients":
             context["clients"] = snippets.clients(url, model.id)
-    return renderer.page(
-        request,
+    return render(
         f"docs/{slug}.html",
         slug=slug,
         docs=PAGES,

@@ -20,7 +20,7 @@ from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.forms import safe_path, see_other
 from gateway.control_plane.web.oauth_state import Journey, OAuthState
 from gateway.control_plane.web.rate_limits import Quota
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
 from gateway.settings import Settings, SettingsError, derive
 from gateway.storage.database import Database
@@ -53,7 +53,7 @@ async def come_back(
     request: Request[Any, Any, Any],
     settings: NamedDependency[Settings],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     github: NamedDependency[Github | None],
     oauth_state: NamedDependency[OAuthState],
     sign_in_quota: NamedDependency[Quota],
@@ -83,8 +83,7 @@ async def come_back(
                 session = await entering.enter(connection, address, identity=who)
             answer.set_cookie(cookie.holding(session))
     except (GithubRefused, GithubUnavailable, addresses.BadAddress) as refusal:
-        answer = renderer.page(
-            request,
+        answer = render(
             "again.html",
             status=refusal.status,
             heading="GitHub did not sign you in",

@@ -34,7 +34,7 @@ from gateway.control_plane.web.forms import (
     see_other,
 )
 from gateway.control_plane.web.rate_limits import Quota
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import must_be_read
 from gateway.settings import Settings
 from gateway.storage.database import Database
@@ -57,31 +57,28 @@ class LinkForm(msgspec.Struct, frozen=True):
 @get("/sign-in")
 async def show_sign_in(
     request: Request[Any, Any, Any],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     next: FromQuery[str] = "",  # noqa: A002 - the name in the address
 ) -> Response[Any]:
     """Ask for an address; a visitor who is signed in goes on."""
     if request.user is not None:
         return see_other(safe_path(next))
-    return renderer.page(request, "sign_in/form.html", next=next)
+    return render("sign_in/form.html", next=next)
 
 
-async def _sign_in_page(
-    request: Request[Any, Any, Any], renderer: NamedDependency[Renderer]
-) -> FormPage:
+async def _sign_in_page(render: NamedDependency[Render]) -> FormPage:
     async def page(refused: RefusedForm | None) -> Response[str]:
         typed = refused.typed.next if refused else ""
-        return renderer.page(request, "sign_in/form.html", refused=refused, next=typed)
+        return render("sign_in/form.html", refused=refused, next=typed)
 
     return page
 
 
 @post_form("/sign-in", "sign-in", _sign_in_page, status_code=200, opt={ANYBODYS: True})
 async def ask_for_link(
-    request: Request[Any, Any, Any],
     settings: NamedDependency[Settings],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     link_mails: NamedDependency[LinkMails],
     sign_in_quota: NamedDependency[Quota],
     origin: NamedDependency[str],
@@ -99,8 +96,7 @@ async def ask_for_link(
             request=once(data.id, address.email),
             subject=f"Sign in to {settings.brand}",
         )
-    return renderer.page(
-        request,
+    return render(
         "sign_in/sent.html",
         email=address.email,
         lasts=lasting(settings.mail_link_seconds),
@@ -112,24 +108,24 @@ async def ask_for_link(
 async def show_link(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     links: NamedDependency[MailLinks],
     token: FromQuery[str],
     purpose: FromQuery[str] = "sign_in",
 ) -> Response[Any]:
     """Show what a link would do, and its button."""
     kind: Purpose = "invitation" if purpose == "invitation" else "sign_in"
-    return await _page_of_link(request, database, renderer, links, kind, token)(None)
+    return await _page_of_link(request, database, render, links, kind, token)(None)
 
 
 def _link_page(kind: Purpose) -> Callable[..., Awaitable[FormPage]]:
     async def provide(
         request: Request[Any, Any, Any],
         database: NamedDependency[Database],
-        renderer: NamedDependency[Renderer],
+        render: NamedDependency[Render],
         links: NamedDependency[MailLinks],
     ) -> FormPage:
-        return _page_of_link(request, database, renderer, links, kind)
+        return _page_of_link(request, database, render, links, kind)
 
     return provide
 
@@ -185,7 +181,7 @@ async def sign_out(
 def _page_of_link(
     request: Request[Any, Any, Any],
     database: Database,
-    renderer: Renderer,
+    render: Render,
     links: MailLinks,
     kind: Purpose,
     token: str = "",
@@ -202,9 +198,8 @@ def _page_of_link(
         except LinkSpent as error:
             if request.user is not None and kind == "sign_in":
                 return see_other(HOME)  # it was opened twice, and has done its work
-            return spent_link(renderer, request, error, kind)
-        return renderer.page(
-            request,
+            return spent_link(render, error, kind)
+        return render(
             "sign_in/link.html",
             refused=refused,
             link=link,

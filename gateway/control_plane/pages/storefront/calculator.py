@@ -15,7 +15,7 @@ from gateway.control_plane.web import forms
 from gateway.control_plane.web.csrf import ANYBODYS
 from gateway.control_plane.web.forms import IN_PLACE, RefusedForm
 from gateway.control_plane.web.rate_limits import Limit
-from gateway.control_plane.web.rendering import Renderer, answer, is_fragment
+from gateway.control_plane.web.rendering import Render, Renderer, answer, is_fragment
 from gateway.data_plane.metering.quote import quote
 from gateway.data_plane.metering.tokens import TokenCounter
 from gateway.errors import BadRequest, NotFound
@@ -36,7 +36,7 @@ class Uncountable(NotFound):
 
 
 class CalculatorForm(msgspec.Struct, frozen=True):
-    """What somebody typed."""
+    """What was typed."""
 
     model: str
     text: str = ""
@@ -47,7 +47,7 @@ class CalculatorForm(msgspec.Struct, frozen=True):
 
 
 class Calculation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a text counts and costs, and so many of them a month."""
+    """Tokens and cost of a text, and of many such texts a month."""
 
     tokens: int
     """Billed: prompt and special tokens included, after truncation."""
@@ -59,24 +59,22 @@ class Calculation(msgspec.Struct, frozen=True, kw_only=True):
 
 @get("/calculator")
 async def show_calculator(
-    request: Request[Any, Any, Any],
     settings: NamedDependency[Settings],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     model: FromQuery[str] = "",
 ) -> Response[str]:
     """Show the empty calculator."""
     chosen = shelf.find(model) if model else shelf.first
     form = CalculatorForm(model=chosen.model.id)
-    return renderer.page(
-        request, "calculator.html", listings=_choices(shelf), **shown(settings, chosen, form)
-    )
+    return render("calculator.html", listings=_choices(shelf), **shown(settings, chosen, form))
 
 
 @post("/calculator", status_code=200, opt={ANYBODYS: True})
 async def calculate(
     request: Request[Any, Any, Any],
     settings: NamedDependency[Settings],
+    render: NamedDependency[Render],
     renderer: NamedDependency[Renderer],
     shelf: NamedDependency[Shelf],
     counters: NamedDependency[Counters],
@@ -84,7 +82,7 @@ async def calculate(
     origin: NamedDependency[str],
     data: URLEncodedBody[CalculatorForm],
 ) -> Response[str]:
-    """Count and price: a fragment as one types, a whole page without JavaScript."""
+    """Count and price: a fragment while typing, a whole page without JavaScript."""
     chosen = shelf.by_id.get(data.model) or shelf.first
     result = refused = None
     try:
@@ -95,9 +93,7 @@ async def calculate(
         refused = RefusedForm("calculator", error, data)
     context = shown(settings, chosen, data, result=result)
     if not is_fragment(request):
-        return renderer.page(
-            request, "calculator.html", refused=refused, listings=_choices(shelf), **context
-        )
+        return render("calculator.html", refused=refused, listings=_choices(shelf), **context)
     context |= {"model": chosen.model, "refused": refused}
     html = renderer.html("calculator/result.html", **context)
     if data.prompts_of != chosen.model.id:
@@ -112,7 +108,7 @@ def shown(
     *,
     result: Calculation | None = None,
 ) -> dict[str, Any]:
-    """Return what the form needs, on its own page and on a model's."""
+    """Return the form's context, for its own page and a model's."""
     return {
         "chosen": chosen,
         "form": form,
@@ -127,7 +123,7 @@ def calculation(
     listing: Listing,
     form: CalculatorForm,
 ) -> Calculation | None:
-    """Count a text as the endpoint would; None where there is none. Raises BadRequest."""
+    """Count and price a text as the endpoint would; None for no text. Raises BadRequest."""
     characters_max = settings.calculator_characters_max
     if len(form.text) > characters_max:
         raise BadRequest(
@@ -148,7 +144,7 @@ def calculation(
         tokens_full=quoted.rows.tokens_full[0],
         cost_nanos=quoted.cost_nanos,
         texts_month=texts_month,
-        month_nanos=quoted.cost_nanos * texts_month,  # rounded up with each, as the ledger does
+        month_nanos=quoted.cost_nanos * texts_month,  # each rounded up, as the ledger does
     )
 
 
@@ -156,10 +152,12 @@ def counter_of(counters: Counters, model: ModelSnapshot) -> TokenCounter:
     """Return what counts a model's tokens. Raises Uncountable."""
     counter = counters.get(model.vocabulary_sha256)
     if counter is None:
-        raise Uncountable(f"The tokenizer of {model.id} is not here, so nothing can be counted.")
+        raise Uncountable(
+            f"The tokenizer of {model.id} is not installed here, so nothing can be counted."
+        )
     return counter
 
 
 def _choices(shelf: Shelf) -> Sequence[Listing]:
-    """Return the models to choose from; nothing where they are so many that one types a name."""
+    """Return the models to choose from; none if they are too many to list."""
     return shelf.listings if len(shelf.listings) <= _CHOICES_MAX else ()

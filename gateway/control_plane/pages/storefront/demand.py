@@ -1,4 +1,4 @@
-"""Being ready when a model lands, and saying that one wants it."""
+"""Voting for models that are coming, and waiting for their launch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from gateway.control_plane.web.forms import (
     whole,
 )
 from gateway.control_plane.web.rate_limits import Quota
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import signed_in
 from gateway.storage.database import Database
 
@@ -48,14 +48,14 @@ class VoteForm(msgspec.Struct, frozen=True):
 
 
 class ModelForm(msgspec.Struct, frozen=True):
-    """A button of one model; `back` is the page that it stands on."""
+    """A button about one model; `back` is the page to return to."""
 
     model: str
     back: str = ""
 
 
 class WaitlistForm(msgspec.Struct, frozen=True):
-    """Who wants to hear of a launch; somebody signed in gives no address."""
+    """An address to tell of a launch; empty for a visitor who is signed in."""
 
     model: str
     email: str = ""
@@ -118,7 +118,7 @@ async def withdraw_vote(
 async def join_waitlist(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     link_mails: NamedDependency[LinkMails],
     vote_quota: NamedDependency[Quota],
@@ -141,7 +141,7 @@ async def join_waitlist(
                 subject=f"Confirm: tell me when {listing.page.title} is live",
                 title=listing.page.title,
             )
-        return renderer.page(request, "waitlist/sent.html", email=address.email, listing=listing)
+        return render("waitlist/sent.html", email=address.email, listing=listing)
     async with database.write() as connection:
         await waitlist.join(connection, listing.model.id, Address(visitor.email), visitor.user_id)
     return see_other(f"{listing.path}#demand")
@@ -160,14 +160,13 @@ async def leave_waitlist(
 
 
 async def _confirm_page(
-    request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     links: NamedDependency[MailLinks],
     token: FromQuery[str] = "",
 ) -> FormPage:
-    """Show what the mailed link would do, and its button; a refused form brings its own token."""
+    """Provide the page of a mailed link, with its button; a refused form has its own token."""
 
     async def page(refused: RefusedForm | None) -> Response[Any]:
         held = refused.typed.token if refused else token
@@ -178,14 +177,13 @@ async def _confirm_page(
             async with database.read() as connection:
                 done = await _confirmed(connection, links, held)
             if done is None:
-                return spent_link(renderer, request, error, "waitlist")
+                return spent_link(render, error, "waitlist")
             listing = shelf.find(done.subject)
-            return renderer.page(request, "waitlist/done.html", email=done.email, listing=listing)
+            return render("waitlist/done.html", email=done.email, listing=listing)
         listing = shelf.find(link.subject)
         if listing.model.state == "live":
-            return see_other(listing.path)  # what they wanted to hear of stands there
-        return renderer.page(
-            request,
+            return see_other(listing.path)  # the launch that they wanted to hear of
+        return render(
             "waitlist/confirm.html",
             refused=refused,
             link=link,
@@ -221,7 +219,7 @@ async def confirm(
 
 
 async def _confirmed(connection: AsyncConnection, links: MailLinks, token: str) -> MailLink | None:
-    """Return the used link of someone who is on the list because of it."""
+    """Return the link if it was used and its address is on the list."""
     try:
         link = await links.used(connection, "waitlist", token)
     except LinkSpent:
@@ -234,9 +232,7 @@ def coming(shelf: Shelf, model_id: str) -> Listing:
     """Return a model that can be waited for. Raises ListingNotFound, NotComing."""
     listing = shelf.find(model_id)
     if listing.model.state == "live":
-        raise votes.NotComing(
-            f"{listing.page.title} is live by now: you can call it, there is nothing to wait for."
-        )
+        raise votes.NotComing(f"{listing.page.title} is live now: you can call it.")
     return listing
 
 

@@ -21,7 +21,7 @@ from gateway.control_plane.pages.storefront.calculator import CalculatorForm, Co
 from gateway.control_plane.pages.storefront.search import PAGE_MODELS, Search, page_of
 from gateway.control_plane.web import snippets
 from gateway.control_plane.web.forms import RefusedForm
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.data_plane.metering.quote import quote
 from gateway.errors import BadRequest
 from gateway.settings import Settings
@@ -32,13 +32,12 @@ _COMPARED_MAX = 6
 _NAME_CHARACTERS_MAX = 100
 
 ListingPage = Callable[[Listing, RefusedForm | None], Awaitable[Response[str]]]
-"""Renders a model's page, and what was refused of a form on it."""
+"""Renders a model's page, with a refused form if any."""
 
 
 @get("/models")
 async def list_models(
-    request: Request[Any, Any, Any],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     demand_counts: NamedDependency[DemandCounts],
     q: FromQuery[str] = "",
@@ -51,7 +50,7 @@ async def list_models(
     sort: FromQuery[str] = "",
     page: FromQuery[int] = 1,
 ) -> Response[str]:
-    """List the models that fit; the filters are the page's address, so it can be shared."""
+    """List the models that match the filters, which are in the URL, so that it can be shared."""
     chosen = {
         "q": q, "state": offered, "task": task, "dimensions": dimensions, "license": licensed,
         "tokens": tokens, "price": price, "sort": sort,
@@ -72,8 +71,7 @@ async def list_models(
         sort=sort,
     )
     wanted = demand_counts.all_votes()
-    return renderer.page(
-        request,
+    return render(
         "models/list.html",
         refused=refused,
         found=page_of(search.find(shelf, wanted), page, "/models", chosen, size=PAGE_MODELS),
@@ -103,7 +101,7 @@ async def provide_listing_page(
     request: Request[Any, Any, Any],
     settings: NamedDependency[Settings],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     counters: NamedDependency[Counters],
     demand_counts: NamedDependency[DemandCounts],
@@ -114,8 +112,7 @@ async def provide_listing_page(
         model = listing.model
         own = await _own(database, request.user, model.id)
         known = shelf.by_id
-        return renderer.page(
-            request,
+        return render(
             "models/show.html",
             path=listing.path,
             refused=refused,
@@ -138,13 +135,12 @@ async def provide_listing_page(
 
 @get("/compare")
 async def compare_models(
-    request: Request[Any, Any, Any],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     demand_counts: NamedDependency[DemandCounts],
     model: FromQuery[list[str] | None] = None,
 ) -> Response[str]:
-    """Put models side by side: those that are named, or the first ones."""
+    """Compare models side by side: the named ones, or the first ones."""
     named = list(dict.fromkeys(name.strip() for name in model or [] if name.strip()))
     known = [shelf.by_id[name] for name in named if name in shelf.by_id]
     unknown = [name[:_NAME_CHARACTERS_MAX] for name in named if name not in shelf.by_id]
@@ -152,8 +148,7 @@ async def compare_models(
     if unknown:
         error = ListingNotFound(f"There is no model {unknown[0]} here.", param="model")
         refused = RefusedForm("compare", error, {"model": unknown[0]})
-    return renderer.page(
-        request,
+    return render(
         "models/compare.html",
         refused=refused,
         listings=(known or shelf.listings)[:_COMPARED_MAX],
@@ -164,7 +159,7 @@ async def compare_models(
 
 
 def structured_data(public_url: str, listing: Listing) -> list[dict[str, Any]]:
-    """Describe a model to search engines: what it is, where it stands, and its questions."""
+    """Describe a model to search engines: itself, its breadcrumbs and its questions."""
     page = listing.page
     return [
         {
@@ -198,7 +193,7 @@ def structured_data(public_url: str, listing: Listing) -> list[dict[str, Any]]:
 
 
 def _sample(counters: Counters, model: ModelSnapshot) -> str:
-    """Write what the call on the page is answered: counted, not made up."""
+    """Write the answer to the page's example call, with its real count of tokens."""
     counter = counter_of(counters, model)
     quoted = quote(counter, model, [snippets.TEXT], prompt=model.query_prompt, truncate="end")
     tokens = quoted.rows.tokens
@@ -217,7 +212,7 @@ def _sample(counters: Counters, model: ModelSnapshot) -> str:
 
 
 def _written(page: ModelPage) -> dict[str, str]:
-    """Say what a reviewed page adds."""
+    """Return what a reviewed page adds."""
     said = {} if page.license_url is None else {"license": page.license_url}
     return said if page.published is None else {**said, "datePublished": page.published.isoformat()}
 
@@ -238,7 +233,7 @@ def _questions(page: ModelPage) -> dict[str, Any]:
 
 
 async def _own(database: Database, visitor: Visitor | None, model_id: str) -> dict[str, bool]:
-    """Tell whether somebody voted for a model, waits for it, and takes our mail at all."""
+    """Tell whether a visitor voted for a model, waits for it, and accepts our mail."""
     if visitor is None:
         return {"voted": False, "waiting": False, "unsubscribed": False}
     async with database.read() as connection:

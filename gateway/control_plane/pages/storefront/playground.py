@@ -1,7 +1,7 @@
-"""The playground of a live model: a few sentences, what they cost, and how alike they are.
+"""The playground of a live model: a few sentences, their cost, and how similar they are.
 
-It goes the way of every request, to the same workers, but is free: only likenesses are shown,
-never the vectors, and each visitor has a small number of tries.
+It uses the same workers as every request, but is free: it shows similarities, never the vectors,
+and each visitor has a small number of tries.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.control_plane.pages.storefront.calculator import Counters, counter_
 from gateway.control_plane.web.csrf import ANYBODYS
 from gateway.control_plane.web.forms import RefusedForm
 from gateway.control_plane.web.rate_limits import Limit
-from gateway.control_plane.web.rendering import Renderer, answer, is_fragment
+from gateway.control_plane.web.rendering import Render, Renderer, answer, is_fragment
 from gateway.control_plane.web.visitors import PageNotFound
 from gateway.data_plane.metering.quote import quote
 from gateway.data_plane.routing.admission import Offer
@@ -31,9 +31,9 @@ from gateway.identifiers import new_id
 
 _SENTENCES_MAX = 6
 _CHARACTERS_MAX = 300
-_VISITORS = "visitors"  # as one organization to the router, so that they share one turn
+_VISITORS = "visitors"  # one organization to the router, so that all visitors share one turn
 _TIMEOUT_SECONDS = 10.0
-_HOLD_SECONDS = 5.0  # for a worker that is about to be ready
+_HOLD_SECONDS = 5.0  # for a worker that is almost ready
 _SHADES = (0.2, 0.4, 0.6, 0.85)
 _EXAMPLE = (
     "How do I reset my password?\n"
@@ -44,20 +44,20 @@ _EXAMPLE = (
 
 
 class PlaygroundForm(msgspec.Struct, frozen=True):
-    """A sentence a line."""
+    """One sentence a line."""
 
     sentences: str
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """How alike two sentences are: the cosine of their vectors, and its shade from 0 to 4."""
+    """The similarity of two sentences: the cosine of their vectors, and its shade from 0 to 4."""
 
     cosine: float
     shade: int
 
 
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it."""
+    """The results."""
 
     sentences: list[str]
     tokens: list[int]
@@ -68,22 +68,20 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
 
 @get("/playground/{owner:str}/{name:str}")
 async def show_playground(
-    request: Request[Any, Any, Any],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     owner: FromPath[str],
     name: FromPath[str],
 ) -> Response[str]:
     """Show the playground with an example in it."""
     listing = _live(shelf, f"{owner}/{name}")
-    return renderer.page(
-        request, "playground.html", listing=listing, sentences=_EXAMPLE, result=None
-    )
+    return render("playground.html", listing=listing, sentences=_EXAMPLE, result=None)
 
 
 @post("/playground/{owner:str}/{name:str}", status_code=200, opt={ANYBODYS: True})
 async def experiment(
     request: Request[Any, Any, Any],
+    render: NamedDependency[Render],
     renderer: NamedDependency[Renderer],
     shelf: NamedDependency[Shelf],
     counters: NamedDependency[Counters],
@@ -101,13 +99,12 @@ async def experiment(
         sentences = _sentences(data)
         experiment_limit.take(origin)
         result = await _embed(counters, router, listing, sentences)
-    except GatewayError as error:  # what no worker does at the moment is said in its place too
+    except GatewayError as error:  # that no worker is free is shown in place too
         refused = RefusedForm("playground", error, data)
     if is_fragment(request):
         html = renderer.html("playground/result.html", result=result, refused=refused)
         return answer(html, refused=refused)
-    return renderer.page(
-        request,
+    return render(
         "playground.html",
         refused=refused,
         listing=listing,
@@ -144,7 +141,7 @@ async def _embed(
         organization=_VISITORS,
         tokens=rows.tokens,
         deadline=started + _TIMEOUT_SECONDS,
-        tier="flex",  # what is free comes after what is paid
+        tier="flex",  # behind paid work
         hold_seconds=_HOLD_SECONDS,
     )
     router.admit(model.id, offer)

@@ -1,4 +1,4 @@
-"""What search engines may read, and where it is."""
+"""robots.txt and the sitemap."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PRIVATE = ("/console", "/sign-in", "/waitlist", "/mail", "/dev")
 
 @get("/robots.txt", sync_to_thread=False)
 def read_robots(settings: NamedDependency[Settings]) -> Response[str]:
-    """Keep robots out of what is personal."""
+    """Keep robots out of personal pages."""
     lines = ["User-agent: *", *(f"Disallow: {path}" for path in _PRIVATE)]
     lines += ["", f"Sitemap: {settings.public_url}/sitemap.xml", ""]
     return Response("\n".join(lines), media_type="text/plain")
@@ -33,9 +33,9 @@ def read_sitemap(
     document_paths: NamedDependency[tuple[str, ...]],
     part: FromQuery[int] = 0,
 ) -> Response[str]:
-    """List the public pages, or a part of them; where they are many, the parts there are.
+    """List the public pages; if they are many, an index of parts, or one part.
 
-    A part is a query of the same address, since one in a folder might only list that folder.
+    A part is a query of the same path, since a sitemap in a folder may list only that folder.
     """
     fixed = (*_PUBLIC, *document_paths)
     count = len(fixed) + len(shelf.listings)

@@ -1,7 +1,6 @@
-"""Finding models: what fits a search, in an order, a page of it at a time.
+"""Search for models: filters, an order, and pages of results.
 
-A search is the address of its page, so it can be shared. Whatever is typed there, what is shown is
-bounded, and so is what is looked for.
+A search is the URL of its page, so it can be shared. Both the query and the results are bounded.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _LENGTH_MAX = 1_000_000
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody looks for; what is empty fits every model."""
+    """Filters and an order; an empty filter matches every model."""
 
     q: str = ""
     state: str = ""
@@ -29,13 +28,13 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     dimensions: str = ""
     license: str = ""
     tokens: int = 0
-    """Read at least so many in one text."""
+    """At least so many in one text."""
     price_nanos: int | None = None
-    """Cost at most so much for a million tokens."""
+    """At most so much for a million tokens."""
     sort: str = ""
 
     def find(self, shelf: Shelf, votes: Mapping[str, int]) -> Sequence[Listing]:
-        """Return what fits, in the order asked for: else live ones first, then by title."""
+        """Return the matching models in the order asked for; by default live ones first."""
         found: Sequence[Listing] = shelf.listings
         for fits in self._tests():
             found = [listing for listing in found if fits(listing)]
@@ -63,7 +62,7 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of what was found, and the addresses of those before and after it."""
+    """One page of results, and the paths of its neighbors."""
 
     items: Sequence[Any]
     found: int
@@ -76,7 +75,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 def page_of(
     items: Sequence[Any], number: int, path: str, query: Mapping[str, str], *, size: int
 ) -> Page:
-    """Cut out a page, the nearest that there is; `query` is what its address says beside it."""
+    """Return the nearest existing page; `query` is the rest of its URL's query."""
     numbers = max(1, -(-len(items) // size))
     number = min(max(number, 1), numbers)
 
@@ -99,7 +98,7 @@ def page_of(
 
 
 def _keys(votes: Mapping[str, int]) -> Mapping[str, Callable[[Listing], Any]]:
-    """Say how each order compares; who is alike stays in the order of the shelf."""
+    """Return the sort key of each order; equal models stay in the order of the shelf."""
     keys: dict[Order, Callable[[Listing], Any]] = {
         "votes": lambda li: -votes.get(li.model.id, 0),
         "price": lambda li: li.model.price.nanos_per_million_tokens,

@@ -6,27 +6,27 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import chain, islice
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 
 from gateway.control_plane.catalog.listings import Listing, Shelf
 from gateway.control_plane.status.history import history
 from gateway.control_plane.status.incidents import Incidents
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.data_plane.routing.router import Router
 from gateway.snapshots import WorkerStatus
 from gateway.storage.database import Database, DatabaseAway
 
 _DAYS = 90
 _POOLS_MAX = 50
-"""More are told in numbers; what does not answer comes first."""
+"""Most models that are listed; the others are only counted."""
 
 
 class PoolView(msgspec.Struct, frozen=True, kw_only=True):
-    """A model's workers, for everybody: how many, and never where."""
+    """A model's workers as the public sees them: how many, never where."""
 
     listing: Listing
     ready: int
@@ -34,7 +34,7 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def mark(self) -> Literal["good", "warn", "bad"]:
-        """The colour of its state."""
+        """The color of its state."""
         if self.listing.model.state == "coming_soon":
             return "warn"
         return "good" if self.ready else "bad"
@@ -49,9 +49,8 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
 
 @get("/status")
 async def show_status(
-    request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     router: NamedDependency[Router],
     incidents: NamedDependency[Incidents],
@@ -62,10 +61,9 @@ async def show_status(
         async with database.read() as connection:
             known = await history(connection, _DAYS, datetime.now(UTC))
         recent = await incidents.recent(_DAYS)
-    except DatabaseAway:  # whether the models answer is known without it, and most asked then
+    except DatabaseAway:  # the state of the models is known without it, and most wanted then
         known, recent = None, []
-    return renderer.page(
-        request,
+    return render(
         "status.html",
         pools=pools,
         more=more,
@@ -78,9 +76,9 @@ async def show_status(
 def pools_of(
     shelf: Shelf, workers: Iterable[WorkerStatus]
 ) -> tuple[list[PoolView], Mapping[str, int]]:
-    """Return the pools of the first models, and of the others how many are in which state.
+    """Return the pools of the first models, and the number of others in each state.
 
-    Those come first that should answer and do not, and last those that are coming soon.
+    Live models without a ready worker come first, those that are coming soon last.
     """
     every: Counter[str] = Counter()
     ready: Counter[str] = Counter()

@@ -1,10 +1,8 @@
-"""One-click unsubscribing, and the page of development that shows what was sent."""
+"""One-click unsubscribing, and the development page that shows sent mails."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
@@ -12,7 +10,7 @@ from gateway.control_plane.mail import unsubscribe
 from gateway.control_plane.mail.outbox import Outbox
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.web.csrf import EXEMPT
-from gateway.control_plane.web.rendering import Renderer
+from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
 from gateway.settings import Settings
 from gateway.storage.database import Database
@@ -20,42 +18,39 @@ from gateway.storage.database import Database
 
 @get("/mail/unsubscribe/{token:str}")
 async def show_unsubscribe(
-    request: Request[Any, Any, Any],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     unsubscriptions: NamedDependency[Unsubscriptions],
     token: FromPath[str],
 ) -> Response[str]:
-    """Show the button for people; mail programs post at once."""
+    """Show the button; mail programs post without it."""
     email = _email(unsubscriptions, token)
-    return renderer.page(request, "mail/unsubscribe.html", email=email, token=token, done=False)
+    return render("mail/unsubscribe.html", email=email, token=token, done=False)
 
 
 @post("/mail/unsubscribe/{token:str}", status_code=200, opt={EXEMPT: True})
 async def confirm_unsubscribe(
-    request: Request[Any, Any, Any],
     database: NamedDependency[Database],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     unsubscriptions: NamedDependency[Unsubscriptions],
     token: FromPath[str],
 ) -> Response[str]:
-    """Send no more. Needs no form token: mail programs have none, and the address is the proof."""
+    """Send no more mail. Mail programs have no form token: the link is the proof."""
     email = _email(unsubscriptions, token)
     async with database.write() as connection:
         await unsubscribe.add(connection, email)
-    return renderer.page(request, "mail/unsubscribe.html", email=email, token=token, done=True)
+    return render("mail/unsubscribe.html", email=email, token=token, done=True)
 
 
 @get("/dev/mail")
 async def show_sent(
-    request: Request[Any, Any, Any],
     settings: NamedDependency[Settings],
-    renderer: NamedDependency[Renderer],
+    render: NamedDependency[Render],
     outbox: NamedDependency[Outbox],
 ) -> Response[str]:
-    """Show the newest mails: in development only, elsewhere this page is not there."""
+    """Show the newest mails; exists in development only."""
     if not settings.dev_mail:
         raise PageNotFound("There is nothing here.")
-    return renderer.page(request, "mail/sent.html", mails=await outbox.listed())
+    return render("mail/sent.html", mails=await outbox.listed())
 
 
 def _email(unsubscriptions: Unsubscriptions, token: str) -> str:

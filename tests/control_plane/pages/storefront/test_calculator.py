@@ -107,7 +107,7 @@ async def test_it_is_limited(browser: Browser):
     await calculate(browser, text="hi")
     await calculate(browser, text="hi")
     page = await calculate(browser, text="hi there")
-    assert "a little too often" in page
+    assert "Too many requests" in page
     assert ">hi there</textarea>" in page
     assert browser.page.status_code == 429
     assert int(browser.page.headers["retry-after"]) > 0
