@@ -215,7 +215,7 @@ def test_mails_that_failed_are_tried_again(shell: Shell):
         (["nonsense"], "no mail 'nonsense'"),
         ([ids[0].replace("9d", "9e")], "no mail"),
         ([ids[1]], "may have arrived"),
-        ([ids[2]], "asks for a new one"),
+        ([ids[2]], "ask for a new one"),
         ([ids[3]], "unsubscribed"),
     ):
         assert message in shell.run("mail", "retry", *words, status=1)
