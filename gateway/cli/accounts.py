@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -14,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.cli.command import DAYS, as_json, asynchronous, in_days, opened
 from gateway.cli.printing import say, show
 from gateway.control_plane.accounts import organizations
-from gateway.control_plane.accounts.keys import ApiKeys
+from gateway.control_plane.accounts.keys import ApiKey, ApiKeys
 from gateway.control_plane.billing import credit
 from gateway.errors import BadRequest
 from gateway.money import money
@@ -123,33 +122,20 @@ async def list_keys(organization: str | None, *, as_json: bool) -> None:
         show(listed, as_json=True)
         return
     rows = [
-        _KeyRow(
-            id=key.id,
-            name=key.name,
-            last_four=key.last_four,
-            budget=_said(budgets.get(key.id)),
-            created_at=key.created_at,
-            expires_at=key.expires_at,
-            revoked_at=key.revoked_at,
-        )
+        _KeyRow(**msgspec.structs.asdict(key), budget=_describe(budgets.get(key.id)))
         for key in found
     ]
-    show(rows, as_json=False, title="keys")
+    columns = ["id", "name", "last_four", "budget", "created_at", "expires_at", "revoked_at"]
+    show(rows, as_json=False, title="keys", columns=columns)
 
 
-class _KeyRow(msgspec.Struct, frozen=True, kw_only=True):
+class _KeyRow(ApiKey, frozen=True, kw_only=True):
     """A row of the printed table."""
 
-    id: str
-    name: str
-    last_four: str
     budget: str | None
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
 
 
-def _said(budget: Spent | None) -> str | None:
+def _describe(budget: Spent | None) -> str | None:
     if budget is None:
         return None
     period = "this month" if budget.period == "month" else "in total"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from sqlalchemy import Connection, Table, event, make_url, text
+from sqlalchemy import ColumnElement, Connection, Table, event, func, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -95,6 +95,12 @@ def insert_into(connection: AsyncConnection, table: Table) -> postgresql.Insert 
     """Start an INSERT that may have an ON CONFLICT clause, which is not standard SQL."""
     is_postgresql = connection.dialect.name == "postgresql"
     return postgresql.insert(table) if is_postgresql else sqlite.insert(table)
+
+
+async def count(connection: AsyncConnection, table: Table, *conditions: ColumnElement[bool]) -> int:
+    """Return how many rows of a table meet all conditions."""
+    query = select(func.count()).select_from(table).where(*conditions)
+    return await connection.scalar(query) or 0
 
 
 async def alone(connection: AsyncConnection, name: str) -> None:

@@ -137,7 +137,7 @@ def test_models_workers_and_estimates(shell: Shell):
         (["keys", "revoke", "zzz"], "There is no key 'zzz'."),
         (["keys", "list", "zzz"], "There is no organization 'zzz'."),
         (["credits", "grant", "nobody", "1"], "There is no organization"),
-        (["credits", "grant", "nobody", "9007199.254740992"], "an amount is at most $9,007,199"),
+        (["credits", "grant", "nobody", "9007199.254740992"], "the maximum is $9,007,199"),
         (["credits", "balance", "zzz"], "There is no organization 'zzz'."),
         (["credits", "ledger", "zzz"], "There is no organization 'zzz'."),
         (["mail", "retry", "zzz"], "There is no mail 'zzz'"),
@@ -149,7 +149,7 @@ def test_models_workers_and_estimates(shell: Shell):
         (["workers", "check", "zzz"], "No running gateway knows a worker zzz"),
         (["credits", "grant", "nobody", "1,5"], "is not an amount"),
         (["credits", "grant", "nobody", "0.0000000001"], "up to nine decimals"),
-        (["organizations", "create", " "], "A name has 1 to 200"),
+        (["organizations", "create", " "], "A name must have 1 to 200"),
         (["estimate", "none", "hi"], "There is no model 'none'"),
     ],
 )
@@ -215,7 +215,7 @@ def test_mails_that_failed_are_tried_again(shell: Shell):
         (["nonsense"], "no mail 'nonsense'"),
         ([ids[0].replace("9d", "9e")], "no mail"),
         ([ids[1]], "may have arrived"),
-        ([ids[2]], "asks for a new one"),
+        ([ids[2]], "ask for a new one"),
         ([ids[3]], "unsubscribed"),
     ):
         assert message in shell.run("mail", "retry", *words, status=1)

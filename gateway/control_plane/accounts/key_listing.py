@@ -10,11 +10,21 @@ import msgspec
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.accounts.keys import ApiKey, KeyNotFound
+from gateway.control_plane.accounts.keys import COLUMNS, ApiKey, KeyNotFound
 from gateway.identifiers import is_id
+from gateway.storage.database import count
 from gateway.storage.tables import api_keys, memberships, usage_days, users
 
 REVOKED_SHOWN_MAX = 20
+
+
+class KeyListing(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys in use and the latest revoked ones, newest first."""
+
+    active: list[HeldKey]
+    revoked: list[HeldKey]
+    revoked_more: int
+    """How many revoked keys are not in `revoked`."""
 
 
 class HeldKey(ApiKey, frozen=True, kw_only=True):
@@ -27,15 +37,6 @@ class HeldKey(ApiKey, frozen=True, kw_only=True):
     """Whether the maker has left the organization."""
 
 
-class Keyring(msgspec.Struct, frozen=True, kw_only=True):
-    """The keys in use and the latest revoked ones, newest first."""
-
-    active: list[HeldKey]
-    revoked: list[HeldKey]
-    revoked_more: int
-    """How many revoked keys are not in `revoked`."""
-
-
 class NamedKey(msgspec.Struct, frozen=True):
     """A key as usage names it."""
 
@@ -44,25 +45,23 @@ class NamedKey(msgspec.Struct, frozen=True):
     last_four: str
 
 
-async def of_organization(connection: AsyncConnection, organization_id: str) -> Keyring:
+async def of_organization(connection: AsyncConnection, organization_id: str) -> KeyListing:
     """Return an organization's keys in use and the latest revoked ones."""
     ours = api_keys.c.organization_id == organization_id
     ended = (ours, api_keys.c.revoked_at.is_not(None))
     newest = _selection(*ended).order_by(None).order_by(api_keys.c.revoked_at.desc())
     revoked = await _read(connection, newest.limit(REVOKED_SHOWN_MAX))
-    count = select(func.count()).select_from(api_keys).where(*ended)
-    return Keyring(
+    return KeyListing(
         active=await _read(connection, _selection(ours, api_keys.c.revoked_at.is_(None))),
         revoked=revoked,
-        revoked_more=(await connection.scalar(count) or 0) - len(revoked),
+        revoked_more=await count(connection, api_keys, *ended) - len(revoked),
     )
 
 
 async def count_active(connection: AsyncConnection, organization_id: str) -> int:
     """Return the number of an organization's keys in use."""
     ours = api_keys.c.organization_id == organization_id
-    count = select(func.count()).select_from(api_keys)
-    return await connection.scalar(count.where(ours, api_keys.c.revoked_at.is_(None))) or 0
+    return await count(connection, api_keys, ours, api_keys.c.revoked_at.is_(None))
 
 
 async def named(connection: AsyncConnection, organization_id: str, since: date) -> list[NamedKey]:
@@ -123,13 +122,10 @@ async def active_by_maker(
     return found
 
 
-_COLUMNS = tuple(name for name in ApiKey.__struct_fields__ if name != "prefix")
-
-
 def _selection(*conditions: ColumnElement[bool]) -> Select[Any]:
     return (
         select(
-            *(api_keys.c[name] for name in _COLUMNS),
+            *(api_keys.c[name] for name in COLUMNS),
             api_keys.c.changed_at,
             users.c.email.label("maker"),
             memberships.c.user_id.is_(None).label("maker_left"),

@@ -75,6 +75,10 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: datetime | None
 
 
+COLUMNS = tuple(name for name in ApiKey.__struct_fields__ if name != "prefix")
+"""The fields of a key that the table holds."""
+
+
 class NewApiKey(msgspec.Struct, frozen=True):
     """A new key, with the only copy of its secret."""
 
@@ -128,9 +132,7 @@ class ApiKeys:
             expires_at=expires_at,
             revoked_at=None,
         )
-        values = {
-            name: value for name, value in msgspec.structs.asdict(key).items() if name != "prefix"
-        }
+        values = {name: getattr(key, name) for name in COLUMNS}
         digest = keys.digest(self._secret, secret)
         async with self._database.write() as connection:
             await alone(connection, f"keys of {organization_id}")
@@ -156,7 +158,7 @@ class ApiKeys:
 
         Unbounded, for operators; pages use `key_listing`.
         """
-        query = select(*(api_keys.c[name] for name in _COLUMNS)).order_by(api_keys.c.id)
+        query = select(*(api_keys.c[name] for name in COLUMNS)).order_by(api_keys.c.id)
         if organization_id is not None:
             query = query.where(api_keys.c.organization_id == organization_id)
         async with self._database.read() as connection:
@@ -304,7 +306,6 @@ async def revoke_made_by(
 
 
 _ANY = select(api_keys.c.id).where(api_keys.c.id == bindparam("key_id"))
-_COLUMNS = tuple(name for name in ApiKey.__struct_fields__ if name != "prefix")
 
 
 async def _limit(connection: AsyncConnection, key_id: str, budget: Budget | None) -> None:

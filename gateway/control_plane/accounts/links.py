@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.accounts.addresses import Address
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
-from gateway.storage.database import alone
+from gateway.storage.database import alone, count
 from gateway.storage.tables import mail_links
 
 Purpose = Literal["sign_in", "waitlist", "invitation"]
@@ -68,16 +68,14 @@ class MailLinks:
         """
         now = datetime.now(UTC)
         await alone(connection, f"mail links of {address.key}")
-        recent = await connection.scalar(
-            select(func.count())
-            .select_from(mail_links)
-            .where(
-                mail_links.c.address_key == address.key,
-                mail_links.c.created_at > now - timedelta(hours=1),
-                mail_links.c.purpose == purpose,
-            )
+        recent = await count(
+            connection,
+            mail_links,
+            mail_links.c.address_key == address.key,
+            mail_links.c.created_at > now - timedelta(hours=1),
+            mail_links.c.purpose == purpose,
         )
-        if (recent or 0) >= self._per_hour:
+        if recent >= self._per_hour:
             return None
         link_id, expires_at = new_id(), now + timedelta(seconds=self.seconds[purpose])
         await connection.execute(

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import is_id
-from gateway.storage.database import alone, insert_into
+from gateway.storage.database import alone, count, insert_into
 from gateway.storage.tables import memberships, organizations, sessions, users
 
 Role = Literal["owner", "member"]
@@ -72,12 +72,8 @@ async def add(
     """Add a member; an existing one keeps their role. Raises OrganizationFull."""
     if members_max is not None:
         await lock(connection, organization_id)
-        count = await connection.scalar(
-            select(func.count())
-            .select_from(memberships)
-            .where(memberships.c.organization_id == organization_id)
-        )
-        if (count or 0) >= members_max:
+        members = memberships.c.organization_id == organization_id
+        if await count(connection, memberships, members) >= members_max:
             raise OrganizationFull(f"An organization can have at most {members_max} members.")
     await connection.execute(
         insert_into(connection, memberships)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy import Select, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts import (
@@ -23,6 +23,7 @@ from gateway.control_plane.accounts import (
 from gateway.control_plane.accounts.memberships import LastOwner
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.storage import tables
+from gateway.storage.database import count
 from gateway.storage.tables import (
     api_keys,
     demand_votes,
@@ -82,12 +83,8 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
     # in one order: two who leave the same organizations at once must not deadlock
     for membership in sorted(belongs, key=lambda membership: membership.organization_id):
         await memberships.lock(connection, membership.organization_id)
-        others = await connection.scalar(
-            select(func.count())
-            .select_from(tables.memberships)
-            .where(tables.memberships.c.organization_id == membership.organization_id)
-        )
-        if (others or 0) > 1:
+        theirs = tables.memberships.c.organization_id == membership.organization_id
+        if await count(connection, tables.memberships, theirs) > 1:
             try:
                 await memberships.remove(connection, membership.organization_id, visitor.user_id)
             except LastOwner:

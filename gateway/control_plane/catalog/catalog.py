@@ -20,6 +20,36 @@ from gateway.storage.tables import catalog_versions, model_prices, models
 _FILE = Path(__file__).parent / "models.toml"
 
 
+class PublishedCatalog:
+    """The current snapshot, refreshed from the database.
+
+    The snapshot and each model in it stay the same objects until they change, so that callers can
+    cache what they derive from them.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._current = Catalog()
+        self._version = 0
+
+    def __call__(self) -> Catalog:
+        """Return the current snapshot."""
+        return self._current
+
+    async def refresh(self) -> None:
+        """Read what changed since the last refresh; on an error the snapshot stays."""
+        async with self._database.read() as connection:
+            version = await connection.scalar(select(catalog_versions.c.version))
+            assert version is not None
+            if version == self._version:
+                return
+            changed = await changed_since(connection, self._version)
+        together = {**self._current.models, **changed}
+        self._current = Catalog({name: together[name] for name in sorted(together)})
+        # a change committed between the two queries is read again next time, never missed
+        self._version = version
+
+
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything about a model except its state and price."""
 
@@ -91,25 +121,37 @@ async def set_price(
     nanos_per_million_tokens: int,
     *,
     tier: Tier = "default",
-) -> None:
-    """Add a new version of a model's price, unless it is unchanged."""
+) -> str:
+    """Add a new version of a model's price, unless it is unchanged; return the version's id."""
     await golden.lock_catalog(connection)
-    newest = await connection.scalar(
-        select(model_prices.c.nanos_per_million_tokens)
+    newest = await newest_price(connection, model_id, tier)
+    if newest and newest.nanos_per_million_tokens == nanos_per_million_tokens:
+        return newest.id
+    price_id = new_id()
+    await connection.execute(
+        insert(model_prices).values(
+            id=price_id,
+            model_id=model_id,
+            tier=tier,
+            nanos_per_million_tokens=nanos_per_million_tokens,
+            created_at=datetime.now(UTC),
+        )
+    )
+    return price_id
+
+
+async def newest_price(
+    connection: AsyncConnection, model_id: str, tier: Tier
+) -> PriceSnapshot | None:
+    """Return the newest version of a model's price."""
+    found = await connection.execute(
+        select(model_prices.c.id, model_prices.c.nanos_per_million_tokens)
         .where(model_prices.c.model_id == model_id, model_prices.c.tier == tier)
         .order_by(model_prices.c.id.desc())
         .limit(1)
     )
-    if newest != nanos_per_million_tokens:
-        await connection.execute(
-            insert(model_prices).values(
-                id=new_id(),
-                model_id=model_id,
-                tier=tier,
-                nanos_per_million_tokens=nanos_per_million_tokens,
-                created_at=datetime.now(UTC),
-            )
-        )
+    row = found.one_or_none()
+    return None if row is None else PriceSnapshot(row.id, row.nanos_per_million_tokens)
 
 
 async def snapshot(connection: AsyncConnection) -> Catalog:
@@ -140,36 +182,6 @@ async def _price_is_an_estimate(connection: AsyncConnection, model_id: str) -> b
         select(model_prices.c.tier).where(model_prices.c.model_id == model_id).distinct()
     )
     return len(tiers.all()) < len(get_args(Tier))
-
-
-class PublishedCatalog:
-    """The current snapshot, refreshed from the database.
-
-    The snapshot and each model in it stay the same objects until they change, so that callers can
-    cache what they derive from them.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._current = Catalog()
-        self._version = 0
-
-    def __call__(self) -> Catalog:
-        """Return the current snapshot."""
-        return self._current
-
-    async def refresh(self) -> None:
-        """Read what changed since the last refresh; on an error the snapshot stays."""
-        async with self._database.read() as connection:
-            version = await connection.scalar(select(catalog_versions.c.version))
-            assert version is not None
-            if version == self._version:
-                return
-            changed = await changed_since(connection, self._version)
-        together = {**self._current.models, **changed}
-        self._current = Catalog({name: together[name] for name in sorted(together)})
-        # a change committed between the two queries is read again next time, never missed
-        self._version = version
 
 
 def _model(

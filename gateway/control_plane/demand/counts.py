@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.demand.events import Event, record
 from gateway.data_plane.tallies import DemandTally, Tally
-from gateway.storage.database import Database
+from gateway.storage.database import Database, count
 from gateway.storage.tables import demand_votes, waitlist_entries
 
 _VIEWED_MAX = 100_000
@@ -64,8 +64,7 @@ class DemandCounts:
     async def recount(self, connection: AsyncConnection, model_id: str) -> None:
         """Read one model's votes now, so that a voter sees their own."""
         mine = demand_votes.c.model_id == model_id
-        count = select(func.count()).select_from(demand_votes).where(mine)
-        self._votes[model_id] = await connection.scalar(count) or 0
+        self._votes[model_id] = await count(connection, demand_votes, mine)
 
 
 async def _counts(connection: AsyncConnection, table: Table) -> dict[str, int]:

@@ -16,8 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.catalog import catalog, golden
 from gateway.errors import BadRequest, NotFound
 from gateway.money import money
-from gateway.snapshots import PriceSnapshot, Tier
-from gateway.storage.tables import launches, model_prices, models
+from gateway.storage.tables import launches, models
 
 
 class ModelUnknown(NotFound):
@@ -72,15 +71,11 @@ async def launch(
     prices = await _prices(
         connection, model_id, nanos_per_million_tokens, flex_nanos_per_million_tokens
     )
-    await catalog.set_price(connection, model_id, prices.default_nanos)
+    price_id = await catalog.set_price(connection, model_id, prices.default_nanos)
     await catalog.set_price(connection, model_id, prices.flex_nanos, tier="flex")
-    newest = await _newest(connection, model_id, "default")
-    assert newest is not None
     await connection.execute(update(models).where(models.c.id == model_id).values(state="live"))
     await connection.execute(
-        insert(launches).values(
-            model_id=model_id, price_id=newest.id, launched_at=datetime.now(UTC)
-        )
+        insert(launches).values(model_id=model_id, price_id=price_id, launched_at=datetime.now(UTC))
     )
     return prices
 
@@ -88,8 +83,8 @@ async def launch(
 async def _prices(
     connection: AsyncConnection, model_id: str, default: int | None, flex: int | None
 ) -> LaunchPrices:
-    estimate = await _newest(connection, model_id, "default")
-    flex_estimate = await _newest(connection, model_id, "flex")
+    estimate = await catalog.newest_price(connection, model_id, "default")
+    flex_estimate = await catalog.newest_price(connection, model_id, "flex")
     assert estimate is not None, "every model of the catalog has a price"
     per_million = estimate.nanos_per_million_tokens
     if default is None:
@@ -104,14 +99,3 @@ async def _prices(
             f"{money(default)}."
         )
     return LaunchPrices(default_nanos=default, flex_nanos=flex)
-
-
-async def _newest(connection: AsyncConnection, model_id: str, tier: Tier) -> PriceSnapshot | None:
-    found = await connection.execute(
-        select(model_prices.c.id, model_prices.c.nanos_per_million_tokens)
-        .where(model_prices.c.model_id == model_id, model_prices.c.tier == tier)
-        .order_by(model_prices.c.id.desc())
-        .limit(1)
-    )
-    row = found.one_or_none()
-    return None if row is None else PriceSnapshot(row.id, row.nanos_per_million_tokens)

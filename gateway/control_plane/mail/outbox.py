@@ -22,14 +22,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 import structlog
-from sqlalchemy import ColumnElement, case, func, select, update
+from sqlalchemy import ColumnElement, case, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.mail.messages import Mail
 from gateway.control_plane.mail.smtp import MailLost, MailRefused, Sender
 from gateway.errors import Unavailable
 from gateway.identifiers import new_id
-from gateway.storage.database import Database, insert_into
+from gateway.storage.database import Database, count, insert_into
 from gateway.storage.tables import outbox, unsubscriptions
 
 log = structlog.get_logger()
@@ -114,12 +114,9 @@ class Outbox:
 
     async def put(self, connection: AsyncConnection, mail: Mail) -> None:
         """Store a mail that someone waits for, in the caller's transaction. Raises OutboxFull."""
-        waiting = await connection.scalar(
-            select(func.count())
-            .select_from(outbox)
-            .where(outbox.c.state == "pending", outbox.c.kind.not_in(ONCE))
-        )
-        if (waiting or 0) >= self._pending_max:
+        pending = outbox.c.state == "pending"
+        waiting = await count(connection, outbox, pending, outbox.c.kind.not_in(ONCE))
+        if waiting >= self._pending_max:
             raise OutboxFull("Too many mails are waiting to be sent. Try again in a few minutes.")
         await self.put_all(connection, [(mail, datetime.now(UTC))])
 
@@ -139,7 +136,7 @@ class Outbox:
                 **msgspec.structs.asdict(mail),
                 "id": new_id(), "state": "pending", "attempts": 0,
                 "created_at": now, "due_at": due_at, "reason": "",
-                "give_up_at": self._give_up_at(mail.kind, due_at),
+                "give_up_at": due_at + self._lifetimes.of(mail.kind),
             }
             for mail, due_at in mails
         ]  # fmt: skip
@@ -149,9 +146,8 @@ class Outbox:
 
     async def waiting_once(self, connection: AsyncConnection) -> int:
         """Return how many mails of the kinds in ONCE are pending, so that their writer can wait."""
-        waiting = (outbox.c.state == "pending") & outbox.c.kind.in_(ONCE)
-        found = select(func.count()).select_from(outbox).where(waiting)
-        return await connection.scalar(found) or 0
+        pending = outbox.c.state == "pending"
+        return await count(connection, outbox, pending, outbox.c.kind.in_(ONCE))
 
     async def deliver(self) -> int:
         """Send due mails for up to TURN_SECONDS, and return how many were sent."""
@@ -221,12 +217,7 @@ class Outbox:
         if row is None:
             return None
         mail = msgspec.convert(row, Mail, from_attributes=True)
-        # rows of an earlier version have no give_up_at
-        give_up_at = row.give_up_at or self._give_up_at(mail.kind, row.created_at)
-        return _Claim(row.id, row.attempts, give_up_at, row.due_at, mail)
-
-    def _give_up_at(self, kind: str, due_at: datetime) -> datetime:
-        return due_at + self._lifetimes.of(kind)
+        return _Claim(row.id, row.attempts, row.give_up_at, row.due_at, mail)
 
     async def _drop(self) -> None:
         """Mark due mails as failed that are never claimed: unsubscribed or expired."""
@@ -237,28 +228,21 @@ class Outbox:
             (_is_stale(now), stale, self._without_links()),
         ):
             dropped = (outbox.c.state == "pending") & (outbox.c.due_at <= now) & condition
-            async with self._database.read() as connection:
-                if await connection.scalar(select(outbox.c.id).where(dropped).limit(1)) is None:
-                    continue
-            async with self._database.write() as connection:
-                values |= {"state": "failed", "reason": reason, "due_at": now}
-                await connection.execute(update(outbox).where(dropped).values(**values))
+            await self._update(dropped, state="failed", reason=reason, due_at=now, **values)
 
     async def _recover(self) -> None:
         """Release mails whose process died while sending them."""
         overdue = (outbox.c.state == "sending") & (outbox.c.due_at < datetime.now(UTC))
+        state = case((outbox.c.kind.in_(ONCE), "unknown"), else_="pending")
+        await self._update(overdue, state=state, reason="the process ended while sending it")
+
+    async def _update(self, condition: ColumnElement[bool], **values: Any) -> None:
+        """Update the mails that meet a condition; without any, avoid the write lock."""
         async with self._database.read() as connection:
-            if await connection.scalar(select(outbox.c.id).where(overdue).limit(1)) is None:
+            if await connection.scalar(select(outbox.c.id).where(condition).limit(1)) is None:
                 return
         async with self._database.write() as connection:
-            await connection.execute(
-                update(outbox)
-                .where(overdue)
-                .values(
-                    state=case((outbox.c.kind.in_(ONCE), "unknown"), else_="pending"),
-                    reason="the process ended while sending it",
-                )
-            )
+            await connection.execute(update(outbox).where(condition).values(**values))
 
     async def _try_later(self, claim: _Claim, reason: str, *, for_good: bool) -> None:
         wait = min(_FIRST_WAIT * 2 ** min(claim.attempts - 1, 16), _LONGEST_WAIT)
@@ -306,6 +290,4 @@ def _of_unsubscribed() -> ColumnElement[bool]:
 
 
 def _is_stale(now: datetime) -> ColumnElement[bool]:
-    # rows of an earlier version have no give_up_at; it is computed when they are claimed
-    over = outbox.c.give_up_at.is_not(None) & (outbox.c.give_up_at <= now)
-    return outbox.c.kind.not_in(ONCE) & over
+    return outbox.c.kind.not_in(ONCE) & (outbox.c.give_up_at <= now)

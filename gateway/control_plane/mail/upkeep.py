@@ -57,7 +57,7 @@ class MailStatus(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     created_at: datetime
     due_at: datetime
-    give_up_at: datetime | None
+    give_up_at: datetime
     reason: str
 
 
