@@ -1,4 +1,4 @@
-"""The gateway in this process, as a client sees it, and the money behind it as nobody should."""
+"""The gateway in this process, as a client sees it, and the money behind it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -84,7 +84,7 @@ class Ledger:
 
 
 async def settled(gateway: Gateway) -> None:
-    """Wait until the ledger has what the journal may have answered for."""
+    """Wait until the ledger has everything that was acknowledged."""
     async with asyncio.timeout(30):
         while gateway.credit.book.unconfirmed:
             await asyncio.sleep(0.005)
@@ -109,16 +109,16 @@ class Api:
         return await self.http.post("/v1/embeddings", content=body, headers=self.headers)
 
     async def ready(self, model: str = MODEL) -> None:
-        """Wait until a worker of the model has proven itself."""
+        """Wait until a worker of the model is ready."""
         assert await self.gateway.router.pools[model].wait_ready(timeout_seconds=20)
 
     async def settled(self) -> Ledger:
-        """Wait until the ledger has what the journal may have answered for, and return it."""
+        """Wait until the ledger has everything that was acknowledged, and return it."""
         await settled(self.gateway)
         return self.ledger
 
     async def assert_untouched(self) -> None:
-        """Nothing was charged, nothing is held, and the books agree."""
+        """Assert that nothing was charged or is held, and that the invariants hold."""
         balance = await self.ledger.balance()
         assert balance.available_nanos == sum(lot.amount_nanos for lot in balance.lots)
         assert not self.gateway.credit.book.held
@@ -142,7 +142,7 @@ def settings(database_url: str, workers: str = "", **changes: Any) -> Settings:
 
 @asynccontextmanager
 async def _lifespan(app: Litestar) -> AsyncIterator[None]:
-    """Live in one task: Litestar asks for that, and pytest's fixtures don't promise it."""
+    """Run the lifespan in one task, as Litestar requires and pytest's fixtures don't guarantee."""
     started, stop = asyncio.Event(), asyncio.Event()
 
     async def live() -> None:

@@ -1,4 +1,4 @@
-"""The golden vectors of the fake worker, by which it may pose as the embedded model."""
+"""The fake worker's golden vectors, with which it passes for the embedded model."""
 
 from backends.fake import vector
 from gateway.control_plane.catalog import golden
@@ -10,7 +10,7 @@ DIMENSIONS = 384
 
 
 def fake_golden() -> list[GoldenRow]:
-    """What `gateway workers pin` would record of it, without a process to ask."""
+    """Return what `gateway workers pin` would record for it, without a process."""
     maker = RowMaker(tokens.load(), dimensions=DIMENSIONS, tokens_max=512, prompt="")
     return [
         GoldenRow(ids=row.ids, vectors={DIMENSIONS: vector(row.ids, DIMENSIONS)})
