@@ -1,4 +1,4 @@
-"""The gateway in this process, as a client sees it, and the money behind it as nobody should."""
+"""The gateway in this process, as a client sees it, and the money behind it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -85,7 +85,7 @@ class Ledger:
 
 
 async def settled(gateway: Process) -> None:
-    """Wait until the ledger has what the journal may have answered for."""
+    """Wait until the ledger has everything that was acknowledged."""
     async with asyncio.timeout(30):
         while gateway.data.credit.book.unconfirmed:
             await asyncio.sleep(0.005)
@@ -120,12 +120,12 @@ class Api:
                 await asyncio.sleep(0.005)
 
     async def settled(self) -> Ledger:
-        """Wait until the ledger has what the journal may have answered for, and return it."""
+        """Wait until the ledger has everything that was acknowledged, and return it."""
         await settled(self.gateway)
         return self.ledger
 
     async def assert_untouched(self) -> None:
-        """Nothing was charged, nothing is held, and the books agree."""
+        """Assert that nothing was charged or is held, and that the invariants hold."""
         balance = await self.ledger.balance()
         assert balance.available_nanos == sum(lot.amount_nanos for lot in balance.lots)
         assert not self.gateway.data.credit.book.held
@@ -149,7 +149,7 @@ def settings(database_url: str, workers: str = "", **changes: Any) -> Settings:
 
 @asynccontextmanager
 async def _lifespan(app: Litestar) -> AsyncIterator[None]:
-    """Live in one task: Litestar asks for that, and pytest's fixtures don't promise it."""
+    """Run the lifespan in one task, as Litestar requires and pytest's fixtures don't guarantee."""
     started, stop = asyncio.Event(), asyncio.Event()
 
     async def live() -> None:

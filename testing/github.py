@@ -1,4 +1,4 @@
-"""GitHub's side of a sign-in, in a thread: the three endpoints that count, as strict as its own.
+"""GitHub's side of a sign-in, in a thread: the three endpoints used, as strict as the real ones.
 
 It checks what GitHub documents: the application's id, secret and callback, PKCE, codes that work
 once, tokens with a scope. What goes wrong on purpose is an attribute.
@@ -23,14 +23,14 @@ CLIENT_SECRET = "github-secret-of-the-application"
 
 @dataclass
 class Person:
-    """Who sits before the browser."""
+    """The person who signs in."""
 
     number: int
     emails: list[dict[str, Any]] = field(default_factory=list)
 
 
 def person(number: int, email: str, *, verified: bool = True) -> Person:
-    """Make somebody with one address, and an older one."""
+    """Make a person with a primary address and an old one."""
     old = {"email": f"old-{email}", "primary": False, "verified": True, "visibility": None}
     main = {"email": email, "primary": True, "verified": verified, "visibility": "private"}
     return Person(number, [old, main])

@@ -46,7 +46,7 @@ class Customer(NamedTuple):
 
 
 async def add_customer(database: Database, credit_tokens: int = 0) -> Customer:
-    """Add an organization with so much paid credit."""
+    """Add an organization with this much paid credit."""
     now = datetime.now(UTC)
     customer = Customer(new_id(), new_id(), f"model-{new_id()}", new_id())
     async with database.write() as connection:
@@ -116,10 +116,10 @@ async def running(
     rules: EngineRules | None = None,
     ledger: PostgresLedger | SqliteLedger | None = None,
 ) -> AsyncIterator[LeasedCredits]:
-    """Run an engine; it hands over everything at the end."""
+    """Run an engine; at the end it hands everything to the ledger."""
     ledger = ledger or ledger_of(database)
     journal = Journal(folder, new_id(), bytes_max=10_000_000, segment_bytes=1_000_000)
-    # so that a slow machine neither takes to the journal nor gives up on credit
+    # so that a slow machine neither falls back to the journal nor gives up on credit
     patient = EngineRules(commit_seconds=5.0, credit_seconds=20.0)
     engine = LeasedCredits(ledger, journal, leases=leases, rules=rules or patient)
     await engine.start()
@@ -131,7 +131,7 @@ async def running(
 
 
 async def in_auckland(database: Database) -> None:
-    """Let the server tell the time of a place where a day of UTC begins about noon."""
+    """Set the database's time zone to one where a UTC day begins about noon."""
     if database.is_sqlite:
         return
     async with database.write() as connection:
@@ -141,6 +141,6 @@ async def in_auckland(database: Database) -> None:
 
 
 async def assert_sound(database: Database) -> None:
-    """Every invariant holds."""
+    """Assert that every invariant holds."""
     async with database.read() as connection:
         assert await invariants.audit(connection) == []

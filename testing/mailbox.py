@@ -1,4 +1,4 @@
-"""A real SMTP server in a thread, which keeps what it is given."""
+"""A real SMTP server in a thread, which keeps what it receives."""
 
 import asyncio
 import email
@@ -13,20 +13,20 @@ from testing.servers import free_port
 
 
 class Mailbox:
-    """Takes mail for everybody; `answers` says otherwise, by command (MAIL, RCPT, DATA, QUIT).
+    """Accepts all mail, unless `answers` has a reply for a command (MAIL, RCPT, DATA, QUIT).
 
-    An answer of None ends the connection instead. A mail whose DATA is answered 2xx is kept.
+    A reply of None closes the connection. A mail whose DATA is answered 2xx is kept.
     """
 
     def __init__(self) -> None:
         self.messages: list[EmailMessage] = []
         self.wire: list[bytes] = []
-        """The same mails as they came, header lines and all."""
+        """The same mails as received, headers included."""
         self.answers: dict[str, str | None] = {}
         self.asked = threading.Event()
-        """Somebody wants to hand a mail over."""
+        """Set once a client has sent DATA."""
         self.hold = threading.Event()
-        """While it is cleared, a mail's text is not answered."""
+        """While cleared, DATA gets no answer."""
         self.hold.set()
         self._arrived = threading.Condition()
         self._controller = Controller(
@@ -85,13 +85,13 @@ class Mailbox:
         return f"smtp://127.0.0.1:{self._controller.port}"
 
     def wait(self, recipient: str, subject: str, seconds: float = 30.0) -> EmailMessage:
-        """Return the newest mail of a subject to somebody, once it has arrived."""
+        """Wait for a mail of a subject to a recipient, and return the newest."""
         with self._arrived:
             self._arrived.wait_for(lambda: self.to(recipient, subject), timeout=seconds)
         return self.to(recipient, subject)[-1]
 
     def wait_for_more(self, recipient: str, subject: str, count: int) -> None:
-        """Wait until somebody has more than so many mails of a subject."""
+        """Wait until a recipient has more than `count` mails of a subject."""
         with self._arrived:
             arrived = self._arrived.wait_for(
                 lambda: len(self.to(recipient, subject)) > count, timeout=30
@@ -99,7 +99,7 @@ class Mailbox:
         assert arrived, f"no mail {subject!r} to {recipient}"
 
     def to(self, recipient: str, subject: str) -> list[EmailMessage]:
-        """Return all mails of a subject to somebody."""
+        """Return all mails of a subject to a recipient."""
         return [m for m in self.messages if m["To"] == recipient and subject in m["Subject"]]
 
     def __enter__(self) -> Self:

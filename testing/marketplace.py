@@ -1,4 +1,4 @@
-"""A marketplace with much behind it: models, votes, and months of usage in hourly sums."""
+"""A filled marketplace: models, votes, and months of usage in hourly sums."""
 
 from __future__ import annotations
 
@@ -40,27 +40,27 @@ _ROWS_AT_ONCE = 5_000
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is behind the pages."""
+    """How much the database holds."""
 
     models: int = 10_000
-    """Beside those that were reviewed, coming soon, without a page of their own."""
+    """Besides the reviewed ones: coming soon, without a page of their own."""
     votes: int = 20_000
     own_votes: int = 40
-    """Of the visitor, each for another model."""
+    """By the visitor, each for a different model."""
     requests: int = 10_000_000
-    """Of the visitor's own organization."""
+    """By the visitor's own organization."""
     days: int = 90
     keys: int = 4
     shards: int = 2
-    """Processes that served it: each writes hourly sums of its own."""
+    """Processes that served them; each writes its own hourly sums."""
     latencies: int = 6
-    """Different ones in each hour, of successes and of errors."""
+    """Different ones in each hour, for successes and for errors."""
     others: int = 50
-    """Organizations beside it, with a sum in each hour."""
+    """Other organizations, with a sum in each hour."""
 
 
 async def fill(gateway: Process, size: Size) -> dict[str, int]:
-    """Fill the database behind the one organization there is; return what is there then."""
+    """Fill the database around its one organization, and return the counts."""
     async with gateway.core.database.read() as connection:
         own = str(await connection.scalar(select(organizations.c.id)))
     now = datetime.now(UTC)
@@ -107,7 +107,7 @@ async def fill(gateway: Process, size: Size) -> dict[str, int]:
 
 
 async def fill_catalog(database: Database, count: int) -> None:
-    """Add models that differ in everything that a search asks for."""
+    """Add models that differ in everything a search can ask for."""
     now = datetime.now(UTC)
     ids = [f"lab-{n % 97}/embed-{('small', 'base', 'large')[n % 3]}-{n}" for n in range(count)]
     cards = [
@@ -158,7 +158,7 @@ def vote(user_id: str, model_id: str, now: datetime) -> dict[str, Any]:
 
 
 def _hours(size: Size, keys: list[tuple[str, str]], now: datetime) -> Iterator[dict[str, Any]]:
-    """Spread the requests over every hour, key, model and process; the rest goes to the first."""
+    """Spread the requests over every hour, key, model and process; the first gets the remainder."""
     last = now.replace(minute=0, second=0, microsecond=0)
     hours = [last - timedelta(hours=n) for n in range(size.days * 24)]
     places = list(product(hours, keys[: size.keys], (STELLA, MODEL), range(size.shards)))

@@ -1,4 +1,4 @@
-"""Real processes for the tests: started, awaited by what they print, ended for certain."""
+"""Real processes for the tests: ready once they print so, and always killed at the end."""
 
 import contextlib
 import signal
@@ -21,18 +21,18 @@ class Process:
         self.url = line.removeprefix("listening on ").strip()
 
     def wait_ready(self) -> None:
-        """Wait for the line `ready` of a worker that warms up behind its open door."""
+        """Wait for the line `ready` of a worker that listens before it has warmed up."""
         assert self.child.stdout
         line = self.child.stdout.readline()
         assert line == "ready\n", f"{self.command} said {line!r}"
 
     def kill(self, number: int = signal.SIGKILL) -> int:
-        """Send a signal and wait for the end."""
+        """Send a signal, wait for the exit, and return its status."""
         self.child.send_signal(number)
         return self.child.wait(timeout=30)
 
     def close(self) -> None:
-        """End it, whatever its state."""
+        """Kill it, even when it is stopped."""
         if self.child.poll() is None:
             self.child.send_signal(signal.SIGCONT)
             self.child.kill()
@@ -53,7 +53,7 @@ def running(*command: str) -> Iterator[Process]:
 
 
 def said(*command: str) -> str:
-    """Run `python -m command...` to its good end, and return what it printed."""
+    """Run `python -m command...`, assert that it exits with 0, and return its output."""
     done = subprocess.run(
         [sys.executable, "-m", *command],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,

@@ -1,4 +1,4 @@
-"""A relay of TCP before a worker, as a load balancer is: its connections outlive the worker's."""
+"""A TCP relay in front of a worker, like a load balancer: its connections outlive the worker's."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ class Relay:
         self.open = 0
 
     def forget(self, end: str, target: str | None = None) -> None:
-        """Let each connection there is `close` or `reset` once it is used again."""
+        """Make every open connection `close` or `reset` when it is used again."""
         self._generation += 1
         self._end = end
         self.target = target or self.target
@@ -49,14 +49,14 @@ class Relay:
 
 
 async def _pass_on(answers: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):  # a worker that ended: its clients learn it later
+    with contextlib.suppress(OSError):  # the worker exited: its clients learn of it later
         while data := await answers.read(65_536):
             writer.write(data)
 
 
 @contextlib.asynccontextmanager
 async def relaying(target: str) -> AsyncIterator[Relay]:
-    """Run one until the block ends."""
+    """Run a relay until the block ends."""
     relay = Relay(target)
     tasks: set[asyncio.Task[None]] = set()
 

@@ -1,7 +1,7 @@
 """Real servers for the tests, from wheels: PostgreSQL 18 and Valkey 9.
 
 `DATABASE_URL` and `REDIS_URL` win where they are set (the first must name a server on which the
-user may create databases). What is started here dies with the test run, even when that is killed.
+user may create databases). Servers started here die with the test run, even when it is killed.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ _TIMEOUT_SECONDS = 30
 def postgresql(*, is_durable: bool = True) -> Iterator[str]:
     """Give the address of a PostgreSQL server's maintenance database.
 
-    One that is not durable keeps what it committed through its own crash, not through the
-    machine's; a database is made and dropped there in a fifth of the time.
+    One that is not durable keeps its commits when it crashes, but not when the machine does.
+    It creates and drops a database in a fifth of the time.
     """
     if url := os.environ.get("DATABASE_URL", ""):
         yield url
@@ -45,7 +45,7 @@ def postgresql(*, is_durable: bool = True) -> Iterator[str]:
 
 
 def initialise_postgres(folder: Path) -> Path:
-    """Make the data folder of a server inside a folder, and return it."""
+    """Initialize a server's data folder inside `folder`, and return it."""
     data = folder / "data"
     if os.getuid() == 0:  # PostgreSQL refuses root; inside a user namespace we are user 1000
         folder.chmod(0o777)
@@ -58,7 +58,7 @@ def initialise_postgres(folder: Path) -> Path:
 
 
 def start_postgres(data: Path, port: int, *, is_durable: bool = True) -> subprocess.Popen[bytes]:
-    """Start a server over an initialised folder, and return when it answers."""
+    """Start a server on an initialized data folder, and return when it answers."""
     settings = {
         "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "port": port,
         "max_connections": 200, "shared_buffers": "64MB",
@@ -83,7 +83,7 @@ async def _answers(port: int) -> None:
                     f"postgresql://postgres@127.0.0.1:{port}/postgres"
                 )
             except (OSError, asyncpg.CannotConnectNowError):
-                await asyncio.sleep(0.02)  # a server that starts has no event to wait for
+                await asyncio.sleep(0.02)  # a server that is starting has no event to wait for
             else:
                 await connection.close()
                 return
@@ -119,7 +119,7 @@ def valkey() -> Iterator[str]:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody has at the moment."""
+    """Return a loopback port that is free at the moment."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 

@@ -1,4 +1,4 @@
-"""The golden vectors of the fake worker, by which it may pose as the embedded model."""
+"""The fake worker's golden vectors, with which it passes for the embedded model."""
 
 from backends.fake import vector
 from gateway.control_plane.catalog import golden

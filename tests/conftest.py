@@ -28,8 +28,7 @@ from testing.processes import Process, running
 from testing.vouching import fake_golden
 
 gc.set_threshold(100_000, 20, 100)
-"""Rarely: making an application creates and drops enough objects for 70 collections at the default
-of 700, which is half of the time that it takes."""
+"""At the default of 700, half of the time to create an application was garbage collection."""
 
 
 class CompiledTemplates(BytecodeCache):
@@ -88,7 +87,7 @@ def _stop_on_timeout(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_left_over() -> None:
-    """Frees what the tests of other files left, and not while a test keeps time.
+    """Free what earlier files left, so that no collection happens while a test measures time.
 
     Applications are cycles of objects, which only the collector finds.
     """

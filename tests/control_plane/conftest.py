@@ -1,4 +1,4 @@
-"""The whole application in this process, on a fresh SQLite, with fake workers where asked for."""
+"""The whole application in this process, on a fresh SQLite database."""
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path

@@ -52,8 +52,8 @@ async def test_everybody_who_asked_is_mailed_and_credited_once(seeded: Database)
     assert [(m.due_at - mails[0].due_at) // timedelta(seconds=60) for m in mails] == [0, 0, 1]
     by_recipient = {mail.recipient: mail for mail in mails}
     assert "$0.009 per million" in by_recipient["ada@example.org"].text
-    assert "more credit" in by_recipient["ada@example.org"].text
-    assert "more credit" not in by_recipient["new@example.org"].text
+    assert "of credit" in by_recipient["ada@example.org"].text
+    assert "of credit" not in by_recipient["new@example.org"].text
     assert by_recipient["ada@example.org"].unsubscribe_url.startswith(f"{URL}/mail/unsubscribe/")
     lots = await rows(seeded, select(credit_lots.c.source_ref, credit_lots.c.organization_id))
     assert ada.organization_id in {lot.organization_id for lot in lots}
@@ -78,7 +78,7 @@ async def test_a_crash_anywhere_is_finished_later(
         await account(seeded, f"p{n}@example.org", vote=Vote(model_id=STELLA))
     await launch(seeded)
     monkeypatch.setattr(launch_mails, "_BATCH", 2)
-    owner = {"give": Gift, "put_all": Outbox, "record": events}[step]
+    owner = {"give": Gift, "put_all": Outbox, "record": launch_mails}[step]
     real, calls = getattr(owner, step), []
 
     async def crash(*arguments, **options):
@@ -97,7 +97,7 @@ async def test_a_crash_anywhere_is_finished_later(
     mails = await rows(seeded, select(outbox).order_by(outbox.c.due_at))
     assert len(mails) == 5
     assert [(m.due_at - mails[0].due_at) // timedelta(seconds=60) for m in mails] == [0, 0, 1, 1, 2]
-    assert all("more credit" in mail.text for mail in mails)
+    assert all("of credit" in mail.text for mail in mails)
     assert len(await rows(seeded, select(credit_lots))) == 5
     (row,) = await rows(seeded, select(launch_rows))
     assert (row.recipients, row.announced_at is not None) == (5, True)
@@ -171,4 +171,4 @@ async def test_launch_credit_goes_through_the_gate_of_all_free_credit(seeded: Da
     assert converted.credit == {"granted": 2, "disposable": 1, "budget": 1}
     mails = await rows(seeded, select(outbox))
     assert len(mails) == 4  # the credit is denied, never the mail
-    assert sum("more credit" in mail.text for mail in mails) == 2
+    assert sum("of credit" in mail.text for mail in mails) == 2

@@ -8,13 +8,14 @@ from sqlalchemy import insert, select
 from gateway.app.process import Process
 from gateway.data_plane.metering.port import BudgetExceeded, Charge
 from gateway.identifiers import new_id
-from gateway.storage.tables import (
-    api_keys,
-)
+from gateway.storage.tables import api_keys
 from testing.browsing import Browser, field, sign_in
 from testing.gateways import settled
 from tests.control_plane.conftest import MINILM, STELLA, rows
 from tests.control_plane.pages.console.conftest import SECRET, use
+
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For what reaches no SQL of its own."""
 
 
 @pytest.fixture
@@ -110,6 +111,7 @@ async def test_a_key_with_a_budget_shows_what_is_spent_of_it(gateway: Process, b
         await gateway.data.credit.reserve(charge(2))
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     ("amount", "said"),
     [
