@@ -6,6 +6,7 @@ one clear line.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
@@ -70,8 +71,8 @@ def _pages(parts: Core, services: Services, web: Web) -> Wing:
         for field in fields(struct)
     }
     dependencies = {name: _provide(part) for name, part in named.items()}
-    # a lambda, since Litestar copies what it is given
-    dependencies["shelf"] = Provide(lambda: services.shelves(), sync_to_thread=False)  # noqa: PLW0108
+    current = {"shelf": services.shelves, "worker_statuses": parts.router.statuses}
+    dependencies |= {name: _provide_anew(part) for name, part in current.items()}
     router = pages(
         [mount(wing) for wing in wings],
         dependencies,
@@ -90,3 +91,7 @@ def _pages(parts: Core, services: Services, web: Web) -> Wing:
 
 def _provide(part: Any) -> Provide:
     return Provide(lambda: part, sync_to_thread=False)
+
+
+def _provide_anew(read: Callable[[], Any]) -> Provide:
+    return Provide(lambda: read(), sync_to_thread=False)  # noqa: PLW0108 - Litestar copies its callable

@@ -11,18 +11,19 @@ from typing import Literal
 import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 
 from gateway.control_plane.catalog.listings import Listing, Shelf
 from gateway.control_plane.status.history import history
 from gateway.control_plane.status.incidents import Incidents
 from gateway.control_plane.web.rendering import Render
-from gateway.data_plane.routing.router import Router
 from gateway.snapshots import WorkerStatus
 from gateway.storage.database import Database, DatabaseAway
 
 _DAYS = 90
 _POOLS_MAX = 50
 """Most models that are listed; the others are only counted."""
+WorkerStatuses = SkipValidation[list[WorkerStatus]]
 
 
 class PoolView(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,11 +53,11 @@ async def show_status(
     database: NamedDependency[Database],
     render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
-    router: NamedDependency[Router],
+    worker_statuses: NamedDependency[WorkerStatuses],
     incidents: NamedDependency[Incidents],
 ) -> Response[str]:
     """Show the pools as they are, and the incidents of the last days."""
-    pools, more = pools_of(shelf, router.statuses())
+    pools, more = pools_of(shelf, worker_statuses)
     try:
         async with database.read() as connection:
             known = await history(connection, _DAYS, datetime.now(UTC))
