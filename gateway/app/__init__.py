@@ -71,7 +71,10 @@ def _pages(parts: Core, services: Services, web: Web) -> Wing:
         for field in fields(struct)
     }
     dependencies = {name: _provide(part) for name, part in named.items()}
-    current = {"shelf": services.shelves, "worker_statuses": parts.router.statuses}
+    current: dict[str, Callable[[], Any]] = {
+        "shelf": services.shelves,
+        "worker_statuses": parts.router.statuses,
+    }
     dependencies |= {name: _provide_anew(part) for name, part in current.items()}
     router = pages(
         [mount(wing) for wing in wings],
