@@ -218,7 +218,7 @@ async def test_who_leaves_before_a_worker_has_it_pays_nothing(sqlite_database_ur
         async with asyncio.timeout(10):
             while api.gateway.endpoint.in_flight:
                 await asyncio.sleep(0)
-        assert api.gateway.router.pools[MODEL].core.idle
+        assert not api.gateway.router.pools[MODEL].core._active
         await api.assert_untouched()
 
 
