@@ -49,9 +49,6 @@ class Calls:
         self._sent_tokens = 0
         self._doubled_tokens = 0
 
-    def __len__(self) -> int:
-        return len(self._flying)
-
     def start(
         self, shards: Sequence[Shard], worker: Worker, now: float, *, hedged: bool = False
     ) -> None:

@@ -137,11 +137,6 @@ class Dispatcher:
             self._finish(request, Closing())
 
     @property
-    def idle(self) -> bool:
-        """Whether no request waits and no call is in flight."""
-        return not self._active and not self._calls
-
-    @property
     def backlog_seconds(self) -> float:
         """Work waiting and in flight, in seconds of the ready workers."""
         return self._admission.backlog_seconds(self._clock())

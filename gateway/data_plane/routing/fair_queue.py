@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gateway.data_plane.routing.request import Request, Shard
@@ -86,9 +85,6 @@ class FairQueue:
         self._aside: list[tuple[QueueAccount, Place]] = []
         self._sequence = 0
         self._floor = 0.0  # the counter of the account served last: virtual time
-
-    def __len__(self) -> int:
-        return sum(len(account.shards) for account in self._accounts.values())
 
     def push(self, request: Request, now: float) -> None:
         """Add a request's shards."""
@@ -175,10 +171,6 @@ class FairQueue:
             for other in self._accounts.values()
             if other.key != key
         )
-
-    def counters(self) -> Iterator[QueueAccount]:
-        """Yield the accounts with something waiting."""
-        return (account for account in self._accounts.values() if account.shards)
 
     def _waiting_before(self, key: AccountKey, tokens: int) -> int:
         """Tokens of this account that a new request of `tokens` would not overtake."""

@@ -34,9 +34,8 @@ class Pool:
         connect: Callable[[str], Backend],
         settings: RoutingSettings,
         lag: LoopLag,
-        gateways: Callable[[], int] = lambda: 1,
-        observe: Callable[[str, str, WorkerChange], None] = lambda *_: None,
-        random: random.Random | None = None,
+        gateways: Callable[[], int],
+        observe: Callable[[str, str, WorkerChange], None],
     ) -> None:
         self.spec = spec
         self._settings = settings
@@ -48,7 +47,7 @@ class Pool:
             clock=time.monotonic,
             shell=self,
             flaw=flaw,
-            random=random or _unseeded(),
+            random=random.Random(),  # noqa: S311 - jitter, no secret
             lag=lag.seconds,
             gateways=gateways,
         )
@@ -123,27 +122,21 @@ class Pool:
             member.task.cancel()
         self._close_if_done(member)
 
-    def drain(self, url: str, reason: str = "drained by an operator") -> bool:
-        """Send nothing new to a worker; false if it is not here."""
-        worker = self.core.workers.get(url)
-        if worker is not None:
-            self.core.membership.drain(worker, reason, time.monotonic())
-        return worker is not None
+    def drain(self, url: str) -> None:
+        """Send nothing new to a worker, if it is here."""
+        if worker := self.core.workers.get(url):
+            self.core.membership.drain(worker, "drained by an operator", time.monotonic())
 
-    def undrain(self, url: str) -> bool:
-        """Let a drained worker prove itself again; false if it is not here."""
-        worker = self.core.workers.get(url)
-        if worker is not None:
+    def undrain(self, url: str) -> None:
+        """Let a drained worker prove itself again."""
+        if worker := self.core.workers.get(url):
             self.core.membership.undrain(worker, time.monotonic())
             self.examine(worker)
-        return worker is not None
 
-    def check(self, url: str) -> bool:
-        """Examine a worker now; false if it is not here. `workers` shows the outcome."""
-        worker = self.core.workers.get(url)
-        if worker is not None:
+    def check(self, url: str) -> None:
+        """Examine a worker now, if it is here; `workers` shows the outcome."""
+        if worker := self.core.workers.get(url):
             self.examine(worker)
-        return worker is not None
 
     def workers(self) -> list[WorkerView]:
         """Return what others may see of the workers."""
@@ -239,7 +232,3 @@ class Pool:
 def _resolve(done: asyncio.Future[None], _: Request) -> None:
     if not done.done():
         done.set_result(None)
-
-
-def _unseeded() -> random.Random:
-    return random.Random()  # noqa: S311 - jitter, no secret

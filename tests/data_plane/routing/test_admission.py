@@ -6,7 +6,7 @@ from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.outcomes import NoWorker, Shed
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.snapshots import WorkerState
-from tests.data_plane.routing.world import LINE, World
+from tests.data_plane.routing.world import LINE, World, idle
 
 RATE = 1 / LINE[1]
 
@@ -28,7 +28,7 @@ def test_it_takes_note_of_nothing(world):
     world.worker()
     for _ in range(100):
         world.core.admit(offer(world, int(8 * RATE)))
-    assert world.core.idle
+    assert idle(world.core)
 
 
 def test_retry_after_is_between_a_second_and_a_minute(world):
@@ -117,7 +117,7 @@ def test_of_those_admitted_at_one_moment_not_all_are_held():
     world.worker()
     world.finish()
     assert len(world.resolved) == 5
-    assert world.core.idle
+    assert idle(world.core)
 
 
 def test_no_worker_says_when_the_next_examination_is(world):

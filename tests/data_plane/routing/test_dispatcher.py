@@ -3,7 +3,7 @@
 from gateway.data_plane.routing.outcomes import DeadlineMissed, NoWorker
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import CALLS_MAX
-from tests.data_plane.routing.world import INFO, REVISED, World, right
+from tests.data_plane.routing.world import INFO, REVISED, World, idle, right
 
 
 def test_each_row_gets_its_own_vector_though_shards_come_home_out_of_order(world):
@@ -62,7 +62,7 @@ def test_a_client_that_leaves_closes_its_calls(world):
     assert request not in world.resolved
     assert right(other)
     assert worker.tokens == 0
-    assert world.core.idle
+    assert idle(world.core)
 
 
 def test_a_coalesced_call_goes_on_while_one_client_waits(world):
@@ -82,7 +82,7 @@ def test_a_deadline_ends_a_request_wherever_it_is(world):
     world.later(1.1)
     assert isinstance(flying.error, DeadlineMissed)
     assert isinstance(queued.error, DeadlineMissed)
-    assert world.core.idle
+    assert idle(world.core)
 
 
 def test_without_a_worker_a_request_is_held_then_told_when_to_return(world):

@@ -30,7 +30,7 @@ from gateway.data_plane.routing.outcomes import (
 from gateway.data_plane.routing.router import Router
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.snapshots import GoldenRow, WorkerState
-from tests.data_plane.routing.world import DIMENSIONS, INFO, answer, row
+from tests.data_plane.routing.world import DIMENSIONS, INFO, answer, idle, row
 
 SETTINGS = RoutingSettings(
     warming_seconds=0.02, quarantine_seconds_min=0.02, pass_seconds=0.01, check_seconds=0.1
@@ -203,7 +203,7 @@ async def test_a_client_that_leaves_closes_the_call(bench):
     async with asyncio.timeout(1):
         await standin.left.wait()
     assert standin.cancelled == 1
-    assert pool.core.idle
+    assert idle(pool.core)
     assert pool.workers()[0].tokens_in_flight == 0
 
 
@@ -241,14 +241,12 @@ async def test_a_worker_that_returns_gets_a_client_of_its_own(bench):
 async def test_draining_by_hand(bench):
     pool = bench.serve("a", "b")
     await ready(pool, 2)
-    assert pool.drain("a")
-    assert not pool.drain("nowhere")
-    assert not pool.check("nowhere")
+    pool.drain("a")
     for number in range(20):
         await bench.embed(row(number))
     drained = next(w for w in pool.workers() if w.url == "a")
     assert drained.state is WorkerState.DRAINING
-    assert pool.undrain("a")
+    pool.undrain("a")
     await ready(pool, 2)
 
 
@@ -256,7 +254,7 @@ async def test_a_check_by_hand_finds_what_is_wrong(bench):
     pool = bench.serve("a", golden={"one": (GOLDEN,)})
     await ready(pool)
     bench.standins["a"].salt = "another model"
-    assert pool.check("a")
+    pool.check("a")
     await settled(pool, WorkerState.QUARANTINED, "cosine")
     bench.standins["a"].salt = ""
     await ready(pool)
@@ -304,7 +302,7 @@ async def test_a_quarantined_worker_is_left_alone_until_its_time(bench):
     await ready(pool)
     standin = bench.standins["a"]
     standin.down = WorkerUnreachable("a", "refused")
-    assert pool.check("a")
+    pool.check("a")
     await settled(pool, WorkerState.QUARANTINED, "refused")
     await turns()
     assert pool.workers()[0].ejections == 1, "it was examined again at once"

@@ -18,7 +18,7 @@ from gateway.data_plane.routing.health import NotReady
 from gateway.data_plane.routing.request import Request
 from gateway.data_plane.routing.worker import NEW, TRUSTED
 from gateway.snapshots import WorkerState
-from tests.data_plane.routing.world import INFO, LINE, World, answer, right
+from tests.data_plane.routing.world import INFO, LINE, World, answer, idle, right, waiting
 
 ERRORS = [
     lambda url: InvalidAnswer(url, "nan"),
@@ -169,7 +169,7 @@ class Interleavings(RuleBasedStateMachine):
     @invariant()
     def waiting_tokens_add_up(self):
         queue = self.world.core.queue
-        accounts = list(queue.counters())
+        accounts = waiting(queue)
         assert queue.tokens == sum(account.tokens for account in accounts)
         for account in accounts:
             assert account.tokens == sum(shard.tokens for shard in account.shards)
@@ -187,7 +187,7 @@ class Interleavings(RuleBasedStateMachine):
         for attempt in self.world.flying:
             self.world.succeed(attempt)
         assert set(self.world.resolved) | self.cancelled == set(self.taken)
-        assert self.world.core.idle
+        assert idle(self.world.core)
         assert self.world.core.queue.tokens == 0
         assert all(worker.tokens == 0 and worker.calls == 0 for worker in self.workers())
         super().teardown()

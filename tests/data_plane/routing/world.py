@@ -11,6 +11,7 @@ from backends.fake import vector
 from backends.protocol import BackendError, TokenRow, WorkerFailed, WorkerInfo
 from gateway.data_plane.routing.dispatcher import Dispatcher
 from gateway.data_plane.routing.examination import flaw
+from gateway.data_plane.routing.fair_queue import FairQueue, QueueAccount
 from gateway.data_plane.routing.request import Attempt, Request
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import Worker
@@ -139,3 +140,13 @@ def right(request: Request) -> bool:
     return [bytes(v) for v in request.vectors if v is not None] == [
         vector(row.ids, row.dimensions, request.revision or "") for row in request.rows
     ]
+
+
+def idle(core: Dispatcher) -> bool:
+    """Whether no request waits and no call is in flight."""
+    return not core._active and not core._calls._flying
+
+
+def waiting(queue: FairQueue) -> list[QueueAccount]:
+    """The accounts that have something waiting."""
+    return [account for account in queue._accounts.values() if account.shards]

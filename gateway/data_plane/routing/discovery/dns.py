@@ -18,6 +18,7 @@ Resolve = Callable[[str, int], Awaitable[frozenset[str]]]
 
 _MISSES_MAX = 2
 _JITTER = 0.2
+_TIMEOUT_SECONDS = 5.0
 _NO_ADDRESS = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 
@@ -32,12 +33,10 @@ class DnsName:
         scheme: str = "http",
         path: str = "",
         poll_seconds: float = 3.0,
-        timeout_seconds: float = 5.0,
         resolve: Resolve | None = None,
     ) -> None:
         self._host, self._port, self._scheme, self._path = host, port, scheme, path
         self._poll_seconds = poll_seconds
-        self._timeout_seconds = timeout_seconds
         self._resolve = resolve or system_resolve
 
     async def watch(self) -> AsyncIterator[News]:
@@ -57,7 +56,7 @@ class DnsName:
 
     async def _look(self) -> set[str] | None:
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
                 addresses = await self._resolve(self._host, self._port)
         except OSError:  # TimeoutError is one too
             return None

@@ -197,7 +197,7 @@ async def test_who_leaves_before_a_worker_has_it_pays_nothing(sqlite_database_ur
         async with asyncio.timeout(10):
             while api.gateway.data.hot_path.in_flight:
                 await asyncio.sleep(0)
-        assert api.gateway.core.router.pools[MODEL].core.idle
+        assert not api.gateway.core.router.pools[MODEL].core._active
         await api.assert_untouched()
 
 
