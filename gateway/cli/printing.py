@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from gateway.money import money
+from gateway.money import encode, money
 
 # piped output must not be cut to the width of a terminal
 _console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 250)
@@ -22,7 +21,7 @@ def show(
 ) -> None:
     """Print a struct or a list of structs. `columns` selects and orders the fields of a table."""
     if as_json:
-        sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+        sys.stdout.write(encode(value).decode() + "\n")
         return
     rows = value if isinstance(value, list) else [value]
     if not rows:
