@@ -26,7 +26,7 @@ async def test_it_counts_what_is_billed(browser: Browser):
 async def test_it_says_that_a_text_is_too_long(browser: Browser):
     page = await calculate(browser, text="word " * 600)
     assert '<p class="value">512</p>' in page
-    assert "602 tokens, and the model reads 512" in page
+    assert "602 tokens, but the model reads only 512" in page
 
 
 async def test_what_can_not_be_calculated(browser: Browser):

@@ -56,7 +56,7 @@ async def test_public_pages_have_what_sharing_and_search_need(browser: Browser):
 @pytest.mark.parametrize("options", [{"support": "help@gateway.example"}])
 async def test_whoever_runs_it_can_be_found(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
-    assert 'For more, <a href="mailto:help@gateway.example">write to us' in browser.page.text
+    assert '<a href="mailto:help@gateway.example">Contact us</a> for more' in browser.page.text
     footer = (await browser.get("/nothing-here")).text.partition("<footer")[2]
     assert '<a href="mailto:help@gateway.example">help@gateway.example</a>' in footer
     assert contact("https://gateway.example/help@home") == "https://gateway.example/help@home"
