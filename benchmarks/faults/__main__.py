@@ -1,6 +1,6 @@
-"""`python -m benchmarks.faults`: run every fault in its long form and print what was seen.
+"""`python -m benchmarks.faults`: run every fault in its long form and print the findings.
 
-Exits with 1 when a promise was broken.
+Exits with 1 if an assertion failed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SHORT = {
 
 
 def main() -> int:
-    """Run them one after the other."""
+    """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="names that hold this text")

@@ -1,4 +1,4 @@
-"""A pool over real workers, clients that check every answer, and what was seen of it."""
+"""A pool of real workers, clients that check every answer, and the record of both."""
 
 from __future__ import annotations
 
@@ -31,10 +31,15 @@ ANOTHER = "another"
 """A second revision, pinned too: its vectors are salted with its name."""
 _GOLDEN_IDS = struct.pack("<5I", 101, 2023, 2003, 2019, 102)
 _START_SECONDS = 20.0
+_PATIENCE_SECONDS = 12.0
+"""How long a scenario waits for a change of state."""
+
+Findings = dict[str, float]
+"""Figures by name."""
 
 
 class Lab:
-    """Workers, a router, clients. Use as a context; `check` says whether all was well."""
+    """Workers, a router, clients. Use it as a context manager."""
 
     def __init__(self, fleet: Fleet, *, seed: int, settings: RoutingSettings | None = None) -> None:
         self.source = random.Random(seed)
@@ -56,7 +61,7 @@ class Lab:
 
     @property
     def pool(self) -> Pool:
-        """The one pool."""
+        """The lab's only pool."""
         return self.router.pools[MODEL]
 
     async def __aenter__(self) -> Self:
@@ -80,7 +85,7 @@ class Lab:
 
     @contextlib.asynccontextmanager
     async def traffic(self, clients: int = 6) -> AsyncIterator[None]:
-        """Ask and check, from so many clients at once, until the block ends."""
+        """Send and check requests from so many clients until the block ends."""
         stop = asyncio.Event()
         tasks = [asyncio.create_task(self._client(stop)) for _ in range(clients)]
         try:
@@ -104,28 +109,30 @@ class Lab:
         self.wrong += [bytes(found) for found in vectors] != expected
 
     def rows(self, count: int = 0) -> list[TokenRow]:
-        """Make rows that were never asked before."""
+        """Make rows that were never sent before."""
         return [self._row() for _ in range(count or self.source.randint(1, 6))]
 
     def poison(self) -> TokenRow:
-        """Make a row that a poisoned worker can't stand."""
+        """Make a row that makes a poisoned worker fail."""
         self._number += 1
         return TokenRow(struct.pack("<2I", POISON, self._number), DIMENSIONS)
 
-    async def seen(
-        self,
-        worker: FakeWorker,
-        state: WorkerState,
-        *,
-        since: float,
-        seconds: float,
-        reason: str = "",
-    ) -> float:
-        """Wait until a worker was seen in a state after `since`; returns seconds from then.
+    async def out(self, worker: FakeWorker, since: float) -> float:
+        """Wait until a worker is quarantined; returns the seconds from `since`."""
+        return await self.seen(worker, WorkerState.QUARANTINED, since=since)
 
-        `reason` is what the change's reason must hold.
+    async def back(self, worker: FakeWorker, since: float) -> float:
+        """Wait until a worker is ready; returns the seconds from `since`."""
+        return await self.seen(worker, WorkerState.READY, since=since)
+
+    async def seen(
+        self, worker: FakeWorker, state: WorkerState, *, since: float, reason: str = ""
+    ) -> float:
+        """Wait for a worker's change to a state after `since`; returns the seconds from then.
+
+        The change's reason must contain `reason`.
         """
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(_PATIENCE_SECONDS):
             while True:
                 for url, change in self.changes:
                     due = url == worker.url and change.at >= since
@@ -139,17 +146,25 @@ class Lab:
 
     @property
     def tokens_at_rest(self) -> int:
-        """Tokens that the router thinks are in flight or waiting; 0 when nothing is."""
+        """Tokens in flight or waiting, as the router counts them; must be 0 at rest."""
         flying = sum(worker.tokens_in_flight for worker in self.pool.workers())
         return self.pool.core.queue.tokens + flying
 
     async def burst(self, requests: int, *poison: TokenRow) -> None:
-        """Ask for so many things in one moment, so that they leave together."""
+        """Send so many requests at one moment, so that they share calls."""
         asks = [self.ask(self.rows()) for _ in range(requests)]
         await asyncio.gather(*asks[1:], *(self.ask([row]) for row in poison), *asks[:1])
 
+    def at_rest(self, *, errors: int = 0) -> Findings:
+        """Check what must hold after any fault."""
+        assert self.wrong == 0, f"{self.wrong} wrong vectors of {self.served}"
+        assert self.errors.total() == errors, f"client errors: {dict(self.errors)}"
+        assert self.tokens_at_rest == 0, f"{self.tokens_at_rest} tokens in flight at rest"
+        assert self.served > 0
+        return {"served": self.served, "p99": self.p99()}
+
     def p99(self) -> float:
-        """Of all answers, seconds."""
+        """Return the latency that 99 % of the answers stay below, seconds."""
         ordered = sorted(self.latencies)
         return ordered[int(0.99 * len(ordered))] if ordered else float("nan")
 

@@ -44,7 +44,7 @@ class FakeWorker:
         assert line.startswith("listening on "), f"the worker said {line!r}"
 
     async def ready(self) -> None:
-        """Make it run, well, and as usual."""
+        """Make it run, healthy and with its usual arguments."""
         if self._child is not None and self._child.poll() is None and self._usual:
             self._child.send_signal(signal.SIGCONT)
             await self.heal()
@@ -58,18 +58,18 @@ class FakeWorker:
         self._child.send_signal(number)
 
     async def ended(self) -> None:
-        """Wait for its end."""
+        """Wait until it has ended."""
         assert self._child is not None, "it is not running"
         await asyncio.to_thread(self._child.wait)
         self.end()
 
     async def kill(self) -> None:
-        """End it at once, whatever its state."""
+        """Kill it, whatever its state."""
         self.send(signal.SIGKILL)
         await self.ended()
 
     def end(self) -> None:
-        """End it if it runs, and let go of its pipes."""
+        """Kill it if it runs, and close its pipes."""
         if self._child is None:
             return
         self._child.kill()
@@ -80,7 +80,7 @@ class FakeWorker:
         self._child = None
 
     async def fault(self, kind: str, *, times: int = -1, seconds: float = 0.0) -> None:
-        """Make its next calls go wrong; all of them with -1."""
+        """Make its next calls go wrong; -1: all of them."""
         async with httpx.AsyncClient(base_url=self.url, timeout=_CONTROL_SECONDS) as client:
             answer = await client.put(
                 "/fault", json={"kind": kind, "times": times, "seconds": seconds}
@@ -100,16 +100,15 @@ class Fleet:
         self.workers = [FakeWorker() for _ in range(size)]
 
     def end(self) -> None:
-        """End them all."""
+        """End all workers."""
         for worker in self.workers:
             worker.end()
 
 
 def _free_port() -> int:
-    """Find a port below those that outgoing calls are given.
+    """Find a port below the range of outgoing connections.
 
-    Else a call to a dead worker may be given the dead worker's own port, and keep it from coming
-    back.
+    Otherwise a call to a dead worker could get that worker's port, and keep it from coming back.
     """
     for port in random.sample(_PORTS, len(_PORTS)):
         with socket.socket() as probe, contextlib.suppress(OSError):

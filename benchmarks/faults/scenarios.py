@@ -1,7 +1,7 @@
 """The faults. Each function runs one and returns its findings, or raises AssertionError.
 
-In every one: no client error wherever one good worker is left, no wrong vector, and nothing in
-flight at rest.
+In each: no client error while one good worker is left, no wrong vector, and no tokens in flight at
+rest.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import signal
 import time
 from collections.abc import Callable, Coroutine, Sequence
 
-from benchmarks.faults.lab import ANOTHER, Lab
-from benchmarks.faults.processes import SECONDS_PER_TOKEN, FakeWorker, Fleet
+from benchmarks.faults.lab import ANOTHER, Findings, Lab
+from benchmarks.faults.processes import SECONDS_PER_TOKEN, Fleet
 from gateway.data_plane.routing.discovery.dns import DnsName
 from gateway.data_plane.routing.discovery.provider import follow
 from gateway.snapshots import WorkerState
@@ -22,24 +22,11 @@ HUNG_SECONDS = 1.5
 READMITTED_SECONDS = 3.0
 FAILING_ANSWERS = 3
 WARM_SECONDS = 0.5
-_PATIENCE_SECONDS = 12.0
-"""How long a scenario waits for what it measures before it gives up."""
 
 INVALID = (
     *("nan", "zero", "dimension", "missing", "permuted", "foreign"),
     *("truncated", "short", "html"),
 )
-
-Findings = dict[str, float]
-
-
-def at_rest(lab: Lab, *, errors: int = 0) -> Findings:
-    """What must hold after any fault."""
-    assert lab.wrong == 0, f"{lab.wrong} wrong vectors of {lab.served}"
-    assert lab.errors.total() == errors, f"client errors: {dict(lab.errors)}"
-    assert lab.tokens_at_rest == 0, f"{lab.tokens_at_rest} tokens in flight at rest"
-    assert lab.served > 0
-    return {"served": lab.served, "p99": lab.p99()}
 
 
 async def killed(fleet: Fleet, seed: int, times: int = 20) -> Findings:
@@ -51,10 +38,10 @@ async def killed(fleet: Fleet, seed: int, times: int = 20) -> Findings:
                 worker = lab.workers[index % len(lab.workers)]
                 since = time.monotonic()
                 await worker.kill()
-                noticed.append(await _out(lab, worker, since))
+                noticed.append(await lab.out(worker, since))
                 await worker.start()
-                back.append(await _back(lab, worker, time.monotonic()))
-        found = at_rest(lab)
+                back.append(await lab.back(worker, time.monotonic()))
+        found = lab.at_rest()
     assert max(noticed) <= REFUSED_SECONDS, f"noticed after {max(noticed):.3f} s"
     assert max(back) <= READMITTED_SECONDS, f"back after {max(back):.3f} s"
     return {**found, "noticed": max(noticed), "readmitted": max(back)}
@@ -67,11 +54,11 @@ async def stopped(fleet: Fleet, seed: int) -> Findings:
             await asyncio.sleep(WARM_SECONDS)
             since = time.monotonic()
             lab.workers[0].send(signal.SIGSTOP)
-            noticed = await _out(lab, lab.workers[0], since)
+            noticed = await lab.out(lab.workers[0], since)
             await asyncio.sleep(WARM_SECONDS)
             lab.workers[0].send(signal.SIGCONT)
-            back = await _back(lab, lab.workers[0], time.monotonic())
-        found = at_rest(lab)
+            back = await lab.back(lab.workers[0], time.monotonic())
+        found = lab.at_rest()
     assert noticed <= HUNG_SECONDS, f"noticed after {noticed:.3f} s"
     assert back <= READMITTED_SECONDS, f"back after {back:.3f} s"
     return {**found, "noticed": noticed, "readmitted": back}
@@ -83,37 +70,37 @@ async def slow(fleet: Fleet, seed: int, seconds: float = 4.0) -> Findings:
         await lab.workers[0].fault("crawl", seconds=20 * SECONDS_PER_TOKEN)
         async with lab.traffic():
             await asyncio.sleep(seconds)
-        return at_rest(lab)
+        return lab.at_rest()
 
 
 async def failing(fleet: Fleet, seed: int) -> Findings:
-    """One worker answers 500 within a millisecond, which attracts traffic where work is counted."""
+    """One worker answers 500 within a millisecond, which attracts traffic if calls are counted."""
     async with Lab(fleet, seed=seed) as lab:
         async with lab.traffic():
             await asyncio.sleep(WARM_SECONDS)
             since = time.monotonic()
             await lab.workers[0].fault("error")
-            noticed = await _out(lab, lab.workers[0], since)
+            noticed = await lab.out(lab.workers[0], since)
             answers = lab.count("error_WorkerFailed")
             await lab.workers[0].heal()
-            back = await _back(lab, lab.workers[0], time.monotonic())
-        found = at_rest(lab)
+            back = await lab.back(lab.workers[0], time.monotonic())
+        found = lab.at_rest()
     assert answers <= FAILING_ANSWERS, f"{answers} failing answers before it was out"
     assert back <= READMITTED_SECONDS, f"back after {back:.3f} s"
     return {**found, "noticed": noticed, "answers": answers, "readmitted": back}
 
 
 async def refusing(fleet: Fleet, seed: int) -> Findings:
-    """One worker answers 400 to all it is sent, as if the mistake were ours."""
+    """One worker answers 400 to every request, as if the mistake were ours."""
     async with Lab(fleet, seed=seed) as lab:
         async with lab.traffic():
             await asyncio.sleep(WARM_SECONDS)
             since = time.monotonic()
             await lab.workers[0].fault("refuse")
-            noticed = await _out(lab, lab.workers[0], since)
+            noticed = await lab.out(lab.workers[0], since)
             await lab.workers[0].heal()
-            back = await _back(lab, lab.workers[0], time.monotonic())
-        found = at_rest(lab)
+            back = await lab.back(lab.workers[0], time.monotonic())
+        found = lab.at_rest()
     assert noticed <= HUNG_SECONDS, f"noticed after {noticed:.3f} s"
     assert back <= READMITTED_SECONDS, f"back after {back:.3f} s"
     return {**found, "noticed": noticed, "readmitted": back}
@@ -128,12 +115,12 @@ async def invalid(fleet: Fleet, seed: int, kinds: Sequence[str]) -> Findings:
                 worker, before = lab.workers[index % 3], lab.count("error_InvalidAnswer")
                 since = time.monotonic()
                 await worker.fault(kind)
-                noticed.append(await _out(lab, worker, since))
+                noticed.append(await lab.out(worker, since))
                 answers = lab.count("error_InvalidAnswer") - before
                 assert answers <= 1, f"{kind}: {answers} invalid answers before it was out"
                 await worker.heal()
-                back.append(await _back(lab, worker, time.monotonic()))
-        found = at_rest(lab)
+                back.append(await lab.back(worker, time.monotonic()))
+        found = lab.at_rest()
     assert max(back) <= READMITTED_SECONDS, f"back after {max(back):.3f} s"
     return {**found, "noticed": max(noticed), "readmitted": max(back)}
 
@@ -144,67 +131,45 @@ async def dripping(fleet: Fleet, seed: int) -> Findings:
         async with lab.traffic():
             since = time.monotonic()
             await lab.workers[0].fault("drip", seconds=0.05)
-            noticed = await _out(lab, lab.workers[0], since)
-        found = at_rest(lab)
+            noticed = await lab.out(lab.workers[0], since)
+        found = lab.at_rest()
     assert noticed <= HUNG_SECONDS, f"noticed after {noticed:.3f} s"
     return {**found, "noticed": noticed}
 
 
 async def impostor(fleet: Fleet, seed: int) -> Findings:
-    """A worker comes back with the vectors of another model, and says that it is the same."""
-    async with Lab(fleet, seed=seed) as lab:
-        async with lab.traffic():
-            since = time.monotonic()
-            await lab.workers[0].kill()
-            await _out(lab, lab.workers[0], since)
-            await lab.workers[0].start("--salt", "another model")
-            await lab.seen(
-                lab.workers[0],
-                WorkerState.QUARANTINED,
-                since=since,
-                seconds=_PATIENCE_SECONDS,
-                reason="golden",
-            )
-            await asyncio.sleep(WARM_SECONDS)
-        back = [
-            url
-            for url, change in lab.changes
-            if change.at > since and change.state is WorkerState.READY and url == lab.workers[0].url
-        ]
-        assert not back, "an impostor was let in"
-        return at_rest(lab)
+    """A worker comes back with another model's vectors and claims to be the same."""
+    arguments = ("--salt", "another model")
+    return await _returned(fleet, seed, arguments, WorkerState.QUARANTINED, "golden")
 
 
 async def two_revisions(fleet: Fleet, seed: int) -> Findings:
     """A worker comes back as another revision: it stays out while the first one serves."""
-    async with Lab(fleet, seed=seed) as lab:
-        async with lab.traffic():
-            since = time.monotonic()
-            await lab.workers[0].kill()
-            await _out(lab, lab.workers[0], since)
-            await lab.workers[0].start("--revision", ANOTHER, "--salt", ANOTHER)
-            await lab.seen(
-                lab.workers[0], WorkerState.WARMING, since=since, seconds=_PATIENCE_SECONDS
-            )
-        return at_rest(lab)
+    arguments = ("--revision", ANOTHER, "--salt", ANOTHER)
+    return await _returned(fleet, seed, arguments, WorkerState.WARMING, "revision")
 
 
 async def unpinned(fleet: Fleet, seed: int) -> Findings:
-    """A worker comes back as a revision that nobody vouched for: it stays out, and says why."""
+    """A worker comes back as a revision that is not pinned: it stays out and says why."""
+    arguments = ("--revision", "new", "--salt", "new")
+    return await _returned(fleet, seed, arguments, WorkerState.QUARANTINED, "gateway workers pin")
+
+
+async def _returned(
+    fleet: Fleet, seed: int, arguments: Sequence[str], state: WorkerState, reason: str
+) -> Findings:
+    """Kill a worker, start it again as something else, and see it kept out for this reason."""
     async with Lab(fleet, seed=seed) as lab:
+        worker, since = lab.workers[0], time.monotonic()
         async with lab.traffic():
-            since = time.monotonic()
-            await lab.workers[0].kill()
-            await _out(lab, lab.workers[0], since)
-            await lab.workers[0].start("--revision", "new", "--salt", "new")
-            await lab.seen(
-                lab.workers[0],
-                WorkerState.QUARANTINED,
-                since=since,
-                seconds=_PATIENCE_SECONDS,
-                reason="gateway workers pin",
-            )
-        return at_rest(lab)
+            await worker.kill()
+            await lab.out(worker, since)
+            await worker.start(*arguments)
+            await lab.seen(worker, state, since=since, reason=reason)
+            await asyncio.sleep(WARM_SECONDS)
+        changes = [c for url, c in lab.changes if url == worker.url and c.at > since]
+        assert not any(c.state is WorkerState.READY for c in changes), "it was let in"
+        return lab.at_rest()
 
 
 async def flapping(fleet: Fleet, seed: int, times: int = 6) -> Findings:
@@ -216,11 +181,11 @@ async def flapping(fleet: Fleet, seed: int, times: int = 6) -> Findings:
                 await asyncio.sleep(0.3)
                 await lab.workers[0].heal()
                 await asyncio.sleep(0.3)
-        return at_rest(lab)
+        return lab.at_rest()
 
 
 async def overloaded(fleet: Fleet, seed: int, workers: int) -> Findings:
-    """So many of the workers answer 429 for a while."""
+    """Some of the workers answer 429 for a while."""
     async with Lab(fleet, seed=seed) as lab:
         async with lab.traffic():
             for worker in lab.workers[:workers]:
@@ -231,7 +196,7 @@ async def overloaded(fleet: Fleet, seed: int, workers: int) -> Findings:
             await asyncio.sleep(0.3)
         out = [url for url, change in lab.changes if change.state is WorkerState.QUARANTINED]
         assert not out, "busy was taken for dead"
-        return at_rest(lab)
+        return lab.at_rest()
 
 
 async def restarted(fleet: Fleet, seed: int, drain_seconds: float = 1.0) -> Findings:
@@ -244,10 +209,10 @@ async def restarted(fleet: Fleet, seed: int, drain_seconds: float = 1.0) -> Find
                     since = time.monotonic()
                     worker.send(signal.SIGTERM)
                     await worker.ended()
-                    await _out(lab, worker, since)
+                    await lab.out(worker, since)
                     await worker.start("--drain-seconds", str(drain_seconds - drained))
-                    back.append(await _back(lab, worker, time.monotonic()))
-        found = at_rest(lab)
+                    back.append(await lab.back(worker, time.monotonic()))
+        found = lab.at_rest()
     assert max(back) <= READMITTED_SECONDS, f"back after {max(back):.3f} s"
     return {**found, "readmitted": max(back)}
 
@@ -265,11 +230,11 @@ async def poisoned(fleet: Fleet, seed: int, kind: str, requests: int = 10) -> Fi
         ), lab.errors
         ready = sum(view.state is WorkerState.READY for view in lab.pool.workers())
         assert ready >= 2, "a poison took the workers out"
-        return at_rest(lab, errors=requests)
+        return lab.at_rest(errors=requests)
 
 
 async def loop_blocked(fleet: Fleet, seed: int, times: int = 3) -> Findings:
-    """Our own event loop stands still for 300 ms: that is no worker's fault."""
+    """Our own event loop blocks for 300 ms: that is no worker's fault."""
     async with Lab(fleet, seed=seed) as lab:
         async with lab.traffic():
             for _ in range(times):
@@ -278,7 +243,7 @@ async def loop_blocked(fleet: Fleet, seed: int, times: int = 3) -> Findings:
             await asyncio.sleep(0.4)
         out = [change for _, change in lab.changes if change.state is WorkerState.QUARANTINED]
         assert not out, f"a healthy worker was taken out: {out}"
-        return at_rest(lab)
+        return lab.at_rest()
 
 
 async def all_down(fleet: Fleet, seed: int) -> Findings:
@@ -292,11 +257,10 @@ async def all_down(fleet: Fleet, seed: int) -> Findings:
             await asyncio.gather(*(worker.start() for worker in lab.workers))
             healthy = time.monotonic()
             back = [
-                await lab.seen(worker, WorkerState.READY, since=since, seconds=_PATIENCE_SECONDS)
-                for worker in lab.workers
+                await lab.seen(worker, WorkerState.READY, since=since) for worker in lab.workers
             ]
             await asyncio.sleep(WARM_SECONDS)
-        found = at_rest(lab)
+        found = lab.at_rest()
     longest = since + max(back) - healthy
     assert longest <= READMITTED_SECONDS, f"back after {longest:.3f} s"
     return {**found, "readmitted": longest}
@@ -312,8 +276,8 @@ async def vanishing(fleet: Fleet, seed: int, times: int = 6) -> Findings:
                 await asyncio.sleep(0.1)
                 since = time.monotonic()
                 lab.pool.add(worker.url)
-                await _back(lab, worker, since)
-        return at_rest(lab)
+                await lab.back(worker, since)
+        return lab.at_rest()
 
 
 async def dns_gone(fleet: Fleet, seed: int) -> Findings:
@@ -340,19 +304,11 @@ async def dns_gone(fleet: Fleet, seed: int) -> Findings:
         assert lookups > 3 * len(lab.workers), "the outage was not looked into"
         assert all(view.state is WorkerState.READY for view in lab.pool.workers())
         assert len(lab.pool.workers()) == len(lab.workers)
-        return at_rest(lab)
-
-
-async def _out(lab: Lab, worker: FakeWorker, since: float) -> float:
-    return await lab.seen(worker, WorkerState.QUARANTINED, since=since, seconds=_PATIENCE_SECONDS)
-
-
-async def _back(lab: Lab, worker: FakeWorker, since: float) -> float:
-    return await lab.seen(worker, WorkerState.READY, since=since, seconds=_PATIENCE_SECONDS)
+        return lab.at_rest()
 
 
 def scenarios() -> dict[str, Callable[[Fleet, int], Coroutine[None, None, Findings]]]:
-    """All of them, in their long form, by name."""
+    """Return all scenarios in their long form, by name."""
     return {
         "kill -9, twenty times": killed,
         "SIGSTOP for good": stopped,

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.sim`: run all scenarios, print the table, draw it, hold it to the targets.
+"""`python -m benchmarks.sim`: run all scenarios, print and draw the table, check the targets.
 
-Exits with 1 when a target is missed.
+Exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _COLUMNS = (
 
 
 def main() -> int:
-    """Run, print, draw."""
+    """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sim", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=120.0, help="of virtual time")

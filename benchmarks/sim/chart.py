@@ -17,7 +17,7 @@ _SCALE_MIN, _SCALE_MAX = 0.1, 1000.0
 
 
 def draw(table: Table, *, seed: int) -> str:
-    """Draw p99 of one short text by policy; shorter is better."""
+    """Return an SVG of p99 of one short text by policy; shorter is better."""
     y, parts = 52, []
     for key, title in _PANELS:
         parts.append(f'<text x="16" y="{y}" class="title">{escape(title)}</text>')

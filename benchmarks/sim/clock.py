@@ -1,4 +1,4 @@
-"""Virtual time: events in order, none of them waited for."""
+"""Virtual time: events run in order, without waiting."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class VirtualClock:
-    """Runs what was scheduled, in order of time."""
+    """Runs scheduled functions in order of time."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -15,12 +15,12 @@ class VirtualClock:
         self._sequence = 0
 
     def at(self, when: float, run: Callable[[], None]) -> None:
-        """Run something at a time, seconds."""
+        """Schedule a function for a time, seconds."""
         self._sequence += 1
         heapq.heappush(self._events, (max(when, self.now), self._sequence, run))
 
     def run(self, until: float) -> None:
-        """Let time pass."""
+        """Run what is due until a time, seconds."""
         while self._events and self._events[0][0] <= until:
             self.now, _, run = heapq.heappop(self._events)
             run()

@@ -11,13 +11,13 @@ from benchmarks.sim.clock import VirtualClock
 TOKENS_PER_SECOND = 150_000.0
 BATCH_TOKENS = 16_384
 BATCH_SECONDS = 0.003
-"""What a batch costs beside its tokens."""
+"""Time of a batch on top of its tokens."""
 _FAILURE_SECONDS = 0.001
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A call: its rows' tokens not yet computed, and whom to tell."""
+    """A call: the tokens of its rows not yet computed, and a function for its end."""
 
     rows: deque[int]
     done: Callable[[bool], None]
@@ -35,11 +35,11 @@ class Engine:
         self._busy = False
         self.requests = 0
         self.tokens = 0
-        """Accepted and not yet computed."""
+        """Accepted, not yet computed."""
         self.computed_tokens = 0
 
     def call(self, rows: list[int], done: Callable[[bool], None]) -> Job:
-        """Compute rows of so many tokens each; `done(True)` when all are, `done(False)` if not."""
+        """Compute rows of so many tokens, then call `done(True)`, or `done(False)` on failure."""
         job = Job(deque(rows), done)
         if self.broken:
             self._clock.at(self._clock.now + _FAILURE_SECONDS, lambda: self._failed(job))
@@ -52,7 +52,7 @@ class Engine:
         return job
 
     def cancel(self, job: Job) -> None:
-        """Skip what is not yet computed of a call."""
+        """Skip the rows of a call that are not computed yet."""
         job.cancelled = True
         self.tokens -= sum(job.rows)
         if job.rows:

@@ -1,4 +1,4 @@
-"""The policies in common use: a request goes whole to one worker, the moment it arrives."""
+"""The common policies: a whole request goes to one worker as soon as it arrives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.sim.traffic import Arrival
 
 
 class Policy(Protocol):
-    """Takes requests; `done` is called once for each, with whether it was served."""
+    """Accepts requests; `done` is called once for each, with whether it was served."""
 
     def take(self, arrival: Arrival) -> None:
         """Route one request."""
@@ -20,7 +20,7 @@ class Policy(Protocol):
 
 
 class Pick:
-    """Any policy that chooses a worker and sends."""
+    """A policy that chooses a worker and sends at once."""
 
     def __init__(
         self,
@@ -36,14 +36,14 @@ class Pick:
         self._turn = 0
 
     def take(self, arrival: Arrival) -> None:
-        """Send it to the chosen worker."""
+        """Send a request to the chosen worker."""
         self._turn += 1
         engine = self._choose(self._engines, self._source, self._turn)
         engine.call(list(arrival.rows), lambda good: self._done(arrival, good))
 
 
 class Fifo:
-    """One central queue, first in, first out, to whoever has room: no fairness, no shards."""
+    """One central queue, first in, first out, to any worker with room: no fairness, no shards."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Fifo:
         self._at = 0
 
     def take(self, arrival: Arrival) -> None:
-        """Queue it."""
+        """Queue a request."""
         self._waiting.append(arrival)
         self._pump()
 

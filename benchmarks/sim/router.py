@@ -1,4 +1,4 @@
-"""The real dispatcher in virtual time: nothing of it is simulated but its calls."""
+"""The real dispatcher in virtual time: only its calls are simulated."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SETTINGS = RoutingSettings(
     backlog_tokens_max=10**9,
     requests_max=10**6,
 )
-"""Only the deadline sheds, where there is one."""
+"""Only a deadline sheds, if there is one."""
 
 
 class Routed:
@@ -77,7 +77,7 @@ class Routed:
             self.core.membership.examined(worker, _INFO, line, "simulated", clock.now)
 
     def take(self, arrival: Arrival) -> None:
-        """Hand it to the dispatcher, if it is admitted."""
+        """Submit a request to the dispatcher, if it is admitted."""
         if self._deadline_seconds is not None:
             deadline = self._clock.now + self._deadline_seconds
             try:
@@ -95,7 +95,7 @@ class Routed:
         )
 
     def launch(self, attempt: Attempt) -> None:
-        """Call the engine; a timeout runs beside it."""
+        """Call the engine, with a timeout."""
         engine = self._engines[attempt.worker.url]
         rows = [row.tokens for row in attempt.rows]
         job = engine.call(rows, partial(self._came, attempt))
@@ -104,23 +104,23 @@ class Routed:
         self._clock.at(late, partial(self._late, attempt))
 
     def abandon(self, attempt: Attempt) -> None:
-        """Let the engine skip it."""
+        """Cancel the job at the engine."""
         engine, job = self._jobs.pop(attempt)
         engine.cancel(job)
 
     def examine(self, worker: Worker) -> None:
-        """Look at a worker in a moment, once however often it is asked."""
+        """Examine a worker in a moment, only once however often this is called."""
         if worker not in self._examined:
             self._examined.add(worker)
             self._clock.at(self._clock.now, partial(self._examine, worker))
 
     def changed(self, worker: Worker) -> None:
-        """Examine it when that is due."""
+        """Examine a quarantined worker when it is due."""
         if worker.state is WorkerState.QUARANTINED:
             self._clock.at(self._clock.now, partial(self._later, worker))
 
     def wake(self, at: float) -> None:
-        """Pump then."""
+        """Pump at this time."""
         if at < self._wake_at:
             self._wake_at = at
             self._clock.at(at, self._pump)
@@ -147,7 +147,7 @@ class Routed:
         self._clock.at(due, partial(self.examine, worker))
 
     def _examine(self, worker: Worker) -> None:
-        """A canary, in virtual time: what a small call would show."""
+        """A canary in virtual time: what a small call would show."""
         self._examined.discard(worker)
         engine, now = self._engines[worker.url], self._clock.now
         allowed = max(PROBE_SECONDS_MIN, EJECT_FACTOR * worker.speed.expected(_CANARY_TOKENS))

@@ -25,7 +25,7 @@ POLICIES = (*NAMES, ROUTER)
 
 @dataclass
 class Run:
-    """What one policy made of one scenario."""
+    """The results of one policy in one scenario."""
 
     latencies: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     errors: int = 0
@@ -33,13 +33,13 @@ class Run:
     requests: int = 0
 
     def p99(self, kind: str = "short") -> float:
-        """Latency that 99 % of a kind stay below, seconds; infinite when none was served."""
+        """Return the 99th percentile of a kind's latency, seconds; infinite if none was served."""
         values = sorted(self.latencies[kind])
         return values[min(int(0.99 * len(values)), len(values) - 1)] if values else float("inf")
 
     @property
     def error_share(self) -> float:
-        """Requests that ended in an error."""
+        """Share of the requests that ended in an error."""
         return self.errors / max(1, self.requests)
 
 
@@ -54,7 +54,7 @@ def run(
     gateways: int = 1,
     deadline_seconds: float | None = None,
 ) -> Run:
-    """Run one policy; the first worker is as slow or broken as said.
+    """Run one policy; `slowness` and `broken` are the first worker's.
 
     With a deadline, only what is served in time counts as served.
     """
@@ -93,7 +93,7 @@ def run(
 
 
 def at_load(name: str, *, seed: int, seconds: float, load: float = 0.8, gateways: int = 1) -> Run:
-    """All workers well."""
+    """Run with healthy workers."""
     arrivals = steady(random.Random(seed), tokens_per_second=load * CAPACITY, seconds=seconds)
     return run(name, arrivals, seed=seed, seconds=seconds + 60, gateways=gateways)
 
@@ -118,7 +118,7 @@ def flooded(name: str, *, seed: int, seconds: float) -> Run:
 
 
 def saturated(name: str, *, seed: int, seconds: float) -> Run:
-    """130 % of what the engines can compute is asked of them, each request within 10 s."""
+    """Requests for 130 % of what the engines can compute, each with a deadline of 10 s."""
     arrivals = steady(random.Random(seed), tokens_per_second=1.3 * CAPACITY, seconds=seconds)
     return run(name, arrivals, seed=seed, seconds=seconds, deadline_seconds=DEADLINE_SECONDS)
 
@@ -138,7 +138,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Target:
-    """What the router must reach, and what it did."""
+    """A claim about the router, what was measured, and the bound."""
 
     claim: str
     found: float
@@ -147,7 +147,7 @@ class Target:
 
     @property
     def reached(self) -> bool:
-        """Whether it did."""
+        """Whether the target was reached."""
         return self.found <= self.bound if self.at_most else self.found >= self.bound
 
     def __str__(self) -> str:
@@ -177,7 +177,7 @@ def measure(*, seed: int, seconds: float) -> Table:
 
 
 def targets(table: Table) -> list[Target]:
-    """Hold the figures to what was promised."""
+    """Compare the figures with the targets."""
     load, slow, flooding = table.cells["load"], table.cells["slow"], table.cells["flood"]
     least = "least requests"
     return [

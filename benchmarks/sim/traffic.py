@@ -1,4 +1,4 @@
-"""Who asks for what, and when: many small requests, few large ones, now and then a flood."""
+"""The requests: many small ones, a few large ones, sometimes a flood."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Arrival:
 
     @property
     def tokens(self) -> int:
-        """Of all rows."""
+        """Tokens of all rows."""
         return sum(self.rows)
 
 
@@ -41,7 +41,7 @@ def steady(source: random.Random, *, tokens_per_second: float, seconds: float) -
 
 
 def flood(*, at: float, tokens: int) -> Iterator[Arrival]:
-    """One organization dumps its corpus at once, in requests of 128 x 350 tokens."""
+    """One organization sends its whole corpus at once, in requests of 128 x 350 tokens."""
     request = (350,) * 128
     for _ in range(tokens // sum(request)):
         yield Arrival(at, "flooder", "flood", request)

@@ -1,4 +1,4 @@
-"""A pool for each model of the catalogue, its workers held to what the catalogue says."""
+"""A pool for each model of the catalog, its workers held to what the catalog says."""
 
 import asyncio
 
@@ -25,7 +25,7 @@ MODEL = ModelSnapshot(
 
 
 class Shelf:
-    """A catalogue that a test changes."""
+    """A catalog that a test changes."""
 
     def __init__(self) -> None:
         self.models = [MODEL]
@@ -53,7 +53,7 @@ async def fleet(shelf):
     assert len(asyncio.all_tasks()) == 1
 
 
-async def test_each_model_of_the_catalogue_has_a_pool_with_its_workers(fleet):
+async def test_each_model_of_the_catalog_has_a_pool_with_its_workers(fleet):
     await ready(fleet.router.pools[MODEL.id])
 
 
@@ -66,7 +66,7 @@ async def test_a_model_that_retires_loses_its_pool_and_may_come_back(fleet, shel
     await ready(fleet.router.pools[MODEL.id])
 
 
-async def test_workers_are_held_to_a_catalogue_that_changed(fleet, shelf):
+async def test_workers_are_held_to_a_catalog_that_changed(fleet, shelf):
     pool = fleet.router.pools[MODEL.id]
     await ready(pool)
     shelf.change(dimensions=(DIMENSIONS, 99))

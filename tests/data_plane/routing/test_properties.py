@@ -134,7 +134,7 @@ class Interleavings(RuleBasedStateMachine):
     @precondition(lambda self: self.workers())
     @rule(how=st.sampled_from(["in place", "beside"]))
     def another_revision_is_rolled_out(self, how):
-        """What the old workers have in hand may come home after the new ones serve."""
+        """Calls of the old workers may end after the new ones serve."""
         old = self.workers()
         revision = "two" if self.revisions[old[0].url] == "one" else "one"
         for worker in old:
