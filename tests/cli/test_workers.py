@@ -77,7 +77,7 @@ async def test_workers_of_no_model_are_told_of(
         await api.ready()
     warned = [line for line in capfd.readouterr().err.splitlines() if typo in line]
     assert len(warned) == 1
-    assert "the catalogue does not have" in warned[0]
+    assert "the catalog does not have" in warned[0]
     assert f"{typo}  http://worker-1:9000  unknown model" in await asyncio.to_thread(
         shell.run, "workers", "list"
     )

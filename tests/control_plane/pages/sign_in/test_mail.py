@@ -55,7 +55,7 @@ async def test_other_spellings_of_a_mailbox_get_no_second_credit(
 async def test_throw_away_mailboxes_may_sign_in_without_credit(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "x@mailinator.com")
     assert "Sign out" in browser.page.text
-    assert "no free credit for mailboxes that are given away" in browser.page.text
+    assert "no free credit for disposable mailboxes" in browser.page.text
     assert await rows(gateway, select(credit_lots)) == []
 
 
