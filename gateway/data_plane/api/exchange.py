@@ -85,7 +85,7 @@ class Exchange:
 
     async def answer(
         self, handle: Callable[[Exchange], Awaitable[bytes]], tally: AnswerTally
-    ) -> Answer:
+    ) -> RawAnswer:
         """Answer with what the handler returns, the body of a 200, or with the error it raises."""
         status, extra = 200, self.answer_headers
         try:
@@ -113,7 +113,7 @@ class Exchange:
             ("x-gateway-overhead-ms", f"{own * 1000:.3f}"),
             *extra,
         ]
-        return Answer(
+        return RawAnswer(
             status, [(n.encode("latin-1"), v.encode("latin-1")) for n, v in headers], body
         )
 
@@ -145,7 +145,7 @@ class Connection(Protocol):
         ...
 
 
-class Answer(NamedTuple):
+class RawAnswer(NamedTuple):
     """What goes back to the client."""
 
     status: int
