@@ -88,7 +88,7 @@ class Exchange:
 
     async def answer(
         self, handle: Callable[[Exchange], Awaitable[bytes]], tally: AnswerTally
-    ) -> Outcome:
+    ) -> RawAnswer:
         """Answer with what the handler returns, the body of a 200, or with the error it raises."""
         status, extra = 200, self.answer_headers
         try:
@@ -116,7 +116,7 @@ class Exchange:
             ("x-gateway-overhead-ms", f"{own * 1000:.3f}"),
             *extra,
         ]
-        return Outcome(
+        return RawAnswer(
             status, [(n.encode("latin-1"), v.encode("latin-1")) for n, v in headers], body
         )
 
@@ -148,7 +148,7 @@ class Connection(Protocol):
         ...
 
 
-class Outcome(NamedTuple):
+class RawAnswer(NamedTuple):
     """What goes back to the client."""
 
     status: int
