@@ -120,7 +120,7 @@ def calculation(site: Site, listing: Listing, form: CalculatorForm) -> Calculati
     rows = maker.from_texts([form.text], truncate="end")
     texts_month = forms.whole(form.texts_month, _TEXTS_MONTH_MAX)
     if texts_month is None:
-        raise BadRequest("Texts a month: a whole number, up to ten billion.", param="texts_month")
+        raise BadRequest("Texts per month: a whole number, up to ten billion.", param="texts_month")
     cost_nanos = model.price.cost_nanos(rows.tokens)
     return Calculation(
         tokens=rows.tokens,
