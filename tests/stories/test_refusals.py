@@ -31,26 +31,26 @@ def test_forms_keep_what_was_typed(
     sign_in(page, mailbox, address)
 
     page.get_by_text("Tell us more").click()
-    page.get_by_label("What for?").fill("search\nin mails")
-    page.get_by_label("Most you would pay").fill("0.01")
-    page.get_by_label("Million tokens a month").fill("lots")
-    page.get_by_label("Million tokens a month").press("Enter")
-    volume = page.get_by_label("Million tokens a month")
+    page.get_by_label("Use case").fill("search\nin mails")
+    page.get_by_label("Highest price per million").fill("0.01")
+    page.get_by_label("Million tokens per month").fill("lots")
+    page.get_by_label("Million tokens per month").press("Enter")
+    volume = page.get_by_label("Million tokens per month")
     expect_blamed(volume, "a whole number")
     expect(volume).to_be_focused()
     expect(volume).to_have_value("lots")
-    expect(page.get_by_label("What for?")).to_have_value("search\nin mails")
-    expect(page.get_by_label("Most you would pay")).to_have_value("0.01")
+    expect(page.get_by_label("Use case")).to_have_value("search\nin mails")
+    expect(page.get_by_label("Highest price per million")).to_have_value("0.01")
 
     context.clear_cookies(name="session")  # it ended while one was typing
     volume.fill("250")
     page.get_by_role("button", name="I want this model").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("This form has expired")
-    expect(page.get_by_label("What for?")).to_have_value("search\nin mails")
-    expect(page.get_by_label("Million tokens a month")).to_have_value("250")
+    expect(page.get_by_label("Use case")).to_have_value("search\nin mails")
+    expect(page.get_by_label("Million tokens per month")).to_have_value("250")
     page.get_by_role("button", name="Send again").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("You are signed out")
-    expect(page.get_by_label("What for?")).to_have_value("search\nin mails")
+    expect(page.get_by_label("Use case")).to_have_value("search\nin mails")
 
 
 def test_settings_keep_what_was_typed(page: Page, mailbox: Mailbox, address: str):
@@ -118,18 +118,18 @@ def test_the_calculator_refuses_where_the_result_stands(page: Page):
     page.get_by_role("button", name="Calculate").click()
     result = page.locator(".result")
     expect(result).to_contain_text("$0.000000024")
-    page.get_by_label("Texts a month").fill("a lot")
+    page.get_by_label("Texts per month").fill("a lot")
     page.get_by_role("button", name="Calculate").click()
     expect(result.get_by_role("alert")).to_contain_text("a whole number")
     expect(result).not_to_contain_text("$")
-    expect_blamed(page.get_by_label("Texts a month"), "a whole number")
+    expect_blamed(page.get_by_label("Texts per month"), "a whole number")
     expect(page.get_by_label("A typical text")).to_have_value("hi")
-    page.get_by_label("Texts a month").fill("1000")
+    page.get_by_label("Texts per month").fill("1000")
     page.get_by_label("A typical text").fill("x" * 20_001)
     page.get_by_role("button", name="Calculate").click()
     expect(result.get_by_role("alert")).to_contain_text("20,001 characters")
     expect_blamed(page.get_by_label("A typical text"), "20,001 characters")
-    expect(page.get_by_label("Texts a month")).not_to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_label("Texts per month")).not_to_have_attribute("aria-invalid", "true")
     assert len(page.get_by_label("A typical text").input_value()) == 20_001
 
 
@@ -168,13 +168,13 @@ def test_what_one_types_while_another_model_is_asked_for_stays(page: Page):
     with page.expect_request("**/calculator"):
         page.get_by_label("Model", exact=True).select_option(STELLA)
     page.get_by_label("A typical text").fill("hi")
-    page.get_by_label("Texts a month").fill("1,000,000")
+    page.get_by_label("Texts per month").fill("1,000,000")
     page.get_by_role("button", name="Calculate").click()
     held[0].continue_()
     expect(page.locator(".result .value").first).to_have_text("3")
     expect(page.get_by_label("Prompt").get_by_role("option")).to_have_count(3)
     expect(page.get_by_label("A typical text")).to_have_value("hi")
-    expect(page.get_by_label("Texts a month")).to_have_value("1,000,000")
+    expect(page.get_by_label("Texts per month")).to_have_value("1,000,000")
 
 
 @pytest.mark.parametrize("context", [True], indirect=True, ids=["javascript"])

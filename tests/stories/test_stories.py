@@ -85,7 +85,7 @@ def test_the_calculator_and_the_filters(page: Page):
     page.goto("/calculator")
     page.get_by_label("Model").select_option(STELLA)
     page.get_by_label("A typical text").fill("hi")
-    page.get_by_label("Texts a month").fill("1,000,000")
+    page.get_by_label("Texts per month").fill("1,000,000")
     page.get_by_role("button", name="Calculate").click()
     expect(page.locator(".result")).to_contain_text("$0.000000024")
     expect(page.locator(".result")).to_contain_text("$0.02")

@@ -35,11 +35,11 @@ _TYPED = {
     "email": "Email",
     "name": "Name",
     "budget": "Budget in dollars",
-    "volume": "Million tokens a month",
-    "price": "Most you would pay for a million, in dollars",
-    "use_case": "What for?",
-    "text": "A typical text of yours",
-    "texts_month": "Texts a month",
+    "volume": "Million tokens per month",
+    "price": "Highest price per million tokens, in dollars",
+    "use_case": "Use case",
+    "text": "A typical text",
+    "texts_month": "Texts per month",
     "sentences": "Sentences",
 }
 """Labels of the fields that people type into, by name."""

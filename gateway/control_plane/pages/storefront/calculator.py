@@ -138,7 +138,7 @@ def calculation(
     quoted = quote(counter_of(counters, model), model, [form.text], prompt=prompt, truncate="end")
     texts_month = forms.whole(form.texts_month, _TEXTS_MONTH_MAX)
     if texts_month is None:
-        raise BadRequest("Texts a month: a whole number, up to ten billion.", param="texts_month")
+        raise BadRequest("Texts per month: a whole number, up to ten billion.", param="texts_month")
     return Calculation(
         tokens=quoted.rows.tokens,
         tokens_full=quoted.rows.tokens_full[0],
