@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.snapshots import ModelSnapshot
 
-_FOLDER = Path(__file__).parent / "pages"
+_FOLDER = Path(__file__).parent / "content"
 
 
 class Use(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
