@@ -105,7 +105,7 @@ async def test_a_key_with_a_budget_shows_what_is_spent_of_it(gateway: Process, b
     await settled(gateway)
     page = (await browser.get("/console/keys")).text
     assert ">$0.000000008 of $0.000000016 this month</td>" in page
-    assert ">$0.00 of $5.00 in all</td>" in page
+    assert ">$0.00 of $5.00 in total</td>" in page
     assert page.count(">none</td>") == 1
     with pytest.raises(BudgetExceeded):
         await gateway.data.credit.reserve(charge(2))

@@ -84,7 +84,7 @@ async def test_the_overview_shows_errors_and_latency(gateway: Process, browser: 
         gateway.data.answers.answered(organization, 200, seconds)
     await gateway.data.answered.flush()
     page = (await browser.get("/console")).text
-    assert page.count("of 4 answers") == 2
+    assert page.count("of 4 responses") == 2
     for value in ("1", "50 ms", "1.5 s"):
         assert f'<p class="value">{value}</p>' in page
 
