@@ -210,7 +210,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool, _text("For development: sign-in links are logged, and /dev/mail shows all mails.")
     ] = False
     mail_pending_max: Annotated[
-        Count, _text("Most unsent mails that people wait for; more are refused (503).")
+        Count, _text("Most unsent mails that people wait for; beyond it, 503.")
     ] = 20_000
     mail_once_seconds: Annotated[
         Seconds, _text("How long a launch mail is retried; others, as long as their link is valid.")
