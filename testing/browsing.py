@@ -65,3 +65,8 @@ def field(page: str, name: str) -> str:
     found = re.search(rf'name="{name}" value="([^"]*)"', page)
     assert found, f"no field {name}"
     return html.unescape(found[1])
+
+
+def squeezed(html: str) -> str:
+    """Return a page with each run of white space as one space, as a browser shows it."""
+    return " ".join(html.split())

@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.data_plane.tallies import BOUNDS_MS, LATENCY_MS_MAX
 from gateway.money import money
+from gateway.pricing import cost_nanos
 
 
 def number(value: int) -> str:
@@ -59,5 +60,5 @@ def contact(support: str) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (money, number, compact, day, month, moment, latency, plural)
+    for function in (money, cost_nanos, number, compact, day, month, moment, latency, plural)
 }

@@ -9,7 +9,7 @@ from gateway.app.process import Process
 from gateway.data_plane.metering.port import BudgetExceeded, Charge
 from gateway.identifiers import new_id
 from gateway.storage.tables import api_keys
-from testing.browsing import Browser, field, sign_in
+from testing.browsing import Browser, field, sign_in, squeezed
 from testing.gateways import settled
 from tests.control_plane.conftest import MINILM, STELLA, rows
 from tests.control_plane.pages.console.conftest import SECRET, use
@@ -182,7 +182,7 @@ async def test_what_was_typed_is_still_there_beside_what_is_wrong(
     await browser.get("/console/keys")
     wrong = await browser.submit(f"/console/keys/{key.id}", name=" ")
     assert wrong.status_code == 400
-    assert "1 to 200 characters that can be seen" in wrong.text
+    assert "1 to 200 visible characters" in wrong.text
     assert (
         'value="1"' in (await browser.submit(f"/console/keys/{key.id}", name="", budget="1")).text
     )
@@ -230,7 +230,7 @@ async def test_a_tab_that_is_behind_replaces_nothing_unseen(gateway: Process, br
     late = await browser.submit(path, name="other", budget="", seen=seen)
     assert late.status_code == 409
     assert "nothing was saved" in late.text
-    assert "budget: $5.00 each month." in late.text  # what is there now
+    assert "budget: $5.00 each month." in squeezed(late.text)  # what is there now
     assert 'value="other"' in late.text  # and what was typed
     assert ">$0.00 of $5.00 this month</td>" in (await browser.get("/console/keys")).text
     token = field(late.text, "csrf_token")

@@ -37,7 +37,7 @@ async def test_the_settings(gateway: Process, browser: Browser):
     page = await browser.submit(f"{SETTINGS}/invite", email="carol@example.org")
     assert page.status_code == 429
     assert Fields(page).values["email"] == "carol@example.org"
-    assert "too often" in Fields(page).said()
+    assert "Too many requests" in Fields(page).said()
 
 
 @pytest.mark.parametrize("options", [{"organization_members_max": 1}])

@@ -17,7 +17,7 @@ async def test_signing_in(browser: Browser):
     page = await browser.submit("/sign-in", email="ada@example.org", next="/models")
     assert page.status_code == 429
     assert Fields(page).values == {"email": "ada@example.org"}
-    assert "too often" in Fields(page).said()
+    assert "Too many requests" in Fields(page).said()
     assert 'name="next" value="/models"' in page.text
 
 
