@@ -143,7 +143,7 @@ async def test_an_announcement_that_breaks_its_hearer_does_not_end_the_hearing(r
             raise RuntimeError("a mistake of ours")
         heard.set()
 
-    announcements = redis.Announcements(redis_url, {channel: hear})
+    announcements = redis.Channels(redis_url, {channel: hear})
     await announcements.start()
     try:
         async with asyncio.timeout(10):
