@@ -39,7 +39,7 @@ class GoldenRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """An embedding model as the catalogue offers it."""
+    """An embedding model as the catalog offers it."""
 
     id: str
     state: State
@@ -58,7 +58,7 @@ class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     golden: Mapping[str, tuple[GoldenRow, ...]] = {}
     """What good workers answer, by revision."""
     created: int = 0
-    """Unix time of its entry into the catalogue, in seconds."""
+    """Unix time of its entry into the catalog, in seconds."""
     owned_by: str = ""
     license: str = ""
 

@@ -84,9 +84,9 @@ async def fill(gateway: Process, size: Size) -> dict[str, int]:
     await fill_catalog(gateway.core.database, size.models)
     await gateway.core.catalog.refresh()
     await gateway.core.fleet.refresh()
-    catalogue = cycle(gateway.core.catalog().models)
+    catalog = cycle(gateway.core.catalog().models)
     await _insert(
-        gateway.core.database, demand_votes, (vote(i, next(catalogue), now) for i in people)
+        gateway.core.database, demand_votes, (vote(i, next(catalog), now) for i in people)
     )
     async with gateway.core.database.read() as connection:
         visitor = (await connection.execute(select(users.c.id, users.c.address_key).limit(1))).one()

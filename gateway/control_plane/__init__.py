@@ -1,1 +1,1 @@
-"""Everything that may be slow: accounts, billing, the catalogue, and jobs."""
+"""Everything that may be slow: accounts, billing, the catalog, and jobs."""

@@ -42,7 +42,7 @@ async def test_what_is_for_everybody_is_still_there(browser: Browser):
     assert (await browser.submit("/calculator", model=STELLA, text="hi")).status_code == 200
     status = await browser.get("/status")
     assert status.status_code == 200
-    assert "be read at the moment" in status.text
+    assert "temporarily unavailable" in status.text
     assert "Coming soon" in status.text
 
 
