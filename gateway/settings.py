@@ -36,19 +36,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one gateway process."""
 
     role: Annotated[
-        Role,
-        _text(
-            "What this process serves: data, /v1 and health alone; control, the pages and the "
-            "background jobs of the deployment; all, both."
-        ),
+        Role, _text("data serves /v1 and health, control the pages and background jobs, all both.")
     ] = "all"
     secret: Annotated[
         str,
         Meta(min_length=32),
-        _text(
-            "Keys the digests of API keys: at least 32 characters, the same for every process of a "
-            "deployment. Changing it invalidates every key."
-        ),
+        _text("At least 32 characters, one for all processes. A new one invalidates every key."),
     ]
     database_url: Annotated[
         str, _text("The database: postgresql://user:password@host/name or sqlite:///path.")

@@ -14,7 +14,7 @@ from typing import Any
 from litestar import Litestar
 from litestar.di import Provide
 
-from gateway.app import core, hot_path, upkeep
+from gateway.app import core, hot_path, jobs
 from gateway.app.core import Core, make_core
 from gateway.app.hot_path import make_data_plane
 from gateway.app.process import Process, mount
@@ -47,7 +47,7 @@ def build(settings: Settings) -> Process:
     wings = [
         core.wing(parts),
         *hot_path.wings(parts, data),
-        upkeep.wing(parts, services),
+        jobs.wing(parts, services),
         _pages(parts, services, web),
     ]
     operations = [operation for wing in wings for operation in wing.operations]

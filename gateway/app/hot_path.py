@@ -1,11 +1,15 @@
-"""The data plane of one process: everything between a request and its vectors."""
+"""The data plane of one process: everything between a request and its vectors.
+
+Its credit is the engine that holds leases, with its ledger and its journal; nothing is opened
+before the engine starts.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
-from gateway.app import credit
 from gateway.app.core import Core
 from gateway.control_plane.accounts.key_changes import KeyChanges
 from gateway.control_plane.accounts.keys import ApiKeys
@@ -18,11 +22,15 @@ from gateway.data_plane.api.replays import Replays
 from gateway.data_plane.api.requests import RequestLimits
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
-from gateway.data_plane.metering.counting import CountingThreads
-from gateway.data_plane.metering.leased_credits import LeasedCredits
+from gateway.data_plane.metering.journal import Journal
+from gateway.data_plane.metering.leased_credits import EngineRules, LeasedCredits
+from gateway.data_plane.metering.leases import LeaseRules
 from gateway.data_plane.metering.receipts import ReceiptSigner
+from gateway.data_plane.metering.tokens import CountingThreads
 from gateway.data_plane.tallies import AnswerTally
+from gateway.identifiers import new_id
 from gateway.settings import Settings
+from gateway.storage.database import Database
 from gateway.storage.ledger.postgres import PostgresLedger
 from gateway.storage.ledger.sqlite import SqliteLedger
 from gateway.storage.redis import KeyAnnouncements
@@ -62,8 +70,8 @@ def make_data_plane(core: Core) -> DataPlane:
         stale_seconds=settings.key_stale_seconds,
     )
     receipts = ReceiptSigner(settings.secret)
-    ledger = credit.open_ledger(database)
-    credits_ = credit.engine(settings, database, ledger)
+    ledger = _open_ledger(database)
+    credits_ = _engine(settings, database, ledger)
     counting = CountingThreads(settings.counting_threads)
     answers = AnswerTally(entries_max=settings.answer_entries_max)
     redis_url = settings.redis_url
@@ -148,3 +156,45 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
         ),
         Wing("both", watched),
     ]
+
+
+_SEGMENT_BYTES = 4_194_304
+
+
+def _open_ledger(database: Database) -> PostgresLedger | SqliteLedger:
+    """Return the ledger of a database."""
+    return SqliteLedger(database) if database.is_sqlite else PostgresLedger(database)
+
+
+def _engine(
+    settings: Settings, database: Database, ledger: PostgresLedger | SqliteLedger
+) -> LeasedCredits:
+    """Make the engine, with a journal of its own."""
+    return LeasedCredits(
+        ledger,
+        Journal(
+            _journal_folder(settings, database),
+            new_id(),
+            bytes_max=settings.journal_bytes_max,
+            segment_bytes=min(_SEGMENT_BYTES, settings.journal_bytes_max),
+        ),
+        leases=LeaseRules(
+            lease_seconds=settings.lease_seconds,
+            margin_seconds=settings.lease_seconds / 9,
+            renew_seconds=settings.lease_seconds / 3,
+            slice_nanos=settings.lease_slice_nanos,
+            slice_nanos_max=settings.lease_slice_nanos_max,
+        ),
+        rules=EngineRules(
+            commit_seconds=settings.commit_seconds, credit_seconds=settings.credit_wait_seconds
+        ),
+    )
+
+
+def _journal_folder(settings: Settings, database: Database) -> Path:
+    """Return the folder of the journals of this database."""
+    if settings.journal_path:
+        return Path(settings.journal_path)
+    if database.is_sqlite and database.url.database:
+        return Path(f"{database.url.database}.journals")
+    return Path(".data/journal")

@@ -12,9 +12,8 @@ from litestar.exceptions import HTTPException
 from gateway.app.core import Core, warn_of_unknown_models
 from gateway.app.errors import answering
 from gateway.app.hot_path import DataPlane
-from gateway.app.jobs import Jobs
+from gateway.app.jobs import Jobs, partition
 from gateway.app.services import Services, Web
-from gateway.app.upkeep import partition
 from gateway.control_plane.web.headers import answer_head
 from gateway.settings import Role
 from gateway.storage import migrate

@@ -11,11 +11,9 @@ from urllib.parse import urlsplit
 from gateway.app.core import Core
 from gateway.control_plane.accounts.github import Github
 from gateway.control_plane.accounts.keys import ApiKeys
-from gateway.control_plane.accounts.link_mails import LinkMails
-from gateway.control_plane.accounts.links import MailLinks
+from gateway.control_plane.accounts.links import LinkMails, MailLinks
 from gateway.control_plane.accounts.sessions import Sessions
-from gateway.control_plane.billing.promotions import Gift
-from gateway.control_plane.billing.welcome import Welcome
+from gateway.control_plane.billing.promotions import Gift, Welcome
 from gateway.control_plane.catalog import content
 from gateway.control_plane.catalog.listings import Shelves
 from gateway.control_plane.demand.launch_mails import LaunchMails, LaunchTerms

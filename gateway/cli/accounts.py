@@ -10,8 +10,7 @@ import msgspec
 import rich_click as click
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.cli.command import DAYS, as_json, asynchronous, in_days, opened
-from gateway.cli.printing import say, show
+from gateway.cli.printing import DAYS, as_json, asynchronous, in_days, opened, say, show
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKey, ApiKeys
 from gateway.control_plane.billing import credit

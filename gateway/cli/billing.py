@@ -8,8 +8,7 @@ from typing import Any
 import rich_click as click
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.cli.command import DAYS, as_json, asynchronous, in_days, opened
-from gateway.cli.printing import say, show
+from gateway.cli.printing import DAYS, as_json, asynchronous, in_days, opened, say, show
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.organizations import Organization
 from gateway.control_plane.billing import credit

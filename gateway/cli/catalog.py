@@ -5,8 +5,7 @@ from __future__ import annotations
 import rich_click as click
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.cli.command import as_json, asynchronous, opened
-from gateway.cli.printing import say, show
+from gateway.cli.printing import as_json, asynchronous, opened, say, show
 from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import catalog
 from gateway.data_plane.api.models import entry

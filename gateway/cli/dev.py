@@ -1,7 +1,7 @@
 """`gateway dev`: the whole product on one machine, with nothing to configure.
 
 One folder holds everything that is kept: the database, the secret and the developer's key, which
-stays the same across restarts. Workers are processes of their own; see `embedded`.
+stays the same across restarts. Workers are processes of their own, restarted until they are closed.
 
 Nobody vouches for the Stella that is started here, so its first answers become the golden vectors
 of its revision: trust on first use, and the output says so. That catches what changes from one
@@ -16,6 +16,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,12 +30,11 @@ import uvloop
 
 from backends.protocol import BackendError, InvalidAnswer
 from gateway.app import create_app
-from gateway.cli.embedded import RESTART_SECONDS, CannotStart, EmbeddedWorker
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import catalog, golden
-from gateway.control_plane.workers import pinning
+from gateway.control_plane.workers import commands
 from gateway.settings import Settings, variable
 from gateway.storage.database import Database
 from gateway.storage.migrate import upgrade
@@ -158,7 +158,7 @@ async def _pin(settings: Settings, data: Path, url: str) -> None:
     try:
         while True:
             try:
-                revision, rows = await pinning.pin(database, STELLA, url)
+                revision, rows = await commands.pin(database, STELLA, url)
             except golden.AlreadyPinned:
                 return
             except InvalidAnswer as error:
@@ -281,3 +281,63 @@ Ctrl-C stops everything.
 
 def _say(text: str) -> None:
     print(text, flush=True)
+
+
+log = structlog.get_logger()
+
+RESTART_SECONDS = 1.0
+_CANNOT_START = 1  # the exit status of a worker that would fail the same way again
+_SHUTDOWN_SECONDS = 10
+
+
+class CannotStart(Exception):
+    """Something on this machine prevents the start; the text says what."""
+
+
+class EmbeddedWorker:
+    """A worker on a unix socket. `run` starts it, and starts it again when it dies."""
+
+    def __init__(self, module: str, socket: Path, *options: str) -> None:
+        self.url = f"unix:{socket}"
+        self.listens: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the socket first accepts connections; fails with CannotStart."""
+        self._module = module
+        self._command = [
+            *(sys.executable, "-m", module, "--uds", str(socket), "--exit-with-stdin", *options)
+        ]
+
+    async def run(self) -> None:
+        """Keep the process running until this is canceled."""
+        while True:
+            child = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C must not reach it before the last answer
+            )
+            try:
+                assert child.stdout
+                listening = (await child.stdout.readline()).startswith(b"listening on ")
+                if not self.listens.done():
+                    if not listening:
+                        self.listens.set_exception(CannotStart(f"{self._module} did not start."))
+                        return
+                    self.listens.set_result(None)
+                await child.wait()
+            finally:
+                await _end(child)
+            log.warning("a worker ended", worker=self._module, status=child.returncode)
+            if child.returncode == _CANNOT_START:
+                return  # its own line says why
+            await asyncio.sleep(RESTART_SECONDS)
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    if child.stdin:
+        child.stdin.close()
+    try:
+        async with asyncio.timeout(_SHUTDOWN_SECONDS):
+            await child.wait()
+    except TimeoutError:
+        child.kill()
+        await child.wait()

@@ -7,8 +7,7 @@ from typing import Any, get_args
 
 import rich_click as click
 
-from gateway.cli.command import as_json, asynchronous, opened
-from gateway.cli.printing import say, show
+from gateway.cli.printing import as_json, asynchronous, opened, say, show
 from gateway.control_plane.mail import upkeep
 from gateway.identifiers import is_id
 from gateway.settings import Settings

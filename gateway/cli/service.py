@@ -10,8 +10,7 @@ import rich_click as click
 import uvicorn
 
 from gateway.app.core import worker_sources
-from gateway.cli.command import asynchronous, opened
-from gateway.cli.printing import say
+from gateway.cli.printing import asynchronous, opened, say
 from gateway.control_plane.catalog import catalog
 from gateway.observability.logging import configure
 from gateway.settings import Settings, describe

@@ -10,10 +10,9 @@ import rich_click as click
 
 from backends.protocol import BackendError
 from backends.registry import UnknownBackend
-from gateway.cli.command import as_json, asynchronous, opened
-from gateway.cli.printing import say, show
+from gateway.cli.printing import as_json, asynchronous, opened, say, show
 from gateway.control_plane.catalog import catalog
-from gateway.control_plane.workers import commands, pinning
+from gateway.control_plane.workers import commands
 from gateway.control_plane.workers.commands import Wish, WorkerReport
 from gateway.data_plane.routing.fleet import parse_workers
 from gateway.errors import BadRequest, NotFound, Unavailable
@@ -91,7 +90,7 @@ async def pin(model: str, url: str) -> None:
     """
     async with opened() as database:
         try:
-            revision, rows = await pinning.pin(database, model, url)
+            revision, rows = await commands.pin(database, model, url)
         except UnknownBackend as error:
             raise BadRequest(f"{error}.") from None
         except BackendError as error:

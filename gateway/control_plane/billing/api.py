@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import money
 from gateway.control_plane.billing import credit
-from gateway.control_plane.billing.verification import verify
+from gateway.control_plane.billing.audit import verify
 from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.errors import BadRequest, Unavailable
 from gateway.identifiers import new_id

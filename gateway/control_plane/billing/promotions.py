@@ -1,4 +1,4 @@
-"""Free credit: never for throwaway mailboxes, and within one budget per day.
+"""Free credit: once per mailbox and identity, never for throwaway mailboxes, within a daily budget.
 
 Sign-ups and launches share the budget. If it is used up, only the gift is denied, never the sign-up
 or the mail; callers store the reason. The day's budget is one row that is raised only up to the
@@ -7,15 +7,19 @@ limit, so it holds to the nano-dollar under any concurrency.
 
 from __future__ import annotations
 
+import hmac
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import msgspec
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.accounts.addresses import Address
+from gateway.control_plane.accounts.users import User
 from gateway.storage.database import insert_into
 from gateway.storage.ledger import grants
-from gateway.storage.tables import promotion_days
+from gateway.storage.tables import promotion_days, users
 
 Reason = Literal["granted", "granted_before", "disposable", "budget", "off"]
 
@@ -75,3 +79,38 @@ class Gift(msgspec.Struct, frozen=True, kw_only=True):
             ).returning(promotion_days.c.day)
         )
         return taken is not None
+
+
+class Welcome:
+    """Grants free credit to new users."""
+
+    def __init__(self, *, secret: str, credit_nanos: int, credit_days: int, day_nanos: int) -> None:
+        self._secret = secret.encode()
+        self._gift = Gift(nanos=credit_nanos, days=credit_days, day_nanos=day_nanos)
+
+    async def greet(
+        self,
+        connection: AsyncConnection,
+        user: User,
+        address: Address,
+        *,
+        came_before: bool = False,
+    ) -> Reason:
+        """Grant a new user's credit; store and return the outcome.
+
+        `came_before`: the same identity signed up under another address.
+        """
+        reason: Reason = "granted_before"
+        if not came_before:
+            reason = await self._gift.give(
+                connection,
+                user.organization_id,
+                self._ref(address),
+                is_disposable=address.is_disposable,
+            )
+        await connection.execute(update(users).where(users.c.id == user.id).values(welcome=reason))
+        return reason
+
+    def _ref(self, address: Address) -> str:
+        # the ledger is kept forever and names no one, so it gets a digest
+        return f"signup:{hmac.digest(self._secret, address.key.encode(), 'sha256').hex()}"

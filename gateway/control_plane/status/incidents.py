@@ -1,24 +1,29 @@
-"""Incidents: times in which no gateway had a ready worker for a live model.
+"""Incidents: times in which no gateway had a ready worker for a live model, and their history.
 
 Every gateway reports its workers (`workers.commands`) and watches the reports of all, so they
 agree even if one of them can't reach a worker. An incident opens after `patience_seconds`, or each
 start would be an outage. A unique index allows one open incident per model.
+
+The history begins when this database was set up. Times without a running gateway are not recorded;
+the page says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.workers import commands
 from gateway.identifiers import new_id
 from gateway.snapshots import Catalog, WorkerState
 from gateway.storage.database import Database
-from gateway.storage.tables import incidents
+from gateway.storage.tables import incidents, models
 
 _LISTED_MAX = 100
 
@@ -102,3 +107,39 @@ class Incidents:
                 .where(incidents.c.model_id == model_id, incidents.c.ended_at.is_(None))
                 .values(ended_at=now)
             )
+
+
+_INCIDENTS_MAX = 10_000
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """Downtime over some days, or since the database was set up if that is shorter."""
+
+    since: datetime
+    is_whole: bool
+    """Whether `since` reaches back as far as was asked for."""
+    minutes_down: Mapping[str, int]
+    """Minutes without a ready worker, rounded up, by model; models without downtime are absent."""
+
+
+async def history(connection: AsyncConnection, days: int, now: datetime) -> History:
+    """Read the history. Incidents count with their part in these days."""
+    asked = now - timedelta(days=days)
+    # the first `gateway migrate` seeds the catalog
+    first = await connection.scalar(select(func.min(models.c.created_at))) or now
+    since = max(asked, first)
+    seconds: Counter[str] = Counter()
+    found = await connection.execute(
+        select(incidents.c.model_id, incidents.c.started_at, incidents.c.ended_at)
+        .where(or_(incidents.c.ended_at.is_(None), incidents.c.ended_at > since))
+        .order_by(incidents.c.started_at.desc())
+        .limit(_INCIDENTS_MAX)
+    )
+    for model_id, started_at, ended_at in found:
+        lasted = (ended_at or now) - max(started_at, since)
+        seconds[model_id] += max(0, round(lasted.total_seconds()))
+    return History(
+        since=since,
+        is_whole=first <= asked,
+        minutes_down={model_id: -(-some // 60) for model_id, some in seconds.items() if some},
+    )

@@ -2,7 +2,8 @@
 
 An order holds the wanted state of a worker until it is replaced, so a gateway that starts later or
 rediscovers the worker obeys it too. Each gateway reports its workers; a report that is not renewed
-belongs to a gateway that is gone.
+belongs to a gateway that is gone. `pin` asks a trusted worker once and stores its answers as the
+golden vectors of its revision.
 """
 
 from __future__ import annotations
@@ -10,14 +11,21 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from backends import registry
+from gateway.control_plane.catalog import catalog, golden
+from gateway.data_plane.metering import tokens
+from gateway.data_plane.metering.quote import quote
+from gateway.data_plane.routing.examination import Examiner
+from gateway.data_plane.routing.fleet import spec_of
 from gateway.data_plane.routing.router import Router
-from gateway.snapshots import WorkerState, WorkerView
+from gateway.errors import NotFound
+from gateway.snapshots import ModelSnapshot, WorkerState, WorkerView
 from gateway.storage.database import Database
 from gateway.storage.tables import worker_orders, worker_reports
 
@@ -138,3 +146,34 @@ async def order(
                 changed_at=now,
             )
         )
+
+
+_SECONDS = 60.0
+
+
+async def pin(database: Database, model: str, url: str) -> tuple[str, int]:
+    """Store a worker's answers to the golden texts; return its revision and the number of rows.
+
+    Raises NotFound, AlreadyPinned, or BackendError if the worker is not ready or does not fit.
+    """
+    async with database.read() as connection:
+        known = (await catalog.snapshot(connection)).models.get(model)
+    if known is None:
+        raise NotFound(f"There is no model {model!r}; see gateway models list.")
+    backend = registry.connect(url)
+    # accept a new revision: it is what gets pinned
+    spec = msgspec.structs.replace(spec_of(known), golden={})
+    examiner = Examiner(spec)
+    try:
+        info = await examiner.handshake(backend, timeout_seconds=_SECONDS)
+        texts = _ids_of_texts(known)
+        rows = await examiner.record(backend, info, texts, timeout_seconds=_SECONDS)
+    finally:
+        await backend.close()
+    async with database.write() as connection:
+        await golden.pin(connection, model, info.revision, rows)
+    return info.revision, len(rows)
+
+
+def _ids_of_texts(model: ModelSnapshot) -> list[Any]:
+    return [row.ids for row in quote(tokens.load(), model, golden.TEXTS).rows.rows]

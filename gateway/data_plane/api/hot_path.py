@@ -20,11 +20,15 @@ from gateway.data_plane.api.replays import Replays
 from gateway.data_plane.api.requests import RequestLimits
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
-from gateway.data_plane.metering.counting import AT_ONCE_BYTES_MAX, AT_ONCE_MAX, CountingThreads
 from gateway.data_plane.metering.port import Charge, Credits
 from gateway.data_plane.metering.quote import Quote, quote
 from gateway.data_plane.metering.rows import Inputs
-from gateway.data_plane.metering.tokens import TokenCounter
+from gateway.data_plane.metering.tokens import (
+    AT_ONCE_BYTES_MAX,
+    AT_ONCE_MAX,
+    CountingThreads,
+    TokenCounter,
+)
 from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.request import Progress
 from gateway.data_plane.routing.router import Router

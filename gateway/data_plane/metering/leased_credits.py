@@ -25,12 +25,11 @@ import msgspec
 import structlog
 
 from gateway.data_plane.metering.book import LeaseBook
-from gateway.data_plane.metering.journal import Journal, JournalError
+from gateway.data_plane.metering.journal import Adopter, Journal, JournalError
 from gateway.data_plane.metering.leases import Lease, LeaseRules, Purse, Settlement
 from gateway.data_plane.metering.messages import Ledger, LedgerUnavailable
 from gateway.data_plane.metering.port import Charge, CreditUnavailable, ReservationExpired
 from gateway.data_plane.metering.protocol import LeaseProtocol, Sent
-from gateway.data_plane.metering.recovery import Adopter
 
 _T = TypeVar("_T")
 log = structlog.get_logger()

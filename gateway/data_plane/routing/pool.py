@@ -1,12 +1,14 @@
 """The asyncio shell of one pool: a member for each worker, a task for each call.
 
 Each worker has a client of its own, so that a hung one can't use up another's connections. The
-dispatcher decides; this module carries it out.
+dispatcher decides; this module carries it out. It also measures how late our own event loop is: a
+timeout while the loop was late counts against no worker.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +18,6 @@ from backends.protocol import Backend, TokenRow
 from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.dispatcher import Dispatcher
 from gateway.data_plane.routing.examination import Examiner, PoolSpec, flaw
-from gateway.data_plane.routing.lag import LoopLag
 from gateway.data_plane.routing.member import PoolMember
 from gateway.data_plane.routing.request import Attempt, Progress, Request
 from gateway.data_plane.routing.settings import RoutingSettings
@@ -232,3 +233,46 @@ class Pool:
 def _resolve(done: asyncio.Future[None], _: Request) -> None:
     if not done.done():
         done.set_result(None)
+
+
+class LoopLag:
+    """Ticks, and remembers the latest tick of the last `memory_seconds`."""
+
+    def __init__(self, *, tick_seconds: float = 0.05, memory_seconds: float = 1.0) -> None:
+        self._tick_seconds = tick_seconds
+        self._memory_seconds = memory_seconds
+        self._due = time.monotonic() + tick_seconds
+        self._worst = 0.0
+        self._worst_at = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start to tick; needs a running loop."""
+        if self._task is None:
+            self._due = time.monotonic() + self._tick_seconds
+            self._task = asyncio.create_task(self._run())
+
+    def seconds(self) -> float:
+        """Worst recent lateness, including that of a tick that is overdue now."""
+        if self._task is None:
+            return 0.0
+        now = time.monotonic()
+        recent = self._worst if now - self._worst_at < self._memory_seconds else 0.0
+        return max(recent, now - self._due, 0.0)
+
+    async def close(self) -> None:
+        """Stop ticking."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._tick_seconds)
+            now = time.monotonic()
+            late = now - self._due
+            if late >= self._worst or now - self._worst_at > self._memory_seconds:
+                self._worst, self._worst_at = max(late, 0.0), now
+            self._due = now + self._tick_seconds

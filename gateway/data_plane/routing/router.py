@@ -23,9 +23,8 @@ import structlog
 from backends.protocol import Backend, TokenRow
 from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.examination import PoolSpec
-from gateway.data_plane.routing.lag import LoopLag
 from gateway.data_plane.routing.outcomes import AllAttemptsFailed, RowsRefused, UnknownModel
-from gateway.data_plane.routing.pool import Pool
+from gateway.data_plane.routing.pool import LoopLag, Pool
 from gateway.data_plane.routing.request import Progress
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import Worker

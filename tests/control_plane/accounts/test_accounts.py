@@ -10,7 +10,7 @@ from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.keys import ApiKeys, TooManyKeys
 from gateway.control_plane.accounts.links import MailLinks, Purpose
 from gateway.control_plane.accounts.memberships import OrganizationFull
-from gateway.control_plane.billing.welcome import Welcome
+from gateway.control_plane.billing.promotions import Welcome
 from gateway.storage.database import Database
 from gateway.storage.tables import credit_lots, organizations, promotion_days
 from gateway.storage.tables import users as users_table

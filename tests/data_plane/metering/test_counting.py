@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from gateway.data_plane.metering.counting import CountingThreads
+from gateway.data_plane.metering.tokens import CountingThreads
 
 
 async def test_one_organization_leaves_room_for_the_others():

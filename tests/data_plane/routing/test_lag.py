@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from gateway.data_plane.routing.lag import LoopLag
+from gateway.data_plane.routing.pool import LoopLag
 
 
 async def test_a_blocked_loop_is_known_before_its_timer_runs():

@@ -19,13 +19,7 @@ from backends.protocol import (
 )
 from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.examination import PoolSpec
-from gateway.data_plane.routing.outcomes import (
-    Closing,
-    NoWorker,
-    RoutingError,
-    Shed,
-    UnknownModel,
-)
+from gateway.data_plane.routing.outcomes import Closing, NoWorker, RoutingError, Shed, UnknownModel
 from gateway.data_plane.routing.router import Router
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.snapshots import GoldenRow, WorkerState

@@ -20,7 +20,7 @@ from gateway.control_plane.accounts import (
 )
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.keys import ApiKeys, revoke_made_by
-from gateway.control_plane.accounts.link_mails import LinkMails
+from gateway.control_plane.accounts.links import LinkMails
 from gateway.control_plane.accounts.memberships import OrganizationFull, Role
 from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.sessions import Visitor

@@ -6,6 +6,7 @@ are raised, so none of them can fall behind the code.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -15,7 +16,6 @@ from litestar.params import FromPath
 
 from gateway.control_plane.catalog.listings import Shelf
 from gateway.control_plane.pages.docs import reference
-from gateway.control_plane.pages.docs.errors import documented
 from gateway.control_plane.web import snippets
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
@@ -143,3 +143,18 @@ def _page(settings: Settings, render: Render, shelf: Shelf, slug: str) -> Respon
         rich=reference.rich,
         **context,
     )
+
+
+def documented() -> Sequence[type[GatewayError]]:
+    """Return the errors that have a remedy of their own, by status and code.
+
+    What declares them is imported by now: the reference beside this needs the whole API.
+    """
+    found = {kind for kind in _descendants(GatewayError) if "remedy" in vars(kind)}
+    return sorted(found, key=lambda kind: (kind.status, kind.code or ""))
+
+
+def _descendants(kind: type[GatewayError]) -> Iterator[type[GatewayError]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _descendants(child)

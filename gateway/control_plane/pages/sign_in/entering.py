@@ -8,7 +8,7 @@ from gateway.control_plane.accounts import identities, memberships, users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.identities import Identity
 from gateway.control_plane.accounts.sessions import Sessions
-from gateway.control_plane.billing.welcome import Welcome
+from gateway.control_plane.billing.promotions import Welcome
 from gateway.control_plane.demand import waitlist
 
 

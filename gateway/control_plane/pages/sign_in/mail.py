@@ -16,8 +16,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, URLEncodedBody
 
 from gateway.control_plane.accounts import addresses, memberships, organizations
-from gateway.control_plane.accounts.link_mails import LinkMails
-from gateway.control_plane.accounts.links import LinkSpent, MailLinks, Purpose
+from gateway.control_plane.accounts.links import LinkMails, LinkSpent, MailLinks, Purpose
 from gateway.control_plane.accounts.sessions import Sessions
 from gateway.control_plane.mail.messages import lasting
 from gateway.control_plane.pages.sign_in.entering import Entering

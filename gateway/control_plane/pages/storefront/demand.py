@@ -12,8 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts import addresses
 from gateway.control_plane.accounts.addresses import Address
-from gateway.control_plane.accounts.link_mails import LinkMails
-from gateway.control_plane.accounts.links import LinkSpent, MailLink, MailLinks
+from gateway.control_plane.accounts.links import LinkMails, LinkSpent, MailLink, MailLinks
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.catalog.listings import Listing, Shelf

@@ -14,8 +14,7 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
 from gateway.control_plane.catalog.listings import Listing, Shelf
-from gateway.control_plane.status.history import history
-from gateway.control_plane.status.incidents import Incidents
+from gateway.control_plane.status.incidents import Incidents, history
 from gateway.control_plane.web.rendering import Render
 from gateway.snapshots import WorkerStatus
 from gateway.storage.database import Database, DatabaseAway

@@ -14,8 +14,7 @@ import gateway
 from gateway import money
 from gateway.control_plane.billing.api import OPERATIONS
 from gateway.control_plane.pages.docs import reference
-from gateway.control_plane.pages.docs.docs import limits
-from gateway.control_plane.pages.docs.errors import documented
+from gateway.control_plane.pages.docs.docs import documented, limits
 from gateway.control_plane.web import snippets
 from gateway.data_plane.api import openapi
 from gateway.data_plane.api.requests import EmbeddingsRequest

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import insert, update
 
 from gateway.app.process import Process
-from gateway.control_plane.status.history import history
+from gateway.control_plane.status.incidents import history
 from gateway.identifiers import new_id
 from gateway.storage.tables import incidents, models
 from testing.browsing import Browser
