@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from litestar import asgi
@@ -43,6 +44,17 @@ class AsgiConnection:
                 raise Disconnected
             yield message.get("body", b"")  # type: ignore[misc]
             more = bool(message.get("more_body", False))
+
+    def is_ending(self) -> bool:
+        """Ask the socket: uvicorn's `receive` belongs to a cycle that knows its transport."""
+        transport = getattr(getattr(self._receive, "__self__", None), "transport", None)
+        if transport is None:
+            return False
+        if transport.is_closing():
+            return True
+        poll = select.poll()
+        poll.register(transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     async def closed(self) -> None:
         """Return when the client has closed the connection."""

@@ -30,9 +30,8 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _STATUS_CLIENT_CLOSED = 499
-_TURNS = 6
-"""Turns of the loop from the end of a connection to the cancellation of its work: the socket is
-read, `connection_lost` runs, the message wakes a task, and that one the next; one turn is spare."""
+_TURNS_MAX = 100
+"""Turns of the loop that the end of a connection has to cancel its work: it takes about six."""
 
 
 class Exchange:
@@ -85,6 +84,17 @@ class Exchange:
             return task.result()
         finally:
             closed.cancel()
+
+    async def read_end(self) -> None:
+        """Give the end of the connection, if the client closed it, time to cancel the work.
+
+        After the process was paused (a container, a migrated machine, swapping), the end lies in
+        the socket behind the request, unread: that client has long retried elsewhere.
+        """
+        for _ in range(_TURNS_MAX):
+            if not self._connection.is_ending():
+                return
+            await asyncio.sleep(0)
 
     async def answer(
         self, handle: Callable[[Exchange], Awaitable[bytes]], tally: AnswerTally
@@ -143,6 +153,10 @@ class Connection(Protocol):
         """Give the body in parts. Raises Disconnected."""
         ...
 
+    def is_ending(self) -> bool:
+        """Tell whether the client has closed the connection, even if that is not read yet."""
+        ...
+
     async def closed(self) -> None:
         """Return when the client has closed the connection. The body must have been read."""
         ...
@@ -154,16 +168,6 @@ class RawAnswer(NamedTuple):
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
-
-
-async def connections_read() -> None:
-    """Let the loop read its sockets, so that connections that ended cancel their work.
-
-    After the process was paused (a container, a migrated machine, swapping), the end of a
-    connection lies in its socket behind the request: that client has long retried elsewhere.
-    """
-    for _ in range(_TURNS):
-        await asyncio.sleep(0)
 
 
 def _too_large(bytes_max: int) -> TooLarge:

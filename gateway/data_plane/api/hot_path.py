@@ -182,6 +182,7 @@ class HotPath:
         """Return a vector for each row: 500, 502, 503, 504."""
         # a client that stops waiting may come back for what was begun: the deadline is our own
         offer = offer._replace(deadline=exchange.started + self.patience.timeout_seconds)
+        await exchange.read_end()  # 499: a client that left while the process stood still
         started = time.monotonic()
         try:
             return await self.router.dispatch(

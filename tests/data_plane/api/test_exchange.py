@@ -23,6 +23,9 @@ class InMemory:
         if self._leaves:
             raise Disconnected
 
+    def is_ending(self) -> bool:
+        return self._leaves
+
     async def closed(self) -> None:
         if not self._leaves:
             await asyncio.Event().wait()

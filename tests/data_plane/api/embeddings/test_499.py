@@ -1,5 +1,6 @@
 """499: the client left. It pays nothing if its request was not begun, however late that is seen."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -52,6 +53,9 @@ async def test_who_left_while_the_gateway_stood_still_pays_nothing(
         embed(gateway, sqlite_ledger)  # its key and its credit are known there from now on
         waiting = [connect(gateway) for _ in range(4)]
         gateway.child.send_signal(signal.SIGSTOP)
+        await asyncio.to_thread(
+            os.waitpid, gateway.child.pid, os.WUNTRACED
+        )  # until it stands still
         for connection in (*waiting, *(connect(gateway) for _ in range(4))):
             connection.sendall(request(sqlite_ledger))
             connection.close()
