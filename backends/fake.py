@@ -23,6 +23,7 @@ import hashlib
 import random
 import struct
 from collections.abc import MutableMapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,6 +54,7 @@ class Fault(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
 
 
+@lru_cache(maxsize=4_096)
 def vector(ids: bytes, dimensions: int, salt: str = "") -> bytes:
     """Return the unit vector that a fake worker computes for these ids: little-endian float32."""
     # seeded by the ids, so that every worker and every test agrees
