@@ -90,7 +90,7 @@ async def test_a_worker_that_one_takes_out_is_examined_by_the_others(both, fake_
         url == fake_worker.url and examined.set()
     )
     worker = here.gateway.core.router.worker(MODEL, fake_worker.url)
-    here.gateway.core.router.pools[MODEL].core.health.take_out(
+    here.gateway.core.router.pools[MODEL].core.quarantine.take_out(
         worker, "for a test", time.monotonic(), hard=True
     )
     assert worker.state is WorkerState.QUARANTINED

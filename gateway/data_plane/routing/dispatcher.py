@@ -20,10 +20,10 @@ from gateway.data_plane.routing.admission import Admission, Offer
 from gateway.data_plane.routing.calls import Calls, RetryBudget, Shell
 from gateway.data_plane.routing.endings import Endings, note
 from gateway.data_plane.routing.fair_queue import FairQueue
-from gateway.data_plane.routing.health import WITNESS_SECONDS, Evidence, Health, weigh
 from gateway.data_plane.routing.membership import PoolMembership
 from gateway.data_plane.routing.outcomes import Closing, NoWorker, Shed
 from gateway.data_plane.routing.placement import Placement
+from gateway.data_plane.routing.quarantine import WITNESS_SECONDS, Evidence, Quarantine, weigh
 from gateway.data_plane.routing.request import Attempt, Request, Shard, split
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import SPLIT_TOKENS_MIN, TRUSTED, Worker
@@ -60,7 +60,9 @@ class Dispatcher:
         self.workers: dict[str, Worker] = {}
         self.queue = FairQueue()
         members = self.workers.values()
-        self.health = Health(members, settings, examine=shell.examine, random=random, lag=lag)
+        self.quarantine = Quarantine(
+            members, settings, examine=shell.examine, random=random, lag=lag
+        )
         self._admission = Admission(self.queue, members, settings)
         self._placement = Placement(self.queue, members, settings, lag=lag, gateways=gateways)
         self._calls = Calls(shell, self._placement, members, settings, counts=self.counts, lag=lag)
@@ -71,7 +73,7 @@ class Dispatcher:
         self._swept_at = clock()
         self.membership = PoolMembership(
             self.workers,
-            self.health,
+            self.quarantine,
             settings,
             self.counts,
             changed=shell.changed,
@@ -163,10 +165,10 @@ class Dispatcher:
             at += shard.size
         for shard in attempt.shards:
             if shard.delivered:
-                for refuser in self.health.overrule(shard, now):
+                for refuser in self.quarantine.overrule(shard, now):
                     self._distrust(refuser)
-        if worker.ready and not self.health.loop_late:
-            self.health.check_pace(worker, now)
+        if worker.ready and not self.quarantine.loop_late:
+            self.quarantine.check_pace(worker, now)
             self._distrust(worker)
         self.pump()
 
@@ -177,7 +179,7 @@ class Dispatcher:
         now, worker = self._clock(), attempt.worker
         self._calls.end(attempt)
         self.counts[f"error_{type(error).__name__}"] += 1
-        excused = attempt.cut or self.health.excused(worker, now, WITNESS_SECONDS)
+        excused = attempt.cut or self.quarantine.excused(worker, now, WITNESS_SECONDS)
         repeated = isinstance(error, WorkerFailed) and all(s.failed for s in attempt.shards)
         evidence = Evidence.SUSPICION if repeated else weigh(error, excused=excused)
         if evidence is Evidence.SOFT:
@@ -201,7 +203,7 @@ class Dispatcher:
         self, worker: Worker, error: Exception, evidence: Evidence, now: float, *, canary: bool
     ) -> None:
         """Apply an error to a worker; if that takes it out, its calls go elsewhere."""
-        self.health.judge(worker, error, evidence, now, canary=canary)
+        self.quarantine.judge(worker, error, evidence, now, canary=canary)
         self._distrust(worker)
 
     # -- the pump -------------------------------------------------------------------------------
@@ -311,7 +313,7 @@ class Dispatcher:
                 request.hold_until = now + held
             elif now >= request.hold_until:
                 self._finish(request, self._admission.no_worker(now))
-        if not self.health.loop_late:
+        if not self.quarantine.loop_late:
             self._calls.double(now)
 
     def _next_wake(self, now: float) -> float:

@@ -24,7 +24,7 @@ from backends.protocol import (
     WorkerInfo,
     WorkerTimeout,
 )
-from gateway.data_plane.routing.health import NotReady
+from gateway.data_plane.routing.quarantine import NotReady
 from gateway.data_plane.routing.worker import fit
 from gateway.snapshots import GoldenRow
 

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from backends.protocol import BeyondWorker, RequestRefused, WorkerInfo
-from gateway.data_plane.routing.health import (
+from gateway.data_plane.routing.quarantine import (
     WITNESS_SECONDS,
     Evidence,
-    Health,
     NotReady,
+    Quarantine,
     weigh,
 )
 from gateway.data_plane.routing.settings import RoutingSettings
@@ -39,7 +39,7 @@ class PoolMembership:
     def __init__(
         self,
         workers: dict[str, Worker],
-        health: Health,
+        quarantine: Quarantine,
         settings: RoutingSettings,
         counts: Counter[str],
         *,
@@ -51,7 +51,7 @@ class PoolMembership:
     ) -> None:
         """`distrust` takes a worker's calls back; `revised` hears of the revision that serves."""
         self._workers = workers
-        self._health = health
+        self._quarantine = quarantine
         self._settings = settings
         self._counts = counts
         self._changed = changed
@@ -112,9 +112,9 @@ class PoolMembership:
             worker.calibrated = True
         if proof is not None:
             if worker.state in NEW and worker.calibrated:
-                self._health.readmit(worker, proof, now)
+                self._quarantine.readmit(worker, proof, now)
             elif worker.state is WorkerState.QUARANTINED:
-                self._health.passed(worker, proof, now)
+                self._quarantine.passed(worker, proof, now)
             elif worker.ready:
                 worker.refusals = 0
                 worker.reason = worker.history[-1].reason  # no longer "kept, for too few are left"
@@ -132,9 +132,9 @@ class PoolMembership:
         if worker.state in NEW:
             if worker.state is not WorkerState.WARMING or worker.reason != str(error):
                 worker.enter(WorkerState.WARMING, str(error), now)
-            worker.examine_at = now + self._health.jitter(self._settings.warming_seconds)
+            worker.examine_at = now + self._quarantine.jitter(self._settings.warming_seconds)
         elif worker.state is WorkerState.QUARANTINED:
-            self._health.relapse(worker, str(error), now)
+            self._quarantine.relapse(worker, str(error), now)
         elif worker.ready:
             self._judge(worker, error, self._weigh(worker, error, now), now, canary=True)
         self._pump()
@@ -143,12 +143,12 @@ class PoolMembership:
         """How long to leave a worker alone, seconds."""
         if worker.state in NEW or worker.state is WorkerState.QUARANTINED:
             return max(0.0, worker.examine_at - now)
-        return self._health.jitter(self._settings.check_seconds)
+        return self._quarantine.jitter(self._settings.check_seconds)
 
     def _weigh(self, worker: Worker, error: Exception, now: float) -> Evidence:
         """Weigh what a ready worker's failed examination says."""
         within = WITNESS_SECONDS + 2 * self._settings.check_seconds
-        evidence = weigh(error, excused=self._health.excused(worker, now, within))
+        evidence = weigh(error, excused=self._quarantine.excused(worker, now, within))
         if isinstance(error, NotReady | RequestRefused):
             # it says itself that it wants no work, or refuses what it must be able to do
             evidence = Evidence.SOFT

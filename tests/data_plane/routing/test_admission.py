@@ -122,7 +122,7 @@ def test_of_those_admitted_at_one_moment_not_all_are_held():
 
 def test_no_worker_says_when_the_next_examination_is(world):
     worker = world.worker()
-    world.core.health.take_out(worker, "gone", world.now, hard=True)
+    world.core.quarantine.take_out(worker, "gone", world.now, hard=True)
     with pytest.raises(NoWorker) as caught:
         world.core.admit(offer(world, hold=0))
     assert 1 <= caught.value.retry_after_seconds <= 2

@@ -14,7 +14,7 @@ from backends.protocol import (
     WorkerTimeout,
     WorkerUnreachable,
 )
-from gateway.data_plane.routing.health import NotReady
+from gateway.data_plane.routing.quarantine import NotReady
 from gateway.data_plane.routing.request import Request
 from gateway.data_plane.routing.worker import NEW, TRUSTED
 from gateway.snapshots import WorkerState

@@ -86,7 +86,7 @@ def test_a_refusal_and_a_failure_come_to_an_end(world):
 
 def test_a_lone_refusal_proves_nothing_while_another_worker_may_come_back(world):
     away, refuser = world.worker("away"), world.worker("refuser")
-    world.core.health.take_out(away, "reset", world.now, hard=True)
+    world.core.quarantine.take_out(away, "reset", world.now, hard=True)
     request = world.submit(3)
     fail(world, world.flying[0], RequestRefused, "400")
     assert isinstance(request.error, NoWorker)
@@ -177,7 +177,7 @@ def test_who_can_not_take_a_canary_is_not_blamed_for_it(world):
 def test_to_be_asked_what_it_is_brings_no_worker_back(world):
     world.worker("other")
     worker = world.worker()
-    world.core.health.take_out(worker, "nan", world.now, hard=True)
+    world.core.quarantine.take_out(worker, "nan", world.now, hard=True)
     for _ in range(3):
         world.core.membership.examined(worker, INFO, None, None, world.now)
     assert worker.state is WorkerState.QUARANTINED
@@ -191,7 +191,7 @@ def test_a_refusal_is_our_mistake_unless_canaries_are_refused_too(world):
     assert isinstance(request.error, RowsRefused)
     world.worker("text")
     world.core.membership.failed(worker, RequestRefused("w1", "400"), world.now)
-    world.core.health.readmit(worker, "kept, say", world.now)
+    world.core.quarantine.readmit(worker, "kept, say", world.now)
     worker.refusals = 1
     request = world.submit(3)
     while world.flying:

@@ -3,8 +3,8 @@
 import pytest
 
 from backends.protocol import WorkerUnreachable
-from gateway.data_plane.routing.health import PASSES_MIN
 from gateway.data_plane.routing.membership import REVISION_GRACE_SECONDS
+from gateway.data_plane.routing.quarantine import PASSES_MIN
 from gateway.snapshots import WorkerState
 from tests.data_plane.routing.world import INFO, LINE, REVISED, fail, right
 
@@ -59,7 +59,7 @@ def test_two_late_answers_of_two_revisions_are_not_mixed(world):
 def test_the_dead_do_not_keep_another_revision_out(world, how):
     old, other = world.worker("old"), REVISED(revision="2")
     if how == "dead":
-        world.core.health.take_out(old, "nothing listens", world.now, hard=True)
+        world.core.quarantine.take_out(old, "nothing listens", world.now, hard=True)
     else:
         world.core.membership.drain(old, "by hand", world.now)
     request = world.submit(3)
@@ -80,11 +80,11 @@ def test_the_dead_do_not_keep_another_revision_out(world, how):
 
 def test_a_revision_that_comes_back_in_time_keeps_its_pool(world):
     old, other = world.worker("old"), REVISED(revision="2")
-    world.core.health.take_out(old, "reset", world.now, hard=True)
+    world.core.quarantine.take_out(old, "reset", world.now, hard=True)
     new = world.worker("new", info=other)
     for _ in range(PASSES_MIN):
         world.core.membership.examined(old, INFO, None, "proof", world.now)
-    world.core.health.take_out(old, "reset again", world.now, hard=True)
+    world.core.quarantine.take_out(old, "reset again", world.now, hard=True)
     world.now += REVISION_GRACE_SECONDS
     world.core.membership.examined(new, other, LINE, "proof", world.now)
     assert new.state is WorkerState.WARMING

@@ -3,7 +3,7 @@
 import pytest
 
 from backends.protocol import WorkerFailed, WorkerUnreachable
-from gateway.data_plane.routing.health import FORGET_SECONDS, JITTER, SLOW_START, NotReady
+from gateway.data_plane.routing.quarantine import FORGET_SECONDS, JITTER, SLOW_START, NotReady
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import (
     BUSY_SECONDS_MAX,
@@ -119,13 +119,13 @@ def test_a_failed_pass_begins_again(world):
 
 def test_healthy_minutes_are_remembered(world):
     worker = world.worker()
-    health = world.core.health
+    quarantine = world.core.quarantine
     for _ in range(4):
-        health.take_out(worker, "refused", world.now, hard=True)
-        health.readmit(worker, "proof", world.now)
+        quarantine.take_out(worker, "refused", world.now, hard=True)
+        quarantine.readmit(worker, "proof", world.now)
     assert worker.ejections == 4
     world.now += 3 * FORGET_SECONDS
-    health.take_out(worker, "refused", world.now, hard=True)
+    quarantine.take_out(worker, "refused", world.now, hard=True)
     assert worker.ejections == 2
 
 
@@ -133,7 +133,7 @@ def test_a_slow_worker_limps_then_leaves_and_is_measured_meanwhile(world):
     for url in ("w2", "w3"):
         world.worker(url)
     worker = world.worker("w1")
-    pace = world.core.health.check_pace
+    pace = world.core.quarantine.check_pace
     for _ in range(5):
         worker.speed.observe(10 * worker.speed.expected(4000), 4000, world.now)
     pace(worker, world.now)
@@ -181,7 +181,7 @@ def test_one_failed_canary_is_enough(world):
 
 
 def test_jitter_varies_but_stays_near(world):
-    values = {world.core.health.jitter(1.0) for _ in range(100)}
+    values = {world.core.quarantine.jitter(1.0) for _ in range(100)}
     assert len(values) > 90
     assert 0.8 <= min(values) <= max(values) <= 1.2
 

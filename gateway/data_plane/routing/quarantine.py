@@ -1,12 +1,12 @@
-"""The health of a pool's workers: what an error says, who is quarantined, and who comes back.
+"""Applies errors to workers: which are quarantined, for how long, and what brings them back.
 
-Who is to blame is decided here and nowhere else. Client errors opened the breakers of healthy
-workers elsewhere, and 429 was taken for death: so only a `WorkerFault` accuses, and a timeout only
-when it can't have been us.
+Only this module decides who is to blame. Other routers open a healthy worker's breaker on clients'
+errors, or take 429 for death; here only a `WorkerFault` counts against a worker, and a timeout only
+if it can't have been our own fault.
 
-At least half of the workers stay in whatever the soft evidence says: when all look sick, it is the
-load or ourselves. Hard evidence (nothing listens, or the vectors are wrong) takes out the last one
-too. The time in quarantine doubles with each relapse, and healthy minutes take that back.
+Soft evidence never takes out more than half of the workers: if all look sick, it is the load or
+ourselves. Hard evidence (nothing listens, or the vectors are wrong) takes out even the last one.
+The time in quarantine doubles with each relapse; healthy minutes reduce it again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _LIMP_SAMPLES_MIN = 5
 """Answers it takes to call a worker slow."""
 
 
-class Health:
+class Quarantine:
     """Judges the workers of one pool. Calls of those that it takes out are the caller's to end."""
 
     def __init__(
