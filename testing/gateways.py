@@ -174,7 +174,8 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
 async def open_api(
     database_url: str, workers: str = "", *, credit_nanos: int = 10**9, **changes: Any
 ) -> AsyncIterator[Api]:
-    gateway = build(settings(database_url, workers, **changes))
+    """Open the API alone, which takes a tenth of the time that pages and jobs take too."""
+    gateway = build(settings(database_url, workers, **{"role": "data", **changes}))
     async with _lifespan(gateway.app):
         ledger = await Ledger.create(gateway.core.database, credit_nanos)
         headers = {

@@ -17,7 +17,7 @@ from litestar.di import Provide
 from gateway.app import core, hot_path, jobs
 from gateway.app.core import Core, make_core
 from gateway.app.hot_path import make_data_plane
-from gateway.app.process import Process, mount
+from gateway.app.process import Process, runs
 from gateway.app.services import Services, Web, make_services, make_web
 from gateway.control_plane.pages.console.routes import console_wing
 from gateway.control_plane.pages.docs.routes import PATHS, docs_wing
@@ -44,12 +44,9 @@ def build(settings: Settings) -> Process:
     data = make_data_plane(parts)
     services = make_services(parts, key_changed=data.key_changed)
     web = make_web(parts)
-    wings = [
-        core.wing(parts),
-        *hot_path.wings(parts, data),
-        jobs.wing(parts, services),
-        _pages(parts, services, web),
-    ]
+    wings = [core.wing(parts), *hot_path.wings(parts, data), jobs.wing(parts, services)]
+    if runs(settings.role, "control"):  # its routers take a tenth of a second to make
+        wings.append(_pages(parts, services, web))
     operations = [operation for wing in wings for operation in wing.operations]
     document = openapi.route(settings.public_url, version("stella-gateway"), operations)
     wings.append(Wing("control", [document]))
@@ -76,8 +73,10 @@ def _pages(parts: Core, services: Services, web: Web) -> Wing:
         "worker_statuses": parts.router.statuses,
     }
     dependencies |= {name: _provide_anew(part) for name, part in current.items()}
+    for wing in wings:
+        dependencies |= wing.dependencies
     router = pages(
-        [mount(wing) for wing in wings],
+        [handler for wing in wings for handler in wing.handlers],
         dependencies,
         settings=parts.settings,
         sessions=services.sessions,

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from litestar import Litestar, Router
 from litestar.exceptions import HTTPException
+from litestar.types import ControllerRouterHandler
 
 from gateway.app.core import Core, warn_of_unknown_models
 from gateway.app.errors import answering
@@ -40,7 +41,7 @@ class Process:
                 yield
 
         self.app = Litestar(
-            route_handlers=[mount(wing) for wing in running if wing.handlers],
+            route_handlers=[handler for wing in running for handler in _mounted(wing)],
             lifespan=[lifespan],
             exception_handlers={HTTPException: errors, Exception: errors},
             request_max_body_size=core.settings.body_bytes_max,
@@ -92,6 +93,8 @@ def runs(role: Role, plane: Plane) -> bool:
     return role == "all" or plane in ("both", role)
 
 
-def mount(wing: Wing) -> Router:
-    """Return a wing's routes, with what their handlers are given."""
-    return Router("/", route_handlers=wing.handlers, dependencies=dict(wing.dependencies))
+def _mounted(wing: Wing) -> Sequence[ControllerRouterHandler]:
+    """Return a wing's routes, on a router only if it gives them something: routers copy them."""
+    if not wing.dependencies:
+        return wing.handlers
+    return [Router("/", route_handlers=wing.handlers, dependencies=dict(wing.dependencies))]
