@@ -182,6 +182,7 @@ def test_the_worker_is_started_again_when_it_dies(dev: Dev):
             pytest.fail("the worker did not come back")
 
 
+@pytest.mark.long
 def test_ctrl_c_stops_everything_and_the_key_stays(dev: Dev):
     """Last in this file: it ends what the others use."""
     workers = children(dev.child.pid)

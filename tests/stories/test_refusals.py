@@ -8,6 +8,8 @@ from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 from testing.mailbox import Mailbox
 from tests.stories.conftest import MINILM, STELLA, sign_in
 
+pytestmark = pytest.mark.long  # each answer and each rule is tested without a browser too
+
 
 def expect_blamed(field: Locator, message: str) -> None:
     """Expect a field to be marked as at fault, and described by an alert."""

@@ -192,7 +192,7 @@ class Dispatcher:
         homeless = []
         for shard in attempt.shards:
             if shard.open:
-                note(shard, worker, error, company=company)
+                note(shard, worker, error, company=company, cut=attempt.cut)
                 homeless += [] if shard.attempts else [shard]  # or its double is still in flight
         paid = free or not homeless or self._budget.spend(now)
         for shard in homeless:

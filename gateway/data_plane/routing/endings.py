@@ -71,9 +71,13 @@ class Endings:
         return _because(missed, request.error)
 
 
-def note(shard: Shard, worker: Worker, error: Exception, *, company: bool) -> None:
-    """Record the outcome of a try on its shard."""
-    shard.request.error = error
+def note(shard: Shard, worker: Worker, error: Exception, *, company: bool, cut: bool) -> None:
+    """Record the outcome of a try on its shard.
+
+    A try that the deadline `cut` says less than a worker that said before that it is full.
+    """
+    if not (cut and isinstance(shard.request.error, WorkerBusy)):
+        shard.request.error = error
     refused = isinstance(error, RequestRefused)
     if refused or isinstance(error, WorkerFailed):
         shard.alone = shard.alone or company

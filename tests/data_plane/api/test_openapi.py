@@ -10,7 +10,7 @@ from schemathesis.specs.openapi.checks import ignored_auth, positive_data_accept
 
 from gateway.control_plane.billing.api import OPERATIONS
 from gateway.data_plane.api.openapi import REPLAY, document
-from testing.gateways import MODEL
+from testing.gateways import MODEL, open_api
 
 DOCUMENT = document("http://gateway", "0", OPERATIONS)
 schema = schemathesis.openapi.from_dict(msgspec.to_builtins(DOCUMENT))
@@ -43,8 +43,9 @@ def test_no_undocumented_answer(operation, data: st.DataObject, served: tuple[st
     )
 
 
-async def test_it_is_served(api):
-    answer = await api.http.get("/openapi.json")
+async def test_it_is_served(sqlite_database_url: list[str]):
+    async with open_api(sqlite_database_url[0], role="control") as api:
+        answer = await api.http.get("/openapi.json")
     assert answer.status_code == 200
     assert set(answer.json()["paths"]) == set(DOCUMENT["paths"])
 

@@ -84,6 +84,18 @@ def test_busy_is_no_fault_and_costs_no_try(world):
     assert worker.faults_in_row == 0
 
 
+def test_a_call_that_the_deadline_cut_does_not_hide_that_all_are_busy(world):
+    world.worker()
+    request = world.submit(100, seconds=1.0)
+    world.core.fail(world.flying[0], WorkerBusy("w1", "429", 0.5))
+    world.later(0.9)
+    (attempt,) = world.flying
+    assert attempt.cut
+    fail(world, attempt, WorkerTimeout, "no answer")
+    world.later(0.2)
+    assert isinstance(request.error, Shed)
+
+
 def test_when_all_stay_busy_the_end_is_a_shed_with_a_time(world):
     world.worker()
     request = world.submit(3, seconds=1.0)
