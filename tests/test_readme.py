@@ -75,7 +75,7 @@ def test_the_service_is_pasted_twice(postgresql_database_url: list[str], tmp_pat
     assert (tmp_path / ".service").stat().st_mode & 0o777 == 0o700
     with pasted(block, tmp_path) as shell:
         said = until_it_listens(shell, url)
-        assert "There is an organization 'Acme' already" in said
+        assert "There is already an organization 'Acme'" in said
         assert "sk-" not in said
         assert embed(url, key) == 200
 
