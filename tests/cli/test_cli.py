@@ -157,7 +157,6 @@ def test_models_workers_and_estimates(shell: Shell):
         (["estimate", "none", "hi"], "There is no model 'none'"),
     ],
 )
-@on_sqlite
 def test_what_is_wrong_is_one_line(shell: Shell, words: list[str], message: str):
     said = shell.run(*words, status=1)
     assert message in said
@@ -174,7 +173,6 @@ def test_what_is_wrong_is_one_line(shell: Shell, words: list[str], message: str)
         (["keys", "create", "Acme", "--expires-days", "9" * 30], "36500"),
     ],
 )
-@on_sqlite
 def test_numbers_have_bounds(shell: Shell, words: list[str], bound: str):
     assert f"<={bound}" in shell.run(*words, status=2)
 
@@ -272,7 +270,6 @@ def test_audit_exits_1_and_names_what_is_broken(shell: Shell):
         ({"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/n"}, "connect call failed"),
     ],
 )
-@on_sqlite
 def test_bad_settings_are_one_line_without_secrets(shell: Shell, change: dict, message: str):
     shell.environment |= change
     words = ["run"] if "GATEWAY_WORKERS" in change else ["models", "list"]
@@ -292,7 +289,6 @@ def test_an_old_schema_says_what_to_run(tmp_path: Path):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
-@on_sqlite
 def test_a_service_says_where_it_listens_and_ends_in_peace(shell: Shell, host: str):
     command = [sys.executable, "-m", "gateway", "run", "--port", "0", "--host", host.strip("[]")]
     process = Process(command, {**os.environ, **shell.environment})
