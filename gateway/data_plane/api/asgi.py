@@ -12,6 +12,9 @@ from litestar.types import Receive, Scope, Send
 from gateway.data_plane.api.exchange import Disconnected, Exchange
 from gateway.data_plane.tallies import AnswerTally
 
+_ENDED = getattr(select, "POLLRDHUP", select.POLLHUP)
+"""The event of a peer that closed: only Linux tells it from the end of both directions."""
+
 
 def post(
     path: str, handle: Callable[[Exchange], Awaitable[bytes]], tally: AnswerTally
@@ -53,7 +56,7 @@ class AsgiConnection:
         if transport.is_closing():
             return True
         poll = select.poll()
-        poll.register(transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+        poll.register(transport.get_extra_info("socket").fileno(), _ENDED)
         return bool(poll.poll(0))
 
     async def closed(self) -> None:
