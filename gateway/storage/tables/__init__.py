@@ -30,6 +30,17 @@ from gateway.storage.tables.demand import (
     waitlist_entries,
 )
 from gateway.storage.tables.mail import outbox, unsubscriptions
+from gateway.storage.tables.payments import (
+    auto_top_ups,
+    book_entries,
+    payment_customers,
+    payment_disputes,
+    payment_refunds,
+    payments,
+    stripe_cursors,
+    stripe_events,
+    stripe_transactions,
+)
 from gateway.storage.tables.quotas import quota_windows
 from gateway.storage.tables.status import answer_hours, incidents
 from gateway.storage.tables.types import NANOS_MAX, metadata, total
@@ -40,6 +51,8 @@ __all__ = [
     "accounts",
     "answer_hours",
     "api_keys",
+    "auto_top_ups",
+    "book_entries",
     "catalog_versions",
     "credit_lots",
     "demand_events",
@@ -60,9 +73,16 @@ __all__ = [
     "models",
     "organizations",
     "outbox",
+    "payment_customers",
+    "payment_disputes",
+    "payment_refunds",
+    "payments",
     "promotion_days",
     "quota_windows",
     "sessions",
+    "stripe_cursors",
+    "stripe_events",
+    "stripe_transactions",
     "total",
     "unsubscriptions",
     "usage_days",

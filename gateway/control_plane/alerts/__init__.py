@@ -1,0 +1,1 @@
+"""Alerts: what an organization is told of, by mail and by signed webhooks."""

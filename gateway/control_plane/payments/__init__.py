@@ -1,0 +1,1 @@
+"""Payments through Stripe: buying credit, and what Stripe says of it until the end."""

@@ -1,0 +1,1 @@
+"""A Stripe that moves no money: for tests, and for `gateway dev`."""
