@@ -20,7 +20,6 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any, Protocol
 
-import msgspec
 import structlog
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -138,7 +137,9 @@ class Attempts:
         async with self._database.read() as connection:
             stopped = await is_stopped(connection, payment.organization_id)
         if stopped and payment.version == _CLAIMED_FIRST:
-            await self._end(payment, "canceled", reason="It was stopped before the card was charged.")
+            await self._end(
+                payment, "canceled", reason="It was stopped before the card was charged."
+            )
             return
         try:
             if stopped or age >= SENT_FOR:

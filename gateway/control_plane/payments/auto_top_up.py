@@ -19,8 +19,8 @@ import msgspec
 from sqlalchemy import Row, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.errors import BadRequest
 from gateway.control_plane.payments.payments import CENT_NANOS
+from gateway.errors import BadRequest
 from gateway.storage.database import insert_into
 from gateway.storage.tables import auto_top_ups, payment_customers, payments
 
@@ -190,9 +190,7 @@ async def reassess(connection: AsyncConnection, organization_id: str) -> None:
     )
 
 
-async def standing(
-    connection: AsyncConnection, organization_id: str, fingerprint: str
-) -> Standing:
+async def standing(connection: AsyncConnection, organization_id: str, fingerprint: str) -> Standing:
     """Return what an organization's payments with a card say about it."""
     is_attempt = (payments.c.origin == "auto") & payments.c.state.in_(("paid", "failed"))
     found = await connection.execute(

@@ -9,10 +9,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy import Row, Select, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.payments.payments import CENT_NANOS, UNFINISHED
+from gateway.control_plane.payments.payments import CENT_NANOS, UNFINISHED, Payment
 from gateway.identifiers import new_id
 from gateway.storage.database import Database, insert_into
 from gateway.storage.ledger import postings
@@ -81,7 +82,7 @@ class TopUpStarts:
         return None
 
     async def _add(self, connection: AsyncConnection, wanted: Row[Any], now: datetime) -> bool:
-        statement = insert_into(connection, payments).values(
+        attempt = Payment(
             id=new_id(),
             organization_id=wanted.organization_id,
             origin="auto",
@@ -92,18 +93,13 @@ class TopUpStarts:
             customer_id=wanted.customer_id,
             payment_method_id=wanted.payment_method_id,
             card_fingerprint=wanted.card_fingerprint,
-            version=1,
             due_at=now,
             created_at=now,
             changed_at=now,
-            saves_card=False,
-            **dict.fromkeys(_ZERO, 0),
-            **dict.fromkeys(_EMPTY, ""),
         )
+        statement = insert_into(connection, payments).values(msgspec.structs.asdict(attempt))
         # the index that allows one open attempt an organization
-        done = await connection.execute(
-            statement.on_conflict_do_nothing().returning(payments.c.id)
-        )
+        done = await connection.execute(statement.on_conflict_do_nothing().returning(payments.c.id))
         return done.one_or_none() is not None
 
 
@@ -114,28 +110,6 @@ class _Spent(NamedTuple):
     oldest_of_day: datetime | None
     day_count: int
     month_cents: int
-
-
-_ZERO = (
-    "tax_cents",
-    "received_cents",
-    "refunded_cents",
-    "disputed_cents",
-    "posted_nanos",
-    "tax_posted_nanos",
-    "postings",
-)
-_EMPTY = (
-    "session_url",
-    "failure_code",
-    "failure_reason",
-    "attention",
-    "invoice_number",
-    "invoice_url",
-    "receipt_url",
-    "tax_id",
-    "country",
-)
 
 
 def due(now: datetime) -> Select[Any]:
