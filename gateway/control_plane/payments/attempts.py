@@ -59,6 +59,7 @@ _CLOCKS_APART = timedelta(hours=1)
 _DECLINED = 402
 _REASON_CHARACTERS_MAX = 300
 _NOT_CHARGED = "The card could not be charged."
+_STOPPED = "It was stopped before the card was charged."
 _CLAIMED_FIRST = 2
 """The version of an attempt that was claimed for the first time: Stripe can't know it."""
 
@@ -137,9 +138,7 @@ class Attempts:
         async with self._database.read() as connection:
             stopped = await is_stopped(connection, payment.organization_id)
         if stopped and payment.version == _CLAIMED_FIRST:
-            await self._end(
-                payment, "canceled", reason="It was stopped before the card was charged."
-            )
+            await self._end(payment, "canceled", reason=_STOPPED)
             return
         try:
             if stopped or age >= SENT_FOR:

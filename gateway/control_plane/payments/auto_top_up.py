@@ -1,9 +1,9 @@
 """Auto top-up: what an organization set, and whether its card is trusted with another attempt.
 
-When credit falls below the threshold, the saved card is charged; see `attempts`. After a decline the
-card rests for an hour. After three in a row, or one that says that the card never works again, the
-breaker opens for that card: only another card, or a payment with this one, closes it. A bank that
-wants to ask the cardholder pauses auto top-up until someone pays in the console or resumes it.
+When credit falls below the threshold, the saved card is charged; see `attempts`. After a decline
+the card rests for an hour. After three in a row, or one that says that the card never works again,
+the breaker opens for that card: only another card, or a payment with this one, closes it. A bank
+that wants to ask the cardholder pauses auto top-up until someone pays in the console or resumes it.
 
 What opens the breaker is derived from the rows of payments each time (`reassess`), so that no crash
 between two writes can lose a decline, and no change of cards and back can forget one.
@@ -224,7 +224,7 @@ async def resume(
     return done.rowcount == 1
 
 
-def judge(newest: Sequence[Row[Any]]) -> Standing:
+def judge(newest: Sequence[Row[Any, Any, Any]]) -> Standing:
     """Return what payments with one card say, newest first: (state, failure_code, changed_at)."""
     declines, hopeless = 0, False
     for payment in newest:

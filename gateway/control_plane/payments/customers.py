@@ -108,11 +108,11 @@ class Customers:
 
     async def _refreshed(self, known: Customer, customer_id: str) -> bool:
         """Store what Stripe says; return False if someone changed the row while it was asked."""
+        values: dict[str, Any] = _NO_CARD
         if await self._is_gone(customer_id):
             values = {"customer_id": None, "generation": known.generation + 1, **_NO_CARD}
-        else:
-            cards = await self._stripe.payment_methods(customer_id)
-            values = _card(cards[0]) if cards else _NO_CARD
+        elif cards := await self._stripe.payment_methods(customer_id):
+            values = _card(cards[0])
         if all(getattr(known, name) == value for name, value in values.items()):
             return True
         async with self._database.write() as connection:

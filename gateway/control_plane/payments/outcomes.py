@@ -1,8 +1,8 @@
 """The end of an auto top-up: what it means for the card, and who is told.
 
-`Outcomes.note` belongs into the transaction in which the attempt ends, so that the row, the breaker,
-the mails and the notice are written together or not at all. A mail's `ref` names the attempt and
-the reader, so none is sent twice.
+`Outcomes.note` belongs into the transaction in which the attempt ends, so that the row, the
+breaker, the mails and the notice are written together or not at all. A mail's `ref` names the
+attempt and the reader, so none is sent twice.
 """
 
 from __future__ import annotations
@@ -46,10 +46,13 @@ class Outcomes:
         self._url = f"{public_url}/console/billing"
 
     async def note(self, connection: AsyncConnection, payment: Payment) -> None:
-        """Note how an attempt ended: its row is written, and is paid or failed."""
+        """Note how a payment ended whose row is written: a payment proves its card, an attempt fails.
+
+        Of a person's own payment that fails, Stripe's page has told them.
+        """
         organization_id, card = payment.organization_id, payment.card_fingerprint
         await auto_top_up.reassess(connection, organization_id)
-        if payment.state == "paid":
+        if payment.state != "failed" or payment.origin != "auto":
             return
         standing = await auto_top_up.standing(connection, organization_id, card)
         told = _told(payment, standing.paused)

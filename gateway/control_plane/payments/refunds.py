@@ -40,8 +40,8 @@ TURN_SECONDS = 30.0
 REASON_CHARACTERS_MAX = 500
 """Longest reason for a refund; operators read it, Stripe is not told."""
 
-OPEN_DISPUTES = ("needs_response", "under_review", "warning_needs_response", "warning_under_review")
-"""Statuses of a dispute, or of an inquiry, while the bank has not decided."""
+OPEN_DISPUTES = ("needs_response", "under_review")
+"""Statuses of a dispute that took the money and is not decided. An inquiry may still be refunded."""
 
 
 class CannotRefund(BadRequest):
