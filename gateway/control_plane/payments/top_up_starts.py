@@ -64,7 +64,7 @@ class TopUpStarts:
         if wanted is None:  # another process started it, or the balance rose
             return False
         spent = await _spent(connection, organization_id, now)
-        waits_until = self._waits_until(spent, wanted, now)
+        waits_until = self._waits_until(spent, now)
         if waits_until is None and spent.month_cents + wanted.amount_cents > wanted.month_cents_max:
             waits_until = next_month(now)
             limit = MonthLimit(month_of(now), wanted.amount_cents, wanted.month_cents_max)
@@ -78,7 +78,7 @@ class TopUpStarts:
             return False
         return await self._add(connection, wanted, now)
 
-    def _waits_until(self, spent: _Spent, wanted: Row[Any], now: datetime) -> datetime | None:
+    def _waits_until(self, spent: _Spent, now: datetime) -> datetime | None:
         """Return until when an attempt must wait; None if it may start."""
         if spent.newest is not None and now < spent.newest + INTERVAL:
             return spent.newest + INTERVAL
