@@ -142,7 +142,7 @@ class TopUps:
             tables.accounts.c.id == self.organization_id
         )
         async with self.database.read() as connection:
-            return int(await connection.scalar(query)) // CENT_NANOS
+            return (await connection.scalar(query) or 0) // CENT_NANOS
 
     async def spend(self) -> None:
         """Use up all credit, as expired leases would post it."""
@@ -181,7 +181,7 @@ class TopUps:
 
     def tries(self) -> int:
         """Return how often a card was charged, successfully or not."""
-        return len(self.fake.all("charge"))
+        return len(list(self.fake.all("charge")))
 
 
 @contextlib.asynccontextmanager

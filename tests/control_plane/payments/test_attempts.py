@@ -66,7 +66,7 @@ async def test_tax_is_in_the_row_before_the_card_is_charged(
         (payment,) = await shop.payments()
         assert (payment.state, payment.received_cents) == ("paid", 2_975)
         assert await shop.available_cents() == 2_500
-        assert len(fake.all("tax.calculation")) == 1
+        assert len(list(fake.all("tax.calculation"))) == 1
         await assert_sound(database)
 
 
@@ -184,7 +184,7 @@ async def test_a_declining_card_is_tried_three_times_in_hours_and_in_a_month(
             "auto_top_up_declined",
             "auto_top_up_stopped",
         ]
-        assert len(fake.all("payment_intent")) == DECLINES_MAX
+        assert len(list(fake.all("payment_intent"))) == DECLINES_MAX
 
 
 async def test_a_declined_card_rests_for_an_hour(database: Database, fake: FakeStripe):
@@ -278,7 +278,7 @@ async def test_parameters_that_a_key_was_not_first_used_with_charge_nothing_more
 
 async def test_a_card_that_is_gone_is_forgotten(shop: TopUps):
     """No event told of it: the refusal makes us look."""
-    for method in shop.fake.all("payment_method"):
+    for method in list(shop.fake.all("payment_method")):
         method["customer"] = None
         shop.fake.cards.pop(method["id"])
     await shop.run_for(hours=30, every=timedelta(minutes=10))

@@ -41,7 +41,7 @@ async def test_what_is_off_or_lacks_a_card_does_not_start(shop: TopUps):
     await shop.save(msgspec.structs.replace(RULES, enabled=False))
     assert await shop.starts.run(shop.now) == 0
     await shop.save(RULES)
-    for method in shop.fake.all("payment_method"):
+    for method in list(shop.fake.all("payment_method")):
         method["customer"] = None
     await shop.customers.refresh(shop.customer_id)
     assert await shop.starts.run(shop.now) == 0
