@@ -34,8 +34,11 @@ class AutoForm(msgspec.Struct, frozen=True):
         if refused and refused.form == "auto":
             typed: AutoForm = refused.typed
             return typed
-        if current is None:
-            return cls()
+        return cls.of(current) if current else cls()
+
+    @classmethod
+    def of(cls, current: AutoTopUp) -> AutoForm:
+        """Return the form that changes nothing."""
         return cls(
             threshold=money(current.threshold_nanos).removeprefix("$").replace(",", ""),
             amount=str(current.amount_cents // 100),
@@ -59,8 +62,8 @@ class AutoWords(NamedTuple):
     mark: Mark
     name: str
     sentence: str
-    resumes: bool = False
-    """Whether saving the same again resumes it."""
+    again: AutoForm | None = None
+    """What resumes it when it is saved again."""
 
 
 def auto_words(current: AutoTopUp | None, customer: Customer | None) -> AutoWords:
@@ -86,7 +89,7 @@ def auto_words(current: AutoTopUp | None, customer: Customer | None) -> AutoWord
             "Paused",
             "Your bank wants to ask you before it lets the saved card pay. Buy credit yourself "
             "with that card, or save another one; or resume, to try it again.",
-            resumes=True,
+            again=AutoForm.of(current),
         )
     if current.paused == "declined":
         return AutoWords(
