@@ -26,7 +26,7 @@ from gateway.control_plane.payments.checkout import (
     PRESET_DOLLARS,
     Checkout,
 )
-from gateway.control_plane.payments.stripe_api import StripeFailure
+from gateway.control_plane.payments.stripe_api import StripeFailure, StripeRefused
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other, whole
 from gateway.control_plane.web.headers import stripe_pages
 from gateway.control_plane.web.rendering import Render
@@ -50,8 +50,9 @@ class BuyForm(msgspec.Struct, frozen=True):
     custom: str = ""
     save_card: str = ""
 
-    def dollars(self) -> int:
-        """Return the amount. Raises BadRequest."""
+    @property
+    def cents(self) -> int:
+        """The amount. Raises BadRequest."""
         text = self.custom if self.amount == _OTHER else self.amount
         found = whole(text.strip().removeprefix("$"), CUSTOM_DOLLARS_MAX)
         if found is None or found < CUSTOM_DOLLARS_MIN:
@@ -59,7 +60,7 @@ class BuyForm(msgspec.Struct, frozen=True):
                 f"Enter whole dollars, from {CUSTOM_DOLLARS_MIN} to {CUSTOM_DOLLARS_MAX:,}.",
                 param="custom",
             )
-        return found
+        return found * 100
 
 
 class Preset(NamedTuple):
@@ -79,6 +80,12 @@ class StripeAway(Unavailable):
     """Stripe does not answer at the moment."""
 
     code = "stripe_unavailable"
+
+
+class StripeRefuses(Unavailable):
+    """Stripe does not do what we ask: something is set up wrongly there."""
+
+    code = "stripe_refuses"
 
 
 async def billing_page(
@@ -143,7 +150,7 @@ async def buy(
         payment = await checkout.start(
             visitor.organization_id,
             visitor.user_id,
-            data.dollars() * 100,
+            data.cents,
             save_card=bool(data.save_card),
             payment_id=data.id if is_id(data.id) else new_id(),
         )
@@ -181,10 +188,12 @@ async def set_auto_top_up(
 
 
 def _typed(refused: RefusedForm | None) -> BuyForm:
-    if refused and refused.form == "buy":
-        typed: BuyForm = refused.typed
-        return typed
-    return BuyForm(id=new_id())
+    """Return what was typed; where it can't be the same payment, as another one."""
+    if refused is None or refused.form != "buy":
+        return BuyForm(id=new_id())
+    typed: BuyForm = refused.typed
+    same = isinstance(refused.error, StripeAway)
+    return typed if same else msgspec.structs.replace(typed, id=new_id())
 
 
 def _tokens(dollars: int, priced: Listing | None) -> int:
@@ -215,6 +224,10 @@ def _asking_stripe() -> Iterator[None]:
     """Say so where Stripe does not answer; sending the form again asks for the same payment."""
     try:
         yield
+    except StripeRefused:
+        raise StripeRefuses(
+            "Stripe refuses to open the page. Nothing was charged. Write to us if it goes on."
+        ) from None
     except StripeFailure:
         raise StripeAway(
             "Stripe can't be reached at the moment. Nothing was charged; try again shortly."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 from litestar import Request, Response, get
@@ -13,7 +14,7 @@ from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.pages.console.payment_words import words_of
 from gateway.control_plane.payments import payments
 from gateway.control_plane.payments.payments import Payment
-from gateway.control_plane.payments.reconciler import Reconciler
+from gateway.control_plane.payments.reconciler import CLAIMED, Reconciler
 from gateway.control_plane.payments.stripe_api import StripeFailure
 from gateway.control_plane.web.rendering import Render, is_fragment
 from gateway.storage.database import Database
@@ -48,26 +49,25 @@ async def show_payment(
     payment_id: FromPath[str],
     left: FromQuery[bool] = False,
 ) -> Response[str]:
-    """Show a payment; while its outcome is open, Stripe is asked, once in a while.
+    """Show a payment; while its outcome is open, Stripe is asked.
 
-    `left` is said by the address that Stripe's page has for buyers who change their minds.
+    `left` is in the address that Stripe's page has for buyers who change their minds.
     """
     async with database.read() as connection:
         payment = await payments.find_own(connection, visitor.organization_id, payment_id)
-    read = True
-    if reconciler and words_of(payment).changes_soon:
-        read = await _reconciled(reconciler, payment_id)
+    is_read = False
+    if reconciler and words_of(payment).changes_soon and _may_ask(request, payment):
+        is_read = await _reconciled(reconciler, payment_id)
         async with database.read() as connection:
             payment = await payments.find_own(connection, visitor.organization_id, payment_id)
-    words = words_of(payment)
     return render(
         "console/payment_state.html" if is_fragment(request) else "console/payment.html",
         section="billing",
         payment=payment,
-        words=words,
+        words=words_of(payment),
         left=left,
-        unread=words.changes_soon and not read,
-        continues=payment.state == "open" and left and visitor.role == "owner",
+        unread=not is_read and not is_fragment(request),
+        continues=is_read and payment.state == "open" and visitor.role == "owner",
     )
 
 
@@ -77,6 +77,17 @@ def listed(found: list[Payment], page: int) -> dict[str, Any]:
         "payments": [(payment, words_of(payment)) for payment in found[:page]],
         "next_before": found[page - 1].id if len(found) > page else "",
     }
+
+
+def _may_ask(request: Request[Any, Any, Any], payment: Payment) -> bool:
+    """Tell whether to ask Stripe: for each page, but not each time that a page looks again.
+
+    Whoever asks makes the payment due in a minute, and spoils what another asks at the time.
+    """
+    if not is_fragment(request) or payment.due_at is None:
+        return True
+    soon = datetime.now(UTC) + CLAIMED
+    return not datetime.now(UTC) < payment.due_at <= soon
 
 
 async def _reconciled(reconciler: Reconciler, payment_id: str) -> bool:

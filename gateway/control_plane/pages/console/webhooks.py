@@ -19,12 +19,16 @@ from gateway.control_plane.pages.console.webhook_code import VERIFYING
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import owner
-from gateway.identifiers import is_id
 from gateway.storage.database import Database
 
 PATH = "/console/webhooks"
 _ONE = PATH + "/{endpoint_id:str}"
 _PAGE = 25
+_DONE = {
+    "saved": "Saved.",
+    "test": "A test event is on its way. Load the page again to see the answer.",
+    "replay": "It is sent again. Load the page again to see the answer.",
+}
 
 
 class WebhookForm(msgspec.Struct, frozen=True):
@@ -77,11 +81,12 @@ async def add_webhook(
     data: URLEncodedBody[WebhookForm],
 ) -> Response[Any]:
     """Add a webhook and show its secret."""
+    await endpoints.check(data.url)
     async with database.write() as connection:
         endpoint, secret = await endpoints.add(
             connection, visitor.organization_id, data.url, data.chosen, visitor.user_id
         )
-    return _shown(render, endpoint, secret, heading="Your webhook's secret")
+    return _secret_page(render, endpoint, secret, heading="Your webhook is added")
 
 
 async def _one_page(
@@ -98,7 +103,7 @@ async def _one_page(
         async with database.read() as connection:
             endpoint = await endpoints.find(connection, visitor.organization_id, endpoint_id)
             log = await deliveries.log(
-                connection, endpoint.id, before if is_id(before) else None, _PAGE + 1
+                connection, visitor.organization_id, endpoint_id, before or None, _PAGE + 1
             )
         typed = refused.typed if refused and refused.form == "webhook" else None
         return render(
@@ -122,3 +127,129 @@ async def _one_page(
 async def show_webhook(page: NamedDependency[FormPage]) -> Response[Any]:
     """Show a webhook, and the log of what was sent to it."""
     return await page(None)
+
+
+@post_form(_ONE, "webhook", _one_page, guards=[owner])
+async def change_webhook(
+    database: NamedDependency[Database],
+    endpoints: NamedDependency[Endpoints],
+    visitor: NamedDependency[Visitor],
+    endpoint_id: FromPath[str],
+    data: URLEncodedBody[WebhookForm],
+) -> Response[Any]:
+    """Change a webhook's address and what is sent to it."""
+    await endpoints.check(data.url)
+    async with database.write() as connection:
+        await endpoints.change(
+            connection, visitor.organization_id, endpoint_id, data.url, data.chosen
+        )
+    return see_other(f"{PATH}/{endpoint_id}?done=saved")
+
+
+@post(f"{_ONE}/reveal", guards=[owner], status_code=200)
+async def reveal_secret(
+    database: NamedDependency[Database],
+    render: NamedDependency[Render],
+    endpoints: NamedDependency[Endpoints],
+    visitor: NamedDependency[Visitor],
+    endpoint_id: FromPath[str],
+) -> Response[Any]:
+    """Show a webhook's secret again."""
+    async with database.read() as connection:
+        endpoint = await endpoints.find(connection, visitor.organization_id, endpoint_id)
+        secret = await endpoints.reveal(connection, visitor.organization_id, endpoint_id)
+    return _secret_page(render, endpoint, secret)
+
+
+@post(f"{_ONE}/rotate", guards=[owner], status_code=200)
+async def rotate_secret(
+    database: NamedDependency[Database],
+    render: NamedDependency[Render],
+    endpoints: NamedDependency[Endpoints],
+    visitor: NamedDependency[Visitor],
+    endpoint_id: FromPath[str],
+) -> Response[Any]:
+    """Give a webhook a new secret, and show it."""
+    async with database.write() as connection:
+        secret = await endpoints.rotate(connection, visitor.organization_id, endpoint_id)
+        endpoint = await endpoints.find(connection, visitor.organization_id, endpoint_id)
+    return _secret_page(render, endpoint, secret)
+
+
+@post_form(f"{_ONE}/test", "delivery", _one_page, guards=[owner])
+async def send_test(
+    database: NamedDependency[Database],
+    deliveries: NamedDependency[Deliveries],
+    visitor: NamedDependency[Visitor],
+    endpoint_id: FromPath[str],
+) -> Response[Any]:
+    """Send an event that says nothing."""
+    async with database.write() as connection:
+        await deliveries.ping(connection, visitor.organization_id, endpoint_id)
+    return see_other(f"{PATH}/{endpoint_id}?done=test")
+
+
+@post_form(_ONE + "/deliveries/{delivery_id:str}/replay", "delivery", _one_page, guards=[owner])
+async def replay_delivery(
+    database: NamedDependency[Database],
+    deliveries: NamedDependency[Deliveries],
+    visitor: NamedDependency[Visitor],
+    endpoint_id: FromPath[str],
+    delivery_id: FromPath[str],
+) -> Response[Any]:
+    """Send what was sent before again."""
+    async with database.write() as connection:
+        await deliveries.replay(connection, visitor.organization_id, delivery_id)
+    return see_other(f"{PATH}/{endpoint_id}?done=replay")
+
+
+@post(f"{_ONE}/enable", guards=[owner])
+async def enable_webhook(
+    database: NamedDependency[Database],
+    endpoints: NamedDependency[Endpoints],
+    visitor: NamedDependency[Visitor],
+    endpoint_id: FromPath[str],
+) -> Response[Any]:
+    """Send events again, from now on."""
+    async with database.write() as connection:
+        await endpoints.enable(connection, visitor.organization_id, endpoint_id)
+    return see_other(f"{PATH}/{endpoint_id}")
+
+
+@post(f"{_ONE}/disable", guards=[owner])
+async def disable_webhook(
+    database: NamedDependency[Database],
+    endpoints: NamedDependency[Endpoints],
+    visitor: NamedDependency[Visitor],
+    endpoint_id: FromPath[str],
+) -> Response[Any]:
+    """Send nothing, until it is enabled again."""
+    async with database.write() as connection:
+        await endpoints.disable(connection, visitor.organization_id, endpoint_id)
+    return see_other(f"{PATH}/{endpoint_id}")
+
+
+@post(f"{_ONE}/remove", guards=[owner])
+async def remove_webhook(
+    database: NamedDependency[Database],
+    endpoints: NamedDependency[Endpoints],
+    visitor: NamedDependency[Visitor],
+    endpoint_id: FromPath[str],
+) -> Response[Any]:
+    """Remove a webhook for good."""
+    async with database.write() as connection:
+        await endpoints.remove(connection, visitor.organization_id, endpoint_id)
+    return see_other(PATH)
+
+
+def _secret_page(
+    render: Render, endpoint: Endpoint, secret: str, *, heading: str = "Signing secret"
+) -> Response[str]:
+    return render(
+        "console/webhook_secret.html",
+        section="webhooks",
+        heading=heading,
+        endpoint=endpoint,
+        secret=secret,
+        verifying=VERIFYING,
+    )
