@@ -18,6 +18,7 @@ Kind = Literal[
     "auto_top_up_authentication",
     "auto_top_up_declined",
     "auto_top_up_stopped",
+    "auto_top_up_limit",
 ]
 
 JOINERS = re.compile("[\u200c\u200d]")

@@ -36,7 +36,12 @@ log = structlog.get_logger()
 
 ONCE = ("launch",)
 """Kinds that no one waits for, and of which a second copy is worse than none."""
-NEWS = ("auto_top_up_authentication", "auto_top_up_declined", "auto_top_up_stopped")
+NEWS = (
+    "auto_top_up_authentication",
+    "auto_top_up_declined",
+    "auto_top_up_stopped",
+    "auto_top_up_limit",
+)
 """Kinds that tell what happened to an account, and must not be lost."""
 NEWS_LIFETIME = timedelta(days=3)
 """How long these are retried, whatever the settings are."""

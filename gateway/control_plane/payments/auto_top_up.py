@@ -38,6 +38,8 @@ DECLINES_MAX = 3
 """Declined attempts in a row with one card, after which it is not charged again."""
 BACK_OFF = timedelta(hours=1)
 """Least time between a failed attempt and the next one with the same card."""
+LONGEST_BACK_OFF = timedelta(days=1)
+"""The same, when it is not the card that fails: the wait doubles each time."""
 
 AUTHENTICATION = "authentication_required"
 """The bank wants to ask the cardholder, who isn't there."""
@@ -226,11 +228,13 @@ async def resume(
 
 def judge(newest: Sequence[Row[Any, Any, Any]]) -> Standing:
     """Return what payments with one card say, newest first: (state, failure_code, changed_at)."""
-    declines, hopeless = 0, False
+    declines, misses, hopeless = 0, 0, False
     for payment in newest:
         if payment.state == "paid":
             break
-        if payment.failure_code not in (AUTHENTICATION, *NO_DECLINE):
+        if payment.failure_code in NO_DECLINE:
+            misses += 1
+        elif payment.failure_code != AUTHENTICATION:
             declines += 1
             hopeless = hopeless or payment.failure_code in HOPELESS
     last = newest[0] if newest else None
@@ -240,7 +244,8 @@ def judge(newest: Sequence[Row[Any, Any, Any]]) -> Standing:
         return Standing("declined", declines, None)
     if last.failure_code == AUTHENTICATION:
         return Standing("authentication", declines, None)
-    return Standing("", declines, last.changed_at + BACK_OFF)
+    wait = min(BACK_OFF * 2 ** max(misses - 1, 0), LONGEST_BACK_OFF)
+    return Standing("", declines, last.changed_at + wait)
 
 
 async def _locked(connection: AsyncConnection, organization_id: str) -> Row[Any] | None:

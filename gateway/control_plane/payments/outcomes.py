@@ -7,21 +7,24 @@ attempt and the reader, so none is sent twice.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.accounts import organizations
+from gateway.control_plane.alerts.notices import Notice, publish
 from gateway.control_plane.mail.messages import Kind, MailWriter, plain
 from gateway.control_plane.mail.outbox import Outbox
 from gateway.control_plane.payments import auto_top_up
 from gateway.control_plane.payments.auto_top_up import AUTHENTICATION, DECLINES_MAX, NO_DECLINE
-from gateway.control_plane.payments.payments import Payment
+from gateway.control_plane.payments.payments import CENT_NANOS, Payment
 from gateway.money import money
-from gateway.storage.tables import memberships, organizations, payment_customers, users
+from gateway.storage.ledger.postings import database_now
+from gateway.storage.tables import memberships, payment_customers, users
 
-_REASONS = {
+_WORDS = {
     "expired_card": "it has expired",
     "insufficient_funds": "there is not enough money",
     "lost_card": "it was reported lost",
@@ -37,6 +40,14 @@ class Told(NamedTuple):
     subject: str
 
 
+class MonthLimit(NamedTuple):
+    """The limit that an attempt would pass, in cents without tax."""
+
+    month: datetime
+    amount_cents: int
+    cents_max: int
+
+
 class Outcomes:
     """Draws the consequences of attempts that ended."""
 
@@ -46,51 +57,105 @@ class Outcomes:
         self._url = f"{public_url}/console/billing"
 
     async def note(self, connection: AsyncConnection, payment: Payment) -> None:
-        """Note how a payment ended whose row is written: a payment proves its card, an attempt fails.
+        """Note how a payment ended, whose row is written: paid or failed.
 
-        Of a person's own payment that fails, Stripe's page has told them.
+        What is paid proves its card. Of a person's own payment that fails, Stripe's page told them.
         """
-        organization_id, card = payment.organization_id, payment.card_fingerprint
+        organization_id = payment.organization_id
         await auto_top_up.reassess(connection, organization_id)
         if payment.state != "failed" or payment.origin != "auto":
             return
-        standing = await auto_top_up.standing(connection, organization_id, card)
-        told = _told(payment, standing.paused)
-        if told is not None:
-            await self._mail(connection, payment, told)
-
-    async def _mail(self, connection: AsyncConnection, payment: Payment, told: Told) -> None:
-        name = await connection.scalar(
-            select(organizations.c.name).where(organizations.c.id == payment.organization_id)
+        card = await auto_top_up.standing(connection, organization_id, payment.card_fingerprint)
+        now = await database_now(connection)
+        data = {
+            "payment_id": payment.id,
+            "amount_cents": payment.amount_cents,
+            "reason": _reason(payment.failure_code),
+            "message": payment.failure_reason,
+        }
+        await publish(
+            connection,
+            organization_id,
+            Notice("auto_top_up.failed", f"auto-top-up:{payment.id}", data, now),
         )
-        reason = _REASONS.get(payment.failure_code)
-        card = await _card(connection, payment)
+        told = _told(payment, card.paused)
+        if told is None:
+            return
+        why = _WORDS.get(payment.failure_code)
+        await self._mail(
+            connection,
+            organization_id,
+            told,
+            ref=f"auto-top-up:{payment.id}",
+            now=now,
+            amount=money(payment.credit_nanos),
+            card=await _card(connection, payment),
+            reason=f", because {why}" if why else "",
+            declines_max=DECLINES_MAX,
+        )
+
+    async def limit_reached(
+        self, connection: AsyncConnection, organization_id: str, limit: MonthLimit
+    ) -> None:
+        """Tell an organization that its limit stops auto top-up, once for each month and limit."""
+        amount, month = money(limit.amount_cents * CENT_NANOS), money(limit.cents_max * CENT_NANOS)
+        message = f"Buying {amount} more would pass the limit of {month} for this month."
+        ref = f"auto-top-up-limit:{organization_id}:{limit.month:%Y-%m}:{limit.cents_max}"
+        data = {
+            "payment_id": None,
+            "amount_cents": limit.amount_cents,
+            "reason": "limit",
+            "message": message,
+        }
+        now = await database_now(connection)
+        notice = Notice("auto_top_up.failed", ref, data, now)
+        if await publish(connection, organization_id, notice):
+            told = Told("auto_top_up_limit", "Auto top-up has reached its limit for this month")
+            await self._mail(
+                connection, organization_id, told, ref=ref, now=now, amount=amount, month=month
+            )
+
+    async def _mail(
+        self,
+        connection: AsyncConnection,
+        organization_id: str,
+        told: Told,
+        *,
+        ref: str,
+        now: datetime,
+        **context: Any,
+    ) -> None:
+        """Write a mail to each owner."""
         owners = await connection.execute(
             select(users.c.id, users.c.email)
             .join(memberships, memberships.c.user_id == users.c.id)
             .where(
-                memberships.c.organization_id == payment.organization_id,
+                memberships.c.organization_id == organization_id,
                 memberships.c.role == "owner",
                 users.c.email.is_not(None),
             )
         )
-        now = datetime.now(UTC)
+        name = plain(await organizations.name_of(connection, organization_id))
         mails = [
             self._writer.write(
                 told.kind,
-                ref=f"auto-top-up:{payment.id}:{owner.id}",
+                ref=f"{ref}:{owner.id}",
                 recipient=owner.email,
                 subject=told.subject,
-                organization=plain(name or ""),
-                amount=money(payment.credit_nanos),
-                card=card,
-                reason=f", because {reason}" if reason else "",
-                declines_max=DECLINES_MAX,
+                organization=name,
                 url=self._url,
+                **context,
             )
             for owner in owners
         ]
         await self._outbox.put_all(connection, [(mail, now) for mail in mails])
+
+
+def _reason(failure_code: str) -> str:
+    """Return the kind of a failure, as webhooks tell it."""
+    if failure_code == AUTHENTICATION:
+        return "authentication"
+    return "error" if failure_code in NO_DECLINE else "declined"
 
 
 def _told(payment: Payment, paused: auto_top_up.Paused) -> Told | None:

@@ -41,7 +41,7 @@ REASON_CHARACTERS_MAX = 500
 """Longest reason for a refund; operators read it, Stripe is not told."""
 
 OPEN_DISPUTES = ("needs_response", "under_review")
-"""Statuses of a dispute that took the money and is not decided. An inquiry may still be refunded."""
+"""Statuses of a dispute that holds the money; after an inquiry it may still be refunded."""
 
 
 class CannotRefund(BadRequest):

@@ -13,6 +13,7 @@ import msgspec
 from sqlalchemy import Row, Select, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.payments.outcomes import MonthLimit, Outcomes
 from gateway.control_plane.payments.payments import CENT_NANOS, UNFINISHED, Payment
 from gateway.identifiers import new_id
 from gateway.storage.database import Database, insert_into
@@ -38,8 +39,9 @@ _DAY = timedelta(days=1)
 class TopUpStarts:
     """Starts attempts, by organization: rows that `attempts` carries out."""
 
-    def __init__(self, database: Database, *, live: bool, day_max: int) -> None:
+    def __init__(self, database: Database, outcomes: Outcomes, *, live: bool, day_max: int) -> None:
         self._database = database
+        self._outcomes = outcomes
         self.live = live
         self._day_max = day_max
 
@@ -61,7 +63,12 @@ class TopUpStarts:
         wanted = (await connection.execute(query)).one_or_none()
         if wanted is None:  # another process started it, or the balance rose
             return False
-        waits_until = self._limit(await _spent(connection, organization_id, now), wanted, now)
+        spent = await _spent(connection, organization_id, now)
+        waits_until = self._waits_until(spent, now)
+        if waits_until is None and spent.month_cents + wanted.amount_cents > wanted.month_cents_max:
+            waits_until = next_month(now)
+            limit = MonthLimit(month_of(now), wanted.amount_cents, wanted.month_cents_max)
+            await self._outcomes.limit_reached(connection, organization_id, limit)
         if waits_until is not None:
             await connection.execute(
                 update(auto_top_ups)
@@ -71,14 +78,12 @@ class TopUpStarts:
             return False
         return await self._add(connection, wanted, now)
 
-    def _limit(self, spent: _Spent, wanted: Row[Any], now: datetime) -> datetime | None:
+    def _waits_until(self, spent: _Spent, now: datetime) -> datetime | None:
         """Return until when an attempt must wait; None if it may start."""
         if spent.newest is not None and now < spent.newest + INTERVAL:
             return spent.newest + INTERVAL
         if spent.oldest_of_day is not None and spent.day_count >= self._day_max:
             return spent.oldest_of_day + _DAY
-        if spent.month_cents + wanted.amount_cents > wanted.month_cents_max:
-            return next_month(now)
         return None
 
     async def _add(self, connection: AsyncConnection, wanted: Row[Any], now: datetime) -> bool:
