@@ -70,42 +70,45 @@ def auto_words(current: AutoTopUp | None, customer: Customer | None) -> AutoWord
     """Describe what auto top-up does now."""
     if current is None or not current.enabled:
         return AutoWords("", "Off", "Requests are refused when the balance is used up.")
+    if customer is None or not customer.payment_method_id:
+        return AutoWords(
+            "warn",
+            "Waits for a card",
+            "It begins once you buy credit with “Save this card” ticked.",
+        )
+    if customer.held_at:
+        return AutoWords("warn", "On hold", "It rests while buying is on hold.")
+    return _paused(current) if current.paused else _running(current)
+
+
+def _paused(current: AutoTopUp) -> AutoWords:
+    if current.paused == "authentication":
+        return AutoWords(
+            "bad",
+            "Paused",
+            "Your bank wants to ask you before the saved card pays. Buy credit yourself with that "
+            "card or save another one; or resume, and the card is tried again.",
+            again=AutoForm.of(current),
+        )
+    return AutoWords(
+        "bad",
+        "Stopped",
+        "The saved card was declined too often. It starts again when you pay with that card "
+        "yourself, or save another one.",
+    )
+
+
+def _running(current: AutoTopUp) -> AutoWords:
     rule = (
         f"When the balance falls below {money(current.threshold_nanos)}, "
         f"{cents(current.amount_cents)} of credit is bought, at most "
         f"{cents(current.month_cents_max)} a month."
     )
-    if customer is None or not customer.payment_method_id:
-        return AutoWords(
-            "warn",
-            "Waits for a card",
-            "Buy credit once with “Save this card” ticked, and it begins.",
-        )
-    if customer.held_at:
-        return AutoWords("warn", "On hold", "It rests while buying is on hold.")
-    if current.paused == "authentication":
-        return AutoWords(
-            "bad",
-            "Paused",
-            "Your bank wants to ask you before it lets the saved card pay. Buy credit yourself "
-            "with that card, or save another one; or resume, to try it again.",
-            again=AutoForm.of(current),
-        )
-    if current.paused == "declined":
-        return AutoWords(
-            "bad",
-            "Stopped",
-            "The saved card was declined too often. Buy credit with another card and save it, or "
-            "pay once with this one; either starts it again.",
-        )
-    if current.not_before and current.not_before > datetime.now(UTC):
-        why = (
-            "The last charge was declined." if current.declines else "A limit of yours is reached."
-        )
-        return AutoWords(
-            "warn", "Waits", f"{why} The next try is at {moment(current.not_before)}. {rule}"
-        )
-    return AutoWords("good", "On", rule)
+    if current.not_before is None or current.not_before <= datetime.now(UTC):
+        return AutoWords("good", "On", rule)
+    why = "The last charge was declined." if current.declines else "A limit is reached."
+    later = f"{why} The next try is after {moment(current.not_before)}."
+    return AutoWords("warn", "Waits", f"{later} {rule}")
 
 
 def _cents(text: str, param: str) -> int:

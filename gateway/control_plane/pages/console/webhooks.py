@@ -146,7 +146,7 @@ async def change_webhook(
     return see_other(f"{PATH}/{endpoint_id}?done=saved")
 
 
-@post(f"{_ONE}/reveal", guards=[owner], status_code=200)
+@post_form(f"{_ONE}/reveal", "secret", _one_page, guards=[owner], status_code=200)
 async def reveal_secret(
     database: NamedDependency[Database],
     render: NamedDependency[Render],
