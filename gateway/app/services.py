@@ -168,6 +168,10 @@ def _constants(settings: Settings) -> dict[str, Any]:
         "brand": settings.brand,
         "public_url": settings.public_url,
         "support": contact(settings.support),
+        "seller": settings.seller,
+        "terms": settings.terms,
+        "buying": bool(settings.stripe_secret_key),
+        "test_mode": bool(settings.stripe_secret_key) and not settings.stripe_live,
     }
 
 
