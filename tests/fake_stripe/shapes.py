@@ -1,16 +1,14 @@
 """The SDK's own types, which the fake's parameters and objects are held against."""
 
 import builtins
+import inspect
 import sys
-import typing
 from collections.abc import Iterator, Mapping
 from functools import cache
 from types import UnionType
-from typing import Any, ForwardRef, Literal, Union, get_args, get_origin
+from typing import Any, ForwardRef, Literal, NotRequired, Union, get_args, get_origin
 
-from typing_extensions import NotRequired, Required
-
-_WRAPPERS = (Union, UnionType, NotRequired, Required, typing.NotRequired, list, typing.Optional)
+_WRAPPERS = (Union, UnionType, NotRequired, list)
 
 
 class _Names(dict[str, Any]):
@@ -29,7 +27,7 @@ def fields(of: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for base in reversed(of.__mro__):
         names = _Names(base.__module__)
-        for name, hint in base.__dict__.get("__annotations__", {}).items():
+        for name, hint in inspect.get_annotations(base).items():
             found[name] = _resolved(hint, names)
     return found
 

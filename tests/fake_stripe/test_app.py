@@ -67,7 +67,7 @@ async def test_less_than_stripe_charges_is_refused(client: stripe.StripeClient, 
     assert refused.value.code == "amount_too_small"
 
 
-async def test_what_is_not_there_is_missing(fake: FakeStripe, client: stripe.StripeClient):
+async def test_what_is_not_there_is_missing(client: stripe.StripeClient):
     with pytest.raises(stripe.InvalidRequestError) as missing:
         await client.v1.payment_intents.retrieve_async("pi_nothing")
     assert (missing.value.http_status, missing.value.code) == (404, "resource_missing")

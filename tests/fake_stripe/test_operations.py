@@ -38,22 +38,18 @@ def wrong(schema: Mapping[str, Any], of: type, path: str = "") -> Iterator[str]:
     required = getattr(of, "__required_keys__", frozenset())
     for name in required - {name for name, kind in schema.items() if isinstance(kind, Needed)}:
         yield f"{path}.{name} is needed"
-    for name, kind in schema.items():
+    for name, given in schema.items():
         at = f"{path}.{name}"
         if name not in known:
             yield f"{at} is unknown"
             continue
-        kind = kind.kind if isinstance(kind, Needed) else kind
+        kind = given.kind if isinstance(given, Needed) else given
         kind = kind[0] if isinstance(kind, list) else kind
-        if isinstance(kind, Choice) and (stray := set(kind.words) - words(known[name])):
-            if words(known[name]):
-                yield f"{at} can't be {stray}"
+        if isinstance(kind, Choice) and words(known[name]):
+            yield from (f"{at} can't be {word}" for word in set(kind.words) - words(known[name]))
         if isinstance(kind, Mapping):
             part = inner(known[name])
-            if part is None:
-                yield f"{at} has nothing in it"
-            else:
-                yield from wrong(kind, part, at)
+            yield from wrong(kind, part, at) if part else [f"{at} has nothing in it"]
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
@@ -75,6 +71,6 @@ def test_a_stray_parameter_would_be_seen():
     assert list(wrong(schema, of)) == [
         ".automatic_tax.enabled is needed",
         ".automatic_tax.rate is unknown",
-        ".mode can't be {'gift'}",
+        ".mode can't be gift",
         ".payment_method_types is unknown",
     ]
