@@ -11,7 +11,6 @@ from litestar.params import URLEncodedBody
 
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.alerts.preferences import AlertPreferences, Preferences
-from gateway.control_plane.alerts.crossings import runway
 from gateway.control_plane.billing import credit
 from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.pages.console.balance_words import days_left
@@ -22,6 +21,7 @@ from gateway.control_plane.web.visitors import owner
 from gateway.errors import BadRequest
 from gateway.money import money
 from gateway.storage.database import Database
+from gateway.storage.ledger.runway import runway
 
 PATH = "/console/alerts"
 
@@ -52,6 +52,7 @@ async def _alerts_page(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],
     render: NamedDependency[Render],
+    preferences: NamedDependency[Preferences],
     visitor: NamedDependency[Visitor],
 ) -> FormPage:
     async def page(refused: RefusedForm | None) -> Response[str]:
@@ -66,7 +67,7 @@ async def _alerts_page(
             refused=refused,
             saved="saved" in request.query_params,
             balance=balance,
-            days_left=days_left(balance, lasts),
+            days_left=days_left(lasts),
             kinds=mailed(),
             form=refused.typed if refused else _current(saved),
         )
@@ -83,10 +84,19 @@ async def show_alerts(page: NamedDependency[FormPage]) -> Response[Any]:
 @post_form(PATH, "alerts", _alerts_page, guards=[owner])
 async def save_alerts(
     database: NamedDependency[Database],
+    preferences: NamedDependency[Preferences],
     visitor: NamedDependency[Visitor],
     data: URLEncodedBody[AlertsForm],
 ) -> Response[Any]:
     """Change it."""
+    wanted = AlertPreferences(low_nanos=data.low_nanos(), mails=tuple(data.chosen))
     async with database.write() as connection:
-        ...
+        await preferences.save(connection, visitor.organization_id, wanted)
     return see_other(f"{PATH}?saved=1")
+
+
+def _current(saved: AlertPreferences) -> AlertsForm:
+    if saved.low_nanos is None:
+        return AlertsForm(mails=list(saved.mails))
+    dollars = money(saved.low_nanos).removeprefix("$").replace(",", "")
+    return AlertsForm(low="other", dollars=dollars, mails=list(saved.mails))

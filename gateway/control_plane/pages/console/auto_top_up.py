@@ -11,8 +11,8 @@ from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.pages.console.payment_words import Mark
 from gateway.control_plane.payments.auto_top_up import AutoTopUp, TopUpRules
 from gateway.control_plane.payments.customers import Customer
-from gateway.control_plane.web.forms import RefusedForm, whole
 from gateway.control_plane.web.formats import cents, moment
+from gateway.control_plane.web.forms import RefusedForm, whole
 from gateway.errors import BadRequest
 from gateway.money import money
 

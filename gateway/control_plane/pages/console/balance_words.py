@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gateway.control_plane.billing.credit import Balance
+from gateway.control_plane.web.formats import plural
+from gateway.data_plane.metering.port import FreezeCause
 from gateway.money import money
-from gateway.storage.ledger.freezes import Cause
+from gateway.storage.ledger.runway import RATE_DAYS, Runway
 
 _DAYS_SHOWN_MAX = 365
 
@@ -21,18 +23,17 @@ class Stop(NamedTuple):
     """Whether it helps to write to us."""
 
 
-def days_left(balance: Balance, lasts: float | None) -> str:
-    """Say how many days of use are left at the present rate; `lasts` is None without a rate."""
-    if not balance.available_nanos:
+def days_left(lasts: Runway) -> str:
+    """Say how many days of use are left at the present rate."""
+    if not lasts.available_nanos:
         return "Nothing is left."
-    if lasts is None:
-        return "Nothing was used lately, so we can't say how long it lasts."
-    if lasts < 1:
+    if lasts.days is None:
+        return f"Nothing was used in the last {RATE_DAYS} days."
+    if not lasts.days:
         return "Less than a day of use is left at the present rate."
-    if lasts > _DAYS_SHOWN_MAX:
+    if lasts.days > _DAYS_SHOWN_MAX:
         return "More than a year of use is left at the present rate."
-    days = int(lasts)
-    return f"About {days} {'day' if days == 1 else 'days'} of use left at the present rate."
+    return f"About {plural(lasts.days, 'day')} of use left at the present rate."
 
 
 def stops_of(balance: Balance) -> list[Stop]:
@@ -40,7 +41,7 @@ def stops_of(balance: Balance) -> list[Stop]:
     return [_stop(cause, balance) for cause in balance.frozen]
 
 
-def _stop(cause: Cause, balance: Balance) -> Stop:
+def _stop(cause: FreezeCause, balance: Balance) -> Stop:
     match cause:
         case "owing":
             return Stop(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -13,7 +14,6 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import URLEncodedBody
 
 from gateway.control_plane.accounts.sessions import Visitor
-from gateway.control_plane.alerts.runway import runway
 from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog.listings import Listing, Shelf
 from gateway.control_plane.pages.console.auto_top_up import AutoForm, auto_words
@@ -35,6 +35,7 @@ from gateway.errors import BadRequest, Unavailable
 from gateway.identifiers import is_id, new_id
 from gateway.settings import Settings
 from gateway.storage.database import Database
+from gateway.storage.ledger.runway import runway
 
 _NEWEST = 10
 """Payments shown here; the others are on pages of their own."""
@@ -113,7 +114,7 @@ async def billing_page(
             refused=refused,
             saved="saved" in request.query_params,
             balance=balance,
-            days_left=days_left(balance, lasts),
+            days_left=days_left(lasts),
             stops=stops_of(balance),
             customer=customer,
             form=_typed(refused),
@@ -183,7 +184,13 @@ async def set_auto_top_up(
     """Say when the saved card is charged, and for how much."""
     rules = data.rules()
     async with database.write() as connection:
-        await auto_top_up.save(connection, visitor.organization_id, rules, user_id=visitor.user_id)
+        await auto_top_up.save(
+            connection,
+            visitor.organization_id,
+            rules,
+            user_id=visitor.user_id,
+            now=datetime.now(UTC),
+        )
     return see_other(f"{PATH}?saved=1#auto-top-up")
 
 
