@@ -25,25 +25,26 @@ async def fake_stripe() -> AsyncIterator[FakeStripe]:
         yield fake
     finally:
         fake.faults.release()
-        server.should_exit = True
+        server.ends.set()
         await serving
         listener.close()
 
 
 class Server(uvicorn.Server):
-    """A server that leaves signals to the test, and says when it listens."""
+    """A server that leaves signals to the test, and waits for events instead of ticking."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listens = asyncio.Event()
+        self.ends = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]
         yield
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+    async def main_loop(self) -> None:
         self.listens.set()
+        await self.ends.wait()
 
 
 @contextlib.asynccontextmanager
