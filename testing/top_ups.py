@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.accounts import users
+from gateway.control_plane.accounts import organizations, users
 from gateway.control_plane.accounts.addresses import Address
+from gateway.control_plane.accounts.organizations import Organization
 from gateway.control_plane.mail.messages import MailWriter
 from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender
@@ -24,6 +26,7 @@ from gateway.control_plane.payments.reconciler import Reconciler
 from gateway.control_plane.payments.refunds import Refunds
 from gateway.control_plane.payments.stripe_api import StripeApi
 from gateway.control_plane.payments.top_up_starts import TopUpStarts
+from gateway.fake_stripe import customers as fake_customers
 from gateway.fake_stripe.fake import FakeStripe
 from gateway.fake_stripe.store import SECRET_KEY
 from gateway.storage import tables
@@ -156,6 +159,13 @@ class TopUps:
             await postings.lock_account(connection, self.organization_id)
             nanos = cents * CENT_NANOS
             await postings.move(connection, self.organization_id, owed=nanos, spent=nanos)
+
+    async def delete_customer(self) -> None:
+        """Delete the customer in Stripe's dashboard."""
+        fake_customers.delete(self.fake, self.customer_id)
+
+    async def another_organization(self, connection: AsyncConnection) -> Organization:
+        return await organizations.create(connection, "another")
 
     async def hold(self) -> None:
         async with self.database.write() as connection:
