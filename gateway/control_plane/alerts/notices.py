@@ -53,8 +53,13 @@ NoticeType = Subscribable | Literal["endpoint.disabled", "endpoint.ping"]
 
 SUBSCRIBABLE: tuple[str, ...] = get_args(Subscribable)
 """What an endpoint can be sent."""
-MAILED = (*(kind for kind in SUBSCRIBABLE if kind != "model.launched"), "endpoint.disabled")
-"""What owners get a mail about; a launch has mails of its own, to those who asked for the model."""
+_MAILED_ELSEWHERE = ("model.launched", "auto_top_up.failed")
+MAILED = (*(kind for kind in SUBSCRIBABLE if kind not in _MAILED_ELSEWHERE), "endpoint.disabled")
+"""What owners get a mail about from here.
+
+A launch has mails of its own, to those who asked for the model. A failed auto top-up too: they are
+written with the attempt's end, and no owner can switch them off.
+"""
 GIVE_UP = timedelta(days=4)
 """How long a delivery is retried at most: more than its waits add up to."""
 

@@ -36,7 +36,15 @@ log = structlog.get_logger()
 
 ONCE = ("launch",)
 """Kinds that no one waits for, and of which a second copy is worse than none."""
-QUIET = ("notice", *ONCE)
+NEWS = (
+    "notice",
+    "auto_top_up_authentication",
+    "auto_top_up_declined",
+    "auto_top_up_stopped",
+    "auto_top_up_limit",
+)
+"""Kinds that tell what happened to an account, and must not be lost."""
+QUIET = (*NEWS, *ONCE)
 """Kinds that no one waits for."""
 UNSUBSCRIBED = "unsubscribed before it left"
 TURN_SECONDS = 30.0

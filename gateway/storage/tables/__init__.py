@@ -21,6 +21,7 @@ from gateway.storage.tables.alerts import (
 from gateway.storage.tables.billing import (
     accounts,
     credit_lots,
+    freezes,
     key_budgets,
     leases,
     ledger_entries,
@@ -70,6 +71,7 @@ __all__ = [
     "demand_events",
     "demand_months",
     "demand_votes",
+    "freezes",
     "golden_rows",
     "identities",
     "incidents",
