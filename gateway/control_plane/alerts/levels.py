@@ -2,9 +2,9 @@
 
 - An organization's level is 0, LOW or EMPTY; a budget's is the percentage that is spent, in STEPS.
 - Only the highest of several levels crossed at once is told.
-- A level is left only when the balance is clearly above it again (REARM_PERCENT), so that one that
-  swings around it is told once. A budget's spending never falls by itself: there, raising the limit
-  leaves what is no longer crossed.
+- A level is left only when the balance is clearly above it again (REARM_PERCENT, REARM_NANOS), so
+  that one that swings around it is told once. A budget's spending never falls by itself: there,
+  raising the limit leaves what is no longer crossed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ REARM_PERCENT = 10
 EMPTY_NANOS = 100_000
 """What counts as nothing: a balance is never spent to the last nano-dollar, since each request must
 be covered as a whole. It would pay for some thousand tokens."""
+REARM_NANOS = 10 * EMPTY_NANOS
+"""From here on a balance is no longer empty; any payment reaches it."""
 
 
 def balance_level(before: int, available_nanos: int, threshold_nanos: int) -> int:
@@ -35,7 +37,7 @@ def balance_level(before: int, available_nanos: int, threshold_nanos: int) -> in
     if now >= before:
         return now
     # on the way up: each level holds until the balance is a margin above it
-    if before == EMPTY and available_nanos < EMPTY_NANOS + margin:
+    if before == EMPTY and available_nanos < REARM_NANOS:
         return EMPTY
     return max(now, LOW if available_nanos < threshold_nanos + margin else 0)
 
@@ -46,6 +48,15 @@ def budget_level(spent_nanos: int, limit_nanos: int) -> int:
         return STEPS[-1]
     reached = [step for step in STEPS[:-1] if spent_nanos * 100 >= step * limit_nanos]
     return max(reached, default=0)
+
+
+async def add(connection: AsyncConnection, account_id: str) -> None:
+    """Remember that an account has crossed nothing, unless it has a row."""
+    await connection.execute(
+        insert_into(connection, alert_levels)
+        .values(account_id=account_id, level=0, told=0, watched=False)
+        .on_conflict_do_nothing()
+    )
 
 
 async def watch(connection: AsyncConnection, account_ids: Collection[str]) -> None:

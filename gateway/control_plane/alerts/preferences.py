@@ -8,7 +8,6 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.alerts import levels
 from gateway.control_plane.alerts.notices import MAILED
 from gateway.errors import BadRequest
 from gateway.storage.database import insert_into
@@ -61,4 +60,3 @@ class Preferences:
             .values(organization_id=organization_id, **values)
             .on_conflict_do_update(index_elements=["organization_id"], set_=values)
         )
-        await levels.watch(connection, [organization_id])

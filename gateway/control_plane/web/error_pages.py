@@ -19,7 +19,7 @@ from gateway.control_plane.web.headers import HEADERS
 from gateway.control_plane.web.rendering import Render, Renderer, is_fragment
 from gateway.errors import GatewayError
 
-_MACHINES = ("/v1", "/internal", "/health", "/metrics", "/openapi.json")
+_MACHINES = ("/v1", "/internal", "/health", "/metrics", "/openapi.json", "/webhooks")
 _HEADINGS = {
     400: "That request can't be done",
     401: "You are signed out",
