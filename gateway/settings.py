@@ -2,20 +2,35 @@
 
 Values come from the environment. `DATABASE_URL` and `REDIS_URL` have the names that platforms give
 them; all others start with `GATEWAY_`. An invalid value raises a `SettingsError` that names the
-variable; docs/settings.md is printed from here (`gateway settings --markdown`).
+variable; docs/settings.md is printed from here (`gateway settings --markdown`). A secret may be in
+a file instead, which NAME_FILE names.
 """
 
 from __future__ import annotations
 
 import hmac
 import os
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 _UNPREFIXED = ("database_url", "redis_url")
+SECRETS = (
+    "secret",
+    "database_url",
+    "redis_url",
+    "worker_secret",
+    "github_client_secret",
+    "smtp_url",
+    "stripe_secret_key",
+    "stripe_webhook_secrets",
+)
+"""Settings that may come from a file: the variable NAME_FILE holds its path."""
+_STRIPE_KEY = re.compile(r"(?:sk|rk)_(test|live)_\w+")
 
 
 class SettingsError(Exception):
@@ -206,7 +221,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Count, _text("Most unsent mails that people wait for; beyond it, 503.")
     ] = 20_000
     mail_once_seconds: Annotated[
-        Seconds, _text("How long a launch mail is retried; others, as long as their link is valid.")
+        Seconds,
+        _text(
+            "How long a launch mail or an alert is retried; others, as long as their link is valid."
+        ),
     ] = 172_800.0
     mail_seconds: Annotated[Seconds, _text("How often the outbox is checked.")] = 1.0
     mail_links_per_hour: Annotated[Count, _text("Most links mailed to an address per hour.")] = 5
@@ -233,6 +251,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 20_000
     launch_wave_mails: Annotated[Count, _text("How many launch mails are sent together.")] = 500
     launch_wave_seconds: Annotated[Seconds, _text("Time between waves of launch mails.")] = 300.0
+    webhook_private_hosts: Annotated[
+        str,
+        _text(
+            "Exact hosts, separated by spaces, that webhooks may be sent to although they are "
+            "private, by plain http too; for development and tests. Empty: public addresses alone."
+        ),
+    ] = ""
     trusted_proxies: Annotated[
         Natural, _text("How many of your own proxies add to X-Forwarded-For. Zero: it is ignored.")
     ] = 0
@@ -287,6 +312,48 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Seconds, _text("How often pools are checked for the status page.")
     ] = 5.0
 
+    stripe_secret_key: Annotated[
+        str,
+        _text(
+            "A secret or restricted key of Stripe (docs/payments.md lists what it must be allowed "
+            "to do). Empty: nobody can buy, and `gateway credits grant` remains."
+        ),
+    ] = ""
+    stripe_webhook_secrets: Annotated[
+        str,
+        _text(
+            "The signing secrets of the endpoint at Stripe that calls "
+            "GATEWAY_PUBLIC_URL/webhooks/stripe, separated by spaces: two while one is replaced. "
+            "Empty: no such route, and payments are found by the buyer's return and the sweep."
+        ),
+    ] = ""
+    stripe_api_url: Annotated[str, _text("Where Stripe's API is; for a double of it in tests.")] = (
+        "https://api.stripe.com"
+    )
+    stripe_live: Annotated[
+        bool,
+        _text(
+            "Whether payments move money. The key must be of the same mode; live mode also needs "
+            "GATEWAY_SELLER, GATEWAY_TERMS, GATEWAY_SUPPORT and an https GATEWAY_PUBLIC_URL."
+        ),
+    ] = False
+    stripe_sweep_seconds: Annotated[
+        Seconds,
+        _text("How often payments that are not finished are read at Stripe, whatever events say."),
+    ] = 600.0
+    stripe_tax: Annotated[
+        bool, _text("Whether Stripe Tax adds tax to what is bought; it must be set up there.")
+    ] = True
+    auto_top_ups_per_day: Annotated[
+        Count, _text("Most auto top-ups that an organization starts in 24 hours, declined or not.")
+    ] = 8
+    seller: Annotated[
+        str, _text("Who sells the credit, with the postal address; shown where it is bought.")
+    ] = ""
+    terms: Annotated[str, _text("The address of the terms of sale; linked where it is bought.")] = (
+        ""
+    )
+
     @property
     def is_https(self) -> bool:
         """Whether browsers reach us by TLS, so that cookies are sent by nothing else."""
@@ -300,6 +367,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         values = {
             field: environment[name] for name, field in names.items() if environment.get(name)
         }
+        values |= _from_files(environment, values)
         if "secret" not in values:
             raise SettingsError(
                 "GATEWAY_SECRET is not set: give it 32 or more random characters, for example "
@@ -321,7 +389,60 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 "GATEWAY_LEASE_SECONDS must be at least twice GATEWAY_REQUEST_TIMEOUT_SECONDS: "
                 "a lease must outlive its requests"
             )
+        _check_payments(settings)
         return settings
+
+
+def _from_files(environment: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+    """Read the secrets that are in files. Raises SettingsError."""
+    found = {}
+    for field in SECRETS:
+        name = f"{variable(field)}_FILE"
+        path = environment.get(name)
+        if not path:
+            continue
+        if field in values:
+            raise SettingsError(f"{name}: {variable(field)} is set too; use one of them")
+        try:
+            found[field] = Path(path).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not a text file"
+            raise SettingsError(f"{name}: {path} can't be read: {reason}") from None
+    return found
+
+
+def _check_payments(settings: Settings) -> None:
+    """Refuse to start where buying would go wrong. Raises SettingsError."""
+    secrets = settings.stripe_webhook_secrets.split()
+    if any(not secret.startswith("whsec_") for secret in secrets):
+        raise SettingsError("GATEWAY_STRIPE_WEBHOOK_SECRETS: each must start with whsec_")
+    if not settings.stripe_secret_key:
+        if settings.stripe_live or secrets:
+            raise SettingsError("GATEWAY_STRIPE_SECRET_KEY is not set, but other settings need it")
+        return
+    key = _STRIPE_KEY.fullmatch(settings.stripe_secret_key)
+    if key is None:
+        raise SettingsError(
+            "GATEWAY_STRIPE_SECRET_KEY: a secret key starts with sk_test_ or sk_live_, a "
+            "restricted one with rk_test_ or rk_live_"
+        )
+    if (key[1] == "live") != settings.stripe_live:
+        wanted = "true" if settings.stripe_live else "false"
+        raise SettingsError(
+            f"GATEWAY_STRIPE_SECRET_KEY is a key of {key[1]} mode, but GATEWAY_STRIPE_LIVE is "
+            f"{wanted}"
+        )
+    if not settings.stripe_live:
+        return
+    missing = [
+        variable(name) for name in ("seller", "terms", "support") if not getattr(settings, name)
+    ]
+    if missing:
+        raise SettingsError(f"GATEWAY_STRIPE_LIVE needs {', '.join(missing)}: buyers must see them")
+    if not settings.is_https:
+        raise SettingsError(
+            "GATEWAY_STRIPE_LIVE needs a GATEWAY_PUBLIC_URL that starts with https://"
+        )
 
 
 def variable(field: str) -> str:

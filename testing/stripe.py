@@ -1,50 +1,14 @@
-"""Stripe for tests: the fake one, served by real HTTP on the test's own loop."""
+"""Stripe for tests: the SDK's client, for the fake account that `fake_stripe` serves."""
 
-import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 
 import stripe
-import uvicorn
 
-from gateway.fake_stripe.app import FakeStripeApp
-from gateway.fake_stripe.fake import FakeStripe
+from gateway.fake_stripe.serving import serving as fake_stripe
 from gateway.fake_stripe.store import SECRET_KEY
 
-
-@contextlib.asynccontextmanager
-async def fake_stripe() -> AsyncIterator[FakeStripe]:
-    """Serve an account; its `url` is where."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    fake = FakeStripe(f"http://127.0.0.1:{listener.getsockname()[1]}")
-    server = Server(uvicorn.Config(FakeStripeApp(fake), log_level="critical", access_log=False))
-    serving = asyncio.create_task(server.serve([listener]))
-    await server.listens.wait()
-    try:
-        yield fake
-    finally:
-        fake.faults.release()
-        server.ends.set()
-        await serving
-        listener.close()
-
-
-class Server(uvicorn.Server):
-    """A server that leaves signals to the test, and waits for events instead of ticking."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listens = asyncio.Event()
-        self.ends = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]
-        yield
-
-    async def main_loop(self) -> None:
-        self.listens.set()
-        await self.ends.wait()
+__all__ = ["fake_stripe", "stripe_client"]
 
 
 @contextlib.asynccontextmanager

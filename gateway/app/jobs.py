@@ -7,17 +7,21 @@ A job that fails is logged and runs again at its next turn; one that hangs is ca
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import structlog
 
 from gateway.app.core import Core
 from gateway.app.services import Services
 from gateway.control_plane.accounts import links, sessions
+from gateway.control_plane.alerts import deliveries, endpoints, expiring, notices
 from gateway.control_plane.billing.audit import audit
 from gateway.control_plane.demand import events
 from gateway.control_plane.mail import upkeep
+from gateway.control_plane.payments import stored_events
 from gateway.control_plane.status import answers
 from gateway.control_plane.web import rate_limits
 from gateway.settings import Settings
@@ -53,7 +57,7 @@ async def _repeat(job: Job) -> None:
     failing = False
     while True:
         # jitter, so that the jobs of many processes don't all come at once
-        await asyncio.sleep(job.seconds * random.uniform(0.9, 1.1))  # noqa: S311
+        await _turn(job, job.seconds * random.uniform(0.9, 1.1))  # noqa: S311
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await job.run()
@@ -67,12 +71,25 @@ async def _repeat(job: Job) -> None:
             failing = False
 
 
-log = structlog.get_logger()
+async def _turn(job: Job, seconds: float) -> None:
+    """Wait until a job runs again: for its time, or for its event."""
+    if job.wake is None:
+        await asyncio.sleep(seconds)
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await job.wake.wait()
+    job.wake.clear()  # before the run: what comes during it needs another one
+
 
 _REAP_SECONDS = 5.0
 _EXPIRE_SECONDS = 60.0
 _PARTITIONS_SECONDS = 3600.0
 _FORGET_SECONDS = 3600.0
+_CROSSINGS_SECONDS = 5.0
+_EXPIRING_SECONDS = 60.0
+_LAUNCHES_SECONDS = 10.0
+_WEBHOOKS_SECONDS = 1.0
 _FOLDS_MAX = 50
 
 
@@ -89,6 +106,11 @@ def wing(core: Core, services: Services) -> Wing:
             Job("mail", settings.mail_seconds, services.outbox.deliver),
             Job("read-demand", settings.demand_seconds, core.demand_counts.refresh),
             Job("announce-launches", settings.demand_seconds, services.launches.announce),
+            Job("tell-launches", _LAUNCHES_SECONDS, services.launch_notices.tell),
+            Job("crossings", _CROSSINGS_SECONDS, services.crossings.find),
+            Job("expiring-keys", _EXPIRING_SECONDS, lambda: expiring.warn(database)),
+            Job("notice-mails", settings.mail_seconds, services.notice_mails.write),
+            Job("webhooks", _WEBHOOKS_SECONDS, services.deliverer.run),
             Job("incidents", settings.incident_seconds, services.incidents.watch),
             Job("forget-old", _FORGET_SECONDS, lambda: forget_old(database, settings)),
         ],
@@ -110,11 +132,26 @@ async def forget_old(database: Database, settings: Settings) -> None:
         await answers.forget_old(connection, settings.answer_retention_days)
     async with database.write() as connection:
         await upkeep.forget_old(connection, keep_text=settings.dev_mail)
+    await forget_alerts(database)
     for _ in range(_FOLDS_MAX):
         async with database.write() as connection:
             if not await events.fold_old(connection, settings.demand_retention_days):
                 break
+    async with database.write() as connection:
+        await stored_events.forget_old(connection)
     for _ in range(_FOLDS_MAX):
         async with database.write() as connection:
             if not await rate_limits.forget_old(connection):
                 break
+
+
+async def forget_alerts(database: Database) -> None:
+    """Remove old deliveries, then the notices and endpoints that no delivery names any more."""
+    now = datetime.now(UTC)
+    for forget in (deliveries.forget_old, notices.forget_old):
+        for _ in range(_FOLDS_MAX):
+            async with database.write() as connection:
+                if not await forget(connection, now):
+                    break
+    async with database.write() as connection:
+        await endpoints.forget_removed(connection)

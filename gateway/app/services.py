@@ -9,19 +9,34 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.app.core import Core
+from gateway.app.payments import Payments, make_payments
 from gateway.control_plane.accounts.github import Github
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.accounts.links import LinkMails, MailLinks
 from gateway.control_plane.accounts.sessions import Sessions
+from gateway.control_plane.alerts.addresses import Addresses
+from gateway.control_plane.alerts.crossings import Crossings
+from gateway.control_plane.alerts.deliverer import Deliverer
+from gateway.control_plane.alerts.deliveries import Deliveries
+from gateway.control_plane.alerts.endpoints import Endpoints
+from gateway.control_plane.alerts.notice_mails import NoticeMails
+from gateway.control_plane.alerts.preferences import Preferences
+from gateway.control_plane.alerts.signatures import SigningSecrets
+from gateway.control_plane.alerts.transport import Transport
 from gateway.control_plane.billing.promotions import Gift, Welcome
 from gateway.control_plane.catalog import content
 from gateway.control_plane.catalog.listings import Shelves
 from gateway.control_plane.demand.launch_mails import LaunchMails, LaunchTerms
+from gateway.control_plane.demand.launch_notices import LaunchNotices
 from gateway.control_plane.mail.messages import MailWriter
 from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender, NullSender, Sender, SmtpSender
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.pages.sign_in.github import make_github
+from gateway.control_plane.payments.attempts import Attempts
+from gateway.control_plane.payments.checkout import Checkout
+from gateway.control_plane.payments.reconciler import Reconciler
+from gateway.control_plane.payments.refunds import Refunds
 from gateway.control_plane.status.incidents import Incidents
 from gateway.control_plane.web.assets import Assets
 from gateway.control_plane.web.cookies import HostCookie
@@ -48,7 +63,20 @@ class Services:
     unsubscriptions: Unsubscriptions
     incidents: Incidents
     launches: LaunchMails
+    launch_notices: LaunchNotices
+    preferences: Preferences
+    crossings: Crossings
+    notice_mails: NoticeMails
+    endpoints: Endpoints
+    deliveries: Deliveries
+    deliverer: Deliverer
     shelves: Shelves
+    payments: Payments | None
+    """None without GATEWAY_STRIPE_SECRET_KEY, as the four that follow."""
+    checkout: Checkout | None
+    reconciler: Reconciler | None
+    auto_top_ups: Attempts | None
+    refunds: Refunds | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +99,15 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
     """Make the domain objects; nothing connects yet. Raises SettingsError."""
     settings, database = core.settings, core.database
     pages = content.reviewed()
-    writer = MailWriter(_constants(settings))
-    outbox = _outbox(settings, database)
+    writer, outbox = make_mail(settings, database)
+    payments = make_payments(settings, database, outbox, writer)
     links = _links(settings)
     unsubscriptions = Unsubscriptions(
         secret=derive(settings.secret, "unsubscribe"), public_url=settings.public_url
     )
+
+    addresses = Addresses(settings.webhook_private_hosts.split())
+    webhook_secrets = SigningSecrets(derive(settings.secret, "webhooks"))
 
     def is_live(model_id: str) -> bool:
         model = core.catalog().models.get(model_id)
@@ -114,8 +145,25 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
             titles={model_id: page.title for model_id, page in pages.items()},
             public_url=settings.public_url,
         ),
+        launch_notices=LaunchNotices(database, is_live=is_live),
+        preferences=Preferences(),
+        crossings=Crossings(database),
+        notice_mails=NoticeMails(database, outbox, writer, public_url=settings.public_url),
+        endpoints=Endpoints(webhook_secrets, addresses),
+        deliveries=Deliveries(),
+        deliverer=Deliverer(database, webhook_secrets, Transport(addresses)),
         shelves=Shelves(core.catalog, pages),
+        payments=payments,
+        checkout=payments.checkout if payments else None,
+        reconciler=payments.reconciler if payments else None,
+        auto_top_ups=payments.auto_top_ups if payments else None,
+        refunds=payments.refunds if payments else None,
     )
+
+
+def make_mail(settings: Settings, database: Database) -> tuple[MailWriter, Outbox]:
+    """Make what writes mails and what sends them."""
+    return MailWriter(_constants(settings)), _outbox(settings, database)
 
 
 def make_web(core: Core) -> Web:
@@ -147,6 +195,10 @@ def _constants(settings: Settings) -> dict[str, Any]:
         "brand": settings.brand,
         "public_url": settings.public_url,
         "support": contact(settings.support),
+        "seller": settings.seller,
+        "terms": settings.terms,
+        "buying": bool(settings.stripe_secret_key),
+        "test_mode": bool(settings.stripe_secret_key) and not settings.stripe_live,
     }
 
 

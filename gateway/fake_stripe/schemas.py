@@ -30,6 +30,7 @@ CUSTOMER: Schema = {
     "tax_exempt": choice("exempt", "none", "reverse"),
 }
 SESSION: Schema = {
+    "adaptive_pricing": {"enabled": FLAG},
     "automatic_tax": {"enabled": needed(FLAG)},
     "billing_address_collection": choice("auto", "required"),
     "cancel_url": TEXT,

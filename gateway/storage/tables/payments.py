@@ -115,6 +115,9 @@ payments = Table(
         name="state",
     ),
     CheckConstraint("amount_cents > 0 AND tax_cents >= 0", name="amount"),
+    CheckConstraint(
+        "received_cents >= 0 AND refunded_cents >= 0 AND disputed_cents >= 0", name="cents"
+    ),
     CheckConstraint("posted_nanos <= credit_nanos", name="posted"),
     Index(None, "organization_id", "id"),
     partial_index("ix_payments_due_at", "due_at", where="due_at IS NOT NULL"),
