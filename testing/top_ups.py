@@ -126,9 +126,7 @@ class TopUps:
     async def payments(self) -> list[Payment]:
         """Return all payments, the oldest first."""
         async with self.database.read() as connection:
-            found = await connection.execute(
-                select(tables.payments).order_by(tables.payments.c.id)
-            )
+            found = await connection.execute(select(tables.payments).order_by(tables.payments.c.id))
             return [payments.of_row(row) for row in found]
 
     async def mails(self) -> Sequence[Row[Any]]:
