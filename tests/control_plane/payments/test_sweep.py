@@ -119,7 +119,7 @@ async def test_a_list_is_walked_a_day_at_a_time(shop: Shop):
     shop.fake.calls.clear()
     await shop.parts.sweep.run()
     walked = [given["created"] for name, given in shop.fake.calls if name == "refunds.list"]
-    assert len(walked) == 3
+    assert len(walked) == 4
     for before, after in pairwise(walked):
         assert int(after["gte"]) < int(before["lt"])
     assert "lt" not in walked[-1]
