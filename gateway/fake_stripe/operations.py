@@ -144,7 +144,7 @@ CALCULATION: Schema = {
     "currency": needed(USD),
     "customer": TEXT,
     "customer_details": {
-        "address": ADDRESS,
+        "address": {**ADDRESS, "country": needed(TEXT)},
         "address_source": choice("billing", "shipping"),
         "tax_ids": [{"type": needed(TEXT), "value": needed(TEXT)}],
     },

@@ -144,25 +144,32 @@ class Attempts:
             if stopped or age >= SENT_FOR:
                 intent = await self._found(payment)
             else:
+                taxed = await self._with_tax(payment)
+                if taxed is None:
+                    return
+                payment = taxed
                 intent = await self._charged(payment)
         except StripeFailure as error:
             await self._failed(payment, error)
         else:
             await self._answered(payment, intent)
 
-    async def _charged(self, payment: Payment) -> StripeIntent | None:
+    async def _with_tax(self, payment: Payment) -> Payment | None:
+        """Fix the tax in the row, before the card is charged: each request must say the same.
+
+        Returns None if someone changed the row meanwhile. Raises StripeFailure.
+        """
+        if not self._tax or payment.tax_calculation_id is not None:
+            return payment
+        tax = await self._stripe.create_tax_calculation(
+            tax_parameters(payment), key=f"tax:{payment.id}"
+        )
+        return await self._write(
+            payment, tax_calculation_id=tax.id, tax_cents=tax.tax_amount_exclusive
+        )
+
+    async def _charged(self, payment: Payment) -> StripeIntent:
         """Charge the card, or learn what came of it. Raises StripeFailure."""
-        if self._tax and payment.tax_calculation_id is None:
-            tax = await self._stripe.create_tax_calculation(
-                tax_parameters(payment), key=f"tax:{payment.id}"
-            )
-            # before the card is charged, so that each request says the same
-            kept = await self._write(
-                payment, tax_calculation_id=tax.id, tax_cents=tax.tax_amount_exclusive
-            )
-            if kept is None:
-                return None
-            payment = kept
         try:
             return await self._stripe.create_intent(
                 intent_parameters(payment), key=f"payment:{payment.id}"
@@ -259,7 +266,8 @@ class Attempts:
         """Try again after a wait that grows with the attempt's age."""
         now = self._clock()
         wait = min(max(now - payment.created_at, _FIRST_WAIT), _LONGEST_WAIT)
-        log.warning("auto top-up without an outcome yet", payment=payment.id, reason=reason)
+        say = log.warning if wait == _FIRST_WAIT else log.debug  # once, however often it is tried
+        say("auto top-up without an outcome yet", payment=payment.id, reason=reason)
         await self._write(payment, due_at=now + wait)
 
     async def _write(self, payment: Payment, **values: Any) -> Payment | None:
@@ -297,7 +305,8 @@ def intent_parameters(payment: Payment) -> dict[str, Any]:
         "currency": "usd",
         "customer": payment.customer_id,
         "payment_method": payment.payment_method_id,
-        "payment_method_types": ["card"],
+        # nobody is there to be sent to a bank's page
+        "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
         "off_session": True,
         "confirm": True,
         "metadata": {
