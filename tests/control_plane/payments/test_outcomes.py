@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from gateway.control_plane.accounts import memberships, users
 from gateway.control_plane.accounts.addresses import Address
-from gateway.control_plane.mail.outbox import NEWS, NEWS_LIFETIME
+from gateway.control_plane.mail.outbox import NEWS
 from gateway.control_plane.payments import payments
 from gateway.fake_stripe.fake import FakeStripe
 from gateway.storage import tables
@@ -33,7 +33,6 @@ async def test_every_owner_is_told_and_no_member(database: Database, fake: FakeS
         assert sorted(mail.recipient for mail in mails) == ["ada@example.org", "bob@example.org"]
         for mail in mails:
             assert mail.kind in NEWS
-            assert mail.give_up_at - mail.due_at == NEWS_LIFETIME
 
 
 async def test_an_end_that_is_noted_twice_is_told_once(database: Database, fake: FakeStripe):
