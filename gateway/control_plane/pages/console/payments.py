@@ -22,7 +22,7 @@ from gateway.storage.database import Database
 PATH = "/console/billing"
 
 _PAGE = 50
-_STRIPE_SECONDS = 5.0
+STRIPE_SECONDS = 5.0
 """How long a page waits for Stripe; whatever it says later, the next look shows."""
 
 
@@ -97,7 +97,7 @@ def _may_ask(request: Request[Any, Any, Any], payment: Payment) -> bool:
 async def _reconciled(reconciler: Reconciler, payment_id: str) -> bool:
     """Read a payment at Stripe, in bounded time; return whether Stripe answered."""
     try:
-        async with asyncio.timeout(_STRIPE_SECONDS):
+        async with asyncio.timeout(STRIPE_SECONDS):
             await reconciler.reconcile(payment_id)
     except (TimeoutError, StripeFailure):
         return False
