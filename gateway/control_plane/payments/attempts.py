@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.payments import payments
 from gateway.control_plane.payments.auto_top_up import AUTHENTICATION
+from gateway.control_plane.payments.charges import decline, intent_parameters, tax_parameters
 from gateway.control_plane.payments.customers import Customers
 from gateway.control_plane.payments.outcomes import Outcomes
 from gateway.control_plane.payments.payments import Payment, State
@@ -207,7 +208,7 @@ class Attempts:
                 await self._hand_over(payment, intent.id)
             case "requires_payment_method" | "canceled":
                 error = intent.last_payment_error or StripePaymentError()
-                code = _decline(error.code or "", error.decline_code or "") or "not_charged"
+                code = decline(error.code or "", error.decline_code or "") or "not_charged"
                 reason = error.message or _NOT_CHARGED
                 await self._end(payment, "failed", code=code, reason=reason, intent_id=intent.id)
             case _:  # it waits for the cardholder, who isn't there
@@ -215,11 +216,14 @@ class Attempts:
 
     async def _hand_over(self, payment: Payment, intent_id: str) -> None:
         """Let the reconciler credit what was taken: now, or when it is due."""
+        values: dict[str, Any] = {
+            "state": "open",
+            "intent_id": intent_id,
+            "changed_at": self._clock(),
+        }
         async with self._database.write() as connection:
-            now = await postings.database_now(connection)
-        kept = await self._write(
-            payment, state="open", intent_id=intent_id, due_at=now, changed_at=self._clock()
-        )
+            values["due_at"] = await postings.database_now(connection)
+            kept = await _changed(connection, payment, values)
         if kept is not None:
             with contextlib.suppress(StripeFailure):
                 await self._reconciler.reconcile(payment.id)
@@ -243,7 +247,7 @@ class Attempts:
         if not isinstance(error, StripeRefused) or error.code == "idempotency_error":
             await self._later(payment, str(error))
             return
-        code = _decline(error.code, error.decline_code) if error.status == _DECLINED else ""
+        code = decline(error.code, error.decline_code) if error.status == _DECLINED else ""
         if code:
             await self._end(
                 payment, "failed", code=code, reason=str(error), intent_id=error.intent_id
@@ -292,34 +296,6 @@ class Attempts:
                 await self._outcomes.note(connection, ended)
 
 
-def tax_parameters(payment: Payment) -> dict[str, Any]:
-    """Return what a tax calculation is asked with: the row's, and nothing else."""
-    line = {"amount": payment.amount_cents, "reference": "credit", "tax_behavior": "exclusive"}
-    return {"currency": "usd", "customer": payment.customer_id, "line_items": [line]}
-
-
-def intent_parameters(payment: Payment) -> dict[str, Any]:
-    """Return what a payment intent is asked with: the row's, so that it is the same each time."""
-    parameters: dict[str, Any] = {
-        "amount": payment.amount_cents + payment.tax_cents,
-        "currency": "usd",
-        "customer": payment.customer_id,
-        "payment_method": payment.payment_method_id,
-        # nobody is there to be sent to a bank's page
-        "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
-        "off_session": True,
-        "confirm": True,
-        "metadata": {
-            "payment_id": payment.id,
-            "organization_id": payment.organization_id,
-            "credit_cents": str(payment.amount_cents),
-        },
-    }
-    if payment.tax_calculation_id is not None:
-        parameters["hooks"] = {"inputs": {"tax": {"calculation": payment.tax_calculation_id}}}
-    return parameters
-
-
 async def _changed(
     connection: AsyncConnection, payment: Payment, values: Mapping[str, Any]
 ) -> Payment | None:
@@ -333,10 +309,3 @@ async def _changed(
     )
     row = done.one_or_none()
     return None if row is None else payments.of_row(row)
-
-
-def _decline(code: str, decline_code: str) -> str:
-    """Return why a card was declined, in one word: the bank's, else Stripe's."""
-    if AUTHENTICATION in (code, decline_code):
-        return AUTHENTICATION
-    return decline_code or code

@@ -1,4 +1,4 @@
-"""Auto top-ups at a Stripe that fails: a card is charged once, and a declining one is left alone."""
+"""Auto top-ups at a Stripe that fails: a card is charged once, a declining one is left alone."""
 
 import asyncio
 from collections.abc import AsyncIterator
