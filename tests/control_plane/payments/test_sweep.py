@@ -155,7 +155,7 @@ async def test_an_auto_top_up_whose_answer_was_lost_is_found(shop: Shop):
     }
     asked = {
         "amount": 1000, "currency": "usd", "customer": customer, "payment_method": method,
-        "payment_method_types": ["card"], "off_session": True, "confirm": True,
+        "off_session": True, "confirm": True,
         "metadata": metadata,
     }  # fmt: skip
     await shop.parts.stripe.create_intent(asked, key=f"payment:{attempt.id}")
