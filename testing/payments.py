@@ -22,16 +22,24 @@ class Payment:
     id: str
     organization_id: str
     cents: int
-    tax_cents: int
+    tax_cents: int = 0
     transactions: int = 0
 
     @classmethod
     async def create(
-        cls, database: Database, organization_id: str, *, cents: int, tax_cents: int = 0
+        cls,
+        database: Database,
+        organization_id: str,
+        *,
+        cents: int,
+        tax_cents: int = 0,
+        is_received: bool = False,
     ) -> "Payment":
         now = datetime.now(UTC)
         payment = cls(database, new_id(), organization_id, cents, tax_cents)
-        empty = dict.fromkeys(_TEXTS, "") | dict.fromkeys(_NUMBERS, 0)
+        empty: dict[str, Any] = dict.fromkeys(_TEXTS, "") | dict.fromkeys(_NUMBERS, 0)
+        if is_received:  # at Stripe, and not posted yet
+            empty["received_cents"] = cents + tax_cents
         async with database.write() as connection:
             await connection.execute(
                 insert(rows).values(

@@ -35,13 +35,13 @@ async def test_a_charge_may_be_booked_later_than_it_succeeds(
     fake.books_late = True
     intent = fake.pay((await open_session(client, customer)).id)["payment_intent"]
     path = {"expand": ["latest_charge.balance_transaction"]}
-    early = await client.v1.payment_intents.retrieve_async(intent, path)  # type: ignore[arg-type]
+    early = await client.v1.payment_intents.retrieve_async(intent, path)
     assert isinstance(early.latest_charge, stripe.Charge)
     assert early.latest_charge.balance_transaction is None
 
     assert fake.post_balances() == 1
 
-    late = await client.v1.payment_intents.retrieve_async(intent, path)  # type: ignore[arg-type]
+    late = await client.v1.payment_intents.retrieve_async(intent, path)
     assert isinstance(late.latest_charge, stripe.Charge)
     assert late.latest_charge.balance_transaction
     assert fake.post_balances() == 0

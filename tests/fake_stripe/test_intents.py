@@ -96,7 +96,7 @@ async def test_one_that_waits_is_confirmed_later_or_canceled(
     method = fake.save_card(customer)["id"]
     create = client.v1.payment_intents.create_async
     parameters = {"amount": 500, "currency": "usd", "customer": customer, "payment_method": method}
-    first, second = [await create(parameters) for _ in range(2)]  # type: ignore[arg-type]
+    first, second = [await create(parameters) for _ in range(2)]
     assert (await client.v1.payment_intents.confirm_async(first.id)).status == "succeeded"
     assert (await client.v1.payment_intents.cancel_async(second.id)).status == "canceled"
     with pytest.raises(stripe.InvalidRequestError):

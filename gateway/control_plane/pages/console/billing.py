@@ -26,6 +26,7 @@ from gateway.control_plane.payments.checkout import (
     PRESET_DOLLARS,
     Checkout,
 )
+from gateway.control_plane.payments.customers import BuyingOnHold
 from gateway.control_plane.payments.stripe_api import StripeFailure, StripeRefused
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other, whole
 from gateway.control_plane.web.headers import stripe_pages
@@ -147,14 +148,17 @@ async def buy(
     """Start a payment, and lead its buyer to Stripe."""
     if checkout is None:
         raise BuyingIsOff("This gateway takes no payments.")
-    with _asking_stripe():
-        payment = await checkout.start(
-            visitor.organization_id,
-            visitor.user_id,
-            data.cents,
-            save_card=bool(data.save_card),
-            payment_id=data.id if is_id(data.id) else new_id(),
-        )
+    try:
+        with _asking_stripe():
+            payment = await checkout.start(
+                visitor.organization_id,
+                visitor.user_id,
+                data.cents,
+                save_card=bool(data.save_card),
+                payment_id=data.id if is_id(data.id) else new_id(),
+            )
+    except BuyingOnHold:
+        return see_other(f"{PATH}#buy")  # which says why
     if payment.state == "open":
         return _leading_to(payment.session_url, settings, render)
     return see_other(f"{PATH}/payments/{payment.id}")

@@ -22,7 +22,7 @@ from gateway.storage.database import Database
 PATH = "/console/billing"
 
 _PAGE = 50
-_STRIPE_SECONDS = 5.0
+STRIPE_SECONDS = 5.0
 """How long a page waits for Stripe; whatever it says later, the next look shows."""
 
 
@@ -55,9 +55,9 @@ async def show_payment(
     """
     async with database.read() as connection:
         payment = await payments.find_own(connection, visitor.organization_id, payment_id)
-    is_read = False
-    if reconciler and words_of(payment).changes_soon and _may_ask(request, payment):
-        is_read = await _reconciled(reconciler, payment_id)
+    answered: bool | None = None
+    if reconciler and _is_open(payment) and _may_ask(request, payment):
+        answered = await _reconciled(reconciler, payment_id)
         async with database.read() as connection:
             payment = await payments.find_own(connection, visitor.organization_id, payment_id)
     return render(
@@ -66,8 +66,8 @@ async def show_payment(
         payment=payment,
         words=words_of(payment),
         left=left,
-        unread=not is_read and not is_fragment(request),
-        continues=is_read and payment.state == "open" and visitor.role == "owner",
+        unread=answered is False,
+        continues=answered is not False and payment.state == "open" and visitor.role == "owner",
     )
 
 
@@ -77,6 +77,10 @@ def listed(found: list[Payment], page: int) -> dict[str, Any]:
         "payments": [(payment, words_of(payment)) for payment in found[:page]],
         "next_before": found[page - 1].id if len(found) > page else "",
     }
+
+
+def _is_open(payment: Payment) -> bool:
+    return payment.is_unfinished or words_of(payment).changes_soon
 
 
 def _may_ask(request: Request[Any, Any, Any], payment: Payment) -> bool:
@@ -93,7 +97,7 @@ def _may_ask(request: Request[Any, Any, Any], payment: Payment) -> bool:
 async def _reconciled(reconciler: Reconciler, payment_id: str) -> bool:
     """Read a payment at Stripe, in bounded time; return whether Stripe answered."""
     try:
-        async with asyncio.timeout(_STRIPE_SECONDS):
+        async with asyncio.timeout(STRIPE_SECONDS):
             await reconciler.reconcile(payment_id)
     except (TimeoutError, StripeFailure):
         return False
