@@ -88,22 +88,21 @@ async def test_accounts_of_the_first_schema(database: Database):
     yes, no = ("1", "0") if database.is_sqlite else ("true", "false")
     async with database.engine.connect() as connection:
         await connection.run_sync(_downgrade, "0001_first_schema")
-        for statement in (
-            *(
-                f"INSERT INTO organizations (id, name, created_at) VALUES ('{one}', 'acme', {now})"
-                for one in (debtor, stopped)
-            ),
+        script = (
+            "INSERT INTO organizations (id, name, created_at) VALUES "
+            f"('{debtor}', 'acme', {now}), ('{stopped}', 'acme', {now});"
             "INSERT INTO accounts (id, organization_id, available_nanos, leased_nanos, owed_nanos, "
             f"spent_nanos, frozen) VALUES ('{debtor}', '{debtor}', 5, 0, 3, 0, {yes}), "
-            f"('{stopped}', '{stopped}', 0, 0, 0, 0, {yes})",
+            f"('{stopped}', '{stopped}', 0, 0, 0, 0, {yes});"
             "INSERT INTO credit_lots (id, organization_id, kind, amount_nanos, remaining_nanos, "
             f"source_ref, created_at) VALUES ('{stopped}', '{debtor}', 'paid', 2, 2, 'a', {now}), "
-            f"('{debtor}', '{debtor}', 'promo', 3, 3, 'b', {now})",
+            f"('{debtor}', '{debtor}', 'promo', 3, 3, 'b', {now});"
             "INSERT INTO ledger_entries (organization_id, kind, ref, amount_nanos, counterpart, "
             f"created_at) VALUES ('{debtor}', 'grant', 'a', 2, 'stripe_clearing', {now}), "
             f"('{debtor}', 'grant', 'b', 3, 'promo_expense', {now}), "
-            f"('{debtor}', 'reversal', 'c', -3, 'stripe_clearing', {now})",
-        ):
+            f"('{debtor}', 'reversal', 'c', -3, 'stripe_clearing', {now})"
+        )
+        for statement in script.split(";"):
             await connection.execute(text(statement))
         await connection.commit()
     await migrate.upgrade(database)
@@ -133,7 +132,7 @@ async def _causes(database: Database, *account_ids: str) -> list[list[str]]:
 
 
 async def _audited(database: Database, account_id: str) -> tuple[object, list[int], list[str]]:
-    """What the account has and owes, what its lots have, and the counterparts of what was bought."""
+    """What the account has and owes, what lots have, and the counterparts of what was bought."""
     async with database.read() as connection:
         assert await invariants.audit(connection) == []
         row = (

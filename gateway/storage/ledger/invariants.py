@@ -196,7 +196,7 @@ INVARIANTS = (
             SELECT CAST(id AS text) AS payment, posted_nanos AS credit, tax_posted_nanos AS tax
             FROM payments
             UNION ALL SELECT substr(ref, 1, 36), -amount_nanos, 0 FROM ledger_entries
-            WHERE kind IN ('topup', 'reversal')
+            WHERE kind IN ('topup', 'reversal') AND counterpart = 'receivable'
             UNION ALL SELECT CAST(payment_id AS text), 0, -amount_nanos FROM book_entries
             WHERE kind = 'tax') parts
         GROUP BY payment HAVING sum(credit) <> 0 OR sum(tax) <> 0
@@ -238,7 +238,7 @@ INVARIANTS = (
         SELECT p.id FROM payments p JOIN (
             SELECT payment, sum(nanos) AS nanos FROM (
                 SELECT substr(ref, 1, 36) AS payment, -amount_nanos AS nanos FROM ledger_entries
-                WHERE kind IN ('topup', 'reversal')
+                WHERE kind IN ('topup', 'reversal') AND counterpart = 'receivable'
                 UNION ALL SELECT CAST(payment_id AS text), CASE WHEN account = 'receivable'
                     THEN amount_nanos ELSE -amount_nanos END
                 FROM book_entries WHERE 'receivable' IN (account, counterpart)) parts

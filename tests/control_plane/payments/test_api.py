@@ -142,7 +142,6 @@ async def test_too_large(http: httpx.AsyncClient, process: Process):
     assert await stored(process) == []
     assert count("gateway_stripe_events_refused_total", reason="size") == before + 1
 
-
     assert (await post(http, said(padding="x" * (BODY_BYTES_MAX - 1000)))).status_code == 200
     assert len(await stored(process)) == 1
 

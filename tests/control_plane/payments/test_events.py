@@ -56,17 +56,21 @@ def test_only_ids_are_kept():
 @pytest.mark.parametrize(
     ("about", "object_id", "intent_id", "customer_id"),
     [
-        ({"object": "checkout.session", "id": "cs_1", "payment_intent": "pi_2"}, "cs_1", "pi_2", None),
+        ({"object": "refund", "id": "re_2", "payment_intent": "pi_2"}, "re_2", "pi_2", None),
         ({"object": "checkout.session", "id": "cs_1", "payment_intent": None}, "cs_1", None, None),
         ({"object": "refund", "id": "re_1", "payment_intent": "pi_2"}, "re_1", "pi_2", None),
-        ({"object": "dispute", "id": "dp_1", "payment_intent": {"id": "pi_2"}}, "dp_1", "pi_2", None),
+        ({"object": "dispute", "id": "dp_1", "payment_intent": {"id": "pi"}}, "dp_1", "pi", None),
         ({"object": "customer", "id": "cus_9"}, "cus_9", None, "cus_9"),
         ({"object": "payment_method", "id": "pm_1", "customer": "cus_9"}, "pm_1", None, "cus_9"),
     ],
 )  # fmt: skip
 def test_what_an_event_is_about(about, object_id, intent_id, customer_id):
     event = taken(snapshot(data={"object": about}))
-    assert (event.object_id, event.intent_id, event.customer_id) == (object_id, intent_id, customer_id)
+    assert (event.object_id, event.intent_id, event.customer_id) == (
+        object_id,
+        intent_id,
+        customer_id,
+    )
 
 
 def test_a_thin_event_names_the_same():

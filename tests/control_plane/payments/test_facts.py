@@ -132,5 +132,3 @@ def test_never_more_than_is_kept(amount: int, tax: int, received: int | None, ba
     assert found.credit_nanos + found.tax_nanos <= kept
     if is_exact:  # so that a settled payment leaves nothing receivable
         assert found.credit_nanos + found.tax_nanos == kept
-
-
