@@ -182,18 +182,24 @@ class Deliverer:
 
     async def _send(self, claim: _Claim, delivery: Row[Any]) -> None:
         began = datetime.now(UTC)
-        if claim.secrets:
-            body = msgspec.json.encode(
-                _Body(delivery.type, delivery.happened_at, msgspec.Raw(delivery.data.encode()))
-            )
-            headers = signatures.headers(
-                claim.secrets, delivery.notice_id, int(began.timestamp()), body
-            )
-            answered = await self._transport.post(claim.url, headers, body)
-        else:
-            answered = Reaction(milliseconds=0, error="The endpoint's secret can't be read.")
+        try:
+            answered = await self._attempt(claim, delivery, began)
+        except Exception as error:  # noqa: BLE001 - an attempt counts, whatever ends it
+            log.error("a webhook failed", delivery=delivery.id, reason=type(error).__name__)
+            answered = Reaction(milliseconds=0, error="The message could not be sent.")
         async with self._database.write() as connection:
             await _record(connection, delivery, answered, began)
+
+    async def _attempt(self, claim: _Claim, delivery: Row[Any], began: datetime) -> Reaction:
+        if not claim.secrets:
+            return Reaction(milliseconds=0, error="The endpoint's secret can't be read.")
+        body = msgspec.json.encode(
+            _Body(delivery.type, delivery.happened_at, msgspec.Raw(delivery.data.encode()))
+        )
+        headers = signatures.headers(
+            claim.secrets, delivery.notice_id, int(began.timestamp()), body
+        )
+        return await self._transport.post(claim.url, headers, body)
 
 
 async def _record(

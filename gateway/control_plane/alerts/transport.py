@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from time import monotonic
 
 import httpx
@@ -111,6 +112,8 @@ class Transport:
                 # proves the name of the first
                 limits=httpx.Limits(max_connections=_AT_ONCE, max_keepalive_connections=0),
                 follow_redirects=False,
+                # no cookie is kept: it would go to all names at the address that set it
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
                 trust_env=False,
                 headers={
                     "user-agent": "stella-gateway-webhooks/1",
@@ -154,7 +157,7 @@ def _retry_after(text: str) -> float:
         return float(text)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # of a date, or of a time zone, that no calendar has
         return 0.0
     if at.tzinfo is None:
         return 0.0

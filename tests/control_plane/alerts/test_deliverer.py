@@ -12,6 +12,7 @@ from gateway.control_plane.accounts.users import User
 from gateway.control_plane.alerts import deliverer as module
 from gateway.control_plane.alerts.deliverer import Deliverer
 from gateway.control_plane.alerts.deliveries import Deliveries
+from gateway.control_plane.alerts.transport import Transport
 from gateway.storage.database import Database
 from gateway.storage.tables import notices, webhook_deliveries, webhook_endpoints
 from testing.webhooks import Message, Receiver, Reply
@@ -174,6 +175,24 @@ async def test_an_endpoint_may_ask_for_time_within_bounds(
     await deliver(deliverer)
     (row,) = await rows(database, select(webhook_deliveries))
     assert least < (row.due_at - datetime.now(UTC)).total_seconds() < most
+
+
+async def test_an_attempt_counts_whatever_ends_it(
+    database: Database, owner: User, receiver: Receiver, deliverer: Deliverer,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    await add_endpoint(database, owner, receiver.url)
+    await happen(database, owner.organization_id)
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transport, "post", fail)
+        await deliver(deliverer)
+    (row,) = await rows(database, select(webhook_deliveries))
+    assert (row.attempts, row.state, row.error) == (1, "pending", "The message could not be sent.")
+    assert row.due_at > datetime.now(UTC)
 
 
 async def test_redirects_are_not_followed(

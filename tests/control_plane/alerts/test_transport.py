@@ -128,6 +128,39 @@ async def test_a_huge_answer_is_not_read(receiver: Receiver):
     await transport.close()
 
 
+async def test_a_cookie_goes_nowhere_else(receiver: Receiver):
+    """Two names at one address are two strangers."""
+    port = receiver.url.rpartition(":")[2].partition("/")[0]
+    transport = Transport(Addresses(["a.test", "b.test"], find=lambda *_: ["127.0.0.1"]))
+    receiver.answer = lambda _message: Reply(200, b"", {"set-cookie": "session=a; path=/"})
+    for host in ("a.test", "b.test", "a.test"):
+        assert (await transport.post(f"http://{host}:{port}/", {}, b"{}")).status == 200
+    assert [message.headers["host"][:6] for message in receiver.messages] == [
+        "a.test",
+        "b.test",
+        "a.test",
+    ]
+    assert not any("cookie" in message.headers for message in receiver.messages)
+    await transport.close()
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "Mon, 1 Jan 2000 00:00:00 +99999999999999",
+        "Mon, 1 Jan 99999 00:00:00 GMT",
+        "Mon, 99 Jan 2000 99:99:99 GMT",
+        "9" * 300,
+    ],
+)
+async def test_a_time_to_wait_that_no_calendar_has(receiver: Receiver, when: str):
+    transport = Transport(Addresses(["127.0.0.1"]))
+    receiver.answer = lambda _message: Reply(429, b"", {"retry-after": when})
+    answered = await transport.post(receiver.url, {}, b"{}")
+    assert (answered.status, answered.retry_after_seconds) == (429, 0.0)
+    await transport.close()
+
+
 async def test_nobody_listens():
     transport = Transport(Addresses(["127.0.0.1"]))
     answered = await transport.post(f"http://127.0.0.1:{free_port()}/", {}, b"{}")
