@@ -84,7 +84,9 @@ table(
     Column("served_at", Instant, nullable=False),
     Column("removed_at", Instant),
     CheckConstraint("length(url) BETWEEN 1 AND 2000", name="url"),
-    CheckConstraint("disabled_reason IN ('', 'person', 'failing', 'gone')", name="disabled"),
+    CheckConstraint(
+        "disabled_reason IN ('', 'person', 'failing', 'gone', 'unreadable')", name="disabled"
+    ),
     Index(None, "organization_id"),
     Index(None, "created_by"),
 )
@@ -135,7 +137,7 @@ table(
 )
 
 table(
-    "alert_cursors",
+    "alert_walks",
     Column("name", Text, primary_key=True),
     Column("after", Text, nullable=False),
     *required(Instant, "began_at", "read_until"),

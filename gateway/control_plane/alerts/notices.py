@@ -15,7 +15,7 @@ since a float would round them; `ref` must name the crossing, not just the kind.
     payment.credited      payment_id, credit_nanos, amount_cents, tax_cents, origin
     model.launched        model_id, price_nanos (for a million tokens)
     key.expiring          key_id, key_name, last_four, days, expires_at
-    endpoint.disabled     endpoint_id, url, reason: failing or gone (a mail, no webhook)
+    endpoint.disabled     endpoint_id, url, reason: failing, gone or unreadable (a mail, no webhook)
     endpoint.ping         endpoint_id (a webhook to that endpoint alone, no mail)
 """
 

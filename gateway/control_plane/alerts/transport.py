@@ -24,7 +24,7 @@ _CONNECT_SECONDS = 5.0
 _AT_ONCE = 128
 
 
-class Reaction(msgspec.Struct, frozen=True, kw_only=True):
+class DeliveryAttempt(msgspec.Struct, frozen=True, kw_only=True):
     """How an attempt ended."""
 
     milliseconds: int
@@ -46,19 +46,24 @@ class Transport:
         self._tls = tls
         self._client: httpx.AsyncClient | None = None
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reaction:
-        """Send a message; raises nothing of what an endpoint can cause."""
+    async def post(
+        self, organization_id: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> DeliveryAttempt:
+        """Send a message of an organization; raises nothing of what an endpoint can cause.
+
+        Raises LookupsBusy: the message was not sent, and the endpoint is not to blame.
+        """
         began = monotonic()
         try:
             async with asyncio.timeout(SECONDS):
-                return await self._post(url, headers, body, began)
+                return await self._post(organization_id, url, headers, body, began)
         except AddressRefused as error:
             reason = error.message
         except TimeoutError:
             reason = f"No complete answer within {SECONDS:.0f} seconds."
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             reason = _reason(error)
-        return Reaction(milliseconds=_since(began), error=reason)
+        return DeliveryAttempt(milliseconds=_since(began), error=reason)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -67,10 +72,15 @@ class Transport:
         self._addresses.close()
 
     async def _post(
-        self, url: str, headers: Mapping[str, str], body: bytes, began: float
-    ) -> Reaction:
+        self,
+        organization_id: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        began: float,
+    ) -> DeliveryAttempt:
         parsed = self._addresses.parse(url)
-        addresses = await self._addresses.resolve(parsed)
+        addresses = await self._addresses.resolve(organization_id, parsed)
         for address in addresses[:-1]:
             try:
                 return await self._send(parsed, address, headers, body, began)
@@ -80,7 +90,7 @@ class Transport:
 
     async def _send(
         self, url: httpx.URL, address: str, headers: Mapping[str, str], body: bytes, began: float
-    ) -> Reaction:
+    ) -> DeliveryAttempt:
         client = self._opened()
         # to the address that was checked; the certificate must still be the name's
         request = client.build_request(
@@ -95,7 +105,7 @@ class Transport:
             answer = await _first_bytes(response)
         finally:
             await response.aclose()
-        return Reaction(
+        return DeliveryAttempt(
             milliseconds=_since(began),
             status=response.status_code,
             answer=answer.decode("utf-8", "replace").replace("\0", "�"),

@@ -105,16 +105,17 @@ def _key_expiring(data: Mapping[str, Any]) -> Wording:
 
 
 def _endpoint_disabled(data: Mapping[str, Any]) -> Wording:
-    why = (
-        "It answered 410, which means that it is gone."
-        if data["reason"] == "gone"
-        else "It accepted no message for 3 days."
-    )
+    whys = {
+        "gone": "It answered 410, which means that it is gone.",
+        "unreadable": "We can no longer read its signing secret, so nothing could be sent for 3 "
+        "days. Make a new secret on its page before you switch it on again.",
+    }
+    why = whys.get(data["reason"], "It accepted no message for 3 days.")
     return Wording(
         subject="A webhook was switched off",
         happened=f"We no longer send webhooks to {data['url']}. {why}",
-        advice="The log shows what it answered. Once it is repaired, switch it on again and replay "
-        "what it missed.",
+        advice="The log shows what it answered. Once it works again, switch it on and replay the "
+        "deliveries that failed.",
         label="See the webhook",
         path=f"/console/webhooks/{data['endpoint_id']}",
     )
