@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from gateway.control_plane.mail.messages import MailWriter
-from gateway.control_plane.mail.outbox import Outbox
+from gateway.control_plane.payments import outcomes
 from gateway.control_plane.payments.api import webhook
 from gateway.control_plane.payments.attempts import Attempts
 from gateway.control_plane.payments.checkout import Checkout
 from gateway.control_plane.payments.customers import Customers
-from gateway.control_plane.payments.outcomes import Outcomes
 from gateway.control_plane.payments.reconciler import Reconciler
 from gateway.control_plane.payments.refunds import Refunds
 from gateway.control_plane.payments.stripe_api import StripeApi
@@ -44,9 +42,7 @@ class Payments:
     """Set when something is due to be reconciled."""
 
 
-def make_payments(
-    settings: Settings, database: Database, outbox: Outbox, writer: MailWriter
-) -> Payments | None:
+def make_payments(settings: Settings, database: Database) -> Payments | None:
     """Make the parts; nothing connects yet. Without Stripe's key there are none."""
     if not settings.stripe_secret_key:
         return None
@@ -57,7 +53,6 @@ def make_payments(
         settings.stripe_tax,
         settings.stripe_sweep_seconds,
     )
-    outcomes = Outcomes(outbox, writer, public_url=settings.public_url)
     customers = Customers(database, stripe, return_url=f"{settings.public_url}/console/billing")
     reconciler = Reconciler(
         database,
@@ -66,7 +61,7 @@ def make_payments(
         ended=outcomes.note,
         saved=customers.refresh,
     )
-    starts = TopUpStarts(database, outcomes, live=live, day_max=settings.auto_top_ups_per_day)
+    starts = TopUpStarts(database, live=live, day_max=settings.auto_top_ups_per_day)
     return Payments(
         stripe=stripe,
         customers=customers,
@@ -82,7 +77,7 @@ def make_payments(
         ),
         reconciler=reconciler,
         sweep=Sweep(database, stripe, seconds=sweep_seconds, wake=wake.set),
-        auto_top_ups=Attempts(database, stripe, starts, outcomes, customers, reconciler, tax=tax),
+        auto_top_ups=Attempts(database, stripe, starts, customers, reconciler, tax=tax),
         refunds=Refunds(database, stripe, reconciler),
         wake=wake,
     )

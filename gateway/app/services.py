@@ -109,7 +109,7 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
     settings, database = core.settings, core.database
     pages = content.reviewed()
     writer, outbox = make_mail(settings, database)
-    payments = make_payments(settings, database, outbox, writer)
+    payments = make_payments(settings, database)
     links = _links(settings)
     unsubscriptions = Unsubscriptions(
         secret=derive(settings.secret, "unsubscribe"), public_url=settings.public_url

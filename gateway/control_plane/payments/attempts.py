@@ -24,11 +24,10 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.payments import payments
+from gateway.control_plane.payments import outcomes, payments
 from gateway.control_plane.payments.auto_top_up import AUTHENTICATION
 from gateway.control_plane.payments.charges import decline, intent_parameters, tax_parameters
 from gateway.control_plane.payments.customers import Customers
-from gateway.control_plane.payments.outcomes import Outcomes
 from gateway.control_plane.payments.payments import Payment, State
 from gateway.control_plane.payments.stripe_api import (
     StripeApi,
@@ -73,7 +72,6 @@ class Attempts:
         database: Database,
         stripe: StripeApi,
         starts: TopUpStarts,
-        outcomes: Outcomes,
         customers: Customers,
         reconciler: Reconciling,
         *,
@@ -83,7 +81,6 @@ class Attempts:
         self._database = database
         self._stripe = stripe
         self._starts = starts
-        self._outcomes = outcomes
         self._customers = customers
         self._reconciler = reconciler
         self._tax = tax
@@ -286,7 +283,7 @@ class Attempts:
         async with self._database.write() as connection:
             ended = await _changed(connection, payment, values)
             if ended is not None and state == "failed":
-                await self._outcomes.note(connection, ended)
+                await outcomes.note(connection, ended)
 
 
 class Reconciling(Protocol):
