@@ -62,8 +62,10 @@ table(
     *required(Text, "type", "ref", "data"),
     Column("created_at", Instant, nullable=False),
     Column("mail_due_at", Instant),
+    Column("mailed_at", Instant),
     UniqueConstraint("organization_id", "ref"),
     Index(None, "created_at"),
+    Index(None, "organization_id", "mailed_at"),
     partial_index("ix_notices_mail_due_at", "mail_due_at", where="mail_due_at IS NOT NULL"),
 )
 

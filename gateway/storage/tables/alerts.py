@@ -48,8 +48,11 @@ notices = Table(
     Column("created_at", Instant, nullable=False),
     # null once its mails are written, or if it has none
     Column("mail_due_at", Instant),
+    # when its mails were written; null if it has none
+    Column("mailed_at", Instant),
     UniqueConstraint("organization_id", "ref"),
     Index(None, "created_at"),
+    Index(None, "organization_id", "mailed_at"),
     partial_index("ix_notices_mail_due_at", "mail_due_at", where="mail_due_at IS NOT NULL"),
     **STRICT,
 )

@@ -1,10 +1,10 @@
 """Mails of notices: to owners who want them, once, in words."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from gateway.control_plane.accounts import memberships
 from gateway.control_plane.accounts.users import User
@@ -182,6 +182,42 @@ async def test_mails_wait_while_many_are_unsent(
         await happen(database, owner, "balance.low")
     assert await mails(database).write() == 1
     assert await mails(database).write() == 0
+
+
+async def test_a_type_has_so_many_mails_a_day_and_the_last_says_so(
+    database: Database, owner: User, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(notice_mails, "MAILS_A_DAY", 3)
+    for _ in range(5):
+        await happen(database, owner, "budget.reached")
+    await mails(database).write()
+    await happen(database, owner, "budget.reached")
+    await happen(database, owner, "balance.empty")
+    await mails(database).write()
+    written = await rows(database, select(outbox))
+    assert sorted("80 %" in mail.subject for mail in written) == [False, True, True, True]
+    told = await rows(database, select(notices.c.id).order_by(notices.c.created_at))
+    (last,) = [mail for mail in written if "the last of" in mail.text]
+    assert last.ref == f"notice:{told[2].id}:{owner.id}"
+    async with database.write() as connection:
+        yesterday = datetime.now(UTC) - timedelta(days=1)
+        await connection.execute(update(notices).values(mailed_at=yesterday))
+    await happen(database, owner, "budget.reached")
+    assert await mails(database).write() == 1
+
+
+async def test_organizations_take_turns(
+    database: Database, owner: User, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(notice_mails, "BATCH", 2)
+    monkeypatch.setattr(notice_mails, "PENDING_MAX", 1)
+    bob = await member(database, "bob@example.org")
+    for _ in range(5):
+        await happen(database, owner, "budget.reached")
+    await happen(database, bob, "balance.empty")
+    assert await mails(database).write() == 2
+    recipients = {row.recipient for row in await rows(database, select(outbox))}
+    assert recipients == {"ada@example.org", "bob@example.org"}
 
 
 async def test_data_without_words_keeps_no_other_mail_waiting(database: Database, owner: User):
