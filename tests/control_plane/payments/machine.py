@@ -1,0 +1,282 @@
+"""A world of payments that is driven step by step: Stripe, gateways that die, and their ledger.
+
+Everything runs on one loop and only while a step does. Time passes when a step says so, for Stripe
+and for the payments' clock alike; calls to Stripe go through no socket. So the same steps give the
+same history, and a failure can be had again.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.control_plane.mail.messages import MailWriter
+from gateway.control_plane.mail.outbox import Lifetimes, Outbox
+from gateway.control_plane.mail.smtp import NullSender
+from gateway.control_plane.payments import events, stored_events
+from gateway.control_plane.payments.attempts import Attempts
+from gateway.control_plane.payments.checkout import Checkout
+from gateway.control_plane.payments.customers import Customers
+from gateway.control_plane.payments.event_routes import EventRoutes
+from gateway.control_plane.payments.outcomes import Outcomes
+from gateway.control_plane.payments.reconciler import Reconciler
+from gateway.control_plane.payments.refunds import Refunds
+from gateway.control_plane.payments.stripe_api import API_VERSION, StripeApi
+from gateway.control_plane.payments.sweep import Sweep
+from gateway.control_plane.payments.top_up_starts import TopUpStarts
+from gateway.data_plane.metering.port import Charge
+from gateway.fake_stripe.app import FakeStripeApp
+from gateway.fake_stripe.events import signature, thin
+from gateway.fake_stripe.fake import FakeStripe
+from gateway.fake_stripe.store import SECRET_KEY, Item
+from gateway.storage.database import Database
+from testing.gateways import Ledger
+from testing.ledger import ledger_of
+from tests.control_plane.payments import faults
+from tests.control_plane.payments.faults import Fault, Faults
+from tests.data_plane.metering import machine
+from tests.data_plane.metering.machine import Replica
+
+SECRETS = ("whsec_present", "whsec_next")
+SWEEP_SECONDS = 600.0
+_PACKAGE = "gateway.control_plane.payments"
+_URL = "http://gateway"
+
+
+class World:
+    """Stripe, the database, the clock, and an organization that buys and spends."""
+
+    def __init__(self, url: str, clocks: pytest.MonkeyPatch) -> None:
+        self.url = url
+        self.runner = asyncio.Runner()
+        self.stripe = FakeStripe("http://stripe")
+        self.app = FakeStripeApp(self.stripe)
+        self.database = Database(url)
+        self.money = self.runner.run(Ledger.create(self.database))
+        self.spender = Spender(self)
+        _set_clocks(clocks, self)
+
+    @property
+    def now(self) -> datetime:
+        """The time for payments, which passes at Stripe too."""
+        return datetime.now(UTC) + timedelta(seconds=self.stripe.offset_seconds)
+
+    def run(self, work: Awaitable[Any]) -> Any:
+        """Run one step."""
+        return self.runner.run(_awaited(work))
+
+    def close(self) -> None:
+        self.run(self.spender.close())
+        self.run(self.database.close())
+        self.runner.close()
+
+
+class Gateway:
+    """What one gateway process does about payments, until it crashes."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.faults = Faults(world.app)
+        database = self.database = Database(world.url)
+        self.faults.watch(database)
+        api = self.api = StripeApi(SECRET_KEY, api_url=world.stripe.url)
+        assert api._v1  # which makes the client
+        self._http = httpx.AsyncClient(transport=self.faults)
+        self._unused, api._http._client_async = api._http._client_async, self._http
+        customers = Customers(database, api, return_url=_URL)
+        outcomes = Outcomes(_outbox(database), MailWriter(_CONSTANTS), public_url=_URL)
+        self.reconciler = Reconciler(
+            database,
+            api,
+            EventRoutes(database, api, customers),
+            sweep_seconds=SWEEP_SECONDS,
+            ended=outcomes.note,
+            saved=customers.refresh,
+        )
+        self.checkout = Checkout(
+            database, api, customers, live=False, tax=True, product="Credit", public_url=_URL,
+            clock=lambda: world.now,
+        )  # fmt: skip
+        self.refunds = Refunds(database, api, self.reconciler, clock=lambda: world.now)
+        self.attempts = Attempts(
+            database, api, TopUpStarts(database, live=False, day_max=10), outcomes, customers,
+            self.reconciler, tax=True, clock=lambda: world.now,
+        )  # fmt: skip
+        self.lists = Sweep(database, api, seconds=SWEEP_SECONDS, wake=lambda: None)
+
+    async def take(self, event: Item, *, is_thin: bool = False) -> None:
+        """Answer a call of Stripe's to the webhook."""
+        body = events_body(thin(event) if is_thin else event)
+        known = events.parse(
+            body,
+            signature(body.decode(), SECRETS[1]),
+            SECRETS,
+            live=False,
+            version=API_VERSION,
+            now=datetime.now(UTC).timestamp(),
+        )
+        if known.type in events.TYPES:
+            await stored_events.put(self.database, known)
+
+    async def turn(self) -> None:
+        """Do what the jobs of a process do at their next turn."""
+        await self.reconciler.run()
+        await self.attempts.run()
+        await self.refunds.run()
+        await self.reconciler.run()
+
+    async def sweep(self) -> None:
+        """Walk Stripe's lists, and do what follows."""
+        await self.lists.run()
+        await self.turn()
+
+    async def close(self) -> None:
+        """Let go of what the operating system takes from a dead process."""
+        await self._http.aclose()
+        await self._unused.aclose()
+        await self.database.close()
+
+
+class Door:
+    """The gateway that serves now: one that crashed is replaced by another one."""
+
+    def __init__(self, world: World, make: Callable[[World], Gateway]) -> None:
+        self._world = world
+        self._make = make
+        self.gateway = make(world)
+        self.crashes = 0
+
+    def run(
+        self,
+        work: Callable[[Gateway], Awaitable[Any]],
+        fault: Fault | None = None,
+        meanwhile: faults.Meanwhile | None = None,
+    ) -> Any:
+        """Let it do something, while a fault strikes; return what it returned, or raised."""
+        gateway = self.gateway
+        gateway.faults.expect(fault, meanwhile)
+        try:
+            return self._world.run(work(gateway))
+        except asyncio.CancelledError as error:
+            return error
+        except Exception as error:
+            if not faults.crashed(error):
+                if isinstance(error, AssertionError):
+                    raise
+                return error
+        except BaseException as error:
+            if not faults.crashed(error):
+                raise
+        finally:
+            gateway.faults.expect(None)
+        self.crash()
+        return None
+
+    def crash(self) -> None:
+        """Let the process end, and another one begin."""
+        self._world.run(self.gateway.close())
+        self.gateway = self._make(self._world)
+        self.crashes += 1
+
+    def close(self) -> None:
+        self._world.run(self.gateway.close())
+
+
+class Spender:
+    """A gateway's credit: the real book of leases and its protocol, over the real ledger."""
+
+    def __init__(self, world: World) -> None:
+        self.money = world.money
+        self._world = _LedgerWorld(world)
+        self._ledger = self._world.ledger
+        self.replica = Replica(self._world)  # type: ignore[arg-type]
+        self._mine()
+
+    def spend(self, charge: Charge) -> Exception | None:
+        """Serve a request; return why not, if it is refused."""
+        error = self.replica.reserve(charge)
+        if error is None:
+            self.replica.settle(charge, journal=False)
+            self.beat()
+        return error
+
+    def beat(self) -> None:
+        """Let a heartbeat pass, and what it makes necessary be done."""
+        for _ in range(4):
+            self._world.seconds += machine.RULES.heartbeat_seconds
+            self.replica.tick()
+
+    def crash(self) -> None:
+        """Lose what is in memory; the leases stay open until they are reaped."""
+        self.replica = Replica(self._world)  # type: ignore[arg-type]
+        self._mine()
+
+    @property
+    def free_nanos(self) -> int:
+        """What it holds and does not use."""
+        purse = self.replica.book.purses.get(self.money.organization_id)
+        return purse.lease.free if purse and purse.lease else 0
+
+    async def close(self) -> None:
+        machine.peers.pop(self._world, None)  # type: ignore[call-overload]
+        await self._ledger.close()
+
+    def _mine(self) -> None:
+        machine.peers[self._world] = [self.replica]  # type: ignore[index]
+
+
+class _LedgerWorld:
+    """What a `Replica` needs of its world."""
+
+    def __init__(self, world: World) -> None:
+        self.ledger = ledger_of(world.database)
+        self.runner = world.runner
+        self.seconds = 0.0
+        self.fates: list[str] = []
+
+    @property
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def clock(self) -> float:
+        return self.seconds
+
+
+def events_body(event: Item) -> bytes:
+    """Return the body of a call of Stripe's."""
+    return httpx.Request("POST", _URL, json=event).content
+
+
+async def _awaited(work: Awaitable[Any]) -> Any:
+    """Await something, and leave no task of it behind, whatever it raises."""
+    try:
+        return await work
+    finally:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+
+def _set_clocks(clocks: pytest.MonkeyPatch, world: World) -> None:
+    """Let the database's time, where payments ask for it, be the world's."""
+    import sys
+
+    async def now(_connection: Any) -> datetime:
+        return world.now
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith(_PACKAGE) and hasattr(module, "database_now"):
+            clocks.setattr(module, "database_now", now)
+
+
+_CONSTANTS = {"brand": "Gateway", "public_url": _URL, "support": None}
+
+
+def _outbox(database: Database) -> Outbox:
+    lifetimes = Lifetimes(link_seconds=60, invitation_seconds=60, once_seconds=60)
+    return Outbox(database, NullSender(), pending_max=1000, lifetimes=lifetimes, host="localhost", keep_text=False)  # fmt: skip
