@@ -10,6 +10,7 @@ too: it says what to do, and never holds a secret, another customer's data or th
     ├── BadRequest          400 invalid_request_error
     ├── Unauthorized        401 authentication_error
     ├── PaymentRequired     402 insufficient_quota
+    ├── Forbidden           403 permission_error
     ├── NotFound            404 not_found_error
     ├── MethodNotAllowed    405 invalid_request_error
     ├── TooLarge            413 invalid_request_error
@@ -95,6 +96,13 @@ class PaymentRequired(GatewayError):
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message, param=param, headers=NO_RETRY)
+
+
+class Forbidden(GatewayError):
+    """Your organization may not do this."""
+
+    status = 403
+    type = "permission_error"
 
 
 class NotFound(GatewayError):

@@ -94,8 +94,8 @@ async def test_history_is_append_only(database: Database, verb: str):
         await connection.execute(
             text(
                 "INSERT INTO accounts (id, organization_id, available_nanos, leased_nanos, "
-                "owed_nanos, spent_nanos, frozen) VALUES ('01a206dc-dbdd-7544-9d13-ce150f25679d', "
-                "'01a206dc-dbdd-7544-9d13-ce150f25679d', 5, 0, 0, 0, '0')"
+                "owed_nanos, spent_nanos) VALUES ('01a206dc-dbdd-7544-9d13-ce150f25679d', "
+                "'01a206dc-dbdd-7544-9d13-ce150f25679d', 5, 0, 0, 0)"
             )
         )
         await connection.execute(

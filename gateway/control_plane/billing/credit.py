@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.data_plane.metering.port import FreezeCause
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
-from gateway.storage.ledger import grants, postings
+from gateway.storage.ledger import freezes, grants, postings
 from gateway.storage.ledger.reading import leased_unspent
 from gateway.storage.tables import NANOS_MAX, accounts, credit_lots, ledger_entries
 
+_STORED_CAUSES: tuple[freezes.StoredCause, ...] = get_args(freezes.StoredCause)
 _WHOLE_DIGITS_MAX = 12
 _DECIMALS_MAX = 9
 AMOUNT_CHARACTERS_MAX = len("$.") + _WHOLE_DIGITS_MAX + _DECIMALS_MAX
@@ -53,24 +55,30 @@ class Balance(msgspec.Struct, frozen=True):
 
     `available_nanos` is the sum of what the lots have left; the lots are in the order in which they
     are spent. Running gateways hold `reserved_nanos` of it. `owed_nanos` is the part of a reversed
-    payment that was already spent.
+    payment that was already spent. `frozen` is why none of it can be used, the cause to tell first;
+    empty as a rule.
     """
 
     available_nanos: int
     reserved_nanos: int
     owed_nanos: int
-    frozen: bool
+    frozen: list[FreezeCause]
     lots: list[Lot]
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry of the ledger. `ref` names the lot, the lease and its posting, or the request."""
+    """An entry of the ledger.
+
+    `ref` names the lot, the request, or the lease, payment or lot and the number of its posting.
+    `reason` is an operator's.
+    """
 
     id: int
-    kind: Literal["grant", "usage", "expiry", "reversal"]
+    kind: Literal["grant", "usage", "expiry", "reversal", "topup", "takeback"]
     ref: str
     amount_nanos: int
     created_at: datetime
+    reason: str | None
 
 
 async def grant(
@@ -113,8 +121,8 @@ async def balance(connection: AsyncConnection, organization_id: str) -> Balance:
             accounts.c.available_nanos,
             accounts.c.leased_nanos,
             accounts.c.owed_nanos,
-            accounts.c.frozen,
             leased_unspent().label("reserved"),
+            *(freezes.named(cause).label(cause) for cause in _STORED_CAUSES),
             *(credit_lots.c[name].label(f"lot_{name}") for name in Lot.__struct_fields__),
         )
         .join(credit_lots, lots, isouter=True)
@@ -128,7 +136,7 @@ async def balance(connection: AsyncConnection, organization_id: str) -> Balance:
         available_nanos=account["available_nanos"] + reserved,
         reserved_nanos=reserved,
         owed_nanos=account["owed_nanos"],
-        frozen=bool(account["frozen"]),
+        frozen=_causes(account),
         lots=_left(
             [
                 Lot(**{name: row[f"lot_{name}"] for name in Lot.__struct_fields__})
@@ -138,6 +146,11 @@ async def balance(connection: AsyncConnection, organization_id: str) -> Balance:
             account["leased_nanos"] - reserved,
         ),
     )
+
+
+def _causes(account: Mapping[Any, Any]) -> list[FreezeCause]:
+    stored: list[FreezeCause] = [cause for cause in _STORED_CAUSES if account[cause]]
+    return [*stored, "owing"] if account["owed_nanos"] else stored
 
 
 def _left(lots: list[Lot], unposted_nanos: int) -> list[Lot]:

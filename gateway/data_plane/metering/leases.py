@@ -24,6 +24,7 @@ from gateway.data_plane.metering.port import (
     CreditUnavailable,
     InsufficientCredit,
     Period,
+    frozen_error,
 )
 from gateway.errors import GatewayError
 
@@ -119,10 +120,7 @@ class Purse:
         """Return the error for a request that the ledger's last answer does not cover."""
         left = told.available_nanos
         if told.frozen and self.key_id is None:
-            return InsufficientCredit(
-                "The organization's credit is frozen, because a payment went back. Pay what is "
-                "owed, then try again."
-            )
+            return frozen_error(told.frozen)
         if told.frozen:  # a budget below what was spent before it was set
             left = 0
         elif left + told.unreached_nanos >= cost_nanos:

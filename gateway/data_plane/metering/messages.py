@@ -10,6 +10,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from gateway.data_plane.metering.port import FreezeCause
+
 
 class LedgerUnavailable(Exception):
     """The ledger could not be reached, or its answer was lost: the outcome is unknown."""
@@ -81,10 +83,12 @@ class LeaseAnswer(msgspec.Struct, frozen=True, kw_only=True):
     available_nanos: int
     """What the account has left to lease."""
     denied: bool
-    frozen: bool
+    # on the wire `cause`: version 0.1, which may run beside this one, has a flag by the other name
+    frozen: FreezeCause | None = msgspec.field(name="cause")
+    """Why the account leases nothing: of several causes, the one to tell."""
     unreached_nanos: int
     """When denied: unspent credit of other processes that have not answered the recall since the
-    first denial."""
+    first denial, beyond what the account owes."""
 
 
 class TickAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +102,8 @@ class TickAnswer(msgspec.Struct, frozen=True, kw_only=True):
     closed: list[str]
     """The mentioned leases that are no longer open."""
     recalled: list[str]
-    """Accounts whose unused credit here is needed by another process."""
+    """Accounts whose unused credit here is to be returned: another process needs it, or they are
+    frozen. The latter are listed as long as the ledger sees any here."""
 
 
 class Ledger(Protocol):

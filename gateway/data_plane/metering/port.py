@@ -11,10 +11,17 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from gateway.errors import PaymentRequired, Unavailable
+from gateway.errors import Forbidden, GatewayError, PaymentRequired, Unavailable
 
 Period = Literal["month", "total"]
 """How long a key's budget lasts: a calendar month in UTC, or forever."""
+
+FreezeCause = Literal["books", "operator", "dispute", "owing"]
+"""Why an account leases no credit, in the order in which one of several is told: an audit found its
+books wrong, an operator suspended it, a payment is disputed, it owes."""
+
+_REVIEW_SECONDS = 60.0
+"""When to try again during a review, which people must end."""
 
 
 class Credits(Protocol):
@@ -25,7 +32,9 @@ class Credits(Protocol):
 
         The balance is exact but for what other processes did since the ledger last answered.
 
-        Raises InsufficientCredit (402) or CreditUnavailable (503); then nothing is reserved.
+        Raises InsufficientCredit (402), CreditUnavailable (503), or the error of a frozen account:
+        AccountOwing, AccountDisputed (402), AccountSuspended (403) or AccountUnderReview (503).
+        Then nothing is reserved.
         """
         ...
 
@@ -54,6 +63,43 @@ class BudgetExceeded(InsufficientCredit):
     remedy = "Raise the key's budget in the console, use another key, or wait for next month."
 
 
+class AccountOwing(PaymentRequired):
+    """A payment went back, and your organization had already used its credit.
+
+    It owes the rest.
+    """
+
+    code = "account_owing"
+    remedy = "Add credit in the console: it pays what is owed first, and requests work again."
+
+
+class AccountDisputed(PaymentRequired):
+    """A payment of your organization is disputed with the bank.
+
+    Credit can be used again once the dispute is closed in our favor.
+    """
+
+    code = "account_disputed"
+    remedy = "Withdraw the dispute at your bank, or write to us."
+
+
+class AccountSuspended(Forbidden):
+    """We have suspended your organization."""
+
+    code = "account_suspended"
+    remedy = "Write to us."
+
+
+class AccountUnderReview(Unavailable):
+    """An audit found that your organization's books don't add up.
+
+    Requests are stopped until we have mended them, so that nothing is charged wrongly.
+    """
+
+    code = "account_under_review"
+    remedy = "Try again later; we are working on it. Write to us if it lasts."
+
+
 class CreditUnavailable(Unavailable):
     """Your credit can't be read at the moment."""
 
@@ -77,6 +123,29 @@ class ReservationExpired(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("The request took too long; nothing was charged. Try again.")
+
+
+def frozen_error(cause: FreezeCause) -> GatewayError:
+    """Return what a request to a frozen account is answered; nothing was charged."""
+    match cause:
+        case "owing":
+            return AccountOwing(
+                "A payment of your organization went back after its credit was used, so it owes "
+                "the rest. Add credit in the console; it pays that first."
+            )
+        case "dispute":
+            return AccountDisputed(
+                "A payment of your organization is disputed, so its credit can't be used until the "
+                "dispute is closed. Withdraw it at your bank, or write to us."
+            )
+        case "operator":
+            return AccountSuspended("Your organization is suspended. Write to us.")
+        case "books":
+            return AccountUnderReview(
+                "Your organization's books are under review, so its credit can't be used at the "
+                "moment; nothing was charged. Try again later.",
+                retry_after_seconds=_REVIEW_SECONDS,
+            )
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True):

@@ -268,7 +268,7 @@ class LeaseProtocol:
         recallable = told.available_nanos + told.unreached_nanos >= first.cost_nanos
         if (
             recallable
-            and not told.frozen
+            and told.frozen in (None, "owing")  # of these, a debt is paid by what others return
             and now - first.denied_at < self._book.rules.recall_seconds
         ):
             return

@@ -57,16 +57,16 @@ async def set_budget(
     assert account is not None
     change = limit_nanos - account.limit_nanos
     if change > 0:
-        await grants.pay_in(connection, account_id, change)
+        await postings.pay_in(connection, account_id, change)
     elif change < 0:
-        await grants.take_out(connection, account_id, -change)
+        await postings.take_out(connection, account_id, -change, now)
     await connection.execute(
         update(accounts)
         .where(accounts.c.id == account_id)
         .values(limit_nanos=limit_nanos, recalled_at=now)
     )
     if missed := await _missed(connection, account_id, now):
-        await grants.take_out(connection, account_id, missed)
+        await postings.take_out(connection, account_id, missed, now)
         await postings.move(connection, account_id, spent=missed)
 
 

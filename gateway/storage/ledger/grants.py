@@ -1,27 +1,53 @@
-"""Credit: accounts opened, lots granted, payments reversed, lots expired."""
+"""Credit: accounts opened, lots granted and taken back, lots expired."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.errors import BadRequest
 from gateway.identifiers import new_id
+from gateway.money import money
 from gateway.storage.database import Database, insert_into
 from gateway.storage.ledger import postings
 from gateway.storage.tables import accounts, credit_lots, ledger_entries
 
 Kind = Literal["promo", "paid"]
 
-_COUNTERPARTS = {"promo": "promo_expense", "paid": "stripe_clearing"}
-_NOTHING_USED = {"leased_nanos": 0, "owed_nanos": 0, "spent_nanos": 0, "frozen": False}
-_RETURNING = (credit_lots.c.kind == "promo", credit_lots.c.id.desc())
-"""The order in which lots give back a returned payment: paid ones first, the newest first."""
+_COUNTERPARTS = {"promo": "promo_expense", "paid": "manual_adjustments"}
+_NOTHING_USED = {"leased_nanos": 0, "owed_nanos": 0, "spent_nanos": 0}
 _EXPIRE_AT_ONCE = 500
 _EXPIRY_GRACE = timedelta(seconds=10)
 """How late usage of a lot's last moments may reach the ledger and still burn that lot."""
+
+
+class NoSuchLot(BadRequest):
+    """The organization has no such lot of credit."""
+
+    def __init__(self) -> None:
+        super().__init__("The organization has no lot with this id.", param="lot")
+
+
+class LotWasBought(BadRequest):
+    """The credit was bought, so it goes back together with its money."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This credit was bought, so it goes back with its money: use `gateway billing refund`.",
+            param="lot",
+        )
+
+
+class LotHasLess(BadRequest):
+    """Less is left of the lot than is to be taken."""
+
+    def __init__(self, left_nanos: int) -> None:
+        super().__init__(
+            f"{money(left_nanos)} is left of this lot; nothing was taken.", param="amount"
+        )
 
 
 async def open_account(connection: AsyncConnection, organization_id: str) -> None:
@@ -68,7 +94,7 @@ async def grant(
 ) -> bool:
     """Add a lot of credit, once for each `source_ref`; return whether it was added now.
 
-    It pays what the organization owes first. Once nothing is owed, the account is no longer frozen.
+    It pays what the organization owes first. What is paid through Stripe is posted by payments.py.
     """
     now = datetime.now(UTC)
     lot_id = new_id()
@@ -92,7 +118,7 @@ async def grant(
     )
     if added is None:
         return False
-    await pay_in(connection, organization_id, amount_nanos)
+    await postings.pay_in(connection, organization_id, amount_nanos)
     counterpart = _COUNTERPARTS[kind]
     await postings.enter(
         connection, organization_id, "grant", lot_id, amount_nanos, counterpart, now
@@ -100,50 +126,55 @@ async def grant(
     return True
 
 
-async def reverse(
-    connection: AsyncConnection, organization_id: str, amount_nanos: int, *, ref: str
-) -> bool:
-    """Take back what a refund or a dispute returned, once for each `ref`.
+async def take(
+    connection: AsyncConnection, organization_id: str, lot_id: str, amount_nanos: int, reason: str
+) -> None:
+    """Take credit back from a granted lot, against the account that the grant was booked to.
 
-    Takes what is available and not leased; the rest is owed, and the account is frozen until a
-    grant has paid it. Returns whether it was taken now.
+    What processes hold of it is owed until they return it. Raises LotHasLess, NoSuchLot or
+    LotWasBought; then nothing is taken.
     """
     assert amount_nanos > 0
-    now = datetime.now(UTC)
-    account = await postings.lock_account(connection, organization_id)
-    assert account is not None
-    known = select(ledger_entries.c.id).where(
-        ledger_entries.c.kind == "reversal", ledger_entries.c.ref == ref
+    now = await postings.database_now(connection)
+    leases_held = await postings.lock_open_leases(connection, organization_id)
+    await postings.lock_account(connection, organization_id)
+    for lease_id in leases_held:  # what they have spent burns lots first
+        await postings.post(connection, lease_id, now)
+    lot = credit_lots.c
+    left = await connection.scalar(
+        select(lot.remaining_nanos).where(lot.id == lot_id, lot.organization_id == organization_id)
     )
-    if await connection.scalar(known) is not None:
-        return False
-    taken = await take_out(connection, organization_id, amount_nanos)
+    if left is None:
+        raise NoSuchLot
+    entry = ledger_entries.c
+    counterpart = await connection.scalar(
+        select(entry.counterpart).where(entry.kind == "grant", entry.ref == lot_id)
+    )
+    if counterpart is None:
+        raise LotWasBought
+    if left < amount_nanos:
+        raise LotHasLess(left)
+    before = await connection.scalar(
+        select(func.count()).where(
+            entry.organization_id == organization_id,
+            entry.kind == "takeback",
+            entry.ref.startswith(f"{lot_id}:"),
+        )
+    )
+    taken = await postings.take_out(connection, organization_id, amount_nanos, now)
     if taken:
-        await postings.burn(connection, organization_id, taken, order=_RETURNING)
+        order = (lot.id != lot_id, *postings.RETURNING)
+        await postings.burn(connection, organization_id, taken, order=order)
     await postings.enter(
-        connection, organization_id, "reversal", ref, -amount_nanos, "stripe_clearing", now
+        connection,
+        organization_id,
+        "takeback",
+        f"{lot_id}:{(before or 0) + 1}",
+        -amount_nanos,
+        counterpart,
+        now,
+        reason,
     )
-    return True
-
-
-async def pay_in(connection: AsyncConnection, account_id: str, amount_nanos: int) -> None:
-    """Add an amount to a locked account; what it owes is paid first."""
-    account = await postings.lock_account(connection, account_id)
-    assert account is not None
-    owed = min(account.owed_nanos, amount_nanos)
-    await postings.move(connection, account_id, available=amount_nanos - owed, owed=-owed)
-    await _freeze(connection, account_id, frozen=account.owed_nanos > owed)
-
-
-async def take_out(connection: AsyncConnection, account_id: str, amount_nanos: int) -> int:
-    """Take an amount from a locked account, into debt if need be; return what was available."""
-    account = await postings.lock_account(connection, account_id)
-    assert account is not None
-    taken = min(int(account.available_nanos), amount_nanos)
-    owed = amount_nanos - taken
-    await postings.move(connection, account_id, available=-taken, owed=owed)
-    await _freeze(connection, account_id, frozen=account.owed_nanos + owed > 0)
-    return taken
 
 
 async def expire(database: Database, at: datetime | None = None) -> int:
@@ -188,9 +219,7 @@ async def _expire(
     if not left:
         return False
     if account.available_nanos < left:
-        await connection.execute(
-            update(accounts).where(accounts.c.id == organization_id).values(recalled_at=now)
-        )
+        await postings.recall(connection, organization_id, now)
         return False
     await postings.move(connection, organization_id, available=-left)
     await connection.execute(
@@ -198,9 +227,3 @@ async def _expire(
     )
     await postings.enter(connection, organization_id, "expiry", lot_id, -left, "breakage", now)
     return True
-
-
-async def _freeze(connection: AsyncConnection, account_id: str, *, frozen: bool) -> None:
-    await connection.execute(
-        update(accounts).where(accounts.c.id == account_id).values(frozen=frozen)
-    )

@@ -62,10 +62,10 @@ INVARIANTS = (
     ),
     Invariant(
         "never-negative",  # I2
-        "no balance is negative, and an account that owes is frozen",
+        "no balance is negative, and nothing is available while anything is owed",
         """
         SELECT id FROM accounts WHERE available_nanos < 0 OR leased_nanos < 0 OR owed_nanos < 0
-            OR (owed_nanos > 0 AND NOT (CAST(frozen AS integer) = 1))
+            OR (owed_nanos > 0 AND available_nanos > 0)
         """,
     ),
     Invariant(
@@ -181,6 +181,28 @@ INVARIANTS = (
         """,
     ),
     Invariant(
+        "posted-within-received",  # I8
+        "credit and tax of a payment are at most what Stripe received for it",
+        """
+        SELECT id FROM payments
+        WHERE posted_nanos + tax_posted_nanos > CAST(received_cents AS bigint) * 10000000
+        """,
+    ),
+    Invariant(
+        "payments-equal-ledger",  # I8
+        "what a payment posted as credit is the sum of its ledger entries, and its tax of the books'",
+        """
+        SELECT payment FROM (
+            SELECT CAST(id AS text) AS payment, posted_nanos AS credit, tax_posted_nanos AS tax
+            FROM payments
+            UNION ALL SELECT substr(ref, 1, 36), -amount_nanos, 0 FROM ledger_entries
+            WHERE kind IN ('topup', 'reversal')
+            UNION ALL SELECT CAST(payment_id AS text), 0, -amount_nanos FROM book_entries
+            WHERE kind = 'tax') parts
+        GROUP BY payment HAVING sum(credit) <> 0 OR sum(tax) <> 0
+        """,
+    ),
+    Invariant(
         "all-sums-to-nothing",  # I9
         "all accounts, the platform's own included, sum to zero",
         """
@@ -188,8 +210,44 @@ INVARIANTS = (
             SELECT sum(nanos) AS nanos FROM (
                 SELECT coalesce(sum(available_nanos + leased_nanos - owed_nanos), 0) AS nanos
                 FROM accounts WHERE key_id IS NULL
-                UNION ALL SELECT -coalesce(sum(amount_nanos), 0) FROM ledger_entries) parts
+                UNION ALL SELECT -coalesce(sum(amount_nanos), 0) FROM ledger_entries
+                UNION ALL SELECT coalesce(sum(amount_nanos), 0) FROM book_entries
+                WHERE account IS NOT NULL
+                UNION ALL SELECT -coalesce(sum(amount_nanos), 0) FROM book_entries
+                WHERE counterpart IS NOT NULL) parts
             ) total WHERE nanos <> 0
+        """,
+    ),
+    Invariant(
+        "clearing-equals-stripe",  # I10
+        "minus stripe_clearing is the net of Stripe's balance transactions, each entered once",
+        """
+        SELECT ref FROM (
+            SELECT id AS ref, CAST(gross_cents - fee_cents AS bigint) * 10000000 AS nanos
+            FROM stripe_transactions
+            UNION ALL SELECT ref, CASE WHEN account = 'stripe_clearing' THEN amount_nanos
+                ELSE -amount_nanos END
+            FROM book_entries WHERE 'stripe_clearing' IN (account, counterpart)) parts
+        GROUP BY ref HAVING sum(nanos) <> 0
+        """,
+    ),
+    Invariant(
+        "settled-payments-are-received",
+        "a payment that is final, with no open refund or dispute, has no receivable",
+        """
+        SELECT p.id FROM payments p JOIN (
+            SELECT payment, sum(nanos) AS nanos FROM (
+                SELECT substr(ref, 1, 36) AS payment, -amount_nanos AS nanos FROM ledger_entries
+                WHERE kind IN ('topup', 'reversal')
+                UNION ALL SELECT CAST(payment_id AS text), CASE WHEN account = 'receivable'
+                    THEN amount_nanos ELSE -amount_nanos END
+                FROM book_entries WHERE 'receivable' IN (account, counterpart)) parts
+            GROUP BY payment) r ON r.payment = CAST(p.id AS text)
+        WHERE r.nanos <> 0 AND p.state IN ('paid', 'failed', 'canceled', 'expired')
+            AND NOT EXISTS (SELECT 1 FROM payment_refunds f WHERE f.payment_id = p.id
+                AND f.state IN ('started', 'pending', 'requires_action'))
+            AND NOT EXISTS (SELECT 1 FROM payment_disputes d WHERE d.payment_id = p.id
+                AND d.status NOT IN ('won', 'lost', 'warning_closed', 'prevented'))
         """,
     ),
 )

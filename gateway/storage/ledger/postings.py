@@ -1,7 +1,8 @@
 """The moves of money that the ledger is made of, statement by statement, for both databases.
 
-The functions of a tick on PostgreSQL, in migrations/sql/0001_lease_fencing.sql, do the same.
-Callers have locked the lease, then the account.
+The functions of a tick on PostgreSQL, in migrations/sql/0001_lease_fencing.sql and
+0002_freezes.sql, do the same. Callers have locked the lease, then the account. Nothing is available
+while anything is owed: whatever comes in, or back from a lease, pays the debt first.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ BURNING: Sequence[ColumnElement[Any]] = (
     credit_lots.c.id,
 )
 """The order in which lots burn: promo first, then what expires first, then the oldest."""
+RETURNING: Sequence[ColumnElement[Any]] = (credit_lots.c.kind == "promo", credit_lots.c.id.desc())
+"""The order in which lots give back payments and pay debts: paid first, the newest first."""
 
 
 async def database_now(connection: AsyncConnection) -> datetime:
@@ -67,6 +70,7 @@ async def enter(
     amount_nanos: int,
     counterpart: str,
     at: datetime,
+    reason: str | None = None,
 ) -> None:
     """Write an entry: an amount to the organization, and from the platform's account."""
     await connection.execute(
@@ -77,7 +81,44 @@ async def enter(
             amount_nanos=amount_nanos,
             counterpart=counterpart,
             created_at=at,
+            reason=reason,
         )
+    )
+
+
+async def pay_in(connection: AsyncConnection, account_id: str, amount_nanos: int) -> int:
+    """Add an amount to a locked account: it pays what is owed, and the rest is available.
+
+    Returns that rest, which the caller adds to lots.
+    """
+    account = await lock_account(connection, account_id)
+    assert account is not None
+    rest = amount_nanos - min(int(account.owed_nanos), amount_nanos)
+    await move(connection, account_id, available=rest, owed=rest - amount_nanos)
+    return rest
+
+
+async def take_out(
+    connection: AsyncConnection, account_id: str, amount_nanos: int, at: datetime
+) -> int:
+    """Take an amount from a locked account, and return what was available.
+
+    The caller takes that from lots. The rest is owed, and processes are asked to return what they
+    hold, which pays it.
+    """
+    account = await lock_account(connection, account_id)
+    assert account is not None
+    taken = min(int(account.available_nanos), amount_nanos)
+    await move(connection, account_id, available=-taken, owed=amount_nanos - taken)
+    if taken < amount_nanos:
+        await recall(connection, account_id, at)
+    return taken
+
+
+async def recall(connection: AsyncConnection, account_id: str, at: datetime) -> None:
+    """Ask the processes that hold leases of a locked account to return what they don't use."""
+    await connection.execute(
+        update(accounts).where(accounts.c.id == account_id).values(recalled_at=at)
     )
 
 
@@ -136,7 +177,11 @@ async def debit(
 
 
 async def keep(connection: AsyncConnection, lease_id: str, keep_nanos: int) -> None:
-    """Lower a posted lease to `keep_nanos` at most; the rest goes back to its account."""
+    """Lower a posted lease to `keep_nanos` at most; the rest goes back to its account.
+
+    What the account owes is paid first. The balance is the same before and after, so that has no
+    entry in the ledger.
+    """
     lease = (await connection.execute(select(leases).where(leases.c.id == lease_id))).one()
     back = lease.granted_nanos - max(keep_nanos, lease.spent_nanos)
     if back > 0:
@@ -145,7 +190,12 @@ async def keep(connection: AsyncConnection, lease_id: str, keep_nanos: int) -> N
             .where(leases.c.id == lease_id)
             .values(granted_nanos=lease.granted_nanos - back)
         )
-        await move(connection, lease.account_id, leased=-back, available=back)
+        account = await lock_account(connection, lease.account_id)
+        assert account is not None
+        paid = min(account.owed_nanos, back)
+        await move(connection, account.id, leased=-back, available=back - paid, owed=-paid)
+        if paid and account.key_id is None:
+            await burn(connection, account.id, paid, order=RETURNING)
 
 
 async def close(connection: AsyncConnection, lease_id: str, at: datetime) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, and_, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,7 +22,7 @@ from gateway.data_plane.metering.messages import (
     TickAnswer,
 )
 from gateway.storage.database import Database
-from gateway.storage.ledger import grants, postings
+from gateway.storage.ledger import freezes, grants, postings
 from gateway.storage.ledger.fencing import FencedUsage
 from gateway.storage.tables import accounts, api_keys, key_budgets, leases
 
@@ -102,13 +102,14 @@ class _Transaction:
             denied, unreached = await self._ask(line)
         lease = await self._lease_row(line.id)
         account = await postings.lock_account(self._connection, line.account_id)
+        cause = await freezes.told(self._connection, account)
         return LeaseAnswer(
             id=line.id,
             state="none" if lease is None else lease.state,
             granted_nanos=0 if lease is None else lease.granted_nanos,
             available_nanos=0 if account is None else account.available_nanos,
             denied=denied,
-            frozen=account is not None and bool(account.frozen),
+            frozen=cause,
             unreached_nanos=unreached,
         )
 
@@ -122,12 +123,20 @@ class _Transaction:
         account = await self._account(line)
         granted = 0 if lease is None else lease.granted_nanos
         short = line.least_nanos - granted
-        if account is None or account.frozen or account.available_nanos < short:
+        cause = await freezes.told(self._connection, account)
+        if cause == "owing" and short > 0 and lease is not None:
+            rest = granted - max(line.keep_nanos, lease.spent_nanos)
+            if rest > 0:  # returned, it may pay the debt, so that nothing is denied
+                await self._keep(line)
+                return await self._ask(line)
+        if account is None or cause or account.available_nanos < short:
             if short <= 0:
                 return False, 0
             if lease is not None:
                 await self._keep(line)
-            return True, 0 if account is None else await self._recall(line, account, short)
+            if account is None:
+                return True, 0
+            return True, await self._recall(line, account, short, is_frozen=bool(cause))
         best = min(line.target_nanos - granted, account.available_nanos // 4)
         if self._is_recalled(account):
             best = 0
@@ -140,7 +149,9 @@ class _Transaction:
                 await self._change(line.id, granted_nanos=granted + more)
         return False, 0
 
-    async def _recall(self, line: LeaseLine, account: Row[Any], short: int) -> int:
+    async def _recall(
+        self, line: LeaseLine, account: Row[Any], short: int, *, is_frozen: bool
+    ) -> int:
         """Recall an account if what others hold would suffice; return what they hold unreached."""
         others = await self._connection.execute(
             select(leases.c.granted_nanos - leases.c.spent_nanos, leases.c.returned_at).where(
@@ -155,11 +166,10 @@ class _Transaction:
             held += rest
             if not line.waited_seconds or returned_at < since:
                 unreached += rest
-        if held and account.available_nanos + held >= short and not self._is_recalled(account):
-            await self._connection.execute(
-                update(accounts).where(accounts.c.id == account.id).values(recalled_at=self._at)
-            )
-        return unreached
+        suffices = held > 0 and account.available_nanos + held >= short
+        if suffices and not is_frozen and not self._is_recalled(account):
+            await postings.recall(self._connection, account.id, self._at)
+        return max(unreached - int(account.owed_nanos), 0)
 
     def _is_recalled(self, account: Row[Any]) -> bool:
         return account.recalled_at is not None and account.recalled_at > self._at - _RECALL
@@ -214,13 +224,21 @@ class _Transaction:
         return found.one_or_none()
 
     async def _recalled(self) -> list[str]:
-        """Return the recalled accounts of which this process holds leases."""
-        held = select(leases.c.id).where(
-            leases.c.account_id == accounts.c.id,
-            leases.c.state == "open",
-            leases.c.replica_id == self._tick.replica_id,
-        )
-        query = select(accounts.c.id).where(
-            accounts.c.recalled_at > self._at - _RECALL, held.exists()
+        """Return the accounts of which this process should return what it doesn't use."""
+        wanted = select(accounts.c.id).where(accounts.c.recalled_at > self._at - _RECALL)
+        query = (
+            select(leases.c.account_id)
+            .where(
+                leases.c.state == "open",
+                leases.c.replica_id == self._tick.replica_id,
+                or_(
+                    leases.c.account_id.in_(wanted),
+                    and_(
+                        leases.c.account_id.in_(freezes.holders()),
+                        leases.c.granted_nanos > leases.c.spent_nanos,
+                    ),
+                ),
+            )
+            .distinct()
         )
         return list((await self._connection.scalars(query)).all())

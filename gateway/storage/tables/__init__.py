@@ -12,6 +12,7 @@ from gateway.storage.tables.accounts import (
 from gateway.storage.tables.billing import (
     accounts,
     credit_lots,
+    freezes,
     key_budgets,
     leases,
     ledger_entries,
@@ -58,6 +59,7 @@ __all__ = [
     "demand_events",
     "demand_months",
     "demand_votes",
+    "freezes",
     "golden_rows",
     "identities",
     "incidents",

@@ -2,9 +2,11 @@
 
 An account belongs to an organization, or is the budget of one of its keys. `available` may be
 leased; `leased` is held by processes and not yet posted as spent; `owed` is what a refund or a
-dispute took beyond what was available. Lots say where credit came from and in which order it burns.
-The ledger is append-only; each entry moves money between one organization and one account of the
-platform, so all accounts sum to zero. What must hold is in ledger/invariants.py.
+dispute took beyond what was available, and nothing is available while anything is owed. An account
+that owes is frozen, and so is one with a row in `freezes`: it leases no credit. Lots say where
+credit came from and in which order it burns. The ledger is append-only; each entry moves money
+between one organization and one account of the platform, so all accounts sum to zero. What must
+hold is in ledger/invariants.py.
 
 Usage is one append-only row a request, dropped with its day's partition, and its sums by the hour
 and by the UTC day, which stay. The ledger writes the hours; triggers carry each change into the
@@ -15,7 +17,6 @@ shared row for every request; an invariant finds names that don't exist.
 from __future__ import annotations
 
 from sqlalchemy import (
-    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -68,7 +69,6 @@ accounts = Table(
     *nanos("owed_nanos"),
     # all that was ever spent and posted
     *nanos("spent_nanos"),
-    Column("frozen", Boolean().with_variant(Integer(), "sqlite"), nullable=False),
     # the last recall: a process lacked credit, so the others return what they don't use
     Column("recalled_at", Instant),
     CheckConstraint(
@@ -79,8 +79,24 @@ accounts = Table(
     UniqueConstraint("key_id", "period"),
     Index(None, "organization_id"),
     partial_index("ix_accounts_recalled_at", "recalled_at", where="recalled_at IS NOT NULL"),
+    # every tick looks for debtors
+    partial_index("ix_accounts_owing", "id", where="owed_nanos > 0"),
     **STRICT,
     **HALF_FULL,
+)
+
+freezes = Table(
+    "freezes",
+    metadata,
+    Column("account_id", Id, ForeignKey(accounts.c.id), primary_key=True),
+    # each cause is lifted by itself only; that an account owes is no row: `owed_nanos` says it
+    Column("cause", Text, primary_key=True),
+    # of what has that cause: the payment that is disputed; empty where there is one only
+    Column("ref", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    CheckConstraint("cause IN ('dispute', 'operator', 'books')", name="cause"),
+    **STRICT,
 )
 
 credit_lots = Table(
@@ -139,18 +155,24 @@ ledger_entries = Table(
     Column("id", BigInt, primary_key=True, autoincrement=True),
     Column("organization_id", Id, ForeignKey(accounts.c.id), nullable=False),
     # grant: a lot came in; usage: a lease's spending; expiry: the rest of a lot ended;
-    # reversal: a payment was returned
+    # topup, reversal: a payment raised and lowered its credit; takeback: an operator took credit
     Column("kind", Text, nullable=False),
-    # the lot, the lease and its posting, or the request: it can't be entered twice
+    # the lot, the lease, payment or lot and the number of its posting, or the request: it can't be
+    # entered twice
     Column("ref", Text, nullable=False),
     # added to the organization, and taken from the counterpart
     *nanos("amount_nanos", least=-NANOS_MAX),
     # the platform's own account
     Column("counterpart", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
-    CheckConstraint("kind IN ('grant', 'usage', 'expiry', 'reversal')", name="kind"),
+    # why an operator took credit back
+    Column("reason", Text),
     CheckConstraint(
-        "counterpart IN ('revenue', 'promo_expense', 'breakage', 'stripe_clearing')",
+        "kind IN ('grant', 'usage', 'expiry', 'reversal', 'topup', 'takeback')", name="kind"
+    ),
+    CheckConstraint(
+        "counterpart IN "
+        "('revenue', 'promo_expense', 'breakage', 'receivable', 'manual_adjustments')",
         name="counterpart",
     ),
     UniqueConstraint("kind", "ref"),

@@ -1,0 +1,98 @@
+"""Freezes: an account with one leases no credit, until what caused it lifts it.
+
+That an account owes is no row here: it follows from `accounts.owed_nanos`, so the two can't
+disagree. A dispute, an operator and an audit each freeze and lift for themselves. What processes
+hold of a frozen account comes back at their next heartbeat.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from sqlalchemy import ColumnElement, CompoundSelect, Row, delete, select, union_all
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.data_plane.metering.port import FreezeCause
+from gateway.storage.database import insert_into
+from gateway.storage.ledger import postings
+from gateway.storage.tables import accounts, freezes
+
+StoredCause = Literal["books", "operator", "dispute"]
+_SHOWN_FIRST: tuple[FreezeCause, ...] = get_args(FreezeCause)
+
+
+async def freeze(
+    connection: AsyncConnection,
+    account_id: str,
+    cause: StoredCause,
+    *,
+    ref: str = "",
+    reason: str = "",
+) -> bool:
+    """Freeze an account for a cause; return whether that cause did not freeze it before."""
+    now = await postings.database_now(connection)
+    account = await postings.lock_account(connection, account_id)
+    assert account is not None
+    added = await connection.scalar(
+        insert_into(connection, freezes)
+        .values(account_id=account_id, cause=cause, ref=ref, reason=reason, created_at=now)
+        .on_conflict_do_nothing()
+        .returning(freezes.c.account_id)
+    )
+    if added is None:
+        return False
+    await postings.recall(connection, account_id, now)
+    return True
+
+
+async def lift(
+    connection: AsyncConnection, account_id: str, cause: StoredCause, *, ref: str = ""
+) -> bool:
+    """Lift the freeze of one cause; return whether there was one. Others stay."""
+    await postings.lock_account(connection, account_id)
+    lifted = await connection.scalar(
+        delete(freezes)
+        .where(freezes.c.account_id == account_id, freezes.c.cause == cause, freezes.c.ref == ref)
+        .returning(freezes.c.account_id)
+    )
+    return lifted is not None
+
+
+async def causes(connection: AsyncConnection, account_id: str) -> list[FreezeCause]:
+    """Return why an account is frozen, the cause that is told first; nothing if it is not."""
+    owed = await connection.scalar(select(accounts.c.owed_nanos).where(accounts.c.id == account_id))
+    return await _causes(connection, account_id, owed or 0)
+
+
+async def told(connection: AsyncConnection, account: Row[Any] | None) -> FreezeCause | None:
+    """Return the cause that is told of an account's row, None if it is not frozen."""
+    if account is None:
+        return None
+    found = await _causes(connection, account.id, account.owed_nanos)
+    return found[0] if found else None
+
+
+def named(cause: StoredCause) -> ColumnElement[bool]:
+    """Return, for a query over `accounts`, whether a cause froze the account."""
+    rows = select(freezes.c.cause).where(
+        freezes.c.account_id == accounts.c.id, freezes.c.cause == cause
+    )
+    return rows.correlate(accounts).exists()
+
+
+def holders() -> CompoundSelect[tuple[str]]:
+    """Select the ids of the frozen accounts of which processes may hold credit."""
+    return union_all(
+        select(accounts.c.id).where(accounts.c.owed_nanos > 0, accounts.c.leased_nanos > 0),
+        select(freezes.c.account_id),
+    )
+
+
+async def _causes(
+    connection: AsyncConnection, account_id: str, owed_nanos: int
+) -> list[FreezeCause]:
+    stored = select(freezes.c.cause).where(freezes.c.account_id == account_id).distinct()
+    found: set[FreezeCause] = set((await connection.scalars(stored)).all())
+    if owed_nanos:
+        found.add("owing")
+    return sorted(found, key=_SHOWN_FIRST.index)
