@@ -334,6 +334,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stripe_tax: Annotated[
         bool, _text("Whether Stripe Tax adds tax to what is bought; it must be set up there.")
     ] = True
+    auto_top_ups_per_day: Annotated[
+        Count, _text("Most auto top-ups that an organization starts in 24 hours, declined or not.")
+    ] = 8
     seller: Annotated[
         str, _text("Who sells the credit, with the postal address; shown where it is bought.")
     ] = ""

@@ -32,6 +32,17 @@ _breaches = Gauge(
     "Violations of a ledger invariant in the last audit, at most 20.",
     ["invariant"],
 )
+_events = Counter("gateway_stripe_events", "Stripe's events, by type.", ["type"])
+_refused_events = Counter(
+    "gateway_stripe_events_refused", "Calls to Stripe's webhook that were refused.", ["reason"]
+)
+_payments_overdue = Gauge(
+    "gateway_payments_overdue_seconds",
+    "How long the oldest due payment or event has waited to be reconciled.",
+)
+_payments_attention = Gauge(
+    "gateway_payments_attention", "Payments that an operator must look at."
+)
 
 
 def observe(path: str, status: int, seconds: float, overhead_seconds: float) -> None:
@@ -49,6 +60,22 @@ def count_tokens(model: str, tokens: int) -> None:
 def set_breaches(invariant: str, culprits: int) -> None:
     """Set how many violations of an invariant the last audit found."""
     _breaches.labels(invariant).set(culprits)
+
+
+def count_event(kind: str) -> None:
+    """Count one event of Stripe's."""
+    _events.labels(kind).inc()
+
+
+def count_refused_event(reason: str) -> None:
+    """Count one call to Stripe's webhook that was refused."""
+    _refused_events.labels(reason).inc()
+
+
+def set_payments(overdue_seconds: float, attention: int) -> None:
+    """Set how late reconciliation is, and how many payments need an operator."""
+    _payments_overdue.set(overdue_seconds)
+    _payments_attention.set(attention)
 
 
 def render(*collectors: Collector) -> bytes:

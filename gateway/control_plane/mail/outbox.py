@@ -36,6 +36,15 @@ log = structlog.get_logger()
 
 ONCE = ("launch",)
 """Kinds that no one waits for, and of which a second copy is worse than none."""
+NEWS = (
+    "auto_top_up_authentication",
+    "auto_top_up_declined",
+    "auto_top_up_stopped",
+    "auto_top_up_limit",
+)
+"""Kinds that tell what happened to an account, and must not be lost."""
+NEWS_LIFETIME = timedelta(days=3)
+"""How long these are retried, whatever the settings are."""
 UNSUBSCRIBED = "unsubscribed before it left"
 TURN_SECONDS = 30.0
 """How long a run starts new mails; with SEND_SECONDS it must fit into a job's time limit."""
@@ -78,6 +87,8 @@ class Lifetimes(msgspec.Struct, frozen=True, kw_only=True):
         """Return how long a kind of mail is retried."""
         if kind in ONCE:
             return timedelta(seconds=self.once_seconds)
+        if kind in NEWS:
+            return NEWS_LIFETIME
         is_link = kind == "sign_in"
         return timedelta(seconds=self.link_seconds if is_link else self.invitation_seconds)
 

@@ -156,10 +156,9 @@ async def change(connection: AsyncConnection, payment_id: str, values: Mapping[s
 
 
 async def make_due(connection: AsyncConnection, payment_id: str, at: datetime) -> bool:
-    """Ask for a payment to be reconciled at a time, or earlier if it is due before.
+    """Ask for a payment to be reconciled at a time; return whether there is such a payment.
 
-    It is read at Stripe anew even if someone reads it now: this raises the version. Returns whether
-    there is such a payment.
+    It is read at Stripe anew even if someone reads it now: this raises the version.
     """
     done = await connection.execute(
         update(payments)

@@ -9,6 +9,15 @@ from gateway.storage.tables.accounts import (
     sessions,
     users,
 )
+from gateway.storage.tables.alerts import (
+    alert_cursors,
+    alert_levels,
+    alert_preferences,
+    notices,
+    webhook_deliveries,
+    webhook_endpoints,
+    webhook_subscriptions,
+)
 from gateway.storage.tables.billing import (
     accounts,
     credit_lots,
@@ -50,6 +59,9 @@ from gateway.storage.tables.workers import worker_orders, worker_reports
 __all__ = [
     "NANOS_MAX",
     "accounts",
+    "alert_cursors",
+    "alert_levels",
+    "alert_preferences",
     "answer_hours",
     "api_keys",
     "auto_top_ups",
@@ -73,6 +85,7 @@ __all__ = [
     "metadata",
     "model_prices",
     "models",
+    "notices",
     "organizations",
     "outbox",
     "payment_customers",
@@ -92,6 +105,9 @@ __all__ = [
     "usage_hours",
     "users",
     "waitlist_entries",
+    "webhook_deliveries",
+    "webhook_endpoints",
+    "webhook_subscriptions",
     "worker_orders",
     "worker_reports",
 ]

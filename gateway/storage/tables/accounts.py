@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-from gateway.storage.tables.types import STRICT, Id, Instant, metadata
+from gateway.storage.tables.types import STRICT, Id, Instant, metadata, partial_index
 
 organizations = Table(
     "organizations",
@@ -58,6 +58,7 @@ api_keys = Table(
     Index(None, "organization_id"),
     Index(None, "changed_at"),
     Index(None, "created_by"),
+    partial_index("ix_api_keys_expires_at", "expires_at", where="expires_at IS NOT NULL"),
     **STRICT,
 )
 

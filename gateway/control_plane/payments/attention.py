@@ -1,0 +1,109 @@
+"""What an operator must look at: held customers, payments that don't add up, open disputes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.payments import customers
+from gateway.control_plane.payments.refunds import OPEN_DISPUTES
+from gateway.storage.tables import payment_disputes, payments
+
+LISTED_MAX = 200
+"""Most entries of one kind that are listed."""
+
+
+class HeldCustomer(msgspec.Struct, frozen=True, kw_only=True):
+    """An organization that may not buy until an operator releases it."""
+
+    organization_id: str
+    held_at: datetime
+    reason: str
+
+
+class OddPayment(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment that someone must look at, and why."""
+
+    payment_id: str
+    organization_id: str
+    state: str
+    attention: str
+    created_at: datetime
+
+
+class OpenDispute(msgspec.Struct, frozen=True, kw_only=True):
+    """A dispute that is not decided; evidence helps until its time is over."""
+
+    dispute_id: str
+    payment_id: str
+    status: str
+    reason: str
+    amount_cents: int
+    evidence_due_at: datetime | None
+
+
+class Attention(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it, each list bounded by LISTED_MAX."""
+
+    held: list[HeldCustomer]
+    payments: list[OddPayment]
+    disputes: list[OpenDispute]
+
+
+async def needed(connection: AsyncConnection) -> Attention:
+    """Return what needs an operator now."""
+    held = await customers.held(connection, LISTED_MAX)
+    odd = await connection.execute(
+        select(
+            payments.c.id,
+            payments.c.organization_id,
+            payments.c.state,
+            payments.c.attention,
+            payments.c.created_at,
+        )
+        .where(payments.c.attention != "")
+        .order_by(payments.c.id.desc())
+        .limit(LISTED_MAX)
+    )
+    disputed = await connection.execute(
+        select(payment_disputes)
+        .where(
+            payment_disputes.c.status.in_(OPEN_DISPUTES)
+            | payment_disputes.c.status.startswith("warning_needs")
+        )
+        .order_by(payment_disputes.c.evidence_due_at, payment_disputes.c.id)
+        .limit(LISTED_MAX)
+    )
+    return Attention(
+        held=[
+            HeldCustomer(
+                organization_id=one.organization_id, held_at=one.held_at, reason=one.held_reason
+            )
+            for one in held
+            if one.held_at is not None
+        ],
+        payments=[
+            OddPayment(
+                payment_id=row.id,
+                organization_id=row.organization_id,
+                state=row.state,
+                attention=row.attention,
+                created_at=row.created_at,
+            )
+            for row in odd
+        ],
+        disputes=[
+            OpenDispute(
+                dispute_id=row.id,
+                payment_id=row.payment_id,
+                status=row.status,
+                reason=row.reason,
+                amount_cents=row.amount_cents,
+                evidence_due_at=row.evidence_due_at,
+            )
+            for row in disputed
+        ],
+    )

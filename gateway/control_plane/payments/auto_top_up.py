@@ -1,0 +1,257 @@
+"""Auto top-up: what an organization set, and whether its card is trusted with another attempt.
+
+When credit falls below the threshold, the saved card is charged; see `attempts`. After a decline
+the card rests for an hour. After three in a row, or one that says that the card never works again,
+the breaker opens for that card: only another card, or a payment with this one, closes it. A bank
+that wants to ask the cardholder pauses auto top-up until someone pays in the console or resumes it.
+
+What opens the breaker is derived from the rows of payments each time (`reassess`), so that no crash
+between two writes can lose a decline, and no change of cards and back can forget one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from sqlalchemy import Row, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.payments.payments import CENT_NANOS
+from gateway.errors import BadRequest
+from gateway.storage.database import insert_into
+from gateway.storage.tables import auto_top_ups, payment_customers, payments
+
+Paused = Literal["", "authentication", "declined"]
+
+AMOUNT_CENTS_MIN = 500
+"""Least that is bought at once: below it, the card's fees eat the payment."""
+AMOUNT_CENTS_MAX = 500_000
+"""Most that is bought at once without a person."""
+MONTH_CENTS_MAX = 5_000_000
+"""Most that may be allowed for a calendar month."""
+THRESHOLD_NANOS_MAX = AMOUNT_CENTS_MAX * CENT_NANOS
+"""Highest balance below which credit is bought."""
+DECLINES_MAX = 3
+"""Declined attempts in a row with one card, after which it is not charged again."""
+BACK_OFF = timedelta(hours=1)
+"""Least time between a failed attempt and the next one with the same card."""
+LONGEST_BACK_OFF = timedelta(days=1)
+"""The same, when it is not the card that fails: the wait doubles each time."""
+
+AUTHENTICATION = "authentication_required"
+"""The bank wants to ask the cardholder, who isn't there."""
+NO_DECLINE = ("not_charged", "refused")
+"""Failures of ours or of Stripe's, which say nothing about the card."""
+HOPELESS = (
+    "fraudulent",
+    "lost_card",
+    "merchant_blacklist",
+    "pickup_card",
+    "restricted_card",
+    "revocation_of_all_authorizations",
+    "revocation_of_authorization",
+    "security_violation",
+    "stolen_card",
+    "stop_payment_order",
+)
+"""Declines that no later attempt can change: one of them opens the breaker."""
+
+_CENTS_PER_DOLLAR = 100
+_REMEMBERED_MAX = 20
+
+
+class AutoTopUp(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of an organization, and why nothing happens though they are enabled."""
+
+    organization_id: str
+    enabled: bool
+    threshold_nanos: int
+    amount_cents: int
+    month_cents_max: int
+    paused: Paused
+    declines: int
+    """Declined attempts in a row with the card of the last one."""
+    not_before: datetime | None
+    """When the next attempt may start; None for at once."""
+    changed_at: datetime
+
+
+class TopUpRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What an owner chooses: below this balance, buy this much, at most that much a month.
+
+    Amounts are without tax.
+    """
+
+    enabled: bool
+    threshold_nanos: int
+    amount_cents: int
+    month_cents_max: int
+
+
+class Standing(NamedTuple):
+    """What the newest attempts say about one card."""
+
+    paused: Paused
+    declines: int
+    not_before: datetime | None
+
+
+async def read(connection: AsyncConnection, organization_id: str) -> AutoTopUp | None:
+    """Return an organization's settings; None if it never set any."""
+    columns = [auto_top_ups.c[name] for name in AutoTopUp.__struct_fields__]
+    query = select(*columns).where(auto_top_ups.c.organization_id == organization_id)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return None if row is None else AutoTopUp(**{**row, "enabled": bool(row["enabled"])})
+
+
+async def save(
+    connection: AsyncConnection,
+    organization_id: str,
+    wanted: TopUpRules,
+    *,
+    user_id: str | None,
+    now: datetime,
+) -> None:
+    """Store an organization's settings. Raises BadRequest for one out of bounds.
+
+    A person who saves has decided that it goes on, so a pause for authentication ends. The breaker
+    and the rest of a declined card stay.
+    """
+    check(wanted)
+    before = await _locked(connection, organization_id)
+    values: dict[str, Any] = {
+        **msgspec.structs.asdict(wanted),
+        "changed_by": user_id,
+        "changed_at": now,
+    }
+    if before is None:
+        statement = insert_into(connection, auto_top_ups).values(
+            organization_id=organization_id, paused="", declines=0, declined_card="", **values
+        )
+        await connection.execute(
+            statement.on_conflict_do_update(index_elements=["organization_id"], set_=values)
+        )
+        return
+    if before.paused == "authentication":
+        values["paused"] = ""
+    if before.declines == 0:  # it waited for a cap, which may be another now
+        values["not_before"] = None
+    await connection.execute(
+        update(auto_top_ups)
+        .where(auto_top_ups.c.organization_id == organization_id)
+        .values(**values)
+    )
+
+
+def check(wanted: TopUpRules) -> None:
+    """Hold settings against the bounds. Raises BadRequest, which names the field."""
+    amount = wanted.amount_cents
+    if not AMOUNT_CENTS_MIN <= amount <= AMOUNT_CENTS_MAX or amount % _CENTS_PER_DOLLAR:
+        raise BadRequest(
+            f"The amount must be whole dollars, {_dollars(AMOUNT_CENTS_MIN)} to "
+            f"{_dollars(AMOUNT_CENTS_MAX)}.",
+            param="amount",
+        )
+    if not 0 < wanted.threshold_nanos <= THRESHOLD_NANOS_MAX:
+        raise BadRequest(
+            f"The balance to top up at must be above $0, and at most {_dollars(AMOUNT_CENTS_MAX)}.",
+            param="threshold",
+        )
+    if not amount <= wanted.month_cents_max <= MONTH_CENTS_MAX:
+        raise BadRequest(
+            f"The limit for a month must be at least the amount, {_dollars(amount)}, and at most "
+            f"{_dollars(MONTH_CENTS_MAX)}.",
+            param="month",
+        )
+
+
+async def reassess(connection: AsyncConnection, organization_id: str) -> None:
+    """Decide anew whether an organization's saved card is trusted, and store it.
+
+    For every transaction in which an attempt ended, another card was saved, or a payment with one
+    succeeded.
+    """
+    await _locked(connection, organization_id)
+    saved = payment_customers.c
+    fingerprint = await connection.scalar(
+        select(saved.card_fingerprint).where(saved.organization_id == organization_id)
+    )
+    card = await standing(connection, organization_id, fingerprint or "")
+    await connection.execute(
+        update(auto_top_ups)
+        .where(auto_top_ups.c.organization_id == organization_id)
+        .values(
+            paused=card.paused,
+            declines=card.declines,
+            declined_card=fingerprint if card.declines else "",
+            not_before=card.not_before,
+        )
+    )
+
+
+async def standing(connection: AsyncConnection, organization_id: str, fingerprint: str) -> Standing:
+    """Return what an organization's payments with a card say about it."""
+    is_attempt = (payments.c.origin == "auto") & payments.c.state.in_(("paid", "failed"))
+    found = await connection.execute(
+        select(payments.c.state, payments.c.failure_code, payments.c.changed_at)
+        .where(
+            payments.c.organization_id == organization_id,
+            payments.c.card_fingerprint == fingerprint,
+            is_attempt | (payments.c.state == "paid"),
+        )
+        .order_by(payments.c.id.desc())
+        .limit(_REMEMBERED_MAX)
+    )
+    return judge(found.all())
+
+
+async def resume(
+    connection: AsyncConnection, organization_id: str, *, user_id: str | None, now: datetime
+) -> bool:
+    """Let an auto top-up go on that waits for its owner; return whether it did.
+
+    The breaker is not closed by this: only another card or a payment is.
+    """
+    done = await connection.execute(
+        update(auto_top_ups)
+        .where(
+            auto_top_ups.c.organization_id == organization_id,
+            auto_top_ups.c.paused == "authentication",
+        )
+        .values(paused="", changed_by=user_id, changed_at=now)
+    )
+    return done.rowcount == 1
+
+
+def judge(newest: Sequence[Row[Any, Any, Any]]) -> Standing:
+    """Return what payments with one card say, newest first: (state, failure_code, changed_at)."""
+    declines, misses, hopeless = 0, 0, False
+    for payment in newest:
+        if payment.state == "paid":
+            break
+        if payment.failure_code in NO_DECLINE:
+            misses += 1
+        elif payment.failure_code != AUTHENTICATION:
+            declines += 1
+            hopeless = hopeless or payment.failure_code in HOPELESS
+    last = newest[0] if newest else None
+    if last is None or last.state == "paid":
+        return Standing("", 0, None)
+    if declines >= DECLINES_MAX or hopeless:
+        return Standing("declined", declines, None)
+    if last.failure_code == AUTHENTICATION:
+        return Standing("authentication", declines, None)
+    wait = min(BACK_OFF * 2 ** max(misses - 1, 0), LONGEST_BACK_OFF)
+    return Standing("", declines, last.changed_at + wait)
+
+
+async def _locked(connection: AsyncConnection, organization_id: str) -> Row[Any] | None:
+    query = select(auto_top_ups).where(auto_top_ups.c.organization_id == organization_id)
+    return (await connection.execute(query.with_for_update())).one_or_none()
+
+
+def _dollars(cents: int) -> str:
+    return f"${cents // _CENTS_PER_DOLLAR:,}"

@@ -1,0 +1,231 @@
+"""Customers at Stripe, one an organization, and the card that auto top-up charges.
+
+- A row is older than its customer: the idempotency key names the organization and a generation, so
+  that a lost answer makes no second customer. Once Stripe's is deleted, the next has another key.
+- The card is the newest that the customer has saved. Whatever an event says, it is read anew at
+  Stripe (`refresh`), so the order of events does not matter.
+- An early fraud warning holds an organization: nothing is bought until an operator has released it.
+  It moves no money; a refund or a dispute does.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.payments import auto_top_up
+from gateway.control_plane.payments.stripe_api import StripeApi, StripeRefused
+from gateway.control_plane.payments.stripe_objects import StripeCard, StripePaymentMethod
+from gateway.errors import GatewayError
+from gateway.storage.database import Database, insert_into
+from gateway.storage.tables import payment_customers
+
+_NO_CARD = {
+    "payment_method_id": None,
+    "card_brand": "",
+    "card_last_four": "",
+    "card_expires": "",
+    "card_fingerprint": "",
+}
+_TRIES_MAX = 3
+
+
+class BuyingOnHold(GatewayError):
+    """Buying is on hold: the card's network reported a payment of the organization as fraud."""
+
+    status = 403
+    type = "permission_error"
+    code = "buying_on_hold"
+
+
+class Customer(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of an organization as a customer, and its saved card."""
+
+    organization_id: str
+    generation: int
+    customer_id: str | None
+    payment_method_id: str | None
+    card_brand: str
+    card_last_four: str
+    card_expires: str
+    """The month, YYYY-MM; empty when it is unknown."""
+    card_fingerprint: str
+    """The card's, whatever its number at Stripe is."""
+    held_at: datetime | None
+    held_reason: str
+    changed_at: datetime
+
+
+class Customers:
+    """Creates customers at Stripe, and keeps what we know of them true."""
+
+    def __init__(self, database: Database, stripe: StripeApi, *, return_url: str) -> None:
+        self._database = database
+        self._stripe = stripe
+        self._return_url = return_url
+
+    async def ensure(self, organization_id: str) -> str:
+        """Return the id of an organization's customer at Stripe. Raises StripeFailure."""
+        async with self._database.write() as connection:
+            await _add(connection, organization_id)
+            customer = await read(connection, organization_id)
+        assert customer is not None
+        if customer.customer_id is not None:
+            return customer.customer_id
+        # nothing that can change until the answer: the same key must ask for the same
+        made = await self._stripe.create_customer(
+            {"metadata": {"organization_id": organization_id}},
+            key=f"customer:{organization_id}:{customer.generation}",
+        )
+        async with self._database.write() as connection:
+            await connection.execute(
+                update(payment_customers)
+                .where(
+                    payment_customers.c.organization_id == organization_id,
+                    payment_customers.c.generation == customer.generation,
+                    payment_customers.c.customer_id.is_(None),
+                )
+                .values(customer_id=made.id, changed_at=datetime.now(UTC))
+            )
+        return made.id
+
+    async def portal(self, organization_id: str) -> str:
+        """Return the address of the customer portal: invoices and cards. Raises StripeFailure."""
+        customer_id = await self.ensure(organization_id)
+        return (await self._stripe.create_portal(customer_id, return_url=self._return_url)).url
+
+    async def refresh(self, customer_id: str) -> None:
+        """Read a customer and its saved card anew. Raises StripeFailure."""
+        for _ in range(_TRIES_MAX):
+            async with self._database.read() as connection:
+                known = await of_customer(connection, customer_id)
+            if known is None or await self._refreshed(known, customer_id):
+                return
+
+    async def _refreshed(self, known: Customer, customer_id: str) -> bool:
+        """Store what Stripe says; return False if someone changed the row while it was asked."""
+        values: dict[str, Any] = _NO_CARD
+        if await self._is_gone(customer_id):
+            values = {"customer_id": None, "generation": known.generation + 1, **_NO_CARD}
+        elif cards := await self._stripe.payment_methods(customer_id):
+            values = _card(cards[0])
+        if all(getattr(known, name) == value for name, value in values.items()):
+            return True
+        async with self._database.write() as connection:
+            done = await connection.execute(
+                update(payment_customers)
+                .where(
+                    payment_customers.c.organization_id == known.organization_id,
+                    payment_customers.c.changed_at == known.changed_at,
+                )
+                .values(**values, changed_at=datetime.now(UTC))
+            )
+            if done.rowcount == 1 and values["card_fingerprint"] != known.card_fingerprint:
+                await auto_top_up.reassess(connection, known.organization_id)
+        return done.rowcount == 1
+
+    async def _is_gone(self, customer_id: str) -> bool:
+        try:
+            return (await self._stripe.customer(customer_id)).deleted
+        except StripeRefused as error:
+            if error.is_missing:
+                return True
+            raise
+
+
+async def read(connection: AsyncConnection, organization_id: str) -> Customer | None:
+    """Return what is known of an organization as a customer; None before it buys."""
+    return await _one(connection, payment_customers.c.organization_id == organization_id)
+
+
+async def of_customer(connection: AsyncConnection, customer_id: str) -> Customer | None:
+    """Return what is known of a customer at Stripe; None for another's."""
+    return await _one(connection, payment_customers.c.customer_id == customer_id)
+
+
+async def check_not_held(connection: AsyncConnection, organization_id: str) -> None:
+    """Let an organization buy, unless it is held. Raises BuyingOnHold."""
+    customer = await read(connection, organization_id)
+    if customer is not None and customer.held_at is not None:
+        raise BuyingOnHold(
+            "Buying is on hold: the card's network reported a payment as fraud. Ask support."
+        )
+
+
+async def hold(
+    connection: AsyncConnection, organization_id: str, reason: str, now: datetime
+) -> bool:
+    """Hold an organization, once for each reason; return whether it is held now because of it.
+
+    A reason that an operator has released does not hold again, however often it is told.
+    """
+    await _add(connection, organization_id)
+    done = await connection.execute(
+        update(payment_customers)
+        .where(
+            payment_customers.c.organization_id == organization_id,
+            payment_customers.c.held_at.is_(None),
+            payment_customers.c.held_reason != reason,
+        )
+        .values(held_at=now, held_reason=reason, changed_at=now)
+    )
+    return done.rowcount == 1
+
+
+async def release(connection: AsyncConnection, organization_id: str, now: datetime) -> bool:
+    """Let an organization buy again; return whether it was held."""
+    done = await connection.execute(
+        update(payment_customers)
+        .where(
+            payment_customers.c.organization_id == organization_id,
+            payment_customers.c.held_at.is_not(None),
+        )
+        .values(held_at=None, changed_at=now)
+    )
+    return done.rowcount == 1
+
+
+async def held(connection: AsyncConnection, limit: int) -> list[Customer]:
+    """Return customers that are held, the longest held first."""
+    query = _selection().where(payment_customers.c.held_at.is_not(None))
+    found = await connection.execute(query.order_by(payment_customers.c.held_at).limit(limit))
+    return [Customer(**row) for row in found.mappings()]
+
+
+async def _add(connection: AsyncConnection, organization_id: str) -> None:
+    await connection.execute(
+        insert_into(connection, payment_customers)
+        .values(
+            organization_id=organization_id,
+            generation=1,
+            held_reason="",
+            changed_at=datetime.now(UTC),
+            **_NO_CARD,
+        )
+        .on_conflict_do_nothing()
+    )
+
+
+def _card(method: StripePaymentMethod) -> dict[str, Any]:
+    card = method.card or StripeCard()
+    return {
+        "payment_method_id": method.id,
+        "card_brand": card.brand or "",
+        "card_last_four": card.last4 or "",
+        "card_expires": card.expires,
+        # what has none is told apart by its id
+        "card_fingerprint": card.fingerprint or method.id,
+    }
+
+
+async def _one(connection: AsyncConnection, condition: Any) -> Customer | None:
+    row = (await connection.execute(_selection().where(condition))).mappings().one_or_none()
+    return None if row is None else Customer(**row)
+
+
+def _selection() -> Any:
+    return select(*(payment_customers.c[name] for name in Customer.__struct_fields__))

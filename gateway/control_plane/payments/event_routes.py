@@ -1,0 +1,227 @@
+"""What Stripe's events lead to: the payment that one is about becomes due, or a buyer is reread.
+
+An event is never believed about amounts or states, so nothing depends on their order, and repeating
+one only costs a reading. Those whose payment is known are routed by the hundred in one transaction;
+only an event that names nothing we know makes us ask Stripe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.payments import adoption, customers, payments, stored_events
+from gateway.control_plane.payments.customers import Customers
+from gateway.control_plane.payments.events import PAYMENT_EVENTS, StripeEvent
+from gateway.control_plane.payments.stripe_api import StripeApi, StripeFailure, StripeRefused
+from gateway.storage import tables
+from gateway.storage.database import Database
+from gateway.storage.ledger.postings import database_now
+
+log = structlog.get_logger()
+
+BATCH = 100
+"""Events that are routed in one transaction."""
+
+
+class EventRoutes:
+    """Routes stored events."""
+
+    def __init__(self, database: Database, api: StripeApi, customers: Customers) -> None:
+        self._database = database
+        self._api = api
+        self._customers = customers
+
+    async def run(self, ends: float) -> int:
+        """Route what is due until a moment of the monotonic clock; return how many events."""
+        routed = 0
+        while monotonic() < ends:
+            async with self._database.read() as connection:  # avoid the write lock
+                if not await _any_due(connection):
+                    break
+            async with self._database.write() as connection:
+                events = await stored_events.claim(connection, BATCH)
+                left = await _make_due(connection, events)
+            for event in left:
+                await self._route(event)
+            routed += len(events)
+            if len(events) < BATCH:
+                break
+        return routed
+
+    async def _route(self, event: StripeEvent) -> None:
+        """Route one event that needs Stripe; what fails is tried later."""
+        try:
+            await self._act(event)
+        except StripeRefused as error:
+            # it is about something that is not there anymore, or never was ours
+            log.warning("an event leads to nothing", event=event.id, reason=str(error))
+        except StripeFailure as error:
+            async with self._database.write() as connection:
+                if not await stored_events.put_off(connection, event.id):
+                    log.error("an event was given up", event=event.id, reason=str(error))
+            return
+        async with self._database.write() as connection:
+            await stored_events.finish(connection, [event.id])
+
+    async def _act(self, event: StripeEvent) -> None:
+        """Do what an event of a type means. Raises StripeFailure."""
+        match event.type:
+            # a checkout ended: paid, or its slow payment has begun, which brings no money yet
+            case "checkout.session.completed":
+                await self._about_payment(event)
+            # a slow payment, such as a bank debit, arrived or failed days later
+            case (
+                "checkout.session.async_payment_succeeded"
+                | "checkout.session.async_payment_failed"
+            ):
+                await self._about_payment(event)
+            # nobody paid in time, and nobody can anymore
+            case "checkout.session.expired":
+                await self._about_payment(event)
+            # money arrived, an attempt failed, it takes days, or it was given up
+            case (
+                "payment_intent.succeeded"
+                | "payment_intent.payment_failed"
+                | "payment_intent.processing"
+                | "payment_intent.canceled"
+            ):
+                await self._about_payment(event)
+            # money goes back, by us or in Stripe's dashboard; it may still fail, which undoes it
+            case (
+                "charge.refunded"
+                | "charge.refund.updated"
+                | "refund.created"
+                | "refund.updated"
+                | "refund.failed"
+            ):
+                await self._about_payment(event)
+            # a bank asks for the money, has decided, or the money moved because of it
+            case (
+                "charge.dispute.created"
+                | "charge.dispute.updated"
+                | "charge.dispute.closed"
+                | "charge.dispute.funds_withdrawn"
+                | "charge.dispute.funds_reinstated"
+            ):
+                await self._about_payment(event)
+            # a card network suspects fraud: no money moves, but nothing more is sold for now
+            case "radar.early_fraud_warning.created":
+                await self._warned(event)
+            # a card was saved, removed, or renewed by its bank
+            case (
+                "payment_method.attached"
+                | "payment_method.detached"
+                | "payment_method.automatically_updated"
+                | "setup_intent.succeeded"
+            ):
+                await self._reread(event)
+            # someone deleted the customer in Stripe's dashboard: the next purchase makes another
+            case "customer.deleted":
+                await self._reread(event)
+            case _:
+                log.warning("an event of a type that is not routed", type=event.type)
+
+    async def _about_payment(self, event: StripeEvent) -> str | None:
+        """Find the payment of an event at Stripe, and make it due; return its id."""
+        intent_id = event.intent_id or await self._api.intent_of(event.object_id)
+        found = (
+            await self._api.intent(intent_id)
+            if intent_id
+            # a checkout that nobody tried to pay has no intent
+            else await self._api.session(event.object_id)
+            if event.object_id.startswith("cs_")
+            else None
+        )
+        if found is None:
+            return None
+        async with self._database.write() as connection:
+            payment_id = await adoption.adopt(connection, found)
+            if payment_id is not None:
+                await payments.make_due(connection, payment_id, await database_now(connection))
+        return payment_id
+
+    async def _warned(self, event: StripeEvent) -> None:
+        """Hold the buyer of a payment that a card network calls fraud."""
+        payment_id = await self._about_payment(event)
+        if payment_id is None:
+            return
+        async with self._database.write() as connection:
+            payment = await payments.find(connection, payment_id)
+            now = await database_now(connection)
+            reason = f"early fraud warning {event.object_id} of payment {payment_id}"
+            if await customers.hold(connection, payment.organization_id, reason, now):
+                log.warning("buying is on hold", organization=payment.organization_id)
+
+    async def _reread(self, event: StripeEvent) -> None:
+        """Read a buyer and the saved card anew; a removed card no longer says whose it was."""
+        customer_id = event.customer_id
+        async with self._database.read() as connection:
+            if customer_id is None:
+                customer_id = await _customer_of_card(connection, event.object_id)
+        if customer_id is None and not event.type.endswith(".detached"):
+            customer_id = await self._customer_at_stripe(event)
+        if customer_id is not None:
+            await self._customers.refresh(customer_id)
+
+    async def _customer_at_stripe(self, event: StripeEvent) -> str | None:
+        if not event.object_id.startswith("pm_"):
+            return None
+        return (await self._api.payment_method(event.object_id)).customer
+
+
+async def _any_due(connection: AsyncConnection) -> bool:
+    now = await database_now(connection)
+    query = select(tables.stripe_events.c.id).where(tables.stripe_events.c.due_at <= now).limit(1)
+    return await connection.scalar(query) is not None
+
+
+async def _make_due(
+    connection: AsyncConnection, events: Sequence[StripeEvent]
+) -> list[StripeEvent]:
+    """Make the payments due that events name and we know; return the other events."""
+    about = [event for event in events if event.type in PAYMENT_EVENTS]
+    table = tables.payments.c
+    names = {
+        table.id: {event.payment_id for event in about if event.payment_id},
+        table.intent_id: {event.intent_id for event in about if event.intent_id},
+        table.session_id: {event.object_id for event in about if event.object_id[:3] == "cs_"},
+    }
+    known: dict[str, str] = {}
+    for column, values in names.items():
+        if values:
+            found = await connection.execute(select(column, table.id).where(column.in_(values)))
+            known |= {str(name): str(payment_id) for name, payment_id in found}
+    routed = {
+        event.id: payment_id
+        for event in about
+        if (payment_id := _named(event, known)) is not None
+    }
+    now = await database_now(connection)
+    for payment_id in sorted(set(routed.values())):  # in one order, so that two can't deadlock
+        await payments.make_due(connection, payment_id, now)
+    if routed:
+        await stored_events.finish(connection, list(routed))
+    return [event for event in events if event.id not in routed]
+
+
+def _named(event: StripeEvent, known: dict[str, str]) -> str | None:
+    """Return the known payment that an event names, if it is sure to have all its ids.
+
+    A payment that lacks the event's intent must learn of it first.
+    """
+    if event.intent_id is not None:
+        return known.get(event.intent_id)
+    return known.get(event.object_id) or known.get(event.payment_id or "")
+
+
+async def _customer_of_card(connection: AsyncConnection, method_id: str) -> str | None:
+    saved = tables.payment_customers.c
+    found: str | None = await connection.scalar(
+        select(saved.customer_id).where(saved.payment_method_id == method_id)
+    )
+    return found
