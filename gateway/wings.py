@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -36,6 +37,8 @@ class Job(NamedTuple):
     name: str
     seconds: float
     run: Callable[[], Awaitable[object]]
+    wake: asyncio.Event | None = None
+    """Set it to have the job run at once, instead of at its next turn."""
 
 
 class Operation(NamedTuple):

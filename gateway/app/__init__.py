@@ -14,7 +14,7 @@ from typing import Any
 from litestar import Litestar
 from litestar.di import Provide
 
-from gateway.app import core, hot_path, jobs
+from gateway.app import core, hot_path, jobs, payments
 from gateway.app.core import Core, make_core
 from gateway.app.hot_path import make_data_plane
 from gateway.app.process import Process, runs
@@ -45,6 +45,7 @@ def build(settings: Settings) -> Process:
     services = make_services(parts, key_changed=data.key_changed)
     web = make_web(parts)
     wings = [core.wing(parts), *hot_path.wings(parts, data), jobs.wing(parts, services)]
+    wings.append(payments.wing(settings, parts.database, services.payments))
     if runs(settings.role, "control"):  # its routers take a tenth of a second to make
         wings.append(_pages(parts, services, web))
     operations = [operation for wing in wings for operation in wing.operations]

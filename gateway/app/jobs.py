@@ -7,6 +7,7 @@ A job that fails is logged and runs again at its next turn; one that hangs is ca
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Sequence
 
@@ -18,6 +19,7 @@ from gateway.control_plane.accounts import links, sessions
 from gateway.control_plane.billing.audit import audit
 from gateway.control_plane.demand import events
 from gateway.control_plane.mail import upkeep
+from gateway.control_plane.payments import stored_events
 from gateway.control_plane.status import answers
 from gateway.control_plane.web import rate_limits
 from gateway.settings import Settings
@@ -53,7 +55,7 @@ async def _repeat(job: Job) -> None:
     failing = False
     while True:
         # jitter, so that the jobs of many processes don't all come at once
-        await asyncio.sleep(job.seconds * random.uniform(0.9, 1.1))  # noqa: S311
+        await _turn(job, job.seconds * random.uniform(0.9, 1.1))  # noqa: S311
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await job.run()
@@ -67,7 +69,16 @@ async def _repeat(job: Job) -> None:
             failing = False
 
 
-log = structlog.get_logger()
+async def _turn(job: Job, seconds: float) -> None:
+    """Wait until a job runs again: for its time, or for its event."""
+    if job.wake is None:
+        await asyncio.sleep(seconds)
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await job.wake.wait()
+    job.wake.clear()  # before the run: what comes during it needs another one
+
 
 _REAP_SECONDS = 5.0
 _EXPIRE_SECONDS = 60.0
@@ -114,6 +125,8 @@ async def forget_old(database: Database, settings: Settings) -> None:
         async with database.write() as connection:
             if not await events.fold_old(connection, settings.demand_retention_days):
                 break
+    async with database.write() as connection:
+        await stored_events.forget_old(connection)
     for _ in range(_FOLDS_MAX):
         async with database.write() as connection:
             if not await rate_limits.forget_old(connection):

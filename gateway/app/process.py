@@ -78,6 +78,8 @@ class Process:
                 stack.push_async_callback(core.peers.stop)
             await core.fleet.refresh()
             stack.push_async_callback(core.fleet.stop)
+            if self.services.payments:
+                stack.push_async_callback(self.services.payments.stripe.close)
             jobs = Jobs(self.jobs)
             await jobs.start()
             stack.push_async_callback(jobs.stop)

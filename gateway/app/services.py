@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.app.core import Core
+from gateway.app.payments import Payments, make_payments
 from gateway.control_plane.accounts.github import Github
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.accounts.links import LinkMails, MailLinks
@@ -22,6 +23,10 @@ from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender, NullSender, Sender, SmtpSender
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.pages.sign_in.github import make_github
+from gateway.control_plane.payments.attempts import Attempts
+from gateway.control_plane.payments.checkout import Checkout
+from gateway.control_plane.payments.reconciler import Reconciler
+from gateway.control_plane.payments.refunds import Refunds
 from gateway.control_plane.status.incidents import Incidents
 from gateway.control_plane.web.assets import Assets
 from gateway.control_plane.web.cookies import HostCookie
@@ -49,6 +54,12 @@ class Services:
     incidents: Incidents
     launches: LaunchMails
     shelves: Shelves
+    payments: Payments | None
+    """None without GATEWAY_STRIPE_SECRET_KEY, as the four that follow."""
+    checkout: Checkout | None
+    reconciler: Reconciler | None
+    auto_top_ups: Attempts | None
+    refunds: Refunds | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +82,8 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
     """Make the domain objects; nothing connects yet. Raises SettingsError."""
     settings, database = core.settings, core.database
     pages = content.reviewed()
-    writer = MailWriter(_constants(settings))
-    outbox = _outbox(settings, database)
+    writer, outbox = make_mail(settings, database)
+    payments = make_payments(settings, database, outbox, writer)
     links = _links(settings)
     unsubscriptions = Unsubscriptions(
         secret=derive(settings.secret, "unsubscribe"), public_url=settings.public_url
@@ -115,7 +126,17 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
             public_url=settings.public_url,
         ),
         shelves=Shelves(core.catalog, pages),
+        payments=payments,
+        checkout=payments.checkout if payments else None,
+        reconciler=payments.reconciler if payments else None,
+        auto_top_ups=payments.auto_top_ups if payments else None,
+        refunds=payments.refunds if payments else None,
     )
+
+
+def make_mail(settings: Settings, database: Database) -> tuple[MailWriter, Outbox]:
+    """Make what writes mails and what sends them."""
+    return MailWriter(_constants(settings)), _outbox(settings, database)
 
 
 def make_web(core: Core) -> Web:

@@ -40,9 +40,7 @@ _payments_overdue = Gauge(
     "gateway_payments_overdue_seconds",
     "How long the oldest due payment or event has waited to be reconciled.",
 )
-_payments_attention = Gauge(
-    "gateway_payments_attention", "Payments that an operator must look at."
-)
+_payments_attention = Gauge("gateway_payments_attention", "Payments that an operator must look at.")
 
 
 def observe(path: str, status: int, seconds: float, overhead_seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""POST /webhooks/stripe: an event of Stripe's is verified and stored, and nothing else is done here.
+"""POST /webhooks/stripe: an event of Stripe's is verified and stored, and nothing else is done.
 
 The answer does not wait for Stripe or for a payment: one row is inserted, at most once for each
 event, and the reconciler is woken. What is refused leaves nothing but a count.
@@ -38,9 +38,7 @@ def webhook(
         try:
             body = await _body(request)
             signature = request.headers.get("stripe-signature", "")
-            event = parse(
-                body, signature, secrets, live=live, version=API_VERSION, now=time.time()
-            )
+            event = parse(body, signature, secrets, live=live, version=API_VERSION, now=time.time())
         except EventRefused as error:
             metrics.count_refused_event(error.reason)
             raise

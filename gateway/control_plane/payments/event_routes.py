@@ -7,7 +7,7 @@ only an event that names nothing we know makes us ask Stripe.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 
 import structlog
@@ -15,7 +15,6 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.payments import adoption, customers, payments, stored_events
-from gateway.control_plane.payments.customers import Customers
 from gateway.control_plane.payments.events import PAYMENT_EVENTS, StripeEvent
 from gateway.control_plane.payments.stripe_api import StripeApi, StripeFailure, StripeRefused
 from gateway.storage import tables
@@ -29,12 +28,14 @@ BATCH = 100
 
 
 class EventRoutes:
-    """Routes stored events."""
+    """Routes stored events; `reread` reads a customer and the saved card anew."""
 
-    def __init__(self, database: Database, api: StripeApi, customers: Customers) -> None:
+    def __init__(
+        self, database: Database, api: StripeApi, reread: Callable[[str], Awaitable[None]]
+    ) -> None:
         self._database = database
         self._api = api
-        self._customers = customers
+        self._reread = reread
 
     async def run(self, ends: float) -> int:
         """Route what is due until a moment of the monotonic clock; return how many events."""
@@ -76,8 +77,7 @@ class EventRoutes:
                 await self._about_payment(event)
             # a slow payment, such as a bank debit, arrived or failed days later
             case (
-                "checkout.session.async_payment_succeeded"
-                | "checkout.session.async_payment_failed"
+                "checkout.session.async_payment_succeeded" | "checkout.session.async_payment_failed"
             ):
                 await self._about_payment(event)
             # nobody paid in time, and nobody can anymore
@@ -119,10 +119,10 @@ class EventRoutes:
                 | "payment_method.automatically_updated"
                 | "setup_intent.succeeded"
             ):
-                await self._reread(event)
+                await self._about_buyer(event)
             # someone deleted the customer in Stripe's dashboard: the next purchase makes another
             case "customer.deleted":
-                await self._reread(event)
+                await self._about_buyer(event)
             case _:
                 log.warning("an event of a type that is not routed", type=event.type)
 
@@ -157,7 +157,7 @@ class EventRoutes:
             if await customers.hold(connection, payment.organization_id, reason, now):
                 log.warning("buying is on hold", organization=payment.organization_id)
 
-    async def _reread(self, event: StripeEvent) -> None:
+    async def _about_buyer(self, event: StripeEvent) -> None:
         """Read a buyer and the saved card anew; a removed card no longer says whose it was."""
         customer_id = event.customer_id
         async with self._database.read() as connection:
@@ -166,7 +166,7 @@ class EventRoutes:
         if customer_id is None and not event.type.endswith(".detached"):
             customer_id = await self._customer_at_stripe(event)
         if customer_id is not None:
-            await self._customers.refresh(customer_id)
+            await self._reread(customer_id)
 
     async def _customer_at_stripe(self, event: StripeEvent) -> str | None:
         if not event.object_id.startswith("pm_"):
@@ -191,32 +191,26 @@ async def _make_due(
         table.intent_id: {event.intent_id for event in about if event.intent_id},
         table.session_id: {event.object_id for event in about if event.object_id[:3] == "cs_"},
     }
+    # one that has no id of Stripe's must learn it first, from the event's object
+    is_connected = table.session_id.is_not(None) | table.intent_id.is_not(None)
     known: dict[str, str] = {}
     for column, values in names.items():
         if values:
-            found = await connection.execute(select(column, table.id).where(column.in_(values)))
+            query = select(column, table.id).where(column.in_(values), is_connected)
+            found = await connection.execute(query)
             known |= {str(name): str(payment_id) for name, payment_id in found}
-    routed = {
-        event.id: payment_id
-        for event in about
-        if (payment_id := _named(event, known)) is not None
-    }
+    routed = {}
+    for event in about:
+        for name in (event.intent_id, event.object_id, event.payment_id):
+            if name in known:
+                routed[event.id] = known[name]
+                break
     now = await database_now(connection)
     for payment_id in sorted(set(routed.values())):  # in one order, so that two can't deadlock
         await payments.make_due(connection, payment_id, now)
     if routed:
         await stored_events.finish(connection, list(routed))
     return [event for event in events if event.id not in routed]
-
-
-def _named(event: StripeEvent, known: dict[str, str]) -> str | None:
-    """Return the known payment that an event names, if it is sure to have all its ids.
-
-    A payment that lacks the event's intent must learn of it first.
-    """
-    if event.intent_id is not None:
-        return known.get(event.intent_id)
-    return known.get(event.object_id) or known.get(event.payment_id or "")
 
 
 async def _customer_of_card(connection: AsyncConnection, method_id: str) -> str | None:

@@ -118,9 +118,7 @@ def verify(body: bytes, signature: str, secrets: Sequence[str], *, now: float) -
     signed = times[0].encode() + b"." + body
     good = [hmac.digest(secret.encode(), signed, "sha256").hex() for secret in secrets]
     # every pair is compared, so that the time taken says nothing
-    matches = [
-        hmac.compare_digest(one.encode(), other.encode()) for one in good for other in given
-    ]
+    matches = [hmac.compare_digest(one.encode(), other.encode()) for one in good for other in given]
     if not any(matches):
         raise EventRefused("signature")
     if abs(now - int(times[0])) > TOLERANCE_SECONDS:

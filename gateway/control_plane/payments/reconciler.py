@@ -2,8 +2,8 @@
 
 `payments.due_at` is the queue. A due payment is claimed (its version rises), read at Stripe with no
 transaction open, and then written under its row lock, but only if its version is still the one that
-was claimed: whatever was heard meanwhile raised it, so an older answer is never written over a newer
-one, whoever was slow. What is written is a difference, desired minus posted, so doing it twice
+was claimed. Whatever was heard meanwhile raised it, so an older answer is never written over a
+newer one, whoever was slow. What is written is a difference, desired minus posted: doing it twice
 changes nothing, and a process that dies at any point leaves the payment due again in a minute.
 """
 
@@ -56,7 +56,6 @@ class Reconciler:
         self,
         database: Database,
         api: StripeApi,
-        routes: EventRoutes,
         *,
         sweep_seconds: float,
         ended: Ended,
@@ -64,7 +63,7 @@ class Reconciler:
     ) -> None:
         self._database = database
         self._api = api
-        self._routes = routes
+        self._routes = EventRoutes(database, api, saved)
         self._sweep = timedelta(seconds=sweep_seconds)
         self._ended = ended
         self._saved = saved
@@ -178,7 +177,10 @@ class Reconciler:
             if payment is None or payment.version != claimed.version:
                 return False
             now = await database_now(connection)
-            values = {"attention": f"Stripe does not show it: {error}"[:500], "due_at": now + _DAILY}
+            values = {
+                "attention": f"Stripe does not show it: {error}"[:500],
+                "due_at": now + _DAILY,
+            }
             await payments.change(connection, claimed.id, values)
         return True
 
@@ -201,11 +203,15 @@ class Reconciler:
         async with self._database.read() as connection:
             now = await database_now(connection)
             due = [
-                await connection.scalar(select(func.min(tables.payments.c.due_at)).where(_of_reconciler())),
+                await connection.scalar(
+                    select(func.min(tables.payments.c.due_at)).where(_of_reconciler())
+                ),
                 await connection.scalar(select(func.min(stripe_events.c.due_at))),
             ]
             attention = await connection.scalar(
-                select(func.count()).select_from(tables.payments).where(tables.payments.c.attention != "")
+                select(func.count())
+                .select_from(tables.payments)
+                .where(tables.payments.c.attention != "")
             )
         late = [max((now - at).total_seconds(), 0.0) for at in due if at is not None]
         metrics.set_payments(max(late, default=0.0), attention or 0)

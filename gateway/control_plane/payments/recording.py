@@ -87,7 +87,7 @@ def _said(payment: Payment, found: Facts) -> dict[str, Any]:
 def _nothing(payment: Payment, now: datetime) -> dict[str, Any]:
     """Return what follows when Stripe has no object of a payment.
 
-    Its address never reached the buyer, so nobody can pay it. Once its time is over, it has expired.
+    Its address never reached the buyer, so nobody can pay it: after its time it has expired.
     """
     is_over = payment.expires_at is not None and now > payment.expires_at + _LOST_AFTER
     return {"state": "expired" if is_over else payment.state}

@@ -72,7 +72,7 @@ async def put_off(connection: AsyncConnection, event_id: str) -> bool:
     row = (await connection.execute(query.where(stripe_events.c.id == event_id))).one_or_none()
     if row is None:
         return False
-    is_left = now - row.received_at < _GIVE_UP
+    is_left: bool = now - row.received_at < _GIVE_UP
     wait = min(_CLAIMED * 2 ** min(row.attempts, 16), _LONGEST_WAIT)
     await connection.execute(
         update(stripe_events)

@@ -217,6 +217,19 @@ class StripeApi:
         """Return the disputes of a payment intent, with their balance transactions."""
         return await self._list(self._v1.disputes, StripeDispute, {"payment_intent": intent_id})
 
+    async def all_refunds(
+        self, *, created_from: datetime, created_to: datetime
+    ) -> list[StripeRefund]:
+        """Return the refunds of all payments, the newest first."""
+        return await self._list(self._v1.refunds, StripeRefund, _created(created_from, created_to))
+
+    async def all_disputes(
+        self, *, created_from: datetime, created_to: datetime
+    ) -> list[StripeDispute]:
+        """Return the disputes of all payments, the newest first."""
+        params = _created(created_from, created_to)
+        return await self._list(self._v1.disputes, StripeDispute, params)
+
     async def warning(self, warning_id: str) -> StripeWarning:
         """Read an early fraud warning."""
         return await self._read(self._v1.radar.early_fraud_warnings, warning_id, StripeWarning)

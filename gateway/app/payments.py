@@ -1,0 +1,111 @@
+"""The parts of buying, and what they repeat; without Stripe's key there are none."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from gateway.control_plane.mail.messages import MailWriter
+from gateway.control_plane.mail.outbox import Outbox
+from gateway.control_plane.payments.api import webhook
+from gateway.control_plane.payments.attempts import Attempts
+from gateway.control_plane.payments.checkout import Checkout
+from gateway.control_plane.payments.customers import Customers
+from gateway.control_plane.payments.outcomes import Outcomes
+from gateway.control_plane.payments.reconciler import Reconciler
+from gateway.control_plane.payments.refunds import Refunds
+from gateway.control_plane.payments.stripe_api import StripeApi
+from gateway.control_plane.payments.sweep import Sweep
+from gateway.control_plane.payments.top_up_starts import TopUpStarts
+from gateway.settings import Settings
+from gateway.storage.database import Database
+from gateway.wings import Job, Wing
+
+_RECONCILE_SECONDS = 2.0
+"""How often due payments are looked for that no event of this process has told of."""
+_SWEEP_SECONDS_MAX = 60.0
+"""How often it is checked whether a list at Stripe is due."""
+_AUTO_TOP_UP_SECONDS = 2.0
+_REFUND_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Payments:
+    """What sells credit."""
+
+    stripe: StripeApi
+    customers: Customers
+    checkout: Checkout
+    reconciler: Reconciler
+    sweep: Sweep
+    auto_top_ups: Attempts
+    refunds: Refunds
+    wake: asyncio.Event
+    """Set when something is due to be reconciled."""
+
+
+def make_payments(
+    settings: Settings, database: Database, outbox: Outbox, writer: MailWriter
+) -> Payments | None:
+    """Make the parts; nothing connects yet. Without Stripe's key there are none."""
+    if not settings.stripe_secret_key:
+        return None
+    stripe = StripeApi(settings.stripe_secret_key, api_url=settings.stripe_api_url)
+    wake = asyncio.Event()
+    live, tax, sweep_seconds = (
+        settings.stripe_live,
+        settings.stripe_tax,
+        settings.stripe_sweep_seconds,
+    )
+    outcomes = Outcomes(outbox, writer, public_url=settings.public_url)
+    customers = Customers(database, stripe, return_url=f"{settings.public_url}/console/billing")
+    reconciler = Reconciler(
+        database,
+        stripe,
+        sweep_seconds=sweep_seconds,
+        ended=outcomes.note,
+        saved=customers.refresh,
+    )
+    starts = TopUpStarts(database, outcomes, live=live, day_max=settings.auto_top_ups_per_day)
+    return Payments(
+        stripe=stripe,
+        customers=customers,
+        checkout=Checkout(
+            database,
+            stripe,
+            customers,
+            live=live,
+            tax=tax,
+            sweep_seconds=sweep_seconds,
+            product=f"{settings.brand} credit",
+            public_url=settings.public_url,
+        ),
+        reconciler=reconciler,
+        sweep=Sweep(database, stripe, seconds=sweep_seconds, wake=wake.set),
+        auto_top_ups=Attempts(database, stripe, starts, outcomes, customers, reconciler, tax=tax),
+        refunds=Refunds(database, stripe, reconciler),
+        wake=wake,
+    )
+
+
+def wing(settings: Settings, database: Database, payments: Payments | None) -> Wing:
+    """Return the webhook, mounted only with a secret, and the jobs."""
+    if payments is None:
+        return Wing("control")
+    secrets = settings.stripe_webhook_secrets.split()
+    mounted = (
+        [webhook(database, secrets, live=settings.stripe_live, wake=payments.wake.set)]
+        if secrets
+        else []
+    )
+    sweep_seconds = min(settings.stripe_sweep_seconds, _SWEEP_SECONDS_MAX)
+    return Wing(
+        "control",
+        mounted,
+        jobs=[
+            Job("payments", _RECONCILE_SECONDS, payments.reconciler.run, payments.wake),
+            Job("payments-sweep", sweep_seconds, payments.sweep.run),
+            Job("auto-top-up", _AUTO_TOP_UP_SECONDS, payments.auto_top_ups.run),
+            Job("refunds", _REFUND_SECONDS, payments.refunds.run),
+        ],
+    )
