@@ -93,11 +93,15 @@ async def what_is_wrong(connection: AsyncConnection, store: FakeStore) -> list[s
     return found
 
 
-async def what_is_missing(connection: AsyncConnection, store: FakeStore) -> list[str]:
-    """Return where our books are not yet what Stripe's objects say."""
+async def what_is_missing(
+    connection: AsyncConnection, store: FakeStore, owner: str | None = None
+) -> list[str]:
+    """Return where our books are not yet what Stripe's objects say, of one organization or all."""
     rows = {row.id: row for row in await _rows(connection)}
     found = []
     for purchase in purchases(store):
+        if owner not in (None, purchase.organization_id):
+            continue
         row = rows.get(purchase.payment_id)
         if row is None:
             if purchase.received_cents:

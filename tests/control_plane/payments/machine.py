@@ -6,7 +6,7 @@ same history, and a failure can be had again.
 """
 
 import asyncio
-import contextlib
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,27 +14,19 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.app.payments import make_payments
 from gateway.control_plane.mail.messages import MailWriter
 from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import NullSender
 from gateway.control_plane.payments import events, stored_events
-from gateway.control_plane.payments.attempts import Attempts
-from gateway.control_plane.payments.checkout import Checkout
-from gateway.control_plane.payments.customers import Customers
-from gateway.control_plane.payments.event_routes import EventRoutes
-from gateway.control_plane.payments.outcomes import Outcomes
-from gateway.control_plane.payments.reconciler import Reconciler
-from gateway.control_plane.payments.refunds import Refunds
-from gateway.control_plane.payments.stripe_api import API_VERSION, StripeApi
-from gateway.control_plane.payments.sweep import Sweep
-from gateway.control_plane.payments.top_up_starts import TopUpStarts
+from gateway.control_plane.payments.stripe_api import API_VERSION
 from gateway.data_plane.metering.port import Charge
 from gateway.fake_stripe.app import FakeStripeApp
 from gateway.fake_stripe.events import signature, thin
 from gateway.fake_stripe.fake import FakeStripe
 from gateway.fake_stripe.store import SECRET_KEY, Item
 from gateway.storage.database import Database
-from testing.gateways import Ledger
+from testing.gateways import Ledger, settings
 from testing.ledger import ledger_of
 from tests.control_plane.payments import faults
 from tests.control_plane.payments.faults import Fault, Faults
@@ -42,7 +34,6 @@ from tests.data_plane.metering import machine
 from tests.data_plane.metering.machine import Replica
 
 SECRETS = ("whsec_present", "whsec_next")
-SWEEP_SECONDS = 600.0
 _PACKAGE = "gateway.control_plane.payments"
 _URL = "http://gateway"
 
@@ -83,30 +74,22 @@ class Gateway:
         self.faults = Faults(world.app)
         database = self.database = Database(world.url)
         self.faults.watch(database)
-        api = self.api = StripeApi(SECRET_KEY, api_url=world.stripe.url)
-        assert api._v1  # which makes the client
-        self._http = httpx.AsyncClient(transport=self.faults)
-        self._unused, api._http._client_async = api._http._client_async, self._http
-        customers = Customers(database, api, return_url=_URL)
-        outcomes = Outcomes(_outbox(database), MailWriter(_CONSTANTS), public_url=_URL)
-        self.reconciler = Reconciler(
+        made = make_payments(
+            settings(world.url, stripe_secret_key=SECRET_KEY, stripe_api_url=world.stripe.url),
             database,
-            api,
-            EventRoutes(database, api, customers),
-            sweep_seconds=SWEEP_SECONDS,
-            ended=outcomes.note,
-            saved=customers.refresh,
+            _outbox(database),
+            MailWriter({"brand": "Gateway", "public_url": _URL, "support": None}),
         )
-        self.checkout = Checkout(
-            database, api, customers, live=False, tax=True, product="Credit", public_url=_URL,
-            clock=lambda: world.now,
-        )  # fmt: skip
-        self.refunds = Refunds(database, api, self.reconciler, clock=lambda: world.now)
-        self.attempts = Attempts(
-            database, api, TopUpStarts(database, live=False, day_max=10), outcomes, customers,
-            self.reconciler, tax=True, clock=lambda: world.now,
-        )  # fmt: skip
-        self.lists = Sweep(database, api, seconds=SWEEP_SECONDS, wake=lambda: None)
+        assert made
+        self.payments = made
+        for part in (made.checkout, made.auto_top_ups, made.refunds):
+            part._clock = lambda: world.now
+        assert made.stripe._v1  # which makes the client
+        self._http = httpx.AsyncClient(transport=self.faults)
+        self._unused, made.stripe._http._client_async = (
+            made.stripe._http._client_async,
+            self._http,
+        )
 
     async def take(self, event: Item, *, is_thin: bool = False) -> None:
         """Answer a call of Stripe's to the webhook."""
@@ -124,14 +107,14 @@ class Gateway:
 
     async def turn(self) -> None:
         """Do what the jobs of a process do at their next turn."""
-        await self.reconciler.run()
-        await self.attempts.run()
-        await self.refunds.run()
-        await self.reconciler.run()
+        await self.payments.reconciler.run()
+        await self.payments.auto_top_ups.run()
+        await self.payments.refunds.run()
+        await self.payments.reconciler.run()
 
     async def sweep(self) -> None:
         """Walk Stripe's lists, and do what follows."""
-        await self.lists.run()
+        await self.payments.sweep.run()
         await self.turn()
 
     async def close(self) -> None:
@@ -264,7 +247,6 @@ async def _awaited(work: Awaitable[Any]) -> Any:
 
 def _set_clocks(clocks: pytest.MonkeyPatch, world: World) -> None:
     """Let the database's time, where payments ask for it, be the world's."""
-    import sys
 
     async def now(_connection: Any) -> datetime:
         return world.now
@@ -274,9 +256,9 @@ def _set_clocks(clocks: pytest.MonkeyPatch, world: World) -> None:
             clocks.setattr(module, "database_now", now)
 
 
-_CONSTANTS = {"brand": "Gateway", "public_url": _URL, "support": None}
-
-
 def _outbox(database: Database) -> Outbox:
     lifetimes = Lifetimes(link_seconds=60, invitation_seconds=60, once_seconds=60)
-    return Outbox(database, NullSender(), pending_max=1000, lifetimes=lifetimes, host="localhost", keep_text=False)  # fmt: skip
+    return Outbox(
+        database, NullSender(), pending_max=1000, lifetimes=lifetimes, host="localhost",
+        keep_text=False,
+    )  # fmt: skip
