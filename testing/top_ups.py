@@ -14,7 +14,7 @@ from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.mail.messages import MailWriter
 from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender
-from gateway.control_plane.payments import auto_top_up, payments
+from gateway.control_plane.payments import auto_top_up, customers, payments
 from gateway.control_plane.payments.attempts import Attempts, Reconciling
 from gateway.control_plane.payments.auto_top_up import AutoTopUp, TopUpRules
 from gateway.control_plane.payments.customers import Customers
@@ -28,7 +28,7 @@ from gateway.fake_stripe.fake import FakeStripe
 from gateway.fake_stripe.store import SECRET_KEY
 from gateway.storage import tables
 from gateway.storage.database import Database
-from gateway.storage.ledger import postings
+from gateway.storage.ledger import freezes, postings
 
 URL = "https://g.example"
 RULES = TopUpRules(
@@ -142,7 +142,7 @@ class TopUps:
             tables.accounts.c.id == self.organization_id
         )
         async with self.database.read() as connection:
-            return int(await connection.scalar(query)) // CENT_NANOS
+            return (await connection.scalar(query) or 0) // CENT_NANOS
 
     async def spend(self) -> None:
         """Use up all credit, as expired leases would post it."""
@@ -152,13 +152,36 @@ class TopUps:
             left = account.available_nanos
             await postings.move(connection, self.organization_id, available=-left, spent=left)
 
+    async def owe(self, cents: int) -> None:
+        """Owe what a dispute took, as it is once everything was spent."""
+        async with self.database.write() as connection:
+            await postings.lock_account(connection, self.organization_id)
+            nanos = cents * CENT_NANOS
+            await postings.move(connection, self.organization_id, owed=nanos, spent=nanos)
+
+    async def hold(self) -> None:
+        async with self.database.write() as connection:
+            await customers.hold(connection, self.organization_id, "a warning", self.now)
+
+    async def release(self) -> None:
+        async with self.database.write() as connection:
+            assert await customers.release(connection, self.organization_id, self.now)
+
+    async def freeze(self, cause: freezes.StoredCause) -> None:
+        async with self.database.write() as connection:
+            await freezes.freeze(connection, self.organization_id, cause)
+
+    async def lift(self, cause: freezes.StoredCause) -> None:
+        async with self.database.write() as connection:
+            assert await freezes.lift(connection, self.organization_id, cause)
+
     def charges(self) -> int:
         """Return how many cents Stripe took."""
         return sum(charge["amount"] for charge in self.fake.all("charge", status="succeeded"))
 
     def tries(self) -> int:
         """Return how often a card was charged, successfully or not."""
-        return len(self.fake.all("charge"))
+        return len(list(self.fake.all("charge")))
 
 
 @contextlib.asynccontextmanager

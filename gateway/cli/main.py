@@ -14,6 +14,7 @@ from gateway.cli.catalog import estimate, models_group
 from gateway.cli.demand import launch_model, show_demand
 from gateway.cli.dev import CannotStart, dev, use_environment
 from gateway.cli.mail import mail_group
+from gateway.cli.payments import billing_group
 from gateway.cli.service import migrate, serve, settings
 from gateway.cli.workers import workers_group
 from gateway.errors import GatewayError
@@ -40,6 +41,7 @@ for command in (
     organizations_group,
     keys_group,
     credits_group,
+    billing_group,
     models_group,
     workers_group,
     mail_group,

@@ -1,0 +1,111 @@
+"""`gateway billing`: payments through Stripe, for operators."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import rich_click as click
+
+from gateway.app.payments import Payments, make_payments
+from gateway.app.services import make_mail
+from gateway.cli.printing import as_json, asynchronous, opened, say, show
+from gateway.control_plane.accounts import organizations
+from gateway.control_plane.payments import payments
+from gateway.control_plane.payments.payments import CENT_NANOS, Payment
+from gateway.control_plane.payments.stripe_api import StripeFailure
+from gateway.errors import Unavailable
+from gateway.money import money
+from gateway.settings import Settings, SettingsError
+from gateway.storage.database import Database
+
+_COLUMNS = ["id", "origin", "state", "credit_nanos", "posted_nanos", "created_at", "attention"]
+_CENTS = 100
+
+
+class StripeUnread(Unavailable):
+    """Stripe did not answer, or refused."""
+
+    code = "stripe_unavailable"
+
+
+@click.group("billing")
+def billing_group() -> None:
+    """Payments through Stripe."""
+
+
+@asynccontextmanager
+async def selling() -> AsyncIterator[tuple[Database, Payments]]:
+    """Open the database and what sells credit. Raises SettingsError, and StripeUnread within."""
+    settings = Settings.from_environment()
+    async with opened() as database:
+        writer, outbox = make_mail(settings, database)
+        parts = make_payments(settings, database, outbox, writer)
+        if parts is None:
+            raise SettingsError("GATEWAY_STRIPE_SECRET_KEY is not set, so nobody can buy")
+        try:
+            yield database, parts
+        except StripeFailure as error:
+            raise StripeUnread(f"Stripe: {error}") from None
+        finally:
+            await parts.stripe.close()
+
+
+@billing_group.command("checkout")
+@click.argument("organization")
+@click.argument("dollars", type=click.IntRange(1))
+@as_json
+@asynchronous
+async def start_checkout(organization: str, dollars: int, *, as_json: bool) -> None:
+    """Start a payment and print the address of its page at Stripe."""
+    async with selling() as (database, parts):
+        async with database.read() as connection:
+            owner = await organizations.find(connection, organization)
+        payment = await parts.checkout.start(owner.id, None, dollars * _CENTS, save_card=False)
+    if as_json:
+        show(payment, as_json=True)
+        return
+    say(payment.session_url)
+
+
+@billing_group.command("payments")
+@click.argument("organization")
+@click.option("--before", help="Show payments older than this one.")
+@click.option(
+    "--limit", type=click.IntRange(1, payments.HISTORY_MAX), default=50, show_default=True
+)
+@as_json
+@asynchronous
+async def list_payments(
+    organization: str, *, before: str | None, limit: int, as_json: bool
+) -> None:
+    """Show an organization's payments, newest first."""
+    async with opened() as database, database.read() as connection:
+        owner = await organizations.find(connection, organization)
+        found = await payments.history(connection, owner.id, before, limit)
+    show(found, as_json=as_json, title="payments", columns=_COLUMNS)
+
+
+@billing_group.command("reconcile")
+@click.argument("payment")
+@as_json
+@asynchronous
+async def reconcile(payment: str, *, as_json: bool) -> None:
+    """Read a payment at Stripe now, and post what follows."""
+    async with selling() as (_, parts):
+        found = await parts.reconciler.reconcile(payment)
+    if as_json:
+        show(found, as_json=True)
+        return
+    say(_said(found))
+    if found.attention:
+        say(f"An operator must look at it: {found.attention}")
+
+
+def _said(payment: Payment) -> str:
+    received, back = payment.received_cents, payment.refunded_cents + payment.disputed_cents
+    return (
+        f"{payment.id} is {payment.state}: {money(received * CENT_NANOS)} received, "
+        f"{money(back * CENT_NANOS)} of it back, {money(payment.posted_nanos)} of "
+        f"{money(payment.credit_nanos)} credited."
+    )
