@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.fake_stripe.store import FakeStore
+from gateway.fake_stripe.store import FakeStore, Item
 from gateway.storage.ledger import books, invariants
 from gateway.storage.tables import payments, stripe_transactions
 
@@ -67,15 +67,6 @@ def purchases(store: FakeStore) -> Iterator[Purchase]:
             )
 
 
-def stripe_balance_cents(store: FakeStore, only: set[str] | None = None) -> int:
-    """Return what the fake's balance transactions add up to: all of them, or some."""
-    return sum(
-        moved["net"]
-        for moved in store.all("balance_transaction")
-        if only is None or moved["id"] in only
-    )
-
-
 async def what_is_wrong(connection: AsyncConnection, store: FakeStore) -> list[str]:
     """Return what may never be, however little we have heard of Stripe so far."""
     found = [f"{breach.invariant.name}: {breach.culprits}" for breach in
@@ -88,8 +79,9 @@ async def what_is_wrong(connection: AsyncConnection, store: FakeStore) -> list[s
             found.append(f"{row.id}: {row.posted_nanos} posted of {received} received")
     entered = set((await connection.scalars(select(stripe_transactions.c.id))).all())
     clearing = -(await books.balances(connection)).get("stripe_clearing", 0)
-    if clearing != stripe_balance_cents(store, entered) * CENT_NANOS:
-        found.append(f"stripe_clearing is {clearing}, and Stripe has another balance")
+    at_stripe = sum(store.objects[name]["net"] for name in entered) * CENT_NANOS
+    if clearing != at_stripe:
+        found.append(f"stripe_clearing is {clearing}, and these transactions are {at_stripe}")
     return found
 
 
@@ -99,24 +91,35 @@ async def what_is_missing(
     """Return where our books are not yet what Stripe's objects say, of one organization or all."""
     rows = {row.id: row for row in await _rows(connection)}
     found = []
-    for purchase in purchases(store):
-        if owner not in (None, purchase.organization_id):
-            continue
+    ours = {
+        purchase.intent_id: purchase
+        for purchase in purchases(store)
+        if owner in (None, purchase.organization_id)
+    }
+    for purchase in ours.values():
         row = rows.get(purchase.payment_id)
         if row is None:
             if purchase.received_cents:
                 found.append(f"{purchase.payment_id}: {purchase.received_cents} never heard of")
         elif row.posted_nanos != purchase.desired_nanos:
             found.append(f"{row.id}: {row.posted_nanos} posted, not {purchase.desired_nanos}")
-    clearing = -(await books.balances(connection)).get("stripe_clearing", 0)
-    if clearing != stripe_balance_cents(store) * CENT_NANOS:
-        found.append(f"stripe_clearing is {clearing}, not {stripe_balance_cents(store)} cents")
+    entered = set((await connection.scalars(select(stripe_transactions.c.id))).all())
+    found += [
+        f"{moved['id']}: {moved['net']} cents at Stripe, and not in the books"
+        for moved in store.all("balance_transaction")
+        if moved["id"] not in entered and _owner(store, moved) in ours
+    ]
     return found
 
 
 async def _rows(connection: AsyncConnection) -> list[Row[Any]]:
     columns = payments.c.id, payments.c.posted_nanos, payments.c.tax_posted_nanos
     return list((await connection.execute(select(*columns))).all())
+
+
+def _owner(store: FakeStore, moved: Item) -> str:
+    """Return the payment intent that a balance transaction came from."""
+    return str(store.objects[moved["source"]]["payment_intent"])
 
 
 def _gone(store: FakeStore, kind: str, intent_id: str, statuses: set[str]) -> int:

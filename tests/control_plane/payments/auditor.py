@@ -121,18 +121,21 @@ class Auditor:
 
     def check(self) -> None:
         """Ask for what must be true however little we have heard."""
-        assert self._read(what_is_wrong, self.world.stripe) == []
+        wrong = self._read(what_is_wrong, self.world.stripe)
+        assert not wrong, wrong
         posted = sum(row.posted_nanos for row in self.payments())
         used = sum(self._read(_charged))
         balance = self.balance()
         left = balance.available_nanos - balance.owed_nanos
-        assert left == posted + self.granted_nanos - self.taken_nanos - used
+        owned = posted + self.granted_nanos - self.taken_nanos - used
+        assert left == owned, f"{left} left, not {owned}"
         assert not (balance.owed_nanos and balance.available_nanos), "it owes what it could pay"
 
     def check_recalled(self) -> None:
         """Ask, a heartbeat later, that nothing of a frozen account is held for use."""
         if self.balance().frozen:
-            assert self.world.spender.free_nanos == 0
+            free = self.world.spender.free_nanos
+            assert free == 0, f"{free} held of a frozen account"
 
     def check_heard(self) -> None:
         """Ask that all money that came in is known, whatever became of it since."""
@@ -143,11 +146,12 @@ class Auditor:
             if purchase.organization_id == self.organization_id
             and known.get(purchase.payment_id) != purchase.received_cents
         }
-        assert not missing, "received, and not heard of after a sweep"
+        assert not missing, f"received, and not heard of after a sweep: {missing}"
 
     def check_exact(self) -> None:
         """Ask that all is as Stripe says."""
-        assert self._read(what_is_missing, self.world.stripe, self.organization_id) == []
+        missing = self._read(what_is_missing, self.world.stripe, self.organization_id)
+        assert not missing, missing
 
     def payments(self) -> list[Row[Any]]:
         return self._read(_payments)

@@ -235,14 +235,12 @@ def events_body(event: Item) -> bytes:
 
 
 async def _awaited(work: Awaitable[Any]) -> Any:
-    """Await something, and leave no task of it behind, whatever it raises."""
+    """Await something and whatever it leaves behind, such as the return of a connection."""
     try:
         return await work
     finally:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        if others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others, timeout=10)
 
 
 def _set_clocks(clocks: pytest.MonkeyPatch, world: World) -> None:
