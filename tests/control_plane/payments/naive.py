@@ -11,14 +11,13 @@ from tests.control_plane.payments.machine import Gateway
 class NaiveGateway(Gateway):
     """Believes events, and tells those that come twice by their id."""
 
-    seen: set[str]
-
-    async def take(self, event: Item, *, is_thin: bool = False) -> None:
+    async def take(self, told: Item, *, is_thin: bool = False) -> None:
         seen = self.world.__dict__.setdefault("seen", set())
-        if event["type"] != "checkout.session.completed" or event["id"] in seen:
+        if told["type"] != "checkout.session.completed" or told["id"] in seen:
             return
-        seen.add(event["id"])
-        payment_id = event["data"]["object"]["metadata"]["payment_id"]
+        seen.add(told["id"])
+        session = told["data"]["object"]
+        payment_id = session["metadata"]["payment_id"]
         async with self.database.write() as connection:
             query = select(payment_rows).where(payment_rows.c.id == payment_id)
             row = (await connection.execute(query)).one()
@@ -29,7 +28,10 @@ class NaiveGateway(Gateway):
             await connection.execute(
                 update(payment_rows)
                 .where(payment_rows.c.id == payment_id)
-                .values(posted_nanos=row.credit_nanos, state="paid", postings=1)
+                .values(
+                    posted_nanos=row.credit_nanos, received_cents=session["amount_total"],
+                    postings=1,
+                )
             )
 
     async def turn(self) -> None:
