@@ -18,22 +18,27 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from benchmarks.chaos_replica import ADOPT_SECONDS, GRACE_SECONDS, LEASE_SECONDS, Customer
+from gateway.control_plane.billing import credit
 from gateway.identifiers import new_id
 from gateway.storage import migrate
 from gateway.storage.database import Database
-from gateway.storage.ledger import budgets, grants, invariants
+from gateway.storage.ledger import budgets, freezes, grants, invariants
+from gateway.storage.ledger.books import NANOS_PER_CENT
 from gateway.storage.ledger.upkeep import reap
 from gateway.storage.tables import usage_events
 from testing import servers
 from testing.ledger import add_customer
+from testing.payments import Payment
 
 _CUSTOMERS = 5
 _BUDGETED = 2
@@ -129,7 +134,8 @@ async def prepare(url: str, folder: Path) -> list[Customer]:
     customers = []
     for number in range(_CUSTOMERS):
         added = await add_customer(database)
-        customers.append(Customer(*added, budget=number < _BUDGETED))
+        payment = await Payment.create(database, added.organization_id, cents=1, is_received=True)
+        customers.append(Customer(*added, budget=number < _BUDGETED, payment_id=payment.id))
         async with database.write() as connection:
             await _top_up(connection, customers[-1], _START_NANOS)
             if number < _BUDGETED:
@@ -207,7 +213,8 @@ def _trouble(
     while time.monotonic() < end:
         time.sleep(choose.uniform(0.2, 1.0))
         replicas.wake()
-        match choose.choices(["kill", "pause", "crash", "top up"], [4, 2, 1, 6])[0]:
+        what = ["kill", "pause", "crash", "top up", "post", "freeze", "take"]
+        match choose.choices(what, [4, 2, 1, 6, 4, 2, 2])[0]:
             case "kill":
                 replicas.kill()
             case "pause":
@@ -221,7 +228,44 @@ def _trouble(
             case "top up":
                 with contextlib.suppress(Exception):
                     asyncio.run(top_up(url, choose.choice(customers)))
+            case other:
+                change = {"post": _post, "freeze": _freeze_or_lift, "take": _take}[other]
+                with contextlib.suppress(Exception):
+                    asyncio.run(change(url, choose.choice(customers), choose))
+                    replicas.done[other] += 1
     return postgres
+
+
+async def _post(url: str, customer: Customer, choose: random.Random) -> None:
+    """Let the customer's payment have posted any part of it: bought, refunded or disputed."""
+    async with _opened(url) as database, database.write() as connection:
+        payment = Payment(database, customer.payment_id, customer.organization_id, cents=1)
+        await payment.post_nanos(connection, choose.randrange(NANOS_PER_CENT))
+
+
+async def _freeze_or_lift(url: str, customer: Customer, choose: random.Random) -> None:
+    cause = choose.choice(get_args(freezes.StoredCause))
+    change = choose.choice((freezes.freeze, freezes.lift, freezes.lift))
+    async with _opened(url) as database, database.write() as connection:
+        await change(connection, customer.organization_id, cause)
+
+
+async def _take(url: str, customer: Customer, choose: random.Random) -> None:
+    async with _opened(url) as database, database.write() as connection:
+        lots = (await credit.balance(connection, customer.organization_id)).lots
+        granted = [lot for lot in lots if not lot.source_ref.startswith("payment:")]
+        lot = choose.choice(granted)
+        amount = choose.randrange(1, lot.remaining_nanos + 1)
+        await grants.take(connection, customer.organization_id, lot.id, amount, "chaos")
+
+
+@contextlib.asynccontextmanager
+async def _opened(url: str) -> AsyncIterator[Database]:
+    database = Database(url)
+    try:
+        yield database
+    finally:
+        await database.close()
 
 
 async def top_up(url: str, customer: Customer) -> None:

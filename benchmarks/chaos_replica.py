@@ -46,6 +46,7 @@ class Customer(msgspec.Struct):
     model_id: str
     price_id: str
     budget: bool
+    payment_id: str
 
 
 async def serve(url: str, journals: Path, customers: list[Customer], told: int, seed: int) -> None:

@@ -41,7 +41,7 @@ from gateway.storage import migrate
 from gateway.storage.database import Database
 from gateway.storage.tables import accounts
 from testing import servers
-from testing.payments import CENT_NANOS, purchases, what_is_missing, what_is_wrong
+from testing.auditing import CENT_NANOS, purchases, what_is_missing, what_is_wrong
 from testing.processes import Process
 
 _SECRETS = ("whsec_of_the_storm", "whsec_that_comes_next")

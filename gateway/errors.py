@@ -92,7 +92,7 @@ class PaymentRequired(GatewayError):
     status = 402
     type = "insufficient_quota"
     code = "insufficient_quota"
-    remedy = "Check the balance in the console, or send less: a smaller request may still fit."
+    remedy = "Add credit in the console, or send less: a smaller request may still fit."
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message, param=param, headers=NO_RETRY)

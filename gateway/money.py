@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+NANOS_PER_CENT = 10_000_000
+
 
 class Nanos(int):
     """Nano-dollars in an answer of the API, where they are a string: a float would round them."""

@@ -221,7 +221,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Count, _text("Most unsent mails that people wait for; beyond it, 503.")
     ] = 20_000
     mail_once_seconds: Annotated[
-        Seconds, _text("How long a launch mail is retried; others, as long as their link is valid.")
+        Seconds,
+        _text(
+            "How long a launch mail or an alert is retried; others, as long as their link is valid."
+        ),
     ] = 172_800.0
     mail_seconds: Annotated[Seconds, _text("How often the outbox is checked.")] = 1.0
     mail_links_per_hour: Annotated[Count, _text("Most links mailed to an address per hour.")] = 5
@@ -248,6 +251,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 20_000
     launch_wave_mails: Annotated[Count, _text("How many launch mails are sent together.")] = 500
     launch_wave_seconds: Annotated[Seconds, _text("Time between waves of launch mails.")] = 300.0
+    webhook_private_hosts: Annotated[
+        str,
+        _text(
+            "Exact hosts, separated by spaces, that webhooks may be sent to although they are "
+            "private, by plain http too; for development and tests. Empty: public addresses alone."
+        ),
+    ] = ""
     trusted_proxies: Annotated[
         Natural, _text("How many of your own proxies add to X-Forwarded-For. Zero: it is ignored.")
     ] = 0

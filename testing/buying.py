@@ -23,7 +23,7 @@ from gateway.storage import tables
 from gateway.storage.database import Database
 from gateway.storage.ledger import books, freezes, invariants
 
-WEBHOOK_SECRET = "whsec_of_the_tests"  # noqa: S105 - it opens nothing
+WEBHOOK_SECRET = "whsec_of_the_tests"
 
 
 def selling(database_url: str, fake: FakeStripe, **changes: Any) -> Settings:

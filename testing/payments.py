@@ -1,127 +1,133 @@
-"""An auditor of payments: what Stripe truly received, in plain Python, held against our books.
+"""A payment without Stripe: its row, and the postings that reconciliation makes of what came."""
 
-It reads the objects of the fake Stripe and knows nothing of events, versions or reconciliation, so
-that it can't share a mistake with them. Of a payment two things must be true: at any moment no more
-credit is posted than was received for it, and once Stripe has been read, exactly what is left of it.
-"""
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
-
-from sqlalchemy import Row, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.fake_stripe.store import FakeStore, Item
-from gateway.storage.ledger import books, invariants
-from gateway.storage.tables import payments, stripe_transactions
-
-CENT_NANOS = 10_000_000
-GOING_BACK = {"pending", "requires_action", "succeeded"}
-"""Refunds that take credit away; those that failed or were canceled give it back."""
-HELD_BACK = {"needs_response", "under_review", "lost"}
-"""Disputes that take credit away; a warning moves nothing, and one that was won gives it back."""
+from gateway.identifiers import new_id
+from gateway.storage.database import Database
+from gateway.storage.ledger import books, payments
+from gateway.storage.ledger.books import NANOS_PER_CENT, Transaction
+from gateway.storage.tables import payments as rows
 
 
-class Purchase(NamedTuple):
-    """What Stripe knows of one payment, in cents with tax unless it says otherwise."""
+@dataclass
+class Payment:
+    """A payment of some credit with tax; each method does in one transaction what Stripe tells."""
 
-    payment_id: str
+    database: Database
+    id: str
     organization_id: str
-    intent_id: str
-    credit_cents: int
-    """Without tax: what the buyer was promised."""
-    asked_cents: int
-    received_cents: int
-    gone_cents: int
-    """What refunds and disputes took of it."""
+    cents: int
+    tax_cents: int = 0
+    transactions: int = 0
 
-    @property
-    def received_nanos(self) -> int:
-        return self.received_cents * CENT_NANOS
-
-    @property
-    def desired_nanos(self) -> int:
-        """The credit that it must be worth, rounded down."""
-        if not self.received_cents:
-            return 0
-        tax_cents = self.asked_cents - self.credit_cents
-        credit_cents = min(self.credit_cents, max(0, self.received_cents - tax_cents))
-        left_cents = max(0, self.received_cents - self.gone_cents)
-        return credit_cents * CENT_NANOS * left_cents // self.received_cents
-
-
-def purchases(store: FakeStore) -> Iterator[Purchase]:
-    """Yield what was bought from us, by what Stripe's payment intents say."""
-    for intent in store.all("payment_intent"):
-        named = intent["metadata"]
-        if "payment_id" in named:
-            yield Purchase(
-                payment_id=named["payment_id"],
-                organization_id=named["organization_id"],
-                intent_id=intent["id"],
-                credit_cents=int(named["credit_cents"]),
-                asked_cents=intent["amount"],
-                received_cents=intent["amount_received"],
-                gone_cents=_gone(store, "refund", intent["id"], GOING_BACK)
-                + _gone(store, "dispute", intent["id"], HELD_BACK),
+    @classmethod
+    async def create(
+        cls,
+        database: Database,
+        organization_id: str,
+        *,
+        cents: int,
+        tax_cents: int = 0,
+        is_received: bool = False,
+    ) -> "Payment":
+        now = datetime.now(UTC)
+        payment = cls(database, new_id(), organization_id, cents, tax_cents)
+        empty: dict[str, Any] = dict.fromkeys(_TEXTS, "") | dict.fromkeys(_NUMBERS, 0)
+        if is_received:  # at Stripe, and not posted yet
+            empty["received_cents"] = cents + tax_cents
+        async with database.write() as connection:
+            await connection.execute(
+                insert(rows).values(
+                    id=payment.id,
+                    organization_id=organization_id,
+                    origin="checkout",
+                    state="open",
+                    credit_nanos=cents * NANOS_PER_CENT,
+                    amount_cents=cents,
+                    tax_cents=tax_cents,
+                    live=False,
+                    saves_card=False,
+                    created_at=now,
+                    changed_at=now,
+                    **empty,
+                )
             )
+        return payment
+
+    async def receive(self, *, fee_cents: int = 0) -> None:
+        """All of it has come."""
+        whole = self.cents + self.tax_cents
+        async with self.database.write() as connection:
+            await self._set(connection, state="paid", received_cents=whole)
+            await self.post_to(connection, self.cents, self.tax_cents)
+            await self._transact(connection, whole, fee_cents)
+
+    async def refund(self, cents: int, *, tax_cents: int = 0) -> None:
+        """So much of its credit and of its tax went back."""
+        async with self.database.write() as connection:
+            row = await self._lock(connection)
+            nanos = row.posted_nanos - cents * NANOS_PER_CENT
+            tax_nanos = row.tax_posted_nanos - tax_cents * NANOS_PER_CENT
+            await self.post_nanos(connection, nanos, tax_nanos)
+            await self._transact(connection, -cents - tax_cents, 0)
+
+    async def post(self, cents: int, tax_cents: int = 0) -> None:
+        """Let it have posted so much, whatever it has."""
+        async with self.database.write() as connection:
+            await self.post_to(connection, cents, tax_cents)
+
+    async def post_to(self, connection: AsyncConnection, cents: int, tax_cents: int = 0) -> None:
+        await self.post_nanos(connection, cents * NANOS_PER_CENT, tax_cents * NANOS_PER_CENT)
+
+    async def post_nanos(self, connection: AsyncConnection, nanos: int, tax_nanos: int = 0) -> None:
+        row = await self._lock(connection)
+        number = row.postings + 1
+        await payments.post(
+            connection,
+            self.organization_id,
+            self.id,
+            credit_nanos=row.credit_nanos,
+            posted_nanos=row.posted_nanos,
+            desired_nanos=nanos,
+            number=number,
+        )
+        await books.post_tax(connection, self.id, tax_nanos - row.tax_posted_nanos, number)
+        await self._set(connection, posted_nanos=nanos, tax_posted_nanos=tax_nanos, postings=number)
+
+    async def _transact(self, connection: AsyncConnection, gross: int, fee: int) -> None:
+        self.transactions += 1
+        transaction = Transaction(
+            id=f"txn_{self.id}_{self.transactions}",
+            type="charge" if gross > 0 else "refund",
+            gross_cents=gross,
+            fee_cents=fee,
+            created_at=datetime.now(UTC),
+        )
+        assert await books.post_transaction(connection, self.id, transaction)
+        assert not await books.post_transaction(connection, self.id, transaction)
+
+    async def _lock(self, connection: AsyncConnection) -> Any:
+        query = select(rows).where(rows.c.id == self.id).with_for_update()
+        return (await connection.execute(query)).one()
+
+    async def _set(self, connection: AsyncConnection, **values: Any) -> None:
+        await connection.execute(update(rows).where(rows.c.id == self.id).values(values))
 
 
-async def what_is_wrong(connection: AsyncConnection, store: FakeStore) -> list[str]:
-    """Return what may never be, however little we have heard of Stripe so far."""
-    found = [f"{breach.invariant.name}: {breach.culprits}" for breach in
-             await invariants.audit(connection)]  # fmt: skip
-    known = {purchase.payment_id: purchase for purchase in purchases(store)}
-    for row in await _rows(connection):
-        purchase = known.get(row.id)
-        received = purchase.received_nanos if purchase else 0
-        if row.posted_nanos + row.tax_posted_nanos > received:
-            found.append(f"{row.id}: {row.posted_nanos} posted of {received} received")
-    entered = set((await connection.scalars(select(stripe_transactions.c.id))).all())
-    clearing = -(await books.balances(connection)).get("stripe_clearing", 0)
-    at_stripe = sum(store.objects[name]["net"] for name in entered) * CENT_NANOS
-    if clearing != at_stripe:
-        found.append(f"stripe_clearing is {clearing}, and these transactions are {at_stripe}")
-    return found
-
-
-async def what_is_missing(
-    connection: AsyncConnection, store: FakeStore, owner: str | None = None
-) -> list[str]:
-    """Return where our books are not yet what Stripe's objects say, of one organization or all."""
-    rows = {row.id: row for row in await _rows(connection)}
-    found = []
-    ours = {
-        purchase.intent_id: purchase
-        for purchase in purchases(store)
-        if owner in (None, purchase.organization_id)
-    }
-    for purchase in ours.values():
-        row = rows.get(purchase.payment_id)
-        if row is None:
-            if purchase.received_cents:
-                found.append(f"{purchase.payment_id}: {purchase.received_cents} never heard of")
-        elif row.posted_nanos != purchase.desired_nanos:
-            found.append(f"{row.id}: {row.posted_nanos} posted, not {purchase.desired_nanos}")
-    entered = set((await connection.scalars(select(stripe_transactions.c.id))).all())
-    found += [
-        f"{moved['id']}: {moved['net']} cents at Stripe, and not in the books"
-        for moved in store.all("balance_transaction")
-        if moved["id"] not in entered and _owner(store, moved) in ours
-    ]
-    return found
-
-
-async def _rows(connection: AsyncConnection) -> list[Row[Any]]:
-    columns = payments.c.id, payments.c.posted_nanos, payments.c.tax_posted_nanos
-    return list((await connection.execute(select(*columns))).all())
-
-
-def _owner(store: FakeStore, moved: Item) -> str:
-    """Return the payment intent that a balance transaction came from."""
-    return str(store.objects[moved["source"]]["payment_intent"])
-
-
-def _gone(store: FakeStore, kind: str, intent_id: str, statuses: set[str]) -> int:
-    of_intent = store.all(kind, payment_intent=intent_id)
-    return sum(one["amount"] for one in of_intent if one["status"] in statuses)
+_TEXTS = [
+    column.name
+    for column in rows.c
+    if not column.nullable
+    and column.name.endswith(
+        ("url", "code", "reason", "attention", "number", "tax_id", "country", "fingerprint")
+    )
+]
+_NUMBERS = (
+    "received_cents", "refunded_cents", "disputed_cents", "posted_nanos", "tax_posted_nanos",
+    "postings", "version",
+)  # fmt: skip

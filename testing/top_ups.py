@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.accounts import users
+from gateway.control_plane.accounts import organizations, users
 from gateway.control_plane.accounts.addresses import Address
+from gateway.control_plane.accounts.organizations import Organization
 from gateway.control_plane.mail.messages import MailWriter
 from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender
@@ -24,8 +26,10 @@ from gateway.control_plane.payments.reconciler import Reconciler
 from gateway.control_plane.payments.refunds import Refunds
 from gateway.control_plane.payments.stripe_api import StripeApi
 from gateway.control_plane.payments.top_up_starts import TopUpStarts
+from gateway.fake_stripe import customers as fake_customers
 from gateway.fake_stripe.fake import FakeStripe
 from gateway.fake_stripe.store import SECRET_KEY
+from gateway.identifiers import new_id
 from gateway.storage import tables
 from gateway.storage.database import Database
 from gateway.storage.ledger import freezes, postings
@@ -126,9 +130,7 @@ class TopUps:
     async def payments(self) -> list[Payment]:
         """Return all payments, the oldest first."""
         async with self.database.read() as connection:
-            found = await connection.execute(
-                select(tables.payments).order_by(tables.payments.c.id)
-            )
+            found = await connection.execute(select(tables.payments).order_by(tables.payments.c.id))
             return [payments.of_row(row) for row in found]
 
     async def mails(self) -> Sequence[Row[Any]]:
@@ -158,6 +160,41 @@ class TopUps:
             await postings.lock_account(connection, self.organization_id)
             nanos = cents * CENT_NANOS
             await postings.move(connection, self.organization_id, owed=nanos, spent=nanos)
+
+    async def use_method(self, connection: AsyncConnection) -> None:
+        """Use the saved means of payment though it is no card, as one that Stripe adds may be."""
+        (method,) = self.fake.all("payment_method", customer=self.customer_id)
+        mine = tables.payment_customers.c.organization_id == self.organization_id
+        await connection.execute(
+            update(tables.payment_customers)
+            .where(mine)
+            .values(payment_method_id=method["id"], card_fingerprint="bank")
+        )
+
+    async def pay_in_console(self, fingerprint: str) -> str:
+        """Add a payment that a person made with a card, and return its id."""
+        paid = Payment(
+            id=new_id(),
+            organization_id=self.organization_id,
+            origin="checkout",
+            state="paid",
+            credit_nanos=CENT_NANOS,
+            amount_cents=1,
+            live=False,
+            card_fingerprint=fingerprint,
+            created_at=self.now,
+            changed_at=self.now,
+        )
+        async with self.database.write() as connection:
+            await payments.add(connection, paid)
+        return paid.id
+
+    async def delete_customer(self) -> None:
+        """Delete the customer in Stripe's dashboard."""
+        fake_customers.delete(self.fake, self.customer_id)
+
+    async def another_organization(self, connection: AsyncConnection) -> Organization:
+        return await organizations.create(connection, "another")
 
     async def hold(self) -> None:
         async with self.database.write() as connection:

@@ -10,12 +10,14 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import structlog
 
 from gateway.app.core import Core
 from gateway.app.services import Services
 from gateway.control_plane.accounts import links, sessions
+from gateway.control_plane.alerts import deliveries, endpoints, expiring, notices
 from gateway.control_plane.billing.audit import audit
 from gateway.control_plane.demand import events
 from gateway.control_plane.mail import upkeep
@@ -84,6 +86,10 @@ _REAP_SECONDS = 5.0
 _EXPIRE_SECONDS = 60.0
 _PARTITIONS_SECONDS = 3600.0
 _FORGET_SECONDS = 3600.0
+_CROSSINGS_SECONDS = 5.0
+_EXPIRING_SECONDS = 60.0
+_LAUNCHES_SECONDS = 10.0
+_WEBHOOKS_SECONDS = 1.0
 _FOLDS_MAX = 50
 
 
@@ -100,6 +106,11 @@ def wing(core: Core, services: Services) -> Wing:
             Job("mail", settings.mail_seconds, services.outbox.deliver),
             Job("read-demand", settings.demand_seconds, core.demand_counts.refresh),
             Job("announce-launches", settings.demand_seconds, services.launches.announce),
+            Job("tell-launches", _LAUNCHES_SECONDS, services.launch_notices.tell),
+            Job("crossings", _CROSSINGS_SECONDS, services.crossings.find),
+            Job("expiring-keys", _EXPIRING_SECONDS, lambda: expiring.warn(database)),
+            Job("notice-mails", settings.mail_seconds, services.notice_mails.write),
+            Job("webhooks", _WEBHOOKS_SECONDS, services.deliverer.run),
             Job("incidents", settings.incident_seconds, services.incidents.watch),
             Job("forget-old", _FORGET_SECONDS, lambda: forget_old(database, settings)),
         ],
@@ -121,6 +132,7 @@ async def forget_old(database: Database, settings: Settings) -> None:
         await answers.forget_old(connection, settings.answer_retention_days)
     async with database.write() as connection:
         await upkeep.forget_old(connection, keep_text=settings.dev_mail)
+    await forget_alerts(database)
     for _ in range(_FOLDS_MAX):
         async with database.write() as connection:
             if not await events.fold_old(connection, settings.demand_retention_days):
@@ -131,3 +143,15 @@ async def forget_old(database: Database, settings: Settings) -> None:
         async with database.write() as connection:
             if not await rate_limits.forget_old(connection):
                 break
+
+
+async def forget_alerts(database: Database) -> None:
+    """Remove old deliveries, then the notices and endpoints that no delivery names any more."""
+    now = datetime.now(UTC)
+    for forget in (deliveries.forget_old, notices.forget_old):
+        for _ in range(_FOLDS_MAX):
+            async with database.write() as connection:
+                if not await forget(connection, now):
+                    break
+    async with database.write() as connection:
+        await endpoints.forget_removed(connection)

@@ -80,6 +80,7 @@ class Process:
             stack.push_async_callback(core.fleet.stop)
             if self.services.payments:
                 stack.push_async_callback(self.services.payments.stripe.close)
+            stack.push_async_callback(self.services.deliverer.stop)
             jobs = Jobs(self.jobs)
             await jobs.start()
             stack.push_async_callback(jobs.stop)

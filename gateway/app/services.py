@@ -14,10 +14,20 @@ from gateway.control_plane.accounts.github import Github
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.accounts.links import LinkMails, MailLinks
 from gateway.control_plane.accounts.sessions import Sessions
+from gateway.control_plane.alerts.addresses import Addresses
+from gateway.control_plane.alerts.crossings import Crossings
+from gateway.control_plane.alerts.deliverer import Deliverer
+from gateway.control_plane.alerts.deliveries import Deliveries
+from gateway.control_plane.alerts.endpoints import Endpoints
+from gateway.control_plane.alerts.notice_mails import NoticeMails
+from gateway.control_plane.alerts.preferences import Preferences
+from gateway.control_plane.alerts.signatures import SigningSecrets
+from gateway.control_plane.alerts.transport import Transport
 from gateway.control_plane.billing.promotions import Gift, Welcome
 from gateway.control_plane.catalog import content
 from gateway.control_plane.catalog.listings import Shelves
 from gateway.control_plane.demand.launch_mails import LaunchMails, LaunchTerms
+from gateway.control_plane.demand.launch_notices import LaunchNotices
 from gateway.control_plane.mail.messages import MailWriter
 from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender, NullSender, Sender, SmtpSender
@@ -53,6 +63,13 @@ class Services:
     unsubscriptions: Unsubscriptions
     incidents: Incidents
     launches: LaunchMails
+    launch_notices: LaunchNotices
+    preferences: Preferences
+    crossings: Crossings
+    notice_mails: NoticeMails
+    endpoints: Endpoints
+    deliveries: Deliveries
+    deliverer: Deliverer
     shelves: Shelves
     payments: Payments | None
     """None without GATEWAY_STRIPE_SECRET_KEY, as the four that follow."""
@@ -88,6 +105,9 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
     unsubscriptions = Unsubscriptions(
         secret=derive(settings.secret, "unsubscribe"), public_url=settings.public_url
     )
+
+    addresses = Addresses(settings.webhook_private_hosts.split())
+    webhook_secrets = SigningSecrets(derive(settings.secret, "webhooks"))
 
     def is_live(model_id: str) -> bool:
         model = core.catalog().models.get(model_id)
@@ -125,6 +145,13 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
             titles={model_id: page.title for model_id, page in pages.items()},
             public_url=settings.public_url,
         ),
+        launch_notices=LaunchNotices(database, is_live=is_live),
+        preferences=Preferences(),
+        crossings=Crossings(database),
+        notice_mails=NoticeMails(database, outbox, writer, public_url=settings.public_url),
+        endpoints=Endpoints(webhook_secrets, addresses),
+        deliveries=Deliveries(),
+        deliverer=Deliverer(database, webhook_secrets, Transport(addresses)),
         shelves=Shelves(core.catalog, pages),
         payments=payments,
         checkout=payments.checkout if payments else None,
@@ -168,6 +195,10 @@ def _constants(settings: Settings) -> dict[str, Any]:
         "brand": settings.brand,
         "public_url": settings.public_url,
         "support": contact(settings.support),
+        "seller": settings.seller,
+        "terms": settings.terms,
+        "buying": bool(settings.stripe_secret_key),
+        "test_mode": bool(settings.stripe_secret_key) and not settings.stripe_live,
     }
 
 

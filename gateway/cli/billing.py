@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import rich_click as click
@@ -12,11 +13,20 @@ from gateway.cli.printing import DAYS, as_json, asynchronous, in_days, opened, s
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.organizations import Organization
 from gateway.control_plane.billing import credit
+from gateway.data_plane.metering.port import FreezeCause
 from gateway.money import money
-from gateway.storage.ledger import invariants
+from gateway.storage.ledger import freezes, invariants
 
 _ENTRY_MAX = 2**63 - 1
 """Ids of ledger entries are 64-bit integers."""
+
+_WHY_FROZEN: Mapping[FreezeCause, str] = {
+    "books": "an audit found its balance wrong; requests get 503 until one finds it right",
+    "operator": "suspended by an operator; requests get 403 until `gateway credits unfreeze`",
+    "dispute": "a payment is disputed; requests get 402 until the dispute is closed",
+    "owing": "a payment went back after its credit was used; requests get 402 until it is paid",
+}
+_REASON = click.option("--reason", required=True, help="Why; it is kept.")
 
 
 @click.group("credits")
@@ -50,7 +60,12 @@ async def grant_credit(
             await _check_same(connection, owner, credit.Granted(owner.id, amount, kind), ref)
         balance = await credit.balance(connection, owner.id)
     done = f"Granted {money(amount)}" if granted else "Already granted, so nothing changed"
-    say(f"{done}. {owner.name} has {money(balance.available_nanos)}.")
+    say(f"{done}. {owner.name} has {_left(balance)}.")
+
+
+def _left(balance: credit.Balance) -> str:
+    owed = f" and owes {money(balance.owed_nanos)}" if balance.owed_nanos else ""
+    return f"{money(balance.available_nanos)}{owed}"
 
 
 async def _check_same(
@@ -69,6 +84,49 @@ async def _check_same(
     )
 
 
+@credits_group.command("take")
+@click.argument("organization")
+@click.argument("lot")
+@click.argument("dollars")
+@_REASON
+@asynchronous
+async def take_credit(organization: str, lot: str, dollars: str, *, reason: str) -> None:
+    """Take granted credit back from a lot, whose id `credits balance --json` has."""
+    amount = credit.nanos_of_dollars(dollars)
+    async with opened() as database, database.write() as connection:
+        owner = await organizations.find(connection, organization)
+        await credit.take(connection, owner.id, lot, amount, reason=reason)
+        balance = await credit.balance(connection, owner.id)
+    say(f"Took {money(amount)}. {owner.name} has {_left(balance)}.")
+
+
+@credits_group.command("freeze")
+@click.argument("organization")
+@_REASON
+@asynchronous
+async def freeze(organization: str, *, reason: str) -> None:
+    """Suspend an organization: its requests are answered 403 within a second."""
+    async with opened() as database, database.write() as connection:
+        owner = await organizations.find(connection, organization)
+        frozen = await freezes.freeze(connection, owner.id, "operator", reason=reason)
+    say(f"{owner.name} is {'suspended' if frozen else 'suspended already, so nothing changed'}.")
+
+
+@credits_group.command("unfreeze")
+@click.argument("organization")
+@click.option("--reason", required=True, help="Why, for the log of what operators did.")
+@asynchronous
+async def unfreeze(organization: str, *, reason: str) -> None:
+    """Lift a suspension. Debts, disputes and audits freeze by themselves, and stay."""
+    async with opened() as database, database.write() as connection:
+        owner = await organizations.find(connection, organization)
+        lifted = await freezes.lift(connection, owner.id, "operator")
+        balance = await credit.balance(connection, owner.id)
+    done = f"is not suspended any more: {reason}" if lifted else "was not suspended"
+    still = f" It is still frozen: {', '.join(balance.frozen)}." if balance.frozen else ""
+    say(f"{owner.name} {done}.{still}")
+
+
 @credits_group.command("balance")
 @click.argument("organization")
 @as_json
@@ -78,12 +136,17 @@ async def show_balance(organization: str, *, as_json: bool) -> None:
     async with opened() as database, database.read() as connection:
         owner = await organizations.find(connection, organization)
         balance = await credit.balance(connection, owner.id)
+        frozen = await freezes.of_account(connection, owner.id)
     if as_json:
         show(balance, as_json=True)
         return
     held = money(balance.reserved_nanos)
-    say(f"{money(balance.available_nanos)} available, {held} of it held by gateways")
-    columns = ["kind", "amount_nanos", "remaining_nanos", "source_ref", "expires_at"]
+    say(f"{_left(balance)} available, {held} of it held by gateways")
+    for cause in balance.frozen:
+        say(f"Frozen: {_WHY_FROZEN[cause]}")
+    if frozen:
+        show(frozen, as_json=False, title="freezes")
+    columns = ["id", "kind", "amount_nanos", "remaining_nanos", "source_ref", "expires_at"]
     show(balance.lots, as_json=False, title="lots", columns=columns)
 
 

@@ -6,6 +6,9 @@ stays the same across restarts. Workers are processes of their own, restarted un
 Nobody vouches for the Stella that is started here, so its first answers become the golden vectors
 of its revision: trust on first use, and the output says so. That catches what changes from one
 start to the next (an engine, a device), not what was wrong from the beginning.
+
+Without a key of Stripe's in the environment, credit is bought at a fake Stripe: it moves no money
+and forgets what it holds at each start.
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import catalog, golden
 from gateway.control_plane.workers import commands
+from gateway.fake_stripe.serving import serving
+from gateway.fake_stripe.store import SECRET_KEY
 from gateway.settings import Settings, variable
 from gateway.storage.database import Database
 from gateway.storage.migrate import upgrade
@@ -54,6 +59,7 @@ use. Every later start must give the same vectors; nobody has checked that these
 start over, remove {data}.
 """
 _SHUTDOWN_SECONDS = 10
+_SWEEP_SECONDS = 30.0  # a fake that was started anew has forgotten the payments before it
 
 
 @click.command("dev")
@@ -102,6 +108,8 @@ async def _serve(
             await stack.enter_async_context(_background(_pin(settings, data, workers[STELLA].url)))
         pairs = " ".join(f"{model}={worker.url}" for model, worker in workers.items())
         settings = msgspec.structs.replace(settings, workers=pairs)
+        if not settings.stripe_secret_key:
+            settings = await stack.enter_async_context(_fake_stripe(settings))
         _write(data / "gateway.env", _environment(settings))
         server = _Server(
             uvicorn.Config(
@@ -110,7 +118,7 @@ async def _serve(
                 access_log=False,
                 timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             ),
-            _banner(settings.public_url, key, data),
+            _banner(settings, key, data),
         )
         await server.serve([listener])
         if not server.started:
@@ -139,6 +147,21 @@ class _Server(uvicorn.Server):
             self._captured_signals.clear()  # else uvicorn raises them again before our cleanup
         for number in (signal.SIGINT, signal.SIGTERM):  # which no further signal cuts short
             signal.signal(number, signal.SIG_IGN)
+
+
+@asynccontextmanager
+async def _fake_stripe(settings: Settings) -> AsyncIterator[Settings]:
+    """Serve a fake Stripe while the block runs; give the settings that sell credit there."""
+    secret = f"whsec_{secrets.token_hex(16)}"
+    async with serving() as fake:
+        fake.listen(f"{settings.public_url}/webhooks/stripe", secret)
+        yield msgspec.structs.replace(
+            settings,
+            stripe_secret_key=SECRET_KEY,
+            stripe_webhook_secrets=secret,
+            stripe_api_url=fake.url,
+            stripe_sweep_seconds=_SWEEP_SECONDS,
+        )
 
 
 @asynccontextmanager
@@ -241,7 +264,10 @@ def _settings(data: Path, url: str) -> Settings:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    fields = ("secret", "database_url", "public_url", "workers", "log_format")
+    fields = (
+        *("secret", "database_url", "public_url", "workers", "log_format"),
+        *("stripe_secret_key", "stripe_webhook_secrets", "stripe_api_url"),
+    )
     return {variable(field): getattr(settings, field) for field in fields}
 
 
@@ -261,7 +287,8 @@ def _write(file: Path, variables: Mapping[str, str]) -> None:
     fresh.replace(file)
 
 
-def _banner(url: str, key: str, data: Path) -> str:
+def _banner(settings: Settings, key: str, data: Path) -> str:
+    url, is_test = settings.public_url, not settings.stripe_live
     return f"""
 The gateway answers at {url}. Your key, also in {data / "dev.env"}:
 
@@ -274,6 +301,7 @@ Try it:
       -d '{{"model": "{MODEL}", "input": "Hello, world"}}'
 
 Pages: {url}/models. Signing in sends no mail here: links are shown at {url}/dev/mail.
+Credit can be bought in the console{", in a test mode that moves no money" if is_test else ""}.
 
 Ctrl-C stops everything.
 """

@@ -14,6 +14,13 @@ from gateway.cli.catalog import estimate, models_group
 from gateway.cli.demand import launch_model, show_demand
 from gateway.cli.dev import CannotStart, dev, use_environment
 from gateway.cli.mail import mail_group
+from gateway.cli.payment_care import (
+    refund,
+    release,
+    show_attention,
+    show_auto_top_up,
+    show_evidence,
+)
 from gateway.cli.payments import billing_group
 from gateway.cli.service import migrate, serve, settings
 from gateway.cli.workers import workers_group
@@ -49,6 +56,8 @@ for command in (
     estimate,
 ):
     gateway.add_command(command)
+for command in (refund, release, show_attention, show_evidence, show_auto_top_up):
+    billing_group.add_command(command)
 models_group.add_command(launch_model)
 models_group.add_command(show_demand)
 

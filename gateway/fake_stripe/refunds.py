@@ -39,6 +39,8 @@ def create(store: FakeStore, given: Item) -> Item:
         charge=charge["id"],
         currency="usd",
         destination_details={"type": charge["payment_method_details"]["type"]},
+        failure_balance_transaction=None,
+        failure_reason=None,
         metadata=given.get("metadata", {}),
         payment_intent=charge["payment_intent"],
         reason=given.get("reason"),

@@ -57,7 +57,9 @@ class FakeStore:
     def add(self, kind: str, prefix: str, **fields: Any) -> Item:
         """Add an object."""
         identifier = self.new_id(prefix)
-        item = {"id": identifier, "object": kind, "created": self.now(), **fields}
+        item = {"id": identifier, "object": kind, **fields}
+        if kind != "tax.calculation":
+            item["created"] = self.now()
         if kind not in {"balance_transaction", "refund"}:
             item["livemode"] = self.livemode
         self.objects[identifier] = self.by_kind.setdefault(kind, {})[identifier] = item

@@ -122,6 +122,7 @@ table(
     *nanos("low_nanos", nullable=True),
     Column("mails_off", Text, nullable=False),
     Column("changed_at", Instant, nullable=False),
+    Index(None, "changed_at"),
 )
 
 table(

@@ -41,3 +41,37 @@ async def test_stopping_ends_a_job_in_the_middle():
         await begun.wait()
         await jobs.stop()
     assert ended.is_set()
+
+
+async def test_a_job_that_is_woken_does_not_wait_for_its_turn():
+    wake, runs = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def run() -> None:
+        runs.release()
+
+    jobs = Jobs([Job("woken", 3600, run, wake)])
+    await jobs.start()
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            wake.set()
+            await runs.acquire()
+    assert not wake.is_set()
+    await jobs.stop()
+
+
+async def test_what_comes_during_a_run_is_not_forgotten():
+    wake, goes_on, runs = asyncio.Event(), asyncio.Event(), asyncio.Semaphore(0)
+
+    async def run() -> None:
+        runs.release()
+        await goes_on.wait()
+
+    jobs = Jobs([Job("woken", 3600, run, wake)])
+    await jobs.start()
+    async with asyncio.timeout(10):
+        wake.set()
+        await runs.acquire()
+        wake.set()  # while it runs
+        goes_on.set()
+        await runs.acquire()
+    await jobs.stop()

@@ -122,6 +122,35 @@ def test_a_reference_stands_for_one_grant_alone(shell: Shell, change: list[str])
     assert balances == {"Acme": 5 * 10**9, "Other": 0}
 
 
+def test_credit_is_taken_back_from_its_lot(shell: Shell):
+    shell.run("organizations", "create", "Acme")
+    shell.run("credits", "grant", "Acme", "5", "--kind", "paid")
+    (lot,) = shell.json("credits", "balance", "Acme")["lots"]
+    take = ("credits", "take", "Acme", lot["id"])
+    assert "$5.00 is left" in shell.run(*take, "6", "--reason", "a mistake", status=1)
+    assert "Took $2.00. Acme has $3.00" in shell.run(*take, "2", "--reason", "a mistake")
+    entry = shell.json("credits", "ledger", "Acme")[0]
+    assert (entry["kind"], entry["amount_nanos"]) == ("takeback", -2 * 10**9)
+    assert (entry["ref"], entry["reason"]) == (f"{lot['id']}:1", "a mistake")
+    assert "no lot" in shell.run(*take[:3], "nonsense", "2", "--reason", "a mistake", status=1)
+    assert shell.json("audit") == []
+
+
+def test_an_organization_is_suspended_and_not_any_more(shell: Shell):
+    shell.run("organizations", "create", "Acme")
+    assert shell.json("credits", "balance", "Acme")["frozen"] == []
+    assert "Acme is suspended." in shell.run("credits", "freeze", "Acme", "--reason", "spam")
+    assert "already" in shell.run("credits", "freeze", "Acme", "--reason", "spam")
+    balance = shell.json("credits", "balance", "Acme")
+    assert (balance["frozen"], balance["owed_nanos"]) == (["operator"], 0)
+    said = shell.run("credits", "balance", "Acme")
+    assert "suspended by an operator" in said
+    assert "spam" in said
+    assert "not suspended any more" in shell.run("credits", "unfreeze", "Acme", "--reason", "paid")
+    assert "was not suspended" in shell.run("credits", "unfreeze", "Acme", "--reason", "paid")
+    assert shell.json("credits", "balance", "Acme")["frozen"] == []
+
+
 def test_models_workers_and_estimates(shell: Shell):
     assert STELLA in shell.run("models", "list")
     assert {model["id"] for model in shell.json("models", "list")} == {MODEL, STELLA}

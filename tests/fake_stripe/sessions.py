@@ -38,4 +38,4 @@ def parameters(customer: str, cents: int = 2500, **more: Any) -> dict[str, Any]:
 
 
 async def open_session(client: StripeClient, customer: str, **more: Any) -> Session:
-    return await client.v1.checkout.sessions.create_async(parameters(customer, **more))  # type: ignore[arg-type]
+    return await client.v1.checkout.sessions.create_async(parameters(customer, **more))

@@ -47,7 +47,7 @@ async def receiver() -> AsyncIterator[Receiver]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     assert site._server
-    port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+    port = site._server.sockets[0].getsockname()[1]
     receiver.url = f"http://127.0.0.1:{port}/webhooks/stripe"
     yield receiver
     await runner.cleanup()

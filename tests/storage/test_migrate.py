@@ -4,13 +4,14 @@ import asyncio
 
 import pytest
 from alembic import command
-from sqlalchemy import CheckConstraint, Connection, inspect, text
+from sqlalchemy import CheckConstraint, Connection, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
 from gateway.storage import database as database_module
 from gateway.storage import migrate
 from gateway.storage.database import Database, DatabaseError
-from gateway.storage.tables import metadata
+from gateway.storage.ledger import freezes, invariants
+from gateway.storage.tables import accounts, credit_lots, ledger_entries, metadata
 
 
 async def test_tables_and_migrations_agree(database: Database):
@@ -78,6 +79,78 @@ def _upgrade(database: Database) -> None:
         await database.close()
 
     asyncio.run(run())
+
+
+async def test_accounts_of_the_first_schema(database: Database):
+    """Debts are paid from what was available, operators' freezes stay, and down and up again."""
+    now = "'2026-01-01T00:00:00+00:00'"
+    debtor, stopped = (f"01a206dc-dbdd-7544-9d13-ce150f25679{end}" for end in "de")
+    yes, no = ("1", "0") if database.is_sqlite else ("true", "false")
+    async with database.engine.connect() as connection:
+        await connection.run_sync(_downgrade, "0001_first_schema")
+        script = (
+            "INSERT INTO organizations (id, name, created_at) VALUES "
+            f"('{debtor}', 'acme', {now}), ('{stopped}', 'acme', {now});"
+            "INSERT INTO accounts (id, organization_id, available_nanos, leased_nanos, owed_nanos, "
+            f"spent_nanos, frozen) VALUES ('{debtor}', '{debtor}', 5, 0, 3, 0, {yes}), "
+            f"('{stopped}', '{stopped}', 0, 0, 0, 0, {yes});"
+            "INSERT INTO credit_lots (id, organization_id, kind, amount_nanos, remaining_nanos, "
+            f"source_ref, created_at) VALUES ('{stopped}', '{debtor}', 'paid', 2, 2, 'a', {now}), "
+            f"('{debtor}', '{debtor}', 'promo', 3, 3, 'b', {now});"
+            "INSERT INTO ledger_entries (organization_id, kind, ref, amount_nanos, counterpart, "
+            f"created_at) VALUES ('{debtor}', 'grant', 'a', 2, 'stripe_clearing', {now}), "
+            f"('{debtor}', 'grant', 'b', 3, 'promo_expense', {now}), "
+            f"('{debtor}', 'reversal', 'c', -3, 'stripe_clearing', {now})"
+        )
+        for statement in script.split(";"):
+            await connection.execute(text(statement))
+        await connection.commit()
+    await migrate.upgrade(database)
+    assert await _audited(database, debtor) == ((2, 0), [0, 2], ["manual_adjustments"] * 2)
+    assert await _causes(database, debtor, stopped) == [[], ["operator"]]
+    async with database.engine.connect() as connection:
+        await connection.run_sync(_downgrade, "0001_first_schema")
+        query = text(f"SELECT id FROM accounts WHERE frozen <> {no}")
+        assert [str(one) for one in await connection.scalars(query)] == [stopped]
+        kept = text("SELECT count(*) FROM ledger_entries WHERE counterpart = 'stripe_clearing'")
+        assert await connection.scalar(kept) == 2
+    await migrate.upgrade(database)
+    assert await _causes(database, debtor, stopped) == [[], ["operator"]]
+    with pytest.raises(DBAPIError, match="append-only"):
+        async with database.write() as connection:
+            await connection.execute(text("DELETE FROM ledger_entries"))
+
+
+def _downgrade(connection: Connection, to: str) -> None:
+    command.downgrade(migrate.config(connection), to)
+    connection.commit()
+
+
+async def _causes(database: Database, *account_ids: str) -> list[list[str]]:
+    async with database.read() as connection:
+        return [await freezes.causes(connection, one) for one in account_ids]
+
+
+async def _audited(database: Database, account_id: str) -> tuple[object, list[int], list[str]]:
+    """What the account has and owes, what lots have, and the counterparts of what was bought."""
+    async with database.read() as connection:
+        assert await invariants.audit(connection) == []
+        row = (
+            await connection.execute(
+                select(accounts.c.available_nanos, accounts.c.owed_nanos).where(
+                    accounts.c.id == account_id
+                )
+            )
+        ).one()
+        lots = select(credit_lots.c.remaining_nanos).order_by(credit_lots.c.remaining_nanos)
+        names = select(ledger_entries.c.counterpart).where(
+            ledger_entries.c.counterpart != "promo_expense"
+        )
+        return (
+            tuple(row),
+            list((await connection.scalars(lots)).all()),
+            list((await connection.scalars(names)).all()),
+        )
 
 
 @pytest.mark.parametrize(

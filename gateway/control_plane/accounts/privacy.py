@@ -1,8 +1,8 @@
 """What we hold about a person: exported and deleted on request.
 
 Deletion clears the address and removes sessions, votes, waitlist entries and memberships; keys no
-longer name their maker. An organization without remaining members loses its name, its keys and its
-invitations. The ledger stays as it is: it names organizations, never people.
+longer name their maker. An organization without remaining members loses its name, its keys, its
+webhooks and its invitations. The ledger stays as it is: it names organizations, never people.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from gateway.storage.tables import (
     unsubscriptions,
     users,
     waitlist_entries,
+    webhook_endpoints,
 )
 
 
@@ -112,6 +113,11 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
     await connection.execute(
         update(api_keys).where(api_keys.c.created_by == visitor.user_id).values(created_by=None)
     )
+    await connection.execute(
+        update(webhook_endpoints)
+        .where(webhook_endpoints.c.created_by == visitor.user_id)
+        .values(created_by=None)
+    )
     await identities.disconnect(connection, visitor.user_id)
     await sessions.end_all(connection, visitor.user_id)
 
@@ -128,4 +134,12 @@ async def _close(connection: AsyncConnection, organization_id: str, now: datetim
         update(api_keys)
         .where(api_keys.c.organization_id == organization_id, api_keys.c.revoked_at.is_(None))
         .values(revoked_at=now, changed_at=now)
+    )
+    await connection.execute(
+        update(webhook_endpoints)
+        .where(
+            webhook_endpoints.c.organization_id == organization_id,
+            webhook_endpoints.c.removed_at.is_(None),
+        )
+        .values(removed_at=now, secret=b"", secret_before=None)
     )

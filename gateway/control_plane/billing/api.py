@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway import money
 from gateway.control_plane.billing import credit
 from gateway.control_plane.billing.audit import verify
+from gateway.data_plane.metering.port import FreezeCause
 from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.errors import BadRequest, Unavailable
 from gateway.identifiers import new_id
@@ -69,9 +70,16 @@ class CreditsAnswer(msgspec.Struct, frozen=True, kw_only=True):
         Nanos, Meta(description="The part of the balance that gateways hold for requests.")
     ]
     owed_nanos: Annotated[
-        Nanos, Meta(description="What was used beyond the credit; nearly always 0.")
+        Nanos, Meta(description="What was used of payments that went back; new credit pays it.")
     ]
-    frozen: Annotated[bool, Meta(description="Whether the account is stopped.")]
+    frozen: Annotated[
+        list[FreezeCause],
+        Meta(
+            description="Why none of it can be used, empty as a rule: `books` (under review), "
+            "`operator` (suspended), `dispute` (a payment is disputed), `owing` (a payment went "
+            "back after its credit was used). Requests are answered with the first."
+        ),
+    ]
     lots: Annotated[
         list[Grant],
         Meta(description="The credit that has something left, in the order in which it is used."),
@@ -137,7 +145,7 @@ OPERATIONS = (
             available_nanos=Nanos(249_999_960),
             reserved_nanos=Nanos(0),
             owed_nanos=Nanos(0),
-            frozen=False,
+            frozen=[],
             lots=[
                 Grant(
                     id=_ID,

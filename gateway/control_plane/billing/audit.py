@@ -1,10 +1,12 @@
 """Audits of the books: the job that checks every invariant, and a customer's own recomputation.
 
-The job exports the breaches as a metric. `verify` recomputes one balance from the ledger.
+The job exports the breaches as a metric, and freezes the organizations whose balance is wrong until
+an audit finds it right. `verify` recomputes one balance from the ledger.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -15,16 +17,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.billing import credit
 from gateway.observability import metrics
 from gateway.storage.database import Database
-from gateway.storage.ledger import invariants
-from gateway.storage.tables import leases, ledger_entries, total
+from gateway.storage.ledger import freezes, invariants
+from gateway.storage.tables import accounts, leases, ledger_entries, total
 
 log = structlog.get_logger()
 
 _LOOK_BACK = timedelta(days=1)
+_FREEZING = ("balance-equals-ledger", "lots-equal-balance", "never-negative")
+"""The invariants of one balance: whose is broken may neither spend nor be charged."""
+_AUDIT = "audit"
 
 
 async def audit(database: Database) -> None:
-    """Check every invariant: requests of the last day, sums in full. Logs breaches as errors."""
+    """Check every invariant: requests of the last day, sums in full. Logs breaches as errors.
+
+    Freezes the organizations whose balance is wrong, and lifts that where it no longer is.
+    """
     async with database.read() as connection:
         breaches = await invariants.audit(connection, datetime.now(UTC) - _LOOK_BACK)
     broken = {breach.invariant.name: breach.culprits for breach in breaches}
@@ -32,6 +40,24 @@ async def audit(database: Database) -> None:
         metrics.set_breaches(invariant.name, len(broken.get(invariant.name, ())))
     for name, culprits in broken.items():
         log.error("an invariant of the ledger is broken", invariant=name, culprits=culprits)
+    async with database.write() as connection:
+        await _freeze(connection, {name: broken.get(name, []) for name in _FREEZING})
+
+
+async def _freeze(connection: AsyncConnection, broken: Mapping[str, Sequence[str]]) -> None:
+    named = {culprit for culprits in broken.values() for culprit in culprits}
+    query = select(accounts.c.id).where(accounts.c.id.in_(named), accounts.c.key_id.is_(None))
+    wrong = set((await connection.scalars(query)).all())  # without the budgets of keys
+    frozen = await freezes.frozen_by(connection, "books", ref=_AUDIT)
+    for organization_id in sorted(wrong - frozen):
+        why = ", ".join(name for name, culprits in broken.items() if organization_id in culprits)
+        await freezes.freeze(connection, organization_id, "books", ref=_AUDIT, reason=why)
+        log.error("an organization is frozen", organization=organization_id, broken=why)
+    if any(len(culprits) >= invariants.SHOWN_MAX for culprits in broken.values()):
+        return  # there may be more than are named
+    for organization_id in sorted(frozen - wrong):
+        await freezes.lift(connection, organization_id, "books", ref=_AUDIT)
+        log.warning("an organization's balance is right again", organization=organization_id)
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, get_args
+from uuid import UUID
 
 import msgspec
 from sqlalchemy import select
@@ -101,6 +102,24 @@ async def grant(
         source_ref=source_ref or f"operator:{new_id()}",
         expires_at=expires_at,
     )
+
+
+async def take(
+    connection: AsyncConnection,
+    organization_id: str,
+    lot_id: str,
+    amount_nanos: int,
+    *,
+    reason: str,
+) -> None:
+    """Take granted credit back from a lot. Raises BadRequest, which says what is left of it."""
+    if not 1 <= amount_nanos <= NANOS_MAX:
+        raise BadRequest(f"An amount must be 1 to {NANOS_MAX} nano-dollars.", param="amount")
+    try:
+        lot_id = str(UUID(lot_id))
+    except ValueError:
+        raise grants.NoSuchLot from None
+    await grants.take(connection, organization_id, lot_id, amount_nanos, reason)
 
 
 async def granted(connection: AsyncConnection, source_ref: str) -> Granted | None:

@@ -27,7 +27,7 @@ from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.billing.promotions import Gift
 from gateway.control_plane.demand.events import Event, record
 from gateway.control_plane.mail.messages import Mail, MailWriter
-from gateway.control_plane.mail.outbox import Outbox
+from gateway.control_plane.mail.outbox import ONCE, Outbox
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.money import money
 from gateway.storage.database import Database, insert_into
@@ -137,7 +137,7 @@ class LaunchMails:
     async def _write_all(self, model_id: str, price_nanos: int, ends: float) -> None:
         while monotonic() < ends:
             async with self._database.read() as connection:
-                room = self._terms.pending_max - await self._outbox.waiting_once(connection)
+                room = self._terms.pending_max - await self._outbox.waiting(connection, ONCE)
                 people = await unwritten(connection, model_id, max(0, min(room, _BATCH)))
                 credited = await _credited(connection, model_id, people)
             if room <= 0:

@@ -15,6 +15,7 @@ Kind = Literal[
     "waitlist",
     "invitation",
     "launch",
+    "notice",
     "auto_top_up_authentication",
     "auto_top_up_declined",
     "auto_top_up_stopped",

@@ -5,8 +5,8 @@
   one. If the process dies in between, no one knows whether the mail was sent: a launch mail becomes
   `unknown` and is not sent again, so that no one gets it twice; a link is sent again, since a
   second link does no harm.
-- Mails that someone waits for go first, and only they count against `pending_max`, so that a launch
-  never blocks sign-in.
+- Mails that someone waits for go first, then notices, then launches. Only the first count against
+  `pending_max`, so that neither of the others ever blocks sign-in.
 - Retries are limited by time, and the wait between them doubles up to an hour: a link is retried
   while it is valid, a launch mail for days.
 - Unsubscriptions are checked when a mail is sent, not when it is written.
@@ -37,14 +37,15 @@ log = structlog.get_logger()
 ONCE = ("launch",)
 """Kinds that no one waits for, and of which a second copy is worse than none."""
 NEWS = (
+    "notice",
     "auto_top_up_authentication",
     "auto_top_up_declined",
     "auto_top_up_stopped",
     "auto_top_up_limit",
 )
 """Kinds that tell what happened to an account, and must not be lost."""
-NEWS_LIFETIME = timedelta(days=3)
-"""How long these are retried, whatever the settings are."""
+QUIET = (*NEWS, *ONCE)
+"""Kinds that no one waits for."""
 UNSUBSCRIBED = "unsubscribed before it left"
 TURN_SECONDS = 30.0
 """How long a run starts new mails; with SEND_SECONDS it must fit into a job's time limit."""
@@ -81,14 +82,12 @@ class Lifetimes(msgspec.Struct, frozen=True, kw_only=True):
     invitation_seconds: float
     """Invitations and waitlist confirmations."""
     once_seconds: float
-    """Kinds in ONCE, counted from when they were due."""
+    """Kinds in QUIET, counted from when they were due."""
 
     def of(self, kind: str) -> timedelta:
         """Return how long a kind of mail is retried."""
-        if kind in ONCE:
+        if kind in QUIET:
             return timedelta(seconds=self.once_seconds)
-        if kind in NEWS:
-            return NEWS_LIFETIME
         is_link = kind == "sign_in"
         return timedelta(seconds=self.link_seconds if is_link else self.invitation_seconds)
 
@@ -126,7 +125,7 @@ class Outbox:
     async def put(self, connection: AsyncConnection, mail: Mail) -> None:
         """Store a mail that someone waits for, in the caller's transaction. Raises OutboxFull."""
         pending = outbox.c.state == "pending"
-        waiting = await count(connection, outbox, pending, outbox.c.kind.not_in(ONCE))
+        waiting = await count(connection, outbox, pending, outbox.c.kind.not_in(QUIET))
         if waiting >= self._pending_max:
             raise OutboxFull("Too many mails are waiting to be sent. Try again in a few minutes.")
         await self.put_all(connection, [(mail, datetime.now(UTC))])
@@ -155,10 +154,10 @@ class Outbox:
         added = await connection.execute(statement.returning(outbox.c.id), rows)
         return len(added.all())
 
-    async def waiting_once(self, connection: AsyncConnection) -> int:
-        """Return how many mails of the kinds in ONCE are pending, so that their writer can wait."""
+    async def waiting(self, connection: AsyncConnection, kinds: Sequence[str]) -> int:
+        """Return how many mails of these kinds are pending, so that their writer can wait."""
         pending = outbox.c.state == "pending"
-        return await count(connection, outbox, pending, outbox.c.kind.in_(ONCE))
+        return await count(connection, outbox, pending, outbox.c.kind.in_(kinds))
 
     async def deliver(self) -> int:
         """Send due mails for up to TURN_SECONDS, and return how many were sent."""
@@ -210,7 +209,7 @@ class Outbox:
                 ~_of_unsubscribed(),
                 ~_is_stale(now),
             )
-            .order_by(outbox.c.kind.in_(ONCE), outbox.c.due_at)
+            .order_by(outbox.c.kind.in_(ONCE), outbox.c.kind.in_(QUIET), outbox.c.due_at)
             .limit(1)
         )
         async with self._database.read() as connection:  # avoid the write lock if nothing is due

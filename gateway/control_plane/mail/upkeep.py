@@ -132,6 +132,8 @@ async def _check(connection: AsyncConnection, mail_id: str, *, even_unknown: boo
     mail = (await connection.execute(query.where(outbox.c.id == mail_id))).one_or_none()
     if mail is None:
         raise NothingToRetry(f"There is no mail {mail_id!r}; see gateway mail list.")
+    if mail.kind == "notice":
+        raise CannotRetry(f"{mail_id} is about something that has passed; the console shows it.")
     if mail.kind not in ONCE:
         raise CannotRetry(f"{mail_id} contains a link: its recipient can ask for a new one.")
     if mail.reason == UNSUBSCRIBED:

@@ -23,6 +23,8 @@ from gateway.storage.tables import organizations
 
 log = structlog.get_logger()
 
+SECOND = "Stripe has a second payment that names it: "
+"""What an operator is told, until somebody has changed its metadata there."""
 CREDIT_CENTS_MAX = 500_000
 """Most credit that metadata may claim: the most that can be bought at once."""
 
@@ -53,9 +55,7 @@ async def _attach(
     for name, value in ids.items():
         if getattr(payment, name) not in (None, value):
             log.error("two objects at Stripe name one payment", payment=payment.id, other=value)
-            await payments.change(
-                connection, payment.id, {"attention": f"Stripe has a second one: {value}"}
-            )
+            await payments.change(connection, payment.id, {"attention": f"{SECOND}{value}."})
             return None
     new: dict[str, Any] = {name: ids[name] for name in ids if getattr(payment, name) is None}
     if new:

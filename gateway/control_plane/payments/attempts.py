@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.payments import payments
 from gateway.control_plane.payments.auto_top_up import AUTHENTICATION
+from gateway.control_plane.payments.charges import decline, intent_parameters, tax_parameters
 from gateway.control_plane.payments.customers import Customers
 from gateway.control_plane.payments.outcomes import Outcomes
 from gateway.control_plane.payments.payments import Payment, State
@@ -144,25 +145,32 @@ class Attempts:
             if stopped or age >= SENT_FOR:
                 intent = await self._found(payment)
             else:
+                taxed = await self._with_tax(payment)
+                if taxed is None:
+                    return
+                payment = taxed
                 intent = await self._charged(payment)
         except StripeFailure as error:
             await self._failed(payment, error)
         else:
             await self._answered(payment, intent)
 
-    async def _charged(self, payment: Payment) -> StripeIntent | None:
+    async def _with_tax(self, payment: Payment) -> Payment | None:
+        """Fix the tax in the row, before the card is charged: each request must say the same.
+
+        Returns None if someone changed the row meanwhile. Raises StripeFailure.
+        """
+        if not self._tax or payment.tax_calculation_id is not None:
+            return payment
+        tax = await self._stripe.create_tax_calculation(
+            tax_parameters(payment), key=f"tax:{payment.id}"
+        )
+        return await self._write(
+            payment, tax_calculation_id=tax.id, tax_cents=tax.tax_amount_exclusive
+        )
+
+    async def _charged(self, payment: Payment) -> StripeIntent:
         """Charge the card, or learn what came of it. Raises StripeFailure."""
-        if self._tax and payment.tax_calculation_id is None:
-            tax = await self._stripe.create_tax_calculation(
-                tax_parameters(payment), key=f"tax:{payment.id}"
-            )
-            # before the card is charged, so that each request says the same
-            kept = await self._write(
-                payment, tax_calculation_id=tax.id, tax_cents=tax.tax_amount_exclusive
-            )
-            if kept is None:
-                return None
-            payment = kept
         try:
             return await self._stripe.create_intent(
                 intent_parameters(payment), key=f"payment:{payment.id}"
@@ -200,7 +208,7 @@ class Attempts:
                 await self._hand_over(payment, intent.id)
             case "requires_payment_method" | "canceled":
                 error = intent.last_payment_error or StripePaymentError()
-                code = _decline(error.code or "", error.decline_code or "") or "not_charged"
+                code = decline(error.code or "", error.decline_code or "") or "not_charged"
                 reason = error.message or _NOT_CHARGED
                 await self._end(payment, "failed", code=code, reason=reason, intent_id=intent.id)
             case _:  # it waits for the cardholder, who isn't there
@@ -208,11 +216,14 @@ class Attempts:
 
     async def _hand_over(self, payment: Payment, intent_id: str) -> None:
         """Let the reconciler credit what was taken: now, or when it is due."""
+        values: dict[str, Any] = {
+            "state": "open",
+            "intent_id": intent_id,
+            "changed_at": self._clock(),
+        }
         async with self._database.write() as connection:
-            now = await postings.database_now(connection)
-        kept = await self._write(
-            payment, state="open", intent_id=intent_id, due_at=now, changed_at=self._clock()
-        )
+            values["due_at"] = await postings.database_now(connection)
+            kept = await _changed(connection, payment, values)
         if kept is not None:
             with contextlib.suppress(StripeFailure):
                 await self._reconciler.reconcile(payment.id)
@@ -236,7 +247,7 @@ class Attempts:
         if not isinstance(error, StripeRefused) or error.code == "idempotency_error":
             await self._later(payment, str(error))
             return
-        code = _decline(error.code, error.decline_code) if error.status == _DECLINED else ""
+        code = decline(error.code, error.decline_code) if error.status == _DECLINED else ""
         if code:
             await self._end(
                 payment, "failed", code=code, reason=str(error), intent_id=error.intent_id
@@ -259,7 +270,8 @@ class Attempts:
         """Try again after a wait that grows with the attempt's age."""
         now = self._clock()
         wait = min(max(now - payment.created_at, _FIRST_WAIT), _LONGEST_WAIT)
-        log.warning("auto top-up without an outcome yet", payment=payment.id, reason=reason)
+        say = log.warning if wait == _FIRST_WAIT else log.debug  # once, however often it is tried
+        say("auto top-up without an outcome yet", payment=payment.id, reason=reason)
         await self._write(payment, due_at=now + wait)
 
     async def _write(self, payment: Payment, **values: Any) -> Payment | None:
@@ -284,33 +296,6 @@ class Attempts:
                 await self._outcomes.note(connection, ended)
 
 
-def tax_parameters(payment: Payment) -> dict[str, Any]:
-    """Return what a tax calculation is asked with: the row's, and nothing else."""
-    line = {"amount": payment.amount_cents, "reference": "credit", "tax_behavior": "exclusive"}
-    return {"currency": "usd", "customer": payment.customer_id, "line_items": [line]}
-
-
-def intent_parameters(payment: Payment) -> dict[str, Any]:
-    """Return what a payment intent is asked with: the row's, so that it is the same each time."""
-    parameters: dict[str, Any] = {
-        "amount": payment.amount_cents + payment.tax_cents,
-        "currency": "usd",
-        "customer": payment.customer_id,
-        "payment_method": payment.payment_method_id,
-        "payment_method_types": ["card"],
-        "off_session": True,
-        "confirm": True,
-        "metadata": {
-            "payment_id": payment.id,
-            "organization_id": payment.organization_id,
-            "credit_cents": str(payment.amount_cents),
-        },
-    }
-    if payment.tax_calculation_id is not None:
-        parameters["hooks"] = {"inputs": {"tax": {"calculation": payment.tax_calculation_id}}}
-    return parameters
-
-
 async def _changed(
     connection: AsyncConnection, payment: Payment, values: Mapping[str, Any]
 ) -> Payment | None:
@@ -324,10 +309,3 @@ async def _changed(
     )
     row = done.one_or_none()
     return None if row is None else payments.of_row(row)
-
-
-def _decline(code: str, decline_code: str) -> str:
-    """Return why a card was declined, in one word: the bank's, else Stripe's."""
-    if AUTHENTICATION in (code, decline_code):
-        return AUTHENTICATION
-    return decline_code or code

@@ -19,7 +19,7 @@ import msgspec
 from sqlalchemy import Row, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.payments.payments import CENT_NANOS
+from gateway.control_plane.payments.payments import CENT_NANOS, Payment, of_row
 from gateway.errors import BadRequest
 from gateway.storage.database import insert_into
 from gateway.storage.tables import auto_top_ups, payment_customers, payments
@@ -224,6 +224,27 @@ async def resume(
         .values(paused="", changed_by=user_id, changed_at=now)
     )
     return done.rowcount == 1
+
+
+async def switch_off(connection: AsyncConnection, organization_id: str, now: datetime) -> bool:
+    """Stop an organization's auto top-up, for operators; return whether it was on."""
+    done = await connection.execute(
+        update(auto_top_ups)
+        .where(auto_top_ups.c.organization_id == organization_id, auto_top_ups.c.enabled.is_(True))
+        .values(enabled=False, changed_by=None, changed_at=now)
+    )
+    return done.rowcount == 1
+
+
+async def attempts(connection: AsyncConnection, organization_id: str, limit: int) -> list[Payment]:
+    """Return an organization's attempts, the newest first."""
+    query = (
+        select(payments)
+        .where(payments.c.organization_id == organization_id, payments.c.origin == "auto")
+        .order_by(payments.c.id.desc())
+        .limit(limit)
+    )
+    return [of_row(row) for row in await connection.execute(query)]
 
 
 def judge(newest: Sequence[Row[Any, Any, Any]]) -> Standing:

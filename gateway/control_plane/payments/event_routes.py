@@ -60,11 +60,11 @@ class EventRoutes:
             await self._act(event)
         except StripeRefused as error:
             # it is about something that is not there anymore, or never was ours
-            log.warning("an event leads to nothing", event=event.id, reason=str(error))
+            log.warning("an event leads to nothing", stripe_event=event.id, reason=str(error))
         except StripeFailure as error:
             async with self._database.write() as connection:
                 if not await stored_events.put_off(connection, event.id):
-                    log.error("an event was given up", event=event.id, reason=str(error))
+                    log.error("an event was given up", stripe_event=event.id, reason=str(error))
             return
         async with self._database.write() as connection:
             await stored_events.finish(connection, [event.id])

@@ -60,6 +60,10 @@ TYPES = PAYMENT_EVENTS | CUSTOMER_EVENTS
 
 Refusal = Literal["signature", "timestamp", "malformed", "mode", "account", "version", "size"]
 
+_MALFORMED = (
+    msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError, OverflowError,
+    RecursionError,
+)  # fmt: skip
 _ID = re.compile(r"\w{1,255}")
 _SIGNATURES_MAX = 20
 
@@ -94,7 +98,7 @@ def parse(
     try:
         said = msgspec.json.decode(body)
         event = _thin(said) if said["object"] == "v2.core.event" else _snapshot(said)
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError):
+    except _MALFORMED:
         raise EventRefused("malformed") from None
     if said.get("livemode") is not live:
         raise EventRefused("mode")

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.alerts import notices
 from gateway.control_plane.alerts.notices import Notice
+from gateway.control_plane.payments.adoption import SECOND
 from gateway.control_plane.payments.facts import CURRENCY, Facts, desired
 from gateway.control_plane.payments.payments import Payment
 from gateway.control_plane.payments.stripe_objects import StripeDispute, StripeRefund
@@ -56,6 +57,7 @@ async def write(
 def _said(payment: Payment, found: Facts) -> dict[str, Any]:
     target = desired(found, payment)
     is_paid = found.state == "paid"
+    is_named_twice = payment.attention.startswith(SECOND)
     values: dict[str, Any] = {
         "state": found.state,
         "session_id": found.session_id or payment.session_id,
@@ -71,7 +73,7 @@ def _said(payment: Payment, found: Facts) -> dict[str, Any]:
         "tax_posted_nanos": target.tax_nanos,
         "failure_code": "" if is_paid else found.failure_code,
         "failure_reason": "" if is_paid else found.failure_reason,
-        "attention": target.attention,
+        "attention": target.attention or (payment.attention if is_named_twice else ""),
     }
     posted = (payment.posted_nanos, payment.tax_posted_nanos)
     if posted != (target.credit_nanos, target.tax_nanos):

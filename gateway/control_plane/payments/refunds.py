@@ -61,6 +61,8 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True):
     refund_id: str | None
     created_at: datetime
     changed_at: datetime
+    problem: str = ""
+    """Why it failed, as far as it is known now; not stored."""
 
 
 class Refunds:
@@ -117,7 +119,9 @@ class Refunds:
             id=new_id(), payment_id=payment.id, amount_cents=amount, reason=reason.strip(),
             state="started", refund_id=None, created_at=now, changed_at=now,
         )  # fmt: skip
-        await connection.execute(payment_refunds.insert().values(msgspec.structs.asdict(refund)))
+        values = msgspec.structs.asdict(refund)
+        del values["problem"]
+        await connection.execute(payment_refunds.insert().values(values))
         return refund
 
     async def _claim(self) -> Refund | None:
@@ -189,7 +193,7 @@ class Refunds:
         if problem:
             log.error("refund refused", refund=refund.id, reason=problem)
         ended = msgspec.structs.replace(
-            refund, state=state, refund_id=refund_id, changed_at=self._clock()
+            refund, state=state, refund_id=refund_id, changed_at=self._clock(), problem=problem
         )
         async with self._database.write() as connection:
             await connection.execute(

@@ -39,7 +39,7 @@ API_VERSION = "2026-10-28.endive"
 PAGE_MAX = 100
 """Most objects in one page of a list; Stripe's own limit."""
 _PAGES_MAX = 100
-_CALL_SECONDS = 20.0
+CALL_SECONDS = 20.0
 """Longest wait for one answer, from the first byte sent to the last one read."""
 _CONNECT_SECONDS = 5.0
 _CALLS_AT_ONCE = 8
@@ -101,9 +101,12 @@ class StripeBusy(StripeFailure):
 class StripeApi:
     """One account at Stripe. Every method raises StripeFailure."""
 
-    def __init__(self, secret_key: str, *, api_url: str) -> None:
+    def __init__(
+        self, secret_key: str, *, api_url: str, call_seconds: float = CALL_SECONDS
+    ) -> None:
         self._secret_key = secret_key
         self._api_url = api_url.rstrip("/")
+        self._call_seconds = call_seconds
         self._client: Any = None
         self._http: Any = None
         self._free = asyncio.Semaphore(_CALLS_AT_ONCE)
@@ -218,13 +221,13 @@ class StripeApi:
         return await self._list(self._v1.disputes, StripeDispute, {"payment_intent": intent_id})
 
     async def all_refunds(
-        self, *, created_from: datetime, created_to: datetime
+        self, *, created_from: datetime, created_to: datetime | None = None
     ) -> list[StripeRefund]:
         """Return the refunds of all payments, the newest first."""
         return await self._list(self._v1.refunds, StripeRefund, _created(created_from, created_to))
 
     async def all_disputes(
-        self, *, created_from: datetime, created_to: datetime
+        self, *, created_from: datetime, created_to: datetime | None = None
     ) -> list[StripeDispute]:
         """Return the disputes of all payments, the newest first."""
         params = _created(created_from, created_to)
@@ -264,7 +267,7 @@ class StripeApi:
             from httpx import Timeout  # noqa: PLC0415
 
             stripe.enable_telemetry = False
-            timeout = Timeout(_CALL_SECONDS, connect=_CONNECT_SECONDS)
+            timeout = Timeout(self._call_seconds, connect=_CONNECT_SECONDS)
             self._http = stripe.HTTPXClient(timeout=timeout)
             self._client = stripe.StripeClient(
                 self._secret_key,
@@ -303,7 +306,9 @@ class StripeApi:
     ) -> T:
         options = {"idempotency_key": key} if key else {}
         async with self._free:
-            answer = await _answered(call(*path, params=dict(params), options=options))
+            answer = await _answered(
+                call(*path, params=dict(params), options=options), self._call_seconds
+            )
         return _convert(answer.to_dict(), kind)
 
 
@@ -312,12 +317,12 @@ class _Page(msgspec.Struct, frozen=True):
     has_more: bool = False
 
 
-async def _answered(call: Awaitable[Any]) -> Any:
+async def _answered(call: Awaitable[Any], seconds: float) -> Any:
     """Wait for an answer, and turn the package's errors into ours."""
     import stripe  # noqa: PLC0415 - it was imported by whoever made the call
 
     try:
-        async with asyncio.timeout(_CALL_SECONDS):
+        async with asyncio.timeout(seconds):
             return await call
     except TimeoutError:
         raise StripeDown("Stripe did not answer in time") from None

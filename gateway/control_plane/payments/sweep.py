@@ -26,7 +26,9 @@ log = structlog.get_logger()
 OVERLAP = timedelta(minutes=15)
 """How much of a list is read again by the next walk."""
 WALK_MAX = timedelta(days=1)
-"""Most time that one walk covers; one that is behind goes on at the next turn."""
+"""Most time that one walk covers."""
+WALKS_MAX = 4
+"""Most walks of one list in one turn: the first turn of a deployment reaches the present."""
 BEGINNING = timedelta(days=3)
 """How far back the first walk of a deployment begins."""
 
@@ -50,7 +52,7 @@ class Sweep:
         self._api = api
         self._interval = timedelta(seconds=seconds)
         self._wake = wake
-        self._lists: dict[str, Callable[[datetime, datetime], Awaitable[int]]] = {
+        self._lists: dict[str, Callable[[datetime, datetime | None], Awaitable[int]]] = {
             "intents": self._intents,
             "sessions": self._sessions,
             "refunds": self._refunds,
@@ -60,16 +62,17 @@ class Sweep:
     async def run(self) -> int:
         """Walk what is due; return how many payments became due by it."""
         found = 0
-        for name, read in self._lists.items():
-            walk = await self._claim(name)
-            if walk is None:
-                continue
-            try:
-                found += await read(walk.start - OVERLAP, walk.end)
-            except StripeFailure as error:
-                log.warning("a list at Stripe could not be read", list=name, reason=str(error))
-                break
-            await self._finish(walk)
+        try:
+            for name, read in self._lists.items():
+                for _ in range(WALKS_MAX):
+                    walk = await self._claim(name)
+                    if walk is None:
+                        break
+                    # the last one to the end of the list, whatever the time at Stripe is
+                    found += await read(walk.start - OVERLAP, None if walk.is_last else walk.end)
+                    await self._finish(walk)
+        except StripeFailure as error:
+            log.warning("a list at Stripe could not be read", reason=str(error))
         if found:
             self._wake()
         return found
@@ -111,19 +114,19 @@ class Sweep:
                 .values(read_until=walk.end, due_at=due_at)
             )
 
-    async def _intents(self, start: datetime, end: datetime) -> int:
+    async def _intents(self, start: datetime, end: datetime | None) -> int:
         found = await self._api.intents(created_from=start, created_to=end)
         return sum([await self._adopt(intent) for intent in found])
 
-    async def _sessions(self, start: datetime, end: datetime) -> int:
+    async def _sessions(self, start: datetime, end: datetime | None) -> int:
         found = await self._api.sessions(created_from=start, created_to=end)
         return sum([await self._adopt(session) for session in found])
 
-    async def _refunds(self, start: datetime, end: datetime) -> int:
+    async def _refunds(self, start: datetime, end: datetime | None) -> int:
         found = await self._api.all_refunds(created_from=start, created_to=end)
         return sum([await self._make_due(refund.payment_intent) for refund in found])
 
-    async def _disputes(self, start: datetime, end: datetime) -> int:
+    async def _disputes(self, start: datetime, end: datetime | None) -> int:
         found = await self._api.all_disputes(created_from=start, created_to=end)
         return sum([await self._make_due(dispute.payment_intent) for dispute in found])
 

@@ -19,11 +19,11 @@ from gateway.control_plane.web.headers import HEADERS
 from gateway.control_plane.web.rendering import Render, Renderer, is_fragment
 from gateway.errors import GatewayError
 
-_MACHINES = ("/v1", "/internal", "/health", "/metrics", "/openapi.json")
+_MACHINES = ("/v1", "/internal", "/health", "/metrics", "/openapi.json", "/webhooks")
 _HEADINGS = {
     400: "That request can't be done",
     401: "You are signed out",
-    403: "This form has expired",
+    403: "This isn't possible now",
     404: "Nothing here",
     405: "This page doesn't work that way",
     409: "Someone changed this already",
@@ -35,6 +35,11 @@ _TYPED = {
     "email": "Email",
     "name": "Name",
     "budget": "Budget in dollars",
+    "custom": "Other amount, in whole dollars",
+    "threshold": "When below, in dollars",
+    "month": "Monthly limit, in dollars",
+    "dollars": "Alert below, in dollars",
+    "url": "Address",
     "volume": "Million tokens per month",
     "price": "Highest price per million tokens, in dollars",
     "use_case": "Use case",
@@ -86,7 +91,7 @@ def answer(
         request,
         "error.html",
         status=error.status,
-        heading=_HEADINGS.get(error.status, "Something went wrong on our side"),
+        heading=_heading(error),
         message=message,
         back=_back(request),
         kept=kept,
@@ -95,6 +100,12 @@ def answer(
     )
     page.headers.update(headers)
     return page
+
+
+def _heading(error: GatewayError) -> str:
+    if isinstance(error, ForeignForm):
+        return "This form has expired"
+    return _HEADINGS.get(error.status, "Something went wrong on our side")
 
 
 def spent_link(render: Render, error: LinkSpent, purpose: Purpose) -> Response[str]:

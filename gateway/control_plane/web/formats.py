@@ -7,8 +7,13 @@ from datetime import date, datetime
 from typing import Any
 
 from gateway.data_plane.tallies import BOUNDS_MS, LATENCY_MS_MAX
-from gateway.money import money
+from gateway.money import NANOS_PER_CENT, money
 from gateway.pricing import cost_nanos
+
+
+def cents(value: int) -> str:
+    """Write cents as dollars: 1250 is $12.50."""
+    return money(value * NANOS_PER_CENT)
 
 
 def number(value: int) -> str:
@@ -60,5 +65,5 @@ def contact(support: str) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (money, cost_nanos, number, compact, day, month, moment, latency, plural)
+    for function in (money, cents, cost_nanos, number, compact, day, month, moment, latency, plural)
 }

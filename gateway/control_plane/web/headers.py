@@ -5,21 +5,29 @@ And HEAD wherever there is GET, for link checkers and monitors.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
 from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.settings import Settings
+
+FORM_ACTION = "form-action 'self'"
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; "
     "script-src 'self'; "
     "style-src 'self'; "
     "img-src 'self' data:; "
     "connect-src 'self'; "
-    "form-action 'self'; "
+    f"{FORM_ACTION}; "
     "frame-ancestors 'none'; "
     "base-uri 'none'"
 )
+_STRIPE_API = "api.stripe.com"
+_STRIPE_PAGES = ("https://checkout.stripe.com", "https://billing.stripe.com")
 HEADERS = {
     "content-security-policy": CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
@@ -34,8 +42,14 @@ class HeadersMiddleware(ASGIMiddleware):
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self, *, secure: bool) -> None:
+    def __init__(self, *, secure: bool, forms_to: Sequence[str] = ()) -> None:
+        """`forms_to` are other sites that the answer to a form may lead to."""
         self._headers = dict(HEADERS)
+        if forms_to:
+            policy = CONTENT_SECURITY_POLICY.replace(
+                FORM_ACTION, " ".join([FORM_ACTION, *forms_to])
+            )
+            self._headers["content-security-policy"] = policy
         if secure:
             self._headers["strict-transport-security"] = "max-age=31536000; includeSubDomains"
 
@@ -54,6 +68,19 @@ class HeadersMiddleware(ASGIMiddleware):
             await send(message)
 
         await next_app(scope, receive, send_with_headers)
+
+
+def stripe_pages(settings: Settings) -> tuple[str, ...]:
+    """Return the sites that forms about money lead to: none where nothing can be bought.
+
+    A double of Stripe's API has its pages where the API is.
+    """
+    if not settings.stripe_secret_key:
+        return ()
+    api = urlsplit(settings.stripe_api_url)
+    if api.hostname == _STRIPE_API:
+        return _STRIPE_PAGES
+    return (f"{api.scheme}://{api.netloc}",)
 
 
 def answer_head(app: ASGIApp) -> ASGIApp:

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Request, Response
 
 from gateway.control_plane.accounts import addresses, organizations
+from gateway.control_plane.alerts.addresses import URL_CHARACTERS_MAX
 from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import listings
 from gateway.control_plane.demand import votes
@@ -38,6 +39,7 @@ _LONGEST = {
     "name": organizations.NAME_CHARACTERS_MAX,
     "search": listings.QUERY_CHARACTERS_MAX,
     "use_case": votes.USE_CASE_CHARACTERS_MAX,
+    "url": URL_CHARACTERS_MAX,
 }
 """The longest input of each kind of field, for `maxlength`."""
 

@@ -14,7 +14,7 @@ from gateway.control_plane.accounts.sessions import Sessions
 from gateway.control_plane.web import forms, visitors
 from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.csrf import CsrfMiddleware
-from gateway.control_plane.web.headers import HeadersMiddleware
+from gateway.control_plane.web.headers import HeadersMiddleware, stripe_pages
 from gateway.control_plane.web.rate_limits import visitor_of
 from gateway.control_plane.web.rendering import Render, Renderer
 from gateway.settings import Settings, derive
@@ -46,7 +46,7 @@ def pages(
         "/",
         route_handlers=handlers,
         middleware=[
-            HeadersMiddleware(secure=secure),
+            HeadersMiddleware(secure=secure, forms_to=stripe_pages(settings)),
             visitors.authentication(sessions, cookie).middleware,
             visitors.FreshCookieMiddleware(cookie),
             CsrfMiddleware(secret=derive(settings.secret, "forms"), secure=secure),

@@ -9,6 +9,7 @@ hold the document against the running gateway. Words are Markdown, of which only
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from gateway.data_plane.api.responses import (
     Usage,
 )
 from gateway.data_plane.auth.authenticator import MissingKey
+from gateway.data_plane.metering.port import FROZEN
 from gateway.data_plane.routing.outcomes import AllAttemptsFailed, DeadlineMissed
 from gateway.errors import (
     ErrorEnvelope,
@@ -139,7 +141,7 @@ OPERATIONS = (
         "Embed texts",
         Embeddings("list", [Embedding("embedding", 0, [0.036, -0.028, 0.051])], _MODEL, _USAGE),
         parameters=_HEADERS,
-        errors=(*_TAKES_BODY, PaymentRequired, AllAttemptsFailed, DeadlineMissed),
+        errors=(*_TAKES_BODY, PaymentRequired, *FROZEN, AllAttemptsFailed, DeadlineMissed),
         headers=LIMITS | COST | REPLAY,
         body=_BODY,
     ),
@@ -243,8 +245,8 @@ def _described(operation: Operation) -> dict[str, Any]:
         "responses": {
             "200": _response("Done.", *good, example=example),
             **{
-                str(kind.status): _response(kind.meaning(), ErrorEnvelope, _error_headers(kind))
-                for kind in sorted(operation.errors, key=lambda kind: kind.status)
+                str(status): _response(_meaning(kinds), ErrorEnvelope, _error_headers(kinds))
+                for status, kinds in _by_status(operation.errors)
             },
         },
     }
@@ -254,12 +256,26 @@ def _described(operation: Operation) -> dict[str, Any]:
     return described
 
 
-def _error_headers(kind: type[GatewayError]) -> dict[str, str]:
+def _by_status(
+    errors: Sequence[type[GatewayError]],
+) -> list[tuple[int, list[type[GatewayError]]]]:
+    ordered = sorted(errors, key=lambda kind: kind.status)
+    return [(status, list(kinds)) for status, kinds in groupby(ordered, lambda kind: kind.status)]
+
+
+def _meaning(kinds: Sequence[type[GatewayError]]) -> str:
+    """Say what a status means; where that is several things, with the code of each."""
+    if len(kinds) == 1:
+        return kinds[0].meaning()
+    return " ".join(f"`{kind.code}`: {kind.meaning()}" for kind in kinds)
+
+
+def _error_headers(kinds: Sequence[type[GatewayError]]) -> dict[str, str]:
     return {
         **REQUEST_ID,
-        **(LIMITS if kind is TooManyRequests else {}),
-        **(_RETRY if kind.retry == "later" else {}),
-        **(_NO_RETRY if kind is PaymentRequired else {}),
+        **(LIMITS if TooManyRequests in kinds else {}),
+        **(_RETRY if any(kind.retry == "later" for kind in kinds) else {}),
+        **(_NO_RETRY if PaymentRequired in kinds else {}),
     }
 
 

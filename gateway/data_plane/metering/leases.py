@@ -136,7 +136,7 @@ class Purse:
             )
         return InsufficientCredit(
             f"This request costs {cost_nanos} nano-dollars and the organization has {left} left. "
-            "Ask for more credit, then try again; the console shows the balance."
+            "Add credit in the console, then try again."
         )
 
 

@@ -125,6 +125,10 @@ class ReservationExpired(Unavailable):
         super().__init__("The request took too long; nothing was charged. Try again.")
 
 
+FROZEN = (AccountOwing, AccountDisputed, AccountSuspended, AccountUnderReview)
+"""What requests to frozen accounts are answered."""
+
+
 def frozen_error(cause: FreezeCause) -> GatewayError:
     """Return what a request to a frozen account is answered; nothing was charged."""
     match cause:

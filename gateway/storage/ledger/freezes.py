@@ -7,8 +7,10 @@ hold of a frozen account comes back at their next heartbeat.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Literal, get_args
 
+import msgspec
 from sqlalchemy import ColumnElement, CompoundSelect, Row, delete, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,6 +18,16 @@ from gateway.data_plane.metering.port import FreezeCause
 from gateway.storage.database import insert_into
 from gateway.storage.ledger import postings
 from gateway.storage.tables import accounts, freezes
+
+
+class Freeze(msgspec.Struct, frozen=True, kw_only=True):
+    """A freeze of an account, and what its cause says."""
+
+    cause: StoredCause
+    ref: str
+    reason: str
+    created_at: datetime
+
 
 StoredCause = Literal["books", "operator", "dispute"]
 _SHOWN_FIRST: tuple[FreezeCause, ...] = get_args(FreezeCause)
@@ -62,6 +74,22 @@ async def causes(connection: AsyncConnection, account_id: str) -> list[FreezeCau
     """Return why an account is frozen, the cause that is told first; nothing if it is not."""
     owed = await connection.scalar(select(accounts.c.owed_nanos).where(accounts.c.id == account_id))
     return await _causes(connection, account_id, owed or 0)
+
+
+async def of_account(connection: AsyncConnection, account_id: str) -> list[Freeze]:
+    """Return the freezes of an account, the oldest first. That it owes is none of them."""
+    found = await connection.execute(
+        select(*(freezes.c[name] for name in Freeze.__struct_fields__))
+        .where(freezes.c.account_id == account_id)
+        .order_by(freezes.c.created_at)
+    )
+    return [Freeze(**row) for row in found.mappings()]
+
+
+async def frozen_by(connection: AsyncConnection, cause: StoredCause, *, ref: str) -> set[str]:
+    """Return the accounts that a cause has frozen."""
+    query = select(freezes.c.account_id).where(freezes.c.cause == cause, freezes.c.ref == ref)
+    return set((await connection.scalars(query)).all())
 
 
 async def told(connection: AsyncConnection, account: Row[Any] | None) -> FreezeCause | None:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.tables.types import Day, Instant
 
-_SHOWN_MAX = 20
+SHOWN_MAX = 20
 _EVER = datetime(2020, 1, 1, tzinfo=UTC)
 # the only SQL that differs between the two databases
 _UTC_DAY_OF_HOUR = {
@@ -190,13 +190,13 @@ INVARIANTS = (
     ),
     Invariant(
         "payments-equal-ledger",  # I8
-        "what a payment posted as credit is the sum of its ledger entries, and its tax of the books'",
+        "what a payment posted is the sum of its entries: credit in the ledger, tax in the books",
         """
         SELECT payment FROM (
             SELECT CAST(id AS text) AS payment, posted_nanos AS credit, tax_posted_nanos AS tax
             FROM payments
             UNION ALL SELECT substr(ref, 1, 36), -amount_nanos, 0 FROM ledger_entries
-            WHERE kind IN ('topup', 'reversal')
+            WHERE kind IN ('topup', 'reversal') AND counterpart = 'receivable'
             UNION ALL SELECT CAST(payment_id AS text), 0, -amount_nanos FROM book_entries
             WHERE kind = 'tax') parts
         GROUP BY payment HAVING sum(credit) <> 0 OR sum(tax) <> 0
@@ -238,7 +238,7 @@ INVARIANTS = (
         SELECT p.id FROM payments p JOIN (
             SELECT payment, sum(nanos) AS nanos FROM (
                 SELECT substr(ref, 1, 36) AS payment, -amount_nanos AS nanos FROM ledger_entries
-                WHERE kind IN ('topup', 'reversal')
+                WHERE kind IN ('topup', 'reversal') AND counterpart = 'receivable'
                 UNION ALL SELECT CAST(payment_id AS text), CASE WHEN account = 'receivable'
                     THEN amount_nanos ELSE -amount_nanos END
                 FROM book_entries WHERE 'receivable' IN (account, counterpart)) parts
@@ -264,7 +264,7 @@ async def audit(connection: AsyncConnection, since: datetime = _EVER) -> list[Br
     for invariant in INVARIANTS:
         used = [name for name in moments if f":{name}" in invariant.sql]
         sql = invariant.sql.replace("utc_day(hour)", _UTC_DAY_OF_HOUR[connection.dialect.name])
-        query = text(f"{sql} LIMIT {_SHOWN_MAX}").bindparams(
+        query = text(f"{sql} LIMIT {SHOWN_MAX}").bindparams(
             *(bindparam(name, type_=Day() if name == "day" else Instant()) for name in used)
         )
         found = await connection.scalars(query, {name: moments[name] for name in used})

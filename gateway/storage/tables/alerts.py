@@ -132,6 +132,7 @@ alert_preferences = Table(
     # types of which the owners want no mail, separated by spaces
     Column("mails_off", Text, nullable=False),
     Column("changed_at", Instant, nullable=False),
+    Index(None, "changed_at"),
     **STRICT,
 )
 

@@ -296,3 +296,19 @@ async def test_an_address_of_an_earlier_version_is_given_up(mailbox: Mailbox):
     with pytest.raises(MailRefused) as refused:
         await SmtpSender(mailbox.url, sender="no-reply@g.example").send(mail, "<1@g.example>")
     assert refused.value.for_good
+
+
+async def test_notices_leave_after_links_and_before_launches_and_block_neither(database: Database):
+    sender = Scripted()
+    target = box(database, sender, pending_max=1)
+    kinds = {"launch": "launch", "notice": "notice", "link": "sign_in"}
+    now = datetime.now(UTC)
+    async with database.write() as connection:
+        for ref in ("launch", "notice"):
+            await target.put_all(connection, [(a_mail(ref, kinds[ref]), now)])
+        assert await target.waiting(connection, ("notice",)) == 1
+        await target.put(connection, a_mail("link", kinds["link"]))  # there is still room for one
+        with pytest.raises(OutboxFull):
+            await target.put(connection, a_mail("another", "sign_in"))
+    await target.deliver()
+    assert sender.sent == ["link", "notice", "launch"]

@@ -24,7 +24,7 @@ from gateway.fake_stripe.cards import GOOD
 from gateway.storage.ledger import freezes, grants
 from gateway.storage.ledger.upkeep import reap
 from gateway.storage.tables import credit_lots, payments, usage_events
-from testing.payments import purchases, what_is_missing, what_is_wrong
+from testing.auditing import purchases, what_is_missing, what_is_wrong
 from tests.control_plane.payments.machine import World
 
 FROZEN = {

@@ -84,9 +84,7 @@ async def test_a_day_has_at_most_so_many_attempts(database: Database, fake: Fake
         assert shop.charges() == 4 * 2_500
 
 
-async def test_the_month_has_a_limit_that_one_mail_tells_of(
-    database: Database, fake: FakeStripe
-):
+async def test_the_month_has_a_limit_that_one_mail_tells_of(database: Database, fake: FakeStripe):
     rules = msgspec.structs.replace(RULES, month_cents_max=6_000)
     async with top_ups(database, fake, rules=rules) as shop:
         shop.now = month_of(shop.now)
@@ -136,9 +134,7 @@ async def test_a_start_waits_for_the_account_and_sees_what_happened(shop: TopUps
     """Two processes found the same organization due; the second sees the first one's attempt."""
     async with shop.database.write() as first, shop.database.write() as second:
         assert await shop.starts.start(first, shop.organization_id, shop.now)
-        waiting = asyncio.create_task(
-            shop.starts.start(second, shop.organization_id, shop.now)
-        )
+        waiting = asyncio.create_task(shop.starts.start(second, shop.organization_id, shop.now))
         done, _ = await asyncio.wait([waiting], timeout=0.2)
         assert not done
         await first.commit()

@@ -1,4 +1,4 @@
-"""Several processes on one SQLite ledger, driven step by step with a clock of their own.
+"""Several processes on one ledger, driven step by step with a clock of their own.
 
 No loop, no thread of the engine: the book and its talk are called directly, so every interleaving
 of their ticks, crashes and pauses can be had again from a seed.
@@ -7,13 +7,15 @@ of their ticks, crashes and pauses can be had again from a seed.
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from gateway.data_plane.metering.book import LeaseBook
 from gateway.data_plane.metering.leases import LeaseRules, Settlement, Waiter
 from gateway.data_plane.metering.messages import TickAnswer
 from gateway.data_plane.metering.port import Charge, CreditUnavailable
 from gateway.data_plane.metering.protocol import LeaseProtocol, Sent
 from gateway.storage.database import Database
-from gateway.storage.ledger.sqlite import SqliteLedger
+from testing.ledger import ledger_of
 
 RULES = LeaseRules(
     lease_seconds=60, margin_seconds=10, renew_seconds=20, idle_seconds=15, slice_nanos=40,
@@ -27,7 +29,7 @@ class World:
 
     def __init__(self, database: Database, runner: asyncio.Runner) -> None:
         self.database = database
-        self.ledger = SqliteLedger(database)
+        self.ledger = ledger_of(database)
         self.runner = runner
         self.seconds = 0.0
         self.fates: list[str] = []
@@ -36,6 +38,9 @@ class World:
     @property
     def now(self) -> datetime:
         return EPOCH + timedelta(seconds=self.seconds)
+
+    async def database_now(self, _connection: AsyncConnection) -> datetime:
+        return self.now
 
     def clock(self) -> float:
         return self.seconds

@@ -17,11 +17,10 @@ from gateway.data_plane.metering.port import (
     BudgetExceeded,
     CreditUnavailable,
     InsufficientCredit,
-    ReservationExpired,
 )
 from gateway.data_plane.metering.protocol import LeaseProtocol
 from gateway.storage.database import Database
-from gateway.storage.ledger import budgets, grants
+from gateway.storage.ledger import budgets
 from gateway.storage.tables import accounts, credit_lots, usage_events, usage_hours
 from testing.ledger import (
     NANOS_PER_TOKEN,
@@ -237,27 +236,6 @@ async def test_a_budget_set_under_load_misses_nothing_of_the_books(database: Dat
         found = await budgets.of_organization(connection, customer.organization_id, now)
     assert found[customer.key_id].spent_nanos == 80 * NANOS_PER_TOKEN
     await assert_sound(database)
-
-
-async def test_a_dispute_takes_what_is_there_and_freezes_the_rest(database: Database, tmp_path):
-    customer = await add_customer(database, 100)
-    async with database.write() as connection:
-        for _ in range(2):
-            await grants.reverse(
-                connection, customer.organization_id, 150 * NANOS_PER_TOKEN, ref="dispute-1"
-            )
-    await assert_sound(database)
-    async with running(database, tmp_path) as engine:
-        with pytest.raises(InsufficientCredit, match="frozen"):
-            await engine.reserve(customer.charge(1))
-        await add_credit(database, customer, 60)
-        charge = customer.charge(10)
-        await engine.reserve(charge)
-        await engine.settle(charge)
-    await assert_sound(database)
-    with pytest.raises(ReservationExpired):
-        async with running(database, tmp_path) as engine:
-            await engine.settle(charge)
 
 
 async def test_an_unknown_account_has_no_credit(database: Database, tmp_path):

@@ -26,19 +26,29 @@ from sqlalchemy import select
 from gateway.control_plane.billing import credit
 from gateway.data_plane.metering.leases import Settlement
 from gateway.data_plane.metering.messages import Tick, UsageLine
-from gateway.data_plane.metering.port import Charge, CreditUnavailable, InsufficientCredit
+from gateway.data_plane.metering.port import (
+    FROZEN,
+    Charge,
+    CreditUnavailable,
+    InsufficientCredit,
+)
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
-from gateway.storage.ledger import grants, invariants
+from gateway.storage.ledger import freezes, grants, invariants, postings
+from gateway.storage.ledger.books import NANOS_PER_CENT
+from gateway.storage.ledger.freezes import StoredCause
 from gateway.storage.ledger.upkeep import reap
 from gateway.storage.tables import accounts
 from testing.gateways import Ledger
+from testing.payments import Payment
 from tests.data_plane.metering import machine
-from tests.data_plane.metering.machine import Replica, World
+from tests.data_plane.metering.machine import RULES, Replica, World
 
 REPLICAS = 3
+PAYMENTS = 2
 which = st.integers(0, REPLICAS - 1)
 tokens = st.integers(1, 12)
+causes = st.sampled_from(["books", "operator", "dispute"])
 fates = st.just([]) | st.lists(
     st.sampled_from(["good", "lost", "answer lost", "client leaves"]), max_size=6
 )
@@ -47,21 +57,35 @@ fates = st.just([]) | st.lists(
 class Books(RuleBasedStateMachine):
     """The steps of the world, and the auditor's own count."""
 
-    template: Path
+    template: Path | str
+    """A file of SQLite, copied for each run, or the address of a PostgreSQL that all runs share."""
     replica_class: type[Replica] = Replica
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
-        path = Path(self.folder.name) / "gateway.db"
-        shutil.copy(self.template, path)
-        self.database = Database(f"sqlite:///{path}")
+        url = self.template
+        if isinstance(url, Path):
+            url = f"sqlite:///{shutil.copy(url, self.folder.name)}"
+        self.database = Database(url)
         self.ledger = self.runner.run(Ledger.create(self.database))
         self.world = World(self.database, self.runner)
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(postings, "database_now", self.world.database_now)
         self.replicas = [self.replica_class(self.world) for _ in range(REPLICAS)]
         machine.peers[self.world] = self.replicas
         self.granted = self.taken = self.expired = 0
+        self.payments = [
+            self.runner.run(
+                Payment.create(
+                    self.database, self.ledger.organization_id, cents=1, is_received=True
+                )
+            )
+            for _ in range(PAYMENTS)
+        ]
+        self.posted = [0] * PAYMENTS
+        self.frozen: set[StoredCause] = set()
         self.held: list[list] = [[] for _ in range(REPLICAS)]
         self.unsure: dict[str, int] = {}
         """Settled and not acknowledged: the client has no answer yet."""
@@ -75,7 +99,9 @@ class Books(RuleBasedStateMachine):
             self.close()
 
     def close(self) -> None:
+        self.patch.undo()
         del machine.peers[self.world]
+        self.runner.run(self.world.ledger.close())
         self.runner.run(self.database.close())
         self.runner.close()
         self.folder.cleanup()
@@ -101,16 +127,48 @@ class Books(RuleBasedStateMachine):
         self.runner.run(grants.expire(self.database, self.world.now))
         self.expired += before - self.left()
 
-    @rule(amount=st.integers(1, 3))
-    def reverse(self, amount: int) -> None:
-        async def take() -> None:
-            async with self.database.write() as connection:
-                await grants.reverse(
-                    connection, self.ledger.organization_id, amount * 8, ref=f"d{self.taken}"
-                )
+    @rule(number=st.integers(0, PAYMENTS - 1), tokens=st.integers(0, 12))
+    def post(self, number: int, tokens: int) -> None:
+        """Let a payment have posted so much: bought, refunded in part, disputed and won."""
+        payment = self.payments[number]
+        desired = min(tokens * 8, payment.cents * NANOS_PER_CENT)
 
-        self.runner.run(take())
-        self.taken += amount * 8
+        async def post() -> None:
+            async with self.database.write() as connection:
+                await payment.post_nanos(connection, desired)
+
+        self.runner.run(post())
+        self.granted += desired - self.posted[number]
+        self.posted[number] = desired
+
+    @rule(cause=causes)
+    def freeze(self, cause: StoredCause) -> None:
+        self.frozen.add(cause)
+        self.runner.run(self._in_transaction(freezes.freeze, cause))
+
+    @rule(cause=causes)
+    def lift(self, cause: StoredCause) -> None:
+        self.frozen.discard(cause)
+        self.runner.run(self._in_transaction(freezes.lift, cause))
+
+    async def _in_transaction(self, change, *arguments) -> None:
+        async with self.database.write() as connection:
+            await change(connection, self.ledger.organization_id, *arguments)
+
+    @rule(which_lot=st.integers(0, 3), amount=tokens)
+    def take(self, which_lot: int, amount: int) -> None:
+        """Take back from a lot of a grant, more than is left of it now and then."""
+        lots = self.runner.run(self.ledger.balance()).lots
+        granted = [lot for lot in lots if not lot.source_ref.startswith("payment:")]
+        if not granted:
+            return
+        lot = granted[which_lot % len(granted)]
+        try:
+            self.runner.run(self._in_transaction(grants.take, lot.id, amount * 8, "a test"))
+        except grants.LotHasLess:
+            assert lot.remaining_nanos < amount * 8
+        else:
+            self.taken += amount * 8
 
     @rule(who=which, amount=tokens, fates=fates)
     def reserve(self, who: int, amount: int, fates: list[str]) -> None:
@@ -121,8 +179,11 @@ class Books(RuleBasedStateMachine):
             self.held[who].append(charge)
             return
         self.failed.add(charge.request_id)
-        assert isinstance(error, (InsufficientCredit, CreditUnavailable))
-        if isinstance(error, InsufficientCredit) and "frozen" not in error.message:
+        assert isinstance(error, (InsufficientCredit, CreditUnavailable, *FROZEN))
+        if self.frozen or isinstance(error, FROZEN):
+            balance = self.runner.run(self.ledger.balance())
+            assert self.frozen or balance.owed_nanos, "frozen for nothing"
+        elif isinstance(error, InsufficientCredit):
             assert self.recallable() < charge.cost_nanos, "refused, though a recall had served it"
 
     @rule(fates=fates)
@@ -228,11 +289,25 @@ class Books(RuleBasedStateMachine):
         assert missing == [], "an acknowledged request has no usage row"
 
     @rule()
+    def hear(self) -> None:
+        """Two heartbeats later nobody holds credit of a frozen account that is not in use."""
+        for _ in range(2):
+            self.world.seconds += RULES.heartbeat_seconds
+            for replica in self.replicas:
+                replica.tick()
+        if self.frozen or self.runner.run(self.ledger.balance()).owed_nanos:
+            assert self.free() == 0, "a frozen account's credit is not returned"
+
+    @rule()
     def compare(self) -> None:
         self.settle_everything()
 
     def usage(self) -> dict[str, int]:
-        return {row.request_id: row.charged_nanos for row in self.runner.run(self.ledger.usage())}
+        return {
+            row.request_id: row.charged_nanos
+            for row in self.runner.run(self.ledger.usage())
+            if row.organization_id == self.ledger.organization_id
+        }
 
     def left(self) -> int:
         balance = self.runner.run(self.ledger.balance())
@@ -241,9 +316,12 @@ class Books(RuleBasedStateMachine):
     def recallable(self) -> int:
         """What is available, and what living processes hold and don't use."""
         balance: credit.Balance = self.runner.run(self.ledger.balance())
+        return balance.available_nanos - balance.reserved_nanos + self.free()
+
+    def free(self) -> int:
+        """What living processes hold and don't use."""
         purses = [replica.book.purses.get(self.ledger.organization_id) for replica in self.replicas]
-        free = sum(purse.lease.free for purse in purses if purse and purse.lease)
-        return balance.available_nanos - balance.reserved_nanos + free
+        return sum(purse.lease.free for purse in purses if purse and purse.lease)
 
 
 class NaiveReplica(Replica):
@@ -296,8 +374,21 @@ SETTINGS = settings(
     "examples", [4, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(300)])]
 )
 def test_the_engine_keeps_the_books(sqlite_template: Path, examples: int):
+    _run(sqlite_template, examples)
+
+
+@pytest.mark.parametrize(
+    "examples", [2, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(600)])]
+)
+def test_the_engine_keeps_the_books_of_postgresql(
+    postgresql_database_url: list[str], examples: int
+):
+    _run(postgresql_database_url[0], examples)
+
+
+def _run(place: Path | str, examples: int) -> None:
     class Engine(Books):
-        template = sqlite_template
+        template = place
 
     run_state_machine_as_test(Engine, settings=settings(SETTINGS, max_examples=examples))
 

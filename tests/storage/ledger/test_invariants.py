@@ -10,11 +10,12 @@ from gateway.storage.ledger import budgets
 from gateway.storage.ledger.invariants import INVARIANTS
 from testing.gateways import Ledger
 from testing.ledger import running
+from testing.payments import Payment
 
 # what breaks each rule; SQLite lets a test switch its checks and triggers off
 COOKED = {
     "balance-equals-ledger": "UPDATE accounts SET available_nanos = available_nanos + 1",
-    "never-negative": "UPDATE accounts SET available_nanos = -1",
+    "never-negative": "UPDATE accounts SET owed_nanos = 1 WHERE available_nanos > 0",
     "budget-adds-up": "UPDATE accounts SET limit_nanos = limit_nanos + 1 WHERE key_id IS NOT NULL",
     "leased-equals-leases": "UPDATE accounts SET leased_nanos = leased_nanos + 1",
     "closed-leases-are-posted": "UPDATE leases SET posted_nanos = 0",
@@ -25,6 +26,10 @@ COOKED = {
     "hours-equal-usage": "UPDATE usage_hours SET tokens = tokens + 1",
     "days-equal-hours": "UPDATE usage_days SET day = date(day, '-1 day')",
     "all-sums-to-nothing": "DELETE FROM ledger_entries WHERE kind = 'grant'",
+    "posted-within-received": "UPDATE payments SET received_cents = 1",
+    "payments-equal-ledger": "UPDATE payments SET tax_posted_nanos = tax_posted_nanos - 1",
+    "clearing-equals-stripe": "UPDATE stripe_transactions SET fee_cents = 0",
+    "settled-payments-are-received": "DELETE FROM book_entries WHERE kind = 'tax'",
     "lots-equal-balance": "UPDATE credit_lots SET remaining_nanos = remaining_nanos - 1",
     "cost-is-tokens-times-price": "UPDATE usage_events SET tokens = tokens + 1",
 }
@@ -38,6 +43,8 @@ def test_each_has_its_case():
 async def test_it_finds_what_breaks_it(sqlite_ledger: Ledger, name: str, tmp_path: Path):
     ledger = sqlite_ledger
     await ledger.grant(1_000)
+    payment = await Payment.create(ledger.database, ledger.organization_id, cents=10, tax_cents=2)
+    await payment.receive(fee_cents=1)
     async with ledger.database.write() as connection:
         await budgets.set_budget(connection, ledger.key_id, 1_000, "total")
     async with running(ledger.database, tmp_path) as credit:

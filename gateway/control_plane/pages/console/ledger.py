@@ -57,4 +57,10 @@ def _words(entry: LedgerEntry, sources: Mapping[str, str], shelf: Shelf) -> str:
     return "Free credit: welcome" if what == "signup" else "Credit"
 
 
-_WORDS = {"usage": "Requests", "expiry": "Expired free credit", "reversal": "Taken back"}
+_WORDS = {
+    "usage": "Requests",
+    "expiry": "Expired free credit",
+    "topup": "Credit bought",
+    "reversal": "Refunded or disputed",
+    "takeback": "Taken back",
+}

@@ -15,6 +15,7 @@ from gateway.control_plane.status import answers
 from gateway.control_plane.web import charts
 from gateway.control_plane.web.formats import number
 from gateway.control_plane.web.rendering import Render
+from gateway.data_plane.metering.port import frozen_error
 from gateway.identifiers import new_id
 from gateway.money import money
 from gateway.storage.database import Database
@@ -50,6 +51,7 @@ async def show_overview(
         "console/overview.html",
         section="overview",
         balance=balance,
+        frozen=[frozen_error(cause).message for cause in balance.frozen],
         spent_today=spent_today,
         spent_month=sum(day.cost_nanos for day in this_month),
         requests_month=sum(day.requests for day in this_month),

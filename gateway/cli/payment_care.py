@@ -1,0 +1,149 @@
+"""`gateway billing`, the commands for what went wrong: refunds, holds, disputes, auto top-up."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+import rich_click as click
+
+from gateway.cli.payments import selling
+from gateway.cli.printing import as_json, asynchronous, opened, say, show
+from gateway.control_plane.accounts import organizations
+from gateway.control_plane.billing.credit import nanos_of_dollars
+from gateway.control_plane.payments import attention, auto_top_up, customers, evidence
+from gateway.control_plane.payments.auto_top_up import AutoTopUp
+from gateway.control_plane.payments.payments import CENT_NANOS, NoSuchPayment, Payment
+from gateway.control_plane.payments.refunds import Refund
+from gateway.errors import BadRequest
+from gateway.identifiers import is_id
+from gateway.money import money
+from gateway.settings import Settings
+
+_ATTEMPTS_SHOWN = 10
+_ATTEMPT_COLUMNS = ["id", "state", "credit_nanos", "failure_code", "failure_reason", "created_at"]
+
+
+@click.command("refund")
+@click.argument("payment")
+@click.argument("dollars", required=False)
+@click.option("--reason", required=True, help="Why, for the log; Stripe is not told.")
+@as_json
+@asynchronous
+async def refund(payment: str, dollars: str | None, *, reason: str, as_json: bool) -> None:
+    """Refund a payment, or DOLLARS of it, tax included; its credit is withdrawn in proportion."""
+    amount = None if dollars is None else _cents(dollars)
+    if not is_id(payment):
+        raise NoSuchPayment(f"There is no payment {payment[:80]!r}.")
+    async with selling() as (_, parts):
+        made = await parts.refunds.refund(payment, amount, reason)
+    if as_json:
+        show(made, as_json=True)
+        return
+    say(_said(made))
+
+
+@click.command("release")
+@click.argument("organization")
+@asynchronous
+async def release(organization: str) -> None:
+    """Let an organization buy again that an early fraud warning holds."""
+    async with opened() as database, database.write() as connection:
+        owner = await organizations.find(connection, organization)
+        released = await customers.release(connection, owner.id, datetime.now(UTC))
+    say(f"{owner.name} {'may buy again' if released else 'was not held, so nothing changed'}.")
+
+
+@click.command("attention")
+@as_json
+@asynchronous
+async def show_attention(*, as_json: bool) -> None:
+    """Show what needs an operator: held customers, odd payments, open disputes."""
+    async with opened() as database, database.read() as connection:
+        needed = await attention.needed(connection)
+    if as_json:
+        show(needed, as_json=True)
+        return
+    show(needed.held, as_json=False, title="held customers")
+    show(needed.payments, as_json=False, title="payments that don't add up")
+    show(needed.disputes, as_json=False, title="open disputes")
+
+
+@click.command("evidence")
+@click.argument("payment")
+@asynchronous
+async def show_evidence(payment: str) -> None:
+    """Print what can be shown to a bank about a payment, as JSON: receipt, usage, sign-ins."""
+    settings = Settings.from_environment()
+    async with opened() as database, database.read() as connection:
+        found = await evidence.collect(connection, payment, terms_url=settings.terms)
+    show(found, as_json=True)
+
+
+@click.command("auto-top-up")
+@click.argument("organization")
+@click.option("--off", is_flag=True, help="Switch it off.")
+@as_json
+@asynchronous
+async def show_auto_top_up(organization: str, *, off: bool, as_json: bool) -> None:
+    """Show an organization's auto top-up, why it stands still, and its last attempts."""
+    async with opened() as database, database.write() as connection:
+        owner = await organizations.find(connection, organization)
+        if off:
+            await auto_top_up.switch_off(connection, owner.id, datetime.now(UTC))
+        settings = await auto_top_up.read(connection, owner.id)
+        customer = await customers.read(connection, owner.id)
+        attempts = await auto_top_up.attempts(connection, owner.id, _ATTEMPTS_SHOWN)
+    if as_json:
+        show(TopUpReport(settings=settings, card=customer, attempts=attempts), as_json=True)
+        return
+    if settings is None:
+        say(f"{owner.name} has not set up auto top-up.")
+        return
+    say(_state(settings, customer))
+    show(attempts, as_json=False, title="attempts", columns=_ATTEMPT_COLUMNS)
+
+
+class TopUpReport(msgspec.Struct, frozen=True, kw_only=True):
+    """An organization's auto top-up, its saved card, and its newest attempts."""
+
+    settings: AutoTopUp | None
+    card: customers.Customer | None
+    attempts: list[Payment]
+
+
+def _said(made: Refund) -> str:
+    amount = money(made.amount_cents * CENT_NANOS)
+    match made.state:
+        case "started":
+            return f"Stripe has not answered. {amount} will be refunded once it does ({made.id})."
+        case "failed" | "canceled":
+            return f"Stripe refused to refund {amount} ({made.id}): {made.problem}"
+    return f"Refunded {amount} ({made.id}); Stripe says: {made.state}."
+
+
+def _state(settings: AutoTopUp, customer: customers.Customer | None) -> str:
+    bought = money(settings.amount_cents * CENT_NANOS)
+    most = money(settings.month_cents_max * CENT_NANOS)
+    state, threshold = "On" if settings.enabled else "Off", money(settings.threshold_nanos)
+    words = [f"{state}: buys {bought} below {threshold}, at most {most} a month."]
+    if customer is None or customer.payment_method_id is None:
+        words.append("No card is saved.")
+    if customer is not None and customer.held_at is not None:
+        words.append(f"Held: {customer.held_reason}.")
+    if settings.paused:
+        words.append(f"Paused: {settings.paused}.")
+    if settings.declines:
+        words.append(f"Declined {settings.declines} times in a row.")
+    if settings.not_before is not None:
+        words.append(f"Next attempt from {settings.not_before:%Y-%m-%d %H:%M:%S}Z.")
+    return " ".join(words)
+
+
+def _cents(dollars: str) -> int:
+    """Parse dollars with at most two decimals. Raises BadRequest."""
+    nanos = nanos_of_dollars(dollars)
+    cents, rest = divmod(nanos, CENT_NANOS)
+    if rest or not cents:
+        raise BadRequest(f"{dollars[:40]!r} is not an amount in dollars and cents.", param="amount")
+    return cents

@@ -1,0 +1,73 @@
+"""What is said of a balance: how long it lasts, what stops it, and what to do about that."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gateway.control_plane.billing.credit import Balance
+from gateway.control_plane.web.formats import plural
+from gateway.data_plane.metering.port import FreezeCause
+from gateway.money import money
+from gateway.storage.ledger.runway import RATE_DAYS, Runway
+
+_DAYS_SHOWN_MAX = 365
+
+
+class Stop(NamedTuple):
+    """Why requests are refused, and the way out."""
+
+    heading: str
+    meaning: str
+    remedy: str
+    asks: bool = True
+    """Whether it helps to write to us."""
+
+
+def days_left(lasts: Runway) -> str:
+    """Say how many days of use are left at the present rate."""
+    if not lasts.available_nanos:
+        return "Nothing is left."
+    if lasts.days is None:
+        return f"Nothing was used in the last {RATE_DAYS} days."
+    if not lasts.days:
+        return "Less than a day of use is left at the present rate."
+    if lasts.days > _DAYS_SHOWN_MAX:
+        return "More than a year of use is left at the present rate."
+    return f"About {plural(lasts.days, 'day')} of use left at the present rate."
+
+
+def stops_of(balance: Balance) -> list[Stop]:
+    """Return all that stops an account now, in words."""
+    return [_stop(cause, balance) for cause in balance.frozen]
+
+
+def _stop(cause: FreezeCause, balance: Balance) -> Stop:
+    match cause:
+        case "owing":
+            return Stop(
+                f"You owe {money(balance.owed_nanos)}.",
+                "A payment was taken back after its credit had been used. Requests are refused "
+                "until the debt is paid.",
+                "The next credit that you buy pays it first.",
+                asks=False,
+            )
+        case "dispute":
+            return Stop(
+                "A payment is disputed.",
+                "Its card's owner told the bank that the payment is not theirs. Requests are "
+                "refused until the bank has decided.",
+                "If this is a mistake, withdraw the dispute at the bank, and tell us.",
+            )
+        case "operator":
+            return Stop(
+                "This account is suspended.",
+                "We stopped it, so requests are refused. Your credit is kept.",
+                "We can tell you why, and what has to happen.",
+            )
+        case "books":
+            return Stop(
+                "This account is under review.",
+                "A check of our books found something that does not add up, so requests wait until "
+                "we have looked. Your credit is kept.",
+                "You need not do anything. Requests work again as soon as it is cleared up.",
+            )

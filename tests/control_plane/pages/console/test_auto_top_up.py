@@ -1,0 +1,97 @@
+"""Auto top-up in words, and what its form says."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from gateway.control_plane.pages.console.auto_top_up import AutoForm, auto_words
+from gateway.control_plane.payments.auto_top_up import AutoTopUp, TopUpRules
+from gateway.control_plane.payments.customers import Customer
+from gateway.control_plane.web.forms import RefusedForm
+from gateway.errors import BadRequest
+
+NOW = datetime.now(UTC)
+
+
+def settings(**changes: Any) -> AutoTopUp:
+    return AutoTopUp(**{
+        "organization_id": "o", "enabled": True, "threshold_nanos": 5 * 10**9 + 10**7,
+        "amount_cents": 2_500, "month_cents_max": 100_000, "paused": "", "declines": 0,
+        "not_before": None, "changed_at": NOW, **changes,
+    })  # fmt: skip
+
+
+def customer(**changes: Any) -> Customer:
+    return Customer(**{
+        "organization_id": "o", "generation": 1, "customer_id": "cus_1",
+        "payment_method_id": "pm_1", "card_brand": "visa", "card_last_four": "4242",
+        "card_expires": "2030-12", "card_fingerprint": "f", "held_at": None, "held_reason": "",
+        "changed_at": NOW, **changes,
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("current", "who", "name", "says"),
+    [
+        (None, None, "Off", "Requests are refused"),
+        (settings(enabled=False), customer(), "Off", "Requests are refused"),
+        (settings(), None, "Waits for a card", "Save this card"),
+        (settings(), customer(payment_method_id=None), "Waits for a card", "Save this card"),
+        (settings(), customer(held_at=NOW), "On hold", "buying is on hold"),
+        (settings(paused="authentication"), customer(), "Paused", "Your bank"),
+        (settings(paused="declined", declines=3), customer(), "Stopped", "declined too often"),
+        (
+            settings(declines=1, not_before=NOW + timedelta(hours=1)),
+            customer(),
+            "Waits",
+            "The last charge was declined. The next try is after ",
+        ),
+        (settings(not_before=NOW + timedelta(hours=1)), customer(), "Waits", "A limit is reached"),
+        (settings(not_before=NOW), customer(), "On", "at most $1,000.00 a month"),
+        (settings(), customer(), "On", "below $5.01, $25.00 of credit is bought"),
+    ],
+)
+def test_each_state_has_its_words(
+    current: AutoTopUp | None, who: Customer | None, name: str, says: str
+):
+    words = auto_words(current, who)
+    assert words.name == name
+    assert says in words.sentence
+
+
+def test_what_saving_again_resumes_can_be_saved_again():
+    paused = settings(paused="authentication")
+    again = auto_words(paused, customer()).again
+    assert again
+    assert again.rules() == TopUpRules(
+        enabled=True,
+        threshold_nanos=paused.threshold_nanos,
+        amount_cents=paused.amount_cents,
+        month_cents_max=paused.month_cents_max,
+    )
+    # a card that is declined again and again is not to be tried by a click
+    assert auto_words(settings(paused="declined"), customer()).again is None
+
+
+def test_the_form_shows_what_is_set_or_what_was_typed():
+    assert AutoForm.shown(None, None) == AutoForm()
+    assert AutoForm.shown(settings(), None) == AutoForm("5.01", "25", "1000", "yes")
+    typed = AutoForm("much", "25", "100")
+    refused = RefusedForm("auto", BadRequest("no"), typed)
+    assert AutoForm.shown(settings(), refused) is typed
+    assert AutoForm.shown(None, RefusedForm("buy", BadRequest("no"), None)) == AutoForm()
+
+
+@pytest.mark.parametrize(
+    ("form", "blamed"),
+    [
+        (AutoForm("much"), "threshold"),
+        (AutoForm("5", "2.50"), "amount"),
+        (AutoForm("5", "25", "-1"), "month"),
+    ],
+)
+def test_what_is_no_amount_is_refused_beside_its_field(form: AutoForm, blamed: str):
+    with pytest.raises(BadRequest) as refused:
+        form.rules()
+    assert refused.value.param == blamed

@@ -1,0 +1,89 @@
+"""Settings of payments, and secrets in files: a mistake is one line that names the variable."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import Settings, SettingsError
+
+GOOD = {
+    "GATEWAY_SECRET": "s" * 32,
+    "GATEWAY_STRIPE_SECRET_KEY": "sk_test_1",
+}
+LIVE = {
+    "GATEWAY_SECRET": "s" * 32,
+    "GATEWAY_STRIPE_SECRET_KEY": "rk_live_1",
+    "GATEWAY_STRIPE_LIVE": "true",
+    "GATEWAY_SELLER": "Acme, 1 Main Street",
+    "GATEWAY_TERMS": "https://g.example/terms",
+    "GATEWAY_SUPPORT": "help@g.example",
+    "GATEWAY_PUBLIC_URL": "https://g.example",
+}
+
+
+def mistake(environment: dict[str, str]) -> str:
+    with pytest.raises(SettingsError) as raised:
+        Settings.from_environment(environment)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_both_modes_as_they_should_be():
+    assert not Settings.from_environment(GOOD).stripe_live
+    assert Settings.from_environment(LIVE).stripe_live
+
+
+@pytest.mark.parametrize(
+    ("key", "live", "words"),
+    [
+        ("sk_live_1", "false", "is a key of live mode, but GATEWAY_STRIPE_LIVE is false"),
+        ("rk_live_1", "", "is a key of live mode"),
+        ("sk_test_1", "true", "is a key of test mode, but GATEWAY_STRIPE_LIVE is true"),
+        ("pk_test_1", "", "starts with sk_test_"),
+        ("whatever", "", "starts with sk_test_"),
+    ],
+)
+def test_a_key_of_the_wrong_mode_or_kind(key: str, live: str, words: str):
+    said = mistake(LIVE | {"GATEWAY_STRIPE_SECRET_KEY": key, "GATEWAY_STRIPE_LIVE": live})
+    assert said.startswith("GATEWAY_STRIPE_SECRET_KEY")
+    assert words in said
+    assert key not in said.replace("sk_test_ or sk_live_", "")
+
+
+@pytest.mark.parametrize("name", ["GATEWAY_SELLER", "GATEWAY_TERMS", "GATEWAY_SUPPORT"])
+def test_live_mode_needs_what_buyers_must_see(name: str):
+    assert name in mistake(LIVE | {name: ""})
+
+
+def test_live_mode_needs_tls():
+    said = mistake(LIVE | {"GATEWAY_PUBLIC_URL": "http://g.example"})
+    assert "https://" in said
+
+
+@pytest.mark.parametrize(
+    "more", [{"GATEWAY_STRIPE_LIVE": "true"}, {"GATEWAY_STRIPE_WEBHOOK_SECRETS": "whsec_1"}]
+)
+def test_other_settings_need_the_key(more: dict[str, str]):
+    assert "GATEWAY_STRIPE_SECRET_KEY is not set" in mistake({"GATEWAY_SECRET": "s" * 32} | more)
+
+
+def test_webhook_secrets_are_what_they_should_be():
+    said = mistake(GOOD | {"GATEWAY_STRIPE_WEBHOOK_SECRETS": "whsec_1 sk_test_1"})
+    assert "whsec_" in said
+    assert "sk_test_1" not in said
+
+
+def test_a_secret_in_a_file(tmp_path: Path):
+    file = tmp_path / "key"
+    file.write_text("sk_test_2\n")
+    name = "GATEWAY_STRIPE_SECRET_KEY"
+    environment = {"GATEWAY_SECRET": "s" * 32, f"{name}_FILE": str(file)}
+    assert Settings.from_environment(environment).stripe_secret_key == "sk_test_2"
+    assert name in mistake(environment | {name: "sk_test_3"})
+    assert "can't be read" in mistake(environment | {f"{name}_FILE": str(tmp_path / "none")})
+
+
+def test_the_secret_itself_in_a_file(tmp_path: Path):
+    file = tmp_path / "secret"
+    file.write_text("t" * 40)
+    assert Settings.from_environment({"GATEWAY_SECRET_FILE": str(file)}).secret == "t" * 40
