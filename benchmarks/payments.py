@@ -14,13 +14,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import itertools
 import os
 import random
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 import httpx
 import msgspec
@@ -32,7 +31,7 @@ from gateway.control_plane.accounts import organizations
 from gateway.control_plane.catalog import catalog
 from gateway.fake_stripe import disputes
 from gateway.fake_stripe.cards import BANK_DEBIT, DECLINED, GOOD
-from gateway.fake_stripe.events import signature
+from gateway.fake_stripe.events import SUBSCRIBED, signature
 from gateway.fake_stripe.fake import FakeStripe
 from gateway.fake_stripe.refusals import ApiRefusal
 from gateway.fake_stripe.store import SECRET_KEY
@@ -41,8 +40,9 @@ from gateway.storage import migrate
 from gateway.storage.database import Database
 from gateway.storage.tables import accounts
 from testing import servers
-from testing.auditing import CENT_NANOS, purchases, what_is_missing, what_is_wrong
+from testing.auditing import purchases, what_is_missing, what_is_wrong
 from testing.processes import Process
+from testing.stripe import fake_stripe
 
 _SECRETS = ("whsec_of_the_storm", "whsec_that_comes_next")
 _GATEWAY_SECRET = "s" * 32
@@ -53,6 +53,15 @@ _KILL_SECONDS = (1.0, 4.0)
 _SETTLED_SECONDS_MAX = 180.0
 """A claim of a killed gateway is taken over after a minute."""
 _AMOUNTS_CENTS = (1_000, 2_500, 5_000, 10_000, 25_000)
+
+
+class Options(NamedTuple):
+    """How large a storm is; `choose` makes all its chances."""
+
+    payments: int
+    events: int
+    kills: int
+    choose: random.Random
 
 
 class Gateways:
@@ -139,11 +148,13 @@ class Storm:
         self._gateways = gateways
         self._choose = choose
         self._waiting: list[bytes] = []
+        self.queued = 0
         self.answers: Counter[int] = Counter()
         self.seconds: list[float] = []
 
     def add(self, event: dict[str, object]) -> None:
         """Queue one more delivery of an event."""
+        self.queued += 1
         self._waiting.append(msgspec.json.encode(event))
 
     async def client(self, http: httpx.AsyncClient, ended: asyncio.Event) -> None:
@@ -211,16 +222,32 @@ async def buy(url: str, stripe_url: str, count: int) -> list[str]:
 
 
 async def happen(
-    world: World, stripe: FakeStripe, sessions: list[str], choose: random.Random, lives: int
+    world: World, stripe: FakeStripe, sessions: list[str], storm: Storm, options: Options
 ) -> None:
-    """Pay everything, then let things happen to the payments, with pauses in which events run."""
+    """Pay everything, and let things happen to the payments while their events are delivered."""
+    choose, known = options.choose, 0
     for session_id in choose.sample(sessions, len(sessions)):
         world.pay(session_id)
+        known = deliver(storm, stripe, known, options.events, choose)
         await asyncio.sleep(0)
     paid = [purchase.intent_id for purchase in purchases(stripe)]
-    for _ in range(lives):
+    for _ in range(options.payments * 2):
         world.live(choose.choice(paid))
+        known = deliver(storm, stripe, known, options.events, choose)
         await asyncio.sleep(0.002)
+    told = [event for event in stripe.all("event") if event["type"] in SUBSCRIBED]
+    while storm.queued < options.events:
+        storm.add(choose.choice(told))
+
+
+def deliver(storm: Storm, stripe: FakeStripe, known: int, total: int, choose: random.Random) -> int:
+    """Queue events that are new since, most of them more than once; return how many there are."""
+    made = list(stripe.by_kind.get("event", {}).values())
+    for event in made[known:]:
+        if event["type"] in SUBSCRIBED:
+            for _ in range(min(choose.choice([1, 1, 2, 3]), total - storm.queued)):
+                storm.add(event)
+    return len(made)
 
 
 async def trouble(
@@ -266,3 +293,78 @@ async def verdict(database: Database, stripe: FakeStripe) -> list[str]:
             if balances.get(owner) != nanos
         ),
     ]
+
+
+async def run(options: Options, url: str) -> list[str]:
+    """Run a storm on a fresh database; return what is wrong afterwards."""
+    async with fake_stripe() as stripe, httpx.AsyncClient(timeout=30, trust_env=False) as http:
+        sessions = await buy(url, stripe.url, options.payments)
+        gateways = Gateways(
+            {
+                "GATEWAY_SECRET": _GATEWAY_SECRET,
+                "DATABASE_URL": url,
+                "GATEWAY_STRIPE_SECRET_KEY": SECRET_KEY,
+                "GATEWAY_STRIPE_WEBHOOK_SECRETS": " ".join(_SECRETS),
+                "GATEWAY_STRIPE_API_URL": stripe.url,
+            }
+        )
+        database = Database(url)
+        storm = Storm(gateways, options.choose)
+        ended = asyncio.Event()
+        try:
+            await gateways.start()
+            started = time.monotonic()
+            killing = asyncio.create_task(trouble(gateways, options.choose, options.kills, ended))
+            clients = [asyncio.create_task(storm.client(http, ended)) for _ in range(_CLIENTS)]
+            await happen(World(stripe, options.choose), stripe, sessions, storm, options)
+            ended.set()
+            await asyncio.gather(*clients, killing)
+            wrong = await verdict(database, stripe)
+            tell(storm, stripe, gateways, time.monotonic() - started)
+        finally:
+            ended.set()
+            gateways.close()
+            await database.close()
+    return wrong
+
+
+def tell(storm: Storm, stripe: FakeStripe, gateways: Gateways, seconds: float) -> None:
+    """Print what happened."""
+    bought = list(purchases(stripe))
+    taken = sorted(storm.seconds)
+    p50, p99 = (taken[int(len(taken) * share)] * 1000 for share in (0.5, 0.99))
+    print(
+        f"{len(bought)} payments, {sum(1 for one in bought if one.received_cents)} of them received, "
+        f"{sum(1 for one in bought if one.gone_cents)} with money that went back"
+    )
+    print(
+        f"{storm.queued} deliveries of {len(list(stripe.all('event')))} events; answers "
+        + ", ".join(f"{status}: {count}" for status, count in sorted(storm.answers.items()))
+        + f"; p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+    )
+    print(f"{gateways.kills} kill -9; {seconds:.0f} seconds until every balance was exact")
+
+
+def main() -> None:
+    """Run the storm as the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--payments", type=int, default=500)
+    parser.add_argument("--events", type=int, default=10_000)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    chosen = parser.parse_args()
+    print(f"seed {chosen.seed}", flush=True)
+    options = Options(chosen.payments, chosen.events, chosen.kills, random.Random(chosen.seed))
+    with (
+        servers.postgresql() as url,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        wrong = runner.run(run(options, url))
+    for line in wrong[:50]:
+        print(f"WRONG: {line}")
+    print("every balance is exact" if not wrong else f"{len(wrong)} wrong")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """Money comes in, in any order, while anything fails: our books against what Stripe truly received.
 
-The auditor (testing/payments.py) reads the fake Stripe's objects. After every step no payment may
+The auditor (testing/auditing.py) reads the fake Stripe's objects. After every step no payment may
 have more credit than was received for it, and every invariant of the ledger holds; after a sweep
 all credit is exactly what is left of what was received. The same steps run over a naive handler,
 which the auditor must catch: see the last test.
