@@ -334,7 +334,7 @@ def tell(storm: Storm, stripe: FakeStripe, gateways: Gateways, seconds: float) -
     taken = sorted(storm.seconds)
     p50, p99 = (taken[int(len(taken) * share)] * 1000 for share in (0.5, 0.99))
     print(
-        f"{len(bought)} payments, {sum(1 for one in bought if one.received_cents)} of them received, "
+        f"{len(bought)} payments, {sum(1 for one in bought if one.received_cents)} received, "
         f"{sum(1 for one in bought if one.gone_cents)} with money that went back"
     )
     print(

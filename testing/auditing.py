@@ -1,8 +1,8 @@
 """An auditor of payments: what Stripe truly received, in plain Python, held against our books.
 
 It reads the objects of the fake Stripe and knows nothing of events, versions or reconciliation, so
-that it can't share a mistake with them. Of a payment two things must be true: at any moment no more
-credit is posted than was received for it, and once Stripe has been read, exactly what is left of it.
+that it can't share a mistake with them. Two things must be true of a payment: at any moment no
+more credit is posted than was received for it; once Stripe has been read, exactly what is left.
 """
 
 from collections.abc import Iterator

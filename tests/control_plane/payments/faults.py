@@ -2,12 +2,12 @@
 
 A process reaches a point before each SQL statement, before each commit, and before and after each
 call to Stripe. A `Fault` says at which of the next points it strikes. After a crash every later
-point of the same process raises too, so that nothing is tidied up that a killed process would leave.
+point of the same process raises too: it tidies up nothing that a killed process would leave.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import httpx
 from sqlalchemy import event

@@ -11,7 +11,7 @@ from tests.control_plane.payments.machine import Gateway
 class NaiveGateway(Gateway):
     """Believes events, and tells those that come twice by their id."""
 
-    async def take(self, told: Item, *, is_thin: bool = False) -> None:
+    async def take(self, told: Item, *, is_thin: bool = False) -> None:  # noqa: ARG002
         seen = self.world.__dict__.setdefault("seen", set())
         if told["type"] != "checkout.session.completed" or told["id"] in seen:
             return
@@ -29,7 +29,8 @@ class NaiveGateway(Gateway):
                 update(payment_rows)
                 .where(payment_rows.c.id == payment_id)
                 .values(
-                    posted_nanos=row.credit_nanos, received_cents=session["amount_total"],
+                    posted_nanos=row.credit_nanos,
+                    received_cents=session["amount_total"],
                     postings=1,
                 )
             )

@@ -3,344 +3,30 @@
 The auditor (testing/auditing.py) reads the fake Stripe's objects. After every step no payment may
 have more credit than was received for it, and every invariant of the ledger holds; after a sweep
 all credit is exactly what is left of what was received. The same steps run over a naive handler,
-which the auditor must catch: see the last test.
+which the auditor must catch: see the last tests. `make storm` runs them for minutes.
 """
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import os
 import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import asyncpg
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import run_state_machine_as_test
+from sqlalchemy import make_url
 
-from gateway.fake_stripe import cards, disputes
-from gateway.fake_stripe.events import SUBSCRIBED
-from gateway.fake_stripe.refusals import ApiRefusal
-from gateway.fake_stripe.store import Item
+from gateway.fake_stripe import cards
 from gateway.identifiers import new_id
-from tests.control_plane.payments.auditor import Auditor
-from tests.control_plane.payments.faults import ANYWHERE, AT_STRIPE, Fault
-from tests.control_plane.payments.machine import Door, Gateway, World
 from tests.control_plane.payments.naive import NaiveGateway
+from tests.control_plane.payments.steps import Payments
 
-which = st.integers(0, 9)
-trouble = st.none() | st.one_of(
-    st.builds(Fault, st.sampled_from(ANYWHERE), st.integers(0, 60)),
-    st.builds(Fault, st.sampled_from(AT_STRIPE), st.integers(0, 5)),
-)
-DOLLARS = (5, 10, 250)
-SHARES = (1, 2, 3)
-
-
-def has(kind: str, **equal: Any) -> Callable[[Any], Any]:
-    """Let a step be taken only while Stripe has such an object."""
-    return precondition(lambda self: next(self.stripe.all(kind, **equal), None) is not None)
-
-
-class Payments(RuleBasedStateMachine):
-    """The steps of the world."""
-
-    new_url: Callable[[], str]
-    gateway_class: type[Gateway] = Gateway
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.clocks = pytest.MonkeyPatch()
-        self.world = World(type(self).new_url(), self.clocks)
-        self.stripe = self.world.stripe
-        self.auditor = Auditor(self.world)
-        self.door = Door(self.world, self.gateway_class)
-        self.other = Door(self.world, self.gateway_class)
-        """A second process, which works while a call of the first one to Stripe takes its time."""
-        self.forms: list[tuple[str, int, bool]] = []
-
-    def teardown(self) -> None:
-        try:
-            self.sweep_of_a_day()
-        finally:
-            self.door.close()
-            self.other.close()
-            self.world.close()
-            self.clocks.undo()
-
-    # --- buying
-
-    @rule(dollars=st.sampled_from(DOLLARS), saves=st.booleans(), fault=trouble)
-    def open_a_checkout(self, dollars: int, saves: bool, fault: Fault | None) -> None:
-        form = (new_id(), dollars * 100, saves)
-        self.forms.append(form)
-        self._send(form, fault)
-
-    @rule(
-        dollars=st.sampled_from(DOLLARS),
-        saves=st.booleans(),
-        card=st.sampled_from([cards.GOOD, cards.BANK_DEBIT]),
-    )
-    def buy(self, dollars: int, saves: bool, card: str) -> None:
-        """Open a checkout and pay it, with nothing failing; nobody is told yet."""
-        self.open_a_checkout(dollars, saves, None)
-        for session in list(self.stripe.all("checkout.session", status="open"))[:1]:
-            self.stripe.pay(session["id"], card)
-
-    @precondition(lambda self: self.forms)
-    @rule(number=which, fault=trouble)
-    def send_a_form_again(self, number: int, fault: Fault | None) -> None:
-        self._send(self.forms[number % len(self.forms)], fault)
-
-    def _send(self, form: tuple[str, int, bool], fault: Fault | None) -> None:
-        payment_id, cents, saves = form
-        owner = self.world.money.organization_id
-        self.door.run(
-            lambda gateway: gateway.payments.checkout.start(
-                owner, None, cents, save_card=saves, payment_id=payment_id
-            ),
-            fault,
-            self._meanwhile,
-        )
-
-    @has("checkout.session", status="open")
-    @rule(
-        number=which,
-        card=st.sampled_from([cards.GOOD, cards.BANK_DEBIT, cards.DECLINED, cards.REFUSED_LATER]),
-        country=st.sampled_from(["US", "DE"]),
-    )
-    def pay(self, number: int, card: str, country: str) -> None:
-        self._at_stripe(
-            "checkout.session",
-            number,
-            lambda session: self.stripe.pay(session["id"], card, country=country),
-            status="open",
-        )
-
-    @has("payment_intent", status="processing")
-    @rule(number=which, succeeds=st.booleans())
-    def a_bank_debit_ends(self, number: int, succeeds: bool) -> None:
-        self._at_stripe(
-            "payment_intent",
-            number,
-            lambda intent: self.stripe.settle_async(intent["id"], succeeds=succeeds),
-            status="processing",
-        )
-
-    @rule(late=st.booleans())
-    def stripe_books_late(self, late: bool) -> None:
-        self.stripe.books_late = late
-        if not late:
-            self.stripe.post_balances()
-
-    @rule(dollars=st.sampled_from(DOLLARS), has_owner=st.booleans())
-    def a_payment_without_a_row(self, dollars: int, has_owner: bool) -> None:
-        """Take one that only Stripe knows, as after the database was restored from a backup."""
-        owner = self.world.money.organization_id if has_owner else new_id()
-        self.auditor.pay_unknown(new_id(), owner, dollars * 100)
-
-    # --- money that goes back
-
-    @has("payment_intent", status="succeeded")
-    @rule(
-        number=which,
-        share=st.sampled_from(SHARES),
-        status=st.sampled_from(["succeeded", "pending", "requires_action"]),
-    )
-    def refund_in_the_dashboard(self, number: int, share: int, status: str) -> None:
-        def refund(intent: Item) -> None:
-            self.stripe.refunds_begin = status
-            self.stripe.refund(intent["id"], intent["amount_received"] // share)
-
-        self._at_stripe("payment_intent", number, refund, status="succeeded")
-
-    @has("refund")
-    @rule(
-        number=which,
-        status=st.sampled_from(["succeeded", "failed", "canceled", "requires_action"]),
-    )
-    def a_refund_goes_on(self, number: int, status: str) -> None:
-        self._at_stripe(
-            "refund", number, lambda refund: self.stripe.settle_refund(refund["id"], status)
-        )
-
-    @has("payment_intent", status="succeeded")
-    @rule(number=which, share=st.sampled_from(SHARES), fault=trouble)
-    def refund_by_an_operator(self, number: int, share: int, fault: Fault | None) -> None:
-        paid = [row for row in self.auditor.payments() if row.received_cents]
-        if paid:
-            row = paid[number % len(paid)]
-            self.door.run(
-                lambda gateway: gateway.payments.refunds.refund(
-                    row.id, row.received_cents // share, "a test"
-                ),
-                fault,
-                self._meanwhile,
-            )
-
-    @has("payment_intent", status="succeeded")
-    @rule(
-        number=which,
-        status=st.sampled_from(["needs_response", "warning_needs_response", "prevented"]),
-        share=st.sampled_from([None, *SHARES]),
-    )
-    def a_bank_disputes(self, number: int, status: str, share: int | None) -> None:
-        def dispute(intent: Item) -> None:
-            part = share and intent["amount_received"] // share
-            self.stripe.dispute(intent["id"], status, amount=part)
-
-        self._at_stripe("payment_intent", number, dispute, status="succeeded")
-
-    @has("dispute")
-    @rule(number=which, turn=which)
-    def a_dispute_goes_on(self, number: int, turn: int) -> None:
-        def move(dispute: Item) -> None:
-            steps = sorted(disputes.NEXT.get(dispute["status"], ()))
-            if steps:
-                self.stripe.move_dispute(dispute["id"], steps[turn % len(steps)])
-
-        self._at_stripe("dispute", number, move)
-
-    @has("payment_intent", status="succeeded")
-    @rule(number=which)
-    def a_card_network_warns(self, number: int) -> None:
-        self._at_stripe(
-            "payment_intent",
-            number,
-            lambda intent: self.stripe.warn(intent["id"]),
-            status="succeeded",
-        )
-
-    # --- auto top-up
-
-    @rule(dollars=st.sampled_from(DOLLARS[:2]), enabled=st.booleans())
-    def set_auto_top_up(self, dollars: int, enabled: bool) -> None:
-        self.auditor.set_auto_top_up(dollars * 100, enabled=enabled)
-
-    @has("payment_method")
-    @rule(behavior=st.sampled_from(cards.BEHAVIORS))
-    def a_saved_card_changes(self, behavior: str) -> None:
-        for method in list(self.stripe.all("payment_method"))[:1]:
-            self.stripe.set_card(method["id"], behavior)
-
-    @rule(card=st.sampled_from(cards.BEHAVIORS))
-    def save_a_card(self, card: str) -> None:
-        def ensure(gateway):
-            return gateway.payments.customers.ensure(self.world.money.organization_id)
-
-        customer_id = self.door.run(ensure)
-        if isinstance(customer_id, str):
-            self.stripe.save_card(customer_id, card)
-            self.door.run(lambda gateway: gateway.payments.customers.refresh(customer_id))
-
-    # --- spending, and what operators do
-
-    @rule(tokens=st.sampled_from([1, 10, 600_000, 1_250_000_000]))
-    def spend(self, tokens: int) -> None:
-        self.auditor.spend(tokens)
-
-    @precondition(lambda self: self.world.spender.free_nanos)
-    @rule()
-    def a_heartbeat(self) -> None:
-        self.auditor.beat()
-
-    @precondition(lambda self: self.world.spender.free_nanos)
-    @rule()
-    def the_spender_crashes(self) -> None:
-        self.world.spender.crash()
-        self.auditor.reap()
-
-    @rule(dollars=st.sampled_from(DOLLARS))
-    def grant(self, dollars: int) -> None:
-        self.auditor.grant(dollars * 100)
-
-    @precondition(lambda self: self.auditor.granted_nanos)
-    @rule(share=st.sampled_from(SHARES))
-    def take(self, share: int) -> None:
-        self.auditor.take(share)
-
-    @rule(on=st.booleans())
-    def freeze(self, on: bool) -> None:
-        self.auditor.freeze(on=on)
-
-    # --- what we hear, and what we do about it
-
-    @has("event")
-    @rule(number=which, times=st.integers(1, 3), is_thin=st.booleans(), fault=trouble)
-    def deliver(self, number: int, times: int, is_thin: bool, fault: Fault | None) -> None:
-        """Deliver an event of any age; what is never delivered is lost."""
-        known = [event for event in self.stripe.all("event") if event["type"] in SUBSCRIBED]
-        if known:
-            event = known[number % len(known)]
-            for _ in range(times):
-                self.door.run(lambda gateway: gateway.take(event, is_thin=is_thin), fault)
-
-    @rule(fault=trouble)
-    def turn(self, fault: Fault | None) -> None:
-        self.door.run(lambda gateway: gateway.turn(), fault, self._meanwhile)
-
-    @precondition(lambda self: self.forms)
-    @rule(number=which, fault=trouble)
-    def the_buyer_returns(self, number: int, fault: Fault | None) -> None:
-        rows = self.auditor.payments()
-        if rows:
-            payment_id = rows[number % len(rows)].id
-            self.door.run(
-                lambda gateway: gateway.payments.reconciler.reconcile(payment_id),
-                fault,
-                self._meanwhile,
-            )
-
-    @rule(seconds=st.sampled_from([1, 61, 660, 4_000, 80_000]))
-    def wait(self, seconds: int) -> None:
-        self.stripe.advance(seconds)
-
-    @rule(fault=trouble)
-    def sweep(self, fault: Fault | None) -> None:
-        self.door.run(lambda gateway: gateway.sweep(), fault, self._meanwhile)
-
-    @rule()
-    def sweep_of_minutes(self) -> None:
-        """Let the sweep find, with nothing failing, all that was paid and not heard of."""
-        self.stripe.advance(660)
-        self.door.run(lambda gateway: gateway.sweep())
-        self.auditor.check_heard()
-
-    @rule()
-    def sweep_of_a_day(self) -> None:
-        """Let a day pass with nothing failing: then every book must be exact."""
-        self.stripe.post_balances()
-        for seconds in (660, 86_400, 660):
-            self.stripe.advance(seconds)
-            self.door.run(lambda gateway: gateway.sweep())
-        self.auditor.check_exact()
-
-    @invariant()
-    def nothing_is_wrong(self) -> None:
-        self.auditor.check()
-
-    # --- helpers
-
-    def _at_stripe(self, kind: str, number: int, act: Callable[[Item], Any], **equal: Any) -> None:
-        """Do something to an object at Stripe, unless Stripe does not allow it."""
-        found = list(self.stripe.all(kind, **equal))
-        if found:
-            with contextlib.suppress(ApiRefusal):
-                act(found[number % len(found)])
-
-    async def _meanwhile(self) -> None:
-        """Let another process do its turn, while a call of this one to Stripe takes its time."""
-        await self.other.gateway.turn()
-
+NewUrl = Callable[[], str]
 
 SETTINGS = settings(
     stateful_step_count=40,
@@ -348,27 +34,62 @@ SETTINGS = settings(
     suppress_health_check=list(HealthCheck),
     print_blob=True,
     database=None,
+    # a step takes its time: to find shorter steps takes minutes, see EXAMPLES below
     phases=[Phase.generate],
 )
+SEED = os.environ.get("STORM_SEED")
+STORM_EXAMPLES = int(os.environ.get("STORM_EXAMPLES", "0"))
+"""`make storm` sets it: so many histories, and a failure is shortened."""
 
 
-def explore(machine: type[Payments], chosen: settings) -> None:
-    """Run a machine; its seed is printed, so that a failure can be had again."""
-    number = int(os.environ.get('SEED') or random.SystemRandom().randrange(2**32))
-    print(f"seed {number}")
-    seed(number)(machine)
-    run_state_machine_as_test(machine, settings=chosen)
+@pytest.fixture
+def sqlite_urls(sqlite_template: Path, tmp_path: Path) -> NewUrl:
+    def new_url() -> str:
+        return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / f'{new_id()}.db')}"
+
+    return new_url
 
 
-def test_on_sqlite(sqlite_template: Path, tmp_path: Path):
-    class OnSqlite(Payments):
-        @staticmethod
-        def new_url() -> str:
-            path = tmp_path / f"{new_id()}.db"
-            shutil.copy(sqlite_template, path)
-            return f"sqlite:///{path}"
+@pytest.fixture
+def postgresql_urls(postgres_url: str, postgres_template: str) -> NewUrl:
+    """Give databases that stay until the server ends: the run is short."""
 
-    explore(OnSqlite, settings(SETTINGS, max_examples=int(os.environ.get('EX', 4))))
+    def new_url() -> str:
+        name = f"payments_{new_id().replace('-', '')}"
+        asyncio.run(_create(postgres_url, name, postgres_template))
+        return make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+
+    return new_url
+
+
+async def _create(url: str, name: str, template: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    await connection.close()
+
+
+def explore(new_url: NewUrl, examples: int) -> None:
+    """Run histories over fresh databases; the seed is printed, so that they can be had again."""
+
+    class OnDatabase(Payments):
+        new_world = staticmethod(new_url)
+
+    number = int(SEED or random.SystemRandom().randrange(2**32))
+    print(f"STORM_SEED={number}")
+    chosen = settings(SETTINGS, max_examples=STORM_EXAMPLES or examples)
+    if STORM_EXAMPLES:
+        chosen = settings(chosen, phases=[Phase.generate, Phase.shrink])
+    run_state_machine_as_test(seed(number)(OnDatabase), settings=chosen)
+
+
+@pytest.mark.parametrize(
+    "examples", [2, pytest.param(12, marks=[pytest.mark.long, pytest.mark.timeout(3600)])]
+)
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_credit_is_what_is_left_of_what_was_received(
+    request: pytest.FixtureRequest, database: str, examples: int
+):
+    explore(request.getfixturevalue(f"{database}_urls"), examples)
 
 
 class NaivePayments(Payments):
@@ -383,15 +104,29 @@ class NaivePayments(Payments):
         """Have no sweep."""
 
 
-def test_the_auditor_catches_a_naive_handler(sqlite_template: Path, tmp_path: Path):
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_the_auditor_catches_a_naive_handler(sqlite_urls: NewUrl):
     class Naive(NaivePayments):
-        @staticmethod
-        def new_url() -> str:
-            path = tmp_path / f"{new_id()}.db"
-            shutil.copy(sqlite_template, path)
-            return f"sqlite:///{path}"
+        new_world = staticmethod(sqlite_urls)
 
+    # the same examples each time
+    chosen = settings(SETTINGS, max_examples=60, derandomize=True)
     with pytest.raises(AssertionError, match="posted of 0 received"):
-        run_state_machine_as_test(
-            Naive, settings=settings(SETTINGS, max_examples=60, derandomize=True)
-        )
+        run_state_machine_as_test(Naive, settings=chosen)
+
+
+def test_the_shortest_steps_that_catch_it(sqlite_urls: NewUrl):
+    class Naive(NaivePayments):
+        new_world = staticmethod(sqlite_urls)
+
+    state = Naive()
+    try:
+        state.buy(card=cards.BANK_DEBIT, dollars=5, saves=False)
+        state.nothing_is_wrong()
+        for number in range(10):  # one of them says that the checkout is complete
+            state.deliver(fault=None, is_thin=False, number=number, times=1)
+        with pytest.raises(AssertionError, match="posted of 0 received"):
+            state.nothing_is_wrong()
+    finally:
+        state.teardown()
