@@ -136,7 +136,7 @@ async def measure(url: str, events: list[str], seconds: float, rate: float) -> M
     async def post(number: int, due_at: float) -> None:
         nonlocal refused
         known = msgspec.json.decode(events[number % len(events)])
-        body = msgspec.json.encode({**known, "id": f"evt_{new_id()}"}).decode()
+        body = msgspec.json.encode({**known, "id": f"evt_{new_id().replace('-', '')}"}).decode()
         headers = {
             "content-type": "application/json",
             "stripe-signature": signature(body, _SECRET),

@@ -9,7 +9,7 @@ from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.billing import credit
-from gateway.control_plane.payments import auto_top_up
+from gateway.control_plane.payments import auto_top_up, customers
 from gateway.control_plane.payments.auto_top_up import TopUpRules
 from gateway.control_plane.payments.payments import CENT_NANOS
 from gateway.data_plane.metering.port import (
@@ -20,14 +20,20 @@ from gateway.data_plane.metering.port import (
     CreditUnavailable,
     InsufficientCredit,
 )
-from gateway.fake_stripe import customers, intents
+from gateway.fake_stripe import intents
 from gateway.fake_stripe.cards import GOOD
+from gateway.fake_stripe.customers import add_method
 from gateway.storage.ledger import freezes, grants
 from gateway.storage.ledger.grants import LotHasLess
 from gateway.storage.ledger.upkeep import reap
 from gateway.storage.tables import credit_lots, payments, usage_events
 from testing.auditing import purchases, what_is_missing, what_is_wrong
+from testing.gateways import PRICE_NANOS
 from tests.control_plane.payments.machine import World
+
+_TOKENS_MAX = 2_000_000_000
+_THRESHOLD_CENTS = 40_000
+"""Above most balances, so that auto top-up has something to do."""
 
 FROZEN = {
     "owing": AccountOwing,
@@ -45,6 +51,7 @@ class Auditor:
         self.organization_id = world.money.organization_id
         self.granted_nanos = self.taken_nanos = 0
         self.audited = -1
+        self.owing = 0
 
     # --- what people do
 
@@ -57,11 +64,11 @@ class Auditor:
             "credit_cents": str(cents),
         }
         intent = intents.new(stripe, cents, None, {"metadata": named})
-        intents.charge(stripe, intent, customers.add_method(stripe, GOOD), is_present=True)
+        intents.charge(stripe, intent, add_method(stripe, GOOD), is_present=True)
 
     def set_auto_top_up(self, cents: int, *, enabled: bool) -> None:
         wanted = TopUpRules(
-            enabled=enabled, threshold_nanos=3 * 100 * CENT_NANOS, amount_cents=cents,
+            enabled=enabled, threshold_nanos=_THRESHOLD_CENTS * CENT_NANOS, amount_cents=cents,
             month_cents_max=10 * cents,
         )  # fmt: skip
         self._write(
@@ -100,19 +107,29 @@ class Auditor:
 
         self._write(act)
 
+    def release(self) -> None:
+        """Let an organization buy again that a card network's warning holds."""
+        self._write(
+            lambda connection: customers.release(connection, self.organization_id, self.world.now)
+        )
+
     def reap(self) -> None:
         """Close the leases of dead processes."""
         later = datetime.now(UTC) + timedelta(hours=1)
         self.world.run(reap(self.world.database, at=later))
 
-    def spend(self, tokens: int) -> None:
-        """Send a request; it is served exactly if the account is not frozen and can pay."""
+    def spend(self, share: int) -> None:
+        """Send a request that costs a share of what there is, or more than that with share 0.
+
+        It is served exactly if the account is not frozen and can pay.
+        """
         spender = self.world.spender
         self.world.writes += 1
         spender.beat()
         before = self.balance()
-        charge = self.world.money.charge(tokens * 8)
         can_pay = before.available_nanos - before.reserved_nanos + spender.free_nanos
+        tokens = can_pay // PRICE_NANOS // share if share else can_pay // PRICE_NANOS + 1
+        charge = self.world.money.charge(max(1, min(tokens, _TOKENS_MAX)) * PRICE_NANOS)
         error = spender.spend(charge)
         if before.frozen:
             assert isinstance(error, FROZEN[before.frozen[0]]), (before, error)
@@ -139,6 +156,7 @@ class Auditor:
         left = balance.available_nanos - balance.owed_nanos
         owned = posted + self.granted_nanos - self.taken_nanos - used
         assert left == owned, f"{left} left, not {owned}"
+        self.owing += balance.owed_nanos > 0
         assert not (balance.owed_nanos and balance.available_nanos), "it owes what it could pay"
 
     def beat(self) -> None:

@@ -62,11 +62,14 @@ class Faults(httpx.AsyncBaseTransport):
         self._stripe = httpx.ASGITransport(app)  # type: ignore[arg-type]
         self.is_dead = False
         self._fault: Fault | None = None
+        self._has_struck = False
         self._meanwhile: Meanwhile | None = None
 
-    def expect(self, fault: Fault | None, meanwhile: Meanwhile | None = None) -> None:
-        """Let a fault strike from now on; with None, nothing goes wrong."""
+    def expect(self, fault: Fault | None, meanwhile: Meanwhile | None = None) -> bool:
+        """Let a fault strike from now on, or nothing; return whether the last one did."""
+        has_struck, self._has_struck = self._has_struck, False
         self._fault, self._meanwhile = fault, meanwhile
+        return has_struck
 
     def watch(self, database: Database) -> None:
         """Make points of the statements and commits of a database."""
@@ -100,7 +103,7 @@ class Faults(httpx.AsyncBaseTransport):
         if fault.after:
             self._fault = fault._replace(after=fault.after - 1)
             return None
-        self._fault = None
+        self._fault, self._has_struck = None, True
         if fault.kind == "crash":
             self.is_dead = True
             raise Crashed

@@ -143,7 +143,7 @@ class Door:
         self._world = world
         self._make = make
         self.gateway = make(world)
-        self.crashes = 0
+        self.crashes = self.faults = 0
 
     def run(
         self,
@@ -167,7 +167,7 @@ class Door:
             if not faults.crashed(error):
                 raise
         finally:
-            gateway.faults.expect(None)
+            self.faults += gateway.faults.expect(None)
         self.crash()
         return None
 

@@ -12,8 +12,10 @@ import asyncio
 import os
 import random
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import asyncpg
 import pytest
@@ -73,6 +75,7 @@ def explore(new_url: NewUrl, examples: int) -> None:
 
     class OnDatabase(Payments):
         new_world = staticmethod(new_url)
+        had: ClassVar[Counter[str]] = Counter()
 
     number = int(SEED or random.SystemRandom().randrange(2**32))
     print(f"STORM_SEED={number}")
@@ -80,6 +83,7 @@ def explore(new_url: NewUrl, examples: int) -> None:
     if STORM_EXAMPLES:
         chosen = settings(chosen, phases=[Phase.generate, Phase.shrink])
     run_state_machine_as_test(seed(number)(OnDatabase), settings=chosen)
+    print(", ".join(f"{count} {name}" for name, count in OnDatabase.had.items()))
 
 
 @pytest.mark.parametrize(
