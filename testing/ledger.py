@@ -119,8 +119,9 @@ async def running(
     """Run an engine; at the end it hands everything to the ledger."""
     ledger = ledger or ledger_of(database)
     journal = Journal(folder, new_id(), bytes_max=10_000_000, segment_bytes=1_000_000)
-    # so that a slow machine neither falls back to the journal nor gives up on credit
+    # so that a slow machine neither falls back to the journal nor gives up on credit or a recall
     patient = EngineRules(commit_seconds=5.0, credit_seconds=20.0)
+    leases = leases or LeaseRules(recall_seconds=20.0)
     engine = LeasedCredits(ledger, journal, leases=leases, rules=rules or patient)
     await engine.start()
     try:

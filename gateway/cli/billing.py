@@ -123,7 +123,7 @@ async def unfreeze(organization: str, *, reason: str) -> None:
         lifted = await freezes.lift(connection, owner.id, "operator")
         balance = await credit.balance(connection, owner.id)
     done = f"is not suspended any more: {reason}" if lifted else "was not suspended"
-    still = f" It is still frozen: {', '.join(balance.frozen)}." if balance.frozen else ""
+    still = f" It is still frozen: {', '.join(balance.frozen_by)}." if balance.frozen_by else ""
     say(f"{owner.name} {done}.{still}")
 
 
@@ -142,7 +142,7 @@ async def show_balance(organization: str, *, as_json: bool) -> None:
         return
     held = money(balance.reserved_nanos)
     say(f"{_left(balance)} available, {held} of it held by gateways")
-    for cause in balance.frozen:
+    for cause in balance.frozen_by:
         say(f"Frozen: {_WHY_FROZEN[cause]}")
     if frozen:
         show(frozen, as_json=False, title="freezes")

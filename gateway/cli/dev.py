@@ -7,7 +7,7 @@ Nobody vouches for the Stella that is started here, so its first answers become 
 of its revision: trust on first use, and the output says so. That catches what changes from one
 start to the next (an engine, a device), not what was wrong from the beginning.
 
-Without a key of Stripe's in the environment, credit is bought at a fake Stripe: it moves no money
+Without a key of Stripe's in the environment, credit is bought at a fake Stripe. It moves no money,
 and forgets what it holds at each start.
 """
 

@@ -57,7 +57,7 @@ PATHS = {
 
 
 @dataclass
-class Delivery:
+class EventDelivery:
     """One event on its way to one target."""
 
     event: dict[str, Any]
@@ -83,7 +83,7 @@ class WebhookTarget:
     secrets: tuple[str, ...]
     types: tuple[str, ...] = SUBSCRIBED
     is_thin: bool = False
-    pending: list[Delivery] = field(default_factory=list)
+    pending: list[EventDelivery] = field(default_factory=list)
     answers: list[tuple[str, int]] = field(default_factory=list)
     """Type and status of each attempt; status 0 where nobody answered."""
     task: asyncio.Task[None] | None = None
@@ -98,7 +98,7 @@ class FakeEvents:
         self.targets: list[WebhookTarget] = []
         self.rules: list[EventRule] = []
         self.is_held = False
-        self._held: list[tuple[WebhookTarget, Delivery]] = []
+        self._held: list[tuple[WebhookTarget, EventDelivery]] = []
         self._answered = asyncio.Event()
         self._http: httpx.AsyncClient | None = None
 
@@ -134,7 +134,7 @@ class FakeEvents:
         """Send an event as it was made: again, or older than its object by now."""
         for target in self.targets:
             for _ in range(copies if event["type"] in target.types else 0):
-                delivery = Delivery(event, self._now() if due_at is None else due_at)
+                delivery = EventDelivery(event, self._now() if due_at is None else due_at)
                 if self.is_held:
                     self._held.append((target, delivery))
                 else:
@@ -153,7 +153,7 @@ class FakeEvents:
         elif order == "shuffled":
             random.Random(seed).shuffle(held)  # noqa: S311 - to be had again
         for target, delivery in held:
-            self._push(target, Delivery(delivery.event, delivery.due_at))
+            self._push(target, EventDelivery(delivery.event, delivery.due_at))
         return len(held)
 
     def wake(self) -> None:
@@ -178,7 +178,7 @@ class FakeEvents:
         if self._http:
             await self._http.aclose()
 
-    def _push(self, target: WebhookTarget, delivery: Delivery) -> None:
+    def _push(self, target: WebhookTarget, delivery: EventDelivery) -> None:
         target.pending.append(delivery)
         target.changed.set()
         if target.task is None or target.task.done():

@@ -23,21 +23,22 @@ async def serving() -> AsyncIterator[FakeStripe]:
             yield fake
         finally:
             fake.faults.release()
-            server.should_exit = True
+            server.ends.set()
             await task
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to its host, and says when it listens."""
+    """A server that leaves signals to its host, and waits for events instead of ticking."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listens = asyncio.Event()
+        self.ends = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+    async def main_loop(self) -> None:
         self.listens.set()
+        await self.ends.wait()

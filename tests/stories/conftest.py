@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
+from gateway.fake_stripe.store import SECRET_KEY
 from gateway.settings import variable
 from testing.github import Github
 from testing.mailbox import Mailbox
@@ -24,6 +25,7 @@ from testing.servers import free_port
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 STELLA = "NovaSearch/stella_en_400M_v5"
 SECRET = "s" * 32
+STRIPE_SECRET = "whsec_of_the_stories"
 STELLA_DIMENSIONS = ["256", "512", "768", "1024", "2048", "4096", "6144", "8192"]
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
@@ -71,9 +73,18 @@ def github(port: int) -> Iterator[Github]:
 
 
 @pytest.fixture(scope="module")
+def stripe(port: int) -> Iterator[str]:
+    """Where the fake Stripe is, which tells the gateway of what happens there."""
+    told = ["--webhook", f"http://127.0.0.1:{port}/webhooks/stripe", "--secret", STRIPE_SECRET]
+    with running("gateway.fake_stripe", *told) as process:
+        yield process.url
+
+
+@pytest.fixture(scope="module")
 def service(
-    mailbox: Mailbox, github: Github, port: int, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Service]:
+    mailbox: Mailbox, github: Github, stripe: str, port: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Service]:  # fmt: skip
     sha = ["--vocabulary-sha256", BERT_UNCASED_SHA256]
     minilm = ["--model", MINILM, "--dimensions", "384", *sha]
     stella = ["--model", STELLA, "--dimensions", *STELLA_DIMENSIONS, *sha]
@@ -88,6 +99,11 @@ def service(
             "GATEWAY_MAIL_SECONDS": "0.1",
             "GATEWAY_DEMAND_SECONDS": "0.2",
             "GATEWAY_SIGN_INS_PER_HOUR": "1000",
+            "GATEWAY_STRIPE_SECRET_KEY": SECRET_KEY,
+            "GATEWAY_STRIPE_API_URL": stripe,
+            "GATEWAY_STRIPE_WEBHOOK_SECRETS": STRIPE_SECRET,
+            "GATEWAY_WEBHOOK_PRIVATE_HOSTS": "127.0.0.1",
+            "GATEWAY_SUPPORT": "help@gateway.example",
             **{variable(name): value for name, value in github.settings.items()},
         }
         made = Service(url, environment, stella_url=two.url)

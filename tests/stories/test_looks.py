@@ -48,7 +48,11 @@ PRIVATE = {
     "overview": "/console",
     "usage": "/console/usage",
     "keys": "/console/keys",
+    "billing": "/console/billing",
+    "payments": "/console/billing/payments",
     "ledger": "/console/ledger",
+    "alerts": "/console/alerts",
+    "webhooks": "/console/webhooks",
     "votes": "/console/votes",
     "settings": "/console/settings",
     "model-signed-in": f"/models/{STELLA}",
@@ -146,6 +150,51 @@ class Scene:
         row.get_by_role("link", name="Change").click()
         return self.owner
 
+    def buying_refused(self) -> Page:
+        self.owner.goto("/console/billing")
+        self.owner.get_by_role("radio", name="Other").check()
+        self.owner.get_by_role("textbox", name="Other amount").fill("1")
+        self.owner.get_by_role("button", name="Continue to payment").click()
+        return self.owner
+
+    def payment_left(self) -> Page:
+        self.owner.goto("/console/billing")
+        self.owner.get_by_label("Save this card").check()
+        self.owner.get_by_role("button", name="Continue to payment").click()
+        self.owner.get_by_role("button", name="Cancel").click()
+        return self.owner
+
+    def payment_credited(self) -> Page:
+        self.owner.get_by_role("link", name="Go to the payment page").click()
+        self.owner.get_by_role("button", name="Pay with a good card").click()
+        self.owner.get_by_text("Credited", exact=True).wait_for()
+        return self.owner
+
+    def auto_top_up_refused(self) -> Page:
+        self.owner.goto("/console/billing")
+        self.owner.get_by_label("Monthly limit").fill("1")
+        self.owner.locator("#auto-top-up").get_by_role("button", name="Save").click()
+        return self.owner
+
+    def webhook_secret(self) -> Page:
+        self.owner.goto("/console/webhooks")
+        self.owner.get_by_label("Address").fill("http://127.0.0.1:1/a-hook-that-nobody-answers")
+        self.owner.get_by_role("button", name="Add").click()
+        return self.owner
+
+    def webhook(self) -> Page:
+        self.owner.get_by_role("link", name="I have saved it").click()
+        self.owner.get_by_role("button", name="Send a test event").click()
+        self.owner.get_by_text("A test event is on its way").wait_for()
+        self.owner.get_by_text("Message", exact=False).first.click()
+        return self.owner
+
+    def webhook_refused(self) -> Page:
+        self.owner.goto("/console/webhooks")
+        self.owner.get_by_label("Address").fill("http://10.0.0.1/")
+        self.owner.get_by_role("button", name="Add").click()
+        return self.owner
+
     def calculated(self) -> Page:
         self.stranger.goto("/calculator")
         self.stranger.get_by_label("A typical text").fill("A cat sleeps on the sofa.")
@@ -177,6 +226,13 @@ OPENED: dict[str, tuple[str, Callable[[Scene], Page]]] = {
     "unsubscribed": ("/mail/unsubscribe/{token:str}", Scene.unsubscribed),
     "key-made": ("/console/keys", Scene.key_made),
     "key": ("/console/keys/{key_id:str}", Scene.key),
+    "billing-refused": ("/console/billing/buy", Scene.buying_refused),
+    "payment-left": ("/console/billing/payments/{payment_id:str}", Scene.payment_left),
+    "payment-credited": ("/console/billing/payments/{payment_id:str}", Scene.payment_credited),
+    "auto-top-up-refused": ("/console/billing/auto-top-up", Scene.auto_top_up_refused),
+    "webhook-secret": ("/console/webhooks", Scene.webhook_secret),
+    "webhook": ("/console/webhooks/{endpoint_id:str}", Scene.webhook),
+    "webhook-refused": ("/console/webhooks", Scene.webhook_refused),
     "calculator-result": ("/calculator", Scene.calculated),
     "playground-result": ("/playground/{owner:str}/{name:str}", Scene.experimented),
     "dev-mail": ("/dev/mail", Scene.mail_sent),

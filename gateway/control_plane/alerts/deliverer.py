@@ -28,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.alerts import signatures
 from gateway.control_plane.alerts.endpoints import give_up
 from gateway.control_plane.alerts.signatures import SecretUnreadable, SigningSecrets
-from gateway.control_plane.alerts.transport import Answered, Transport
+from gateway.control_plane.alerts.transport import Reaction, Transport
 from gateway.storage.database import Database
 from gateway.storage.tables import notices, webhook_deliveries, webhook_endpoints
 
@@ -191,13 +191,13 @@ class Deliverer:
             )
             answered = await self._transport.post(claim.url, headers, body)
         else:
-            answered = Answered(milliseconds=0, error="The endpoint's secret can't be read.")
+            answered = Reaction(milliseconds=0, error="The endpoint's secret can't be read.")
         async with self._database.write() as connection:
             await _record(connection, delivery, answered, began)
 
 
 async def _record(
-    connection: AsyncConnection, delivery: Row[Any], answered: Answered, began: datetime
+    connection: AsyncConnection, delivery: Row[Any], answered: Reaction, began: datetime
 ) -> None:
     """Store how an attempt ended, unless the delivery is another's or over by now."""
     now = datetime.now(UTC)
@@ -243,7 +243,7 @@ async def _record(
         await give_up(connection, delivery.endpoint_id, "failing", now)
 
 
-def _wait(attempts: int, answered: Answered) -> timedelta | None:
+def _wait(attempts: int, answered: Reaction) -> timedelta | None:
     """Return the time until the next attempt after so many before this one; None: no more."""
     if attempts >= len(WAITS) or answered.status == _GONE:
         return None

@@ -13,8 +13,7 @@ import msgspec
 from sqlalchemy import Row, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.alerts import notices as stored
-from gateway.control_plane.alerts.notices import Notice
+from gateway.control_plane.alerts.notices import GIVE_UP, Notice, queue, store
 from gateway.errors import BadRequest, NotFound, TooManyRequests
 from gateway.identifiers import is_id, new_id
 from gateway.storage.database import alone, count
@@ -41,7 +40,7 @@ class EndpointDisabled(BadRequest):
     code = "endpoint_disabled"
 
 
-class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+class LoggedDelivery(msgspec.Struct, frozen=True, kw_only=True):
     """A message to an endpoint, and its last attempt."""
 
     id: str
@@ -76,7 +75,7 @@ class Deliveries:
         endpoint_id: str,
         before: str | None = None,
         limit: int = 50,
-    ) -> list[Delivery]:
+    ) -> list[LoggedDelivery]:
         """Return a page, newest first; the next page is `before` this one's last id."""
         if not is_id(endpoint_id) or (before is not None and not is_id(before)):
             raise DeliveryNotFound("There is no such endpoint or page.")
@@ -119,7 +118,7 @@ class Deliveries:
         await connection.execute(
             update(webhook_deliveries)
             .where(webhook_deliveries.c.id == delivery_id)
-            .values(state="pending", attempts=0, due_at=now, give_up_at=now + stored.GIVE_UP)
+            .values(state="pending", attempts=0, due_at=now, give_up_at=now + GIVE_UP)
         )
 
     async def ping(
@@ -153,9 +152,9 @@ class Deliveries:
                 retry_after_seconds=60.0,
             )
         ping = Notice("endpoint.ping", f"ping:{new_id()}", {"endpoint_id": endpoint_id}, now)
-        notice_id = await stored.store(connection, organization_id, ping)
+        notice_id = await store(connection, organization_id, ping)
         assert notice_id is not None
-        return await stored.queue(connection, endpoint_id, notice_id, now)
+        return await queue(connection, endpoint_id, notice_id, now)
 
 
 async def forget_old(connection: AsyncConnection, now: datetime) -> int:
@@ -174,8 +173,8 @@ def _check_enabled(disabled_at: datetime | None) -> None:
         raise EndpointDisabled("The endpoint is disabled: enable it first.")
 
 
-def _delivery(row: Row[Any]) -> Delivery:
-    return Delivery(
+def _delivery(row: Row[Any]) -> LoggedDelivery:
+    return LoggedDelivery(
         id=row.id,
         message_id=row.notice_id,
         type=row.type,

@@ -23,7 +23,7 @@ _CONNECT_SECONDS = 5.0
 _AT_ONCE = 128
 
 
-class Answered(msgspec.Struct, frozen=True, kw_only=True):
+class Reaction(msgspec.Struct, frozen=True, kw_only=True):
     """How an attempt ended."""
 
     milliseconds: int
@@ -45,7 +45,7 @@ class Transport:
         self._tls = tls
         self._client: httpx.AsyncClient | None = None
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answered:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reaction:
         """Send a message; raises nothing of what an endpoint can cause."""
         began = monotonic()
         try:
@@ -57,7 +57,7 @@ class Transport:
             reason = f"No complete answer within {SECONDS:.0f} seconds."
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             reason = _reason(error)
-        return Answered(milliseconds=_since(began), error=reason)
+        return Reaction(milliseconds=_since(began), error=reason)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -67,7 +67,7 @@ class Transport:
 
     async def _post(
         self, url: str, headers: Mapping[str, str], body: bytes, began: float
-    ) -> Answered:
+    ) -> Reaction:
         parsed = self._addresses.parse(url)
         addresses = await self._addresses.resolve(parsed)
         for address in addresses[:-1]:
@@ -79,7 +79,7 @@ class Transport:
 
     async def _send(
         self, url: httpx.URL, address: str, headers: Mapping[str, str], body: bytes, began: float
-    ) -> Answered:
+    ) -> Reaction:
         client = self._opened()
         # to the address that was checked; the certificate must still be the name's
         request = client.build_request(
@@ -94,7 +94,7 @@ class Transport:
             answer = await _first_bytes(response)
         finally:
             await response.aclose()
-        return Answered(
+        return Reaction(
             milliseconds=_since(began),
             status=response.status_code,
             answer=answer.decode("utf-8", "replace").replace("\0", "�"),

@@ -79,21 +79,6 @@ def _budget_reached(data: Mapping[str, Any]) -> Wording:
     )
 
 
-def _auto_top_up_failed(data: Mapping[str, Any]) -> Wording:
-    told = data.get("message") or "The saved card could not be charged."
-    needs_approval = data.get("reason") == "authentication"
-    return Wording(
-        subject="Auto top-up failed",
-        happened=f"Your balance fell below your limit, but no credit was added. {told}",
-        advice="Your bank wants you to approve the payment yourself. Auto top-up is paused until "
-        "you have."
-        if needs_approval
-        else "Check your card, or add credit by hand, so that requests go on.",
-        label="Approve the payment" if needs_approval else "Check the card",
-        path=_BILLING,
-    )
-
-
 def _payment_credited(data: Mapping[str, Any]) -> Wording:
     credit = _rounded(data["credit_nanos"])
     return Wording(
@@ -139,7 +124,6 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], Wording]] = {
     "balance.low": _balance_low,
     "balance.empty": _balance_empty,
     "budget.reached": _budget_reached,
-    "auto_top_up.failed": _auto_top_up_failed,
     "payment.credited": _payment_credited,
     "key.expiring": _key_expiring,
     "endpoint.disabled": _endpoint_disabled,

@@ -72,7 +72,8 @@ class CreditsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     owed_nanos: Annotated[
         Nanos, Meta(description="What was used of payments that went back; new credit pays it.")
     ]
-    frozen: Annotated[
+    frozen: Annotated[bool, Meta(description="Whether requests are refused: `frozen_by` says why.")]
+    frozen_by: Annotated[
         list[FreezeCause],
         Meta(
             description="Why none of it can be used, empty as a rule: `books` (under review), "
@@ -145,7 +146,8 @@ OPERATIONS = (
             available_nanos=Nanos(249_999_960),
             reserved_nanos=Nanos(0),
             owed_nanos=Nanos(0),
-            frozen=[],
+            frozen=False,
+            frozen_by=[],
             lots=[
                 Grant(
                     id=_ID,

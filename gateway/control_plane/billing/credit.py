@@ -56,14 +56,15 @@ class Balance(msgspec.Struct, frozen=True):
 
     `available_nanos` is the sum of what the lots have left; the lots are in the order in which they
     are spent. Running gateways hold `reserved_nanos` of it. `owed_nanos` is the part of a reversed
-    payment that was already spent. `frozen` is why none of it can be used, the cause to tell first;
-    empty as a rule.
+    payment that was already spent. `frozen_by` is why none of it can be used, the cause to tell
+    first; empty as a rule.
     """
 
     available_nanos: int
     reserved_nanos: int
     owed_nanos: int
-    frozen: list[FreezeCause]
+    frozen: bool
+    frozen_by: list[FreezeCause]
     lots: list[Lot]
 
 
@@ -150,12 +151,13 @@ async def balance(connection: AsyncConnection, organization_id: str) -> Balance:
     )
     rows = (await connection.execute(query)).mappings().all()
     account = rows[0]
-    reserved = account["reserved"]
+    reserved, causes = account["reserved"], _causes(account)
     return Balance(
         available_nanos=account["available_nanos"] + reserved,
         reserved_nanos=reserved,
         owed_nanos=account["owed_nanos"],
-        frozen=_causes(account),
+        frozen=bool(causes),
+        frozen_by=causes,
         lots=_left(
             [
                 Lot(**{name: row[f"lot_{name}"] for name in Lot.__struct_fields__})

@@ -65,13 +65,6 @@ _CLAIMED_FIRST = 2
 """The version of an attempt that was claimed for the first time: Stripe can't know it."""
 
 
-class Reconciling(Protocol):
-    """What brings a payment to what Stripe says of it."""
-
-    async def reconcile(self, payment_id: str) -> object:
-        """Reconcile one payment now. Raises StripeFailure."""
-
-
 class Attempts:
     """Starts auto top-ups and carries them out; `run` is a job."""
 
@@ -294,6 +287,13 @@ class Attempts:
             ended = await _changed(connection, payment, values)
             if ended is not None and state == "failed":
                 await self._outcomes.note(connection, ended)
+
+
+class Reconciling(Protocol):
+    """What brings a payment to what Stripe says of it."""
+
+    async def reconcile(self, payment_id: str) -> object:
+        """Reconcile one payment now. Raises StripeFailure."""
 
 
 async def _changed(

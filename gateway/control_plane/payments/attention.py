@@ -16,6 +16,14 @@ LISTED_MAX = 200
 """Most entries of one kind that are listed."""
 
 
+class NeedsAttention(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it, each list bounded by LISTED_MAX."""
+
+    held: list[HeldCustomer]
+    payments: list[OddPayment]
+    disputes: list[OpenDispute]
+
+
 class HeldCustomer(msgspec.Struct, frozen=True, kw_only=True):
     """An organization that may not buy until an operator releases it."""
 
@@ -45,15 +53,7 @@ class OpenDispute(msgspec.Struct, frozen=True, kw_only=True):
     evidence_due_at: datetime | None
 
 
-class Attention(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it, each list bounded by LISTED_MAX."""
-
-    held: list[HeldCustomer]
-    payments: list[OddPayment]
-    disputes: list[OpenDispute]
-
-
-async def needed(connection: AsyncConnection) -> Attention:
+async def needed(connection: AsyncConnection) -> NeedsAttention:
     """Return what needs an operator now."""
     held = await customers.held(connection, LISTED_MAX)
     odd = await connection.execute(
@@ -77,7 +77,7 @@ async def needed(connection: AsyncConnection) -> Attention:
         .order_by(payment_disputes.c.evidence_due_at, payment_disputes.c.id)
         .limit(LISTED_MAX)
     )
-    return Attention(
+    return NeedsAttention(
         held=[
             HeldCustomer(
                 organization_id=one.organization_id, held_at=one.held_at, reason=one.held_reason

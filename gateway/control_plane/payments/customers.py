@@ -18,7 +18,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.payments import auto_top_up
-from gateway.control_plane.payments.stripe_api import StripeApi, StripeRefused
+from gateway.control_plane.payments.stripe_api import StripeApi, StripeDown, StripeRefused
 from gateway.control_plane.payments.stripe_objects import StripeCard, StripePaymentMethod
 from gateway.errors import GatewayError
 from gateway.storage.database import Database, insert_into
@@ -77,10 +77,15 @@ class Customers:
         if customer.customer_id is not None:
             return customer.customer_id
         # nothing that can change until the answer: the same key must ask for the same
-        made = await self._stripe.create_customer(
-            {"metadata": {"organization_id": organization_id}},
-            key=f"customer:{organization_id}:{customer.generation}",
-        )
+        try:
+            made = await self._stripe.create_customer(
+                {"metadata": {"organization_id": organization_id}},
+                key=f"customer:{organization_id}:{customer.generation}",
+            )
+        except StripeDown as error:
+            if error.is_answered:  # which Stripe repeats for a day to everyone with this key
+                await self._next_generation(customer)
+            raise
         async with self._database.write() as connection:
             await connection.execute(
                 update(payment_customers)
@@ -92,6 +97,18 @@ class Customers:
                 .values(customer_id=made.id, changed_at=datetime.now(UTC))
             )
         return made.id
+
+    async def _next_generation(self, customer: Customer) -> None:
+        async with self._database.write() as connection:
+            await connection.execute(
+                update(payment_customers)
+                .where(
+                    payment_customers.c.organization_id == customer.organization_id,
+                    payment_customers.c.generation == customer.generation,
+                    payment_customers.c.customer_id.is_(None),
+                )
+                .values(generation=customer.generation + 1, changed_at=datetime.now(UTC))
+            )
 
     async def portal(self, organization_id: str) -> str:
         """Return the address of the customer portal: invoices and cards. Raises StripeFailure."""

@@ -30,7 +30,25 @@ from gateway.storage.tables import (
 _SIGN_INS_MAX = 1_000
 
 
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+class DisputeEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be shown to a bank about one payment."""
+
+    receipt: PaymentReceipt
+    organization_id: str
+    organization_name: str
+    buyer_email: str
+    """Empty for an auto top-up, and for a person who has deleted their account."""
+    terms_url: str
+    """Terms in force now, which the page of buying links to."""
+    disputes: list[DisputeClaim]
+    credit_left_nanos: int
+    """Of the credit that this payment bought."""
+    usage: list[Sum]
+    """What the organization used since it paid, by UTC day."""
+    sign_ins: list[SignIn]
+
+
+class PaymentReceipt(msgspec.Struct, frozen=True, kw_only=True):
     """What was bought, and what Stripe's documents for it say."""
 
     payment_id: str
@@ -70,25 +88,9 @@ class DisputeClaim(msgspec.Struct, frozen=True, kw_only=True):
     evidence_due_at: datetime | None
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be shown to a bank about one payment."""
-
-    receipt: Receipt
-    organization_id: str
-    organization_name: str
-    buyer_email: str
-    """Empty for an auto top-up, and for a person who has deleted their account."""
-    terms_url: str
-    """Terms in force now, which the page of buying links to."""
-    disputes: list[DisputeClaim]
-    credit_left_nanos: int
-    """Of the credit that this payment bought."""
-    usage: list[Sum]
-    """What the organization used since it paid, by UTC day."""
-    sign_ins: list[SignIn]
-
-
-async def collect(connection: AsyncConnection, payment_id: str, *, terms_url: str) -> Evidence:
+async def collect(
+    connection: AsyncConnection, payment_id: str, *, terms_url: str
+) -> DisputeEvidence:
     """Return the evidence for a payment. Raises NoSuchPayment."""
     found = await _payment(connection, payment_id)
     since = (found.paid_at or found.created_at).astimezone(UTC)
@@ -97,10 +99,10 @@ async def collect(connection: AsyncConnection, payment_id: str, *, terms_url: st
             credit_lots.c.source_ref == f"payment:{payment_id}"
         )
     )
-    return Evidence(
-        receipt=Receipt(
+    return DisputeEvidence(
+        receipt=PaymentReceipt(
             payment_id=found.id,
-            **{name: getattr(found, name) for name in Receipt.__struct_fields__[1:]},
+            **{name: getattr(found, name) for name in PaymentReceipt.__struct_fields__[1:]},
         ),
         organization_id=found.organization_id,
         organization_name=found.organization_name,

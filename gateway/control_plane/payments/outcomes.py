@@ -33,21 +33,6 @@ _WORDS = {
 """What an owner can act on. Others say nothing that helps, so that they are left out."""
 
 
-class Told(NamedTuple):
-    """A mail about an attempt, and its subject."""
-
-    kind: Kind
-    subject: str
-
-
-class MonthLimit(NamedTuple):
-    """The limit that an attempt would pass, in cents without tax."""
-
-    month: datetime
-    amount_cents: int
-    cents_max: int
-
-
 class Outcomes:
     """Draws the consequences of attempts that ended."""
 
@@ -149,6 +134,21 @@ class Outcomes:
             for owner in owners
         ]
         await self._outbox.put_all(connection, [(mail, now) for mail in mails])
+
+
+class MonthLimit(NamedTuple):
+    """The limit that an attempt would pass, in cents without tax."""
+
+    month: datetime
+    amount_cents: int
+    cents_max: int
+
+
+class Told(NamedTuple):
+    """A mail about an attempt, and its subject."""
+
+    kind: Kind
+    subject: str
 
 
 def _reason(failure_code: str) -> str:

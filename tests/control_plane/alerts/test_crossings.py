@@ -20,6 +20,7 @@ from gateway.storage.tables import (
     accounts,
     alert_cursors,
     alert_levels,
+    alert_preferences,
     leases,
     notices,
     usage_days,
@@ -157,6 +158,7 @@ async def test_a_lease_that_closed_between_two_looks_is_looked_at_once_more(ledg
     long_ago = datetime.now(UTC) - timedelta(days=1)
     async with ledger.database.write() as connection:
         await connection.execute(update(leases).values(state="closed", opened_at=long_ago))
+        await connection.execute(update(alert_preferences).values(changed_at=long_ago))
         await connection.execute(update(accounts).values(available_nanos=DOLLAR))
     assert [kind for kind, _ in await look(ledger.database)] == ["balance.low"]
     await look(ledger.database)

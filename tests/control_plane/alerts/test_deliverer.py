@@ -1,6 +1,7 @@
 """Deliveries to a real server: verified by the public package, retried, bounded, at least once."""
 
 import asyncio
+import threading
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -13,7 +14,7 @@ from gateway.control_plane.alerts.deliverer import Deliverer
 from gateway.control_plane.alerts.deliveries import Deliveries
 from gateway.storage.database import Database
 from gateway.storage.tables import notices, webhook_deliveries, webhook_endpoints
-from testing.webhooks import Receiver, Reply
+from testing.webhooks import Message, Receiver, Reply
 from tests.control_plane.alerts.conftest import (
     a_deliverer,
     add_endpoint,
@@ -247,20 +248,26 @@ async def test_an_attempt_that_was_overtaken_counts_nothing(
     """A process that was paused for longer than its claim: another one has sent it meanwhile."""
     await add_endpoint(database, owner, receiver.url)
     await happen(database, owner.organization_id)
-    receiver.answer = lambda _message: Reply(500)
-    receiver.hold.clear()
+    resumed = threading.Event()
+
+    def answer(message: Message) -> Reply:
+        if message is not receiver.messages[0]:
+            return Reply(500)
+        resumed.wait()
+        return Reply(503)
+
+    receiver.answer = answer
     paused = a_deliverer(database)
     await paused.run()
     await asyncio.to_thread(receiver.wait)
     async with database.write() as connection:
         past = datetime.now(UTC) - timedelta(seconds=1)
         await connection.execute(update(webhook_endpoints).values(claimed_until=past))
-    await deliverer.run()
-    await asyncio.to_thread(receiver.wait, 2)
-    receiver.hold.set()
-    await asyncio.gather(deliverer.idle(), paused.idle())
+    await deliver(deliverer)
+    resumed.set()
+    await paused.idle()
     (row,) = await rows(database, select(webhook_deliveries))
-    assert (row.attempts, row.state) == (1, "pending")
+    assert (row.attempts, row.state, row.status) == (1, "pending", 500)
     await paused.stop()
     async with database.write() as connection:
         await Deliveries().replay(connection, owner.organization_id, row.id)

@@ -21,7 +21,7 @@ async def test_credits_show_what_is_left_and_where_it_came_from(api: Api):
     body = (await get(api, "/v1/credits")).json()
     assert body["balance_nanos"] == answer.headers["x-balance-nanos"] == str(10**9 - cost)
     assert [grant["amount_nanos"] for grant in body["grants"]] == [str(10**9)]
-    assert (body["owed_nanos"], body["frozen"]) == ("0", [])
+    assert (body["owed_nanos"], body["frozen"], body["frozen_by"]) == ("0", False, [])
 
 
 async def test_usage_pages_by_day_key_and_model(api: Api):

@@ -13,7 +13,7 @@ async def test_a_wrong_balance_is_frozen_until_it_is_right(ledger: Ledger):
     async with ledger.database.write() as connection:
         await budgets.set_budget(connection, ledger.key_id, 500, "total")
     await audit(ledger.database)
-    assert (await ledger.balance()).frozen == []
+    assert (await ledger.balance()).frozen_by == []
     for more, frozen in ((1, ["books"]), (0, ["books"]), (-1, [])):
         async with ledger.database.write() as connection:
             await connection.execute(
@@ -23,8 +23,8 @@ async def test_a_wrong_balance_is_frozen_until_it_is_right(ledger: Ledger):
                 )
             )
         await audit(ledger.database)
-        assert (await ledger.balance()).frozen == frozen
-        assert (await other.balance()).frozen == []
+        assert (await ledger.balance()).frozen_by == frozen
+        assert (await other.balance()).frozen_by == []
 
 
 async def test_a_key_s_budget_is_no_organization(ledger: Ledger):
@@ -34,4 +34,4 @@ async def test_a_key_s_budget_is_no_organization(ledger: Ledger):
             text("UPDATE accounts SET owed_nanos = 1 WHERE key_id IS NOT NULL")
         )
     await audit(ledger.database)
-    assert (await ledger.balance()).frozen == []
+    assert (await ledger.balance()).frozen_by == []

@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from gateway.control_plane.payments.attempts import GIVEN_UP_AFTER, LEASE, SENT_FOR, Attempts
 from gateway.control_plane.payments.auto_top_up import BACK_OFF, DECLINES_MAX
-from gateway.control_plane.payments.stripe_api import StripeApi
+from gateway.control_plane.payments.stripe_api import StripeApi, StripeDown
 from gateway.fake_stripe.fake import FakeStripe
 from gateway.storage import tables
 from gateway.storage.database import Database
@@ -22,6 +22,13 @@ MINUTE = timedelta(minutes=1)
 
 class Crash(BaseException):
     """The process ends here."""
+
+
+class Unreachable:
+    """A reconciler that would not mend what was written wrongly."""
+
+    async def reconcile(self, _payment_id: str) -> object:
+        raise StripeDown("unreachable")
 
 
 @pytest.fixture
@@ -153,7 +160,7 @@ async def test_a_process_that_wakes_late_writes_nothing(
         return await create(self, *arguments, **options)
 
     monkeypatch.setattr(StripeApi, "create_intent", slow)
-    late = asyncio.create_task(shop.attempts.run())
+    late = asyncio.create_task(shop.another(Unreachable()).run())
     await held.wait()
     monkeypatch.undo()
     shop.wait(seconds=LEASE.total_seconds())

@@ -36,6 +36,15 @@ async def test_a_lost_answer_makes_no_second_customer(shop: TopUps):
     assert [one["id"] for one in living] == [made]
 
 
+async def test_a_failure_that_stripe_keeps_for_the_key_does_not_last(shop: TopUps):
+    await delete(shop)
+    shop.fake.faults.add("error_kept", "customers.create")
+    with pytest.raises(StripeFailure):
+        await shop.customers.ensure(shop.organization_id)
+    made = await shop.customers.ensure(shop.organization_id)
+    assert (await read(shop)).customer_id == made
+
+
 async def test_a_deleted_customer_is_forgotten_with_its_card_and_replaced(shop: TopUps):
     before = await read(shop)
     await delete(shop)

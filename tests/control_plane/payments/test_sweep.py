@@ -1,13 +1,13 @@
 """Payments that no event told of are found in Stripe's lists."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
 from sqlalchemy import update
 
 from gateway.control_plane.payments import payments
-from gateway.control_plane.payments.payments import CENT_NANOS
+from gateway.control_plane.payments.payments import CENT_NANOS, Payment
 from gateway.identifiers import new_id
 from gateway.storage import tables
 from gateway.storage.ledger.postings import database_now
@@ -135,3 +135,32 @@ async def test_an_unfinished_payment_is_read_though_nothing_is_heard(shop: Shop)
     await shop.make_due()  # ten minutes later
     assert await shop.reconciler.run() == 1
     assert (await shop.now(payment)).posted_nanos == 2500 * CENT_NANOS
+
+
+async def test_an_auto_top_up_whose_answer_was_lost_is_found(shop: Shop):
+    customer = await shop.parts.customers.ensure(shop.organization_id)
+    method = shop.fake.save_card(customer)["id"]
+    now = datetime.now(UTC)
+    attempt = Payment(
+        id=new_id(), organization_id=shop.organization_id, origin="auto", state="started",
+        credit_nanos=1000 * CENT_NANOS, amount_cents=1000, live=False, customer_id=customer,
+        payment_method_id=method, created_at=now, changed_at=now, due_at=now,
+    )  # fmt: skip
+    async with shop.database.write() as connection:
+        await payments.add(connection, attempt)
+    metadata = {
+        "payment_id": attempt.id,
+        "organization_id": shop.organization_id,
+        "credit_cents": "1000",
+    }
+    asked = {
+        "amount": 1000, "currency": "usd", "customer": customer, "payment_method": method,
+        "off_session": True, "confirm": True,
+        "metadata": metadata,
+    }  # fmt: skip
+    await shop.parts.stripe.create_intent(asked, key=f"payment:{attempt.id}")
+    await shop.reconciler.run()
+    assert (await shop.now(attempt)).state == "started"  # left to its own job
+    await swept(shop)
+    assert (await shop.now(attempt)).state == "paid"
+    assert await shop.available_cents() == 1000

@@ -35,7 +35,7 @@ async def lift(ledger: Ledger, *args, **options) -> bool:
 async def causes(ledger: Ledger) -> list[str]:
     async with ledger.database.read() as connection:
         found = await freezes.causes(connection, ledger.organization_id)
-    assert (await ledger.balance()).frozen == found
+    assert (await ledger.balance()).frozen_by == found
     return found
 
 

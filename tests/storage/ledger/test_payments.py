@@ -54,11 +54,11 @@ async def test_what_is_spent_is_owed_and_paid_by_what_comes_next(ledger: Ledger,
     await payment.refund(1)
     balance = await ledger.balance()
     assert (balance.available_nanos, balance.owed_nanos) == (0, CENT * 6 // 10)
-    assert balance.frozen == ["owing"]
+    assert balance.frozen_by == ["owing"]
     await bought(ledger, 2)
     balance = await ledger.balance()
     assert (balance.available_nanos, balance.owed_nanos) == (CENT * 14 // 10, 0)
-    assert balance.frozen == []
+    assert balance.frozen_by == []
     assert await ledger.breaches() == []
 
 
@@ -102,6 +102,6 @@ async def test_returned_credit_pays_the_debt_before_it_is_available(ledger: Ledg
         assert await ledger.breaches() == []
         await credit.release(reserved)  # and the engine gives its lease back when it ends
     balance = await ledger.balance()
-    assert (balance.available_nanos, balance.owed_nanos, balance.frozen) == (CENT, 0, [])
+    assert (balance.available_nanos, balance.owed_nanos, balance.frozen_by) == (CENT, 0, [])
     assert await lots(ledger) == {"promo": 1}, "what was bought pays first"
     assert await ledger.breaches() == []

@@ -106,7 +106,11 @@ def _running(current: AutoTopUp) -> AutoWords:
     )
     if current.not_before is None or current.not_before <= datetime.now(UTC):
         return AutoWords("good", "On", rule)
-    why = "The last charge was declined." if current.declines else "A limit is reached."
+    why = (
+        "The last charge was declined."
+        if current.declines
+        else "A limit is reached, of how often or of how much in a month."
+    )
     later = f"{why} The next try is after {moment(current.not_before)}."
     return AutoWords("warn", "Waits", f"{later} {rule}")
 

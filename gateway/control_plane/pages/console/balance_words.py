@@ -38,7 +38,7 @@ def days_left(lasts: Runway) -> str:
 
 def stops_of(balance: Balance) -> list[Stop]:
     """Return all that stops an account now, in words."""
-    return [_stop(cause, balance) for cause in balance.frozen]
+    return [_stop(cause, balance) for cause in balance.frozen_by]
 
 
 def _stop(cause: FreezeCause, balance: Balance) -> Stop:

@@ -51,7 +51,7 @@ async def show_overview(
         "console/overview.html",
         section="overview",
         balance=balance,
-        frozen=[frozen_error(cause).message for cause in balance.frozen],
+        frozen=[frozen_error(cause).message for cause in balance.frozen_by],
         spent_today=spent_today,
         spent_month=sum(day.cost_nanos for day in this_month),
         requests_month=sum(day.requests for day in this_month),
