@@ -23,7 +23,6 @@ from typing import NamedTuple
 
 import httpx
 import msgspec
-import uvloop
 from sqlalchemy import select
 
 from gateway.app import build
@@ -79,7 +78,7 @@ class Gateways:
 
     async def start(self) -> None:
         """Start both."""
-        self._running = await asyncio.gather(self._one(), self._one())
+        self._running = [*await asyncio.gather(self._one(), self._one())]
 
     async def kill(self, numbers: list[int]) -> None:
         """Kill some with SIGKILL at once, and start others in their place."""
@@ -355,11 +354,8 @@ def main() -> None:
     chosen = parser.parse_args()
     print(f"seed {chosen.seed}", flush=True)
     options = Options(chosen.payments, chosen.events, chosen.kills, random.Random(chosen.seed))
-    with (
-        servers.postgresql() as url,
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-    ):
-        wrong = runner.run(run(options, url))
+    with servers.postgresql() as url:
+        wrong = asyncio.run(run(options, url))
     for line in wrong[:50]:
         print(f"WRONG: {line}")
     print("every balance is exact" if not wrong else f"{len(wrong)} wrong")

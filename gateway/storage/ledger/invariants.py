@@ -233,8 +233,8 @@ INVARIANTS = (
     ),
     Invariant(
         "settled-payments-are-received",
-        # Stripe may enter a charge in its balance after it succeeded. More may go back than came in,
-        # by a refund and a dispute of the same money: that stays a receivable, our loss.
+        # Stripe may enter a charge in its balance after it succeeded. More may go back than came
+        # in, by a refund and a dispute of the same money: that stays a receivable, our loss.
         "a payment that is final and in Stripe's balance, with no open refund or dispute, has no "
         "receivable, unless more went back than came in",
         """
