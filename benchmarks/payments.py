@@ -310,10 +310,10 @@ async def run(options: Options, url: str) -> list[str]:
         database = Database(url)
         storm = Storm(gateways, options.choose)
         ended = asyncio.Event()
+        await gateways.start()
+        started = time.monotonic()
+        killing = asyncio.create_task(trouble(gateways, options.choose, options.kills, ended))
         try:
-            await gateways.start()
-            started = time.monotonic()
-            killing = asyncio.create_task(trouble(gateways, options.choose, options.kills, ended))
             clients = [asyncio.create_task(storm.client(http, ended)) for _ in range(_CLIENTS)]
             await happen(World(stripe, options.choose), stripe, sessions, storm, options)
             ended.set()
@@ -322,6 +322,7 @@ async def run(options: Options, url: str) -> list[str]:
             tell(storm, stripe, gateways, time.monotonic() - started)
         finally:
             ended.set()
+            await asyncio.gather(killing, return_exceptions=True)  # it may be starting a process
             gateways.close()
             await database.close()
     return wrong

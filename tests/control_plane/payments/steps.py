@@ -239,6 +239,18 @@ class Payments(RuleBasedStateMachine):
     def spend(self, share: int) -> None:
         self.auditor.spend(share)
 
+    @has("payment_intent", status="succeeded")
+    @rule(number=which, is_disputed=st.booleans(), fault=trouble)
+    def spent_money_goes_back(self, number: int, is_disputed: bool, fault: Fault | None) -> None:
+        """Spend all there is, then lose a payment and hear of it: the organization owes."""
+        self.auditor.spend(1)
+        if is_disputed:
+            self.a_bank_disputes(number, "needs_response", None)
+        else:
+            self.refund_in_the_dashboard(number, 1, "succeeded")
+        self.deliver(0, 1, False, None)
+        self.turn(fault)
+
     @precondition(lambda self: self.world.spender.free_nanos)
     @rule(crashes=st.booleans())
     def the_spender_goes_on(self, crashes: bool) -> None:
@@ -287,7 +299,7 @@ class Payments(RuleBasedStateMachine):
         if rows:
             payment_id = rows[number % len(rows)].id
             self.door.run(
-                lambda gateway: gateway.payments.reconciler.reconcile(payment_id),
+                lambda gateway: gateway.returned(payment_id),
                 fault,
                 self._meanwhile,
             )
