@@ -50,7 +50,7 @@ def looks_until(page: Page, path: str, words: str) -> None:
     """Load a page until it says something, as a person without a script would."""
     for _ in range(_LOOKS_MAX):
         page.goto(path)
-        if page.get_by_text(words).count():
+        if page.locator(".console").get_by_text(words).count():
             return
         page.wait_for_timeout(500)  # what it waits for happens in a job of another process
     raise AssertionError(f"{path} never said {words!r}")
