@@ -42,7 +42,7 @@ RULES = TopUpRules(
     amount_cents=2_500,
     month_cents_max=100_000,
 )
-_LIVES = Lifetimes(link_seconds=60, invitation_seconds=60, once_seconds=60)
+_LIVES = Lifetimes(link_seconds=60, invitation_seconds=60, quiet_seconds=60)
 
 
 class TopUps:

@@ -50,6 +50,8 @@ from gateway.storage.database import Database
 
 ADDRESSES_PER_HOUR = 60
 """Most addresses of webhooks that an organization's people have looked up."""
+MESSAGES_PER_HOUR = 60
+"""Most tests and replays of webhooks that an organization's people ask for."""
 STRIPE_PAGES_PER_HOUR = 60
 """Most pages of Stripe's that an organization's people open: checkouts and portals."""
 
@@ -100,6 +102,8 @@ class Web:
     invitation_quota: Quota
     address_quota: Quota
     """Addresses of webhooks that are looked up for an organization."""
+    message_quota: Quota
+    """Messages that people send a webhook: tests and replays."""
     stripe_quota: Quota
     """Pages of Stripe's that are opened for an organization."""
 
@@ -197,6 +201,7 @@ def make_web(core: Core) -> Web:
         vote_quota=quota("votes", settings.votes_per_hour),
         invitation_quota=quota("invitations", settings.invitations_per_hour),
         address_quota=quota("addresses", ADDRESSES_PER_HOUR),
+        message_quota=quota("messages", MESSAGES_PER_HOUR),
         stripe_quota=quota("stripe", STRIPE_PAGES_PER_HOUR),
     )
 
@@ -241,7 +246,7 @@ def _outbox(settings: Settings, database: Database) -> Outbox:
         lifetimes=Lifetimes(
             link_seconds=settings.mail_link_seconds,
             invitation_seconds=settings.mail_invitation_seconds,
-            once_seconds=settings.mail_once_seconds,
+            quiet_seconds=settings.mail_once_seconds,
         ),
         host=urlsplit(settings.public_url).hostname or "localhost",
         keep_text=settings.dev_mail,

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from gateway.fake_stripe import answers, controls, operations, pages
 from gateway.fake_stripe.fake import FakeStripe
@@ -35,12 +37,28 @@ class FakeStripeApp:
             await self._api(scope, receive, send)
             return
         body = (await _body(receive)).decode()
-        if path.startswith("/_fake/"):
+        sent = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
+        if problem := self._problem(path, sent):
+            await _send(send, 403, json.dumps({"error": {"message": problem}}).encode(), {})
+        elif path.startswith("/_fake/"):
             status, answer = controls.answer(self.fake, scope["method"], path, body)
             await _send(send, status, json.dumps(answer).encode(), {})
         else:
             page = pages.answer(self.fake, scope["method"], path, body)
             await _send(send, page.status, page.body.encode(), page.headers)
+
+    def _problem(self, path: str, sent: dict[str, str]) -> str:
+        """Return why a request isn't answered that another site's page may have made.
+
+        Such a page reaches a port of its reader's machine: under a name of its own, or with a body
+        that needs no permission.
+        """
+        host = urlsplit(f"//{sent.get('host', '')}").hostname or ""
+        if not _is_loopback(host) and host != urlsplit(self.fake.url).hostname:
+            return f"This is not {host}"
+        if path.startswith("/_fake/") and sent.get("content-type") != "application/json":
+            return "Controls take application/json"
+        return ""
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while (await receive())["type"] == "lifespan.startup":
@@ -77,6 +95,13 @@ class FakeStripeApp:
             raise ApiRefusal(
                 400, f"Invalid Stripe API version: {sent.get('stripe-version')}; pin {API_VERSION}."
             )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class _Call:

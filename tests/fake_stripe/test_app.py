@@ -142,9 +142,9 @@ async def test_the_controls_are_there_over_http(
         intent = paid["result"]["payment_intent"]
         await controls.post("settle_async", json={"intent": intent, "succeeds": True})
         await controls.post("fail", json={"kind": "busy", "operation": "customers.*"})
-        calls = (await controls.post("calls")).json()["result"]
+        calls = (await controls.post("calls", json={})).json()["result"]
         refused = await controls.post("pay", json={"session": session.id})
-        unknown = await controls.post("nothing")
+        unknown = await controls.post("nothing", json={})
         wrong = await controls.post("pay", json={"price": 1})
 
     assert fake.get("payment_intent", intent)["status"] == "succeeded"
@@ -152,3 +152,17 @@ async def test_the_controls_are_there_over_http(
     assert (refused.status_code, unknown.status_code, wrong.status_code) == (400, 404, 400)
     with pytest.raises(stripe.RateLimitError):
         await client.v1.customers.list_async()
+
+
+async def test_pages_of_other_sites_reach_nothing(fake: FakeStripe):
+    """A browser sends them to this port: with a body of its own, or under a name of its own."""
+    address = f"{fake.url}/_fake/listen"
+    body = b'{"url": "http://evil.example/"}'
+    plain = {"content-type": "text/plain"}
+    renamed = {"content-type": "application/json", "host": "evil.example"}
+    async with httpx.AsyncClient() as browser:
+        for headers in (plain, renamed):
+            answer = await browser.post(address, content=body, headers=headers)
+            assert answer.status_code == 403
+        page = await browser.get(f"{fake.url}/pay/anything", headers={"host": "evil.example:1"})
+        assert page.status_code == 403

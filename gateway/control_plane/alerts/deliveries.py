@@ -1,7 +1,7 @@
 """Deliveries for pages: the log of an endpoint, replays, and a test message.
 
-The log shows the last attempt of each delivery. A replay sends the same message with the same
-webhook-id, so that a receiver can tell that it has it already.
+The log shows the last attempt of each delivery; the page says so. A replay sends the same message with
+the same webhook-id, so that a receiver can tell that it has it already.
 """
 
 from __future__ import annotations
@@ -14,15 +14,12 @@ from sqlalchemy import Row, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.alerts.notices import GIVE_UP, Notice, queue, store
-from gateway.errors import BadRequest, NotFound, TooManyRequests
+from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import is_id, new_id
-from gateway.storage.database import alone, count
 from gateway.storage.tables import notices, webhook_deliveries, webhook_endpoints
 
 KEPT_DAYS = 30
 """How long the log goes back."""
-PINGS_PER_HOUR = 30
-"""Most test messages of one organization."""
 
 _AT_ONCE = 1_000
 _PAGE_MAX = 200
@@ -78,7 +75,7 @@ class Deliveries:
     ) -> list[LoggedDelivery]:
         """Return a page, newest first; the next page is `before` this one's last id."""
         if not is_id(endpoint_id) or (before is not None and not is_id(before)):
-            raise DeliveryNotFound("There is no such endpoint or page.")
+            raise DeliveryNotFound("There is no such webhook or page.")
         query = (
             select(webhook_deliveries, notices.c.type, notices.c.data)
             .join(notices, notices.c.id == webhook_deliveries.c.notice_id)
@@ -93,19 +90,24 @@ class Deliveries:
         return [_delivery(row) for row in await connection.execute(query)]
 
     async def replay(
-        self, connection: AsyncConnection, organization_id: str, delivery_id: str
+        self,
+        connection: AsyncConnection,
+        organization_id: str,
+        endpoint_id: str,
+        delivery_id: str,
     ) -> None:
-        """Send a message again, at once and with all retries.
+        """Send a message again, at once and with all retries, unless it still has some.
 
         Raises DeliveryNotFound or EndpointDisabled.
         """
-        if not is_id(delivery_id):
+        if not is_id(endpoint_id) or not is_id(delivery_id):
             raise _unknown()
         query = (
             select(webhook_endpoints.c.disabled_at)
             .join(webhook_deliveries, webhook_deliveries.c.endpoint_id == webhook_endpoints.c.id)
             .where(
                 webhook_deliveries.c.id == delivery_id,
+                webhook_endpoints.c.id == endpoint_id,
                 webhook_endpoints.c.organization_id == organization_id,
                 webhook_endpoints.c.removed_at.is_(None),
             )
@@ -117,7 +119,7 @@ class Deliveries:
         now = datetime.now(UTC)
         await connection.execute(
             update(webhook_deliveries)
-            .where(webhook_deliveries.c.id == delivery_id)
+            .where(webhook_deliveries.c.id == delivery_id, webhook_deliveries.c.state != "pending")
             .values(state="pending", attempts=0, due_at=now, give_up_at=now + GIVE_UP)
         )
 
@@ -126,7 +128,7 @@ class Deliveries:
     ) -> str:
         """Queue a test message, and return its delivery's id.
 
-        Raises DeliveryNotFound, EndpointDisabled or TooManyRequests.
+        Raises DeliveryNotFound or EndpointDisabled.
         """
         if not is_id(endpoint_id):
             raise _unknown()
@@ -140,17 +142,6 @@ class Deliveries:
             raise _unknown()
         _check_enabled(endpoint.disabled_at)
         now = datetime.now(UTC)
-        await alone(connection, f"pings of {organization_id}")
-        pings = (
-            notices.c.organization_id == organization_id,
-            notices.c.type == "endpoint.ping",
-            notices.c.created_at > now - timedelta(hours=1),
-        )
-        if await count(connection, notices, *pings) >= PINGS_PER_HOUR:
-            raise TooManyRequests(
-                f"An organization can send {PINGS_PER_HOUR} test messages an hour.",
-                retry_after_seconds=60.0,
-            )
         ping = Notice("endpoint.ping", f"ping:{new_id()}", {"endpoint_id": endpoint_id}, now)
         notice_id = await store(connection, organization_id, ping)
         assert notice_id is not None
@@ -170,7 +161,7 @@ async def forget_old(connection: AsyncConnection, now: datetime) -> int:
 
 def _check_enabled(disabled_at: datetime | None) -> None:
     if disabled_at is not None:
-        raise EndpointDisabled("The endpoint is disabled: enable it first.")
+        raise EndpointDisabled("This webhook is off. Switch it on first.")
 
 
 def _delivery(row: Row[Any]) -> LoggedDelivery:
@@ -192,4 +183,4 @@ def _delivery(row: Row[Any]) -> LoggedDelivery:
 
 
 def _unknown() -> DeliveryNotFound:
-    return DeliveryNotFound("There is no such delivery or endpoint.")
+    return DeliveryNotFound("There is no such event or webhook.")

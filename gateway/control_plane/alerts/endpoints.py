@@ -25,6 +25,8 @@ from gateway.storage.tables import webhook_deliveries, webhook_endpoints, webhoo
 
 ENDPOINTS_MAX = 10
 """Most endpoints of one organization."""
+ADDED_A_DAY = 50
+"""Most endpoints that an organization adds in 24 hours, those that it removed again included."""
 ROTATION = timedelta(days=1)
 """How long an old secret signs beside the new one."""
 
@@ -36,6 +38,12 @@ class EndpointNotFound(NotFound):
     """No such endpoint in this organization."""
 
     code = "endpoint_not_found"
+
+
+class RotationRuns(BadRequest):
+    """The secret before the last rotation still signs."""
+
+    code = "rotation_runs"
 
 
 class TooManyEndpoints(BadRequest):
@@ -89,9 +97,17 @@ class Endpoints:
         await alone(connection, f"endpoints of {organization_id}")
         if await count(connection, webhook_endpoints, *_of(organization_id)) >= ENDPOINTS_MAX:
             raise TooManyEndpoints(
-                f"An organization can have at most {ENDPOINTS_MAX} endpoints: remove one first."
+                f"An organization can have at most {ENDPOINTS_MAX} webhooks: remove one first."
             )
         now, endpoint_id, secret = datetime.now(UTC), new_id(), signatures.mint()
+        lately = (
+            webhook_endpoints.c.organization_id == organization_id,
+            webhook_endpoints.c.created_at > now - timedelta(days=1),
+        )
+        if await count(connection, webhook_endpoints, *lately) >= ADDED_A_DAY:
+            raise TooManyEndpoints(
+                f"An organization can add {ADDED_A_DAY} webhooks a day. Try again tomorrow."
+            )
         await connection.execute(
             insert(webhook_endpoints).values(
                 id=endpoint_id,
@@ -139,7 +155,16 @@ class Endpoints:
     async def rotate(
         self, connection: AsyncConnection, organization_id: str, endpoint_id: str
     ) -> str:
-        """Return a new secret; the one before signs too for a day. Raises EndpointNotFound."""
+        """Return a new secret; the one before signs too for a day.
+
+        Raises EndpointNotFound, or RotationRuns: a second rotation would end that day at once.
+        """
+        endpoint = await self.find(connection, organization_id, endpoint_id)
+        if endpoint.rotating_until is not None:
+            raise RotationRuns(
+                "The secret was rotated less than a day ago, and the old one still signs. Rotate "
+                f"again after {endpoint.rotating_until:%Y-%m-%d %H:%M} UTC."
+            )
         secret = signatures.mint()
         await _update(
             connection,
@@ -173,7 +198,7 @@ class Endpoints:
             secret=b"",
             secret_before=None,
         )
-        await _end_pending(connection, endpoint_id, "The endpoint was removed.")
+        await _end_pending(connection, endpoint_id, "The webhook was removed.")
 
     async def enable(
         self, connection: AsyncConnection, organization_id: str, endpoint_id: str
@@ -199,7 +224,7 @@ class Endpoints:
             disabled_at=datetime.now(UTC),
             disabled_reason="person",
         )
-        await _end_pending(connection, endpoint_id, "The endpoint was disabled.")
+        await _end_pending(connection, endpoint_id, "The webhook was switched off.")
 
 
 async def disable_failing(
@@ -216,7 +241,7 @@ async def disable_failing(
     ).one_or_none()
     if row is None:
         return
-    await _end_pending(connection, endpoint_id, "The endpoint was disabled.")
+    await _end_pending(connection, endpoint_id, "The webhook was switched off.")
     data = {"endpoint_id": endpoint_id, "url": row.url, "reason": reason}
     ref = f"endpoint.disabled:{endpoint_id}:{now.isoformat()}"
     await publish(connection, row.organization_id, Notice("endpoint.disabled", ref, data, now))
@@ -307,4 +332,4 @@ def _own(organization_id: str, endpoint_id: str) -> ColumnElement[bool]:
 
 
 def _unknown() -> EndpointNotFound:
-    return EndpointNotFound("There is no such endpoint.")
+    return EndpointNotFound("There is no such webhook.")

@@ -148,8 +148,8 @@ def _complaint(response: httpx.Response) -> str:
     if response.is_success:
         return ""
     if response.is_redirect:
-        return "Redirects are not followed: change the endpoint's address."
-    return f"The endpoint answered {response.status_code}."
+        return "Redirects are not followed: change the webhook's address."
+    return f"The server answered {response.status_code}."
 
 
 def _reason(error: Exception) -> str:

@@ -75,13 +75,13 @@ class Lifetimes(msgspec.Struct, frozen=True, kw_only=True):
     """Sign-in links: as long as the link is valid."""
     invitation_seconds: float
     """Invitations and waitlist confirmations."""
-    once_seconds: float
+    quiet_seconds: float
     """Kinds in QUIET, counted from when they were due."""
 
     def of(self, kind: str) -> timedelta:
         """Return how long a kind of mail is retried."""
         if kind in QUIET:
-            return timedelta(seconds=self.once_seconds)
+            return timedelta(seconds=self.quiet_seconds)
         is_link = kind == "sign_in"
         return timedelta(seconds=self.link_seconds if is_link else self.invitation_seconds)
 

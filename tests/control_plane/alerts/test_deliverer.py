@@ -99,7 +99,7 @@ async def test_failures_are_retried_with_the_same_id_until_it_is_taken(
         waits.append((row.due_at - datetime.now(UTC)).total_seconds())
         await make_due(database)
     assert (row.state, row.attempts, row.status) == ("pending", 3, 500)
-    assert row.error == "The endpoint answered 500."
+    assert row.error == "The server answered 500."
     assert len(row.answer) == 1_024
     assert row.answer.startswith("��x")
     assert all(
@@ -347,7 +347,8 @@ async def test_an_attempt_that_was_overtaken_counts_nothing(
     assert (row.attempts, row.state, row.status) == (1, "pending", 500)
     await paused.stop()
     async with database.write() as connection:
-        await Deliveries().replay(connection, owner.organization_id, row.id)
+        await connection.execute(update(webhook_deliveries).values(state="failed"))
+        await Deliveries().replay(connection, owner.organization_id, row.endpoint_id, row.id)
     receiver.answer = lambda _message: Reply()
     await deliver(deliverer)
     (row,) = await rows(database, select(webhook_deliveries))

@@ -1,14 +1,16 @@
 """Endpoints: of one organization, with secrets that nobody reads from the database."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from sqlalchemy import select, update
 
 from gateway.control_plane.accounts.users import User
 from gateway.control_plane.alerts import endpoints as module
 from gateway.control_plane.alerts.addresses import AddressRefused
-from gateway.control_plane.alerts.deliverer import Deliverer
+from gateway.control_plane.alerts.deliverer import UNREADABLE, Deliverer
 from gateway.control_plane.alerts.deliveries import Deliveries, DeliveryNotFound, EndpointDisabled
-from gateway.control_plane.alerts.endpoints import EndpointNotFound, TooManyEndpoints
+from gateway.control_plane.alerts.endpoints import EndpointNotFound, RotationRuns, TooManyEndpoints
 from gateway.control_plane.alerts.signatures import SecretUnreadable, SigningSecrets
 from gateway.errors import BadRequest, NotFound
 from gateway.settings import derive
@@ -82,10 +84,10 @@ async def test_a_secret_that_cannot_be_read_sends_nothing_until_it_is_rotated(
     await happen(database, owner.organization_id)
     await deliver(deliverer)
     (row,) = await rows(database, select(webhook_deliveries))
-    assert (row.state, row.error) == ("pending", "The endpoint's secret can't be read.")
+    assert (row.state, row.error) == ("pending", UNREADABLE)
     async with database.write() as connection:
         new = await some_endpoints().rotate(connection, owner.organization_id, endpoint.id)
-        await Deliveries().replay(connection, owner.organization_id, row.id)
+        await connection.execute(update(webhook_deliveries).values(due_at=row.created_at))
     await deliver(deliverer)
     (message,) = receiver.messages
     assert message.verified(new)
@@ -119,7 +121,7 @@ async def test_other_organizations_find_nothing(
         assert await log.log(connection, eve, endpoint.id) == []
         for delivery_id in (delivery.id, "nonsense"):
             with pytest.raises(DeliveryNotFound):
-                await log.replay(connection, eve, delivery_id)
+                await log.replay(connection, eve, endpoint.id, delivery_id)
     assert await rows(database, select(webhook_endpoints)) == before
     assert await rows(database, select(webhook_deliveries)) == [delivery]
 
@@ -162,7 +164,7 @@ async def test_a_test_message_and_the_log(
         assert await made.log(connection, ours, endpoint.id, limit=1) == [newest]
         assert await made.log(connection, ours, endpoint.id, newest.id) == [oldest]
     async with database.write() as connection:
-        await made.replay(connection, ours, oldest.id)
+        await made.replay(connection, ours, endpoint.id, oldest.id)
     await deliver(deliverer)
     ids = [one.headers["webhook-id"] for one in receiver.messages if one.path == "/hooks"]
     assert ids.count(oldest.message_id) == 2
@@ -176,12 +178,68 @@ async def test_nothing_is_sent_to_a_disabled_endpoint(database: Database, owner:
         await some_endpoints().disable(connection, owner.organization_id, endpoint.id)
         for call in (
             Deliveries().ping(connection, owner.organization_id, endpoint.id),
-            Deliveries().replay(connection, owner.organization_id, delivery.id),
+            Deliveries().replay(connection, owner.organization_id, endpoint.id, delivery.id),
         ):
             with pytest.raises(EndpointDisabled):
                 await call
     (delivery,) = await rows(database, select(webhook_deliveries))
-    assert (delivery.state, delivery.error) == ("failed", "The endpoint was disabled.")
+    assert (delivery.state, delivery.error) == ("failed", "The webhook was switched off.")
+
+
+async def test_what_still_has_retries_is_not_replayed(database: Database, owner: User):
+    endpoint, _ = await add_endpoint(database, owner, URL)
+    await happen(database, owner.organization_id)
+    later = datetime.now(UTC) + timedelta(hours=1)
+    async with database.write() as connection:
+        await connection.execute(update(webhook_deliveries).values(attempts=5, due_at=later))
+    (before,) = await rows(database, select(webhook_deliveries))
+    async with database.write() as connection:
+        await Deliveries().replay(connection, owner.organization_id, endpoint.id, before.id)
+    assert await rows(database, select(webhook_deliveries)) == [before]
+
+
+async def test_a_replay_names_its_own_endpoint(database: Database, owner: User):
+    await add_endpoint(database, owner, URL)
+    await happen(database, owner.organization_id)
+    other, _ = await add_endpoint(database, owner, URL)
+    (delivery,) = await rows(database, select(webhook_deliveries))
+    async with database.write() as connection:
+        for endpoint_id in (other.id, "..%2f..%2f", "nonsense"):
+            with pytest.raises(DeliveryNotFound):
+                await Deliveries().replay(
+                    connection, owner.organization_id, endpoint_id, delivery.id
+                )
+
+
+async def test_a_second_rotation_waits_until_the_first_secret_ended(
+    database: Database, owner: User
+):
+    endpoint, old = await add_endpoint(database, owner, URL)
+    made, ours = some_endpoints(), owner.organization_id
+    async with database.write() as connection:
+        new = await made.rotate(connection, ours, endpoint.id)
+        with pytest.raises(RotationRuns, match="Rotate again after"):
+            await made.rotate(connection, ours, endpoint.id)
+        assert await made.reveal(connection, ours, endpoint.id) == new
+        over = datetime.now(UTC) - timedelta(seconds=1)
+        await connection.execute(update(webhook_endpoints).values(secret_before_until=over))
+        assert await made.rotate(connection, ours, endpoint.id) not in (old, new)
+
+
+async def test_adding_and_removing_ends(
+    database: Database, owner: User, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "ADDED_A_DAY", 3)
+    for _ in range(3):
+        endpoint, _ = await add_endpoint(database, owner, URL)
+        async with database.write() as connection:
+            await some_endpoints().remove(connection, owner.organization_id, endpoint.id)
+    with pytest.raises(TooManyEndpoints, match="3 webhooks a day"):
+        await add_endpoint(database, owner, URL)
+    async with database.write() as connection:
+        yesterday = datetime.now(UTC) - timedelta(days=1)
+        await connection.execute(update(webhook_endpoints).values(created_at=yesterday))
+    await add_endpoint(database, owner, URL)
 
 
 async def test_a_removed_endpoint_cannot_be_revealed(database: Database, owner: User):

@@ -63,7 +63,7 @@ SAYS = {
 
 
 def mails(database: Database) -> NoticeMails:
-    lives = Lifetimes(link_seconds=60, invitation_seconds=60, once_seconds=3_600)
+    lives = Lifetimes(link_seconds=60, invitation_seconds=60, quiet_seconds=3_600)
     box = Outbox(database, LogSender(), pending_max=9, lifetimes=lives, host="g.example")
     writer = MailWriter({"brand": "B", "public_url": URL})
     return NoticeMails(database, box, writer, public_url=URL)

@@ -18,7 +18,7 @@ from gateway.storage.database import Database
 from tests.control_plane.conftest import STELLA
 
 URL = "https://g.example"
-LIVES = Lifetimes(link_seconds=60, invitation_seconds=60, once_seconds=60)
+LIVES = Lifetimes(link_seconds=60, invitation_seconds=60, quiet_seconds=60)
 
 
 @pytest.fixture

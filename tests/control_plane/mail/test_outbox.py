@@ -20,7 +20,7 @@ from gateway.wings import Job
 from testing.mailbox import Mailbox
 from tests.control_plane.mail.conftest import a_mail
 
-LIVES = Lifetimes(link_seconds=60, invitation_seconds=60, once_seconds=172_800)
+LIVES = Lifetimes(link_seconds=60, invitation_seconds=60, quiet_seconds=172_800)
 
 
 class Scripted:
@@ -105,7 +105,7 @@ async def test_refused_for_now_a_link_is_tried_while_it_lives(database: Database
 
 
 async def test_a_link_that_expired_is_not_sent(database: Database):
-    lives = Lifetimes(link_seconds=0, invitation_seconds=0, once_seconds=9)
+    lives = Lifetimes(link_seconds=0, invitation_seconds=0, quiet_seconds=9)
     target = box(database, sender := Scripted(), lifetimes=lives)
     await put(database, target, a_mail())
     assert await target.deliver() == 0

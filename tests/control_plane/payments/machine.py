@@ -17,9 +17,6 @@ import uvloop
 from sqlalchemy import event, select
 
 from gateway.app.payments import make_payments
-from gateway.control_plane.mail.messages import MailWriter
-from gateway.control_plane.mail.outbox import Lifetimes, Outbox
-from gateway.control_plane.mail.smtp import NullSender
 from gateway.control_plane.payments import events, stored_events
 from gateway.control_plane.payments.stripe_api import API_VERSION
 from gateway.data_plane.metering.port import Charge
@@ -84,8 +81,6 @@ class Gateway:
         made = make_payments(
             settings(world.url, stripe_secret_key=SECRET_KEY, stripe_api_url=world.stripe.url),
             database,
-            _outbox(database),
-            MailWriter({"brand": "Gateway", "public_url": _URL, "support": None}),
         )
         assert made
         self.payments = made
@@ -280,11 +275,3 @@ def _set_clocks(clocks: pytest.MonkeyPatch, world: World) -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith(_PACKAGE) and hasattr(module, "database_now"):
             clocks.setattr(module, "database_now", now)
-
-
-def _outbox(database: Database) -> Outbox:
-    lifetimes = Lifetimes(link_seconds=60, invitation_seconds=60, once_seconds=60)
-    return Outbox(
-        database, NullSender(), pending_max=1000, lifetimes=lifetimes, host="localhost",
-        keep_text=False,
-    )  # fmt: skip

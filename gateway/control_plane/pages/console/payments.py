@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
+from cachetools import TTLCache
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
@@ -24,6 +25,9 @@ PATH = "/console/billing"
 _PAGE = 50
 STRIPE_SECONDS = 5.0
 """How long a page waits for Stripe; whatever it says later, the next look shows."""
+ASKED_SECONDS = 3.0
+"""How long pages of this process don't ask again for the same payment."""
+_ASKED: TTLCache[str, bool] = TTLCache(10_000, ASKED_SECONDS)
 
 
 @get(f"{PATH}/payments")
@@ -86,8 +90,11 @@ def _is_open(payment: Payment) -> bool:
 def _may_ask(request: Request[Any, Any, Any], payment: Payment) -> bool:
     """Tell whether to ask Stripe: for each page, but not each time that a page looks again.
 
-    Whoever asks makes the payment due in a minute, and spoils what another asks at the time.
+    Whoever asks makes the payment due in a minute, and spoils what another asks at the time. So
+    pages that are loaded one after the other ask once in a few seconds.
     """
+    if payment.id in _ASKED:
+        return False
     if not is_fragment(request) or payment.due_at is None:
         return True
     soon = datetime.now(UTC) + CLAIMED
@@ -96,6 +103,7 @@ def _may_ask(request: Request[Any, Any, Any], payment: Payment) -> bool:
 
 async def _reconciled(reconciler: Reconciler, payment_id: str) -> bool:
     """Read a payment at Stripe, in bounded time; return whether Stripe answered."""
+    _ASKED[payment_id] = True
     try:
         async with asyncio.timeout(STRIPE_SECONDS):
             await reconciler.reconcile(payment_id)

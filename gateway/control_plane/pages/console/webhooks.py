@@ -166,7 +166,7 @@ async def reveal_secret(
     return _secret_page(render, endpoint, secret)
 
 
-@post(f"{_ONE}/rotate", guards=[owner], status_code=200)
+@post_form(f"{_ONE}/rotate", "secret", _one_page, guards=[owner], status_code=200)
 async def rotate_secret(
     database: NamedDependency[Database],
     render: NamedDependency[Render],
@@ -185,10 +185,12 @@ async def rotate_secret(
 async def send_test(
     database: NamedDependency[Database],
     deliveries: NamedDependency[Deliveries],
+    message_quota: NamedDependency[Quota],
     visitor: NamedDependency[Visitor],
     endpoint_id: FromPath[str],
 ) -> Response[Any]:
     """Send an event that says nothing."""
+    await message_quota.take(visitor.organization_id)
     async with database.write() as connection:
         await deliveries.ping(connection, visitor.organization_id, endpoint_id)
     return see_other(f"{PATH}/{endpoint_id}?done=test")
@@ -198,13 +200,15 @@ async def send_test(
 async def replay_delivery(
     database: NamedDependency[Database],
     deliveries: NamedDependency[Deliveries],
+    message_quota: NamedDependency[Quota],
     visitor: NamedDependency[Visitor],
     endpoint_id: FromPath[str],
     delivery_id: FromPath[str],
 ) -> Response[Any]:
     """Send what was sent before again."""
+    await message_quota.take(visitor.organization_id)
     async with database.write() as connection:
-        await deliveries.replay(connection, visitor.organization_id, delivery_id)
+        await deliveries.replay(connection, visitor.organization_id, endpoint_id, delivery_id)
     return see_other(f"{PATH}/{endpoint_id}?done=replay")
 
 

@@ -76,6 +76,10 @@ async def test_the_secret_is_shown_once_and_when_asked_for(owner: Browser, recei
     assert fresh[0] != secret
     assert "The old one ends at" in (await owner.get(path)).text
     assert fresh[0] in (await owner.submit(f"{path}/reveal")).text
+    await owner.get(path)
+    again = await owner.submit(f"{path}/rotate")
+    assert again.status_code == 400
+    assert "Rotate again after" in Fields(again).said()
 
 
 async def test_a_test_event_arrives_and_stands_in_the_log(
@@ -126,7 +130,7 @@ async def test_it_is_changed_switched_off_and_on_and_removed(
     assert "Send a test event" not in page.text
     refused = await owner.submit(f"{path}/test")  # of a page that was open before
     assert refused.status_code == 400
-    assert "disabled" in Fields(refused).said()
+    assert "This webhook is off. Switch it on first." in Fields(refused).said()
     assert "Send a test event" in (await owner.submit(f"{path}/enable")).text
     page = await owner.submit(f"{path}/remove")
     assert page.url.path == PATH
@@ -134,7 +138,7 @@ async def test_it_is_changed_switched_off_and_on_and_removed(
     assert (await owner.get(path)).status_code == 404
 
 
-@pytest.mark.parametrize("reason", ["failing", "gone"])
+@pytest.mark.parametrize("reason", ["failing", "gone", "unreadable"])
 async def test_it_says_why_we_switched_it_off(
     gateway: Process, owner: Browser, receiver: Receiver, reason: str
 ):
@@ -145,8 +149,14 @@ async def test_it_says_why_we_switched_it_off(
                 disabled_reason=reason, disabled_at=tables.webhook_endpoints.c.created_at
             )
         )
-    words = {"failing": "It failed for days", "gone": "It answered 410 Gone"}[reason]
-    assert words in squeezed((await owner.get(path)).text)
+    words = {
+        "failing": "It failed for days",
+        "gone": "It answered 410 Gone",
+        "unreadable": "We can no longer read its signing secret",
+    }[reason]
+    page = squeezed((await owner.get(path)).text)
+    assert words in page
+    assert "Events that happen while it is off are not sent." in page
 
 
 async def test_addresses_that_are_refused_stay_in_the_form(gateway: Process, owner: Browser):
@@ -201,6 +211,11 @@ async def test_others_webhooks_are_not_there(gateway: Process, owner: Browser, r
     for there in (path, f"{PATH}/{new_id()}", f"{PATH}/nonsense"):
         assert (await eve.get(there)).status_code == 404
     assert receiver.url not in (await eve.get(PATH)).text
+    # a path that is no webhook's leads nowhere
+    odd = await owner.submit(
+        f"{PATH}/..%2fkeys%3f/{replay}", csrf=(await owner.get(PATH), owner.token)[1]
+    )
+    assert odd.status_code == 404
     # hers, with the delivery of somebody else
     own, _ = await added(eve, receiver.url)
     assert (await eve.submit(f"{own}/{replay}")).status_code == 404
@@ -232,6 +247,27 @@ async def test_a_form_of_another_site_changes_nothing(owner: Browser, receiver: 
         assert answer.status_code == 403, action
         assert secret not in answer.text
     assert (await owner.get(path)).status_code == 200
+
+
+async def test_tests_replays_and_addresses_are_limited(
+    gateway: Process, owner: Browser, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    path, _ = await added(owner, receiver.url)
+    monkeypatch.setattr(gateway.web.message_quota, "_limit", 2)
+    monkeypatch.setattr(gateway.web.address_quota, "_limit", 2)
+    await owner.submit(f"{path}/test")
+    delivery = await tried(gateway)
+    replay = f"{path}/deliveries/{delivery.id}/replay"
+    assert (await owner.submit(replay)).status_code == 200
+    await asyncio.to_thread(receiver.wait, 2)
+    for action in (f"{path}/test", replay):
+        refused = await owner.submit(action, csrf=owner.token)
+        assert refused.status_code == 429
+        assert "Too many requests" in Fields(refused).said()
+    changed = await owner.submit(path, url=receiver.url, types="balance.low")
+    assert changed.status_code == 200
+    refused = await owner.submit(path, url=receiver.url, types="balance.low")
+    assert refused.status_code == 429
 
 
 async def test_the_log_has_pages(gateway: Process, owner: Browser, receiver: Receiver):
