@@ -1,7 +1,7 @@
 """Deliveries for pages: the log of an endpoint, replays, and a test message.
 
-The log shows the last attempt of each delivery; the page says so. A replay sends the same message with
-the same webhook-id, so that a receiver can tell that it has it already.
+The log shows the last attempt of each delivery; the page says so. A replay sends the same message
+with the same webhook-id, so that a receiver can tell that it has it already.
 """
 
 from __future__ import annotations

@@ -115,6 +115,30 @@ async def test_a_link_that_expired_is_not_sent(database: Database):
     assert "expired" in row.reason
 
 
+async def test_a_notice_that_is_too_old_is_not_sent_and_says_so(database: Database):
+    target = box(database, sender := Scripted())
+    long_ago = datetime.now(UTC) - timedelta(days=3)
+    async with database.write() as connection:
+        await target.put_all(connection, [(a_mail("a", "notice"), long_ago)])
+    assert await target.deliver() == 0
+    row = await row_of(database, "a")
+    assert (sender.sent, row.state, row.reason) == ([], "failed", outbox_module.TOO_OLD)
+    async with database.write() as connection:
+        with pytest.raises(upkeep.CannotRetry, match="too old"):
+            await upkeep.retry(connection, [row.id], lifetime=timedelta(days=1))
+
+
+async def test_a_notice_that_may_have_arrived_is_sent_again(database: Database):
+    """Twice is better than never; a launch mail is the other way round."""
+    target = box(database, sender := Scripted(MailLost("broken")))
+    async with database.write() as connection:
+        await target.put_all(connection, [(a_mail("a", "notice"), datetime.now(UTC))])
+    await target.deliver()
+    await be_due(database)
+    assert await target.deliver() == 1
+    assert sender.sent == ["a"]
+
+
 async def test_a_launch_mail_outlives_two_days_of_outage(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ):

@@ -140,6 +140,22 @@ async def test_a_page_on_another_domain_is_led_to_by_a_link(
     assert 'href="https://pay.example.com/checkout/' in page.text
 
 
+async def test_pages_at_stripe_are_limited(
+    browser: Browser, gateway: Process, fake: FakeStripe, monkeypatch: pytest.MonkeyPatch
+):
+    """What Stripe refuses adds a row each time."""
+    await sign_in(browser, gateway, "ada@example.org")
+    monkeypatch.setattr(gateway.web.stripe_quota, "_limit", 2)
+    fake.faults.add("refused", "checkout.sessions.*", times=100)
+    for status in (503, 503, 429):
+        await browser.get(PATH)
+        refused = await browser.submit(f"{PATH}/buy", id=new_id(), preset="25")
+        assert refused.status_code == status
+    assert len(await rows(gateway, select(tables.payments))) == 2
+    refused = await browser.submit(f"{PATH}/portal", csrf=browser.token)
+    assert refused.status_code == 429
+
+
 async def test_the_saved_card_and_the_customer_portal(
     gateway: Process, browser: Browser, fake: FakeStripe
 ):

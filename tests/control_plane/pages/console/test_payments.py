@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from cachetools import TTLCache
 from sqlalchemy import insert, select
 
 from gateway.app.process import Process
@@ -23,6 +24,12 @@ POLL = {"hx-request": "true"}
 @pytest.fixture
 def options(fake: FakeStripe) -> dict[str, Any]:
     return selling(fake)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each page ask at once, as after some seconds."""
+    monkeypatch.setattr(pages, "_ASKED", TTLCache(10, 0.0))
 
 
 def session_of(fake: FakeStripe, path: str) -> str:
@@ -127,6 +134,21 @@ async def test_a_look_again_asks_stripe_unless_somebody_does(
     await browser.get(path)
     await browser.get(path)  # nothing is open any more
     assert len(asked) == 3
+
+
+async def test_pages_that_are_loaded_again_and_again_ask_once(
+    browser: Browser, fake: FakeStripe, path: str, monkeypatch: pytest.MonkeyPatch
+):
+    now = 0.0
+    monkeypatch.setattr(pages, "_ASKED", TTLCache(10, pages.ASKED_SECONDS, timer=lambda: now))
+    await browser.get(path)
+    asked = len(fake.calls)
+    for _ in range(5):
+        assert "Pending" in (await browser.get(path)).text
+    assert len(fake.calls) == asked
+    now += pages.ASKED_SECONDS
+    fake.pay(session_of(fake, path))
+    assert "Credited" in (await browser.get(path)).text
 
 
 @pytest.mark.parametrize("fault", ["refused", "busy", "hang"])
