@@ -2,7 +2,8 @@
 
 Deletion clears the address and removes sessions, votes, waitlist entries and memberships; keys no
 longer name their maker. An organization without remaining members loses its name, its keys, its
-webhooks and its invitations. The ledger stays as it is: it names organizations, never people.
+webhooks, its invitations and its saved card, which is never charged again. The ledger stays as it
+is: it names organizations, never people.
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ from gateway.control_plane.accounts.memberships import LastOwner
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.storage import tables
 from gateway.storage.database import count
+from gateway.storage.ledger import postings
 from gateway.storage.tables import (
     api_keys,
+    auto_top_ups,
     demand_votes,
     mail_links,
     outbox,
+    payment_customers,
     unsubscriptions,
     users,
     waitlist_entries,
@@ -113,11 +117,11 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
     await connection.execute(
         update(api_keys).where(api_keys.c.created_by == visitor.user_id).values(created_by=None)
     )
-    await connection.execute(
-        update(webhook_endpoints)
-        .where(webhook_endpoints.c.created_by == visitor.user_id)
-        .values(created_by=None)
-    )
+    for table, by in (
+        (webhook_endpoints, webhook_endpoints.c.created_by),
+        (auto_top_ups, auto_top_ups.c.changed_by),
+    ):
+        await connection.execute(update(table).where(by == visitor.user_id).values({by.name: None}))
     await identities.disconnect(connection, visitor.user_id)
     await sessions.end_all(connection, visitor.user_id)
 
@@ -142,4 +146,28 @@ async def _close(connection: AsyncConnection, organization_id: str, now: datetim
             webhook_endpoints.c.removed_at.is_(None),
         )
         .values(removed_at=now, secret=b"", secret_before=None)
+    )
+    await _forget_card(connection, organization_id, now)
+
+
+async def _forget_card(connection: AsyncConnection, organization_id: str, now: datetime) -> None:
+    """Charge the saved card no more."""
+    # an auto top-up starts with the account locked: one that comes later finds it off
+    await postings.lock_account(connection, organization_id)
+    await connection.execute(
+        update(auto_top_ups)
+        .where(auto_top_ups.c.organization_id == organization_id)
+        .values(enabled=False, changed_by=None, changed_at=now)
+    )
+    await connection.execute(
+        update(payment_customers)
+        .where(payment_customers.c.organization_id == organization_id)
+        .values(
+            payment_method_id=None,
+            card_brand="",
+            card_last_four="",
+            card_expires="",
+            card_fingerprint="",
+            changed_at=now,
+        )
     )
