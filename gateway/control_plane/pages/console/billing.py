@@ -27,9 +27,9 @@ from gateway.control_plane.payments.checkout import (
     Checkout,
 )
 from gateway.control_plane.payments.customers import BuyingOnHold
+from gateway.control_plane.payments.hosted_pages import stripe_pages
 from gateway.control_plane.payments.stripe_api import StripeFailure, StripeRefused
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other, whole
-from gateway.control_plane.web.headers import stripe_pages
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import owner
 from gateway.errors import BadRequest, Unavailable
