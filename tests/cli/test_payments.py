@@ -52,7 +52,7 @@ async def test_an_operator_buys_and_reconciles(environment: dict[str, str], fake
     done = await ran(environment, "billing", "reconcile", payment["id"])
     assert "is paid: $25.00 received, $0.00 of it back, $25.00 of $25.00 credited" in done.stdout
     balance = said(await ran(environment, "credits", "balance", "acme", "--json"))
-    assert (balance["available_nanos"], balance["frozen"]) == (25 * 10**9, [])
+    assert (balance["available_nanos"], balance["frozen"]) == (25 * 10**9, False)
 
 
 async def test_mistakes(environment: dict[str, str], fake: FakeStripe):
