@@ -345,6 +345,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stripe_tax: Annotated[
         bool, _text("Whether Stripe Tax adds tax to what is bought; it must be set up there.")
     ] = True
+    purchases_per_hour: Annotated[
+        Count,
+        _text("Purchases begun, and visits to Stripe's customer portal, per organization (429)."),
+    ] = 60
     auto_top_ups_per_day: Annotated[
         Count, _text("Most auto top-ups that an organization starts in 24 hours, declined or not.")
     ] = 8

@@ -93,6 +93,7 @@ class Web:
     sign_in_quota: Quota
     vote_quota: Quota
     invitation_quota: Quota
+    purchase_quota: Quota
 
 
 def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]) -> Services:
@@ -186,6 +187,7 @@ def make_web(core: Core) -> Web:
         sign_in_quota=quota("sign_ins", settings.sign_ins_per_hour),
         vote_quota=quota("votes", settings.votes_per_hour),
         invitation_quota=quota("invitations", settings.invitations_per_hour),
+        purchase_quota=quota("purchases", settings.purchases_per_hour),
     )
 
 

@@ -30,6 +30,7 @@ from gateway.control_plane.payments.customers import BuyingOnHold
 from gateway.control_plane.payments.hosted_pages import stripe_pages
 from gateway.control_plane.payments.stripe_api import StripeFailure, StripeRefused
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other, whole
+from gateway.control_plane.web.rate_limits import Quota
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import owner
 from gateway.errors import BadRequest, Unavailable
@@ -142,18 +143,21 @@ async def buy(
     settings: NamedDependency[Settings],
     render: NamedDependency[Render],
     checkout: NamedDependency[Checkout | None],
+    purchase_quota: NamedDependency[Quota],
     visitor: NamedDependency[Visitor],
     data: URLEncodedBody[BuyForm],
 ) -> Response[Any]:
     """Start a payment, and lead its buyer to Stripe."""
     if checkout is None:
         raise BuyingIsOff("This gateway takes no payments.")
+    amount_cents = data.cents
+    await purchase_quota.take(visitor.organization_id)
     try:
         with _asking_stripe():
             payment = await checkout.start(
                 visitor.organization_id,
                 visitor.user_id,
-                data.cents,
+                amount_cents,
                 save_card=bool(data.save_card),
                 payment_id=data.id if is_id(data.id) else new_id(),
             )
@@ -169,11 +173,13 @@ async def open_portal(
     settings: NamedDependency[Settings],
     render: NamedDependency[Render],
     checkout: NamedDependency[Checkout | None],
+    purchase_quota: NamedDependency[Quota],
     visitor: NamedDependency[Visitor],
 ) -> Response[Any]:
     """Lead to Stripe's page for customers: cards, invoices, tax details."""
     if checkout is None:
         raise BuyingIsOff("This gateway takes no payments.")
+    await purchase_quota.take(visitor.organization_id)
     with _asking_stripe():
         url = await checkout.portal(visitor.organization_id)
     return _leading_to(url, settings, render)

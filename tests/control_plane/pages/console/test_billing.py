@@ -28,7 +28,7 @@ PATH = "/console/billing"
 
 @pytest.fixture
 def options(fake: FakeStripe) -> dict[str, Any]:
-    return selling(fake)
+    return selling(fake, purchases_per_hour=4)
 
 
 async def opened(browser: Browser, gateway: Process) -> str:
@@ -127,6 +127,22 @@ async def test_while_stripe_is_away_the_same_form_asks_for_the_same_payment(
     answer = await sent(browser, f"{PATH}/buy", id=payment_id, preset="100", save_card="yes")
     assert answer.status_code == 303
     assert len(list(fake.all("checkout.session"))) == 1
+
+
+@pytest.mark.parametrize("form", ["buy", "portal"])
+async def test_what_stripe_is_asked_for_is_limited(
+    gateway: Process, browser: Browser, fake: FakeStripe, form: str
+):
+    """However often it refuses: those payments do not count as open."""
+    await opened(browser, gateway)
+    await sent(browser, f"{PATH}/buy", id=new_id(), preset="25")
+    fake.faults.add("refused", times=1_000)
+    answers = []
+    for _ in range(5):
+        fields = {"id": new_id(), "preset": "25"} if form == "buy" else {}
+        answers.append((await browser.submit(f"{PATH}/{form}", **fields)).status_code)
+    assert answers == [503, 503, 503, 429, 429]
+    assert len(await rows(gateway, select(tables.payments))) <= 4
 
 
 async def test_a_page_on_another_domain_is_led_to_by_a_link(

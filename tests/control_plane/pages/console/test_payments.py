@@ -1,6 +1,7 @@
 """The page of a payment, to which Stripe sends its buyer back, and the list of all."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -23,6 +24,12 @@ POLL = {"hx-request": "true"}
 @pytest.fixture
 def options(fake: FakeStripe) -> dict[str, Any]:
     return selling(fake)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each page ask Stripe, however short a time after the last one."""
+    monkeypatch.setattr(pages, "ASKED_ANEW", timedelta(0))
 
 
 def session_of(fake: FakeStripe, path: str) -> str:
@@ -99,10 +106,9 @@ async def test_while_it_is_open_the_page_looks_again(
     assert "hx-trigger" not in done.text
 
 
-async def test_a_look_again_asks_stripe_unless_somebody_does(
-    browser: Browser, gateway: Process, fake: FakeStripe, path: str,
-    monkeypatch: pytest.MonkeyPatch,
-):  # fmt: skip
+@pytest.fixture
+def asked(gateway: Process, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The payments that Stripe was asked for."""
     asked = []
     reconcile = gateway.services.reconciler.reconcile
 
@@ -111,6 +117,12 @@ async def test_a_look_again_asks_stripe_unless_somebody_does(
         return await reconcile(payment_id)
 
     monkeypatch.setattr(gateway.services.reconciler, "reconcile", noted)
+    return asked
+
+
+async def test_a_look_again_asks_stripe_unless_somebody_does(
+    browser: Browser, gateway: Process, fake: FakeStripe, path: str, asked: list[str]
+):
     await browser.get(path, headers=POLL)
     assert len(asked) == 1
     async with gateway.core.database.write() as connection:  # as it is while somebody reads it
@@ -127,6 +139,20 @@ async def test_a_look_again_asks_stripe_unless_somebody_does(
     await browser.get(path)
     await browser.get(path)  # nothing is open any more
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize("fault", ["", "refused"])
+async def test_stripe_is_asked_once_in_a_moment_however_often_a_page_is_loaded(
+    browser: Browser, fake: FakeStripe, path: str, asked: list[str], fault: str,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    monkeypatch.setattr(pages, "ASKED_ANEW", timedelta(minutes=1))
+    if fault:
+        fake.faults.add(fault, times=1_000)
+    for _ in range(5):
+        assert (await browser.get(path)).status_code == 200
+        await browser.get(path, headers=POLL)
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("fault", ["refused", "busy", "hang"])
