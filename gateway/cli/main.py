@@ -65,7 +65,8 @@ models_group.add_command(show_demand)
 def run() -> None:
     """Run one command; an expected error prints one line."""
     words = sys.argv[1:]
-    if words[:1] != ["run"]:  # a service must be configured explicitly
+    # a service must be configured explicitly, and what serves the folder writes its file
+    if words[:1] not in (["run"], ["dev"]):
         use_environment()
     if words[:1] == ["settings"] or {"--help", "-h"} & set(words):
         os.environ.setdefault("GATEWAY_SECRET", "unused: this command reads and writes nothing")
