@@ -12,7 +12,8 @@ from gateway.cli.accounts import keys_group, organizations_group
 from gateway.cli.billing import audit, credits_group
 from gateway.cli.catalog import estimate, models_group
 from gateway.cli.demand import launch_model, show_demand
-from gateway.cli.dev import CannotStart, dev, use_environment
+from gateway.cli.dev import dev, use_environment
+from gateway.cli.embedded_workers import CannotStart
 from gateway.cli.mail import mail_group
 from gateway.cli.payment_care import (
     refund,
