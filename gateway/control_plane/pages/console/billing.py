@@ -107,6 +107,7 @@ async def billing_page(
             lasts = await runway(connection, who)
             customer = await customers.read(connection, who)
             rules = await auto_top_up.read(connection, who)
+            last = await auto_top_up.attempts(connection, who, 1) if rules else []
             newest = await payments.history(connection, who, limit=_NEWEST + 1)
         priced = shelf.first if shelf.live else None
         return render(
@@ -124,7 +125,7 @@ async def billing_page(
             custom_min=CUSTOM_DOLLARS_MIN,
             custom_max=CUSTOM_DOLLARS_MAX,
             priced=priced,
-            auto=auto_words(rules, customer),
+            auto=auto_words(rules, customer, last[0] if last else None),
             auto_form=AutoForm.shown(rules, refused),
             **listed(newest, _NEWEST),
         )
@@ -188,10 +189,13 @@ async def open_portal(
 @post_form(f"{PATH}/auto-top-up", "auto", billing_page, guards=[owner])
 async def set_auto_top_up(
     database: NamedDependency[Database],
+    checkout: NamedDependency[Checkout | None],
     visitor: NamedDependency[Visitor],
     data: URLEncodedBody[AutoForm],
 ) -> Response[Any]:
     """Say when the saved card is charged, and for how much."""
+    if checkout is None:
+        raise BuyingIsOff("This gateway takes no payments.")
     rules = data.rules()
     async with database.write() as connection:
         await auto_top_up.save(
@@ -243,7 +247,8 @@ def _asking_stripe() -> Iterator[None]:
         yield
     except StripeRefused:
         raise StripeRefuses(
-            "Stripe refuses to open the page. Nothing was charged. Write to us if it goes on."
+            "Stripe could not open the payment page. Nothing was charged. If this happens again, "
+            "write to us."
         ) from None
     except StripeFailure:
         raise StripeAway(

@@ -212,6 +212,23 @@ async def test_members_see_it_but_not_the_page_to_pay(
     await bob.close()
 
 
+async def test_documents_are_the_owners(
+    browser: Browser, gateway: Process, fake: FakeStripe, path: str
+):
+    fake.pay(session_of(fake, path))
+    await browser.get(path)
+    (payment,) = await rows(gateway, select(tables.payments))
+    bob = await member_of(browser, gateway, "bob@example.org")
+    for there in (path, BILLING, f"{BILLING}/payments"):
+        page = (await bob.get(there)).text
+        assert "Credited" in page
+        for url in (payment.invoice_url, payment.receipt_url):
+            assert url
+            assert url in (await browser.get(there)).text
+            assert url not in page
+    await bob.close()
+
+
 async def test_older_payments_are_on_pages_of_their_own(
     browser: Browser, gateway: Process, path: str
 ):
