@@ -3,7 +3,8 @@
 Deletion clears the address and removes sessions, votes, waitlist entries and memberships; keys no
 longer name their maker. An organization without remaining members loses its name, its keys, its
 webhooks, its invitations and its saved card, which is never charged again. The ledger stays as it
-is: it names organizations, never people.
+is: it names organizations, never people. So do payments, which the law may want to be kept; whoever
+started one is then nobody.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from gateway.storage.tables import (
     mail_links,
     outbox,
     payment_customers,
+    payments,
     unsubscriptions,
     users,
     waitlist_entries,
@@ -76,8 +78,44 @@ async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any
             ),
         ),
         "organizations": await memberships.of_user(connection, visitor.user_id),
+        **await _of_money_and_webhooks(connection, visitor.user_id),
         "votes": await _rows(connection, select(demand_votes).where(mine)),
         "waitlist": await _rows(connection, select(waitlist_entries).where(waits)),
+    }
+
+
+async def _of_money_and_webhooks(connection: AsyncConnection, user_id: str) -> dict[str, Any]:
+    """Return what a person bought, and what they set up for an organization."""
+    bought, hooks, rules = payments.c, webhook_endpoints.c, auto_top_ups.c
+    return {
+        "payments": await _rows(
+            connection,
+            select(
+                bought.id,
+                bought.organization_id,
+                bought.state,
+                bought.amount_cents,
+                bought.tax_cents,
+                bought.tax_id,
+                bought.country,
+                bought.invoice_number,
+                bought.created_at,
+            )
+            .where(bought.user_id == user_id)
+            .order_by(bought.id),
+        ),
+        "webhooks": await _rows(
+            connection,
+            select(hooks.organization_id, hooks.url, hooks.created_at, hooks.removed_at).where(
+                hooks.created_by == user_id
+            ),
+        ),
+        "auto_top_ups": await _rows(
+            connection,
+            select(rules.organization_id, rules.enabled, rules.changed_at).where(
+                rules.changed_by == user_id
+            ),
+        ),
     }
 
 

@@ -1,12 +1,14 @@
-"""An account that is deleted: its saved card is not charged again."""
+"""What is held about a person who bought, and what becomes of their saved card."""
 
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select, update
 
 from gateway.control_plane.accounts import privacy
 from gateway.control_plane.accounts.sessions import Visitor
+from gateway.identifiers import new_id
 from gateway.storage import tables
 from gateway.storage.database import Database
 from testing.stripe import fake_stripe
@@ -44,6 +46,34 @@ async def test_an_attempt_that_has_only_begun_charges_nothing(shop: TopUps):
     await shop.attempts.run()
     (payment,) = await shop.payments()
     assert (payment.state, shop.tries()) == ("canceled", 0)
+
+
+async def test_the_export_has_what_a_person_bought_and_set_up(shop: TopUps):
+    payment_id = await shop.pay_in_console("a card")
+    async with shop.database.write() as connection:
+        await connection.execute(
+            update(tables.payments).values(
+                user_id=shop.user_id, tax_id="DE123456789", country="DE", invoice_number="INV-1"
+            )
+        )
+        await connection.execute(
+            insert(tables.webhook_endpoints).values(
+                id=new_id(), organization_id=shop.organization_id, url="https://ada.example/hook",
+                secret=b"", created_by=shop.user_id, created_at=shop.now, disabled_reason="",
+                served_at=shop.now,
+            )
+        )  # fmt: skip
+        held = await privacy.export(connection, visitor_of(shop))
+    (payment,), (webhook,), (rules,) = held["payments"], held["webhooks"], held["auto_top_ups"]
+    assert (payment["id"], payment["tax_id"], payment["country"]) == (
+        payment_id,
+        "DE123456789",
+        "DE",
+    )
+    assert payment["invoice_number"] == "INV-1"
+    assert webhook["url"] == "https://ada.example/hook"
+    assert (rules["organization_id"], bool(rules["enabled"])) == (shop.organization_id, True)
+    assert msgspec.json.encode(held)
 
 
 async def forget(shop: TopUps) -> None:
