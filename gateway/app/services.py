@@ -33,10 +33,6 @@ from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender, NullSender, Sender, SmtpSender
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.pages.sign_in.github import make_github
-from gateway.control_plane.payments.attempts import Attempts
-from gateway.control_plane.payments.checkout import Checkout
-from gateway.control_plane.payments.reconciler import Reconciler
-from gateway.control_plane.payments.refunds import Refunds
 from gateway.control_plane.status.incidents import Incidents
 from gateway.control_plane.web.assets import Assets
 from gateway.control_plane.web.cookies import HostCookie
@@ -72,11 +68,7 @@ class Services:
     deliverer: Deliverer
     shelves: Shelves
     payments: Payments | None
-    """None without GATEWAY_STRIPE_SECRET_KEY, as the four that follow."""
-    checkout: Checkout | None
-    reconciler: Reconciler | None
-    auto_top_ups: Attempts | None
-    refunds: Refunds | None
+    """None without GATEWAY_STRIPE_SECRET_KEY."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +93,6 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
     settings, database = core.settings, core.database
     pages = content.reviewed()
     writer, outbox = make_mail(settings, database)
-    payments = make_payments(settings, database, outbox, writer)
     links = _links(settings)
     unsubscriptions = Unsubscriptions(
         secret=derive(settings.secret, "unsubscribe"), public_url=settings.public_url
@@ -154,11 +145,7 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
         deliveries=Deliveries(),
         deliverer=Deliverer(database, webhook_secrets, Transport(addresses)),
         shelves=Shelves(core.catalog, pages),
-        payments=payments,
-        checkout=payments.checkout if payments else None,
-        reconciler=payments.reconciler if payments else None,
-        auto_top_ups=payments.auto_top_ups if payments else None,
-        refunds=payments.refunds if payments else None,
+        payments=make_payments(settings, database, outbox, writer),
     )
 
 

@@ -69,7 +69,7 @@ async def test_a_double_click_makes_one_payment(
     assert again.headers["location"] == session["url"]
     # when it is paid, the form leads to what became of it
     fake.pay(session["id"])
-    await gateway.services.reconciler.reconcile(payment_id)
+    await gateway.services.payments.reconciler.reconcile(payment_id)
     late = await sent(browser, f"{PATH}/buy", id=payment_id, preset="25")
     assert late.headers["location"] == f"{PATH}/payments/{payment_id}"
     assert len(await rows(gateway, select(tables.payments))) == 1
@@ -165,7 +165,7 @@ async def test_the_saved_card_and_the_customer_portal(
     await sent(browser, f"{PATH}/buy", id=payment_id, preset="25", save_card="yes")
     (session,) = fake.all("checkout.session")
     fake.pay(session["id"])
-    await gateway.services.reconciler.reconcile(payment_id)
+    await gateway.services.payments.reconciler.reconcile(payment_id)
     page = await browser.get(PATH)
     assert "Visa ending in 4242, expires 12/" in squeezed(page.text)
     answer = await sent(browser, f"{PATH}/portal")

@@ -100,7 +100,7 @@ async def test_while_it_is_open_the_page_looks_again(
     fake.pay(session_of(fake, path))
     # a look again does not ask Stripe while somebody else may do so
     (payment,) = await rows(gateway, select(tables.payments))
-    await gateway.services.reconciler.reconcile(payment.id)
+    await gateway.services.payments.reconciler.reconcile(payment.id)
     done = await browser.get(path, headers=POLL)
     assert "Credited" in done.text
     assert "hx-trigger" not in done.text
@@ -110,13 +110,13 @@ async def test_while_it_is_open_the_page_looks_again(
 def asked(gateway: Process, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The payments that Stripe was asked for."""
     asked = []
-    reconcile = gateway.services.reconciler.reconcile
+    reconcile = gateway.services.payments.reconciler.reconcile
 
     async def noted(payment_id: str) -> Any:
         asked.append(payment_id)
         return await reconcile(payment_id)
 
-    monkeypatch.setattr(gateway.services.reconciler, "reconcile", noted)
+    monkeypatch.setattr(gateway.services.payments.reconciler, "reconcile", noted)
     return asked
 
 
@@ -179,12 +179,12 @@ async def test_failures_and_what_went_back_are_told(
     await browser.get(path)
     (payment,) = await rows(gateway, select(tables.payments))
     fake.refund(payment.intent_id, 1_000)
-    await gateway.services.reconciler.reconcile(payment.id)
+    await gateway.services.payments.reconciler.reconcile(payment.id)
     page = squeezed((await browser.get(path)).text)
     assert "Partly refunded" in page
     assert "<dt>Refunded</dt><dd>$10.00</dd>" in page
     fake.dispute(payment.intent_id)
-    await gateway.services.reconciler.reconcile(payment.id)
+    await gateway.services.payments.reconciler.reconcile(payment.id)
     assert "Disputed" in (await browser.get(path)).text
     billing = squeezed((await browser.get(BILLING)).text)
     assert "A payment is disputed." in billing
