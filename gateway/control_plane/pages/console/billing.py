@@ -28,7 +28,7 @@ from gateway.control_plane.payments.checkout import (
 )
 from gateway.control_plane.payments.customers import BuyingOnHold
 from gateway.control_plane.payments.hosted_pages import stripe_pages
-from gateway.control_plane.payments.stripe_api import StripeFailure, StripeRefused
+from gateway.control_plane.payments.stripe_failures import StripeFailure, StripeRefused
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other, whole
 from gateway.control_plane.web.rate_limits import Quota
 from gateway.control_plane.web.rendering import Render

@@ -15,7 +15,7 @@ from gateway.control_plane.pages.console.payment_words import words_of
 from gateway.control_plane.payments import payments
 from gateway.control_plane.payments.payments import Payment
 from gateway.control_plane.payments.reconciler import CLAIMED, Reconciler
-from gateway.control_plane.payments.stripe_api import StripeFailure
+from gateway.control_plane.payments.stripe_failures import StripeFailure
 from gateway.control_plane.web.rendering import Render, is_fragment
 from gateway.storage.database import Database
 
