@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+import structlog
+
 from gateway.control_plane.payments import outcomes
 from gateway.control_plane.payments.api import webhook
 from gateway.control_plane.payments.attempts import Attempts
@@ -18,6 +20,8 @@ from gateway.control_plane.payments.top_up_starts import TopUpStarts
 from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.wings import Job, Wing
+
+log = structlog.get_logger()
 
 _RECONCILE_SECONDS = 2.0
 """How often due payments are looked for that no event of this process has told of."""
@@ -84,6 +88,15 @@ def make_payments(settings: Settings, database: Database) -> Payments | None:
         refunds=Refunds(database, stripe, reconciler),
         wake=wake,
     )
+
+
+def warn_of_test_mode(settings: Settings) -> None:
+    """Warn where the world may get credit with Stripe's test cards: what it pays for is real."""
+    if settings.stripe_secret_key and not settings.stripe_live and settings.is_https:
+        log.warning(
+            "Stripe is in test mode: whoever reaches this gateway gets credit with a test card",
+            public_url=settings.public_url,
+        )
 
 
 def wing(settings: Settings, database: Database, payments: Payments | None) -> Wing:

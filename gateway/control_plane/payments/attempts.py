@@ -29,12 +29,8 @@ from gateway.control_plane.payments.auto_top_up import AUTHENTICATION
 from gateway.control_plane.payments.charges import decline, intent_parameters, tax_parameters
 from gateway.control_plane.payments.customers import Customers
 from gateway.control_plane.payments.payments import Payment, State
-from gateway.control_plane.payments.stripe_api import (
-    StripeApi,
-    StripeDown,
-    StripeFailure,
-    StripeRefused,
-)
+from gateway.control_plane.payments.stripe_api import StripeApi
+from gateway.control_plane.payments.stripe_failures import StripeDown, StripeFailure, StripeRefused
 from gateway.control_plane.payments.stripe_objects import StripeIntent, StripePaymentError
 from gateway.control_plane.payments.top_up_starts import TopUpStarts, is_stopped
 from gateway.identifiers import made_at_ms

@@ -156,13 +156,19 @@ def due(now: datetime) -> Select[Any]:
 
 
 async def is_stopped(connection: AsyncConnection, organization_id: str) -> bool:
-    """Tell whether an early fraud warning, an operator, a dispute or the audit stops attempts."""
+    """Tell whether attempts stop: switched off, a fraud warning, an operator, a dispute, the audit.
+
+    An account that was deleted is switched off.
+    """
+    off = select(auto_top_ups.c.organization_id).where(
+        auto_top_ups.c.organization_id == organization_id, auto_top_ups.c.enabled.is_(False)
+    )
     held = select(payment_customers.c.organization_id).where(
         payment_customers.c.organization_id == organization_id,
         payment_customers.c.held_at.is_not(None),
     )
     frozen = select(freezes.c.account_id).where(freezes.c.account_id == organization_id)
-    return bool(await connection.scalar(select(held.exists() | frozen.exists())))
+    return bool(await connection.scalar(select(off.exists() | held.exists() | frozen.exists())))
 
 
 def next_month(now: datetime) -> datetime:

@@ -13,7 +13,7 @@ from gateway.control_plane.payments.checkout import (
     TooManyOpen,
 )
 from gateway.control_plane.payments.customers import BuyingOnHold
-from gateway.control_plane.payments.stripe_api import StripeBusy, StripeDown, StripeRefused
+from gateway.control_plane.payments.stripe_failures import StripeBusy, StripeDown, StripeRefused
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
 from gateway.storage import tables
