@@ -1,14 +1,14 @@
 """Accounts are frozen by causes, debts are paid first, and the books have more accounts.
 
-`accounts.frozen` says nothing any more: that an account owes follows from `owed_nanos`, and what was
-frozen without owing becomes an operator's freeze. Where something was owed and available at once, it
-is paid. Bought credit that an operator granted never passed through Stripe: its counterpart is
-`manual_adjustments`.
+`accounts.frozen` says nothing any more: that an account owes follows from `owed_nanos`, and what
+was frozen without owing becomes an operator's freeze. Where something was owed and available at
+once, it is paid. Bought credit that an operator granted never passed through Stripe: its
+counterpart is `manual_adjustments`.
 
-Processes of 0.1 may run on while this is applied, so `frozen` stays for them, and so do the shapes of
-the functions. Tables are locked in the order in which the ledger locks rows, for as long as writing
-the changed rows takes: the ledger's entries are checked against the new rules in the next revision,
-in a transaction that lets others write.
+Processes of 0.1 may run on while this is applied, so `frozen` stays for them, and so do the shapes
+of the functions. Tables are locked in the order in which the ledger locks rows, for as long as
+writing the changed rows takes. That the ledger's older entries keep the new rules is checked in the
+next revision, in a transaction that lets others write.
 """
 
 import re
@@ -46,7 +46,7 @@ _AFTER = (
 )
 _ENTRIES = "id, organization_id, kind, ref, amount_nanos, counterpart, created_at"
 _LOCK_SECONDS = 10
-"""How long a lock is waited for; then the revision fails with nothing changed, to be tried again."""
+"""How long a lock is waited for; then the revision fails with nothing changed."""
 _SHORTER_KIND = "CASE kind WHEN 'topup' THEN 'grant' WHEN 'takeback' THEN 'reversal' ELSE kind END"
 
 
