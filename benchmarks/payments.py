@@ -195,8 +195,8 @@ async def buy(url: str, stripe_url: str, count: int) -> list[str]:
     )
     gateway = build(settings)
     database = gateway.core.database
-    starting = gateway.services.checkout
-    assert starting
+    assert gateway.services.payments
+    starting = gateway.services.payments.checkout
     await migrate.upgrade(database)
     sessions = []
     try:

@@ -22,7 +22,7 @@ from gateway.storage import tables
 from gateway.storage.database import Database
 from gateway.storage.ledger import books, freezes, invariants
 
-WEBHOOK_SECRET = "whsec_of_the_tests"
+WEBHOOK_SECRET = "whsec_of_the_tests_alone"
 
 
 def selling(database_url: str, fake: FakeStripe, **changes: Any) -> Settings:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+import structlog
+
 from gateway.control_plane.payments import outcomes
 from gateway.control_plane.payments.api import webhook
 from gateway.control_plane.payments.attempts import Attempts
 from gateway.control_plane.payments.checkout import Checkout
 from gateway.control_plane.payments.customers import Customers
+from gateway.control_plane.payments.held_checkouts import HeldCheckouts
 from gateway.control_plane.payments.reconciler import Reconciler
 from gateway.control_plane.payments.refunds import Refunds
 from gateway.control_plane.payments.stripe_api import StripeApi
@@ -18,6 +21,8 @@ from gateway.control_plane.payments.top_up_starts import TopUpStarts
 from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.wings import Job, Wing
+
+log = structlog.get_logger()
 
 _RECONCILE_SECONDS = 2.0
 """How often due payments are looked for that no event of this process has told of."""
@@ -28,6 +33,8 @@ _SWEEP_SECONDS_MAX = 60.0
 """How often it is checked whether a list at Stripe is due."""
 _AUTO_TOP_UP_SECONDS = 2.0
 _REFUND_SECONDS = 30.0
+_HELD_SECONDS = 5.0
+"""How often open checkouts of organizations that may not buy are looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,7 @@ class Payments:
     stripe: StripeApi
     customers: Customers
     checkout: Checkout
+    held_checkouts: HeldCheckouts
     reconciler: Reconciler
     sweep: Sweep
     auto_top_ups: Attempts
@@ -78,12 +86,22 @@ def make_payments(settings: Settings, database: Database) -> Payments | None:
             product=f"{settings.brand} credit",
             public_url=settings.public_url,
         ),
+        held_checkouts=HeldCheckouts(database, stripe),
         reconciler=reconciler,
         sweep=Sweep(database, stripe, seconds=sweep_seconds, wake=wake.set),
         auto_top_ups=Attempts(database, stripe, starts, customers, reconciler, tax=tax),
         refunds=Refunds(database, stripe, reconciler),
         wake=wake,
     )
+
+
+def warn_of_test_mode(settings: Settings) -> None:
+    """Warn where the world may get credit with Stripe's test cards: what it pays for is real."""
+    if settings.stripe_secret_key and not settings.stripe_live and settings.is_https:
+        log.warning(
+            "Stripe is in test mode: whoever reaches this gateway gets credit with a test card",
+            public_url=settings.public_url,
+        )
 
 
 def wing(settings: Settings, database: Database, payments: Payments | None) -> Wing:
@@ -110,6 +128,7 @@ def wing(settings: Settings, database: Database, payments: Payments | None) -> W
             Job("payments", _RECONCILE_SECONDS, reconcile, payments.wake),
             Job("payments-sweep", sweep_seconds, payments.sweep.run),
             Job("auto-top-up", _AUTO_TOP_UP_SECONDS, payments.auto_top_ups.run),
+            Job("held-checkouts", _HELD_SECONDS, payments.held_checkouts.run),
             Job("refunds", _REFUND_SECONDS, payments.refunds.run),
         ],
     )

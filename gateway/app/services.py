@@ -33,10 +33,6 @@ from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender, NullSender, Sender, SmtpSender
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.pages.sign_in.github import make_github
-from gateway.control_plane.payments.attempts import Attempts
-from gateway.control_plane.payments.checkout import Checkout
-from gateway.control_plane.payments.reconciler import Reconciler
-from gateway.control_plane.payments.refunds import Refunds
 from gateway.control_plane.status.incidents import Incidents
 from gateway.control_plane.web.assets import Assets
 from gateway.control_plane.web.cookies import HostCookie
@@ -52,8 +48,6 @@ ADDRESSES_PER_HOUR = 60
 """Most addresses of webhooks that an organization's people have looked up."""
 MESSAGES_PER_HOUR = 60
 """Most tests and replays of webhooks that an organization's people ask for."""
-STRIPE_PAGES_PER_HOUR = 60
-"""Most pages of Stripe's that an organization's people open: checkouts and portals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +73,7 @@ class Services:
     deliverer: Deliverer
     shelves: Shelves
     payments: Payments | None
-    """None without GATEWAY_STRIPE_SECRET_KEY, as the four that follow."""
-    checkout: Checkout | None
-    reconciler: Reconciler | None
-    auto_top_ups: Attempts | None
-    refunds: Refunds | None
+    """None without GATEWAY_STRIPE_SECRET_KEY."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +94,7 @@ class Web:
     """Addresses of webhooks that are looked up for an organization."""
     message_quota: Quota
     """Messages that people send a webhook: tests and replays."""
-    stripe_quota: Quota
-    """Pages of Stripe's that are opened for an organization."""
+    purchase_quota: Quota
 
 
 def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]) -> Services:
@@ -113,7 +102,6 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
     settings, database = core.settings, core.database
     pages = content.reviewed()
     writer, outbox = make_mail(settings, database)
-    payments = make_payments(settings, database)
     links = _links(settings)
     unsubscriptions = Unsubscriptions(
         secret=derive(settings.secret, "unsubscribe"), public_url=settings.public_url
@@ -167,11 +155,7 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
         deliveries=Deliveries(),
         deliverer=Deliverer(database, webhook_secrets, Transport(Addresses(private_hosts))),
         shelves=Shelves(core.catalog, pages),
-        payments=payments,
-        checkout=payments.checkout if payments else None,
-        reconciler=payments.reconciler if payments else None,
-        auto_top_ups=payments.auto_top_ups if payments else None,
-        refunds=payments.refunds if payments else None,
+        payments=make_payments(settings, database),
     )
 
 
@@ -202,7 +186,7 @@ def make_web(core: Core) -> Web:
         invitation_quota=quota("invitations", settings.invitations_per_hour),
         address_quota=quota("addresses", ADDRESSES_PER_HOUR),
         message_quota=quota("messages", MESSAGES_PER_HOUR),
-        stripe_quota=quota("stripe", STRIPE_PAGES_PER_HOUR),
+        purchase_quota=quota("purchases", settings.purchases_per_hour),
     )
 
 

@@ -12,7 +12,7 @@ from gateway.cli.printing import as_json, asynchronous, opened, say, show
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.payments import payments
 from gateway.control_plane.payments.payments import CENT_NANOS, Payment
-from gateway.control_plane.payments.stripe_api import StripeFailure
+from gateway.control_plane.payments.stripe_failures import StripeFailure
 from gateway.errors import Unavailable
 from gateway.money import money
 from gateway.settings import Settings, SettingsError

@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.payments import adoption, customers, payments, stored_events
 from gateway.control_plane.payments.events import PAYMENT_EVENTS, StripeEvent
-from gateway.control_plane.payments.stripe_api import StripeApi, StripeFailure, StripeRefused
+from gateway.control_plane.payments.stripe_api import StripeApi
+from gateway.control_plane.payments.stripe_failures import StripeFailure, StripeRefused
 from gateway.storage import tables
 from gateway.storage.database import Database
 from gateway.storage.ledger.postings import database_now

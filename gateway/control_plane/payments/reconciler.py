@@ -23,7 +23,8 @@ from gateway.control_plane.payments import facts, payments, recording
 from gateway.control_plane.payments.event_routes import EventRoutes
 from gateway.control_plane.payments.facts import Facts
 from gateway.control_plane.payments.payments import NoSuchPayment, Payment
-from gateway.control_plane.payments.stripe_api import StripeApi, StripeFailure, StripeRefused
+from gateway.control_plane.payments.stripe_api import StripeApi
+from gateway.control_plane.payments.stripe_failures import StripeFailure, StripeRefused
 from gateway.identifiers import is_id
 from gateway.observability import metrics
 from gateway.storage import tables

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.payments.outcomes import MonthLimit, limit_reached
 from gateway.control_plane.payments.payments import CENT_NANOS, UNFINISHED, Payment
+from gateway.control_plane.payments.top_up_stops import stopped
 from gateway.identifiers import new_id
 from gateway.storage.database import Database, insert_into
 from gateway.storage.ledger import postings
@@ -143,7 +144,7 @@ def due(now: datetime) -> Select[Any]:
         )
         .where(
             auto_top_ups.c.enabled.is_(True),
-            auto_top_ups.c.paused == "",
+            stopped() == "",
             auto_top_ups.c.not_before.is_(None) | (auto_top_ups.c.not_before <= now),
             saved.customer_id.is_not(None),
             saved.payment_method_id.is_not(None),
@@ -153,16 +154,6 @@ def due(now: datetime) -> Select[Any]:
             ~frozen.exists(),
         )
     )
-
-
-async def is_stopped(connection: AsyncConnection, organization_id: str) -> bool:
-    """Tell whether an early fraud warning, an operator, a dispute or the audit stops attempts."""
-    held = select(payment_customers.c.organization_id).where(
-        payment_customers.c.organization_id == organization_id,
-        payment_customers.c.held_at.is_not(None),
-    )
-    frozen = select(freezes.c.account_id).where(freezes.c.account_id == organization_id)
-    return bool(await connection.scalar(select(held.exists() | frozen.exists())))
 
 
 def next_month(now: datetime) -> datetime:

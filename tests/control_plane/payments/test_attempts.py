@@ -9,7 +9,8 @@ from sqlalchemy import update
 
 from gateway.control_plane.payments.attempts import GIVEN_UP_AFTER, LEASE, SENT_FOR, Attempts
 from gateway.control_plane.payments.auto_top_up import BACK_OFF, DECLINES_MAX
-from gateway.control_plane.payments.stripe_api import StripeApi, StripeDown
+from gateway.control_plane.payments.stripe_api import StripeApi
+from gateway.control_plane.payments.stripe_failures import StripeDown
 from gateway.fake_stripe.fake import FakeStripe
 from gateway.storage import tables
 from gateway.storage.database import Database

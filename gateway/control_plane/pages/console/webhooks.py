@@ -28,7 +28,7 @@ _PAGE = 25
 _DONE = {
     "saved": "Saved.",
     "test": "A test event is on its way. Load the page again to see the answer.",
-    "replay": "It is sent again. Load the page again to see the answer.",
+    "replay": "The event is being sent again. Load the page again to see the answer.",
 }
 
 
@@ -58,7 +58,7 @@ async def _list_page(
             path=PATH,
             section="webhooks",
             refused=refused,
-            endpoints=listed,
+            endpoints=[(endpoint, _address(endpoint, visitor)) for endpoint in listed],
             kinds=subscribable(),
             form=refused.typed if refused else WebhookForm(types=list(SUBSCRIBABLE)),
             verifying=VERIFYING,
@@ -115,6 +115,7 @@ async def _one_page(
             section="webhooks",
             refused=refused,
             endpoint=endpoint,
+            address=_address(endpoint, visitor),
             host=urlsplit(endpoint.url).hostname,
             deliveries=log[:_PAGE],
             next_before=log[_PAGE - 1].id if len(log) > _PAGE else "",
@@ -249,6 +250,13 @@ async def remove_webhook(
     async with database.write() as connection:
         await endpoints.remove(connection, visitor.organization_id, endpoint_id)
     return see_other(PATH)
+
+
+def _address(endpoint: Endpoint, visitor: Visitor) -> str:
+    """Return what a visitor may see of an address: the rest of it may be as good as a password."""
+    if visitor.role == "owner":
+        return endpoint.url
+    return urlsplit(endpoint.url).hostname or ""
 
 
 def _secret_page(

@@ -28,7 +28,7 @@ PATH = "/console/billing"
 
 @pytest.fixture
 def options(fake: FakeStripe) -> dict[str, Any]:
-    return selling(fake)
+    return selling(fake, purchases_per_hour=4)
 
 
 async def opened(browser: Browser, gateway: Process) -> str:
@@ -69,7 +69,7 @@ async def test_a_double_click_makes_one_payment(
     assert again.headers["location"] == session["url"]
     # when it is paid, the form leads to what became of it
     fake.pay(session["id"])
-    await gateway.services.reconciler.reconcile(payment_id)
+    await gateway.services.payments.reconciler.reconcile(payment_id)
     late = await sent(browser, f"{PATH}/buy", id=payment_id, preset="25")
     assert late.headers["location"] == f"{PATH}/payments/{payment_id}"
     assert len(await rows(gateway, select(tables.payments))) == 1
@@ -129,6 +129,22 @@ async def test_while_stripe_is_away_the_same_form_asks_for_the_same_payment(
     assert len(list(fake.all("checkout.session"))) == 1
 
 
+@pytest.mark.parametrize("form", ["buy", "portal"])
+async def test_what_stripe_is_asked_for_is_limited(
+    gateway: Process, browser: Browser, fake: FakeStripe, form: str
+):
+    """However often it refuses: those payments do not count as open."""
+    await opened(browser, gateway)
+    await sent(browser, f"{PATH}/buy", id=new_id(), preset="25")
+    fake.faults.add("refused", times=1_000)
+    answers = []
+    for _ in range(5):
+        fields = {"id": new_id(), "preset": "25"} if form == "buy" else {}
+        answers.append((await browser.submit(f"{PATH}/{form}", **fields)).status_code)
+    assert answers == [503, 503, 503, 429, 429]
+    assert len(await rows(gateway, select(tables.payments))) <= 4
+
+
 async def test_a_page_on_another_domain_is_led_to_by_a_link(
     gateway: Process, browser: Browser, fake: FakeStripe, monkeypatch: pytest.MonkeyPatch
 ):
@@ -140,22 +156,6 @@ async def test_a_page_on_another_domain_is_led_to_by_a_link(
     assert 'href="https://pay.example.com/checkout/' in page.text
 
 
-async def test_pages_at_stripe_are_limited(
-    browser: Browser, gateway: Process, fake: FakeStripe, monkeypatch: pytest.MonkeyPatch
-):
-    """What Stripe refuses adds a row each time."""
-    await sign_in(browser, gateway, "ada@example.org")
-    monkeypatch.setattr(gateway.web.stripe_quota, "_limit", 2)
-    fake.faults.add("refused", "checkout.sessions.*", times=100)
-    for status in (503, 503, 429):
-        await browser.get(PATH)
-        refused = await browser.submit(f"{PATH}/buy", id=new_id(), preset="25")
-        assert refused.status_code == status
-    assert len(await rows(gateway, select(tables.payments))) == 2
-    refused = await browser.submit(f"{PATH}/portal", csrf=browser.token)
-    assert refused.status_code == 429
-
-
 async def test_the_saved_card_and_the_customer_portal(
     gateway: Process, browser: Browser, fake: FakeStripe
 ):
@@ -165,7 +165,7 @@ async def test_the_saved_card_and_the_customer_portal(
     await sent(browser, f"{PATH}/buy", id=payment_id, preset="25", save_card="yes")
     (session,) = fake.all("checkout.session")
     fake.pay(session["id"])
-    await gateway.services.reconciler.reconcile(payment_id)
+    await gateway.services.payments.reconciler.reconcile(payment_id)
     page = await browser.get(PATH)
     assert "Visa ending in 4242, expires 12/" in squeezed(page.text)
     answer = await sent(browser, f"{PATH}/portal")
@@ -221,6 +221,9 @@ async def test_each_cause_that_stops_an_account_has_its_way_out(gateway: Process
     ]:
         assert words in page
     assert page.count('<a href="mailto:help@gateway.example">Write to us</a>') == 3
+    overview = squeezed((await browser.get("/console")).text)
+    assert page.partition('<div class="notice bad')[2].partition("</section>")[0] in overview
+    assert overview.count("$3.00") == 1
 
 
 async def test_a_hold_is_shown_instead_of_the_form(gateway: Process, browser: Browser):
