@@ -44,6 +44,9 @@ from gateway.control_plane.web.visitors import SESSION
 from gateway.settings import Settings, derive
 from gateway.storage.database import Database
 
+ADDRESSES_PER_HOUR = 60
+"""Most addresses of webhooks that an organization's people have looked up."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
@@ -85,6 +88,8 @@ class Web:
     sign_in_quota: Quota
     vote_quota: Quota
     invitation_quota: Quota
+    address_quota: Quota
+    """Addresses of webhooks that are looked up for an organization."""
     purchase_quota: Quota
 
 
@@ -98,7 +103,7 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
         secret=derive(settings.secret, "unsubscribe"), public_url=settings.public_url
     )
 
-    addresses = Addresses(settings.webhook_private_hosts.split())
+    private_hosts = settings.webhook_private_hosts.split()
     webhook_secrets = SigningSecrets(derive(settings.secret, "webhooks"))
 
     def is_live(model_id: str) -> bool:
@@ -141,11 +146,12 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
         preferences=Preferences(),
         crossings=Crossings(database),
         notice_mails=NoticeMails(database, outbox, writer, public_url=settings.public_url),
-        endpoints=Endpoints(webhook_secrets, addresses),
+        # names that people type are looked up apart from those that deliveries need
+        endpoints=Endpoints(webhook_secrets, Addresses(private_hosts)),
         deliveries=Deliveries(),
-        deliverer=Deliverer(database, webhook_secrets, Transport(addresses)),
+        deliverer=Deliverer(database, webhook_secrets, Transport(Addresses(private_hosts))),
         shelves=Shelves(core.catalog, pages),
-        payments=make_payments(settings, database, outbox, writer),
+        payments=make_payments(settings, database),
     )
 
 
@@ -174,6 +180,7 @@ def make_web(core: Core) -> Web:
         sign_in_quota=quota("sign_ins", settings.sign_ins_per_hour),
         vote_quota=quota("votes", settings.votes_per_hour),
         invitation_quota=quota("invitations", settings.invitations_per_hour),
+        address_quota=quota("addresses", ADDRESSES_PER_HOUR),
         purchase_quota=quota("purchases", settings.purchases_per_hour),
     )
 

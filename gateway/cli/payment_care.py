@@ -27,11 +27,14 @@ _ATTEMPT_COLUMNS = ["id", "state", "credit_nanos", "failure_code", "failure_reas
 @click.command("refund")
 @click.argument("payment")
 @click.argument("dollars", required=False)
-@click.option("--reason", required=True, help="Why, for the log; Stripe is not told.")
+@click.option("--reason", required=True, help="Why; it is kept, and Stripe is not told.")
 @as_json
 @asynchronous
 async def refund(payment: str, dollars: str | None, *, reason: str, as_json: bool) -> None:
-    """Refund a payment, or DOLLARS of it, tax included; its credit is withdrawn in proportion."""
+    """Refund a payment, or DOLLARS of it, tax included; its credit is withdrawn in proportion.
+
+    The same amount with the same reason is refunded once, however often this is repeated.
+    """
     amount = None if dollars is None else _cents(dollars)
     if not is_id(payment):
         raise NoSuchPayment(f"There is no payment {payment[:80]!r}.")
@@ -119,7 +122,10 @@ def _said(made: Refund) -> str:
             return f"Stripe has not answered. {amount} will be refunded once it does ({made.id})."
         case "failed" | "canceled":
             return f"Stripe refused to refund {amount} ({made.id}): {made.problem}"
-    return f"Refunded {amount} ({made.id}); Stripe says: {made.state}."
+    said = f"{amount} ({made.id}); Stripe says: {made.state}."
+    if made.is_repeated:
+        return f"Nothing more is refunded: the same reason refunded {said}"
+    return f"Refunded {said}"
 
 
 def _state(settings: AutoTopUp, customer: customers.Customer | None) -> str:

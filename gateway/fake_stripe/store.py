@@ -40,7 +40,8 @@ class FakeStore:
         self.request: Item = {"id": None, "idempotency_key": None}
         """What an event says of the request that caused it."""
         self.events = FakeEvents(self.now)
-        self._numbers = itertools.count(1)
+        # from the time, so that a fake that starts anew gives no id that an older one gave
+        self._numbers = itertools.count(time.time_ns() // 1_000_000)
 
     def now(self) -> int:
         """Read the account's clock, in seconds since 1970."""

@@ -1,9 +1,14 @@
 """Accounts are frozen by causes, debts are paid first, and the books have more accounts.
 
-`accounts.frozen` goes: that an account owes follows from `owed_nanos`, and what was frozen without
-owing becomes an operator's freeze. Where something was owed and available at once, it is paid.
-Bought credit that an operator granted never passed through Stripe: its counterpart is
-`manual_adjustments`.
+`accounts.frozen` says nothing any more: that an account owes follows from `owed_nanos`, and what
+was frozen without owing becomes an operator's freeze. Where something was owed and available at
+once, it is paid. Bought credit that an operator granted never passed through Stripe: its
+counterpart is `manual_adjustments`.
+
+Processes of 0.1 may run on while this is applied, so `frozen` stays for them, and so do the shapes
+of the functions. Tables are locked in the order in which the ledger locks rows, for as long as
+writing the changed rows takes. That the ledger's older entries keep the new rules is checked in the
+next revision, in a transaction that lets others write.
 """
 
 import re
@@ -40,11 +45,14 @@ _AFTER = (
     (*_COUNTERPARTS, "receivable", "manual_adjustments"),
 )
 _ENTRIES = "id, organization_id, kind, ref, amount_nanos, counterpart, created_at"
+_LOCK_SECONDS = 10
+"""How long a lock is waited for; then the revision fails with nothing changed."""
 _SHORTER_KIND = "CASE kind WHEN 'topup' THEN 'grant' WHEN 'takeback' THEN 'reversal' ELSE kind END"
 
 
 def upgrade() -> None:
     connection = op.get_bind()
+    _lock_tables(connection)
     freezes = _freezes()
     freezes.create(connection, checkfirst=False)
     op.execute(
@@ -53,12 +61,14 @@ def upgrade() -> None:
         "FROM accounts WHERE CAST(frozen AS integer) = 1 AND owed_nanos = 0 AND key_id IS NULL"
     )
     _pay_debts(connection)
-    op.execute("ALTER TABLE accounts DROP COLUMN frozen")
+    _keep_frozen(connection)
     op.execute("CREATE INDEX ix_accounts_owing ON accounts (id) WHERE owed_nanos > 0")
     counterpart = (
         "CASE counterpart WHEN 'stripe_clearing' THEN 'manual_adjustments' ELSE counterpart END"
     )
-    _change_entries(connection, _AFTER, "kind", counterpart, with_reason=True)
+    # of the index of kind and ref: usage, which is nearly all of it, never had that counterpart
+    changed = "kind IN ('grant', 'reversal') AND counterpart = 'stripe_clearing'"
+    _change_entries(connection, _AFTER, "kind", counterpart, changed, with_reason=True)
     if connection.dialect.name == "postgresql":
         for statement in _statements("0002_freezes.sql"):
             connection.exec_driver_sql(statement)
@@ -66,6 +76,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     connection = op.get_bind()
+    _lock_tables(connection)
     is_postgresql = connection.dialect.name == "postgresql"
     if is_postgresql:
         op.execute("DROP FUNCTION ledger_frozen(accounts)")
@@ -74,13 +85,11 @@ def downgrade() -> None:
         "CASE WHEN counterpart IN ('receivable', 'manual_adjustments') THEN 'stripe_clearing' "
         "ELSE counterpart END"
     )
-    _change_entries(connection, _BEFORE, _SHORTER_KIND, counterpart, with_reason=False)
+    changed = f"kind <> {_SHORTER_KIND} OR counterpart <> {counterpart}"
+    _change_entries(connection, _BEFORE, _SHORTER_KIND, counterpart, changed, with_reason=False)
     op.execute("DROP INDEX ix_accounts_owing")
-    no = "false" if is_postgresql else "0"
-    op.add_column("accounts", Column("frozen", Flag, nullable=False, server_default=text(no)))
     op.execute(
-        f"UPDATE accounts SET frozen = {'true' if is_postgresql else '1'} "
-        "WHERE owed_nanos > 0 OR id IN (SELECT account_id FROM freezes)"
+        "UPDATE accounts SET frozen = (owed_nanos > 0 OR id IN (SELECT account_id FROM freezes))"
     )
     op.drop_table("freezes")
     if is_postgresql:
@@ -106,6 +115,25 @@ def _freezes() -> Table:
         CheckConstraint("cause IN ('dispute', 'operator', 'books')", name="cause"),
         sqlite_strict=True,
     )
+
+
+def _lock_tables(connection: Connection) -> None:
+    """Lock what is changed in the ledger's own order, so that no tick is met halfway."""
+    if connection.dialect.name == "postgresql":
+        op.execute(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
+        op.execute(
+            "LOCK TABLE leases, accounts, credit_lots, ledger_entries IN ACCESS EXCLUSIVE MODE"
+        )
+
+
+def _keep_frozen(connection: Connection) -> None:
+    """Give the column a default: this version does not write it."""
+    if connection.dialect.name == "postgresql":
+        op.execute("ALTER TABLE accounts ALTER COLUMN frozen SET DEFAULT false")
+        return
+    # SQLite can only add a column that has one
+    op.execute("ALTER TABLE accounts DROP COLUMN frozen")
+    op.add_column("accounts", Column("frozen", Flag, nullable=False, server_default=text("0")))
 
 
 def _pay_debts(connection: Connection) -> None:
@@ -149,23 +177,26 @@ def _change_entries(
     allowed: tuple[Sequence[str], Sequence[str]],
     kind: str,
     counterpart: str,
+    changed: str,
     *,
     with_reason: bool,
 ) -> None:
-    """Change what the ledger's entries may be, and the entries: their triggers stand aside."""
+    """Change what the ledger's entries may be, and the entries: their triggers stand aside.
+
+    Entries that are here already are checked later: that reads all of them.
+    """
     if connection.dialect.name == "postgresql":
         checks = zip(("kind", "counterpart"), allowed, strict=True)
         op.execute("ALTER TABLE ledger_entries DISABLE TRIGGER ledger_entries_append_only")
         for name in ("kind", "counterpart"):
             op.execute(f"ALTER TABLE ledger_entries DROP CONSTRAINT ck_ledger_entries_{name}")
         op.execute(
-            f"UPDATE ledger_entries SET kind = {kind}, counterpart = {counterpart} "
-            f"WHERE kind <> {kind} OR counterpart <> {counterpart}"
+            f"UPDATE ledger_entries SET kind = {kind}, counterpart = {counterpart} WHERE {changed}"
         )
         for name, values in checks:
             op.execute(
                 f"ALTER TABLE ledger_entries ADD CONSTRAINT ck_ledger_entries_{name} "
-                f"CHECK ({_one_of(name, values)})"
+                f"CHECK ({_one_of(name, values)}) NOT VALID"
             )
         change = "ADD COLUMN reason text" if with_reason else "DROP COLUMN reason"
         op.execute(f"ALTER TABLE ledger_entries {change}")

@@ -40,6 +40,10 @@ _BEFORE = [
 
 
 def upgrade() -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        # 0002 changed them; this reads the whole ledger and lets others write meanwhile
+        for name in ("kind", "counterpart"):
+            op.execute(f"ALTER TABLE ledger_entries VALIDATE CONSTRAINT ck_ledger_entries_{name}")
     _schema.create_all(op.get_bind(), tables=_added(), checkfirst=False)
 
 
@@ -69,6 +73,7 @@ table(
     Column("held_at", Instant),
     Column("held_reason", Text, nullable=False),
     Column("changed_at", Instant, nullable=False),
+    partial_index("ix_payment_customers_held_at", "held_at", where="held_at IS NOT NULL"),
 )
 
 table(

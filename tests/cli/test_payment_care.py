@@ -38,6 +38,8 @@ async def test_a_part_of_a_payment_is_refunded(shop: TopUps):
     (payment,) = await shop.payments()
     said = await run(shop, "refund", payment.id, "10.00", "--reason", "half happy")
     assert "Refunded $10.00" in said
+    said = await run(shop, "refund", payment.id, "10.00", "--reason", "half happy")
+    assert "Nothing more is refunded: the same reason refunded $10.00" in said
     assert await shop.available_cents() == 1_500
     made = json.loads(await run(shop, "refund", payment.id, "--reason", "unhappy", "--json"))
     assert (made["state"], made["amount_cents"]) == ("succeeded", 1_500)

@@ -121,6 +121,88 @@ async def test_accounts_of_the_first_schema(database: Database):
             await connection.execute(text("DELETE FROM ledger_entries"))
 
 
+async def test_a_process_of_the_last_version_runs_beside_the_new_schema(database: Database):
+    """It names the column that this version does not have any more."""
+    no = "0" if database.is_sqlite else "false"
+    async with database.write() as connection:
+        await connection.execute(text(_ORGANIZATION))
+        await connection.execute(
+            text(
+                "INSERT INTO accounts (id, organization_id, available_nanos, leased_nanos, "
+                f"owed_nanos, spent_nanos, frozen) VALUES ('{_ACME}', '{_ACME}', 5, 0, 0, 0, {no})"
+            )
+        )
+        assert not await connection.scalar(text("SELECT frozen FROM accounts"))
+
+
+async def test_the_ledger_goes_on_while_its_entries_are_checked(
+    postgresql_database_url: list[str],
+):
+    database = Database(postgresql_database_url[0])
+    valid = text(
+        "SELECT bool_and(convalidated) FROM pg_constraint "
+        "WHERE conrelid = 'ledger_entries'::regclass"
+    )
+    async with database.engine.connect() as connection:
+        await connection.run_sync(_downgrade, "0001_first_schema")
+        await connection.run_sync(_upgrade_to, "0002_freezes_and_books")
+        assert not await connection.scalar(valid)
+        await connection.rollback()
+        await connection.run_sync(_upgrade_to, "head")
+        assert await connection.scalar(valid)
+    await database.close()
+
+
+async def test_an_upgrade_waits_for_a_tick_that_is_halfway(postgresql_database_url: list[str]):
+    """It has posted an entry and goes on to the account, as leases are posted."""
+    database = Database(postgresql_database_url[0])
+    tick = Database(postgresql_database_url[0])
+    async with database.engine.connect() as connection:
+        await connection.run_sync(_downgrade, "0001_first_schema")
+        await connection.execute(text(_ORGANIZATION))
+        await connection.execute(
+            text(
+                "INSERT INTO accounts (id, organization_id, available_nanos, leased_nanos, "
+                f"owed_nanos, spent_nanos, frozen) VALUES ('{_ACME}', '{_ACME}', 5, 0, 0, 0, false)"
+            )
+        )
+        await connection.commit()
+    async with tick.engine.connect() as connection:
+        await connection.execute(text("SELECT id FROM leases FOR UPDATE"))
+        await connection.execute(
+            text(
+                "INSERT INTO ledger_entries (organization_id, kind, ref, amount_nanos, "
+                f"counterpart, created_at) VALUES ('{_ACME}', 'usage', 'a', -1, 'revenue', now())"
+            )
+        )
+        upgrading = asyncio.create_task(migrate.upgrade(database))
+        waits = text(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = "
+            "(SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        async with asyncio.timeout(20):
+            while not await connection.scalar(waits):
+                assert not upgrading.done()
+        await connection.execute(text("UPDATE accounts SET spent_nanos = 1"))
+        await connection.commit()
+    await upgrading
+    await migrate.check(database)
+    await database.close()
+    await tick.close()
+
+
+_ACME = "01a206dc-dbdd-7544-9d13-ce150f25679d"
+_ORGANIZATION = (
+    "INSERT INTO organizations (id, name, created_at) VALUES "
+    f"('{_ACME}', 'acme', '2026-01-01T00:00:00+00:00')"
+)
+
+
+def _upgrade_to(connection: Connection, to: str) -> None:
+    command.upgrade(migrate.config(connection), to)
+    connection.commit()
+
+
 def _downgrade(connection: Connection, to: str) -> None:
     command.downgrade(migrate.config(connection), to)
     connection.commit()

@@ -24,16 +24,16 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.payments import payments
+from gateway.control_plane.payments import outcomes, payments
 from gateway.control_plane.payments.auto_top_up import AUTHENTICATION
 from gateway.control_plane.payments.charges import decline, intent_parameters, tax_parameters
 from gateway.control_plane.payments.customers import Customers
-from gateway.control_plane.payments.outcomes import Outcomes
 from gateway.control_plane.payments.payments import Payment, State
 from gateway.control_plane.payments.stripe_api import StripeApi
 from gateway.control_plane.payments.stripe_failures import StripeDown, StripeFailure, StripeRefused
 from gateway.control_plane.payments.stripe_objects import StripeIntent, StripePaymentError
-from gateway.control_plane.payments.top_up_starts import TopUpStarts, is_stopped
+from gateway.control_plane.payments.top_up_starts import TopUpStarts
+from gateway.control_plane.payments.top_up_stops import is_stopped
 from gateway.identifiers import made_at_ms
 from gateway.storage import tables
 from gateway.storage.database import Database
@@ -69,7 +69,6 @@ class Attempts:
         database: Database,
         stripe: StripeApi,
         starts: TopUpStarts,
-        outcomes: Outcomes,
         customers: Customers,
         reconciler: Reconciling,
         *,
@@ -79,7 +78,6 @@ class Attempts:
         self._database = database
         self._stripe = stripe
         self._starts = starts
-        self._outcomes = outcomes
         self._customers = customers
         self._reconciler = reconciler
         self._tax = tax
@@ -126,7 +124,7 @@ class Attempts:
     async def _carry_out(self, payment: Payment) -> None:
         age = self._clock() - payment.created_at
         async with self._database.read() as connection:
-            stopped = await is_stopped(connection, payment.organization_id)
+            stopped = await is_stopped(connection, payment)
         if stopped and payment.version == _CLAIMED_FIRST:
             await self._end(payment, "canceled", reason=_STOPPED)
             return
@@ -282,7 +280,7 @@ class Attempts:
         async with self._database.write() as connection:
             ended = await _changed(connection, payment, values)
             if ended is not None and state == "failed":
-                await self._outcomes.note(connection, ended)
+                await outcomes.note(connection, ended)
 
 
 class Reconciling(Protocol):

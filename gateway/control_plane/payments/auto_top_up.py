@@ -5,6 +5,8 @@ the card rests for an hour. After three in a row, or one that says that the card
 the breaker opens for that card: only another card, or a payment with this one, closes it. A bank
 that wants to ask the cardholder pauses auto top-up until someone pays in the console or resumes it.
 
+Money that went back stops it too; see `top_up_stops`.
+
 What opens the breaker is derived from the rows of payments each time (`reassess`), so that no crash
 between two writes can lose a decline, and no change of cards and back can forget one.
 """
@@ -20,11 +22,13 @@ from sqlalchemy import Row, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.payments.payments import CENT_NANOS, Payment, of_row
+from gateway.control_plane.payments.top_up_stops import Stopped, stopped
 from gateway.errors import BadRequest
 from gateway.storage.database import insert_into
 from gateway.storage.tables import auto_top_ups, payment_customers, payments
 
 Paused = Literal["", "authentication", "declined"]
+"""What attempts say about the saved card."""
 
 AMOUNT_CENTS_MIN = 500
 """Least that is bought at once: below it, the card's fees eat the payment."""
@@ -71,7 +75,7 @@ class AutoTopUp(msgspec.Struct, frozen=True, kw_only=True):
     threshold_nanos: int
     amount_cents: int
     month_cents_max: int
-    paused: Paused
+    paused: Stopped
     declines: int
     """Declined attempts in a row with the card of the last one."""
     not_before: datetime | None
@@ -101,8 +105,10 @@ class Standing(NamedTuple):
 
 async def read(connection: AsyncConnection, organization_id: str) -> AutoTopUp | None:
     """Return an organization's settings; None if it never set any."""
-    columns = [auto_top_ups.c[name] for name in AutoTopUp.__struct_fields__]
-    query = select(*columns).where(auto_top_ups.c.organization_id == organization_id)
+    columns = [auto_top_ups.c[name] for name in AutoTopUp.__struct_fields__ if name != "paused"]
+    query = select(*columns, stopped().label("paused")).where(
+        auto_top_ups.c.organization_id == organization_id
+    )
     row = (await connection.execute(query)).mappings().one_or_none()
     return None if row is None else AutoTopUp(**{**row, "enabled": bool(row["enabled"])})
 
@@ -117,8 +123,8 @@ async def save(
 ) -> None:
     """Store an organization's settings. Raises BadRequest for one out of bounds.
 
-    A person who saves has decided that it goes on, so a pause for authentication ends. The breaker
-    and the rest of a declined card stay.
+    A person who saves has decided that it goes on, so a pause for authentication or for money that
+    went back ends. The breaker, the rest of a declined card, and a disputed card stay.
     """
     check(wanted)
     before = await _locked(connection, organization_id)

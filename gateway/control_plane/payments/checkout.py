@@ -20,10 +20,12 @@ from gateway.control_plane.payments.customers import Customers
 from gateway.control_plane.payments.payments import CENT_NANOS, Payment
 from gateway.control_plane.payments.stripe_api import StripeApi
 from gateway.control_plane.payments.stripe_failures import StripeRefused
+from gateway.data_plane.metering.port import frozen_error
 from gateway.errors import BadRequest, TooManyRequests
 from gateway.identifiers import is_id, new_id
 from gateway.storage import tables
 from gateway.storage.database import Database, alone, count, insert_into
+from gateway.storage.ledger import freezes
 from gateway.storage.ledger.postings import database_now
 
 log = structlog.get_logger()
@@ -36,6 +38,8 @@ CUSTOM_DOLLARS_MAX = 5_000
 """Most that is sold at once."""
 OPEN_MAX = 10
 """Most payments of an organization that wait for their buyer."""
+STOPS_BUYING: tuple[freezes.StoredCause, ...] = ("books", "operator")
+"""Causes of a freeze with which nothing is sold."""
 EXPIRES = timedelta(minutes=60)
 """How long a page can be paid."""
 
@@ -95,9 +99,27 @@ class Checkout:
     ) -> Payment:
         """Start a payment, and return it with the address of its page.
 
-        The same `payment_id` gives the same payment again, in whatever state it is now. Raises
-        BadRequest, BuyingOnHold, BuyingStarted, TooManyOpen and StripeFailure.
+        The same `payment_id` gives the same payment again, in whatever state it is now. One whose
+        customer Stripe has no more fails, and another takes its place. Raises BadRequest,
+        BuyingOnHold, BuyingStarted, TooManyOpen, StripeFailure, and what a frozen account is told.
         """
+        wanted = (organization_id, user_id, amount_cents)
+        try:
+            return await self._start(*wanted, save_card=save_card, payment_id=payment_id)
+        except StripeRefused as error:
+            if not error.is_missing:
+                raise
+        return await self._start(*wanted, save_card=save_card, payment_id=None)
+
+    async def _start(
+        self,
+        organization_id: str,
+        user_id: str | None,
+        amount_cents: int,
+        *,
+        save_card: bool,
+        payment_id: str | None,
+    ) -> Payment:
         check_amount(amount_cents)
         if payment_id is not None and not is_id(payment_id):
             raise BadRequest("The form is malformed. Load the page again.", param="id")
@@ -138,7 +160,7 @@ class Checkout:
             if (before.organization_id, before.amount_cents, before.saves_card) != wanted:
                 raise BuyingStarted("This form was used for another purchase. Load the page again.")
             return before
-        await customers.check_not_held(connection, organization_id)
+        await check_may_buy(connection, organization_id)
         table = tables.payments.c
         now = self._clock()
         is_open = (
@@ -203,7 +225,9 @@ class Checkout:
             values: dict[str, Any] = {"session_id": session.id, "session_url": session.url or ""}
             if locked.state == "started":
                 values |= {"state": "open", "changed_at": self._clock()}
-            values["due_at"] = await database_now(connection) + self._sweep
+            soon = await database_now(connection) + self._sweep
+            # an event or the buyer's return may have made it due already
+            values["due_at"] = min(locked.due_at or soon, soon)
             await payments.change(connection, payment.id, values)
             return await payments.find(connection, payment.id)
 
@@ -225,7 +249,12 @@ class Checkout:
             await self._customers.refresh(payment.customer_id)
 
     def _parameters(self, payment: Payment) -> dict[str, Any]:
-        """Return what the page is asked with: the row's, so that it is the same each time."""
+        """Return what the page is asked with: the same each time, for Stripe compares it.
+
+        What does not come from the row comes from settings: the brand, the public address, and
+        whether there is tax. Who changes one of them ends the payments whose page was asked for and
+        not answered; nobody has seen those pages.
+        """
         assert payment.expires_at is not None
         metadata = {
             "payment_id": payment.id,
@@ -260,6 +289,18 @@ class Checkout:
             "success_url": back,
             "cancel_url": f"{back}?left=true",
         }
+
+
+async def check_may_buy(connection: AsyncConnection, organization_id: str) -> None:
+    """Let an organization buy, unless it is held, suspended or under review.
+
+    One that owes, or whose payment is disputed, may buy. Raises BuyingOnHold, AccountSuspended and
+    AccountUnderReview.
+    """
+    await customers.check_not_held(connection, organization_id)
+    for cause in await freezes.causes(connection, organization_id):
+        if cause in STOPS_BUYING:
+            raise frozen_error(cause)
 
 
 def check_amount(amount_cents: int) -> None:

@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.control_plane.payments.payments import CENT_NANOS, Payment, State
 from gateway.control_plane.payments.stripe_api import StripeApi
+from gateway.control_plane.payments.stripe_failures import StripeRefused
 from gateway.control_plane.payments.stripe_objects import (
     StripeCard,
     StripeDispute,
@@ -132,15 +133,26 @@ def _dollars(cents: int) -> str:
 
 
 async def read(api: StripeApi, payment: Payment) -> Facts | None:
-    """Ask Stripe about a payment; None if it has no object for it yet. Raises StripeFailure."""
+    """Ask Stripe about a payment; None if it has no object for it yet. Raises StripeFailure.
+
+    An object that names another payment is refused: it is not this one's, whatever its id.
+    """
     session = await _session(api, payment)
+    _check_named(payment, session)
     intent_id = payment.intent_id or (session.payment_intent if session else None)
     if intent_id is None:
         return _of_session(session, payment) if session else None
     intent = await api.intent(intent_id)
+    _check_named(payment, intent)
     refunds = await api.refunds(intent_id) if intent.amount_received else []
     disputes = await api.disputes(intent_id) if intent.amount_received else []
     return _facts(payment, session, intent, refunds, disputes)
+
+
+def _check_named(payment: Payment, found: StripeIntent | StripeSession | None) -> None:
+    named = (found.metadata or {}).get("payment_id") if found else None
+    if found and named and named != payment.id:
+        raise StripeRefused(f"{found.id} is of the payment {named}", code="of_another_payment")
 
 
 async def _session(api: StripeApi, payment: Payment) -> StripeSession | None:

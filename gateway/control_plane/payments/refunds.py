@@ -1,5 +1,7 @@
 """Refunds that we start: a row before Stripe is called, so that a lost answer pays back once.
 
+Whoever repeats a refund, with the same amount and the same reason, gets the first one. So does who
+repeats an amount while its refund has no outcome; another amount waits for that outcome.
 A refund whose outcome is unknown is asked for again, with the same key, for at most SENT_FOR; after
 that it is looked for by its metadata, and has failed if Stripe has none. What a refund does to
 credit is the reconciler's, which also learns of refunds that are made in Stripe's dashboard.
@@ -64,6 +66,8 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True):
     changed_at: datetime
     problem: str = ""
     """Why it failed, as far as it is known now; not stored."""
+    is_repeated: bool = False
+    """Whether it was asked for before, so that nothing more goes back; not stored."""
 
 
 class Refunds:
@@ -85,11 +89,12 @@ class Refunds:
     async def refund(self, payment_id: str, amount_cents: int | None, reason: str) -> Refund:
         """Refund a payment, or a part of it; return the refund as far as it is known.
 
-        Without an amount, all that is left. Raises CannotRefund or NoSuchPayment.
+        Without an amount, all that is left. The same amount for the same reason is the same refund:
+        it is made once. Raises CannotRefund or NoSuchPayment.
         """
         async with self._database.write() as connection:
-            refund = await self._add(connection, payment_id, amount_cents, reason)
-        return await self._carry_out(refund)
+            refund = await self._add(connection, payment_id, amount_cents, reason.strip())
+        return await self._carry_out(refund) if refund.state == "started" else refund
 
     async def run(self) -> None:
         """Carry on refunds whose outcome is not known."""
@@ -106,22 +111,25 @@ class Refunds:
         await payments.find(connection, payment_id)
         payment = await payments.lock(connection, payment_id)
         assert payment is not None
+        before = await _asked_before(connection, payment, amount_cents, reason)
+        if before is not None:
+            return before
         left = await refundable_cents(connection, payment)
         amount = left if amount_cents is None else amount_cents
         if not 0 < amount <= left:
             raise CannotRefund(f"{_dollars(left)} of this payment can be refunded.", param="amount")
-        if not reason.strip() or len(reason) > REASON_CHARACTERS_MAX:
+        if not reason or len(reason) > REASON_CHARACTERS_MAX:
             raise CannotRefund(
                 f"A refund needs a reason of at most {REASON_CHARACTERS_MAX} characters.",
                 param="reason",
             )
         now = self._clock()
         refund = Refund(
-            id=new_id(), payment_id=payment.id, amount_cents=amount, reason=reason.strip(),
+            id=new_id(), payment_id=payment.id, amount_cents=amount, reason=reason,
             state="started", refund_id=None, created_at=now, changed_at=now,
         )  # fmt: skip
         values = msgspec.structs.asdict(refund)
-        del values["problem"]
+        del values["problem"], values["is_repeated"]
         await connection.execute(payment_refunds.insert().values(values))
         return refund
 
@@ -209,6 +217,34 @@ class Refunds:
             with contextlib.suppress(StripeFailure):
                 await self._reconciler.reconcile(refund.payment_id)
         return ended
+
+
+async def _asked_before(
+    connection: AsyncConnection, payment: Payment, amount_cents: int | None, reason: str
+) -> Refund | None:
+    """Return the refund that is asked for again. Raises CannotRefund while another has no outcome.
+
+    The caller has locked the payment.
+    """
+    table = payment_refunds.c
+    found = await connection.execute(
+        select(payment_refunds)
+        .where(table.payment_id == payment.id, table.state.not_in(("failed", "canceled")))
+        .order_by(table.id.desc())
+    )
+    refunds = [Refund(**row, is_repeated=True) for row in found.mappings()]
+    is_all_asked = sum(refund.amount_cents for refund in refunds) >= payment.received_cents
+    for refund in sorted(refunds, key=lambda refund: refund.reason != reason):
+        same = is_all_asked if amount_cents is None else refund.amount_cents == amount_cents
+        if same and (refund.reason == reason or refund.state == "started"):
+            return refund
+    for refund in refunds:
+        if refund.state == "started":
+            raise CannotRefund(
+                f"A refund of {_dollars(refund.amount_cents)} of this payment ({refund.id}) has no "
+                "outcome yet. Repeat that one, or wait for it."
+            )
+    return None
 
 
 async def refundable_cents(connection: AsyncConnection, payment: Payment) -> int:

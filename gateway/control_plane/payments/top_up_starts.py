@@ -13,8 +13,9 @@ import msgspec
 from sqlalchemy import Row, Select, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.payments.outcomes import MonthLimit, Outcomes
+from gateway.control_plane.payments.outcomes import MonthLimit, limit_reached
 from gateway.control_plane.payments.payments import CENT_NANOS, UNFINISHED, Payment
+from gateway.control_plane.payments.top_up_stops import stopped
 from gateway.identifiers import new_id
 from gateway.storage.database import Database, insert_into
 from gateway.storage.ledger import postings
@@ -39,9 +40,8 @@ _DAY = timedelta(days=1)
 class TopUpStarts:
     """Starts attempts, by organization: rows that `attempts` carries out."""
 
-    def __init__(self, database: Database, outcomes: Outcomes, *, live: bool, day_max: int) -> None:
+    def __init__(self, database: Database, *, live: bool, day_max: int) -> None:
         self._database = database
-        self._outcomes = outcomes
         self.live = live
         self._day_max = day_max
 
@@ -68,7 +68,7 @@ class TopUpStarts:
         if waits_until is None and spent.month_cents + wanted.amount_cents > wanted.month_cents_max:
             waits_until = next_month(now)
             limit = MonthLimit(month_of(now), wanted.amount_cents, wanted.month_cents_max)
-            await self._outcomes.limit_reached(connection, organization_id, limit)
+            await limit_reached(connection, organization_id, limit)
         if waits_until is not None:
             await connection.execute(
                 update(auto_top_ups)
@@ -144,7 +144,7 @@ def due(now: datetime) -> Select[Any]:
         )
         .where(
             auto_top_ups.c.enabled.is_(True),
-            auto_top_ups.c.paused == "",
+            stopped() == "",
             auto_top_ups.c.not_before.is_(None) | (auto_top_ups.c.not_before <= now),
             saved.customer_id.is_not(None),
             saved.payment_method_id.is_not(None),
@@ -154,22 +154,6 @@ def due(now: datetime) -> Select[Any]:
             ~frozen.exists(),
         )
     )
-
-
-async def is_stopped(connection: AsyncConnection, organization_id: str) -> bool:
-    """Tell whether attempts stop: switched off, a fraud warning, an operator, a dispute, the audit.
-
-    An account that was deleted is switched off.
-    """
-    off = select(auto_top_ups.c.organization_id).where(
-        auto_top_ups.c.organization_id == organization_id, auto_top_ups.c.enabled.is_(False)
-    )
-    held = select(payment_customers.c.organization_id).where(
-        payment_customers.c.organization_id == organization_id,
-        payment_customers.c.held_at.is_not(None),
-    )
-    frozen = select(freezes.c.account_id).where(freezes.c.account_id == organization_id)
-    return bool(await connection.scalar(select(off.exists() | held.exists() | frozen.exists())))
 
 
 def next_month(now: datetime) -> datetime:

@@ -17,6 +17,7 @@ shared row for every request; an invariant finds names that don't exist.
 from __future__ import annotations
 
 from sqlalchemy import (
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 from gateway.storage.tables.accounts import api_keys, organizations
@@ -69,6 +71,13 @@ accounts = Table(
     *nanos("owed_nanos"),
     # all that was ever spent and posted
     *nanos("spent_nanos"),
+    # says nothing: for processes of 0.1 that run beside this version; the next one drops it
+    Column(
+        "frozen",
+        Boolean().with_variant(Integer(), "sqlite"),
+        nullable=False,
+        server_default=false(),
+    ),
     # the last recall: a process lacked credit, so the others return what they don't use
     Column("recalled_at", Instant),
     CheckConstraint(

@@ -54,6 +54,7 @@ payment_customers = Table(
     Column("held_at", Instant),
     Column("held_reason", Text, nullable=False),
     Column("changed_at", Instant, nullable=False),
+    partial_index("ix_payment_customers_held_at", "held_at", where="held_at IS NOT NULL"),
     **STRICT,
 )
 

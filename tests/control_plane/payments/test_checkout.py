@@ -13,11 +13,17 @@ from gateway.control_plane.payments.checkout import (
     TooManyOpen,
 )
 from gateway.control_plane.payments.customers import BuyingOnHold
-from gateway.control_plane.payments.stripe_failures import StripeBusy, StripeDown, StripeRefused
+from gateway.control_plane.payments.stripe_failures import StripeBusy, StripeDown
+from gateway.data_plane.metering.port import AccountSuspended, AccountUnderReview
 from gateway.errors import BadRequest
+from gateway.fake_stripe import customers as fake_customers
+from gateway.fake_stripe.fake import FakeStripe
 from gateway.identifiers import new_id
 from gateway.storage import tables
+from gateway.storage.database import Database
+from gateway.storage.ledger import freezes
 from testing.buying import Shop, opened_shop
+from testing.stripe import fake_stripe
 
 
 async def test_buying_credits_what_the_row_says(shop: Shop):
@@ -135,20 +141,49 @@ async def test_who_is_held_can_not_buy(shop: Shop):
         await shop.start(10)
 
 
+@pytest.mark.parametrize("cause", ["operator", "books", "dispute"])
+async def test_who_is_suspended_or_under_review_can_not_buy(shop: Shop, cause: freezes.StoredCause):
+    async with shop.database.write() as connection:
+        await freezes.freeze(connection, shop.organization_id, cause)
+    if cause == "dispute":  # it may pay what it owes
+        assert (await shop.start(10)).state == "open"
+        return
+    with pytest.raises((AccountSuspended, AccountUnderReview)):
+        await shop.start(10)
+    assert await shop.rows(tables.payments) == []
+
+
 async def test_a_customer_that_was_deleted_is_replaced(shop: Shop):
     await shop.start(10)
     first = (await shop.rows(tables.payment_customers))[0]["customer_id"]
-    shop.fake.get("customer", first)["deleted"] = True
-    payment_id = new_id()
-    try:
-        await shop.start(10, payment_id=payment_id)
-    except StripeRefused:
-        pass
-    else:
-        await shop.parts.customers.refresh(first)
-    payment = await shop.start(10)
+    fake_customers.delete(shop.fake, first)
+    payment = await shop.start(10, payment_id=new_id())
     assert payment.state == "open"
     assert payment.customer_id != first
+
+
+async def test_a_fake_that_starts_anew_sells_to_those_it_has_forgotten(
+    database: Database, fake: FakeStripe
+):
+    """Its ids are others than before, so that nothing is taken for something else."""
+    async with opened_shop(database, fake) as shop:
+        await shop.bought(25)
+        owner = shop.organization_id
+        async with fake_stripe() as another, opened_shop(database, another) as later:
+            later.organization_id = owner
+            payment = await later.bought(10)
+            assert (payment.state, payment.posted_nanos) == ("paid", 10 * 10**9)
+            states = sorted(row["state"] for row in await later.rows(tables.payments))
+            assert states == ["failed", "paid", "paid"]
+
+
+async def test_a_second_request_leaves_a_payment_due_when_it_is(shop: Shop):
+    """The buyer is back already, and the first answer comes late."""
+    payment = await shop.start(10)
+    await shop.make_due(payment)
+    before = (await shop.now(payment)).due_at
+    await shop.checkout._open(payment)
+    assert (await shop.now(payment)).due_at == before
 
 
 async def test_a_saved_card_is_known_after_the_payment(shop: Shop):

@@ -15,6 +15,7 @@ from gateway.control_plane.payments.stripe_objects import (
     StripeTransaction,
 )
 from gateway.identifiers import new_id
+from testing.buying import Shop
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -132,3 +133,13 @@ def test_never_more_than_is_kept(amount: int, tax: int, received: int | None, ba
     assert found.credit_nanos + found.tax_nanos <= kept
     if is_exact:  # so that a settled payment leaves nothing receivable
         assert found.credit_nanos + found.tax_nanos == kept
+
+
+@pytest.mark.parametrize("kind", ["checkout.session", "payment_intent"])
+async def test_an_object_that_names_another_payment_is_not_this_ones(shop: Shop, kind: str):
+    row = await shop.buy(10)
+    for item in shop.fake.all(kind):
+        item["metadata"] = {**item["metadata"], "payment_id": new_id()}
+    found = await shop.reconciler.reconcile(row.id)
+    assert (found.state, found.posted_nanos) == ("open", 0)
+    assert "is of the payment" in found.attention

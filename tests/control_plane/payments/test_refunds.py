@@ -116,6 +116,51 @@ async def test_a_lost_answer_pays_back_once(shop: TopUps, fault: str):
     await assert_sound(shop.database)
 
 
+@pytest.mark.parametrize("amount", [1_000, None])
+@pytest.mark.parametrize("fault", ["lost", "error_after", "refused"])
+async def test_who_repeats_a_refund_without_an_answer_pays_back_once(
+    shop: TopUps, fault: str, amount: int | None
+):
+    payment = await bought(shop)
+    shop.fake.faults.add(fault, "refunds.create")
+    first = await shop.refunds.refund(payment.id, amount, "goodwill")
+    assert first.state == "started"
+    again = await shop.refunds.refund(payment.id, amount, "goodwill")
+    assert (again.id, again.state) == (first.id, "succeeded")
+    # the answer was lost between us and the operator
+    last = await shop.refunds.refund(payment.id, amount, "goodwill ")
+    assert (last.id, last.state, last.is_repeated) == (first.id, "succeeded", True)
+    shop.wait(minutes=5)
+    await shop.refunds.run()
+    assert refunded(shop) == (amount or 2_500)
+    assert len(await rows(shop)) == 1
+
+
+async def test_another_amount_waits_for_an_outcome_and_another_reason_refunds_again(shop: TopUps):
+    payment = await bought(shop)
+    shop.fake.faults.add("refused", "refunds.create")
+    first = await shop.refunds.refund(payment.id, 1_000, "goodwill")
+    with pytest.raises(CannotRefund, match=first.id):
+        await shop.refunds.refund(payment.id, 500, "more goodwill")
+    with pytest.raises(CannotRefund, match=first.id):
+        await shop.refunds.refund(payment.id, None, "all")
+    assert (await shop.refunds.refund(payment.id, 1_000, "other words")).id == first.id
+    second = await shop.refunds.refund(payment.id, 1_000, "other words")
+    assert second.id != first.id
+    assert refunded(shop) == 2_000
+
+
+async def test_a_refund_that_failed_can_be_made_again(shop: TopUps):
+    payment = await bought(shop)
+    made = await shop.refunds.refund(payment.id, 1_000, "closed account")
+    assert made.refund_id is not None
+    shop.fake.settle_refund(made.refund_id, "failed")
+    await shop.reconciler.reconcile(payment.id)
+    again = await shop.refunds.refund(payment.id, 1_000, "closed account")
+    assert (again.state, again.is_repeated) == ("succeeded", False)
+    assert again.id != made.id
+
+
 @pytest.mark.parametrize("when", ["before", "after", "reconcile"])
 async def test_a_process_that_dies_anywhere_pays_back_once(
     shop: TopUps, monkeypatch: pytest.MonkeyPatch, when: str

@@ -94,6 +94,21 @@ def _paused(current: AutoTopUp) -> AutoWords:
             "card or save another one; or resume, and the card is tried again.",
             again=AutoForm.of(current),
         )
+    if current.paused == "refunded":
+        return AutoWords(
+            "warn",
+            "Paused",
+            "A payment was refunded. Resume, and the saved card is charged again.",
+            again=AutoForm.of(current),
+        )
+    if current.paused == "disputed":
+        return AutoWords(
+            "bad",
+            "Paused",
+            "A payment was disputed with the bank. Save another card and resume; the disputed card "
+            "is not charged again unless the bank decides for the payment.",
+            again=AutoForm.of(current),
+        )
     return AutoWords(
         "bad",
         "Stopped",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gateway.control_plane.alerts.notices import MAILED, SUBSCRIBABLE
+from gateway.control_plane.alerts.notices import OPTIONAL, SUBSCRIBABLE
 
 
 class Kind(NamedTuple):
@@ -32,8 +32,8 @@ _WORDS = {
 
 
 def mailed() -> list[Kind]:
-    """Return what owners can get mail about."""
-    return _kinds(MAILED)
+    """Return what owners can choose to get mail about."""
+    return _kinds(OPTIONAL)
 
 
 def subscribable() -> list[Kind]:

@@ -17,6 +17,7 @@ from gateway.control_plane.alerts.notices import SUBSCRIBABLE
 from gateway.control_plane.pages.console.notice_words import chosen_of, subscribable
 from gateway.control_plane.pages.console.webhook_code import VERIFYING
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
+from gateway.control_plane.web.rate_limits import Quota
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import owner
 from gateway.storage.database import Database
@@ -77,11 +78,13 @@ async def add_webhook(
     database: NamedDependency[Database],
     render: NamedDependency[Render],
     endpoints: NamedDependency[Endpoints],
+    address_quota: NamedDependency[Quota],
     visitor: NamedDependency[Visitor],
     data: URLEncodedBody[WebhookForm],
 ) -> Response[Any]:
     """Add a webhook and show its secret."""
-    await endpoints.check(data.url)
+    await address_quota.take(visitor.organization_id)
+    await endpoints.check(visitor.organization_id, data.url)
     async with database.write() as connection:
         endpoint, secret = await endpoints.add(
             connection, visitor.organization_id, data.url, data.chosen, visitor.user_id
@@ -134,12 +137,14 @@ async def show_webhook(page: NamedDependency[FormPage]) -> Response[Any]:
 async def change_webhook(
     database: NamedDependency[Database],
     endpoints: NamedDependency[Endpoints],
+    address_quota: NamedDependency[Quota],
     visitor: NamedDependency[Visitor],
     endpoint_id: FromPath[str],
     data: URLEncodedBody[WebhookForm],
 ) -> Response[Any]:
     """Change a webhook's address and what is sent to it."""
-    await endpoints.check(data.url)
+    await address_quota.take(visitor.organization_id)
+    await endpoints.check(visitor.organization_id, data.url)
     async with database.write() as connection:
         await endpoints.change(
             connection, visitor.organization_id, endpoint_id, data.url, data.chosen

@@ -43,6 +43,8 @@ def customer(**changes: Any) -> Customer:
         (settings(), customer(held_at=NOW), "On hold", "buying is on hold"),
         (settings(paused="authentication"), customer(), "Paused", "Your bank"),
         (settings(paused="declined", declines=3), customer(), "Stopped", "three times in a row"),
+        (settings(paused="refunded"), customer(), "Paused", "was refunded"),
+        (settings(paused="disputed"), customer(), "Paused", "disputed with the bank"),
         (
             settings(declines=1, not_before=NOW + timedelta(hours=1)),
             customer(),
