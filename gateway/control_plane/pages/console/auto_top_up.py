@@ -106,7 +106,7 @@ def _paused(current: AutoTopUp) -> AutoWords:
             "bad",
             "Paused",
             "A payment was disputed with the bank. Save another card and resume; the disputed card "
-            "is not charged again unless the bank decides for the payment.",
+            "is not charged again unless the bank rejects the dispute.",
             again=AutoForm.of(current),
         )
     return AutoWords(
