@@ -23,6 +23,9 @@ from gateway.wings import Job, Wing
 
 _RECONCILE_SECONDS = 2.0
 """How often due payments are looked for that no event of this process has told of."""
+_HELD_UP_SECONDS = 5.0
+"""How long Stripe is left alone after it did not answer, however many events come meanwhile: asking
+again at once would take the time of the process, and with it that of the webhook."""
 _SWEEP_SECONDS_MAX = 60.0
 """How often it is checked whether a list at Stripe is due."""
 _AUTO_TOP_UP_SECONDS = 2.0
@@ -98,12 +101,18 @@ def wing(settings: Settings, database: Database, payments: Payments | None) -> W
         if secrets
         else []
     )
+
+    async def reconcile() -> None:
+        await payments.reconciler.run()
+        if payments.reconciler.is_held_up:
+            await asyncio.sleep(_HELD_UP_SECONDS)
+
     sweep_seconds = min(settings.stripe_sweep_seconds, _SWEEP_SECONDS_MAX)
     return Wing(
         "control",
         mounted,
         jobs=[
-            Job("payments", _RECONCILE_SECONDS, payments.reconciler.run, payments.wake),
+            Job("payments", _RECONCILE_SECONDS, reconcile, payments.wake),
             Job("payments-sweep", sweep_seconds, payments.sweep.run),
             Job("auto-top-up", _AUTO_TOP_UP_SECONDS, payments.auto_top_ups.run),
             Job("refunds", _REFUND_SECONDS, payments.refunds.run),

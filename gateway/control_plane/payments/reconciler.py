@@ -67,6 +67,8 @@ class Reconciler:
         self._sweep = timedelta(seconds=sweep_seconds)
         self._ended = ended
         self._saved = saved
+        self.is_held_up = False
+        """Whether Stripe did not answer in the last run, so that another would meet the same."""
 
     async def run(self) -> int:
         """Reconcile what is due, for a while; return how many payments were written."""
@@ -75,6 +77,7 @@ class Reconciler:
         try:
             await self._routes.run(ends)
             done = await asyncio.gather(*(self._drain(ends, stopped) for _ in range(AT_ONCE)))
+            self.is_held_up = stopped.is_set() or self._routes.is_held_up
         finally:
             await self._measure()
         return sum(done)

@@ -91,3 +91,20 @@ async def test_a_process_without_a_key_sells_nothing(database_url: str):
         assert services.checkout is services.reconciler is services.payments is None
         async with made.running():
             pass
+
+
+async def test_events_do_not_drive_it_against_a_stripe_that_is_away(
+    process: Process, fake: FakeStripe
+):
+    payment = await bought(process, 25)
+    fake.pay(payment.session_id)
+    await became(process, payment, "paid")
+    intent_id = next(fake.all("payment_intent"))["id"]
+    fake.calls.clear()
+    fake.faults.add("error_before", "*", times=1_000)
+    for _ in range(10):
+        fake.refund(intent_id, 100)
+        await fake.events.idle()
+        await asyncio.sleep(0.05)  # a turn of the reconciler that is not held up takes less
+    assert len(fake.calls) < 5
+    fake.faults.clear()
