@@ -65,6 +65,7 @@ def make_payments(
     reconciler = Reconciler(
         database,
         stripe,
+        live=live,
         sweep_seconds=sweep_seconds,
         ended=outcomes.note,
         saved=customers.refresh,

@@ -30,6 +30,10 @@ DISPUTED = frozenset({"needs_response", "under_review", "lost"})
 """States in which a dispute counts: inquiries (`warning_...`) and won ones hold no money."""
 OPEN_DISPUTES = frozenset({"needs_response", "under_review"})
 """States in which a dispute freezes the account."""
+DECIDED = frozenset({"won", "lost", "warning_closed", "prevented"})
+"""States in which a dispute, or an inquiry that may become one, stays as it is."""
+_CHARGES = ("charge", "payment")
+"""Types of the balance transaction by which money came in."""
 
 _TEXT_MAX = 500
 _UNPAID = "requires_payment_method"
@@ -74,6 +78,16 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     def has_open_dispute(self) -> bool:
         """Whether a bank has yet to decide."""
         return any(dispute.status in OPEN_DISPUTES for dispute in self.disputes)
+
+    @property
+    def has_undecided_dispute(self) -> bool:
+        """Whether a dispute, or an inquiry, may still become something else."""
+        return any(dispute.status not in DECIDED for dispute in self.disputes)
+
+    @property
+    def is_booked(self) -> bool:
+        """Whether Stripe has entered in its balance that the money came in; it may come later."""
+        return any(part.type in _CHARGES for part in self.transactions)
 
     @property
     def has_open_refund(self) -> bool:

@@ -73,7 +73,8 @@ def _said(payment: Payment, found: Facts) -> dict[str, Any]:
         "tax_posted_nanos": target.tax_nanos,
         "failure_code": "" if is_paid else found.failure_code,
         "failure_reason": "" if is_paid else found.failure_reason,
-        "attention": target.attention or (payment.attention if is_named_twice else ""),
+        "attention": payment.to_see(target.attention)
+        or (payment.attention if is_named_twice else ""),
     }
     posted = (payment.posted_nanos, payment.tax_posted_nanos)
     if posted != (target.credit_nanos, target.tax_nanos):

@@ -57,8 +57,8 @@ class StripeFailure(Exception):
 class StripeDown(StripeFailure):
     """There is no usable answer, so it may have been done: ask again with the same key.
 
-    `is_answered` tells an answer that said so (status 5xx) from none: Stripe repeats the first one
-    for a day to everyone who asks with that key.
+    `is_answered` tells an answer (status 5xx, or one that isn't understood) from none: Stripe
+    repeats the first one for a day to everyone who asks with that key.
     """
 
     def __init__(self, message: str, *, is_answered: bool = False) -> None:
@@ -294,7 +294,7 @@ class StripeApi:
             if not page.has_more or not page.data:
                 return found
             wanted["starting_after"] = page.data[-1]["id"]
-        raise StripeDown("a list at Stripe has no end")
+        raise StripeDown("a list at Stripe has no end", is_answered=True)
 
     async def _ask(
         self,
@@ -370,7 +370,8 @@ def _convert(value: Any, kind: type[T]) -> T:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise StripeDown(f"an answer of Stripe is not understood: {error}") from None
+        text = f"an answer of Stripe is not understood: {error}"
+        raise StripeDown(text, is_answered=True) from None
 
 
 def _created(start: datetime | None, end: datetime | None) -> dict[str, Any]:
