@@ -44,6 +44,11 @@ _payments_unanswered = Gauge(
     "gateway_payments_unanswered_seconds",
     "Age of the oldest auto top-up or refund of which Stripe has not said what became of it.",
 )
+_unknown_transactions = Counter(
+    "gateway_stripe_transactions_unknown",
+    "Movements of Stripe's balance that are of no payment of ours.",
+    ["type"],
+)
 _payments_attention = Gauge("gateway_payments_attention", "Payments that an operator must look at.")
 
 
@@ -72,6 +77,11 @@ def count_event(kind: str) -> None:
 def count_refused_event(reason: str) -> None:
     """Count one call to Stripe's webhook that was refused."""
     _refused_events.labels(reason).inc()
+
+
+def count_unknown_transaction(kind: str) -> None:
+    """Count a movement of Stripe's balance that no payment explains."""
+    _unknown_transactions.labels(kind).inc()
 
 
 def set_payments(overdue_seconds: float, unanswered_seconds: float, attention: int) -> None:

@@ -60,7 +60,8 @@ async def _attach(
             return None
     new: dict[str, Any] = {name: ids[name] for name in ids if getattr(payment, name) is None}
     if new:
-        if payment.state == "started":
+        # an auto top-up is left to its job, which knows what a waiting card means
+        if payment.state == "started" and payment.origin != "auto":
             new["state"] = "open"
         now = await database_now(connection)
         await payments.change(connection, payment.id, {**new, "due_at": now})

@@ -132,16 +132,15 @@ class EventRoutes:
             # nobody paid in time, and nobody can anymore
             case "checkout.session.expired":
                 await self._about_payment(event)
-            # money arrived, an attempt failed, it takes days, or it was given up
+            # money arrived, was entered in Stripe's balance (which may be later), an attempt failed,
+            # it takes days, or it was given up
             case (
                 "payment_intent.succeeded"
+                | "charge.updated"
                 | "payment_intent.payment_failed"
                 | "payment_intent.processing"
                 | "payment_intent.canceled"
             ):
-                await self._about_payment(event)
-            # Stripe entered it in its balance, which may be after the payment succeeded
-            case "charge.updated":
                 await self._about_payment(event)
             # money goes back, by us or in Stripe's dashboard; it may still fail, which undoes it
             case (
@@ -200,14 +199,9 @@ class EventRoutes:
     async def _warned(self, event: StripeEvent) -> None:
         """Hold the buyer of a payment that a card network calls fraud."""
         payment_id = await self._about_payment(event)
-        if payment_id is None:
-            return
-        async with self._database.write() as connection:
-            payment = await payments.find(connection, payment_id)
-            now = await database_now(connection)
-            reason = f"early fraud warning {event.object_id} of payment {payment_id}"
-            if await customers.hold(connection, payment.organization_id, reason, now):
-                log.warning("buying is on hold", organization=payment.organization_id)
+        if payment_id is not None:
+            async with self._database.write() as connection:
+                await customers.warned(connection, payment_id, event.object_id)
 
     async def _about_buyer(self, event: StripeEvent) -> None:
         """Read a buyer and the saved card anew; a removed card no longer says whose it was."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from gateway.control_plane.payments.charges import decline
 from gateway.control_plane.payments.payments import CENT_NANOS, Payment, State
 from gateway.control_plane.payments.stripe_api import StripeApi
 from gateway.control_plane.payments.stripe_objects import (
@@ -186,9 +187,8 @@ def _facts(
 ) -> Facts:
     charge, failure = intent.charge, intent.last_payment_error
     details = charge.payment_method_details if charge else None
-    state = _state(intent, session)
     return Facts(
-        state=state,
+        state=_state(payment, intent, session),
         session_id=session.id if session else None,
         intent_id=intent.id,
         charge_id=charge.id if charge else None,
@@ -202,7 +202,7 @@ def _facts(
         disputes=disputes,
         transactions=_transactions(intent, refunds, disputes),
         card=details.card if details else None,
-        failure_code=(failure.decline_code or failure.code or "") if failure else "",
+        failure_code=decline(failure.code or "", failure.decline_code or "") if failure else "",
         failure_reason=(failure.message or "")[:_TEXT_MAX] if failure else "",
         receipt_url=(charge.receipt_url or "") if charge else "",
         **_invoice(session),
@@ -210,12 +210,15 @@ def _facts(
     )
 
 
-def _state(intent: StripeIntent, session: StripeSession | None) -> State:
+def _state(payment: Payment, intent: StripeIntent, session: StripeSession | None) -> State:
     match intent.status:
         case "succeeded":
             return "paid"
         case "processing":
             return "processing"
+    if payment.origin == "auto" and payment.state == "failed":
+        return "failed"  # for a reason that our job knows; we cancel what waits for a cardholder
+    match intent.status:
         case "canceled":
             return "expired" if session and session.status == "expired" else "canceled"
     if session is None:  # nobody is there to try another card

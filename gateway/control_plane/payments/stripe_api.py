@@ -25,6 +25,7 @@ from gateway.control_plane.payments.stripe_objects import (
     StripeCustomer,
     StripeDispute,
     StripeIntent,
+    StripeMovement,
     StripePaymentMethod,
     StripePortal,
     StripeRefund,
@@ -232,6 +233,20 @@ class StripeApi:
         """Return the disputes of all payments, the newest first."""
         params = _created(created_from, created_to)
         return await self._list(self._v1.disputes, StripeDispute, params)
+
+    async def all_transactions(
+        self, *, created_from: datetime, created_to: datetime | None = None
+    ) -> list[StripeMovement]:
+        """Return what moved our balance at Stripe, the newest first, with what each is about."""
+        params = {**_created(created_from, created_to), "expand": ["data.source"]}
+        return await self._list(self._v1.balance_transactions, StripeMovement, params)
+
+    async def all_warnings(
+        self, *, created_from: datetime, created_to: datetime | None = None
+    ) -> list[StripeWarning]:
+        """Return the early fraud warnings of all payments, the newest first."""
+        params = _created(created_from, created_to)
+        return await self._list(self._v1.radar.early_fraud_warnings, StripeWarning, params)
 
     async def warning(self, warning_id: str) -> StripeWarning:
         """Read an early fraud warning."""
