@@ -63,6 +63,7 @@ class TopUps:
         self.reconciler = Reconciler(
             database,
             self.api,
+            live=False,
             sweep_seconds=600,
             ended=self.outcomes.note,
             saved=self.customers.refresh,

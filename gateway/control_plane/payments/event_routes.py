@@ -132,8 +132,8 @@ class EventRoutes:
             # nobody paid in time, and nobody can anymore
             case "checkout.session.expired":
                 await self._about_payment(event)
-            # money arrived, was entered in Stripe's balance (which may be later), an attempt failed,
-            # it takes days, or it was given up
+            # money arrived, Stripe entered it in its balance (which may be later), an attempt
+            # failed, it takes days, or it was given up
             case (
                 "payment_intent.succeeded"
                 | "charge.updated"

@@ -211,20 +211,26 @@ def _facts(
 
 
 def _state(payment: Payment, intent: StripeIntent, session: StripeSession | None) -> State:
-    match intent.status:
-        case "succeeded":
-            return "paid"
-        case "processing":
-            return "processing"
+    if intent.status == "succeeded":
+        return "paid"
+    if intent.status == "processing":
+        return "processing"
     if payment.origin == "auto" and payment.state == "failed":
-        return "failed"  # for a reason that our job knows; we cancel what waits for a cardholder
-    match intent.status:
-        case "canceled":
-            return "expired" if session and session.status == "expired" else "canceled"
-    if session is None:  # nobody is there to try another card
-        return "failed" if intent.status == _UNPAID and intent.last_payment_error else "open"
+        return "failed"  # for a reason that our job knows; it cancels what waits for a cardholder
+    if session is not None:
+        return _unpaid(intent, session)
+    if intent.status == "canceled":
+        return "canceled"
+    # nobody is there to try another card
+    return "failed" if intent.status == _UNPAID and intent.last_payment_error else "open"
+
+
+def _unpaid(intent: StripeIntent, session: StripeSession) -> State:
+    """Return the state of a checkout that brought no money."""
     if session.status == "expired":
         return "expired"
+    if intent.status == "canceled":
+        return "canceled"
     # a finished checkout can't be paid again: its slow payment has failed
     return "failed" if session.status == "complete" and intent.status == _UNPAID else "open"
 

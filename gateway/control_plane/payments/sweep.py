@@ -112,7 +112,7 @@ class Sweep:
         return found
 
     async def _order(self) -> list[str]:
-        """Return the lists, the longest due first, so that one that hangs keeps none from its turn."""
+        """Return the lists, the longest due first, so that one that hangs stops no other."""
         async with self._database.read() as connection:
             rows = await connection.execute(select(stripe_cursors.c.name, stripe_cursors.c.due_at))
             due = {row.name: row.due_at.timestamp() for row in rows}
@@ -165,7 +165,8 @@ class Sweep:
             start = claimed.scalar_one_or_none()
         if start is None:
             return None
-        latest = _whole(now - self._lists[name].age)
+        age = self._lists[name].age
+        latest = _whole(now - age) if age else now
         end = min(latest, start + self._lengths[name])
         return _Walk(name, start, end, is_last=end == latest)
 
@@ -202,7 +203,7 @@ class Sweep:
             return await payments.make_due(connection, payment.id, await database_now(connection))
 
     async def _warned(self, warning: StripeWarning) -> bool:
-        """Hold the buyer of a payment that a card's network calls fraud; no payment is due by it."""
+        """Hold the buyer of a payment that a card's network calls fraud; none is due by it."""
         if warning.payment_intent is not None:
             async with self._database.write() as connection:
                 payment = await payments.with_intent(connection, warning.payment_intent)

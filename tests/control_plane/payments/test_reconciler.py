@@ -8,7 +8,7 @@ import pytest
 
 from gateway.control_plane.payments import facts, payments
 from gateway.control_plane.payments.payments import NoSuchPayment, Payment
-from gateway.control_plane.payments.stripe_api import StripeBusy, StripeDown
+from gateway.control_plane.payments.stripe_api import StripeBusy, StripeDown, StripeRefused
 from gateway.identifiers import new_id
 from gateway.storage import tables
 from gateway.storage.ledger import postings
@@ -301,6 +301,36 @@ async def test_an_old_payment_is_read_as_long_as_a_refund_may_fail(shop: Shop):
     [refund] = shop.fake.all("refund")
     refund["created"] -= 31 * 24 * 3600
     assert (await shop.reconciler.reconcile(payment.id)).due_at is None
+
+
+async def test_one_that_is_not_in_stripes_balance_yet_is_read_again_soon(shop: Shop):
+    shop.fake.books_late = True
+    payment = await shop.bought(25)
+    assert payment.due_at
+    assert payment.reconciled_at
+    assert payment.due_at - payment.reconciled_at < timedelta(seconds=90)
+    await shop.assert_sound()
+    shop.fake.post_balances()
+    payment = await shop.reconciler.reconcile(payment.id)
+    assert payment.due_at
+    assert payment.reconciled_at
+    assert payment.due_at - payment.reconciled_at > timedelta(minutes=5)
+
+
+async def test_a_card_that_stripe_refuses_to_show_is_given_up(shop: Shop, monkeypatch):
+    asked = 0
+
+    async def refuses(_: str) -> None:
+        nonlocal asked
+        asked += 1
+        raise StripeRefused("no such customer")
+
+    monkeypatch.setattr(shop.reconciler, "_saved", refuses)
+    payment = await shop.bought(25, save_card=True)
+    assert asked == 1
+    assert payment.due_at
+    assert payment.reconciled_at
+    assert payment.due_at - payment.reconciled_at > timedelta(minutes=5)
 
 
 async def test_what_is_not_there(shop: Shop):
