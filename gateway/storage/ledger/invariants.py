@@ -222,7 +222,9 @@ INVARIANTS = (
     ),
     Invariant(
         "clearing-equals-stripe",  # I10
-        "minus stripe_clearing is the net of Stripe's balance transactions, each entered once",
+        # that Stripe's balance has no others is what the sweep looks after
+        "minus stripe_clearing is the net of Stripe's balance transactions from payments, before "
+        "payouts, each entered once",
         """
         SELECT ref FROM (
             SELECT id AS ref, CAST(gross_cents - fee_cents AS bigint) * 10000000 AS nanos
