@@ -23,7 +23,6 @@ from typing import NamedTuple
 
 import httpx
 import msgspec
-import uvloop
 from sqlalchemy import select
 
 from gateway.app import build
@@ -79,7 +78,7 @@ class Gateways:
 
     async def start(self) -> None:
         """Start both."""
-        self._running = await asyncio.gather(self._one(), self._one())
+        self._running = [*await asyncio.gather(self._one(), self._one())]
 
     async def kill(self, numbers: list[int]) -> None:
         """Kill some with SIGKILL at once, and start others in their place."""
@@ -311,10 +310,10 @@ async def run(options: Options, url: str) -> list[str]:
         database = Database(url)
         storm = Storm(gateways, options.choose)
         ended = asyncio.Event()
+        await gateways.start()
+        started = time.monotonic()
+        killing = asyncio.create_task(trouble(gateways, options.choose, options.kills, ended))
         try:
-            await gateways.start()
-            started = time.monotonic()
-            killing = asyncio.create_task(trouble(gateways, options.choose, options.kills, ended))
             clients = [asyncio.create_task(storm.client(http, ended)) for _ in range(_CLIENTS)]
             await happen(World(stripe, options.choose), stripe, sessions, storm, options)
             ended.set()
@@ -323,6 +322,7 @@ async def run(options: Options, url: str) -> list[str]:
             tell(storm, stripe, gateways, time.monotonic() - started)
         finally:
             ended.set()
+            await asyncio.gather(killing, return_exceptions=True)  # it may be starting a process
             gateways.close()
             await database.close()
     return wrong
@@ -355,11 +355,8 @@ def main() -> None:
     chosen = parser.parse_args()
     print(f"seed {chosen.seed}", flush=True)
     options = Options(chosen.payments, chosen.events, chosen.kills, random.Random(chosen.seed))
-    with (
-        servers.postgresql() as url,
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-    ):
-        wrong = runner.run(run(options, url))
+    with servers.postgresql() as url:
+        wrong = asyncio.run(run(options, url))
     for line in wrong[:50]:
         print(f"WRONG: {line}")
     print("every balance is exact" if not wrong else f"{len(wrong)} wrong")

@@ -5,7 +5,7 @@ that it can't share a mistake with them. Two things must be true of a payment: a
 more credit is posted than was received for it; once Stripe has been read, exactly what is left.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, select
@@ -112,9 +112,9 @@ async def what_is_missing(
     return found
 
 
-async def _rows(connection: AsyncConnection) -> list[Row[Any]]:
-    columns = payments.c.id, payments.c.posted_nanos, payments.c.tax_posted_nanos
-    return list((await connection.execute(select(*columns))).all())
+async def _rows(connection: AsyncConnection) -> Sequence[Row[Any]]:
+    columns = [payments.c[name] for name in ("id", "posted_nanos", "tax_posted_nanos")]
+    return (await connection.execute(select(*columns))).all()
 
 
 def _owner(store: FakeStore, moved: Item) -> str:

@@ -24,13 +24,17 @@ async def test_a_canceled_transaction_lets_others_write(database: Database, numb
 
     event.listen(database.engine.sync_engine, "before_cursor_execute", cancel)
     with pytest.raises(asyncio.CancelledError):
-        async with database.write() as connection:
-            await connection.execute(text("INSERT INTO notes VALUES ('lost')"))
-            await connection.execute(text("SELECT * FROM notes"))
-            await connection.execute(text("SELECT * FROM notes"))
+        await write_and_read(database)
     event.remove(database.engine.sync_engine, "before_cursor_execute", cancel)
 
     async with asyncio.timeout(2), database.write() as connection:
         await connection.execute(text("INSERT INTO notes VALUES ('kept')"))
     async with database.read() as connection:
         assert (await connection.scalars(text("SELECT words FROM notes"))).all() == ["kept"]
+
+
+async def write_and_read(database: Database) -> None:
+    async with database.write() as connection:
+        await connection.execute(text("INSERT INTO notes VALUES ('lost')"))
+        await connection.execute(text("SELECT * FROM notes"))
+        await connection.execute(text("SELECT * FROM notes"))

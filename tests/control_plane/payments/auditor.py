@@ -132,7 +132,7 @@ class Auditor:
         charge = self.world.money.charge(max(1, min(tokens, _TOKENS_MAX)) * PRICE_NANOS)
         error = spender.spend(charge)
         if before.frozen:
-            assert isinstance(error, FROZEN[before.frozen[0]]), (before, error)
+            assert isinstance(error, FROZEN[before.frozen_by[0]]), (before, error)
         elif can_pay >= charge.cost_nanos:
             assert error is None, (before, error)
         else:

@@ -112,6 +112,10 @@ class Gateway:
         if known.type in events.TYPES:
             await stored_events.put(self.database, known)
 
+    async def returned(self, payment_id: str) -> None:
+        """Show a buyer who returns from Stripe what became of the payment."""
+        await self.payments.reconciler.reconcile(payment_id)
+
     async def turn(self) -> None:
         """Do what the jobs of a process do at their next turn."""
         await self.payments.reconciler.run()

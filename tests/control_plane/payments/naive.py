@@ -35,6 +35,9 @@ class NaiveGateway(Gateway):
                 )
             )
 
+    async def returned(self, payment_id: str) -> None:
+        """Show what events said."""
+
     async def turn(self) -> None:
         """Have nothing to do: events said it all."""
 

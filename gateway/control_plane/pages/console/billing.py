@@ -47,7 +47,7 @@ class BuyForm(msgspec.Struct, frozen=True):
     """An amount to buy. `id` is the payment's: a form that is sent twice makes one payment."""
 
     id: str = ""
-    amount: str = "25"
+    preset: str = "25"
     """Whole dollars, or `other`."""
     custom: str = ""
     save_card: str = ""
@@ -55,7 +55,7 @@ class BuyForm(msgspec.Struct, frozen=True):
     @property
     def cents(self) -> int:
         """The amount. Raises BadRequest."""
-        text = self.custom if self.amount == _OTHER else self.amount
+        text = self.custom if self.preset == _OTHER else self.preset
         found = whole(text.strip().removeprefix("$"), CUSTOM_DOLLARS_MAX)
         if found is None or found < CUSTOM_DOLLARS_MIN:
             raise BadRequest(

@@ -38,7 +38,7 @@ async def test_forms_that_were_open_before_buy_nothing(gateway: Process, browser
     await browser.get("/console/settings")
     token = browser.token
     for form in ("buy", "portal"):
-        answer = await browser.submit(f"{PATH}/{form}", csrf=token, amount="25")
+        answer = await browser.submit(f"{PATH}/{form}", csrf=token, preset="25")
         assert answer.status_code == 503, form
     assert not await rows(gateway, select(payments))
 

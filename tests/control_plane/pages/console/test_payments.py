@@ -1,5 +1,6 @@
 """The page of a payment, to which Stripe sends its buyer back, and the list of all."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ async def path(browser: Browser, gateway: Process) -> str:
     """The page of a payment that was started."""
     await sign_in(browser, gateway, "ada@example.org")
     payment_id = field((await browser.get(BILLING)).text, "id")
-    answer = await sent(browser, f"{BILLING}/buy", id=payment_id, amount="25")
+    answer = await sent(browser, f"{BILLING}/buy", id=payment_id, preset="25")
     assert answer.status_code == 303
     return f"{BILLING}/payments/{payment_id}"
 
