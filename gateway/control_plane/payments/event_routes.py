@@ -48,8 +48,8 @@ class EventRoutes:
         self._database = database
         self._api = api
         self._reread = reread
-        self.is_held_up = False
-        """Whether Stripe did not answer in the last run."""
+        self.outage = Outage()
+        """What the last run met at Stripe."""
 
     async def run(self, ends: float) -> int:
         """Route what is due until a moment of the monotonic clock; return how many events.
@@ -57,6 +57,7 @@ class EventRoutes:
         When Stripe does not answer for one, the others that need it are left for a minute.
         """
         routed, outage = 0, Outage()
+        self.outage = outage
         while monotonic() < ends and not outage.is_on:
             async with self._database.read() as connection:  # avoid the write lock
                 if not await _any_due(connection):
@@ -68,7 +69,6 @@ class EventRoutes:
             routed += len(events)
             if len(events) < BATCH:
                 break
-        self.is_held_up = outage.is_on
         return routed
 
     async def _route_all(self, events: Sequence[StripeEvent], ends: float, outage: Outage) -> None:

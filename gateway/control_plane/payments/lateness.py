@@ -17,6 +17,8 @@ from gateway.storage.tables import payment_refunds, payments, stripe_events
 
 MEASURED_SECONDS = 60.0
 """How often a process measures."""
+_QUIET_SECONDS = 1200.0
+"""When what failed is no longer this process's: it would have been due again before."""
 
 
 class Lateness:
@@ -26,14 +28,18 @@ class Lateness:
         self._database = database
         self._mine = mine
         self._failing_since: float | None = None
+        self._failed_at = 0.0
         self._measured_at: float | None = None
 
-    def note(self, *, is_held_up: bool) -> None:
-        """Note whether Stripe answered in a run in which something was due."""
-        if not is_held_up:
+    def note(self, *, is_failing: bool, is_answered: bool) -> None:
+        """Note what a run met at Stripe; one in which nothing was due says nothing."""
+        now = monotonic()
+        if is_failing and not is_answered:
+            self._failed_at = now
+            if self._failing_since is None:
+                self._failing_since = now
+        elif is_answered or now - self._failed_at > _QUIET_SECONDS:
             self._failing_since = None
-        elif self._failing_since is None:
-            self._failing_since = monotonic()
 
     async def measure(self) -> None:
         """Set the metrics, if it was not done a moment ago."""

@@ -18,11 +18,18 @@ class Outage:
     def __init__(self) -> None:
         self.is_on = False
         """Whether the rest of the run would meet the same."""
+        self.is_answered = False
+        """Whether there was a good answer."""
         self._failures = 0
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last that was asked failed, so that another run may well meet the same."""
+        return self.is_on or self._failures > 0
 
     def over(self) -> None:
         """Note a good answer."""
-        self._failures = 0
+        self._failures, self.is_answered = 0, True
 
     def note(self, error: StripeFailure) -> bool:
         """Note a failure; return whether it may be about what was asked alone."""

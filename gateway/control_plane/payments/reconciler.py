@@ -100,8 +100,11 @@ class Reconciler:
                     group.create_task(self._drain(began + TURN_SECONDS, outage))
                     for _ in range(AT_ONCE)
                 ]
-            self.is_held_up = outage.is_on or self._routes.is_held_up
-            self._lateness.note(is_held_up=self.is_held_up)
+            met = (outage, self._routes.outage)
+            self.is_held_up = any(one.is_failing for one in met)
+            self._lateness.note(
+                is_failing=self.is_held_up, is_answered=any(one.is_answered for one in met)
+            )
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:

@@ -31,8 +31,13 @@ async def test_it_grows_while_stripe_is_away_though_claims_move_what_is_due(
     for _ in range(3):
         await shop.make_due()
         await shop.reconciler.run()
-        now += 3600
-    assert [round(overdue) for overdue, _, _ in said] == [0, 3600, 7200]
+        now += 600
+        await shop.reconciler.run()  # nothing is due: it was claimed a moment ago
+        now += 600
+    assert [round(overdue) for overdue, _, _ in said] == [0, 600, 1200, 1800, 2400, 3000]
+    now += 1200
+    await shop.reconciler.run()  # another process has read it
+    assert said[-1][0] == 0
     shop.fake.faults.clear()
     await shop.make_due()
     await shop.reconciler.run()
