@@ -124,10 +124,10 @@ _TEXTS = [
     for column in rows.c
     if not column.nullable
     and column.name.endswith(
-        ("url", "code", "reason", "attention", "number", "tax_id", "country", "fingerprint")
+        ("url", "code", "reason", "attention", "number", "tax_id", "country", "fingerprint", "seen")
     )
 ]
 _NUMBERS = (
     "received_cents", "refunded_cents", "disputed_cents", "posted_nanos", "tax_posted_nanos",
-    "postings", "version",
+    "postings", "version", "failures",
 )  # fmt: skip

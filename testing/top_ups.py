@@ -64,6 +64,7 @@ class TopUps:
         self.reconciler = Reconciler(
             database,
             self.api,
+            live=False,
             sweep_seconds=600,
             ended=outcomes.note,
             saved=self.customers.refresh,

@@ -137,12 +137,11 @@ async def forget_old(database: Database, settings: Settings) -> None:
         async with database.write() as connection:
             if not await events.fold_old(connection, settings.demand_retention_days):
                 break
-    async with database.write() as connection:
-        await stored_events.forget_old(connection)
-    for _ in range(_FOLDS_MAX):
-        async with database.write() as connection:
-            if not await rate_limits.forget_old(connection):
-                break
+    for forget in (stored_events.forget_old, rate_limits.forget_old):
+        for _ in range(_FOLDS_MAX):
+            async with database.write() as connection:
+                if not await forget(connection):
+                    break
 
 
 async def forget_alerts(database: Database) -> None:

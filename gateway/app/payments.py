@@ -68,6 +68,7 @@ def make_payments(settings: Settings, database: Database) -> Payments | None:
     reconciler = Reconciler(
         database,
         stripe,
+        live=live,
         sweep_seconds=sweep_seconds,
         ended=outcomes.note,
         saved=customers.refresh,

@@ -16,6 +16,8 @@ from gateway.cli.dev import dev, use_environment
 from gateway.cli.embedded_workers import CannotStart
 from gateway.cli.mail import mail_group
 from gateway.cli.payment_care import (
+    abandon,
+    mark_seen,
     refund,
     release,
     show_attention,
@@ -57,7 +59,15 @@ for command in (
     estimate,
 ):
     gateway.add_command(command)
-for command in (refund, release, show_attention, show_evidence, show_auto_top_up):
+for command in (
+    refund,
+    release,
+    show_attention,
+    mark_seen,
+    abandon,
+    show_evidence,
+    show_auto_top_up,
+):
     billing_group.add_command(command)
 models_group.add_command(launch_model)
 models_group.add_command(show_demand)

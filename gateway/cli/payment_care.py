@@ -11,7 +11,7 @@ from gateway.cli.payments import selling
 from gateway.cli.printing import as_json, asynchronous, opened, say, show
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.billing.credit import nanos_of_dollars
-from gateway.control_plane.payments import attention, auto_top_up, customers, evidence
+from gateway.control_plane.payments import abandonment, attention, auto_top_up, customers, evidence
 from gateway.control_plane.payments.auto_top_up import AutoTopUp
 from gateway.control_plane.payments.payments import CENT_NANOS, NoSuchPayment, Payment
 from gateway.control_plane.payments.refunds import Refund
@@ -54,7 +54,10 @@ async def release(organization: str) -> None:
     async with opened() as database, database.write() as connection:
         owner = await organizations.find(connection, organization)
         released = await customers.release(connection, owner.id, datetime.now(UTC))
-    say(f"{owner.name} {'may buy again' if released else 'was not held, so nothing changed'}.")
+    if released is None:
+        say(f"{owner.name} was not held, so nothing changed.")
+        return
+    say(f"{owner.name} may buy again. It was held for: {released}.")
 
 
 @click.command("attention")
@@ -70,6 +73,27 @@ async def show_attention(*, as_json: bool) -> None:
     show(needed.held, as_json=False, title="held customers")
     show(needed.payments, as_json=False, title="payments that don't add up")
     show(needed.disputes, as_json=False, title="open disputes")
+
+
+@click.command("seen")
+@click.argument("payment")
+@asynchronous
+async def mark_seen(payment: str) -> None:
+    """Take a payment off the list of what needs an operator, until something else is odd."""
+    async with opened() as database, database.write() as connection:
+        was = await attention.seen(connection, payment)
+    say(f"Seen: {was}" if was else "It did not need attention, so nothing changed.")
+
+
+@click.command("abandon")
+@click.argument("payment")
+@click.option("--reason", required=True, help="Why, for the payment and the log.")
+@asynchronous
+async def abandon(payment: str, *, reason: str) -> None:
+    """Give up a payment that Stripe no longer shows: it ends, and its dispute freezes nobody."""
+    async with opened() as database, database.write() as connection:
+        given_up = await abandonment.abandon(connection, payment, reason)
+    say(f"{given_up.id} is {given_up.state}, and is no longer read at Stripe.")
 
 
 @click.command("evidence")

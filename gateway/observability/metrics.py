@@ -38,7 +38,16 @@ _refused_events = Counter(
 )
 _payments_overdue = Gauge(
     "gateway_payments_overdue_seconds",
-    "How long the oldest due payment or event has waited to be reconciled.",
+    "How long the oldest due payment or event has waited, or Stripe has not answered for one.",
+)
+_payments_unanswered = Gauge(
+    "gateway_payments_unanswered_seconds",
+    "Age of the oldest auto top-up or refund of which Stripe has not said what became of it.",
+)
+_unknown_transactions = Counter(
+    "gateway_stripe_transactions_unknown",
+    "Movements of Stripe's balance that are of no payment of ours.",
+    ["type"],
 )
 _payments_attention = Gauge("gateway_payments_attention", "Payments that an operator must look at.")
 
@@ -70,9 +79,15 @@ def count_refused_event(reason: str) -> None:
     _refused_events.labels(reason).inc()
 
 
-def set_payments(overdue_seconds: float, attention: int) -> None:
+def count_unknown_transaction(kind: str) -> None:
+    """Count a movement of Stripe's balance that no payment explains."""
+    _unknown_transactions.labels(kind).inc()
+
+
+def set_payments(overdue_seconds: float, unanswered_seconds: float, attention: int) -> None:
     """Set how late reconciliation is, and how many payments need an operator."""
     _payments_overdue.set(overdue_seconds)
+    _payments_unanswered.set(unanswered_seconds)
     _payments_attention.set(attention)
 
 

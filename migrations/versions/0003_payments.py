@@ -74,6 +74,15 @@ table(
     Column("held_reason", Text, nullable=False),
     Column("changed_at", Instant, nullable=False),
     partial_index("ix_payment_customers_held_at", "held_at", where="held_at IS NOT NULL"),
+    Index(None, "payment_method_id"),
+)
+
+table(
+    "buying_holds",
+    Column("organization_id", Id, ForeignKey("organizations.id"), primary_key=True),
+    Column("reason", Text, primary_key=True),
+    Column("created_at", Instant, nullable=False),
+    Column("released_at", Instant),
 )
 
 table(
@@ -107,6 +116,8 @@ table(
     Column("failure_code", Text, nullable=False),
     Column("failure_reason", Text, nullable=False),
     Column("attention", Text, nullable=False),
+    Column("seen", Text, nullable=False),
+    Column("failures", Integer, nullable=False),
     Column("invoice_number", Text, nullable=False),
     Column("invoice_url", Text, nullable=False),
     Column("receipt_url", Text, nullable=False),
@@ -129,6 +140,7 @@ table(
     CheckConstraint("posted_nanos <= credit_nanos", name="posted"),
     Index(None, "organization_id", "id"),
     partial_index("ix_payments_due_at", "due_at", where="due_at IS NOT NULL"),
+    partial_index("ix_payments_attention", "id", where="attention <> ''"),
     partial_index(
         "uq_payments_open_auto",
         "organization_id",
@@ -149,6 +161,7 @@ table(
     Column("changed_at", Instant, nullable=False),
     CheckConstraint("amount_cents > 0", name="amount"),
     Index(None, "payment_id"),
+    Index(None, "state", "created_at"),
 )
 
 table(

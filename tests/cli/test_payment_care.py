@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from gateway.control_plane.payments import payments
 from gateway.fake_stripe.store import SECRET_KEY
 from gateway.storage.database import Database
 from testing.stripe import fake_stripe
@@ -87,6 +88,16 @@ async def test_a_held_organization_is_shown_and_released(shop: TopUps):
     assert "may buy again" in await run(shop, "release", shop.organization_id)
     assert "was not held" in await run(shop, "release", shop.organization_id)
     assert json.loads(await run(shop, "attention", "--json"))["held"] == []
+
+
+async def test_a_payment_is_seen_and_given_up(shop: TopUps):
+    (payment,) = await shop.payments()
+    assert "did not need attention" in await run(shop, "seen", payment.id)
+    async with shop.database.write() as connection:
+        await payments.change(connection, payment.id, {"attention": "odd", "state": "open"})
+    assert "Seen: odd" in await run(shop, "seen", payment.id)
+    said = await run(shop, "abandon", payment.id, "--reason", "lost at Stripe")
+    assert "is canceled" in said
 
 
 async def test_evidence_is_json(shop: TopUps):

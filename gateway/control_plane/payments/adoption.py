@@ -55,11 +55,13 @@ async def _attach(
     for name, value in ids.items():
         if getattr(payment, name) not in (None, value):
             log.error("two objects at Stripe name one payment", payment=payment.id, other=value)
-            await payments.change(connection, payment.id, {"attention": f"{SECOND}{value}."})
+            attention = payment.to_see(f"{SECOND}{value}.")
+            await payments.change(connection, payment.id, {"attention": attention})
             return None
     new: dict[str, Any] = {name: ids[name] for name in ids if getattr(payment, name) is None}
     if new:
-        if payment.state == "started":
+        # an auto top-up is left to its job, which knows what a waiting card means
+        if payment.state == "started" and payment.origin != "auto":
             new["state"] = "open"
         now = await database_now(connection)
         await payments.change(connection, payment.id, {**new, "due_at": now})

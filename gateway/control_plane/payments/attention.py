@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.payments import customers
+from gateway.control_plane.payments.payments import NoSuchPayment, change, lock
 from gateway.control_plane.payments.refunds import OPEN_DISPUTES
+from gateway.identifiers import is_id
 from gateway.storage.tables import payment_disputes, payments
 
 LISTED_MAX = 200
@@ -53,6 +55,19 @@ class OpenDispute(msgspec.Struct, frozen=True, kw_only=True):
     evidence_due_at: datetime | None
 
 
+async def seen(connection: AsyncConnection, payment_id: str) -> str:
+    """Note that an operator has seen what a payment asks for; return it.
+
+    It is not asked for again, unless something else is. Raises NoSuchPayment.
+    """
+    payment = await lock(connection, payment_id) if is_id(payment_id) else None
+    if payment is None:
+        raise NoSuchPayment(f"There is no payment {payment_id[:80]!r}.")
+    if payment.attention:
+        await change(connection, payment.id, {"attention": "", "seen": payment.attention})
+    return payment.attention
+
+
 async def needed(connection: AsyncConnection) -> NeedsAttention:
     """Return what needs an operator now."""
     held = await customers.held(connection, LISTED_MAX)
@@ -64,7 +79,7 @@ async def needed(connection: AsyncConnection) -> NeedsAttention:
             payments.c.attention,
             payments.c.created_at,
         )
-        .where(payments.c.attention != "")
+        .where(payments.c.attention != literal_column("''"))  # in the words of its index
         .order_by(payments.c.id.desc())
         .limit(LISTED_MAX)
     )

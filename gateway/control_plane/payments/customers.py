@@ -14,16 +14,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import structlog
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.payments import auto_top_up
+from gateway.control_plane.payments import auto_top_up, payments
 from gateway.control_plane.payments.stripe_api import StripeApi
 from gateway.control_plane.payments.stripe_failures import StripeDown, StripeRefused
 from gateway.control_plane.payments.stripe_objects import StripeCard, StripePaymentMethod
 from gateway.errors import GatewayError
 from gateway.storage.database import Database, insert_into
-from gateway.storage.tables import payment_customers
+from gateway.storage.ledger.postings import database_now
+from gateway.storage.tables import buying_holds, payment_customers
+
+log = structlog.get_logger()
 
 _NO_CARD = {
     "payment_method_id": None,
@@ -33,6 +37,7 @@ _NO_CARD = {
     "card_fingerprint": "",
 }
 _TRIES_MAX = 3
+_REASONS_MAX = 2000
 
 
 class BuyingOnHold(GatewayError):
@@ -174,37 +179,65 @@ async def check_not_held(connection: AsyncConnection, organization_id: str) -> N
         )
 
 
+async def warned(connection: AsyncConnection, payment_id: str, warning_id: str) -> bool:
+    """Hold the buyer of a payment that a card's network calls fraud; return whether it is new."""
+    payment = await payments.find(connection, payment_id)
+    reason = f"early fraud warning {warning_id} of payment {payment_id}"
+    now = await database_now(connection)
+    is_new = await hold(connection, payment.organization_id, reason, now)
+    if is_new:
+        log.warning("buying is on hold", organization=payment.organization_id, reason=reason)
+    return is_new
+
+
 async def hold(
     connection: AsyncConnection, organization_id: str, reason: str, now: datetime
 ) -> bool:
-    """Hold an organization, once for each reason; return whether it is held now because of it.
+    """Hold an organization, once for each reason; return whether the reason is new.
 
-    A reason that an operator has released does not hold again, however often it is told.
+    A reason that an operator has released does not hold again, however often it is told; another
+    one that comes during a hold is kept beside the first.
     """
     await _add(connection, organization_id)
-    done = await connection.execute(
-        update(payment_customers)
-        .where(
-            payment_customers.c.organization_id == organization_id,
-            payment_customers.c.held_at.is_(None),
-            payment_customers.c.held_reason != reason,
-        )
-        .values(held_at=now, held_reason=reason, changed_at=now)
+    # one at a time, so that reasons are added to one another
+    mine = payment_customers.c.organization_id == organization_id
+    customer = await _one(connection, mine, is_locked=True)
+    assert customer is not None
+    known = await connection.execute(
+        insert_into(connection, buying_holds)
+        .values(organization_id=organization_id, reason=reason, created_at=now)
+        .on_conflict_do_nothing()
     )
-    return done.rowcount == 1
+    if known.rowcount == 0:
+        return False
+    values = {"held_at": now, "held_reason": reason}
+    if customer.held_at is not None:
+        reasons = f"{customer.held_reason}; {reason}"[:_REASONS_MAX]
+        values = {"held_at": customer.held_at, "held_reason": reasons}
+    await connection.execute(update(payment_customers).where(mine).values(**values, changed_at=now))
+    return True
 
 
-async def release(connection: AsyncConnection, organization_id: str, now: datetime) -> bool:
-    """Let an organization buy again; return whether it was held."""
-    done = await connection.execute(
+async def release(connection: AsyncConnection, organization_id: str, now: datetime) -> str | None:
+    """Let an organization buy again; return what held it, or None if nothing did."""
+    customer = await _one(
+        connection, payment_customers.c.organization_id == organization_id, is_locked=True
+    )
+    if customer is None or customer.held_at is None:
+        return None
+    await connection.execute(
         update(payment_customers)
-        .where(
-            payment_customers.c.organization_id == organization_id,
-            payment_customers.c.held_at.is_not(None),
-        )
+        .where(payment_customers.c.organization_id == organization_id)
         .values(held_at=None, changed_at=now)
     )
-    return done.rowcount == 1
+    await connection.execute(
+        update(buying_holds)
+        .where(
+            buying_holds.c.organization_id == organization_id, buying_holds.c.released_at.is_(None)
+        )
+        .values(released_at=now)
+    )
+    return customer.held_reason
 
 
 async def held(connection: AsyncConnection, limit: int) -> list[Customer]:
@@ -240,8 +273,13 @@ def _card(method: StripePaymentMethod) -> dict[str, Any]:
     }
 
 
-async def _one(connection: AsyncConnection, condition: Any) -> Customer | None:
-    row = (await connection.execute(_selection().where(condition))).mappings().one_or_none()
+async def _one(
+    connection: AsyncConnection, condition: Any, *, is_locked: bool = False
+) -> Customer | None:
+    query = _selection().where(condition)
+    if is_locked:
+        query = query.with_for_update()
+    row = (await connection.execute(query)).mappings().one_or_none()
     return None if row is None else Customer(**row)
 
 

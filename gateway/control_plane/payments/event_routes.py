@@ -7,6 +7,8 @@ only an event that names nothing we know makes us ask Stripe.
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 
@@ -16,16 +18,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.payments import adoption, customers, payments, stored_events
 from gateway.control_plane.payments.events import PAYMENT_EVENTS, StripeEvent
+from gateway.control_plane.payments.outage import Outage
 from gateway.control_plane.payments.stripe_api import StripeApi
-from gateway.control_plane.payments.stripe_failures import StripeFailure, StripeRefused
+from gateway.control_plane.payments.stripe_failures import StripeDown, StripeFailure, StripeRefused
 from gateway.storage import tables
-from gateway.storage.database import Database
+from gateway.storage.database import Database, DatabaseAway
 from gateway.storage.ledger.postings import database_now
 
 log = structlog.get_logger()
 
 BATCH = 100
 """Events that are routed in one transaction."""
+AT_ONCE = 4
+"""Events about which one process asks Stripe at the same time."""
+EVENT_SECONDS = 8.0
+"""Longest time that one of them may take."""
 
 
 class EventRoutes:
@@ -37,46 +44,75 @@ class EventRoutes:
         self._database = database
         self._api = api
         self._reread = reread
-        self.is_held_up = False
-        """Whether Stripe did not answer in the last run."""
+        self.outage = Outage()
+        """What the last run met at Stripe."""
 
     async def run(self, ends: float) -> int:
         """Route what is due until a moment of the monotonic clock; return how many events.
 
         When Stripe does not answer for one, the others that need it are left for a minute.
         """
-        routed, self.is_held_up = 0, False
-        while monotonic() < ends:
+        routed, outage = 0, Outage()
+        self.outage = outage
+        while monotonic() < ends and not outage.is_on:
             async with self._database.read() as connection:  # avoid the write lock
                 if not await _any_due(connection):
                     break
             async with self._database.write() as connection:
                 events = await stored_events.claim(connection, BATCH)
                 left = await _make_due(connection, events)
-            for event in left:
-                if not await self._route(event):
-                    self.is_held_up = True
-                    break
+            await self._route_all(left, ends, outage)
             routed += len(events)
-            if len(events) < BATCH or self.is_held_up:
+            if len(events) < BATCH:
                 break
         return routed
 
-    async def _route(self, event: StripeEvent) -> bool:
-        """Route one event that needs Stripe; return whether Stripe answered. If not, it waits."""
+    async def _route_all(self, events: Sequence[StripeEvent], ends: float, outage: Outage) -> None:
+        """Route events that need Stripe, a few at once; what is not reached waits for a minute."""
+        left = deque(events)
+
+        async def route() -> None:
+            while left and monotonic() < ends and not outage.is_on:
+                await self._route(left.popleft(), outage)
+
         try:
-            await self._act(event)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(AT_ONCE, len(events))):
+                    group.create_task(route())
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def _route(self, event: StripeEvent, outage: Outage) -> None:
+        """Route one event; one that fails is tried later and stops no other."""
+        try:
+            async with asyncio.timeout(EVENT_SECONDS):
+                await self._act(event)
         except StripeRefused as error:
             # it is about something that is not there anymore, or never was ours
             log.warning("an event leads to nothing", stripe_event=event.id, reason=str(error))
         except StripeFailure as error:
-            async with self._database.write() as connection:
-                if not await stored_events.put_off(connection, event.id):
-                    log.error("an event was given up", stripe_event=event.id, reason=str(error))
-            return False
+            outage.note(error)
+            await self._put_off(event, str(error))
+            return
+        except TimeoutError:
+            outage.note(StripeDown("Stripe did not answer in time"))
+            await self._put_off(event, "Stripe did not answer in time")
+            return
+        except DatabaseAway:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it was, the others go on
+            reason = f"{type(error).__name__}: {error}"
+            log.error("an event can't be routed", stripe_event=event.id, reason=reason)
+            await self._put_off(event, reason)
+            return
+        outage.over()
         async with self._database.write() as connection:
             await stored_events.finish(connection, [event.id])
-        return True
+
+    async def _put_off(self, event: StripeEvent, reason: str) -> None:
+        async with self._database.write() as connection:
+            if not await stored_events.put_off(connection, event.id):
+                log.error("an event was given up", stripe_event=event.id, reason=reason)
 
     async def _act(self, event: StripeEvent) -> None:
         """Do what an event of a type means. Raises StripeFailure."""
@@ -92,9 +128,11 @@ class EventRoutes:
             # nobody paid in time, and nobody can anymore
             case "checkout.session.expired":
                 await self._about_payment(event)
-            # money arrived, an attempt failed, it takes days, or it was given up
+            # money arrived, Stripe entered it in its balance (which may be later), an attempt
+            # failed, it takes days, or it was given up
             case (
                 "payment_intent.succeeded"
+                | "charge.updated"
                 | "payment_intent.payment_failed"
                 | "payment_intent.processing"
                 | "payment_intent.canceled"
@@ -157,14 +195,9 @@ class EventRoutes:
     async def _warned(self, event: StripeEvent) -> None:
         """Hold the buyer of a payment that a card network calls fraud."""
         payment_id = await self._about_payment(event)
-        if payment_id is None:
-            return
-        async with self._database.write() as connection:
-            payment = await payments.find(connection, payment_id)
-            now = await database_now(connection)
-            reason = f"early fraud warning {event.object_id} of payment {payment_id}"
-            if await customers.hold(connection, payment.organization_id, reason, now):
-                log.warning("buying is on hold", organization=payment.organization_id)
+        if payment_id is not None:
+            async with self._database.write() as connection:
+                await customers.warned(connection, payment_id, event.object_id)
 
     async def _about_buyer(self, event: StripeEvent) -> None:
         """Read a buyer and the saved card anew; a removed card no longer says whose it was."""

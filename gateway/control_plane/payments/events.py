@@ -31,6 +31,7 @@ PAYMENT_EVENTS = frozenset(
         "payment_intent.payment_failed",
         "payment_intent.processing",
         "payment_intent.canceled",
+        "charge.updated",
         "charge.refunded",
         "charge.refund.updated",
         "refund.created",

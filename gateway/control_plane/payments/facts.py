@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from gateway.control_plane.payments.charges import decline
 from gateway.control_plane.payments.payments import CENT_NANOS, Payment, State
 from gateway.control_plane.payments.stripe_api import StripeApi
 from gateway.control_plane.payments.stripe_failures import StripeRefused
@@ -31,6 +32,10 @@ DISPUTED = frozenset({"needs_response", "under_review", "lost"})
 """States in which a dispute counts: inquiries (`warning_...`) and won ones hold no money."""
 OPEN_DISPUTES = frozenset({"needs_response", "under_review"})
 """States in which a dispute freezes the account."""
+DECIDED = frozenset({"won", "lost", "warning_closed", "prevented"})
+"""States in which a dispute, or an inquiry that may become one, stays as it is."""
+_CHARGES = ("charge", "payment")
+"""Types of the balance transaction by which money came in."""
 
 _TEXT_MAX = 500
 _UNPAID = "requires_payment_method"
@@ -75,6 +80,16 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     def has_open_dispute(self) -> bool:
         """Whether a bank has yet to decide."""
         return any(dispute.status in OPEN_DISPUTES for dispute in self.disputes)
+
+    @property
+    def has_undecided_dispute(self) -> bool:
+        """Whether a dispute, or an inquiry, may still become something else."""
+        return any(dispute.status not in DECIDED for dispute in self.disputes)
+
+    @property
+    def is_booked(self) -> bool:
+        """Whether Stripe has entered in its balance that the money came in; it may come later."""
+        return any(part.type in _CHARGES for part in self.transactions)
 
     @property
     def has_open_refund(self) -> bool:
@@ -184,9 +199,8 @@ def _facts(
 ) -> Facts:
     charge, failure = intent.charge, intent.last_payment_error
     details = charge.payment_method_details if charge else None
-    state = _state(intent, session)
     return Facts(
-        state=state,
+        state=_state(payment, intent, session),
         session_id=session.id if session else None,
         intent_id=intent.id,
         charge_id=charge.id if charge else None,
@@ -200,7 +214,7 @@ def _facts(
         disputes=disputes,
         transactions=_transactions(intent, refunds, disputes),
         card=details.card if details else None,
-        failure_code=(failure.decline_code or failure.code or "") if failure else "",
+        failure_code=decline(failure.code or "", failure.decline_code or "") if failure else "",
         failure_reason=(failure.message or "")[:_TEXT_MAX] if failure else "",
         receipt_url=(charge.receipt_url or "") if charge else "",
         **_invoice(session),
@@ -208,18 +222,27 @@ def _facts(
     )
 
 
-def _state(intent: StripeIntent, session: StripeSession | None) -> State:
-    match intent.status:
-        case "succeeded":
-            return "paid"
-        case "processing":
-            return "processing"
-        case "canceled":
-            return "expired" if session and session.status == "expired" else "canceled"
-    if session is None:  # nobody is there to try another card
-        return "failed" if intent.status == _UNPAID and intent.last_payment_error else "open"
+def _state(payment: Payment, intent: StripeIntent, session: StripeSession | None) -> State:
+    if intent.status == "succeeded":
+        return "paid"
+    if intent.status == "processing":
+        return "processing"
+    if payment.origin == "auto" and payment.state == "failed":
+        return "failed"  # for a reason that our job knows; it cancels what waits for a cardholder
+    if session is not None:
+        return _unpaid(intent, session)
+    if intent.status == "canceled":
+        return "canceled"
+    # nobody is there to try another card
+    return "failed" if intent.status == _UNPAID and intent.last_payment_error else "open"
+
+
+def _unpaid(intent: StripeIntent, session: StripeSession) -> State:
+    """Return the state of a checkout that brought no money."""
     if session.status == "expired":
         return "expired"
+    if intent.status == "canceled":
+        return "canceled"
     # a finished checkout can't be paid again: its slow payment has failed
     return "failed" if session.status == "complete" and intent.status == _UNPAID else "open"
 

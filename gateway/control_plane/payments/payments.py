@@ -67,6 +67,8 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     failure_code: str = ""
     failure_reason: str = ""
     attention: str = ""
+    seen: str = ""
+    failures: int = 0
     invoice_number: str = ""
     invoice_url: str = ""
     receipt_url: str = ""
@@ -82,6 +84,10 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     def is_unfinished(self) -> bool:
         """Whether it may still succeed."""
         return self.state in UNFINISHED
+
+    def to_see(self, attention: str) -> str:
+        """Return what an operator must look at: nothing, if one has seen just that."""
+        return "" if attention == self.seen else attention
 
 
 def of_row(row: Row[Any]) -> Payment:

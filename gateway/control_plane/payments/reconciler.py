@@ -13,38 +13,50 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from time import monotonic
+from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.payments import facts, payments, recording
 from gateway.control_plane.payments.event_routes import EventRoutes
-from gateway.control_plane.payments.facts import Facts
+from gateway.control_plane.payments.lateness import Lateness
+from gateway.control_plane.payments.outage import Outage
 from gateway.control_plane.payments.payments import NoSuchPayment, Payment
+from gateway.control_plane.payments.schedule import (
+    DAILY,
+    WATCHED,
+    YOUNG,
+    after_failure,
+    next_reading,
+)
 from gateway.control_plane.payments.stripe_api import StripeApi
-from gateway.control_plane.payments.stripe_failures import StripeFailure, StripeRefused
+from gateway.control_plane.payments.stripe_failures import StripeDown, StripeFailure, StripeRefused
 from gateway.identifiers import is_id
-from gateway.observability import metrics
 from gateway.storage import tables
-from gateway.storage.database import Database
+from gateway.storage.database import Database, DatabaseAway
 from gateway.storage.ledger.postings import database_now
-from gateway.storage.tables import stripe_events
 
 log = structlog.get_logger()
 
 CLAIMED = timedelta(seconds=60)
 """How long a claimed payment is left to its process before another one takes it."""
-TURN_SECONDS = 40.0
-"""How long a run takes up payments, so that a job ends within its time limit."""
+TURN_SECONDS = 15.0
+"""How long a run takes up payments. With a reading that begins at its end, and the card that is
+read after it, it ends within a job's time limit, and each reading within its claim."""
+ROUTING_SECONDS = TURN_SECONDS / 3
+"""How much of it events may take that Stripe must be asked about."""
+READ_SECONDS = 30.0
+"""Longest reading of one payment, the wait for its turn included."""
 AT_ONCE = 4
 """Payments that one process reads at the same time."""
+ATTENTION_AFTER = 3
+"""Failed readings in a row after which an operator is asked to look."""
 
-_YOUNG = timedelta(days=3)
-_WATCHED = timedelta(days=120)
-"""How long refunds and disputes of a payment are looked for without an event."""
-_DAILY = timedelta(days=1)
+_CARD_SECONDS = 8.0
+_ATTENTION_MAX = 500
 
 Ended = Callable[[AsyncConnection, Payment], Awaitable[None]]
 """What else belongs into the transaction in which a payment becomes paid or failed."""
@@ -58,6 +70,7 @@ class Reconciler:
         database: Database,
         api: StripeApi,
         *,
+        live: bool,
         sweep_seconds: float,
         ended: Ended,
         saved: Callable[[str], Awaitable[None]],
@@ -68,20 +81,31 @@ class Reconciler:
         self._sweep = timedelta(seconds=sweep_seconds)
         self._ended = ended
         self._saved = saved
+        self._mine = _of_reconciler(live=live)
+        self._lateness = Lateness(database, self._mine)
         self.is_held_up = False
         """Whether Stripe did not answer in the last run, so that another would meet the same."""
 
     async def run(self) -> int:
         """Reconcile what is due, for a while; return how many payments were written."""
-        ends = monotonic() + TURN_SECONDS
-        stopped = asyncio.Event()
+        began, outage = monotonic(), Outage()
         try:
-            await self._routes.run(ends)
-            done = await asyncio.gather(*(self._drain(ends, stopped) for _ in range(AT_ONCE)))
-            self.is_held_up = stopped.is_set() or self._routes.is_held_up
+            await self._routes.run(began + ROUTING_SECONDS)
+            async with asyncio.TaskGroup() as group:
+                drains = [
+                    group.create_task(self._drain(began + TURN_SECONDS, outage))
+                    for _ in range(AT_ONCE)
+                ]
+            met = (outage, self._routes.outage)
+            self.is_held_up = any(one.is_failing for one in met)
+            self._lateness.note(
+                is_failing=self.is_held_up, is_answered=any(one.is_answered for one in met)
+            )
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
         finally:
-            await self._measure()
-        return sum(done)
+            await self._lateness.measure()
+        return sum(drain.result() for drain in drains)
 
     async def reconcile(self, payment_id: str) -> Payment:
         """Reconcile one payment now and return it. Raises StripeFailure or NoSuchPayment.
@@ -96,18 +120,27 @@ class Reconciler:
         async with self._database.read() as connection:
             return await payments.find(connection, payment_id)
 
-    async def _drain(self, ends: float, stopped: asyncio.Event) -> int:
+    async def _drain(self, ends: float, outage: Outage) -> int:
         done = 0
-        while monotonic() < ends and not stopped.is_set():
+        while monotonic() < ends and not outage.is_on:
             payment = await self._claim_due()
             if payment is None:
                 break
             try:
                 done += await self._reconcile(payment)
             except StripeFailure as error:
-                # the others would meet the same: they stay due, and the next run tries again
-                log.warning("payments wait for Stripe", payment=payment.id, reason=str(error))
-                stopped.set()
+                log.warning("a payment waits for Stripe", payment=payment.id, reason=str(error))
+                if outage.note(error):
+                    await self._failed(payment, str(error))
+                # else it stays due, as do the others, which would meet the same
+            except DatabaseAway:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it was, the others go on
+                reason = f"{type(error).__name__}: {error}"
+                log.error("a payment can't be reconciled", payment=payment.id, reason=reason)
+                await self._failed(payment, reason)
+            else:
+                outage.over()
         return done
 
     async def _claim_due(self) -> Payment | None:
@@ -115,7 +148,7 @@ class Reconciler:
             now = await database_now(connection)
             due = (
                 select(tables.payments.c.id)
-                .where(tables.payments.c.due_at <= now, _of_reconciler())
+                .where(tables.payments.c.due_at <= now, self._mine)
                 .order_by(tables.payments.c.due_at)
                 .limit(1)
             )
@@ -131,7 +164,7 @@ class Reconciler:
             now = await database_now(connection)
             claimed = await connection.execute(
                 update(table)
-                .where(condition, _of_reconciler())
+                .where(condition, self._mine)
                 .values(version=table.c.version + 1, due_at=now + CLAIMED)
                 .returning(table)
             )
@@ -141,9 +174,12 @@ class Reconciler:
     async def _reconcile(self, claimed: Payment) -> bool:
         """Read a claimed payment and write what follows; return whether it was. StripeFailure."""
         try:
-            found = await facts.read(self._api, claimed)
+            async with asyncio.timeout(READ_SECONDS):
+                found = await facts.read(self._api, claimed)
         except StripeRefused as error:
             return await self._refused(claimed, error)
+        except TimeoutError:
+            raise StripeDown("Stripe did not answer in time") from None
         async with self._database.write() as connection:
             payment = await payments.lock(connection, claimed.id)
             if payment is None or payment.version != claimed.version:
@@ -151,14 +187,15 @@ class Reconciler:
             now = await database_now(connection)
             values = recording.values_of(payment, found, now)
             after = msgspec.structs.replace(payment, **values)
-            values["due_at"] = self._next(after, found, now)
+            values["due_at"] = next_reading(after, found, now, self._sweep)
             values["reconciled_at"] = _claimed_at(claimed)
+            values["failures"] = 0
             await payments.change(connection, payment.id, values)
             if found is not None:
                 await recording.write(connection, payment, after, found, now)
             if after.state != payment.state and after.state in ("paid", "failed"):
                 await self._ended(connection, after)
-        if after.saves_card and after.state == "paid" and now - after.created_at < _YOUNG:
+        if after.saves_card and after.state == "paid" and now - after.created_at < YOUNG:
             await self._save_card(after)
         return True
 
@@ -167,8 +204,11 @@ class Reconciler:
         if payment.customer_id is None:
             return
         try:
-            await self._saved(payment.customer_id)
-        except StripeFailure:
+            async with asyncio.timeout(_CARD_SECONDS):
+                await self._saved(payment.customer_id)
+        except StripeRefused as error:  # it won't ever say anything else
+            log.warning("a card can't be saved", payment=payment.id, reason=str(error))
+        except (StripeFailure, TimeoutError):
             async with self._database.write() as connection:
                 now = await database_now(connection)
                 await payments.make_due(connection, payment.id, now + CLAIMED)
@@ -181,57 +221,42 @@ class Reconciler:
             if payment is None or payment.version != claimed.version:
                 return False
             now = await database_now(connection)
+            is_watched = now - payment.created_at < WATCHED
             values = {
-                "attention": f"Stripe does not show it: {error}"[:500],
-                "due_at": now + _DAILY,
+                "attention": payment.to_see(f"Stripe does not show it: {error}"[:_ATTENTION_MAX]),
+                "failures": 0,
+                "due_at": now + DAILY if is_watched else None,
             }
             await payments.change(connection, claimed.id, values)
         return True
 
-    def _next(self, payment: Payment, found: Facts | None, now: datetime) -> datetime | None:
-        """Return when a payment is read again though nothing is heard of it."""
-        if payment.state in ("expired", "canceled"):
-            return None
-        age = now - payment.created_at
-        if age > _WATCHED:
-            return None
-        moves = payment.is_unfinished or (
-            found is not None
-            and payment.state == "paid"
-            and (not found.transactions or found.has_open_refund or _lacks_invoice(payment))
-        )
-        return now + (self._sweep if moves and age < _YOUNG else _DAILY)
-
-    async def _measure(self) -> None:
-        """Tell the metrics how late reconciliation is."""
-        async with self._database.read() as connection:
-            now = await database_now(connection)
-            due = [
-                await connection.scalar(
-                    select(func.min(tables.payments.c.due_at)).where(_of_reconciler())
-                ),
-                await connection.scalar(select(func.min(stripe_events.c.due_at))),
-            ]
-            attention = await connection.scalar(
-                select(func.count())
-                .select_from(tables.payments)
-                .where(tables.payments.c.attention != "")
-            )
-        late = [max((now - at).total_seconds(), 0.0) for at in due if at is not None]
-        metrics.set_payments(max(late, default=0.0), attention or 0)
+    async def _failed(self, claimed: Payment, reason: str) -> None:
+        """Let a payment wait that can't be read, ever longer; after some times, for a person."""
+        async with self._database.write() as connection:
+            payment = await payments.lock(connection, claimed.id)
+            if payment is None or payment.version != claimed.version:
+                return
+            failures = payment.failures + 1
+            values: dict[str, Any] = {
+                "failures": failures,
+                "due_at": await database_now(connection) + after_failure(failures),
+            }
+            if failures >= ATTENTION_AFTER and not payment.attention:
+                text = f"It can't be reconciled: {reason}"
+                values["attention"] = payment.to_see(text[:_ATTENTION_MAX])
+            await payments.change(connection, claimed.id, values)
 
 
-def _of_reconciler() -> ColumnElement[bool]:
-    """Select what is not an attempt of auto top-up that Stripe may not know: those have a job."""
+def _of_reconciler(*, live: bool) -> ColumnElement[bool]:
+    """Select the mode of our key, without attempts of auto top-up that Stripe may not know.
+
+    Those have a job of their own.
+    """
     table = tables.payments
-    return or_(table.c.origin != "auto", table.c.state != "started")
+    return table.c.live.is_(live) & or_(table.c.origin != "auto", table.c.state != "started")
 
 
 def _claimed_at(claimed: Payment) -> datetime:
     """Return when a payment was claimed: what Stripe says is not older."""
     assert claimed.due_at is not None
     return claimed.due_at - CLAIMED
-
-
-def _lacks_invoice(payment: Payment) -> bool:
-    return payment.session_id is not None and not payment.invoice_number

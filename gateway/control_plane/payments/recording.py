@@ -57,6 +57,8 @@ async def write(
 def _said(payment: Payment, found: Facts) -> dict[str, Any]:
     target = desired(found, payment)
     is_paid = found.state == "paid"
+    # why an auto top-up failed was written with its consequences
+    is_known = payment.origin == "auto" and payment.state == found.state == "failed"
     is_named_twice = payment.attention.startswith(SECOND)
     values: dict[str, Any] = {
         "state": found.state,
@@ -73,8 +75,12 @@ def _said(payment: Payment, found: Facts) -> dict[str, Any]:
         "tax_posted_nanos": target.tax_nanos,
         "failure_code": "" if is_paid else found.failure_code,
         "failure_reason": "" if is_paid else found.failure_reason,
-        "attention": target.attention or (payment.attention if is_named_twice else ""),
+        "attention": payment.to_see(target.attention)
+        or (payment.attention if is_named_twice else ""),
     }
+    if is_known and payment.failure_code:
+        values["failure_code"] = payment.failure_code
+        values["failure_reason"] = payment.failure_reason
     posted = (payment.posted_nanos, payment.tax_posted_nanos)
     if posted != (target.credit_nanos, target.tax_nanos):
         values["postings"] = payment.postings + 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.payments.events import StripeEvent
@@ -25,8 +25,9 @@ _FORGOTTEN_AT_ONCE = 10_000
 
 async def put(database: Database, event: StripeEvent) -> bool:
     """Store an event, in one statement; return whether it is new."""
-    now = datetime.now(UTC)
     async with database.write() as connection:
+        # the database's time, by which it becomes due, without a statement of its own
+        now = func.clock_timestamp() if not database.is_sqlite else datetime.now(UTC)
         stored = await connection.execute(
             insert_into(connection, stripe_events)
             .values(**event._asdict(), received_at=now, due_at=now, attempts=0)
@@ -83,8 +84,8 @@ async def put_off(connection: AsyncConnection, event_id: str) -> bool:
 
 
 async def forget_old(connection: AsyncConnection) -> int:
-    """Remove events past their time; return how many."""
-    old = stripe_events.c.received_at < datetime.now(UTC) - KEPT
+    """Remove some events past their time; return how many, 0 when there are no more."""
+    old = stripe_events.c.received_at < await database_now(connection) - KEPT
     some = select(stripe_events.c.id).where(old).limit(_FORGOTTEN_AT_ONCE)
     done = await connection.execute(delete(stripe_events).where(stripe_events.c.id.in_(some)))
     return done.rowcount

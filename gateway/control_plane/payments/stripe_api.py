@@ -19,6 +19,7 @@ from gateway.control_plane.payments.stripe_objects import (
     StripeCustomer,
     StripeDispute,
     StripeIntent,
+    StripeMovement,
     StripePaymentMethod,
     StripePortal,
     StripeRefund,
@@ -179,6 +180,20 @@ class StripeApi:
         params = _created(created_from, created_to)
         return await self._list(self._v1.disputes, StripeDispute, params)
 
+    async def all_transactions(
+        self, *, created_from: datetime, created_to: datetime | None = None
+    ) -> list[StripeMovement]:
+        """Return what moved our balance at Stripe, the newest first, with what each is about."""
+        params = {**_created(created_from, created_to), "expand": ["data.source"]}
+        return await self._list(self._v1.balance_transactions, StripeMovement, params)
+
+    async def all_warnings(
+        self, *, created_from: datetime, created_to: datetime | None = None
+    ) -> list[StripeWarning]:
+        """Return the early fraud warnings of all payments, the newest first."""
+        params = _created(created_from, created_to)
+        return await self._list(self._v1.radar.early_fraud_warnings, StripeWarning, params)
+
     async def warning(self, warning_id: str) -> StripeWarning:
         """Read an early fraud warning."""
         return await self._read(self._v1.radar.early_fraud_warnings, warning_id, StripeWarning)
@@ -240,7 +255,7 @@ class StripeApi:
             if not page.has_more or not page.data:
                 return found
             wanted["starting_after"] = page.data[-1]["id"]
-        raise StripeDown("a list at Stripe has no end")
+        raise StripeDown("a list at Stripe has no end", is_answered=True)
 
     async def _ask(
         self,
@@ -316,7 +331,8 @@ def _convert(value: Any, kind: type[T]) -> T:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise StripeDown(f"an answer of Stripe is not understood: {error}") from None
+        text = f"an answer of Stripe is not understood: {error}"
+        raise StripeDown(text, is_answered=True) from None
 
 
 def _created(start: datetime | None, end: datetime | None) -> dict[str, Any]:

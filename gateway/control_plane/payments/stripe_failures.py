@@ -19,8 +19,8 @@ class StripeFailure(Exception):
 class StripeDown(StripeFailure):
     """There is no usable answer, so it may have been done: ask again with the same key.
 
-    `is_answered` tells an answer that said so (status 5xx) from none: Stripe repeats the first one
-    for a day to everyone who asks with that key.
+    `is_answered` tells an answer (status 5xx, or one that isn't understood) from none: Stripe
+    repeats the first one for a day to everyone who asks with that key.
     """
 
     def __init__(self, message: str, *, is_answered: bool = False) -> None:

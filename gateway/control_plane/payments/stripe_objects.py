@@ -21,6 +21,26 @@ class StripeTransaction(msgspec.Struct, frozen=True):
     created: int
 
 
+class StripeSource(msgspec.Struct, frozen=True):
+    """What a balance transaction is about: a charge, a refund, a dispute, or something else."""
+
+    id: str
+    payment_intent: str | None = None
+
+
+class StripeMovement(msgspec.Struct, frozen=True):
+    """A balance transaction in the list of all, with what it is about."""
+
+    id: str
+    type: str
+    source: str | StripeSource | None = None
+
+    @property
+    def intent_id(self) -> str | None:
+        """Return the payment intent behind it, if there is one."""
+        return self.source.payment_intent if isinstance(self.source, StripeSource) else None
+
+
 class StripeCard(msgspec.Struct, frozen=True):
     """What is kept of a card."""
 

@@ -2,8 +2,8 @@
 
 An entry adds its amount to an account and takes it from the counterpart. Only Stripe's balance
 transactions post to `stripe_clearing`, each once, so that minus `stripe_clearing` is the balance at
-Stripe. What a payment posts as credit and tax is receivable until its money has come; that of a
-settled payment is zero.
+Stripe from payments, before payouts. What a payment posts as credit and tax is receivable until its
+money has come; that of a settled payment is zero.
 """
 
 from __future__ import annotations

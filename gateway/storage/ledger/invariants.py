@@ -8,7 +8,7 @@ accounts and ledger entries are always complete.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, text
@@ -182,10 +182,12 @@ INVARIANTS = (
     ),
     Invariant(
         "posted-within-received",  # I8
-        "credit and tax of a payment are at most what Stripe received for it",
+        "credit and tax of a payment are at most what Stripe received for it and did not give back",
         """
         SELECT id FROM payments
-        WHERE posted_nanos + tax_posted_nanos > CAST(received_cents AS bigint) * 10000000
+        WHERE posted_nanos + tax_posted_nanos > 10000000 * CAST(CASE
+            WHEN received_cents > refunded_cents + disputed_cents
+            THEN received_cents - refunded_cents - disputed_cents ELSE 0 END AS bigint)
         """,
     ),
     Invariant(
@@ -220,7 +222,9 @@ INVARIANTS = (
     ),
     Invariant(
         "clearing-equals-stripe",  # I10
-        "minus stripe_clearing is the net of Stripe's balance transactions, each entered once",
+        # that Stripe's balance has no others is what the sweep looks after
+        "minus stripe_clearing is the net of Stripe's balance transactions from payments, before "
+        "payouts, each entered once",
         """
         SELECT ref FROM (
             SELECT id AS ref, CAST(gross_cents - fee_cents AS bigint) * 10000000 AS nanos
@@ -233,10 +237,10 @@ INVARIANTS = (
     ),
     Invariant(
         "settled-payments-are-received",
-        # Stripe may enter a charge in its balance after it succeeded. More may go back than came
-        # in, by a refund and a dispute of the same money: that stays a receivable, our loss.
-        "a payment that is final and in Stripe's balance, with no open refund or dispute, has no "
-        "receivable, unless more went back than came in",
+        # Stripe may enter a charge in its balance hours after it succeeded. More may go back than
+        # came in, by a refund and a dispute of the same money: that stays a receivable, our loss.
+        "a payment that is final and nothing of it open has no receivable after a day, unless more "
+        "went back than came in, or an operator looks at it",
         """
         SELECT p.id FROM payments p JOIN (
             SELECT payment, sum(nanos) AS nanos FROM (
@@ -248,7 +252,9 @@ INVARIANTS = (
             GROUP BY payment) r ON r.payment = CAST(p.id AS text)
         WHERE r.nanos <> 0 AND p.state IN ('paid', 'failed', 'canceled', 'expired')
             AND p.refunded_cents + p.disputed_cents <= p.received_cents
-            AND (p.received_cents = 0 OR EXISTS (SELECT 1 FROM stripe_transactions t
+            AND p.attention = '' AND p.seen = ''
+            AND (p.received_cents = 0 OR p.paid_at < :yesterday
+                OR EXISTS (SELECT 1 FROM stripe_transactions t
                 WHERE t.payment_id = p.id AND t.type IN ('charge', 'payment')))
             AND NOT EXISTS (SELECT 1 FROM payment_refunds f WHERE f.payment_id = p.id
                 AND f.state IN ('started', 'pending', 'requires_action'))
@@ -265,7 +271,13 @@ async def audit(connection: AsyncConnection, since: datetime = _EVER) -> list[Br
         await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
     hour = since.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     midnight = hour.replace(hour=0)
-    moments = {"since": since, "hour": hour, "midnight": midnight, "day": midnight.date()}
+    moments = {
+        "since": since,
+        "hour": hour,
+        "midnight": midnight,
+        "day": midnight.date(),
+        "yesterday": datetime.now(UTC) - timedelta(days=1),
+    }
     breaches = []
     for invariant in INVARIANTS:
         used = [name for name in moments if f":{name}" in invariant.sql]

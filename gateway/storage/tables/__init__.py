@@ -43,6 +43,7 @@ from gateway.storage.tables.mail import outbox, unsubscriptions
 from gateway.storage.tables.payments import (
     auto_top_ups,
     book_entries,
+    buying_holds,
     payment_customers,
     payment_disputes,
     payment_refunds,
@@ -66,6 +67,7 @@ __all__ = [
     "api_keys",
     "auto_top_ups",
     "book_entries",
+    "buying_holds",
     "catalog_versions",
     "credit_lots",
     "demand_events",

@@ -55,6 +55,18 @@ payment_customers = Table(
     Column("held_reason", Text, nullable=False),
     Column("changed_at", Instant, nullable=False),
     partial_index("ix_payment_customers_held_at", "held_at", where="held_at IS NOT NULL"),
+    Index(None, "payment_method_id"),
+    **STRICT,
+)
+
+buying_holds = Table(
+    "buying_holds",
+    metadata,
+    Column("organization_id", Id, ForeignKey(organizations.c.id), primary_key=True),
+    # names what was told, such as a warning by its id: told again, it does not hold again
+    Column("reason", Text, primary_key=True),
+    Column("created_at", Instant, nullable=False),
+    Column("released_at", Instant),
     **STRICT,
 )
 
@@ -98,8 +110,11 @@ payments = Table(
     Column("reconciled_at", Instant),
     Column("failure_code", Text, nullable=False),
     Column("failure_reason", Text, nullable=False),
-    # what an operator must look at, in words
+    # what an operator must look at, in words; and the words that an operator has seen
     Column("attention", Text, nullable=False),
+    Column("seen", Text, nullable=False),
+    # readings in a row that failed because of this payment, not because Stripe was away
+    Column("failures", Integer, nullable=False),
     Column("invoice_number", Text, nullable=False),
     Column("invoice_url", Text, nullable=False),
     Column("receipt_url", Text, nullable=False),
@@ -122,6 +137,7 @@ payments = Table(
     CheckConstraint("posted_nanos <= credit_nanos", name="posted"),
     Index(None, "organization_id", "id"),
     partial_index("ix_payments_due_at", "due_at", where="due_at IS NOT NULL"),
+    partial_index("ix_payments_attention", "id", where="attention <> ''"),
     # one open attempt of auto top-up an organization
     partial_index(
         "uq_payments_open_auto",
@@ -146,6 +162,7 @@ payment_refunds = Table(
     Column("changed_at", Instant, nullable=False),
     CheckConstraint("amount_cents > 0", name="amount"),
     Index(None, "payment_id"),
+    Index(None, "state", "created_at"),
     **STRICT,
 )
 

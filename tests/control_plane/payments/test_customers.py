@@ -1,6 +1,7 @@
 """Customers at Stripe: one an organization, whose newest card counts, whatever events say."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
@@ -117,10 +118,23 @@ async def test_a_warning_holds_once_and_a_released_one_never_again(shop: TopUps)
         (one,) = await customers.held(connection, 10)
         assert (one.organization_id, one.held_reason) == (who, "warning 1")
         assert await customers.release(connection, who, shop.now)
-        assert not await customers.release(connection, who, shop.now)
+        assert await customers.release(connection, who, shop.now) is None
         assert not await customers.hold(connection, who, "warning 1", shop.now)
         await customers.check_not_held(connection, who)
         assert await customers.hold(connection, who, "warning 2", shop.now)
+
+
+async def test_a_warning_during_a_hold_is_shown_and_released_with_it(shop: TopUps):
+    who, later = shop.organization_id, shop.now + timedelta(hours=1)
+    async with shop.database.write() as connection:
+        assert await customers.hold(connection, who, "warning 1", shop.now)
+        assert await customers.hold(connection, who, "warning 2", later)
+        (one,) = await customers.held(connection, 10)
+        assert (one.held_at, one.held_reason) == (shop.now, "warning 1; warning 2")
+        assert await customers.release(connection, who, later) == "warning 1; warning 2"
+        for reason in ("warning 1", "warning 2"):
+            assert not await customers.hold(connection, who, reason, later)
+        await customers.check_not_held(connection, who)
 
 
 async def test_who_never_bought_can_be_held(database: Database, fake: FakeStripe):

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.control_plane.payments import facts, payments
 from gateway.control_plane.payments.payments import NoSuchPayment, Payment
-from gateway.control_plane.payments.stripe_failures import StripeBusy, StripeDown
+from gateway.control_plane.payments.stripe_failures import StripeBusy, StripeDown, StripeRefused
 from gateway.identifiers import new_id
 from gateway.storage import tables
 from gateway.storage.ledger import postings
@@ -162,18 +162,20 @@ async def test_a_reading_that_fails_writes_nothing_and_is_repeated(shop: Shop, o
     await shop.assert_sound()
 
 
-async def test_while_stripe_is_away_a_run_stops_at_the_first(shop: Shop):
-    for _ in range(6):
+@pytest.mark.parametrize(("fault", "calls_max"), [("refused", 4), ("error_before", 7)])
+async def test_while_stripe_is_away_a_run_stops(shop: Shop, fault: str, calls_max: int):
+    for _ in range(10):
         await shop.buy(10)
     await shop.make_due()
     shop.fake.calls.clear()
-    shop.fake.faults.add("error_before", "*", times=100)
+    shop.fake.faults.add(fault, "*", times=100)
     assert await shop.reconciler.run() == 0
-    assert len(shop.fake.calls) <= 4
+    assert shop.reconciler.is_held_up
+    assert len(shop.fake.calls) <= calls_max
     shop.fake.faults.clear()
     await shop.make_due()
-    assert await shop.reconciler.run() == 6
-    assert await shop.available_cents() == 6000
+    assert await shop.reconciler.run() == 10
+    assert await shop.available_cents() == 10_000
 
 
 async def test_a_payment_that_stripe_does_not_have_needs_a_person(shop: Shop):
@@ -266,19 +268,69 @@ async def test_when_a_payment_is_read_again(shop: Shop):
         assert row.reconciled_at
         return round((row.due_at - row.reconciled_at).total_seconds() / 60) if row.due_at else None
 
-    async def age(payment: Payment, days: int) -> None:
-        async with shop.database.write() as connection:
-            then = await database_now(connection) - timedelta(days=days)
-            await payments.change(connection, payment.id, {"created_at": then})
-
     payment = await shop.start(10)
     assert await minutes(payment) == 10
-    await age(payment, 4)
+    await age(shop, payment, 4)
     assert await minutes(payment) == 24 * 60
     shop.fake.pay(payment.session_id)
     assert await minutes(payment) == 24 * 60
-    await age(payment, 121)
+    await age(shop, payment, 121)
     assert await minutes(payment) is None
+
+
+@pytest.mark.parametrize("status", ["needs_response", "warning_needs_response"])
+async def test_an_old_payment_is_read_as_long_as_a_bank_has_to_decide(shop: Shop, status: str):
+    payment = await shop.bought(25)
+    dispute = shop.fake.dispute(payment.intent_id, status)
+    await age(shop, payment, 121)
+    assert (await shop.reconciler.reconcile(payment.id)).due_at
+    end = "warning_closed" if status.startswith("warning") else "won"
+    shop.fake.move_dispute(dispute["id"], end)  # and no event tells of it
+    await shop.make_due()
+    await shop.reconciler.run()
+    row = await shop.now(payment)
+    assert (row.due_at, row.posted_nanos) == (None, row.credit_nanos)
+    assert await shop.causes() == []
+
+
+async def test_an_old_payment_is_read_as_long_as_a_refund_may_fail(shop: Shop):
+    payment = await shop.bought(25)
+    shop.fake.refund(payment.intent_id, 1000)
+    await age(shop, payment, 121)
+    assert (await shop.reconciler.reconcile(payment.id)).due_at
+    [refund] = shop.fake.all("refund")
+    refund["created"] -= 31 * 24 * 3600
+    assert (await shop.reconciler.reconcile(payment.id)).due_at is None
+
+
+async def test_one_that_is_not_in_stripes_balance_yet_is_read_again_soon(shop: Shop):
+    shop.fake.books_late = True
+    payment = await shop.bought(25)
+    assert payment.due_at
+    assert payment.reconciled_at
+    assert payment.due_at - payment.reconciled_at < timedelta(seconds=90)
+    await shop.assert_sound()
+    shop.fake.post_balances()
+    payment = await shop.reconciler.reconcile(payment.id)
+    assert payment.due_at
+    assert payment.reconciled_at
+    assert payment.due_at - payment.reconciled_at > timedelta(minutes=5)
+
+
+async def test_a_card_that_stripe_refuses_to_show_is_given_up(shop: Shop, monkeypatch):
+    asked = 0
+
+    async def refuses(_: str) -> None:
+        nonlocal asked
+        asked += 1
+        raise StripeRefused("no such customer")
+
+    monkeypatch.setattr(shop.reconciler, "_saved", refuses)
+    payment = await shop.bought(25, save_card=True)
+    assert asked == 1
+    assert payment.due_at
+    assert payment.reconciled_at
+    assert payment.due_at - payment.reconciled_at > timedelta(minutes=5)
 
 
 async def test_what_is_not_there(shop: Shop):
@@ -292,6 +344,13 @@ async def test_the_first_credit_is_told_once(shop: Shop):
     await shop.reconciler.reconcile(payment.id)
     [notice] = await shop.rows(tables.notices)
     assert (notice["type"], notice["ref"]) == ("payment.credited", f"payment:{payment.id}")
+
+
+async def age(shop: Shop, payment: Payment, days: int) -> None:
+    """Let a payment be so old."""
+    async with shop.database.write() as connection:
+        then = await database_now(connection) - timedelta(days=days)
+        await payments.change(connection, payment.id, {"created_at": then})
 
 
 async def spend(shop: Shop, cents: int) -> None:

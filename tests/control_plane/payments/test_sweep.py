@@ -2,18 +2,23 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from sqlalchemy import update
 
 from gateway.control_plane.payments import payments
+from gateway.control_plane.payments import sweep as sweeping
 from gateway.control_plane.payments.payments import CENT_NANOS, Payment
+from gateway.control_plane.payments.stripe_api import StripeDown
+from gateway.control_plane.payments.sweep import BEGINNING, WALK_MAX, WALK_MIN
 from gateway.identifiers import new_id
+from gateway.observability import metrics
 from gateway.storage import tables
 from gateway.storage.ledger.postings import database_now
 from testing.buying import Shop
 
-LISTS = {"intents", "sessions", "refunds", "disputes"}
+LISTS = {"intents", "sessions", "refunds", "disputes", "warnings", "transactions"}
 
 
 async def swept(shop: Shop) -> int:
@@ -126,7 +131,8 @@ async def test_a_list_is_walked_a_day_at_a_time(shop: Shop):
     async with shop.database.read() as connection:
         now = await database_now(connection)
     for row in await shop.rows(tables.stripe_cursors):
-        assert now - row["read_until"] < timedelta(minutes=5)
+        late = timedelta(hours=1) if row["name"] == "transactions" else timedelta()
+        assert now - row["read_until"] < late + timedelta(minutes=5)
         assert row["due_at"] > now
 
 
@@ -162,5 +168,81 @@ async def test_an_auto_top_up_whose_answer_was_lost_is_found(shop: Shop):
     await shop.reconciler.run()
     assert (await shop.now(attempt)).state == "started"  # left to its own job
     await swept(shop)
+    found = await shop.now(attempt)
+    assert (found.state, bool(found.intent_id)) == ("started", True)
+    await shop.parts.auto_top_ups.run()
     assert (await shop.now(attempt)).state == "paid"
     assert await shop.available_cents() == 1000
+
+
+async def test_a_list_that_is_too_long_is_walked_in_shorter_parts(shop: Shop, monkeypatch):
+    intents, days = shop.parts.stripe.intents, []
+
+    async def long(**bounds: Any) -> Any:
+        span = (bounds["created_to"] or datetime.now(UTC)) - bounds["created_from"]
+        days.append(span / timedelta(days=1))
+        if span > timedelta(hours=7):
+            raise StripeDown("a list at Stripe has no end", is_answered=True)
+        return await intents(**bounds)
+
+    sweep = shop.parts.sweep
+    listed = sweep._lists["intents"]._replace(read=long)
+    monkeypatch.setitem(sweep._lists, "intents", listed)
+    await shop.buy(25)
+    for _ in range(8):
+        await swept(shop)
+    assert days[:3] == pytest.approx([1, 0.5, 0.25], abs=0.02)
+    rows = {row["name"]: row["read_until"] for row in await shop.rows(tables.stripe_cursors)}
+    assert rows["intents"] - timedelta(hours=20) > datetime.now(UTC) - BEGINNING
+    assert rows["disputes"] > datetime.now(UTC) - timedelta(minutes=1)  # the others go on
+    for _ in range(20):
+        sweep._shorten("intents", "no answer")
+    assert sweep._lengths["intents"] == WALK_MIN
+
+
+async def test_a_list_that_hangs_is_given_up_for_now(shop: Shop, monkeypatch):
+    monkeypatch.setattr(sweeping, "WALK_SECONDS", 0.2)
+    shop.fake.faults.add("hang", "refunds.list")
+    await swept(shop)
+    shop.fake.faults.release()
+    rows = {row["name"] for row in await shop.rows(tables.stripe_cursors)}
+    assert rows == LISTS
+    assert shop.parts.sweep._lengths["refunds"] == WALK_MAX / 2
+
+
+async def test_a_warning_that_no_event_told_of(shop: Shop):
+    payment = await shop.bought(25)
+    shop.fake.warn(payment.intent_id)
+    await swept(shop)
+    [customer] = await shop.rows(tables.payment_customers)
+    assert customer["held_at"]
+    assert payment.id in customer["held_reason"]
+
+
+async def test_what_moved_stripes_balance_is_in_our_books_or_told(shop: Shop, monkeypatch):
+    told: list[str] = []
+    monkeypatch.setattr(metrics, "count_unknown_transaction", told.append)
+    shop.fake.books_late = True
+    payment = await shop.bought(25)
+    await shop.bought(10)
+    shop.fake.post_balances()  # and no event tells of it
+    foreign = next(shop.fake.all("payment_intent"))
+    odd = next(shop.fake.all("balance_transaction", source=foreign["latest_charge"]))
+    async with shop.database.write() as connection:
+        await connection.execute(
+            update(tables.payments).where(tables.payments.c.id != payment.id).values(intent_id="pi")
+        )
+    await swept(shop)
+    assert told == []  # too new: it may still be entered
+    for moved in shop.fake.all("balance_transaction"):
+        moved["created"] -= 2 * 3600
+    async with shop.database.write() as connection:
+        await connection.execute(
+            update(tables.stripe_cursors).values(read_until=datetime.now(UTC) - timedelta(hours=3))
+        )
+    await swept(shop)
+    assert told == [odd["type"]]
+    [booked] = await shop.rows(tables.stripe_transactions)
+    assert booked["payment_id"] == payment.id
+    await swept(shop)
+    assert len(told) == 1  # once

@@ -1,14 +1,16 @@
 """Each invariant finds what breaks it: books cooked in every way that it guards against."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from gateway.storage.ledger import books, budgets
 from gateway.storage.ledger.invariants import INVARIANTS
+from gateway.storage.tables import payments
 from testing.gateways import Ledger
 from testing.ledger import running
 from testing.payments import Payment
@@ -70,10 +72,28 @@ async def test_a_payment_is_not_settled_before_it_is_in_stripes_balance(ledger: 
         ledger.database, ledger.organization_id, cents=10, tax_cents=2, is_received=True
     )
     await payment.post(10, 2)
-    async with ledger.database.write() as connection:
-        await connection.execute(text("UPDATE payments SET state = 'paid'"))
+    now = datetime.now(UTC)
 
+    async def say(**values: Any) -> None:
+        async with ledger.database.write() as connection:
+            await connection.execute(update(payments).values(state="paid", **values))
+
+    await say(paid_at=now - timedelta(hours=23))
     assert await ledger.breaches() == []
+    await say(paid_at=now - timedelta(hours=25))
+    assert await ledger.breaches() == ["settled-payments-are-received"]
+    await say(attention="Stripe keeps its balance in eur: the books lack it.")
+    assert await ledger.breaches() == []
+
+
+async def test_what_was_given_back_counts_as_not_received(ledger: Ledger):
+    payment = await Payment.create(ledger.database, ledger.organization_id, cents=10, tax_cents=2)
+    await payment.receive()
+    async with ledger.database.write() as connection:
+        await connection.execute(update(payments).values(refunded_cents=6, disputed_cents=6))
+    assert "posted-within-received" in await ledger.breaches()
+    await payment.post(0)
+    assert "posted-within-received" not in await ledger.breaches()
 
 
 async def test_more_may_go_back_than_came_in(ledger: Ledger):
