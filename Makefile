@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long lint types imports check format requirements docs clean \
-  bench-worker bench-credits bench-pages chaos-credits sim faults
+  bench-worker bench-credits bench-pages bench-webhook chaos-credits chaos-payments storm sim faults
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -56,6 +56,17 @@ bench-pages: .venv/dev.stamp ## Measure the server's time for each page, with mo
 
 chaos-credits: .venv/dev.stamp ## Kill, pause and crash for five minutes, then hold the books against the clients
 	$(BIN)/python -m benchmarks.chaos_credits $(ARGS)
+
+bench-webhook: .venv/dev.stamp ## Measure POST /webhooks/stripe while Stripe can't be reached, or hangs
+	$(BIN)/python -m benchmarks.webhook $(ARGS)
+
+chaos-payments: .venv/dev.stamp ## Send 10,000 shuffled events to two gateways that are killed, then check each balance
+	$(BIN)/python -m benchmarks.payments $(ARGS)
+
+storm: .venv/dev.stamp ## Explore payments as a state machine for minutes (EXAMPLES), and shorten what fails
+	STORM_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -m long --timeout 7200 -x -s \
+	  tests/control_plane/payments/test_state_machine.py -k received $(ARGS)
+EXAMPLES ?= 100
 
 sim: .venv/dev.stamp ## Simulate the router beside other policies, and draw docs/benchmarks/routing.svg
 	$(BIN)/python -m benchmarks.sim $(ARGS)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hmac
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+
+from gateway import selling
 
 _UNPREFIXED = ("database_url", "redis_url")
 SECRETS = (
@@ -30,7 +31,6 @@ SECRETS = (
     "stripe_webhook_secrets",
 )
 """Settings that may come from a file: the variable NAME_FILE holds its path."""
-_STRIPE_KEY = re.compile(r"(?:sk|rk)_(test|live)_\w+")
 
 
 class SettingsError(Exception):
@@ -255,7 +255,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         _text(
             "Exact hosts, separated by spaces, that webhooks may be sent to although they are "
-            "private, by plain http too; for development and tests. Empty: public addresses alone."
+            "private, by plain http too; for development and tests, not in live mode. Empty: "
+            "public addresses alone."
         ),
     ] = ""
     trusted_proxies: Annotated[
@@ -327,9 +328,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Empty: no such route, and payments are found by the buyer's return and the sweep."
         ),
     ] = ""
-    stripe_api_url: Annotated[str, _text("Where Stripe's API is; for a double of it in tests.")] = (
-        "https://api.stripe.com"
-    )
+    stripe_api_url: Annotated[
+        str, _text("Where Stripe's API is; in test mode, a double of it may be elsewhere.")
+    ] = selling.STRIPE_API_URL
     stripe_live: Annotated[
         bool,
         _text(
@@ -344,6 +345,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stripe_tax: Annotated[
         bool, _text("Whether Stripe Tax adds tax to what is bought; it must be set up there.")
     ] = True
+    purchases_per_hour: Annotated[
+        Count,
+        _text("Purchases begun, and visits to Stripe's customer portal, per organization (429)."),
+    ] = 60
     auto_top_ups_per_day: Annotated[
         Count, _text("Most auto top-ups that an organization starts in 24 hours, declined or not.")
     ] = 8
@@ -389,7 +394,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 "GATEWAY_LEASE_SECONDS must be at least twice GATEWAY_REQUEST_TIMEOUT_SECONDS: "
                 "a lease must outlive its requests"
             )
-        _check_payments(settings)
+        concerned = msgspec.convert(settings, selling.Selling, from_attributes=True)
+        for mistake in selling.mistakes(concerned):
+            raise SettingsError(mistake)
         return settings
 
 
@@ -409,40 +416,6 @@ def _from_files(environment: Mapping[str, str], values: Mapping[str, str]) -> di
             reason = getattr(error, "strerror", None) or "not a text file"
             raise SettingsError(f"{name}: {path} can't be read: {reason}") from None
     return found
-
-
-def _check_payments(settings: Settings) -> None:
-    """Refuse to start where buying would go wrong. Raises SettingsError."""
-    secrets = settings.stripe_webhook_secrets.split()
-    if any(not secret.startswith("whsec_") for secret in secrets):
-        raise SettingsError("GATEWAY_STRIPE_WEBHOOK_SECRETS: each must start with whsec_")
-    if not settings.stripe_secret_key:
-        if settings.stripe_live or secrets:
-            raise SettingsError("GATEWAY_STRIPE_SECRET_KEY is not set, but other settings need it")
-        return
-    key = _STRIPE_KEY.fullmatch(settings.stripe_secret_key)
-    if key is None:
-        raise SettingsError(
-            "GATEWAY_STRIPE_SECRET_KEY: a secret key starts with sk_test_ or sk_live_, a "
-            "restricted one with rk_test_ or rk_live_"
-        )
-    if (key[1] == "live") != settings.stripe_live:
-        wanted = "true" if settings.stripe_live else "false"
-        raise SettingsError(
-            f"GATEWAY_STRIPE_SECRET_KEY is a key of {key[1]} mode, but GATEWAY_STRIPE_LIVE is "
-            f"{wanted}"
-        )
-    if not settings.stripe_live:
-        return
-    missing = [
-        variable(name) for name in ("seller", "terms", "support") if not getattr(settings, name)
-    ]
-    if missing:
-        raise SettingsError(f"GATEWAY_STRIPE_LIVE needs {', '.join(missing)}: buyers must see them")
-    if not settings.is_https:
-        raise SettingsError(
-            "GATEWAY_STRIPE_LIVE needs a GATEWAY_PUBLIC_URL that starts with https://"
-        )
 
 
 def variable(field: str) -> str:

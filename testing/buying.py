@@ -11,7 +11,6 @@ import msgspec
 from sqlalchemy import Table, select, update
 
 from gateway.app.payments import Payments, make_payments
-from gateway.app.services import make_mail
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.billing import credit
 from gateway.control_plane.payments import payments
@@ -23,7 +22,7 @@ from gateway.storage import tables
 from gateway.storage.database import Database
 from gateway.storage.ledger import books, freezes, invariants
 
-WEBHOOK_SECRET = "whsec_of_the_tests"
+WEBHOOK_SECRET = "whsec_of_the_tests_alone"
 
 
 def selling(database_url: str, fake: FakeStripe, **changes: Any) -> Settings:
@@ -114,8 +113,7 @@ class Shop:
 async def opened_shop(database: Database, fake: FakeStripe, **changes: Any) -> AsyncIterator[Shop]:
     """Give an organization without credit, and a process that sells."""
     settings = selling(str(database.url), fake, **changes)
-    writer, outbox = make_mail(settings, database)
-    parts = make_payments(settings, database, outbox, writer)
+    parts = make_payments(settings, database)
     assert parts is not None
     try:
         async with database.write() as connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,14 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.accounts import organizations, users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.organizations import Organization
+from gateway.control_plane.alerts.notice_mails import NoticeMails
 from gateway.control_plane.mail.messages import MailWriter
 from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender
-from gateway.control_plane.payments import auto_top_up, customers, payments
+from gateway.control_plane.payments import auto_top_up, customers, outcomes, payments
 from gateway.control_plane.payments.attempts import Attempts, Reconciling
 from gateway.control_plane.payments.auto_top_up import AutoTopUp, TopUpRules
 from gateway.control_plane.payments.customers import Customers
-from gateway.control_plane.payments.outcomes import Outcomes
 from gateway.control_plane.payments.payments import CENT_NANOS, Payment
 from gateway.control_plane.payments.reconciler import Reconciler
 from gateway.control_plane.payments.refunds import Refunds
@@ -59,15 +60,15 @@ class TopUps:
         outbox = Outbox(database, LogSender(), pending_max=9, lifetimes=_LIVES, host="g.example")
         writer = MailWriter({"brand": "B", "public_url": URL, "support": None})
         self.customers = Customers(database, self.api, return_url=f"{URL}/console/billing")
-        self.outcomes = Outcomes(outbox, writer, public_url=URL)
+        self._mails = NoticeMails(database, outbox, writer, public_url=URL)
         self.reconciler = Reconciler(
             database,
             self.api,
             sweep_seconds=600,
-            ended=self.outcomes.note,
+            ended=outcomes.note,
             saved=self.customers.refresh,
         )
-        self.starts = TopUpStarts(database, self.outcomes, live=False, day_max=day_max)
+        self.starts = TopUpStarts(database, live=False, day_max=day_max)
         self.attempts = self.another()
         self.refunds = Refunds(database, self.api, self.reconciler, clock=self.clock)
 
@@ -80,7 +81,6 @@ class TopUps:
             self.database,
             self.api,
             self.starts,
-            self.outcomes,
             self.customers,
             reconciler or self.reconciler,
             tax=self._tax,
@@ -134,10 +134,20 @@ class TopUps:
             return [payments.of_row(row) for row in found]
 
     async def mails(self) -> Sequence[Row[Any]]:
-        """Return the mails that were written, the oldest first."""
-        query = select(tables.outbox).order_by(tables.outbox.c.created_at)
+        """Return the mails about failures, which a job writes."""
+        await self._mails.write()
+        failed = select(tables.notices.c.id).where(tables.notices.c.type == "auto_top_up.failed")
         async with self.database.read() as connection:
-            return (await connection.execute(query)).all()
+            ids = set(await connection.scalars(failed))
+            written = (await connection.execute(select(tables.outbox))).all()
+        return [mail for mail in written if mail.ref.split(":")[1] in ids]
+
+    async def told(self) -> list[dict[str, Any]]:
+        """Return what was told of failures, the oldest first."""
+        told = tables.notices.c
+        query = select(told.data).where(told.type == "auto_top_up.failed").order_by(told.created_at)
+        async with self.database.read() as connection:
+            return [json.loads(data) for data in await connection.scalars(query)]
 
     async def available_cents(self) -> int:
         query = select(tables.accounts.c.available_nanos).where(

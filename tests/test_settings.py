@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from gateway.app.payments import warn_of_test_mode
 from gateway.settings import Settings, SettingsError
 
+WEBHOOK_SECRET = "whsec_of_16_characters"
 GOOD = {
     "GATEWAY_SECRET": "s" * 32,
     "GATEWAY_STRIPE_SECRET_KEY": "sk_test_1",
@@ -61,16 +64,87 @@ def test_live_mode_needs_tls():
 
 
 @pytest.mark.parametrize(
-    "more", [{"GATEWAY_STRIPE_LIVE": "true"}, {"GATEWAY_STRIPE_WEBHOOK_SECRETS": "whsec_1"}]
+    "more", [{"GATEWAY_STRIPE_LIVE": "true"}, {"GATEWAY_STRIPE_WEBHOOK_SECRETS": WEBHOOK_SECRET}]
 )
 def test_other_settings_need_the_key(more: dict[str, str]):
     assert "GATEWAY_STRIPE_SECRET_KEY is not set" in mistake({"GATEWAY_SECRET": "s" * 32} | more)
 
 
-def test_webhook_secrets_are_what_they_should_be():
-    said = mistake(GOOD | {"GATEWAY_STRIPE_WEBHOOK_SECRETS": "whsec_1 sk_test_1"})
-    assert "whsec_" in said
+@pytest.mark.parametrize("wrong", ["sk_test_1", "whsec_", "whsec_15_characters_"])
+def test_webhook_secrets_are_what_they_should_be(wrong: str):
+    good = {"GATEWAY_STRIPE_WEBHOOK_SECRETS": f"{WEBHOOK_SECRET} {WEBHOOK_SECRET}"}
+    assert Settings.from_environment(GOOD | good)
+    said = mistake(GOOD | {"GATEWAY_STRIPE_WEBHOOK_SECRETS": f"{WEBHOOK_SECRET} {wrong}"})
+    assert said.startswith("GATEWAY_STRIPE_WEBHOOK_SECRETS: each must start with whsec_")
     assert "sk_test_1" not in said
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.stripe.com",
+        "http://127.0.0.1:4242",
+        "http://stripe:4242",
+        "http://[::1]:4242",
+        "https://double.example/",
+    ],
+)
+def test_a_double_of_stripe_may_be_anywhere_in_test_mode(url: str):
+    assert Settings.from_environment(GOOD | {"GATEWAY_STRIPE_API_URL": url}).stripe_api_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "junk; script-src *",
+        "https://double.example; script-src *",
+        "https://double.example/path",
+        "https://double.example?x",
+        "https://double.example#x",
+        "https://user@double.example",
+        "https://double.example:99999",
+        "https://double.example:0",
+        "ftp://double.example",
+        "https://",
+        "//double.example",
+    ],
+)
+def test_where_stripe_is_names_a_host_alone(url: str):
+    assert mistake(GOOD | {"GATEWAY_STRIPE_API_URL": url}).startswith("GATEWAY_STRIPE_API_URL")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://api.stripe.com", "https://api.stripe.com.example", "http://127.0.0.1:4242"]
+)
+def test_live_mode_talks_to_stripe_itself(url: str):
+    said = mistake(LIVE | {"GATEWAY_STRIPE_API_URL": url})
+    assert "GATEWAY_STRIPE_API_URL to be https://api.stripe.com" in said
+
+
+@pytest.mark.parametrize("terms", ["javascript:alert(1)", "/terms", "https://a b"])
+def test_the_terms_are_a_page(terms: str):
+    assert mistake(GOOD | {"GATEWAY_TERMS": terms}).startswith("GATEWAY_TERMS")
+
+
+def test_live_mode_sends_nothing_to_private_hosts():
+    hosts = {"GATEWAY_WEBHOOK_PRIVATE_HOSTS": "10.0.0.7"}
+    assert Settings.from_environment(GOOD | hosts)
+    assert "GATEWAY_WEBHOOK_PRIVATE_HOSTS" in mistake(LIVE | hosts)
+
+
+@pytest.mark.parametrize(
+    ("changed", "warns"),
+    [
+        ({"GATEWAY_PUBLIC_URL": "https://g.example"}, True),
+        ({}, False),
+        ({"GATEWAY_PUBLIC_URL": "https://g.example", "GATEWAY_STRIPE_SECRET_KEY": ""}, False),
+        (LIVE, False),
+    ],
+)
+def test_test_mode_where_the_world_can_reach_it_is_warned_of(changed: dict[str, str], warns: bool):
+    with capture_logs() as logs:
+        warn_of_test_mode(Settings.from_environment(GOOD | changed))
+    assert [line["log_level"] for line in logs] == ["warning"] * warns
 
 
 def test_a_secret_in_a_file(tmp_path: Path):

@@ -68,6 +68,11 @@ def _pages(parts: Core, services: Services, web: Web) -> Wing:
         for struct in (parts, services, web)
         for field in fields(struct)
     }
+    sold = services.payments
+    named |= {
+        "checkout": sold.checkout if sold else None,
+        "reconciler": sold.reconciler if sold else None,
+    }
     dependencies = {name: _provide(part) for name, part in named.items()}
     current: dict[str, Callable[[], Any]] = {
         "shelf": services.shelves,

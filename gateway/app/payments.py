@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from gateway.control_plane.mail.messages import MailWriter
-from gateway.control_plane.mail.outbox import Outbox
+import structlog
+
+from gateway.control_plane.payments import outcomes
 from gateway.control_plane.payments.api import webhook
 from gateway.control_plane.payments.attempts import Attempts
 from gateway.control_plane.payments.checkout import Checkout
 from gateway.control_plane.payments.customers import Customers
 from gateway.control_plane.payments.held_checkouts import HeldCheckouts
-from gateway.control_plane.payments.outcomes import Outcomes
 from gateway.control_plane.payments.reconciler import Reconciler
 from gateway.control_plane.payments.refunds import Refunds
 from gateway.control_plane.payments.stripe_api import StripeApi
@@ -22,8 +22,13 @@ from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.wings import Job, Wing
 
+log = structlog.get_logger()
+
 _RECONCILE_SECONDS = 2.0
 """How often due payments are looked for that no event of this process has told of."""
+_HELD_UP_SECONDS = 5.0
+"""How long Stripe is left alone after it did not answer, however many events come meanwhile: asking
+again at once would take the time of the process, and with it that of the webhook."""
 _SWEEP_SECONDS_MAX = 60.0
 """How often it is checked whether a list at Stripe is due."""
 _AUTO_TOP_UP_SECONDS = 2.0
@@ -48,9 +53,7 @@ class Payments:
     """Set when something is due to be reconciled."""
 
 
-def make_payments(
-    settings: Settings, database: Database, outbox: Outbox, writer: MailWriter
-) -> Payments | None:
+def make_payments(settings: Settings, database: Database) -> Payments | None:
     """Make the parts; nothing connects yet. Without Stripe's key there are none."""
     if not settings.stripe_secret_key:
         return None
@@ -61,7 +64,6 @@ def make_payments(
         settings.stripe_tax,
         settings.stripe_sweep_seconds,
     )
-    outcomes = Outcomes(outbox, writer, public_url=settings.public_url)
     customers = Customers(database, stripe, return_url=f"{settings.public_url}/console/billing")
     reconciler = Reconciler(
         database,
@@ -70,7 +72,7 @@ def make_payments(
         ended=outcomes.note,
         saved=customers.refresh,
     )
-    starts = TopUpStarts(database, outcomes, live=live, day_max=settings.auto_top_ups_per_day)
+    starts = TopUpStarts(database, live=live, day_max=settings.auto_top_ups_per_day)
     return Payments(
         stripe=stripe,
         customers=customers,
@@ -87,10 +89,19 @@ def make_payments(
         held_checkouts=HeldCheckouts(database, stripe),
         reconciler=reconciler,
         sweep=Sweep(database, stripe, seconds=sweep_seconds, wake=wake.set),
-        auto_top_ups=Attempts(database, stripe, starts, outcomes, customers, reconciler, tax=tax),
+        auto_top_ups=Attempts(database, stripe, starts, customers, reconciler, tax=tax),
         refunds=Refunds(database, stripe, reconciler),
         wake=wake,
     )
+
+
+def warn_of_test_mode(settings: Settings) -> None:
+    """Warn where the world may get credit with Stripe's test cards: what it pays for is real."""
+    if settings.stripe_secret_key and not settings.stripe_live and settings.is_https:
+        log.warning(
+            "Stripe is in test mode: whoever reaches this gateway gets credit with a test card",
+            public_url=settings.public_url,
+        )
 
 
 def wing(settings: Settings, database: Database, payments: Payments | None) -> Wing:
@@ -103,12 +114,18 @@ def wing(settings: Settings, database: Database, payments: Payments | None) -> W
         if secrets
         else []
     )
+
+    async def reconcile() -> None:
+        await payments.reconciler.run()
+        if payments.reconciler.is_held_up:
+            await asyncio.sleep(_HELD_UP_SECONDS)
+
     sweep_seconds = min(settings.stripe_sweep_seconds, _SWEEP_SECONDS_MAX)
     return Wing(
         "control",
         mounted,
         jobs=[
-            Job("payments", _RECONCILE_SECONDS, payments.reconciler.run, payments.wake),
+            Job("payments", _RECONCILE_SECONDS, reconcile, payments.wake),
             Job("payments-sweep", sweep_seconds, payments.sweep.run),
             Job("auto-top-up", _AUTO_TOP_UP_SECONDS, payments.auto_top_ups.run),
             Job("held-checkouts", _HELD_SECONDS, payments.held_checkouts.run),

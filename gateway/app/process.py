@@ -14,6 +14,7 @@ from gateway.app.core import Core, warn_of_unknown_models
 from gateway.app.errors import answering
 from gateway.app.hot_path import DataPlane
 from gateway.app.jobs import Jobs, partition
+from gateway.app.payments import warn_of_test_mode
 from gateway.app.services import Services, Web
 from gateway.control_plane.web.headers import answer_head
 from gateway.settings import Role
@@ -60,6 +61,7 @@ class Process:
             await migrate.check(core.database)
             await core.catalog.refresh()
             warn_of_unknown_models(core)
+            warn_of_test_mode(core.settings)
             await core.demand_counts.refresh()
             if data.announcements:
                 await data.announcements.start()

@@ -33,10 +33,6 @@ from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender, NullSender, Sender, SmtpSender
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.pages.sign_in.github import make_github
-from gateway.control_plane.payments.attempts import Attempts
-from gateway.control_plane.payments.checkout import Checkout
-from gateway.control_plane.payments.reconciler import Reconciler
-from gateway.control_plane.payments.refunds import Refunds
 from gateway.control_plane.status.incidents import Incidents
 from gateway.control_plane.web.assets import Assets
 from gateway.control_plane.web.cookies import HostCookie
@@ -47,6 +43,9 @@ from gateway.control_plane.web.rendering import Renderer
 from gateway.control_plane.web.visitors import SESSION
 from gateway.settings import Settings, derive
 from gateway.storage.database import Database
+
+ADDRESSES_PER_HOUR = 60
+"""Most addresses of webhooks that an organization's people have looked up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +71,7 @@ class Services:
     deliverer: Deliverer
     shelves: Shelves
     payments: Payments | None
-    """None without GATEWAY_STRIPE_SECRET_KEY, as the four that follow."""
-    checkout: Checkout | None
-    reconciler: Reconciler | None
-    auto_top_ups: Attempts | None
-    refunds: Refunds | None
+    """None without GATEWAY_STRIPE_SECRET_KEY."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +88,9 @@ class Web:
     sign_in_quota: Quota
     vote_quota: Quota
     invitation_quota: Quota
+    address_quota: Quota
+    """Addresses of webhooks that are looked up for an organization."""
+    purchase_quota: Quota
 
 
 def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]) -> Services:
@@ -100,13 +98,12 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
     settings, database = core.settings, core.database
     pages = content.reviewed()
     writer, outbox = make_mail(settings, database)
-    payments = make_payments(settings, database, outbox, writer)
     links = _links(settings)
     unsubscriptions = Unsubscriptions(
         secret=derive(settings.secret, "unsubscribe"), public_url=settings.public_url
     )
 
-    addresses = Addresses(settings.webhook_private_hosts.split())
+    private_hosts = settings.webhook_private_hosts.split()
     webhook_secrets = SigningSecrets(derive(settings.secret, "webhooks"))
 
     def is_live(model_id: str) -> bool:
@@ -149,15 +146,12 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
         preferences=Preferences(),
         crossings=Crossings(database),
         notice_mails=NoticeMails(database, outbox, writer, public_url=settings.public_url),
-        endpoints=Endpoints(webhook_secrets, addresses),
+        # names that people type are looked up apart from those that deliveries need
+        endpoints=Endpoints(webhook_secrets, Addresses(private_hosts)),
         deliveries=Deliveries(),
-        deliverer=Deliverer(database, webhook_secrets, Transport(addresses)),
+        deliverer=Deliverer(database, webhook_secrets, Transport(Addresses(private_hosts))),
         shelves=Shelves(core.catalog, pages),
-        payments=payments,
-        checkout=payments.checkout if payments else None,
-        reconciler=payments.reconciler if payments else None,
-        auto_top_ups=payments.auto_top_ups if payments else None,
-        refunds=payments.refunds if payments else None,
+        payments=make_payments(settings, database),
     )
 
 
@@ -186,6 +180,8 @@ def make_web(core: Core) -> Web:
         sign_in_quota=quota("sign_ins", settings.sign_ins_per_hour),
         vote_quota=quota("votes", settings.votes_per_hour),
         invitation_quota=quota("invitations", settings.invitations_per_hour),
+        address_quota=quota("addresses", ADDRESSES_PER_HOUR),
+        purchase_quota=quota("purchases", settings.purchases_per_hour),
     )
 
 

@@ -19,7 +19,6 @@ import os
 import secrets
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -33,13 +32,13 @@ import uvloop
 
 from backends.protocol import BackendError, InvalidAnswer
 from gateway.app import create_app
+from gateway.cli.dev_stripe import PREFIX, fake_stripe, stripe_variables
+from gateway.cli.embedded_workers import RESTART_SECONDS, CannotStart, EmbeddedWorker
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import catalog, golden
 from gateway.control_plane.workers import commands
-from gateway.fake_stripe.serving import serving
-from gateway.fake_stripe.store import SECRET_KEY
 from gateway.settings import Settings, variable
 from gateway.storage.database import Database
 from gateway.storage.migrate import upgrade
@@ -59,7 +58,6 @@ use. Every later start must give the same vectors; nobody has checked that these
 start over, remove {data}.
 """
 _SHUTDOWN_SECONDS = 10
-_SWEEP_SECONDS = 30.0  # a fake that was started anew has forgotten the payments before it
 
 
 @click.command("dev")
@@ -79,9 +77,17 @@ def dev(*, port: int, data: Path, stella_weights: str | None) -> None:
 
 def use_environment(data: Path = DATA) -> None:
     """Point other commands at the database of `gateway dev`, unless they are configured."""
-    if "GATEWAY_SECRET" not in os.environ:
-        for name, value in _variables(data / "gateway.env").items():
-            os.environ.setdefault(name, value)
+    if _is_set("GATEWAY_SECRET"):
+        return
+    sells_elsewhere = _is_set(f"{PREFIX}SECRET_KEY")
+    for name, value in _variables(data / "gateway.env").items():
+        if not (_is_set(name) or (sells_elsewhere and name.startswith(PREFIX))):
+            os.environ[name] = value
+
+
+def _is_set(name: str) -> bool:
+    """Tell whether a variable is in the environment, or in a file that the environment names."""
+    return name in os.environ or f"{name}_FILE" in os.environ
 
 
 async def _serve(
@@ -109,7 +115,7 @@ async def _serve(
         pairs = " ".join(f"{model}={worker.url}" for model, worker in workers.items())
         settings = msgspec.structs.replace(settings, workers=pairs)
         if not settings.stripe_secret_key:
-            settings = await stack.enter_async_context(_fake_stripe(settings))
+            settings = await stack.enter_async_context(fake_stripe(settings))
         _write(data / "gateway.env", _environment(settings))
         server = _Server(
             uvicorn.Config(
@@ -147,21 +153,6 @@ class _Server(uvicorn.Server):
             self._captured_signals.clear()  # else uvicorn raises them again before our cleanup
         for number in (signal.SIGINT, signal.SIGTERM):  # which no further signal cuts short
             signal.signal(number, signal.SIG_IGN)
-
-
-@asynccontextmanager
-async def _fake_stripe(settings: Settings) -> AsyncIterator[Settings]:
-    """Serve a fake Stripe while the block runs; give the settings that sell credit there."""
-    secret = f"whsec_{secrets.token_hex(16)}"
-    async with serving() as fake:
-        fake.listen(f"{settings.public_url}/webhooks/stripe", secret)
-        yield msgspec.structs.replace(
-            settings,
-            stripe_secret_key=SECRET_KEY,
-            stripe_webhook_secrets=secret,
-            stripe_api_url=fake.url,
-            stripe_sweep_seconds=_SWEEP_SECONDS,
-        )
 
 
 @asynccontextmanager
@@ -257,18 +248,19 @@ def _settings(data: Path, url: str) -> Settings:
         "GATEWAY_WORKERS": "",
         "GATEWAY_DEV_MAIL": "true",
     }
-    settings = Settings.from_environment({**os.environ, **fixed})
+    chosen = {
+        name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in fixed
+    }
+    settings = Settings.from_environment({**chosen, **fixed})
     # before the database exists: key digests are useless without the secret
     _write(data / "gateway.env", _environment(settings))
     return settings
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    fields = (
-        *("secret", "database_url", "public_url", "workers", "log_format"),
-        *("stripe_secret_key", "stripe_webhook_secrets", "stripe_api_url"),
-    )
-    return {variable(field): getattr(settings, field) for field in fields}
+    fields = ("secret", "database_url", "public_url", "workers", "log_format")
+    ours = {variable(field): getattr(settings, field) for field in fields}
+    return ours | stripe_variables(settings)
 
 
 def _variables(file: Path) -> dict[str, str]:
@@ -309,63 +301,3 @@ Ctrl-C stops everything.
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-log = structlog.get_logger()
-
-RESTART_SECONDS = 1.0
-_CANNOT_START = 1  # the exit status of a worker that would fail the same way again
-_SHUTDOWN_SECONDS = 10
-
-
-class CannotStart(Exception):
-    """Something on this machine prevents the start; the text says what."""
-
-
-class EmbeddedWorker:
-    """A worker on a unix socket. `run` starts it, and starts it again when it dies."""
-
-    def __init__(self, module: str, socket: Path, *options: str) -> None:
-        self.url = f"unix:{socket}"
-        self.listens: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when the socket first accepts connections; fails with CannotStart."""
-        self._module = module
-        self._command = [
-            *(sys.executable, "-m", module, "--uds", str(socket), "--exit-with-stdin", *options)
-        ]
-
-    async def run(self) -> None:
-        """Keep the process running until this is canceled."""
-        while True:
-            child = await asyncio.create_subprocess_exec(
-                *self._command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C must not reach it before the last answer
-            )
-            try:
-                assert child.stdout
-                listening = (await child.stdout.readline()).startswith(b"listening on ")
-                if not self.listens.done():
-                    if not listening:
-                        self.listens.set_exception(CannotStart(f"{self._module} did not start."))
-                        return
-                    self.listens.set_result(None)
-                await child.wait()
-            finally:
-                await _end(child)
-            log.warning("a worker ended", worker=self._module, status=child.returncode)
-            if child.returncode == _CANNOT_START:
-                return  # its own line says why
-            await asyncio.sleep(RESTART_SECONDS)
-
-
-async def _end(child: asyncio.subprocess.Process) -> None:
-    if child.stdin:
-        child.stdin.close()
-    try:
-        async with asyncio.timeout(_SHUTDOWN_SECONDS):
-            await child.wait()
-    except TimeoutError:
-        child.kill()
-        await child.wait()

@@ -12,7 +12,8 @@ from gateway.cli.accounts import keys_group, organizations_group
 from gateway.cli.billing import audit, credits_group
 from gateway.cli.catalog import estimate, models_group
 from gateway.cli.demand import launch_model, show_demand
-from gateway.cli.dev import CannotStart, dev, use_environment
+from gateway.cli.dev import dev, use_environment
+from gateway.cli.embedded_workers import CannotStart
 from gateway.cli.mail import mail_group
 from gateway.cli.payment_care import (
     refund,
@@ -65,7 +66,8 @@ models_group.add_command(show_demand)
 def run() -> None:
     """Run one command; an expected error prints one line."""
     words = sys.argv[1:]
-    if words[:1] != ["run"]:  # a service must be configured explicitly
+    # a service must be configured explicitly, and what serves the folder writes its file
+    if words[:1] not in (["run"], ["dev"]):
         use_environment()
     if words[:1] == ["settings"] or {"--help", "-h"} & set(words):
         os.environ.setdefault("GATEWAY_SECRET", "unused: this command reads and writes nothing")

@@ -8,12 +8,11 @@ from contextlib import asynccontextmanager
 import rich_click as click
 
 from gateway.app.payments import Payments, make_payments
-from gateway.app.services import make_mail
 from gateway.cli.printing import as_json, asynchronous, opened, say, show
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.payments import payments
 from gateway.control_plane.payments.payments import CENT_NANOS, Payment
-from gateway.control_plane.payments.stripe_api import StripeFailure
+from gateway.control_plane.payments.stripe_failures import StripeFailure
 from gateway.errors import Unavailable
 from gateway.money import money
 from gateway.settings import Settings, SettingsError
@@ -39,8 +38,7 @@ async def selling() -> AsyncIterator[tuple[Database, Payments]]:
     """Open the database and what sells credit. Raises SettingsError, and StripeUnread within."""
     settings = Settings.from_environment()
     async with opened() as database:
-        writer, outbox = make_mail(settings, database)
-        parts = make_payments(settings, database, outbox, writer)
+        parts = make_payments(settings, database)
         if parts is None:
             raise SettingsError("GATEWAY_STRIPE_SECRET_KEY is not set, so nobody can buy")
         try:

@@ -13,7 +13,7 @@ from gateway.app.core import worker_sources
 from gateway.cli.printing import asynchronous, opened, say
 from gateway.control_plane.catalog import catalog
 from gateway.observability.logging import configure
-from gateway.settings import Settings, describe
+from gateway.settings import SECRETS, Settings, describe, variable
 from gateway.storage.database import Database
 from gateway.storage.migrate import upgrade
 
@@ -98,9 +98,19 @@ def settings(*, markdown: bool) -> None:
     rows = describe()
     if markdown:
         say("# Settings\n\nPrinted by `gateway settings --markdown`.\n")
+        say(f"{_in_files()}\n")
         say("| variable | default | what it does |\n| --- | --- | --- |")
         for name, default, sentence in rows:
             say(f"| `{name}` | `{default}` | {sentence.replace('|', '/')} |")
         return
     for name, default, sentence in rows:
         say(f"{name}={default}\n    {sentence}")
+
+
+def _in_files() -> str:
+    """Say which settings may come from files."""
+    *names, last = (f"`{variable(field)}`" for field in SECRETS)
+    return (
+        f"A secret may be in a file instead: `NAME_FILE` holds the file's path, where `NAME` is "
+        f"{', '.join(names)} or {last}."
+    )

@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m gateway.fake_stripe", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="a free one if it is 0")
     parser.add_argument("--webhook", metavar="URL", help="where events go")
-    parser.add_argument("--secret", default="whsec_fake", help="what signs them")
+    parser.add_argument("--secret", default="whsec_of_the_fake_stripe", help="what signs them")
     parser.add_argument("--thin", action="store_true", help="send thin events")
     options = parser.parse_args()
     listener = socket.create_server(("127.0.0.1", options.port))

@@ -146,6 +146,7 @@ def _engine(url: URL, connections_max: int, command_seconds: float | None) -> As
     engine = create_async_engine(url, hide_parameters=True)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    event.listen(engine.sync_engine, "invalidate", _roll_back_sqlite)
     return engine
 
 
@@ -160,6 +161,15 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _roll_back_sqlite(connection: Any, _record: Any, _error: BaseException | None) -> None:
+    """End the transaction of a connection that is dropped because its task was canceled.
+
+    Closing it is not enough: while a statement is open, which the task's traceback holds, SQLite
+    keeps the connection and its write lock.
+    """
+    connection.rollback()
 
 
 def _begin_sqlite(connection: Connection) -> None:

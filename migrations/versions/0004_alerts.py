@@ -62,8 +62,10 @@ table(
     *required(Text, "type", "ref", "data"),
     Column("created_at", Instant, nullable=False),
     Column("mail_due_at", Instant),
+    Column("mailed_at", Instant),
     UniqueConstraint("organization_id", "ref"),
     Index(None, "created_at"),
+    Index(None, "organization_id", "mailed_at"),
     partial_index("ix_notices_mail_due_at", "mail_due_at", where="mail_due_at IS NOT NULL"),
 )
 
@@ -84,7 +86,9 @@ table(
     Column("served_at", Instant, nullable=False),
     Column("removed_at", Instant),
     CheckConstraint("length(url) BETWEEN 1 AND 2000", name="url"),
-    CheckConstraint("disabled_reason IN ('', 'person', 'failing', 'gone')", name="disabled"),
+    CheckConstraint(
+        "disabled_reason IN ('', 'person', 'failing', 'gone', 'unreadable')", name="disabled"
+    ),
     Index(None, "organization_id"),
     Index(None, "created_by"),
 )
@@ -135,7 +139,7 @@ table(
 )
 
 table(
-    "alert_cursors",
+    "alert_walks",
     Column("name", Text, primary_key=True),
     Column("after", Text, nullable=False),
     *required(Instant, "began_at", "read_until"),

@@ -25,7 +25,7 @@ from testing.servers import free_port
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 STELLA = "NovaSearch/stella_en_400M_v5"
 SECRET = "s" * 32
-STRIPE_SECRET = "whsec_of_the_stories"
+STRIPE_SECRET = "whsec_of_the_stories_alone"
 STELLA_DIMENSIONS = ["256", "512", "768", "1024", "2048", "4096", "6144", "8192"]
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [

@@ -2,7 +2,9 @@
 
 Deletion clears the address and removes sessions, votes, waitlist entries and memberships; keys no
 longer name their maker. An organization without remaining members loses its name, its keys, its
-webhooks and its invitations. The ledger stays as it is: it names organizations, never people.
+webhooks, its invitations and its saved card, which is never charged again. The ledger stays as it
+is: it names organizations, never people. So do payments, which the law may want to be kept; whoever
+started one is then nobody.
 """
 
 from __future__ import annotations
@@ -24,11 +26,15 @@ from gateway.control_plane.accounts.memberships import LastOwner
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.storage import tables
 from gateway.storage.database import count
+from gateway.storage.ledger import postings
 from gateway.storage.tables import (
     api_keys,
+    auto_top_ups,
     demand_votes,
     mail_links,
     outbox,
+    payment_customers,
+    payments,
     unsubscriptions,
     users,
     waitlist_entries,
@@ -72,8 +78,44 @@ async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any
             ),
         ),
         "organizations": await memberships.of_user(connection, visitor.user_id),
+        **await _of_money_and_webhooks(connection, visitor.user_id),
         "votes": await _rows(connection, select(demand_votes).where(mine)),
         "waitlist": await _rows(connection, select(waitlist_entries).where(waits)),
+    }
+
+
+async def _of_money_and_webhooks(connection: AsyncConnection, user_id: str) -> dict[str, Any]:
+    """Return what a person bought, and what they set up for an organization."""
+    bought, hooks, rules = payments.c, webhook_endpoints.c, auto_top_ups.c
+    return {
+        "payments": await _rows(
+            connection,
+            select(
+                bought.id,
+                bought.organization_id,
+                bought.state,
+                bought.amount_cents,
+                bought.tax_cents,
+                bought.tax_id,
+                bought.country,
+                bought.invoice_number,
+                bought.created_at,
+            )
+            .where(bought.user_id == user_id)
+            .order_by(bought.id),
+        ),
+        "webhooks": await _rows(
+            connection,
+            select(hooks.organization_id, hooks.url, hooks.created_at, hooks.removed_at).where(
+                hooks.created_by == user_id
+            ),
+        ),
+        "auto_top_ups": await _rows(
+            connection,
+            select(rules.organization_id, rules.enabled, rules.changed_at).where(
+                rules.changed_by == user_id
+            ),
+        ),
     }
 
 
@@ -113,11 +155,11 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
     await connection.execute(
         update(api_keys).where(api_keys.c.created_by == visitor.user_id).values(created_by=None)
     )
-    await connection.execute(
-        update(webhook_endpoints)
-        .where(webhook_endpoints.c.created_by == visitor.user_id)
-        .values(created_by=None)
-    )
+    for table, by in (
+        (webhook_endpoints, webhook_endpoints.c.created_by),
+        (auto_top_ups, auto_top_ups.c.changed_by),
+    ):
+        await connection.execute(update(table).where(by == visitor.user_id).values({by.name: None}))
     await identities.disconnect(connection, visitor.user_id)
     await sessions.end_all(connection, visitor.user_id)
 
@@ -142,4 +184,28 @@ async def _close(connection: AsyncConnection, organization_id: str, now: datetim
             webhook_endpoints.c.removed_at.is_(None),
         )
         .values(removed_at=now, secret=b"", secret_before=None)
+    )
+    await _forget_card(connection, organization_id, now)
+
+
+async def _forget_card(connection: AsyncConnection, organization_id: str, now: datetime) -> None:
+    """Charge the saved card no more."""
+    # an auto top-up starts with the account locked: one that comes later finds it off
+    await postings.lock_account(connection, organization_id)
+    await connection.execute(
+        update(auto_top_ups)
+        .where(auto_top_ups.c.organization_id == organization_id)
+        .values(enabled=False, changed_by=None, changed_at=now)
+    )
+    await connection.execute(
+        update(payment_customers)
+        .where(payment_customers.c.organization_id == organization_id)
+        .values(
+            payment_method_id=None,
+            card_brand="",
+            card_last_four="",
+            card_expires="",
+            card_fingerprint="",
+            changed_at=now,
+        )
     )

@@ -12,11 +12,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import socket
-from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -27,21 +24,19 @@ from ipaddress import (
 
 import httpx
 
+from gateway.control_plane.alerts.lookups import Find, Lookups
 from gateway.errors import BadRequest
 
 URL_CHARACTERS_MAX = 2_000
 ADDRESSES_MAX = 4
 """How many of a name's addresses are tried."""
 
-Find = Callable[[str, int], Collection[str]]
-"""Resolves a host and port to IP addresses; may block. Raises OSError."""
-
 _PRINTABLE = re.compile(r"[!-~]+")
 _NAME = re.compile(r"([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _LOCAL_ENDINGS = (".localhost", ".local", ".internal", ".intranet", ".lan", ".home", ".arpa")
 _PORTS_FROM = 1_024
+_PORTS_TO = 65_535
 _HTTPS_PORT = 443
-_THREADS = 8
 _V4_REFUSED = [
     IPv4Network("192.0.0.0/24"),  # a cloud's metadata among others
     IPv4Network("192.88.99.0/24"),
@@ -70,9 +65,7 @@ class Addresses:
 
     def __init__(self, private_hosts: Collection[str] = (), *, find: Find | None = None) -> None:
         self._private_hosts = frozenset(host.lower() for host in private_hosts)
-        self._find = find or _find
-        # threads of their own: a slow name server keeps nobody else's names waiting
-        self._threads = ThreadPoolExecutor(_THREADS, "webhook-names")
+        self._lookups = Lookups(find)
 
     def parse(self, text: str) -> httpx.URL:
         """Parse an address without resolving it. Raises AddressRefused."""
@@ -87,6 +80,8 @@ class Addresses:
             raise AddressRefused("That is not an address. Write https://host/path.") from None
         if url.userinfo or url.fragment:
             raise AddressRefused("An address can't have a user, a password or a #fragment.")
+        if url.port is not None and url.port > _PORTS_TO:
+            raise AddressRefused(f"A port is at most {_PORTS_TO}.")
         if host_of(url) in self._private_hosts:
             if url.scheme not in ("https", "http"):
                 raise AddressRefused("The address must start with https:// or http://.")
@@ -98,12 +93,16 @@ class Addresses:
         _check_host(host_of(url))
         return url
 
-    async def resolve(self, url: httpx.URL) -> list[str]:
-        """Return the IP addresses of a parsed URL's host, all checked. Raises AddressRefused."""
+    async def resolve(self, organization_id: str, url: httpx.URL) -> list[str]:
+        """Return the IP addresses of a parsed URL's host, all checked.
+
+        The lookup counts against its organization's. Raises AddressRefused or LookupsBusy.
+        """
         host, port = host_of(url), url.port or (_HTTPS_PORT if url.scheme == "https" else 80)
-        loop = asyncio.get_running_loop()
         try:
-            found = await loop.run_in_executor(self._threads, self._find, host, port)
+            found = await self._lookups.find(organization_id, host, port)
+        except TimeoutError:
+            raise AddressRefused(f"The name server of {host} did not answer in time.") from None
         except (OSError, UnicodeError):
             raise AddressRefused(f"{host} has no address: is the name right?") from None
         addresses = list(dict.fromkeys(found))
@@ -115,7 +114,7 @@ class Addresses:
 
     def close(self) -> None:
         """Start no more threads."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._lookups.close()
 
 
 def host_of(url: httpx.URL) -> str:
@@ -127,7 +126,9 @@ def is_public(text: str) -> bool:
     """Tell whether an IP address is known to be public."""
     try:
         address = ip_address(text)
-    except ValueError:  # with a zone, for example
+    except ValueError:
+        return False
+    if "%" in text:  # a zone, which only addresses of one's own network have
         return False
     if isinstance(address, IPv6Address):
         return _is_public_v6(address)
@@ -157,8 +158,3 @@ def _check_host(host: str) -> None:
     else:
         if not is_public(host):
             raise AddressRefused(f"{host} is not a public address.")
-
-
-def _find(host: str, port: int) -> list[str]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]

@@ -2,7 +2,7 @@
 
 - A process claims an endpoint, not a message: it sends a few of its messages at once, for a few
   seconds, and gives it back. So a slow endpoint takes one of many places for a while and delays no
-  other, and those that waited longest have the next turn.
+  other, those that waited longest have the next turn, and an organization has few places at once.
 - A claim ends by itself, later than a turn can take. What a dead process was sending is then sent
   again by another, with the same webhook-id: at least once.
 - An attempt counts only if the delivery is as it was when it was read.
@@ -22,13 +22,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 import structlog
-from sqlalchemy import Row, Select, exists, select, update
+from sqlalchemy import Row, Select, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.alerts import signatures
-from gateway.control_plane.alerts.endpoints import give_up
+from gateway.control_plane.alerts.endpoints import DisabledByUs, disable_failing
+from gateway.control_plane.alerts.lookups import LookupsBusy
 from gateway.control_plane.alerts.signatures import SecretUnreadable, SigningSecrets
-from gateway.control_plane.alerts.transport import Reaction, Transport
+from gateway.control_plane.alerts.transport import DeliveryAttempt, Transport
 from gateway.storage.database import Database
 from gateway.storage.tables import notices, webhook_deliveries, webhook_endpoints
 
@@ -36,6 +37,8 @@ log = structlog.get_logger()
 
 PLACES = 32
 """Most endpoints that one process sends to at once."""
+EACH_MAX = 4
+"""Most endpoints of one organization that all processes send to at once, or about so."""
 AT_ONCE = 4
 """Most messages on their way to one endpoint."""
 TURN_SECONDS = 10.0
@@ -43,6 +46,10 @@ TURN_SECONDS = 10.0
 CLAIM = timedelta(seconds=60)
 FAILING = timedelta(days=3)
 """How long an endpoint may take nothing before it is disabled."""
+POSTPONED = timedelta(seconds=30)
+"""How long a message waits that we had no place for."""
+UNREADABLE = "Its signing secret can't be read any more: make a new one."
+"""The error of a message that can't be signed: GATEWAY_SECRET is another than it was."""
 RETRY_AFTER_SECONDS_MAX = 43_200.0
 """The longest wait that an endpoint can ask for."""
 
@@ -60,6 +67,7 @@ class _Claim(NamedTuple):
     """An endpoint that this process sends to until its claim ends."""
 
     id: str
+    organization_id: str
     url: str
     secrets: list[str]
     until: datetime
@@ -138,7 +146,9 @@ class Deliverer:
                     .returning(webhook_endpoints)
                 )
             ).one_or_none()
-        return None if row is None else _Claim(row.id, row.url, self._signing(row, now), until)
+        if row is None:
+            return None
+        return _Claim(row.id, row.organization_id, row.url, self._signing(row, now), until)
 
     def _signing(self, row: Row[Any], now: datetime) -> list[str]:
         """Return the secrets that sign now: the newest first. None if none can be read."""
@@ -182,22 +192,48 @@ class Deliverer:
 
     async def _send(self, claim: _Claim, delivery: Row[Any]) -> None:
         began = datetime.now(UTC)
-        if claim.secrets:
-            body = msgspec.json.encode(
-                _Body(delivery.type, delivery.happened_at, msgspec.Raw(delivery.data.encode()))
-            )
-            headers = signatures.headers(
-                claim.secrets, delivery.notice_id, int(began.timestamp()), body
-            )
-            answered = await self._transport.post(claim.url, headers, body)
-        else:
-            answered = Reaction(milliseconds=0, error="The endpoint's secret can't be read.")
+        try:
+            answered = await self._attempt(claim, delivery, began)
+        except LookupsBusy:
+            await self._postpone(delivery, began)
+            return
+        except Exception as error:  # noqa: BLE001 - an attempt counts, whatever ends it
+            log.error("a webhook failed", delivery=delivery.id, reason=type(error).__name__)
+            answered = DeliveryAttempt(milliseconds=0, error="The message could not be sent.")
         async with self._database.write() as connection:
-            await _record(connection, delivery, answered, began)
+            await _record(connection, claim, delivery, answered, began)
+
+    async def _attempt(self, claim: _Claim, delivery: Row[Any], began: datetime) -> DeliveryAttempt:
+        if not claim.secrets:
+            return DeliveryAttempt(milliseconds=0, error=UNREADABLE)
+        body = msgspec.json.encode(
+            _Body(delivery.type, delivery.happened_at, msgspec.Raw(delivery.data.encode()))
+        )
+        headers = signatures.headers(
+            claim.secrets, delivery.notice_id, int(began.timestamp()), body
+        )
+        return await self._transport.post(claim.organization_id, claim.url, headers, body)
+
+    async def _postpone(self, delivery: Row[Any], now: datetime) -> None:
+        """Try again soon what was not sent for want of a place here: no attempt, and no failure."""
+        async with self._database.write() as connection:
+            await connection.execute(
+                update(webhook_deliveries)
+                .where(
+                    webhook_deliveries.c.id == delivery.id,
+                    webhook_deliveries.c.state == "pending",
+                    webhook_deliveries.c.attempts == delivery.attempts,
+                )
+                .values(due_at=now + POSTPONED)
+            )
 
 
 async def _record(
-    connection: AsyncConnection, delivery: Row[Any], answered: Reaction, began: datetime
+    connection: AsyncConnection,
+    claim: _Claim,
+    delivery: Row[Any],
+    answered: DeliveryAttempt,
+    began: datetime,
 ) -> None:
     """Store how an attempt ended, unless the delivery is another's or over by now."""
     now = datetime.now(UTC)
@@ -238,12 +274,13 @@ async def _record(
     )
     since = await connection.scalar(select(webhook_endpoints.c.failing_since).where(endpoint))
     if answered.status == _GONE:
-        await give_up(connection, delivery.endpoint_id, "gone", now)
+        await disable_failing(connection, delivery.endpoint_id, "gone", now)
     elif since is not None and now - since >= FAILING:
-        await give_up(connection, delivery.endpoint_id, "failing", now)
+        reason: DisabledByUs = "failing" if claim.secrets else "unreadable"
+        await disable_failing(connection, delivery.endpoint_id, reason, now)
 
 
-def _wait(attempts: int, answered: Reaction) -> timedelta | None:
+def _wait(attempts: int, answered: DeliveryAttempt) -> timedelta | None:
     """Return the time until the next attempt after so many before this one; None: no more."""
     if attempts >= len(WAITS) or answered.status == _GONE:
         return None
@@ -260,6 +297,16 @@ def _waiting(now: datetime) -> Select[tuple[str]]:
         webhook_deliveries.c.due_at <= now,
     )
     free = webhook_endpoints.c.claimed_until
+    others = webhook_endpoints.alias("others")
+    served = (
+        select(func.count())
+        .select_from(others)
+        .where(
+            others.c.organization_id == webhook_endpoints.c.organization_id,
+            others.c.claimed_until >= now,
+        )
+        .scalar_subquery()
+    )
     return (
         select(webhook_endpoints.c.id)
         .where(
@@ -267,6 +314,7 @@ def _waiting(now: datetime) -> Select[tuple[str]]:
             webhook_endpoints.c.removed_at.is_(None),
             free.is_(None) | (free < now),
             due,
+            served < EACH_MAX,
         )
         .order_by(webhook_endpoints.c.served_at, webhook_endpoints.c.id)
         .limit(1)

@@ -28,7 +28,8 @@ ENDPOINTS_MAX = 10
 ROTATION = timedelta(days=1)
 """How long an old secret signs beside the new one."""
 
-Disabled = Literal["", "person", "failing", "gone"]
+DisabledByUs = Literal["failing", "gone", "unreadable"]
+"""After days of failures, because it answered 410, or because its secret can't be read any more."""
 
 
 class EndpointNotFound(NotFound):
@@ -52,8 +53,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """What it is sent, in the order of SUBSCRIBABLE."""
     created_at: datetime
     disabled_at: datetime | None
-    disabled_reason: Disabled
-    """By a person, after days of failures, or because it answered 410."""
+    disabled_reason: DisabledByUs | Literal["", "person"]
     failing_since: datetime | None
     """The first failure since it last took a message."""
     rotating_until: datetime | None
@@ -67,12 +67,14 @@ class Endpoints:
         self._secrets = secrets
         self._addresses = addresses
 
-    async def check(self, url: str) -> None:
-        """Resolve an address before it is added, outside of a transaction. Raises BadRequest.
+    async def check(self, organization_id: str, url: str) -> None:
+        """Resolve an address before it is added, outside of a transaction.
+
+        Raises AddressRefused or LookupsBusy.
 
         Optional: it tells a mistake at once, and is checked again each time something is sent.
         """
-        await self._addresses.resolve(self._addresses.parse(url))
+        await self._addresses.resolve(organization_id, self._addresses.parse(url))
 
     async def add(
         self,
@@ -200,8 +202,8 @@ class Endpoints:
         await _end_pending(connection, endpoint_id, "The endpoint was disabled.")
 
 
-async def give_up(
-    connection: AsyncConnection, endpoint_id: str, reason: Literal["failing", "gone"], now: datetime
+async def disable_failing(
+    connection: AsyncConnection, endpoint_id: str, reason: DisabledByUs, now: datetime
 ) -> None:
     """Disable an endpoint that doesn't take its messages, and tell the owners; once."""
     row = (

@@ -3,18 +3,22 @@
 A notice waits until its mails are in the outbox, written in the transaction that notes it, each
 under a ref of its own. So a crash writes none twice, and only so many wait in the outbox that
 nobody's sign-in waits for them.
+
+Who raises and lowers a budget crosses it again each time. So an organization gets a limited number
+of mails of a type a day, the last of which says so, and organizations take turns. Webhooks are sent
+of all notices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.alerts import wording
@@ -30,7 +34,15 @@ OWNERS_MAX = 20
 """Most owners of an organization who are mailed: the oldest."""
 PENDING_MAX = 2_000
 """Most mails of notices that wait in the outbox; further notices wait until these leave."""
+MAILS_A_DAY = 30
+"""Most mails of one type that an owner gets in 24 hours."""
 TURN_SECONDS = 30.0
+
+_DAY = timedelta(days=1)
+_LAST = (
+    f"This is the last of {MAILS_A_DAY} mails like this that we send within 24 hours. The console "
+    "shows the rest."
+)
 
 
 class NoticeMails:
@@ -51,27 +63,47 @@ class NoticeMails:
             async with self._database.read() as connection:
                 waiting = await self._outbox.waiting(connection, ("notice",))
                 due = await _due(connection) if waiting < PENDING_MAX else []
-                owners = await _owners(connection, {row.organization_id for row in due})
+                ours = {row.organization_id for row in due}
+                owners = await _owners(connection, ours)
+                mailed = await _mailed_lately(connection, ours)
             if not due:
                 break
-            mails = [
-                mail for row in due for mail in self._mails(row, owners.get(row.organization_id))
-            ]
-            now = datetime.now(UTC)
+            mails: list[Mail] = []
+            told: list[str] = []
+            for row in due:
+                count = mailed.get((row.organization_id, row.type), 0)
+                if row.type in (row.mails_off or "").split() or count >= MAILS_A_DAY:
+                    continue
+                mailed[row.organization_id, row.type] = count + 1
+                told.append(row.id)
+                is_last = count + 1 == MAILS_A_DAY
+                mails += self._mails(row, owners.get(row.organization_id, ()), is_last=is_last)
             async with self._database.write() as connection:
-                written += await self._outbox.put_all(connection, [(mail, now) for mail in mails])
-                ids = [row.id for row in due]
-                await connection.execute(
-                    update(notices).where(notices.c.id.in_(ids)).values(mail_due_at=None)
-                )
+                written += await self._note(connection, [row.id for row in due], told, mails)
         return written
 
+    async def _note(
+        self, connection: AsyncConnection, due: list[str], told: list[str], mails: list[Mail]
+    ) -> int:
+        """Store the mails of notices, and that nothing is due of them; return how many are new."""
+        now = datetime.now(UTC)
+        new = await self._outbox.put_all(connection, [(mail, now) for mail in mails])
+        await connection.execute(
+            update(notices).where(notices.c.id.in_(due)).values(mail_due_at=None)
+        )
+        await connection.execute(
+            update(notices).where(notices.c.id.in_(told)).values(mailed_at=now)
+        )
+        return new
+
     def _mails(
-        self, notice: Row[*tuple[Any, ...]], owners: Sequence[Row[*tuple[Any, ...]]] | None
+        self,
+        notice: Row[*tuple[Any, ...]],
+        owners: Sequence[Row[*tuple[Any, ...]]],
+        *,
+        is_last: bool,
     ) -> list[Mail]:
-        """Return a notice's mails; none if its type is off, or it can't be put into words."""
-        if notice.type in (notice.mails_off or "").split():
-            return []
+        """Return a notice's mails; none if it can't be put into words."""
         try:
             words = wording.of(notice.type, msgspec.json.decode(notice.data))
         except (KeyError, TypeError, ValueError) as error:
@@ -79,17 +111,22 @@ class NoticeMails:
                 "a notice has no words", notice=notice.id, type=notice.type, reason=str(error)
             )
             return []
-        return [self._mail(notice, words, owner) for owner in owners or ()]
+        more = [_LAST] if is_last else []
+        return [self._mail(notice, words, owner, more) for owner in owners]
 
     def _mail(
-        self, notice: Row[*tuple[Any, ...]], words: wording.Wording, owner: Row[*tuple[Any, ...]]
+        self,
+        notice: Row[*tuple[Any, ...]],
+        words: wording.Wording,
+        owner: Row[*tuple[Any, ...]],
+        more: Sequence[str],
     ) -> Mail:
         return self._writer.write(
             "notice",
             ref=f"notice:{notice.id}:{owner.user_id}",
             recipient=owner.email,
             subject=words.subject,
-            paragraphs=[words.happened, words.advice],
+            paragraphs=[words.happened, words.advice, *more],
             organization=plain(notice.name),
             label=words.label,
             url=self._public_url + words.path,
@@ -98,6 +135,9 @@ class NoticeMails:
 
 
 async def _due(connection: AsyncConnection) -> Sequence[Row[*tuple[Any, ...]]]:
+    """Return the next notices to mail: the first of each organization, then the second of each."""
+    order = (notices.c.mail_due_at, notices.c.id)
+    turn = func.row_number().over(partition_by=notices.c.organization_id, order_by=order)
     query = (
         select(
             notices.c.id,
@@ -112,10 +152,26 @@ async def _due(connection: AsyncConnection) -> Sequence[Row[*tuple[Any, ...]]]:
             alert_preferences, alert_preferences.c.organization_id == notices.c.organization_id
         )
         .where(notices.c.mail_due_at <= datetime.now(UTC))
-        .order_by(notices.c.mail_due_at, notices.c.id)
+        .order_by(turn, *order)
         .limit(BATCH)
     )
     return (await connection.execute(query)).all()
+
+
+async def _mailed_lately(
+    connection: AsyncConnection, organization_ids: set[str]
+) -> dict[tuple[str, str], int]:
+    """Return how many notices were mailed in the last 24 hours, by organization and type."""
+    query = (
+        select(notices.c.organization_id, notices.c.type, func.count())
+        .where(
+            notices.c.organization_id.in_(organization_ids),
+            notices.c.mailed_at > datetime.now(UTC) - _DAY,
+        )
+        .group_by(notices.c.organization_id, notices.c.type)
+    )
+    rows = await connection.execute(query)
+    return {(organization_id, kind): count for organization_id, kind, count in rows}
 
 
 async def _owners(

@@ -10,12 +10,16 @@ since a float would round them; `ref` must name the crossing, not just the kind.
     balance.low           available_nanos, threshold_nanos, days_left (or None)
     balance.empty         available_nanos
     budget.reached        key_id, key_name, percent, spent_nanos, limit_nanos, period
-    auto_top_up.failed    payment_id (or None), amount_cents, reason: authentication, declined,
-                          limit or error; message, in words for the owner
+    auto_top_up.failed    payment_id (or None), amount_cents, message, reason: authentication (the
+                          bank wants to ask), declined, stopped (declined too often, or for good),
+                          error (Stripe's or ours) or limit (of the month: then month_cents_max and
+                          nothing further); cause (expired_card, insufficient_funds, lost_card,
+                          stolen_card or empty), card_brand, card_last_four, next_attempt_at (or
+                          None)
     payment.credited      payment_id, credit_nanos, amount_cents, tax_cents, origin
     model.launched        model_id, price_nanos (for a million tokens)
     key.expiring          key_id, key_name, last_four, days, expires_at
-    endpoint.disabled     endpoint_id, url, reason: failing or gone (a mail, no webhook)
+    endpoint.disabled     endpoint_id, url, reason: failing, gone or unreadable (a mail, no webhook)
     endpoint.ping         endpoint_id (a webhook to that endpoint alone, no mail)
 """
 
@@ -53,13 +57,10 @@ NoticeType = Subscribable | Literal["endpoint.disabled", "endpoint.ping"]
 
 SUBSCRIBABLE: tuple[str, ...] = get_args(Subscribable)
 """What an endpoint can be sent."""
-_MAILED_ELSEWHERE = ("model.launched", "auto_top_up.failed")
-MAILED = (*(kind for kind in SUBSCRIBABLE if kind not in _MAILED_ELSEWHERE), "endpoint.disabled")
-"""What owners get a mail about from here.
-
-A launch has mails of its own, to those who asked for the model. A failed auto top-up too: they are
-written with the attempt's end, and no owner can switch them off.
-"""
+MAILED = (*(kind for kind in SUBSCRIBABLE if kind != "model.launched"), "endpoint.disabled")
+"""What owners get a mail about. A launch has mails of its own, to those who asked for the model."""
+OPTIONAL = tuple(kind for kind in MAILED if kind != "auto_top_up.failed")
+"""What owners can switch off. After a failed auto top-up, requests will fail: it is always told."""
 GIVE_UP = timedelta(days=4)
 """How long a delivery is retried at most: more than its waits add up to."""
 

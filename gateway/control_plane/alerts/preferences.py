@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.alerts.notices import MAILED
+from gateway.control_plane.alerts.notices import OPTIONAL
 from gateway.errors import BadRequest
 from gateway.storage.database import insert_into
 from gateway.storage.tables import NANOS_MAX, alert_preferences
@@ -19,7 +19,7 @@ class AlertPreferences(msgspec.Struct, frozen=True, kw_only=True):
 
     low_nanos: int | None = None
     """Below this balance it is low; None: below a week of use at the present rate."""
-    mails: tuple[str, ...] = MAILED
+    mails: tuple[str, ...] = OPTIONAL
     """The types of which owners get a mail. A type that comes with a new version is one of them."""
 
 
@@ -36,15 +36,15 @@ class Preferences:
             return AlertPreferences()
         off = row.mails_off.split()
         return AlertPreferences(
-            low_nanos=row.low_nanos, mails=tuple(kind for kind in MAILED if kind not in off)
+            low_nanos=row.low_nanos, mails=tuple(kind for kind in OPTIONAL if kind not in off)
         )
 
     async def save(
         self, connection: AsyncConnection, organization_id: str, wanted: AlertPreferences
     ) -> None:
         """Replace them; a balance that is low by the new rule is told soon. Raises BadRequest."""
-        if set(wanted.mails) - set(MAILED):
-            raise BadRequest(f"The types of mails are: {', '.join(MAILED)}.", param="mails")
+        if set(wanted.mails) - set(OPTIONAL):
+            raise BadRequest(f"The types of mails are: {', '.join(OPTIONAL)}.", param="mails")
         if wanted.low_nanos is not None and not 1 <= wanted.low_nanos <= NANOS_MAX:
             raise BadRequest(
                 f"A limit must be above zero and at most ${NANOS_MAX // 10**9:,}.",
@@ -52,7 +52,7 @@ class Preferences:
             )
         values = {
             "low_nanos": wanted.low_nanos,
-            "mails_off": " ".join(kind for kind in MAILED if kind not in wanted.mails),
+            "mails_off": " ".join(kind for kind in OPTIONAL if kind not in wanted.mails),
             "changed_at": datetime.now(UTC),
         }
         await connection.execute(

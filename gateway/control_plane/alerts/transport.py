@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from time import monotonic
 
 import httpx
@@ -23,7 +24,7 @@ _CONNECT_SECONDS = 5.0
 _AT_ONCE = 128
 
 
-class Reaction(msgspec.Struct, frozen=True, kw_only=True):
+class DeliveryAttempt(msgspec.Struct, frozen=True, kw_only=True):
     """How an attempt ended."""
 
     milliseconds: int
@@ -45,19 +46,24 @@ class Transport:
         self._tls = tls
         self._client: httpx.AsyncClient | None = None
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reaction:
-        """Send a message; raises nothing of what an endpoint can cause."""
+    async def post(
+        self, organization_id: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> DeliveryAttempt:
+        """Send a message of an organization; raises nothing of what an endpoint can cause.
+
+        Raises LookupsBusy: the message was not sent, and the endpoint is not to blame.
+        """
         began = monotonic()
         try:
             async with asyncio.timeout(SECONDS):
-                return await self._post(url, headers, body, began)
+                return await self._post(organization_id, url, headers, body, began)
         except AddressRefused as error:
             reason = error.message
         except TimeoutError:
             reason = f"No complete answer within {SECONDS:.0f} seconds."
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             reason = _reason(error)
-        return Reaction(milliseconds=_since(began), error=reason)
+        return DeliveryAttempt(milliseconds=_since(began), error=reason)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -66,10 +72,15 @@ class Transport:
         self._addresses.close()
 
     async def _post(
-        self, url: str, headers: Mapping[str, str], body: bytes, began: float
-    ) -> Reaction:
+        self,
+        organization_id: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        began: float,
+    ) -> DeliveryAttempt:
         parsed = self._addresses.parse(url)
-        addresses = await self._addresses.resolve(parsed)
+        addresses = await self._addresses.resolve(organization_id, parsed)
         for address in addresses[:-1]:
             try:
                 return await self._send(parsed, address, headers, body, began)
@@ -79,7 +90,7 @@ class Transport:
 
     async def _send(
         self, url: httpx.URL, address: str, headers: Mapping[str, str], body: bytes, began: float
-    ) -> Reaction:
+    ) -> DeliveryAttempt:
         client = self._opened()
         # to the address that was checked; the certificate must still be the name's
         request = client.build_request(
@@ -94,7 +105,7 @@ class Transport:
             answer = await _first_bytes(response)
         finally:
             await response.aclose()
-        return Reaction(
+        return DeliveryAttempt(
             milliseconds=_since(began),
             status=response.status_code,
             answer=answer.decode("utf-8", "replace").replace("\0", "�"),
@@ -111,6 +122,8 @@ class Transport:
                 # proves the name of the first
                 limits=httpx.Limits(max_connections=_AT_ONCE, max_keepalive_connections=0),
                 follow_redirects=False,
+                # no cookie is kept: it would go to all names at the address that set it
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
                 trust_env=False,
                 headers={
                     "user-agent": "stella-gateway-webhooks/1",
@@ -154,7 +167,7 @@ def _retry_after(text: str) -> float:
         return float(text)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # of a date, or of a time zone, that no calendar has
         return 0.0
     if at.tzinfo is None:
         return 0.0

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.database import Database, insert_into
 from gateway.storage.ledger.postings import database_now
-from gateway.storage.tables import alert_cursors
+from gateway.storage.tables import alert_walks
 
 CLAIM = timedelta(minutes=2)
 """How long a process keeps a walk to itself without finishing a batch: longer than a job runs."""
@@ -45,10 +45,10 @@ async def claim(database: Database, name: str) -> Walk | None:
             await _create(connection, name, now)
         row = (
             await connection.execute(
-                update(alert_cursors)
-                .where(alert_cursors.c.name == name, alert_cursors.c.due_at <= now)
+                update(alert_walks)
+                .where(alert_walks.c.name == name, alert_walks.c.due_at <= now)
                 .values(due_at=now + CLAIM)
-                .returning(alert_cursors)
+                .returning(alert_walks)
             )
         ).one_or_none()
         if row is None:
@@ -89,18 +89,16 @@ async def is_over(connection: AsyncConnection, name: str) -> bool:
 
 
 def _row(name: str) -> Select[Any]:
-    return select(alert_cursors).where(alert_cursors.c.name == name)
+    return select(alert_walks).where(alert_walks.c.name == name)
 
 
 async def _create(connection: AsyncConnection, name: str, now: datetime) -> None:
     await connection.execute(
-        insert_into(connection, alert_cursors)
+        insert_into(connection, alert_walks)
         .values(name=name, after="", began_at=now, read_until=now, due_at=now)
         .on_conflict_do_nothing()
     )
 
 
 async def _set(connection: AsyncConnection, name: str, **values: object) -> None:
-    await connection.execute(
-        update(alert_cursors).where(alert_cursors.c.name == name).values(**values)
-    )
+    await connection.execute(update(alert_walks).where(alert_walks.c.name == name).values(**values))

@@ -12,6 +12,21 @@ from gateway.money import money
 _BILLING = "/console/billing"
 _CENT_NANOS = 10_000_000
 _ALL_PERCENT = 100
+_UNTIL_THEN = "Until then your credit is not topped up: requests fail once it is used up."
+_CAUSES = {
+    "expired_card": "it has expired",
+    "insufficient_funds": "there is not enough money",
+    "lost_card": "it was reported lost",
+    "stolen_card": "it was reported stolen",
+}
+_BRANDS = {
+    "amex": "American Express",
+    "diners": "Diners Club",
+    "eftpos_au": "eftpos",
+    "jcb": "JCB",
+    "unionpay": "UnionPay",
+}
+"""Names of cards that are not their codes with a capital letter."""
 
 
 class Wording(NamedTuple):
@@ -79,6 +94,67 @@ def _budget_reached(data: Mapping[str, Any]) -> Wording:
     )
 
 
+def _auto_top_up_failed(data: Mapping[str, Any]) -> Wording:
+    return _TOP_UP_WORDS[data["reason"]](data)
+
+
+def _limit_reached(data: Mapping[str, Any]) -> Wording:
+    amount, month = _dollars(data["amount_cents"]), _dollars(data["month_cents_max"])
+    return Wording(
+        subject="Auto top-up has reached its limit for this month",
+        happened=f"Buying {amount} more would pass the limit of {month} that your organization set "
+        "for this month, so nothing was bought.",
+        advice="Auto top-up continues next month. To go on now, raise the limit or buy credit. "
+        f"{_UNTIL_THEN}",
+        label="Raise the limit, or buy credit",
+        path=_BILLING,
+    )
+
+
+def _bank_asks(data: Mapping[str, Any]) -> Wording:
+    return Wording(
+        subject="Your bank asks you to confirm a payment",
+        happened=f"{_tried(data)} with {_card(data)}. The bank wants you to confirm this payment "
+        "yourself, so nothing was charged, and auto top-up is paused.",
+        advice=f"Pay on the billing page, where your bank can ask you. {_UNTIL_THEN}",
+        label="Go to billing",
+        path=_BILLING,
+    )
+
+
+def _declined(data: Mapping[str, Any]) -> Wording:
+    return Wording(
+        subject="Auto top-up failed: your card was declined",
+        happened=_was_declined(data),
+        # the number is payments.auto_top_up.DECLINES_MAX
+        advice=f"{_again(data)} Auto top-up stops after three declines in a row, or at once if the "
+        "card can't be used again. You can save another card, or buy credit yourself.",
+        label="Go to billing",
+        path=_BILLING,
+    )
+
+
+def _stopped(data: Mapping[str, Any]) -> Wording:
+    return Wording(
+        subject="Auto top-up has stopped: your card was declined",
+        happened=_was_declined(data),
+        advice="We don't charge this card again. Auto top-up continues once you save another card, "
+        f"or buy credit with this one. {_UNTIL_THEN}",
+        label="Go to billing",
+        path=_BILLING,
+    )
+
+
+def _not_made(data: Mapping[str, Any]) -> Wording:
+    return Wording(
+        subject="Auto top-up failed",
+        happened=f"{_tried(data)}, and the payment could not be made. Nothing was charged.",
+        advice=f"{_again(data)} {_UNTIL_THEN}",
+        label="Go to billing",
+        path=_BILLING,
+    )
+
+
 def _payment_credited(data: Mapping[str, Any]) -> Wording:
     credit = _rounded(data["credit_nanos"])
     return Wording(
@@ -105,29 +181,68 @@ def _key_expiring(data: Mapping[str, Any]) -> Wording:
 
 
 def _endpoint_disabled(data: Mapping[str, Any]) -> Wording:
-    why = (
-        "It answered 410, which means that it is gone."
-        if data["reason"] == "gone"
-        else "It accepted no message for 3 days."
-    )
+    whys = {
+        "gone": "It answered 410, which means that it is gone.",
+        "unreadable": "We can no longer read its signing secret, so nothing could be sent for 3 "
+        "days. Make a new secret on its page before you switch it on again.",
+    }
+    why = whys.get(data["reason"], "It accepted no message for 3 days.")
     return Wording(
         subject="A webhook was switched off",
         happened=f"We no longer send webhooks to {data['url']}. {why}",
-        advice="The log shows what it answered. Once it is repaired, switch it on again and replay "
-        "what it missed.",
+        advice="The log shows what it answered. Once it works again, switch it on and replay the "
+        "deliveries that failed.",
         label="See the webhook",
         path=f"/console/webhooks/{data['endpoint_id']}",
     )
 
 
+_TOP_UP_WORDS: dict[str, Callable[[Mapping[str, Any]], Wording]] = {
+    "authentication": _bank_asks,
+    "declined": _declined,
+    "stopped": _stopped,
+    "error": _not_made,
+    "limit": _limit_reached,
+}
+"""Of a failed auto top-up, by its reason."""
+
 _WORDS: dict[str, Callable[[Mapping[str, Any]], Wording]] = {
     "balance.low": _balance_low,
     "balance.empty": _balance_empty,
     "budget.reached": _budget_reached,
+    "auto_top_up.failed": _auto_top_up_failed,
     "payment.credited": _payment_credited,
     "key.expiring": _key_expiring,
     "endpoint.disabled": _endpoint_disabled,
 }
+
+
+def _tried(data: Mapping[str, Any]) -> str:
+    return f"Auto top-up tried to buy {_dollars(data['amount_cents'])} of credit"
+
+
+def _was_declined(data: Mapping[str, Any]) -> str:
+    cause = _CAUSES.get(data["cause"])
+    because = f", because {cause}" if cause else ""
+    return f"{_tried(data)}, and {_card(data)} was declined{because}. Nothing was charged."
+
+
+def _card(data: Mapping[str, Any]) -> str:
+    brand, last_four = data["card_brand"], data["card_last_four"]
+    if not last_four:
+        return "the saved card"
+    return f"the {_BRANDS.get(brand, brand.capitalize())} card ending in {last_four}"
+
+
+def _again(data: Mapping[str, Any]) -> str:
+    if not data["next_attempt_at"]:
+        return "We try again later."
+    at = datetime.fromisoformat(data["next_attempt_at"])
+    return f"We try again at {at:%H:%M} UTC on {at:%Y-%m-%d}."
+
+
+def _dollars(cents: Any) -> str:
+    return money(int(cents) * _CENT_NANOS)
 
 
 def _rounded(nanos: Any) -> str:

@@ -10,17 +10,7 @@ from typing import Any, Literal
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-Kind = Literal[
-    "sign_in",
-    "waitlist",
-    "invitation",
-    "launch",
-    "notice",
-    "auto_top_up_authentication",
-    "auto_top_up_declined",
-    "auto_top_up_stopped",
-    "auto_top_up_limit",
-]
+Kind = Literal["sign_in", "waitlist", "invitation", "launch", "notice"]
 
 JOINERS = re.compile("[\u200c\u200d]")
 

@@ -3,12 +3,13 @@
 - A `ref` is unique, so no mail is stored twice.
 - Mails are claimed (`sending`) and sent one at a time; a job that is stopped finishes the current
   one. If the process dies in between, no one knows whether the mail was sent: a launch mail becomes
-  `unknown` and is not sent again, so that no one gets it twice; a link is sent again, since a
-  second link does no harm.
+  `unknown` and is not sent again, so that no one gets it twice. A link is sent again, since a
+  second link does no harm, and a notice too: an alert that arrives twice is better than one that
+  never does. So notices are sent at least once, and twice only after a crash in these seconds.
 - Mails that someone waits for go first, then notices, then launches. Only the first count against
   `pending_max`, so that neither of the others ever blocks sign-in.
 - Retries are limited by time, and the wait between them doubles up to an hour: a link is retried
-  while it is valid, a launch mail for days.
+  while it is valid, a notice or a launch mail for days.
 - Unsubscriptions are checked when a mail is sent, not when it is written.
 """
 
@@ -36,17 +37,10 @@ log = structlog.get_logger()
 
 ONCE = ("launch",)
 """Kinds that no one waits for, and of which a second copy is worse than none."""
-NEWS = (
-    "notice",
-    "auto_top_up_authentication",
-    "auto_top_up_declined",
-    "auto_top_up_stopped",
-    "auto_top_up_limit",
-)
-"""Kinds that tell what happened to an account, and must not be lost."""
-QUIET = (*NEWS, *ONCE)
+QUIET = ("notice", *ONCE)
 """Kinds that no one waits for."""
 UNSUBSCRIBED = "unsubscribed before it left"
+TOO_OLD = "it could not be sent in time, and is too old now"
 TURN_SECONDS = 30.0
 """How long a run starts new mails; with SEND_SECONDS it must fit into a job's time limit."""
 
@@ -232,10 +226,12 @@ class Outbox:
     async def _drop(self) -> None:
         """Mark due mails as failed that are never claimed: unsubscribed or expired."""
         now = datetime.now(UTC)
-        stale = "its link expired before it could be sent"
+        is_notice = outbox.c.kind == "notice"
+        expired = "its link expired before it could be sent"
         for condition, reason, values in (
             (_of_unsubscribed(), UNSUBSCRIBED, {}),
-            (_is_stale(now), stale, self._without_links()),
+            (_is_stale(now) & ~is_notice, expired, self._without_links()),
+            (_is_stale(now) & is_notice, TOO_OLD, self._without_links()),
         ):
             dropped = (outbox.c.state == "pending") & (outbox.c.due_at <= now) & condition
             await self._update(dropped, state="failed", reason=reason, due_at=now, **values)

@@ -133,7 +133,9 @@ async def _check(connection: AsyncConnection, mail_id: str, *, even_unknown: boo
     if mail is None:
         raise NothingToRetry(f"There is no mail {mail_id!r}; see gateway mail list.")
     if mail.kind == "notice":
-        raise CannotRetry(f"{mail_id} is about something that has passed; the console shows it.")
+        raise CannotRetry(
+            f"{mail_id} is too old: it tells what happened then; the console shows what is."
+        )
     if mail.kind not in ONCE:
         raise CannotRetry(f"{mail_id} contains a link: its recipient can ask for a new one.")
     if mail.reason == UNSUBSCRIBED:

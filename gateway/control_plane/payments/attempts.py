@@ -25,7 +25,7 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.payments import payments
+from gateway.control_plane.payments import outcomes, payments
 from gateway.control_plane.payments.auto_top_up import AUTHENTICATION
 from gateway.control_plane.payments.charges import (
     decline,
@@ -34,14 +34,9 @@ from gateway.control_plane.payments.charges import (
     tax_parameters,
 )
 from gateway.control_plane.payments.customers import Customers
-from gateway.control_plane.payments.outcomes import Outcomes
 from gateway.control_plane.payments.payments import Payment, State
-from gateway.control_plane.payments.stripe_api import (
-    StripeApi,
-    StripeDown,
-    StripeFailure,
-    StripeRefused,
-)
+from gateway.control_plane.payments.stripe_api import StripeApi
+from gateway.control_plane.payments.stripe_failures import StripeDown, StripeFailure, StripeRefused
 from gateway.control_plane.payments.stripe_objects import StripeIntent, StripePaymentError
 from gateway.control_plane.payments.top_up_starts import TopUpStarts
 from gateway.control_plane.payments.top_up_stops import is_stopped
@@ -84,7 +79,6 @@ class Attempts:
         database: Database,
         stripe: StripeApi,
         starts: TopUpStarts,
-        outcomes: Outcomes,
         customers: Customers,
         reconciler: Reconciling,
         *,
@@ -94,7 +88,6 @@ class Attempts:
         self._database = database
         self._stripe = stripe
         self._starts = starts
-        self._outcomes = outcomes
         self._customers = customers
         self._reconciler = reconciler
         self._tax = tax
@@ -328,7 +321,7 @@ class Attempts:
         async with self._database.write() as connection:
             ended = await _changed(connection, payment, values)
             if ended is not None and state == "failed":
-                await self._outcomes.note(connection, ended)
+                await outcomes.note(connection, ended)
 
 
 class Reconciling(Protocol):

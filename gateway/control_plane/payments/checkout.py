@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.payments import customers, payments
 from gateway.control_plane.payments.customers import Customers
 from gateway.control_plane.payments.payments import CENT_NANOS, Payment
-from gateway.control_plane.payments.stripe_api import StripeApi, StripeRefused
+from gateway.control_plane.payments.stripe_api import StripeApi
+from gateway.control_plane.payments.stripe_failures import StripeRefused
 from gateway.data_plane.metering.port import frozen_error
 from gateway.errors import BadRequest, TooManyRequests
 from gateway.identifiers import is_id, new_id

@@ -18,7 +18,8 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.payments import auto_top_up
-from gateway.control_plane.payments.stripe_api import StripeApi, StripeDown, StripeRefused
+from gateway.control_plane.payments.stripe_api import StripeApi
+from gateway.control_plane.payments.stripe_failures import StripeDown, StripeRefused
 from gateway.control_plane.payments.stripe_objects import StripeCard, StripePaymentMethod
 from gateway.errors import GatewayError
 from gateway.storage.database import Database, insert_into

@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.payments import adoption, customers, payments, stored_events
 from gateway.control_plane.payments.events import PAYMENT_EVENTS, StripeEvent
-from gateway.control_plane.payments.stripe_api import StripeApi, StripeFailure, StripeRefused
+from gateway.control_plane.payments.stripe_api import StripeApi
+from gateway.control_plane.payments.stripe_failures import StripeFailure, StripeRefused
 from gateway.storage import tables
 from gateway.storage.database import Database
 from gateway.storage.ledger.postings import database_now
@@ -36,10 +37,15 @@ class EventRoutes:
         self._database = database
         self._api = api
         self._reread = reread
+        self.is_held_up = False
+        """Whether Stripe did not answer in the last run."""
 
     async def run(self, ends: float) -> int:
-        """Route what is due until a moment of the monotonic clock; return how many events."""
-        routed = 0
+        """Route what is due until a moment of the monotonic clock; return how many events.
+
+        When Stripe does not answer for one, the others that need it are left for a minute.
+        """
+        routed, self.is_held_up = 0, False
         while monotonic() < ends:
             async with self._database.read() as connection:  # avoid the write lock
                 if not await _any_due(connection):
@@ -48,14 +54,16 @@ class EventRoutes:
                 events = await stored_events.claim(connection, BATCH)
                 left = await _make_due(connection, events)
             for event in left:
-                await self._route(event)
+                if not await self._route(event):
+                    self.is_held_up = True
+                    break
             routed += len(events)
-            if len(events) < BATCH:
+            if len(events) < BATCH or self.is_held_up:
                 break
         return routed
 
-    async def _route(self, event: StripeEvent) -> None:
-        """Route one event that needs Stripe; what fails is tried later."""
+    async def _route(self, event: StripeEvent) -> bool:
+        """Route one event that needs Stripe; return whether Stripe answered. If not, it waits."""
         try:
             await self._act(event)
         except StripeRefused as error:
@@ -65,9 +73,10 @@ class EventRoutes:
             async with self._database.write() as connection:
                 if not await stored_events.put_off(connection, event.id):
                     log.error("an event was given up", stripe_event=event.id, reason=str(error))
-            return
+            return False
         async with self._database.write() as connection:
             await stored_events.finish(connection, [event.id])
+        return True
 
     async def _act(self, event: StripeEvent) -> None:
         """Do what an event of a type means. Raises StripeFailure."""

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.control_plane.payments.payments import CENT_NANOS, Payment, State
-from gateway.control_plane.payments.stripe_api import StripeApi, StripeRefused
+from gateway.control_plane.payments.stripe_api import StripeApi
+from gateway.control_plane.payments.stripe_failures import StripeRefused
 from gateway.control_plane.payments.stripe_objects import (
     StripeCard,
     StripeDispute,

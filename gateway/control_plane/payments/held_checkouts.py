@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.payments.checkout import STOPS_BUYING
 from gateway.control_plane.payments.payments import Payment, make_due, of_row
-from gateway.control_plane.payments.stripe_api import StripeApi, StripeFailure, StripeRefused
+from gateway.control_plane.payments.stripe_api import StripeApi
+from gateway.control_plane.payments.stripe_failures import StripeFailure, StripeRefused
 from gateway.storage.database import Database
 from gateway.storage.ledger.postings import database_now
 from gateway.storage.tables import freezes, payment_customers, payments

@@ -23,7 +23,8 @@ from gateway.control_plane.payments import facts, payments, recording
 from gateway.control_plane.payments.event_routes import EventRoutes
 from gateway.control_plane.payments.facts import Facts
 from gateway.control_plane.payments.payments import NoSuchPayment, Payment
-from gateway.control_plane.payments.stripe_api import StripeApi, StripeFailure, StripeRefused
+from gateway.control_plane.payments.stripe_api import StripeApi
+from gateway.control_plane.payments.stripe_failures import StripeFailure, StripeRefused
 from gateway.identifiers import is_id
 from gateway.observability import metrics
 from gateway.storage import tables
@@ -67,6 +68,8 @@ class Reconciler:
         self._sweep = timedelta(seconds=sweep_seconds)
         self._ended = ended
         self._saved = saved
+        self.is_held_up = False
+        """Whether Stripe did not answer in the last run, so that another would meet the same."""
 
     async def run(self) -> int:
         """Reconcile what is due, for a while; return how many payments were written."""
@@ -75,6 +78,7 @@ class Reconciler:
         try:
             await self._routes.run(ends)
             done = await asyncio.gather(*(self._drain(ends, stopped) for _ in range(AT_ONCE)))
+            self.is_held_up = stopped.is_set() or self._routes.is_held_up
         finally:
             await self._measure()
         return sum(done)

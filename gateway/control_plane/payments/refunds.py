@@ -22,7 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.payments import payments
 from gateway.control_plane.payments.attempts import Reconciling
 from gateway.control_plane.payments.payments import Payment
-from gateway.control_plane.payments.stripe_api import StripeApi, StripeFailure, StripeRefused
+from gateway.control_plane.payments.stripe_api import StripeApi
+from gateway.control_plane.payments.stripe_failures import StripeFailure, StripeRefused
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
 from gateway.storage.database import Database

@@ -15,7 +15,8 @@ import structlog
 from sqlalchemy import select, update
 
 from gateway.control_plane.payments import adoption, payments
-from gateway.control_plane.payments.stripe_api import StripeApi, StripeFailure
+from gateway.control_plane.payments.stripe_api import StripeApi
+from gateway.control_plane.payments.stripe_failures import StripeFailure
 from gateway.control_plane.payments.stripe_objects import StripeIntent, StripeSession
 from gateway.storage.database import Database, insert_into
 from gateway.storage.ledger.postings import database_now

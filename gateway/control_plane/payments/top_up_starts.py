@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import Row, Select, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.payments.outcomes import MonthLimit, Outcomes
+from gateway.control_plane.payments.outcomes import MonthLimit, limit_reached
 from gateway.control_plane.payments.payments import CENT_NANOS, UNFINISHED, Payment
 from gateway.control_plane.payments.top_up_stops import stopped
 from gateway.identifiers import new_id
@@ -43,9 +43,8 @@ _DAY = timedelta(days=1)
 class TopUpStarts:
     """Starts attempts, by organization: rows that `attempts` carries out."""
 
-    def __init__(self, database: Database, outcomes: Outcomes, *, live: bool, day_max: int) -> None:
+    def __init__(self, database: Database, *, live: bool, day_max: int) -> None:
         self._database = database
-        self._outcomes = outcomes
         self.live = live
         self._day_max = day_max
 
@@ -75,7 +74,7 @@ class TopUpStarts:
         if waits_until is None and spent.month_cents + wanted.amount_cents > wanted.month_cents_max:
             waits_until = next_month(now)
             limit = MonthLimit(month_of(now), wanted.amount_cents, wanted.month_cents_max)
-            await self._outcomes.limit_reached(connection, organization_id, limit)
+            await limit_reached(connection, organization_id, limit)
         if waits_until is not None:
             await connection.execute(
                 update(auto_top_ups)

@@ -11,6 +11,7 @@ from typing import Literal
 from sqlalchemy import ColumnElement, case, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.payments.facts import DISPUTED, TAKES_BACK
 from gateway.control_plane.payments.payments import Payment
 from gateway.storage.tables import (
     auto_top_ups,
@@ -23,11 +24,6 @@ from gateway.storage.tables import (
 
 Stopped = Literal["", "authentication", "declined", "refunded", "disputed"]
 """What attempts say about the saved card, or that money went back."""
-
-TAKES_BACK = ("succeeded", "pending", "requires_action")
-"""States of a refund in which money goes back, as `facts` has them."""
-DISPUTED = ("needs_response", "under_review", "lost")
-"""Statuses of a dispute in which its money is gone, as `facts` has them."""
 
 
 def stopped() -> ColumnElement[str]:

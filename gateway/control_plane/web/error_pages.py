@@ -36,6 +36,7 @@ _TYPED = {
     "name": "Name",
     "budget": "Budget in dollars",
     "custom": "Other amount, in whole dollars",
+    "amount": "Buy, in whole dollars",
     "threshold": "When below, in dollars",
     "month": "Monthly limit, in dollars",
     "dollars": "Alert below, in dollars",

@@ -6,14 +6,11 @@ And HEAD wherever there is GET, for link checkers and monitors.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
-
-from gateway.settings import Settings
 
 FORM_ACTION = "form-action 'self'"
 CONTENT_SECURITY_POLICY = (
@@ -26,8 +23,6 @@ CONTENT_SECURITY_POLICY = (
     "frame-ancestors 'none'; "
     "base-uri 'none'"
 )
-_STRIPE_API = "api.stripe.com"
-_STRIPE_PAGES = ("https://checkout.stripe.com", "https://billing.stripe.com")
 HEADERS = {
     "content-security-policy": CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
@@ -68,19 +63,6 @@ class HeadersMiddleware(ASGIMiddleware):
             await send(message)
 
         await next_app(scope, receive, send_with_headers)
-
-
-def stripe_pages(settings: Settings) -> tuple[str, ...]:
-    """Return the sites that forms about money lead to: none where nothing can be bought.
-
-    A double of Stripe's API has its pages where the API is.
-    """
-    if not settings.stripe_secret_key:
-        return ()
-    api = urlsplit(settings.stripe_api_url)
-    if api.hostname == _STRIPE_API:
-        return _STRIPE_PAGES
-    return (f"{api.scheme}://{api.netloc}",)
 
 
 def answer_head(app: ASGIApp) -> ASGIApp:

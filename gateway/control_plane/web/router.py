@@ -11,10 +11,11 @@ from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
 from gateway.control_plane.accounts.sessions import Sessions
+from gateway.control_plane.payments.hosted_pages import stripe_pages
 from gateway.control_plane.web import forms, visitors
 from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.csrf import CsrfMiddleware
-from gateway.control_plane.web.headers import HeadersMiddleware, stripe_pages
+from gateway.control_plane.web.headers import HeadersMiddleware
 from gateway.control_plane.web.rate_limits import visitor_of
 from gateway.control_plane.web.rendering import Render, Renderer
 from gateway.settings import Settings, derive

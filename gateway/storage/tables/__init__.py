@@ -10,9 +10,9 @@ from gateway.storage.tables.accounts import (
     users,
 )
 from gateway.storage.tables.alerts import (
-    alert_cursors,
     alert_levels,
     alert_preferences,
+    alert_walks,
     notices,
     webhook_deliveries,
     webhook_endpoints,
@@ -59,9 +59,9 @@ from gateway.storage.tables.workers import worker_orders, worker_reports
 __all__ = [
     "NANOS_MAX",
     "accounts",
-    "alert_cursors",
     "alert_levels",
     "alert_preferences",
+    "alert_walks",
     "answer_hours",
     "api_keys",
     "auto_top_ups",

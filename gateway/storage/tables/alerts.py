@@ -48,8 +48,11 @@ notices = Table(
     Column("created_at", Instant, nullable=False),
     # null once its mails are written, or if it has none
     Column("mail_due_at", Instant),
+    # when its mails were written; null if it has none
+    Column("mailed_at", Instant),
     UniqueConstraint("organization_id", "ref"),
     Index(None, "created_at"),
+    Index(None, "organization_id", "mailed_at"),
     partial_index("ix_notices_mail_due_at", "mail_due_at", where="mail_due_at IS NOT NULL"),
     **STRICT,
 )
@@ -67,7 +70,8 @@ webhook_endpoints = Table(
     Column("secret_before_until", Instant),
     Column("created_by", Id, ForeignKey(users.c.id)),
     Column("created_at", Instant, nullable=False),
-    # nothing is sent while it is disabled: by a person, after days of failures, or by a 410
+    # nothing is sent while it is disabled: by a person, after days of failures, by a 410, or when
+    # its secret can't be read any more
     Column("disabled_at", Instant),
     Column("disabled_reason", Text, nullable=False),
     # the first failure since it last took a delivery
@@ -79,7 +83,9 @@ webhook_endpoints = Table(
     # the row stays while deliveries name it
     Column("removed_at", Instant),
     CheckConstraint("length(url) BETWEEN 1 AND 2000", name="url"),
-    CheckConstraint("disabled_reason IN ('', 'person', 'failing', 'gone')", name="disabled"),
+    CheckConstraint(
+        "disabled_reason IN ('', 'person', 'failing', 'gone', 'unreadable')", name="disabled"
+    ),
     Index(None, "organization_id"),
     Index(None, "created_by"),
     **STRICT,
@@ -152,8 +158,8 @@ alert_levels = Table(
     **STRICT,
 )
 
-alert_cursors = Table(
-    "alert_cursors",
+alert_walks = Table(
+    "alert_walks",
     metadata,
     # a walk that one process at a time continues
     Column("name", Text, primary_key=True),

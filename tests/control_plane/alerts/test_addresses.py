@@ -64,6 +64,10 @@ PUBLIC = "93.184.215.14"
         "https://[fc00::1]/",
         "https://[fd00:ec2::254]/",
         "https://[ff02::1]/",
+        "https://[2606:4700:4700::1111%1]/",
+        "https://[2606:4700:4700::1111%251]/",
+        "https://example.com:65536/",
+        "https://example.com:99999/",
         "https://①②⑦.⓪.⓪.①/",
         "https://ⓛocalhost/",
         "https://example。com/",
@@ -90,7 +94,7 @@ def test_what_is_refused_without_asking_a_name_server(url: str):
 )
 async def test_what_may_be_sent_to(url: str):
     addresses = Addresses(find=lambda *_: [PUBLIC])
-    assert await addresses.resolve(addresses.parse(url)) == [PUBLIC]
+    assert await addresses.resolve("o", addresses.parse(url)) == [PUBLIC]
 
 
 @pytest.mark.parametrize(
@@ -102,6 +106,7 @@ async def test_what_may_be_sent_to(url: str):
         ["::1"],
         ["::ffff:10.0.0.1"],
         ["fe80::1%eth0"],
+        ["2606:4700:4700::1111%1"],
         ["fd00::1"],
         ["64:ff9b::a00:1"],
         ["2002:a00:1::"],
@@ -113,7 +118,7 @@ async def test_what_may_be_sent_to(url: str):
 async def test_a_name_of_a_private_address(found: list[str]):
     addresses = Addresses(find=lambda *_: found)
     with pytest.raises(AddressRefused):
-        await addresses.resolve(addresses.parse("https://evil.example.com/"))
+        await addresses.resolve("o", addresses.parse("https://evil.example.com/"))
 
 
 async def test_a_name_without_an_address():
@@ -122,14 +127,19 @@ async def test_a_name_without_an_address():
 
     addresses = Addresses(find=unknown)
     with pytest.raises(AddressRefused, match="has no address"):
-        await addresses.resolve(addresses.parse("https://nowhere.example.com/"))
+        await addresses.resolve("o", addresses.parse("https://nowhere.example.com/"))
 
 
 async def test_private_hosts_are_exact_names():
     addresses = Addresses(["127.0.0.1", "hooks.test"], find=lambda *_: ["127.0.0.1"])
     for url in ("http://127.0.0.1:8080/", "https://127.0.0.1/", "http://HOOKS.test/"):
-        assert await addresses.resolve(addresses.parse(url)) == ["127.0.0.1"]
-    for url in ("http://127.0.0.2/", "http://a.hooks.test/", "ftp://127.0.0.1/"):
+        assert await addresses.resolve("o", addresses.parse(url)) == ["127.0.0.1"]
+    for url in (
+        "http://127.0.0.2/",
+        "http://a.hooks.test/",
+        "ftp://127.0.0.1/",
+        "http://127.0.0.1:65536/",
+    ):
         with pytest.raises(AddressRefused):
             addresses.parse(url)
 
@@ -145,13 +155,13 @@ async def test_the_address_that_was_checked_is_the_one_that_is_connected_to():
         return httpx.Response(200, stream=httpx.ByteStream(b"ok"))
 
     transport._client = httpx.AsyncClient(transport=httpx.MockTransport(handle))
-    first = await transport.post("https://hooks.example.com/x?y", {}, b"{}")
+    first = await transport.post("o", "https://hooks.example.com/x?y", {}, b"{}")
     assert (first.status, first.error) == (200, "")
     (request,) = seen
     assert str(request.url) == f"https://{PUBLIC}/x?y"
     assert request.headers["host"] == "hooks.example.com"
     assert request.extensions["sni_hostname"] == "hooks.example.com"
-    second = await transport.post("https://hooks.example.com/x?y", {}, b"{}")
+    second = await transport.post("o", "https://hooks.example.com/x?y", {}, b"{}")
     assert second.error == "hooks.example.com is not at a public address."
     assert len(seen) == 1
     await transport.close()

@@ -18,9 +18,9 @@ from gateway.storage.database import Database
 from gateway.storage.ledger.runway import runway
 from gateway.storage.tables import (
     accounts,
-    alert_cursors,
     alert_levels,
     alert_preferences,
+    alert_walks,
     leases,
     notices,
     usage_days,
@@ -34,7 +34,7 @@ DOLLAR = 10**9
 async def look(database: Database) -> list[tuple[str, dict[str, Any]]]:
     """Walk once more, and return what is told so far, oldest first."""
     async with database.write() as connection:
-        await connection.execute(update(alert_cursors).values(due_at=datetime.now(UTC)))
+        await connection.execute(update(alert_walks).values(due_at=datetime.now(UTC)))
     await Crossings(database).find()
     found = await rows(database, select(notices).order_by(notices.c.id))
     return [(row.type, msgspec.json.decode(row.data)) for row in found]

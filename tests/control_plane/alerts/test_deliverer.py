@@ -1,6 +1,7 @@
 """Deliveries to a real server: verified by the public package, retried, bounded, at least once."""
 
 import asyncio
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -10,17 +11,23 @@ from sqlalchemy import select, update
 
 from gateway.control_plane.accounts.users import User
 from gateway.control_plane.alerts import deliverer as module
+from gateway.control_plane.alerts import wording
+from gateway.control_plane.alerts.addresses import Addresses
 from gateway.control_plane.alerts.deliverer import Deliverer
 from gateway.control_plane.alerts.deliveries import Deliveries
+from gateway.control_plane.alerts.signatures import SigningSecrets
+from gateway.control_plane.alerts.transport import Transport
 from gateway.storage.database import Database
 from gateway.storage.tables import notices, webhook_deliveries, webhook_endpoints
 from testing.webhooks import Message, Receiver, Reply
 from tests.control_plane.alerts.conftest import (
+    LOCAL,
     a_deliverer,
     add_endpoint,
     deliver,
     happen,
     make_due,
+    member,
     rows,
     some_endpoints,
 )
@@ -176,6 +183,24 @@ async def test_an_endpoint_may_ask_for_time_within_bounds(
     assert least < (row.due_at - datetime.now(UTC)).total_seconds() < most
 
 
+async def test_an_attempt_counts_whatever_ends_it(
+    database: Database, owner: User, receiver: Receiver, deliverer: Deliverer,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    await add_endpoint(database, owner, receiver.url)
+    await happen(database, owner.organization_id)
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transport, "post", fail)
+        await deliver(deliverer)
+    (row,) = await rows(database, select(webhook_deliveries))
+    assert (row.attempts, row.state, row.error) == (1, "pending", "The message could not be sent.")
+    assert row.due_at > datetime.now(UTC)
+
+
 async def test_redirects_are_not_followed(
     database: Database, owner: User, receiver: Receiver, deliverer: Deliverer
 ):
@@ -212,16 +237,68 @@ async def test_a_slow_endpoint_delays_no_other_and_gets_few_at_once(
     assert len(receiver.messages) == 3 * module.AT_ONCE + 1
 
 
+async def test_an_organization_has_few_places_at_once(
+    database: Database, owner: User, receiver: Receiver, deliverer: Deliverer
+):
+    for _ in range(module.EACH_MAX + 2):
+        await add_endpoint(database, owner, receiver.url)
+    await happen(database, owner.organization_id)
+    receiver.hold.clear()
+    await deliverer.run()
+    await asyncio.to_thread(receiver.wait, module.EACH_MAX)
+    await deliverer.run()
+    assert len(deliverer._turns) == module.EACH_MAX
+    with Receiver() as quick:
+        other = await member(database, "bob@example.org")
+        await add_endpoint(database, other, quick.url)
+        await happen(database, other.organization_id)
+        await deliverer.run()
+        await asyncio.to_thread(quick.wait)
+    receiver.hold.set()
+    await deliverer.idle()
+    await deliver(deliverer)
+    assert len(receiver.messages) == module.EACH_MAX + 2
+    assert receiver.busy_most == module.EACH_MAX
+
+
+async def test_a_secret_that_can_not_be_read_is_not_the_endpoints_fault(
+    database: Database, owner: User, receiver: Receiver
+):
+    endpoint, _ = await add_endpoint(database, owner, receiver.url)
+    await happen(database, owner.organization_id)
+    other = Deliverer(database, SigningSecrets("0" * 64), Transport(Addresses(LOCAL)))
+    await deliver(other)
+    (row,) = await rows(database, select(webhook_deliveries))
+    assert (row.state, row.error) == ("pending", module.UNREADABLE)
+    async with database.write() as connection:
+        long_ago = datetime.now(UTC) - timedelta(days=3)
+        await connection.execute(update(webhook_endpoints).values(failing_since=long_ago))
+    await make_due(database)
+    await deliver(other)
+    async with database.read() as connection:
+        found = await some_endpoints().find(connection, owner.organization_id, endpoint.id)
+    assert found.disabled_reason == "unreadable"
+    (notice,) = await rows(
+        database,
+        select(notices).where(
+            notices.c.mail_due_at.is_not(None) & (notices.c.type == "endpoint.disabled")
+        ),
+    )
+    assert "signing secret" in wording.of(notice.type, json.loads(notice.data)).happened
+    assert receiver.messages == []
+    await other.stop()
+
+
 async def test_two_processes_send_a_message_once(
     database: Database, owner: User, receiver: Receiver
 ):
     processes = [a_deliverer(database) for _ in range(3)]
-    for _ in range(5):
+    for _ in range(module.EACH_MAX):
         await add_endpoint(database, owner, receiver.url)
     for _ in range(4):
         await happen(database, owner.organization_id)
     await asyncio.gather(*(deliver(one) for one in processes))
-    assert len(receiver.messages) == 20
+    assert len(receiver.messages) == 4 * module.EACH_MAX
     for one in processes:
         await one.stop()
 

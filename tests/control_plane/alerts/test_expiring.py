@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.alerts import expiring
 from gateway.storage.database import Database
-from gateway.storage.tables import alert_cursors, api_keys, notices
+from gateway.storage.tables import alert_walks, api_keys, notices
 from testing.gateways import SECRET, Ledger
 from tests.control_plane.alerts.conftest import rows
 
@@ -32,7 +32,7 @@ async def key(ledger: Ledger, *, lives_days: int) -> str:
 async def told(database: Database, *, days_later: float) -> list[int]:
     """Warn at a time, and return the days of all notices so far."""
     async with database.write() as connection:
-        await connection.execute(update(alert_cursors).values(due_at=NOW - DAY))
+        await connection.execute(update(alert_walks).values(due_at=NOW - DAY))
     await expiring.warn(database, at=NOW + days_later * DAY)
     found = await rows(database, select(notices.c.data).order_by(notices.c.id))
     return [msgspec.json.decode(row.data)["days"] for row in found]

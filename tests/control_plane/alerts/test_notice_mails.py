@@ -1,16 +1,16 @@
 """Mails of notices: to owners who want them, once, in words."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from gateway.control_plane.accounts import memberships
 from gateway.control_plane.accounts.users import User
 from gateway.control_plane.alerts import notice_mails, wording
 from gateway.control_plane.alerts.notice_mails import NoticeMails
-from gateway.control_plane.alerts.notices import MAILED, Notice, Subscribable, publish
+from gateway.control_plane.alerts.notices import MAILED, OPTIONAL, Notice, Subscribable, publish
 from gateway.control_plane.alerts.preferences import AlertPreferences, Preferences
 from gateway.control_plane.mail.messages import MailWriter
 from gateway.control_plane.mail.outbox import Lifetimes, Outbox
@@ -31,6 +31,11 @@ DATA: dict[str, dict[str, Any]] = {
         "key_id": "k", "key_name": "ci <b>", "percent": 80, "spent_nanos": NANOS,
         "limit_nanos": 2 * NANOS, "period": "2026-11",
     },
+    "auto_top_up.failed": {
+        "payment_id": "p", "amount_cents": 2500, "reason": "declined", "message": "Declined.",
+        "cause": "expired_card", "card_brand": "amex", "card_last_four": "0005",
+        "next_attempt_at": "2026-12-24T18:00:00+00:00",
+    },
     "payment.credited": {
         "payment_id": "p", "credit_nanos": NANOS, "amount_cents": 1235, "tax_cents": 0,
         "origin": "checkout",
@@ -45,6 +50,12 @@ SAYS = {
     "balance.low": ["running low: $12.34 left", "lasts for 3 days", f"{URL}/console/billing"],
     "balance.empty": ["used up", f"{URL}/console/billing"],
     "budget.reached": ["80 %", "$12.34 of its budget of $24.69 for this month", "/console/keys/k"],
+    "auto_top_up.failed": [
+        "tried to buy $25.00 of credit, and the American Express card ending in 0005 was declined",
+        "because it has expired",
+        "again at 18:00 UTC on 2026-12-24",
+        f"{URL}/console/billing",
+    ],
     "payment.credited": ["$12.34 of credit added", f"{URL}/console/billing/payments/p"],
     "key.expiring": ["expires in 1 day", "(ending in abcd)", "2026-12-24 at 18:00 UTC"],
     "endpoint.disabled": ["https://h.example/x", "It answered 410", "/console/webhooks/e"],
@@ -66,7 +77,8 @@ async def happen(database: Database, user: User, kind: Any) -> None:
 
 def test_every_type_that_is_mailed_has_words():
     assert set(MAILED) == set(DATA) == set(wording._WORDS)
-    assert set(get_args(Subscribable)) - set(MAILED) == {"model.launched", "auto_top_up.failed"}
+    assert set(get_args(Subscribable)) - set(MAILED) == {"model.launched"}
+    assert set(MAILED) - set(OPTIONAL) == {"auto_top_up.failed"}
 
 
 @pytest.mark.parametrize("kind", MAILED)
@@ -98,7 +110,7 @@ async def test_types_that_are_off_are_not_mailed(database: Database, owner: User
         made, ours = Preferences(), owner.organization_id
         assert await made.read(connection, ours) == AlertPreferences()
         wanted = AlertPreferences(
-            low_nanos=5, mails=tuple(kind for kind in MAILED if kind != "balance.low")
+            low_nanos=5, mails=tuple(kind for kind in OPTIONAL if kind != "balance.low")
         )
         await made.save(connection, ours, wanted)
         assert await made.read(connection, ours) == wanted
@@ -106,6 +118,7 @@ async def test_types_that_are_off_are_not_mailed(database: Database, owner: User
             AlertPreferences(low_nanos=0),
             AlertPreferences(low_nanos=10**18),
             AlertPreferences(mails=("model.launched",)),
+            AlertPreferences(mails=("auto_top_up.failed",)),
         ):
             with pytest.raises(BadRequest):
                 await made.save(connection, ours, wrong)
@@ -114,6 +127,32 @@ async def test_types_that_are_off_are_not_mailed(database: Database, owner: User
     await mails(database).write()
     (mail,) = await rows(database, select(outbox))
     assert "used up" in mail.subject
+
+
+async def test_a_failed_top_up_is_mailed_whatever_was_chosen(database: Database, owner: User):
+    async with database.write() as connection:
+        await Preferences().save(connection, owner.organization_id, AlertPreferences(mails=()))
+    await happen(database, owner, "balance.low")
+    await happen(database, owner, "auto_top_up.failed")
+    await mails(database).write()
+    (mail,) = await rows(database, select(outbox))
+    assert "was declined" in mail.subject
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"reason": "authentication"}, "wants you to confirm"),
+        ({"reason": "stopped", "next_attempt_at": None}, "We don't charge this card again"),
+        ({"reason": "error", "next_attempt_at": None}, "We try again later."),
+        ({"reason": "limit", "month_cents_max": 6000}, "would pass the limit of $60.00 "),
+        ({"card_last_four": "", "cause": ""}, "and the saved card was declined. Nothing"),
+        ({"card_brand": "visa"}, "the Visa card"),
+    ],
+)
+def test_why_a_top_up_failed(changes: dict[str, Any], says: str):
+    words = wording.of("auto_top_up.failed", DATA["auto_top_up.failed"] | changes)
+    assert says in f"{words.happened} {words.advice}"
 
 
 async def test_a_crash_writes_no_mail_twice(
@@ -143,6 +182,42 @@ async def test_mails_wait_while_many_are_unsent(
         await happen(database, owner, "balance.low")
     assert await mails(database).write() == 1
     assert await mails(database).write() == 0
+
+
+async def test_a_type_has_so_many_mails_a_day_and_the_last_says_so(
+    database: Database, owner: User, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(notice_mails, "MAILS_A_DAY", 3)
+    for _ in range(5):
+        await happen(database, owner, "budget.reached")
+    await mails(database).write()
+    await happen(database, owner, "budget.reached")
+    await happen(database, owner, "balance.empty")
+    await mails(database).write()
+    written = await rows(database, select(outbox))
+    assert sorted("80 %" in mail.subject for mail in written) == [False, True, True, True]
+    told = await rows(database, select(notices.c.id).order_by(notices.c.created_at))
+    (last,) = [mail for mail in written if "the last of" in mail.text]
+    assert last.ref == f"notice:{told[2].id}:{owner.id}"
+    async with database.write() as connection:
+        yesterday = datetime.now(UTC) - timedelta(days=1)
+        await connection.execute(update(notices).values(mailed_at=yesterday))
+    await happen(database, owner, "budget.reached")
+    assert await mails(database).write() == 1
+
+
+async def test_organizations_take_turns(
+    database: Database, owner: User, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(notice_mails, "BATCH", 2)
+    monkeypatch.setattr(notice_mails, "PENDING_MAX", 1)
+    bob = await member(database, "bob@example.org")
+    for _ in range(5):
+        await happen(database, owner, "budget.reached")
+    await happen(database, bob, "balance.empty")
+    assert await mails(database).write() == 2
+    recipients = {row.recipient for row in await rows(database, select(outbox))}
+    assert recipients == {"ada@example.org", "bob@example.org"}
 
 
 async def test_data_without_words_keeps_no_other_mail_waiting(database: Database, owner: User):

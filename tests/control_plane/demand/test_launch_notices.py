@@ -13,7 +13,7 @@ from gateway.control_plane.demand.launch_notices import LaunchNotices
 from gateway.settings import derive
 from gateway.storage.database import Database
 from gateway.storage.ledger.postings import database_now
-from gateway.storage.tables import alert_cursors, notices, webhook_deliveries
+from gateway.storage.tables import alert_walks, notices, webhook_deliveries
 from tests.control_plane.conftest import STELLA
 from tests.control_plane.demand.conftest import account, launch, rows
 
@@ -69,7 +69,7 @@ async def test_it_goes_on_after_a_crash(seeded: Database, monkeypatch: pytest.Mo
     assert await telling(seeded).tell() == 0  # claimed for some minutes
     async with seeded.write() as connection:
         now = await database_now(connection)
-        await connection.execute(update(alert_cursors).values(due_at=now))
+        await connection.execute(update(alert_walks).values(due_at=now))
     assert await telling(seeded).tell() == 2
     told = await rows(seeded, select(notices.c.organization_id))
     assert sorted(row.organization_id for row in told) == sorted(everyone)

@@ -13,7 +13,7 @@ from gateway.control_plane.payments.checkout import (
     TooManyOpen,
 )
 from gateway.control_plane.payments.customers import BuyingOnHold
-from gateway.control_plane.payments.stripe_api import StripeBusy, StripeDown
+from gateway.control_plane.payments.stripe_failures import StripeBusy, StripeDown
 from gateway.data_plane.metering.port import AccountSuspended, AccountUnderReview
 from gateway.errors import BadRequest
 from gateway.fake_stripe import customers as fake_customers

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.control_plane.payments import customers
 from gateway.control_plane.payments.customers import BuyingOnHold, Customer
-from gateway.control_plane.payments.stripe_api import StripeFailure
+from gateway.control_plane.payments.stripe_failures import StripeFailure
 from gateway.fake_stripe.fake import FakeStripe
 from gateway.storage.database import Database
 from testing.stripe import fake_stripe

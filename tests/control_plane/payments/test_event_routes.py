@@ -158,3 +158,21 @@ async def test_old_events_are_forgotten(shop: Shop):
         old = NOW - stored_events.KEPT
         await connection.execute(tables.stripe_events.update().values(received_at=old))
         assert await stored_events.forget_old(connection) == 1
+
+
+async def test_while_stripe_is_away_one_event_is_tried_and_the_others_wait(shop: Shop):
+    for number in range(4):  # of cards that only Stripe knows
+        about = StripeEvent(
+            f"evt_{number}", "payment_method.attached", f"pm_{number}", None, None, None, NOW
+        )
+        await stored_events.put(shop.database, about)
+    shop.fake.calls.clear()
+    shop.fake.faults.add("error_before", "*", times=100)
+    await shop.reconciler.run()
+    assert len(shop.fake.calls) == 1
+    assert shop.reconciler.is_held_up
+    assert len(await left(shop)) == 4
+
+    shop.fake.faults.clear()
+    await shop.reconciler.run()
+    assert not shop.reconciler.is_held_up

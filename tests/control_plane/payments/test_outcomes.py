@@ -1,14 +1,15 @@
 """The end of an attempt: owners are told once, members and others never."""
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 import pytest
 from sqlalchemy import select
 
 from gateway.control_plane.accounts import memberships, users
 from gateway.control_plane.accounts.addresses import Address
-from gateway.control_plane.mail.outbox import NEWS
-from gateway.control_plane.payments import payments
+from gateway.control_plane.payments import outcomes, payments
+from gateway.control_plane.payments.auto_top_up import BACK_OFF
 from gateway.fake_stripe.fake import FakeStripe
 from gateway.storage import tables
 from gateway.storage.database import Database
@@ -32,7 +33,7 @@ async def test_every_owner_is_told_and_no_member(database: Database, fake: FakeS
         mails = await shop.mails()
         assert sorted(mail.recipient for mail in mails) == ["ada@example.org", "bob@example.org"]
         for mail in mails:
-            assert mail.kind in NEWS
+            assert mail.kind == "notice"
 
 
 async def test_an_end_that_is_noted_twice_is_told_once(database: Database, fake: FakeStripe):
@@ -40,7 +41,7 @@ async def test_an_end_that_is_noted_twice_is_told_once(database: Database, fake:
         await shop.attempts.run()
         (payment,) = await shop.payments()
         async with database.write() as connection:
-            await shop.outcomes.note(connection, payment)
+            await outcomes.note(connection, payment)
         assert len(await shop.mails()) == 1
         assert [(notice.type, notice.ref) for notice in await told(shop)] == [
             ("auto_top_up.failed", f"auto-top-up:{payment.id}")
@@ -50,15 +51,15 @@ async def test_an_end_that_is_noted_twice_is_told_once(database: Database, fake:
 async def test_an_end_that_is_not_committed_is_told_to_nobody(
     database: Database, fake: FakeStripe, monkeypatch: pytest.MonkeyPatch
 ):
-    """The row, the breaker, the mail and the notice are written together or not at all."""
+    """The row, the breaker and the notice are written together or not at all."""
     async with top_ups(database, fake, card="refused_later") as shop:
-        put_all = shop.outcomes._outbox.put_all
+        publish = outcomes.publish
 
         async def fails(*arguments):
-            await put_all(*arguments)
+            await publish(*arguments)
             raise OSError
 
-        monkeypatch.setattr(shop.outcomes._outbox, "put_all", fails)
+        monkeypatch.setattr(outcomes, "publish", fails)
         with pytest.raises(OSError):  # noqa: PT011
             await shop.attempts.run()
         (payment,) = await shop.payments()
@@ -71,6 +72,22 @@ async def test_an_end_that_is_not_committed_is_told_to_nobody(
         assert (await shop.settings()).declines == 1
         assert (len(await shop.mails()), len(await told(shop))) == (1, 1)
         assert shop.tries() == 1
+
+
+async def test_a_failure_of_stripes_is_told_too(database: Database, fake: FakeStripe):
+    async with top_ups(database, fake) as shop:
+        for method in list(fake.all("payment_method")):  # gone, and no event told of it
+            method["customer"] = None
+            fake.cards.pop(method["id"])
+        await shop.attempts.run()
+        (told_of,) = await shop.told()
+        assert told_of["reason"] == "error"
+        again = datetime.fromisoformat(told_of["next_attempt_at"])
+        assert again - shop.now == BACK_OFF
+        (mail,) = await shop.mails()
+        assert mail.subject == "Auto top-up failed"
+        assert "the payment could not be made" in mail.text
+        assert f"We try again at {again:%H:%M} UTC" in mail.text
 
 
 async def test_a_slow_payment_that_fails_days_later_counts_too(
@@ -104,7 +121,7 @@ async def test_a_payment_in_the_console_closes_the_breaker_of_its_card(
         (failed,) = await shop.payments()
         paid = await shop.pay_in_console(failed.card_fingerprint)
         async with database.write() as connection:
-            await shop.outcomes.note(connection, await payments.find(connection, paid))
+            await outcomes.note(connection, await payments.find(connection, paid))
         assert (await shop.settings()).paused == ""
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.control_plane.payments import facts, payments
 from gateway.control_plane.payments.payments import NoSuchPayment, Payment
-from gateway.control_plane.payments.stripe_api import StripeBusy, StripeDown
+from gateway.control_plane.payments.stripe_failures import StripeBusy, StripeDown
 from gateway.identifiers import new_id
 from gateway.storage import tables
 from gateway.storage.ledger import postings

@@ -94,7 +94,7 @@ async def test_the_month_has_a_limit_that_one_mail_tells_of(database: Database, 
             shop.wait(hours=1)
         assert shop.charges() == 5_000
         (mail,) = await shop.mails()
-        assert mail.kind == "auto_top_up_limit"
+        assert mail.subject == "Auto top-up has reached its limit for this month"
         assert "$60.00" in mail.text
         await shop.save(msgspec.structs.replace(rules, month_cents_max=7_500))
         await shop.attempts.run()

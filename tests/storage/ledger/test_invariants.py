@@ -1,12 +1,13 @@
 """Each invariant finds what breaks it: books cooked in every way that it guards against."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 from sqlalchemy import text
 
-from gateway.storage.ledger import budgets
+from gateway.storage.ledger import books, budgets
 from gateway.storage.ledger.invariants import INVARIANTS
 from testing.gateways import Ledger
 from testing.ledger import running
@@ -62,3 +63,34 @@ async def test_it_finds_what_breaks_it(sqlite_ledger: Ledger, name: str, tmp_pat
         await connection.execute(text("PRAGMA ignore_check_constraints = ON"))
         await connection.execute(text(COOKED[name]))
     assert name in await ledger.breaches()
+
+
+async def test_a_payment_is_not_settled_before_it_is_in_stripes_balance(ledger: Ledger):
+    payment = await Payment.create(
+        ledger.database, ledger.organization_id, cents=10, tax_cents=2, is_received=True
+    )
+    await payment.post(10, 2)
+    async with ledger.database.write() as connection:
+        await connection.execute(text("UPDATE payments SET state = 'paid'"))
+
+    assert await ledger.breaches() == []
+
+
+async def test_more_may_go_back_than_came_in(ledger: Ledger):
+    payment = await Payment.create(ledger.database, ledger.organization_id, cents=10, tax_cents=2)
+    await payment.receive()
+    await payment.refund(10, tax_cents=2)
+    async with ledger.database.write() as connection:  # a bank takes the money once more
+        lost = books.Transaction(
+            id="txn_lost", type="adjustment", gross_cents=-12, fee_cents=15,
+            created_at=datetime.now(UTC),
+        )  # fmt: skip
+        await books.post_transaction(connection, payment.id, lost)
+    assert await ledger.breaches() == ["settled-payments-are-received"]
+
+    async with ledger.database.write() as connection:
+        await connection.execute(
+            text("UPDATE payments SET refunded_cents = 12, disputed_cents = 12")
+        )
+
+    assert await ledger.breaches() == []

@@ -11,6 +11,8 @@ from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.pages.console.payment_words import Mark
 from gateway.control_plane.payments.auto_top_up import AutoTopUp, TopUpRules
 from gateway.control_plane.payments.customers import Customer
+from gateway.control_plane.payments.payments import Payment
+from gateway.control_plane.payments.top_up_starts import next_month
 from gateway.control_plane.web.formats import cents, moment
 from gateway.control_plane.web.forms import RefusedForm, whole
 from gateway.errors import BadRequest
@@ -66,8 +68,10 @@ class AutoWords(NamedTuple):
     """What resumes it when it is saved again."""
 
 
-def auto_words(current: AutoTopUp | None, customer: Customer | None) -> AutoWords:
-    """Describe what auto top-up does now."""
+def auto_words(
+    current: AutoTopUp | None, customer: Customer | None, last: Payment | None
+) -> AutoWords:
+    """Describe what auto top-up does now; `last` is its newest attempt."""
     if current is None or not current.enabled:
         return AutoWords("", "Off", "Requests are refused when the balance is used up.")
     if customer is None or not customer.payment_method_id:
@@ -77,8 +81,8 @@ def auto_words(current: AutoTopUp | None, customer: Customer | None) -> AutoWord
             "It begins once you buy credit with “Save this card” ticked.",
         )
     if customer.held_at:
-        return AutoWords("warn", "On hold", "It rests while buying is on hold.")
-    return _paused(current) if current.paused else _running(current)
+        return AutoWords("warn", "On hold", "It is paused while buying is on hold.")
+    return _paused(current) if current.paused else _running(current, last)
 
 
 def _paused(current: AutoTopUp) -> AutoWords:
@@ -108,12 +112,12 @@ def _paused(current: AutoTopUp) -> AutoWords:
     return AutoWords(
         "bad",
         "Stopped",
-        "The saved card was declined too often. It starts again when you pay with that card "
-        "yourself, or save another one.",
+        "The saved card was declined three times in a row, or can't be used again. It starts again "
+        "when you pay with that card yourself, or save another one.",
     )
 
 
-def _running(current: AutoTopUp) -> AutoWords:
+def _running(current: AutoTopUp, last: Payment | None) -> AutoWords:
     rule = (
         f"When the balance falls below {money(current.threshold_nanos)}, "
         f"{cents(current.amount_cents)} of credit is bought, at most "
@@ -121,13 +125,19 @@ def _running(current: AutoTopUp) -> AutoWords:
     )
     if current.not_before is None or current.not_before <= datetime.now(UTC):
         return AutoWords("good", "On", rule)
-    why = (
-        "The last charge was declined."
-        if current.declines
-        else "A limit is reached, of how often or of how much in a month."
-    )
-    later = f"{why} The next try is after {moment(current.not_before)}."
+    later = f"{_why(current, last)} The next try is after {moment(current.not_before)}."
     return AutoWords("warn", "Waits", f"{later} {rule}")
+
+
+def _why(current: AutoTopUp, last: Payment | None) -> str:
+    """Say why the next attempt waits."""
+    if current.not_before == next_month(datetime.now(UTC)):
+        return "The monthly limit is reached."
+    if current.declines:
+        return "The last charge was declined."
+    if last is not None and last.state == "failed":
+        return "The last attempt failed."
+    return "There were as many attempts as a day may have, or one a moment ago."
 
 
 def _cents(text: str, param: str) -> int:

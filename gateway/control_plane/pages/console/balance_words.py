@@ -54,8 +54,9 @@ def _stop(cause: FreezeCause, balance: Balance) -> Stop:
         case "dispute":
             return Stop(
                 "A payment is disputed.",
-                "Its card's owner told the bank that the payment is not theirs. Requests are "
-                "refused until the bank has decided.",
+                "The cardholder disputed a payment with their bank. Requests are refused until "
+                "the bank decides. The credit is withdrawn, and is given back if the bank rejects "
+                "the dispute.",
                 "If this is a mistake, withdraw the dispute at the bank, and tell us.",
             )
         case "operator":

@@ -27,9 +27,10 @@ from gateway.control_plane.payments.checkout import (
     Checkout,
 )
 from gateway.control_plane.payments.customers import BuyingOnHold
-from gateway.control_plane.payments.stripe_api import StripeFailure, StripeRefused
+from gateway.control_plane.payments.hosted_pages import stripe_pages
+from gateway.control_plane.payments.stripe_failures import StripeFailure, StripeRefused
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other, whole
-from gateway.control_plane.web.headers import stripe_pages
+from gateway.control_plane.web.rate_limits import Quota
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import owner
 from gateway.errors import BadRequest, Unavailable
@@ -47,7 +48,7 @@ class BuyForm(msgspec.Struct, frozen=True):
     """An amount to buy. `id` is the payment's: a form that is sent twice makes one payment."""
 
     id: str = ""
-    amount: str = "25"
+    preset: str = "25"
     """Whole dollars, or `other`."""
     custom: str = ""
     save_card: str = ""
@@ -55,7 +56,7 @@ class BuyForm(msgspec.Struct, frozen=True):
     @property
     def cents(self) -> int:
         """The amount. Raises BadRequest."""
-        text = self.custom if self.amount == _OTHER else self.amount
+        text = self.custom if self.preset == _OTHER else self.preset
         found = whole(text.strip().removeprefix("$"), CUSTOM_DOLLARS_MAX)
         if found is None or found < CUSTOM_DOLLARS_MIN:
             raise BadRequest(
@@ -106,6 +107,7 @@ async def billing_page(
             lasts = await runway(connection, who)
             customer = await customers.read(connection, who)
             rules = await auto_top_up.read(connection, who)
+            last = await auto_top_up.attempts(connection, who, 1) if rules else []
             newest = await payments.history(connection, who, limit=_NEWEST + 1)
         priced = shelf.first if shelf.live else None
         return render(
@@ -123,7 +125,7 @@ async def billing_page(
             custom_min=CUSTOM_DOLLARS_MIN,
             custom_max=CUSTOM_DOLLARS_MAX,
             priced=priced,
-            auto=auto_words(rules, customer),
+            auto=auto_words(rules, customer, last[0] if last else None),
             auto_form=AutoForm.shown(rules, refused),
             **listed(newest, _NEWEST),
         )
@@ -142,18 +144,21 @@ async def buy(
     settings: NamedDependency[Settings],
     render: NamedDependency[Render],
     checkout: NamedDependency[Checkout | None],
+    purchase_quota: NamedDependency[Quota],
     visitor: NamedDependency[Visitor],
     data: URLEncodedBody[BuyForm],
 ) -> Response[Any]:
     """Start a payment, and lead its buyer to Stripe."""
     if checkout is None:
         raise BuyingIsOff("This gateway takes no payments.")
+    amount_cents = data.cents
+    await purchase_quota.take(visitor.organization_id)
     try:
         with _asking_stripe():
             payment = await checkout.start(
                 visitor.organization_id,
                 visitor.user_id,
-                data.cents,
+                amount_cents,
                 save_card=bool(data.save_card),
                 payment_id=data.id if is_id(data.id) else new_id(),
             )
@@ -169,11 +174,13 @@ async def open_portal(
     settings: NamedDependency[Settings],
     render: NamedDependency[Render],
     checkout: NamedDependency[Checkout | None],
+    purchase_quota: NamedDependency[Quota],
     visitor: NamedDependency[Visitor],
 ) -> Response[Any]:
     """Lead to Stripe's page for customers: cards, invoices, tax details."""
     if checkout is None:
         raise BuyingIsOff("This gateway takes no payments.")
+    await purchase_quota.take(visitor.organization_id)
     with _asking_stripe():
         url = await checkout.portal(visitor.organization_id)
     return _leading_to(url, settings, render)
@@ -182,10 +189,13 @@ async def open_portal(
 @post_form(f"{PATH}/auto-top-up", "auto", billing_page, guards=[owner])
 async def set_auto_top_up(
     database: NamedDependency[Database],
+    checkout: NamedDependency[Checkout | None],
     visitor: NamedDependency[Visitor],
     data: URLEncodedBody[AutoForm],
 ) -> Response[Any]:
     """Say when the saved card is charged, and for how much."""
+    if checkout is None:
+        raise BuyingIsOff("This gateway takes no payments.")
     rules = data.rules()
     async with database.write() as connection:
         await auto_top_up.save(
@@ -237,7 +247,8 @@ def _asking_stripe() -> Iterator[None]:
         yield
     except StripeRefused:
         raise StripeRefuses(
-            "Stripe refuses to open the page. Nothing was charged. Write to us if it goes on."
+            "Stripe could not open the payment page. Nothing was charged. If this happens again, "
+            "write to us."
         ) from None
     except StripeFailure:
         raise StripeAway(

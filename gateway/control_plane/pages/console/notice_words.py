@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gateway.control_plane.alerts.notices import MAILED, SUBSCRIBABLE
+from gateway.control_plane.alerts.notices import OPTIONAL, SUBSCRIBABLE
 
 
 class Kind(NamedTuple):
@@ -23,7 +23,7 @@ _WORDS = {
     "auto_top_up.failed": ("Auto top-up failed", "The saved card could not be charged."),
     "payment.credited": ("Payment credited", "A payment arrived, and its credit can be used."),
     "model.launched": ("Model launched", "A model is live, and can be called."),
-    "key.expiring": ("A key expires", "A key ends in 30 days, in 10 days, or tomorrow."),
+    "key.expiring": ("A key expires", "A key expires in 30, 10 or 1 days."),
     "endpoint.disabled": (
         "Webhook switched off",
         "A webhook failed for days, and nothing is sent to it any more.",
@@ -32,8 +32,8 @@ _WORDS = {
 
 
 def mailed() -> list[Kind]:
-    """Return what owners can get mail about."""
-    return _kinds(MAILED)
+    """Return what owners can choose to get mail about."""
+    return _kinds(OPTIONAL)
 
 
 def subscribable() -> list[Kind]:

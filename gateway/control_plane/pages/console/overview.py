@@ -11,11 +11,11 @@ from gateway.control_plane.accounts import key_listing, users
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import credit, usage
 from gateway.control_plane.billing.usage import Filter, Sum
+from gateway.control_plane.pages.console.balance_words import stops_of
 from gateway.control_plane.status import answers
 from gateway.control_plane.web import charts
 from gateway.control_plane.web.formats import number
 from gateway.control_plane.web.rendering import Render
-from gateway.data_plane.metering.port import frozen_error
 from gateway.identifiers import new_id
 from gateway.money import money
 from gateway.storage.database import Database
@@ -51,7 +51,7 @@ async def show_overview(
         "console/overview.html",
         section="overview",
         balance=balance,
-        frozen=[frozen_error(cause).message for cause in balance.frozen_by],
+        stops=stops_of(balance),
         spent_today=spent_today,
         spent_month=sum(day.cost_nanos for day in this_month),
         requests_month=sum(day.requests for day in this_month),

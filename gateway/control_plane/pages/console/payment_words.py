@@ -36,8 +36,8 @@ def _paid(payment: Payment) -> Words:
         return Words(
             "bad",
             "Disputed",
-            "The card's owner disputes this payment. Its credit is withdrawn until their bank has "
-            "decided, and comes back if it decides for the payment.",
+            "The cardholder disputed this payment with their bank. Its credit is withdrawn until "
+            "the bank decides, and is given back if the bank rejects the dispute.",
         )
     if payment.refunded_cents >= payment.received_cents > 0:
         return Words("", "Refunded", "The payment was refunded, and its credit was withdrawn.")
@@ -65,8 +65,8 @@ def _unpaid(payment: Payment) -> Words:
             return Words(
                 "warn",
                 "Processing",
-                "The bank is moving the money, which can take some days. The credit comes when it "
-                "has arrived; you need not wait here.",
+                "The bank is moving the money, which can take some days. The credit is added when "
+                "the money arrives. You can leave this page.",
             )
         case "failed":
             reason = payment.failure_reason or "The payment was declined."

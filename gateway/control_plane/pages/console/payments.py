@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from litestar import Request, Response, get
@@ -15,7 +15,7 @@ from gateway.control_plane.pages.console.payment_words import words_of
 from gateway.control_plane.payments import payments
 from gateway.control_plane.payments.payments import Payment
 from gateway.control_plane.payments.reconciler import CLAIMED, Reconciler
-from gateway.control_plane.payments.stripe_api import StripeFailure
+from gateway.control_plane.payments.stripe_failures import StripeFailure
 from gateway.control_plane.web.rendering import Render, is_fragment
 from gateway.storage.database import Database
 
@@ -24,6 +24,8 @@ PATH = "/console/billing"
 _PAGE = 50
 STRIPE_SECONDS = 5.0
 """How long a page waits for Stripe; whatever it says later, the next look shows."""
+ASKED_ANEW = timedelta(seconds=2.5)
+"""How long an answer of Stripe's is good for all pages: a page looks again every three seconds."""
 
 
 @get(f"{PATH}/payments")
@@ -84,14 +86,19 @@ def _is_open(payment: Payment) -> bool:
 
 
 def _may_ask(request: Request[Any, Any, Any], payment: Payment) -> bool:
-    """Tell whether to ask Stripe: for each page, but not each time that a page looks again.
+    """Tell whether to ask Stripe: unless it was asked a moment ago.
 
-    Whoever asks makes the payment due in a minute, and spoils what another asks at the time.
+    Whoever asks claims the payment, and so spoils what another reads at the time. A page that looks
+    again by itself leaves a payment alone for as long as it is claimed.
     """
-    if not is_fragment(request) or payment.due_at is None:
-        return True
-    soon = datetime.now(UTC) + CLAIMED
-    return not datetime.now(UTC) < payment.due_at <= soon
+    now = datetime.now(UTC)
+    claimed_at = None
+    if payment.due_at is not None and now < payment.due_at <= now + CLAIMED:
+        claimed_at = payment.due_at - CLAIMED
+    if claimed_at is not None and is_fragment(request):
+        return False
+    asked = [at for at in (claimed_at, payment.reconciled_at) if at is not None]
+    return not asked or max(asked) <= now - ASKED_ANEW
 
 
 async def _reconciled(reconciler: Reconciler, payment_id: str) -> bool:

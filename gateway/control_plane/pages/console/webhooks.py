@@ -17,6 +17,7 @@ from gateway.control_plane.alerts.notices import SUBSCRIBABLE
 from gateway.control_plane.pages.console.notice_words import chosen_of, subscribable
 from gateway.control_plane.pages.console.webhook_code import VERIFYING
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
+from gateway.control_plane.web.rate_limits import Quota
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import owner
 from gateway.storage.database import Database
@@ -27,7 +28,7 @@ _PAGE = 25
 _DONE = {
     "saved": "Saved.",
     "test": "A test event is on its way. Load the page again to see the answer.",
-    "replay": "It is sent again. Load the page again to see the answer.",
+    "replay": "The event is being sent again. Load the page again to see the answer.",
 }
 
 
@@ -57,7 +58,7 @@ async def _list_page(
             path=PATH,
             section="webhooks",
             refused=refused,
-            endpoints=listed,
+            endpoints=[(endpoint, _address(endpoint, visitor)) for endpoint in listed],
             kinds=subscribable(),
             form=refused.typed if refused else WebhookForm(types=list(SUBSCRIBABLE)),
             verifying=VERIFYING,
@@ -77,11 +78,13 @@ async def add_webhook(
     database: NamedDependency[Database],
     render: NamedDependency[Render],
     endpoints: NamedDependency[Endpoints],
+    address_quota: NamedDependency[Quota],
     visitor: NamedDependency[Visitor],
     data: URLEncodedBody[WebhookForm],
 ) -> Response[Any]:
     """Add a webhook and show its secret."""
-    await endpoints.check(data.url)
+    await address_quota.take(visitor.organization_id)
+    await endpoints.check(visitor.organization_id, data.url)
     async with database.write() as connection:
         endpoint, secret = await endpoints.add(
             connection, visitor.organization_id, data.url, data.chosen, visitor.user_id
@@ -112,6 +115,7 @@ async def _one_page(
             section="webhooks",
             refused=refused,
             endpoint=endpoint,
+            address=_address(endpoint, visitor),
             host=urlsplit(endpoint.url).hostname,
             deliveries=log[:_PAGE],
             next_before=log[_PAGE - 1].id if len(log) > _PAGE else "",
@@ -133,12 +137,14 @@ async def show_webhook(page: NamedDependency[FormPage]) -> Response[Any]:
 async def change_webhook(
     database: NamedDependency[Database],
     endpoints: NamedDependency[Endpoints],
+    address_quota: NamedDependency[Quota],
     visitor: NamedDependency[Visitor],
     endpoint_id: FromPath[str],
     data: URLEncodedBody[WebhookForm],
 ) -> Response[Any]:
     """Change a webhook's address and what is sent to it."""
-    await endpoints.check(data.url)
+    await address_quota.take(visitor.organization_id)
+    await endpoints.check(visitor.organization_id, data.url)
     async with database.write() as connection:
         await endpoints.change(
             connection, visitor.organization_id, endpoint_id, data.url, data.chosen
@@ -240,6 +246,13 @@ async def remove_webhook(
     async with database.write() as connection:
         await endpoints.remove(connection, visitor.organization_id, endpoint_id)
     return see_other(PATH)
+
+
+def _address(endpoint: Endpoint, visitor: Visitor) -> str:
+    """Return what a visitor may see of an address: the rest of it may be as good as a password."""
+    if visitor.role == "owner":
+        return endpoint.url
+    return urlsplit(endpoint.url).hostname or ""
 
 
 def _secret_page(

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from gateway.app.process import Process
-from gateway.control_plane.alerts.notices import MAILED
+from gateway.control_plane.alerts.notices import OPTIONAL
 from gateway.control_plane.alerts.preferences import AlertPreferences
 from gateway.storage import tables
 from testing.browsing import Browser, sign_in, squeezed
@@ -32,7 +32,7 @@ def ticked(page: Any) -> list[str]:
 async def test_everything_is_mailed_until_somebody_chooses(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     page = await browser.get(PATH)
-    assert ticked(page) == list(MAILED)
+    assert ticked(page) == list(OPTIONAL)
     assert 'value="days" checked' in squeezed(page.text)
     # none, one and several boxes come as three different things
     for chosen in ([], ["balance.empty"], ["balance.low", "key.expiring"]):

@@ -8,6 +8,8 @@ import pytest
 from gateway.control_plane.pages.console.auto_top_up import AutoForm, auto_words
 from gateway.control_plane.payments.auto_top_up import AutoTopUp, TopUpRules
 from gateway.control_plane.payments.customers import Customer
+from gateway.control_plane.payments.payments import Payment, State
+from gateway.control_plane.payments.top_up_starts import next_month
 from gateway.control_plane.web.forms import RefusedForm
 from gateway.errors import BadRequest
 
@@ -40,7 +42,7 @@ def customer(**changes: Any) -> Customer:
         (settings(), customer(payment_method_id=None), "Waits for a card", "Save this card"),
         (settings(), customer(held_at=NOW), "On hold", "buying is on hold"),
         (settings(paused="authentication"), customer(), "Paused", "Your bank"),
-        (settings(paused="declined", declines=3), customer(), "Stopped", "declined too often"),
+        (settings(paused="declined", declines=3), customer(), "Stopped", "three times in a row"),
         (settings(paused="refunded"), customer(), "Paused", "was refunded"),
         (settings(paused="disputed"), customer(), "Paused", "disputed with the bank"),
         (
@@ -49,7 +51,12 @@ def customer(**changes: Any) -> Customer:
             "Waits",
             "The last charge was declined. The next try is after ",
         ),
-        (settings(not_before=NOW + timedelta(hours=1)), customer(), "Waits", "A limit is reached"),
+        (
+            settings(not_before=next_month(NOW)),
+            customer(),
+            "Waits",
+            "The monthly limit is reached. The next try is after ",
+        ),
         (settings(not_before=NOW), customer(), "On", "at most $1,000.00 a month"),
         (settings(), customer(), "On", "below $5.01, $25.00 of credit is bought"),
     ],
@@ -57,14 +64,32 @@ def customer(**changes: Any) -> Customer:
 def test_each_state_has_its_words(
     current: AutoTopUp | None, who: Customer | None, name: str, says: str
 ):
-    words = auto_words(current, who)
+    words = auto_words(current, who, None)
     assert words.name == name
     assert says in words.sentence
 
 
+@pytest.mark.parametrize(
+    ("state", "code", "says"),
+    [
+        ("failed", "not_charged", "The last attempt failed."),
+        ("failed", "refused", "The last attempt failed."),
+        ("paid", "", "as many attempts as a day may have"),
+        ("canceled", "", "as many attempts as a day may have"),
+    ],
+)
+def test_it_says_why_it_waits_though_no_card_was_declined(state: State, code: str, says: str):
+    last = Payment(
+        id="p", organization_id="o", origin="auto", state=state, failure_code=code,
+        credit_nanos=25 * 10**9, amount_cents=2_500, live=False, created_at=NOW, changed_at=NOW,
+    )  # fmt: skip
+    waiting = settings(not_before=NOW + timedelta(hours=1))
+    assert auto_words(waiting, customer(), last).sentence.startswith((says, f"There were {says}"))
+
+
 def test_what_saving_again_resumes_can_be_saved_again():
     paused = settings(paused="authentication")
-    again = auto_words(paused, customer()).again
+    again = auto_words(paused, customer(), None).again
     assert again
     assert again.rules() == TopUpRules(
         enabled=True,
@@ -73,7 +98,7 @@ def test_what_saving_again_resumes_can_be_saved_again():
         month_cents_max=paused.month_cents_max,
     )
     # a card that is declined again and again is not to be tried by a click
-    assert auto_words(settings(paused="declined"), customer()).again is None
+    assert auto_words(settings(paused="declined"), customer(), None).again is None
 
 
 def test_the_form_shows_what_is_set_or_what_was_typed():

@@ -28,7 +28,7 @@ PATH = "/console/billing"
 
 @pytest.fixture
 def options(fake: FakeStripe) -> dict[str, Any]:
-    return selling(fake)
+    return selling(fake, purchases_per_hour=4)
 
 
 async def opened(browser: Browser, gateway: Process) -> str:
@@ -46,7 +46,7 @@ async def test_buying_leads_to_stripe_with_what_was_chosen(
     gateway: Process, browser: Browser, fake: FakeStripe
 ):
     payment_id = await opened(browser, gateway)
-    answer = await sent(browser, f"{PATH}/buy", id=payment_id, amount="50", save_card="yes")
+    answer = await sent(browser, f"{PATH}/buy", id=payment_id, preset="50", save_card="yes")
     assert answer.status_code == 303
     (session,) = fake.all("checkout.session")
     assert answer.headers["location"] == session["url"]
@@ -61,16 +61,16 @@ async def test_a_double_click_makes_one_payment(
     gateway: Process, browser: Browser, fake: FakeStripe
 ):
     payment_id = await opened(browser, gateway)
-    once = [sent(browser, f"{PATH}/buy", id=payment_id, amount="25") for _ in range(2)]
+    once = [sent(browser, f"{PATH}/buy", id=payment_id, preset="25") for _ in range(2)]
     answers = await asyncio.gather(*once)
     assert {answer.status_code for answer in answers} <= {303, 503}  # 503: Stripe is at it already
-    again = await sent(browser, f"{PATH}/buy", id=payment_id, amount="25")
+    again = await sent(browser, f"{PATH}/buy", id=payment_id, preset="25")
     (session,) = fake.all("checkout.session")
     assert again.headers["location"] == session["url"]
     # when it is paid, the form leads to what became of it
     fake.pay(session["id"])
-    await gateway.services.reconciler.reconcile(payment_id)
-    late = await sent(browser, f"{PATH}/buy", id=payment_id, amount="25")
+    await gateway.services.payments.reconciler.reconcile(payment_id)
+    late = await sent(browser, f"{PATH}/buy", id=payment_id, preset="25")
     assert late.headers["location"] == f"{PATH}/payments/{payment_id}"
     assert len(await rows(gateway, select(tables.payments))) == 1
 
@@ -79,20 +79,20 @@ async def test_a_form_that_bought_something_else_can_be_sent_again(
     gateway: Process, browser: Browser
 ):
     payment_id = await opened(browser, gateway)
-    await sent(browser, f"{PATH}/buy", id=payment_id, amount="25")
-    page = await browser.submit(f"{PATH}/buy", id=payment_id, amount="50")
+    await sent(browser, f"{PATH}/buy", id=payment_id, preset="25")
+    page = await browser.submit(f"{PATH}/buy", id=payment_id, preset="50")
     assert page.status_code == 409
     assert "used for another" in Fields(page).said()
     fresh = field(page.text, "id")
     assert fresh != payment_id
-    assert (await sent(browser, f"{PATH}/buy", id=fresh, amount="50")).status_code == 303
+    assert (await sent(browser, f"{PATH}/buy", id=fresh, preset="50")).status_code == 303
 
 
 async def test_another_amount(gateway: Process, browser: Browser):
     await opened(browser, gateway)
     for typed, dollars in [("5", 5), ("1,000", 1_000), (" $250 ", 250), ("5 000", 5_000)]:
         payment_id = field((await browser.get(PATH)).text, "id")
-        answer = await sent(browser, f"{PATH}/buy", id=payment_id, amount="other", custom=typed)
+        answer = await sent(browser, f"{PATH}/buy", id=payment_id, preset="other", custom=typed)
         assert answer.status_code == 303, typed
         newest = select(tables.payments).where(tables.payments.c.id == payment_id)
         (payment,) = await rows(gateway, newest)
@@ -103,7 +103,7 @@ async def test_an_amount_that_is_not_sold_stays_in_the_form(gateway: Process, br
     await opened(browser, gateway)
     for typed in ("", "4", "5,001", "10.50", "-10", "1e3", "ten", "9" * 40):
         with counted(gateway) as statements:
-            page = await browser.submit(f"{PATH}/buy", id=new_id(), amount="other", custom=typed)
+            page = await browser.submit(f"{PATH}/buy", id=new_id(), preset="other", custom=typed)
         assert len(statements) <= QUERIES_MAX
         assert page.status_code == 400, typed
         found = Fields(page)
@@ -119,14 +119,30 @@ async def test_while_stripe_is_away_the_same_form_asks_for_the_same_payment(
 ):
     payment_id = await opened(browser, gateway)
     fake.faults.add("lost", "checkout.sessions.create")
-    page = await browser.submit(f"{PATH}/buy", id=payment_id, amount="100", save_card="yes")
+    page = await browser.submit(f"{PATH}/buy", id=payment_id, preset="100", save_card="yes")
     assert page.status_code == 503
     assert "Stripe can&#39;t be reached" in page.text
     assert field(page.text, "id") == payment_id
     assert 'value="100" checked' in squeezed(page.text)
-    answer = await sent(browser, f"{PATH}/buy", id=payment_id, amount="100", save_card="yes")
+    answer = await sent(browser, f"{PATH}/buy", id=payment_id, preset="100", save_card="yes")
     assert answer.status_code == 303
     assert len(list(fake.all("checkout.session"))) == 1
+
+
+@pytest.mark.parametrize("form", ["buy", "portal"])
+async def test_what_stripe_is_asked_for_is_limited(
+    gateway: Process, browser: Browser, fake: FakeStripe, form: str
+):
+    """However often it refuses: those payments do not count as open."""
+    await opened(browser, gateway)
+    await sent(browser, f"{PATH}/buy", id=new_id(), preset="25")
+    fake.faults.add("refused", times=1_000)
+    answers = []
+    for _ in range(5):
+        fields = {"id": new_id(), "preset": "25"} if form == "buy" else {}
+        answers.append((await browser.submit(f"{PATH}/{form}", **fields)).status_code)
+    assert answers == [503, 503, 503, 429, 429]
+    assert len(await rows(gateway, select(tables.payments))) <= 4
 
 
 async def test_a_page_on_another_domain_is_led_to_by_a_link(
@@ -135,7 +151,7 @@ async def test_a_page_on_another_domain_is_led_to_by_a_link(
     """Stripe can have its pages under the seller's own name, where no form may lead."""
     monkeypatch.setattr(fake, "url", "https://pay.example.com")
     payment_id = await opened(browser, gateway)
-    page = await browser.submit(f"{PATH}/buy", id=payment_id, amount="25")
+    page = await browser.submit(f"{PATH}/buy", id=payment_id, preset="25")
     assert page.status_code == 200
     assert 'href="https://pay.example.com/checkout/' in page.text
 
@@ -146,10 +162,10 @@ async def test_the_saved_card_and_the_customer_portal(
     payment_id = await opened(browser, gateway)
     assert "No card is saved" in browser.page.text
     assert f"{PATH}/portal" not in browser.page.text  # Stripe has no such customer yet
-    await sent(browser, f"{PATH}/buy", id=payment_id, amount="25", save_card="yes")
+    await sent(browser, f"{PATH}/buy", id=payment_id, preset="25", save_card="yes")
     (session,) = fake.all("checkout.session")
     fake.pay(session["id"])
-    await gateway.services.reconciler.reconcile(payment_id)
+    await gateway.services.payments.reconciler.reconcile(payment_id)
     page = await browser.get(PATH)
     assert "Visa ending in 4242, expires 12/" in squeezed(page.text)
     answer = await sent(browser, f"{PATH}/portal")
@@ -205,6 +221,9 @@ async def test_each_cause_that_stops_an_account_has_its_way_out(gateway: Process
     ]:
         assert words in page
     assert page.count('<a href="mailto:help@gateway.example">Write to us</a>') == 3
+    overview = squeezed((await browser.get("/console")).text)
+    assert page.partition('<div class="notice bad')[2].partition("</section>")[0] in overview
+    assert overview.count("$3.00") == 1
 
 
 async def test_a_hold_is_shown_instead_of_the_form(gateway: Process, browser: Browser):
@@ -212,7 +231,7 @@ async def test_a_hold_is_shown_instead_of_the_form(gateway: Process, browser: Br
     async with gateway.core.database.write() as connection:
         await customers.hold(connection, await organization(gateway), "warning", datetime.now(UTC))
     # the page was open before
-    page = await browser.submit(f"{PATH}/buy", id=payment_id, amount="25")
+    page = await browser.submit(f"{PATH}/buy", id=payment_id, preset="25")
     assert page.url.path == PATH
     assert "Buying is on hold" in page.text
     assert "mailto:help@gateway.example" in page.text
@@ -222,7 +241,7 @@ async def test_a_hold_is_shown_instead_of_the_form(gateway: Process, browser: Br
 
 async def test_members_look_and_owners_pay(gateway: Process, browser: Browser):
     payment_id = await opened(browser, gateway)
-    await sent(browser, f"{PATH}/buy", id=payment_id, amount="25")
+    await sent(browser, f"{PATH}/buy", id=payment_id, preset="25")
     bob = await member_of(browser, gateway, "bob@example.org")
     page = await bob.get(PATH)
     assert "Only owners of ada can buy credit" in squeezed(page.text)
@@ -236,7 +255,7 @@ async def test_members_look_and_owners_pay(gateway: Process, browser: Browser):
 async def test_a_form_of_another_site_buys_nothing(gateway: Process, browser: Browser):
     payment_id = await opened(browser, gateway)
     for form in ("buy", "portal", "auto-top-up"):
-        answer = await browser.submit(f"{PATH}/{form}", csrf="0" * 64, id=payment_id, amount="25")
+        answer = await browser.submit(f"{PATH}/{form}", csrf="0" * 64, id=payment_id, preset="25")
         assert answer.status_code == 403
     assert not await rows(gateway, select(tables.payments))
 
@@ -245,10 +264,10 @@ async def test_the_payment_of_another_organization_is_not_continued(
     gateway: Process, browser: Browser
 ):
     payment_id = await opened(browser, gateway)
-    await sent(browser, f"{PATH}/buy", id=payment_id, amount="25")
+    await sent(browser, f"{PATH}/buy", id=payment_id, preset="25")
     eve = await stranger_to(gateway)
     await eve.get(PATH)
-    answer = await sent(eve, f"{PATH}/buy", id=payment_id, amount="25")
+    answer = await sent(eve, f"{PATH}/buy", id=payment_id, preset="25")
     assert answer.status_code == 409
     assert "location" not in answer.headers
     assert "checkout/cs_" not in answer.text
@@ -264,7 +283,7 @@ async def test_the_page_asks_few_questions(gateway: Process, browser: Browser):
 
 async def test_test_mode_is_marked_on_every_page_about_money(gateway: Process, browser: Browser):
     payment_id = await opened(browser, gateway)
-    await sent(browser, f"{PATH}/buy", id=payment_id, amount="25")
+    await sent(browser, f"{PATH}/buy", id=payment_id, preset="25")
     for path in (PATH, f"{PATH}/payments", f"{PATH}/payments/{payment_id}"):
         assert "no money moves" in (await browser.get(path)).text, path
     assert "no money moves" not in (await browser.get("/console/keys")).text

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import select
 
 from gateway.app.process import Process
-from gateway.storage.tables import payments
+from gateway.storage.tables import auto_top_ups, payments
 from testing.browsing import Browser, sign_in, squeezed
 from tests.control_plane.conftest import rows
 
@@ -37,10 +37,12 @@ async def test_forms_that_were_open_before_buy_nothing(gateway: Process, browser
     await sign_in(browser, gateway, "ada@example.org")
     await browser.get("/console/settings")
     token = browser.token
-    for form in ("buy", "portal"):
-        answer = await browser.submit(f"{PATH}/{form}", csrf=token, amount="25")
+    rules = {"threshold": "5", "amount": "25", "month": "100", "enabled": "yes"}
+    for form in ("buy", "portal", "auto-top-up"):
+        answer = await browser.submit(f"{PATH}/{form}", csrf=token, preset="25", **rules)
         assert answer.status_code == 503, form
-    assert not await rows(gateway, select(payments))
+    for table in (payments, auto_top_ups):
+        assert not await rows(gateway, select(table))
 
 
 async def test_the_storefront_sells_nothing(browser: Browser):

@@ -45,7 +45,12 @@ def payment(**changes: Any) -> Payment:
             "credit was withdrawn",
         ),
         (PAID | {"refunded_cents": 1_000}, "", "Partly refunded", "$10.00 was refunded"),
-        (PAID | {"disputed_cents": 2_975, "posted_nanos": 0}, "bad", "Disputed", "bank has"),
+        (
+            PAID | {"disputed_cents": 2_975, "posted_nanos": 0},
+            "bad",
+            "Disputed",
+            "until the bank decides",
+        ),
     ],
 )
 def test_each_state_has_its_words(changes: dict[str, Any], mark: str, name: str, says: str):

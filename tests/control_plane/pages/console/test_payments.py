@@ -1,5 +1,7 @@
 """The page of a payment, to which Stripe sends its buyer back, and the list of all."""
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -24,6 +26,12 @@ def options(fake: FakeStripe) -> dict[str, Any]:
     return selling(fake)
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each page ask Stripe, however short a time after the last one."""
+    monkeypatch.setattr(pages, "ASKED_ANEW", timedelta(0))
+
+
 def session_of(fake: FakeStripe, path: str) -> str:
     payment_id = path.rpartition("/")[2]
     (found,) = [
@@ -39,7 +47,7 @@ async def path(browser: Browser, gateway: Process) -> str:
     """The page of a payment that was started."""
     await sign_in(browser, gateway, "ada@example.org")
     payment_id = field((await browser.get(BILLING)).text, "id")
-    answer = await sent(browser, f"{BILLING}/buy", id=payment_id, amount="25")
+    answer = await sent(browser, f"{BILLING}/buy", id=payment_id, preset="25")
     assert answer.status_code == 303
     return f"{BILLING}/payments/{payment_id}"
 
@@ -92,24 +100,29 @@ async def test_while_it_is_open_the_page_looks_again(
     fake.pay(session_of(fake, path))
     # a look again does not ask Stripe while somebody else may do so
     (payment,) = await rows(gateway, select(tables.payments))
-    await gateway.services.reconciler.reconcile(payment.id)
+    await gateway.services.payments.reconciler.reconcile(payment.id)
     done = await browser.get(path, headers=POLL)
     assert "Credited" in done.text
     assert "hx-trigger" not in done.text
 
 
-async def test_a_look_again_asks_stripe_unless_somebody_does(
-    browser: Browser, gateway: Process, fake: FakeStripe, path: str,
-    monkeypatch: pytest.MonkeyPatch,
-):  # fmt: skip
+@pytest.fixture
+def asked(gateway: Process, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The payments that Stripe was asked for."""
     asked = []
-    reconcile = gateway.services.reconciler.reconcile
+    reconcile = gateway.services.payments.reconciler.reconcile
 
     async def noted(payment_id: str) -> Any:
         asked.append(payment_id)
         return await reconcile(payment_id)
 
-    monkeypatch.setattr(gateway.services.reconciler, "reconcile", noted)
+    monkeypatch.setattr(gateway.services.payments.reconciler, "reconcile", noted)
+    return asked
+
+
+async def test_a_look_again_asks_stripe_unless_somebody_does(
+    browser: Browser, gateway: Process, fake: FakeStripe, path: str, asked: list[str]
+):
     await browser.get(path, headers=POLL)
     assert len(asked) == 1
     async with gateway.core.database.write() as connection:  # as it is while somebody reads it
@@ -126,6 +139,20 @@ async def test_a_look_again_asks_stripe_unless_somebody_does(
     await browser.get(path)
     await browser.get(path)  # nothing is open any more
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize("fault", ["", "refused"])
+async def test_stripe_is_asked_once_in_a_moment_however_often_a_page_is_loaded(
+    browser: Browser, fake: FakeStripe, path: str, asked: list[str], fault: str,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    monkeypatch.setattr(pages, "ASKED_ANEW", timedelta(minutes=1))
+    if fault:
+        fake.faults.add(fault, times=1_000)
+    for _ in range(5):
+        assert (await browser.get(path)).status_code == 200
+        await browser.get(path, headers=POLL)
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("fault", ["refused", "busy", "hang"])
@@ -152,12 +179,12 @@ async def test_failures_and_what_went_back_are_told(
     await browser.get(path)
     (payment,) = await rows(gateway, select(tables.payments))
     fake.refund(payment.intent_id, 1_000)
-    await gateway.services.reconciler.reconcile(payment.id)
+    await gateway.services.payments.reconciler.reconcile(payment.id)
     page = squeezed((await browser.get(path)).text)
     assert "Partly refunded" in page
     assert "<dt>Refunded</dt><dd>$10.00</dd>" in page
     fake.dispute(payment.intent_id)
-    await gateway.services.reconciler.reconcile(payment.id)
+    await gateway.services.payments.reconciler.reconcile(payment.id)
     assert "Disputed" in (await browser.get(path)).text
     billing = squeezed((await browser.get(BILLING)).text)
     assert "A payment is disputed." in billing
@@ -182,6 +209,23 @@ async def test_members_see_it_but_not_the_page_to_pay(
     page = await bob.get(path)
     assert "Pending" in page.text
     assert "checkout/cs_" not in page.text
+    await bob.close()
+
+
+async def test_documents_are_the_owners(
+    browser: Browser, gateway: Process, fake: FakeStripe, path: str
+):
+    fake.pay(session_of(fake, path))
+    await browser.get(path)
+    (payment,) = await rows(gateway, select(tables.payments))
+    bob = await member_of(browser, gateway, "bob@example.org")
+    for there in (path, BILLING, f"{BILLING}/payments"):
+        page = (await bob.get(there)).text
+        assert "Credited" in page
+        for url in (payment.invoice_url, payment.receipt_url):
+            assert url
+            assert url in (await browser.get(there)).text
+            assert url not in page
     await bob.close()
 
 

@@ -92,7 +92,7 @@ async def test_a_test_event_arrives_and_stands_in_the_log(
     for words in ("Received", "endpoint.ping", "status 202", "&lt;b&gt;taken&lt;/b&gt;"):
         assert words in page.text
     await owner.submit(f"{path}/deliveries/{delivery.id}/replay")
-    assert "It is sent again" in owner.page.text
+    assert "The event is being sent again" in owner.page.text
     first, second = await asyncio.to_thread(receiver.wait, 2)
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
 
@@ -210,9 +210,16 @@ async def test_others_webhooks_are_not_there(gateway: Process, owner: Browser, r
 async def test_members_look_and_owners_change(gateway: Process, owner: Browser, receiver: Receiver):
     path, secret = await added(owner, receiver.url)
     bob = await member_of(owner, gateway, "bob@example.org")
-    assert receiver.url in (await bob.get(PATH)).text
+    await owner.submit(f"{path}/test")
+    await tried(gateway)
+    for there in (PATH, path):
+        assert receiver.url in (await owner.get(there)).text
+        assert receiver.url not in (await bob.get(there)).text
+    assert ">127.0.0.1</th>" in (await bob.get(PATH)).text
     page = await bob.get(path)
     assert "Only owners can change webhooks" in page.text
+    assert "Received" in page.text
+    assert "webhook-id" not in page.text  # the log, without what was sent and answered
     assert f'action="{PATH}' not in page.text
     token = (await bob.get("/console/settings"), bob.token)[1]
     for action in ("reveal", "rotate", "test", "enable", "disable", "remove"):

@@ -251,7 +251,7 @@ def test_what_frames_a_field_is_seen():
         colours = dict(re.findall(r"--([\w-]+): (#\w{6});", block))
         for beside in ("bg", "surface"):
             assert contrast(colours["field"], colours[beside]) >= 3
-    assert css.count("border: 1px solid var(--field)") == 1
+    assert css.count("border: 1px solid var(--field)") == 2  # fields, and cards to choose from
 
 
 def contrast(one: str, two: str) -> float:

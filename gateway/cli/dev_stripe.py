@@ -1,0 +1,39 @@
+"""The fake Stripe of `gateway dev`: it sells credit, moves no money, and forgets at each start."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from gateway.fake_stripe.serving import serving
+from gateway.fake_stripe.store import SECRET_KEY
+from gateway.settings import Settings, variable
+
+PREFIX = "GATEWAY_STRIPE_"
+_FIELDS = ("stripe_secret_key", "stripe_webhook_secrets", "stripe_api_url")
+_SWEEP_SECONDS = 30.0  # a fake that was started anew has forgotten the payments before it
+
+
+@asynccontextmanager
+async def fake_stripe(settings: Settings) -> AsyncIterator[Settings]:
+    """Serve a fake Stripe while the block runs; give the settings that sell credit there."""
+    secret = f"whsec_{secrets.token_hex(16)}"
+    async with serving() as fake:
+        fake.listen(f"{settings.public_url}/webhooks/stripe", secret)
+        yield msgspec.structs.replace(
+            settings,
+            stripe_secret_key=SECRET_KEY,
+            stripe_webhook_secrets=secret,
+            stripe_api_url=fake.url,
+            stripe_sweep_seconds=_SWEEP_SECONDS,
+        )
+
+
+def stripe_variables(settings: Settings) -> dict[str, str]:
+    """Return what other commands need to reach the fake; of a real Stripe, nothing is kept."""
+    if settings.stripe_secret_key != SECRET_KEY:
+        return {}
+    return {variable(field): getattr(settings, field) for field in _FIELDS}
