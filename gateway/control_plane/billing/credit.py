@@ -166,12 +166,12 @@ async def balance(connection: AsyncConnection, organization_id: str) -> Balance:
     held: int = account["available_nanos"] + reserved
     paid = min(account["owed_nanos"], held)
     owed = account["owed_nanos"] - paid
-    lots = [
+    remaining = [
         Lot(**{name: row[f"lot_{name}"] for name in Lot.__struct_fields__})
         for row in rows
         if row["lot_id"] is not None
     ]
-    lots = _less(lots, account["leased_nanos"] - reserved, lots)
+    remaining = _less(remaining, account["leased_nanos"] - reserved, remaining)
     causes = _causes(account, owed)
     return Balance(
         available_nanos=held - paid,
@@ -179,7 +179,7 @@ async def balance(connection: AsyncConnection, organization_id: str) -> Balance:
         owed_nanos=owed,
         frozen=bool(causes),
         frozen_by=causes,
-        lots=_less(lots, paid, sorted(lots, key=_returning)),
+        lots=_less(remaining, paid, sorted(remaining, key=_returning)),
     )
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from gateway.data_plane.metering.leases import LeaseRules
 from gateway.storage.ledger.books import NANOS_PER_CENT
-from gateway.storage.tables import ledger_entries
+from gateway.storage.tables import accounts, ledger_entries
 from testing.gateways import Ledger
 from testing.ledger import running
 from testing.payments import Payment
@@ -90,6 +90,7 @@ async def test_a_debt_that_other_credit_paid_comes_back_as_that_credit(
         whole = ledger.charge(CENT)
         await credit.reserve(whole)
         await payment.post(0)
+        assert await owed(ledger) == CENT
         balance = await ledger.balance()
         assert (balance.available_nanos, balance.reserved_nanos, balance.owed_nanos) == (0, 0, 0)
         assert balance.lots == [], "it goes back when it is returned"
@@ -119,10 +120,17 @@ async def test_returned_credit_pays_the_debt_before_it_is_available(ledger: Ledg
         reserved = ledger.charge(3 * CENT)
         await credit.reserve(reserved)
         await payment.refund(2)
-        assert (await ledger.balance()).owed_nanos == 2 * CENT
+        assert await owed(ledger) == 2 * CENT
         assert await ledger.breaches() == []
         await credit.release(reserved)  # and the engine gives its lease back when it ends
     balance = await ledger.balance()
     assert (balance.available_nanos, balance.owed_nanos, balance.frozen_by) == (CENT, 0, [])
     assert await lots(ledger) == {"promo": 1}, "what was bought pays first"
     assert await ledger.breaches() == []
+
+
+async def owed(ledger: Ledger) -> int | None:
+    """Return what the account owes, whatever processes hold of it."""
+    query = select(accounts.c.owed_nanos).where(accounts.c.id == ledger.organization_id)
+    async with ledger.database.read() as connection:
+        return await connection.scalar(query)
