@@ -256,7 +256,7 @@ async def _take(url: str, customer: Customer, choose: random.Random) -> None:
         granted = [lot for lot in lots if not lot.source_ref.startswith("payment:")]
         lot = choose.choice(granted)
         amount = choose.randrange(1, lot.remaining_nanos + 1)
-        await grants.take(connection, customer.organization_id, lot.id, amount, "chaos")
+        await grants.take(connection, customer.organization_id, lot.id, amount, reason="chaos")
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import rich_click as click
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.cli.printing import DAYS, as_json, asynchronous, in_days, opened, say, show
@@ -15,7 +16,10 @@ from gateway.control_plane.accounts.organizations import Organization
 from gateway.control_plane.billing import credit
 from gateway.data_plane.metering.port import FreezeCause
 from gateway.money import money
+from gateway.observability.logging import configure
 from gateway.storage.ledger import freezes, invariants
+
+log = structlog.get_logger()
 
 _ENTRY_MAX = 2**63 - 1
 """Ids of ledger entries are 64-bit integers."""
@@ -89,15 +93,19 @@ async def _check_same(
 @click.argument("lot")
 @click.argument("dollars")
 @_REASON
+@click.option("--ref", help="A reference: the same one takes from a lot only once.")
 @asynchronous
-async def take_credit(organization: str, lot: str, dollars: str, *, reason: str) -> None:
+async def take_credit(
+    organization: str, lot: str, dollars: str, *, reason: str, ref: str | None
+) -> None:
     """Take granted credit back from a lot, whose id `credits balance --json` has."""
     amount = credit.nanos_of_dollars(dollars)
     async with opened() as database, database.write() as connection:
         owner = await organizations.find(connection, organization)
-        await credit.take(connection, owner.id, lot, amount, reason=reason)
+        taken = await credit.take(connection, owner.id, lot, amount, reason=reason, ref=ref)
         balance = await credit.balance(connection, owner.id)
-    say(f"Took {money(amount)}. {owner.name} has {_left(balance)}.")
+    done = f"Took {money(amount)}" if taken else "Already taken, so nothing changed"
+    say(f"{done}. {owner.name} has {_left(balance)}.")
 
 
 @credits_group.command("freeze")
@@ -114,7 +122,7 @@ async def freeze(organization: str, *, reason: str) -> None:
 
 @credits_group.command("unfreeze")
 @click.argument("organization")
-@click.option("--reason", required=True, help="Why, for the log of what operators did.")
+@click.option("--reason", required=True, help="Why; it is logged to standard error.")
 @asynchronous
 async def unfreeze(organization: str, *, reason: str) -> None:
     """Lift a suspension. Debts, disputes and audits freeze by themselves, and stay."""
@@ -122,6 +130,9 @@ async def unfreeze(organization: str, *, reason: str) -> None:
         owner = await organizations.find(connection, organization)
         lifted = await freezes.lift(connection, owner.id, "operator")
         balance = await credit.balance(connection, owner.id)
+    if lifted:
+        configure("json")
+        log.info("suspension lifted", organization=owner.id, reason=reason)
     done = f"is not suspended any more: {reason}" if lifted else "was not suspended"
     still = f" It is still frozen: {', '.join(balance.frozen_by)}." if balance.frozen_by else ""
     say(f"{owner.name} {done}.{still}")

@@ -21,6 +21,7 @@ from gateway.storage.tables import NANOS_MAX, accounts, credit_lots, ledger_entr
 _STORED_CAUSES: tuple[freezes.StoredCause, ...] = get_args(freezes.StoredCause)
 _WHOLE_DIGITS_MAX = 12
 _DECIMALS_MAX = 9
+_REF_CHARACTERS_MAX = 200
 AMOUNT_CHARACTERS_MAX = len("$.") + _WHOLE_DIGITS_MAX + _DECIMALS_MAX
 
 
@@ -56,8 +57,9 @@ class Balance(msgspec.Struct, frozen=True):
 
     `available_nanos` is the sum of what the lots have left; the lots are in the order in which they
     are spent. Running gateways hold `reserved_nanos` of it. `owed_nanos` is the part of a reversed
-    payment that was already spent. `frozen_by` is why none of it can be used, the cause to tell
-    first; empty as a rule.
+    payment that was already spent, and nothing is available beside it: what gateways hold pays it
+    first, as it will when they return it. `frozen_by` is why none of it can be used, the cause to
+    tell first; empty as a rule.
     """
 
     available_nanos: int
@@ -112,15 +114,23 @@ async def take(
     amount_nanos: int,
     *,
     reason: str,
-) -> None:
-    """Take granted credit back from a lot. Raises BadRequest, which says what is left of it."""
+    ref: str | None = None,
+) -> bool:
+    """Take granted credit back from a lot, once per `ref`; return whether it was taken.
+
+    Raises BadRequest, which says what is left of the lot.
+    """
     if not 1 <= amount_nanos <= NANOS_MAX:
         raise BadRequest(f"An amount must be 1 to {NANOS_MAX} nano-dollars.", param="amount")
     try:
         lot_id = str(UUID(lot_id))
     except ValueError:
         raise grants.NoSuchLot from None
-    await grants.take(connection, organization_id, lot_id, amount_nanos, reason)
+    if ref is not None and not 0 < len(ref) <= _REF_CHARACTERS_MAX:
+        raise BadRequest(f"A reference has 1 to {_REF_CHARACTERS_MAX} characters.", param="ref")
+    return await grants.take(
+        connection, organization_id, lot_id, amount_nanos, reason=reason, ref=ref
+    )
 
 
 async def granted(connection: AsyncConnection, source_ref: str) -> Granted | None:
@@ -133,7 +143,8 @@ async def granted(connection: AsyncConnection, source_ref: str) -> Granted | Non
 async def balance(connection: AsyncConnection, organization_id: str) -> Balance:
     """Read an existing account, in one statement for a consistent view.
 
-    Usage that is not posted yet is subtracted from the lots, as its posting will.
+    Usage that is not posted yet is subtracted from the lots, as its posting will, and so is what is
+    owed, as the return of what gateways hold will.
     """
     lots = (credit_lots.c.organization_id == accounts.c.id) & (credit_lots.c.remaining_nanos > 0)
     query = (
@@ -151,39 +162,47 @@ async def balance(connection: AsyncConnection, organization_id: str) -> Balance:
     )
     rows = (await connection.execute(query)).mappings().all()
     account = rows[0]
-    reserved, causes = account["reserved"], _causes(account)
+    reserved: int = account["reserved"]
+    held: int = account["available_nanos"] + reserved
+    paid = min(account["owed_nanos"], held)
+    owed = account["owed_nanos"] - paid
+    remaining = [
+        Lot(**{name: row[f"lot_{name}"] for name in Lot.__struct_fields__})
+        for row in rows
+        if row["lot_id"] is not None
+    ]
+    remaining = _less(remaining, account["leased_nanos"] - reserved, remaining)
+    causes = _causes(account, owed)
     return Balance(
-        available_nanos=account["available_nanos"] + reserved,
-        reserved_nanos=reserved,
-        owed_nanos=account["owed_nanos"],
+        available_nanos=held - paid,
+        reserved_nanos=min(reserved, held - paid),
+        owed_nanos=owed,
         frozen=bool(causes),
         frozen_by=causes,
-        lots=_left(
-            [
-                Lot(**{name: row[f"lot_{name}"] for name in Lot.__struct_fields__})
-                for row in rows
-                if row["lot_id"] is not None
-            ],
-            account["leased_nanos"] - reserved,
-        ),
+        lots=_less(remaining, paid, sorted(remaining, key=_returning)),
     )
 
 
-def _causes(account: Mapping[Any, Any]) -> list[FreezeCause]:
+def _causes(account: Mapping[Any, Any], owed_nanos: int) -> list[FreezeCause]:
     stored: list[FreezeCause] = [cause for cause in _STORED_CAUSES if account[cause]]
-    return [*stored, "owing"] if account["owed_nanos"] else stored
+    return [*stored, "owing"] if owed_nanos else stored
 
 
-def _left(lots: list[Lot], unposted_nanos: int) -> list[Lot]:
-    """Return what is left of lots after unposted usage is subtracted."""
-    left = []
-    for lot in lots:
-        part = min(lot.remaining_nanos, unposted_nanos)
-        unposted_nanos -= part
-        if lot.remaining_nanos > part:
-            remaining = lot.remaining_nanos - part
-            left.append(msgspec.structs.replace(lot, remaining_nanos=remaining))
-    return left
+def _less(lots: Sequence[Lot], nanos: int, order: Sequence[Lot]) -> list[Lot]:
+    """Return what is left of lots when an amount is subtracted in an order."""
+    left = {}
+    for lot in order:
+        part = min(lot.remaining_nanos, nanos)
+        nanos -= part
+        left[lot.id] = lot.remaining_nanos - part
+    return [
+        msgspec.structs.replace(lot, remaining_nanos=left[lot.id]) for lot in lots if left[lot.id]
+    ]
+
+
+def _returning(lot: Lot) -> tuple[bool, int]:
+    """Order lots as debts are paid from them, like postings.RETURNING."""
+    return lot.kind == "promo", -UUID(lot.id).int
 
 
 async def ledger(

@@ -5,8 +5,9 @@ amount, tax, customer, card. One that is open blocks the next (a partial unique 
 keeps it while it is `started`, and hands it to the reconciler as soon as Stripe has taken it.
 
 - Nothing is known until Stripe answers: the same request is sent again, with the same key, for at
-  most SENT_FOR (Stripe forgets keys after 24 hours). After that it is only looked for by its
-  metadata, and has failed if Stripe has none.
+  most SENT_FOR (Stripe forgets keys after 24 hours). After that, or when Stripe repeats a failure
+  of its own, or when the organization stops it, the attempt is only looked for by its metadata, and
+  is over if Stripe has none.
 - The processes of a deployment share the work by claiming a row for LEASE; whoever is late finds
   another `version` and writes nothing.
 - An attempt ends, and its consequences are written, in one transaction (`outcomes`).
@@ -26,7 +27,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.payments import outcomes, payments
 from gateway.control_plane.payments.auto_top_up import AUTHENTICATION
-from gateway.control_plane.payments.charges import decline, intent_parameters, tax_parameters
+from gateway.control_plane.payments.charges import (
+    decline,
+    intent_parameters,
+    receipt_email,
+    tax_parameters,
+)
 from gateway.control_plane.payments.customers import Customers
 from gateway.control_plane.payments.payments import Payment, State
 from gateway.control_plane.payments.stripe_api import StripeApi
@@ -45,6 +51,8 @@ SENT_FOR = timedelta(hours=20)
 """How long the same request is repeated while its outcome is unknown."""
 GIVEN_UP_AFTER = timedelta(hours=21)
 """When an attempt that Stripe does not have has failed: the last request is over by then."""
+QUIET = timedelta(hours=1)
+"""How long Stripe is left to finish what it failed at, before what it does not have is over."""
 LEASE = timedelta(minutes=2)
 """How long a claimed attempt is left to its process: longer than its calls to Stripe may take."""
 TURN_SECONDS = 30.0
@@ -57,6 +65,8 @@ _DECLINED = 402
 _REASON_CHARACTERS_MAX = 300
 _NOT_CHARGED = "The card could not be charged."
 _STOPPED = "It was stopped before the card was charged."
+_LOOKED_FOR = "looked_for"
+"""Failure code of an attempt for which nothing is sent any more; it is looked for a last time."""
 _CLAIMED_FIRST = 2
 """The version of an attempt that was claimed for the first time: Stripe can't know it."""
 
@@ -86,12 +96,19 @@ class Attempts:
     async def run(self) -> None:
         """Start what is due, and carry out what has no outcome yet."""
         ends = monotonic() + TURN_SECONDS
-        await self._starts.run(self._clock())
+        await self._carry_out_all(ends)
+        if await self._starts.run(self._clock()):
+            await self._carry_out_all(ends)
+
+    async def _carry_out_all(self, ends: float) -> None:
         while monotonic() < ends:
             payment = await self._claim()
             if payment is None:
                 return
-            await self._carry_out(payment)
+            try:
+                await self._carry_out(payment)
+            except Exception:  # the others don't wait for it; it is claimed, so its turn comes
+                log.exception("auto top-up can't be carried out", payment=payment.id)
 
     async def _claim(self) -> Payment | None:
         """Take an attempt whose outcome is unknown, for a while."""
@@ -129,7 +146,7 @@ class Attempts:
             await self._end(payment, "canceled", reason=_STOPPED)
             return
         try:
-            if stopped or age >= SENT_FOR:
+            if stopped or payment.failure_code == _LOOKED_FOR or age >= SENT_FOR:
                 intent = await self._found(payment)
             else:
                 taxed = await self._with_tax(payment)
@@ -140,7 +157,7 @@ class Attempts:
         except StripeFailure as error:
             await self._failed(payment, error)
         else:
-            await self._answered(payment, intent)
+            await self._answered(payment, intent, stopped=stopped)
 
     async def _with_tax(self, payment: Payment) -> Payment | None:
         """Fix the tax in the row, before the card is charged: each request must say the same.
@@ -158,9 +175,11 @@ class Attempts:
 
     async def _charged(self, payment: Payment) -> StripeIntent:
         """Charge the card, or learn what came of it. Raises StripeFailure."""
+        async with self._database.read() as connection:
+            email = await receipt_email(connection, payment.organization_id)
         try:
             return await self._stripe.create_intent(
-                intent_parameters(payment), key=f"payment:{payment.id}"
+                intent_parameters(payment, email), key=f"payment:{payment.id}"
             )
         except StripeDown as error:
             # Stripe repeats such an answer to this key, whatever it has done
@@ -182,13 +201,12 @@ class Attempts:
         )
         return next((i for i in intents if i.metadata.get("payment_id") == payment.id), None)
 
-    async def _answered(self, payment: Payment, intent: StripeIntent | None) -> None:
+    async def _answered(
+        self, payment: Payment, intent: StripeIntent | None, *, stopped: bool
+    ) -> None:
         """Act on what Stripe has for an attempt; None if it has nothing."""
         if intent is None:
-            if self._clock() - payment.created_at < GIVEN_UP_AFTER:
-                await self._later(payment, "Stripe does not have it")
-            else:
-                await self._end(payment, "failed", code="not_charged", reason=_NOT_CHARGED)
+            await self._missed(payment, stopped=stopped)
             return
         match intent.status:
             case "succeeded" | "processing" | "requires_capture":
@@ -201,11 +219,29 @@ class Attempts:
             case _:  # it waits for the cardholder, who isn't there
                 await self._cancel(payment, intent.id)
 
+    async def _missed(self, payment: Payment, *, stopped: bool) -> None:
+        """End an attempt that Stripe does not have, once that can't change any more.
+
+        That is when it was looked for QUIET after the last request for it.
+        """
+        is_quiet = payment.failure_code == _LOOKED_FOR
+        if not is_quiet and self._clock() - payment.created_at < GIVEN_UP_AFTER:
+            await self._look_later(payment)
+        elif stopped:
+            await self._end(payment, "canceled", reason=_STOPPED)
+        else:
+            await self._end(payment, "failed", code="not_charged", reason=_NOT_CHARGED)
+
+    async def _look_later(self, payment: Payment) -> None:
+        """Send nothing for it any more, and look for it a last time."""
+        await self._write(payment, failure_code=_LOOKED_FOR, due_at=self._clock() + QUIET)
+
     async def _hand_over(self, payment: Payment, intent_id: str) -> None:
         """Let the reconciler credit what was taken: now, or when it is due."""
         values: dict[str, Any] = {
             "state": "open",
             "intent_id": intent_id,
+            "failure_code": "",
             "changed_at": self._clock(),
         }
         async with self._database.write() as connection:
@@ -231,6 +267,11 @@ class Attempts:
 
     async def _failed(self, payment: Payment, error: StripeFailure) -> None:
         """Act on an answer that is none, or a refusal."""
+        is_kept = isinstance(error, StripeDown) and error.is_answered
+        if is_kept and self._clock() - payment.created_at >= QUIET:
+            # the key gives that answer for a day, whatever becomes of Stripe
+            await self._look_later(payment)
+            return
         if not isinstance(error, StripeRefused) or error.code == "idempotency_error":
             await self._later(payment, str(error))
             return

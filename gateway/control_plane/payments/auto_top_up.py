@@ -143,8 +143,9 @@ async def save(
         return
     if before.paused == "authentication":
         values["paused"] = ""
-    if before.declines == 0:  # it waited for a cap, which may be another now
-        values["not_before"] = None
+    # a wait for a limit ends, since that may be another now; the rest of a declined card stays
+    card = await standing(connection, organization_id, await _saved(connection, organization_id))
+    values["not_before"] = card.not_before
     await connection.execute(
         update(auto_top_ups)
         .where(auto_top_ups.c.organization_id == organization_id)
@@ -181,11 +182,8 @@ async def reassess(connection: AsyncConnection, organization_id: str) -> None:
     succeeded.
     """
     await _locked(connection, organization_id)
-    saved = payment_customers.c
-    fingerprint = await connection.scalar(
-        select(saved.card_fingerprint).where(saved.organization_id == organization_id)
-    )
-    card = await standing(connection, organization_id, fingerprint or "")
+    fingerprint = await _saved(connection, organization_id)
+    card = await standing(connection, organization_id, fingerprint)
     await connection.execute(
         update(auto_top_ups)
         .where(auto_top_ups.c.organization_id == organization_id)
@@ -208,7 +206,8 @@ async def standing(connection: AsyncConnection, organization_id: str, fingerprin
             payments.c.card_fingerprint == fingerprint,
             is_attempt | (payments.c.state == "paid"),
         )
-        .order_by(payments.c.id.desc())
+        # not by the id, which a buyer's form may have chosen
+        .order_by(payments.c.created_at.desc(), payments.c.id.desc())
         .limit(_REMEMBERED_MAX)
     )
     return judge(found.all())
@@ -273,6 +272,13 @@ def judge(newest: Sequence[Row[Any, Any, Any]]) -> Standing:
         return Standing("authentication", declines, None)
     wait = min(BACK_OFF * 2 ** max(misses - 1, 0), LONGEST_BACK_OFF)
     return Standing("", declines, last.changed_at + wait)
+
+
+async def _saved(connection: AsyncConnection, organization_id: str) -> str:
+    """Return the fingerprint of the saved card; empty if there is none."""
+    saved = payment_customers.c
+    query = select(saved.card_fingerprint).where(saved.organization_id == organization_id)
+    return await connection.scalar(query) or ""
 
 
 async def _locked(connection: AsyncConnection, organization_id: str) -> Row[Any] | None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
+import structlog
 from sqlalchemy import Row, Select, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,6 +29,8 @@ from gateway.storage.tables import (
     payments,
     total,
 )
+
+log = structlog.get_logger()
 
 INTERVAL = timedelta(seconds=60)
 """Least time between the starts of two attempts of an organization."""
@@ -52,8 +55,11 @@ class TopUpStarts:
             found = [row.organization_id for row in await connection.execute(query)]
         started = 0
         for organization_id in found:
-            async with self._database.write() as connection:
-                started += await self.start(connection, organization_id, now)
+            try:
+                async with self._database.write() as connection:
+                    started += await self.start(connection, organization_id, now)
+            except Exception:  # the others don't wait for it
+                log.exception("auto top-up can't start", organization=organization_id)
         return started
 
     async def start(self, connection: AsyncConnection, organization_id: str, now: datetime) -> bool:

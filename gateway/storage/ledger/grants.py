@@ -50,6 +50,18 @@ class LotHasLess(BadRequest):
         )
 
 
+class TakenOtherwise(BadRequest):
+    """The reference was used to take another amount from this lot."""
+
+    status = 409
+
+    def __init__(self, taken_nanos: int) -> None:
+        super().__init__(
+            f"This reference took {money(taken_nanos)} of the lot before; nothing was taken now.",
+            param="ref",
+        )
+
+
 async def open_account(connection: AsyncConnection, organization_id: str) -> None:
     """Open the account of a new organization, empty."""
     await connection.execute(
@@ -127,12 +139,19 @@ async def grant(
 
 
 async def take(
-    connection: AsyncConnection, organization_id: str, lot_id: str, amount_nanos: int, reason: str
-) -> None:
+    connection: AsyncConnection,
+    organization_id: str,
+    lot_id: str,
+    amount_nanos: int,
+    *,
+    reason: str,
+    ref: str | None = None,
+) -> bool:
     """Take credit back from a granted lot, against the account that the grant was booked to.
 
-    What processes hold of it is owed until they return it. Raises LotHasLess, NoSuchLot or
-    LotWasBought; then nothing is taken.
+    What processes hold of it is owed until they return it. Returns False if the same `ref` took the
+    same from this lot before. Raises LotHasLess, NoSuchLot, LotWasBought or TakenOtherwise; then
+    nothing is taken.
     """
     assert amount_nanos > 0
     now = await postings.database_now(connection)
@@ -152,6 +171,8 @@ async def take(
     )
     if counterpart is None:
         raise LotWasBought
+    if ref is not None and await _is_taken(connection, f"{lot_id}:ref:{ref}", amount_nanos):
+        return False
     if left < amount_nanos:
         raise LotHasLess(left)
     before = await connection.scalar(
@@ -169,12 +190,24 @@ async def take(
         connection,
         organization_id,
         "takeback",
-        f"{lot_id}:{(before or 0) + 1}",
+        f"{lot_id}:ref:{ref}" if ref is not None else f"{lot_id}:{(before or 0) + 1}",
         -amount_nanos,
         counterpart,
         now,
         reason,
     )
+    return True
+
+
+async def _is_taken(connection: AsyncConnection, ref: str, amount_nanos: int) -> bool:
+    """Tell whether an entry took this amount before. Raises TakenOtherwise for another amount."""
+    entry = ledger_entries.c
+    before = await connection.scalar(
+        select(entry.amount_nanos).where(entry.kind == "takeback", entry.ref == ref)
+    )
+    if before is not None and before != -amount_nanos:
+        raise TakenOtherwise(-before)
+    return before is not None
 
 
 async def expire(database: Database, at: datetime | None = None) -> int:

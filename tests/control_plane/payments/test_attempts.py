@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, literal, select, update
 
+from gateway.control_plane.payments import auto_top_up
 from gateway.control_plane.payments.attempts import GIVEN_UP_AFTER, LEASE, SENT_FOR, Attempts
 from gateway.control_plane.payments.auto_top_up import BACK_OFF, DECLINES_MAX
 from gateway.control_plane.payments.stripe_api import StripeApi
@@ -16,7 +17,7 @@ from gateway.storage import tables
 from gateway.storage.database import Database
 from testing.ledger import assert_sound
 from testing.stripe import fake_stripe
-from testing.top_ups import TopUps, top_ups
+from testing.top_ups import RULES, TopUps, top_ups
 
 MINUTE = timedelta(minutes=1)
 
@@ -55,6 +56,9 @@ async def test_credit_below_the_threshold_is_topped_up_once(shop: TopUps):
     assert await shop.available_cents() == 2_500
     assert shop.charges() == 2_500
     assert await shop.mails() == []
+    (intent,) = shop.fake.all("payment_intent")
+    assert intent["receipt_email"] == "ada@example.org"
+    assert payment.receipt_url
     await assert_sound(shop.database)
 
 
@@ -234,7 +238,7 @@ async def test_a_bank_that_asks_pauses_and_one_mail_says_where_to_pay(
 
 async def test_what_stays_unknown_is_looked_for_before_it_may_fail(shop: TopUps):
     """Stripe forgets a key after a day, so nothing is sent again by then."""
-    shop.fake.faults.add("error_before", "payment_intents.create", times=100_000)
+    shop.fake.faults.add("refused", "payment_intents.create", times=100_000)
     await shop.run_for(hours=SENT_FOR.total_seconds() / 3600, every=timedelta(minutes=30))
     sent = sum(call[0] == "payment_intents.create" for call in shop.fake.calls)
     (payment,) = await shop.payments()
@@ -318,9 +322,79 @@ async def test_a_hold_stops_what_was_sent_from_being_sent_again(shop: TopUps):
     shop.fake.faults.add("error_before", "payment_intents.create")
     await shop.attempts.run()
     await shop.hold()
-    await shop.run_for(hours=21.5, every=timedelta(minutes=30))
+    await shop.run_for(hours=2, every=timedelta(minutes=30))
     (payment,) = await shop.payments()
-    assert (payment.state, shop.tries()) == ("failed", 0)
+    assert (payment.state, shop.tries()) == ("canceled", 0)
+    await shop.release()
+    await shop.attempts.run()
+    assert shop.charges() == 2_500
+
+
+async def test_a_failure_that_stripe_repeats_ends_in_hours(
+    shop: TopUps, monkeypatch: pytest.MonkeyPatch
+):
+    """Nothing was charged, and the key will say so for a day: the next attempt has another."""
+
+    async def fail(*_arguments, **_options):
+        sent.append(shop.now)
+        raise StripeDown("Stripe failed (500)", is_answered=True)
+
+    sent: list[object] = []
+    monkeypatch.setattr(StripeApi, "create_intent", fail)
+    await shop.run_for(hours=1, every=timedelta(minutes=10))
+    (payment,) = await shop.payments()
+    assert payment.state == "started"
+    await shop.run_for(minutes=10, every=timedelta(minutes=10))
+    asked = len(sent)
+    await shop.run_for(hours=1.5, every=timedelta(minutes=10))
+    (payment,) = await shop.payments()
+    assert (payment.state, payment.failure_code) == ("failed", "not_charged")
+    assert len(sent) == asked
+    monkeypatch.undo()
+    await shop.run_for(hours=2, every=timedelta(minutes=20))
+    assert shop.charges() == 2_500
+    assert await shop.available_cents() == 2_500
+
+
+async def test_an_attempt_that_breaks_us_keeps_no_other_waiting(
+    shop: TopUps, monkeypatch: pytest.MonkeyPatch
+):
+    async with shop.database.write() as connection:
+        first = await shop.another_organization(connection)
+    start, carry_out = type(shop.starts).start, Attempts._carry_out
+
+    async def breaks(self, connection, organization_id, now):
+        if organization_id == first.id:
+            raise ValueError
+        return await start(self, connection, organization_id, now)
+
+    async def broken(self, payment):
+        broke.append(payment.id)
+        if len(broke) == 1:
+            raise ValueError
+        await carry_out(self, payment)
+
+    copied = {
+        "organization_id": literal(first.id, tables.payments.c.id.type).label("o"),
+        "customer_id": literal("cus_other").label("c"),
+    }
+    broke: list[str] = []
+    monkeypatch.setattr(type(shop.starts), "start", breaks)
+    monkeypatch.setattr(Attempts, "_carry_out", broken)
+    async with shop.database.write() as connection:
+        await auto_top_up.save(connection, first.id, RULES, user_id=None, now=shop.now)
+        await connection.execute(
+            insert(tables.payment_customers).from_select(
+                list(tables.payment_customers.c.keys()),
+                select(*(copied.get(c.name, c) for c in tables.payment_customers.c)),
+            )
+        )
+    await shop.attempts.run()
+    assert len(await shop.payments()) == 1
+    monkeypatch.undo()
+    shop.wait(seconds=LEASE.total_seconds())
+    await shop.attempts.run()
+    assert shop.charges() == 2_500
 
 
 async def test_another_mode_leaves_attempts_alone(shop: TopUps):

@@ -110,12 +110,36 @@ async def test_a_wait_for_a_limit_ends_when_the_limit_changes_but_not_that_of_a_
 ):
     async with database.write() as connection:
         await save(connection, organization_id, RULES)
-        for declines, left in ((0, None), (1, NOW)):
-            await set_to(connection, organization_id, not_before=NOW, declines=declines)
-            await save(connection, organization_id, RULES)
-            found = await auto_top_up.read(connection, organization_id)
-            assert found is not None
-            assert found.not_before == left
+        await use_card(connection, organization_id, "red")
+        await set_to(connection, organization_id, not_before=NOW)
+        await save(connection, organization_id, RULES)
+        assert await not_before(connection, organization_id) is None
+        await attempt(connection, organization_id, "red", "generic_decline")
+        await auto_top_up.reassess(connection, organization_id)
+        rests = await not_before(connection, organization_id)
+        assert rests == NOW + timedelta(seconds=1) + BACK_OFF
+        # a declined card, and then a limit
+        await set_to(connection, organization_id, not_before=NOW + timedelta(days=30))
+        await save(connection, organization_id, RULES)
+        assert await not_before(connection, organization_id) == rests
+
+
+async def test_a_payment_whose_form_chose_its_id_is_no_newer_than_it_is(
+    database: Database, organization_id: str
+):
+    async with database.write() as connection:
+        await save(connection, organization_id, RULES)
+        await use_card(connection, organization_id, "red")
+        paid = Payment(
+            id="ffffffff-ffff-7fff-bfff-ffffffffffff", organization_id=organization_id,
+            origin="checkout", state="paid", credit_nanos=1, amount_cents=1, live=False,
+            card_fingerprint="red", created_at=NOW - timedelta(days=1), changed_at=NOW,
+        )  # fmt: skip
+        await payments.add(connection, paid)
+        for _ in range(3):
+            await attempt(connection, organization_id, "red", "generic_decline")
+        await auto_top_up.reassess(connection, organization_id)
+        assert await paused(connection, organization_id) == ("declined", 3)
 
 
 class Ended(NamedTuple):
@@ -194,6 +218,12 @@ async def paused(connection, organization_id: str) -> tuple[str, int]:
     found = await auto_top_up.read(connection, organization_id)
     assert found is not None
     return found.paused, found.declines
+
+
+async def not_before(connection, organization_id: str) -> datetime | None:
+    found = await auto_top_up.read(connection, organization_id)
+    assert found is not None
+    return found.not_before
 
 
 async def use_card(connection, organization_id: str, fingerprint: str) -> None:

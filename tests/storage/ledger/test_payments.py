@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from gateway.data_plane.metering.leases import LeaseRules
 from gateway.storage.ledger.books import NANOS_PER_CENT
-from gateway.storage.tables import ledger_entries
+from gateway.storage.tables import accounts, ledger_entries
 from testing.gateways import Ledger
 from testing.ledger import running
 from testing.payments import Payment
@@ -62,6 +62,25 @@ async def test_what_is_spent_is_owed_and_paid_by_what_comes_next(ledger: Ledger,
     assert await ledger.breaches() == []
 
 
+async def test_what_is_owed_is_not_shown_as_available_too(ledger: Ledger, tmp_path: Path):
+    """A process holds all of it, of which a part is owed now."""
+    oldest, newest = [await bought(ledger, cents) for cents in (2, 3)]
+    await ledger.grant(CENT, kind="promo", source_ref="promo")
+    async with running(ledger.database, tmp_path, leases=SILENT) as credit:
+        whole = ledger.charge(6 * CENT)
+        await credit.reserve(whole)
+        await oldest.post(0)
+        balance = await ledger.balance()
+        assert (balance.available_nanos, balance.owed_nanos) == (4 * CENT, 0)
+        assert balance.reserved_nanos == 4 * CENT
+        left = {"promo": 1, f"payment:{oldest.id}": 2, f"payment:{newest.id}": 1}
+        assert await lots(ledger) == left, "as debts are paid: bought credit first, newest first"
+        await credit.release(whole)
+    balance = await ledger.balance()
+    assert (balance.available_nanos, balance.owed_nanos) == (4 * CENT, 0)
+    assert await lots(ledger) == left
+
+
 async def test_a_debt_that_other_credit_paid_comes_back_as_that_credit(
     ledger: Ledger, tmp_path: Path
 ):
@@ -71,7 +90,10 @@ async def test_a_debt_that_other_credit_paid_comes_back_as_that_credit(
         whole = ledger.charge(CENT)
         await credit.reserve(whole)
         await payment.post(0)
-        assert (await ledger.balance()).owed_nanos == CENT
+        assert await owed(ledger) == CENT
+        balance = await ledger.balance()
+        assert (balance.available_nanos, balance.reserved_nanos, balance.owed_nanos) == (0, 0, 0)
+        assert balance.lots == [], "it goes back when it is returned"
         await ledger.grant(CENT, kind="paid", source_ref="transfer")
         assert await lots(ledger) == {f"payment:{payment.id}": 1}, "what is reserved is theirs"
         await payment.post(1)
@@ -98,10 +120,17 @@ async def test_returned_credit_pays_the_debt_before_it_is_available(ledger: Ledg
         reserved = ledger.charge(3 * CENT)
         await credit.reserve(reserved)
         await payment.refund(2)
-        assert (await ledger.balance()).owed_nanos == 2 * CENT
+        assert await owed(ledger) == 2 * CENT
         assert await ledger.breaches() == []
         await credit.release(reserved)  # and the engine gives its lease back when it ends
     balance = await ledger.balance()
     assert (balance.available_nanos, balance.owed_nanos, balance.frozen_by) == (CENT, 0, [])
     assert await lots(ledger) == {"promo": 1}, "what was bought pays first"
     assert await ledger.breaches() == []
+
+
+async def owed(ledger: Ledger) -> int | None:
+    """Return what the account owes, whatever processes hold of it."""
+    query = select(accounts.c.owed_nanos).where(accounts.c.id == ledger.organization_id)
+    async with ledger.database.read() as connection:
+        return await connection.scalar(query)
