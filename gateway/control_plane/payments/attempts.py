@@ -26,14 +26,13 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.payments import outcomes, payments
-from gateway.control_plane.payments.auto_top_up import AUTHENTICATION
 from gateway.control_plane.payments.charges import (
-    decline,
     intent_parameters,
     receipt_email,
     tax_parameters,
 )
 from gateway.control_plane.payments.customers import Customers
+from gateway.control_plane.payments.declines import AUTHENTICATION, decline
 from gateway.control_plane.payments.payments import Payment, State
 from gateway.control_plane.payments.stripe_api import StripeApi
 from gateway.control_plane.payments.stripe_failures import StripeDown, StripeFailure, StripeRefused

@@ -21,6 +21,7 @@ import msgspec
 from sqlalchemy import Row, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.payments.declines import AUTHENTICATION
 from gateway.control_plane.payments.payments import CENT_NANOS, Payment, of_row
 from gateway.control_plane.payments.top_up_stops import Stopped, stopped
 from gateway.errors import BadRequest
@@ -45,8 +46,6 @@ BACK_OFF = timedelta(hours=1)
 LONGEST_BACK_OFF = timedelta(days=1)
 """The same, when it is not the card that fails: the wait doubles each time."""
 
-AUTHENTICATION = "authentication_required"
-"""The bank wants to ask the cardholder, who isn't there."""
 NO_DECLINE = ("not_charged", "refused")
 """Failures of ours or of Stripe's, which say nothing about the card."""
 HOPELESS = (

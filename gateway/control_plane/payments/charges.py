@@ -1,4 +1,4 @@
-"""Charges of a saved card: what Stripe is asked, and why a card was declined.
+"""Charges of a saved card: what Stripe is asked.
 
 What is asked comes from the row, so that it is the same each time: Stripe refuses a key that comes
 with other parameters. Only the address for the receipt does not, for we store no copies of
@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.payments.auto_top_up import AUTHENTICATION
 from gateway.control_plane.payments.payments import Payment
 from gateway.storage.tables import memberships, users
 
@@ -61,10 +60,3 @@ async def receipt_email(connection: AsyncConnection, organization_id: str) -> st
         .limit(1)
     )
     return await connection.scalar(query)
-
-
-def decline(code: str, decline_code: str) -> str:
-    """Return why a card was declined, in one word: the bank's, else Stripe's."""
-    if AUTHENTICATION in (code, decline_code):
-        return AUTHENTICATION
-    return decline_code or code

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.control_plane.payments.charges import decline
+from gateway.control_plane.payments.declines import decline
 from gateway.control_plane.payments.payments import CENT_NANOS, Payment, State
 from gateway.control_plane.payments.stripe_api import StripeApi
 from gateway.control_plane.payments.stripe_failures import StripeRefused

@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.alerts.notices import Notice, publish
 from gateway.control_plane.payments import auto_top_up
-from gateway.control_plane.payments.auto_top_up import AUTHENTICATION, NO_DECLINE, Standing
+from gateway.control_plane.payments.auto_top_up import NO_DECLINE, Standing
+from gateway.control_plane.payments.declines import AUTHENTICATION
 from gateway.control_plane.payments.payments import CENT_NANOS, Payment
 from gateway.money import money
 from gateway.storage.ledger.postings import database_now
