@@ -254,6 +254,8 @@ async def _take(url: str, customer: Customer, choose: random.Random) -> None:
     async with _opened(url) as database, database.write() as connection:
         lots = (await credit.balance(connection, customer.organization_id)).lots
         granted = [lot for lot in lots if not lot.source_ref.startswith("payment:")]
+        if not granted:
+            return
         lot = choose.choice(granted)
         amount = choose.randrange(1, lot.remaining_nanos + 1)
         await grants.take(connection, customer.organization_id, lot.id, amount, reason="chaos")

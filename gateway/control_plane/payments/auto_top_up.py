@@ -212,24 +212,6 @@ async def standing(connection: AsyncConnection, organization_id: str, fingerprin
     return judge(found.all())
 
 
-async def resume(
-    connection: AsyncConnection, organization_id: str, *, user_id: str | None, now: datetime
-) -> bool:
-    """Let an auto top-up go on that waits for its owner; return whether it did.
-
-    The breaker is not closed by this: only another card or a payment is.
-    """
-    done = await connection.execute(
-        update(auto_top_ups)
-        .where(
-            auto_top_ups.c.organization_id == organization_id,
-            auto_top_ups.c.paused == "authentication",
-        )
-        .values(paused="", changed_by=user_id, changed_at=now)
-    )
-    return done.rowcount == 1
-
-
 async def switch_off(connection: AsyncConnection, organization_id: str, now: datetime) -> bool:
     """Stop an organization's auto top-up, for operators; return whether it was on."""
     done = await connection.execute(

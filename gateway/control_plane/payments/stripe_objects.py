@@ -106,7 +106,7 @@ class StripeIntent(msgspec.Struct, frozen=True):
     amount: int
     currency: str
     livemode: bool
-    created: int
+    created: int = 0
     amount_received: int = 0
     customer: str | None = None
     payment_method: str | None = None
@@ -153,8 +153,8 @@ class StripeSession(msgspec.Struct, frozen=True):
 
     id: str
     livemode: bool
-    created: int
-    expires_at: int
+    created: int = 0
+    expires_at: int | None = None
     status: str | None = None
     payment_status: str = ""
     url: str | None = None
@@ -171,7 +171,7 @@ class StripeRefund(msgspec.Struct, frozen=True):
 
     id: str
     amount: int
-    created: int
+    created: int = 0
     status: str | None = None
     reason: str | None = None
     payment_intent: str | None = None
@@ -192,8 +192,8 @@ class StripeDispute(msgspec.Struct, frozen=True):
     id: str
     amount: int
     status: str
-    reason: str
-    created: int
+    reason: str = ""
+    created: int = 0
     payment_intent: str | None = None
     balance_transactions: list[StripeTransaction] = field(default_factory=list)
     evidence_details: StripeEvidence | None = None

@@ -86,12 +86,11 @@ async def test_who_saves_or_resumes_ends_a_pause_for_authentication(
 ):
     async with database.write() as connection:
         await save(connection, organization_id, RULES)
-        for lift in (save, resume):
-            await set_to(connection, organization_id, paused="authentication")
-            await lift(connection, organization_id)
-            found = await auto_top_up.read(connection, organization_id)
-            assert found is not None
-            assert found.paused == ""
+        await set_to(connection, organization_id, paused="authentication")
+        await save(connection, organization_id)
+        found = await auto_top_up.read(connection, organization_id)
+        assert found is not None
+        assert found.paused == ""
 
 
 async def test_nobody_closes_the_breaker_by_saving(database: Database, organization_id: str):
@@ -99,7 +98,6 @@ async def test_nobody_closes_the_breaker_by_saving(database: Database, organizat
         await save(connection, organization_id, RULES)
         await set_to(connection, organization_id, paused="declined", declines=3)
         await save(connection, organization_id, RULES)
-        assert not await resume(connection, organization_id)
         found = await auto_top_up.read(connection, organization_id)
     assert found is not None
     assert (found.paused, found.declines) == ("declined", 3)
@@ -203,10 +201,6 @@ async def test_the_breaker_belongs_to_the_card(database: Database, organization_
 
 async def save(connection, organization_id: str, rules: TopUpRules = RULES) -> None:
     await auto_top_up.save(connection, organization_id, rules, user_id=None, now=NOW)
-
-
-async def resume(connection, organization_id: str) -> bool:
-    return await auto_top_up.resume(connection, organization_id, user_id=None, now=NOW)
 
 
 async def set_to(connection, organization_id: str, **values) -> None:
