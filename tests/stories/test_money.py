@@ -8,6 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from gateway.fake_stripe.store import API_VERSION, SECRET_KEY
 from testing.mailbox import Mailbox
 from testing.webhooks import Receiver
 from tests.stories.conftest import sign_in
@@ -178,6 +179,7 @@ def test_a_webhook_is_received_verified_and_replayed(
 
 
 def _listed(stripe: str, kind: str) -> list[dict[str, Any]]:
-    answer = httpx.get(f"{stripe}/v1/{kind}?limit=100", auth=("sk_test_fake", ""))
+    headers = {"Authorization": f"Bearer {SECRET_KEY}", "Stripe-Version": API_VERSION}
+    answer = httpx.get(f"{stripe}/v1/{kind}?limit=100", headers=headers)
     found: list[dict[str, Any]] = answer.json()["data"]
     return found
