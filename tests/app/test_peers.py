@@ -103,10 +103,13 @@ async def test_a_redis_that_falls_silent_is_noticed(monkeypatch):
     monkeypatch.setattr(redis, "_PING_SECONDS", 0.1)
     monkeypatch.setattr(redis, "_RECONNECT_SECONDS", 0.01)
     connections = 0
+    again, silent = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal connections
         connections += 1
+        if connections == 2:
+            again.set()
         asked = b""
         while data := await reader.read(4096):
             asked += data
@@ -121,17 +124,20 @@ async def test_a_redis_that_falls_silent_is_noticed(monkeypatch):
 
     def hearing(*, others: bool) -> None:
         heard.append(others)
+        if heard[-2:] == [True, False]:
+            silent.set()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     listening = redis.Channels(f"redis://127.0.0.1:{port}/0", {"x": lambda _: None}, hearing)
     await listening.start()
-    async with asyncio.timeout(10):
-        while connections < 2:
-            await asyncio.sleep(0.01)
-    assert heard[:2] == [True, False]
-    await listening.stop()
-    server.close()
+    try:
+        async with asyncio.timeout(60):
+            await again.wait()
+            await silent.wait()
+    finally:  # on a loop with an open connection the test would hang where it should fail
+        await listening.stop()
+        server.close()
 
 
 async def test_an_announcement_that_breaks_its_hearer_does_not_end_the_hearing(redis_url: str):
