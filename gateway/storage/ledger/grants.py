@@ -54,6 +54,7 @@ class TakenOtherwise(BadRequest):
     """The reference was used to take another amount from this lot."""
 
     status = 409
+    code = "taken_otherwise"
 
     def __init__(self, taken_nanos: int) -> None:
         super().__init__(

@@ -210,7 +210,9 @@ async def test_each_cause_that_stops_an_account_has_its_way_out(gateway: Process
     async with gateway.core.database.write() as connection:
         for cause in ("dispute", "operator", "books"):
             await freezes.freeze(connection, who, cause)
-        await connection.execute(update(tables.accounts).values(owed_nanos=3 * 10**9))
+        await connection.execute(
+            update(tables.accounts).values(available_nanos=0, owed_nanos=3 * 10**9)
+        )
     page = squeezed((await browser.get(PATH)).text)
     for words in [
         "You owe $3.00.",

@@ -34,6 +34,7 @@ _ANSWERING = [
 ]
 _INTERNAL = {
     "registration.py",  # /internal: for workers, not for customers
+    "grants.py",  # `gateway credits`: for operators
 }
 
 
@@ -154,7 +155,8 @@ def test_python_examples_are_python():
 _NOT_OF_A_REQUEST = {
     # of pages, the console and mail
     "form_bytes_max", "calculations_per_hour", "experiments_per_hour", "sign_ins_per_hour",
-    "votes_per_hour", "invitations_per_hour", "organization_keys_max", "organization_members_max",
+    "votes_per_hour", "invitations_per_hour", "purchases_per_hour", "organization_keys_max",
+    "organization_members_max",
     # of the money: not chosen by who sends a request
     "journal_bytes_max", "credit_wait_seconds",
 }  # fmt: skip
