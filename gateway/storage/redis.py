@@ -21,6 +21,7 @@ log = structlog.get_logger()
 _KEYS = "gateway:keys-changed"
 _TIMEOUT_SECONDS = 1.0
 _RECONNECT_SECONDS = 1.0
+_CANCEL_SECONDS = 0.1
 _PING_SECONDS = 2.0
 """Silence after which Redis is pinged; after as long again without an answer, it is lost."""
 BEAT_SECONDS = 1.5
@@ -61,10 +62,10 @@ class Channels:
 
     async def stop(self) -> None:
         """Stop listening and close the connections."""
-        if self._listening:
+        while self._listening and not self._listening.done():
+            # again and again: while it connects, the package may swallow a cancellation
             self._listening.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._listening
+            await asyncio.wait([self._listening], timeout=_CANCEL_SECONDS)
         await self._redis.aclose()
 
     async def _listen(self) -> None:

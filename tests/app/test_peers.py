@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import time
 
 import msgspec
@@ -110,14 +111,12 @@ async def test_a_redis_that_falls_silent_is_noticed(monkeypatch):
         connections += 1
         if connections == 2:
             again.set()
-        asked = b""
         while data := await reader.read(4096):
-            asked += data
-            if b"SUBSCRIBE" in asked:
-                writer.write(b"*3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n")
-                asked = b""
-            elif b"PING" not in data:
-                writer.write(b"+OK\r\n" * data.count(b"*"))
+            for command in re.split(rb"(?=\*\d+\r\n)", data):  # several may come at once
+                if b"SUBSCRIBE" in command:
+                    writer.write(b"*3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n")
+                elif command and b"PING" not in command:
+                    writer.write(b"+OK\r\n")
         writer.close()
 
     heard = []
