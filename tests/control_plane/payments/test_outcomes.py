@@ -60,8 +60,7 @@ async def test_an_end_that_is_not_committed_is_told_to_nobody(
             raise OSError
 
         monkeypatch.setattr(outcomes, "publish", fails)
-        with pytest.raises(OSError):  # noqa: PT011
-            await shop.attempts.run()
+        await shop.attempts.run()  # logs it, and goes on with other organizations
         (payment,) = await shop.payments()
         assert payment.state == "started"
         assert (await shop.settings()).declines == 0

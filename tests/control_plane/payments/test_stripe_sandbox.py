@@ -90,9 +90,9 @@ async def test_a_checkout_a_charge_and_a_refund(account: Account):
     assert (await reconciler.reconcile(left.id)).state == "expired"
 
     charged = a_charge(shop, customer_id, account.card(customer_id))
-    intent = await api.create_intent(intent_parameters(charged), key=f"payment:{charged.id}")
+    intent = await api.create_intent(intent_parameters(charged, None), key=f"payment:{charged.id}")
     assert intent.status == "succeeded"
-    again = await api.create_intent(intent_parameters(charged), key=f"payment:{charged.id}")
+    again = await api.create_intent(intent_parameters(charged, None), key=f"payment:{charged.id}")
     assert again.id == intent.id
     of_customer = await api.intents(customer_id=customer_id)
     assert intent.id in [found.id for found in of_customer]
