@@ -273,6 +273,7 @@ def scene(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(400)  # every page of the product, one after the other
 def test_pages_are_accessible_and_fit(scene: Scene):
     found: list[str] = []
     for paths, page in ((PUBLIC, scene.stranger), (PRIVATE, scene.owner)):

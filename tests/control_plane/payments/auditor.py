@@ -93,7 +93,7 @@ class Auditor:
             with contextlib.suppress(LotHasLess):  # some of it is spent, and not posted yet
                 self._write(
                     lambda connection: grants.take(
-                        connection, self.organization_id, left[0].id, nanos, "a test"
+                        connection, self.organization_id, left[0].id, nanos, reason="a test"
                     )
                 )
                 self.taken_nanos += nanos

@@ -151,9 +151,15 @@ class Books(RuleBasedStateMachine):
         self.frozen.discard(cause)
         self.runner.run(self._in_transaction(freezes.lift, cause))
 
-    async def _in_transaction(self, change, *arguments) -> None:
+    async def _in_transaction(self, change, *arguments, **named) -> None:
         async with self.database.write() as connection:
-            await change(connection, self.ledger.organization_id, *arguments)
+            await change(connection, self.ledger.organization_id, *arguments, **named)
+
+    async def _owed(self) -> int:
+        """Return the account's debt, which a balance shows as paid by what gateways hold."""
+        own = accounts.c.id == self.ledger.organization_id
+        async with self.database.read() as connection:
+            return await connection.scalar(select(accounts.c.owed_nanos).where(own)) or 0
 
     @rule(which_lot=st.integers(0, 3), amount=tokens)
     def take(self, which_lot: int, amount: int) -> None:
@@ -164,7 +170,7 @@ class Books(RuleBasedStateMachine):
             return
         lot = granted[which_lot % len(granted)]
         try:
-            self.runner.run(self._in_transaction(grants.take, lot.id, amount * 8, "a test"))
+            self.runner.run(self._in_transaction(grants.take, lot.id, amount * 8, reason="a test"))
         except grants.LotHasLess:
             assert lot.remaining_nanos < amount * 8
         else:
@@ -181,8 +187,7 @@ class Books(RuleBasedStateMachine):
         self.failed.add(charge.request_id)
         assert isinstance(error, (InsufficientCredit, CreditUnavailable, *FROZEN))
         if self.frozen or isinstance(error, FROZEN):
-            balance = self.runner.run(self.ledger.balance())
-            assert self.frozen or balance.owed_nanos, "frozen for nothing"
+            assert self.frozen or self.runner.run(self._owed()), "frozen for nothing"
         elif isinstance(error, InsufficientCredit):
             assert self.recallable() < charge.cost_nanos, "refused, though a recall had served it"
 
@@ -295,7 +300,7 @@ class Books(RuleBasedStateMachine):
             self.world.seconds += RULES.heartbeat_seconds
             for replica in self.replicas:
                 replica.tick()
-        if self.frozen or self.runner.run(self.ledger.balance()).owed_nanos:
+        if self.frozen or self.runner.run(self._owed()):
             assert self.free() == 0, "a frozen account's credit is not returned"
 
     @rule()
