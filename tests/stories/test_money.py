@@ -57,6 +57,12 @@ def looks_until(page: Page, path: str, words: str) -> None:
     raise AssertionError(f"{path} never said {words!r}")
 
 
+def back_from_stripe(page: Page) -> str:
+    """Wait until Stripe's page has led back, and return the address of the payment's page."""
+    page.wait_for_url(re.compile("/console/billing/payments/"))
+    return page.url
+
+
 def test_buy_see_it_pending_and_then_credited(
     page: Page, stripe: str, mailbox: Mailbox, owner: str, context_has_javascript: bool
 ):
@@ -79,13 +85,13 @@ def test_buy_see_it_pending_and_then_credited(
         if context_has_javascript:
             expect(tab.get_by_text("Credited", exact=True)).to_be_visible(timeout=15_000)
         else:  # where nothing looks again by itself
-            looks_until(tab, tab.url, "Credited")
+            looks_until(tab, back_from_stripe(tab), "Credited")
 
     # and by a means that takes days: nothing is credited before the money is there
     buys(page, 10)
     page.get_by_role("button", name="Pay by a bank debit").click()
-    expect(page.get_by_text("Processing", exact=True)).to_be_visible()
-    pending = page.url
+    pending = back_from_stripe(page)
+    looks_until(page, pending, "Processing")
     page.goto(BILLING)
     expect(page.locator(".balance .value")).to_have_text("$50.25")
     expect(page.get_by_role("region", name="Payments")).to_contain_text("Processing")
@@ -125,7 +131,7 @@ def test_auto_top_up_and_a_card_that_is_declined(
     # somebody pays with a card that works, and saves that one
     buys(page, 50, saves_card=True)
     page.get_by_role("button", name="Pay with a good card").click()
-    looks_until(page, page.url, "Credited")
+    looks_until(page, back_from_stripe(page), "Credited")
     looks_until(page, BILLING, "ending in 4242")
     expect(top_up).not_to_contain_text("declined.")
 
@@ -161,7 +167,7 @@ def test_a_webhook_is_received_verified_and_replayed(
 
     buys(page, 10)
     page.get_by_role("button", name="Pay with a good card").click()
-    looks_until(page, page.url, "Credited")
+    looks_until(page, back_from_stripe(page), "Credited")
     (message,) = receiver.wait(1)
     event = message.verified(secret)
     assert (event["type"], event["data"]["credit_nanos"]) == ("payment.credited", "10000000000")
