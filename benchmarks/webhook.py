@@ -108,7 +108,7 @@ def gateway(database_url: str, stripe_url: str) -> Iterator[str]:
 
 @contextlib.asynccontextmanager
 async def stripe(behavior: str) -> AsyncIterator[str]:
-    """Give an address where nobody listens, or where a connection is taken and never answered."""
+    """Give the address of a Stripe that refuses connections, or accepts them and never answers."""
     if behavior == "unreachable":
         yield f"http://127.0.0.1:{servers.free_port()}"
         return

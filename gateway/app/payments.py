@@ -27,8 +27,8 @@ log = structlog.get_logger()
 _RECONCILE_SECONDS = 2.0
 """How often due payments are looked for that no event of this process has told of."""
 _HELD_UP_SECONDS = 5.0
-"""How long Stripe is left alone after it did not answer, however many events come meanwhile: asking
-again at once would take the time of the process, and with it that of the webhook."""
+"""How long to wait after Stripe did not answer. Asking again at once, for each event that comes in,
+would leave the process too little time for the webhook."""
 _SWEEP_SECONDS_MAX = 60.0
 """How often it is checked whether a list at Stripe is due."""
 _AUTO_TOP_UP_SECONDS = 2.0
@@ -100,7 +100,7 @@ def warn_of_test_mode(settings: Settings) -> None:
     """Warn where the world may get credit with Stripe's test cards: what it pays for is real."""
     if settings.stripe_secret_key and not settings.stripe_live and settings.is_https:
         log.warning(
-            "Stripe is in test mode: whoever reaches this gateway gets credit with a test card",
+            "Stripe is in test mode: anyone can get credit here with a test card",
             public_url=settings.public_url,
         )
 

@@ -98,7 +98,7 @@ async def _check_same(
 async def take_credit(
     organization: str, lot: str, dollars: str, *, reason: str, ref: str | None
 ) -> None:
-    """Take granted credit back from a lot, whose id `credits balance --json` has."""
+    """Take granted credit back from a lot. `credits balance --json` shows the ids of lots."""
     amount = credit.nanos_of_dollars(dollars)
     async with opened() as database, database.write() as connection:
         owner = await organizations.find(connection, organization)

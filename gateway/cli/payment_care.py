@@ -90,7 +90,7 @@ async def mark_seen(payment: str) -> None:
 @click.option("--reason", required=True, help="Why, for the payment and the log.")
 @asynchronous
 async def abandon(payment: str, *, reason: str) -> None:
-    """Give up a payment that Stripe no longer shows: it ends, and its dispute freezes nobody."""
+    """Give up a payment that Stripe no longer shows, and lift the freeze of its dispute."""
     async with opened() as database, database.write() as connection:
         given_up = await abandonment.abandon(connection, payment, reason)
     say(f"{given_up.id} is {given_up.state}, and is no longer read at Stripe.")
@@ -113,7 +113,7 @@ async def show_evidence(payment: str) -> None:
 @as_json
 @asynchronous
 async def show_auto_top_up(organization: str, *, off: bool, as_json: bool) -> None:
-    """Show an organization's auto top-up, why it stands still, and its last attempts."""
+    """Show an organization's auto top-up, why it is paused, and its last attempts."""
     async with opened() as database, database.write() as connection:
         owner = await organizations.find(connection, organization)
         if off:

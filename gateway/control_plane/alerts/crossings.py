@@ -104,10 +104,10 @@ class Crossings:
 def _crossed(
     organizations: Sequence[Row[Any]], budgets: Sequence[Row[Any]]
 ) -> Iterator[tuple[Row[Any], int]]:
-    """Yield the accounts whose level has changed, with the new one."""
+    """Yield each account whose level has changed, with its new level."""
     for row in organizations:
         if not row.had_credit:
-            continue  # nobody is told that an account never filled is empty
+            continue  # an account that never had credit is not announced as empty
         level = levels.balance_level(row.level or 0, row.available, _threshold(row))
         if level != (row.level or 0):
             yield row, level

@@ -290,7 +290,7 @@ def _wait(attempts: int, answered: DeliveryAttempt) -> timedelta | None:
 
 
 def _waiting(now: datetime) -> Select[tuple[str]]:
-    """Select the endpoint whose turn it is."""
+    """Select the endpoint to serve next."""
     due = exists().where(
         webhook_deliveries.c.endpoint_id == webhook_endpoints.c.id,
         webhook_deliveries.c.state == "pending",

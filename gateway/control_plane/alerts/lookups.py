@@ -56,7 +56,7 @@ class Lookups:
             self._all.release()
             each.release()
             if not done.cancelled():
-                done.exception()  # it is known here, if nobody waits any more
+                done.exception()  # mark it as retrieved: the caller may have given up
 
         looking.add_done_callback(leave)
         async with asyncio.timeout(SECONDS):
