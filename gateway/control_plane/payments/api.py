@@ -6,6 +6,7 @@ event, and the reconciler is woken. What is refused leaves nothing but a count.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,6 +23,9 @@ from gateway.storage.database import Database
 
 BODY_BYTES_MAX = 262_144
 """Largest event that is read; Stripe's have a few thousand bytes."""
+
+BODY_SECONDS = 10.0
+"""How long a body may take to arrive."""
 
 _TOO_LARGE = 413
 
@@ -52,7 +56,10 @@ def webhook(
 
 async def _body(request: Request[Any, Any, Any]) -> bytes:
     try:
-        return await request.body()
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.body()
+    except TimeoutError:
+        raise EventRefused("slow") from None
     except ClientException as error:
         if error.status_code != _TOO_LARGE:
             raise

@@ -59,7 +59,9 @@ CUSTOMER_EVENTS = frozenset(
 TYPES = PAYMENT_EVENTS | CUSTOMER_EVENTS
 """All types that we act on; others are answered and forgotten."""
 
-Refusal = Literal["signature", "timestamp", "malformed", "mode", "account", "version", "size"]
+Refusal = Literal[
+    "signature", "timestamp", "malformed", "mode", "account", "version", "size", "slow"
+]
 
 _MALFORMED = (
     msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError, OverflowError,

@@ -1,5 +1,6 @@
 """POST /webhooks/stripe through the whole application: one row, no call to Stripe, and refusals."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from sqlalchemy import select
 
 from gateway.app import build
 from gateway.app.process import Process
+from gateway.control_plane.payments import api
 from gateway.control_plane.payments.api import BODY_BYTES_MAX
 from gateway.control_plane.payments.stripe_api import API_VERSION
 from gateway.fake_stripe.events import signature, thin
@@ -166,3 +168,21 @@ async def test_both_secrets_are_good_while_one_is_replaced(sqlite_database_url, 
         assert (await post(client, said(id="evt_3"), "whsec_gone")).status_code == 400
     assert len(await stored(made)) == 2
     await made.core.database.close()
+
+
+async def test_a_body_that_does_not_end_is_refused(
+    http: httpx.AsyncClient, process: Process, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(api, "BODY_SECONDS", 0.05)
+    left = asyncio.Event()
+    before = count("gateway_stripe_events_refused_total", reason="slow")
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        await left.wait()  # as a client that sends no more, and stays
+
+    async with asyncio.timeout(30):
+        answer = await http.post(PATH, content=body())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "event_refused")
+    assert await stored(process) == []
+    assert count("gateway_stripe_events_refused_total", reason="slow") == before + 1
