@@ -45,6 +45,8 @@ class World:
     def __init__(self, url: str, clocks: pytest.MonkeyPatch) -> None:
         self.url = url
         self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        self._stuck: set[asyncio.Task[Any]] = set()
+        """SQLAlchemy's closing of a SQLite connection never ends if it is canceled twice."""
         self.stripe = FakeStripe("http://stripe")
         self.app = FakeStripeApp(self.stripe)
         self.database = _opened(url)
@@ -62,7 +64,16 @@ class World:
     def run(self, work: Awaitable[Any]) -> Any:
         """Run a part of a step that may write."""
         self.writes += 1
-        return self.runner.run(_awaited(work))
+        return self.runner.run(self._awaited(work))
+
+    async def _awaited(self, work: Awaitable[Any]) -> Any:
+        """Await something and whatever it leaves behind, such as the return of a connection."""
+        try:
+            return await work
+        finally:
+            if others := asyncio.all_tasks() - {asyncio.current_task()} - self._stuck:
+                _, pending = await asyncio.wait(others, timeout=1)
+                self._stuck |= pending
 
     def close(self) -> None:
         self.run(self.spender.close())
@@ -255,15 +266,6 @@ def _opened(url: str) -> Database:
 def events_body(told: Item) -> bytes:
     """Return the body of a call of Stripe's."""
     return httpx.Request("POST", _URL, json=told).content
-
-
-async def _awaited(work: Awaitable[Any]) -> Any:
-    """Await something and whatever it leaves behind, such as the return of a connection."""
-    try:
-        return await work
-    finally:
-        if others := asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.wait(others, timeout=10)
 
 
 def _set_clocks(clocks: pytest.MonkeyPatch, world: World) -> None:
