@@ -1,7 +1,8 @@
 """One engine for PostgreSQL and SQLite, and the two ways to use it: `read` and `write`.
 
 On SQLite `write` takes the write lock at once (BEGIN IMMEDIATE), so that a transaction that reads
-and then writes can't be refused half-way; commits are durable (WAL, synchronous=FULL).
+and then writes can't be refused half-way; commits are durable (WAL, synchronous=FULL). A task that
+holds one such transaction must not open another: it would wait for itself.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
     "sqlite+aiosqlite": "sqlite+aiosqlite",
 }
-_BUSY_MILLISECONDS = 5_000
+_BUSY_SECONDS = 5.0
 _CONNECT_SECONDS = 5.0
 _COMMAND_SECONDS = 10.0
 
@@ -47,6 +48,9 @@ class Database:
     ) -> None:
         self.url = parse(url)
         self.engine = _engine(self.url, connections_max, None if is_patient else _COMMAND_SECONDS)
+        # SQLite has one writer. It lets others poll, in steps of up to 100 ms and in no order, so
+        # the tasks of this process take turns before they ask it.
+        self._turn = asyncio.Lock() if self.is_sqlite else None
 
     @property
     def is_sqlite(self) -> bool:
@@ -62,10 +66,25 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction, committed unless the block raises. Raises DatabaseAway."""
-        async with self._connected() as connection:
+        async with self._writing(), self._connected() as connection:
             await connection.execution_options(stella_write=True)
             async with connection.begin():
                 yield connection
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        if self._turn is None:
+            yield
+            return
+        try:
+            async with asyncio.timeout(_BUSY_SECONDS):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise DatabaseAway("other transactions took too long") from error
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
@@ -154,7 +173,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # the driver begins no transaction: _begin_sqlite does
     cursor = connection.cursor()
     for pragma in (
-        f"busy_timeout = {_BUSY_MILLISECONDS}",
+        f"busy_timeout = {_BUSY_SECONDS * 1_000:.0f}",
         "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",

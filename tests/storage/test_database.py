@@ -1,11 +1,20 @@
-"""A transaction that is canceled anywhere leaves nothing behind: no row, and no lock."""
+"""Transactions: canceled ones leave neither a row nor a lock, and SQLite's writers take turns."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import event, text
 
-from gateway.storage.database import Database
+from gateway.storage.database import Database, DatabaseAway
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path) -> AsyncIterator[Database]:
+    opened = Database(f"sqlite:///{tmp_path / 'turns.db'}")
+    yield opened
+    await opened.close()
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -38,3 +47,33 @@ async def write_and_read(database: Database) -> None:
         await connection.execute(text("INSERT INTO notes VALUES ('lost')"))
         await connection.execute(text("SELECT * FROM notes"))
         await connection.execute(text("SELECT * FROM notes"))
+
+
+async def test_sqlites_writers_take_turns_in_the_order_in_which_they_came(sqlite: Database):
+    order = list[int]()
+
+    async def write(number: int) -> None:
+        async with sqlite.write():
+            order.append(number)
+
+    async with sqlite.write():
+        waiting = [asyncio.create_task(write(number)) for number in range(12)]
+        # long enough that writers who poll the file would sleep for different times
+        await asyncio.wait(waiting, timeout=0.2)
+        assert order == []
+    await asyncio.gather(*waiting)
+
+    assert order == list(range(12))
+
+
+async def test_a_writer_waits_for_its_turn_for_some_time_only(
+    sqlite: Database, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("gateway.storage.database._BUSY_SECONDS", 0.01)
+    async with sqlite.write():
+        with pytest.raises(DatabaseAway, match="took too long"):
+            async with sqlite.write():
+                pass
+
+    async with asyncio.timeout(2), sqlite.write():  # and it leaves the turn to others
+        pass

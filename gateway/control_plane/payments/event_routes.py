@@ -1,7 +1,7 @@
 """What Stripe's events lead to: the payment that one is about becomes due, or a buyer is reread.
 
 An event is never believed about amounts or states, so nothing depends on their order, and repeating
-one only costs a reading. Those whose payment is known are routed by the hundred in one transaction;
+one only costs a reading. Those whose payment is known are routed by twenties in one transaction;
 only an event that names nothing we know makes us ask Stripe.
 """
 
@@ -27,8 +27,8 @@ from gateway.storage.ledger.postings import database_now
 
 log = structlog.get_logger()
 
-BATCH = 100
-"""Events that are routed in one transaction."""
+BATCH = 20
+"""Events that are routed in one transaction: on SQLite, the webhook waits for it."""
 AT_ONCE = 4
 """Events about which one process asks Stripe at the same time."""
 EVENT_SECONDS = 8.0

@@ -27,7 +27,7 @@ async def put(database: Database, event: StripeEvent) -> bool:
     """Store an event, in one statement; return whether it is new."""
     async with database.write() as connection:
         # the database's time, by which it becomes due, without a statement of its own
-        now = func.clock_timestamp() if not database.is_sqlite else datetime.now(UTC)
+        now = func.now() if not database.is_sqlite else datetime.now(UTC)
         stored = await connection.execute(
             insert_into(connection, stripe_events)
             .values(**event._asdict(), received_at=now, due_at=now, attempts=0)
