@@ -19,6 +19,7 @@ from gateway.app.core import Core, make_core
 from gateway.app.hot_path import make_data_plane
 from gateway.app.process import Process, runs
 from gateway.app.services import Services, Web, make_services, make_web
+from gateway.control_plane.pages.admin.routes import admin_wing
 from gateway.control_plane.pages.console.routes import console_wing
 from gateway.control_plane.pages.docs.routes import PATHS, docs_wing
 from gateway.control_plane.pages.sign_in.entering import Entering
@@ -62,6 +63,7 @@ def _pages(parts: Core, services: Services, web: Web) -> Wing:
         sign_in_wing(Entering(services.welcome, services.sessions, members_max=members_max)),
         console_wing(),
         docs_wing(),
+        admin_wing(),
     ]
     named = {
         field.name: getattr(struct, field.name)

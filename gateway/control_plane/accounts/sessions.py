@@ -10,6 +10,7 @@ another. A session can be ended at any time, and expires after a month.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import jwt
 import msgspec
@@ -19,9 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.accounts.memberships import Role
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
-from gateway.storage.tables import memberships, organizations, sessions, users
+from gateway.storage.tables import memberships, operators, organizations, sessions, users
 
 ALGORITHM = "HS256"
+
+OperatorRole = Literal["read", "support", "finance", "operator", "owner"]
+"""What a user may do for the service as a whole; most users have no such role."""
 
 _OVERLAP = timedelta(minutes=1)
 
@@ -38,6 +42,9 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     removed_from: str | None = None
     """Name of the organization they were removed from, if this session acted for it."""
+    operator_role: OperatorRole | None = None
+    verified_at: datetime | None = None
+    """When they last proved a second factor in this session."""
 
 
 class Sessions:
@@ -101,6 +108,14 @@ class Sessions:
                 .values(organization_id=organization_id, removed_from=None)
             )
         return bool(switched.rowcount)
+
+    async def verify(self, connection: AsyncConnection, session_id: str) -> None:
+        """Note that the visitor has just proved a second factor."""
+        await connection.execute(
+            update(sessions)
+            .where(sessions.c.id == session_id)
+            .values(verified_at=datetime.now(UTC))
+        )
 
     async def understood(self, session_id: str) -> None:
         """Clear `removed_from`: the visitor has seen it."""
@@ -173,6 +188,8 @@ _SELECTION = (
         organizations.c.name.label("organization_name"),
         memberships.c.role,
         _former.c.name.label("removed_from"),
+        operators.c.role.label("operator_role"),
+        sessions.c.verified_at,
         sessions.c.generation,
         sessions.c.seen,
         sessions.c.rotated_at,
@@ -186,5 +203,6 @@ _SELECTION = (
         & (memberships.c.organization_id == sessions.c.organization_id),
     )
     .join(_former, _former.c.id == sessions.c.removed_from, isouter=True)
+    .join(operators, operators.c.user_id == sessions.c.user_id, isouter=True)
     .where(sessions.c.id == bindparam("session_id"), sessions.c.revoked_at.is_(None))
 )

@@ -40,6 +40,7 @@ from gateway.storage.tables.demand import (
     waitlist_entries,
 )
 from gateway.storage.tables.mail import outbox, unsubscriptions
+from gateway.storage.tables.operators import operators
 from gateway.storage.tables.payments import (
     auto_top_ups,
     book_entries,
@@ -54,6 +55,7 @@ from gateway.storage.tables.payments import (
 )
 from gateway.storage.tables.quotas import quota_windows
 from gateway.storage.tables.status import answer_hours, incidents
+from gateway.storage.tables.trail import trail_entries, trail_words
 from gateway.storage.tables.types import NANOS_MAX, metadata, total
 from gateway.storage.tables.workers import worker_orders, worker_reports
 
@@ -88,6 +90,7 @@ __all__ = [
     "model_prices",
     "models",
     "notices",
+    "operators",
     "organizations",
     "outbox",
     "payment_customers",
@@ -101,6 +104,8 @@ __all__ = [
     "stripe_events",
     "stripe_transactions",
     "total",
+    "trail_entries",
+    "trail_words",
     "unsubscriptions",
     "usage_days",
     "usage_events",

@@ -107,6 +107,8 @@ sessions = Table(
     Column("rotated_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("revoked_at", Instant),
+    # when the user last proved a second factor in this session
+    Column("verified_at", Instant),
     Index(None, "user_id"),
     Index(None, "expires_at"),
     **STRICT,

@@ -1,0 +1,1 @@
+"""The back office: whoever runs the service sees what needs them, and acts."""

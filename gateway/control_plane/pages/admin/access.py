@@ -1,0 +1,42 @@
+"""Who may see the back office: operators who proved a second factor. Others find nothing there."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
+from litestar.handlers.base import BaseRouteHandler
+
+from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.operators.operators import Operator
+from gateway.control_plane.web.visitors import PageNotFound, must_be_read
+
+VERIFIED = timedelta(hours=12)
+"""How long a second factor opens the back office."""
+
+
+def operators_only(
+    connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler
+) -> None:
+    """Let in operators who proved a second factor lately. Raises PageNotFound, DatabaseAway."""
+    must_be_read(connection.scope)
+    visitor: Visitor | None = connection.user
+    if visitor is None or visitor.operator_role is None or not _is_verified(visitor):
+        raise PageNotFound("There is nothing here.")
+
+
+def provide_operator(request: Request[Any, Any, Any], origin: NamedDependency[str]) -> Operator:
+    """Return the operator, behind the guard `operators_only`."""
+    visitor: Visitor = request.user
+    assert visitor.operator_role
+    return Operator(
+        user_id=visitor.user_id, email=visitor.email, role=visitor.operator_role, origin=origin
+    )
+
+
+def _is_verified(visitor: Visitor) -> bool:
+    at = visitor.verified_at
+    return at is not None and datetime.now(UTC) - at < VERIFIED

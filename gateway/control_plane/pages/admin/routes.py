@@ -1,0 +1,23 @@
+"""The back office, as one wing: its pages are for operators, and nothing to anyone else."""
+
+from __future__ import annotations
+
+from litestar import Router
+from litestar.di import Provide
+
+from gateway.control_plane.pages.admin import home
+from gateway.control_plane.pages.admin.access import operators_only, provide_operator
+from gateway.wings import Wing
+
+
+def admin_wing() -> Wing:
+    """Return the pages."""
+    pages = Router(
+        "/",
+        route_handlers=[
+            home.show_home,
+        ],
+        guards=[operators_only],
+        dependencies={"operator": Provide(provide_operator, sync_to_thread=False)},
+    )
+    return Wing("control", [pages])

@@ -1,0 +1,50 @@
+"""The audit trail: entries that are only ever added, and the personal words that they refer to."""
+
+from __future__ import annotations
+
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, LargeBinary, Table, Text
+
+from gateway.storage.tables.accounts import organizations
+from gateway.storage.tables.types import STRICT, BigInt, Id, Instant, metadata
+
+trail_entries = Table(
+    "trail_entries",
+    metadata,
+    # 1, 2, 3 ... without a gap
+    Column("number", BigInt, primary_key=True, autoincrement=False),
+    Column("created_at", Instant, nullable=False),
+    Column("actor_kind", Text, nullable=False),
+    # a user's id; no foreign key, since the row outlives everything
+    Column("actor_id", Id),
+    # the organization that may read it; null: operators alone
+    Column("organization_id", Id, ForeignKey(organizations.c.id)),
+    Column("action", Text, nullable=False),
+    # what was acted on, as KIND:ID
+    Column("subject", Text, nullable=False),
+    # JSON objects of ids, numbers and states; words about people are digests of trail_words
+    Column("before", Text, nullable=False),
+    Column("after", Text, nullable=False),
+    # digests of the reason and of where the request came from; empty: none
+    Column("reason", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    # SHA-256 of the previous entry's hash and of this entry: see control_plane/trail/entries.py
+    Column("hash", LargeBinary, nullable=False),
+    CheckConstraint("actor_kind IN ('operator', 'member', 'command', 'system')", name="actor_kind"),
+    Index(None, "organization_id", "number"),
+    Index(None, "actor_id", "number"),
+    Index(None, "subject", "number"),
+    **STRICT,
+)
+
+trail_words = Table(
+    "trail_words",
+    metadata,
+    # SHA-256 of the salt and the words, in hex
+    Column("digest", Text, primary_key=True),
+    Column("salt", LargeBinary, nullable=False),
+    Column("words", Text, nullable=False),
+    # the person whose account's end erases it; null: nobody's
+    Column("user_id", Id),
+    Index(None, "user_id"),
+    **STRICT,
+)
