@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Coroutine, Sequence
 
-from benchmarks.faults.lab import ANOTHER, Findings, Lab
+from benchmarks.faults.lab import ANOTHER, Findings, Lab, starved_seconds
 from benchmarks.faults.processes import SECONDS_PER_TOKEN, Fleet
 from gateway.data_plane.routing.discovery.dns import DnsName
 from gateway.data_plane.routing.discovery.provider import follow
@@ -36,9 +36,10 @@ async def killed(fleet: Fleet, seed: int, times: int = 20) -> Findings:
         async with lab.traffic():
             for index in range(times):
                 worker = lab.workers[index % len(lab.workers)]
-                since = time.monotonic()
+                since, starved = time.monotonic(), starved_seconds()
                 await worker.kill()
-                noticed.append(await lab.out(worker, since))
+                seconds = await lab.out(worker, since)
+                noticed.append(max(0.0, seconds - (starved_seconds() - starved)))
                 await worker.start()
                 back.append(await lab.back(worker, time.monotonic()))
         found = lab.at_rest()

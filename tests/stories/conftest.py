@@ -82,7 +82,7 @@ def stripe(port: int) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def service(
-    mailbox: Mailbox, github: Github, stripe: str, port: int,
+    mailbox: Mailbox, github: Github, stripe: str, port: int, sqlite_template: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Service]:  # fmt: skip
     sha = ["--vocabulary-sha256", BERT_UNCASED_SHA256]
@@ -90,9 +90,10 @@ def service(
     stella = ["--model", STELLA, "--dimensions", *STELLA_DIMENSIONS, *sha]
     with running("backends.fake", *minilm) as one, running("backends.fake", *stella) as two:
         url = f"http://127.0.0.1:{port}"
+        path = shutil.copy(sqlite_template, tmp_path_factory.mktemp("story") / "gateway.db")
         environment = os.environ | {
             "GATEWAY_SECRET": SECRET,
-            "DATABASE_URL": f"sqlite:///{tmp_path_factory.mktemp('story')}/gateway.db",
+            "DATABASE_URL": f"sqlite:///{path}",
             "GATEWAY_WORKERS": f"{MINILM}={one.url} {STELLA}={two.url}",
             "GATEWAY_PUBLIC_URL": url,
             "GATEWAY_SMTP_URL": mailbox.url,
@@ -107,24 +108,22 @@ def service(
             **{variable(name): value for name, value in github.settings.items()},
         }
         made = Service(url, environment, stella_url=two.url)
-        made.command("migrate")
-        made.command("workers", "pin", MINILM, one.url)
         with _serving(environment, port):
             yield made
 
 
 @pytest.fixture(scope="module")
-def dev_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def dev_url(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where a gateway shows its mail instead of sending it, as on the machine of a developer."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
+    path = shutil.copy(sqlite_template, tmp_path_factory.mktemp("dev") / "gateway.db")
     environment = os.environ | {
         "GATEWAY_SECRET": SECRET,
-        "DATABASE_URL": f"sqlite:///{tmp_path_factory.mktemp('dev')}/gateway.db",
+        "DATABASE_URL": f"sqlite:///{path}",
         "GATEWAY_PUBLIC_URL": url,
         "GATEWAY_DEV_MAIL": "true",
     }
-    Service(url, environment, stella_url="").command("migrate")
     with _serving(environment, port):
         yield url
 

@@ -1,24 +1,22 @@
-"""Every page, in light, dark and on a phone: nothing serious for axe, nothing too wide.
-
-Screenshots are kept under build/screenshots, for people to look at.
-"""
+"""Every page, in light, dark and on a phone: nothing serious for axe, nothing too wide."""
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from litestar.routes import HTTPRoute
 from playwright.sync_api import Browser, Page, expect
 
+import gateway
 from gateway.app import create_app
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.pages.docs.docs import PAGES as DOCS
 from gateway.settings import Settings, derive
+from testing import looks
 from testing.mailbox import Mailbox
 from tests.stories.conftest import MINILM, SECRET, STELLA, Service, link_in, sign_in
 
@@ -67,33 +65,26 @@ NO_PAGES = {
     ],
     "leads to GitHub": ["/sign-in/github"],
 }  # fmt: skip
-SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
-
-Look = Literal["light", "dark", "phone"]
+LOOKS = [look for look in looks.looks() if look.name != "dark-phone"]
 
 
 @dataclass
 class Scene:
-    """Two browsers in one look, of a stranger and of an owner, and what they need."""
+    """Two browsers, of a stranger and of an owner, and what they need."""
 
-    look: Look
     stranger: Page
     owner: Page
     mailbox: Mailbox
     dev_url: str
 
-    def address(self, name: str) -> str:
-        """Return an address of this look alone: each mailbox gets only so many links."""
-        return f"{name}-{self.look}@example.org"
-
     def asks_for_a_link(self, name: str, url: str = "") -> Page:
         self.stranger.goto(f"{url}/sign-in")
-        self.stranger.get_by_label("Email", exact=True).fill(self.address(name))
+        self.stranger.get_by_label("Email", exact=True).fill(f"{name}@example.org")
         self.stranger.get_by_role("button", name="Mail me a link").click()
         return self.stranger
 
     def follows_the_link(self, name: str, subject: str) -> Page:
-        self.stranger.goto(link_in(self.mailbox, self.address(name), subject))
+        self.stranger.goto(link_in(self.mailbox, f"{name}@example.org", subject))
         return self.stranger
 
     # pages that more than an address leads to
@@ -112,7 +103,7 @@ class Scene:
 
     def waitlist_sent(self) -> Page:
         self.stranger.goto(f"/models/{STELLA}")
-        self.stranger.get_by_label("Or get one mail").fill(self.address("bob"))
+        self.stranger.get_by_label("Or get one mail").fill("bob@example.org")
         self.stranger.get_by_role("button", name="Notify me").click()
         return self.stranger
 
@@ -125,7 +116,7 @@ class Scene:
 
     def invited(self) -> Page:
         self.owner.goto("/console/settings")
-        self.owner.get_by_label("Invite by mail").fill(self.address("carol"))
+        self.owner.get_by_label("Invite by mail").fill("carol@example.org")
         self.owner.get_by_role("button", name="Invite").click()
         return self.owner
 
@@ -133,20 +124,20 @@ class Scene:
         return self.follows_the_link("carol", "An invitation")
 
     def unsubscribed(self) -> Page:
-        self.stranger.goto(UNSUBSCRIBE.url(self.address("ada")))
+        self.stranger.goto(UNSUBSCRIBE.url("ada@example.org"))
         self.stranger.get_by_role("button", name="Unsubscribe").click()
         return self.stranger
 
     def key_made(self) -> Page:
         self.owner.goto("/console/keys")
-        self.owner.get_by_label("Name").fill(self.look)
+        self.owner.get_by_label("Name").fill("production")
         self.owner.get_by_label("Budget").first.fill("5")
         self.owner.get_by_role("button", name="Create").click()
         return self.owner
 
     def key(self) -> Page:
         self.owner.goto("/console/keys")
-        row = self.owner.get_by_role("row").filter(has_text=self.look)
+        row = self.owner.get_by_role("row").filter(has_text="production")
         row.get_by_role("link", name="Change").click()
         return self.owner
 
@@ -253,21 +244,13 @@ def session(chromium: Browser, service: Service, mailbox: Mailbox) -> Any:
     return state
 
 
-@pytest.fixture(params=["light", "dark", "phone"])
+@pytest.fixture
 def scene(
-    chromium: Browser, service: Service, session: Any, mailbox: Mailbox, dev_url: str,
-    request: pytest.FixtureRequest,
-) -> Iterator[Scene]:  # fmt: skip
-    options: dict[str, Any] = {
-        "base_url": service.url,
-        "color_scheme": "dark" if request.param == "dark" else "light",
-        "viewport": {"width": 390, "height": 844}
-        if request.param == "phone"
-        else {"width": 1280, "height": 900},
-    }
-    strangers = chromium.new_context(**options)
-    owners = chromium.new_context(**options, storage_state=session)
-    yield Scene(request.param, strangers.new_page(), owners.new_page(), mailbox, dev_url)
+    chromium: Browser, service: Service, session: Any, mailbox: Mailbox, dev_url: str
+) -> Iterator[Scene]:
+    strangers = chromium.new_context(base_url=service.url)
+    owners = chromium.new_context(base_url=service.url, storage_state=session)
+    yield Scene(strangers.new_page(), owners.new_page(), mailbox, dev_url)
     strangers.close()
     owners.close()
 
@@ -279,18 +262,19 @@ def test_pages_are_accessible_and_fit(scene: Scene):
     for paths, page in ((PUBLIC, scene.stranger), (PRIVATE, scene.owner)):
         for slug, path in paths.items():
             page.goto(path)
-            found += looked_at(page, slug, scene.look)
+            found += looked_at(page, slug)
     assert found == []
 
 
 @pytest.mark.long
+@pytest.mark.timeout(400)
 def test_pages_that_forms_and_mails_lead_to_are_accessible_and_fit(scene: Scene):
     found: list[str] = []
     for slug, (path, opened) in OPENED.items():
         page = opened(scene)
         page.wait_for_load_state()
         assert re.fullmatch(pattern(path), urlsplit(page.url).path), slug
-        found += looked_at(page, slug, scene.look)
+        found += looked_at(page, slug)
     assert found == []
 
 
@@ -316,14 +300,33 @@ def test_every_page_is_looked_at(tmp_path: Path):
 
 @pytest.mark.long
 def test_the_check_finds_what_is_wrong(scene: Scene):
-    """The check itself can fail: a page is broken on purpose."""
+    """The check itself can fail: a page is broken on purpose, in every look or in one."""
     page = scene.stranger
     page.goto("/sign-in")
     page.evaluate("document.querySelector('label').remove()")
     page.evaluate("document.querySelector('h1').append('x'.repeat(400))")
-    found = " ".join(problems(page))
-    assert "label" in found
-    assert "wider" in found
+    add = (
+        "rule => document.styleSheets[0].insertRule(rule, document.styleSheets[0].cssRules.length)"
+    )
+    page.evaluate(add, "@media (prefers-color-scheme: dark) { h1 { color: #222 !important } }")
+    page.evaluate(add, "@media (max-width: 40rem) { p { color: #eee !important } }")
+    found = {(problem.look, problem.rule) for problem in looks.problems(page, "broken", LOOKS)}
+    assert {("light", "label"), ("phone", "label")} <= found
+    assert {("dark", "color-contrast"), ("phone", "color-contrast")} <= found
+    assert ("light", "color-contrast") not in found
+    assert {look for look, rule in found if "wider" in rule} == {look.name for look in LOOKS}
+
+
+@pytest.mark.parametrize(
+    "sheet", ["control_plane/web/static/site.css", "fake_stripe/templates/style.css"]
+)
+def test_dark_changes_colors_alone(sheet: str):
+    """What differs in more than its colors would have to be looked at by every rule of axe."""
+    style = (Path(gateway.__file__).parent / sheet).read_text()
+    dark = re.findall(r"prefers-color-scheme: dark\) \{\s*:root \{([^{}]*)\}\s*\}", style)
+    assert len(dark) == style.count("prefers-color-scheme") == 1
+    declared = [line.strip() for line in dark[0].split(";") if line.strip()]
+    assert [line for line in declared if not line.startswith(("--", "color-scheme"))] == []
 
 
 def pattern(path: str) -> str:
@@ -331,21 +334,10 @@ def pattern(path: str) -> str:
     return re.sub(r"\{[^}]*\}", "[^/]+", path)
 
 
-def looked_at(page: Page, slug: str, look: Look) -> list[str]:
-    """Keep a picture of the page that is open, and return what is wrong with it."""
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SHOTS / f"{slug}-{look}.png", full_page=True)
-    return [f"{slug}: {problem}" for problem in problems(page)]
-
-
-def problems(page: Page) -> list[str]:
-    """Return what axe calls serious or critical, and whether the page is wider than its screen."""
-    violations = Axe().run(page).response["violations"]
-    found = [
-        f"{violation['id']} {violation['nodes'][0]['html'][:120]}"
-        for violation in violations
-        if violation["impact"] in {"serious", "critical"}
+def looked_at(page: Page, slug: str) -> list[str]:
+    """Return what axe calls serious or critical in each look of the page that is open."""
+    return [
+        f"{slug}, {problem}"
+        for problem in looks.problems(page, slug, LOOKS)
+        if problem.impact in {"serious", "critical"}
     ]
-    if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
-        found.append("wider than the screen")
-    return found

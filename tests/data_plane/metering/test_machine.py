@@ -383,7 +383,7 @@ def test_the_engine_keeps_the_books(sqlite_template: Path, examples: int):
 
 
 @pytest.mark.parametrize(
-    "examples", [2, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(600)])]
+    "examples", [2, pytest.param(8, marks=[pytest.mark.long, pytest.mark.timeout(600)])]
 )
 def test_the_engine_keeps_the_books_of_postgresql(
     postgresql_database_url: list[str], examples: int
