@@ -42,6 +42,7 @@ LONGEST_FIRST = (
     "tests/backends/stella/",
 )
 """A long file that begins last leaves a core idle, so these begin first."""
+BOTH = ["sqlite", "postgresql"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,6 +57,17 @@ def pytest_collection_finish() -> None:
     """Keep what was imported out of the collections below: it stays, and takes 0.2 s to visit."""
     gc.collect()
     _freeze()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what asks for a database on both, unless the file or the test is marked otherwise."""
+    marks = list(metafunc.definition.iter_markers("parametrize"))
+    if "database_url" in metafunc.fixturenames and not any(
+        "database_url" in mark.args[0] for mark in marks
+    ):
+        names = {mark.name for mark in metafunc.definition.iter_markers()}
+        kinds = ["sqlite"] if names & {"sqlite", "postgresql"} == {"sqlite"} else BOTH
+        metafunc.parametrize("database_url", kinds, indirect=True)
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -113,9 +125,9 @@ def postgres_template(postgres_url: str) -> Iterator[str]:
     asyncio.run(_execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture
 def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of a fresh, migrated database of each kind."""
+    """The address of a fresh, migrated database of each kind; see `pytest_generate_tests`."""
     yield from request.getfixturevalue(f"{request.param}_database_url")
 
 

@@ -28,6 +28,8 @@ from gateway.storage.tables import (
 from testing.gateways import MODEL, SECRET, Ledger
 from tests.control_plane.alerts.conftest import rows
 
+pytestmark = pytest.mark.sqlite
+
 DOLLAR = 10**9
 
 
@@ -107,6 +109,7 @@ async def test_empty_is_told_alone_and_again_after_a_payment(ledger: Ledger):
     assert [kind for kind, _ in await look(ledger.database)] == ["balance.empty"] * 2
 
 
+@pytest.mark.postgresql
 async def test_a_week_of_use_is_the_rule_without_a_limit(ledger: Ledger):
     await ledger.grant(100 * DOLLAR)
     await spent(ledger, 4 * DOLLAR, days_ago=0)
@@ -123,6 +126,7 @@ async def test_a_week_of_use_is_the_rule_without_a_limit(ledger: Ledger):
     assert (lasts.available_nanos, lasts.nanos_a_day, lasts.days) == (7 * DOLLAR - 1, DOLLAR, 6)
 
 
+@pytest.mark.postgresql
 async def test_what_leases_hold_unspent_counts(ledger: Ledger):
     await ledger.grant(100 * DOLLAR)
     await prefer(ledger, 5 * DOLLAR)
@@ -150,6 +154,7 @@ async def test_a_limit_that_is_raised_above_the_balance_is_crossed_without_use(l
     assert [kind for kind, _ in await look(ledger.database)] == ["balance.low"]
 
 
+@pytest.mark.postgresql
 async def test_a_lease_that_closed_between_two_looks_is_looked_at_once_more(ledger: Ledger):
     await ledger.grant(100 * DOLLAR)
     await prefer(ledger, 5 * DOLLAR)
@@ -175,6 +180,7 @@ async def test_credit_that_expires_is_noticed(ledger: Ledger):
     assert [kind for kind, _ in await look(ledger.database)] == ["balance.empty"]
 
 
+@pytest.mark.postgresql
 async def test_two_processes_tell_a_crossing_once(ledger: Ledger):
     await ledger.grant(100 * DOLLAR)
     await prefer(ledger, 5 * DOLLAR)
@@ -187,6 +193,7 @@ async def test_two_processes_tell_a_crossing_once(ledger: Ledger):
     assert len(await rows(ledger.database, select(notices))) == 2
 
 
+@pytest.mark.postgresql
 async def test_a_walk_goes_on_where_it_stood(ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
     """Killed after its first batch, with the claim over: the next process looks at the rest."""
     monkeypatch.setattr(crossings, "BATCH", 2)
@@ -236,6 +243,7 @@ async def test_steps_of_a_budget(ledger: Ledger):
     assert [data["percent"] for _, data in await look(ledger.database)] == [50, 95, 100, 100]
 
 
+@pytest.mark.postgresql
 async def test_a_revoked_key_and_a_month_that_is_over_are_silent(ledger: Ledger):
     keys = ApiKeys(ledger.database, secret=SECRET)
     await keys.set_budget(ledger.key_id, 10 * DOLLAR, "total")

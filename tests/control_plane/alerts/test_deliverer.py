@@ -32,6 +32,8 @@ from tests.control_plane.alerts.conftest import (
     some_endpoints,
 )
 
+pytestmark = pytest.mark.sqlite
+
 
 async def test_a_message_is_what_standard_webhooks_says(
     database: Database, owner: User, receiver: Receiver, deliverer: Deliverer
@@ -122,6 +124,7 @@ def test_the_retries_end_after_three_days_and_before_the_delivery_is_given_up():
     assert sum(module.WAITS) * 1.2 < 4 * 86_400
 
 
+@pytest.mark.postgresql
 async def test_days_of_failures_disable_it(
     database: Database, owner: User, receiver: Receiver, deliverer: Deliverer
 ):
@@ -261,6 +264,7 @@ async def test_an_organization_has_few_places_at_once(
     assert receiver.busy_most == module.EACH_MAX
 
 
+@pytest.mark.postgresql
 async def test_a_secret_that_can_not_be_read_is_not_the_endpoints_fault(
     database: Database, owner: User, receiver: Receiver
 ):
@@ -289,6 +293,7 @@ async def test_a_secret_that_can_not_be_read_is_not_the_endpoints_fault(
     await other.stop()
 
 
+@pytest.mark.postgresql
 async def test_two_processes_send_a_message_once(
     database: Database, owner: User, receiver: Receiver
 ):
@@ -303,6 +308,7 @@ async def test_two_processes_send_a_message_once(
         await one.stop()
 
 
+@pytest.mark.postgresql
 async def test_a_process_that_stops_gives_its_endpoints_back(
     database: Database, owner: User, receiver: Receiver, deliverer: Deliverer
 ):
@@ -319,6 +325,7 @@ async def test_a_process_that_stops_gives_its_endpoints_back(
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
 
 
+@pytest.mark.postgresql
 async def test_an_attempt_that_was_overtaken_counts_nothing(
     database: Database, owner: User, receiver: Receiver, deliverer: Deliverer
 ):

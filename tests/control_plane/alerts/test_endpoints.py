@@ -26,9 +26,12 @@ from tests.control_plane.alerts.conftest import (
     some_endpoints,
 )
 
+pytestmark = pytest.mark.sqlite
+
 URL = "https://hooks.example.com/a"
 
 
+@pytest.mark.postgresql
 async def test_added_listed_changed_and_removed(database: Database, owner: User):
     endpoint, secret = await add_endpoint(database, owner, URL, ["key.expiring", "balance.low"])
     assert secret.startswith("whsec_")
@@ -55,6 +58,7 @@ async def test_added_listed_changed_and_removed(database: Database, owner: User)
     assert await rows(database, select(webhook_deliveries)) == []
 
 
+@pytest.mark.postgresql
 async def test_secrets_are_encrypted_and_bound_to_their_endpoint(database: Database, owner: User):
     first, secret = await add_endpoint(database, owner, URL)
     second, _ = await add_endpoint(database, owner, URL)
@@ -75,6 +79,7 @@ async def test_secrets_are_encrypted_and_bound_to_their_endpoint(database: Datab
         other.unseal(first.id, sealed[first.id])
 
 
+@pytest.mark.postgresql
 async def test_a_secret_that_cannot_be_read_sends_nothing_until_it_is_rotated(
     database: Database, owner: User, receiver: Receiver, deliverer: Deliverer
 ):
@@ -141,6 +146,7 @@ async def test_what_is_refused(database: Database, owner: User):
         await add_endpoint(database, owner, URL)
 
 
+@pytest.mark.postgresql
 async def test_a_test_message_and_the_log(
     database: Database, owner: User, receiver: Receiver, deliverer: Deliverer
 ):
@@ -186,6 +192,7 @@ async def test_nothing_is_sent_to_a_disabled_endpoint(database: Database, owner:
     assert (delivery.state, delivery.error) == ("failed", "The webhook was switched off.")
 
 
+@pytest.mark.postgresql
 async def test_what_still_has_retries_is_not_replayed(database: Database, owner: User):
     endpoint, _ = await add_endpoint(database, owner, URL)
     await happen(database, owner.organization_id)
@@ -211,6 +218,7 @@ async def test_a_replay_names_its_own_endpoint(database: Database, owner: User):
                 )
 
 
+@pytest.mark.postgresql
 async def test_a_second_rotation_waits_until_the_first_secret_ended(
     database: Database, owner: User
 ):
@@ -226,6 +234,7 @@ async def test_a_second_rotation_waits_until_the_first_secret_ended(
         assert await made.rotate(connection, ours, endpoint.id) not in (old, new)
 
 
+@pytest.mark.postgresql
 async def test_adding_and_removing_ends(
     database: Database, owner: User, monkeypatch: pytest.MonkeyPatch
 ):

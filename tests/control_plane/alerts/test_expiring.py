@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pytest
 from sqlalchemy import select, update
 
 from gateway.control_plane.accounts.keys import ApiKeys
@@ -11,6 +12,8 @@ from gateway.storage.database import Database
 from gateway.storage.tables import alert_walks, api_keys, notices
 from testing.gateways import SECRET, Ledger
 from tests.control_plane.alerts.conftest import rows
+
+pytestmark = pytest.mark.sqlite
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -49,6 +52,7 @@ async def test_each_step_is_told_once(ledger: Ledger):
     assert await told(ledger.database, days_later=91) == [30, 10, 1]
 
 
+@pytest.mark.postgresql
 async def test_of_steps_missed_only_the_last_is_told(ledger: Ledger):
     await key(ledger, lives_days=90)
     assert await told(ledger.database, days_later=85) == [6]
@@ -66,6 +70,7 @@ async def test_a_revoked_key_is_silent(ledger: Ledger):
     assert await told(ledger.database, days_later=19.5) == []
 
 
+@pytest.mark.postgresql
 async def test_more_keys_than_a_batch(ledger: Ledger, monkeypatch):
     monkeypatch.setattr(expiring, "BATCH", 2)
     for _ in range(5):

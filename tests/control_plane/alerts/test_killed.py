@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from sqlalchemy import select, update
 
 from gateway.control_plane.accounts.users import User
@@ -12,6 +13,8 @@ from gateway.storage.tables import webhook_deliveries, webhook_endpoints
 from testing.processes import running
 from testing.webhooks import Receiver
 from tests.control_plane.alerts.conftest import add_endpoint, deliver, happen, rows
+
+pytestmark = pytest.mark.sqlite
 
 
 async def test_a_killed_process_loses_nothing(
@@ -43,6 +46,7 @@ async def test_a_killed_process_loses_nothing(
         message.verified(secret)
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_two_processes_send_many_messages_once(
     database: Database, owner: User, receiver: Receiver
 ):

@@ -18,6 +18,8 @@ from gateway.storage.tables import webhook_deliveries, webhook_endpoints
 from testing.webhooks import Receiver
 from tests.control_plane.alerts.conftest import SECRETS, add_endpoint, deliver, happen, rows
 
+pytestmark = pytest.mark.sqlite
+
 
 class NameServer:
     """Answers at once, but names that begin with `slow` only once it is released."""
@@ -103,6 +105,7 @@ async def test_a_name_server_that_is_too_slow_is_the_addresss_fault(server: Name
     addresses.close()
 
 
+@pytest.mark.postgresql
 async def test_a_message_without_a_place_here_counts_no_attempt(
     database: Database, owner: User, receiver: Receiver, server: NameServer
 ):

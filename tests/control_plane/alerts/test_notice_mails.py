@@ -21,6 +21,8 @@ from gateway.storage.database import Database
 from gateway.storage.tables import notices, outbox
 from tests.control_plane.alerts.conftest import member, rows
 
+pytestmark = pytest.mark.sqlite
+
 URL = "https://g.example"
 NANOS = 12_345_678_901
 
@@ -105,6 +107,7 @@ async def test_each_owner_gets_it_once(database: Database, owner: User):
     assert recipients == {"ada@example.org", "bob@example.org"}
 
 
+@pytest.mark.postgresql
 async def test_types_that_are_off_are_not_mailed(database: Database, owner: User):
     async with database.write() as connection:
         made, ours = Preferences(), owner.organization_id
@@ -184,6 +187,7 @@ async def test_mails_wait_while_many_are_unsent(
     assert await mails(database).write() == 0
 
 
+@pytest.mark.postgresql
 async def test_a_type_has_so_many_mails_a_day_and_the_last_says_so(
     database: Database, owner: User, monkeypatch: pytest.MonkeyPatch
 ):
@@ -206,6 +210,7 @@ async def test_a_type_has_so_many_mails_a_day_and_the_last_says_so(
     assert await mails(database).write() == 1
 
 
+@pytest.mark.postgresql
 async def test_organizations_take_turns(
     database: Database, owner: User, monkeypatch: pytest.MonkeyPatch
 ):
@@ -220,6 +225,7 @@ async def test_organizations_take_turns(
     assert recipients == {"ada@example.org", "bob@example.org"}
 
 
+@pytest.mark.postgresql
 async def test_data_without_words_keeps_no_other_mail_waiting(database: Database, owner: User):
     async with database.write() as connection:
         odd = Notice("balance.low", "odd", {}, datetime.now(UTC))

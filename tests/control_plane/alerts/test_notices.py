@@ -10,6 +10,8 @@ from gateway.control_plane.alerts.notices import Notice, publish
 from gateway.storage.tables import notices
 from testing.gateways import Ledger
 
+pytestmark = pytest.mark.sqlite
+
 CREDITED = Notice(
     "payment.credited",
     "payment.credited:1",

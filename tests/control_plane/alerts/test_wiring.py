@@ -25,6 +25,8 @@ from gateway.storage.tables import (
 from testing.webhooks import Receiver
 from tests.control_plane.alerts.conftest import add_endpoint, happen, rows, some_endpoints
 
+pytestmark = pytest.mark.sqlite
+
 DOLLAR = 10**9
 
 
@@ -56,6 +58,7 @@ async def test_from_a_low_balance_to_a_mail_and_a_webhook(gateway: Process, rece
     ]
 
 
+@pytest.mark.postgresql
 async def test_an_account_that_is_deleted_leaves_no_endpoint(database: Database, owner: User):
     await add_endpoint(database, owner, "https://hooks.example.com/")
     visitor = Visitor(
@@ -69,6 +72,7 @@ async def test_an_account_that_is_deleted_leaves_no_endpoint(database: Database,
     assert row.removed_at is not None
 
 
+@pytest.mark.postgresql
 async def test_what_is_old_is_forgotten(database: Database, owner: User):
     kept, _ = await add_endpoint(database, owner, "https://hooks.example.com/kept")
     gone, _ = await add_endpoint(database, owner, "https://hooks.example.com/gone")

@@ -13,7 +13,10 @@ from gateway.storage import tables
 from gateway.storage.ledger.postings import database_now
 from testing.buying import Shop, opened_shop
 
+pytestmark = pytest.mark.sqlite
 
+
+@pytest.mark.postgresql
 async def test_an_unfinished_one_ends(shop: Shop):
     payment = await shop.start(25)
     del shop.fake.by_kind["checkout.session"][payment.session_id]
@@ -24,6 +27,7 @@ async def test_an_unfinished_one_ends(shop: Shop):
     assert (ended.failure_code, ended.failure_reason) == (ABANDONED, "lost at Stripe")
 
 
+@pytest.mark.postgresql
 async def test_its_dispute_freezes_nobody(shop: Shop):
     payment = await shop.bought(25)
     shop.fake.dispute(payment.intent_id)
@@ -44,6 +48,7 @@ async def test_what_is_not_there(shop: Shop):
                 await attention.seen(connection, name)
 
 
+@pytest.mark.postgresql
 async def test_what_was_seen_is_not_asked_for_again(shop: Shop):
     payment = await shop.bought(25)
     shop.fake.refund(payment.intent_id, 2000)
@@ -62,6 +67,7 @@ async def test_what_was_seen_is_not_asked_for_again(shop: Shop):
     assert (listed.payment_id, listed.attention) == (payment.id, again.attention)
 
 
+@pytest.mark.postgresql
 async def test_one_of_another_mode_is_left_alone(database, fake, shop: Shop):
     payment = await shop.buy(25)
     async with shop.database.write() as connection:
@@ -75,6 +81,7 @@ async def test_one_of_another_mode_is_left_alone(database, fake, shop: Shop):
         assert await live.reconciler.run() == 1
 
 
+@pytest.mark.postgresql
 async def test_one_that_stripe_does_not_show_is_not_asked_for_forever(shop: Shop):
     payment = await shop.start(25)
     del shop.fake.by_kind["checkout.session"][payment.session_id]

@@ -23,6 +23,8 @@ from gateway.identifiers import new_id
 from gateway.storage import tables
 from testing.buying import WEBHOOK_SECRET, selling
 
+pytestmark = pytest.mark.sqlite
+
 PATH = "/webhooks/stripe"
 
 
@@ -85,6 +87,7 @@ async def test_a_thin_event_is_stored(http: httpx.AsyncClient, process: Process)
     assert (row.id, row.type, row.object_id) == ("evt_1_thin", "payment_intent.succeeded", "pi_1")
 
 
+@pytest.mark.postgresql
 async def test_one_statement_and_no_call_to_stripe(
     http: httpx.AsyncClient, process: Process, fake: FakeStripe
 ):

@@ -19,6 +19,8 @@ from testing.ledger import assert_sound
 from testing.stripe import fake_stripe
 from testing.top_ups import RULES, TopUps, top_ups
 
+pytestmark = pytest.mark.sqlite
+
 MINUTE = timedelta(minutes=1)
 
 
@@ -62,6 +64,7 @@ async def test_credit_below_the_threshold_is_topped_up_once(shop: TopUps):
     await assert_sound(shop.database)
 
 
+@pytest.mark.postgresql
 async def test_tax_is_in_the_row_before_the_card_is_charged(
     database: Database, fake: FakeStripe, monkeypatch: pytest.MonkeyPatch
 ):
@@ -139,6 +142,7 @@ async def test_a_process_that_dies_anywhere_charges_and_credits_once(
         await assert_sound(database)
 
 
+@pytest.mark.postgresql
 async def test_two_processes_start_one_attempt_and_charge_once(shop: TopUps):
     others = [Database(shop.database.url) for _ in range(3)]
     starts = [type(shop.starts)(other, live=False, day_max=8) for other in others]
@@ -152,6 +156,7 @@ async def test_two_processes_start_one_attempt_and_charge_once(shop: TopUps):
         await other.close()
 
 
+@pytest.mark.postgresql
 async def test_a_process_that_wakes_late_writes_nothing(
     shop: TopUps, monkeypatch: pytest.MonkeyPatch
 ):
@@ -317,6 +322,7 @@ async def test_a_freeze_between_the_start_and_the_charge_stops_it(shop: TopUps, 
     assert shop.charges() == 2_500
 
 
+@pytest.mark.postgresql
 async def test_a_hold_stops_what_was_sent_from_being_sent_again(shop: TopUps):
     """Whether the first request arrived is found out without another one."""
     shop.fake.faults.add("error_before", "payment_intents.create")
@@ -356,6 +362,7 @@ async def test_a_failure_that_stripe_repeats_ends_in_hours(
     assert await shop.available_cents() == 2_500
 
 
+@pytest.mark.postgresql
 async def test_an_attempt_that_breaks_us_keeps_no_other_waiting(
     shop: TopUps, monkeypatch: pytest.MonkeyPatch
 ):

@@ -8,6 +8,8 @@ from gateway.fake_stripe.fake import FakeStripe
 from gateway.storage.database import Database
 from testing.top_ups import top_ups
 
+pytestmark = pytest.mark.sqlite
+
 
 @pytest.mark.parametrize("is_canceled", [False, True])
 async def test_why_one_failed_stays_known(
@@ -29,6 +31,7 @@ async def test_why_one_failed_stays_known(
         assert (await shop.settings()).paused == "authentication"
 
 
+@pytest.mark.postgresql
 async def test_one_that_waits_for_a_cardholder_is_canceled_though_the_sweep_found_it(
     database: Database, fake: FakeStripe
 ):

@@ -23,6 +23,8 @@ from gateway.identifiers import new_id
 from gateway.storage import tables
 from gateway.storage.database import Database
 
+pytestmark = pytest.mark.sqlite
+
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 RULES = TopUpRules(
     enabled=True, threshold_nanos=500 * CENT_NANOS, amount_cents=2_500, month_cents_max=10_000
@@ -81,6 +83,7 @@ def test_settings_at_the_bounds_are_taken(right: dict[str, int]):
     auto_top_up.check(msgspec.structs.replace(RULES, **right))
 
 
+@pytest.mark.postgresql
 async def test_who_saves_or_resumes_ends_a_pause_for_authentication(
     database: Database, organization_id: str
 ):
@@ -93,6 +96,7 @@ async def test_who_saves_or_resumes_ends_a_pause_for_authentication(
         assert found.paused == ""
 
 
+@pytest.mark.postgresql
 async def test_nobody_closes_the_breaker_by_saving(database: Database, organization_id: str):
     async with database.write() as connection:
         await save(connection, organization_id, RULES)
@@ -103,6 +107,7 @@ async def test_nobody_closes_the_breaker_by_saving(database: Database, organizat
     assert (found.paused, found.declines) == ("declined", 3)
 
 
+@pytest.mark.postgresql
 async def test_a_wait_for_a_limit_ends_when_the_limit_changes_but_not_that_of_a_declined_card(
     database: Database, organization_id: str
 ):

@@ -25,6 +25,8 @@ from gateway.storage.ledger import freezes
 from testing.buying import Shop, opened_shop
 from testing.stripe import fake_stripe
 
+pytestmark = pytest.mark.sqlite
+
 
 async def test_buying_credits_what_the_row_says(shop: Shop):
     payment = await shop.bought(25)
@@ -70,6 +72,7 @@ async def test_a_form_that_is_sent_twice_makes_one_payment(shop: Shop):
     assert len(list(shop.fake.all("checkout.session"))) == 1
 
 
+@pytest.mark.postgresql
 async def test_a_form_that_is_sent_twice_at_once_makes_one_payment(shop: Shop):
     payment_id = new_id()
     done = await asyncio.gather(
@@ -153,6 +156,7 @@ async def test_who_is_suspended_or_under_review_can_not_buy(shop: Shop, cause: f
     assert await shop.rows(tables.payments) == []
 
 
+@pytest.mark.postgresql
 async def test_a_customer_that_was_deleted_is_replaced(shop: Shop):
     await shop.start(10)
     first = (await shop.rows(tables.payment_customers))[0]["customer_id"]
@@ -177,6 +181,7 @@ async def test_a_fake_that_starts_anew_sells_to_those_it_has_forgotten(
             assert states == ["failed", "paid", "paid"]
 
 
+@pytest.mark.postgresql
 async def test_a_second_request_leaves_a_payment_due_when_it_is(shop: Shop):
     """The buyer is back already, and the first answer comes late."""
     payment = await shop.start(10)

@@ -5,12 +5,16 @@ Each is a thread in public: pollinations #10621, opencode #28402, open-saas #688
 
 import asyncio
 
+import pytest
+
 from gateway.control_plane.payments import stored_events
 from gateway.control_plane.payments.events import TYPES
 from gateway.storage import tables
 from testing.buying import Shop, opened_shop
 from tests.control_plane.payments.test_event_routes import event, hear, taken
 from tests.control_plane.payments.test_sweep import swept
+
+pytestmark = pytest.mark.sqlite
 
 
 async def test_paid_but_no_credit_because_the_webhook_was_down(shop: Shop):
@@ -21,6 +25,7 @@ async def test_paid_but_no_credit_because_the_webhook_was_down(shop: Shop):
     assert await shop.available_cents() == 2500
 
 
+@pytest.mark.postgresql
 async def test_paid_but_no_credit_because_the_handler_failed_half_way(shop: Shop):
     await shop.buy(25)
     heard = event(shop, "checkout.session.completed")
@@ -41,6 +46,7 @@ async def test_credited_twice_because_two_events_say_paid(shop: Shop):
     assert await shop.available_cents() == 2500
 
 
+@pytest.mark.postgresql
 async def test_credited_twice_because_the_success_page_and_the_webhook_race(
     database, fake, shop: Shop
 ):

@@ -13,6 +13,8 @@ from gateway.storage.database import Database
 from testing.stripe import fake_stripe
 from testing.top_ups import TopUps, top_ups
 
+pytestmark = pytest.mark.sqlite
+
 
 @pytest.fixture
 async def fake() -> AsyncIterator[FakeStripe]:
@@ -37,6 +39,7 @@ async def test_a_lost_answer_makes_no_second_customer(shop: TopUps):
     assert [one["id"] for one in living] == [made]
 
 
+@pytest.mark.postgresql
 async def test_a_failure_that_stripe_keeps_for_the_key_does_not_last(shop: TopUps):
     await delete(shop)
     shop.fake.faults.add("error_kept", "customers.create")
@@ -107,6 +110,7 @@ async def test_the_portal_opens_for_the_customer(shop: TopUps):
     assert (await shop.customers.portal(shop.organization_id)).startswith(shop.fake.url)
 
 
+@pytest.mark.postgresql
 async def test_a_warning_holds_once_and_a_released_one_never_again(shop: TopUps):
     async with shop.database.write() as connection:
         who = shop.organization_id

@@ -17,6 +17,8 @@ from gateway.fake_stripe.events import signature, thin
 from gateway.storage import tables
 from testing.buying import WEBHOOK_SECRET, Shop, selling
 
+pytestmark = pytest.mark.sqlite
+
 NOW = datetime.now(UTC)
 
 
@@ -52,6 +54,7 @@ async def test_a_payment_is_credited_when_its_event_comes(shop: Shop, is_thin: b
     assert await left(shop) == []
 
 
+@pytest.mark.postgresql
 async def test_all_events_of_a_purchase_shuffled_and_repeated(shop: Shop):
     payment = await shop.buy(25)
     await hear(shop, event(shop, "checkout.session.completed"))
@@ -186,6 +189,7 @@ async def test_an_event_is_due_by_the_database_time(shop: Shop, monkeypatch):
     assert (await shop.now(payment)).state == "paid"
 
 
+@pytest.mark.postgresql
 async def test_old_events_are_forgotten_however_many(shop: Shop, monkeypatch):
     monkeypatch.setattr(stored_events, "_FORGOTTEN_AT_ONCE", 2)
     for number in range(5):
@@ -198,6 +202,7 @@ async def test_old_events_are_forgotten_however_many(shop: Shop, monkeypatch):
     assert await shop.rows(tables.stripe_events) == []
 
 
+@pytest.mark.postgresql
 async def test_while_stripe_is_away_a_few_events_are_tried_and_the_others_wait(shop: Shop):
     for number in range(20):  # of cards that only Stripe knows
         about = StripeEvent(

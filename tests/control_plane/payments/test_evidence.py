@@ -14,6 +14,8 @@ from gateway.storage.tables import usage_days
 from testing.stripe import fake_stripe
 from testing.top_ups import TopUps, top_ups
 
+pytestmark = pytest.mark.sqlite
+
 TERMS = "https://g.example/terms"
 
 
@@ -25,6 +27,7 @@ async def shop(database: Database) -> AsyncIterator[TopUps]:
         yield opened
 
 
+@pytest.mark.postgresql
 async def test_evidence_says_who_paid_what_and_how_it_was_used(shop: TopUps):
     (payment,) = await shop.payments()
     assert payment.intent_id is not None

@@ -17,6 +17,8 @@ from gateway.control_plane.payments.stripe_objects import (
 from gateway.identifiers import new_id
 from testing.buying import Shop
 
+pytestmark = pytest.mark.sqlite
+
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 

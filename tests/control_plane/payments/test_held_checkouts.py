@@ -7,6 +7,8 @@ from gateway.control_plane.payments.payments import Payment
 from gateway.storage.ledger import freezes
 from testing.buying import Shop
 
+pytestmark = pytest.mark.sqlite
+
 
 @pytest.mark.parametrize("why", ["hold", "operator", "books"])
 async def test_an_open_checkout_ends(shop: Shop, why: str):
@@ -29,6 +31,7 @@ async def test_others_may_finish(shop: Shop, cause: freezes.StoredCause | None):
     assert shop.fake.get("checkout.session", str(payment.session_id))["status"] == "open"
 
 
+@pytest.mark.postgresql
 async def test_what_was_paid_a_moment_before_is_credited(shop: Shop):
     payment = await shop.buy(10)
     await stop(shop, payment, "hold")

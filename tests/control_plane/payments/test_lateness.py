@@ -11,6 +11,8 @@ from gateway.observability import metrics
 from gateway.storage import tables
 from testing.buying import Shop
 
+pytestmark = pytest.mark.sqlite
+
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float, int]]:
@@ -53,6 +55,7 @@ async def test_a_payment_that_nobody_reads_is_late(
     assert said[-1][0] == pytest.approx(5 * 3600, abs=60)
 
 
+@pytest.mark.postgresql
 async def test_what_has_no_outcome_and_what_needs_a_person(
     shop: Shop, said: list[tuple[float, float, int]]
 ):
@@ -88,6 +91,7 @@ async def test_it_is_measured_once_a_minute(
     assert len(said) == 1
 
 
+@pytest.mark.postgresql
 @pytest.mark.parametrize(
     ("query", "index"),
     [

@@ -16,6 +16,8 @@ from gateway.storage.database import Database
 from testing.stripe import fake_stripe
 from testing.top_ups import TopUps, top_ups
 
+pytestmark = pytest.mark.sqlite
+
 
 @pytest.fixture
 async def fake() -> AsyncIterator[FakeStripe]:
@@ -73,6 +75,7 @@ async def test_an_end_that_is_not_committed_is_told_to_nobody(
         assert shop.tries() == 1
 
 
+@pytest.mark.postgresql
 async def test_a_failure_of_stripes_is_told_too(database: Database, fake: FakeStripe):
     async with top_ups(database, fake) as shop:
         for method in list(fake.all("payment_method")):  # gone, and no event told of it
@@ -89,6 +92,7 @@ async def test_a_failure_of_stripes_is_told_too(database: Database, fake: FakeSt
         assert f"We try again at {again:%H:%M} UTC" in mail.text
 
 
+@pytest.mark.postgresql
 async def test_a_slow_payment_that_fails_days_later_counts_too(
     database: Database, fake: FakeStripe
 ):

@@ -24,6 +24,8 @@ from gateway.storage import tables
 from gateway.storage.database import DatabaseAway
 from testing.buying import Shop
 
+pytestmark = pytest.mark.sqlite
+
 NOW = datetime.now(UTC)
 
 
@@ -101,6 +103,7 @@ async def left(shop: Shop) -> dict[str, int]:
     return {row["id"]: row["attempts"] for row in rows if row["due_at"]}
 
 
+@pytest.mark.postgresql
 async def test_a_poisonous_event_stops_no_other(shop: Shop, monkeypatch: pytest.MonkeyPatch):
     routes = shop.reconciler._routes
     act = routes._act
@@ -121,6 +124,7 @@ async def test_a_poisonous_event_stops_no_other(shop: Shop, monkeypatch: pytest.
     assert not shop.reconciler.is_held_up
 
 
+@pytest.mark.postgresql
 async def test_events_that_take_long_leave_time_for_payments(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ):
@@ -153,6 +157,7 @@ async def test_events_that_take_long_leave_time_for_payments(
     assert await left(shop) == {}
 
 
+@pytest.mark.postgresql
 async def test_an_event_that_hangs_is_put_off(shop: Shop, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(event_routes, "EVENT_SECONDS", 0.1)
     await stored_events.put(shop.database, foreign("1"))

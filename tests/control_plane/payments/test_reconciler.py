@@ -15,6 +15,8 @@ from gateway.storage.ledger import postings
 from gateway.storage.ledger.postings import database_now
 from testing.buying import Shop, opened_shop
 
+pytestmark = pytest.mark.sqlite
+
 
 async def test_again_and_again_changes_nothing(shop: Shop):
     payment = await shop.bought(25)
@@ -56,6 +58,7 @@ async def test_a_page_that_expires(shop: Shop):
     assert (payment.state, payment.due_at) == ("expired", None)
 
 
+@pytest.mark.postgresql
 async def test_refunds_take_back_in_parts_and_a_failed_one_returns(shop: Shop):
     payment = await shop.bought(25)
     part = shop.fake.refund(payment.intent_id, 1000)
@@ -104,6 +107,7 @@ async def test_a_dispute_freezes_until_it_is_decided(shop: Shop):
     await shop.assert_sound()
 
 
+@pytest.mark.postgresql
 async def test_a_lost_dispute_is_no_freeze_but_a_debt(shop: Shop):
     payment = await shop.bought(25)
     await spend(shop, 2500)
@@ -126,6 +130,7 @@ async def test_the_dispute_of_another_payment_still_freezes(shop: Shop):
     assert await shop.causes() == ["dispute"]
 
 
+@pytest.mark.postgresql
 async def test_an_inquiry_moves_nothing(shop: Shop):
     payment = await shop.bought(25)
     shop.fake.dispute(payment.intent_id, "warning_needs_response")
@@ -186,6 +191,7 @@ async def test_a_payment_that_stripe_does_not_have_needs_a_person(shop: Shop):
     assert payment.due_at is not None
 
 
+@pytest.mark.postgresql
 async def test_two_processes_at_once_post_once(database, fake, shop: Shop):
     started = [await shop.buy(10) for _ in range(5)]
     async with opened_shop(database, fake) as other:
@@ -221,6 +227,7 @@ async def test_what_was_read_before_something_was_heard_is_never_written(shop: S
     await shop.assert_sound()
 
 
+@pytest.mark.postgresql
 async def test_an_older_answer_never_overwrites_a_newer_one(shop: Shop, monkeypatch):
     payment = await shop.buy(25)
     read, go_on = facts.read, asyncio.Event()

@@ -24,6 +24,8 @@ from testing.ledger import assert_sound
 from testing.stripe import fake_stripe
 from testing.top_ups import TopUps, top_ups
 
+pytestmark = pytest.mark.sqlite
+
 
 class Crash(BaseException):
     """The process ends here."""
@@ -161,6 +163,7 @@ async def test_a_refund_that_failed_can_be_made_again(shop: TopUps):
     assert again.id != made.id
 
 
+@pytest.mark.postgresql
 @pytest.mark.parametrize("when", ["before", "after", "reconcile"])
 async def test_a_process_that_dies_anywhere_pays_back_once(
     shop: TopUps, monkeypatch: pytest.MonkeyPatch, when: str
@@ -188,6 +191,7 @@ async def test_a_process_that_dies_anywhere_pays_back_once(
     await assert_sound(shop.database)
 
 
+@pytest.mark.postgresql
 async def test_what_stays_unknown_is_looked_for_before_it_fails(shop: TopUps):
     payment = await bought(shop)
     shop.fake.faults.add("error_before", "refunds.create", times=1_000)

@@ -17,6 +17,8 @@ from gateway.control_plane.payments.payments import Payment
 from gateway.fake_stripe.fake import FakeStripe
 from testing.buying import WEBHOOK_SECRET, selling
 
+pytestmark = pytest.mark.sqlite
+
 LIMIT_SECONDS = 30
 
 
@@ -72,6 +74,7 @@ async def became(process: Process, payment: Payment, state: str) -> Payment:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.postgresql
 async def test_the_call_credits_without_a_sweep(process: Process, fake: FakeStripe):
     payment = await bought(process, 25)
     assert payment.session_id
@@ -82,6 +85,7 @@ async def test_the_call_credits_without_a_sweep(process: Process, fake: FakeStri
     assert {status for _, status in fake.events.targets[0].answers} == {200}
 
 
+@pytest.mark.postgresql
 async def test_a_process_without_a_key_sells_nothing(database_url: str):
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(sys.modules, "stripe", None)  # importing it would fail

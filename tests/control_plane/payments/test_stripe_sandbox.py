@@ -23,6 +23,8 @@ from gateway.storage.database import Database
 from gateway.storage.ledger import invariants
 from testing.buying import Shop, opened_shop
 
+pytestmark = pytest.mark.sqlite
+
 KEY = "GATEWAY_TEST_STRIPE_KEY"
 LOOPBACK = ["127.0.0.1", "::1"]
 BOOKED_SECONDS = 60

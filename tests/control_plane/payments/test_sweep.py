@@ -18,6 +18,8 @@ from gateway.storage import tables
 from gateway.storage.ledger.postings import database_now
 from testing.buying import Shop
 
+pytestmark = pytest.mark.sqlite
+
 LISTS = {"intents", "sessions", "refunds", "disputes", "warnings", "transactions"}
 
 
@@ -31,6 +33,7 @@ async def swept(shop: Shop) -> int:
     return found
 
 
+@pytest.mark.postgresql
 async def test_a_payment_whose_answer_was_lost_is_found(shop: Shop):
     shop.fake.faults.add("lost", "checkout.sessions.create")
     payment_id = new_id()
@@ -46,6 +49,7 @@ async def test_a_payment_whose_answer_was_lost_is_found(shop: Shop):
     await shop.assert_sound()
 
 
+@pytest.mark.postgresql
 async def test_a_payment_without_a_row_is_found(shop: Shop):
     payment = await shop.buy(25)
     async with shop.database.write() as connection:
@@ -99,6 +103,7 @@ async def test_what_is_not_ours_is_left_alone(shop: Shop, metadata: dict[str, st
     assert await shop.rows(tables.payments) == []
 
 
+@pytest.mark.postgresql
 async def test_a_second_intent_that_names_a_payment_brings_nothing(shop: Shop):
     payment, second = await shop.bought(25), await shop.buy(25)
     for kind in ("payment_intent", "checkout.session"):
@@ -200,6 +205,7 @@ async def test_a_list_that_is_too_long_is_walked_in_shorter_parts(shop: Shop, mo
     assert sweep._lengths["intents"] == WALK_MIN
 
 
+@pytest.mark.postgresql
 async def test_a_list_that_hangs_is_given_up_for_now(shop: Shop, monkeypatch):
     monkeypatch.setattr(sweeping, "WALK_SECONDS", 0.2)
     shop.fake.faults.add("hang", "refunds.list")
@@ -219,6 +225,7 @@ async def test_a_warning_that_no_event_told_of(shop: Shop):
     assert payment.id in customer["held_reason"]
 
 
+@pytest.mark.postgresql
 async def test_what_moved_stripes_balance_is_in_our_books_or_told(shop: Shop, monkeypatch):
     told: list[str] = []
     monkeypatch.setattr(metrics, "count_unknown_transaction", told.append)

@@ -16,6 +16,8 @@ from gateway.storage.ledger import grants
 from testing.stripe import fake_stripe
 from testing.top_ups import RULES, TopUps, top_ups
 
+pytestmark = pytest.mark.sqlite
+
 
 @pytest.fixture
 async def fake() -> AsyncIterator[FakeStripe]:
@@ -29,6 +31,7 @@ async def shop(database: Database, fake: FakeStripe) -> AsyncIterator[TopUps]:
         yield opened
 
 
+@pytest.mark.postgresql
 async def test_nothing_starts_at_the_threshold_and_something_below_it(shop: TopUps):
     await grant(shop, RULES.threshold_nanos)
     assert await shop.starts.run(shop.now) == 0
@@ -55,6 +58,7 @@ async def test_what_is_stopped_does_not_start(shop: TopUps, cause: str):
     assert await shop.starts.run(shop.now) == 1
 
 
+@pytest.mark.postgresql
 async def test_an_organization_that_owes_may_top_up(shop: TopUps):
     await shop.owe(1_000)
     await shop.attempts.run()
@@ -84,6 +88,7 @@ async def test_a_day_has_at_most_so_many_attempts(database: Database, fake: Fake
         assert shop.charges() == 4 * 2_500
 
 
+@pytest.mark.postgresql
 async def test_the_month_has_a_limit_that_one_mail_tells_of(database: Database, fake: FakeStripe):
     rules = msgspec.structs.replace(RULES, month_cents_max=6_000)
     async with top_ups(database, fake, rules=rules) as shop:
@@ -108,6 +113,7 @@ async def test_the_month_has_a_limit_that_one_mail_tells_of(database: Database, 
         assert shop.charges() == 10_000
 
 
+@pytest.mark.postgresql
 async def test_the_limit_counts_an_attempt_whose_outcome_is_unknown(
     database: Database, fake: FakeStripe, monkeypatch: pytest.MonkeyPatch
 ):

@@ -13,6 +13,8 @@ from gateway.storage.database import Database
 from testing.stripe import fake_stripe
 from testing.top_ups import RULES, TopUps, top_ups
 
+pytestmark = pytest.mark.sqlite
+
 OFF = msgspec.structs.replace(RULES, enabled=False)
 
 
