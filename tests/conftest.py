@@ -36,10 +36,17 @@ shared.share()
 LONGEST_FIRST = (
     "tests/stories/test_looks.py",
     "tests/benchmarks/",
+    "tests/control_plane/payments/test_state_machine.py",
+    "tests/data_plane/metering/test_machine.py",
     "tests/stories/",
     "tests/cli/test_dev.py",
+    "tests/test_readme.py",
     "tests/data_plane/api/embeddings/test_stella.py",
     "tests/backends/stella/",
+    "tests/data_plane/api/test_openapi.py",
+    "tests/data_plane/routing/test_properties.py",
+    "tests/control_plane/pages/",
+    "tests/control_plane/payments/",
 )
 """A long file that begins last leaves a core idle, so these begin first."""
 BOTH = ["sqlite", "postgresql"]
