@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from litestar import Request
@@ -12,6 +13,7 @@ from litestar.handlers.base import BaseRouteHandler
 
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.operators.operators import Operator
+from gateway.control_plane.web.rendering import Render, Renderer
 from gateway.control_plane.web.visitors import PageNotFound, must_be_read
 
 VERIFIED = timedelta(hours=12)
@@ -35,6 +37,15 @@ def provide_operator(request: Request[Any, Any, Any], origin: NamedDependency[st
     return Operator(
         user_id=visitor.user_id, email=visitor.email, role=visitor.operator_role, origin=origin
     )
+
+
+def provide_render(
+    request: Request[Any, Any, Any],
+    renderer: NamedDependency[Renderer],
+    operator: NamedDependency[Operator],
+) -> Render:
+    """Return what renders a page of the back office: its layout names the operator."""
+    return partial(renderer.page, request, operator=operator, needs_count=0)
 
 
 def _is_verified(visitor: Visitor) -> bool:

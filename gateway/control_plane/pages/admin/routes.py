@@ -6,7 +6,11 @@ from litestar import Router
 from litestar.di import Provide
 
 from gateway.control_plane.pages.admin import home
-from gateway.control_plane.pages.admin.access import operators_only, provide_operator
+from gateway.control_plane.pages.admin.access import (
+    operators_only,
+    provide_operator,
+    provide_render,
+)
 from gateway.wings import Wing
 
 
@@ -18,6 +22,9 @@ def admin_wing() -> Wing:
             home.show_home,
         ],
         guards=[operators_only],
-        dependencies={"operator": Provide(provide_operator, sync_to_thread=False)},
+        dependencies={
+            "operator": Provide(provide_operator, sync_to_thread=False),
+            "render": Provide(provide_render, sync_to_thread=False),
+        },
     )
     return Wing("control", [pages])
