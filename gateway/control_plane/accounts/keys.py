@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.accounts import memberships
+from gateway.control_plane.accounts import key_limits, key_trail, memberships
+from gateway.control_plane.accounts.key_trail import Doer
 from gateway.control_plane.accounts.organizations import clean_name
 from gateway.data_plane.auth import keys
 from gateway.data_plane.auth.authenticator import KeyStoreUnavailable
@@ -26,7 +27,7 @@ from gateway.snapshots import KeySnapshot, TokenIdsFrom, Truncate
 from gateway.storage.database import Database, alone
 from gateway.storage.ledger import budgets
 from gateway.storage.ledger.budgets import Budget, Spent
-from gateway.storage.tables import NANOS_MAX, api_keys, key_budgets
+from gateway.storage.tables import api_keys, key_budgets
 
 Announce = Callable[[bytes], Awaitable[None]]
 """Announces the digest of a key that changed."""
@@ -36,12 +37,6 @@ class KeyNotFound(NotFound):
     """No such key."""
 
     code = "key_not_found"
-
-
-class TooManyKeys(BadRequest):
-    """The organization has, or made today, as many keys as it may."""
-
-    code = "too_many_keys"
 
 
 class KeyMade(BadRequest):
@@ -108,14 +103,16 @@ class ApiKeys:
         budget: Budget | None = None,
         keys_max: int | None = None,
         key_id: str | None = None,
+        doer: Doer | None = None,
     ) -> NewApiKey:
         """Create a key. Raises BadRequest for an invalid name, expiry or budget.
 
         `keys_max` limits both the keys in use and those made in a day; raises TooManyKeys.
-        `key_id` makes the call idempotent: raises KeyMade if that key exists.
+        `key_id` makes the call idempotent: raises KeyMade if that key exists. `doer` is whom
+        the audit trail names, here and in the other methods; without one nothing is recorded.
         """
         if budget is not None:
-            _check_limit(budget.limit_nanos)
+            key_limits.check_budget(budget.limit_nanos)
         now = datetime.now(UTC)
         if expires_at is not None and expires_at <= now:
             raise BadRequest("The expiry is in the past.", param="expires_at")
@@ -144,12 +141,13 @@ class ApiKeys:
                     "only once. If you did not save it, revoke it and create another."
                 )
             if keys_max is not None:
-                await _check_room(connection, organization_id, keys_max)
+                await key_limits.check_room(connection, organization_id, keys_max)
             await connection.execute(
                 insert(api_keys).values(digest=digest, changed_at=now, **values)
             )
             if budget is not None:  # in the same transaction: never without its budget
                 await budgets.set_budget(connection, key.id, budget.limit_nanos, budget.period)
+            await key_trail.created(connection, doer, organization_id, key.id, expires_at, budget)
         await self._tell(digest)
         return NewApiKey(key, secret)
 
@@ -180,13 +178,14 @@ class ApiKeys:
         truncate: Truncate | None,
         budget: Budget | None,
         seen: datetime | None = None,
+        doer: Doer | None = None,
     ) -> None:
         """Replace a key's settings. Raises KeyNotFound, or BadRequest for an invalid value.
 
         With `seen`, raises KeyChanged if someone changed the key after that time.
         """
         if budget is not None:
-            _check_limit(budget.limit_nanos)
+            key_limits.check_budget(budget.limit_nanos)
         said = {"name": clean_name(name), "token_ids_from": token_ids_from, "truncate": truncate}
         key = and_(_key(key_id, organization_id), api_keys.c.revoked_at.is_(None))
         last = select(api_keys.c.digest, api_keys.c.changed_at).where(key).with_for_update()
@@ -202,53 +201,57 @@ class ApiKeys:
             await connection.execute(
                 update(api_keys).where(key).values(changed_at=datetime.now(UTC), **said)
             )
-            await _limit(connection, key_id, budget)
+            before = await key_limits.budget_of(connection, key_id)
+            await key_limits.set_budget(connection, key_id, budget)
+            await key_trail.changed(connection, doer, organization_id, key_id, before, budget)
         await self._tell(row.digest)
 
-    async def revoke(self, key_id: str, *, organization_id: str | None = None) -> None:
-        """Revoke a key for good; revoking twice is fine. Raises KeyNotFound.
+    async def revoke(
+        self, key_id: str, *, organization_id: str | None = None, doer: Doer | None = None
+    ) -> bool:
+        """Revoke a key for good; return whether it was in use. Raises KeyNotFound.
 
         With an organization, other organizations' keys are not found.
         """
-        now = datetime.now(UTC)
-        key = _key(key_id, organization_id)
         async with self._database.write() as connection:
-            digest = await connection.scalar(
-                update(api_keys)
-                .where(key, api_keys.c.revoked_at.is_(None))
-                .values(revoked_at=now, changed_at=now)
-                .returning(api_keys.c.digest)
-            )
-            if digest is None and await connection.scalar(select(api_keys.c.id).where(key)) is None:
-                raise KeyNotFound(f"There is no key {key_id!r}.")
+            digest = await revoke(connection, key_id, organization_id, doer=doer)
         if digest is not None:
             await self._tell(digest)
+        return digest is not None
 
     async def tell(self, digests: Iterable[bytes]) -> None:
         """Announce changed keys; call it after the commit."""
         await asyncio.gather(*(self._tell(digest) for digest in digests))
 
     async def set_budget(
-        self, key_id: str, limit_nanos: int | None, period: Period = "month"
+        self,
+        key_id: str,
+        limit_nanos: int | None,
+        period: Period = "month",
+        *,
+        doer: Doer | None = None,
     ) -> None:
         """Limit what a key may spend per month or in total; None removes the limit.
 
         Raises KeyNotFound, or BadRequest for an impossible amount.
         """
         if limit_nanos is not None:
-            _check_limit(limit_nanos)
+            key_limits.check_budget(limit_nanos)
+        key = _key(key_id, None)
         async with self._database.write() as connection:
-            digest = await connection.scalar(
-                update(api_keys)
-                .where(_key(key_id, None))
-                .values(changed_at=datetime.now(UTC))
-                .returning(api_keys.c.digest)
-            )
-            if digest is None:
+            changed = update(api_keys).where(key).values(changed_at=datetime.now(UTC))
+            row = (
+                await connection.execute(
+                    changed.returning(api_keys.c.digest, api_keys.c.organization_id)
+                )
+            ).one_or_none()
+            if row is None:
                 raise KeyNotFound(f"There is no key {key_id!r}.")
             budget = None if limit_nanos is None else Budget(limit_nanos=limit_nanos, period=period)
-            await _limit(connection, key_id, budget)
-        await self._tell(digest)
+            before = await key_limits.budget_of(connection, key_id)
+            await key_limits.set_budget(connection, key_id, budget)
+            await key_trail.changed(connection, doer, row.organization_id, key_id, before, budget)
+        await self._tell(row.digest)
 
     async def recognize(self, secret: str) -> KeySnapshot | None:
         """Find a key by its secret; None if it is revoked or unknown."""
@@ -286,6 +289,35 @@ class ApiKeys:
             await self._announce(digest)
 
 
+async def revoke(
+    connection: AsyncConnection,
+    key_id: str,
+    organization_id: str | None = None,
+    *,
+    doer: Doer | None = None,
+) -> bytes | None:
+    """Revoke a key in the caller's transaction, as `ApiKeys.revoke`.
+
+    Returns its digest, for `tell` after the commit; None if it was revoked before.
+    """
+    now, key = datetime.now(UTC), _key(key_id, organization_id)
+    row = (
+        await connection.execute(
+            update(api_keys)
+            .where(key, api_keys.c.revoked_at.is_(None))
+            .values(revoked_at=now, changed_at=now)
+            .returning(api_keys.c.digest, api_keys.c.organization_id)
+        )
+    ).one_or_none()
+    if row is None:
+        if await connection.scalar(select(api_keys.c.id).where(key)) is None:
+            raise KeyNotFound(f"There is no key {key_id!r}.")
+        return None
+    await key_trail.revoked(connection, doer, row.organization_id, key_id)
+    digest: bytes = row.digest
+    return digest
+
+
 async def revoke_made_by(
     connection: AsyncConnection, organization_id: str, user_id: str
 ) -> list[bytes]:
@@ -306,35 +338,6 @@ async def revoke_made_by(
 
 
 _ANY = select(api_keys.c.id).where(api_keys.c.id == bindparam("key_id"))
-
-
-async def _limit(connection: AsyncConnection, key_id: str, budget: Budget | None) -> None:
-    if budget is None:
-        await budgets.remove_budget(connection, key_id)
-    else:
-        await budgets.set_budget(connection, key_id, budget.limit_nanos, budget.period)
-
-
-async def _check_room(connection: AsyncConnection, organization_id: str, keys_max: int) -> None:
-    day = datetime.now(UTC) - timedelta(days=1)
-    query = select(
-        func.count().filter(api_keys.c.revoked_at.is_(None)),
-        func.count().filter(api_keys.c.created_at > day),
-    ).where(api_keys.c.organization_id == organization_id)
-    used, made = (await connection.execute(query)).one()
-    if used >= keys_max:
-        raise TooManyKeys(f"An organization can have at most {keys_max} keys: revoke one first.")
-    if made >= keys_max:
-        raise TooManyKeys(f"An organization can create at most {keys_max} keys a day.")
-
-
-def _check_limit(limit_nanos: int) -> None:
-    if not 1 <= limit_nanos <= NANOS_MAX:
-        most = NANOS_MAX // 10**9
-        raise BadRequest(
-            f"A budget must be above zero and at most ${most:,}. To stop a key, revoke it.",
-            param="budget",
-        )
 
 
 def _key(key_id: str, organization_id: str | None) -> ColumnElement[bool]:

@@ -7,7 +7,8 @@ from sqlalchemy import select
 from gateway.control_plane.accounts import memberships, users
 from gateway.control_plane.accounts import organizations as organization_service
 from gateway.control_plane.accounts.addresses import Address
-from gateway.control_plane.accounts.keys import ApiKeys, TooManyKeys
+from gateway.control_plane.accounts.key_limits import TooManyKeys
+from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.accounts.links import MailLinks, Purpose
 from gateway.control_plane.accounts.memberships import OrganizationFull
 from gateway.control_plane.billing.promotions import Welcome

@@ -1,0 +1,58 @@
+"""How many keys an organization may have, and what a key may spend."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.errors import BadRequest
+from gateway.storage.ledger import budgets
+from gateway.storage.ledger.budgets import Budget
+from gateway.storage.tables import NANOS_MAX, api_keys, key_budgets
+
+
+class TooManyKeys(BadRequest):
+    """The organization has, or made today, as many keys as it may."""
+
+    code = "too_many_keys"
+
+
+async def check_room(connection: AsyncConnection, organization_id: str, keys_max: int) -> None:
+    """Check that one more key may be made. Raises TooManyKeys."""
+    day = datetime.now(UTC) - timedelta(days=1)
+    query = select(
+        func.count().filter(api_keys.c.revoked_at.is_(None)),
+        func.count().filter(api_keys.c.created_at > day),
+    ).where(api_keys.c.organization_id == organization_id)
+    used, made = (await connection.execute(query)).one()
+    if used >= keys_max:
+        raise TooManyKeys(f"An organization can have at most {keys_max} keys: revoke one first.")
+    if made >= keys_max:
+        raise TooManyKeys(f"An organization can create at most {keys_max} keys a day.")
+
+
+def check_budget(limit_nanos: int) -> None:
+    """Check a budget's amount. Raises BadRequest."""
+    if not 1 <= limit_nanos <= NANOS_MAX:
+        most = NANOS_MAX // 10**9
+        raise BadRequest(
+            f"A budget must be above zero and at most ${most:,}. To stop a key, revoke it.",
+            param="budget",
+        )
+
+
+async def budget_of(connection: AsyncConnection, key_id: str) -> Budget | None:
+    """Return a key's budget, without what it has spent; None if it has none."""
+    query = select(key_budgets.c.limit_nanos, key_budgets.c.period)
+    row = (await connection.execute(query.where(key_budgets.c.key_id == key_id))).one_or_none()
+    return Budget(limit_nanos=row.limit_nanos, period=row.period) if row else None
+
+
+async def set_budget(connection: AsyncConnection, key_id: str, budget: Budget | None) -> None:
+    """Set a key's budget, or remove it."""
+    if budget is None:
+        await budgets.remove_budget(connection, key_id)
+    else:
+        await budgets.set_budget(connection, key_id, budget.limit_nanos, budget.period)
