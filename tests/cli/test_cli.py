@@ -22,9 +22,6 @@ from gateway.storage.tables import accounts, outbox, worker_reports
 from testing.gateways import MODEL, SECRET, STELLA
 from testing.processes import Process
 
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-"""For what reaches no SQL of its own."""
-
 
 class Shell:
     """Runs `gateway ...` on a database of its own: in this process, which saves a second each."""
@@ -165,7 +162,7 @@ def test_models_workers_and_estimates(shell: Shell):
     assert estimate == {"tokens": 22, "cost_nanos": "176", "inputs": [22]}
 
 
-@on_sqlite
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -199,7 +196,7 @@ def test_what_is_wrong_is_one_line(shell: Shell, words: list[str], message: str)
     assert said.count("\n") == 1
 
 
-@on_sqlite
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("words", "bound"),
     [
@@ -286,7 +283,7 @@ def test_audit_exits_1_and_names_what_is_broken(shell: Shell):
     assert "never-negative: ok" in said
 
 
-@on_sqlite
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -364,7 +361,7 @@ def test_a_service_says_what_it_lacks_even_beside_a_database_of_dev(tmp_path: Pa
     assert "GATEWAY_SECRET is not set" in done.stderr
 
 
-@on_sqlite
+@pytest.mark.sqlite
 def test_help_lists_every_command(shell: Shell):
     said = shell.run("--help")
     for word in ("organizations", "keys", "credits", "models", "workers", "audit", "run"):
@@ -372,7 +369,7 @@ def test_help_lists_every_command(shell: Shell):
     assert "litestar" not in said.lower()
 
 
-@on_sqlite
+@pytest.mark.sqlite
 def test_the_settings_page_is_current(shell: Shell):
     page = Path(__file__).parents[2] / "docs" / "settings.md"
     assert shell.run("settings", "--markdown") == page.read_text(), "run `make docs`"

@@ -16,9 +16,6 @@ from testing.browsing import Browser
 STELLA = "NovaSearch/stella_en_400M_v5"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-"""For a test whose SQL other tests run on PostgreSQL too."""
-
 
 @pytest.fixture
 def options() -> dict[str, Any]:

@@ -17,9 +17,6 @@ from gateway.storage.redis import KeyAnnouncements
 from testing.gateways import MODEL, SECRET, Api, Ledger, open_api
 from testing.processes import Process
 
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-"""For what reaches no SQL of its own."""
-
 
 @pytest.fixture
 def keys(database: Database) -> ApiKeys:
@@ -56,7 +53,7 @@ async def test_expiry_reaches_the_snapshot(keys: ApiKeys, ledger: Ledger):
     assert found.expires_at == pytest.approx(expires_at.timestamp())
 
 
-@on_sqlite
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "name",
     [
@@ -70,7 +67,7 @@ async def test_names_that_are_none(keys: ApiKeys, ledger: Ledger, name: str):
     assert caught.value.param == "name"
 
 
-@on_sqlite
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "name",
     [

@@ -32,6 +32,7 @@ from tests.control_plane.demand.conftest import account, announcements, launch, 
         ((None, 9_000_000), None),
     ],
 )
+@pytest.mark.sqlite
 async def test_flex_never_costs_more(
     seeded: Database,
     given: tuple[int | None, int | None],
@@ -56,6 +57,7 @@ async def test_flex_never_costs_more(
     assert model.state == ("live" if prices else "coming_soon")
 
 
+@pytest.mark.sqlite
 async def test_a_model_without_a_ready_worker_stays_where_it_is(seeded: Database):
     with pytest.raises(CannotLaunch, match="no ready worker"):
         await launch(seeded, ready=())
@@ -64,6 +66,7 @@ async def test_a_model_without_a_ready_worker_stays_where_it_is(seeded: Database
     assert (model.state, model.price.nanos_per_million_tokens) == ("coming_soon", 8_000_000)
 
 
+@pytest.mark.sqlite
 async def test_a_model_whose_workers_nobody_vouched_for_stays_where_it_is(seeded: Database):
     with pytest.raises(CannotLaunch, match=f"gateway workers pin {STELLA}"):
         await launch(seeded, ready=("another",))

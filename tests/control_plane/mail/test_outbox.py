@@ -80,6 +80,7 @@ async def test_the_same_mail_is_sent_once(database: Database):
     assert sorted(sender.sent) == ["a", "b"]
 
 
+@pytest.mark.sqlite
 async def test_a_text_with_a_link_is_forgotten_once_it_left(database: Database):
     await put(database, target := box(database, Scripted()), a_mail())
     await target.deliver()
@@ -88,6 +89,7 @@ async def test_a_text_with_a_link_is_forgotten_once_it_left(database: Database):
     assert (row.text, row.html) == ("", "")
 
 
+@pytest.mark.sqlite
 async def test_refused_for_now_a_link_is_tried_while_it_lives(database: Database):
     """15 seconds, then 30; the next turn would come when nobody can use it."""
     no = MailRefused("later", for_good=False)
@@ -104,6 +106,7 @@ async def test_refused_for_now_a_link_is_tried_while_it_lives(database: Database
     assert (await row_of(database, "a")).text == ""
 
 
+@pytest.mark.sqlite
 async def test_a_link_that_expired_is_not_sent(database: Database):
     lives = Lifetimes(link_seconds=0, invitation_seconds=0, quiet_seconds=9)
     target = box(database, sender := Scripted(), lifetimes=lives)
@@ -115,6 +118,7 @@ async def test_a_link_that_expired_is_not_sent(database: Database):
     assert "expired" in row.reason
 
 
+@pytest.mark.sqlite
 async def test_a_notice_that_is_too_old_is_not_sent_and_says_so(database: Database):
     target = box(database, sender := Scripted())
     long_ago = datetime.now(UTC) - timedelta(days=3)
@@ -128,6 +132,7 @@ async def test_a_notice_that_is_too_old_is_not_sent_and_says_so(database: Databa
             await upkeep.retry(connection, [row.id], lifetime=timedelta(days=1))
 
 
+@pytest.mark.sqlite
 async def test_a_notice_that_may_have_arrived_is_sent_again(database: Database):
     """Twice is better than never; a launch mail is the other way round."""
     target = box(database, sender := Scripted(MailLost("broken")))
@@ -139,6 +144,7 @@ async def test_a_notice_that_may_have_arrived_is_sent_again(database: Database):
     assert sender.sent == ["a"]
 
 
+@pytest.mark.sqlite
 async def test_a_launch_mail_outlives_two_days_of_outage(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ):
@@ -171,6 +177,7 @@ async def test_a_launch_mail_outlives_two_days_of_outage(
     assert "example.org" not in str(logs.entries)
 
 
+@pytest.mark.sqlite
 async def test_refused_for_good_is_not_tried_again(database: Database):
     target = box(database, Scripted(MailRefused("never", for_good=True)))
     await put(database, target, a_mail())
@@ -178,6 +185,7 @@ async def test_refused_for_good_is_not_tried_again(database: Database):
     assert await states(database) == {"a": "failed"}
 
 
+@pytest.mark.sqlite
 async def test_a_link_lost_on_the_way_is_not_tried_for_ever(database: Database):
     target = box(database, Scripted(*[MailLost("?")] * 9))
     await put(database, target, a_mail())
@@ -187,6 +195,7 @@ async def test_a_link_lost_on_the_way_is_not_tried_for_ever(database: Database):
     assert await states(database) == {"a": "failed"}
 
 
+@pytest.mark.sqlite
 async def test_lost_on_the_way_a_launch_mail_is_never_sent_again(database: Database):
     target = box(database, Scripted(MailLost("?"), MailLost("?")))
     await put(database, target, a_mail("link"), a_mail("launch", kind="launch"))
@@ -227,6 +236,7 @@ async def test_a_process_that_slept_undoes_nothing(database: Database):
     assert await states(database) == {"a": "sent"}
 
 
+@pytest.mark.sqlite
 async def test_a_clean_stop_loses_nothing(database: Database, mailbox: Mailbox):
     """In the middle of a slow server's answer: that mail is finished with, the others wait."""
     target = box(database, SmtpSender(mailbox.url, sender="no-reply@gateway.example"))
@@ -243,6 +253,7 @@ async def test_a_clean_stop_loses_nothing(database: Database, mailbox: Mailbox):
     assert await states(database) == {"a": "sent", "b": "pending", "c": "pending"}
 
 
+@pytest.mark.sqlite
 async def test_a_turn_ends_before_its_job_is_given_up(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ):

@@ -11,7 +11,7 @@ from gateway.identifiers import new_id
 from gateway.storage.tables import api_keys
 from testing.browsing import Browser, field, sign_in, squeezed
 from testing.gateways import settled
-from tests.control_plane.conftest import MINILM, STELLA, on_sqlite, rows
+from tests.control_plane.conftest import MINILM, STELLA, rows
 from tests.control_plane.pages.console.conftest import SECRET, use
 
 
@@ -42,7 +42,7 @@ async def test_keys_expire_are_renamed_and_revoked(gateway: Process, browser: Br
     assert (await browser.http.get("/v1/models", headers=headers)).status_code == 401
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_a_key_brings_its_own_default_for_texts_that_are_too_long(
     gateway: Process, browser: Browser
 ):
@@ -64,7 +64,7 @@ async def test_a_key_brings_its_own_default_for_texts_that_are_too_long(
 
 
 @pytest.mark.parametrize("options", [{"organization_keys_max": 1}])
-@on_sqlite
+@pytest.mark.sqlite
 async def test_keys_are_bounded(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.submit("/console/keys", name="a")
@@ -110,7 +110,7 @@ async def test_a_key_with_a_budget_shows_what_is_spent_of_it(gateway: Process, b
         await gateway.data.credit.reserve(charge(2))
 
 
-@on_sqlite
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("amount", "said"),
     [
@@ -133,7 +133,7 @@ async def test_an_amount_that_is_no_budget_makes_no_key(
     assert await rows(gateway, select(api_keys)) == []
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_new_keys_start_with_what_the_settings_say(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.get("/console/settings")
@@ -165,7 +165,7 @@ async def test_a_form_sent_twice_makes_one_key(gateway: Process, browser: Browse
     assert len(await rows(gateway, select(api_keys))) == 2
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_what_was_typed_is_still_there_beside_what_is_wrong(
     gateway: Process, browser: Browser
 ):

@@ -13,7 +13,7 @@ from gateway.storage.tables import (
     waitlist_entries,
 )
 from testing.browsing import Browser, field, mailed_link, sign_in, squeezed
-from tests.control_plane.conftest import STELLA, on_sqlite, rows
+from tests.control_plane.conftest import STELLA, rows
 from tests.control_plane.pages.console.conftest import PAGES, SECRET
 
 
@@ -103,7 +103,7 @@ async def test_an_invitation_ends_with_its_organization(
 
 
 @pytest.mark.parametrize("options", [{"invitations_per_hour": 1}])
-@on_sqlite
+@pytest.mark.sqlite
 async def test_invitations_are_no_way_to_write_to_strangers(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     await browser.get("/console/settings")
@@ -237,7 +237,7 @@ async def test_the_keys_of_who_goes_end_where_that_is_asked_for(
     await bob.close()
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_settings_say_that_they_are_saved(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     for path, fields in (

@@ -12,7 +12,7 @@ from gateway.app.process import Process
 from gateway.control_plane.web.forms import safe_path
 from gateway.storage.tables import credit_lots, mail_links, outbox, sessions, users
 from testing.browsing import Browser, field, mailed_link, sign_in
-from tests.control_plane.conftest import on_sqlite, rows
+from tests.control_plane.conftest import rows
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ async def test_other_spellings_of_a_mailbox_get_no_second_credit(
     }  # fmt: skip
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_throw_away_mailboxes_may_sign_in_without_credit(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "x@mailinator.com")
     assert "Sign out" in browser.page.text
@@ -136,7 +136,7 @@ async def test_a_forged_or_borrowed_token_is_no_link(gateway: Process, browser: 
         assert answer.status_code == 400
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_nobody_learns_who_has_an_account(gateway: Process, browser: Browser, app: Litestar):
     await sign_in(browser, gateway, "ada@example.org")
     stranger = Browser(app)
@@ -151,7 +151,7 @@ async def test_nobody_learns_who_has_an_account(gateway: Process, browser: Brows
 
 
 @pytest.mark.parametrize("options", [{"mail_links_per_hour": 2}])
-@on_sqlite
+@pytest.mark.sqlite
 async def test_an_address_is_mailed_so_often_and_told_nothing(gateway: Process, browser: Browser):
     for _ in range(4):
         await browser.get("/sign-in")
@@ -161,7 +161,7 @@ async def test_an_address_is_mailed_so_often_and_told_nothing(gateway: Process, 
 
 
 @pytest.mark.parametrize("options", [{"sign_ins_per_hour": 2}])
-@on_sqlite
+@pytest.mark.sqlite
 async def test_a_visitor_asks_so_often(browser: Browser, app: Litestar):
     await browser.get("/sign-in")
     token = browser.token
@@ -176,7 +176,7 @@ async def test_a_visitor_asks_so_often(browser: Browser, app: Litestar):
     await neighbour.close()
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_what_is_no_address_is_said_beside_the_field(browser: Browser):
     for email in ("", "ada", "a@b", "a b@example.org", "a@example.org\nBcc: x@y.org", "x" * 300):
         await browser.get("/sign-in")
@@ -201,7 +201,7 @@ def test_paths_of_ours_are_kept():
     assert safe_path("/models/a/b?x=1#y") == "/models/a/b?x=1#y"
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_a_link_leads_nowhere_else_either(gateway: Process, browser: Browser):
     await browser.get("/sign-in", params={"next": "//evil.example/x"})
     await browser.submit("/sign-in", email="ada@example.org", next="//evil.example/x")
@@ -211,7 +211,7 @@ async def test_a_link_leads_nowhere_else_either(gateway: Process, browser: Brows
     assert (answer.status_code, answer.headers["location"]) == (303, "/console")
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_the_session_begins_with_the_sign_in(gateway: Process, browser: Browser):
     """Fixation: whatever cookie was there before, signing in makes a new session."""
     browser.http.cookies.set("session", "planted", domain="127.0.0.1")
@@ -224,7 +224,7 @@ async def test_the_session_begins_with_the_sign_in(gateway: Process, browser: Br
     assert len(set(ids)) == 2
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_signing_out_ends_copies_of_the_cookie(
     gateway: Process, browser: Browser, app: Litestar
 ):
@@ -282,7 +282,7 @@ async def test_a_lost_answer_with_the_new_cookie_signs_nobody_out(
     assert "Sign out" in (await browser.get("/models")).text
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_a_request_under_way_when_a_lost_cookie_was_made_up_for_ends_nothing(
     gateway: Process, browser: Browser, app: Litestar
 ):
@@ -302,7 +302,7 @@ async def test_a_request_under_way_when_a_lost_cookie_was_made_up_for_ends_nothi
     await other_tab.close()
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_of_two_who_both_go_on_from_a_lost_answer_one_stays(
     gateway: Process, browser: Browser, app: Litestar
 ):
@@ -320,7 +320,7 @@ async def test_of_two_who_both_go_on_from_a_lost_answer_one_stays(
     await thief.close()
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_a_cookie_of_another_making_is_nobody(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org", next_path="/models")
     head, body, signature = browser.http.cookies["session"].split(".")
@@ -340,7 +340,7 @@ async def test_a_cookie_of_another_making_is_nobody(gateway: Process, browser: B
 
 
 @pytest.mark.parametrize("options", [{"public_url": "https://gateway.example"}])
-@on_sqlite
+@pytest.mark.sqlite
 async def test_cookies_are_locked_down_over_https(app: Litestar):
     import httpx
 
@@ -354,7 +354,7 @@ async def test_cookies_are_locked_down_over_https(app: Litestar):
     assert "max-age" in answer.headers["strict-transport-security"]
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_the_database_keeps_no_token(gateway: Process, browser: Browser):
     await browser.get("/sign-in")
     await browser.submit("/sign-in", email="ada@example.org")

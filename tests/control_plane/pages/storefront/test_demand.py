@@ -14,7 +14,7 @@ from gateway.control_plane.demand import events, launch_mails, launches
 from gateway.control_plane.mail import unsubscribe
 from gateway.storage.tables import demand_events, demand_votes, unsubscriptions, waitlist_entries
 from testing.browsing import Browser, field, mailed_link, sign_in
-from tests.control_plane.conftest import MINILM, STELLA, on_sqlite, rows
+from tests.control_plane.conftest import MINILM, STELLA, rows
 
 PATH = f"/models/{STELLA}"
 
@@ -59,7 +59,7 @@ async def test_one_vote_for_all_spellings_of_a_mailbox(
     assert len(await rows(gateway, select(demand_votes))) == 1
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_only_models_that_are_coming_can_be_voted_for(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     token = browser.token
@@ -83,7 +83,7 @@ async def test_votes_have_bounds_and_a_rate(gateway: Process, browser: Browser):
     assert (await browser.submit("/vote", csrf=token, model=STELLA)).status_code == 429
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_a_vote_needs_an_account(browser: Browser):
     await browser.get(PATH)
     answer = await browser.submit("/vote", model=STELLA)
@@ -117,7 +117,7 @@ async def test_nobody_is_put_on_the_list_by_another(gateway: Process, browser: B
     assert await rows(gateway, select(waitlist_entries)) == []
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_one_click_with_an_account(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     await browser.submit("/waitlist", model=STELLA)
@@ -143,7 +143,7 @@ async def test_what_went_live_elsewhere_is_said_at_once(gateway: Process, browse
     assert await rows(gateway, select(waitlist_entries)) == []
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_a_link_to_the_waitlist_leads_to_a_model_that_is_live_by_now(
     gateway: Process, browser: Browser
 ):
@@ -156,7 +156,7 @@ async def test_a_link_to_the_waitlist_leads_to_a_model_that_is_live_by_now(
     assert (await browser.get(link)).url.path == PATH
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_what_is_retired_can_be_taken_back(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     await browser.submit("/vote", model=STELLA)
@@ -173,7 +173,7 @@ async def test_what_is_retired_can_be_taken_back(gateway: Process, browser: Brow
     assert await rows(gateway, select(waitlist_entries)) == []
 
 
-@on_sqlite
+@pytest.mark.sqlite
 async def test_a_model_that_costs_nothing_can_come_too(gateway: Process, browser: Browser):
     async with gateway.core.database.write() as connection:
         await catalog.set_price(connection, STELLA, nanos_per_million_tokens=0)
