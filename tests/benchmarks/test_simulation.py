@@ -1,4 +1,7 @@
-"""The simulator reaches its targets: the real core against least requests and FIFO."""
+"""The simulator reaches its targets: the real core against least requests and FIFO.
+
+A seed gives the same figures each time. `make sim ARGS="--seed N"` tries others.
+"""
 
 import re
 from pathlib import Path
@@ -10,10 +13,9 @@ from testing.processes import said
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", ["1", "2"])
-def test_the_router_reaches_its_targets(seed: str, tmp_path: Path):
+def test_the_router_reaches_its_targets(tmp_path: Path):
     chart = tmp_path / "routing.svg"
-    out = said("benchmarks.sim", "--seed", seed, "--seconds", "60", "--draw", str(chart))
+    out = said("benchmarks.sim", "--seed", "1", "--seconds", "60", "--draw", str(chart))
     assert out.count("reached") == 6, out
     broken = re.search(r"^least requests( +\S+){2} +(\S+) %", out, re.MULTILINE)
     assert broken
