@@ -20,6 +20,7 @@ import pytest
 
 from testing.gateways import MODEL, STELLA
 from tests.backends.stella.golden_set import TINY
+from tests.cli.test_cli import Shell
 
 
 class Dev:
@@ -139,31 +140,38 @@ def test_health(dev: Dev):
     assert ready.json() == {"status": "ready", "ready_workers": {MODEL: 1, STELLA: 0}}
 
 
+@pytest.mark.usefixtures("bare")
 def test_a_port_that_is_taken_is_one_line(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        said = cannot_start(tmp_path, port=taken.getsockname()[1])
+        port = str(taken.getsockname()[1])
+        said = refused("--port", port, "--data", str(tmp_path))
     assert "Can't listen on 127.0.0.1" in said
     assert "make run PORT=8081" in said
 
 
 def test_a_broken_database_is_one_line(tmp_path: Path):
     (tmp_path / "gateway.db").write_text("no database " * 1000)
-    assert "file is not a database" in cannot_start(tmp_path)
-
-
-def test_a_folder_that_cannot_be_written_is_one_line():
-    assert "Can't write to /proc/none" in cannot_start(Path("/proc/none"))
-
-
-def cannot_start(data: Path, port: int = 0) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "gateway", "dev", "--port", str(port), "--data", str(data)],
+        [sys.executable, "-m", "gateway", "dev", "--port", "0", "--data", str(tmp_path)],
         capture_output=True, text=True, check=False, timeout=60, env=clean_environment(),
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.startswith("gateway: ")
     assert done.stderr.count("\n") == 1, done.stderr
-    return done.stderr
+    assert "file is not a database" in done.stderr
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_folder_that_cannot_be_written_is_one_line():
+    assert "Can't write to /proc/none" in refused("--port", "0", "--data", "/proc/none")
+
+
+def refused(*options: str) -> str:
+    """Return the one line of a start that ends before anything is started."""
+    said = Shell.bare().run("dev", *options, status=1)
+    assert said.startswith("gateway: ")
+    assert said.count("\n") == 1, said
+    return said
 
 
 def test_the_worker_is_started_again_when_it_dies(dev: Dev):

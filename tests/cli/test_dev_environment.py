@@ -14,12 +14,7 @@ from tests.cli.test_dev import variables
 URL = "http://127.0.0.1:8080"
 
 
-@pytest.fixture(autouse=True)
-def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment of its own for each test."""
-    ours = ("GATEWAY_", "DATABASE_URL", "REDIS_URL")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    monkeypatch.setattr(os, "environ", kept)
+pytestmark = pytest.mark.usefixtures("bare")
 
 
 async def kept(data: Path) -> None:

@@ -87,7 +87,7 @@ def explore(new_url: NewUrl, examples: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "examples", [2, pytest.param(5, marks=[pytest.mark.long, pytest.mark.timeout(600)])]
+    "examples", [1, pytest.param(5, marks=[pytest.mark.long, pytest.mark.timeout(600)])]
 )
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_credit_is_what_is_left_of_what_was_received(
