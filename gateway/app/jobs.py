@@ -23,6 +23,7 @@ from gateway.control_plane.demand import events
 from gateway.control_plane.mail import upkeep
 from gateway.control_plane.payments import stored_events
 from gateway.control_plane.status import answers
+from gateway.control_plane.trail.audits import audit_trail
 from gateway.control_plane.web import rate_limits
 from gateway.settings import Settings
 from gateway.storage.database import Database
@@ -96,12 +97,14 @@ _FOLDS_MAX = 50
 def wing(core: Core, services: Services) -> Wing:
     """Return the jobs."""
     settings, database = core.settings, core.database
+    auditing = settings.audit_interval_seconds
     return Wing(
         "control",
         jobs=[
             Job("reap-leases", _REAP_SECONDS, lambda: reap(database)),
             Job("usage-partitions", _PARTITIONS_SECONDS, lambda: partition(core)),
-            Job("audit", settings.audit_interval_seconds, lambda: audit(database)),
+            Job("audit", auditing, lambda: audit(database, auditing)),
+            Job("audit-trail", auditing, lambda: audit_trail(database, auditing)),
             Job("expire-credit", _EXPIRE_SECONDS, lambda: grants.expire(database)),
             Job("mail", settings.mail_seconds, services.outbox.deliver),
             Job("read-demand", settings.demand_seconds, core.demand_counts.refresh),

@@ -1,8 +1,7 @@
-"""`gateway credits` and `gateway audit`: money, in dollars with up to nine decimals."""
+"""`gateway credits`: money, in dollars with up to nine decimals."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from gateway.control_plane.billing import credit
 from gateway.data_plane.metering.port import FreezeCause
 from gateway.money import money
 from gateway.observability.logging import configure
-from gateway.storage.ledger import freezes, invariants
+from gateway.storage.ledger import freezes
 
 log = structlog.get_logger()
 
@@ -173,23 +172,3 @@ async def show_ledger(organization: str, *, before: int | None, limit: int, as_j
         owner = await organizations.find(connection, organization)
         entries = await credit.ledger(connection, owner.id, before=before, limit=limit)
     show(entries, as_json=as_json, title="entries")
-
-
-@click.command("audit")
-@as_json
-@asynchronous
-async def audit(*, as_json: bool) -> None:
-    """Check the invariants of the ledger; exits with 1 if one is broken."""
-    async with opened() as database, database.read() as connection:
-        breaches = await invariants.audit(connection)
-    if as_json:
-        found = [{"name": b.invariant.name, "culprits": b.culprits} for b in breaches]
-        show(found, as_json=True)
-    else:
-        broken = {breach.invariant.name: breach.culprits for breach in breaches}
-        for invariant in invariants.INVARIANTS:
-            culprits = broken.get(invariant.name)
-            mark = f"BROKEN by {', '.join(culprits)}" if culprits else "ok"
-            say(f"{invariant.name}: {mark}  ({invariant.rule})")
-    if breaches:
-        sys.exit(1)

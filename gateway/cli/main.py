@@ -9,7 +9,7 @@ import rich_click as click
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.cli.accounts import keys_group, organizations_group
-from gateway.cli.billing import audit, credits_group
+from gateway.cli.billing import credits_group
 from gateway.cli.catalog import estimate, models_group
 from gateway.cli.demand import launch_model, show_demand
 from gateway.cli.dev import dev, use_environment
@@ -26,6 +26,7 @@ from gateway.cli.payment_care import (
 )
 from gateway.cli.payments import billing_group
 from gateway.cli.service import migrate, serve, settings
+from gateway.cli.trail import audit, trail_group
 from gateway.cli.workers import workers_group
 from gateway.errors import GatewayError
 from gateway.settings import SettingsError
@@ -55,6 +56,7 @@ for command in (
     models_group,
     workers_group,
     mail_group,
+    trail_group,
     audit,
     estimate,
 ):

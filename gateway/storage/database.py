@@ -135,6 +135,15 @@ async def alone(connection: AsyncConnection, name: str) -> None:
         )
 
 
+async def see_one_moment(connection: AsyncConnection) -> None:
+    """Let a transaction that only reads see the database at one moment; call it first.
+
+    On SQLite each transaction does.
+    """
+    if connection.dialect.name == "postgresql":
+        await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+
+
 def parse(url: str | URL) -> URL:
     """Parse a database address and name its driver. Raises DatabaseError."""
     try:

@@ -4,7 +4,7 @@ Deletion clears the address and removes sessions, votes, waitlist entries and me
 longer name their maker. An organization without remaining members loses its name, its keys, its
 webhooks, its invitations and its saved card, which is never charged again. The ledger stays as it
 is: it names organizations, never people. So do payments, which the law may want to be kept; whoever
-started one is then nobody.
+started one is then nobody. The audit trail keeps that someone acted, and forgets their words.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from gateway.control_plane.accounts import (
 )
 from gateway.control_plane.accounts.memberships import LastOwner
 from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.trail import entries, reading
+from gateway.control_plane.trail.reading import TrailFilter
 from gateway.storage import tables
 from gateway.storage.database import count
 from gateway.storage.ledger import postings
@@ -40,6 +42,9 @@ from gateway.storage.tables import (
     waitlist_entries,
     webhook_endpoints,
 )
+
+_ACTIONS_MAX = 10_000
+"""Most actions of a person that an export holds: the newest."""
 
 
 async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any]:
@@ -79,9 +84,17 @@ async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any
         ),
         "organizations": await memberships.of_user(connection, visitor.user_id),
         **await _of_money_and_webhooks(connection, visitor.user_id),
+        "actions": await _actions(connection, visitor.user_id),
         "votes": await _rows(connection, select(demand_votes).where(mine)),
         "waitlist": await _rows(connection, select(waitlist_entries).where(waits)),
     }
+
+
+async def _actions(connection: AsyncConnection, user_id: str) -> list[dict[str, Any]]:
+    """Return what the audit trail has of a person, with the network that each request came from."""
+    done = await reading.page(connection, TrailFilter(actor_id=user_id), limit=_ACTIONS_MAX)
+    columns = ("created_at", "action", "subject", "before", "after", "reason", "origin")
+    return [{name: getattr(entry, name) for name in columns} for entry in done]
 
 
 async def _of_money_and_webhooks(connection: AsyncConnection, user_id: str) -> dict[str, Any]:
@@ -162,6 +175,7 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
         await connection.execute(update(table).where(by == visitor.user_id).values({by.name: None}))
     await identities.disconnect(connection, visitor.user_id)
     await sessions.end_all(connection, visitor.user_id)
+    await entries.forget(connection, visitor.user_id)
 
 
 async def _rows(connection: AsyncConnection, query: Select[Any]) -> list[dict[str, Any]]:

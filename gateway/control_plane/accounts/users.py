@@ -62,6 +62,11 @@ async def find(connection: AsyncConnection, user_id: str) -> User | None:
     return User(id=user_id, email=email, organization_id=home, is_new=False)
 
 
+async def id_of(connection: AsyncConnection, address: Address) -> str | None:
+    """Return the user of an address, if there is one."""
+    return await connection.scalar(select(users.c.id).where(users.c.email == address.email))
+
+
 async def welcome_of(connection: AsyncConnection, user_id: str) -> str:
     """Return why a user did or did not get free credit; see `billing.welcome`."""
     return str(await connection.scalar(select(users.c.welcome).where(users.c.id == user_id)))

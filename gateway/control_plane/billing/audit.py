@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.billing import credit
+from gateway.control_plane.trail import audits
 from gateway.observability import metrics
 from gateway.storage.database import Database
 from gateway.storage.ledger import freezes, invariants
@@ -28,7 +29,7 @@ _FREEZING = ("balance-equals-ledger", "lots-equal-balance", "never-negative")
 _AUDIT = "audit"
 
 
-async def audit(database: Database) -> None:
+async def audit(database: Database, interval_seconds: float = 300.0) -> None:
     """Check every invariant: requests of the last day, sums in full. Logs breaches as errors.
 
     Freezes the organizations whose balance is wrong, and lifts that where it no longer is.
@@ -42,6 +43,7 @@ async def audit(database: Database) -> None:
         log.error("an invariant of the ledger is broken", invariant=name, culprits=culprits)
     async with database.write() as connection:
         await _freeze(connection, {name: broken.get(name, []) for name in _FREEZING})
+        await audits.note(connection, "ledger", broken, interval_seconds)
 
 
 async def _freeze(connection: AsyncConnection, broken: Mapping[str, Sequence[str]]) -> None:

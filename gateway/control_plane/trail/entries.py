@@ -3,7 +3,8 @@
 An entry's hash covers the hash before it, so an entry that is changed or removed breaks the chain.
 Entries hold ids, numbers and states. What may say something of a person (a reason, a network, a
 name, a mailbox) stands in a table beside it, under a salted digest: erased there, it is forgotten,
-and the chain still holds.
+and the chain still holds. `verification` checks both, and finds words that were erased of someone
+who did not delete their account.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.database import alone
@@ -24,8 +25,10 @@ from gateway.storage.tables import trail_entries, trail_words
 ActorKind = Literal["operator", "member", "command", "system"]
 
 _SALT_BYTES = 16
-_FIRST = bytes(32)
+FIRST = bytes(32)
 """What the first entry's hash is chained to."""
+FORGOTTEN = "account.deleted"
+"""The action whose subject's words may be erased."""
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +73,7 @@ async def record(
     last = (
         await connection.execute(newest.order_by(trail_entries.c.number.desc()).limit(1))
     ).first()
-    number, chained = (last.number + 1, last.hash) if last else (1, _FIRST)
+    number, chained = (last.number + 1, last.hash) if last else (1, FIRST)
     row = {
         "number": number,
         "created_at": datetime.now(UTC),
@@ -86,6 +89,19 @@ async def record(
     }
     await connection.execute(insert(trail_entries).values(**row, hash=hash_of(chained, row)))
     return number
+
+
+async def forget(connection: AsyncConnection, user_id: str) -> None:
+    """Record that a person deleted their account, and erase what the trail knows of them by name.
+
+    Their words and salts are emptied, so that nobody can try words against the digests that stay.
+    """
+    await record(connection, Actor(kind="member", user_id=user_id), FORGOTTEN, f"user:{user_id}")
+    await connection.execute(
+        update(trail_words)
+        .where(trail_words.c.user_id == user_id, trail_words.c.words != "")
+        .values(words="", salt=b"")
+    )
 
 
 def hash_of(chained: bytes, row: Mapping[str, Any]) -> bytes:

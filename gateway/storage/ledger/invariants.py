@@ -14,6 +14,7 @@ from typing import NamedTuple
 from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.storage.database import see_one_moment
 from gateway.storage.tables.types import Day, Instant
 
 SHOWN_MAX = 20
@@ -267,8 +268,7 @@ INVARIANTS = (
 
 async def audit(connection: AsyncConnection, since: datetime = _EVER) -> list[Breach]:
     """Run every invariant in the connection's transaction and return what is broken."""
-    if connection.dialect.name == "postgresql":
-        await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+    await see_one_moment(connection)
     hour = since.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     midnight = hour.replace(hour=0)
     moments = {

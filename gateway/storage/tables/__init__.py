@@ -55,7 +55,7 @@ from gateway.storage.tables.payments import (
 )
 from gateway.storage.tables.quotas import quota_windows
 from gateway.storage.tables.status import answer_hours, incidents
-from gateway.storage.tables.trail import trail_entries, trail_words
+from gateway.storage.tables.trail import audits, trail_entries, trail_heads, trail_words
 from gateway.storage.tables.types import NANOS_MAX, metadata, total
 from gateway.storage.tables.workers import worker_orders, worker_reports
 
@@ -67,6 +67,7 @@ __all__ = [
     "alert_walks",
     "answer_hours",
     "api_keys",
+    "audits",
     "auto_top_ups",
     "book_entries",
     "buying_holds",
@@ -105,6 +106,7 @@ __all__ = [
     "stripe_transactions",
     "total",
     "trail_entries",
+    "trail_heads",
     "trail_words",
     "unsubscriptions",
     "usage_days",

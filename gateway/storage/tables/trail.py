@@ -1,4 +1,7 @@
-"""The audit trail: entries that are only ever added, and the personal words that they refer to."""
+"""The audit trail: entries that are only ever added, the personal words that they refer to, audits.
+
+Triggers refuse everything else: see migrations/sql/0007_trail_postgresql.sql.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,15 @@ from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, LargeBinary, 
 
 from gateway.storage.tables.accounts import organizations
 from gateway.storage.tables.types import STRICT, BigInt, Id, Instant, metadata
+
+trail_heads = Table(
+    "trail_heads",
+    metadata,
+    # one row, kept by a trigger: the newest entry, or 0 and 32 zero bytes before the first
+    Column("number", BigInt, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False),
+    **STRICT,
+)
 
 trail_entries = Table(
     "trail_entries",
@@ -33,6 +45,8 @@ trail_entries = Table(
     Index(None, "organization_id", "number"),
     Index(None, "actor_id", "number"),
     Index(None, "subject", "number"),
+    Index(None, "action", "number"),
+    Index("ix_trail_entries_at", "created_at"),
     **STRICT,
 )
 
@@ -41,10 +55,27 @@ trail_words = Table(
     metadata,
     # SHA-256 of the salt and the words, in hex
     Column("digest", Text, primary_key=True),
+    # both are emptied when the person is forgotten; the row stays, and triggers allow nothing else
     Column("salt", LargeBinary, nullable=False),
     Column("words", Text, nullable=False),
     # the person whose account's end erases it; null: nobody's
     Column("user_id", Id),
     Index(None, "user_id"),
+    **STRICT,
+)
+
+audits = Table(
+    "audits",
+    metadata,
+    # ledger or trail
+    Column("name", Text, primary_key=True),
+    Column("ran_at", Instant, nullable=False),
+    # when the next one must have run
+    Column("due_at", Instant, nullable=False),
+    # a JSON object: what is broken, and up to 20 of what breaks it
+    Column("broken", Text, nullable=False),
+    Column("broken_since", Instant),
+    # of the trail: the number of the entry up to which it was checked; the next audit goes on there
+    Column("position", BigInt, nullable=False),
     **STRICT,
 )

@@ -1,0 +1,48 @@
+"""What the audits need: someone who looks at what they found, or why they did not run."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.attention.needs import Need, Step
+from gateway.control_plane.trail.audits import AuditResult, latest
+
+_SUBJECTS = {"ledger": "The books", "trail": "The audit trail"}
+_STEPS = {
+    "ledger": (Step("Open the books", "/admin/books"),),
+    "trail": (Step("Open the trail", "/admin/trail"),),
+}
+
+
+async def audit_needs(connection: AsyncConnection, now: datetime) -> list[Need]:
+    """Tell which audits found something broken, and which did not run in time."""
+    found = await latest(connection)
+    return [need for result in found.values() for need in _of(result, now)]
+
+
+def _of(result: AuditResult, now: datetime) -> list[Need]:
+    needs = [
+        Need(
+            key=f"audit:{result.name}:{name}",
+            severity="critical",
+            subject=_SUBJECTS[result.name],
+            words=f"{name} is broken by {', '.join(culprits)}",
+            since=result.broken_since,
+            steps=_STEPS[result.name],
+        )
+        for name, culprits in sorted(result.broken.items())
+    ]
+    if result.due_at < now:
+        needs.append(
+            Need(
+                key=f"audit:{result.name}:late",
+                severity="critical",
+                subject=_SUBJECTS[result.name],
+                words="were not audited in time" if result.name == "ledger" else "is not audited",
+                since=result.due_at,
+                steps=_STEPS[result.name],
+            )
+        )
+    return needs
