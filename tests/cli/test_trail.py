@@ -64,7 +64,9 @@ def test_the_trail_is_listed_and_searched(shell: Shell):
     assert "key.created" not in said
 
     def numbers(*words: str) -> list[int]:
-        return [entry["number"] for entry in json.loads(shell.run("trail", "list", "--json", *words))]
+        return [
+            entry["number"] for entry in json.loads(shell.run("trail", "list", "--json", *words))
+        ]
 
     assert numbers() == [3, 2, 1]
     assert numbers("--before", "3") == [2, 1]

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, RowMapping, false, func, select, text
+from sqlalchemy import ColumnElement, false, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.trail.entries import ActorKind
@@ -70,7 +70,7 @@ async def page(
     )
     if before is not None:
         query = query.where(entries.number < before)
-    rows = (await connection.execute(query)).mappings().all()
+    rows = [dict(row) for row in (await connection.execute(query)).mappings()]
     words = await _words(connection, rows)
     return [_entry(row, words) for row in rows]
 
@@ -119,7 +119,7 @@ async def _conditions(
     return conditions
 
 
-async def _words(connection: AsyncConnection, rows: Sequence[RowMapping]) -> dict[str, str]:
+async def _words(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> dict[str, str]:
     named = [digest for row in rows for digest in digests_of(row)]
     words: dict[str, str] = {}
     for at in range(0, len(named), _DIGESTS_MAX):
@@ -130,7 +130,7 @@ async def _words(connection: AsyncConnection, rows: Sequence[RowMapping]) -> dic
     return words
 
 
-def _entry(row: RowMapping, words: dict[str, str]) -> TrailEntry:
+def _entry(row: dict[str, Any], words: dict[str, str]) -> TrailEntry:
     def said(digest: str) -> str:
         return (words.get(digest) or FORGOTTEN_WORDS) if digest else ""
 

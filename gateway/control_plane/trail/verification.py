@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import RowMapping, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.trail.entries import FIRST, FORGOTTEN, hash_of
@@ -101,13 +101,13 @@ async def _hash_of(connection: AsyncConnection, number: int) -> bytes:
     return await connection.scalar(query) or b""
 
 
-async def _rows(connection: AsyncConnection, after: int) -> Sequence[RowMapping]:
+async def _rows(connection: AsyncConnection, after: int) -> list[dict[str, Any]]:
     query = select(trail_entries).where(trail_entries.c.number > after)
     found = await connection.execute(query.order_by(trail_entries.c.number).limit(_BATCH))
-    return found.mappings().all()
+    return [dict(row) for row in found.mappings()]
 
 
-async def _wordless(connection: AsyncConnection, rows: Sequence[RowMapping]) -> list[str]:
+async def _wordless(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return the entries whose words are missing, changed, or erased without cause."""
     named = {digest: str(row["number"]) for row in rows for digest in digests_of(row)}
     if not named:
