@@ -93,6 +93,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: Annotated[str, _text("The address that clients use, without a trailing slash.")] = (
         "http://127.0.0.1:8080"
     )
+    admin_url: Annotated[
+        str,
+        _text(
+            "The address that operators use for the back office, without a trailing slash. Empty: "
+            "GATEWAY_PUBLIC_URL."
+        ),
+    ] = ""
 
     body_bytes_max: Annotated[Count, _text("Largest request body, in bytes (413).")] = 8_388_608
     inputs_max: Annotated[Count, _text("Most inputs in one request (400).")] = 2_048
@@ -358,6 +365,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     terms: Annotated[str, _text("The address of the terms of sale; linked where it is bought.")] = (
         ""
     )
+
+    @property
+    def admin_address(self) -> str:
+        """Where operators open the back office."""
+        return self.admin_url or self.public_url
 
     @property
     def is_https(self) -> bool:

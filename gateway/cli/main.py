@@ -15,6 +15,7 @@ from gateway.cli.demand import launch_model, show_demand
 from gateway.cli.dev import dev, use_environment
 from gateway.cli.embedded_workers import CannotStart
 from gateway.cli.mail import mail_group
+from gateway.cli.operators import operators_group
 from gateway.cli.payment_care import (
     abandon,
     mark_seen,
@@ -57,6 +58,7 @@ for command in (
     workers_group,
     mail_group,
     trail_group,
+    operators_group,
     audit,
     estimate,
 ):

@@ -14,13 +14,22 @@ from typing import Literal
 
 import jwt
 import msgspec
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.memberships import Role
+from gateway.control_plane.trail.entries import Actor
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
-from gateway.storage.tables import memberships, operators, organizations, sessions, users
+from gateway.storage.tables import (
+    authenticators,
+    memberships,
+    operators,
+    organizations,
+    passkeys,
+    sessions,
+    users,
+)
 
 ALGORITHM = "HS256"
 
@@ -45,6 +54,25 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     operator_role: OperatorRole | None = None
     verified_at: datetime | None = None
     """When they last proved a second factor in this session."""
+    signed_in_at: datetime | None = None
+    """When this session began."""
+    has_authenticator: bool = False
+    """Whether they have set up an authenticator app."""
+    has_passkey: bool = False
+
+    def actor(self, origin: str) -> Actor:
+        """Who this is in the audit trail, as a member of their organization."""
+        return Actor(kind="member", user_id=self.user_id, origin=origin)
+
+
+class Device(msgspec.Struct, frozen=True):
+    """Where a session is begun, for its user to recognize it."""
+
+    browser: str = ""
+    network: str = ""
+
+
+UNKNOWN = Device()
 
 
 class Sessions:
@@ -58,8 +86,16 @@ class Sessions:
         self.lifetime = timedelta(seconds=seconds)
         self._rotation = timedelta(seconds=rotation_seconds)
 
-    async def begin(self, connection: AsyncConnection, user_id: str, organization_id: str) -> str:
-        """Start a session and return its cookie."""
+    async def begin(
+        self,
+        connection: AsyncConnection,
+        user_id: str,
+        organization_id: str,
+        device: Device = UNKNOWN,
+        *,
+        verified_at: datetime | None = None,
+    ) -> str:
+        """Start a session and return its cookie; `verified_at` is when a factor was proved."""
         now = datetime.now(UTC)
         session_id = new_id()
         await connection.execute(
@@ -72,6 +108,9 @@ class Sessions:
                 created_at=now,
                 rotated_at=now,
                 expires_at=now + self.lifetime,
+                verified_at=verified_at,
+                browser=device.browser,
+                network=device.network,
             )
         )
         return self._cookie(session_id, user_id, 1, now + self.lifetime)
@@ -172,6 +211,13 @@ async def end_all(connection: AsyncConnection, user_id: str) -> None:
     )
 
 
+async def doubt(connection: AsyncConnection, user_id: str) -> None:
+    """Forget that a user proved a second factor: each of their sessions must prove one again."""
+    await connection.execute(
+        update(sessions).where(sessions.c.user_id == user_id).values(verified_at=None)
+    )
+
+
 async def forget_old(connection: AsyncConnection) -> None:
     """Delete expired sessions."""
     await connection.execute(delete(sessions).where(sessions.c.expires_at < datetime.now(UTC)))
@@ -190,6 +236,9 @@ _SELECTION = (
         _former.c.name.label("removed_from"),
         operators.c.role.label("operator_role"),
         sessions.c.verified_at,
+        sessions.c.created_at.label("signed_in_at"),
+        exists().where(authenticators.c.user_id == sessions.c.user_id).label("has_authenticator"),
+        exists().where(passkeys.c.user_id == sessions.c.user_id).label("has_passkey"),
         sessions.c.generation,
         sessions.c.seen,
         sessions.c.rotated_at,

@@ -11,15 +11,12 @@ import hmac
 import secrets
 from collections.abc import Sequence
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from gateway.errors import BadRequest
+from gateway.sealing import Seal, Unsealable
 
 PREFIX = "whsec_"
 
 _SECRET_BYTES = 32
-_NONCE_BYTES = 12
 
 
 class SecretUnreadable(BadRequest):
@@ -32,19 +29,17 @@ class SigningSecrets:
     """Makes secrets and encrypts them. `secret` is the deployment's for this purpose, in hex."""
 
     def __init__(self, secret: str) -> None:
-        self._cipher = AESGCM(bytes.fromhex(secret))
+        self._seal = Seal(secret)
 
     def seal(self, endpoint_id: str, secret: str) -> bytes:
         """Encrypt an endpoint's secret."""
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, secret.encode(), endpoint_id.encode())
+        return self._seal.close(secret, owner=endpoint_id)
 
     def unseal(self, endpoint_id: str, sealed: bytes) -> str:
         """Decrypt an endpoint's secret. Raises SecretUnreadable."""
-        nonce, text = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
         try:
-            return self._cipher.decrypt(nonce, text, endpoint_id.encode()).decode()
-        except InvalidTag:
+            return self._seal.open(sealed, owner=endpoint_id)
+        except Unsealable:
             raise SecretUnreadable(
                 "The endpoint's secret can't be read any more. Rotate it and store the new one."
             ) from None

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.sessions import OperatorRole
 from gateway.control_plane.operators.permissions import PERMISSIONS, Permission
 from gateway.control_plane.trail.entries import Actor, ActorKind
-from gateway.errors import GatewayError
-from gateway.storage.database import insert_into
+from gateway.errors import BadRequest, GatewayError, NotFound
+from gateway.storage.database import alone, insert_into
 from gateway.storage.tables import operators, users
 
 
@@ -22,6 +22,18 @@ class NotPermitted(GatewayError):
     status = 403
     type = "permission_error"
     code = "operator_not_permitted"
+
+
+class OperatorNotFound(NotFound):
+    """Nobody with this address is an operator."""
+
+    code = "operator_not_found"
+
+
+class LastOperatingOwner(BadRequest):
+    """The change would leave the service without an operator who is an owner."""
+
+    code = "last_operating_owner"
 
 
 class Operator(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,3 +84,58 @@ async def listed(connection: AsyncConnection) -> list[Operator]:
         .order_by(operators.c.created_at)
     )
     return [Operator(**row) for row in (await connection.execute(query)).mappings()]
+
+
+async def find(connection: AsyncConnection, email: str) -> Operator:
+    """Return the operator of an address. Raises OperatorNotFound."""
+    query = (
+        select(operators.c.user_id, users.c.email, operators.c.role)
+        .join(users, users.c.id == operators.c.user_id)
+        .where(users.c.email == email.strip().lower())
+    )
+    row = (await connection.execute(query)).mappings().first()
+    if row is None:
+        raise OperatorNotFound(f"{email.strip()} is not an operator.")
+    return Operator(**row)
+
+
+async def role_of(connection: AsyncConnection, user_id: str) -> OperatorRole | None:
+    """Return a user's role, or None if they are no operator."""
+    role: OperatorRole | None = await connection.scalar(
+        select(operators.c.role).where(operators.c.user_id == user_id)
+    )
+    return role
+
+
+async def change_role(connection: AsyncConnection, user_id: str, role: OperatorRole) -> None:
+    """Give an operator another role. Raises OperatorNotFound or LastOperatingOwner."""
+    if role != "owner":
+        await _check_another_owner(connection, user_id)
+    changed = await connection.execute(
+        update(operators).where(operators.c.user_id == user_id).values(role=role)
+    )
+    if not changed.rowcount:
+        raise OperatorNotFound("There is no such operator.")
+
+
+async def remove(connection: AsyncConnection, user_id: str) -> None:
+    """Make an operator an ordinary user. Raises OperatorNotFound or LastOperatingOwner."""
+    await _check_another_owner(connection, user_id)
+    removed = await connection.execute(delete(operators).where(operators.c.user_id == user_id))
+    if not removed.rowcount:
+        raise OperatorNotFound("There is no such operator.")
+
+
+async def _check_another_owner(connection: AsyncConnection, user_id: str) -> None:
+    # so that two owners can't both leave at once
+    await alone(connection, "operators")
+    owners = await connection.scalars(
+        select(operators.c.user_id).where(operators.c.role == "owner")
+    )
+    if list(owners) == [user_id]:
+        raise LastOperatingOwner("The service needs an owner: make someone else an owner first.")
+
+
+async def exist(connection: AsyncConnection) -> bool:
+    """Tell whether there are operators."""
+    return await connection.scalar(select(operators.c.user_id).limit(1)) is not None

@@ -39,6 +39,12 @@ from gateway.storage.tables.demand import (
     launches,
     waitlist_entries,
 )
+from gateway.storage.tables.factors import (
+    authenticators,
+    enrollments,
+    passkey_challenges,
+    passkeys,
+)
 from gateway.storage.tables.mail import outbox, unsubscriptions
 from gateway.storage.tables.operators import operators
 from gateway.storage.tables.payments import (
@@ -68,6 +74,7 @@ __all__ = [
     "answer_hours",
     "api_keys",
     "audits",
+    "authenticators",
     "auto_top_ups",
     "book_entries",
     "buying_holds",
@@ -76,6 +83,7 @@ __all__ = [
     "demand_events",
     "demand_months",
     "demand_votes",
+    "enrollments",
     "freezes",
     "golden_rows",
     "identities",
@@ -94,6 +102,8 @@ __all__ = [
     "operators",
     "organizations",
     "outbox",
+    "passkey_challenges",
+    "passkeys",
     "payment_customers",
     "payment_disputes",
     "payment_refunds",

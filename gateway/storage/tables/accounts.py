@@ -86,7 +86,9 @@ memberships = Table(
     Column("organization_id", Id, ForeignKey(organizations.c.id), primary_key=True),
     Column("role", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
-    CheckConstraint("role IN ('owner', 'member')", name="role"),
+    CheckConstraint(
+        "role IN ('owner', 'member', 'billing', 'developer', 'read_only')", name="role"
+    ),
     Index(None, "organization_id"),
     **STRICT,
 )
@@ -109,6 +111,9 @@ sessions = Table(
     Column("revoked_at", Instant),
     # when the user last proved a second factor in this session
     Column("verified_at", Instant),
+    # where it was begun, for the user to recognize it: such as Firefox on Linux, and a network
+    Column("browser", Text, nullable=False, server_default=text("''")),
+    Column("network", Text, nullable=False, server_default=text("''")),
     Index(None, "user_id"),
     Index(None, "expires_at"),
     **STRICT,
