@@ -1,8 +1,8 @@
 """Passkeys (WebAuthn): keys on a person's devices that prove who they are, to this site alone.
 
 A device signs a challenge of ours, which is deleted by the answer, so none is accepted twice. Only
-public keys are stored. A passkey is a second factor; if its device checked a finger or a PIN too, it
-signs in by itself.
+public keys are stored. A passkey is a second factor; if its device also checked a finger or a PIN,
+it signs in by itself.
 """
 
 from __future__ import annotations
