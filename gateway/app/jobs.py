@@ -90,6 +90,7 @@ _FORGET_SECONDS = 3600.0
 _CROSSINGS_SECONDS = 5.0
 _EXPIRING_SECONDS = 60.0
 _LAUNCHES_SECONDS = 10.0
+_STANDINGS_SECONDS = 20.0
 _WEBHOOKS_SECONDS = 1.0
 _FOLDS_MAX = 50
 
@@ -108,6 +109,7 @@ def wing(core: Core, services: Services) -> Wing:
             Job("expire-credit", _EXPIRE_SECONDS, lambda: grants.expire(database)),
             Job("mail", settings.mail_seconds, services.outbox.deliver),
             Job("read-demand", settings.demand_seconds, core.demand_counts.refresh),
+            Job("demand-standings", _STANDINGS_SECONDS, services.standings.compute),
             Job("announce-launches", settings.demand_seconds, services.launches.announce),
             Job("tell-launches", _LAUNCHES_SECONDS, services.launch_notices.tell),
             Job("crossings", _CROSSINGS_SECONDS, services.crossings.find),

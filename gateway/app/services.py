@@ -26,8 +26,10 @@ from gateway.control_plane.alerts.transport import Transport
 from gateway.control_plane.billing.promotions import Gift, Welcome
 from gateway.control_plane.catalog import content
 from gateway.control_plane.catalog.listings import Shelves
+from gateway.control_plane.demand.economics import GpuTerms
 from gateway.control_plane.demand.launch_mails import LaunchMails, LaunchTerms
 from gateway.control_plane.demand.launch_notices import LaunchNotices
+from gateway.control_plane.demand.standings import Standings
 from gateway.control_plane.mail.messages import MailWriter
 from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender, NullSender, Sender, SmtpSender
@@ -71,6 +73,8 @@ class Services:
     endpoints: Endpoints
     deliveries: Deliveries
     deliverer: Deliverer
+    standings: Standings
+    gpu_terms: GpuTerms
     shelves: Shelves
     payments: Payments | None
     """None without GATEWAY_STRIPE_SECRET_KEY."""
@@ -154,6 +158,11 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
         endpoints=Endpoints(webhook_secrets, Addresses(private_hosts)),
         deliveries=Deliveries(),
         deliverer=Deliverer(database, webhook_secrets, Transport(Addresses(private_hosts))),
+        standings=Standings(database),
+        gpu_terms=GpuTerms(
+            nanos_per_hour=settings.gpu_nanos_per_hour,
+            launch_credit_nanos=settings.launch_credit_nanos,
+        ),
         shelves=Shelves(core.catalog, pages),
         payments=make_payments(settings, database),
     )

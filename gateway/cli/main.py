@@ -15,6 +15,7 @@ from gateway.cli.demand import launch_model, show_demand
 from gateway.cli.dev import dev, use_environment
 from gateway.cli.embedded_workers import CannotStart
 from gateway.cli.mail import mail_group
+from gateway.cli.market import demand_group, waitlist_group
 from gateway.cli.operators import operators_group
 from gateway.cli.payment_care import (
     abandon,
@@ -55,6 +56,8 @@ for command in (
     credits_group,
     billing_group,
     models_group,
+    demand_group,
+    waitlist_group,
     workers_group,
     mail_group,
     trail_group,

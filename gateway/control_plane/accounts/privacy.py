@@ -37,6 +37,7 @@ from gateway.storage.tables import (
     outbox,
     payment_customers,
     payments,
+    set_aside_votes,
     unsubscriptions,
     users,
     waitlist_entries,
@@ -86,6 +87,12 @@ async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any
         **await _of_money_and_webhooks(connection, visitor.user_id),
         "actions": await _actions(connection, visitor.user_id),
         "votes": await _rows(connection, select(demand_votes).where(mine)),
+        "votes_set_aside": await _rows(
+            connection,
+            select(set_aside_votes.c.model_id, set_aside_votes.c.created_at).where(
+                set_aside_votes.c.voter_key == visitor.address_key
+            ),
+        ),
         "waitlist": await _rows(connection, select(waitlist_entries).where(waits)),
     }
 
@@ -153,6 +160,7 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
         # links first, in the order of sign-in, so that the two never deadlock
         (mail_links, mail_links.c.email == visitor.email),
         (demand_votes, demand_votes.c.user_id == visitor.user_id),
+        (set_aside_votes, set_aside_votes.c.voter_key == visitor.address_key),
         (waitlist_entries, waitlist_entries.c.address_key == visitor.address_key),
         (tables.memberships, tables.memberships.c.user_id == visitor.user_id),
         (outbox, outbox.c.recipient == visitor.email),

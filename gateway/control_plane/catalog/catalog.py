@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -152,6 +152,17 @@ async def newest_price(
     )
     row = found.one_or_none()
     return None if row is None else PriceSnapshot(row.id, row.nanos_per_million_tokens)
+
+
+async def newest_prices(
+    connection: AsyncConnection, model_ids: Collection[str]
+) -> dict[str, PriceSnapshot]:
+    """Return the newest default price of some models."""
+    query = select(
+        model_prices.c.model_id, model_prices.c.id, model_prices.c.nanos_per_million_tokens
+    ).where(model_prices.c.model_id.in_(model_ids), model_prices.c.tier == "default")
+    found = await connection.execute(query.order_by(model_prices.c.id))
+    return {row.model_id: PriceSnapshot(row.id, row.nanos_per_million_tokens) for row in found}
 
 
 async def snapshot(connection: AsyncConnection) -> Catalog:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import Table, func, select
+from sqlalchemy import ColumnElement, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.demand.events import Event, record
+from gateway.control_plane.demand.votes import is_counted
 from gateway.data_plane.tallies import DemandTally, Tally
 from gateway.storage.database import Database, count
 from gateway.storage.tables import demand_votes, waitlist_entries
@@ -31,7 +32,7 @@ class DemandCounts:
         self._waiting: dict[str, int] = {}
 
     def votes(self, model_id: str) -> int:
-        """Return the public number of votes: those of verified accounts."""
+        """Return the public number of votes: those of verified accounts, none set aside."""
         return self._votes.get(model_id, 0)
 
     def waiting(self, model_id: str) -> int:
@@ -58,17 +59,19 @@ class DemandCounts:
     async def refresh(self) -> None:
         """Read the public numbers from the database."""
         async with self._database.read() as connection:
-            self._votes = await _counts(connection, demand_votes)
+            self._votes = await _counts(connection, demand_votes, is_counted())
             self._waiting = await _counts(connection, waitlist_entries)
 
     async def recount(self, connection: AsyncConnection, model_id: str) -> None:
         """Read one model's votes now, so that a voter sees their own."""
         mine = demand_votes.c.model_id == model_id
-        self._votes[model_id] = await count(connection, demand_votes, mine)
+        self._votes[model_id] = await count(connection, demand_votes, mine, is_counted())
 
 
-async def _counts(connection: AsyncConnection, table: Table) -> dict[str, int]:
+async def _counts(
+    connection: AsyncConnection, table: Table, *conditions: ColumnElement[bool]
+) -> dict[str, int]:
     found = await connection.execute(
-        select(table.c.model_id, func.count()).group_by(table.c.model_id)
+        select(table.c.model_id, func.count()).where(*conditions).group_by(table.c.model_id)
     )
     return {row[0]: row[1] for row in found}

@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.billing.promotions import Gift
 from gateway.control_plane.demand.events import Event, record
+from gateway.control_plane.demand.votes import is_counted
 from gateway.control_plane.mail.messages import Mail, MailWriter
 from gateway.control_plane.mail.outbox import ONCE, Outbox
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
@@ -312,7 +313,7 @@ def _people(model_id: str, *, reachable: bool) -> Subquery:
     voters = (
         select(demand_votes.c.voter_key.label("key"), users.c.email.label("email"))
         .join(users, users.c.id == demand_votes.c.user_id)
-        .where(demand_votes.c.model_id == model_id)
+        .where(demand_votes.c.model_id == model_id, is_counted())
     )
     waiting = select(waitlist_entries.c.address_key, waitlist_entries.c.email).where(
         waitlist_entries.c.model_id == model_id

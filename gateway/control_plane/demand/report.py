@@ -11,13 +11,15 @@ never rewritten; a vote that is withdrawn later changes nothing.
 from __future__ import annotations
 
 import math
-from datetime import timedelta
-from typing import Literal
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
 
 import msgspec
 from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.demand.votes import is_counted
 from gateway.storage.ledger import reading
 from gateway.storage.tables import (
     credit_lots,
@@ -40,7 +42,7 @@ WEIGHTS: dict[VoterKind, float] = {
 VOLUME_CAP_MILLIONS = 100_000
 """Votes that claim a higher volume count as this much: claims cost nothing."""
 
-_MAILBOX_PROVIDERS = frozenset([
+MAILBOX_PROVIDERS = frozenset([
     "163.com", "aol.com", "gmail.com", "gmx.de", "gmx.net", "hotmail.com", "icloud.com",
     "live.com", "mail.com", "me.com", "outlook.com", "proton.me", "protonmail.com", "qq.com",
     "web.de", "yahoo.com", "yandex.ru",
@@ -54,6 +56,16 @@ class ScorePart(msgspec.Struct, frozen=True, kw_only=True):
     kind: VoterKind
     votes: int
     score: float
+
+
+class WeighedVote(NamedTuple):
+    """A vote, as the score sees it."""
+
+    kind: VoterKind
+    domain: str
+    volume_million_tokens: int | None
+    price_max_nanos: int | None
+    created_at: datetime
 
 
 class Conversion(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +83,14 @@ class Conversion(msgspec.Struct, frozen=True, kw_only=True):
 
 async def score(connection: AsyncConnection, model_id: str) -> list[ScorePart]:
     """Return the parts of a model's score; the score is their sum."""
+    sums: dict[VoterKind, list[float]] = {kind: [] for kind in WEIGHTS}
+    async for vote in weighed(connection, model_id):
+        sums[vote.kind].append(weigh(vote.kind, vote.volume_million_tokens))
+    return [ScorePart(kind=kind, votes=len(s), score=math.fsum(s)) for kind, s in sums.items()]
+
+
+async def weighed(connection: AsyncConnection, model_id: str) -> AsyncIterator[WeighedVote]:
+    """Yield the votes for a model that count, with who cast them."""
     mine = memberships.c.user_id == demand_votes.c.user_id
     calling = exists().where(mine, usage_hours.c.organization_id == memberships.c.organization_id)
     paying = exists().where(
@@ -78,19 +98,24 @@ async def score(connection: AsyncConnection, model_id: str) -> list[ScorePart]:
         credit_lots.c.organization_id == memberships.c.organization_id,
         credit_lots.c.kind == "paid",
     )
-    found = await connection.execute(
+    found = await connection.stream(
         select(
             demand_votes.c.voter_key,
             demand_votes.c.volume_million_tokens,
+            demand_votes.c.price_max_nanos,
+            demand_votes.c.created_at,
             calling.label("calling"),
             paying.label("paying"),
-        ).where(demand_votes.c.model_id == model_id)
+        ).where(demand_votes.c.model_id == model_id, is_counted())
     )
-    sums: dict[VoterKind, list[float]] = {kind: [] for kind in WEIGHTS}
-    for row in found:
-        kind = _kind(row.voter_key, calling=row.calling, paying=row.paying)
-        sums[kind].append(weigh(kind, row.volume_million_tokens))
-    return [ScorePart(kind=kind, votes=len(s), score=math.fsum(s)) for kind, s in sums.items()]
+    async for row in found:
+        yield WeighedVote(
+            kind=_kind(row.voter_key, calling=row.calling, paying=row.paying),
+            domain=row.voter_key.rpartition("@")[2],
+            volume_million_tokens=row.volume_million_tokens,
+            price_max_nanos=row.price_max_nanos,
+            created_at=row.created_at,
+        )
 
 
 async def conversion(connection: AsyncConnection, model_id: str) -> Conversion | None:
@@ -143,4 +168,4 @@ def _kind(voter_key: str, *, calling: bool, paying: bool) -> VoterKind:
     if calling:
         return "calling"
     domain = voter_key.rpartition("@")[2]
-    return "verified" if domain in _MAILBOX_PROVIDERS else "organization_domain"
+    return "verified" if domain in MAILBOX_PROVIDERS else "organization_domain"

@@ -30,13 +30,21 @@ from gateway.storage.tables.billing import (
     usage_events,
     usage_hours,
 )
-from gateway.storage.tables.catalog import catalog_versions, golden_rows, model_prices, models
+from gateway.storage.tables.catalog import (
+    catalog_versions,
+    golden_rows,
+    model_prices,
+    models,
+    price_changes,
+)
 from gateway.storage.tables.demand import (
     demand_events,
     demand_months,
+    demand_standings,
     demand_votes,
     launch_organizations,
     launches,
+    set_aside_votes,
     waitlist_entries,
 )
 from gateway.storage.tables.factors import (
@@ -82,6 +90,7 @@ __all__ = [
     "credit_lots",
     "demand_events",
     "demand_months",
+    "demand_standings",
     "demand_votes",
     "enrollments",
     "freezes",
@@ -108,9 +117,11 @@ __all__ = [
     "payment_disputes",
     "payment_refunds",
     "payments",
+    "price_changes",
     "promotion_days",
     "quota_windows",
     "sessions",
+    "set_aside_votes",
     "stripe_cursors",
     "stripe_events",
     "stripe_transactions",

@@ -245,6 +245,8 @@ usage_days = Table(
     Column("inputs", BigInt, nullable=False),
     Column("tokens", BigInt, nullable=False),
     *nanos("charged_nanos"),
+    # who uses a model: its demand, and whom a new price affects
+    Index(None, "model_id", "day"),
     **STRICT,
     **HALF_FULL,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, Table, Text, text
 
-from gateway.storage.tables.types import STRICT, BigInt, Id, Instant, metadata, nanos
+from gateway.storage.tables.types import STRICT, BigInt, Id, Instant, metadata, nanos, partial_index
 
 catalog_versions = Table(
     "catalog_versions",
@@ -30,6 +30,10 @@ models = Table(
     Column("created_at", Instant, nullable=False),
     # number of its newest change, its prices and golden vectors included
     Column("version", BigInt, nullable=False, server_default=text("1")),
+    # what operators set, as JSON: fields of the card, and fields of the page; null: nothing.
+    # SQLite numbers a change of these only in a statement that sets `card` too
+    Column("card_edits", Text),
+    Column("page_edits", Text),
     CheckConstraint("state IN ('coming_soon', 'live', 'retired')", name="state"),
     **STRICT,
 )
@@ -57,5 +61,28 @@ model_prices = Table(
     Column("created_at", Instant, nullable=False),
     CheckConstraint("tier IN ('default', 'flex')", name="tier"),
     Index(None, "model_id", "created_at"),
+    **STRICT,
+)
+
+price_changes = Table(
+    "price_changes",
+    metadata,
+    # a price that will apply; then it becomes a version in model_prices
+    Column("id", Id, primary_key=True),
+    Column("model_id", Text, ForeignKey(models.c.id), nullable=False),
+    Column("tier", Text, nullable=False),
+    *nanos("nanos_per_million_tokens"),
+    Column("effective_at", Instant, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    # the version that it became, or when an operator called it off
+    Column("price_id", Id, ForeignKey(model_prices.c.id)),
+    Column("canceled_at", Instant),
+    CheckConstraint("tier IN ('default', 'flex')", name="tier"),
+    Index(None, "model_id"),
+    partial_index(
+        "ix_price_changes_waiting",
+        "effective_at",
+        where="price_id IS NULL AND canceled_at IS NULL",
+    ),
     **STRICT,
 )

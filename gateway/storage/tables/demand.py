@@ -37,6 +37,28 @@ demand_votes = Table(
     **STRICT,
 )
 
+set_aside_votes = Table(
+    "set_aside_votes",
+    metadata,
+    # apart from the vote, so that withdrawing it and voting again changes nothing
+    Column("model_id", Text, ForeignKey(models.c.id), primary_key=True),
+    Column("voter_key", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Index(None, "voter_key"),
+    **STRICT,
+)
+
+demand_standings = Table(
+    "demand_standings",
+    metadata,
+    Column("model_id", Text, ForeignKey(models.c.id), primary_key=True),
+    # as JSON: see Standing in control_plane/demand/standings.py
+    Column("standing", Text, nullable=False),
+    Column("computed_at", Instant, nullable=False),
+    **STRICT,
+)
+
 waitlist_entries = Table(
     "waitlist_entries",
     metadata,
@@ -99,6 +121,8 @@ launches = Table(
     Column("announced_at", Instant),
     # mails put into the outbox so far
     Column("recipients", Integer),
+    # since when an operator holds its mails back; null: they leave
+    Column("paused_at", Instant),
     **STRICT,
 )
 

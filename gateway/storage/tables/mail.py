@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import CheckConstraint, Column, Index, Integer, Table, Text
 
-from gateway.storage.tables.types import STRICT, Id, Instant, metadata
+from gateway.storage.tables.types import STRICT, Id, Instant, metadata, partial_index
 
 outbox = Table(
     "outbox",
@@ -29,6 +29,7 @@ outbox = Table(
     Column("reason", Text, nullable=False),
     CheckConstraint("state IN ('pending', 'sending', 'sent', 'failed', 'unknown')", name="state"),
     Index(None, "state", "due_at"),
+    partial_index("ix_outbox_launches", "ref", where="kind = 'launch'"),
     **STRICT,
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from litestar import Router
 from litestar.di import Provide
 
-from gateway.control_plane.pages.admin import home
+from gateway.control_plane.pages.admin import demand, home, waitlist
 from gateway.control_plane.pages.admin.access import (
     operators_only,
     provide_operator,
@@ -20,6 +20,10 @@ def admin_wing() -> Wing:
         "/",
         route_handlers=[
             home.show_home,
+            demand.show_demand,
+            demand.show_model_demand,
+            demand.review_votes,
+            waitlist.show_waitlist,
         ],
         guards=[operators_only],
         dependencies={
