@@ -160,9 +160,7 @@ async def computed(connection: AsyncConnection, model_id: str) -> Standing:
         domains=[DomainVotes(*found) for found in domains.most_common(DOMAINS_MAX)],
         votes_30_days=recent,
         votes_30_days_before=before,
-        waiting=await count(
-            connection, waitlist_entries, waitlist_entries.c.model_id == model_id
-        ),
+        waiting=await count(connection, waitlist_entries, waitlist_entries.c.model_id == model_id),
         set_aside=await count(connection, set_aside_votes, set_aside_votes.c.model_id == model_id),
     )
 
@@ -229,4 +227,3 @@ def _ceilings(steps: Mapping[int | None, Sequence[int]]) -> list[Ceiling]:
         )
         for price, sums in groups
     ]
-

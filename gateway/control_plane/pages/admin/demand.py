@@ -238,4 +238,3 @@ def _curve(standing: Standing, price_nanos: int) -> Sequence[tuple[int, int, int
         tokens = standing.expected_tokens(price)
         found.append((price, tokens, tokens * price // 10**6))
     return found
-
