@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from gateway.control_plane.demand.standings import Standing
+from gateway.control_plane.demand.standings import DemandStanding
 from gateway.control_plane.workers.commands import WorkerReport
 from gateway.snapshots import WorkerState
 
@@ -65,7 +65,7 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def outlook(
-    standing: Standing, price_nanos: int, capacity: Capacity | None, terms: GpuTerms
+    standing: DemandStanding, price_nanos: int, capacity: Capacity | None, terms: GpuTerms
 ) -> Outlook:
     """Return what is to be expected of a model at a price per million tokens."""
     expected = standing.expected_tokens(price_nanos)
@@ -115,7 +115,7 @@ def _days(gift_nanos: int, margin_nanos: int) -> int | None:
     return days if days <= DAYS_MAX else None
 
 
-def _trend_days(standing: Standing, expected: int, needed: int | None) -> int | None:
+def _trend_days(standing: DemandStanding, expected: int, needed: int | None) -> int | None:
     """Return when volume reaches what is needed, if each month brings as many votes as the last."""
     if needed is None or not standing.votes or not standing.votes_30_days:
         return None

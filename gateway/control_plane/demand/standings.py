@@ -62,7 +62,7 @@ class DomainVotes(msgspec.Struct, frozen=True):
     votes: int
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class DemandStanding(msgspec.Struct, frozen=True, kw_only=True):
     """How much a model is wanted."""
 
     parts: list[ScorePart]
@@ -98,11 +98,11 @@ class ModelStanding(msgspec.Struct, frozen=True, kw_only=True):
     """A model's standing, and when it was computed."""
 
     model_id: str
-    standing: Standing
+    standing: DemandStanding
     computed_at: datetime
 
 
-NOTHING = Standing(
+NOTHING = DemandStanding(
     parts=[ScorePart(kind=kind, votes=0, score=0.0) for kind in WEIGHTS],
     ceilings=[],
     domains=[],
@@ -136,7 +136,7 @@ class Standings:
                 await store(connection, model_id, standing)
 
 
-async def computed(connection: AsyncConnection, model_id: str) -> Standing:
+async def computed(connection: AsyncConnection, model_id: str) -> DemandStanding:
     """Compute a model's standing from its votes."""
     now = datetime.now(UTC)
     sums: dict[VoterKind, list[float]] = {kind: [] for kind in WEIGHTS}
@@ -154,7 +154,7 @@ async def computed(connection: AsyncConnection, model_id: str) -> Standing:
             domains[vote.domain] += 1
         recent += vote.created_at > now - _MONTH
         before += now - 2 * _MONTH < vote.created_at <= now - _MONTH
-    return Standing(
+    return DemandStanding(
         parts=[ScorePart(kind=kind, votes=len(s), score=math.fsum(s)) for kind, s in sums.items()],
         ceilings=_ceilings(steps),
         domains=[DomainVotes(*found) for found in domains.most_common(DOMAINS_MAX)],
@@ -165,7 +165,7 @@ async def computed(connection: AsyncConnection, model_id: str) -> Standing:
     )
 
 
-async def store(connection: AsyncConnection, model_id: str, standing: Standing) -> None:
+async def store(connection: AsyncConnection, model_id: str, standing: DemandStanding) -> None:
     """Store a model's standing."""
     values = {
         "standing": msgspec.json.encode(standing).decode(),
@@ -200,11 +200,11 @@ async def of_model(connection: AsyncConnection, model_id: str) -> ModelStanding 
     """Return a model's standing; None until it is computed."""
     query = select(demand_standings).where(demand_standings.c.model_id == model_id)
     row = (await connection.execute(query)).one_or_none()
-    return row and _standing(row.model_id, row.standing, row.computed_at)
+    return _standing(row.model_id, row.standing, row.computed_at) if row else None
 
 
 def _standing(model_id: str, encoded: str, computed_at: datetime) -> ModelStanding:
-    standing = msgspec.json.decode(encoded, type=Standing)
+    standing = msgspec.json.decode(encoded, type=DemandStanding)
     return ModelStanding(model_id=model_id, standing=standing, computed_at=computed_at)
 
 

@@ -53,7 +53,7 @@ demand_standings = Table(
     "demand_standings",
     metadata,
     Column("model_id", Text, ForeignKey(models.c.id), primary_key=True),
-    # as JSON: see Standing in control_plane/demand/standings.py
+    # as JSON: see DemandStanding in control_plane/demand/standings.py
     Column("standing", Text, nullable=False),
     Column("computed_at", Instant, nullable=False),
     **STRICT,

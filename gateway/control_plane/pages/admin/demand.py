@@ -16,7 +16,7 @@ from gateway.control_plane.catalog.listings import Listing, Shelf
 from gateway.control_plane.demand import economics, events, standings, vote_lists
 from gateway.control_plane.demand.counts import DemandCounts
 from gateway.control_plane.demand.economics import GpuTerms, Outlook
-from gateway.control_plane.demand.standings import NOTHING, Standing
+from gateway.control_plane.demand.standings import NOTHING, DemandStanding
 from gateway.control_plane.demand.vote_lists import ListedVote, VoteFilter
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.pages.admin.lists import CSV_ROWS_MAX, ROWS, as_csv, keyset
@@ -54,7 +54,7 @@ class WantedModel(msgspec.Struct, frozen=True, kw_only=True):
     """A line of the list."""
 
     listing: Listing
-    standing: Standing
+    standing: DemandStanding
     outlook: Outlook
 
 
@@ -92,8 +92,7 @@ async def show_demand(
         "admin/demand.html",
         section="demand",
         wanted=wanted,
-        q=q,
-        pays=pays,
+        chosen={"q": q, "pays": pays},
         gpu=gpu_terms,
         computed_at=min((row.computed_at for row in found), default=None),
     )
@@ -230,7 +229,7 @@ def _row(wanted: WantedModel) -> Sequence[Any]:
     )
 
 
-def _curve(standing: Standing, price_nanos: int) -> Sequence[tuple[int, int, int]]:
+def _curve(standing: DemandStanding, price_nanos: int) -> Sequence[tuple[int, int, int]]:
     """Return (price, tokens a month, nanos a month) around a model's price."""
     found = []
     for percent in _POINTS:

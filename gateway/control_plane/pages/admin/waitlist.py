@@ -17,7 +17,6 @@ from gateway.control_plane.web.rendering import Render
 from gateway.storage.database import Database
 
 
-
 @get("/admin/waitlist")
 async def show_waitlist(
     database: NamedDependency[Database],
@@ -42,7 +41,9 @@ async def show_waitlist(
     return render(
         "admin/waitlist.html",
         section="waitlist",
-        entries=keyset("/admin/waitlist", filters, found, lambda entry: entry.id, before=before),
+        entries=keyset(
+            "/admin/waitlist", filters, found, lambda entry: entry.id, before=before, limit=ROWS
+        ),
         chosen=filters,
         models=[li.model.id for li in shelf.listings],
     )
