@@ -7,9 +7,10 @@ from typing import Any, get_args
 
 import rich_click as click
 
+from gateway.cli.acting import acting_as, because, operator_of
 from gateway.cli.printing import as_json, asynchronous, opened, say, show
+from gateway.control_plane.back_office import mails
 from gateway.control_plane.mail import upkeep
-from gateway.identifiers import is_id
 from gateway.settings import Settings
 
 
@@ -22,13 +23,14 @@ def mail_group() -> None:
 @click.option(
     "--state", type=click.Choice(get_args(upkeep.State)), help="Only mails in this state."
 )
+@click.option("--to", "recipient", default="", help="Only mails to this address.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @as_json
 @asynchronous
-async def list_mail(*, state: Any, limit: int, as_json: bool) -> None:
+async def list_mail(*, state: Any, recipient: str, limit: int, as_json: bool) -> None:
     """List mails, newest first. `failed` were given up, `unknown` may have arrived."""
     async with opened() as database, database.read() as connection:
-        found = await upkeep.listed(connection, state=state, limit=limit)
+        found = await upkeep.listed(connection, state=state, recipient=recipient, limit=limit)
     columns = ["id", "kind", "recipient", "state", "attempts", "due_at", "reason"]
     show(found, as_json=as_json, title="mails", columns=columns)
 
@@ -36,19 +38,34 @@ async def list_mail(*, state: Any, limit: int, as_json: bool) -> None:
 @mail_group.command("retry")
 @click.argument("ids", nargs=-1)
 @click.option("--even-unknown", is_flag=True, help="Include named mails that may have arrived.")
+@acting_as
+@because
 @as_json
 @asynchronous
-async def retry_mail(ids: tuple[str, ...], *, even_unknown: bool, as_json: bool) -> None:
-    """Retry failed launch mails: the named ones, or all.
+async def retry_mail(
+    ids: tuple[str, ...], *, even_unknown: bool, acting: str | None, reason: str, as_json: bool
+) -> None:
+    """Send mails again: the named ones, or all launch mails that failed.
 
-    A running gateway sends them. Mails with a link are not retried.
+    A running gateway sends them. Mails with a link are tried again only while they wait for it.
     """
     lifetime = timedelta(seconds=Settings.from_environment().mail_once_seconds)
-    unknown = [mail_id for mail_id in ids if not is_id(mail_id)]
-    if unknown:
-        raise upkeep.NothingToRetry(f"There is no mail {unknown[0]!r}; see gateway mail list.")
+    tried = len(ids)
     async with opened() as database, database.write() as connection:
-        tried = await upkeep.retry(connection, ids, lifetime=lifetime, even_unknown=even_unknown)
+        operator = await operator_of(connection, acting)
+        for mail_id in ids:
+            await mails.resend(
+                connection,
+                operator,
+                mail_id,
+                lifetime=lifetime,
+                reason=reason,
+                even_unknown=even_unknown,
+            )
+        if not ids:
+            tried = await mails.resend_failed(
+                connection, operator, lifetime=lifetime, reason=reason
+            )
     if as_json:
         show({"retried": tried}, as_json=True)
         return

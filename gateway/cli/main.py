@@ -14,6 +14,7 @@ from gateway.cli.catalog import estimate, models_group
 from gateway.cli.demand import launch_model, show_demand
 from gateway.cli.dev import dev, use_environment
 from gateway.cli.embedded_workers import CannotStart
+from gateway.cli.events import events_group
 from gateway.cli.mail import mail_group
 from gateway.cli.market import demand_group, waitlist_group
 from gateway.cli.operators import operators_group
@@ -62,6 +63,7 @@ for command in (
     mail_group,
     trail_group,
     operators_group,
+    events_group,
     audit,
     estimate,
 ):

@@ -271,7 +271,7 @@ class Outbox:
         values: dict[str, Any] = {"state": state, "reason": reason, "due_at": now + wait}
         if state == "sent":
             values["sent_at"] = now
-        if state == "sent" or (state == "failed" and claim.mail.kind not in ONCE):
+        if state == "sent" or (state == "failed" and claim.mail.kind not in QUIET):
             values |= self._without_links()
         # after a pause longer than the lease, another process may have claimed the mail
         still_ours = (outbox.c.id == claim.id) & (outbox.c.due_at == claim.lease_ends_at)

@@ -1,30 +1,31 @@
-"""Upkeep of the outbox: list mails, retry launch mails, delete old ones.
+"""Upkeep of the outbox: list mails, retry launch mails and notices, delete old ones.
 
-- A failed launch mail keeps its text for a while, so that it can be retried; one that may have
-  arrived (`unknown`) is retried only when it is named and that is asked for.
-- A mail with a link is never retried: its recipient asks for a new one.
+- A failed launch mail or notice keeps its text for a while, so that it can be retried; one that may
+  have arrived (`unknown`) is retried only when it is named and that is asked for.
+- A mail with a link is never retried: its recipient asks for a new one. While it is tried, it can
+  be tried at once.
 - Finished mails lose their text at once or soon, and are deleted later. The row of a launch mail
   stays longer: its `ref` prevents a second mail.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import Select, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.mail.outbox import ONCE, UNSUBSCRIBED
+from gateway.control_plane.mail.outbox import ONCE, QUIET, TOO_OLD, UNSUBSCRIBED
 from gateway.errors import BadRequest, NotFound
+from gateway.identifiers import is_id
 from gateway.storage.tables import outbox
 
 State = Literal["pending", "sending", "sent", "failed", "unknown"]
 
 TEXT_DAYS = 7
-"""How long the text of a failed launch mail is kept."""
+"""How long the text of a failed launch mail or notice is kept."""
 ROW_DAYS = 7
 """How long the row of a finished mail with a link is kept."""
 ONCE_ROW_DAYS = 92
@@ -58,40 +59,91 @@ class MailStatus(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     due_at: datetime
     give_up_at: datetime
+    sent_at: datetime | None
     reason: str
+    has_text: bool
+    """Whether it could be sent: what is over loses its text."""
+
+    @property
+    def why_not(self) -> str:
+        """Why it can't be sent again, in words; empty if it can, though it may have arrived."""
+        if self.reason == UNSUBSCRIBED:
+            return "its recipient has unsubscribed"
+        if self.reason == TOO_OLD:
+            return "it is too old: it tells what happened then; the console shows what is"
+        if self.state == "pending" and self.attempts:
+            return ""
+        if self.state in ("pending", "sending", "sent"):
+            return f"it is {self.state}"
+        if self.kind not in QUIET:
+            return "it contains a link: its recipient can ask for a new one"
+        return (
+            "" if self.has_text else f"it failed more than {TEXT_DAYS} days ago: its text is gone"
+        )
 
 
 async def listed(
-    connection: AsyncConnection, *, state: State | None, limit: int
+    connection: AsyncConnection,
+    *,
+    state: State | None = None,
+    recipient: str = "",
+    before: str | None = None,
+    limit: int,
 ) -> list[MailStatus]:
-    """Return the newest mails, in one state or all."""
-    columns = [outbox.c[name] for name in MailStatus.__struct_fields__]
-    query = select(*columns).order_by(outbox.c.id.desc()).limit(limit)
+    """Return the newest mails, in one state or all, to one address or all, before one of them."""
+    query = _reading().order_by(outbox.c.id.desc()).limit(limit)
     if state is not None:
         query = query.where(outbox.c.state == state)
+    if recipient:
+        query = query.where(outbox.c.recipient == recipient.strip().lower())
+    if before is not None:
+        query = query.where(outbox.c.id < before)
     return [MailStatus(**row) for row in (await connection.execute(query)).mappings()]
 
 
-async def retry(
-    connection: AsyncConnection,
-    ids: Sequence[str],
-    *,
-    lifetime: timedelta,
-    even_unknown: bool = False,
-) -> int:
-    """Retry failed launch mails for a whole lifetime; return how many.
+async def read(connection: AsyncConnection, mail_id: str) -> MailStatus:
+    """Return one mail. Raises NothingToRetry."""
+    row = None
+    if is_id(mail_id):
+        found = await connection.execute(_reading().where(outbox.c.id == mail_id))
+        row = found.mappings().one_or_none()
+    if row is None:
+        raise NothingToRetry(f"There is no mail {mail_id[:80]!r}; see gateway mail list.")
+    return MailStatus(**row)
 
-    Without ids: all that failed, at most _AT_ONCE. Raises NothingToRetry or CannotRetry.
+
+async def retry(
+    connection: AsyncConnection, mail_id: str, *, lifetime: timedelta, even_unknown: bool = False
+) -> MailStatus:
+    """Send a mail again, for a whole lifetime, or one that waits now; return what it was.
+
+    Raises NothingToRetry or CannotRetry.
     """
-    for mail_id in ids:
-        await _check(connection, mail_id, even_unknown=even_unknown)
+    mail = await read(connection, mail_id)
+    if mail.why_not:
+        raise CannotRetry(f"{mail_id} can't be sent again: {mail.why_not}.")
+    if mail.state == "unknown" and not even_unknown:
+        raise CannotRetry(f"{mail_id} may have arrived; --even-unknown sends it anyway.")
     now = datetime.now(UTC)
-    states = ("failed", "unknown") if ids and even_unknown else ("failed",)
+    again = {} if mail.state == "pending" else {"attempts": 0, "give_up_at": now + lifetime}
+    # only as it was read: it may have been sent meanwhile
+    unchanged = (outbox.c.id == mail_id) & (outbox.c.state == mail.state)
+    tried = await connection.execute(
+        update(outbox).where(unchanged).values(state="pending", due_at=now, **again)
+    )
+    if not tried.rowcount:
+        raise CannotRetry(f"{mail_id} changed meanwhile.")
+    return mail
+
+
+async def retry_failed(connection: AsyncConnection, *, lifetime: timedelta) -> int:
+    """Send all launch mails that failed again, at most _AT_ONCE; return how many."""
+    now = datetime.now(UTC)
     chosen = (
         select(outbox.c.id)
         .where(
             outbox.c.kind.in_(ONCE),
-            outbox.c.state.in_(states),
+            outbox.c.state == "failed",
             outbox.c.text != "",
             outbox.c.reason != UNSUBSCRIBED,
         )
@@ -99,8 +151,6 @@ async def retry(
         .limit(_AT_ONCE)
         .with_for_update()  # skips mails that were sent while we waited for their rows
     )
-    if ids:
-        chosen = chosen.where(outbox.c.id.in_(ids))
     tried = await connection.execute(
         update(outbox)
         .where(outbox.c.id.in_(chosen))
@@ -121,28 +171,15 @@ async def forget_old(connection: AsyncConnection, *, keep_text: bool = False) ->
     await connection.execute(delete(outbox).where(outbox.c.id.in_(old)))
     if keep_text:
         return
-    no_use = or_(links, outbox.c.state == "sent", outbox.c.due_at < now - timedelta(days=TEXT_DAYS))
+    with_link = outbox.c.kind.not_in(QUIET)
+    no_use = or_(
+        with_link, outbox.c.state == "sent", outbox.c.due_at < now - timedelta(days=TEXT_DAYS)
+    )
     full = select(outbox.c.id).where(over, outbox.c.text != "", no_use)
     full = full.limit(_AT_ONCE).with_for_update()
     await connection.execute(update(outbox).where(outbox.c.id.in_(full)).values(text="", html=""))
 
 
-async def _check(connection: AsyncConnection, mail_id: str, *, even_unknown: bool) -> None:
-    query = select(outbox.c.kind, outbox.c.state, outbox.c.text, outbox.c.reason)
-    mail = (await connection.execute(query.where(outbox.c.id == mail_id))).one_or_none()
-    if mail is None:
-        raise NothingToRetry(f"There is no mail {mail_id!r}; see gateway mail list.")
-    if mail.kind == "notice":
-        raise CannotRetry(
-            f"{mail_id} is too old: it tells what happened then; the console shows what is."
-        )
-    if mail.kind not in ONCE:
-        raise CannotRetry(f"{mail_id} contains a link: its recipient can ask for a new one.")
-    if mail.reason == UNSUBSCRIBED:
-        raise CannotRetry(f"The recipient of {mail_id} has unsubscribed.")
-    if mail.state == "unknown" and not even_unknown:
-        raise CannotRetry(f"{mail_id} may have arrived; --even-unknown sends it anyway.")
-    if mail.state not in ("failed", "unknown"):
-        raise CannotRetry(f"{mail_id} is {mail.state}.")
-    if not mail.text:
-        raise CannotRetry(f"{mail_id} failed more than {TEXT_DAYS} days ago: its text is deleted.")
+def _reading() -> Select[Any]:
+    names = [name for name in MailStatus.__struct_fields__ if name != "has_text"]
+    return select(*(outbox.c[name] for name in names), (outbox.c.text != "").label("has_text"))

@@ -111,7 +111,7 @@ class EventRoutes:
 
     async def _put_off(self, event: StripeEvent, reason: str) -> None:
         async with self._database.write() as connection:
-            if not await stored_events.put_off(connection, event.id):
+            if not await stored_events.put_off(connection, event.id, reason):
                 log.error("an event was given up", stripe_event=event.id, reason=reason)
 
     async def _act(self, event: StripeEvent) -> None:

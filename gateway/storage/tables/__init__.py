@@ -20,6 +20,7 @@ from gateway.storage.tables.alerts import (
 )
 from gateway.storage.tables.billing import (
     accounts,
+    audit_runs,
     credit_lots,
     freezes,
     key_budgets,
@@ -68,10 +69,21 @@ from gateway.storage.tables.payments import (
     stripe_transactions,
 )
 from gateway.storage.tables.quotas import quota_windows
-from gateway.storage.tables.status import answer_hours, incidents
+from gateway.storage.tables.status import (
+    answer_hours,
+    incidents,
+    traffic_answers,
+    traffic_hours,
+    traffic_leaders,
+)
 from gateway.storage.tables.trail import audits, trail_entries, trail_heads, trail_words
 from gateway.storage.tables.types import NANOS_MAX, metadata, total
-from gateway.storage.tables.workers import worker_orders, worker_reports
+from gateway.storage.tables.workers import (
+    pool_reports,
+    worker_orders,
+    worker_quarantines,
+    worker_reports,
+)
 
 __all__ = [
     "NANOS_MAX",
@@ -81,6 +93,7 @@ __all__ = [
     "alert_walks",
     "answer_hours",
     "api_keys",
+    "audit_runs",
     "audits",
     "authenticators",
     "auto_top_ups",
@@ -117,6 +130,7 @@ __all__ = [
     "payment_disputes",
     "payment_refunds",
     "payments",
+    "pool_reports",
     "price_changes",
     "promotion_days",
     "quota_windows",
@@ -126,6 +140,9 @@ __all__ = [
     "stripe_events",
     "stripe_transactions",
     "total",
+    "traffic_answers",
+    "traffic_hours",
+    "traffic_leaders",
     "trail_entries",
     "trail_heads",
     "trail_words",
@@ -139,5 +156,6 @@ __all__ = [
     "webhook_endpoints",
     "webhook_subscriptions",
     "worker_orders",
+    "worker_quarantines",
     "worker_reports",
 ]

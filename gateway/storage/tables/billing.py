@@ -42,6 +42,7 @@ from gateway.storage.tables.types import (
     metadata,
     nanos,
     partial_index,
+    recent_index,
 )
 
 key_budgets = Table(
@@ -229,6 +230,7 @@ usage_hours = Table(
     Column("inputs", BigInt, nullable=False),
     Column("tokens", BigInt, nullable=False),
     *nanos("charged_nanos"),
+    recent_index("ix_usage_hours_hour", "hour"),
     **STRICT,
     **HALF_FULL,
 )
@@ -247,6 +249,7 @@ usage_days = Table(
     *nanos("charged_nanos"),
     # who uses a model: its demand, and whom a new price affects
     Index(None, "model_id", "day"),
+    recent_index("ix_usage_days_day", "day"),
     **STRICT,
     **HALF_FULL,
 )
@@ -257,5 +260,19 @@ promotion_days = Table(
     # one row a day keeps the day's budget exact however many sign in at once
     Column("day", Text, primary_key=True),
     *nanos("granted_nanos"),
+    **STRICT,
+)
+
+audit_runs = Table(
+    "audit_runs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("began_at", Instant, nullable=False),
+    Column("ended_at", Instant, nullable=False),
+    # as JSON: the broken invariants, and up to 20 culprits of each
+    Column("breaches", Text, nullable=False),
+    # as JSON: the balance of each account of the platform then, and of organizations together
+    Column("balances", Text, nullable=False),
+    Index(None, "began_at"),
     **STRICT,
 )

@@ -30,6 +30,9 @@ outbox = Table(
     CheckConstraint("state IN ('pending', 'sending', 'sent', 'failed', 'unknown')", name="state"),
     Index(None, "state", "due_at"),
     partial_index("ix_outbox_launches", "ref", where="kind = 'launch'"),
+    # for the pages of the back office: the newest of a state, and of a person
+    Index(None, "state", "id"),
+    Index(None, "recipient", "id"),
     **STRICT,
 )
 

@@ -198,8 +198,13 @@ stripe_events = Table(
     # null once what it is about has been made due
     Column("due_at", Instant),
     Column("attempts", Integer, nullable=False),
+    # why the last attempt failed; that of an event that is not due anymore was given up
+    Column("problem", Text, nullable=False, server_default=""),
     partial_index("ix_stripe_events_due_at", "due_at", where="due_at IS NOT NULL"),
+    partial_index("ix_stripe_events_problem", "received_at", where="problem <> ''"),
     Index(None, "received_at"),
+    Index(None, "object_id"),
+    Index(None, "intent_id"),
     **STRICT,
 )
 

@@ -8,10 +8,12 @@ from gateway.storage.tables.catalog import models
 from gateway.storage.tables.types import (
     STRICT,
     BigInt,
+    Day,
     Id,
     Instant,
     SmallInt,
     metadata,
+    nanos,
     partial_index,
 )
 
@@ -39,5 +41,42 @@ answer_hours = Table(
     Column("answers", BigInt, nullable=False),
     CheckConstraint("answers > 0", name="answers"),
     Index(None, "hour"),
+    **STRICT,
+)
+
+traffic_hours = Table(
+    "traffic_hours",
+    metadata,
+    # sums of usage_hours over all organizations: see control_plane/status/traffic.py
+    Column("hour", Instant, primary_key=True),
+    Column("model_id", Text, primary_key=True),
+    Column("requests", BigInt, nullable=False),
+    Column("inputs", BigInt, nullable=False),
+    Column("tokens", BigInt, nullable=False),
+    *nanos("charged_nanos"),
+    **STRICT,
+)
+
+traffic_answers = Table(
+    "traffic_answers",
+    metadata,
+    # sums of answer_hours over all organizations
+    Column("hour", Instant, primary_key=True),
+    Column("status_class", SmallInt, primary_key=True),
+    Column("latency_ms", Integer, primary_key=True),
+    Column("answers", BigInt, nullable=False),
+    **STRICT,
+)
+
+traffic_leaders = Table(
+    "traffic_leaders",
+    metadata,
+    # the organizations that spent most on a UTC day
+    Column("day", Day, primary_key=True),
+    Column("place", SmallInt, primary_key=True),
+    Column("organization_id", Id, nullable=False),
+    Column("requests", BigInt, nullable=False),
+    Column("tokens", BigInt, nullable=False),
+    *nanos("charged_nanos"),
     **STRICT,
 )

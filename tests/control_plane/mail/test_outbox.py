@@ -129,7 +129,7 @@ async def test_a_notice_that_is_too_old_is_not_sent_and_says_so(database: Databa
     assert (sender.sent, row.state, row.reason) == ([], "failed", outbox_module.TOO_OLD)
     async with database.write() as connection:
         with pytest.raises(upkeep.CannotRetry, match="too old"):
-            await upkeep.retry(connection, [row.id], lifetime=timedelta(days=1))
+            await upkeep.retry(connection, row.id, lifetime=timedelta(days=1))
 
 
 @pytest.mark.sqlite
