@@ -140,14 +140,7 @@ def _verdict(rule: Any, broken: Mapping[str, Sequence[str]]) -> str:
 
 def _line(entry: TrailEntry) -> str:
     who = entry.actor or entry.actor_id or entry.actor_kind
-    changed = {
-        name: (entry.before.get(name), entry.after.get(name))
-        for name in sorted(entry.before.keys() | entry.after.keys())
-    }
-    words = " ".join(
-        f"{name}={'' if was is None else f'{was}->'}{'' if now is None else now}"
-        for name, (was, now) in changed.items()
-    )
+    words = "; ".join(map(str, reading.changes(entry)))
     parts = (
         f"{entry.number}",
         f"{entry.created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z",

@@ -59,7 +59,7 @@ def test_the_trail_is_listed_and_searched(shell: Shell):
     recorded(shell, acme)
     said = shell.run("trail", "list", "--limit", "1")
     assert "credit.granted" in said
-    assert "nanos=1->5000" in said
+    assert "nanos: 1 → 5000" in said
     assert "(why not)" in said
     assert "key.created" not in said
 

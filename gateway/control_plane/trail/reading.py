@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import ColumnElement, false, func, select, text
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.trail.entries import ActorKind
 from gateway.control_plane.trail.verification import digests_of
 from gateway.identifiers import is_id
+from gateway.money import NANOS_PER_CENT, money
 from gateway.storage.tables import organizations, trail_entries, trail_words, users
 
 FORGOTTEN_WORDS = "(forgotten)"
@@ -53,6 +54,34 @@ class TrailEntry(msgspec.Struct, frozen=True, kw_only=True):
     after: dict[str, Any]
     reason: str
     origin: str
+
+
+class Change(NamedTuple):
+    """One value before and after, in words; empty: there was none, or there is none now."""
+
+    name: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        """Write it in one line."""
+        if not (self.before and self.after):
+            return f"{self.name}: {self.after or f'{self.before} →'}"
+        return f"{self.name}: {self.before} → {self.after}"
+
+
+def changes(entry: TrailEntry) -> list[Change]:
+    """Return what an entry changed, by name; amounts as dollars."""
+    names = sorted(entry.before.keys() | entry.after.keys())
+    return [
+        Change(
+            name.removesuffix("_nanos").removesuffix("_cents").replace("_", " "),
+            _text(name, entry.before.get(name)),
+            _text(name, entry.after.get(name)),
+        )
+        for name in names
+        if entry.before.get(name) != entry.after.get(name)
+    ]
 
 
 async def page(
@@ -155,3 +184,15 @@ def _entry(row: dict[str, Any], words: dict[str, str]) -> TrailEntry:
         reason=said(row["reason"]),
         origin=said(row["origin"]),
     )
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and name.endswith("_nanos"):
+        return money(value)
+    if isinstance(value, int) and name.endswith("_cents"):
+        return money(value * NANOS_PER_CENT)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -6,24 +6,20 @@ is. Every filter is in the address, so that a list can be sent to someone.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
-from litestar import Response
+
+from gateway.control_plane.web.csv_files import CSV_ROWS_MAX, as_csv
+
+__all__ = ["CSV_ROWS_MAX", "ROWS", "Keyset", "address", "as_csv", "keyset"]
 
 Row = TypeVar("Row")
 
 ROWS = 50
 """Lines of a page."""
-CSV_ROWS_MAX = 10_000
-"""Most lines of a CSV: the newest."""
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet would run."""
 
 
 class Keyset(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
@@ -61,23 +57,3 @@ def keyset(
 def address(path: str, fields: Mapping[str, str]) -> str:
     """Return a path with a query."""
     return f"{path}?{urlencode(fields)}" if fields else path
-
-
-def as_csv(name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response[str]:
-    """Answer with a file of comma-separated values. What a spreadsheet would run is quoted."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(columns)
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    return Response(
-        text.getvalue(),
-        media_type="text/csv",  # Litestar adds the charset
-        headers={"content-disposition": f'attachment; filename="{name}.csv"'},
-    )
-
-
-def _cell(value: Any) -> Any:
-    """Write a value; a text that begins as a formula gets an apostrophe before it."""
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return "" if value is None else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from litestar import Router
 from litestar.di import Provide
 
-from gateway.control_plane.pages.admin import demand, home, waitlist
+from gateway.control_plane.pages.admin import demand, home, trail, waitlist
 from gateway.control_plane.pages.admin.access import (
     operators_only,
     provide_operator,
@@ -24,6 +24,7 @@ def admin_wing() -> Wing:
             demand.show_model_demand,
             demand.review_votes,
             waitlist.show_waitlist,
+            trail.show_trail,
         ],
         guards=[operators_only],
         dependencies={
