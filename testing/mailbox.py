@@ -4,11 +4,16 @@ import asyncio
 import email
 import email.policy
 import threading
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from typing import Any, Self
 
 from aiosmtpd.controller import Controller
+from sqlalchemy import insert
 
+from gateway.identifiers import new_id
+from gateway.storage.database import Database
+from gateway.storage.tables import outbox
 from testing.servers import free_port
 
 
@@ -108,3 +113,16 @@ class Mailbox:
 
     def __exit__(self, *_: object) -> None:
         self._controller.stop()
+
+
+async def put_mail(database: Database, **values: Any) -> str:
+    """Store a mail that failed, or with other values; return its id."""
+    mail_id, now = new_id(), datetime.now(UTC)
+    mail = {
+        "id": mail_id, "ref": mail_id, "kind": "notice", "recipient": "ada@example.org",
+        "subject": "s", "text": "t", "html": "", "unsubscribe_url": "", "state": "failed",
+        "attempts": 9, "created_at": now, "due_at": now, "give_up_at": now, "reason": "550",
+    }  # fmt: skip
+    async with database.write() as connection:
+        await connection.execute(insert(outbox).values(**mail | values))
+    return mail_id

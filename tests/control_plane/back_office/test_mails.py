@@ -3,34 +3,22 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
 from gateway.control_plane.back_office import mails
 from gateway.control_plane.mail import upkeep
 from gateway.control_plane.operators.operators import NotPermitted
-from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.tables import outbox
+from testing.mailbox import put_mail
 from testing.operators import make_operator, trail_of
 
 DAY = timedelta(days=1)
 
 
-async def put(database: Database, **values) -> str:
-    mail_id, now = new_id(), datetime.now(UTC)
-    mail = {
-        "id": mail_id, "ref": mail_id, "kind": "notice", "recipient": "ada@example.org",
-        "subject": "s", "text": "t", "html": "", "unsubscribe_url": "", "state": "failed",
-        "attempts": 9, "created_at": now, "due_at": now, "give_up_at": now, "reason": "550",
-    }  # fmt: skip
-    async with database.write() as connection:
-        await connection.execute(insert(outbox).values(**mail | values))
-    return mail_id
-
-
 async def test_a_failed_mail_is_sent_again(books: Database):
     operator = await make_operator(books, "ops@example.com", "support")
-    mail_id = await put(books)
+    mail_id = await put_mail(books)
     async with books.write() as connection:
         await mails.resend(connection, operator, mail_id, lifetime=DAY, reason="fixed")
     async with books.read() as connection:
@@ -48,7 +36,7 @@ async def test_a_failed_mail_is_sent_again(books: Database):
 async def test_a_link_is_tried_at_once_while_it_waits_and_keeps_its_end(books: Database):
     operator = await make_operator(books, "ops@example.com", "support")
     later = datetime.now(UTC) + timedelta(hours=1)
-    mail_id = await put(
+    mail_id = await put_mail(
         books, kind="sign_in", state="pending", attempts=2, due_at=later, give_up_at=later
     )
     async with books.write() as connection:
@@ -71,7 +59,7 @@ async def test_a_link_is_tried_at_once_while_it_waits_and_keeps_its_end(books: D
 )
 async def test_what_cannot_be_sent_again(books: Database, values: dict, why: str):
     operator = await make_operator(books, "ops@example.com", "support")
-    mail_id = await put(books, **values)
+    mail_id = await put_mail(books, **values)
     async with books.write() as connection:
         with pytest.raises(upkeep.CannotRetry, match=why):
             await mails.resend(connection, operator, mail_id, lifetime=DAY)
@@ -80,7 +68,7 @@ async def test_what_cannot_be_sent_again(books: Database, values: dict, why: str
 
 async def test_who_only_reads_sends_nothing(books: Database):
     reader = await make_operator(books, "read@example.com", "read")
-    mail_id = await put(books)
+    mail_id = await put_mail(books)
     async with books.write() as connection:
         with pytest.raises(NotPermitted):
             await mails.resend(connection, reader, mail_id, lifetime=DAY)
@@ -92,7 +80,7 @@ async def test_who_only_reads_sends_nothing(books: Database):
 
 async def test_a_mail_that_is_sent_meanwhile_stays_sent(books: Database, monkeypatch):
     operator = await make_operator(books, "ops@example.com", "support")
-    mail_id = await put(books)
+    mail_id = await put_mail(books)
     read = upkeep.read
 
     async def slow(connection, mail_id):
@@ -107,9 +95,9 @@ async def test_a_mail_that_is_sent_meanwhile_stays_sent(books: Database, monkeyp
 
 
 async def test_the_newest_first_by_state_and_person(books: Database):
-    first = await put(books)
-    second = await put(books, recipient="bob@example.org")
-    third = await put(books, state="sent")
+    first = await put_mail(books)
+    second = await put_mail(books, recipient="bob@example.org")
+    third = await put_mail(books, state="sent")
     async with books.read() as connection:
 
         async def ids(**filters) -> list[str]:

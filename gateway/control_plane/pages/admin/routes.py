@@ -5,7 +5,7 @@ from __future__ import annotations
 from litestar import Router
 from litestar.di import Provide
 
-from gateway.control_plane.pages.admin import demand, home, trail, waitlist
+from gateway.control_plane.pages.admin import demand, events, home, mail, trail, waitlist
 from gateway.control_plane.pages.admin.access import (
     operators_only,
     provide_operator,
@@ -25,6 +25,12 @@ def admin_wing() -> Wing:
             demand.review_votes,
             waitlist.show_waitlist,
             trail.show_trail,
+            mail.list_mails,
+            mail.show_mail,
+            mail.resend_mail,
+            events.list_events,
+            events.show_event,
+            events.replay_event,
         ],
         guards=[operators_only],
         dependencies={
