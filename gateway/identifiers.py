@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from datetime import datetime
 from uuid import UUID
 
 
@@ -21,6 +22,12 @@ def new_id() -> str:
 def made_at_ms(identifier: str) -> int:
     """Return when a UUIDv7 was made, in Unix milliseconds."""
     return int(identifier[:8] + identifier[9:13], 16)
+
+
+def first_id(moment: datetime) -> str:
+    """Return the lowest id that could be made at a moment: those made later are above it."""
+    text = f"{int(moment.timestamp() * 1_000):012x}"
+    return f"{text[:8]}-{text[8:]}-7000-8000-000000000000"
 
 
 def is_id(text: str) -> bool:

@@ -18,6 +18,8 @@ from gateway.app.core import Core
 from gateway.app.services import Services
 from gateway.control_plane.accounts import links, sessions
 from gateway.control_plane.alerts import deliveries, endpoints, expiring, notices
+from gateway.control_plane.attention import snoozes
+from gateway.control_plane.attention.attention import LOOK_SECONDS
 from gateway.control_plane.billing.audit import audit
 from gateway.control_plane.demand import events
 from gateway.control_plane.mail import upkeep
@@ -117,6 +119,7 @@ def wing(core: Core, services: Services) -> Wing:
             Job("notice-mails", settings.mail_seconds, services.notice_mails.write),
             Job("webhooks", _WEBHOOKS_SECONDS, services.deliverer.run),
             Job("incidents", settings.incident_seconds, services.incidents.watch),
+            Job("attention", LOOK_SECONDS, services.attention.look),
             Job("forget-old", _FORGET_SECONDS, lambda: forget_old(database, settings)),
         ],
     )
@@ -135,6 +138,7 @@ async def forget_old(database: Database, settings: Settings) -> None:
         await links.forget_old(connection)
         await sessions.forget_old(connection)
         await answers.forget_old(connection, settings.answer_retention_days)
+        await snoozes.forget_old(connection, datetime.now(UTC))
     async with database.write() as connection:
         await upkeep.forget_old(connection, keep_text=settings.dev_mail)
     await forget_alerts(database)

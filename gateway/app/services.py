@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.app.core import Core
+from gateway.app.needs import sources
 from gateway.app.payments import Payments, make_payments
 from gateway.control_plane.accounts.github import Github
 from gateway.control_plane.accounts.keys import ApiKeys
@@ -23,6 +24,7 @@ from gateway.control_plane.alerts.notice_mails import NoticeMails
 from gateway.control_plane.alerts.preferences import Preferences
 from gateway.control_plane.alerts.signatures import SigningSecrets
 from gateway.control_plane.alerts.transport import Transport
+from gateway.control_plane.attention.attention import Attention
 from gateway.control_plane.billing.promotions import Gift, Welcome
 from gateway.control_plane.catalog import content
 from gateway.control_plane.catalog.listings import Shelves
@@ -76,6 +78,7 @@ class Services:
     standings: Standings
     gpu_terms: GpuTerms
     shelves: Shelves
+    attention: Attention
     payments: Payments | None
     """None without GATEWAY_STRIPE_SECRET_KEY."""
 
@@ -111,6 +114,10 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
         secret=derive(settings.secret, "unsubscribe"), public_url=settings.public_url
     )
 
+    gpu_terms = GpuTerms(
+        nanos_per_hour=settings.gpu_nanos_per_hour,
+        launch_credit_nanos=settings.launch_credit_nanos,
+    )
     private_hosts = settings.webhook_private_hosts.split()
     webhook_secrets = SigningSecrets(derive(settings.secret, "webhooks"))
 
@@ -159,11 +166,9 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
         deliveries=Deliveries(),
         deliverer=Deliverer(database, webhook_secrets, Transport(Addresses(private_hosts))),
         standings=Standings(database),
-        gpu_terms=GpuTerms(
-            nanos_per_hour=settings.gpu_nanos_per_hour,
-            launch_credit_nanos=settings.launch_credit_nanos,
-        ),
+        gpu_terms=gpu_terms,
         shelves=Shelves(core.catalog, pages),
+        attention=Attention(database, sources(settings, gpu_terms)),
         payments=make_payments(settings, database),
     )
 

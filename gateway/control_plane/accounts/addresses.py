@@ -14,6 +14,12 @@ from gateway.errors import BadRequest
 
 _DOTS_DO_NOT_COUNT = ("gmail.com", "googlemail.com")
 CHARACTERS_MAX = 254
+MAILBOX_PROVIDERS = frozenset([
+    "163.com", "aol.com", "gmail.com", "gmx.de", "gmx.net", "hotmail.com", "icloud.com",
+    "live.com", "mail.com", "me.com", "outlook.com", "proton.me", "protonmail.com", "qq.com",
+    "web.de", "yahoo.com", "yandex.ru",
+])  # fmt: skip
+"""Domains at which anyone has a mailbox: they say nothing of who someone works for."""
 
 
 class BadAddress(BadRequest):

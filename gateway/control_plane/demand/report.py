@@ -19,6 +19,7 @@ import msgspec
 from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.accounts.addresses import MAILBOX_PROVIDERS
 from gateway.control_plane.demand.votes import is_counted
 from gateway.storage.ledger import reading
 from gateway.storage.tables import (
@@ -42,11 +43,6 @@ WEIGHTS: dict[VoterKind, float] = {
 VOLUME_CAP_MILLIONS = 100_000
 """Votes that claim a higher volume count as this much: claims cost nothing."""
 
-MAILBOX_PROVIDERS = frozenset([
-    "163.com", "aol.com", "gmail.com", "gmx.de", "gmx.net", "hotmail.com", "icloud.com",
-    "live.com", "mail.com", "me.com", "outlook.com", "proton.me", "protonmail.com", "qq.com",
-    "web.de", "yahoo.com", "yandex.ru",
-])  # fmt: skip
 _CONVERSION_DAYS = 30
 
 

@@ -15,8 +15,8 @@ import msgspec
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.accounts.addresses import MAILBOX_PROVIDERS
 from gateway.control_plane.demand.report import (
-    MAILBOX_PROVIDERS,
     VOLUME_CAP_MILLIONS,
     WEIGHTS,
     ScorePart,

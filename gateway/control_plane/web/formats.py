@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from gateway.data_plane.tallies import BOUNDS_MS, LATENCY_MS_MAX
@@ -53,6 +53,16 @@ def latency(value_ms: int | None) -> str:
     return f"{value_ms} ms" if value_ms < 1_000 else f"{value_ms / 1_000:g} s"
 
 
+def span(value: timedelta) -> str:
+    """Write how long something lasts, in its largest unit: 12 min, 3 h, 2 d; now, below a minute."""
+    minutes = int(value.total_seconds()) // 60
+    if minutes < 1:
+        return "now"
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} d"
+
+
 def plural(count: int, one: str, many: str | None = None) -> str:
     """Write a count and its noun: 1 vote, 2 votes."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
@@ -65,5 +75,17 @@ def contact(support: str) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (money, cents, cost_nanos, number, compact, day, month, moment, latency, plural)
+    for function in (
+        money,
+        cents,
+        cost_nanos,
+        number,
+        compact,
+        day,
+        month,
+        moment,
+        latency,
+        span,
+        plural,
+    )
 }

@@ -18,6 +18,7 @@ from gateway.storage.tables.alerts import (
     webhook_endpoints,
     webhook_subscriptions,
 )
+from gateway.storage.tables.attention import saved_filters, snoozes
 from gateway.storage.tables.billing import (
     accounts,
     audit_runs,
@@ -134,8 +135,10 @@ __all__ = [
     "price_changes",
     "promotion_days",
     "quota_windows",
+    "saved_filters",
     "sessions",
     "set_aside_votes",
+    "snoozes",
     "stripe_cursors",
     "stripe_events",
     "stripe_transactions",

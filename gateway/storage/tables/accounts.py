@@ -58,6 +58,8 @@ api_keys = Table(
     Index(None, "organization_id"),
     Index(None, "changed_at"),
     Index(None, "created_by"),
+    # operators find a key by what people see of it
+    Index(None, "last_four"),
     partial_index("ix_api_keys_expires_at", "expires_at", where="expires_at IS NOT NULL"),
     **STRICT,
 )

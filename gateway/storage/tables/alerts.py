@@ -88,6 +88,9 @@ webhook_endpoints = Table(
     ),
     Index(None, "organization_id"),
     Index(None, "created_by"),
+    partial_index(
+        "ix_webhook_endpoints_failing_since", "failing_since", where="failing_since IS NOT NULL"
+    ),
     **STRICT,
 )
 

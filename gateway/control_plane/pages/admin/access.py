@@ -12,6 +12,7 @@ from litestar.di import NamedDependency
 from litestar.handlers.base import BaseRouteHandler
 
 from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.attention.attention import Attention
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.web.rendering import Render, Renderer
 from gateway.control_plane.web.visitors import PageNotFound, must_be_read
@@ -30,10 +31,16 @@ def operators_only(
         raise PageNotFound("There is nothing here.")
 
 
-def provide_operator(request: Request[Any, Any, Any], origin: NamedDependency[str]) -> Operator:
+def provide_operator(
+    request: Request[Any, Any, Any],
+    origin: NamedDependency[str],
+    attention: NamedDependency[Attention],
+) -> Operator:
     """Return the operator, behind the guard `operators_only`."""
     visitor: Visitor = request.user
     assert visitor.operator_role
+    if request.method != "GET":
+        attention.forget()  # what they do may end a need
     return Operator(
         user_id=visitor.user_id, email=visitor.email, role=visitor.operator_role, origin=origin
     )
@@ -42,10 +49,11 @@ def provide_operator(request: Request[Any, Any, Any], origin: NamedDependency[st
 def provide_render(
     request: Request[Any, Any, Any],
     renderer: NamedDependency[Renderer],
+    attention: NamedDependency[Attention],
     operator: NamedDependency[Operator],
 ) -> Render:
-    """Return what renders a page of the back office: its layout names the operator."""
-    return partial(renderer.page, request, operator=operator, needs_count=0)
+    """Return what renders a page of the back office: its layout shows the operator and a count."""
+    return partial(renderer.page, request, operator=operator, needs_count=lambda: attention.count)
 
 
 def _is_verified(visitor: Visitor) -> bool:

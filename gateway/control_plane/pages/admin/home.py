@@ -1,14 +1,120 @@
-"""The first page of the back office."""
+"""The first page of the back office: what needs an operator, and what waits."""
 
 from __future__ import annotations
 
-from litestar import Response, get
-from litestar.di import NamedDependency
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from gateway.control_plane.web.rendering import Render
+import msgspec
+from litestar import Request, Response, get
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromQuery, URLEncodedBody
+
+from gateway.control_plane.attention.attention import LOOK_SECONDS, Attention
+from gateway.control_plane.attention.needs import Need
+from gateway.control_plane.back_office import snoozes
+from gateway.control_plane.operators.operators import Operator
+from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other, whole
+from gateway.control_plane.web.rendering import Render, is_fragment
+from gateway.control_plane.web.visitors import PageNotFound
+from gateway.storage.database import Database
+
+_WAITS = ((1, "1 hour"), (4, "4 hours"), (24, "1 day"), (72, "3 days"), (168, "7 days"))
+_HOURS_MAX = 24 * snoozes.LONGEST.days
+
+
+class SnoozeForm(msgspec.Struct, frozen=True, kw_only=True):
+    """A need to put off, for how many hours, and why."""
+
+    key: str = ""
+    hours: str = "24"
+    reason: str = ""
+
+
+class WakeForm(msgspec.Struct, frozen=True, kw_only=True):
+    """A need that is to be shown again."""
+
+    key: str = ""
 
 
 @get("/admin")
-async def show_home(render: NamedDependency[Render]) -> Response[str]:
-    """Show what needs an operator."""
-    return render("admin/home.html", section="home")
+async def show_home(
+    request: Request[Any, Any, Any],
+    attention: NamedDependency[Attention],
+    render: NamedDependency[Render],
+) -> Response[str]:
+    """Show what needs an operator; to htmx, that list alone."""
+    look = await attention.found()
+    return render(
+        "admin/needs.html" if is_fragment(request) else "admin/home.html",
+        section="home",
+        look=look,
+        look_seconds=int(LOOK_SECONDS),
+    )
+
+
+@get("/admin/snoozed")
+async def show_snoozed(
+    attention: NamedDependency[Attention], render: NamedDependency[Render]
+) -> Response[str]:
+    """Show what was put off, until when and why."""
+    return render("admin/snoozed.html", section="home", look=await attention.found())
+
+
+async def _snooze_page(
+    request: Request[Any, Any, Any],
+    attention: NamedDependency[Attention],
+    render: NamedDependency[Render],
+) -> FormPage:
+    async def page(refused: RefusedForm | None) -> Response[str]:
+        key = refused.typed.key if refused else request.query_params.get("key", "")
+        return render(
+            "admin/snooze.html",
+            section="home",
+            refused=refused,
+            need=await _find(attention, key),
+            form=refused.typed if refused else SnoozeForm(key=key),
+            waits=_WAITS,
+        )
+
+    return page
+
+
+@get("/admin/snooze", dependencies={"page": Provide(_snooze_page)})
+async def ask_snooze(page: NamedDependency[FormPage], key: FromQuery[str] = "") -> Response[Any]:  # noqa: ARG001 - in the address
+    """Ask until when a need waits, and why."""
+    return await page(None)
+
+
+@post_form("/admin/snooze", "snooze", _snooze_page)
+async def snooze(
+    database: NamedDependency[Database],
+    attention: NamedDependency[Attention],
+    operator: NamedDependency[Operator],
+    data: URLEncodedBody[SnoozeForm],
+) -> Response[Any]:
+    """Put a need off."""
+    need = await _find(attention, data.key)
+    until = datetime.now(UTC) + timedelta(hours=whole(data.hours, _HOURS_MAX) or 0)
+    async with database.write() as connection:
+        await snoozes.snooze(connection, operator, need, until, data.reason)
+    return see_other("/admin")
+
+
+@post_form("/admin/snooze/end", "wake", _snooze_page)
+async def end_snooze(
+    database: NamedDependency[Database],
+    operator: NamedDependency[Operator],
+    data: URLEncodedBody[WakeForm],
+) -> Response[Any]:
+    """Show a need again."""
+    async with database.write() as connection:
+        await snoozes.end(connection, operator, data.key)
+    return see_other("/admin/snoozed")
+
+
+async def _find(attention: Attention, key: str) -> Need:
+    need = await attention.find(key)
+    if need is None:
+        raise PageNotFound("Nothing needs attention for this any more.")
+    return need

@@ -31,6 +31,10 @@ def admin_wing() -> Wing:
             events.list_events,
             events.show_event,
             events.replay_event,
+            home.show_snoozed,
+            home.ask_snooze,
+            home.snooze,
+            home.end_snooze,
         ],
         guards=[operators_only],
         dependencies={

@@ -92,3 +92,9 @@ for (const all of document.querySelectorAll("[data-pick-all]")) {
     for (const box of all.closest("table").querySelectorAll("input[name=ids]")) box.checked = all.checked;
   });
 }
+
+// What refreshes by itself stands still while someone is in it.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const part = event.detail.target;
+  if (part.hasAttribute("hx-trigger") && part.contains(document.activeElement)) event.preventDefault();
+});

@@ -1,0 +1,41 @@
+"""All sources of "Needs attention". Each is beside its domain, in its `needs.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway.control_plane.accounts.needs import one_domain
+from gateway.control_plane.alerts.needs import failing
+from gateway.control_plane.attention.needs import Source
+from gateway.control_plane.billing.needs import frozen, owing, promotion_budget
+from gateway.control_plane.demand.economics import GpuTerms
+from gateway.control_plane.demand.needs import launches_under_way, paying_models
+from gateway.control_plane.mail.needs import failed, late
+from gateway.control_plane.payments.needs import disputes, events, held, odd, stuck
+from gateway.control_plane.status.needs import down
+from gateway.control_plane.trail.needs import audit_needs
+from gateway.control_plane.workers.needs import quarantined
+from gateway.settings import Settings
+
+
+def sources(settings: Settings, gpu_terms: GpuTerms) -> Mapping[str, Source]:
+    """Return them all, by what they tell of."""
+    return {
+        "models without workers": down,
+        "audits": audit_needs,
+        "workers": quarantined,
+        "frozen organizations": frozen,
+        "organizations that owe": owing,
+        "disputes": disputes,
+        "odd payments": odd,
+        "stuck top-ups": stuck,
+        "held buyers": held,
+        "Stripe's events": events,
+        "failed mails": failed,
+        "late mails": late,
+        "webhooks": failing,
+        "new accounts": one_domain,
+        "launches": launches_under_way,
+        "demand": paying_models(gpu_terms),
+        "free credit": promotion_budget(settings.promotion_nanos_per_day),
+    }

@@ -1,0 +1,93 @@
+"""What needs an operator about money: who owes or is frozen, and the day's free credit."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import literal_column, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.attention.needs import NEEDS_MAX, Need, Severity, Source, Step
+from gateway.money import money
+from gateway.storage.tables import accounts, freezes, organizations, promotion_days
+
+_NEARLY_PERCENT = 80
+"""From which share of the day's free credit on it is told."""
+
+
+async def owing(connection: AsyncConnection, _now: datetime) -> list[Need]:
+    """Tell of organizations that owe: nothing of theirs works until that is paid."""
+    found = await connection.execute(
+        select(accounts.c.id, organizations.c.name, accounts.c.owed_nanos)
+        .join(organizations, organizations.c.id == accounts.c.id)
+        .where(accounts.c.owed_nanos > literal_column("0"))  # in the words of its index
+        .order_by(accounts.c.id)
+        .limit(NEEDS_MAX)
+    )
+    return [
+        Need(
+            key=f"owing:{row.id}",
+            severity="warning",
+            subject=row.name,
+            words=f"owes {money(row.owed_nanos)} and is frozen until that is paid",
+            steps=(_open(row.id),),
+        )
+        for row in found
+    ]
+
+
+async def frozen(connection: AsyncConnection, _now: datetime) -> list[Need]:
+    """Tell of organizations that an operator or an audit froze; disputes tell of themselves."""
+    found = await connection.execute(
+        select(freezes, organizations.c.name)
+        .join(organizations, organizations.c.id == freezes.c.account_id)
+        .where(freezes.c.cause.in_(_FROZEN))
+        .order_by(freezes.c.created_at)
+        .limit(NEEDS_MAX)
+    )
+    needs = []
+    for row in found:
+        severity, by = _FROZEN[row.cause]
+        needs.append(
+            Need(
+                key=f"frozen:{row.account_id}:{row.cause}:{row.ref}",
+                severity=severity,
+                subject=row.name,
+                words=f"is frozen {by}{f': {row.reason}' if row.reason else ''}",
+                since=row.created_at,
+                steps=(_open(row.account_id),),
+            )
+        )
+    return needs
+
+
+def promotion_budget(day_nanos: int) -> Source:
+    """Return what tells that the day's free credit is nearly used up."""
+
+    async def source(connection: AsyncConnection, now: datetime) -> list[Need]:
+        day = f"{now:%Y-%m-%d}"
+        query = select(promotion_days.c.granted_nanos).where(promotion_days.c.day == day)
+        granted = await connection.scalar(query) or 0
+        if not day_nanos or granted * 100 < day_nanos * _NEARLY_PERCENT:
+            return []
+        return [
+            Need(
+                key=f"promotion:{day}",
+                severity="notice",
+                subject="Free credit",
+                words=f"{money(granted)} of today's {money(day_nanos)} is given away",
+                steps=(Step("Open books", "/admin/books"),),
+            )
+        ]
+
+    return source
+
+
+def _open(organization_id: str) -> Step:
+    return Step("Open organization", f"/admin/organizations/{organization_id}")
+
+
+_FROZEN: dict[str, tuple[Severity, str]] = {
+    "books": ("critical", "because its balance does not add up"),
+    "operator": ("notice", "by an operator"),
+}

@@ -1,0 +1,160 @@
+"""What needs an operator about payments: disputes, odd or stuck ones, held buyers, stuck events."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, func, literal_column, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.attention.needs import NEEDS_MAX, Need, Step
+from gateway.control_plane.payments.refunds import OPEN_DISPUTES
+from gateway.money import NANOS_PER_CENT, money
+from gateway.storage.tables import (
+    organizations,
+    payment_customers,
+    payment_disputes,
+    payments,
+    stripe_events,
+)
+
+_SOON = timedelta(days=3)
+"""Evidence for a dispute that is due within this time is urgent."""
+_STUCK = timedelta(hours=1)
+"""An auto top-up that has no outcome for this long is stuck."""
+_OVERDUE = timedelta(minutes=15)
+"""An event that is not routed for this long is told of."""
+
+
+async def disputes(connection: AsyncConnection, now: datetime) -> list[Need]:
+    """Tell of disputes that are not decided; the one whose evidence is due first comes first."""
+    status, due = payment_disputes.c.status, payment_disputes.c.evidence_due_at
+    found = await connection.execute(
+        select(payment_disputes, payments.c.organization_id, organizations.c.name)
+        .join(payments, payments.c.id == payment_disputes.c.payment_id)
+        .join(organizations, organizations.c.id == payments.c.organization_id)
+        .where(or_(status.in_(OPEN_DISPUTES), status.startswith("warning_needs")))
+        .order_by(due, payment_disputes.c.id)
+        .limit(NEEDS_MAX)
+    )
+    needs = []
+    for row in found:
+        at, amount = row.evidence_due_at, money(row.amount_cents * NANOS_PER_CENT)
+        waits = "review" in row.status
+        until = f"; evidence is due {at:%d %b %H:%M}" if at and not waits else ""
+        needs.append(
+            Need(
+                key=f"dispute:{row.id}",
+                severity="critical" if at and not waits and at - now < _SOON else "warning",
+                subject=row.name,
+                words=f"disputes {amount}, {row.reason.replace('_', ' ')}"
+                f"{', under review' if waits else until}",
+                since=row.created_at,
+                steps=(_open(row.organization_id),),
+            )
+        )
+    return needs
+
+
+async def odd(connection: AsyncConnection, _now: datetime) -> list[Need]:
+    """Tell of payments that don't add up."""
+    found = await connection.execute(
+        select(
+            payments.c.id,
+            payments.c.attention,
+            payments.c.changed_at,
+            payments.c.organization_id,
+            organizations.c.name,
+        )
+        .join(organizations, organizations.c.id == payments.c.organization_id)
+        .where(payments.c.attention != literal_column("''"))  # in the words of its index
+        .order_by(payments.c.id)
+        .limit(NEEDS_MAX)
+    )
+    return [
+        Need(
+            key=f"payment:{row.id}",
+            severity="warning",
+            subject=row.name,
+            words=f"payment {row.id}: {row.attention}",
+            since=row.changed_at,
+            steps=(_open(row.organization_id),),
+        )
+        for row in found
+    ]
+
+
+async def stuck(connection: AsyncConnection, now: datetime) -> list[Need]:
+    """Tell of auto top-ups without an outcome."""
+    open_: ColumnElement[bool] = literal_column(
+        "origin = 'auto' AND state IN ('started', 'open', 'processing')"
+    )
+    found = await connection.execute(
+        select(
+            payments.c.id,
+            payments.c.created_at,
+            payments.c.amount_cents,
+            payments.c.organization_id,
+            organizations.c.name,
+        )
+        .join(organizations, organizations.c.id == payments.c.organization_id)
+        .where(open_, payments.c.created_at < now - _STUCK)
+        .order_by(payments.c.created_at)
+        .limit(NEEDS_MAX)
+    )
+    return [
+        Need(
+            key=f"stuck:{row.id}",
+            severity="warning",
+            subject=row.name,
+            words=f"auto top-up of {money(row.amount_cents * NANOS_PER_CENT)} has no outcome",
+            since=row.created_at,
+            steps=(_open(row.organization_id),),
+        )
+        for row in found
+    ]
+
+
+async def held(connection: AsyncConnection, _now: datetime) -> list[Need]:
+    """Tell of organizations that may not buy until an operator releases them."""
+    found = await connection.execute(
+        select(payment_customers, organizations.c.name)
+        .join(organizations, organizations.c.id == payment_customers.c.organization_id)
+        .where(payment_customers.c.held_at.is_not(None))
+        .order_by(payment_customers.c.held_at)
+        .limit(NEEDS_MAX)
+    )
+    return [
+        Need(
+            key=f"held:{row.organization_id}",
+            severity="warning",
+            subject=row.name,
+            words=f"may not buy: {row.held_reason}",
+            since=row.held_at,
+            steps=(_open(row.organization_id),),
+        )
+        for row in found
+    ]
+
+
+async def events(connection: AsyncConnection, now: datetime) -> list[Need]:
+    """Tell of Stripe's events that are not routed, in one line."""
+    late = (stripe_events.c.due_at.is_not(None), stripe_events.c.received_at < now - _OVERDUE)
+    query = select(func.count(), func.min(stripe_events.c.received_at)).where(*late)
+    count, oldest = (await connection.execute(query)).one()
+    if not count:
+        return []
+    return [
+        Need(
+            key="stripe-events",
+            severity="warning",
+            subject="Stripe",
+            words=f"{count:,} event{'s are' if count > 1 else ' is'} not routed",
+            since=datetime.fromisoformat(oldest) if isinstance(oldest, str) else oldest,
+            steps=(Step("Open events", "/admin/events"),),
+        )
+    ]
+
+
+def _open(organization_id: str) -> Step:
+    return Step("Open organization", f"/admin/organizations/{organization_id}")
