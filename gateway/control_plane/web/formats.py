@@ -54,7 +54,7 @@ def latency(value_ms: int | None) -> str:
 
 
 def span(value: timedelta) -> str:
-    """Write how long something lasts, in its largest unit: 12 min, 3 h, 2 d; now, below a minute."""
+    """Write how long something lasts, in its largest unit: 12 min, 3 h, 2 d; or `now`."""
     minutes = int(value.total_seconds()) // 60
     if minutes < 1:
         return "now"

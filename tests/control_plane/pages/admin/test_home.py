@@ -1,0 +1,93 @@
+"""The first page of the back office: needs, and what is done about them."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import select, update
+
+from gateway.app.process import Process
+from gateway.storage.tables import accounts, snoozes, trail_entries
+from testing.browsing import Browser, squeezed
+from testing.operators import sign_in_operator
+from tests.control_plane.conftest import rows
+from tests.control_plane.pages.conftest import QUERIES_MAX, counted
+
+KEY = "owing:{}"
+
+
+async def owing(gateway: Process) -> str:
+    """Let the operator's own organization owe something; return the need's key."""
+    async with gateway.core.database.write() as connection:
+        owes = update(accounts).values(owed_nanos=1_500_000_000).returning(accounts.c.id)
+        key = KEY.format((await connection.scalars(owes)).first())
+    gateway.services.attention.forget()
+    return key
+
+
+async def test_nothing_needs_anyone(browser: Browser, gateway: Process):
+    await sign_in_operator(browser, gateway, "ops@example.com", "read")
+    page = await browser.get("/admin")
+    assert "Nothing needs you. Last check" in page.text
+    assert "needs attention:" not in page.text
+
+
+async def test_a_need_is_shown_on_each_page_counted_and_within_few_queries(
+    browser: Browser, gateway: Process
+):
+    await sign_in_operator(browser, gateway, "ops@example.com", "support")
+    await owing(gateway)
+    await gateway.services.attention.look()
+    with counted(gateway) as asked:
+        page = await browser.get("/admin")
+    assert len(asked) <= QUERIES_MAX
+    assert "owes $1.50 and is frozen until that is paid" in page.text
+    assert "needs attention: </span>1" in (await browser.get("/admin/snoozed")).text
+
+
+async def test_htmx_gets_the_list_alone(browser: Browser, gateway: Process):
+    await sign_in_operator(browser, gateway, "ops@example.com", "read")
+    part = await browser.get("/admin", headers={"hx-request": "true"})
+    assert part.text.lstrip().startswith('<p class="empty">')
+
+
+async def test_a_need_is_put_off_with_a_reason_and_shown_again(browser: Browser, gateway: Process):
+    user_id = await sign_in_operator(browser, gateway, "ops@example.com", "support")
+    key = await owing(gateway)
+    await browser.get("/admin/snooze", params={"key": key})
+    refused = await browser.submit("/admin/snooze", key=key, hours="4", reason="  ")
+    assert refused.status_code == 400
+    assert "Say why it can wait" in refused.text
+    refused = await browser.submit("/admin/snooze", key=key, hours="9999", reason="pays tomorrow")
+    assert "at most 30 days" in refused.text
+    assert 'value="pays tomorrow"' in refused.text
+
+    page = await browser.submit("/admin/snooze", key=key, hours="4", reason="pays tomorrow")
+    assert page.url.path == "/admin"
+    assert "Nothing needs you" in page.text
+    (kept,) = await rows(gateway, select(snoozes))
+    assert (kept.key, kept.user_id, kept.reason) == (key, user_id, "pays tomorrow")
+    assert 3.9 < (kept.until - datetime.now(UTC)).total_seconds() / 3_600 <= 4
+    assert "pays tomorrow" in (await browser.get("/admin/snoozed")).text
+
+    page = await browser.submit("/admin/snooze/end", key=key)
+    assert "Nothing waits." in page.text
+    assert "owes $1.50" in (await browser.get("/admin")).text
+    trail = await rows(gateway, select(trail_entries).order_by(trail_entries.c.number))
+    assert [(entry.action, entry.subject) for entry in trail][-2:] == [
+        ("need.snoozed", f"need:{key}"),
+        ("need.unsnoozed", f"need:{key}"),
+    ]
+
+
+async def test_who_only_reads_puts_nothing_off(browser: Browser, gateway: Process):
+    await sign_in_operator(browser, gateway, "ops@example.com", "read")
+    key = await owing(gateway)
+    page = await browser.get("/admin/snooze", params={"key": key})
+    assert "Your role does not allow this." in squeezed(page.text)
+    refused = await browser.submit("/admin/snooze", key=key, hours="4", reason="no")
+    assert refused.status_code == 403
+    assert await rows(gateway, select(snoozes)) == []
+
+
+async def test_a_need_that_is_gone_is_not_put_off(browser: Browser, gateway: Process):
+    await sign_in_operator(browser, gateway, "ops@example.com")
+    assert (await browser.get("/admin/snooze", params={"key": "owing:x"})).status_code == 404
