@@ -19,7 +19,7 @@ from sqlalchemy.schema import SchemaItem
 from migrations.types import NAMES, Id, Instant, required
 
 revision = "0009_attention"
-down_revision = "0005_operators"
+down_revision = "0006_second_factors"
 branch_labels = None
 depends_on = None
 
@@ -31,7 +31,14 @@ _IS_FAILING = text("failing_since IS NOT NULL")
 
 def upgrade() -> None:
     _schema.create_all(op.get_bind(), _made, checkfirst=False)
+    op.create_index(
+        "ix_organizations_name",
+        "organizations",
+        ["name"],
+        postgresql_ops={"name": "text_pattern_ops"},
+    )
     op.create_index("ix_api_keys_last_four", "api_keys", ["last_four"])
+    op.create_index("ix_payments_charge_id", "payments", ["charge_id"])
     op.create_index(
         _FAILING,
         "webhook_endpoints",
@@ -43,7 +50,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index(_FAILING, "webhook_endpoints")
+    op.drop_index("ix_payments_charge_id", "payments")
     op.drop_index("ix_api_keys_last_four", "api_keys")
+    op.drop_index("ix_organizations_name", "organizations")
     _schema.drop_all(op.get_bind(), _made, checkfirst=False)
 
 

@@ -31,6 +31,8 @@ organizations = Table(
     CheckConstraint("length(name) BETWEEN 1 AND 200", name="name"),
     CheckConstraint("truncate IN ('end', 'start')", name="truncate"),
     CheckConstraint("token_ids_from IN ('model')", name="token_ids_from"),
+    # operators find an organization by how its name begins
+    Index(None, "name", postgresql_ops={"name": "text_pattern_ops"}),
     **STRICT,
 )
 

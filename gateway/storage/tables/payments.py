@@ -136,6 +136,8 @@ payments = Table(
     ),
     CheckConstraint("posted_nanos <= credit_nanos", name="posted"),
     Index(None, "organization_id", "id"),
+    # operators find a payment by what Stripe's dashboard shows of it
+    Index(None, "charge_id"),
     partial_index("ix_payments_due_at", "due_at", where="due_at IS NOT NULL"),
     partial_index("ix_payments_attention", "id", where="attention <> ''"),
     # one open attempt of auto top-up an organization
