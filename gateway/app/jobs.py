@@ -19,7 +19,7 @@ from gateway.app.services import Services
 from gateway.control_plane.accounts import links, sessions
 from gateway.control_plane.alerts import deliveries, endpoints, expiring, notices
 from gateway.control_plane.attention import snoozes
-from gateway.control_plane.attention.attention import LOOK_SECONDS
+from gateway.control_plane.attention.lookout import LOOK_SECONDS
 from gateway.control_plane.billing.audit import audit
 from gateway.control_plane.demand import events
 from gateway.control_plane.mail import upkeep

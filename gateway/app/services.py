@@ -24,7 +24,7 @@ from gateway.control_plane.alerts.notice_mails import NoticeMails
 from gateway.control_plane.alerts.preferences import Preferences
 from gateway.control_plane.alerts.signatures import SigningSecrets
 from gateway.control_plane.alerts.transport import Transport
-from gateway.control_plane.attention.attention import Attention
+from gateway.control_plane.attention.lookout import Lookout
 from gateway.control_plane.billing.promotions import Gift, Welcome
 from gateway.control_plane.catalog import content
 from gateway.control_plane.catalog.listings import Shelves
@@ -78,7 +78,7 @@ class Services:
     standings: Standings
     gpu_terms: GpuTerms
     shelves: Shelves
-    attention: Attention
+    attention: Lookout
     payments: Payments | None
     """None without GATEWAY_STRIPE_SECRET_KEY."""
 
@@ -168,7 +168,7 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
         standings=Standings(database),
         gpu_terms=gpu_terms,
         shelves=Shelves(core.catalog, pages),
-        attention=Attention(database, sources(settings, gpu_terms)),
+        attention=Lookout(database, sources(settings, gpu_terms)),
         payments=make_payments(settings, database),
     )
 

@@ -19,7 +19,7 @@ from sqlalchemy.schema import SchemaItem
 from migrations.types import NAMES, Id, Instant, required
 
 revision = "0009_attention"
-down_revision = "0006_second_factors"
+down_revision = "0010_market"
 branch_labels = None
 depends_on = None
 

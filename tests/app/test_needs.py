@@ -8,8 +8,9 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.app.needs import sources
-from gateway.control_plane.attention.attention import Attention
+from gateway.control_plane.attention.lookout import Lookout
 from gateway.control_plane.attention.needs import Need
+from gateway.control_plane.demand.economics import GpuTerms
 from gateway.identifiers import new_id
 from gateway.settings import Settings
 from gateway.snapshots import WorkerState, WorkerView
@@ -44,7 +45,8 @@ async def owner(database: Database) -> Ledger:
 
 async def told(database: Database) -> dict[str, Need]:
     settings = Settings(secret=SECRET, database_url="sqlite:///", promotion_nanos_per_day=10**9)
-    attention = Attention(database, sources(settings))
+    gpu = GpuTerms(nanos_per_hour=10**9, launch_credit_nanos=0)
+    attention = Lookout(database, sources(settings, gpu))
     return {need.key.partition(":")[0]: need for need in (await attention.found()).needs}
 
 
@@ -75,7 +77,7 @@ async def test_each_source_tells_its_cause(database: Database, owner: Ledger):
         "mail-late": "1 mail should have left by now",
         "webhooks": "1 webhook takes nothing",
         "domain": "5 new accounts of this domain got free credit in a day",
-        "launch": "is being launched: 7 mails are written so far",
+        "launch": "launch goes on; 7 mails are written",
         "promotion": "$0.80 of today's $1.00 is given away",
     }
     assert needs["dispute"].severity == "critical"

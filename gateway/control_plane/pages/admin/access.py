@@ -12,7 +12,7 @@ from litestar.di import NamedDependency
 from litestar.handlers.base import BaseRouteHandler
 
 from gateway.control_plane.accounts.sessions import Visitor
-from gateway.control_plane.attention.attention import Attention
+from gateway.control_plane.attention.lookout import Lookout
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.web.rendering import Render, Renderer
 from gateway.control_plane.web.visitors import PageNotFound, must_be_read
@@ -34,7 +34,7 @@ def operators_only(
 def provide_operator(
     request: Request[Any, Any, Any],
     origin: NamedDependency[str],
-    attention: NamedDependency[Attention],
+    attention: NamedDependency[Lookout],
 ) -> Operator:
     """Return the operator, behind the guard `operators_only`."""
     visitor: Visitor = request.user
@@ -49,7 +49,7 @@ def provide_operator(
 def provide_render(
     request: Request[Any, Any, Any],
     renderer: NamedDependency[Renderer],
-    attention: NamedDependency[Attention],
+    attention: NamedDependency[Lookout],
     operator: NamedDependency[Operator],
 ) -> Render:
     """Return what renders a page of the back office: its layout shows the operator and a count."""

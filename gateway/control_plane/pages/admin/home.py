@@ -10,7 +10,7 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromQuery, URLEncodedBody
 
-from gateway.control_plane.attention.attention import LOOK_SECONDS, Attention
+from gateway.control_plane.attention.lookout import LOOK_SECONDS, Lookout
 from gateway.control_plane.attention.needs import Need
 from gateway.control_plane.back_office import snoozes
 from gateway.control_plane.operators.operators import Operator
@@ -40,7 +40,7 @@ class WakeForm(msgspec.Struct, frozen=True, kw_only=True):
 @get("/admin")
 async def show_home(
     request: Request[Any, Any, Any],
-    attention: NamedDependency[Attention],
+    attention: NamedDependency[Lookout],
     render: NamedDependency[Render],
 ) -> Response[str]:
     """Show what needs an operator; to htmx, that list alone."""
@@ -55,7 +55,7 @@ async def show_home(
 
 @get("/admin/snoozed")
 async def show_snoozed(
-    attention: NamedDependency[Attention], render: NamedDependency[Render]
+    attention: NamedDependency[Lookout], render: NamedDependency[Render]
 ) -> Response[str]:
     """Show what was put off, until when and why."""
     return render("admin/snoozed.html", section="home", look=await attention.found())
@@ -63,7 +63,7 @@ async def show_snoozed(
 
 async def _snooze_page(
     request: Request[Any, Any, Any],
-    attention: NamedDependency[Attention],
+    attention: NamedDependency[Lookout],
     render: NamedDependency[Render],
 ) -> FormPage:
     async def page(refused: RefusedForm | None) -> Response[str]:
@@ -89,7 +89,7 @@ async def ask_snooze(page: NamedDependency[FormPage], key: FromQuery[str] = "") 
 @post_form("/admin/snooze", "snooze", _snooze_page)
 async def snooze(
     database: NamedDependency[Database],
-    attention: NamedDependency[Attention],
+    attention: NamedDependency[Lookout],
     operator: NamedDependency[Operator],
     data: URLEncodedBody[SnoozeForm],
 ) -> Response[Any]:
@@ -113,7 +113,7 @@ async def end_snooze(
     return see_other("/admin/snoozed")
 
 
-async def _find(attention: Attention, key: str) -> Need:
+async def _find(attention: Lookout, key: str) -> Need:
     need = await attention.find(key)
     if need is None:
         raise PageNotFound("Nothing needs attention for this any more.")

@@ -38,7 +38,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     """How many needs there are beside those listed."""
 
 
-class Attention:
+class Lookout:
     """Asks the sources; `look` is a job."""
 
     def __init__(

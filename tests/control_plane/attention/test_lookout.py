@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from gateway.control_plane.attention import snoozes
-from gateway.control_plane.attention.attention import Attention
+from gateway.control_plane.attention.lookout import Lookout
 from gateway.control_plane.attention.needs import Need, Severity
 from gateway.control_plane.attention.snoozes import Snooze
 from gateway.storage.database import Database
@@ -24,7 +24,7 @@ class Desk:
 
     def __init__(self, database: Database) -> None:
         self.database, self.now, self.needs, self.asked = database, NOW, list[Need](), 0
-        self.attention = Attention(database, {"tests": self.source}, clock=lambda: self.now)
+        self.attention = Lookout(database, {"tests": self.source}, clock=lambda: self.now)
 
     async def source(self, _connection, _now) -> list[Need]:
         self.asked += 1
@@ -94,5 +94,5 @@ async def test_a_source_that_fails_is_told_of_and_hides_no_other(desk: Desk, dat
         raise AssertionError
 
     desk.needs = [need("a", "warning")]
-    both = Attention(database, {"broken": broken, "tests": desk.source})
+    both = Lookout(database, {"broken": broken, "tests": desk.source})
     assert [found.key for found in (await both.found()).needs] == ["source:broken", "a"]
