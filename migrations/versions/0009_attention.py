@@ -19,7 +19,7 @@ from sqlalchemy.schema import SchemaItem
 from migrations.types import NAMES, Id, Instant, required
 
 revision = "0009_attention"
-down_revision = "0010_market"
+down_revision = "0011_service"
 branch_labels = None
 depends_on = None
 
