@@ -16,7 +16,7 @@ import structlog
 
 from gateway.app.core import Core
 from gateway.app.services import Services
-from gateway.control_plane.accounts import links, sessions
+from gateway.control_plane.accounts import enrollments, links, passkeys, sessions
 from gateway.control_plane.alerts import deliveries, endpoints, expiring, notices
 from gateway.control_plane.attention import snoozes
 from gateway.control_plane.attention.lookout import LOOK_SECONDS
@@ -137,6 +137,8 @@ async def forget_old(database: Database, settings: Settings) -> None:
     async with database.write() as connection:
         await links.forget_old(connection)
         await sessions.forget_old(connection)
+        await passkeys.forget_old(connection)
+        await enrollments.forget_old(connection)
         await answers.forget_old(connection, settings.answer_retention_days)
         await snoozes.forget_old(connection, datetime.now(UTC))
     async with database.write() as connection:

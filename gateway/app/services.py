@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from gateway.app.core import Core
 from gateway.app.needs import sources
 from gateway.app.payments import Payments, make_payments
+from gateway.control_plane.accounts.authenticators import Authenticators
 from gateway.control_plane.accounts.github import Github
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.accounts.links import LinkMails, MailLinks
@@ -45,6 +46,7 @@ from gateway.control_plane.web.oauth_state import OAuthState
 from gateway.control_plane.web.rate_limits import Limit, Quota
 from gateway.control_plane.web.rendering import Renderer
 from gateway.control_plane.web.visitors import SESSION
+from gateway.sealing import Seal
 from gateway.settings import Settings, derive
 from gateway.storage.database import Database
 
@@ -53,6 +55,9 @@ ADDRESSES_PER_HOUR = 60
 MESSAGES_PER_HOUR = 60
 """Most tests and replays of webhooks that an organization's people ask for."""
 
+PROOFS_PER_HOUR = 30
+"""Most proofs of a second factor that one person tries: guessing a code takes years."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
@@ -60,6 +65,7 @@ class Services:
 
     keys: ApiKeys
     sessions: Sessions
+    authenticators: Authenticators
     links: MailLinks
     link_mails: LinkMails
     github: Github | None
@@ -102,6 +108,8 @@ class Web:
     message_quota: Quota
     """Messages that people send a webhook: tests and replays."""
     purchase_quota: Quota
+    factor_quota: Quota
+    """Proofs of a second factor that one person tries."""
 
 
 def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]) -> Services:
@@ -132,6 +140,9 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
             secret=derive(settings.secret, "sessions"),
             seconds=settings.session_seconds,
             rotation_seconds=settings.session_rotation_seconds,
+        ),
+        authenticators=Authenticators(
+            Seal(derive(settings.secret, "authenticators")), brand=settings.brand
         ),
         links=links,
         link_mails=LinkMails(links, outbox, writer, public_url=settings.public_url),
@@ -201,6 +212,7 @@ def make_web(core: Core) -> Web:
         address_quota=quota("addresses", ADDRESSES_PER_HOUR),
         message_quota=quota("messages", MESSAGES_PER_HOUR),
         purchase_quota=quota("purchases", settings.purchases_per_hour),
+        factor_quota=quota("factors", PROOFS_PER_HOUR),
     )
 
 

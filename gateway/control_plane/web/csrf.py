@@ -28,6 +28,8 @@ FIELD = "csrf_token"
 HEADER = "x-csrf-token"
 SENT = "form_sent"
 """The key, in a request's state, of the fields that a page of ours sent."""
+PAIRS = "form_pairs"
+"""The same with each value of a name that was sent more than once."""
 EXEMPT = "csrf_exempt"
 """A handler's `opt` for the one POST of mail programs: one-click unsubscribe."""
 ANYBODYS = "anybodys_form"
@@ -37,6 +39,7 @@ page is enough, so the form stays valid after signing in or out in another tab."
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _FORMS = (RequestEncodingType.URL_ENCODED, RequestEncodingType.MULTI_PART)
 _RANDOM_CHARACTERS = 32
+_NOT_FOUND = 404
 
 
 class ForeignForm(GatewayError):
@@ -67,7 +70,8 @@ class CsrfMiddleware(ASGIMiddleware):
         scope["state"]["csrf_token"] = token
         options = request.route_handler.opt
         if request.method not in _SAFE and not options.get(EXEMPT):
-            fields = await _fields(request)
+            pairs = await _fields(request)
+            fields = dict(pairs)
             sent = request.headers.get(HEADER) or fields.pop(FIELD, "")
             ours = request.headers.get("sec-fetch-site") == "same-origin"
             good = known and hmac.compare_digest(token.encode(), sent.encode())
@@ -75,6 +79,7 @@ class CsrfMiddleware(ASGIMiddleware):
             # what another site sent is not shown as if it had been typed here
             if good or ours:
                 scope["state"][SENT] = fields
+                scope["state"][PAIRS] = [pair for pair in pairs if pair[0] != FIELD]
             if not good:
                 must_be_read(scope)
                 raise ForeignForm(
@@ -90,7 +95,8 @@ class CsrfMiddleware(ASGIMiddleware):
 
     def _with_cookie(self, send: Send, nonce: str) -> Send:
         async def send_with_cookie(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            # a page that is not for this visitor answers as one that does not exist
+            if message["type"] == "http.response.start" and message["status"] != _NOT_FOUND:
                 MutableScopeHeaders.from_message(message).add("set-cookie", self._header(nonce))
             await send(message)
 
@@ -100,11 +106,11 @@ class CsrfMiddleware(ASGIMiddleware):
         return self._cookie.holding(nonce).to_header(header="")
 
 
-async def _fields(request: Request[Any, Any, Any]) -> dict[str, str]:
+async def _fields(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
     if request.content_type[0] not in _FORMS:
-        return {}
+        return []
     try:
         form = await request.form()
     except ValueError as error:  # UnicodeDecodeError is one
         raise BadRequest("The form can't be read: it is not in UTF-8.") from error
-    return {name: value for name, value in form.multi_items() if isinstance(value, str)}
+    return [(name, value) for name, value in form.multi_items() if isinstance(value, str)]

@@ -13,11 +13,15 @@ from litestar import Request, Response
 from litestar.response import Redirect
 
 from gateway.control_plane.accounts.links import LinkSpent, Purpose
+from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.web import verification
 from gateway.control_plane.web.csrf import SENT, ForeignForm
 from gateway.control_plane.web.forms import safe_path
 from gateway.control_plane.web.headers import HEADERS
 from gateway.control_plane.web.rendering import Render, Renderer, is_fragment
-from gateway.errors import GatewayError
+from gateway.control_plane.web.verification import VerificationNeeded
+from gateway.control_plane.web.visitors import SignInNeeded, was_signed_in
+from gateway.errors import GatewayError, NotFound, Unavailable
 
 _MACHINES = ("/v1", "/internal", "/health", "/metrics", "/openapi.json", "/webhooks")
 _HEADINGS = {
@@ -73,6 +77,12 @@ def answer(
     renderer: Renderer, request: Request[Any, Any, Any], error: GatewayError, request_id: str
 ) -> Response[Any]:
     """Show an error: a page, a fragment for htmx, or the sign-in page for a visitor without one."""
+    if _is_hidden(request, error):
+        # as for an address that has no page: nothing of the visitor is known there either
+        scope = {name: value for name, value in request.scope.items() if name != "user"}
+        request, error = Request({**scope, "state": {}}), NotFound("")  # type: ignore[typeddict-item]
+    if isinstance(error, VerificationNeeded):
+        return verification.ask(renderer, request)
     kept = _kept(request, error)
     if error.status == 401 and not kept:
         return _sign_in(request)
@@ -139,8 +149,24 @@ def _back(request: Request[Any, Any, Any]) -> str:
 def _kept(request: Request[Any, Any, Any], error: GatewayError) -> dict[str, str]:
     """Return the fields that were sent, if the visitor typed some and can send them again."""
     sent: dict[str, str] = request.scope.get("state", {}).get(SENT, {})
-    typed = any(sent.get(name) for name in _TYPED)
+    names = sent if request.url.path.startswith("/admin/") else _TYPED
+    typed = any(sent.get(name) for name in names)
     return sent if typed and error.status in _AGAIN and not is_fragment(request) else {}
+
+
+def _is_hidden(request: Request[Any, Any, Any], error: GatewayError) -> bool:
+    """Tell whether the back office must not show to a visitor that it exists.
+
+    What an operator typed is not lost, though, when their session has ended meanwhile.
+    """
+    path = request.url.path
+    if path != "/admin" and not path.startswith("/admin/"):
+        return False
+    visitor: Visitor | None = request.scope.get("user")
+    if visitor is not None and visitor.operator_role is not None:
+        return False
+    knows = isinstance(error, SignInNeeded | Unavailable) or was_signed_in(request.scope)
+    return not knows
 
 
 def _sign_in(request: Request[Any, Any, Any]) -> Response[Any]:

@@ -10,12 +10,14 @@ from litestar import Request, Router
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
+from gateway.control_plane.accounts.passkeys import RelyingParty
 from gateway.control_plane.accounts.sessions import Sessions
 from gateway.control_plane.payments.hosted_pages import stripe_pages
 from gateway.control_plane.web import forms, visitors
 from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.csrf import CsrfMiddleware
 from gateway.control_plane.web.headers import HeadersMiddleware
+from gateway.control_plane.web.parties import party_of
 from gateway.control_plane.web.rate_limits import visitor_of
 from gateway.control_plane.web.rendering import Render, Renderer
 from gateway.settings import Settings, derive
@@ -42,6 +44,9 @@ def pages(
     def provide_render(request: Request[Any, Any, Any]) -> Render:
         return partial(renderer.page, request)
 
+    def provide_party(request: Request[Any, Any, Any]) -> RelyingParty | None:
+        return party_of(request, settings)
+
     secure = settings.is_https
     return Router(
         "/",
@@ -57,6 +62,7 @@ def pages(
             **dependencies,
             "origin": Provide(provide_origin, sync_to_thread=False),
             "render": Provide(provide_render, sync_to_thread=False),
+            "party": Provide(provide_party, sync_to_thread=False),
         },
         request_max_body_size=max(
             settings.form_bytes_max,

@@ -30,6 +30,7 @@ SESSION = "session"
 
 _FRESH = "fresh_session_cookie"
 _UNREAD = "session_unread"
+_ENDED = "session_ended"
 
 
 class SignInNeeded(GatewayError):
@@ -100,6 +101,7 @@ def authentication(sessions: Sessions, cookie: HostCookie) -> JWTCookieAuth[Visi
     ) -> Visitor | None:
         found = await sessions.read(str(token.jti), int(token.extras.get("generation", 0)))
         if found is None:
+            connection.scope["state"][_ENDED] = True
             return None
         visitor, fresh = found
         connection.scope["state"][_FRESH] = fresh
@@ -125,6 +127,11 @@ def must_be_read(scope: Scope) -> None:
 def seems_signed_in(cookies: Mapping[str, str]) -> bool:
     """Tell whether a browser holds a session cookie, valid or not."""
     return bool(cookies.get(SESSION) or cookies.get(f"__Host-{SESSION}"))
+
+
+def was_signed_in(scope: Scope) -> bool:
+    """Tell whether the browser holds a cookie of ours whose session has ended."""
+    return bool(scope.get("state", {}).get(_ENDED))
 
 
 def is_read(scope: Scope) -> bool:

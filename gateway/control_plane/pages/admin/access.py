@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -15,20 +14,24 @@ from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.attention.lookout import Lookout
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.web.rendering import Render, Renderer
+from gateway.control_plane.web.verification import VerificationNeeded, is_verified
 from gateway.control_plane.web.visitors import PageNotFound, must_be_read
-
-VERIFIED = timedelta(hours=12)
-"""How long a second factor opens the back office."""
 
 
 def operators_only(
     connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler
 ) -> None:
-    """Let in operators who proved a second factor lately. Raises PageNotFound, DatabaseAway."""
+    """Let in operators who proved a second factor in the last twelve hours.
+
+    Raises PageNotFound, VerificationNeeded, DatabaseAway. What moves money needs the guard `fresh`
+    of web.verification too.
+    """
     must_be_read(connection.scope)
     visitor: Visitor | None = connection.user
-    if visitor is None or visitor.operator_role is None or not _is_verified(visitor):
+    if visitor is None or visitor.operator_role is None:
         raise PageNotFound("There is nothing here.")
+    if not is_verified(visitor):
+        raise VerificationNeeded("Prove a second factor to open the back office.")
 
 
 def provide_operator(
@@ -54,8 +57,3 @@ def provide_render(
 ) -> Render:
     """Return what renders a page of the back office: its layout shows the operator and a count."""
     return partial(renderer.page, request, operator=operator, needs_count=lambda: attention.count)
-
-
-def _is_verified(visitor: Visitor) -> bool:
-    at = visitor.verified_at
-    return at is not None and datetime.now(UTC) - at < VERIFIED

@@ -11,6 +11,7 @@ from gateway.control_plane.pages.admin.access import (
     provide_operator,
     provide_render,
 )
+from gateway.control_plane.pages.admin.enrolling import ENROLLING
 from gateway.wings import Wing
 
 
@@ -42,4 +43,4 @@ def admin_wing() -> Wing:
             "render": Provide(provide_render, sync_to_thread=False),
         },
     )
-    return Wing("control", [pages])
+    return Wing("control", [pages, *ENROLLING])

@@ -1,8 +1,13 @@
 """The back office does not exist for anyone but operators who proved a second factor."""
 
+from datetime import UTC, datetime, timedelta
+
 from gateway.app.process import Process
+from gateway.control_plane.web.verification import VERIFIED
 from testing.browsing import Browser, sign_in
-from testing.operators import sign_in_operator
+from testing.operators import enroll, grow_old, sign_in_operator
+
+EVE = "eve@example.com"
 
 
 async def test_operators_see_it(browser: Browser, gateway: Process):
@@ -13,10 +18,51 @@ async def test_operators_see_it(browser: Browser, gateway: Process):
 
 
 async def test_others_find_nothing(browser: Browser, gateway: Process):
-    unknown = await browser.get("/no-such-page")
-    hidden = await browser.get("/admin")
-    assert (hidden.status_code, unknown.status_code) == (404, 404)
+    for signed_in in (False, True):
+        if signed_in:
+            await sign_in(browser, gateway, "ada@example.com")
+        unknown = await browser.get("/no-such-page")
+        assert unknown.status_code == 404
+        for path in ("/admin", "/admin/verify", "/admin/enroll", "/admin/enroll?token=x"):
+            for hidden in (await browser.get(path), await browser.http.post(path, data={"a": "b"})):
+                assert hidden.status_code == 404, (path, hidden.request.method)
+                assert hidden.text == unknown.text
+                assert hidden.headers.keys() == unknown.headers.keys()
 
-    await sign_in(browser, gateway, "ada@example.com")
-    hidden = await browser.get("/admin")
-    assert hidden.status_code == 404
+
+async def test_an_operator_without_a_proof_is_asked_for_one(browser: Browser, gateway: Process):
+    phone = await enroll(browser, gateway, EVE)
+    page = await browser.get("/admin")
+    assert page.url.path == "/admin"
+
+    await grow_old(gateway, EVE, verified_at=datetime.now(UTC) - VERIFIED)
+    asked = await browser.get("/admin?filter=1")
+    assert (asked.url.path, asked.status_code) == ("/admin/verify", 200)
+    refused = await browser.submit(
+        "/admin/verify", factor_code="000000", factor_next="/admin?filter=1"
+    )
+    assert "not the code" in refused.text
+    assert (await browser.get("/admin")).url.path == "/admin/verify"
+    await browser.submit("/admin/verify", factor_code=phone.code(), factor_next="/admin?filter=1")
+    assert str(browser.page.url).endswith("/admin?filter=1")
+    assert browser.page.status_code == 200
+
+
+async def test_an_operator_without_a_factor_gets_no_further(browser: Browser, gateway: Process):
+    await enroll(browser, gateway, "owner@example.com")
+    await browser.http.post("/sign-out", headers={"sec-fetch-site": "same-origin"})
+    await sign_in_operator(browser, gateway, EVE, "support")
+    await grow_old(gateway, EVE, verified_at=datetime.now(UTC) - timedelta(days=1))
+    page = await browser.get("/admin")
+    assert page.url.path == "/admin/verify"
+    assert f"gateway operators reset {EVE}" in page.text
+    assert "factor_code" not in page.text
+    assert "Mail me a link" not in page.text
+
+
+async def test_an_enrollment_is_used_once_and_by_its_operator(browser: Browser, gateway: Process):
+    await enroll(browser, gateway, EVE)
+    path = browser.page.history[0].url.path if browser.page.history else "/admin/enroll"
+    assert path == "/admin/enroll"
+    again = await browser.get("/admin/enroll?token=anything")
+    assert again.status_code == 404
