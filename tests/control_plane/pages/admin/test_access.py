@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from gateway.app.process import Process
 from gateway.control_plane.web.verification import VERIFIED
 from testing.browsing import Browser, sign_in
-from testing.operators import enroll, grow_old, sign_in_operator
+from testing.enrolling import enroll, grow_old
+from testing.operators import sign_in_operator
 
 EVE = "eve@example.com"
 
