@@ -39,7 +39,7 @@ class WrongCode(BadRequest):
     code = "wrong_code"
 
 
-class Offer(msgspec.Struct, frozen=True, kw_only=True):
+class OfferedSecret(msgspec.Struct, frozen=True, kw_only=True):
     """A secret for an app that is not set up yet."""
 
     secret: str
@@ -58,7 +58,7 @@ class Authenticators:
         self._brand = brand
         self._clock = clock
 
-    def offer(self, user_id: str, email: str, sealed: str = "") -> Offer:
+    def offer(self, user_id: str, email: str, sealed: str = "") -> OfferedSecret:
         """Return a new secret for a user's app, or an offered one again. Raises WrongCode."""
         if sealed:
             secret = self._offered(user_id, sealed)
@@ -69,7 +69,7 @@ class Authenticators:
             sealed = base64.urlsafe_b64encode(closed).decode()
         address = pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=self._brand)
         picture = segno.make(address, micro=False).svg_data_uri(scale=4, border=4, light="#fff")
-        return Offer(secret=secret, picture=picture, sealed=sealed)
+        return OfferedSecret(secret=secret, picture=picture, sealed=sealed)
 
     async def set_up(
         self, connection: AsyncConnection, user_id: str, sealed: str, code: str

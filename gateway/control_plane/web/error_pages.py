@@ -6,11 +6,12 @@ What was typed into a form is not lost: the error page shows it, to be sent agai
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
 from litestar import Request, Response
 from litestar.response import Redirect
+from litestar.types import HTTPScope
 
 from gateway.control_plane.accounts.links import LinkSpent, Purpose
 from gateway.control_plane.accounts.sessions import Visitor
@@ -79,8 +80,9 @@ def answer(
     """Show an error: a page, a fragment for htmx, or the sign-in page for a visitor without one."""
     if _is_hidden(request, error):
         # as for an address that has no page: nothing of the visitor is known there either
-        scope = {name: value for name, value in request.scope.items() if name != "user"}
-        request, error = Request({**scope, "state": {}}), NotFound("")  # type: ignore[typeddict-item]
+        bare = {name: value for name, value in request.scope.items() if name != "user"}
+        request = Request(cast("HTTPScope", {**bare, "state": {}}))
+        error = NotFound("")
     if isinstance(error, VerificationNeeded):
         return verification.ask(renderer, request)
     kept = _kept(request, error)
