@@ -163,7 +163,7 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
             outbox,
             writer,
             unsubscriptions,
-            _launch_offer(settings),
+            launch_terms(settings),
             is_live=is_live,
             titles={model_id: page.title for model_id, page in pages.items()},
             public_url=settings.public_url,
@@ -263,7 +263,8 @@ def _outbox(settings: Settings, database: Database) -> Outbox:
     )
 
 
-def _launch_offer(settings: Settings) -> LaunchTerms:
+def launch_terms(settings: Settings) -> LaunchTerms:
+    """Return the credit that comes with a launch, and how fast its mails leave."""
     return LaunchTerms(
         gift=Gift(
             nanos=settings.launch_credit_nanos,

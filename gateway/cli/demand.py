@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import rich_click as click
 
+from gateway.cli.acting import acting_as, because, operator_of
 from gateway.cli.catalog import check_model
 from gateway.cli.printing import as_json, asynchronous, opened, say, show
+from gateway.control_plane.back_office import launch_control
 from gateway.control_plane.billing import credit
-from gateway.control_plane.demand import events, launches, report
-from gateway.control_plane.workers import commands
+from gateway.control_plane.demand import events, report
 from gateway.money import money
-from gateway.snapshots import WorkerState
 
 _CONVERSION = [
     "recipients",
@@ -28,8 +28,12 @@ _CONVERSION = [
     "--flex-price",
     help="Dollars per million tokens of flex; default: the price in the estimated proportion.",
 )
+@because
+@acting_as
 @asynchronous
-async def launch_model(model: str, *, price: str | None, flex_price: str | None) -> None:
+async def launch_model(
+    model: str, *, price: str | None, flex_price: str | None, reason: str, acting: str | None
+) -> None:
     """Make a model live, and mail everyone who voted for it or is on its waitlist, once each.
 
     A running gateway must have a ready worker of it, whose revision is pinned (workers pin).
@@ -38,22 +42,15 @@ async def launch_model(model: str, *, price: str | None, flex_price: str | None)
         None if dollars is None else credit.nanos_of_dollars(dollars)
         for dollars in (price, flex_price)
     )
-    async with opened() as database:
-        async with database.read() as connection:
-            reports = await commands.reports(connection)
-        ready = {
-            report.worker.revision
-            for report in reports
-            if report.model == model and report.worker.state is WorkerState.READY
-        }
-        async with database.write() as connection:
-            prices = await launches.launch(
-                connection,
-                model,
-                ready=ready,
-                nanos_per_million_tokens=nanos,
-                flex_nanos_per_million_tokens=flex_nanos,
-            )
+    async with opened() as database, database.write() as connection:
+        prices = await launch_control.launch(
+            connection,
+            await operator_of(connection, acting),
+            model,
+            nanos_per_million_tokens=nanos,
+            flex_nanos_per_million_tokens=flex_nanos,
+            reason=reason,
+        )
     costs = f"{money(prices.default_nanos)} / 1M tokens (flex {money(prices.flex_nanos)})"
     say(f"{model} is live at {costs}. Running gateways mail everyone who asked for it.")
 

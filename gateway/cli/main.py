@@ -15,6 +15,7 @@ from gateway.cli.demand import launch_model, show_demand
 from gateway.cli.dev import dev, use_environment
 from gateway.cli.embedded_workers import CannotStart
 from gateway.cli.events import events_group
+from gateway.cli.launches import launches_group
 from gateway.cli.mail import mail_group
 from gateway.cli.market import demand_group, waitlist_group
 from gateway.cli.operators import operators_group
@@ -58,6 +59,7 @@ for command in (
     billing_group,
     models_group,
     demand_group,
+    launches_group,
     waitlist_group,
     workers_group,
     mail_group,

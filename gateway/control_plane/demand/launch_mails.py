@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.billing.promotions import Gift
-from gateway.control_plane.demand.events import Event, record
+from gateway.control_plane.demand.events import Event, funnel, record
 from gateway.control_plane.demand.votes import is_counted
 from gateway.control_plane.mail.messages import Mail, MailWriter
 from gateway.control_plane.mail.outbox import ONCE, Outbox
@@ -68,17 +68,17 @@ class LaunchMails:
         self._outbox = outbox
         self._writer = writer
         self._unsubscribe = unsubscribe
-        self._terms = terms
+        self.terms = terms
         self._is_live = is_live
         self._titles = titles
         self._public_url = public_url
 
     async def announce(self) -> None:
-        """Continue every launch that is not fully announced, for up to _TURN_SECONDS."""
+        """Continue every launch that is neither fully announced nor paused, for _TURN_SECONDS."""
         query = (
             select(launches.c.model_id, model_prices.c.nanos_per_million_tokens)
             .join(model_prices, model_prices.c.id == launches.c.price_id)
-            .where(launches.c.announced_at.is_(None))
+            .where(launches.c.announced_at.is_(None), launches.c.paused_at.is_(None))
         )
         async with self._database.read() as connection:
             waiting = (await connection.execute(query)).all()
@@ -120,7 +120,7 @@ class LaunchMails:
         )
         if ours is None:  # another process decided it
             return
-        reason = await self._terms.gift.give(
+        reason = await self.terms.gift.give(
             connection,
             organization_id,
             f"launch:{model_id}:{organization_id}",
@@ -138,7 +138,7 @@ class LaunchMails:
     async def _write_all(self, model_id: str, price_nanos: int, ends: float) -> None:
         while monotonic() < ends:
             async with self._database.read() as connection:
-                room = self._terms.pending_max - await self._outbox.waiting(connection, ONCE)
+                room = self.terms.pending_max - await self._outbox.waiting(connection, ONCE)
                 people = await unwritten(connection, model_id, max(0, min(room, _BATCH)))
                 credited = await _credited(connection, model_id, people)
             if room <= 0:
@@ -167,15 +167,17 @@ class LaunchMails:
         launch = (
             await connection.execute(select(launches).where(of_launch).with_for_update())
         ).one()
-        if launch.announced_at is not None:
+        if launch.announced_at is not None or launch.paused_at is not None:
             return
         written = launch.recipients or 0
         if not mails:
             await connection.execute(
                 update(launches).where(of_launch).values(announced_at=now, recipients=written)
             )
-            if written:
-                await record(connection, Event("notified", model_id, count=written))
+            # a launch that was paused was announced before
+            told = (await funnel(connection, model_id)).get("notified", 0)
+            if written > told:
+                await record(connection, Event("notified", model_id, count=written - told))
             return
         began_at = launch.began_at or now
         added = await self._outbox.put_all(
@@ -197,8 +199,14 @@ class LaunchMails:
         )
 
     def _due(self, began_at: datetime, place: int) -> datetime:
-        wave = place // self._terms.wave_mails
-        return began_at + timedelta(seconds=wave * self._terms.wave_seconds)
+        wave = place // self.terms.wave_mails
+        return began_at + timedelta(seconds=wave * self.terms.wave_seconds)
+
+    def example(self, model_id: str, price_nanos: int) -> Mail:
+        """Return the mail that a person with credit would get."""
+        person = Recipient(address_key="", email="someone@example.com", organization_id=None)
+        credited = self.terms.gift.nanos > 0
+        return self._mail(model_id, person, price_nanos, is_credited=credited)
 
     def _mail(
         self, model_id: str, person: Recipient, price_nanos: int, *, is_credited: bool
@@ -213,7 +221,7 @@ class LaunchMails:
             title=title,
             url=f"{self._public_url}/models/{model_id}",
             price=money(price_nanos),
-            credit=money(self._terms.gift.nanos) if is_credited else "",
+            credit=money(self.terms.gift.nanos) if is_credited else "",
         )
 
 
@@ -242,7 +250,7 @@ def mail_ref(model_id: str, address_key: str) -> str:
 
 async def unwritten(connection: AsyncConnection, model_id: str, limit: int) -> list[Recipient]:
     """Return people whose mail is not in the outbox yet, without the unsubscribed."""
-    people = _people(model_id, reachable=True)
+    people = people_of(model_id, reachable=True)
     ref = literal(mail_ref(model_id, "")).concat(people.c.key)
     found = await connection.execute(
         select(people)
@@ -263,7 +271,7 @@ async def undecided(
 
     The unsubscribed count too: they want no mail, but they asked for the model.
     """
-    people = _people(model_id, reachable=False)
+    people = people_of(model_id, reachable=False)
     decided = select(launch_organizations.c.model_id).where(
         launch_organizations.c.model_id == model_id,
         launch_organizations.c.organization_id == people.c.organization_id,
@@ -301,7 +309,7 @@ async def _credited(
     return set(found)
 
 
-def _people(model_id: str, *, reachable: bool) -> Subquery:
+def people_of(model_id: str, *, reachable: bool) -> Subquery:
     """Return one row per mailbox; of several spellings, the one with an account."""
     home = (
         select(memberships.c.organization_id)

@@ -48,7 +48,9 @@ class LaunchNotices:
                 model_prices.c.nanos_per_million_tokens.label("price_nanos"),
             )
             .join(model_prices, model_prices.c.id == launches.c.price_id)
-            .where(launches.c.launched_at > datetime.now(UTC) - _NEWS)
+            .where(
+                launches.c.launched_at > datetime.now(UTC) - _NEWS, launches.c.paused_at.is_(None)
+            )
             .order_by(launches.c.launched_at)
         )
         async with self._database.read() as connection:

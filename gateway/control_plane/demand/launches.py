@@ -68,7 +68,7 @@ async def launch(
             f"Revision {min(ready)} of {model_id} has no golden vectors. If you trust its worker, "
             f"run `gateway workers pin {model_id} URL`."
         )
-    prices = await _prices(
+    prices = await prices_of(
         connection, model_id, nanos_per_million_tokens, flex_nanos_per_million_tokens
     )
     price_id = await catalog.set_price(connection, model_id, prices.default_nanos)
@@ -80,9 +80,10 @@ async def launch(
     return prices
 
 
-async def _prices(
+async def prices_of(
     connection: AsyncConnection, model_id: str, default: int | None, flex: int | None
 ) -> LaunchPrices:
+    """Return the prices of a launch, the missing ones from the estimate. Raises CannotLaunch."""
     estimate = await catalog.newest_price(connection, model_id, "default")
     flex_estimate = await catalog.newest_price(connection, model_id, "flex")
     assert estimate is not None, "every model of the catalog has a price"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from litestar import Router
 from litestar.di import Provide
 
-from gateway.control_plane.pages.admin import demand, events, home, mail, trail, waitlist
+from gateway.control_plane.pages.admin import demand, events, home, launches, mail, trail, waitlist
 from gateway.control_plane.pages.admin.access import (
     operators_only,
     provide_operator,
@@ -36,6 +36,11 @@ def admin_wing() -> Wing:
             home.ask_snooze,
             home.snooze,
             home.end_snooze,
+            launches.show_launches,
+            launches.show_launch,
+            launches.launch_model,
+            launches.pause_launch,
+            launches.resume_launch,
         ],
         guards=[operators_only],
         dependencies={
