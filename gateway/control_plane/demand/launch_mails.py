@@ -175,9 +175,9 @@ class LaunchMails:
                 update(launches).where(of_launch).values(announced_at=now, recipients=written)
             )
             # a launch that was paused was announced before
-            told = (await funnel(connection, model_id)).get("notified", 0)
-            if written > told:
-                await record(connection, Event("notified", model_id, count=written - told))
+            before = (await funnel(connection, model_id)).get("notified", 0)
+            if written > before:
+                await record(connection, Event("notified", model_id, count=written - before))
             return
         began_at = launch.began_at or now
         added = await self._outbox.put_all(
