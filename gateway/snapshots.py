@@ -138,6 +138,8 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     ejections: int
     examinations: int
     history: tuple[WorkerChange, ...]
+    proved_seconds: float | None = None
+    """Since it last answered a canary well; None: never, or its gateway does not say."""
 
 
 class WorkerStatus(NamedTuple):

@@ -27,6 +27,7 @@ from gateway.control_plane.payments import stored_events
 from gateway.control_plane.status import answers
 from gateway.control_plane.trail.audits import audit_trail
 from gateway.control_plane.web import rate_limits
+from gateway.control_plane.workers import quarantines
 from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.storage.ledger import grants
@@ -148,7 +149,7 @@ async def forget_old(database: Database, settings: Settings) -> None:
         async with database.write() as connection:
             if not await events.fold_old(connection, settings.demand_retention_days):
                 break
-    for forget in (stored_events.forget_old, rate_limits.forget_old):
+    for forget in (stored_events.forget_old, rate_limits.forget_old, quarantines.forget_old):
         for _ in range(_FOLDS_MAX):
             async with database.write() as connection:
                 if not await forget(connection):

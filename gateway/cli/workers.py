@@ -10,10 +10,13 @@ import rich_click as click
 
 from backends.protocol import BackendError
 from backends.registry import UnknownBackend
+from gateway.cli.acting import acting_as, because, operator_of
 from gateway.cli.printing import as_json, asynchronous, opened, say, show
+from gateway.control_plane.back_office import workers
+from gateway.control_plane.back_office.workers import WorkerAction
 from gateway.control_plane.catalog import catalog
 from gateway.control_plane.workers import commands
-from gateway.control_plane.workers.commands import Wish, WorkerReport
+from gateway.control_plane.workers.commands import WorkerReport
 from gateway.data_plane.routing.fleet import parse_workers
 from gateway.errors import BadRequest, NotFound, Unavailable
 from gateway.settings import Settings
@@ -46,9 +49,11 @@ async def list_workers(*, as_json: bool) -> None:
 
 @workers_group.command("check")
 @click.argument("url")
+@acting_as
+@because
 @as_json
 @asynchronous
-async def check(url: str, *, as_json: bool) -> None:
+async def check(url: str, *, acting: str | None, reason: str, as_json: bool) -> None:
     """Have every gateway examine a worker now, and show the result."""
     before: dict[tuple[str, str], int] = {}
 
@@ -56,26 +61,42 @@ async def check(url: str, *, as_json: bool) -> None:
         count = report.worker.examinations
         return count > before.setdefault((report.gateway_id, report.model), count)
 
-    await _command(url, None, examined, as_json=as_json)
+    await _command(url, "check", examined, acting, reason, as_json=as_json)
 
 
 @workers_group.command("drain")
 @click.argument("url")
+@acting_as
+@because
 @as_json
 @asynchronous
-async def drain(url: str, *, as_json: bool) -> None:
+async def drain(url: str, *, acting: str | None, reason: str, as_json: bool) -> None:
     """Stop sending requests to a worker, in all gateways, until it is undrained."""
-    await _command(url, "drain", lambda r: r.worker.state is WorkerState.DRAINING, as_json=as_json)
+    await _command(
+        url,
+        "drain",
+        lambda r: r.worker.state is WorkerState.DRAINING,
+        acting,
+        reason,
+        as_json=as_json,
+    )
 
 
 @workers_group.command("undrain")
 @click.argument("url")
+@acting_as
+@because
 @as_json
 @asynchronous
-async def undrain(url: str, *, as_json: bool) -> None:
+async def undrain(url: str, *, acting: str | None, reason: str, as_json: bool) -> None:
     """Put a drained worker back, once it passes its examination."""
     await _command(
-        url, "serve", lambda r: r.worker.state is not WorkerState.DRAINING, as_json=as_json
+        url,
+        "undrain",
+        lambda r: r.worker.state is not WorkerState.DRAINING,
+        acting,
+        reason,
+        as_json=as_json,
     )
 
 
@@ -99,7 +120,13 @@ async def pin(model: str, url: str) -> None:
 
 
 async def _command(
-    url: str, wish: Wish | None, done: Callable[[WorkerReport], bool], *, as_json: bool
+    url: str,
+    action: WorkerAction,
+    done: Callable[[WorkerReport], bool],
+    acting: str | None,
+    reason: str,
+    *,
+    as_json: bool,
 ) -> None:
     """Write an order and wait until every gateway that knows the worker reports it done."""
     async with opened() as database:
@@ -109,8 +136,8 @@ async def _command(
         for report in found:
             done(report)  # records the state before the order
         async with database.write() as connection:
-            for model in sorted({report.model for report in found}):
-                await commands.order(connection, model, url, wish=wish)
+            operator = await operator_of(connection, acting)
+            await workers.command(connection, operator, action, url, reason=reason)
         deadline = time.monotonic() + _DONE_SECONDS
         while not all(done(report) for report in found):
             if time.monotonic() > deadline:

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from backends import registry
 from gateway.control_plane.catalog import catalog, golden
+from gateway.control_plane.workers.quarantines import QuarantineLog
 from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.quote import quote
 from gateway.data_plane.routing.examination import Examiner
@@ -27,7 +28,7 @@ from gateway.data_plane.routing.router import Router
 from gateway.errors import NotFound
 from gateway.snapshots import ModelSnapshot, WorkerState, WorkerView
 from gateway.storage.database import Database
-from gateway.storage.tables import worker_orders, worker_reports
+from gateway.storage.tables import pool_reports, worker_orders, worker_reports
 
 Wish = Literal["serve", "drain"]
 
@@ -35,6 +36,8 @@ RENEW_SECONDS = 5.0
 """How often a gateway renews an unchanged report."""
 FRESH_SECONDS = 15.0
 """How old a report may be to count."""
+_BACKLOG_SECONDS_MAX = 86_400.0
+"""The longest backlog that is reported: without a ready worker there is no end to it."""
 
 
 class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +56,7 @@ class WorkerDesk:
         self._database = database
         self._router = router
         self._gateway_id = gateway_id
+        self._quarantines = QuarantineLog(database, gateway_id)
         self._checks: dict[tuple[str, str], int] | None = None
         self._written: Sequence[tuple[object, ...]] = ()
         self._written_at = 0.0
@@ -85,15 +89,30 @@ class WorkerDesk:
     async def _report(self) -> None:
         pools = self._router.pools.items()
         found = [(model, view) for model, pool in pools for view in pool.workers()]
+        await self._quarantines.write(found)
         told = [(model, v.url, v.state, v.reason, v.examinations) for model, v in found]
         due = time.monotonic() - self._written_at >= RENEW_SECONDS
         if not due and told == self._written:
             return
         now = datetime.now(UTC)
-        mine = worker_reports.c.gateway_id == self._gateway_id
-        dead = worker_reports.c.seen_at < now - timedelta(seconds=4 * FRESH_SECONDS)
+        queues = [
+            {
+                "gateway_id": self._gateway_id,
+                "model_id": model,
+                "waiting_tokens": pool.core.queue.tokens,
+                "backlog_ms": round(min(pool.core.backlog_seconds, _BACKLOG_SECONDS_MAX) * 1_000),
+                "seen_at": now,
+            }
+            for model, pool in pools
+            if pool.core.workers
+        ]
+        dead = now - timedelta(seconds=4 * FRESH_SECONDS)
         async with self._database.write() as connection:
-            await connection.execute(delete(worker_reports).where(mine | dead))
+            for table in (worker_reports, pool_reports):
+                mine = table.c.gateway_id == self._gateway_id
+                await connection.execute(delete(table).where(mine | (table.c.seen_at < dead)))
+            if queues:
+                await connection.execute(insert(pool_reports), queues)
             for model, view in found:
                 await connection.execute(
                     insert(worker_reports).values(

@@ -111,6 +111,7 @@ class PoolMembership:
             worker.speed.calibrate(*line)
             worker.calibrated = True
         if proof is not None:
+            worker.proved_at = now
             if worker.state in NEW and worker.calibrated:
                 self._quarantine.readmit(worker, proof, now)
             elif worker.state is WorkerState.QUARANTINED:

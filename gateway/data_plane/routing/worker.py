@@ -92,6 +92,8 @@ class Worker:
         self.ejections = 0
         self.examine_at = now
         self.examinations = 0
+        self.proved_at: float | None = None
+        """When it last answered a canary well."""
         self.passes = 0
         self.healthy_since = now
 
@@ -208,6 +210,7 @@ class Worker:
             ejections=self.ejections,
             examinations=self.examinations,
             history=tuple(self.history),
+            proved_seconds=None if self.proved_at is None else now - self.proved_at,
         )
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from litestar import Router
 from litestar.di import Provide
 
-from gateway.control_plane.pages.admin import demand, events, home, launches, mail, trail, waitlist
+from gateway.control_plane.pages.admin import (
+    demand,
+    events,
+    home,
+    launches,
+    mail,
+    trail,
+    waitlist,
+    workers,
+)
 from gateway.control_plane.pages.admin.access import (
     operators_only,
     provide_operator,
@@ -26,6 +35,9 @@ def admin_wing() -> Wing:
             demand.review_votes,
             waitlist.show_waitlist,
             trail.show_trail,
+            workers.show_workers,
+            workers.show_worker,
+            workers.command_worker,
             mail.list_mails,
             mail.show_mail,
             mail.resend_mail,
