@@ -250,6 +250,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     promotion_nanos_per_day: Annotated[
         Natural, _text("Most free credit per day, in nano-dollars; raise it for a large launch.")
     ] = 50_000_000_000
+    approval_dollars: Annotated[
+        Natural,
+        _text(
+            "Above this, an operator's grant, taking or refund waits for a second operator, or for "
+            "24 hours where there is none."
+        ),
+    ] = 100
+    operator_dollars_per_day: Annotated[
+        Natural,
+        _text("What one operator may move in a UTC day alone; the rest waits for a second one."),
+    ] = 250
     launch_credit_nanos: Annotated[
         Natural, _text("Credit for organizations that voted or waited for a model that launches.")
     ] = 250_000_000

@@ -93,8 +93,8 @@ class Refunds:
         it is made once. Raises CannotRefund or NoSuchPayment.
         """
         async with self._database.write() as connection:
-            refund = await self._add(connection, payment_id, amount_cents, reason.strip())
-        return await self._carry_out(refund) if refund.state == "started" else refund
+            refund = await self.ask(connection, payment_id, amount_cents, reason)
+        return await self.carry_out(refund)
 
     async def run(self) -> None:
         """Carry on refunds whose outcome is not known."""
@@ -105,9 +105,14 @@ class Refunds:
                 return
             await self._carry_out(refund)
 
-    async def _add(
+    async def ask(
         self, connection: AsyncConnection, payment_id: str, amount_cents: int | None, reason: str
     ) -> Refund:
+        """Store a refund in the caller's transaction, as `refund`; `carry_out` it afterwards.
+
+        If nobody does, `run` will.
+        """
+        reason = reason.strip()
         await payments.find(connection, payment_id)
         payment = await payments.lock(connection, payment_id)
         assert payment is not None
@@ -132,6 +137,10 @@ class Refunds:
         del values["problem"], values["is_repeated"]
         await connection.execute(payment_refunds.insert().values(values))
         return refund
+
+    async def carry_out(self, refund: Refund) -> Refund:
+        """Ask Stripe for a refund that was not asked for yet; return it as far as it is known."""
+        return await self._carry_out(refund) if refund.state == "started" else refund
 
     async def _claim(self) -> Refund | None:
         """Take a refund that nobody has worked on for a while; `changed_at` says until when."""

@@ -19,6 +19,7 @@ from gateway.storage.tables.alerts import (
     webhook_subscriptions,
 )
 from gateway.storage.tables.attention import saved_filters, snoozes
+from gateway.storage.tables.back_office import money_orders, operator_views, organization_notes
 from gateway.storage.tables.billing import (
     accounts,
     audit_runs,
@@ -121,8 +122,11 @@ __all__ = [
     "metadata",
     "model_prices",
     "models",
+    "money_orders",
     "notices",
+    "operator_views",
     "operators",
+    "organization_notes",
     "organizations",
     "outbox",
     "passkey_challenges",

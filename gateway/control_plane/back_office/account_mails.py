@@ -1,0 +1,93 @@
+"""Mails to an organization's owners about what operators did with its credit or its account."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.accounts import organizations
+from gateway.control_plane.back_office.orders import GrantOrder, Order, RefundOrder
+from gateway.control_plane.mail.messages import MailWriter, plain
+from gateway.control_plane.mail.outbox import Outbox
+from gateway.money import money
+from gateway.storage.tables import memberships, users
+
+OWNERS_MAX = 50
+"""Most owners of an organization that are mailed."""
+
+
+class AccountMails:
+    """Writes them into the outbox, in the transaction of what they tell."""
+
+    def __init__(self, outbox: Outbox, writer: MailWriter, *, public_url: str) -> None:
+        self._outbox = outbox
+        self._writer = writer
+        self._public_url = public_url
+
+    async def moved(self, connection: AsyncConnection, order: Order, nanos: int, ref: str) -> None:
+        """Tell of credit that was granted, taken back or refunded."""
+        await self._tell(connection, order.organization_id, subject_of(order, nanos), ref)
+
+    async def suspended(self, connection: AsyncConnection, organization_id: str, ref: str) -> None:
+        """Tell that requests are refused from now on."""
+        await self._tell(
+            connection,
+            organization_id,
+            "Your account was suspended, and its requests are refused",
+            ref,
+        )
+
+    async def unsuspended(
+        self, connection: AsyncConnection, organization_id: str, ref: str
+    ) -> None:
+        """Tell that the suspension was lifted."""
+        await self._tell(connection, organization_id, "Your account is no longer suspended", ref)
+
+    async def _tell(
+        self, connection: AsyncConnection, organization_id: str, subject: str, ref: str
+    ) -> None:
+        name = await organizations.name_of(connection, organization_id)
+        now = datetime.now(UTC)
+        mails = [
+            self._writer.write(
+                "account",
+                ref=f"account:{ref}:{address}",
+                recipient=address,
+                subject=subject,
+                organization=plain(name),
+                url=f"{self._public_url}/console/ledger",
+                label="Open the ledger",
+            )
+            for address in await owners(connection, organization_id)
+        ]
+        await self._outbox.put_all(connection, [(mail, now) for mail in mails])
+
+
+def subject_of(order: Order, nanos: int) -> str:
+    """Return what a mail says of a move of money."""
+    amount = money(nanos)
+    if isinstance(order, GrantOrder):
+        what = "free credit" if order.kind == "promo" else "credit"
+        lasts = f"; it expires in {order.expires_days} days" if order.expires_days else ""
+        return f"You received {amount} of {what}{lasts}"
+    if isinstance(order, RefundOrder):
+        return f"{amount} of your payment is refunded"
+    return f"{amount} of credit was taken back"
+
+
+async def owners(connection: AsyncConnection, organization_id: str) -> list[str]:
+    """Return the addresses of an organization's owners."""
+    found = await connection.scalars(
+        select(users.c.email)
+        .join(memberships, memberships.c.user_id == users.c.id)
+        .where(
+            memberships.c.organization_id == organization_id,
+            memberships.c.role == "owner",
+            users.c.email.is_not(None),
+        )
+        .order_by(memberships.c.created_at)
+        .limit(OWNERS_MAX)
+    )
+    return [address for address in found if address]

@@ -1,0 +1,61 @@
+"""Organizations that operators suspend, and let use their credit again."""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.back_office import acting
+from gateway.control_plane.operators.operators import Operator
+from gateway.control_plane.trail.entries import record
+from gateway.storage.ledger import freezes
+
+
+async def suspend(
+    connection: AsyncConnection, operator: Operator, organization_id: str, *, reason: str
+) -> bool:
+    """Suspend an organization: its requests are answered 403 within a second.
+
+    Returns False if it was suspended before. Raises NotPermitted or ReasonNeeded.
+    """
+    operator.must("money")
+    reason = acting.checked(reason)
+    if not await freezes.freeze(connection, organization_id, "operator", reason=reason):
+        return False
+    await _record(connection, operator, organization_id, "account.suspended", "active", reason)
+    return True
+
+
+async def unsuspend(
+    connection: AsyncConnection, operator: Operator, organization_id: str, *, reason: str
+) -> bool:
+    """Lift a suspension; return False if there was none. Other causes of a freeze stay.
+
+    Raises NotPermitted or ReasonNeeded.
+    """
+    operator.must("money")
+    reason = acting.checked(reason)
+    if not await freezes.lift(connection, organization_id, "operator"):
+        return False
+    await _record(connection, operator, organization_id, "account.unsuspended", "suspended", reason)
+    return True
+
+
+async def _record(
+    connection: AsyncConnection,
+    operator: Operator,
+    organization_id: str,
+    action: str,
+    before: str,
+    reason: str,
+) -> None:
+    causes = await freezes.causes(connection, organization_id)
+    await record(
+        connection,
+        operator.actor,
+        action,
+        f"organization:{organization_id}",
+        organization_id=organization_id,
+        before={"state": before},
+        after={"state": "active" if before == "suspended" else "suspended", "frozen_by": causes},
+        reason=reason,
+    )

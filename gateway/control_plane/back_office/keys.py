@@ -1,0 +1,65 @@
+"""Keys of organizations, as operators make, limit and revoke them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from gateway.control_plane.accounts.key_trail import Doer
+from gateway.control_plane.accounts.keys import ApiKeys, NewApiKey
+from gateway.control_plane.back_office import acting
+from gateway.control_plane.operators.operators import Operator
+from gateway.data_plane.metering.port import Period
+from gateway.snapshots import TokenIdsFrom
+
+
+async def create(
+    keys: ApiKeys,
+    operator: Operator,
+    organization_id: str,
+    name: str,
+    *,
+    reason: str,
+    expires_at: datetime | None = None,
+    token_ids_from: TokenIdsFrom | None = None,
+) -> NewApiKey:
+    """Make a key for an organization; it can spend, so that needs the permission for money."""
+    operator.must("money")
+    return await keys.create(
+        organization_id,
+        name,
+        expires_at=expires_at,
+        token_ids_from=token_ids_from,
+        doer=Doer(operator.actor, acting.checked(reason)),
+    )
+
+
+async def revoke(
+    keys: ApiKeys,
+    operator: Operator,
+    key_id: str,
+    *,
+    reason: str,
+    organization_id: str | None = None,
+) -> bool:
+    """Revoke a key for good; return whether it was in use. Raises KeyNotFound, NotPermitted."""
+    operator.must("support")
+    return await keys.revoke(
+        key_id,
+        organization_id=organization_id,
+        doer=Doer(operator.actor, acting.checked(reason)),
+    )
+
+
+async def set_budget(
+    keys: ApiKeys,
+    operator: Operator,
+    key_id: str,
+    limit_nanos: int | None,
+    period: Period,
+    *,
+    reason: str,
+) -> None:
+    """Set what a key may spend; None removes the limit. Raises KeyNotFound, NotPermitted."""
+    operator.must("money")
+    doer = Doer(operator.actor, acting.checked(reason))
+    await keys.set_budget(key_id, limit_nanos, period, doer=doer)

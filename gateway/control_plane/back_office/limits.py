@@ -1,0 +1,54 @@
+"""Limits of an organization that operators lift: a hold on buying, its auto top-up."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.back_office import acting
+from gateway.control_plane.operators.operators import Operator
+from gateway.control_plane.payments import auto_top_up, customers
+from gateway.control_plane.trail.entries import record
+
+
+async def release(
+    connection: AsyncConnection, operator: Operator, organization_id: str, *, reason: str
+) -> str | None:
+    """Let an organization buy again; return what held it, None if nothing did."""
+    operator.must("money")
+    reason = acting.checked(reason)
+    held_for = await customers.release(connection, organization_id, datetime.now(UTC))
+    if held_for is not None:
+        await record(
+            connection,
+            operator.actor,
+            "buying.released",
+            f"organization:{organization_id}",
+            organization_id=organization_id,
+            before={"state": "held"},
+            after={"state": "free"},
+            reason=reason,
+        )
+    return held_for
+
+
+async def switch_off_top_up(
+    connection: AsyncConnection, operator: Operator, organization_id: str, *, reason: str
+) -> bool:
+    """Switch an organization's auto top-up off; return whether it was on."""
+    operator.must("money")
+    reason = acting.checked(reason)
+    was_on = await auto_top_up.switch_off(connection, organization_id, datetime.now(UTC))
+    if was_on:
+        await record(
+            connection,
+            operator.actor,
+            "auto_top_up.switched_off",
+            f"organization:{organization_id}",
+            organization_id=organization_id,
+            before={"enabled": True},
+            after={"enabled": False},
+            reason=reason,
+        )
+    return was_on
