@@ -95,6 +95,7 @@ _EXPIRING_SECONDS = 60.0
 _LAUNCHES_SECONDS = 10.0
 _STANDINGS_SECONDS = 20.0
 _WEBHOOKS_SECONDS = 1.0
+_APPROVALS_SECONDS = 60.0
 _FOLDS_MAX = 50
 
 
@@ -119,6 +120,7 @@ def wing(core: Core, services: Services) -> Wing:
             Job("expiring-keys", _EXPIRING_SECONDS, lambda: expiring.warn(database)),
             Job("notice-mails", settings.mail_seconds, services.notice_mails.write),
             Job("webhooks", _WEBHOOKS_SECONDS, services.deliverer.run),
+            Job("approvals", _APPROVALS_SECONDS, services.moves.run),
             Job("incidents", settings.incident_seconds, services.incidents.watch),
             Job("attention", LOOK_SECONDS, services.attention.look),
             Job("forget-old", _FORGET_SECONDS, lambda: forget_old(database, settings)),

@@ -26,6 +26,9 @@ from gateway.control_plane.alerts.preferences import Preferences
 from gateway.control_plane.alerts.signatures import SigningSecrets
 from gateway.control_plane.alerts.transport import Transport
 from gateway.control_plane.attention.lookout import Lookout
+from gateway.control_plane.back_office.account_mails import AccountMails
+from gateway.control_plane.back_office.approvals import Rules
+from gateway.control_plane.back_office.moves import Moves
 from gateway.control_plane.billing.promotions import Gift, Welcome
 from gateway.control_plane.catalog import content
 from gateway.control_plane.catalog.listings import Shelves
@@ -85,6 +88,8 @@ class Services:
     gpu_terms: GpuTerms
     shelves: Shelves
     attention: Lookout
+    account_mails: AccountMails
+    moves: Moves
     payments: Payments | None
     """None without GATEWAY_STRIPE_SECRET_KEY."""
 
@@ -133,6 +138,8 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
         model = core.catalog().models.get(model_id)
         return model is not None and model.state == "live"
 
+    sold = make_payments(settings, database)
+    account_mails = AccountMails(outbox, writer, public_url=settings.public_url)
     return Services(
         keys=ApiKeys(database, secret=settings.secret, announce=key_changed),
         sessions=Sessions(
@@ -180,13 +187,26 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
         gpu_terms=gpu_terms,
         shelves=Shelves(core.catalog, pages),
         attention=Lookout(database, sources(settings, gpu_terms)),
-        payments=make_payments(settings, database),
+        account_mails=account_mails,
+        moves=make_moves(settings, database, sold, account_mails),
+        payments=sold,
     )
 
 
 def make_mail(settings: Settings, database: Database) -> tuple[MailWriter, Outbox]:
     """Make what writes mails and what sends them."""
     return MailWriter(_constants(settings)), _outbox(settings, database)
+
+
+def make_moves(
+    settings: Settings, database: Database, sold: Payments | None, mails: AccountMails
+) -> Moves:
+    """Make what moves money for operators."""
+    rules = Rules(
+        alone_nanos=settings.approval_dollars * 10**9,
+        day_nanos=settings.operator_dollars_per_day * 10**9,
+    )
+    return Moves(database, sold.refunds if sold else None, mails, rules)
 
 
 def make_web(core: Core) -> Web:

@@ -229,6 +229,7 @@ class ApiKeys:
         limit_nanos: int | None,
         period: Period = "month",
         *,
+        organization_id: str | None = None,
         doer: Doer | None = None,
     ) -> None:
         """Limit what a key may spend per month or in total; None removes the limit.
@@ -237,7 +238,7 @@ class ApiKeys:
         """
         if limit_nanos is not None:
             key_limits.check_budget(limit_nanos)
-        key = _key(key_id, None)
+        key = _key(key_id, organization_id)
         async with self._database.write() as connection:
             changed = update(api_keys).where(key).values(changed_at=datetime.now(UTC))
             row = (

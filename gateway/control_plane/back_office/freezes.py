@@ -5,13 +5,20 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.back_office import acting
+from gateway.control_plane.back_office.account_mails import AccountMails
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.trail.entries import record
+from gateway.identifiers import new_id
 from gateway.storage.ledger import freezes
 
 
 async def suspend(
-    connection: AsyncConnection, operator: Operator, organization_id: str, *, reason: str
+    connection: AsyncConnection,
+    operator: Operator,
+    organization_id: str,
+    *,
+    reason: str,
+    mails: AccountMails,
 ) -> bool:
     """Suspend an organization: its requests are answered 403 within a second.
 
@@ -21,12 +28,18 @@ async def suspend(
     reason = acting.checked(reason)
     if not await freezes.freeze(connection, organization_id, "operator", reason=reason):
         return False
+    await mails.suspended(connection, organization_id, new_id())
     await _record(connection, operator, organization_id, "account.suspended", "active", reason)
     return True
 
 
 async def unsuspend(
-    connection: AsyncConnection, operator: Operator, organization_id: str, *, reason: str
+    connection: AsyncConnection,
+    operator: Operator,
+    organization_id: str,
+    *,
+    reason: str,
+    mails: AccountMails,
 ) -> bool:
     """Lift a suspension; return False if there was none. Other causes of a freeze stay.
 
@@ -36,6 +49,7 @@ async def unsuspend(
     reason = acting.checked(reason)
     if not await freezes.lift(connection, organization_id, "operator"):
         return False
+    await mails.unsuspended(connection, organization_id, new_id())
     await _record(connection, operator, organization_id, "account.unsuspended", "suspended", reason)
     return True
 

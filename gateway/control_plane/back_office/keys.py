@@ -58,8 +58,9 @@ async def set_budget(
     period: Period,
     *,
     reason: str,
+    organization_id: str | None = None,
 ) -> None:
     """Set what a key may spend; None removes the limit. Raises KeyNotFound, NotPermitted."""
     operator.must("money")
     doer = Doer(operator.actor, acting.checked(reason))
-    await keys.set_budget(key_id, limit_nanos, period, doer=doer)
+    await keys.set_budget(key_id, limit_nanos, period, organization_id=organization_id, doer=doer)

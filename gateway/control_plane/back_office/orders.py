@@ -50,7 +50,8 @@ def encode(order: Order) -> str:
 
 def decode(details: str) -> Order:
     """Read an order."""
-    return msgspec.json.decode(details, type=Order)
+    order: Order = msgspec.json.decode(details, type=Order)
+    return order
 
 
 def named(*words: str) -> str:

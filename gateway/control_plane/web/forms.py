@@ -52,7 +52,7 @@ _ProvidedPage: TypeAlias = NamedDependency[FormPage]
 
 
 def post_form(
-    path: str, form: str, page: Callable[..., Awaitable[FormPage]], **options: Any
+    path: str | list[str], form: str, page: Callable[..., Awaitable[FormPage]], **options: Any
 ) -> Callable[[Callable[..., Awaitable[Response[Any]]]], HTTPRouteHandler]:
     """Make the route of a form; refused, it is answered with its own page.
 

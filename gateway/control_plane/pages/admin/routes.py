@@ -6,11 +6,15 @@ from litestar import Router
 from litestar.di import Provide
 
 from gateway.control_plane.pages.admin import (
+    account_actions,
+    approvals,
     demand,
     events,
     home,
     launches,
     mail,
+    money,
+    organization,
     trail,
     waitlist,
     workers,
@@ -53,6 +57,16 @@ def admin_wing() -> Wing:
             launches.launch_model,
             launches.pause_launch,
             launches.resume_launch,
+            organization.show_organization,
+            organization.show_tab,
+            money.show_money_form,
+            money.move_money,
+            account_actions.show_action,
+            account_actions.act_on_account,
+            account_actions.write_note,
+            approvals.list_approvals,
+            approvals.approve_order,
+            approvals.reject_order,
         ],
         guards=[operators_only],
         dependencies={

@@ -1,0 +1,198 @@
+"""What else operators do to an organization, each on a page that says what follows and asks why."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromPath, URLEncodedBody
+
+from gateway.control_plane.accounts.keys import ApiKeys
+from gateway.control_plane.back_office import freezes, limits, mails, notes
+from gateway.control_plane.back_office.account_mails import AccountMails
+from gateway.control_plane.back_office.keys import revoke, set_budget
+from gateway.control_plane.billing.credit import nanos_of_dollars
+from gateway.control_plane.mail.upkeep import NothingToRetry
+from gateway.control_plane.operators.operators import Operator
+from gateway.control_plane.operators.permissions import Permission
+from gateway.control_plane.pages.admin.money import move_of
+from gateway.control_plane.pages.admin.organization import PATH, standing
+from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
+from gateway.control_plane.web.rendering import Render
+from gateway.data_plane.metering.port import Period
+from gateway.identifiers import is_id
+from gateway.settings import Settings
+from gateway.storage.database import Database
+
+
+class AccountAction(NamedTuple):
+    """An action: its name, the permission, what follows, and the words of its button."""
+
+    title: str
+    permission: Permission
+    follows: str
+    button: str
+    kind: str = "primary"
+
+
+ACTIONS = {
+    "suspend": AccountAction(
+        "Suspend",
+        "money",
+        "Requests of the organization are answered 403 within a second. Credit stays as it is, and "
+        "nothing is posted to the ledger. Its owners are mailed.",
+        "Suspend the account",
+        "danger",
+    ),
+    "unsuspend": AccountAction(
+        "Lift the suspension of",
+        "money",
+        "Requests are served again, unless something else freezes the account: debt, dispute or "
+        "audit. Nothing is posted to the ledger. Its owners are mailed.",
+        "Lift the suspension",
+    ),
+    "release": AccountAction(
+        "Let buy again:",
+        "money",
+        "An early fraud warning holds buying. It ends now; one that comes later holds again. "
+        "Nothing is posted, and nobody is mailed.",
+        "Let it buy",
+    ),
+    "revoke": AccountAction(
+        "Revoke a key of",
+        "support",
+        "Requests with this key are refused within a second, for good.",
+        "Revoke the key",
+        "danger",
+    ),
+    "budget": AccountAction(
+        "Limit a key of",
+        "money",
+        "The key spends this much at most in its period; without an amount, all that there is.",
+        "Set the limit",
+    ),
+    "resend": AccountAction(
+        "Send a mail again to",
+        "support",
+        "A running gateway sends it. A mail with a link is not: people ask for a new one.",
+        "Send it again",
+    ),
+}
+PATHS = [f"{PATH}/{{organization_id:str}}/{name}" for name in ACTIONS]
+
+
+class AccountForm(msgspec.Struct, frozen=True, kw_only=True):
+    """Why, and on what."""
+
+    words: str = ""
+    target: str = ""
+    amount: str = ""
+    period: Period = "month"
+
+
+async def _action_page(
+    request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
+    render: NamedDependency[Render],
+    organization_id: FromPath[str],
+) -> FormPage:
+    name = move_of(request)
+
+    async def page(refused: RefusedForm | None) -> Response[str]:
+        form = AccountForm(target=request.query_params.get("target", ""))
+        async with database.read() as connection:
+            one = await standing(connection, organization_id)
+        return render(
+            "admin/account_action.html",
+            section="organizations",
+            refused=refused,
+            one=one,
+            name=name,
+            act=ACTIONS[name],
+            form=refused.typed if refused else form,
+        )
+
+    return page
+
+
+@get(PATHS, dependencies={"page": Provide(_action_page)})
+async def show_action(page: NamedDependency[FormPage]) -> Response[Any]:
+    """Say what an action does, and ask why."""
+    return await page(None)
+
+
+@post_form(PATHS, "act", _action_page)
+async def act_on_account(
+    request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
+    settings: NamedDependency[Settings],
+    keys: NamedDependency[ApiKeys],
+    account_mails: NamedDependency[AccountMails],
+    operator: NamedDependency[Operator],
+    organization_id: FromPath[str],
+    data: URLEncodedBody[AccountForm],
+) -> Response[Any]:
+    """Do it."""
+    name = move_of(request)
+    async with database.read() as connection:
+        await standing(connection, organization_id)
+    if name == "revoke":
+        await revoke(
+            keys, operator, data.target, reason=data.words, organization_id=organization_id
+        )
+    elif name == "budget":
+        limit = nanos_of_dollars(data.amount) if data.amount.strip() else None
+        await set_budget(
+            keys,
+            operator,
+            data.target,
+            limit,
+            data.period,
+            reason=data.words,
+            organization_id=organization_id,
+        )
+    else:
+        await _act(database, settings, account_mails, operator, organization_id, name, data)
+    return see_other(f"{PATH}/{organization_id}?done={name}")
+
+
+@post(PATH + "/{organization_id:str}/note")
+async def write_note(
+    database: NamedDependency[Database],
+    operator: NamedDependency[Operator],
+    organization_id: FromPath[str],
+    data: URLEncodedBody[AccountForm],
+) -> Response[Any]:
+    """Write a note for operators."""
+    async with database.write() as connection:
+        await standing(connection, organization_id)
+        await notes.write(connection, operator, organization_id, data.words)
+    return see_other(f"{PATH}/{organization_id}?done=note")
+
+
+async def _act(
+    database: Database,
+    settings: Settings,
+    told: AccountMails,
+    operator: Operator,
+    organization_id: str,
+    name: str,
+    data: AccountForm,
+) -> None:
+    why = data.words
+    async with database.write() as connection:
+        if name == "suspend":
+            await freezes.suspend(connection, operator, organization_id, reason=why, mails=told)
+        elif name == "unsuspend":
+            await freezes.unsuspend(connection, operator, organization_id, reason=why, mails=told)
+        elif name == "release":
+            await limits.release(connection, operator, organization_id, reason=why)
+        else:
+            lifetime = timedelta(seconds=settings.mail_once_seconds)
+            ids = [data.target] if is_id(data.target) else []
+            if not ids:
+                raise NothingToRetry("There is no such mail.")
+            await mails.resend(connection, operator, ids, reason=why, lifetime=lifetime)

@@ -1,0 +1,193 @@
+"""One organization: its standing at a glance, what it used, and a tab for each of its lists."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.accounts import organizations
+from gateway.control_plane.accounts.organizations import OrganizationNotFound
+from gateway.control_plane.back_office import account_mails, approvals, notes
+from gateway.control_plane.billing import credit, usage
+from gateway.control_plane.billing.credit import Balance
+from gateway.control_plane.billing.usage import Filter, Sum
+from gateway.control_plane.pages.admin.lists import CSV_ROWS_MAX, ROWS, as_csv, keyset
+from gateway.control_plane.pages.admin.sheets import SHEETS
+from gateway.control_plane.pages.admin.tiles import Tile
+from gateway.control_plane.web import charts
+from gateway.control_plane.web.formats import compact, number, plural
+from gateway.control_plane.web.rendering import Render
+from gateway.control_plane.web.visitors import PageNotFound
+from gateway.identifiers import is_id
+from gateway.money import money
+from gateway.storage.database import Database
+from gateway.storage.ledger import runway
+from gateway.storage.ledger.runway import Runway
+from gateway.storage.tables import credit_lots, total
+
+PATH = "/admin/organizations"
+
+_DAYS = 30
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What the head of each page of an organization tells."""
+
+    id: str
+    name: str
+    created_at: datetime
+    owners: list[str]
+    balance: Balance
+    runway: Runway
+
+
+async def standing(connection: AsyncConnection, organization_id: str) -> Standing:
+    """Read an organization's standing. Raises PageNotFound."""
+    if not is_id(organization_id):
+        raise PageNotFound("There is no such organization.")
+    try:
+        found = await organizations.find(connection, organization_id)
+    except OrganizationNotFound as error:
+        raise PageNotFound("There is no such organization.") from error
+    return Standing(
+        id=found.id,
+        name=found.name,
+        created_at=found.created_at,
+        owners=await account_mails.owners(connection, found.id),
+        balance=await credit.balance(connection, found.id),
+        runway=await runway.runway(connection, found.id),
+    )
+
+
+@get(PATH + "/{organization_id:str}")
+async def show_organization(
+    database: NamedDependency[Database],
+    render: NamedDependency[Render],
+    organization_id: FromPath[str],
+    done: FromQuery[str] = "",
+) -> Response[Any]:
+    """Show an organization at a glance. `done` names the action that led here."""
+    today = datetime.now(UTC).date()
+    since = today - timedelta(days=_DAYS - 1)
+    async with database.read() as connection:
+        one = await standing(connection, organization_id)
+        days = await usage.sums(connection, one.id, Filter(since=since), by="day")
+        given = await _given(connection, one.id)
+        waiting = await approvals.waiting(connection, organization_id=one.id)
+        written = await notes.newest(connection, one.id)
+        happened = await SHEETS["trail"][1](connection, one.id, "", 10)
+    span = usage.every_day(days, since, today)
+    return render(
+        "admin/organization.html",
+        section="organizations",
+        one=one,
+        tabs=tabs(one.id),
+        tab=f"{PATH}/{one.id}",
+        done=DONE.get(done, ""),
+        tiles=_tiles(one, span, given),
+        chart=charts.bars([(day.group[5:], day.cost_nanos, _title(day)) for day in span]),
+        waiting=waiting,
+        notes=written,
+        happened=happened.rows,
+    )
+
+
+@get(PATH + "/{organization_id:str}/{tab:str}")
+async def show_tab(
+    database: NamedDependency[Database],
+    render: NamedDependency[Render],
+    organization_id: FromPath[str],
+    tab: FromPath[str],
+    before: FromQuery[str] = "",
+    format: FromQuery[str] = "",  # noqa: A002 - the address says so
+) -> Response[Any]:
+    """Show one list of an organization, or answer with it as CSV."""
+    if tab not in SHEETS:
+        raise PageNotFound("There is nothing here.")
+    title, read = SHEETS[tab]
+    is_csv = format == "csv"
+    limit = CSV_ROWS_MAX if is_csv else ROWS + 1
+    async with database.read() as connection:
+        one = await standing(connection, organization_id)
+        sheet = await read(connection, one.id, before, limit)
+    if is_csv:
+        names = [column.name for column in sheet.columns]
+        return as_csv(tab, names, (row.values for row in sheet.rows))
+    path = f"{PATH}/{one.id}/{tab}"
+    return render(
+        "admin/organization_tab.html",
+        section="organizations",
+        one=one,
+        tabs=tabs(one.id),
+        tab=path,
+        title=title,
+        columns=sheet.columns,
+        page=keyset(path, {}, sheet.rows, lambda row: row.key, before=before or None),
+        done="",
+    )
+
+
+def tabs(organization_id: str) -> list[tuple[str, str, None]]:
+    """Return the tabs of an organization's pages."""
+    own = f"{PATH}/{organization_id}"
+    return [(own, "Overview", None)] + [
+        (f"{own}/{slug}", words, None) for slug, (words, _) in SHEETS.items()
+    ]
+
+
+DONE = {
+    "grant": "The credit is granted.",
+    "take": "The credit is taken back.",
+    "refund": "The refund is on its way.",
+    "repeated": "This was done before, so nothing changed.",
+    "waiting": "It waits for a second operator, or for 24 hours if there is none.",
+    "suspend": "The account is suspended.",
+    "unsuspend": "The account is no longer suspended.",
+    "release": "The organization may buy again.",
+    "revoke": "The key is revoked.",
+    "budget": "The key's limit is set.",
+    "resend": "The mail will be sent again.",
+    "note": "The note is written.",
+}
+"""What a page says after an action."""
+
+
+async def _given(connection: AsyncConnection, organization_id: str) -> dict[str, int]:
+    """Return what ever came in, by kind."""
+    lot = credit_lots.c
+    found = await connection.execute(
+        select(lot.kind, total(lot.amount_nanos))
+        .where(lot.organization_id == organization_id)
+        .group_by(lot.kind)
+    )
+    return {row[0]: row[1] for row in found}
+
+
+def _tiles(one: Standing, span: list[Sum], given: dict[str, int]) -> list[Tile]:
+    balance, days = one.balance, one.runway.days
+    lasts = "no use lately" if days is None else f"lasts {plural(days, 'day')}"
+    own = f"{PATH}/{one.id}"
+    return [
+        Tile(name="Available", value=money(balance.available_nanos), note=lasts,
+             tone="bad" if days == 0 else "", href=f"{own}/lots"),
+        Tile(name="Owed", value=money(balance.owed_nanos),
+             tone="bad" if balance.owed_nanos else ""),
+        Tile(name="Held by gateways", value=money(balance.reserved_nanos), href=f"{own}/holds"),
+        Tile(name=f"Spent, {_DAYS} d", value=money(sum(day.cost_nanos for day in span))),
+        Tile(name="Paid in, ever", value=money(given.get("paid", 0)),
+             note=f"free {money(given.get('promo', 0))}", href=f"{own}/payments"),
+        Tile(name=f"Requests, {_DAYS} d", value=compact(sum(day.requests for day in span)),
+             note=f"{compact(sum(day.tokens for day in span))} tokens"),
+    ]  # fmt: skip
+
+
+def _title(day: Sum) -> str:
+    requests = f"{number(day.requests)} {'request' if day.requests == 1 else 'requests'}"
+    return f"{day.group}: {money(day.cost_nanos)}, {requests}, {number(day.tokens)} tokens"
