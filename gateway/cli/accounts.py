@@ -10,9 +10,12 @@ import msgspec
 import rich_click as click
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.cli.acting import acting_as, because, operator_of
 from gateway.cli.printing import DAYS, as_json, asynchronous, in_days, opened, say, show
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKey, ApiKeys
+from gateway.control_plane.back_office import notes
+from gateway.control_plane.back_office.keys import create, revoke, set_budget
 from gateway.control_plane.billing import credit
 from gateway.errors import BadRequest
 from gateway.money import money
@@ -58,6 +61,20 @@ async def list_organizations(*, as_json: bool) -> None:
     show(found, as_json=as_json, title="organizations")
 
 
+@organizations_group.command("note")
+@click.argument("organization")
+@click.argument("words")
+@acting_as
+@asynchronous
+async def write_note(organization: str, words: str, *, acting: str | None) -> None:
+    """Write a note about an organization, for operators."""
+    async with opened() as database, database.write() as connection:
+        operator = await operator_of(connection, acting)
+        owner = await organizations.find(connection, organization)
+        await notes.write(connection, operator, owner.id, words)
+    say(f"Noted about {owner.name}.")
+
+
 async def _check_new(connection: AsyncConnection, name: str) -> None:
     """Refuse a taken name: a repeated command seldom wants a second account."""
     ids = [known.id for known in await organizations.listed(connection) if known.name == name]
@@ -82,17 +99,33 @@ def keys_group() -> None:
     type=click.Choice(["model"]),
     help="Read arrays of integers as token ids of the model's own vocabulary.",
 )
+@acting_as
+@because
 @as_json
 @asynchronous
 async def create_key(
-    organization: str, *, name: str, expires_days: int | None, token_ids_from: Any, as_json: bool
+    organization: str,
+    *,
+    name: str,
+    expires_days: int | None,
+    token_ids_from: Any,
+    acting: str | None,
+    reason: str,
+    as_json: bool,
 ) -> None:
     """Create a key. It is shown only now: we keep only a digest."""
     async with opened() as database, opened_keys(database) as keys:
         async with database.read() as connection:
+            operator = await operator_of(connection, acting)
             owner = await organizations.find(connection, organization)
-        made = await keys.create(
-            owner.id, name, expires_at=in_days(expires_days), token_ids_from=token_ids_from
+        made = await create(
+            keys,
+            operator,
+            owner.id,
+            name,
+            reason=reason,
+            expires_at=in_days(expires_days),
+            token_ids_from=token_ids_from,
         )
     if as_json:
         show({**msgspec.to_builtins(made.key), "secret": made.secret}, as_json=True)
@@ -145,22 +178,32 @@ def _describe(budget: Spent | None) -> str | None:
 @click.argument("key_id")
 @click.argument("dollars")
 @click.option("--period", type=click.Choice(["month", "total"]), default="month", show_default=True)
+@acting_as
+@because
 @asynchronous
-async def set_key_budget(key_id: str, dollars: str, *, period: Any) -> None:
+async def set_key_budget(
+    key_id: str, dollars: str, *, period: Any, acting: str | None, reason: str
+) -> None:
     """Limit what a key may spend per month or in total; `none` removes the limit."""
     limit = None if dollars == "none" else credit.nanos_of_dollars(dollars)
     async with opened() as database, opened_keys(database) as keys:
-        await keys.set_budget(key_id, limit, period)
+        async with database.read() as connection:
+            operator = await operator_of(connection, acting)
+        await set_budget(keys, operator, key_id, limit, period, reason=reason)
     say(f"Budget of {key_id}: {'none' if limit is None else f'{money(limit)} ({period})'}.")
 
 
 @keys_group.command("revoke")
 @click.argument("key_id")
+@acting_as
+@because
 @asynchronous
-async def revoke_key(key_id: str) -> None:
+async def revoke_key(key_id: str, *, acting: str | None, reason: str) -> None:
     """Revoke a key for good; running gateways refuse it within a second."""
     async with opened() as database, opened_keys(database) as keys:
-        await keys.revoke(key_id)
+        async with database.read() as connection:
+            operator = await operator_of(connection, acting)
+        await revoke(keys, operator, key_id, reason=reason)
     say(f"Revoked {key_id}.")
 
 

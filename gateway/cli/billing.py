@@ -6,19 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import rich_click as click
-import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.cli.printing import DAYS, as_json, asynchronous, in_days, opened, say, show
+from gateway.cli.acting import acting_as, because, operator_of
+from gateway.cli.moving import mails_of, moving, waits
+from gateway.cli.printing import DAYS, as_json, asynchronous, opened, say, show
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.organizations import Organization
+from gateway.control_plane.back_office import orders
+from gateway.control_plane.back_office.freezes import suspend, unsuspend
+from gateway.control_plane.back_office.moves import MoveOutcome
+from gateway.control_plane.back_office.orders import GrantOrder, TakeOrder
 from gateway.control_plane.billing import credit
+from gateway.control_plane.operators.operators import Operator
 from gateway.data_plane.metering.port import FreezeCause
+from gateway.identifiers import new_id
 from gateway.money import money
-from gateway.observability.logging import configure
+from gateway.storage.database import Database
 from gateway.storage.ledger import freezes
-
-log = structlog.get_logger()
 
 _ENTRY_MAX = 2**63 - 1
 """Ids of ledger entries are 64-bit integers."""
@@ -43,27 +47,78 @@ def credits_group() -> None:
 @click.option("--kind", type=click.Choice(["promo", "paid"]), default="promo", show_default=True)
 @click.option("--ref", help="A reference: the same one is granted only once.")
 @click.option("--expires-days", type=DAYS, help="Days until unspent credit expires.")
+@acting_as
+@because
 @asynchronous
 async def grant_credit(
-    organization: str, dollars: str, *, kind: Any, ref: str | None, expires_days: int | None
+    organization: str,
+    dollars: str,
+    *,
+    kind: Any,
+    ref: str | None,
+    expires_days: int | None,
+    acting: str | None,
+    reason: str,
 ) -> None:
     """Grant credit to an organization."""
     amount = credit.nanos_of_dollars(dollars)
-    async with opened() as database, database.write() as connection:
-        owner = await organizations.find(connection, organization)
-        granted = await credit.grant(
-            connection,
-            owner.id,
-            amount,
+    order_id = orders.named("grant", ref) if ref else new_id()
+    async with moving() as (database, moves):
+        operator, owner = await _involved(database, acting, organization)
+        order = GrantOrder(
+            organization_id=owner.id,
+            amount_nanos=amount,
+            source_ref=ref or f"operator:{order_id}",
             kind=kind,
-            source_ref=ref,
-            expires_at=in_days(expires_days),
+            expires_days=expires_days,
         )
-        if ref and not granted:
-            await _check_same(connection, owner, credit.Granted(owner.id, amount, kind), ref)
+        done = await moves.order(operator, order, order_id=order_id, reason=reason)
+        words = {
+            "done": f"Granted {money(amount)}",
+            "repeated": "Already granted, so nothing changed",
+        }
+        await _say_moved(database, owner, done, words)
+
+
+@credits_group.command("take")
+@click.argument("organization")
+@click.argument("lot")
+@click.argument("dollars")
+@click.option("--ref", help="A reference: the same one takes from a lot only once.")
+@acting_as
+@_REASON
+@asynchronous
+async def take_credit(
+    organization: str, lot: str, dollars: str, *, ref: str | None, acting: str | None, reason: str
+) -> None:
+    """Take granted credit back from a lot. `credits balance --json` shows the ids of lots."""
+    amount = credit.nanos_of_dollars(dollars)
+    order_id = orders.named("take", lot, ref) if ref else new_id()
+    async with moving() as (database, moves):
+        operator, owner = await _involved(database, acting, organization)
+        order = TakeOrder(
+            organization_id=owner.id, lot_id=lot, amount_nanos=amount, ref=ref or order_id
+        )
+        done = await moves.order(operator, order, order_id=order_id, reason=reason)
+        words = {"done": f"Took {money(amount)}", "repeated": "Already taken, so nothing changed"}
+        await _say_moved(database, owner, done, words)
+
+
+async def _involved(
+    database: Database, acting: str | None, organization: str
+) -> tuple[Operator, Organization]:
+    async with database.read() as connection:
+        operator = await operator_of(connection, acting)
+        return operator, await organizations.find(connection, organization)
+
+
+async def _say_moved(
+    database: Database, owner: Organization, done: MoveOutcome, words: Mapping[str, str]
+) -> None:
+    async with database.read() as connection:
         balance = await credit.balance(connection, owner.id)
-    done = f"Granted {money(amount)}" if granted else "Already granted, so nothing changed"
-    say(f"{done}. {owner.name} has {_left(balance)}.")
+    said = f"{words[done.state]}." if done.state in words else waits(done)
+    say(f"{said} {owner.name} has {_left(balance)}.")
 
 
 def _left(balance: credit.Balance) -> str:
@@ -71,67 +126,36 @@ def _left(balance: credit.Balance) -> str:
     return f"{money(balance.available_nanos)}{owed}"
 
 
-async def _check_same(
-    connection: AsyncConnection, owner: Organization, wanted: credit.Granted, ref: str
-) -> None:
-    before = await credit.granted(connection, ref)
-    if before is None or before == wanted:
-        return
-    to = owner.name
-    if before.organization_id != owner.id:
-        other = await organizations.name_of(connection, before.organization_id)
-        to = f"{other} ({before.organization_id})"
-    raise credit.GrantedOtherwise(
-        f"{ref!r} already granted {money(before.amount_nanos)} ({before.kind}) to {to}; nothing "
-        "was granted now. Use another --ref for another grant."
-    )
-
-
-@credits_group.command("take")
-@click.argument("organization")
-@click.argument("lot")
-@click.argument("dollars")
-@_REASON
-@click.option("--ref", help="A reference: the same one takes from a lot only once.")
-@asynchronous
-async def take_credit(
-    organization: str, lot: str, dollars: str, *, reason: str, ref: str | None
-) -> None:
-    """Take granted credit back from a lot. `credits balance --json` shows the ids of lots."""
-    amount = credit.nanos_of_dollars(dollars)
-    async with opened() as database, database.write() as connection:
-        owner = await organizations.find(connection, organization)
-        taken = await credit.take(connection, owner.id, lot, amount, reason=reason, ref=ref)
-        balance = await credit.balance(connection, owner.id)
-    done = f"Took {money(amount)}" if taken else "Already taken, so nothing changed"
-    say(f"{done}. {owner.name} has {_left(balance)}.")
-
-
 @credits_group.command("freeze")
 @click.argument("organization")
+@acting_as
 @_REASON
 @asynchronous
-async def freeze(organization: str, *, reason: str) -> None:
+async def freeze(organization: str, *, acting: str | None, reason: str) -> None:
     """Suspend an organization: its requests are answered 403 within a second."""
     async with opened() as database, database.write() as connection:
+        operator = await operator_of(connection, acting)
         owner = await organizations.find(connection, organization)
-        frozen = await freezes.freeze(connection, owner.id, "operator", reason=reason)
+        frozen = await suspend(
+            connection, operator, owner.id, reason=reason, mails=mails_of(database)
+        )
     say(f"{owner.name} is {'suspended' if frozen else 'suspended already, so nothing changed'}.")
 
 
 @credits_group.command("unfreeze")
 @click.argument("organization")
-@click.option("--reason", required=True, help="Why; it is logged to standard error.")
+@acting_as
+@_REASON
 @asynchronous
-async def unfreeze(organization: str, *, reason: str) -> None:
+async def unfreeze(organization: str, *, acting: str | None, reason: str) -> None:
     """Lift a suspension. Debts, disputes and audits freeze by themselves, and stay."""
     async with opened() as database, database.write() as connection:
+        operator = await operator_of(connection, acting)
         owner = await organizations.find(connection, organization)
-        lifted = await freezes.lift(connection, owner.id, "operator")
+        lifted = await unsuspend(
+            connection, operator, owner.id, reason=reason, mails=mails_of(database)
+        )
         balance = await credit.balance(connection, owner.id)
-    if lifted:
-        configure("json")
-        log.info("suspension lifted", organization=owner.id, reason=reason)
     done = f"is not suspended any more: {reason}" if lifted else "was not suspended"
     still = f" It is still frozen: {', '.join(balance.frozen_by)}." if balance.frozen_by else ""
     say(f"{owner.name} {done}.{still}")

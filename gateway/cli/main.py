@@ -9,6 +9,7 @@ import rich_click as click
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.cli.accounts import keys_group, organizations_group
+from gateway.cli.approvals import approve, list_approvals, reject
 from gateway.cli.billing import credits_group
 from gateway.cli.catalog import estimate, models_group
 from gateway.cli.demand import launch_model, show_demand
@@ -80,6 +81,8 @@ for command in (
     show_auto_top_up,
 ):
     billing_group.add_command(command)
+for command in (list_approvals, approve, reject):
+    credits_group.add_command(command)
 models_group.add_command(launch_model)
 models_group.add_command(show_demand)
 

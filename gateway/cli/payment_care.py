@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import msgspec
 import rich_click as click
 
+from gateway.cli.acting import acting_as, because, operator_of
+from gateway.cli.moving import moves_of, waits
 from gateway.cli.payments import selling
 from gateway.cli.printing import as_json, asynchronous, opened, say, show
 from gateway.control_plane.accounts import organizations
+from gateway.control_plane.back_office import limits
+from gateway.control_plane.back_office.orders import RefundOrder
+from gateway.control_plane.back_office.payments import give_payment_up, see_payment
 from gateway.control_plane.billing.credit import nanos_of_dollars
-from gateway.control_plane.payments import abandonment, attention, auto_top_up, customers, evidence
+from gateway.control_plane.payments import attention, auto_top_up, customers, evidence, payments
 from gateway.control_plane.payments.auto_top_up import AutoTopUp
 from gateway.control_plane.payments.payments import CENT_NANOS, NoSuchPayment, Payment
 from gateway.control_plane.payments.refunds import Refund
 from gateway.errors import BadRequest
-from gateway.identifiers import is_id
+from gateway.identifiers import is_id, new_id
 from gateway.money import money
 from gateway.settings import Settings
 
@@ -27,10 +30,13 @@ _ATTEMPT_COLUMNS = ["id", "state", "credit_nanos", "failure_code", "failure_reas
 @click.command("refund")
 @click.argument("payment")
 @click.argument("dollars", required=False)
+@acting_as
 @click.option("--reason", required=True, help="Why; it is kept, and Stripe is not told.")
 @as_json
 @asynchronous
-async def refund(payment: str, dollars: str | None, *, reason: str, as_json: bool) -> None:
+async def refund(
+    payment: str, dollars: str | None, *, acting: str | None, reason: str, as_json: bool
+) -> None:
     """Refund a payment, or DOLLARS of it, tax included; its credit is withdrawn in proportion.
 
     The same amount with the same reason is refunded once, however often this is repeated.
@@ -38,22 +44,31 @@ async def refund(payment: str, dollars: str | None, *, reason: str, as_json: boo
     amount = None if dollars is None else _cents(dollars)
     if not is_id(payment):
         raise NoSuchPayment(f"There is no payment {payment[:80]!r}.")
-    async with selling() as (_, parts):
-        made = await parts.refunds.refund(payment, amount, reason)
+    async with selling() as (database, parts):
+        async with database.read() as connection:
+            operator = await operator_of(connection, acting)
+            owner = (await payments.find(connection, payment)).organization_id
+        order = RefundOrder(organization_id=owner, payment_id=payment, amount_cents=amount)
+        done = await moves_of(database, parts).order(
+            operator, order, order_id=new_id(), reason=reason
+        )
     if as_json:
-        show(made, as_json=True)
+        show(done.refund or done._asdict(), as_json=True)
         return
-    say(_said(made))
+    say(_said(done.refund) if done.refund else waits(done))
 
 
 @click.command("release")
 @click.argument("organization")
+@acting_as
+@because
 @asynchronous
-async def release(organization: str) -> None:
+async def release(organization: str, *, acting: str | None, reason: str) -> None:
     """Let an organization buy again that an early fraud warning holds."""
     async with opened() as database, database.write() as connection:
+        operator = await operator_of(connection, acting)
         owner = await organizations.find(connection, organization)
-        released = await customers.release(connection, owner.id, datetime.now(UTC))
+        released = await limits.release(connection, operator, owner.id, reason=reason)
     if released is None:
         say(f"{owner.name} was not held, so nothing changed.")
         return
@@ -77,22 +92,27 @@ async def show_attention(*, as_json: bool) -> None:
 
 @click.command("seen")
 @click.argument("payment")
+@acting_as
+@because
 @asynchronous
-async def mark_seen(payment: str) -> None:
+async def mark_seen(payment: str, *, acting: str | None, reason: str) -> None:
     """Take a payment off the list of what needs an operator, until something else is odd."""
     async with opened() as database, database.write() as connection:
-        was = await attention.seen(connection, payment)
+        operator = await operator_of(connection, acting)
+        was = await see_payment(connection, operator, payment, reason=reason)
     say(f"Seen: {was}" if was else "It did not need attention, so nothing changed.")
 
 
 @click.command("abandon")
 @click.argument("payment")
-@click.option("--reason", required=True, help="Why, for the payment and the log.")
+@acting_as
+@click.option("--reason", required=True, help="Why, for the payment and the audit trail.")
 @asynchronous
-async def abandon(payment: str, *, reason: str) -> None:
+async def abandon(payment: str, *, acting: str | None, reason: str) -> None:
     """Give up a payment that Stripe no longer shows, and lift the freeze of its dispute."""
     async with opened() as database, database.write() as connection:
-        given_up = await abandonment.abandon(connection, payment, reason)
+        operator = await operator_of(connection, acting)
+        given_up = await give_payment_up(connection, operator, payment, reason=reason)
     say(f"{given_up.id} is {given_up.state}, and is no longer read at Stripe.")
 
 
@@ -110,14 +130,19 @@ async def show_evidence(payment: str) -> None:
 @click.command("auto-top-up")
 @click.argument("organization")
 @click.option("--off", is_flag=True, help="Switch it off.")
+@acting_as
+@because
 @as_json
 @asynchronous
-async def show_auto_top_up(organization: str, *, off: bool, as_json: bool) -> None:
+async def show_auto_top_up(
+    organization: str, *, off: bool, acting: str | None, reason: str, as_json: bool
+) -> None:
     """Show an organization's auto top-up, why it is paused, and its last attempts."""
     async with opened() as database, database.write() as connection:
         owner = await organizations.find(connection, organization)
         if off:
-            await auto_top_up.switch_off(connection, owner.id, datetime.now(UTC))
+            operator = await operator_of(connection, acting)
+            await limits.switch_off_top_up(connection, operator, owner.id, reason=reason)
         settings = await auto_top_up.read(connection, owner.id)
         customer = await customers.read(connection, owner.id)
         attempts = await auto_top_up.attempts(connection, owner.id, _ATTEMPTS_SHOWN)

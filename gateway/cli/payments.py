@@ -49,6 +49,17 @@ async def selling() -> AsyncIterator[tuple[Database, Payments]]:
             await parts.stripe.close()
 
 
+@asynccontextmanager
+async def maybe_selling() -> AsyncIterator[tuple[Database, Payments | None]]:
+    """Open the database, and what sells credit if Stripe's key is set. Raises as `selling`."""
+    if Settings.from_environment().stripe_secret_key:
+        async with selling() as opened_parts:
+            yield opened_parts
+    else:
+        async with opened() as database:
+            yield database, None
+
+
 @billing_group.command("checkout")
 @click.argument("organization")
 @click.argument("dollars", type=click.IntRange(1))

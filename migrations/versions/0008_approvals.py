@@ -10,7 +10,7 @@ from sqlalchemy.schema import SchemaItem
 from migrations.types import NAMES, Id, Instant, nanos, partial_index, required
 
 revision = "0008_approvals"
-down_revision = "0006_second_factors"
+down_revision = "0011_service"
 branch_labels = None
 depends_on = None
 

@@ -1,4 +1,4 @@
-"""Who acts: an operator named on the command line, or one who ordered something earlier."""
+"""Who ordered something earlier, and why anything is done."""
 
 from __future__ import annotations
 
@@ -8,40 +8,12 @@ from gateway.control_plane.back_office.orders import REASON_CHARACTERS_MAX
 from gateway.control_plane.operators import operators
 from gateway.control_plane.operators.operators import COMMAND_LINE, Operator
 from gateway.errors import BadRequest
-from gateway.storage.database import Database
-
-COMMANDS_ORIGIN = "command line"
-"""Where a command's action comes from, in the audit trail."""
-
-
-class WhoActs(BadRequest):
-    """A command does not say which operator acts."""
-
-    code = "operator_needed"
 
 
 class ReasonNeeded(BadRequest):
     """An action of the back office says why it is done."""
 
     code = "reason_needed"
-
-
-async def named(database: Database, address: str | None) -> Operator:
-    """Return the operator with a mail address, as whom a command acts.
-
-    While there are no operators nobody needs to be named, and the command line acts as an owner.
-    Raises WhoActs.
-    """
-    async with database.read() as connection:
-        known = await operators.listed(connection)
-    if not known and address is None:
-        return COMMAND_LINE
-    if address is None:
-        raise WhoActs("Say which operator you are: --as ADDRESS.")
-    for one in known:
-        if one.email == address.strip().lower():
-            return _from(one, COMMANDS_ORIGIN)
-    raise WhoActs(f"{address!r} is no operator; see `gateway operators list`.")
 
 
 async def of_user(connection: AsyncConnection, user_id: str | None) -> Operator | None:
@@ -52,15 +24,13 @@ async def of_user(connection: AsyncConnection, user_id: str | None) -> Operator 
     return next((one for one in known if one.user_id == user_id), None)
 
 
-def checked(reason: str) -> str:
-    """Return a reason without what surrounds it. Raises ReasonNeeded."""
+def checked(operator: Operator, reason: str) -> str:
+    """Return a reason without the space around it. Raises ReasonNeeded.
+
+    Only commands that are given before there are operators may leave it out.
+    """
     reason = reason.strip()
-    if not 0 < len(reason) <= REASON_CHARACTERS_MAX:
+    is_needed = operator.user_id is not None
+    if len(reason) > REASON_CHARACTERS_MAX or (is_needed and not reason):
         raise ReasonNeeded(f"Say why, in 1 to {REASON_CHARACTERS_MAX} characters.", param="words")
     return reason
-
-
-def _from(operator: Operator, origin: str) -> Operator:
-    return Operator(
-        user_id=operator.user_id, email=operator.email, role=operator.role, origin=origin
-    )

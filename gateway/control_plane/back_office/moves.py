@@ -66,7 +66,7 @@ class Moves:
     ) -> MoveOutcome:
         """Move money, or let it wait. Raises NotPermitted, or BadRequest for what can't be done."""
         operator.must("money")
-        reason = acting.checked(reason)
+        reason = acting.checked(operator, reason)
         async with self._database.write() as connection:
             outcome = await self._order(connection, operator, order, order_id, reason)
         return await self._carried_out(outcome)
@@ -91,7 +91,7 @@ class Moves:
 
     async def reject(self, operator: Operator, order_id: str, *, reason: str) -> None:
         """Refuse what another operator ordered, or take back one's own order."""
-        reason = acting.checked(reason)
+        reason = acting.checked(operator, reason)
         async with self._database.write() as connection:
             known = await self._waiting(connection, order_id)
             if known.operator_id != operator.user_id:

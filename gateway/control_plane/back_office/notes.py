@@ -32,7 +32,9 @@ async def write(
 ) -> None:
     """Write a note. Raises NotPermitted, or ReasonNeeded for an empty or too long one."""
     operator.must("support")
-    words, note_id = acting.checked(words), new_id()
+    words, note_id = acting.checked(operator, words), new_id()
+    if not words:
+        raise acting.ReasonNeeded("A note needs words.", param="words")
     await connection.execute(
         insert(organization_notes).values(
             id=note_id,

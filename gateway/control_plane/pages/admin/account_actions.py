@@ -192,7 +192,6 @@ async def _act(
             await limits.release(connection, operator, organization_id, reason=why)
         else:
             lifetime = timedelta(seconds=settings.mail_once_seconds)
-            ids = [data.target] if is_id(data.target) else []
-            if not ids:
+            if not is_id(data.target):
                 raise NothingToRetry("There is no such mail.")
-            await mails.resend(connection, operator, ids, reason=why, lifetime=lifetime)
+            await mails.resend(connection, operator, data.target, lifetime=lifetime, reason=why)
