@@ -139,7 +139,8 @@ def test_credit_is_taken_back_from_its_lot(shell: Shell):
     assert "Took $2.00. Acme has $3.00" in shell.run(*take, "2", "--reason", "a mistake")
     entry = shell.json("credits", "ledger", "Acme")[0]
     assert (entry["kind"], entry["amount_nanos"]) == ("takeback", -2 * 10**9)
-    assert (entry["ref"], entry["reason"]) == (f"{lot['id']}:1", "a mistake")
+    assert entry["ref"].startswith(f"{lot['id']}:ref:")
+    assert entry["reason"] == "a mistake"
     once = (*take, "1", "--reason", "a mistake", "--ref", "case 7")
     assert "Took $1.00. Acme has $2.00" in shell.run(*once)
     assert "Already taken, so nothing changed. Acme has $2.00" in shell.run(*once)
