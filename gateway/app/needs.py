@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from gateway.control_plane.accounts.needs import one_domain
 from gateway.control_plane.alerts.needs import failing
 from gateway.control_plane.attention.needs import Source
+from gateway.control_plane.back_office.needs import orders
 from gateway.control_plane.billing.needs import frozen, owing, promotion_budget
 from gateway.control_plane.demand.economics import GpuTerms
 from gateway.control_plane.demand.needs import launches_under_way, paying_models
@@ -24,6 +25,7 @@ def sources(settings: Settings, gpu_terms: GpuTerms) -> Mapping[str, Source]:
         "models without workers": down,
         "audits": audit_needs,
         "workers": quarantined,
+        "orders of money": orders,
         "frozen organizations": frozen,
         "organizations that owe": owing,
         "disputes": disputes,

@@ -10,7 +10,7 @@ from sqlalchemy.schema import SchemaItem
 from migrations.types import NAMES, Id, Instant, nanos, partial_index, required
 
 revision = "0008_approvals"
-down_revision = "0011_service"
+down_revision = "0009_attention"
 branch_labels = None
 depends_on = None
 

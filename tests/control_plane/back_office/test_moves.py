@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from gateway.app.services import make_mail, make_moves
 from gateway.control_plane.accounts import organizations
-from gateway.control_plane.back_office import approvals
+from gateway.control_plane.back_office import approvals, needs
 from gateway.control_plane.back_office.account_mails import AccountMails
 from gateway.control_plane.back_office.acting import ReasonNeeded
 from gateway.control_plane.back_office.approvals import AlreadyDecided, ApprovalNotFound
@@ -89,6 +89,12 @@ async def test_above_the_limit_a_second_operator_approves(desk: Desk):
     bo = await make_operator(desk.database, "bo@example.com", "owner")
     asked = await desk.give(mia, 101)
     assert (asked.state, asked.due_at, await desk.dollars()) == ("waiting", None, 0)
+    async with desk.database.read() as connection:
+        (need,) = await needs.orders(connection, datetime.now(UTC))
+    assert (need.subject, need.words) == (
+        "acme",
+        "$101.00 ordered by mia@example.com waits for a second operator",
+    )
     with pytest.raises(NotPermitted, match="finance, does not allow"):
         await desk.moves.approve(mia, asked.order_id)
     done = await desk.moves.approve(bo, asked.order_id)
@@ -154,6 +160,8 @@ async def test_who_lost_their_role_moves_nothing_any_more(desk: Desk):
     assert await desk.dollars() == 0
     async with desk.database.read() as connection:
         failed = await approvals.find(connection, asked.order_id)
+        (need,) = await needs.orders(connection, datetime.now(UTC))
+    assert need.words.startswith("an order of $200.00 failed")
     assert (failed.state, failed.problem) == (
         "failed",
         "Whoever ordered this may not move money any more.",
