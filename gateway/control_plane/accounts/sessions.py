@@ -14,7 +14,7 @@ from typing import Literal
 
 import jwt
 import msgspec
-from sqlalchemy import bindparam, delete, exists, insert, select, update
+from sqlalchemy import bindparam, case, delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.memberships import Role
@@ -24,6 +24,7 @@ from gateway.storage.database import Database
 from gateway.storage.tables import (
     authenticators,
     memberships,
+    operator_views,
     operators,
     organizations,
     passkeys,
@@ -56,6 +57,9 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     """When they last proved a second factor in this session."""
     signed_in_at: datetime | None = None
     """When this session began."""
+    viewing_until: datetime | None = None
+    """An operator who sees the console as the organization does, and changes nothing: until when.
+    `organization_id` is then that organization's, of which they are no member."""
     has_authenticator: bool = False
     """Whether they have set up an authenticator app."""
     has_passkey: bool = False
@@ -118,8 +122,9 @@ class Sessions:
     async def read(self, session_id: str, generation: int) -> tuple[Visitor, str | None] | None:
         """Return a cookie's visitor, and the cookie that replaces it when it is time."""
         async with self._database.read() as connection:
-            row = (await connection.execute(_SELECTION, {"session_id": session_id})).one_or_none()
-        now = datetime.now(UTC)
+            now = datetime.now(UTC)
+            asked = {"session_id": session_id, "now": now}
+            row = (await connection.execute(_SELECTION, asked)).one_or_none()
         if row is None or row.expires_at <= now:
             return None
         visitor = msgspec.convert(row, Visitor, from_attributes=True)
@@ -224,15 +229,17 @@ async def forget_old(connection: AsyncConnection) -> None:
 
 
 _former = organizations.alias("former")
+_viewed = organizations.alias("viewed")
 _SELECTION = (
     select(
         sessions.c.id.label("session_id"),
         sessions.c.user_id,
         users.c.email,
         users.c.address_key,
-        sessions.c.organization_id,
-        organizations.c.name.label("organization_name"),
-        memberships.c.role,
+        func.coalesce(_viewed.c.id, sessions.c.organization_id).label("organization_id"),
+        func.coalesce(_viewed.c.name, organizations.c.name).label("organization_name"),
+        case((_viewed.c.id.is_not(None), "member"), else_=memberships.c.role).label("role"),
+        operator_views.c.ends_at.label("viewing_until"),
         _former.c.name.label("removed_from"),
         operators.c.role.label("operator_role"),
         sessions.c.verified_at,
@@ -253,5 +260,13 @@ _SELECTION = (
     )
     .join(_former, _former.c.id == sessions.c.removed_from, isouter=True)
     .join(operators, operators.c.user_id == sessions.c.user_id, isouter=True)
+    .join(
+        operator_views,
+        (operator_views.c.session_id == sessions.c.id)
+        & (operator_views.c.ends_at > bindparam("now", type_=operator_views.c.ends_at.type))
+        & operators.c.role.is_not(None),
+        isouter=True,
+    )
+    .join(_viewed, _viewed.c.id == operator_views.c.organization_id, isouter=True)
     .where(sessions.c.id == bindparam("session_id"), sessions.c.revoked_at.is_(None))
 )

@@ -58,6 +58,7 @@ def pages(
             CsrfMiddleware(secret=derive(settings.secret, "forms"), secure=secure),
         ],
         before_request=forms.refuse_unstorable,
+        guards=[visitors.not_while_viewing],
         dependencies={
             **dependencies,
             "origin": Provide(provide_origin, sync_to_thread=False),

@@ -28,6 +28,11 @@ from gateway.storage.database import DatabaseAway
 SESSION = "session"
 """The name of the cookie."""
 
+VIEW_END = "/console/view/end"
+"""The address that ends a view as a customer."""
+
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_WHILE_VIEWING = (VIEW_END, "/sign-out")
 _FRESH = "fresh_session_cookie"
 _UNREAD = "session_unread"
 _ENDED = "session_ended"
@@ -45,6 +50,14 @@ class PageNotFound(NotFound):
     """There is no page at this address, or none that this visitor may see."""
 
     code = "page_not_found"
+
+
+class ViewingOnly(GatewayError):
+    """An operator who views the console as a customer can't change anything."""
+
+    status = 403
+    type = "permission_error"
+    code = "viewing_only"
 
 
 class SignedInOrNot(JWTCookieAuthenticationMiddleware):
@@ -150,6 +163,22 @@ def signed_in(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRout
     must_be_read(connection.scope)
     if connection.user is None:
         raise SignInNeeded("Sign in to see this page.")
+
+
+def not_while_viewing(
+    connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler
+) -> None:
+    """Refuse what would change something while an operator views as a customer.
+
+    The back office acts for the operator, whatever they view. Raises ViewingOnly.
+    """
+    scope: dict[str, Any] = dict(connection.scope)
+    visitor: Visitor | None = scope.get("user")
+    path: str = scope["path"]
+    if visitor is None or visitor.viewing_until is None or scope["method"] in _SAFE:
+        return
+    if path not in _WHILE_VIEWING and not path.startswith("/admin/"):
+        raise ViewingOnly("You view this as a customer, so nothing was done. End the view first.")
 
 
 def owner(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:

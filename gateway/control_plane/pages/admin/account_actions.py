@@ -11,7 +11,8 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, URLEncodedBody
 
 from gateway.control_plane.accounts.keys import ApiKeys
-from gateway.control_plane.back_office import freezes, limits, mails, notes
+from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.back_office import freezes, limits, mails, notes, views
 from gateway.control_plane.back_office.account_mails import AccountMails
 from gateway.control_plane.back_office.keys import revoke, set_budget
 from gateway.control_plane.billing.credit import nanos_of_dollars
@@ -171,6 +172,22 @@ async def write_note(
         await standing(connection, organization_id)
         await notes.write(connection, operator, organization_id, data.words)
     return see_other(f"{PATH}/{organization_id}?done=note")
+
+
+@post(PATH + "/{organization_id:str}/view")
+async def view_as(
+    request: Request[Any, Any, Any],
+    settings: NamedDependency[Settings],
+    database: NamedDependency[Database],
+    operator: NamedDependency[Operator],
+    organization_id: FromPath[str],
+) -> Response[Any]:
+    """Show the console as the organization sees it, to look at only."""
+    visitor: Visitor = request.user
+    async with database.write() as connection:
+        await standing(connection, organization_id)
+        await views.begin(connection, operator, visitor.session_id, organization_id)
+    return see_other(f"{settings.public_url}/console")
 
 
 async def _act(

@@ -64,6 +64,7 @@ def admin_wing() -> Wing:
             account_actions.show_action,
             account_actions.act_on_account,
             account_actions.write_note,
+            account_actions.view_as,
             approvals.list_approvals,
             approvals.approve_order,
             approvals.reject_order,

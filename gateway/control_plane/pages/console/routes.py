@@ -15,6 +15,7 @@ from gateway.control_plane.pages.console import (
     payments,
     person,
     usage,
+    view,
     votes,
     webhooks,
 )
@@ -70,6 +71,7 @@ def console_wing() -> Wing:
             person.end_sessions,
             person.export_data,
             person.delete_account,
+            view.end_view,
         ],
         guards=[signed_in],
         dependencies={"visitor": Provide(provide_visitor, sync_to_thread=False)},
