@@ -10,7 +10,7 @@ from gateway.control_plane.operators.operators import COMMAND_LINE, Operator
 from gateway.errors import BadRequest
 
 
-class ReasonNeeded(BadRequest):
+class NoReasonGiven(BadRequest):
     """An action of the back office says why it is done."""
 
     code = "reason_needed"
@@ -25,12 +25,12 @@ async def of_user(connection: AsyncConnection, user_id: str | None) -> Operator 
 
 
 def checked(operator: Operator, reason: str) -> str:
-    """Return a reason without the space around it. Raises ReasonNeeded.
+    """Return a reason without the space around it. Raises NoReasonGiven.
 
     Only commands that are given before there are operators may leave it out.
     """
     reason = reason.strip()
     is_needed = operator.user_id is not None
     if len(reason) > REASON_CHARACTERS_MAX or (is_needed and not reason):
-        raise ReasonNeeded(f"Say why, in 1 to {REASON_CHARACTERS_MAX} characters.", param="words")
+        raise NoReasonGiven(f"Say why, in 1 to {REASON_CHARACTERS_MAX} characters.", param="words")
     return reason

@@ -22,7 +22,7 @@ async def suspend(
 ) -> bool:
     """Suspend an organization: its requests are answered 403 within a second.
 
-    Returns False if it was suspended before. Raises NotPermitted or ReasonNeeded.
+    Returns False if it was suspended before. Raises NotPermitted or NoReasonGiven.
     """
     operator.must("money")
     reason = acting.checked(operator, reason)
@@ -43,7 +43,7 @@ async def unsuspend(
 ) -> bool:
     """Lift a suspension; return False if there was none. Other causes of a freeze stay.
 
-    Raises NotPermitted or ReasonNeeded.
+    Raises NotPermitted or NoReasonGiven.
     """
     operator.must("money")
     reason = acting.checked(operator, reason)

@@ -30,11 +30,11 @@ class OrganizationNote(msgspec.Struct, frozen=True, kw_only=True):
 async def write(
     connection: AsyncConnection, operator: Operator, organization_id: str, words: str
 ) -> None:
-    """Write a note. Raises NotPermitted, or ReasonNeeded for an empty or too long one."""
+    """Write a note. Raises NotPermitted, or NoReasonGiven for an empty or too long one."""
     operator.must("support")
     words, note_id = acting.checked(operator, words), new_id()
     if not words:
-        raise acting.ReasonNeeded("A note needs words.", param="words")
+        raise acting.NoReasonGiven("A note needs words.", param="words")
     await connection.execute(
         insert(organization_notes).values(
             id=note_id,

@@ -11,7 +11,7 @@ from gateway.app.services import make_mail, make_moves
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.back_office import approvals, needs
 from gateway.control_plane.back_office.account_mails import AccountMails
-from gateway.control_plane.back_office.acting import ReasonNeeded
+from gateway.control_plane.back_office.acting import NoReasonGiven
 from gateway.control_plane.back_office.approvals import AlreadyDecided, ApprovalNotFound
 from gateway.control_plane.back_office.moves import MoveOutcome, Moves
 from gateway.control_plane.back_office.orders import GrantOrder, RefundOrder, TakeOrder
@@ -223,7 +223,7 @@ async def test_what_can_not_be_done_is_not_ordered(desk: Desk):
     refund = RefundOrder(organization_id=desk.organization_id, payment_id=new_id())
     with pytest.raises(NotSelling):
         await desk.moves.order(mia, refund, order_id=new_id(), reason="asked")
-    with pytest.raises(ReasonNeeded):
+    with pytest.raises(NoReasonGiven):
         await desk.moves.order(mia, desk.grant(1), order_id=new_id(), reason=" ")
     with pytest.raises(ApprovalNotFound):
         await desk.moves.reject(mia, new_id(), reason="x")

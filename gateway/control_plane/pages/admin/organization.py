@@ -37,7 +37,7 @@ PATH = "/admin/organizations"
 _DAYS = 30
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class AccountStanding(msgspec.Struct, frozen=True, kw_only=True):
     """What the head of each page of an organization tells."""
 
     id: str
@@ -48,7 +48,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     runway: Runway
 
 
-async def standing(connection: AsyncConnection, organization_id: str) -> Standing:
+async def standing(connection: AsyncConnection, organization_id: str) -> AccountStanding:
     """Read an organization's standing. Raises PageNotFound."""
     if not is_id(organization_id):
         raise PageNotFound("There is no such organization.")
@@ -56,7 +56,7 @@ async def standing(connection: AsyncConnection, organization_id: str) -> Standin
         found = await organizations.find(connection, organization_id)
     except OrganizationNotFound as error:
         raise PageNotFound("There is no such organization.") from error
-    return Standing(
+    return AccountStanding(
         id=found.id,
         name=found.name,
         created_at=found.created_at,
@@ -170,7 +170,7 @@ async def _given(connection: AsyncConnection, organization_id: str) -> dict[str,
     return {row[0]: row[1] for row in found}
 
 
-def _tiles(one: Standing, span: list[Sum], given: dict[str, int]) -> list[Tile]:
+def _tiles(one: AccountStanding, span: list[Sum], given: dict[str, int]) -> list[Tile]:
     balance, days = one.balance, one.runway.days
     lasts = "no use lately" if days is None else f"lasts {plural(days, 'day')}"
     own = f"{PATH}/{one.id}"
