@@ -25,8 +25,8 @@ FOR EACH ROW EXECUTE FUNCTION follow_trail();
 
 CREATE FUNCTION keep_trail_words() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NEW.digest <> OLD.digest OR NEW.user_id IS DISTINCT FROM OLD.user_id OR NEW.words <> ''
-        OR octet_length(NEW.salt) <> 0 THEN
+    IF NEW.digest <> OLD.digest OR NEW.user_id IS DISTINCT FROM coalesce(OLD.user_id, NEW.user_id)
+        OR NEW.words <> '' OR octet_length(NEW.salt) <> 0 THEN
         RAISE EXCEPTION 'trail_words can only be emptied';
     END IF;
     RETURN NEW;

@@ -16,8 +16,8 @@ BEGIN
 END;
 
 CREATE TRIGGER trail_words_only_emptied BEFORE UPDATE ON trail_words
-WHEN NEW.digest <> OLD.digest OR NEW.user_id IS NOT OLD.user_id OR NEW.words <> ''
-    OR length(NEW.salt) <> 0
+WHEN NEW.digest <> OLD.digest OR NEW.user_id IS NOT coalesce(OLD.user_id, NEW.user_id)
+    OR NEW.words <> '' OR length(NEW.salt) <> 0
 BEGIN SELECT RAISE(ABORT, 'trail_words can only be emptied'); END;
 
 CREATE TRIGGER trail_words_no_delete BEFORE DELETE ON trail_words

@@ -52,6 +52,7 @@ PRIVATE = {
     "alerts": "/console/alerts",
     "webhooks": "/console/webhooks",
     "votes": "/console/votes",
+    "trail": "/console/trail",
     "settings": "/console/settings",
     "model-signed-in": f"/models/{STELLA}",
 }

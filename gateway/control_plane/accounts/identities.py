@@ -65,12 +65,13 @@ async def connect(connection: AsyncConnection, who: Identity, user_id: str) -> b
 
 async def disconnect(
     connection: AsyncConnection, user_id: str, provider: Provider | None = None
-) -> None:
-    """Disconnect a user's identities, or only those of one provider."""
+) -> bool:
+    """Disconnect a user's identities, or only those of one provider; return if there was one."""
     mine = identities.c.user_id == user_id
     if provider is not None:
         mine &= identities.c.provider == provider
-    await connection.execute(update(identities).where(mine).values(user_id=None))
+    ended = await connection.execute(update(identities).where(mine).values(user_id=None))
+    return bool(ended.rowcount)
 
 
 async def of_user(connection: AsyncConnection, user_id: str) -> list[Connected]:

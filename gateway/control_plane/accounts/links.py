@@ -204,18 +204,18 @@ class LinkMails:
         request: str,
         subject: str,
         **context: Any,
-    ) -> None:
-        """Mail a link about something, with the template of its purpose.
+    ) -> bool:
+        """Mail a link about something, with the template of its purpose; return if it was.
 
         Nothing is sent for a `request` whose mail is already in the outbox, since a form that is
         sent twice must not use up a second link, nor to a mailbox that was sent enough links.
         """
         ref = f"{purpose}:{request}"
         if await self._outbox.holds(connection, ref):
-            return
+            return False
         token = await self._links.create(connection, purpose, address, about)
         if token is None:
-            return
+            return False
         mail = self._writer.write(
             purpose,
             ref=ref,
@@ -226,3 +226,4 @@ class LinkMails:
             **context,
         )
         await self._outbox.put(connection, mail)
+        return True

@@ -68,14 +68,14 @@ async def add(
     role: Role,
     *,
     members_max: int | None = None,
-) -> None:
-    """Add a member; an existing one keeps their role. Raises OrganizationFull."""
+) -> bool:
+    """Add a member and return True; an existing one keeps their role. Raises OrganizationFull."""
     if members_max is not None:
         await lock(connection, organization_id)
         members = memberships.c.organization_id == organization_id
         if await count(connection, memberships, members) >= members_max:
             raise OrganizationFull(f"An organization can have at most {members_max} members.")
-    await connection.execute(
+    added = await connection.execute(
         insert_into(connection, memberships)
         .values(
             user_id=user_id,
@@ -85,6 +85,7 @@ async def add(
         )
         .on_conflict_do_nothing()
     )
+    return bool(added.rowcount)
 
 
 async def must_belong(connection: AsyncConnection, organization_id: str, user_id: str) -> None:
@@ -118,26 +119,25 @@ async def of_user(connection: AsyncConnection, user_id: str) -> list[Membership]
 
 async def change_role(
     connection: AsyncConnection, organization_id: str, user_id: str, role: Role
-) -> None:
-    """Change a member's role. Raises MemberNotFound or LastOwner."""
+) -> Role:
+    """Change a member's role; return the one before. Raises MemberNotFound or LastOwner."""
     if role != "owner":
         await _check_another_owner(connection, organization_id, user_id)
-    changed = await connection.execute(
+    before = await _role_of(connection, organization_id, user_id)
+    await connection.execute(
         update(memberships).where(_member(organization_id, user_id)).values(role=role)
     )
-    if not changed.rowcount:
-        raise _unknown()
+    return before
 
 
-async def remove(connection: AsyncConnection, organization_id: str, user_id: str) -> None:
-    """Remove a member. Raises MemberNotFound or LastOwner.
+async def remove(connection: AsyncConnection, organization_id: str, user_id: str) -> Role:
+    """Remove a member; return the role that they had. Raises MemberNotFound or LastOwner.
 
     Their sessions continue in their oldest remaining organization; without one they end.
     """
     await _check_another_owner(connection, organization_id, user_id)
-    removed = await connection.execute(delete(memberships).where(_member(organization_id, user_id)))
-    if not removed.rowcount:
-        raise _unknown()
+    role = await _role_of(connection, organization_id, user_id)
+    await connection.execute(delete(memberships).where(_member(organization_id, user_id)))
     left = await of_user(connection, user_id)
     goes_on = (
         {"organization_id": left[0].organization_id, "removed_from": organization_id}
@@ -149,6 +149,7 @@ async def remove(connection: AsyncConnection, organization_id: str, user_id: str
         .where(sessions.c.user_id == user_id, sessions.c.organization_id == organization_id)
         .values(goes_on)
     )
+    return role
 
 
 async def _check_another_owner(
@@ -162,6 +163,14 @@ async def _check_another_owner(
     )
     if list(owners) == [user_id]:
         raise LastOwner("An organization needs an owner: make someone else an owner first.")
+
+
+async def _role_of(connection: AsyncConnection, organization_id: str, user_id: str) -> Role:
+    query = select(memberships.c.role).where(_member(organization_id, user_id)).with_for_update()
+    role: Role | None = await connection.scalar(query)
+    if role is None:
+        raise _unknown()
+    return role
 
 
 def _member(organization_id: str, user_id: str) -> ColumnElement[bool]:

@@ -22,9 +22,10 @@ from gateway.control_plane.accounts import (
     organizations,
     sessions,
 )
-from gateway.control_plane.accounts.memberships import LastOwner
+from gateway.control_plane.accounts.memberships import LastOwner, Membership
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.trail import entries, reading
+from gateway.control_plane.trail.entries import Actor
 from gateway.control_plane.trail.reading import TrailFilter
 from gateway.storage import tables
 from gateway.storage.database import count
@@ -142,6 +143,7 @@ async def _of_money_and_webhooks(connection: AsyncConnection, user_id: str) -> d
 async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
     """Delete a person. Raises LastOwner."""
     now = datetime.now(UTC)
+    closed: set[str] = set()
     belongs = await memberships.of_user(connection, visitor.user_id)
     # in one order: two who leave the same organizations at once must not deadlock
     for membership in sorted(belongs, key=lambda membership: membership.organization_id):
@@ -156,6 +158,7 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
                 ) from None
         else:
             await _close(connection, membership.organization_id, now)
+            closed.add(membership.organization_id)
     for table, condition in (
         # links first, in the order of sign-in, so that the two never deadlock
         (mail_links, mail_links.c.email == visitor.email),
@@ -183,7 +186,25 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
         await connection.execute(update(table).where(by == visitor.user_id).values({by.name: None}))
     await identities.disconnect(connection, visitor.user_id)
     await sessions.end_all(connection, visitor.user_id)
-    await entries.forget(connection, visitor.user_id)
+    await _record(connection, visitor, belongs, closed)
+
+
+async def _record(
+    connection: AsyncConnection, visitor: Visitor, belonged: list[Membership], closed: set[str]
+) -> None:
+    """Record in the audit trail that a person left, and erase what it knows of them by name."""
+    actor = Actor(kind="member", user_id=visitor.user_id)
+    for membership in belonged:
+        is_closed = membership.organization_id in closed
+        await entries.record(
+            connection,
+            actor,
+            "organization.closed" if is_closed else "member.left",
+            f"organization:{membership.organization_id}" if is_closed else f"user:{actor.user_id}",
+            organization_id=membership.organization_id,
+            before={"role": membership.role},
+        )
+    await entries.forget(connection, visitor.user_id, visitor.email)
 
 
 async def _rows(connection: AsyncConnection, query: Select[Any]) -> list[dict[str, Any]]:

@@ -91,16 +91,19 @@ async def record(
     return number
 
 
-async def forget(connection: AsyncConnection, user_id: str) -> None:
+async def forget(connection: AsyncConnection, user_id: str, address: str) -> None:
     """Record that a person deleted their account, and erase what the trail knows of them by name.
 
-    Their words and salts are emptied, so that nobody can try words against the digests that stay.
+    These are the words that are theirs, and their address wherever it stands by itself. Salts are
+    emptied too, so that nobody can try words against the digests that stay.
     """
     await record(connection, Actor(kind="member", user_id=user_id), FORGOTTEN, f"user:{user_id}")
+    theirs = trail_words.c.user_id == user_id
+    named = trail_words.c.user_id.is_(None) & (trail_words.c.words == address)
     await connection.execute(
         update(trail_words)
-        .where(trail_words.c.user_id == user_id, trail_words.c.words != "")
-        .values(words="", salt=b"")
+        .where(theirs | named, trail_words.c.words != "")
+        .values(words="", salt=b"", user_id=user_id)
     )
 
 

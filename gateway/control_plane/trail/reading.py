@@ -84,6 +84,16 @@ def changes(entry: TrailEntry) -> list[Change]:
     ]
 
 
+def all_before(changed: Sequence[Change]) -> str:
+    """Return what was before, in one line."""
+    return "; ".join(f"{change.name}: {change.before}" for change in changed if change.before)
+
+
+def all_after(changed: Sequence[Change]) -> str:
+    """Return what is now, in one line."""
+    return "; ".join(f"{change.name}: {change.after}" for change in changed if change.after)
+
+
 async def page(
     connection: AsyncConnection, chosen: TrailFilter, *, before: int | None = None, limit: int
 ) -> list[TrailEntry]:

@@ -120,14 +120,21 @@ async def test_a_person_is_forgotten_and_the_chain_holds(database: Database):
     await recorded(database)
     before = await verified(database)
     async with database.write() as connection:
-        await entries.forget(connection, ADA)
+        await entries.record(
+            connection,
+            OTHER,
+            "invitation.sent",
+            "organization:1",
+            after={"address": Personal("ada@example.com"), "name": Personal("Ada")},
+        )
+        await entries.forget(connection, ADA, "ada@example.com")
     assert (await verified(database)).broken == {}
     async with database.read() as connection:
         assert await holds(connection, before.number, before.hash)
         hers = select(trail_words.c.words, trail_words.c.salt).where(trail_words.c.user_id == ADA)
         assert {tuple(row) for row in await connection.execute(hers)} == {("", b"")}
-        others = select(trail_words.c.words).where(trail_words.c.user_id != ADA)
-        assert set(await connection.scalars(others)) == {"because", "ci", "198.51.100.1"}
+        left = select(trail_words.c.words).where(trail_words.c.words != "")
+        assert set(await connection.scalars(left)) == {"because", "ci", "198.51.100.1", "Ada"}
 
 
 async def test_the_job_tells_until_it_is_mended(database: Database):

@@ -89,8 +89,8 @@ def csv_row(entry: reading.TrailEntry) -> tuple[Any, ...]:
         entry.action,
         entry.subject,
         entry.organization_id,
-        "; ".join(f"{change.name}: {change.before}" for change in changed if change.before),
-        "; ".join(f"{change.name}: {change.after}" for change in changed if change.after),
+        reading.all_before(changed),
+        reading.all_after(changed),
         entry.reason,
         entry.origin,
     )

@@ -16,6 +16,7 @@ from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.pages.console.balance_words import days_left
 from gateway.control_plane.pages.console.notice_words import chosen_of, mailed
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
+from gateway.control_plane.web.recording import MemberTrail
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import owner
 from gateway.errors import BadRequest
@@ -86,12 +87,21 @@ async def save_alerts(
     database: NamedDependency[Database],
     preferences: NamedDependency[Preferences],
     visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
     data: URLEncodedBody[AlertsForm],
 ) -> Response[Any]:
     """Change it."""
     wanted = AlertPreferences(low_nanos=data.low_nanos(), mails=tuple(data.chosen))
     async with database.write() as connection:
+        before = await preferences.read(connection, visitor.organization_id)
         await preferences.save(connection, visitor.organization_id, wanted)
+        await trail.record(
+            connection,
+            "alerts.changed",
+            trail.organization,
+            before=msgspec.structs.asdict(before),
+            after=msgspec.structs.asdict(wanted),
+        )
     return see_other(f"{PATH}?saved=1")
 
 

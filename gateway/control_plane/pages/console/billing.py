@@ -31,6 +31,7 @@ from gateway.control_plane.payments.hosted_pages import stripe_pages
 from gateway.control_plane.payments.stripe_failures import StripeFailure, StripeRefused
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other, whole
 from gateway.control_plane.web.rate_limits import Quota
+from gateway.control_plane.web.recording import MemberTrail
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import owner
 from gateway.errors import BadRequest, Unavailable
@@ -191,6 +192,7 @@ async def set_auto_top_up(
     database: NamedDependency[Database],
     checkout: NamedDependency[Checkout | None],
     visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
     data: URLEncodedBody[AutoForm],
 ) -> Response[Any]:
     """Say when the saved card is charged, and for how much."""
@@ -198,12 +200,21 @@ async def set_auto_top_up(
         raise BuyingIsOff("This gateway takes no payments.")
     rules = data.rules()
     async with database.write() as connection:
+        before = await auto_top_up.read(connection, visitor.organization_id)
         await auto_top_up.save(
             connection,
             visitor.organization_id,
             rules,
             user_id=visitor.user_id,
             now=datetime.now(UTC),
+        )
+        after = msgspec.structs.asdict(rules)
+        await trail.record(
+            connection,
+            "auto_top_up.changed",
+            trail.organization,
+            before={name: getattr(before, name) for name in after} if before else {},
+            after=after,
         )
     return see_other(f"{PATH}?saved=1#auto-top-up")
 

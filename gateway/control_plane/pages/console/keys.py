@@ -20,6 +20,7 @@ from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.catalog.listings import Shelf
 from gateway.control_plane.web import snippets
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
+from gateway.control_plane.web.recording import MemberTrail
 from gateway.control_plane.web.rendering import Render
 from gateway.data_plane.metering.port import Period
 from gateway.errors import BadRequest
@@ -135,6 +136,7 @@ async def create_key(
     shelf: NamedDependency[Shelf],
     keys: NamedDependency[ApiKeys],
     visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
     data: URLEncodedBody[NewKeyForm],
 ) -> Response[Any]:
     """Create a key and show its secret, this once."""
@@ -152,6 +154,7 @@ async def create_key(
         budget=data.limited(),
         keys_max=settings.organization_keys_max,
         key_id=data.id if is_id(data.id) else None,
+        doer=trail.doer,
     )
     return render(
         "console/key.html",
@@ -199,6 +202,7 @@ async def show_key(page: NamedDependency[FormPage]) -> Response[Any]:
 async def change_key(
     keys: NamedDependency[ApiKeys],
     visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
     key_id: FromPath[str],
     data: URLEncodedBody[ChangedKeyForm],
 ) -> Response[Any]:
@@ -211,16 +215,20 @@ async def change_key(
         truncate=data.truncated_at(KeyDefaults()),
         budget=data.limited(),
         seen=data.moment(),
+        doer=trail.doer,
     )
     return see_other("/console/keys?saved=1")
 
 
 @post("/console/keys/{key_id:str}/revoke")
 async def revoke_key(
-    keys: NamedDependency[ApiKeys], visitor: NamedDependency[Visitor], key_id: FromPath[str]
+    keys: NamedDependency[ApiKeys],
+    visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
+    key_id: FromPath[str],
 ) -> Response[Any]:
     """Revoke a key for good."""
-    await keys.revoke(key_id, organization_id=visitor.organization_id)
+    await keys.revoke(key_id, organization_id=visitor.organization_id, doer=trail.doer)
     return see_other("/console/keys")
 
 

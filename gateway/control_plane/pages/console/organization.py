@@ -25,8 +25,10 @@ from gateway.control_plane.accounts.memberships import OrganizationFull, Role
 from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.mail.messages import plain
+from gateway.control_plane.trail.entries import Personal
 from gateway.control_plane.web.forms import FormPage, RefusedForm, once, post_form, see_other
 from gateway.control_plane.web.rate_limits import Quota
+from gateway.control_plane.web.recording import MemberTrail
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import owner
 from gateway.errors import BadRequest
@@ -125,11 +127,19 @@ async def show_settings(page: NamedDependency[FormPage]) -> Response[Any]:
 async def rename_organization(
     database: NamedDependency[Database],
     visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
     data: URLEncodedBody[NameForm],
 ) -> Response[Any]:
     """Give the organization another name."""
     async with database.write() as connection:
         await organizations.rename(connection, visitor.organization_id, data.name)
+        await trail.record(
+            connection,
+            "organization.renamed",
+            trail.organization,
+            before={"name": trail.personal(visitor.organization_name)},
+            after={"name": trail.personal(data.name.strip())},
+        )
     return see_other(_SAVED)
 
 
@@ -137,6 +147,7 @@ async def rename_organization(
 async def set_key_defaults(
     database: NamedDependency[Database],
     visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
     data: URLEncodedBody[DefaultsForm],
 ) -> Response[Any]:
     """Say what new keys start with."""
@@ -145,7 +156,15 @@ async def set_key_defaults(
         token_ids_from=None if data.integers == "refuse" else data.integers,
     )
     async with database.write() as connection:
+        before = await organizations.defaults(connection, visitor.organization_id)
         await organizations.set_defaults(connection, visitor.organization_id, wanted)
+        await trail.record(
+            connection,
+            "key_defaults.changed",
+            trail.organization,
+            before=msgspec.structs.asdict(before),
+            after=msgspec.structs.asdict(wanted),
+        )
     return see_other(_SAVED)
 
 
@@ -159,6 +178,7 @@ async def invite(
     invitation_quota: NamedDependency[Quota],
     origin: NamedDependency[str],
     visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
     data: URLEncodedBody[InviteForm],
 ) -> Response[str]:
     """Mail an invitation. The answer does not tell whether the address has an account."""
@@ -171,7 +191,7 @@ async def invite(
         members = await memberships.listed(connection, visitor.organization_id)
         if len(members) >= settings.organization_members_max:
             raise OrganizationFull("The organization has as many members as it can have.")
-        await link_mails.send(
+        is_sent = await link_mails.send(
             connection,
             "invitation",
             address,
@@ -181,6 +201,13 @@ async def invite(
             inviter=visitor.email,
             organization=plain(visitor.organization_name),
         )
+        if is_sent:
+            await trail.record(
+                connection,
+                "invitation.sent",
+                trail.organization,
+                after={"address": Personal(address.email)},
+            )
     return render("console/invited.html", section="settings", email=address.email)
 
 
@@ -188,11 +215,18 @@ async def invite(
 async def withdraw_invitation(
     database: NamedDependency[Database],
     visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
     data: URLEncodedBody[WithdrawForm],
 ) -> Response[Any]:
     """Take an invitation back: none of its mailed links works any more."""
     async with database.write() as connection:
         await links.take_back(connection, "invitation", visitor.organization_id, data.email)
+        await trail.record(
+            connection,
+            "invitation.withdrawn",
+            trail.organization,
+            before={"address": Personal(data.email)},
+        )
     return see_other(_SAVED)
 
 
@@ -200,12 +234,23 @@ async def withdraw_invitation(
 async def change_role(
     database: NamedDependency[Database],
     visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
     user_id: FromPath[str],
     data: URLEncodedBody[RoleForm],
 ) -> Response[Any]:
     """Make a member an owner, or an owner a member."""
     async with database.write() as connection:
-        await memberships.change_role(connection, visitor.organization_id, user_id, data.role)
+        before = await memberships.change_role(
+            connection, visitor.organization_id, user_id, data.role
+        )
+        if before != data.role:
+            await trail.record(
+                connection,
+                "member.role_changed",
+                f"user:{user_id}",
+                before={"role": before},
+                after={"role": data.role},
+            )
     return see_other(_SAVED)
 
 
@@ -213,23 +258,32 @@ async def change_role(
 async def remove_member(
     database: NamedDependency[Database],
     keys: NamedDependency[ApiKeys],
-    visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
     user_id: FromPath[str],
     data: URLEncodedBody[PartingForm],
 ) -> Response[Any]:
     """Remove a member and, where asked, end the keys that they made."""
     async with database.write() as connection:
-        ended = await part(connection, visitor.organization_id, user_id, data)
+        ended = await part(connection, trail, "member.removed", user_id, data)
     await keys.tell(ended)
     return see_other(PATH)
 
 
 async def part(
-    connection: AsyncConnection, organization_id: str, user_id: str, form: PartingForm
+    connection: AsyncConnection, trail: MemberTrail, action: str, user_id: str, form: PartingForm
 ) -> list[bytes]:
-    """Remove a member; return the digests of the keys that ended with it."""
-    await memberships.remove(connection, organization_id, user_id)
-    return await revoke_made_by(connection, organization_id, user_id) if form.revoke else []
+    """Remove a member, as `action` says; return the digests of the keys that ended with it."""
+    organization_id = trail.organization_id
+    role = await memberships.remove(connection, organization_id, user_id)
+    ended = await revoke_made_by(connection, organization_id, user_id) if form.revoke else []
+    await trail.record(
+        connection,
+        action,
+        f"user:{user_id}",
+        before={"role": role},
+        after={"keys_revoked": len(ended)},
+    )
+    return ended
 
 
 async def _check_new(connection: AsyncConnection, visitor: Visitor, address: Address) -> None:

@@ -20,6 +20,7 @@ from gateway.control_plane.pages.console.organization import (
 )
 from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.forms import HOME, post_form, see_other
+from gateway.control_plane.web.recording import MemberTrail
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
 from gateway.errors import BadRequest
@@ -52,12 +53,14 @@ async def leave_organization(
     sessions: NamedDependency[Sessions],
     cookie: NamedDependency[HostCookie],
     visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
     data: URLEncodedBody[PartingForm],
 ) -> Response[Any]:
     """Leave the current organization, and go on in another."""
     async with database.write() as connection:
-        ended = await part(connection, visitor.organization_id, visitor.user_id, data)
-        user = await users.find(connection, visitor.user_id)
+        user_id = visitor.user_id
+        ended = await part(connection, trail, "member.left", user_id, data)
+        user = await users.find(connection, user_id)
         assert user is not None
         session = await sessions.begin(connection, user.id, user.organization_id)
     await sessions.end(visitor.session_id)  # the new session knows nothing of this organization
@@ -91,11 +94,14 @@ async def switch_organization(
 
 @post(f"{PATH}/github/disconnect")
 async def disconnect_github(
-    database: NamedDependency[Database], visitor: NamedDependency[Visitor]
+    database: NamedDependency[Database],
+    visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
 ) -> Response[Any]:
     """Stop signing in with GitHub; the mailed link always works."""
     async with database.write() as connection:
-        await identities.disconnect(connection, visitor.user_id, "github")
+        if await identities.disconnect(connection, visitor.user_id, "github"):
+            await trail.record_own(connection, "sign_in_method.removed", {"method": "github"})
     return see_other(PATH)
 
 
@@ -104,10 +110,12 @@ async def end_sessions(
     database: NamedDependency[Database],
     cookie: NamedDependency[HostCookie],
     visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
 ) -> Response[Any]:
     """Sign out here and everywhere else: a laptop may be lost."""
     async with database.write() as connection:
         await end_all(connection, visitor.user_id)
+        await trail.record_own(connection, "sessions.ended")
     answer = see_other("/")
     answer.set_cookie(cookie.empty())
     return answer

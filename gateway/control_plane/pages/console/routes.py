@@ -14,11 +14,13 @@ from gateway.control_plane.pages.console import (
     overview,
     payments,
     person,
+    trail,
     usage,
     view,
     votes,
     webhooks,
 )
+from gateway.control_plane.web.recording import provide_trail
 from gateway.control_plane.web.visitors import provide_visitor, signed_in
 from gateway.wings import Wing
 
@@ -64,6 +66,7 @@ def console_wing() -> Wing:
             organization.withdraw_invitation,
             organization.change_role,
             organization.remove_member,
+            trail.show_trail,
             person.leave_organization,
             person.note_move,
             person.switch_organization,
@@ -74,6 +77,9 @@ def console_wing() -> Wing:
             view.end_view,
         ],
         guards=[signed_in],
-        dependencies={"visitor": Provide(provide_visitor, sync_to_thread=False)},
+        dependencies={
+            "visitor": Provide(provide_visitor, sync_to_thread=False),
+            "trail": Provide(provide_trail, sync_to_thread=False),
+        },
     )
     return Wing("control", [pages])

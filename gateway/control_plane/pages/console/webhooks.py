@@ -18,6 +18,7 @@ from gateway.control_plane.pages.console.notice_words import chosen_of, subscrib
 from gateway.control_plane.pages.console.webhook_code import VERIFYING
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
 from gateway.control_plane.web.rate_limits import Quota
+from gateway.control_plane.web.recording import MemberTrail
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import owner
 from gateway.storage.database import Database
@@ -80,6 +81,7 @@ async def add_webhook(
     endpoints: NamedDependency[Endpoints],
     address_quota: NamedDependency[Quota],
     visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
     data: URLEncodedBody[WebhookForm],
 ) -> Response[Any]:
     """Add a webhook and show its secret."""
@@ -88,6 +90,9 @@ async def add_webhook(
     async with database.write() as connection:
         endpoint, secret = await endpoints.add(
             connection, visitor.organization_id, data.url, data.chosen, visitor.user_id
+        )
+        await trail.record(
+            connection, "webhook.created", f"webhook:{endpoint.id}", after=_told(endpoint, trail)
         )
     return _secret_page(render, endpoint, secret, heading="Your webhook is added")
 
@@ -139,6 +144,7 @@ async def change_webhook(
     endpoints: NamedDependency[Endpoints],
     address_quota: NamedDependency[Quota],
     visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
     endpoint_id: FromPath[str],
     data: URLEncodedBody[WebhookForm],
 ) -> Response[Any]:
@@ -146,8 +152,17 @@ async def change_webhook(
     await address_quota.take(visitor.organization_id)
     await endpoints.check(visitor.organization_id, data.url)
     async with database.write() as connection:
+        before = await endpoints.find(connection, visitor.organization_id, endpoint_id)
         await endpoints.change(
             connection, visitor.organization_id, endpoint_id, data.url, data.chosen
+        )
+        after = await endpoints.find(connection, visitor.organization_id, endpoint_id)
+        await trail.record(
+            connection,
+            "webhook.changed",
+            f"webhook:{endpoint_id}",
+            before=_told(before, trail),
+            after=_told(after, trail),
         )
     return see_other(f"{PATH}/{endpoint_id}?done=saved")
 
@@ -158,12 +173,14 @@ async def reveal_secret(
     render: NamedDependency[Render],
     endpoints: NamedDependency[Endpoints],
     visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
     endpoint_id: FromPath[str],
 ) -> Response[Any]:
     """Show a webhook's secret again."""
-    async with database.read() as connection:
+    async with database.write() as connection:
         endpoint = await endpoints.find(connection, visitor.organization_id, endpoint_id)
         secret = await endpoints.reveal(connection, visitor.organization_id, endpoint_id)
+        await trail.record(connection, "webhook.secret_shown", f"webhook:{endpoint_id}")
     return _secret_page(render, endpoint, secret)
 
 
@@ -173,12 +190,14 @@ async def rotate_secret(
     render: NamedDependency[Render],
     endpoints: NamedDependency[Endpoints],
     visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
     endpoint_id: FromPath[str],
 ) -> Response[Any]:
     """Give a webhook a new secret, and show it."""
     async with database.write() as connection:
         secret = await endpoints.rotate(connection, visitor.organization_id, endpoint_id)
         endpoint = await endpoints.find(connection, visitor.organization_id, endpoint_id)
+        await trail.record(connection, "webhook.secret_rotated", f"webhook:{endpoint_id}")
     return _secret_page(render, endpoint, secret)
 
 
@@ -218,11 +237,13 @@ async def enable_webhook(
     database: NamedDependency[Database],
     endpoints: NamedDependency[Endpoints],
     visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
     endpoint_id: FromPath[str],
 ) -> Response[Any]:
     """Send events again, from now on."""
     async with database.write() as connection:
         await endpoints.enable(connection, visitor.organization_id, endpoint_id)
+        await trail.record(connection, "webhook.enabled", f"webhook:{endpoint_id}")
     return see_other(f"{PATH}/{endpoint_id}")
 
 
@@ -231,11 +252,13 @@ async def disable_webhook(
     database: NamedDependency[Database],
     endpoints: NamedDependency[Endpoints],
     visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
     endpoint_id: FromPath[str],
 ) -> Response[Any]:
     """Send nothing, until it is enabled again."""
     async with database.write() as connection:
         await endpoints.disable(connection, visitor.organization_id, endpoint_id)
+        await trail.record(connection, "webhook.disabled", f"webhook:{endpoint_id}")
     return see_other(f"{PATH}/{endpoint_id}")
 
 
@@ -244,11 +267,13 @@ async def remove_webhook(
     database: NamedDependency[Database],
     endpoints: NamedDependency[Endpoints],
     visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
     endpoint_id: FromPath[str],
 ) -> Response[Any]:
     """Remove a webhook for good."""
     async with database.write() as connection:
         await endpoints.remove(connection, visitor.organization_id, endpoint_id)
+        await trail.record(connection, "webhook.removed", f"webhook:{endpoint_id}")
     return see_other(PATH)
 
 
@@ -257,6 +282,12 @@ def _address(endpoint: Endpoint, visitor: Visitor) -> str:
     if visitor.role == "owner":
         return endpoint.url
     return urlsplit(endpoint.url).hostname or ""
+
+
+def _told(endpoint: Endpoint, trail: MemberTrail) -> dict[str, Any]:
+    """Return what the audit trail says of a webhook: the rest of its address is a secret, too."""
+    host = urlsplit(endpoint.url).hostname or ""
+    return {"host": trail.personal(host), "types": list(endpoint.types)}
 
 
 def _secret_page(

@@ -10,6 +10,7 @@ from gateway.control_plane.accounts.identities import Identity
 from gateway.control_plane.accounts.sessions import Sessions
 from gateway.control_plane.billing.promotions import Welcome
 from gateway.control_plane.demand import waitlist
+from gateway.control_plane.web.recording import MemberTrail
 
 
 class Entering:
@@ -27,11 +28,12 @@ class Entering:
         *,
         joins: str | None = None,
         identity: Identity | None = None,
+        origin: str = "",
     ) -> str:
         """Sign in the owner of an address, or of an identity, and return the session's cookie.
 
         `joins` is the organization that invited them. A known identity signs in to its own
-        account, whatever its address is now.
+        account, whatever its address is now. `origin` is the network that they come from.
         """
         known = await identities.find(connection, identity) if identity else None
         user = known or await users.find_or_create(connection, address)
@@ -41,8 +43,17 @@ class Entering:
         if user.is_new:
             await self._welcome.greet(connection, user, address, came_before=came_before)
         await waitlist.adopt(connection, Address(user.email), user.id)
-        if joins:
-            await memberships.add(
-                connection, user.id, joins, "member", members_max=self._members_max
+        has_joined = joins is not None and await memberships.add(
+            connection, user.id, joins, "member", members_max=self._members_max
+        )
+        session = await self._sessions.begin(connection, user.id, joins or user.organization_id)
+        trail = MemberTrail.of(user.id, joins or user.organization_id, origin)
+        if identity and not known:
+            await trail.record_own(
+                connection, "sign_in_method.added", {"method": identity.provider}
             )
-        return await self._sessions.begin(connection, user.id, joins or user.organization_id)
+        if has_joined:
+            await trail.record(
+                connection, "member.joined", f"user:{user.id}", after={"role": "member"}
+            )
+        return session

@@ -20,6 +20,7 @@ from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.forms import safe_path, see_other
 from gateway.control_plane.web.oauth_state import Journey, OAuthState
 from gateway.control_plane.web.rate_limits import Quota
+from gateway.control_plane.web.recording import MemberTrail
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
 from gateway.settings import Settings, SettingsError, derive
@@ -77,10 +78,11 @@ async def come_back(
         who = identities.of(derive(settings.secret, "identities"), "github", account.subject)
         answer = see_other(journey.path)
         if user_id:
-            await _connect(database, who, user_id)
+            trail = MemberTrail.of(user_id, request.user.organization_id, origin)
+            await _connect(database, who, trail)
         else:
             async with database.write() as connection:
-                session = await entering.enter(connection, address, identity=who)
+                session = await entering.enter(connection, address, identity=who, origin=origin)
             answer.set_cookie(cookie.holding(session))
     except (GithubRefused, GithubUnavailable, addresses.BadAddress) as refusal:
         answer = render(
@@ -120,7 +122,9 @@ def _check(journey: Journey, user_id: str, code: str) -> None:
         raise GithubRefused("You did not let GitHub tell us who you are; nothing was kept.")
 
 
-async def _connect(database: Database, who: Identity, user_id: str) -> None:
+async def _connect(database: Database, who: Identity, trail: MemberTrail) -> None:
+    user_id = trail.actor.user_id
+    assert user_id
     async with database.write() as connection:
         known = await identities.find(connection, who)
         if known and known.id != user_id:
@@ -128,6 +132,8 @@ async def _connect(database: Database, who: Identity, user_id: str) -> None:
                 "That GitHub account signs in another account here. Disconnect it there first."
             )
         await identities.connect(connection, who, user_id)
+        if not known:
+            await trail.record_own(connection, "sign_in_method.added", {"method": who.provider})
 
 
 def _configured(github: Github | None) -> Github:

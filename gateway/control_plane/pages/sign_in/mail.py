@@ -151,6 +151,7 @@ async def accept_invitation(
     links: NamedDependency[MailLinks],
     entering: NamedDependency[Entering],
     cookie: NamedDependency[HostCookie],
+    origin: NamedDependency[str],
     data: URLEncodedBody[LinkForm],
 ) -> Response[Any]:
     """Join the organization of an invitation, and sign in to it."""
@@ -160,7 +161,7 @@ async def accept_invitation(
         await memberships.lock(connection, link.subject)
         link = await links.use(connection, "invitation", data.token)
         address = addresses.Address(link.email)
-        session = await entering.enter(connection, address, joins=link.subject)
+        session = await entering.enter(connection, address, joins=link.subject, origin=origin)
     return _go(cookie.holding(session), HOME)
 
 
