@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.cli.accounts import keys_group, organizations_group
 from gateway.cli.approvals import approve, list_approvals, reject
 from gateway.cli.billing import credits_group
+from gateway.cli.books import show_books
 from gateway.cli.catalog import estimate, models_group
 from gateway.cli.demand import launch_model, show_demand
 from gateway.cli.dev import dev, use_environment
@@ -67,6 +68,7 @@ for command in (
     trail_group,
     operators_group,
     events_group,
+    show_books,
     audit,
     estimate,
 ):

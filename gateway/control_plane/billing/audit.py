@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.billing import credit
+from gateway.control_plane.billing import audit_runs, credit
 from gateway.control_plane.trail import audits
 from gateway.observability import metrics
 from gateway.storage.database import Database
@@ -34,8 +34,10 @@ async def audit(database: Database, interval_seconds: float = 300.0) -> None:
 
     Freezes the organizations whose balance is wrong, and lifts that where it no longer is.
     """
+    began_at = datetime.now(UTC)
     async with database.read() as connection:
-        breaches = await invariants.audit(connection, datetime.now(UTC) - _LOOK_BACK)
+        breaches = await invariants.audit(connection, began_at - _LOOK_BACK)
+        standing = await audit_runs.standing(connection)
     broken = {breach.invariant.name: breach.culprits for breach in breaches}
     for invariant in invariants.INVARIANTS:
         metrics.set_breaches(invariant.name, len(broken.get(invariant.name, ())))
@@ -44,6 +46,7 @@ async def audit(database: Database, interval_seconds: float = 300.0) -> None:
     async with database.write() as connection:
         await _freeze(connection, {name: broken.get(name, []) for name in _FREEZING})
         await audits.note(connection, "ledger", broken, interval_seconds)
+        await audit_runs.note(connection, began_at, broken, standing)
 
 
 async def _freeze(connection: AsyncConnection, broken: Mapping[str, Sequence[str]]) -> None:

@@ -8,11 +8,11 @@ limit, so it holds to the nano-dollar under any concurrency.
 from __future__ import annotations
 
 import hmac
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
 import msgspec
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.addresses import Address
@@ -114,3 +114,11 @@ class Welcome:
     def _ref(self, address: Address) -> str:
         # the ledger is kept forever and names no one, so it gets a digest
         return f"signup:{hmac.digest(self._secret, address.key.encode(), 'sha256').hex()}"
+
+
+async def given(connection: AsyncConnection, today: date, *, days: int) -> list[int]:
+    """Return what was given away on each of the last days, today last, in nano-dollars."""
+    wanted = [str(today - timedelta(days=ago)) for ago in reversed(range(days))]
+    found = await connection.execute(select(promotion_days).where(promotion_days.c.day.in_(wanted)))
+    by_day = {row.day: row.granted_nanos for row in found}
+    return [by_day.get(day, 0) for day in wanted]

@@ -8,6 +8,7 @@ from litestar.di import Provide
 from gateway.control_plane.pages.admin import (
     account_actions,
     approvals,
+    books,
     demand,
     events,
     home,
@@ -39,6 +40,7 @@ def admin_wing() -> Wing:
             demand.review_votes,
             waitlist.show_waitlist,
             trail.show_trail,
+            books.show_books,
             workers.show_workers,
             workers.show_worker,
             workers.command_worker,
