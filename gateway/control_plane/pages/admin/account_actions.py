@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 from litestar import Request, Response, get, post
+from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency, Provide
+from litestar.handlers.base import BaseRouteHandler
 from litestar.params import FromPath, URLEncodedBody
 
 from gateway.control_plane.accounts.keys import ApiKeys
@@ -23,6 +25,7 @@ from gateway.control_plane.pages.admin.money import move_of
 from gateway.control_plane.pages.admin.organization import PATH, standing
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
 from gateway.control_plane.web.rendering import Render
+from gateway.control_plane.web.verification import fresh
 from gateway.data_plane.metering.port import Period
 from gateway.identifiers import is_id
 from gateway.settings import Settings
@@ -125,7 +128,15 @@ async def show_action(page: NamedDependency[FormPage]) -> Response[Any]:
     return await page(None)
 
 
-@post_form(PATHS, "act", _action_page)
+def fresh_for_money(
+    connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
+) -> None:
+    """Require a fresh proof for what only those who move money may do."""
+    if ACTIONS[connection.scope["path"].rpartition("/")[2]].permission == "money":
+        fresh(connection, handler)
+
+
+@post_form(PATHS, "act", _action_page, guards=[fresh_for_money])
 async def act_on_account(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],

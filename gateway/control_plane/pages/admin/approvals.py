@@ -17,6 +17,7 @@ from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.pages.admin.lists import as_csv
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
 from gateway.control_plane.web.rendering import Render
+from gateway.control_plane.web.verification import fresh
 from gateway.money import money
 from gateway.storage.database import Database
 
@@ -67,7 +68,7 @@ async def list_approvals(
     return as_csv("approvals", _COLUMNS, rows)
 
 
-@post_form(_PATH + "/{order_id:str}/approve", "approval", _approvals_page)
+@post_form(_PATH + "/{order_id:str}/approve", "approval", _approvals_page, guards=[fresh])
 async def approve_order(
     moves: NamedDependency[Moves],
     operator: NamedDependency[Operator],

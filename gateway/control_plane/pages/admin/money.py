@@ -32,6 +32,7 @@ from gateway.control_plane.payments import payments
 from gateway.control_plane.payments.payments import CENT_NANOS
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
 from gateway.control_plane.web.rendering import Render
+from gateway.control_plane.web.verification import fresh
 from gateway.errors import BadRequest
 from gateway.identifiers import is_id, new_id
 from gateway.money import money
@@ -139,7 +140,7 @@ async def show_money_form(page: NamedDependency[FormPage]) -> Response[Any]:
     return await page(None)
 
 
-@post_form(PATHS, "money", _money_page, status_code=200)
+@post_form(PATHS, "money", _money_page, status_code=200, guards=[fresh])
 async def move_money(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],

@@ -1,12 +1,15 @@
 """Grants and takings in the browser: filled in, checked, posted once, recorded and mailed."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from gateway.app.process import Process
 from gateway.control_plane.billing import credit
+from gateway.storage.tables import sessions
 from testing.back_office import (
     ADMIN,
     check,
@@ -15,7 +18,7 @@ from testing.back_office import (
     post,
     trail_of,
 )
-from testing.browsing import Browser, squeezed
+from testing.browsing import Browser, field, squeezed
 from testing.operators import sign_in_operator
 
 WHY = {"cause": "outage", "words": "Slow answers", "ticket": "4831"}
@@ -134,3 +137,26 @@ async def test_who_may_not_move_money_sees_why(
     assert refused.status_code == 403
     assert (await balance_of(gateway, customer)).available_nanos == 250_000_000
     assert await trail_of(gateway.core.database) == []
+
+
+async def test_an_old_proof_is_asked_for_again_and_the_form_is_kept(
+    browser: Browser, gateway: Process, customer: str
+):
+    await sign_in_operator(browser, gateway, "ops@example.com", "finance")
+    path = f"{ADMIN}/{customer}/grant"
+    await browser.get(path)
+    form = field(browser.page.text, "form")
+    await _proved(gateway, timedelta(minutes=11))
+    asked = await browser.submit(path, form=form, step="check", **GRANT)
+    assert asked.status_code == 401
+    assert "Slow answers" in asked.text  # to be sent again after the proof
+    await _proved(gateway, timedelta(minutes=9))
+    again = await browser.submit(path, form=form, step="check", **GRANT)
+    assert "Post +$50.00" in squeezed(again.text)
+
+
+async def _proved(gateway: Process, ago: timedelta) -> None:
+    """Let every session's proof and sign-in be this long ago."""
+    then = datetime.now(UTC) - ago
+    async with gateway.core.database.write() as connection:
+        await connection.execute(update(sessions).values(verified_at=then, created_at=then))
