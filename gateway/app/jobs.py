@@ -24,7 +24,7 @@ from gateway.control_plane.billing.audit import audit
 from gateway.control_plane.demand import events
 from gateway.control_plane.mail import upkeep
 from gateway.control_plane.payments import stored_events
-from gateway.control_plane.status import answers
+from gateway.control_plane.status import answers, traffic
 from gateway.control_plane.trail.audits import audit_trail
 from gateway.control_plane.web import rate_limits
 from gateway.control_plane.workers import quarantines
@@ -95,6 +95,8 @@ _EXPIRING_SECONDS = 60.0
 _LAUNCHES_SECONDS = 10.0
 _STANDINGS_SECONDS = 20.0
 _WEBHOOKS_SECONDS = 1.0
+_TRAFFIC_SECONDS = 20.0
+_RANKING_SECONDS = 60.0
 _APPROVALS_SECONDS = 60.0
 _FOLDS_MAX = 50
 
@@ -121,6 +123,8 @@ def wing(core: Core, services: Services) -> Wing:
             Job("notice-mails", settings.mail_seconds, services.notice_mails.write),
             Job("webhooks", _WEBHOOKS_SECONDS, services.deliverer.run),
             Job("approvals", _APPROVALS_SECONDS, services.moves.run),
+            Job("sum-traffic", _TRAFFIC_SECONDS, lambda: traffic.sum_up(database)),
+            Job("rank-traffic", _RANKING_SECONDS, lambda: traffic.rank(database)),
             Job("incidents", settings.incident_seconds, services.incidents.watch),
             Job("attention", LOOK_SECONDS, services.attention.look),
             Job("forget-old", _FORGET_SECONDS, lambda: forget_old(database, settings)),
@@ -143,6 +147,7 @@ async def forget_old(database: Database, settings: Settings) -> None:
         await passkeys.forget_old(connection)
         await enrollments.forget_old(connection)
         await answers.forget_old(connection, settings.answer_retention_days)
+        await traffic.forget_old(connection)
         await snoozes.forget_old(connection, datetime.now(UTC))
     async with database.write() as connection:
         await upkeep.forget_old(connection, keep_text=settings.dev_mail)

@@ -54,6 +54,16 @@ class PoolState(msgspec.Struct, frozen=True, kw_only=True):
     backlog_ms: int
 
     @property
+    def size(self) -> int:
+        """Workers, ready or not."""
+        return len(self.workers)
+
+    @property
+    def in_flight(self) -> int:
+        """Tokens that the workers have."""
+        return sum(worker.tokens_in_flight for worker in self.workers)
+
+    @property
     def ready(self) -> int:
         """Workers that every gateway has ready."""
         return sum(worker.state is WorkerState.READY for worker in self.workers)
