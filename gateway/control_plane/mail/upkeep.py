@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -110,6 +111,12 @@ async def read(connection: AsyncConnection, mail_id: str) -> MailStatus:
     if row is None:
         raise NothingToRetry(f"There is no mail {mail_id[:80]!r}; see gateway mail list.")
     return MailStatus(**row)
+
+
+async def named(connection: AsyncConnection, ids: Sequence[str]) -> list[MailStatus]:
+    """Return the mails with some ids, the oldest first."""
+    query = _reading().where(outbox.c.id.in_(ids)).order_by(outbox.c.id)
+    return [MailStatus(**row) for row in (await connection.execute(query)).mappings()]
 
 
 async def retry(

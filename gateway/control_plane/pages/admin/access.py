@@ -42,7 +42,7 @@ def provide_operator(
     """Return the operator, behind the guard `operators_only`."""
     visitor: Visitor = request.user
     assert visitor.operator_role
-    if request.method != "GET":
+    if request.method != "GET" and not request.url.path.startswith("/admin/search"):
         attention.forget()  # what they do may end a need
     return Operator(
         user_id=visitor.user_id, email=visitor.email, role=visitor.operator_role, origin=origin

@@ -1,0 +1,69 @@
+"""What lines are that were selected for a bulk action, in words, and which can't be acted on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.mail import upkeep
+from gateway.identifiers import is_id
+from gateway.storage.tables import api_keys, organizations, stripe_events
+
+
+class SelectedLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line: what it is, whose, and why nothing will be done to it, if so."""
+
+    id: str
+    words: str
+    of: str
+    problem: str = ""
+
+
+async def keys(connection: AsyncConnection, ids: Sequence[str]) -> list[SelectedLine]:
+    """Describe keys that are to be revoked."""
+    found = await connection.execute(
+        select(api_keys, organizations.c.name.label("owner"))
+        .join(organizations, organizations.c.id == api_keys.c.organization_id)
+        .where(api_keys.c.id.in_(_ids(ids)))
+        .order_by(api_keys.c.id)
+    )
+    return [
+        SelectedLine(
+            id=row.id,
+            words=f"{row.name}, sk-…{row.last_four}",
+            of=row.owner,
+            problem="It is revoked already." if row.revoked_at else "",
+        )
+        for row in found
+    ]
+
+
+async def mails(connection: AsyncConnection, ids: Sequence[str]) -> list[SelectedLine]:
+    """Describe mails that are to be sent again."""
+    lines = []
+    for mail in await upkeep.named(connection, _ids(ids)):
+        why = mail.why_not or ("it may have arrived" if mail.state == "unknown" else "")
+        lines.append(
+            SelectedLine(
+                id=mail.id,
+                words=mail.subject,
+                of=mail.recipient,
+                problem=f"{why[:1].upper()}{why[1:]}." if why else "",
+            )
+        )
+    return lines
+
+
+async def events(connection: AsyncConnection, ids: Sequence[str]) -> list[SelectedLine]:
+    """Describe Stripe's events that are to be replayed."""
+    found = await connection.execute(
+        select(stripe_events).where(stripe_events.c.id.in_(ids)).order_by(stripe_events.c.id)
+    )
+    return [SelectedLine(id=row.id, words=row.type, of=row.object_id) for row in found]
+
+
+def _ids(ids: Sequence[str]) -> list[str]:
+    return [one for one in ids if is_id(one)]

@@ -1,0 +1,154 @@
+"""Bulk actions: lines that were selected on a list are shown once more, then acted on one by one.
+
+Without JavaScript too: the list is a form, its answer shows what will be done, and the form there
+does it. A list offers an action with the macro `bulk` of its kit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, post
+from litestar.di import NamedDependency
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.accounts.key_trail import Doer
+from gateway.control_plane.accounts.keys import ApiKeys
+from gateway.control_plane.back_office import bulk, events, mails, selections
+from gateway.control_plane.back_office.bulk import Act
+from gateway.control_plane.back_office.selections import SelectedLine
+from gateway.control_plane.operators.operators import Operator
+from gateway.control_plane.operators.permissions import Permission
+from gateway.control_plane.web.rendering import Render
+from gateway.control_plane.web.visitors import PageNotFound
+from gateway.errors import BadRequest
+from gateway.settings import Settings
+from gateway.storage.database import Database
+
+REASON_CHARACTERS_MAX = 500
+
+Describe = Callable[[AsyncConnection, Sequence[str]], Awaitable[list[SelectedLine]]]
+
+
+class BulkAction(msgspec.Struct, frozen=True, kw_only=True):
+    """An action for many lines, in words, and the list to go back to."""
+
+    verb: str
+    noun: str
+    section: str
+    back: str
+    effect: str
+    """What it does, in a sentence."""
+    permission: Permission
+    describe: Describe
+
+
+class ReasonMissing(BadRequest):
+    """What is done to many lines needs a reason."""
+
+    code = "reason_missing"
+
+
+ACTIONS = {
+    "revoke-keys": BulkAction(
+        verb="Revoke",
+        noun="key",
+        section="keys",
+        back="/admin/keys",
+        effect="Requests with these keys are refused within a second, for good.",
+        permission="support",
+        describe=selections.keys,
+    ),
+    "resend-mails": BulkAction(
+        verb="Resend",
+        noun="mail",
+        section="mail",
+        back="/admin/mail",
+        effect="They are sent within seconds, and tried anew if that fails.",
+        permission="support",
+        describe=selections.mails,
+    ),
+    "replay-events": BulkAction(
+        verb="Replay",
+        noun="event",
+        section="events",
+        back="/admin/events",
+        effect="What they are about is read at Stripe again, and the ledger follows that.",
+        permission="support",
+        describe=selections.events,
+    ),
+}
+
+
+@post("/admin/bulk", status_code=200)
+async def check_bulk(
+    request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
+    render: NamedDependency[Render],
+) -> Response[str]:
+    """Show the selected lines, and what will be done to them."""
+    name, action, ids, _reason = await _form(request)
+    async with database.read() as connection:
+        lines = await action.describe(connection, bulk.selected(ids))
+    return render("admin/bulk.html", section=action.section, name=name, action=action, lines=lines)
+
+
+@post("/admin/bulk/do", status_code=200)
+async def do_bulk(
+    request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
+    keys: NamedDependency[ApiKeys],
+    settings: NamedDependency[Settings],
+    operator: NamedDependency[Operator],
+    render: NamedDependency[Render],
+) -> Response[str]:
+    """Do it, and show what became of each line."""
+    name, action, ids, reason = await _form(request)
+    operator.must(action.permission)
+    if not 0 < len(reason) <= REASON_CHARACTERS_MAX:
+        raise ReasonMissing(f"Say why, in 1 to {REASON_CHARACTERS_MAX} characters.", param="reason")
+    async with database.read() as connection:
+        lines = {line.id: line for line in await action.describe(connection, bulk.selected(ids))}
+    lifetime = timedelta(seconds=settings.mail_once_seconds)
+    acts: dict[str, Act] = {
+        "revoke-keys": partial(_revoke, keys, operator, reason),
+        "resend-mails": partial(_resend, database, operator, lifetime, reason),
+        "replay-events": partial(_replay, database, operator, reason),
+    }
+    outcomes = await bulk.each(ids, acts[name])
+    return render(
+        "admin/bulk_done.html",
+        section=action.section,
+        action=action,
+        outcomes=[(lines.get(outcome.id), outcome) for outcome in outcomes],
+        done=sum(not outcome.problem for outcome in outcomes),
+    )
+
+
+async def _form(request: Request[Any, Any, Any]) -> tuple[str, BulkAction, list[str], str]:
+    form = await request.form()
+    name = str(form.get("action", ""))
+    if name not in ACTIONS:
+        raise PageNotFound("There is no such action.")
+    ids = [str(one) for one in form.getall("ids", [])]
+    return name, ACTIONS[name], ids, str(form.get("reason", "")).strip()
+
+
+async def _revoke(keys: ApiKeys, operator: Operator, reason: str, key_id: str) -> None:
+    await keys.revoke(key_id, doer=Doer(operator.actor, reason))
+
+
+async def _resend(
+    database: Database, operator: Operator, lifetime: timedelta, reason: str, mail_id: str
+) -> None:
+    async with database.write() as connection:
+        await mails.resend(connection, operator, mail_id, lifetime=lifetime, reason=reason)
+
+
+async def _replay(database: Database, operator: Operator, reason: str, event_id: str) -> None:
+    async with database.write() as connection:
+        await events.replay(connection, operator, event_id, reason=reason)
