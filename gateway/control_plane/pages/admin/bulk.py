@@ -16,9 +16,8 @@ from litestar import Request, Response, post
 from litestar.di import NamedDependency
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.accounts.key_trail import Doer
 from gateway.control_plane.accounts.keys import ApiKeys
-from gateway.control_plane.back_office import bulk, events, mails, selections
+from gateway.control_plane.back_office import bulk, events, keys, mails, selections
 from gateway.control_plane.back_office.bulk import Act
 from gateway.control_plane.back_office.selections import SelectedLine
 from gateway.control_plane.operators.operators import Operator
@@ -138,8 +137,8 @@ async def _form(request: Request[Any, Any, Any]) -> tuple[str, BulkAction, list[
     return name, ACTIONS[name], ids, str(form.get("reason", "")).strip()
 
 
-async def _revoke(keys: ApiKeys, operator: Operator, reason: str, key_id: str) -> None:
-    await keys.revoke(key_id, doer=Doer(operator.actor, reason))
+async def _revoke(api_keys: ApiKeys, operator: Operator, reason: str, key_id: str) -> None:
+    await keys.revoke(api_keys, operator, key_id, reason=reason)
 
 
 async def _resend(

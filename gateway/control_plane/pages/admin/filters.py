@@ -23,7 +23,7 @@ _PLACE = ("before", "after", "format", "kept")
 class FilterForm(msgspec.Struct, frozen=True, kw_only=True):
     """A filter to keep, of one of the lists that offer it."""
 
-    path: Literal["/admin/organizations", "/admin/keys"] = "/admin/organizations"
+    of_list: Literal["/admin/organizations", "/admin/keys"] = "/admin/organizations"
     query: str = ""
     name: str = ""
 
@@ -39,9 +39,9 @@ async def save_filter(
     assert operator.user_id
     async with database.write() as connection:
         await saved_filters.save(
-            connection, operator.user_id, path=data.path, name=data.name, query=query
+            connection, operator.user_id, path=data.of_list, name=data.name, query=query
         )
-    return see_other(f"{data.path}?{query}")
+    return see_other(f"{data.of_list}?{query}")
 
 
 @post("/admin/filters/{filter_id:str}/remove")
