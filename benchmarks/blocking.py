@@ -20,7 +20,7 @@ from collections.abc import Callable
 import msgspec
 import uvloop
 
-from gateway.control_plane.catalog import catalog
+from gateway.control_plane.catalog import cards, catalog
 from gateway.storage import migrate
 from gateway.storage.database import Database
 from testing.gateways import MODEL, Api, open_api
@@ -76,7 +76,7 @@ async def longest_pause(api: Api, path: str, body: bytes) -> float:
 
 async def main(times: int) -> None:
     """Measure each case, and print the median of the longest pauses."""
-    vocabulary = catalog.reviewed()[0].vocabulary_sha256
+    vocabulary = cards.reviewed()[0].vocabulary_sha256
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/gateway.db"
         database = Database(url)

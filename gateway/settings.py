@@ -269,6 +269,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 20_000
     launch_wave_mails: Annotated[Count, _text("How many launch mails are sent together.")] = 500
     launch_wave_seconds: Annotated[Seconds, _text("Time between waves of launch mails.")] = 300.0
+    price_notice_days: Annotated[
+        Natural,
+        _text("How many days ahead a price must be raised, where someone used the model lately."),
+    ] = 30
     gpu_nanos_per_hour: Annotated[
         Natural,
         _text("What one GPU costs an hour, in nano-dollars: would a wanted model pay for it?"),

@@ -61,6 +61,8 @@ class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Unix time of its entry into the catalog, in seconds."""
     owned_by: str = ""
     license: str = ""
+    words: str = ""
+    """The fields of its page that operators set, as JSON; the data plane does not read them."""
 
     def price_of(self, tier: Tier) -> PriceSnapshot:
         """Return the price that a request of a tier pays."""

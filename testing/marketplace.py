@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Table, func, insert, select, text
 
 from gateway.app.process import Process
-from gateway.control_plane.catalog import catalog
+from gateway.control_plane.catalog import cards
 from gateway.data_plane.tallies import BOUNDS_MS
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
@@ -112,13 +112,13 @@ async def fill_catalog(database: Database, count: int) -> None:
     now = datetime.now(UTC)
     ids = [f"lab-{n % 97}/embed-{('small', 'base', 'large')[n % 3]}-{n}" for n in range(count)]
     cards = [
-        catalog.ModelCard(
+        cards.ModelCard(
             owned_by=f"lab-{n % 97}",
             license=("MIT", "Apache-2.0", "CC-BY-4.0")[n % 3],
             dimensions=[256, (384, 768, 1024, 2048)[n % 4]],
             dimensions_default=256,
             tokens_max=(256, 512, 8192)[n % 3],
-            vocabulary_sha256=catalog.reviewed()[n % 2].vocabulary_sha256,
+            vocabulary_sha256=cards.reviewed()[n % 2].vocabulary_sha256,
             prompts={"query": "query: "},
         )
         for n in range(count)

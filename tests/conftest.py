@@ -14,7 +14,7 @@ import pytest
 import uvloop
 from sqlalchemy import make_url
 
-from gateway.control_plane.catalog import catalog, golden
+from gateway.control_plane.catalog import cards, catalog, golden
 from gateway.identifiers import new_id
 from gateway.storage import migrate
 from gateway.storage.database import Database
@@ -174,7 +174,7 @@ async def sqlite_ledger(sqlite_database_url: list[str]) -> AsyncIterator[Ledger]
 
 @pytest.fixture(scope="session")
 def fake_worker() -> Iterator[Process]:
-    vocabulary = catalog.reviewed()[0].vocabulary_sha256
+    vocabulary = cards.reviewed()[0].vocabulary_sha256
     with running(
         "backends.fake", "--model", MODEL, "--dimensions", "384", "--vocabulary-sha256", vocabulary
     ) as process:

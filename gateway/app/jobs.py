@@ -21,6 +21,7 @@ from gateway.control_plane.alerts import deliveries, endpoints, expiring, notice
 from gateway.control_plane.attention import snoozes
 from gateway.control_plane.attention.lookout import LOOK_SECONDS
 from gateway.control_plane.billing.audit import audit
+from gateway.control_plane.catalog import price_changes
 from gateway.control_plane.demand import events
 from gateway.control_plane.mail import upkeep
 from gateway.control_plane.payments import stored_events
@@ -93,6 +94,7 @@ _FORGET_SECONDS = 3600.0
 _CROSSINGS_SECONDS = 5.0
 _EXPIRING_SECONDS = 60.0
 _LAUNCHES_SECONDS = 10.0
+_PRICES_SECONDS = 5.0
 _STANDINGS_SECONDS = 20.0
 _WEBHOOKS_SECONDS = 1.0
 _TRAFFIC_SECONDS = 20.0
@@ -116,6 +118,7 @@ def wing(core: Core, services: Services) -> Wing:
             Job("mail", settings.mail_seconds, services.outbox.deliver),
             Job("read-demand", settings.demand_seconds, core.demand_counts.refresh),
             Job("demand-standings", _STANDINGS_SECONDS, services.standings.compute),
+            Job("price-changes", _PRICES_SECONDS, lambda: price_changes.apply_due(database)),
             Job("announce-launches", settings.demand_seconds, services.launches.announce),
             Job("tell-launches", _LAUNCHES_SECONDS, services.launch_notices.tell),
             Job("crossings", _CROSSINGS_SECONDS, services.crossings.find),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import rich_click as click
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.cli.acting import acting_as, because, operator_of
 from gateway.cli.printing import as_json, asynchronous, opened, say, show
+from gateway.control_plane.back_office import price_control
 from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import catalog
 from gateway.data_plane.api.models import entry
@@ -13,6 +17,7 @@ from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.quote import quote
 from gateway.errors import NotFound
 from gateway.money import money
+from gateway.settings import Settings
 from gateway.snapshots import Tier
 
 
@@ -44,15 +49,35 @@ async def list_models(*, as_json: bool) -> None:
 @click.argument("model")
 @click.argument("dollars")
 @click.option("--flex", is_flag=True, help="Set the price of the flex tier.")
+@click.option("--from", "day", type=click.DateTime(["%Y-%m-%d"]), help="The day it applies from.")
+@because
+@acting_as
 @asynchronous
-async def price_model(model: str, dollars: str, *, flex: bool) -> None:
-    """Set a model's price per million tokens. Past usage keeps the price it was billed at."""
+async def price_model(
+    model: str, dollars: str, *, flex: bool, day: datetime | None, reason: str, acting: str | None
+) -> None:
+    """Set a model's price per million tokens. Past usage keeps the price it was billed at.
+
+    A rise needs notice (GATEWAY_PRICE_NOTICE_DAYS) while someone uses the model.
+    """
     nanos = credit.nanos_of_dollars(dollars)
+    tier: Tier = "flex" if flex else "default"
     async with opened() as database, database.write() as connection:
+        operator = await operator_of(connection, acting)
         await check_model(connection, model)
-        tier: Tier = "flex" if flex else "default"
-        await catalog.set_price(connection, model, nanos, tier=tier)
-    say(f"{model} costs {money(nanos)} / 1M tokens{' in the flex tier' if flex else ''}.")
+        change = await price_control.set_price(
+            connection,
+            operator,
+            model,
+            nanos,
+            tier=tier,
+            effective_at=day and day.replace(tzinfo=UTC),
+            notice_days=Settings.from_environment().price_notice_days,
+            reason=reason,
+        )
+    where = " in the flex tier" if flex else ""
+    when = f" from {day:%Y-%m-%d} on: price to come {change}" if change else ""
+    say(f"{model} costs {money(nanos)} / 1M tokens{where}{when}.")
 
 
 async def check_model(connection: AsyncConnection, model: str) -> None:

@@ -36,9 +36,10 @@ from gateway.cli.dev_stripe import PREFIX, fake_stripe, stripe_variables
 from gateway.cli.embedded_workers import RESTART_SECONDS, CannotStart, EmbeddedWorker
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKeys
+from gateway.control_plane.back_office import model_control
 from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import catalog, golden
-from gateway.control_plane.workers import commands
+from gateway.control_plane.operators.operators import COMMAND_LINE
 from gateway.settings import Settings, variable
 from gateway.storage.database import Database
 from gateway.storage.migrate import upgrade
@@ -172,7 +173,9 @@ async def _pin(settings: Settings, data: Path, url: str) -> None:
     try:
         while True:
             try:
-                revision, rows = await commands.pin(database, STELLA, url)
+                revision, rows = await model_control.pin(
+                    database, COMMAND_LINE, STELLA, url, reason="gateway dev"
+                )
             except golden.AlreadyPinned:
                 return
             except InvalidAnswer as error:

@@ -20,6 +20,7 @@ from gateway.cli.events import events_group
 from gateway.cli.launches import launches_group
 from gateway.cli.mail import mail_group
 from gateway.cli.market import demand_group, waitlist_group
+from gateway.cli.model_edits import COMMANDS
 from gateway.cli.operators import operators_group
 from gateway.cli.payment_care import (
     abandon,
@@ -85,6 +86,8 @@ for command in (
     billing_group.add_command(command)
 for command in (list_approvals, approve, reject):
     credits_group.add_command(command)
+for command in COMMANDS:
+    models_group.add_command(command)
 models_group.add_command(launch_model)
 models_group.add_command(show_demand)
 

@@ -12,7 +12,7 @@ from backends.protocol import BackendError
 from backends.registry import UnknownBackend
 from gateway.cli.acting import acting_as, because, operator_of
 from gateway.cli.printing import as_json, asynchronous, opened, say, show
-from gateway.control_plane.back_office import workers
+from gateway.control_plane.back_office import model_control, workers
 from gateway.control_plane.back_office.workers import WorkerAction
 from gateway.control_plane.catalog import catalog
 from gateway.control_plane.workers import commands
@@ -103,15 +103,19 @@ async def undrain(url: str, *, acting: str | None, reason: str, as_json: bool) -
 @workers_group.command("pin")
 @click.argument("model")
 @click.argument("url")
+@because
+@acting_as
 @asynchronous
-async def pin(model: str, url: str) -> None:
+async def pin(model: str, url: str, *, reason: str, acting: str | None) -> None:
     """Pin a trusted worker's answers as the golden vectors of its revision, for good.
 
     From then on no other revision of the model is accepted unless it is pinned too.
     """
     async with opened() as database:
+        async with database.read() as connection:
+            operator = await operator_of(connection, acting)
         try:
-            revision, rows = await commands.pin(database, model, url)
+            revision, rows = await model_control.pin(database, operator, model, url, reason=reason)
         except UnknownBackend as error:
             raise BadRequest(f"{error}.") from None
         except BackendError as error:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
+import structlog
 from sqlalchemy import Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.catalog import golden
+from gateway.control_plane.catalog import cards, edits, golden
+from gateway.control_plane.catalog.cards import ModelCard
+from gateway.control_plane.catalog.edits import CardEdits
 from gateway.identifiers import new_id
 from gateway.snapshots import Catalog, GoldenRow, ModelSnapshot, PriceSnapshot, State, Tier
 from gateway.storage.database import Database
 from gateway.storage.tables import catalog_versions, model_prices, models
 
-_FILE = Path(__file__).parent / "models.toml"
+log = structlog.get_logger()
 
 
 class PublishedCatalog:
@@ -50,50 +52,23 @@ class PublishedCatalog:
         self._version = version
 
 
-class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything about a model except its state and price."""
-
-    owned_by: str
-    license: str
-    dimensions: list[int]
-    dimensions_default: int
-    derived_dimensions: dict[int, int] = {}
-    tokens_max: int
-    vocabulary_sha256: str
-    prompts: dict[str, str] = {}
-    query_prompt: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.dimensions_default not in self.dimensions:
-            raise ValueError("dimensions_default is not one of the dimensions")
-        if not set(self.derived_dimensions) <= set(self.dimensions):
-            raise ValueError("a derived dimension is not one of the dimensions")
-        if self.query_prompt is not None and self.query_prompt not in self.prompts:
-            raise ValueError("query_prompt is not one of the prompts")
-
-
-class ReviewedModel(ModelCard, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An entry of models.toml."""
-
-    id: str
-    state: State
-    nanos_per_million_tokens: int
-    flex_nanos_per_million_tokens: int
-
-
-def reviewed() -> list[ReviewedModel]:
-    """Read models.toml."""
-    tables = msgspec.toml.decode(
-        _FILE.read_bytes(), type=dict[str, list[ReviewedModel]], strict=False
-    )
-    return tables["models"]
-
-
 async def seed(connection: AsyncConnection) -> None:
-    """Update the database from models.toml; repeating it changes nothing."""
+    """Update the database from models.toml, but for what operators set; done twice, it is the same.
+
+    An edit that does not fit what the file says now keeps the card as it is, until an operator
+    changes one of them: `gateway models diff` shows both.
+    """
     await golden.lock_catalog(connection)
-    for model in reviewed():
-        card = msgspec.json.encode(msgspec.convert(model, ModelCard, from_attributes=True)).decode()
+    stored = await connection.execute(select(models.c.id, models.c.card_edits))
+    edited = {row.id: edits.read_edits(row.card_edits) for row in stored}
+    for model in cards.reviewed():
+        ours = edited.get(model.id, CardEdits())
+        try:
+            merged = edits.merged(edits.fields_of(cards.as_card(model)), ours.card, ModelCard)
+        except msgspec.ValidationError as error:
+            log.warning("edits of a model do not fit its file", model=model.id, reason=str(error))
+            continue
+        card = msgspec.json.encode(merged).decode()
         changed = await connection.execute(
             update(models).where(models.c.id == model.id).values(card=card)
         )
@@ -103,7 +78,7 @@ async def seed(connection: AsyncConnection) -> None:
                     id=model.id, state=model.state, card=card, created_at=datetime.now(UTC)
                 )
             )
-        if await _price_is_an_estimate(connection, model.id):
+        if not ours.price and await _price_is_an_estimate(connection, model.id):
             await set_price(connection, model.id, model.nanos_per_million_tokens)
             await set_price(connection, model.id, model.flex_nanos_per_million_tokens, tier="flex")
     await golden.seed(connection)
@@ -217,4 +192,5 @@ def _model(
         created=int(row.created_at.timestamp()),
         owned_by=card.owned_by,
         license=card.license,
+        words=row.page_edits or "",
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Select, delete, insert, select
@@ -46,6 +47,13 @@ class ReviewedGolden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows: list[GoldenRow]
 
 
+class PinnedRevision(NamedTuple):
+    """A revision with golden vectors, and since when."""
+
+    revision: str
+    pinned_at: datetime
+
+
 def reviewed() -> list[ReviewedGolden]:
     """Read the reviewed files."""
     paths = sorted(_FOLDER.glob("*.json"))
@@ -72,6 +80,14 @@ async def revisions(connection: AsyncConnection, model_id: str) -> set[str]:
     """Return the revisions of a model that have golden vectors."""
     query = select(golden_rows.c.revision).where(golden_rows.c.model_id == model_id)
     return set(await connection.scalars(query))
+
+
+async def pinned(connection: AsyncConnection, model_id: str) -> list[PinnedRevision]:
+    """Return a model's revisions with golden vectors, the newest first."""
+    query = select(golden_rows.c.revision, golden_rows.c.pinned_at)
+    query = query.where(golden_rows.c.model_id == model_id)
+    found = await connection.execute(query.order_by(golden_rows.c.pinned_at.desc()))
+    return [PinnedRevision(*row) for row in found]
 
 
 async def by_model(

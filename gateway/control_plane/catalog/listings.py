@@ -12,7 +12,7 @@ from functools import cached_property
 
 import msgspec
 
-from gateway.control_plane.catalog import content
+from gateway.control_plane.catalog import content, edits
 from gateway.control_plane.catalog.content import ModelPage
 from gateway.errors import NotFound
 from gateway.snapshots import Catalog, ModelSnapshot
@@ -112,6 +112,6 @@ class Shelves:
         return self._shelf
 
     def _listing(self, model: ModelSnapshot) -> Listing:
-        page = self._words.get(model.id) or content.plain(model)
+        page = edits.edited_page(self._words.get(model.id) or content.plain(model), model.words)
         text = f"{model.id} {page.title} {page.tagline} {page.task_detail}".casefold()
         return Listing(model=model, page=page, text=text)

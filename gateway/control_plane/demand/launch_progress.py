@@ -124,27 +124,28 @@ async def audience(
     """Return whom a launch would mail. `today` names the day of the budget, as 2026-11-29."""
     reachable = people_of(model_id, reachable=True)
     everyone = people_of(model_id, reachable=False)
-    asked, organizations = (
-        await connection.execute(
-            select(func.count(), func.count(everyone.c.organization_id.distinct())).select_from(
-                everyone
-            )
-        )
-    ).one()
-    recipients = await _count(connection, select(func.count()).select_from(reachable))
+    granted = select(promotion_days.c.granted_nanos).where(promotion_days.c.day == today)
     aside = select(func.count()).where(set_aside_votes.c.model_id == model_id)
-    granted = await connection.scalar(
-        select(promotion_days.c.granted_nanos).where(promotion_days.c.day == today)
+    found = await connection.execute(
+        select(
+            func.count().label("asked"),
+            func.count(everyone.c.organization_id.distinct()).label("organizations"),
+            select(func.count()).select_from(reachable).scalar_subquery().label("recipients"),
+            aside.scalar_subquery().label("set_aside"),
+            granted.scalar_subquery().label("granted_nanos"),
+        ).select_from(everyone)
     )
+    sums = found.one()
+    recipients = sums.recipients
     some = await connection.execute(select(reachable).order_by(reachable.c.key).limit(SHOWN_MAX))
     waves = -(-recipients // terms.wave_mails)
     return Audience(
         recipients=recipients,
-        unsubscribed=asked - recipients,
-        set_aside=await _count(connection, aside),
-        organizations=organizations,
-        credit_nanos=organizations * terms.gift.nanos,
-        budget_left_nanos=max(0, terms.gift.day_nanos - (granted or 0)),
+        unsubscribed=sums.asked - recipients,
+        set_aside=sums.set_aside,
+        organizations=sums.organizations,
+        credit_nanos=sums.organizations * terms.gift.nanos,
+        budget_left_nanos=max(0, terms.gift.day_nanos - (sums.granted_nanos or 0)),
         waves=waves,
         seconds=max(0, waves - 1) * terms.wave_seconds,
         some=[
@@ -197,7 +198,3 @@ async def mail_counts(connection: AsyncConnection, model_id: str) -> MailCounts:
 
 def _launch() -> Select[Any]:
     return select(*(launches.c[name] for name in LaunchRow.__struct_fields__))
-
-
-async def _count(connection: AsyncConnection, query: Select[Any]) -> int:
-    return await connection.scalar(query) or 0

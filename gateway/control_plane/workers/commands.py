@@ -2,8 +2,8 @@
 
 An order holds the wanted state of a worker until it is replaced, so a gateway that starts later or
 rediscovers the worker obeys it too. Each gateway reports its workers; a report that is not renewed
-belongs to a gateway that is gone. `pin` asks a trusted worker once and stores its answers as the
-golden vectors of its revision.
+belongs to a gateway that is gone. `asked` asks a trusted worker once for what becomes the golden
+vectors of its revision.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gateway.data_plane.routing.examination import Examiner
 from gateway.data_plane.routing.fleet import spec_of
 from gateway.data_plane.routing.router import Router
 from gateway.errors import NotFound
-from gateway.snapshots import ModelSnapshot, WorkerState, WorkerView
+from gateway.snapshots import GoldenRow, ModelSnapshot, WorkerState, WorkerView
 from gateway.storage.database import Database
 from gateway.storage.tables import pool_reports, worker_orders, worker_reports
 
@@ -170,10 +170,10 @@ async def order(
 _SECONDS = 60.0
 
 
-async def pin(database: Database, model: str, url: str) -> tuple[str, int]:
-    """Store a worker's answers to the golden texts; return its revision and the number of rows.
+async def asked(database: Database, model: str, url: str) -> tuple[str, list[GoldenRow]]:
+    """Ask a worker for its answers to the golden texts; return its revision and the rows.
 
-    Raises NotFound, AlreadyPinned, or BackendError if the worker is not ready or does not fit.
+    Raises NotFound, or BackendError if the worker is not ready or does not fit.
     """
     async with database.read() as connection:
         known = (await catalog.snapshot(connection)).models.get(model)
@@ -189,9 +189,7 @@ async def pin(database: Database, model: str, url: str) -> tuple[str, int]:
         rows = await examiner.record(backend, info, texts, timeout_seconds=_SECONDS)
     finally:
         await backend.close()
-    async with database.write() as connection:
-        await golden.pin(connection, model, info.revision, rows)
-    return info.revision, len(rows)
+    return info.revision, rows
 
 
 def _ids_of_texts(model: ModelSnapshot) -> list[Any]:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.catalog import catalog, golden
+from gateway.control_plane.catalog import cards, catalog, golden
 from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
 from gateway.pricing import cost_nanos
 from gateway.snapshots import GoldenRow
@@ -119,8 +119,8 @@ async def test_every_change_is_seen_and_nothing_else_is_made_anew(database: Data
 async def test_a_new_model_takes_its_place_and_a_changed_card_is_read(database: Database):
     published = catalog.PublishedCatalog(database)
     await published.refresh()
-    card = catalog.reviewed()[1]
-    encoded = msgspec.json.encode(msgspec.convert(card, catalog.ModelCard, from_attributes=True))
+    card = cards.reviewed()[1]
+    encoded = msgspec.json.encode(msgspec.convert(card, cards.ModelCard, from_attributes=True))
     async with database.write() as connection:
         await connection.execute(
             insert(models).values(
@@ -149,6 +149,6 @@ async def test_a_new_model_takes_its_place_and_a_changed_card_is_read(database: 
     ],
 )
 def test_a_card_that_contradicts_itself_is_refused(change: dict[str, object]):
-    good = msgspec.to_builtins(catalog.reviewed()[0])
+    good = msgspec.to_builtins(cards.reviewed()[0])
     with pytest.raises(msgspec.ValidationError):
-        msgspec.convert(good | change, catalog.ReviewedModel)
+        msgspec.convert(good | change, cards.ReviewedModel)

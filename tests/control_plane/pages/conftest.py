@@ -30,7 +30,8 @@ class Fields(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         said = {name: value or "" for name, value in attrs}
-        if tag in ("input", "textarea") and said.get("type") != "hidden":
+        # what has no name is not sent
+        if tag in ("input", "textarea") and said.get("type") != "hidden" and "name" in said:
             self.fields[said["name"]] = said
             self.values[said["name"]] = said.get("value", "")
         self._area = said["name"] if tag == "textarea" else ""

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from gateway.app.process import Process
-from gateway.control_plane.catalog import catalog, content
+from gateway.control_plane.catalog import cards, catalog, content
 from gateway.control_plane.pages.docs.docs import PAGES
 from gateway.control_plane.web import assets
 from gateway.control_plane.web.formats import contact
@@ -21,7 +21,7 @@ PUBLIC = ["/", "/models", "/compare", "/calculator", "/status", "/docs", f"/mode
 
 def test_every_reviewed_model_has_a_page_and_every_link_between_them_leads_somewhere():
     words = content.reviewed()
-    known = {model.id for model in catalog.reviewed()}
+    known = {model.id for model in cards.reviewed()}
     assert set(words) == known
     assert {related.id for page in words.values() for related in page.related} <= known
 
