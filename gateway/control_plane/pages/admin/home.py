@@ -14,6 +14,7 @@ from gateway.control_plane.attention.lookout import LOOK_SECONDS, Lookout
 from gateway.control_plane.attention.needs import Need
 from gateway.control_plane.back_office import snoozes
 from gateway.control_plane.operators.operators import Operator
+from gateway.control_plane.pages.admin import pulse
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other, whole
 from gateway.control_plane.web.rendering import Render, is_fragment
 from gateway.control_plane.web.visitors import PageNotFound
@@ -40,16 +41,18 @@ class WakeForm(msgspec.Struct, frozen=True, kw_only=True):
 @get("/admin")
 async def show_home(
     request: Request[Any, Any, Any],
+    database: NamedDependency[Database],
     attention: NamedDependency[Lookout],
     render: NamedDependency[Render],
 ) -> Response[str]:
-    """Show what needs an operator; to htmx, that list alone."""
+    """Show what needs an operator, and the service at a glance; to htmx, the needs alone."""
     look = await attention.found()
+    if is_fragment(request):
+        return render("admin/needs.html", section="home", look=look)
+    async with database.read() as connection:
+        shown = await pulse.read(connection, datetime.now(UTC))
     return render(
-        "admin/needs.html" if is_fragment(request) else "admin/home.html",
-        section="home",
-        look=look,
-        look_seconds=int(LOOK_SECONDS),
+        "admin/home.html", section="home", look=look, look_seconds=int(LOOK_SECONDS), pulse=shown
     )
 
 

@@ -1,11 +1,17 @@
 """The first page of the back office: needs, and what is done about them."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from gateway.app.process import Process
-from gateway.storage.tables import accounts, snoozes, trail_entries
+from gateway.storage.tables import (
+    accounts,
+    snoozes,
+    traffic_answers,
+    traffic_hours,
+    trail_entries,
+)
 from testing.browsing import Browser, squeezed
 from testing.operators import sign_in_operator
 from tests.control_plane.conftest import rows
@@ -91,3 +97,30 @@ async def test_who_only_reads_puts_nothing_off(browser: Browser, gateway: Proces
 async def test_a_need_that_is_gone_is_not_put_off(browser: Browser, gateway: Process):
     await sign_in_operator(browser, gateway, "ops@example.com")
     assert (await browser.get("/admin/snooze", params={"key": "owing:x"})).status_code == 404
+
+
+async def test_the_numbers_stand_beside_those_of_the_same_weekday(
+    browser: Browser, gateway: Process
+):
+    await sign_in_operator(browser, gateway, "ops@example.com", "read")
+    page = await browser.get("/admin")
+    assert "No requests in this time." in page.text
+    assert "not audited" in page.text
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    async with gateway.core.database.write() as connection:
+        for hour, nanos in ((midnight, 3 * 10**9), (midnight - timedelta(days=7), 2 * 10**9)):
+            used = {"requests": 1, "inputs": 1, "tokens": 5_000, "charged_nanos": nanos}
+            await connection.execute(insert(traffic_hours).values(hour=hour, model_id="m", **used))
+        for status_class, answers in ((2, 97), (4, 2), (5, 1)):
+            said = {"status_class": status_class, "latency_ms": 150, "answers": answers}
+            await connection.execute(insert(traffic_answers).values(hour=midnight, **said))
+    await gateway.services.attention.look()
+    with counted(gateway) as asked:
+        page = await browser.get("/admin")
+    assert len(asked) <= QUERIES_MAX
+    text = squeezed(page.text)
+    assert "$3.00" in text
+    assert f"+50% on last {midnight:%a}" in text
+    assert "1.00%" in text
+    assert "150 ms" in text
+    assert f"{midnight:%d %b} 00:00: 100 answers, 3 failed" in text

@@ -139,9 +139,7 @@ async def test_who_may_not_move_money_sees_why(
     assert await trail_of(gateway.core.database) == []
 
 
-async def test_an_old_proof_moves_nothing(
-    browser: Browser, gateway: Process, customer: str
-):
+async def test_an_old_proof_moves_nothing(browser: Browser, gateway: Process, customer: str):
     await sign_in_operator(browser, gateway, "ops@example.com", "finance")
     path = f"{ADMIN}/{customer}/grant"
     await browser.get(path)
