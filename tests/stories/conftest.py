@@ -113,8 +113,16 @@ def service(
 
 
 @pytest.fixture(scope="module")
-def dev_url(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def dev_url(dev_service: Service) -> str:
     """Where a gateway shows its mail instead of sending it, as on the machine of a developer."""
+    return dev_service.url
+
+
+@pytest.fixture(scope="module")
+def dev_service(
+    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """The gateway at `dev_url`, and the commands of its operator."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     path = shutil.copy(sqlite_template, tmp_path_factory.mktemp("dev") / "gateway.db")
@@ -125,7 +133,7 @@ def dev_url(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         "GATEWAY_DEV_MAIL": "true",
     }
     with _serving(environment, port):
-        yield url
+        yield Service(url, environment, stella_url="")
 
 
 @contextmanager

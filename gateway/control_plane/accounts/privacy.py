@@ -16,10 +16,13 @@ from sqlalchemy import Select, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts import (
+    authenticators,
+    enrollments,
     identities,
     links,
     memberships,
     organizations,
+    passkeys,
     sessions,
 )
 from gateway.control_plane.accounts.memberships import LastOwner, Membership
@@ -63,10 +66,15 @@ async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any
         "free_credit": welcome,
         "sessions": await _rows(
             connection,
-            select(tables.sessions.c.created_at, tables.sessions.c.expires_at).where(
-                tables.sessions.c.user_id == visitor.user_id
-            ),
+            select(
+                tables.sessions.c.created_at,
+                tables.sessions.c.expires_at,
+                tables.sessions.c.browser,
+                tables.sessions.c.network,
+            ).where(tables.sessions.c.user_id == visitor.user_id),
         ),
+        "passkeys": await passkeys.listed(connection, visitor.user_id),
+        "authenticator_since": await authenticators.set_up_at(connection, visitor.user_id),
         "mails": await _rows(
             connection,
             select(outbox.c.kind, outbox.c.subject, outbox.c.created_at, outbox.c.sent_at).where(
@@ -185,7 +193,11 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
     ):
         await connection.execute(update(table).where(by == visitor.user_id).values({by.name: None}))
     await identities.disconnect(connection, visitor.user_id)
+    await authenticators.remove(connection, visitor.user_id)
+    await passkeys.remove_all(connection, visitor.user_id)
+    await enrollments.cancel(connection, visitor.user_id)
     await sessions.end_all(connection, visitor.user_id)
+    await sessions.forget_devices(connection, visitor.user_id)
     await _record(connection, visitor, belongs, closed)
 
 

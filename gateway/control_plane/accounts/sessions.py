@@ -223,6 +223,13 @@ async def doubt(connection: AsyncConnection, user_id: str) -> None:
     )
 
 
+async def forget_devices(connection: AsyncConnection, user_id: str) -> None:
+    """Forget where a user's sessions were begun."""
+    await connection.execute(
+        update(sessions).where(sessions.c.user_id == user_id).values(browser="", network="")
+    )
+
+
 async def forget_old(connection: AsyncConnection) -> None:
     """Delete expired sessions."""
     await connection.execute(delete(sessions).where(sessions.c.expires_at < datetime.now(UTC)))

@@ -30,6 +30,7 @@ from gateway.control_plane.web.forms import FormPage, RefusedForm, once, post_fo
 from gateway.control_plane.web.rate_limits import Quota
 from gateway.control_plane.web.recording import MemberTrail
 from gateway.control_plane.web.rendering import Render
+from gateway.control_plane.web.verification import fresh
 from gateway.control_plane.web.visitors import owner
 from gateway.errors import BadRequest
 from gateway.settings import Settings
@@ -230,7 +231,7 @@ async def withdraw_invitation(
     return see_other(_SAVED)
 
 
-@post_form(PATH + "/members/{user_id:str}/role", "members", settings_page, guards=[owner])
+@post_form(PATH + "/members/{user_id:str}/role", "members", settings_page, guards=[owner, fresh])
 async def change_role(
     database: NamedDependency[Database],
     visitor: NamedDependency[Visitor],
@@ -254,7 +255,7 @@ async def change_role(
     return see_other(_SAVED)
 
 
-@post_form(PATH + "/members/{user_id:str}/remove", "members", settings_page, guards=[owner])
+@post_form(PATH + "/members/{user_id:str}/remove", "members", settings_page, guards=[owner, fresh])
 async def remove_member(
     database: NamedDependency[Database],
     keys: NamedDependency[ApiKeys],

@@ -19,9 +19,11 @@ from gateway.control_plane.pages.console.organization import (
     settings_page,
 )
 from gateway.control_plane.web.cookies import HostCookie
+from gateway.control_plane.web.devices import device_of
 from gateway.control_plane.web.forms import HOME, post_form, see_other
 from gateway.control_plane.web.recording import MemberTrail
 from gateway.control_plane.web.rendering import Render
+from gateway.control_plane.web.verification import fresh
 from gateway.control_plane.web.visitors import PageNotFound
 from gateway.errors import BadRequest
 from gateway.identifiers import is_id
@@ -48,12 +50,14 @@ class DeleteForm(msgspec.Struct, frozen=True):
 
 @post_form(f"{PATH}/leave", "members", settings_page)
 async def leave_organization(
+    request: Request[Any, Any, Any],
     database: NamedDependency[Database],
     keys: NamedDependency[ApiKeys],
     sessions: NamedDependency[Sessions],
     cookie: NamedDependency[HostCookie],
     visitor: NamedDependency[Visitor],
     trail: NamedDependency[MemberTrail],
+    origin: NamedDependency[str],
     data: URLEncodedBody[PartingForm],
 ) -> Response[Any]:
     """Leave the current organization, and go on in another."""
@@ -62,7 +66,13 @@ async def leave_organization(
         ended = await part(connection, trail, "member.left", user_id, data)
         user = await users.find(connection, user_id)
         assert user is not None
-        session = await sessions.begin(connection, user.id, user.organization_id)
+        session = await sessions.begin(
+            connection,
+            user.id,
+            user.organization_id,
+            device_of(request, origin),
+            verified_at=visitor.verified_at,
+        )
     await sessions.end(visitor.session_id)  # the new session knows nothing of this organization
     await keys.tell(ended)
     answer = see_other(HOME)
@@ -135,7 +145,7 @@ async def export_data(
     )
 
 
-@post_form(f"{PATH}/delete", "delete", settings_page, status_code=200)
+@post_form(f"{PATH}/delete", "delete", settings_page, guards=[fresh], status_code=200)
 async def delete_account(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],

@@ -20,6 +20,7 @@ from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, se
 from gateway.control_plane.web.rate_limits import Quota
 from gateway.control_plane.web.recording import MemberTrail
 from gateway.control_plane.web.rendering import Render
+from gateway.control_plane.web.verification import fresh
 from gateway.control_plane.web.visitors import owner
 from gateway.storage.database import Database
 
@@ -167,7 +168,7 @@ async def change_webhook(
     return see_other(f"{PATH}/{endpoint_id}?done=saved")
 
 
-@post_form(f"{_ONE}/reveal", "secret", _one_page, guards=[owner], status_code=200)
+@post_form(f"{_ONE}/reveal", "secret", _one_page, guards=[owner, fresh], status_code=200)
 async def reveal_secret(
     database: NamedDependency[Database],
     render: NamedDependency[Render],
@@ -184,7 +185,7 @@ async def reveal_secret(
     return _secret_page(render, endpoint, secret)
 
 
-@post_form(f"{_ONE}/rotate", "secret", _one_page, guards=[owner], status_code=200)
+@post_form(f"{_ONE}/rotate", "secret", _one_page, guards=[owner, fresh], status_code=200)
 async def rotate_secret(
     database: NamedDependency[Database],
     render: NamedDependency[Render],

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts import identities, memberships, users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.identities import Identity
-from gateway.control_plane.accounts.sessions import Sessions
+from gateway.control_plane.accounts.passkeys import PasskeyRefused
+from gateway.control_plane.accounts.sessions import Device, Sessions
 from gateway.control_plane.billing.promotions import Welcome
 from gateway.control_plane.demand import waitlist
 from gateway.control_plane.web.recording import MemberTrail
@@ -25,15 +28,15 @@ class Entering:
         self,
         connection: AsyncConnection,
         address: Address,
+        device: Device,
         *,
         joins: str | None = None,
         identity: Identity | None = None,
-        origin: str = "",
     ) -> str:
         """Sign in the owner of an address, or of an identity, and return the session's cookie.
 
         `joins` is the organization that invited them. A known identity signs in to its own
-        account, whatever its address is now. `origin` is the network that they come from.
+        account, whatever its address is now.
         """
         known = await identities.find(connection, identity) if identity else None
         user = known or await users.find_or_create(connection, address)
@@ -46,8 +49,9 @@ class Entering:
         has_joined = joins is not None and await memberships.add(
             connection, user.id, joins, "member", members_max=self._members_max
         )
-        session = await self._sessions.begin(connection, user.id, joins or user.organization_id)
-        trail = MemberTrail.of(user.id, joins or user.organization_id, origin)
+        acts_for = joins or user.organization_id
+        session = await self._sessions.begin(connection, user.id, acts_for, device)
+        trail = MemberTrail.of(user.id, acts_for, device.network)
         if identity and not known:
             await trail.record_own(
                 connection, "sign_in_method.added", {"method": identity.provider}
@@ -57,3 +61,14 @@ class Entering:
                 connection, "member.joined", f"user:{user.id}", after={"role": "member"}
             )
         return session
+
+    async def enter_by_passkey(
+        self, connection: AsyncConnection, user_id: str, device: Device
+    ) -> str:
+        """Sign in the owner of a passkey, which is a second factor too. Raises PasskeyRefused."""
+        user = await users.find(connection, user_id)
+        if user is None:
+            raise PasskeyRefused("This passkey's account is deleted.")
+        return await self._sessions.begin(
+            connection, user.id, user.organization_id, device, verified_at=datetime.now(UTC)
+        )

@@ -17,6 +17,7 @@ from gateway.control_plane.accounts.github import Github, GithubRefused, GithubU
 from gateway.control_plane.accounts.identities import Identity
 from gateway.control_plane.pages.sign_in.entering import Entering
 from gateway.control_plane.web.cookies import HostCookie
+from gateway.control_plane.web.devices import device_of
 from gateway.control_plane.web.forms import safe_path, see_other
 from gateway.control_plane.web.oauth_state import Journey, OAuthState
 from gateway.control_plane.web.rate_limits import Quota
@@ -82,7 +83,9 @@ async def come_back(
             await _connect(database, who, trail)
         else:
             async with database.write() as connection:
-                session = await entering.enter(connection, address, identity=who, origin=origin)
+                session = await entering.enter(
+                    connection, address, device_of(request, origin), identity=who
+                )
             answer.set_cookie(cookie.holding(session))
     except (GithubRefused, GithubUnavailable, addresses.BadAddress) as refusal:
         answer = render(

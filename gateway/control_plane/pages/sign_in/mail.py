@@ -22,6 +22,7 @@ from gateway.control_plane.mail.messages import lasting
 from gateway.control_plane.pages.sign_in.entering import Entering
 from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.csrf import ANYBODYS
+from gateway.control_plane.web.devices import device_of
 from gateway.control_plane.web.error_pages import spent_link
 from gateway.control_plane.web.forms import (
     HOME,
@@ -131,22 +132,26 @@ def _link_page(kind: Purpose) -> Callable[..., Awaitable[FormPage]]:
 
 @post_form("/sign-in/link", "link", _link_page("sign_in"))
 async def use_link(
+    request: Request[Any, Any, Any],
     database: NamedDependency[Database],
     links: NamedDependency[MailLinks],
     entering: NamedDependency[Entering],
     cookie: NamedDependency[HostCookie],
+    origin: NamedDependency[str],
     data: URLEncodedBody[LinkForm],
 ) -> Response[Any]:
     """Sign in: the address is shown to be theirs."""
     # counted nowhere: to guess a link is out of the question, and an office has one address
     async with database.write() as connection:
         link = await links.use(connection, "sign_in", data.token)
-        session = await entering.enter(connection, addresses.Address(link.email))
+        address, device = addresses.Address(link.email), device_of(request, origin)
+        session = await entering.enter(connection, address, device)
     return _go(cookie.holding(session), safe_path(link.subject))
 
 
 @post_form("/sign-in/invitation", "link", _link_page("invitation"))
 async def accept_invitation(
+    request: Request[Any, Any, Any],
     database: NamedDependency[Database],
     links: NamedDependency[MailLinks],
     entering: NamedDependency[Entering],
@@ -161,7 +166,8 @@ async def accept_invitation(
         await memberships.lock(connection, link.subject)
         link = await links.use(connection, "invitation", data.token)
         address = addresses.Address(link.email)
-        session = await entering.enter(connection, address, joins=link.subject, origin=origin)
+        device = device_of(request, origin)
+        session = await entering.enter(connection, address, device, joins=link.subject)
     return _go(cookie.holding(session), HOME)
 
 

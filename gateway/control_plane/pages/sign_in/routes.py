@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar.di import Provide
 
-from gateway.control_plane.pages.sign_in import github, mail, verification
+from gateway.control_plane.pages.sign_in import github, mail, passkey, verification
 from gateway.control_plane.pages.sign_in.entering import Entering
 from gateway.wings import Wing
 
@@ -22,6 +22,8 @@ def sign_in_wing(entering: Entering) -> Wing:
             mail.sign_out,
             github.go_to_github,
             github.come_back,
+            passkey.ask_whose_passkey,
+            passkey.sign_in_by_passkey,
             verification.show_verification,
             verification.verify,
             verification.ask_for_passkey,
