@@ -1,24 +1,22 @@
 """The members of organizations and their roles.
 
-An owner invites and removes people and makes others owners; a member uses keys, credit and usage.
+An owner invites and removes people and gives roles; what each role may do is in `rights`.
 An organization always keeps an owner. To outsiders it does not exist.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
 
 import msgspec
 from sqlalchemy import ColumnElement, and_, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.accounts.rights import Role
 from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import is_id
 from gateway.storage.database import alone, count, insert_into
 from gateway.storage.tables import memberships, organizations, sessions, users
-
-Role = Literal["owner", "member"]
 
 
 class MemberNotFound(NotFound):

@@ -17,7 +17,7 @@ import msgspec
 from sqlalchemy import bindparam, case, delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.accounts.memberships import Role
+from gateway.control_plane.accounts.rights import RIGHTS, Right, Role
 from gateway.control_plane.trail.entries import Actor
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
@@ -63,6 +63,10 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     has_authenticator: bool = False
     """Whether they have set up an authenticator app."""
     has_passkey: bool = False
+
+    def may(self, right: Right) -> bool:
+        """Tell whether their role lets them do something for the organization."""
+        return right in RIGHTS[self.role]
 
     def actor(self, origin: str) -> Actor:
         """Who this is in the audit trail, as a member of their organization."""

@@ -18,8 +18,9 @@ from litestar.middleware import ASGIMiddleware
 from litestar.middleware.authentication import AuthenticationResult
 from litestar.security.jwt import JWTCookieAuth, Token
 from litestar.security.jwt.middleware import JWTCookieAuthenticationMiddleware
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Guard, Message, Receive, Scope, Send
 
+from gateway.control_plane.accounts.rights import Right
 from gateway.control_plane.accounts.sessions import ALGORITHM, Sessions, Visitor
 from gateway.control_plane.web.cookies import HostCookie
 from gateway.errors import GatewayError, NotFound
@@ -181,7 +182,18 @@ def not_while_viewing(
         raise ViewingOnly("You view this as a customer, so nothing was done. End the view first.")
 
 
-def owner(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
-    """Let in owners, behind `signed_in`. Raises PageNotFound."""
-    if connection.user is None or connection.user.role != "owner":
-        raise PageNotFound("There is nothing here.")
+def having(right: Right) -> Guard:
+    """Make a guard that lets in visitors whose role gives them a right, behind `signed_in`.
+
+    It raises PageNotFound.
+    """
+
+    def check(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        if connection.user is None or not connection.user.may(right):
+            raise PageNotFound("There is nothing here.")
+
+    return check
+
+
+owner = having("members")
+"""Lets in owners."""

@@ -18,7 +18,7 @@ from gateway.control_plane.pages.console.notice_words import chosen_of, mailed
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
 from gateway.control_plane.web.recording import MemberTrail
 from gateway.control_plane.web.rendering import Render
-from gateway.control_plane.web.visitors import owner
+from gateway.control_plane.web.visitors import having
 from gateway.errors import BadRequest
 from gateway.money import money
 from gateway.storage.database import Database
@@ -82,7 +82,7 @@ async def show_alerts(page: NamedDependency[FormPage]) -> Response[Any]:
     return await page(None)
 
 
-@post_form(PATH, "alerts", _alerts_page, guards=[owner])
+@post_form(PATH, "alerts", _alerts_page, guards=[having("alerts")])
 async def save_alerts(
     database: NamedDependency[Database],
     preferences: NamedDependency[Preferences],

@@ -33,7 +33,7 @@ from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, se
 from gateway.control_plane.web.rate_limits import Quota
 from gateway.control_plane.web.recording import MemberTrail
 from gateway.control_plane.web.rendering import Render
-from gateway.control_plane.web.visitors import owner
+from gateway.control_plane.web.visitors import having
 from gateway.errors import BadRequest, Unavailable
 from gateway.identifiers import is_id, new_id
 from gateway.settings import Settings
@@ -134,13 +134,13 @@ async def billing_page(
     return page
 
 
-@get(PATH, dependencies={"page": Provide(billing_page)})
+@get(PATH, dependencies={"page": Provide(billing_page)}, guards=[having("see_money")])
 async def show_billing(page: NamedDependency[FormPage]) -> Response[Any]:
     """Show the balance, what can be bought, and the newest payments."""
     return await page(None)
 
 
-@post_form(f"{PATH}/buy", "buy", billing_page, guards=[owner])
+@post_form(f"{PATH}/buy", "buy", billing_page, guards=[having("buy")])
 async def buy(
     settings: NamedDependency[Settings],
     render: NamedDependency[Render],
@@ -170,7 +170,7 @@ async def buy(
     return see_other(f"{PATH}/payments/{payment.id}")
 
 
-@post_form(f"{PATH}/portal", "portal", billing_page, guards=[owner])
+@post_form(f"{PATH}/portal", "portal", billing_page, guards=[having("buy")])
 async def open_portal(
     settings: NamedDependency[Settings],
     render: NamedDependency[Render],
@@ -187,7 +187,7 @@ async def open_portal(
     return _leading_to(url, settings, render)
 
 
-@post_form(f"{PATH}/auto-top-up", "auto", billing_page, guards=[owner])
+@post_form(f"{PATH}/auto-top-up", "auto", billing_page, guards=[having("buy")])
 async def set_auto_top_up(
     database: NamedDependency[Database],
     checkout: NamedDependency[Checkout | None],

@@ -22,6 +22,7 @@ from gateway.control_plane.web import snippets
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
 from gateway.control_plane.web.recording import MemberTrail
 from gateway.control_plane.web.rendering import Render
+from gateway.control_plane.web.visitors import having
 from gateway.data_plane.metering.port import Period
 from gateway.errors import BadRequest
 from gateway.identifiers import is_id, new_id
@@ -30,6 +31,8 @@ from gateway.settings import Settings
 from gateway.snapshots import TokenIdsFrom, Truncate
 from gateway.storage.database import Database
 from gateway.storage.ledger.budgets import Budget
+
+_MAY = having("keys")
 
 _USED_DAYS = 90
 """How far back to look for the last use of a key."""
@@ -128,7 +131,7 @@ async def list_keys(page: NamedDependency[FormPage]) -> Response[Any]:
     return await page(None)
 
 
-@post_form("/console/keys", "key", _keys_page, status_code=200)
+@post_form("/console/keys", "key", _keys_page, guards=[_MAY], status_code=200)
 async def create_key(
     settings: NamedDependency[Settings],
     database: NamedDependency[Database],
@@ -192,13 +195,13 @@ async def _key_page(
     return page
 
 
-@get("/console/keys/{key_id:str}", dependencies={"page": Provide(_key_page)})
+@get("/console/keys/{key_id:str}", dependencies={"page": Provide(_key_page)}, guards=[_MAY])
 async def show_key(page: NamedDependency[FormPage]) -> Response[Any]:
     """Show one key, and the form that changes it."""
     return await page(None)
 
 
-@post_form("/console/keys/{key_id:str}", "key", _key_page)
+@post_form("/console/keys/{key_id:str}", "key", _key_page, guards=[_MAY])
 async def change_key(
     keys: NamedDependency[ApiKeys],
     visitor: NamedDependency[Visitor],
@@ -220,7 +223,7 @@ async def change_key(
     return see_other("/console/keys?saved=1")
 
 
-@post("/console/keys/{key_id:str}/revoke")
+@post("/console/keys/{key_id:str}/revoke", guards=[_MAY])
 async def revoke_key(
     keys: NamedDependency[ApiKeys],
     visitor: NamedDependency[Visitor],

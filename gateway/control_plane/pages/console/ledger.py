@@ -14,13 +14,14 @@ from gateway.control_plane.billing import credit
 from gateway.control_plane.billing.credit import LedgerEntry
 from gateway.control_plane.catalog.listings import Shelf
 from gateway.control_plane.web.rendering import Render
+from gateway.control_plane.web.visitors import having
 from gateway.storage.database import Database
 
 _PAGE = 50
 _ID_MAX = 2**63 - 1
 
 
-@get("/console/ledger")
+@get("/console/ledger", guards=[having("see_money")])
 async def show_ledger(
     database: NamedDependency[Database],
     render: NamedDependency[Render],

@@ -17,12 +17,14 @@ from gateway.control_plane.accounts import (
     links,
     memberships,
     organizations,
+    rights,
 )
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.keys import ApiKeys, revoke_made_by
 from gateway.control_plane.accounts.links import LinkMails
-from gateway.control_plane.accounts.memberships import OrganizationFull, Role
+from gateway.control_plane.accounts.memberships import OrganizationFull
 from gateway.control_plane.accounts.organizations import KeyDefaults
+from gateway.control_plane.accounts.rights import Role
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.mail.messages import plain
 from gateway.control_plane.trail.entries import Personal
@@ -107,6 +109,7 @@ async def settings_page(
             refused=refused,
             saved="saved" in request.query_params,
             members=members,
+            roles=rights.WORDS,
             owners=sum(member.role == "owner" for member in members),
             organizations=own,
             connected=connected,
@@ -239,7 +242,7 @@ async def change_role(
     user_id: FromPath[str],
     data: URLEncodedBody[RoleForm],
 ) -> Response[Any]:
-    """Make a member an owner, or an owner a member."""
+    """Give a member another role."""
     async with database.write() as connection:
         before = await memberships.change_role(
             connection, visitor.organization_id, user_id, data.role

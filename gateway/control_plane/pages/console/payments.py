@@ -17,6 +17,7 @@ from gateway.control_plane.payments.payments import Payment
 from gateway.control_plane.payments.reconciler import CLAIMED, Reconciler
 from gateway.control_plane.payments.stripe_failures import StripeFailure
 from gateway.control_plane.web.rendering import Render, is_fragment
+from gateway.control_plane.web.visitors import having
 from gateway.storage.database import Database
 
 PATH = "/console/billing"
@@ -28,7 +29,7 @@ ASKED_ANEW = timedelta(seconds=2.5)
 """How long an answer of Stripe's is good for all pages: a page looks again every three seconds."""
 
 
-@get(f"{PATH}/payments")
+@get(f"{PATH}/payments", guards=[having("see_money")])
 async def list_payments(
     database: NamedDependency[Database],
     render: NamedDependency[Render],
@@ -41,7 +42,7 @@ async def list_payments(
     return render("console/payments.html", section="billing", **listed(found, _PAGE))
 
 
-@get(PATH + "/payments/{payment_id:str}")
+@get(PATH + "/payments/{payment_id:str}", guards=[having("see_money")])
 async def show_payment(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],
@@ -69,7 +70,7 @@ async def show_payment(
         words=words_of(payment),
         left=left,
         unread=answered is False,
-        continues=answered is not False and payment.state == "open" and visitor.role == "owner",
+        continues=answered is not False and payment.state == "open" and visitor.may("buy"),
     )
 
 

@@ -21,8 +21,10 @@ from gateway.control_plane.web.rate_limits import Quota
 from gateway.control_plane.web.recording import MemberTrail
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.verification import fresh
-from gateway.control_plane.web.visitors import owner
+from gateway.control_plane.web.visitors import having
 from gateway.storage.database import Database
+
+_MAY = having("webhooks")
 
 PATH = "/console/webhooks"
 _ONE = PATH + "/{endpoint_id:str}"
@@ -75,7 +77,7 @@ async def list_webhooks(page: NamedDependency[FormPage]) -> Response[Any]:
     return await page(None)
 
 
-@post_form(PATH, "webhook", _list_page, guards=[owner], status_code=200)
+@post_form(PATH, "webhook", _list_page, guards=[_MAY], status_code=200)
 async def add_webhook(
     database: NamedDependency[Database],
     render: NamedDependency[Render],
@@ -139,7 +141,7 @@ async def show_webhook(page: NamedDependency[FormPage]) -> Response[Any]:
     return await page(None)
 
 
-@post_form(_ONE, "webhook", _one_page, guards=[owner])
+@post_form(_ONE, "webhook", _one_page, guards=[_MAY])
 async def change_webhook(
     database: NamedDependency[Database],
     endpoints: NamedDependency[Endpoints],
@@ -168,7 +170,7 @@ async def change_webhook(
     return see_other(f"{PATH}/{endpoint_id}?done=saved")
 
 
-@post_form(f"{_ONE}/reveal", "secret", _one_page, guards=[owner, fresh], status_code=200)
+@post_form(f"{_ONE}/reveal", "secret", _one_page, guards=[_MAY, fresh], status_code=200)
 async def reveal_secret(
     database: NamedDependency[Database],
     render: NamedDependency[Render],
@@ -185,7 +187,7 @@ async def reveal_secret(
     return _secret_page(render, endpoint, secret)
 
 
-@post_form(f"{_ONE}/rotate", "secret", _one_page, guards=[owner, fresh], status_code=200)
+@post_form(f"{_ONE}/rotate", "secret", _one_page, guards=[_MAY, fresh], status_code=200)
 async def rotate_secret(
     database: NamedDependency[Database],
     render: NamedDependency[Render],
@@ -202,7 +204,7 @@ async def rotate_secret(
     return _secret_page(render, endpoint, secret)
 
 
-@post_form(f"{_ONE}/test", "delivery", _one_page, guards=[owner])
+@post_form(f"{_ONE}/test", "delivery", _one_page, guards=[_MAY])
 async def send_test(
     database: NamedDependency[Database],
     deliveries: NamedDependency[Deliveries],
@@ -217,7 +219,12 @@ async def send_test(
     return see_other(f"{PATH}/{endpoint_id}?done=test")
 
 
-@post_form(_ONE + "/deliveries/{delivery_id:str}/replay", "delivery", _one_page, guards=[owner])
+@post_form(
+    _ONE + "/deliveries/{delivery_id:str}/replay",
+    "delivery",
+    _one_page,
+    guards=[_MAY],
+)
 async def replay_delivery(
     database: NamedDependency[Database],
     deliveries: NamedDependency[Deliveries],
@@ -233,7 +240,7 @@ async def replay_delivery(
     return see_other(f"{PATH}/{endpoint_id}?done=replay")
 
 
-@post(f"{_ONE}/enable", guards=[owner])
+@post(f"{_ONE}/enable", guards=[_MAY])
 async def enable_webhook(
     database: NamedDependency[Database],
     endpoints: NamedDependency[Endpoints],
@@ -248,7 +255,7 @@ async def enable_webhook(
     return see_other(f"{PATH}/{endpoint_id}")
 
 
-@post(f"{_ONE}/disable", guards=[owner])
+@post(f"{_ONE}/disable", guards=[_MAY])
 async def disable_webhook(
     database: NamedDependency[Database],
     endpoints: NamedDependency[Endpoints],
@@ -263,7 +270,7 @@ async def disable_webhook(
     return see_other(f"{PATH}/{endpoint_id}")
 
 
-@post(f"{_ONE}/remove", guards=[owner])
+@post(f"{_ONE}/remove", guards=[_MAY])
 async def remove_webhook(
     database: NamedDependency[Database],
     endpoints: NamedDependency[Endpoints],
@@ -280,7 +287,7 @@ async def remove_webhook(
 
 def _address(endpoint: Endpoint, visitor: Visitor) -> str:
     """Return what a visitor may see of an address: the rest of it may be as good as a password."""
-    if visitor.role == "owner":
+    if visitor.may("webhooks"):
         return endpoint.url
     return urlsplit(endpoint.url).hostname or ""
 

@@ -94,7 +94,7 @@ async def test_members_look_and_owners_choose(gateway: Process, browser: Browser
     await sign_in(browser, gateway, "ada@example.org")
     bob = await member_of(browser, gateway, "bob@example.org")
     page = await bob.get(PATH)
-    assert "Only owners can change these" in page.text
+    assert "Only owners, and members for billing, can change these" in page.text
     assert "disabled" in page.text
     assert (await bob.submit(PATH, low="days")).status_code == 404
     await browser.get(PATH)

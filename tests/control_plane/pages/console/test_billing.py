@@ -246,7 +246,7 @@ async def test_members_look_and_owners_pay(gateway: Process, browser: Browser):
     await sent(browser, f"{PATH}/buy", id=payment_id, preset="25")
     bob = await member_of(browser, gateway, "bob@example.org")
     page = await bob.get(PATH)
-    assert "Only owners of ada can buy credit" in squeezed(page.text)
+    assert "Only owners of ada, and members for billing, can buy credit" in squeezed(page.text)
     assert f"{PATH}/payments/{payment_id}" in page.text
     assert f'action="{PATH}' not in page.text
     for form in ("buy", "portal", "auto-top-up"):

@@ -45,7 +45,7 @@ async def test_members_are_invited_change_roles_and_leave(
         assert answer.status_code == 404  # he is no owner
         await bob.get("/console/settings")
     (member,) = await rows(gateway, select(memberships).where(memberships.c.role == "member"))
-    asked = (await browser.get("/console/settings")).text.partition("Make an owner</summary>")[2]
+    asked = (await browser.get("/console/settings")).text.partition("Change role</summary>")[2]
     assert f"members/{member.user_id}/role" in asked.partition("</details>")[0]
     (ada,) = await rows(gateway, select(users).where(users.c.email == "ada@example.org"))
     await browser.get("/console/settings")

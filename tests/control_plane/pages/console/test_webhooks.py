@@ -232,7 +232,7 @@ async def test_members_look_and_owners_change(gateway: Process, owner: Browser, 
         assert receiver.url not in (await bob.get(there)).text
     assert ">127.0.0.1</th>" in (await bob.get(PATH)).text
     page = await bob.get(path)
-    assert "Only owners can change webhooks" in page.text
+    assert "Only owners and developers can change webhooks" in page.text
     assert "Received" in page.text
     assert "webhook-id" not in page.text  # the log, without what was sent and answered
     assert f'action="{PATH}' not in page.text
