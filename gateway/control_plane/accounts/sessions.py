@@ -18,7 +18,6 @@ from sqlalchemy import bindparam, case, delete, exists, func, insert, select, up
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.rights import RIGHTS, Right, Role
-from gateway.control_plane.trail.entries import Actor
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.tables import (
@@ -67,10 +66,6 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     def may(self, right: Right) -> bool:
         """Tell whether their role lets them do something for the organization."""
         return right in RIGHTS[self.role]
-
-    def actor(self, origin: str) -> Actor:
-        """Who this is in the audit trail, as a member of their organization."""
-        return Actor(kind="member", user_id=self.user_id, origin=origin)
 
 
 class Device(msgspec.Struct, frozen=True):

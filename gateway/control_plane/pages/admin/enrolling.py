@@ -137,7 +137,7 @@ async def _record(
     actor = Actor(kind="operator", user_id=request.user.user_id, origin=origin)
     kind = "passkey" if is_passkey else "authenticator"
     await entries.record(
-        connection, actor, "factor.added", f"user:{actor.user_id}", after={"kind": kind}
+        connection, actor, "sign_in_method.added", f"user:{actor.user_id}", after={"method": kind}
     )
 
 

@@ -17,11 +17,11 @@ from gateway.control_plane.accounts import authenticators, passkeys, session_lis
 from gateway.control_plane.accounts.authenticators import Authenticators
 from gateway.control_plane.accounts.passkeys import RelyingParty
 from gateway.control_plane.accounts.sessions import Visitor
-from gateway.control_plane.trail import entries
 from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
 from gateway.control_plane.web.parties import must_have
 from gateway.control_plane.web.rate_limits import Quota
+from gateway.control_plane.web.recording import MemberTrail
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.verification import fresh
 from gateway.errors import BadRequest
@@ -113,7 +113,7 @@ async def add_passkey(
     asked = must_have(party)
     async with database.write() as connection:
         await passkeys.add(connection, asked, visitor.user_id, data.name, data.factor_answer)
-        await _record(connection, visitor, origin, "factor.added", "passkey")
+        await _record(connection, visitor, origin, "sign_in_method.added", "passkey")
     return see_other(_SAVED)
 
 
@@ -140,7 +140,7 @@ async def remove_passkey(
     """Remove a passkey: it signs in no more."""
     async with database.write() as connection:
         await passkeys.remove(connection, visitor.user_id, passkey_id)
-        await _record(connection, visitor, origin, "factor.removed", "passkey")
+        await _record(connection, visitor, origin, "sign_in_method.removed", "passkey")
     return see_other(_SAVED)
 
 
@@ -186,7 +186,7 @@ async def set_up_app(
     await factor_quota.take(visitor.user_id)
     async with database.write() as connection:
         await authenticators.set_up(connection, visitor.user_id, data.sealed, data.factor_code)
-        await _record(connection, visitor, origin, "factor.added", "authenticator")
+        await _record(connection, visitor, origin, "sign_in_method.added", "authenticator")
     return see_other(_SAVED)
 
 
@@ -199,7 +199,7 @@ async def remove_app(
     """Remove the authenticator app."""
     async with database.write() as connection:
         if await authenticators.remove(connection, visitor.user_id):
-            await _record(connection, visitor, origin, "factor.removed", "authenticator")
+            await _record(connection, visitor, origin, "sign_in_method.removed", "authenticator")
     return see_other(_SAVED)
 
 
@@ -231,13 +231,5 @@ def _check_enrolled(visitor: Visitor) -> None:
 async def _record(
     connection: AsyncConnection, visitor: Visitor, origin: str, action: str, kind: str
 ) -> None:
-    changed = {"kind": kind}
-    await entries.record(
-        connection,
-        visitor.actor(origin),
-        action,
-        f"user:{visitor.user_id}",
-        organization_id=visitor.organization_id,
-        before=changed if action == "factor.removed" else None,
-        after=changed if action == "factor.added" else None,
-    )
+    trail = MemberTrail.of(visitor.user_id, visitor.organization_id, origin)
+    await trail.record_own(connection, action, {"method": kind})

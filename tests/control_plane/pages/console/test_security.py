@@ -97,9 +97,9 @@ async def test_changes_of_factors_are_in_the_trail(browser: Browser, gateway: Pr
     await sign_in(browser, gateway, ADA)
     await set_up_app(browser)
     await browser.submit("/console/security/app/remove")
-    query = select(trail_entries.c.action).where(trail_entries.c.action.like("factor.%"))
+    query = select(trail_entries.c.action).where(trail_entries.c.action.like("sign_in_method.%"))
     found = [row.action for row in await rows(gateway, query)]
-    assert found == ["factor.added", "factor.removed"]
+    assert found == ["sign_in_method.added", "sign_in_method.removed"]
 
 
 async def test_an_operators_first_factor_needs_an_enrollment(browser: Browser, gateway: Process):
