@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -96,10 +97,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     admin_url: Annotated[
         str,
         _text(
-            "The address that operators use for the back office, without a trailing slash. Empty: "
-            "GATEWAY_PUBLIC_URL."
+            "The address that operators use for the back office, without a trailing slash, at the "
+            "host of GATEWAY_PUBLIC_URL. Empty: GATEWAY_PUBLIC_URL, or its host at "
+            "GATEWAY_ADMIN_PORT."
         ),
     ] = ""
+    admin_port: Annotated[
+        int,
+        Meta(ge=0, le=65_535),
+        _text(
+            "The port of a second listener, which alone serves /admin and /metrics; the public one "
+            "then answers 404. Zero: there is none."
+        ),
+    ] = 0
+    admin_host: Annotated[str, _text("Where that listener listens.")] = "127.0.0.1"
 
     body_bytes_max: Annotated[Count, _text("Largest request body, in bytes (413).")] = 8_388_608
     inputs_max: Annotated[Count, _text("Most inputs in one request (400).")] = 2_048
@@ -388,7 +399,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def admin_address(self) -> str:
         """Where operators open the back office."""
-        return self.admin_url or self.public_url
+        if self.admin_url or not self.admin_port:
+            return self.admin_url or self.public_url
+        public = urlsplit(self.public_url)
+        return f"{public.scheme}://{public.hostname}:{self.admin_port}"
 
     @property
     def is_https(self) -> bool:
@@ -419,6 +433,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError(
                 "GATEWAY_DEV_MAIL shows sign-in links to everyone; it is for development only, and "
                 "GATEWAY_PUBLIC_URL starts with https://"
+            )
+        if urlsplit(settings.admin_address).hostname != urlsplit(settings.public_url).hostname:
+            raise SettingsError(
+                "GATEWAY_ADMIN_URL must have the host of GATEWAY_PUBLIC_URL: cookies are one host's"
             )
         if settings.lease_seconds < 2 * settings.request_timeout_seconds:
             raise SettingsError(

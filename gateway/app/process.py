@@ -10,6 +10,7 @@ from litestar import Litestar, Router
 from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
 
+from gateway.app.admin_listener import listening, parted
 from gateway.app.core import Core, warn_of_unknown_models
 from gateway.app.errors import answering
 from gateway.app.hot_path import DataPlane
@@ -50,6 +51,8 @@ class Process:
             logging_config=None,
         )
         self.app.asgi_handler = answer_head(self.app.asgi_handler)
+        if core.settings.admin_port:
+            self.app.asgi_handler = parted(self.app.asgi_handler)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -90,6 +93,8 @@ class Process:
             # collection over them stops the event loop for a tenth of a second and more
             gc.freeze()
             stack.callback(gc.unfreeze)
+            if core.settings.admin_port:
+                await stack.enter_async_context(listening(self.app, core.settings))
             yield
 
 

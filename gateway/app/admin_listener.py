@@ -1,0 +1,92 @@
+"""The second listener, for the back office and /metrics, where GATEWAY_ADMIN_PORT names its port.
+
+It serves what operators need and nothing else; the public one then answers for their addresses as
+for those that do not exist. Each process listens on the same port: the kernel shares it out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import cast
+
+import uvicorn
+from litestar import Litestar
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from gateway.settings import Settings, SettingsError
+
+_PRIVATE = ("/admin", "/metrics")
+"""What the public listener does not have."""
+_SERVED = (*_PRIVATE, "/console", "/sign-in", "/sign-out", "/static", "/favicon.ico", "/health")
+"""What the second listener has: the console too, which operators view as a customer."""
+_NOWHERE = "/-"
+"""A path without a page."""
+_MARK = "gateway.admin_listener"
+_BACKLOG = 128
+_STOP_SECONDS = 5
+
+
+def parted(app: ASGIApp) -> ASGIApp:
+    """Answer at each listener for what it serves, and for all else as for what does not exist."""
+
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP:
+            path, is_admin = scope["path"], _MARK in dict(scope)
+            has_page = _is_under(path, _SERVED) if is_admin else not _is_under(path, _PRIVATE)
+            if not has_page:
+                scope["path"], scope["raw_path"] = _NOWHERE, _NOWHERE.encode()
+        await app(scope, receive, send)
+
+    return handle
+
+
+@asynccontextmanager
+async def listening(app: Litestar, settings: Settings) -> AsyncIterator[None]:
+    """Serve the second listener. Raises SettingsError if its port is taken."""
+
+    async def marked(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(cast("Scope", {**scope, _MARK: True}), receive, send)
+
+    config = uvicorn.Config(
+        marked,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+    )
+    server = _Server(config)
+    with _bound(settings) as bound:
+        serving = asyncio.create_task(server.serve([bound]))
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            await serving
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without signals: the public listener takes them, and stops this one."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextmanager
+def _bound(settings: Settings) -> Iterator[socket.socket]:
+    address = (settings.admin_host, settings.admin_port)
+    try:
+        bound = socket.create_server(address, backlog=_BACKLOG, reuse_port=True)
+    except OSError as error:
+        raise SettingsError(f"GATEWAY_ADMIN_PORT: can't listen: {error.strerror}") from None
+    with bound:
+        yield bound
+
+
+def _is_under(path: str, prefixes: tuple[str, ...]) -> bool:
+    return any(path == prefix or path.startswith(f"{prefix}/") for prefix in prefixes)
