@@ -127,10 +127,7 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
         secret=derive(settings.secret, "unsubscribe"), public_url=settings.public_url
     )
 
-    gpu_terms = GpuTerms(
-        nanos_per_hour=settings.gpu_nanos_per_hour,
-        launch_credit_nanos=settings.launch_credit_nanos,
-    )
+    gpu_terms = make_gpu_terms(settings)
     private_hosts = settings.webhook_private_hosts.split()
     webhook_secrets = SigningSecrets(derive(settings.secret, "webhooks"))
 
@@ -207,6 +204,14 @@ def make_moves(
         day_nanos=settings.operator_dollars_per_day * 10**9,
     )
     return Moves(database, sold.refunds if sold else None, mails, rules)
+
+
+def make_gpu_terms(settings: Settings) -> GpuTerms:
+    """Return what a model's GPU costs, and what its launch gives away."""
+    return GpuTerms(
+        nanos_per_hour=settings.gpu_nanos_per_hour,
+        launch_credit_nanos=settings.launch_credit_nanos,
+    )
 
 
 def make_web(core: Core) -> Web:

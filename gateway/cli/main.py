@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.cli.accounts import keys_group, organizations_group
 from gateway.cli.approvals import approve, list_approvals, reject
+from gateway.cli.attention import attention_group, search_all
 from gateway.cli.billing import credits_group
 from gateway.cli.books import show_books
 from gateway.cli.catalog import estimate, models_group
@@ -66,6 +67,8 @@ for command in (
     waitlist_group,
     workers_group,
     mail_group,
+    attention_group,
+    search_all,
     trail_group,
     operators_group,
     events_group,

@@ -73,6 +73,7 @@ async def test_each_source_tells_its_cause(database: Database, owner: Ledger):
         "stuck": "auto top-up of $25.00 has no outcome",
         "held": "may not buy: early fraud warning",
         "stripe-events": "1 event is not routed",
+        "stripe-given-up": "1 event is given up",
         "mail-failed": "1 mail of the last 3 days failed",
         "mail-late": "1 mail should have left by now",
         "webhooks": "1 webhook takes nothing",
@@ -124,11 +125,13 @@ async def _payments(
             held_reason="early fraud warning", **blank,
         )
     )  # fmt: skip
-    for name, due_at in (("evt_late", NOW), ("evt_done", None)):
+    for name, due_at, problem in (
+        ("evt_late", NOW, "away"), ("evt_done", None, ""), ("evt_lost", None, "no such charge"),
+    ):  # fmt: skip
         await connection.execute(
             insert(stripe_events).values(
                 id=name, type="charge.updated", object_id="ch", created_at=HOURS_AGO,
-                received_at=HOURS_AGO, due_at=due_at, attempts=2,
+                received_at=HOURS_AGO, due_at=due_at, attempts=2, problem=problem,
             )
         )  # fmt: skip
 

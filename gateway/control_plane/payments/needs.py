@@ -22,6 +22,8 @@ _SOON = timedelta(days=3)
 """Evidence for a dispute that is due within this time is urgent."""
 _STUCK = timedelta(hours=1)
 """An auto top-up that has no outcome for this long is stuck."""
+_LATELY = timedelta(days=7)
+"""How long an event that was given up is told of."""
 _OVERDUE = timedelta(minutes=15)
 """An event that is not routed for this long is told of."""
 
@@ -138,22 +140,32 @@ async def held(connection: AsyncConnection, _now: datetime) -> list[Need]:
 
 
 async def events(connection: AsyncConnection, now: datetime) -> list[Need]:
-    """Tell of Stripe's events that are not routed, in one line."""
+    """Tell of Stripe's events that are not routed yet, and of those that were given up lately."""
     late = (stripe_events.c.due_at.is_not(None), stripe_events.c.received_at < now - _OVERDUE)
-    query = select(func.count(), func.min(stripe_events.c.received_at)).where(*late)
-    count, oldest = (await connection.execute(query)).one()
-    if not count:
-        return []
-    return [
-        Need(
-            key="stripe-events",
-            severity="warning",
-            subject="Stripe",
-            words=f"{count:,} event{'s are' if count > 1 else ' is'} not routed",
-            since=datetime.fromisoformat(oldest) if isinstance(oldest, str) else oldest,
-            steps=(Step("Open events", "/admin/events"),),
-        )
-    ]
+    given_up = (
+        stripe_events.c.due_at.is_(None),
+        stripe_events.c.problem != literal_column("''"),  # in the words of its index
+        stripe_events.c.received_at > now - _LATELY,
+    )
+    needs = []
+    for key, words, rows in (
+        ("stripe-events", "not routed", late),
+        ("stripe-given-up", "given up", given_up),
+    ):
+        query = select(func.count(), func.min(stripe_events.c.received_at)).where(*rows)
+        count, oldest = (await connection.execute(query)).one()
+        if count:
+            needs.append(
+                Need(
+                    key=key,
+                    severity="warning",
+                    subject="Stripe",
+                    words=f"{count:,} event{'s are' if count > 1 else ' is'} {words}",
+                    since=datetime.fromisoformat(oldest) if isinstance(oldest, str) else oldest,
+                    steps=(Step("Open events", "/admin/events"),),
+                )
+            )
+    return needs
 
 
 def _open(organization_id: str) -> Step:

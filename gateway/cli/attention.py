@@ -1,0 +1,120 @@
+"""`gateway attention` and `gateway search`: what needs an operator, and where something is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import rich_click as click
+
+from gateway.app.needs import sources
+from gateway.app.services import make_gpu_terms
+from gateway.cli.acting import acting_as, because, operator_of
+from gateway.cli.printing import as_json, asynchronous, opened, say, show
+from gateway.control_plane.attention.lookout import Lookout
+from gateway.control_plane.attention.needs import Need, Severity
+from gateway.control_plane.back_office import search, snoozes
+from gateway.errors import NotFound
+from gateway.settings import Settings
+from gateway.storage.database import Database
+
+_HOURS = click.IntRange(1, 24 * snoozes.LONGEST.days)
+
+
+class NoSuchNeed(NotFound):
+    """Nothing needs attention for this any more."""
+
+    code = "need_not_found"
+
+
+class ToldNeed(msgspec.Struct, frozen=True, kw_only=True):
+    """A need as a command prints it; `until` is when one that waits is shown again."""
+
+    key: str
+    severity: Severity
+    subject: str
+    words: str
+    since: datetime | None
+    until: datetime | None
+
+
+@click.group("attention")
+def attention_group() -> None:
+    """What needs an operator now, the worst first."""
+
+
+@attention_group.command("list")
+@as_json
+@asynchronous
+async def list_needs(*, as_json: bool) -> None:
+    """List what needs an operator, and what waits."""
+    async with _looking() as (_, attention):
+        look = await attention.found()
+    told: list[tuple[Need, datetime | None]] = [(need, None) for need in look.needs]
+    told += [(need, snooze.until) for need, snooze in look.snoozed]
+    rows = [
+        ToldNeed(
+            key=need.key,
+            severity=need.severity,
+            subject=need.subject,
+            words=need.words,
+            since=need.since,
+            until=until,
+        )
+        for need, until in told
+    ]
+    show(rows, as_json=as_json, title="needs")
+
+
+@attention_group.command("snooze")
+@click.argument("key")
+@click.option("--hours", type=_HOURS, default=24, show_default=True, help="How long it waits.")
+@acting_as
+@because
+@asynchronous
+async def snooze_need(key: str, *, hours: int, acting: str | None, reason: str) -> None:
+    """Let a need wait: name its key."""
+    until = datetime.now(UTC) + timedelta(hours=hours)
+    async with _looking() as (database, attention):
+        need = await attention.find(key)
+        if need is None:
+            raise NoSuchNeed(
+                f"Nothing needs attention as {key[:80]!r}; see gateway attention list."
+            )
+        async with database.write() as connection:
+            operator = await operator_of(connection, acting)
+            await snoozes.snooze(connection, operator, need, until, reason)
+    say(f"{key} waits until {until:%Y-%m-%d %H:%M} UTC.")
+
+
+@attention_group.command("unsnooze")
+@click.argument("key")
+@acting_as
+@asynchronous
+async def unsnooze_need(key: str, *, acting: str | None) -> None:
+    """Show a need again that waits."""
+    async with opened() as database, database.write() as connection:
+        operator = await operator_of(connection, acting)
+        ended = await snoozes.end(connection, operator, key)
+    say(f"{key} is shown again." if ended else f"{key} did not wait.")
+
+
+@click.command("search")
+@click.argument("words")
+@as_json
+@asynchronous
+async def search_all(words: str, *, as_json: bool) -> None:
+    """Find what has an id or a name: a mail, an organization, a key's end, a payment, a request."""
+    async with opened() as database, database.read() as connection:
+        found = await search.search(connection, words)
+    columns = ["kind", "id", "words", "note", "organization"]
+    show(found, as_json=as_json, title="hits", columns=columns)
+
+
+@asynccontextmanager
+async def _looking() -> AsyncIterator[tuple[Database, Lookout]]:
+    settings = Settings.from_environment()
+    async with opened() as database:
+        yield database, Lookout(database, sources(settings, make_gpu_terms(settings)))
