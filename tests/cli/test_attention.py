@@ -28,7 +28,7 @@ def test_a_need_is_listed_put_off_and_shown_again(shell: Shell):
     assert "is shown again" in shell.run("attention", "unsnooze", key)
     assert "did not wait" in shell.run("attention", "unsnooze", key)
     said = shell.run("attention", "snooze", "owing:x", "--reason", "why", status=1)
-    assert "There is no need 'owing:x'" in said
+    assert "Nothing needs attention as 'owing:x'" in said
     entries = shell.json("trail", "list")
     assert [entry["action"] for entry in entries][:2] == ["need.unsnoozed", "need.snoozed"]
 
