@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long lint types imports check format requirements docs clean \
-  bench-worker bench-credits bench-pages bench-webhook chaos-credits chaos-payments storm sim faults
+  bench-worker bench-credits bench-pages bench-admin bench-webhook chaos-credits chaos-payments storm sim faults
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ bench-pages: .venv/dev.stamp ## Measure the server's time for each page, with mo
 
 chaos-credits: .venv/dev.stamp ## Kill, pause and crash for five minutes, then hold the books against the clients
 	$(BIN)/python -m benchmarks.chaos_credits $(ARGS)
+
+bench-admin: .venv/dev.stamp ## Measure each page of the back office with a crowd behind it
+	$(BIN)/python -m benchmarks.admin $(ARGS)
 
 bench-webhook: .venv/dev.stamp ## Measure POST /webhooks/stripe while Stripe can't be reached, or hangs
 	$(BIN)/python -m benchmarks.webhook $(ARGS)

@@ -111,7 +111,7 @@ async def fill_catalog(database: Database, count: int) -> None:
     """Add models that differ in everything a search can ask for."""
     now = datetime.now(UTC)
     ids = [f"lab-{n % 97}/embed-{('small', 'base', 'large')[n % 3]}-{n}" for n in range(count)]
-    cards = [
+    written = [
         cards.ModelCard(
             owned_by=f"lab-{n % 97}",
             license=("MIT", "Apache-2.0", "CC-BY-4.0")[n % 3],
@@ -126,7 +126,7 @@ async def fill_catalog(database: Database, count: int) -> None:
     rows = (
         {"id": i, "state": "coming_soon", "card": msgspec.json.encode(card).decode(),
          "created_at": now - timedelta(hours=n)}
-        for n, (i, card) in enumerate(zip(ids, cards, strict=True))
+        for n, (i, card) in enumerate(zip(ids, written, strict=True))
     )  # fmt: skip
     prices = (
         {"id": new_id(), "model_id": i, "tier": tier, "created_at": now,
