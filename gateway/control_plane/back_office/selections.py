@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.demand import vote_lists
 from gateway.control_plane.mail import upkeep
 from gateway.identifiers import is_id
 from gateway.storage.tables import api_keys, organizations, stripe_events
@@ -55,6 +56,22 @@ async def mails(connection: AsyncConnection, ids: Sequence[str]) -> list[Selecte
             )
         )
     return lines
+
+
+async def votes(
+    connection: AsyncConnection, ids: Sequence[str], *, aside: bool
+) -> list[SelectedLine]:
+    """Describe votes that are to be set aside, or to count again."""
+    wrong = "It is set aside already." if aside else "It counts already."
+    return [
+        SelectedLine(
+            id=vote.id,
+            words=vote.model_id,
+            of=vote.email or "a deleted account",
+            problem=wrong if (vote.set_aside_at is not None) == aside else "",
+        )
+        for vote in await vote_lists.named(connection, _ids(ids))
+    ]
 
 
 async def events(connection: AsyncConnection, ids: Sequence[str]) -> list[SelectedLine]:

@@ -5,6 +5,7 @@ A page begins after the id of the last row of the one before; nothing is counted
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -81,24 +82,7 @@ async def votes(
     connection: AsyncConnection, chosen: VoteFilter, *, before: str = "", limit: int
 ) -> list[ListedVote]:
     """Return a page of votes, newest first."""
-    aside = (set_aside_votes.c.model_id == demand_votes.c.model_id) & (
-        set_aside_votes.c.voter_key == demand_votes.c.voter_key
-    )
-    query = (
-        select(
-            *(
-                demand_votes.c[name]
-                for name in ListedVote.__struct_fields__
-                if name in demand_votes.c
-            ),
-            users.c.email,
-            _home(demand_votes.c.user_id).label("organization_id"),
-            set_aside_votes.c.created_at.label("set_aside_at"),
-            set_aside_votes.c.reason.label("set_aside_reason"),
-        )
-        .join(users, users.c.id == demand_votes.c.user_id)
-        .outerjoin(set_aside_votes, aside)
-    )
+    query = _votes()
     if chosen.model:
         query = query.where(demand_votes.c.model_id == chosen.model)
     if chosen.q:
@@ -109,6 +93,12 @@ async def votes(
         query = query.where(set_aside_votes.c.model_id.is_not(None))
     found = await connection.execute(_page(query, demand_votes.c.id, before, limit))
     return [ListedVote(**row) for row in found.mappings()]
+
+
+async def named(connection: AsyncConnection, ids: Sequence[str]) -> list[ListedVote]:
+    """Return the votes of these ids that there are."""
+    query = _votes().where(demand_votes.c.id.in_(ids)).order_by(demand_votes.c.id)
+    return [ListedVote(**row) for row in (await connection.execute(query)).mappings()]
 
 
 async def waiting(
@@ -136,6 +126,27 @@ async def waiting(
         query = query.where(unsubscriptions.c.email.is_not(None))
     found = await connection.execute(_page(query, waitlist_entries.c.id, before, limit))
     return [ListedEntry(**row) for row in found.mappings()]
+
+
+def _votes() -> Select[Any]:
+    aside = (set_aside_votes.c.model_id == demand_votes.c.model_id) & (
+        set_aside_votes.c.voter_key == demand_votes.c.voter_key
+    )
+    return (
+        select(
+            *(
+                demand_votes.c[name]
+                for name in ListedVote.__struct_fields__
+                if name in demand_votes.c
+            ),
+            users.c.email,
+            _home(demand_votes.c.user_id).label("organization_id"),
+            set_aside_votes.c.created_at.label("set_aside_at"),
+            set_aside_votes.c.reason.label("set_aside_reason"),
+        )
+        .join(users, users.c.id == demand_votes.c.user_id)
+        .outerjoin(set_aside_votes, aside)
+    )
 
 
 def _page(query: Select[Any], key: ColumnElement[Any], before: str, limit: int) -> Select[Any]:

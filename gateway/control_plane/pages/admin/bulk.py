@@ -17,7 +17,7 @@ from litestar.di import NamedDependency
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.keys import ApiKeys
-from gateway.control_plane.back_office import bulk, events, keys, mails, selections
+from gateway.control_plane.back_office import bulk, events, keys, mails, selections, vote_reviews
 from gateway.control_plane.back_office.bulk import Act
 from gateway.control_plane.back_office.selections import SelectedLine
 from gateway.control_plane.operators.operators import Operator
@@ -80,6 +80,24 @@ ACTIONS = {
         permission="support",
         describe=selections.events,
     ),
+    "set-aside-votes": BulkAction(
+        verb="Set aside",
+        noun="vote",
+        section="demand",
+        back="/admin/demand",
+        effect="They count for nothing: not in public, not in the score, not at a launch.",
+        permission="support",
+        describe=partial(selections.votes, aside=True),
+    ),
+    "restore-votes": BulkAction(
+        verb="Count again",
+        noun="vote",
+        section="demand",
+        back="/admin/demand",
+        effect="They count again, as all votes do.",
+        permission="support",
+        describe=partial(selections.votes, aside=False),
+    ),
 }
 
 
@@ -117,6 +135,8 @@ async def do_bulk(
         "revoke-keys": partial(_revoke, keys, operator, reason),
         "resend-mails": partial(_resend, database, operator, lifetime, reason),
         "replay-events": partial(_replay, database, operator, reason),
+        "set-aside-votes": partial(_review, database, operator, reason, vote_reviews.set_aside),
+        "restore-votes": partial(_review, database, operator, reason, vote_reviews.restore),
     }
     outcomes = await bulk.each(ids, acts[name])
     return render(
@@ -151,3 +171,10 @@ async def _resend(
 async def _replay(database: Database, operator: Operator, reason: str, event_id: str) -> None:
     async with database.write() as connection:
         await events.replay(connection, operator, event_id, reason=reason)
+
+
+async def _review(
+    database: Database, operator: Operator, reason: str, review: Callable[..., Any], vote_id: str
+) -> None:
+    async with database.write() as connection:
+        await review(connection, operator, vote_id, reason=reason)

@@ -7,27 +7,22 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Response, get
-from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath, FromQuery, QueryParameter, URLEncodedBody
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
 
-from gateway.control_plane.back_office import vote_reviews
 from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.catalog.listings import Listing, Shelf
 from gateway.control_plane.demand import economics, events, standings, vote_lists
-from gateway.control_plane.demand.counts import DemandCounts
 from gateway.control_plane.demand.economics import GpuTerms, Outlook
 from gateway.control_plane.demand.standings import NOTHING, DemandStanding
 from gateway.control_plane.demand.vote_lists import ListedVote, VoteFilter
-from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.pages.admin.lists import CSV_ROWS_MAX, ROWS, as_csv, keyset
-from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
+from gateway.control_plane.web.forms import RefusedForm
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.workers import commands
 from gateway.errors import BadRequest
 from gateway.storage.database import Database
 
-VOTES_AT_ONCE = 500
-"""Most votes that one form sets aside."""
 _POINTS = (25, 50, 75, 100, 125, 150, 200, 300)
 """Prices of the curve, in percent of the model's."""
 _COLUMNS = (
@@ -35,19 +30,6 @@ _COLUMNS = (
     "price_nanos", "expected_tokens", "revenue_nanos", "gpus", "cost_nanos", "pays", "days",
     "trend_days",
 )  # fmt: skip
-
-
-class VotesForm(msgspec.Struct, frozen=True, kw_only=True):
-    """Votes to set aside or to put back, and why."""
-
-    do: str = ""
-    reason: str = ""
-    ids: str | list[str] = msgspec.field(default_factory=list)
-
-    @property
-    def votes(self) -> list[str]:
-        """The ids of the votes."""
-        return [self.ids] if isinstance(self.ids, str) else self.ids
 
 
 class WantedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +80,8 @@ async def show_demand(
     )
 
 
-async def provide_demand_page(
+@get("/admin/demand/{owner:str}/{name:str}")
+async def show_model_demand(
     database: NamedDependency[Database],
     render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
@@ -109,103 +92,47 @@ async def provide_demand_page(
     counting: FromQuery[str] = "",
     before: FromQuery[str] = "",
     price: FromQuery[str] = "",
-) -> FormPage:
-    """Provide the page of one model's demand to the handlers that show it and to its form."""
-
-    async def page(refused: RefusedForm | None) -> Response[Any]:
-        listing = shelf.find(f"{owner}/{name}")
-        model = listing.model
-        chosen = VoteFilter(model=model.id, q=q, counting=counting)
-        async with database.read() as connection:
-            known = await standings.of_model(connection, model.id)
-            standing = known.standing if known else await standings.computed(connection, model.id)
-            reports = await commands.reports(connection)
-            funnel = await events.funnel(connection, model.id)
-            votes = await vote_lists.votes(connection, chosen, before=before, limit=ROWS + 1)
-        asked, nanos = refused, model.price.nanos_per_million_tokens
-        try:
-            nanos = nanos_of_dollars(price, param="price") if price.strip() else nanos
-        except BadRequest as error:
-            asked = asked or RefusedForm("price", error)
-        capacity = economics.capacity_of(model.id, reports)
-        return render(
-            "admin/demand_model.html",
-            section="demand",
-            path=f"/admin/demand/{model.id}",
-            refused=asked,
-            model_listing=listing,
-            standing=standing,
-            computed_at=known.computed_at if known else None,
-            outlook=economics.outlook(standing, nanos, capacity, gpu_terms),
-            gpu=gpu_terms,
-            curve=_curve(standing, model.price.nanos_per_million_tokens),
-            expected_percent=standings.EXPECTED_PERCENT,
-            busy_percent=economics.BUSY_PERCENT,
-            funnel=funnel,
-            votes=keyset(
-                f"/admin/demand/{model.id}",
-                {"q": q, "counting": counting},
-                votes,
-                lambda vote: vote.id,
-                before=before,
-            ),
-            chosen={"q": q, "counting": counting, "price": price},
-            typed_reason=refused.typed.reason if refused else "",
-            picked=refused.typed.votes if refused else [],
-            reason_max=vote_reviews.REASON_CHARACTERS_MAX,
-        )
-
-    return page
-
-
-@get(
-    "/admin/demand/{owner:str}/{name:str}",
-    dependencies={"page": Provide(provide_demand_page)},
-)
-async def show_model_demand(
-    page: NamedDependency[FormPage],
-    database: NamedDependency[Database],
-    shelf: NamedDependency[Shelf],
-    owner: FromPath[str],
-    name: FromPath[str],
-    q: FromQuery[str] = "",
-    counting: FromQuery[str] = "",
-    before: FromQuery[str] = "",
     written: Annotated[str, QueryParameter(name="format")] = "",
 ) -> Response[Any]:
     """Show one model's demand; its votes as CSV too."""
-    if written != "csv":
-        return await page(None)
-    chosen = VoteFilter(model=shelf.find(f"{owner}/{name}").model.id, q=q, counting=counting)
-    async with database.read() as connection:
-        votes = await vote_lists.votes(connection, chosen, before=before, limit=CSV_ROWS_MAX)
-    fields = ListedVote.__struct_fields__
-    return as_csv("votes", fields, (msgspec.structs.astuple(vote) for vote in votes))
-
-
-@post_form("/admin/demand/{owner:str}/{name:str}/votes", "votes", provide_demand_page)
-async def review_votes(
-    database: NamedDependency[Database],
-    shelf: NamedDependency[Shelf],
-    operator: NamedDependency[Operator],
-    demand_counts: NamedDependency[DemandCounts],
-    owner: FromPath[str],
-    name: FromPath[str],
-    data: URLEncodedBody[VotesForm],
-) -> Response[Any]:
-    """Set votes aside, or put them back; each is one entry of the trail."""
     model = shelf.find(f"{owner}/{name}").model
-    operator.must("support")
-    if not data.votes:
-        raise BadRequest("Choose at least one vote.", param="ids")
-    if len(data.votes) > VOTES_AT_ONCE:
-        raise BadRequest(f"At most {VOTES_AT_ONCE} votes at once.", param="ids")
-    act = vote_reviews.restore if data.do == "restore" else vote_reviews.set_aside
-    async with database.write() as connection:
-        for vote_id in sorted(set(data.votes)):
-            await act(connection, operator, vote_id, reason=data.reason)
-        await demand_counts.recount(connection, model.id)
-    return see_other(f"/admin/demand/{model.id}#votes")
+    exporting = written == "csv"
+    limit = CSV_ROWS_MAX if exporting else ROWS + 1
+    chosen = VoteFilter(model=model.id, q=q, counting=counting)
+    async with database.read() as connection:
+        votes = await vote_lists.votes(connection, chosen, before=before, limit=limit)
+        if exporting:
+            fields = ListedVote.__struct_fields__
+            return as_csv("votes", fields, (msgspec.structs.astuple(vote) for vote in votes))
+        known = await standings.of_model(connection, model.id)
+        standing = known.standing if known else await standings.computed(connection, model.id)
+        reports = await commands.reports(connection)
+        funnel = await events.funnel(connection, model.id)
+    refused, nanos = None, model.price.nanos_per_million_tokens
+    try:
+        nanos = nanos_of_dollars(price, param="price") if price.strip() else nanos
+    except BadRequest as error:
+        refused = RefusedForm("price", error)
+    capacity = economics.capacity_of(model.id, reports)
+    filters = {"q": q, "counting": counting}
+    return render(
+        "admin/demand_model.html",
+        section="demand",
+        refused=refused,
+        model_listing=shelf.find(model.id),
+        standing=standing,
+        computed_at=known.computed_at if known else None,
+        outlook=economics.outlook(standing, nanos, capacity, gpu_terms),
+        gpu=gpu_terms,
+        curve=_curve(standing, model.price.nanos_per_million_tokens),
+        expected_percent=standings.EXPECTED_PERCENT,
+        busy_percent=economics.BUSY_PERCENT,
+        funnel=funnel,
+        votes=keyset(
+            f"/admin/demand/{model.id}", filters, votes, lambda vote: vote.id, before=before
+        ),
+        chosen={**filters, "price": price},
+    )
 
 
 def _row(wanted: WantedModel) -> Sequence[Any]:

@@ -46,7 +46,6 @@ def admin_wing() -> Wing:
             home.show_home,
             demand.show_demand,
             demand.show_model_demand,
-            demand.review_votes,
             waitlist.show_waitlist,
             trail.show_trail,
             books.show_books,

@@ -26,14 +26,17 @@ async def test_a_vote_is_set_aside_and_counts_again(browser: Browser, gateway: P
     assert "ops@acme.example" in page.text
     assert "2B tokens" in squeezed(page.text)  # a tenth of what an organization's domain claims
 
-    refused = await browser.submit(f"{PAGE}/votes", ids=cast.id, do="aside", reason="  ")
+    aside = {"action": "set-aside-votes", "ids": cast.id}
+    check = await browser.submit("/admin/bulk", **aside)
+    assert "ops@acme.example" in check.text
+    refused = await browser.submit("/admin/bulk/do", **aside, reason="  ")
     assert refused.status_code == 400
-    assert "Say why" in refused.text
     assert await rows(gateway, select(set_aside_votes)) == []
 
-    page = await browser.submit(f"{PAGE}/votes", ids=cast.id, do="aside", reason="one person")
+    await browser.get(PAGE)
+    await browser.submit("/admin/bulk/do", **aside, reason="one person")
+    page = await browser.get(PAGE)
     assert "one person" in page.text
-    assert gateway.core.demand_counts.votes(STELLA) == 0
     await gateway.core.demand_counts.refresh()
     assert gateway.core.demand_counts.votes(STELLA) == 0
 
@@ -44,7 +47,9 @@ async def test_a_vote_is_set_aside_and_counts_again(browser: Browser, gateway: P
     assert gateway.core.demand_counts.votes(STELLA) == 0
     (again,) = await rows(gateway, select(demand_votes))
     await browser.get(PAGE)
-    await browser.submit(f"{PAGE}/votes", ids=again.id, do="restore", reason="a colleague")
+    back = {"action": "restore-votes", "ids": again.id, "reason": "a colleague"}
+    await browser.submit("/admin/bulk/do", **back)
+    await gateway.core.demand_counts.refresh()
     assert gateway.core.demand_counts.votes(STELLA) == 1
     trail = await rows(gateway, select(trail_entries).order_by(trail_entries.c.number))
     told = [(e.action, e.subject) for e in trail if e.action.startswith("vote.")]
@@ -57,8 +62,9 @@ async def test_a_role_that_only_reads_sets_nothing_aside(browser: Browser, gatew
     await vote(browser)
     (cast,) = await rows(gateway, select(demand_votes))
     page = await browser.get(PAGE)
-    assert "can't set votes aside" in page.text
-    refused = await browser.submit(f"{PAGE}/votes", ids=cast.id, do="aside", reason="why")
+    assert "can&#39;t set votes aside" in page.text
+    aside = {"action": "set-aside-votes", "ids": cast.id, "reason": "why"}
+    refused = await browser.submit("/admin/bulk/do", **aside)
     assert refused.status_code == 403
     assert await rows(gateway, select(set_aside_votes)) == []
 
