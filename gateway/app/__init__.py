@@ -60,7 +60,14 @@ def _pages(parts: Core, services: Services, web: Web) -> Wing:
     members_max = parts.settings.organization_members_max
     wings = [
         storefront_wing(PATHS),
-        sign_in_wing(Entering(services.welcome, services.sessions, members_max=members_max)),
+        sign_in_wing(
+            Entering(
+                services.welcome,
+                services.sessions,
+                services.security_mails,
+                members_max=members_max,
+            )
+        ),
         console_wing(),
         docs_wing(),
         admin_wing(),

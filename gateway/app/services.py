@@ -15,6 +15,7 @@ from gateway.control_plane.accounts.authenticators import Authenticators
 from gateway.control_plane.accounts.github import Github
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.accounts.links import LinkMails, MailLinks
+from gateway.control_plane.accounts.security_mails import SecurityMails
 from gateway.control_plane.accounts.sessions import Sessions
 from gateway.control_plane.alerts.addresses import Addresses
 from gateway.control_plane.alerts.crossings import Crossings
@@ -67,6 +68,7 @@ class Services:
     """What the control plane does, by domain."""
 
     keys: ApiKeys
+    security_mails: SecurityMails
     sessions: Sessions
     authenticators: Authenticators
     links: MailLinks
@@ -136,9 +138,11 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
         return model is not None and model.state == "live"
 
     sold = make_payments(settings, database)
+    security_mails = SecurityMails(outbox, writer, public_url=settings.public_url)
     account_mails = AccountMails(outbox, writer, public_url=settings.public_url)
     return Services(
-        keys=ApiKeys(database, secret=settings.secret, announce=key_changed),
+        keys=ApiKeys(database, secret=settings.secret, announce=key_changed, mails=security_mails),
+        security_mails=security_mails,
         sessions=Sessions(
             database,
             secret=derive(settings.secret, "sessions"),

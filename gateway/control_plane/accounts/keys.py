@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.accounts import key_limits, key_trail, memberships
 from gateway.control_plane.accounts.key_trail import Doer
 from gateway.control_plane.accounts.organizations import clean_name
+from gateway.control_plane.accounts.security_mails import SecurityMails
 from gateway.data_plane.auth import keys
 from gateway.data_plane.auth.authenticator import KeyStoreUnavailable
 from gateway.data_plane.metering.port import Period
@@ -82,14 +83,23 @@ class NewApiKey(msgspec.Struct, frozen=True):
 
 
 class ApiKeys:
-    """Manages keys. `secret` keys the digests; `announce` is called after each change."""
+    """Manages keys. `secret` keys the digests; `announce` is called after each change.
+
+    With `mails`, people are told of each new key.
+    """
 
     def __init__(
-        self, database: Database, *, secret: str, announce: Announce | None = None
+        self,
+        database: Database,
+        *,
+        secret: str,
+        announce: Announce | None = None,
+        mails: SecurityMails | None = None,
     ) -> None:
         self._database = database
         self._secret = secret
         self._announce = announce
+        self._mails = mails
 
     async def create(
         self,
@@ -147,6 +157,14 @@ class ApiKeys:
             )
             if budget is not None:  # in the same transaction: never without its budget
                 await budgets.set_budget(connection, key.id, budget.limit_nanos, budget.period)
+            if self._mails:
+                await self._mails.key_made(
+                    connection,
+                    organization_id,
+                    name=key.name,
+                    last_four=key.last_four,
+                    user_id=created_by,
+                )
             await key_trail.created(connection, doer, organization_id, key.id, expires_at, budget)
         await self._tell(digest)
         return NewApiKey(key, secret)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-Kind = Literal["sign_in", "waitlist", "invitation", "launch", "notice", "account"]
+Kind = Literal["sign_in", "waitlist", "invitation", "launch", "notice", "account", "security"]
 
 JOINERS = re.compile("[\u200c\u200d]")
 

@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 ONCE = ("launch",)
 """Kinds that no one waits for, and of which a second copy is worse than none."""
-QUIET = ("notice", *ONCE)
+QUIET = ("notice", "account", "security", *ONCE)
 """Kinds that no one waits for."""
 UNSUBSCRIBED = "unsubscribed before it left"
 TOO_OLD = "it could not be sent in time, and is too old now"
@@ -226,12 +226,12 @@ class Outbox:
     async def _drop(self) -> None:
         """Mark due mails as failed that are never claimed: unsubscribed or expired."""
         now = datetime.now(UTC)
-        is_notice = outbox.c.kind == "notice"
+        is_quiet = outbox.c.kind.in_(QUIET)
         expired = "its link expired before it could be sent"
         for condition, reason, values in (
             (_of_unsubscribed(), UNSUBSCRIBED, {}),
-            (_is_stale(now) & ~is_notice, expired, self._without_links()),
-            (_is_stale(now) & is_notice, TOO_OLD, self._without_links()),
+            (_is_stale(now) & ~is_quiet, expired, self._without_links()),
+            (_is_stale(now) & is_quiet, TOO_OLD, self._without_links()),
         ):
             dropped = (outbox.c.state == "pending") & (outbox.c.due_at <= now) & condition
             await self._update(dropped, state="failed", reason=reason, due_at=now, **values)

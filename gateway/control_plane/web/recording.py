@@ -33,6 +33,11 @@ class MemberTrail(msgspec.Struct, frozen=True):
         return Doer(self.actor)
 
     @property
+    def person(self) -> str:
+        """The visitor as a subject."""
+        return f"user:{self.actor.user_id}"
+
+    @property
     def organization(self) -> str:
         """The organization as a subject."""
         return f"organization:{self.organization_id}"
@@ -60,13 +65,6 @@ class MemberTrail(msgspec.Struct, frozen=True):
             before=before,
             after=after,
         )
-
-    async def record_own(
-        self, connection: AsyncConnection, action: str, after: Mapping[str, Any] | None = None
-    ) -> None:
-        """Record what the visitor did to their own account: no organization reads it."""
-        subject = f"user:{self.actor.user_id}"
-        await entries.record(connection, self.actor, action, subject, after=after)
 
 
 def provide_trail(request: Request[Any, Any, Any], origin: NamedDependency[str]) -> MemberTrail:

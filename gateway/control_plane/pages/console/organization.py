@@ -25,6 +25,7 @@ from gateway.control_plane.accounts.links import LinkMails
 from gateway.control_plane.accounts.memberships import OrganizationFull
 from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.rights import Role
+from gateway.control_plane.accounts.security_mails import SecurityMails
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.mail.messages import plain
 from gateway.control_plane.trail.entries import Personal
@@ -239,6 +240,7 @@ async def change_role(
     database: NamedDependency[Database],
     visitor: NamedDependency[Visitor],
     trail: NamedDependency[MemberTrail],
+    security_mails: NamedDependency[SecurityMails],
     user_id: FromPath[str],
     data: URLEncodedBody[RoleForm],
 ) -> Response[Any]:
@@ -248,6 +250,10 @@ async def change_role(
             connection, visitor.organization_id, user_id, data.role
         )
         if before != data.role:
+            if data.role == "owner":
+                await security_mails.owner_made(
+                    connection, visitor.organization_id, user_id, visitor.user_id
+                )
             await trail.record(
                 connection,
                 "member.role_changed",

@@ -111,7 +111,9 @@ async def disconnect_github(
     """Stop signing in with GitHub; the mailed link always works."""
     async with database.write() as connection:
         if await identities.disconnect(connection, visitor.user_id, "github"):
-            await trail.record_own(connection, "sign_in_method.removed", {"method": "github"})
+            await trail.record(
+                connection, "sign_in_method.removed", trail.person, before={"method": "github"}
+            )
     return see_other(PATH)
 
 
@@ -125,7 +127,7 @@ async def end_sessions(
     """Sign out here and everywhere else: a laptop may be lost."""
     async with database.write() as connection:
         await end_all(connection, visitor.user_id)
-        await trail.record_own(connection, "sessions.ended")
+        await trail.record(connection, "sessions.ended", trail.person)
     answer = see_other("/")
     answer.set_cookie(cookie.empty())
     return answer

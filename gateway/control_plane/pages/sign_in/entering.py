@@ -10,6 +10,7 @@ from gateway.control_plane.accounts import identities, memberships, users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.identities import Identity
 from gateway.control_plane.accounts.passkeys import PasskeyRefused
+from gateway.control_plane.accounts.security_mails import SecurityMails
 from gateway.control_plane.accounts.sessions import Device, Sessions
 from gateway.control_plane.billing.promotions import Welcome
 from gateway.control_plane.demand import waitlist
@@ -19,9 +20,12 @@ from gateway.control_plane.web.recording import MemberTrail
 class Entering:
     """Lets people in, in the caller's transaction."""
 
-    def __init__(self, welcome: Welcome, sessions: Sessions, *, members_max: int) -> None:
+    def __init__(
+        self, welcome: Welcome, sessions: Sessions, mails: SecurityMails, *, members_max: int
+    ) -> None:
         self._welcome = welcome
         self._sessions = sessions
+        self._mails = mails
         self._members_max = members_max
 
     async def enter(
@@ -53,8 +57,13 @@ class Entering:
         session = await self._sessions.begin(connection, user.id, acts_for, device)
         trail = MemberTrail.of(user.id, acts_for, device.network)
         if identity and not known:
-            await trail.record_own(
-                connection, "sign_in_method.added", {"method": identity.provider}
+            if not user.is_new:
+                await self._mails.method_added(connection, user.id, "GitHub", device.network)
+            await trail.record(
+                connection,
+                "sign_in_method.added",
+                trail.person,
+                after={"method": identity.provider},
             )
         if has_joined:
             await trail.record(

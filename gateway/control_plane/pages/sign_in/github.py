@@ -15,6 +15,7 @@ from litestar.response import Redirect
 from gateway.control_plane.accounts import addresses, identities
 from gateway.control_plane.accounts.github import Github, GithubRefused, GithubUnavailable
 from gateway.control_plane.accounts.identities import Identity
+from gateway.control_plane.accounts.security_mails import SecurityMails
 from gateway.control_plane.pages.sign_in.entering import Entering
 from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.devices import device_of
@@ -60,6 +61,7 @@ async def come_back(
     oauth_state: NamedDependency[OAuthState],
     sign_in_quota: NamedDependency[Quota],
     entering: NamedDependency[Entering],
+    security_mails: NamedDependency[SecurityMails],
     cookie: NamedDependency[HostCookie],
     origin: NamedDependency[str],
     code: FromQuery[str] = "",
@@ -80,7 +82,7 @@ async def come_back(
         answer = see_other(journey.path)
         if user_id:
             trail = MemberTrail.of(user_id, request.user.organization_id, origin)
-            await _connect(database, who, trail)
+            await _connect(database, security_mails, who, trail)
         else:
             async with database.write() as connection:
                 session = await entering.enter(
@@ -125,7 +127,9 @@ def _check(journey: Journey, user_id: str, code: str) -> None:
         raise GithubRefused("You did not let GitHub tell us who you are; nothing was kept.")
 
 
-async def _connect(database: Database, who: Identity, trail: MemberTrail) -> None:
+async def _connect(
+    database: Database, mails: SecurityMails, who: Identity, trail: MemberTrail
+) -> None:
     user_id = trail.actor.user_id
     assert user_id
     async with database.write() as connection:
@@ -136,7 +140,13 @@ async def _connect(database: Database, who: Identity, trail: MemberTrail) -> Non
             )
         await identities.connect(connection, who, user_id)
         if not known:
-            await trail.record_own(connection, "sign_in_method.added", {"method": who.provider})
+            await mails.method_added(connection, user_id, "GitHub", trail.actor.origin)
+            await trail.record(
+                connection,
+                "sign_in_method.added",
+                trail.person,
+                after={"method": who.provider},
+            )
 
 
 def _configured(github: Github | None) -> Github:

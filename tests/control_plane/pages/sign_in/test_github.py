@@ -13,7 +13,7 @@ from sqlalchemy import select
 from gateway.app.process import Process
 from gateway.control_plane.pages.sign_in.github import make_github
 from gateway.settings import Settings, SettingsError
-from gateway.storage.tables import credit_lots, identities, sessions, users
+from gateway.storage.tables import credit_lots, identities, sessions, trail_entries, users
 from testing.browsing import Browser, sign_in
 from testing.github import Github, person
 from tests.control_plane.conftest import rows
@@ -48,6 +48,12 @@ async def by_github(browser: Browser, path: str = "/sign-in/github") -> httpx.Re
     return await browser.get(await leave(browser, path))
 
 
+async def done(gateway: Process) -> list[str]:
+    """What the audit trail has of it."""
+    query = select(trail_entries.c.action).order_by(trail_entries.c.number)
+    return [row.action for row in await rows(gateway, query)]
+
+
 async def test_github_signs_in_with_credit_once(gateway: Process, browser: Browser):
     await browser.get("/sign-in", params={"next": "/models"})
     assert 'href="/sign-in/github?next=/models"' in browser.page.text
@@ -74,6 +80,10 @@ async def test_the_mailed_link_and_github_are_one_account(
     (identity,) = await rows(gateway, select(identities))
     assert identity.user_id == user.id
     assert len(await rows(gateway, select(credit_lots))) == 1
+    assert await done(gateway) == ["sign_in_method.added"]
+    newest = (await gateway.services.outbox.listed())[0]
+    assert (newest.kind, newest.recipient) == ("security", "ada@example.org")
+    assert "GitHub was added to your account from 203.0.113.7" in newest.text
 
 
 async def test_the_account_stays_when_the_address_at_github_changes(
@@ -256,6 +266,9 @@ async def test_somebody_signed_in_connects_github_and_disconnects_it(
     await browser.get("/console/settings")
     await browser.submit("/console/settings/github/disconnect")
     assert "Connect GitHub" in browser.page.text
+    assert await done(gateway) == ["sign_in_method.added", "sign_in_method.removed"]
+    mails = [mail.kind for mail in await gateway.services.outbox.listed()]
+    assert mails.count("security") == 1
     await other.http.aclose()
     stranger = Browser(app)
     await by_github(stranger)
