@@ -190,6 +190,11 @@ async def test_auto_top_up_is_set_and_says_what_it_does(gateway: Process, browse
     assert (await browser.submit(f"{PATH}/auto-top-up", **(chosen | {"enabled": ""}))).is_success
     (saved,) = await rows(gateway, select(tables.auto_top_ups))
     assert not saved.enabled
+    entries = tables.trail_entries
+    first, second = await rows(gateway, select(entries).order_by(entries.c.number))
+    assert (first.action, first.before) == ("auto_top_up.changed", "{}")
+    assert '"amount_cents":5000,"enabled":true' in first.after
+    assert (second.before, '"enabled":false' in second.after) == (first.after, True)
 
 
 async def test_auto_top_up_refused(gateway: Process, browser: Browser):
