@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.accounts import enrollments, passkeys
 from gateway.control_plane.accounts.authenticators import Authenticators
 from gateway.control_plane.accounts.passkeys import RelyingParty
+from gateway.control_plane.accounts.security_mails import SecurityMails
 from gateway.control_plane.accounts.sessions import Sessions, Visitor
 from gateway.control_plane.trail import entries
 from gateway.control_plane.trail.entries import Actor
@@ -64,6 +65,7 @@ async def enroll(
     authenticators: NamedDependency[Authenticators],
     party: NamedDependency[RelyingParty | None],
     origin: NamedDependency[str],
+    security_mails: NamedDependency[SecurityMails],
     data: URLEncodedBody[EnrollmentForm],
 ) -> Response[Any]:
     """Set the factor, and open the back office."""
@@ -79,6 +81,8 @@ async def enroll(
         else:
             await authenticators.set_up(connection, visitor.user_id, data.sealed, data.factor_code)
         await sessions.verify(connection, visitor.session_id)
+        method = "A passkey" if data.factor_answer else "An authenticator app"
+        await security_mails.method_added(connection, visitor.user_id, method, origin)
         await _record(connection, request, origin, is_passkey=bool(data.factor_answer))
     return see_other("/admin")
 

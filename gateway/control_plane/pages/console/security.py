@@ -5,7 +5,8 @@ Changes of what signs in need a fresh proof. An operator's first factor is set b
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import msgspec
 from litestar import Request, Response, get, post
@@ -16,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.accounts import authenticators, passkeys, session_listing
 from gateway.control_plane.accounts.authenticators import Authenticators
 from gateway.control_plane.accounts.passkeys import RelyingParty
+from gateway.control_plane.accounts.security_mails import SecurityMails
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
@@ -29,6 +31,9 @@ from gateway.storage.database import Database
 
 PATH = "/console/security"
 _SAVED = f"{PATH}?saved=1"
+
+Method = Literal["passkey", "authenticator"]
+_NAMES: Mapping[Method, str] = {"passkey": "A passkey", "authenticator": "An authenticator app"}
 
 
 class EnrollFirst(BadRequest):
@@ -105,7 +110,8 @@ async def add_passkey(
     database: NamedDependency[Database],
     visitor: NamedDependency[Visitor],
     party: NamedDependency[RelyingParty | None],
-    origin: NamedDependency[str],
+    trail: NamedDependency[MemberTrail],
+    security_mails: NamedDependency[SecurityMails],
     data: URLEncodedBody[PasskeyForm],
 ) -> Response[Any]:
     """Keep a passkey that a device made."""
@@ -113,7 +119,7 @@ async def add_passkey(
     asked = must_have(party)
     async with database.write() as connection:
         await passkeys.add(connection, asked, visitor.user_id, data.name, data.factor_answer)
-        await _record(connection, visitor, origin, "sign_in_method.added", "passkey")
+        await _added(connection, security_mails, trail, "passkey")
     return see_other(_SAVED)
 
 
@@ -134,13 +140,13 @@ async def rename_passkey(
 async def remove_passkey(
     database: NamedDependency[Database],
     visitor: NamedDependency[Visitor],
-    origin: NamedDependency[str],
+    trail: NamedDependency[MemberTrail],
     passkey_id: FromPath[str],
 ) -> Response[Any]:
     """Remove a passkey: it signs in no more."""
     async with database.write() as connection:
         await passkeys.remove(connection, visitor.user_id, passkey_id)
-        await _record(connection, visitor, origin, "sign_in_method.removed", "passkey")
+        await _removed(connection, trail, "passkey")
     return see_other(_SAVED)
 
 
@@ -178,7 +184,8 @@ async def set_up_app(
     visitor: NamedDependency[Visitor],
     authenticators: NamedDependency[Authenticators],
     factor_quota: NamedDependency[Quota],
-    origin: NamedDependency[str],
+    trail: NamedDependency[MemberTrail],
+    security_mails: NamedDependency[SecurityMails],
     data: URLEncodedBody[AppForm],
 ) -> Response[Any]:
     """Set up an authenticator app, in place of the one before."""
@@ -186,7 +193,7 @@ async def set_up_app(
     await factor_quota.take(visitor.user_id)
     async with database.write() as connection:
         await authenticators.set_up(connection, visitor.user_id, data.sealed, data.factor_code)
-        await _record(connection, visitor, origin, "sign_in_method.added", "authenticator")
+        await _added(connection, security_mails, trail, "authenticator")
     return see_other(_SAVED)
 
 
@@ -194,12 +201,12 @@ async def set_up_app(
 async def remove_app(
     database: NamedDependency[Database],
     visitor: NamedDependency[Visitor],
-    origin: NamedDependency[str],
+    trail: NamedDependency[MemberTrail],
 ) -> Response[Any]:
     """Remove the authenticator app."""
     async with database.write() as connection:
         if await authenticators.remove(connection, visitor.user_id):
-            await _record(connection, visitor, origin, "sign_in_method.removed", "authenticator")
+            await _removed(connection, trail, "authenticator")
     return see_other(_SAVED)
 
 
@@ -228,8 +235,17 @@ def _check_enrolled(visitor: Visitor) -> None:
         )
 
 
-async def _record(
-    connection: AsyncConnection, visitor: Visitor, origin: str, action: str, kind: str
+async def _added(
+    connection: AsyncConnection, mails: SecurityMails, trail: MemberTrail, method: Method
 ) -> None:
-    trail = MemberTrail.of(visitor.user_id, visitor.organization_id, origin)
-    await trail.record_own(connection, action, {"method": kind})
+    """Tell the person of a new way to sign in, and record it."""
+    user_id = trail.actor.user_id
+    assert user_id
+    await mails.method_added(connection, user_id, _NAMES[method], trail.actor.origin)
+    await trail.record(connection, "sign_in_method.added", trail.person, after={"method": method})
+
+
+async def _removed(connection: AsyncConnection, trail: MemberTrail, method: Method) -> None:
+    await trail.record(
+        connection, "sign_in_method.removed", trail.person, before={"method": method}
+    )

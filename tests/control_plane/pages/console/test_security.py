@@ -100,6 +100,9 @@ async def test_changes_of_factors_are_in_the_trail(browser: Browser, gateway: Pr
     query = select(trail_entries.c.action).where(trail_entries.c.action.like("sign_in_method.%"))
     found = [row.action for row in await rows(gateway, query)]
     assert found == ["sign_in_method.added", "sign_in_method.removed"]
+    (mail,) = [m for m in await gateway.services.outbox.listed() if m.kind == "security"]
+    assert mail.recipient == ADA
+    assert "An authenticator app was added to your account" in mail.text
 
 
 async def test_an_operators_first_factor_needs_an_enrollment(browser: Browser, gateway: Process):
