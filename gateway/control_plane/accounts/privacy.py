@@ -30,6 +30,7 @@ from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.trail import entries, reading
 from gateway.control_plane.trail.entries import Actor
 from gateway.control_plane.trail.reading import TrailFilter
+from gateway.errors import BadRequest
 from gateway.storage import tables
 from gateway.storage.database import count
 from gateway.storage.ledger import postings
@@ -50,6 +51,12 @@ from gateway.storage.tables import (
 
 _ACTIONS_MAX = 10_000
 """Most actions of a person that an export holds: the newest."""
+
+
+class StillOperates(BadRequest):
+    """An operator deletes their account: the service might be left without an owner."""
+
+    code = "still_operates"
 
 
 async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any]:
@@ -149,7 +156,11 @@ async def _of_money_and_webhooks(connection: AsyncConnection, user_id: str) -> d
 
 
 async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
-    """Delete a person. Raises LastOwner."""
+    """Delete a person. Raises LastOwner, StillOperates."""
+    if visitor.operator_role is not None:
+        raise StillOperates(
+            "You are an operator of this service. Have another owner of it remove you first."
+        )
     now = datetime.now(UTC)
     closed: set[str] = set()
     belongs = await memberships.of_user(connection, visitor.user_id)

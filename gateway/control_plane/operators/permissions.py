@@ -20,3 +20,12 @@ PERMISSIONS: Mapping[OperatorRole, frozenset[Permission]] = {
     "operator": frozenset({"view", "support", "service"}),
     "owner": frozenset({"view", "support", "money", "service", "approve", "operators"}),
 }
+
+WORDS: Mapping[OperatorRole, str] = {
+    "read": "sees everything",
+    "support": "helps customers",
+    "finance": "helps customers and moves money",
+    "operator": "runs workers, models and launches",
+    "owner": "everything, approvals and operators too",
+}
+"""What each role is for, in a few words."""

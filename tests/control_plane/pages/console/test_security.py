@@ -110,3 +110,11 @@ async def test_an_operators_first_factor_needs_an_enrollment(browser: Browser, g
     refused = await browser.get("/console/security/app")
     assert refused.status_code == 400
     assert "You are an operator" in refused.text
+
+
+async def test_an_operator_is_removed_before_they_go(browser: Browser, gateway: Process):
+    await sign_in_operator(browser, gateway, ADA, "owner")
+    await browser.get("/console/settings")
+    refused = await browser.submit("/console/settings/delete", confirm=ADA)
+    assert refused.status_code == 400
+    assert "remove you first" in refused.text
