@@ -44,6 +44,10 @@ class Service:
         self.stella_url = stella_url
         self._environment = environment
 
+    @property
+    def database_url(self) -> str:
+        return self._environment["DATABASE_URL"]
+
     def command(self, *arguments: str) -> str:
         """Run `gateway ...` as an operator would."""
         done = subprocess.run(

@@ -131,7 +131,10 @@ def _chosen(chosen: OrganizationFilter, now: datetime) -> Select[Any]:
         stopped = owing if chosen.standing == "owing" else select(frozen.c[0])
         query = query.where(ours.in_(stopped))
     if chosen.bought:
-        bought = ours.in_(select(payments.c.organization_id).where(payments.c.paid_at.is_not(None)))
+        paid = select(payments.c.id).where(
+            payments.c.organization_id == ours, payments.c.paid_at.is_not(None)
+        )
+        bought = paid.correlate(organizations).exists()
         query = query.where(bought if chosen.bought == "yes" else ~bought)
     if chosen.since:
         query = query.where(ours >= first_id(_midnight(chosen.since)))
