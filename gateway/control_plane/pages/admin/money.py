@@ -16,7 +16,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, URLEncodedBody
 
 from gateway.control_plane.back_office import approvals, previews
-from gateway.control_plane.back_office.moves import Moves
+from gateway.control_plane.back_office.moves import MoveOutcome, Moves
 from gateway.control_plane.back_office.orders import (
     GrantOrder,
     Order,
@@ -161,8 +161,7 @@ async def move_money(
         changed = await _is_changed(database, organization_id, data)
         if not changed:
             done = await moves.order(operator, order, order_id=data.form, reason=reason)
-            told = move if done.state == "done" else done.state
-            return see_other(f"{PATH}/{organization_id}?done={told}")
+            return see_other(f"{PATH}/{organization_id}?done={_told(move, done)}")
     preview = await previews.preview(database, moves, operator, order, reason)
     return await shown(
         database,
@@ -221,6 +220,13 @@ async def shown(
 def move_of(request: Request[Any, Any, Any]) -> str:
     """Return which of the actions a request is for."""
     return request.url.path.rpartition("/")[2]
+
+
+def _told(move: str, done: MoveOutcome) -> str:
+    """Return what the organization's page says afterwards; see its DONE."""
+    if done.refund is not None and done.refund.state in {"failed", "canceled"}:
+        return "refused"
+    return move if done.state == "done" else done.state
 
 
 async def _is_changed(database: Database, organization_id: str, data: MoneyForm) -> bool:
