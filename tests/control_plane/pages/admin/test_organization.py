@@ -46,7 +46,7 @@ async def test_each_tab_is_a_list_and_a_file(
         "payments": "Nothing here",
         "mails": "sign_in",
         "webhooks": "Nothing here",
-        "trail": "",
+        "trail": "key.created",
     }
     with counted(gateway) as statements:
         page = await browser.get(f"{ADMIN}/{customer}/{tab}")
@@ -57,7 +57,7 @@ async def test_each_tab_is_a_list_and_a_file(
     assert file.headers["content-type"].startswith("text/csv")
     lines = file.text.splitlines()
     assert len(lines[0].split(",")) >= 3
-    assert (len(lines) > 1) == (told[tab] not in {"", "Nothing here"})
+    assert (len(lines) > 1) == (told[tab] != "Nothing here")
 
 
 @pytest.mark.parametrize("path", ["nonsense", "01a206dc-dbdd-7544-9d13-ce150f25679d"])
