@@ -244,7 +244,7 @@ _SELECTION = (
         users.c.address_key,
         func.coalesce(_viewed.c.id, sessions.c.organization_id).label("organization_id"),
         func.coalesce(_viewed.c.name, organizations.c.name).label("organization_name"),
-        case((_viewed.c.id.is_not(None), "member"), else_=memberships.c.role).label("role"),
+        case((_viewed.c.id.is_not(None), "read_only"), else_=memberships.c.role).label("role"),
         operator_views.c.ends_at.label("viewing_until"),
         _former.c.name.label("removed_from"),
         operators.c.role.label("operator_role"),
