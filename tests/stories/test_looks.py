@@ -54,6 +54,9 @@ PRIVATE = {
     "votes": "/console/votes",
     "trail": "/console/trail",
     "settings": "/console/settings",
+    "security": "/console/security",
+    "authenticator": "/console/security/app",
+    "verify": "/sign-in/verify",
     "model-signed-in": f"/models/{STELLA}",
 }
 NO_PAGES = {

@@ -58,8 +58,8 @@ document.addEventListener("submit", async (event) => {
     form.elements.factor_answer.value = written(await answers[form.dataset.passkey](asked));
     form.submit();
   } catch (error) {
-    const given_up = error instanceof DOMException;
-    notice.textContent = given_up ? "No passkey was used. Try again, or use another way." : error.message;
+    const gaveUp = error instanceof DOMException;
+    notice.textContent = gaveUp ? "No passkey was used. Try again, or use another way." : error.message;
     notice.hidden = false;
   }
 });
