@@ -148,9 +148,9 @@ async def events(connection: AsyncConnection, now: datetime) -> list[Need]:
         stripe_events.c.received_at > now - _LATELY,
     )
     needs = []
-    for key, words, rows in (
-        ("stripe-events", "not routed", late),
-        ("stripe-given-up", "given up", given_up),
+    for key, words, state, rows in (
+        ("stripe-events", "not routed", "waiting", late),
+        ("stripe-given-up", "given up", "given_up", given_up),
     ):
         query = select(func.count(), func.min(stripe_events.c.received_at)).where(*rows)
         count, oldest = (await connection.execute(query)).one()
@@ -162,7 +162,7 @@ async def events(connection: AsyncConnection, now: datetime) -> list[Need]:
                     subject="Stripe",
                     words=f"{count:,} event{'s are' if count > 1 else ' is'} {words}",
                     since=datetime.fromisoformat(oldest) if isinstance(oldest, str) else oldest,
-                    steps=(Step("Open events", "/admin/events"),),
+                    steps=(Step("Open events", f"/admin/events?state={state}"),),
                 )
             )
     return needs
