@@ -166,6 +166,11 @@ async def test_the_job_tells_until_it_is_mended(database: Database):
     async with database.read() as connection:
         assert await audit_needs(connection, good.ran_at) == []
 
+    async with database.write() as connection:
+        await tamper(connection, REWORDED[0])
+    for _ in range(2):
+        assert (await audit_trail(database)).broken == {"trail-words-are-kept": ["1", "3", "5"]}
+
 
 async def test_the_job_goes_on_where_it_stopped(
     database: Database, monkeypatch: pytest.MonkeyPatch

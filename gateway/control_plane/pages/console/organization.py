@@ -230,7 +230,7 @@ async def withdraw_invitation(
             connection,
             "invitation.withdrawn",
             trail.organization,
-            before={"address": Personal(data.email)},
+            before={"address": Personal(data.email[: addresses.CHARACTERS_MAX])},
         )
     return see_other(_SAVED)
 
