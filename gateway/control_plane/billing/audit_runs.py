@@ -21,7 +21,7 @@ KEPT = timedelta(days=30)
 _FORGOTTEN_AT_ONCE = 10_000
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class BooksStanding(msgspec.Struct, frozen=True, kw_only=True):
     """Every account at one moment, in nano-dollars."""
 
     organizations_nanos: int
@@ -48,7 +48,7 @@ class AuditRun(msgspec.Struct, frozen=True, kw_only=True):
     began_at: datetime
     ended_at: datetime
     breaches: dict[str, list[str]]
-    balances: Standing
+    balances: BooksStanding
 
     @property
     def seconds(self) -> float:
@@ -56,7 +56,7 @@ class AuditRun(msgspec.Struct, frozen=True, kw_only=True):
         return (self.ended_at - self.began_at).total_seconds()
 
 
-async def standing(connection: AsyncConnection) -> Standing:
+async def standing(connection: AsyncConnection) -> BooksStanding:
     """Add up every account; the connection's transaction must see one moment."""
     account, lot = accounts.c, credit_lots.c
     net, owed = (
@@ -73,7 +73,7 @@ async def standing(connection: AsyncConnection) -> Standing:
             select(lot.kind, total(lot.remaining_nanos)).group_by(lot.kind)
         )
     }
-    return Standing(
+    return BooksStanding(
         organizations_nanos=net,
         owed_nanos=owed,
         paid_nanos=lots.get("paid", 0),
@@ -86,7 +86,7 @@ async def note(
     connection: AsyncConnection,
     began_at: datetime,
     breaches: Mapping[str, Sequence[str]],
-    balances: Standing,
+    balances: BooksStanding,
 ) -> None:
     """Keep what an audit saw, and remove what is too old."""
     now = datetime.now(UTC)
@@ -116,7 +116,7 @@ async def recent(
             **{
                 **row,
                 "breaches": msgspec.json.decode(row["breaches"], type=dict[str, list[str]]),
-                "balances": msgspec.json.decode(row["balances"], type=Standing),
+                "balances": msgspec.json.decode(row["balances"], type=BooksStanding),
             }
         )
         for row in (await connection.execute(query)).mappings()
