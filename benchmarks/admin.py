@@ -15,47 +15,31 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import uvloop
-from litestar import Litestar
-from sqlalchemy import event, text
+from sqlalchemy import event
 
 from benchmarks.pages import Timed
 from gateway.app import build
 from gateway.app.process import Process
 from gateway.control_plane.billing.audit import audit
 from gateway.control_plane.catalog import catalog
-from gateway.control_plane.pages.admin.sheets import SHEETS
 from gateway.control_plane.status import traffic
 from gateway.settings import Settings
 from gateway.storage import migrate
 from gateway.storage.database import Database
 from testing import servers
+from testing.admin_pages import addresses, examples
 from testing.browsing import Browser
 from testing.crowd import Crowd, gather
-from testing.gateways import STELLA
 from testing.operators import sign_in_operator
 
 GOAL_SECONDS = 0.100
 QUERIES_MAX = 10
 _WARMUP = 1
 _asking: ContextVar[bool] = ContextVar("asking", default=False)
-
-_QUERIES = {
-    "/admin/search": ["q=person-7@domain-7.example", "q=Organization+77", "q=sk-", "q=pi_51"],
-    "/admin/mail": ["", "state=failed", "to=person-6@domain-6.example", "format=csv"],
-    "/admin/events": ["", "state=given_up", "about=pi_51"],
-    "/admin/traffic": ["", "hours=24", "hours=168"],
-    "/admin/waitlist": ["", "q=domain-21.example", f"model={STELLA}"],
-    "/admin/workers/worker": ["url=http%3A%2F%2F10.0.0.1%3A8080"],
-    "/admin/trail": ["", "action=mail.resent"],
-}
-"""What is asked of pages beside their bare address."""
-_LEFT_OUT = frozenset({"/admin/enroll", "/admin/verify", "/admin/snooze"})
-"""Pages that need something to be under way: an enrollment, a sign-in, a need."""
 
 
 class Measured(NamedTuple):
@@ -65,28 +49,6 @@ class Measured(NamedTuple):
     queries: int
     seconds: list[float]
     cpu_seconds: list[float]
-
-
-def addresses(app: Litestar, examples: dict[str, list[str]]) -> Iterator[str]:
-    """Return the addresses of all pages under /admin, with examples for what stands in them.
-
-    Raises KeyError for a part that has no example: a new page needs one here.
-    """
-    for route in sorted(app.routes, key=lambda route: route.path):
-        path = route.path
-        if not path.startswith("/admin") or "GET" not in getattr(route, "methods", ()):
-            continue
-        if path in _LEFT_OUT:
-            continue
-        found = [path]
-        for part in getattr(route, "path_components", ()):
-            if not isinstance(part, str):
-                written = "{" + part.full + "}"
-                found = [one.replace(written, value) for one in found
-                         for value in examples[part.name]]  # fmt: skip
-        for one in found:
-            for query in _QUERIES.get(path, [""]):
-                yield f"{one}?{query}" if query else one
 
 
 async def measure(
@@ -133,25 +95,14 @@ async def run(url: str, crowd: Crowd, requests: int) -> bool:
         began = time.monotonic()
         await job(patient)
         print(f"job: {name}, {time.monotonic() - began:.1f} s")
-    async with patient.read() as connection:
-        named = text("SELECT crowd_id('owner', 7), crowd_id('mail', 6)")
-        ids = (await connection.execute(named)).one()
+    shown = await examples(patient)
     await patient.close()
     gateway = build(Settings(secret="s" * 32, database_url=url, dev_mail=True))
     async with gateway.running():
         timed = Timed(gateway.app)
         browser = Browser(timed)
         await sign_in_operator(browser, gateway, "ops@example.com")
-        owner, _, name = STELLA.partition("/")
-        examples = {
-            "organization_id": [str(ids[0])],
-            "tab": list(SHEETS),
-            "mail_id": [str(ids[1])],
-            "event_id": ["evt_51"],
-            "owner": [owner],
-            "name": [name],
-        }
-        pages = list(addresses(gateway.app, examples))
+        pages = list(addresses(gateway.app, shown))
         measured = await measure(gateway, timed, browser, pages, requests)
         await browser.close()
     return _tell(measured)

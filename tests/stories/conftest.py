@@ -112,7 +112,7 @@ def service(
             **{variable(name): value for name, value in github.settings.items()},
         }
         made = Service(url, environment, stella_url=two.url)
-        with _serving(environment, port):
+        with serving(environment, port):
             yield made
 
 
@@ -136,16 +136,17 @@ def dev_service(
         "GATEWAY_PUBLIC_URL": url,
         "GATEWAY_DEV_MAIL": "true",
     }
-    with _serving(environment, port):
+    with serving(environment, port):
         yield Service(url, environment, stella_url="")
 
 
 @contextmanager
-def _serving(environment: dict[str, str], port: int) -> Iterator[None]:
+def serving(environment: dict[str, str], port: int, path: str = "/health/ready") -> Iterator[None]:
+    """Run a gateway until the end of the block; it is there when a path is answered with 200."""
     command = [sys.executable, "-m", "gateway", "run", "--port", str(port)]
     child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
-        _await(f"http://127.0.0.1:{port}/health/ready", child)
+        _await(f"http://127.0.0.1:{port}{path}", child)
         yield
     finally:
         child.send_signal(signal.SIGTERM)
