@@ -10,6 +10,8 @@ from gateway.data_plane.tallies import BOUNDS_MS, LATENCY_MS_MAX
 from gateway.money import NANOS_PER_CENT, money
 from gateway.pricing import cost_nanos
 
+DAYS_FORESEEN_MAX = 365
+
 
 def cents(value: int) -> str:
     """Write cents as dollars: 1250 is $12.50."""
@@ -61,6 +63,11 @@ def span(value: timedelta) -> str:
     if minutes < 60:
         return f"{minutes} min"
     return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} d"
+
+
+def lasting(days: int) -> str:
+    """Write for how long credit lasts: 3 days, or over a year, beyond which nothing is foreseen."""
+    return "over a year" if days > DAYS_FORESEEN_MAX else plural(days, "day")
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:

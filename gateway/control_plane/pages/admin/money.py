@@ -30,6 +30,7 @@ from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.pages.admin.organization import PATH, standing
 from gateway.control_plane.payments import payments
 from gateway.control_plane.payments.payments import CENT_NANOS
+from gateway.control_plane.web.formats import lasting
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.verification import fresh
@@ -245,5 +246,5 @@ def _effect(preview: MovePreview, shelf: Shelf) -> str:
     said = f"About {tokens:,} tokens at {money(price)} per million."
     before, after = preview.before.days, preview.after.days
     if after is not None:
-        said += f" At the present rate it lasts {after:,} days instead of {before or 0:,}."
+        said += f" At the present rate it lasts {lasting(after)} instead of {lasting(before or 0)}."
     return said

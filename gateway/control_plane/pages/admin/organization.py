@@ -22,7 +22,7 @@ from gateway.control_plane.pages.admin.lists import CSV_ROWS_MAX, ROWS, as_csv, 
 from gateway.control_plane.pages.admin.sheets import SHEETS
 from gateway.control_plane.pages.admin.tiles import Tile
 from gateway.control_plane.web import charts
-from gateway.control_plane.web.formats import compact, number, plural
+from gateway.control_plane.web.formats import compact, lasting, number
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
 from gateway.identifiers import is_id
@@ -175,7 +175,7 @@ async def _given(connection: AsyncConnection, organization_id: str) -> dict[str,
 
 def _tiles(one: AccountStanding, span: list[Sum], given: dict[str, int]) -> list[Tile]:
     balance, days = one.balance, one.runway.days
-    lasts = "no use lately" if days is None else f"lasts {plural(days, 'day')}"
+    lasts = "no use lately" if days is None else f"lasts {lasting(days)}"
     own = f"{PATH}/{one.id}"
     return [
         Tile(name="Available", value=money(balance.available_nanos), note=lasts,

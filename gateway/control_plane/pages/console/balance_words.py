@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gateway.control_plane.billing.credit import Balance
-from gateway.control_plane.web.formats import plural
+from gateway.control_plane.web.formats import DAYS_FORESEEN_MAX, plural
 from gateway.data_plane.metering.port import FreezeCause
 from gateway.money import money
 from gateway.storage.ledger.runway import RATE_DAYS, Runway
-
-_DAYS_SHOWN_MAX = 365
 
 
 class Stop(NamedTuple):
@@ -31,7 +29,7 @@ def days_left(lasts: Runway) -> str:
         return f"Nothing was used in the last {RATE_DAYS} days."
     if not lasts.days:
         return "Less than a day of use is left at the present rate."
-    if lasts.days > _DAYS_SHOWN_MAX:
+    if lasts.days > DAYS_FORESEEN_MAX:
         return "More than a year of use is left at the present rate."
     return f"About {plural(lasts.days, 'day')} of use left at the present rate."
 
