@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from backends import announcement
-from gateway.control_plane.catalog.catalog import reviewed
+from gateway.control_plane.catalog.cards import reviewed
 from gateway.data_plane.routing.discovery.registrations import LEASE_SECONDS
 from testing.gateways import MODEL, SECRET
 from testing.processes import Process

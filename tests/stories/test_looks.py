@@ -197,12 +197,14 @@ class Scene:
         self.stranger.get_by_label("A typical text").fill("A cat sleeps on the sofa.")
         self.stranger.get_by_role("button", name="Calculate").click()
         expect(self.stranger.locator(".result .value").first).to_be_visible()
+        expect(self.stranger.locator(".htmx-request")).to_have_count(0)  # pale until it is done
         return self.stranger
 
     def experimented(self) -> Page:
         self.stranger.goto(f"/playground/{MINILM}")
         self.stranger.get_by_role("button", name="Embed and compare").click()
         self.stranger.get_by_role("table").wait_for()
+        expect(self.stranger.locator(".htmx-request")).to_have_count(0)
         return self.stranger
 
     def mail_sent(self) -> Page:

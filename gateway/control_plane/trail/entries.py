@@ -74,6 +74,7 @@ async def record(
         await connection.execute(newest.order_by(trail_entries.c.number.desc()).limit(1))
     ).first()
     number, chained = (last.number + 1, last.hash) if last else (1, FIRST)
+    words: list[dict[str, Any]] = []
     row = {
         "number": number,
         "created_at": datetime.now(UTC),
@@ -82,11 +83,13 @@ async def record(
         "organization_id": organization_id,
         "action": action,
         "subject": subject,
-        "before": await _json(connection, before or {}),
-        "after": await _json(connection, after or {}),
-        "reason": await _digest(connection, Personal(reason, actor.user_id)),
-        "origin": await _digest(connection, Personal(actor.origin, actor.user_id)),
+        "before": _json(words, before or {}),
+        "after": _json(words, after or {}),
+        "reason": _digest(words, Personal(reason, actor.user_id)),
+        "origin": _digest(words, Personal(actor.origin, actor.user_id)),
     }
+    if words:
+        await connection.execute(insert(trail_words), words)
     await connection.execute(insert(trail_entries).values(**row, hash=hash_of(chained, row)))
     return number
 
@@ -114,23 +117,22 @@ def hash_of(chained: bytes, row: Mapping[str, Any]) -> bytes:
     return hashlib.sha256(chained + msgspec.json.encode(said, order="deterministic")).digest()
 
 
-async def _json(connection: AsyncConnection, values: Mapping[str, Any]) -> str:
+def _json(words: list[dict[str, Any]], values: Mapping[str, Any]) -> str:
     stored = {
-        name: {"digest": await _digest(connection, value)} if isinstance(value, Personal) else value
+        name: {"digest": _digest(words, value)} if isinstance(value, Personal) else value
         for name, value in values.items()
     }
     return msgspec.json.encode(stored, order="deterministic").decode()
 
 
-async def _digest(connection: AsyncConnection, personal: Personal) -> str:
+def _digest(words: list[dict[str, Any]], personal: Personal) -> str:
+    """Return the digest that stands for some words, and add them to those to store."""
     if not personal.words:
         return ""
     salt = secrets.token_bytes(_SALT_BYTES)
     digest = hashlib.sha256(salt + personal.words.encode()).hexdigest()
-    await connection.execute(
-        insert(trail_words).values(
-            digest=digest, salt=salt, words=personal.words, user_id=personal.user_id
-        )
+    words.append(
+        {"digest": digest, "salt": salt, "words": personal.words, "user_id": personal.user_id}
     )
     return digest
 

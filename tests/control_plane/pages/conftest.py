@@ -14,6 +14,8 @@ from tests.control_plane.conftest import STELLA
 PATH = f"/models/{STELLA}"
 SETTINGS = "/console/settings"
 QUERIES_MAX = 10
+TRAIL_QUERIES = 3
+"""What an entry of the audit trail takes: the newest one, its words, and itself."""
 _asking: ContextVar[bool] = ContextVar("asking", default=False)
 
 

@@ -25,7 +25,7 @@ from gateway.storage.tables.types import Instant
 from testing.browsing import Browser, sign_in
 from testing.processes import Process
 from tests.control_plane.conftest import STELLA
-from tests.control_plane.pages.test_speed import QUERIES_MAX, counted
+from tests.control_plane.pages.conftest import QUERIES_MAX, TRAIL_QUERIES, counted
 
 VISITOR = "203.0.113.7"
 SECRET = "a secret of the deployment"
@@ -271,6 +271,7 @@ async def test_forms_ask_the_database_no_more_than_pages_do(gateway, browser: Br
     await browser.get("/console/settings")
     await submit("/console/settings/invite", email="carol@example.org")
     await submit("/sign-in", email="ada@example.org", csrf=browser.token)
+    counts["/console/settings/invite"] -= TRAIL_QUERIES
     assert max(counts.values()) <= QUERIES_MAX, counts
 
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from backends.fake import vector
-from gateway.control_plane.catalog.catalog import reviewed
+from gateway.control_plane.catalog.cards import reviewed
 from gateway.control_plane.workers import commands
 from gateway.snapshots import WorkerState, WorkerView
 from testing.gateways import MODEL, Api, open_api
