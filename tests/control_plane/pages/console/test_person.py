@@ -72,7 +72,7 @@ async def test_ones_data_is_given_and_forgotten(gateway: Process, browser: Brows
     assert held["email"] == "ada@example.org"
     assert held["votes"][0]["use_case"] == "search"
     assert held["free_credit"] == "granted"
-    assert [mail["kind"] for mail in held["mails"]] == ["sign_in"]
+    assert [mail["kind"] for mail in held["mails"]] == ["sign_in", "security"]
     assert len(held["sessions"]) == 1
     async with gateway.core.database.write() as connection:
         await unsubscribe.add(connection, "ada@example.org")
