@@ -52,6 +52,13 @@ _TYPED = {
     "text": "A typical text",
     "texts_month": "Texts per month",
     "sentences": "Sentences",
+    "reason": "Reason",
+    "words": "In words",
+    "ticket": "Ticket",
+    "id": "Model",
+    "flex": "Flex price per million tokens, in dollars",
+    "card": "Facts, as TOML",
+    "page": "Page, as TOML",
 }
 """Labels of the fields that people type into, by name."""
 

@@ -144,7 +144,7 @@ def test_fields_say_what_goes_into_them(pages_folder: Path):
     for template in pages_folder.rglob("templates/**/*.html"):
         for tag in re.findall(r"<(?:input|textarea)(?:{{.*?}}|[^>])*>", template.read_text()):
             name = re.search(r' name="(\w+)"', tag)
-            if not name or re.search(r'type="(hidden|radio|checkbox|search)"', tag):
+            if not name or re.search(r'type="(hidden|radio|checkbox|search|date)"', tag):
                 continue
             if "maxlength=" not in tag:
                 unbounded.add(name[1])
