@@ -244,7 +244,8 @@ def _effect(preview: MovePreview, shelf: Shelf) -> str:
     price = model.price.nanos_per_million_tokens
     tokens = preview.amount_nanos * 1_000_000 // price if price else 0
     said = f"About {tokens:,} tokens at {money(price)} per million."
-    before, after = preview.before.days, preview.after.days
-    if after is not None:
-        said += f" At the present rate it lasts {lasting(after)} instead of {lasting(before or 0)}."
-    return said
+    if preview.after.days is None:
+        return said
+    before, after = lasting(preview.before.days or 0), lasting(preview.after.days)
+    instead = f" instead of {before}" if before != after else ""
+    return f"{said} At the present rate it lasts {after}{instead}."
