@@ -8,29 +8,28 @@ $$;
 
 -- step: organizations
 INSERT INTO organizations (id, name, created_at)
-SELECT crowd_id('owner', i), 'Organization ' || i, now() - make_interval(secs => (i * 7919) %
+SELECT crowd_id('owner', i), 'Organization ' || i, now() - make_interval(secs => (CAST(i AS bigint) * 7919) %
     2592000)
 FROM generate_series(1, ORGANIZATIONS) AS i;
 
 -- step: users
 INSERT INTO users (id, email, address_key, created_at, welcome)
 SELECT crowd_id('user', i), 'person-' || i || '@domain-' || i % 50000 || '.example', 'person-'
-    || i || '@domain-' || i % 50000 || '.example', now() - make_interval(secs => (i * 7919) %
+    || i || '@domain-' || i % 50000 || '.example', now() - make_interval(secs => (CAST(i AS bigint) * 7919) %
     2592000), 'granted'
 FROM generate_series(1, ORGANIZATIONS) AS i;
 
 -- step: memberships
 INSERT INTO memberships (user_id, organization_id, role, created_at)
-SELECT crowd_id('user', i), crowd_id('owner', i), 'owner', now() - make_interval(secs => (i *
-    7919) % 2592000)
+SELECT crowd_id('user', i), crowd_id('owner', i), 'owner', now() - make_interval(secs => (CAST(i AS bigint) * 7919) % 2592000)
 FROM generate_series(1, ORGANIZATIONS) AS i;
 
 -- step: api_keys
 INSERT INTO api_keys (id, organization_id, name, digest, last_four, created_at, changed_at,
     created_by)
 SELECT crowd_id('key', i), crowd_id('owner', i), 'key', decode(lpad(to_hex(i), 64, '0'), 'hex'),
-    lpad(to_hex(i % 65536), 4, '0'), now() - make_interval(secs => (i * 7919) % 2592000), now()
-    - make_interval(secs => (i * 7919) % 2592000), crowd_id('user', i)
+    lpad(to_hex(i % 65536), 4, '0'), now() - make_interval(secs => (CAST(i AS bigint) * 7919) % 2592000), now()
+    - make_interval(secs => (CAST(i AS bigint) * 7919) % 2592000), crowd_id('user', i)
 FROM generate_series(1, ORGANIZATIONS) AS i;
 
 -- step: accounts
@@ -45,7 +44,7 @@ INSERT INTO credit_lots (id, organization_id, kind, amount_nanos, remaining_nano
     created_at, expires_at)
 SELECT crowd_id('lot', i), crowd_id('owner', i), CASE i % 5 WHEN 0 THEN 'paid' ELSE 'promo' END,
     25000000000, 25000000000 - (CAST(ENTRIES AS bigint) - 1) * 100000000, 'crowd:' || i, now() -
-    make_interval(secs => (i * 7919) % 2592000), CASE i % 5 WHEN 0 THEN NULL ELSE now() +
+    make_interval(secs => (CAST(i AS bigint) * 7919) % 2592000), CASE i % 5 WHEN 0 THEN NULL ELSE now() +
     interval '60 days' END
 FROM generate_series(1, ORGANIZATIONS) AS i;
 
@@ -79,16 +78,15 @@ INSERT INTO payments (id, organization_id, origin, state, credit_nanos, amount_c
     country, card_fingerprint, created_at, changed_at, paid_at)
 SELECT crowd_id('payment', i), crowd_id('owner', i), 'checkout', 'paid', 10000000000, 1000, 0,
     false, false, 'cs_' || i, '', 'pi_' || i, 1000, 0, 0, 0, 0, 0, 1, '', '', '', '', 0, '', '',
-    '', '', '', '', now() - make_interval(secs => (i * 7919) % 2592000), now() -
-    make_interval(secs => (i * 7919) % 2592000), now() - make_interval(secs => (i * 7919) %
+    '', '', '', '', now() - make_interval(secs => (CAST(i AS bigint) * 7919) % 2592000), now() -
+    make_interval(secs => (CAST(i AS bigint) * 7919) % 2592000), now() - make_interval(secs => (CAST(i AS bigint) * 7919) %
     2592000)
 FROM generate_series(1, ORGANIZATIONS, 50) AS i;
 
 -- step: stripe_events
 INSERT INTO stripe_events (id, type, object_id, intent_id, created_at, received_at, due_at,
     attempts, problem)
-SELECT 'evt_' || i, 'charge.updated', 'ch_' || i, 'pi_' || i, now() - make_interval(secs => (i *
-    7919) % 2592000), now() - make_interval(secs => (i * 7919) % 2592000), NULL, 1, CASE i % 500
+SELECT 'evt_' || i, 'charge.updated', 'ch_' || i, 'pi_' || i, now() - make_interval(secs => (CAST(i AS bigint) * 7919) % 2592000), now() - make_interval(secs => (CAST(i AS bigint) * 7919) % 2592000), NULL, 1, CASE i % 500
     WHEN 1 THEN 'No such charge' ELSE '' END
 FROM generate_series(1, ORGANIZATIONS, 10) AS i;
 
@@ -97,8 +95,8 @@ INSERT INTO outbox (id, ref, kind, recipient, subject, text, html, unsubscribe_u
     attempts, created_at, due_at, give_up_at, reason)
 SELECT crowd_id('mail', i), 'crowd:' || i, 'notice', 'person-' || i || '@domain-' || i % 50000
     || '.example', 'Low on credit', '', '', '', CASE i % 1000 WHEN 1 THEN 'failed' ELSE 'sent'
-    END, 1, now() - make_interval(secs => (i * 7919) % 2592000), now() - make_interval(secs =>
-    (i * 7919) % 2592000), now() - make_interval(secs => (i * 7919) % 2592000), CASE i % 1000
+    END, 1, now() - make_interval(secs => (CAST(i AS bigint) * 7919) % 2592000), now() - make_interval(secs =>
+    (CAST(i AS bigint) * 7919) % 2592000), now() - make_interval(secs => (CAST(i AS bigint) * 7919) % 2592000), CASE i % 1000
     WHEN 1 THEN '550' ELSE '' END
 FROM generate_series(1, ORGANIZATIONS, 5) AS i;
 
@@ -106,14 +104,14 @@ FROM generate_series(1, ORGANIZATIONS, 5) AS i;
 INSERT INTO demand_votes (id, model_id, user_id, voter_key, volume_million_tokens,
     price_max_nanos, use_case, created_at)
 SELECT crowd_id('vote', i), m.ids[1 + i % m.n], crowd_id('user', i), 'person-' || i, 1 + i %
-    1000, 20000000, '', now() - make_interval(secs => (i * 7919) % 2592000)
+    1000, 20000000, '', now() - make_interval(secs => (CAST(i AS bigint) * 7919) % 2592000)
 FROM (SELECT array_agg(id ORDER BY id) AS ids, count(*) AS n
 FROM models) AS m, generate_series(1, ORGANIZATIONS, 20) AS i;
 
 -- step: waitlist
 INSERT INTO waitlist_entries (id, model_id, email, address_key, user_id, confirmed_at)
 SELECT crowd_id('entry', i), m.ids[1 + i % m.n], 'person-' || i || '@domain-' || i % 50000 ||
-    '.example', 'person-' || i, crowd_id('user', i), now() - make_interval(secs => (i * 7919) %
+    '.example', 'person-' || i, crowd_id('user', i), now() - make_interval(secs => (CAST(i AS bigint) * 7919) %
     2592000)
 FROM (SELECT array_agg(id ORDER BY id) AS ids, count(*) AS n
 FROM models) AS m, generate_series(1, ORGANIZATIONS, 10) AS i;
