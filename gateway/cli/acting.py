@@ -1,4 +1,4 @@
-"""Who acts by a command: `--as ADDRESS`, whose role and limits the command obeys."""
+"""The operator a command acts as: `--as ADDRESS`. Their role and limits apply."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _READ_MAX = 20_000
 
 
 async def one_domain(connection: AsyncConnection, now: datetime) -> list[Need]:
-    """Tell of domains, but those of mailbox providers, whose many new accounts got free credit."""
+    """Tell of domains with many new accounts that got free credit, mailbox providers left out."""
     found = await connection.scalars(
         select(users.c.email)
         .where(

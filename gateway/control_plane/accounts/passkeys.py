@@ -161,7 +161,7 @@ async def prove(
 
 
 async def sign_in(connection: AsyncConnection, party: RelyingParty, answer: str) -> str:
-    """Return the id of the user whose passkey answers. Raises PasskeyRefused."""
+    """Return the id of the user who owns the passkey. Raises PasskeyRefused."""
     challenge = await _spend(connection, "sign_in", None, answer)
     row = await _held(connection, answer)
     await _accept(connection, party, row, challenge, answer, must_know_user=True)
@@ -205,7 +205,7 @@ async def remove_all(connection: AsyncConnection, user_id: str) -> int:
 
 
 async def forget_old(connection: AsyncConnection) -> None:
-    """Delete challenges that nobody answered in time."""
+    """Delete expired challenges."""
     await connection.execute(
         delete(passkey_challenges).where(passkey_challenges.c.expires_at < datetime.now(UTC))
     )

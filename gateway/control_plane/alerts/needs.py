@@ -15,7 +15,7 @@ _LONG = timedelta(hours=6)
 
 
 async def failing(connection: AsyncConnection, now: datetime) -> list[Need]:
-    """Tell of organizations whose endpoints take nothing, before their deliveries are given up."""
+    """Tell of organizations whose webhooks keep failing, before their deliveries are given up."""
     since = func.min(webhook_endpoints.c.failing_since)
     found = await connection.execute(
         select(

@@ -62,7 +62,7 @@ class Lookout:
         await self.found()
 
     def forget(self) -> None:
-        """Ask the sources before the next page: somebody did something about what they told."""
+        """Ask the sources anew before the next page, because an operator acted."""
         self._told = None
 
     async def found(self) -> Look:

@@ -21,7 +21,7 @@ from gateway.storage.database import alone
 from gateway.storage.tables import money_orders, organizations, total, users
 
 WAIT = timedelta(hours=24)
-"""How long an order waits while nobody else may approve it."""
+"""How long an order waits if there is no one else to approve it."""
 LISTED_MAX = 200
 """Most orders that are listed or done in one run."""
 
