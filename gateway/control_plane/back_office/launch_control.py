@@ -53,7 +53,7 @@ async def pause(
 ) -> int | None:
     """Hold a launch's mails and notices back; return how many mails had not left.
 
-    None: it was paused already. Raises NotPermitted, ReasonNeeded, LaunchUnknown.
+    None: it was paused already. Raises NotPermitted, NoReasonGiven, LaunchUnknown.
     """
     operator.must("service")
     said = given(reason)
@@ -75,7 +75,7 @@ async def resume(
 ) -> bool:
     """Let a launch go on; return whether it was paused.
 
-    Raises NotPermitted, ReasonNeeded, LaunchUnknown, CannotResume.
+    Raises NotPermitted, NoReasonGiven, LaunchUnknown, CannotResume.
     """
     operator.must("service")
     said = given(reason)

@@ -73,7 +73,7 @@ async def edit(
 ) -> list[Difference]:
     """Replace a model's card and page by texts as the data files have them; an empty one stays.
 
-    Returns what differs from the files now. Raises NotPermitted, ReasonNeeded, ModelUnknown,
+    Returns what differs from the files now. Raises NotPermitted, NoReasonGiven, ModelUnknown,
     BadModel.
     """
     operator.must("service")
@@ -114,7 +114,7 @@ async def add(
 ) -> None:
     """Add a model that is coming soon, at an estimated price.
 
-    Raises NotPermitted, ReasonNeeded, BadModel.
+    Raises NotPermitted, NoReasonGiven, BadModel.
     """
     operator.must("service")
     said = given(reason)
@@ -147,7 +147,7 @@ async def set_state(
 ) -> None:
     """Retire a model, or bring a retired one back; only a launch makes one live first.
 
-    Raises NotPermitted, ReasonNeeded, ModelUnknown, CannotChangeState.
+    Raises NotPermitted, NoReasonGiven, ModelUnknown, CannotChangeState.
     """
     operator.must("service")
     said = given(reason)

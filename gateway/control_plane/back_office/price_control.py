@@ -133,7 +133,7 @@ async def set_price(
 ) -> str | None:
     """Set a price per million tokens, now or from a moment on; return the change's id, if later.
 
-    A rise needs notice while someone uses the model. Raises NotPermitted, ReasonNeeded,
+    A rise needs notice while someone uses the model. Raises NotPermitted, NoReasonGiven,
     ModelUnknown, BadPrice.
     """
     operator.must("service")
@@ -175,7 +175,7 @@ async def cancel(
 ) -> PriceChange:
     """Call off a price that has not applied yet.
 
-    Raises NotPermitted, ReasonNeeded, ChangeUnknown.
+    Raises NotPermitted, NoReasonGiven, ChangeUnknown.
     """
     operator.must("service")
     said = given(reason)

@@ -8,10 +8,11 @@ from typing import NamedTuple
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.back_office.acting import NoReasonGiven
 from gateway.control_plane.demand import standings
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.trail import entries
-from gateway.errors import BadRequest, NotFound
+from gateway.errors import NotFound
 from gateway.identifiers import is_id
 from gateway.storage.database import insert_into
 from gateway.storage.tables import demand_votes, set_aside_votes
@@ -25,12 +26,6 @@ class VoteUnknown(NotFound):
     code = "vote_not_found"
 
 
-class ReasonNeeded(BadRequest):
-    """This action is not done without a reason."""
-
-    code = "reason_needed"
-
-
 class _Cast(NamedTuple):
     model_id: str
     voter_key: str
@@ -42,7 +37,7 @@ async def set_aside(
 ) -> bool:
     """Have a vote count for nothing; return whether it did before.
 
-    Raises NotPermitted, VoteUnknown, ReasonNeeded.
+    Raises NotPermitted, VoteUnknown, NoReasonGiven.
     """
     operator.must("support")
     said = given(reason)
@@ -69,7 +64,7 @@ async def restore(
 ) -> bool:
     """Have a vote count again; return whether it was set aside.
 
-    Raises NotPermitted, VoteUnknown, ReasonNeeded.
+    Raises NotPermitted, VoteUnknown, NoReasonGiven.
     """
     operator.must("support")
     said = given(reason)
@@ -87,12 +82,12 @@ async def restore(
 
 
 def given(reason: str) -> str:
-    """Return a reason as it is kept. Raises ReasonNeeded."""
+    """Return a reason as it is kept. Raises NoReasonGiven."""
     said = reason.strip()
     if not said:
-        raise ReasonNeeded("Say why: the audit trail keeps it.", param="reason")
+        raise NoReasonGiven("Say why: the audit trail keeps it.", param="reason")
     if len(said) > REASON_CHARACTERS_MAX:
-        raise ReasonNeeded(
+        raise NoReasonGiven(
             f"A reason has at most {REASON_CHARACTERS_MAX} characters.", param="reason"
         )
     return said
