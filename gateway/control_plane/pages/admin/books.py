@@ -11,7 +11,7 @@ from litestar.params import FromQuery, QueryParameter
 
 from gateway.control_plane.billing import audit_runs, promotions
 from gateway.control_plane.billing.audit_runs import AuditRun
-from gateway.control_plane.pages.admin.lists import CSV_ROWS_MAX, as_csv, keyset
+from gateway.control_plane.pages.admin.lists import export, keyset
 from gateway.control_plane.pages.admin.tiles import Tile, sparkline
 from gateway.control_plane.trail import audits
 from gateway.control_plane.web.rendering import Render
@@ -35,6 +35,8 @@ _ACCOUNTS = {
     "stripe_fees": "Stripe's fees",
     "stripe_clearing": "Balance at Stripe, before payouts",
 }
+_COLUMNS = ("began_at", "seconds", "broken", "organizations_nanos", "owed_nanos", "paid_nanos",
+            "promo_nanos", *(f"{name}_nanos" for name in _ACCOUNTS), "sum_nanos")  # fmt: skip
 
 
 @get(PATH)
@@ -46,16 +48,21 @@ async def show_books(
     written: Annotated[str, QueryParameter(name="format")] = "",
 ) -> Response[Any]:
     """Show how the books stood at the last audit, and the audits; those as CSV too."""
-    exporting = written == "csv"
+    if written == "csv":
+        return await export(
+            database,
+            "audits",
+            _COLUMNS,
+            lambda connection, last, limit: audit_runs.recent(
+                connection, before=last.id if last else None, limit=limit
+            ),
+            _cells,
+        )
     now = datetime.now(UTC)
     async with database.read() as connection:
         runs = await audit_runs.recent(
-            connection,
-            before=before if is_id(before) else None,
-            limit=CSV_ROWS_MAX if exporting else _RUNS + 1,
+            connection, before=before if is_id(before) else None, limit=_RUNS + 1
         )
-        if exporting:
-            return _csv(runs)
         newest = runs[:1] if not before else await audit_runs.recent(connection, limit=1)
         latest = await audits.latest(connection)
         given = await promotions.given(connection, now.date(), days=_DAYS)
@@ -102,22 +109,16 @@ def _tiles(last: AuditRun, given: list[int], day_nanos: int) -> list[Tile]:
     ]
 
 
-def _csv(runs: list[AuditRun]) -> Response[str]:
-    columns = ["began_at", "seconds", "broken", "organizations_nanos", "owed_nanos", "paid_nanos",
-               "promo_nanos", *(f"{name}_nanos" for name in _ACCOUNTS), "sum_nanos"]  # fmt: skip
-    lines = (
-        [
-            run.began_at.isoformat(),
-            run.seconds,
-            " ".join(sorted(run.breaches)),
-            books.organizations_nanos,
-            books.owed_nanos,
-            books.paid_nanos,
-            books.promo_nanos,
-            *(books.platform.get(name, 0) for name in _ACCOUNTS),
-            books.sum_nanos,
-        ]
-        for run in runs
-        for books in (run.balances,)
-    )
-    return as_csv("audits", columns, lines)
+def _cells(run: AuditRun) -> list[Any]:
+    books = run.balances
+    return [
+        run.began_at.isoformat(),
+        run.seconds,
+        " ".join(sorted(run.breaches)),
+        books.organizations_nanos,
+        books.owed_nanos,
+        books.paid_nanos,
+        books.promo_nanos,
+        *(books.platform.get(name, 0) for name in _ACCOUNTS),
+        books.sum_nanos,
+    ]

@@ -16,7 +16,7 @@ from gateway.control_plane.demand import economics, events, standings, vote_list
 from gateway.control_plane.demand.economics import GpuTerms, Outlook
 from gateway.control_plane.demand.standings import NOTHING, DemandStanding
 from gateway.control_plane.demand.vote_lists import ListedVote, VoteFilter
-from gateway.control_plane.pages.admin.lists import CSV_ROWS_MAX, ROWS, as_csv, keyset
+from gateway.control_plane.pages.admin.lists import ROWS, as_csv, export, keyset
 from gateway.control_plane.web.forms import RefusedForm
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.workers import commands
@@ -96,14 +96,19 @@ async def show_model_demand(
 ) -> Response[Any]:
     """Show one model's demand; its votes as CSV too."""
     model = shelf.find(f"{owner}/{name}").model
-    exporting = written == "csv"
-    limit = CSV_ROWS_MAX if exporting else ROWS + 1
     chosen = VoteFilter(model=model.id, q=q, counting=counting)
+    if written == "csv":
+        return await export(
+            database,
+            "votes",
+            ListedVote.__struct_fields__,
+            lambda connection, last, limit: vote_lists.votes(
+                connection, chosen, before=last.id if last else "", limit=limit
+            ),
+            msgspec.structs.astuple,
+        )
     async with database.read() as connection:
-        votes = await vote_lists.votes(connection, chosen, before=before, limit=limit)
-        if exporting:
-            fields = ListedVote.__struct_fields__
-            return as_csv("votes", fields, (msgspec.structs.astuple(vote) for vote in votes))
+        votes = await vote_lists.votes(connection, chosen, before=before, limit=ROWS + 1)
         known = await standings.of_model(connection, model.id)
         standing = known.standing if known else await standings.computed(connection, model.id)
         reports = await commands.reports(connection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, get_args
 
 import msgspec
@@ -11,7 +12,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter, URLEncodedBody
 
 from gateway.control_plane.back_office import events
 from gateway.control_plane.operators.operators import Operator
-from gateway.control_plane.pages.admin.lists import CSV_ROWS_MAX, ROWS, as_csv, keyset
+from gateway.control_plane.pages.admin.lists import ROWS, export, keyset
 from gateway.control_plane.payments import stored_events
 from gateway.control_plane.payments.stored_events import KEPT, EventState, StoredEvent
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
@@ -39,18 +40,21 @@ async def list_events(
     written: Annotated[str, QueryParameter(name="format")] = "",
 ) -> Response[Any]:
     """List events, newest first."""
-    exporting = written == "csv"
-    async with database.read() as connection:
-        found = await stored_events.listed(
-            connection,
-            state=_STATES.get(in_state),
-            about=about.strip(),
-            before=await stored_events.read(connection, before) if before else None,
-            limit=CSV_ROWS_MAX if exporting else ROWS + 1,
+    listed = partial(stored_events.listed, state=_STATES.get(in_state), about=about.strip())
+    if written == "csv":
+        return await export(
+            database,
+            "events",
+            StoredEvent.__struct_fields__,
+            lambda connection, last, limit: listed(connection, before=last, limit=limit),
+            msgspec.structs.astuple,
         )
-    if exporting:
-        columns = StoredEvent.__struct_fields__
-        return as_csv("events", columns, (msgspec.structs.astuple(event) for event in found))
+    async with database.read() as connection:
+        found = await listed(
+            connection,
+            before=await stored_events.read(connection, before) if before else None,
+            limit=ROWS + 1,
+        )
     filters = {"state": in_state, "about": about}
     return render(
         "admin/events.html",

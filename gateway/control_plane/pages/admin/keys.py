@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from operator import attrgetter
 from typing import Annotated, Any
 
 from litestar import Request, Response, get
@@ -34,23 +36,28 @@ async def list_all_keys(
     in_state: Annotated[KeyState, QueryParameter(name="state")] = "",
     before: FromQuery[str] = "",
     written: Annotated[str, QueryParameter(name="format")] = "",
-) -> Response[str]:
+) -> Response[Any]:
     """Show a page of keys, or all that a filter selects as CSV."""
     ends = ends.strip().removeprefix("sk-").lstrip(".…")
-    is_csv = written == "csv"
+    listed = partial(
+        key_directory.listed, ends=ends, organization_id=organization.strip(), state=in_state
+    )
+    if written == "csv":
+        return await lists.export(
+            database,
+            "keys",
+            _COLUMNS,
+            lambda connection, last, limit: listed(
+                connection, before=last.id if last else None, limit=limit
+            ),
+            attrgetter(*_COLUMNS),
+        )
     async with database.read() as connection:
-        found = await key_directory.listed(
-            connection,
-            ends=ends,
-            organization_id=organization.strip(),
-            state=in_state,
-            before=before if is_id(before) else None,
-            limit=lists.CSV_ROWS_MAX if is_csv else lists.ROWS + 1,
+        found = await listed(
+            connection, before=before if is_id(before) else None, limit=lists.ROWS + 1
         )
         assert operator.user_id
-        kept = [] if is_csv else await saved_filters.of_user(connection, operator.user_id, PATH)
-    if is_csv:
-        return lists.as_csv("keys", _COLUMNS, ([getattr(k, n) for n in _COLUMNS] for k in found))
+        kept = await saved_filters.of_user(connection, operator.user_id, PATH)
     said = {"ends": ends[-4:], "organization": organization.strip(), "state": in_state}
     return render(
         "admin/keys.html",

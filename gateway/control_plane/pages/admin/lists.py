@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from gateway.control_plane.web.csv_files import CSV_ROWS_MAX, as_csv
+from gateway.control_plane.web.csv_files import as_csv, export
 
-__all__ = ["CSV_ROWS_MAX", "ROWS", "Keyset", "address", "as_csv", "keyset"]
+__all__ = ["ROWS", "Keyset", "address", "as_csv", "export", "keyset"]
 
 Row = TypeVar("Row")
 

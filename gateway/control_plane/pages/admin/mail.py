@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
+from operator import attrgetter
 from typing import Annotated, Any, get_args
 
 import msgspec
@@ -14,7 +16,7 @@ from gateway.control_plane.back_office import mails
 from gateway.control_plane.mail import upkeep
 from gateway.control_plane.mail.upkeep import MailStatus, State
 from gateway.control_plane.operators.operators import Operator
-from gateway.control_plane.pages.admin.lists import CSV_ROWS_MAX, ROWS, as_csv, keyset
+from gateway.control_plane.pages.admin.lists import ROWS, export, keyset
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
 from gateway.control_plane.web.rendering import Render
 from gateway.identifiers import is_id
@@ -45,17 +47,19 @@ async def list_mails(
     written: Annotated[str, QueryParameter(name="format")] = "",
 ) -> Response[Any]:
     """List mails, newest first."""
-    exporting = written == "csv"
-    async with database.read() as connection:
-        found = await upkeep.listed(
-            connection,
-            state=_STATES.get(in_state),
-            recipient=to,
-            before=before if is_id(before) else None,
-            limit=CSV_ROWS_MAX if exporting else ROWS + 1,
+    listed = partial(upkeep.listed, state=_STATES.get(in_state), recipient=to)
+    if written == "csv":
+        return await export(
+            database,
+            "mails",
+            _COLUMNS,
+            lambda connection, last, limit: listed(
+                connection, before=last.id if last else None, limit=limit
+            ),
+            attrgetter(*_COLUMNS),
         )
-    if exporting:
-        return as_csv("mails", _COLUMNS, ([getattr(m, name) for name in _COLUMNS] for m in found))
+    async with database.read() as connection:
+        found = await listed(connection, before=before if is_id(before) else None, limit=ROWS + 1)
     filters = {"state": in_state, "to": to}
     return render(
         "admin/mails.html",

@@ -18,8 +18,8 @@ from gateway.control_plane.back_office import account_mails, approvals, notes
 from gateway.control_plane.billing import credit, usage
 from gateway.control_plane.billing.credit import Balance
 from gateway.control_plane.billing.usage import Filter, Sum
-from gateway.control_plane.pages.admin.lists import CSV_ROWS_MAX, ROWS, as_csv, keyset
-from gateway.control_plane.pages.admin.sheets import SHEETS
+from gateway.control_plane.pages.admin.lists import ROWS, export, keyset
+from gateway.control_plane.pages.admin.sheets import SHEETS, SheetRow
 from gateway.control_plane.pages.admin.tiles import Tile
 from gateway.control_plane.web import charts
 from gateway.control_plane.web.formats import compact, lasting, number
@@ -112,14 +112,18 @@ async def show_tab(
     if tab not in SHEETS:
         raise PageNotFound("There is nothing here.")
     title, read = SHEETS[tab]
-    is_csv = format == "csv"
-    limit = CSV_ROWS_MAX if is_csv else ROWS + 1
     async with database.read() as connection:
         one = await standing(connection, organization_id)
-        sheet = await read(connection, one.id, before, limit)
-    if is_csv:
+        sheet = await read(connection, one.id, before, ROWS + 1)
+    if format == "csv":
+
+        async def rows(
+            connection: AsyncConnection, last: SheetRow | None, limit: int
+        ) -> list[SheetRow]:
+            return (await read(connection, one.id, last.key if last else "", limit)).rows
+
         names = [column.name for column in sheet.columns]
-        return as_csv(tab, names, (row.values for row in sheet.rows))
+        return await export(database, tab, names, rows, lambda row: row.values)
     path = f"{PATH}/{one.id}/{tab}"
     return render(
         "admin/organization_tab.html",

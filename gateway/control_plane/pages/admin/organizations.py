@@ -43,7 +43,7 @@ async def list_organizations(
     until: FromQuery[str] = "",
     before: FromQuery[str] = "",
     format: FromQuery[str] = "",  # noqa: A002 - as the address says it
-) -> Response[str]:
+) -> Response[Any]:
     """Show a page of organizations, or all that a filter selects as CSV."""
     chosen = OrganizationFilter(
         name=name.strip()[:_CHARACTERS_MAX],
@@ -53,17 +53,24 @@ async def list_organizations(
         since=_day(since),
         until=_day(until),
     )
+    now = datetime.now(UTC)
+    if format == "csv":
+        return await lists.export(
+            database,
+            "organizations",
+            _COLUMNS,
+            lambda connection, last, limit: directory.listed(
+                connection, chosen, before=last.id if last else None, limit=limit, now=now
+            ),
+            _cells,
+        )
     after = before if is_id(before) else None
-    is_csv = format == "csv"
-    limit = lists.CSV_ROWS_MAX if is_csv else lists.ROWS + 1
     async with database.read() as connection:
         found = await directory.listed(
-            connection, chosen, before=after, limit=limit, now=datetime.now(UTC)
+            connection, chosen, before=after, limit=lists.ROWS + 1, now=now
         )
         assert operator.user_id
-        kept = [] if is_csv else await saved_filters.of_user(connection, operator.user_id, PATH)
-    if is_csv:
-        return lists.as_csv("organizations", _COLUMNS, map(_cells, found))
+        kept = await saved_filters.of_user(connection, operator.user_id, PATH)
     said = {
         "name": chosen.name,
         "domain": chosen.domain,

@@ -154,8 +154,9 @@ async def _keys(connection: AsyncConnection, owner: str, before: str, limit: int
     )  # fmt: skip
 
 
-async def _members(connection: AsyncConnection, owner: str, _before: str, _limit: int) -> Sheet:
-    found = await memberships.listed(connection, owner)  # an organization has few
+async def _members(connection: AsyncConnection, owner: str, before: str, _limit: int) -> Sheet:
+    # an organization has few: one page
+    found = [] if before else await memberships.listed(connection, owner)
     return Sheet(
         columns=[SheetColumn("Mail"), SheetColumn("Role"), SheetColumn("Since", "moment")],
         rows=[SheetRow(one.user_id, [one.email, one.role, one.created_at]) for one in found],

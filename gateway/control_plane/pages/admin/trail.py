@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.accounts import addresses, organizations, users
 from gateway.control_plane.accounts.addresses import BadAddress
 from gateway.control_plane.accounts.organizations import OrganizationNotFound
-from gateway.control_plane.pages.admin.lists import CSV_ROWS_MAX, ROWS, as_csv, keyset
+from gateway.control_plane.pages.admin.lists import ROWS, export, keyset
 from gateway.control_plane.trail import audits, reading
 from gateway.control_plane.trail.reading import NUMBER_MAX, TrailFilter
 from gateway.control_plane.web.rendering import Render
@@ -57,12 +57,20 @@ async def show_trail(
         "since": since if _day(since) else "",
         "until": until if _day(until) else "",
     }
-    limit = CSV_ROWS_MAX if wanted == "csv" else ROWS + 1
     async with database.read() as connection:
         chosen = await _filter(connection, typed)
-        entries = await reading.page(connection, chosen, before=before, limit=limit)
-        if wanted == "csv":
-            return as_csv("audit-trail", _COLUMNS, map(csv_row, entries))
+    if wanted == "csv":
+        return await export(
+            database,
+            "audit-trail",
+            _COLUMNS,
+            lambda connection, last, limit: reading.page(
+                connection, chosen, before=last.number if last else before, limit=limit
+            ),
+            csv_row,
+        )
+    async with database.read() as connection:
+        entries = await reading.page(connection, chosen, before=before, limit=ROWS + 1)
         known = await reading.actions(connection)
         checked = (await audits.latest(connection)).get("trail")
     return render(

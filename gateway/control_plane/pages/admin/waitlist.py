@@ -12,7 +12,7 @@ from litestar.params import FromQuery, QueryParameter
 from gateway.control_plane.catalog.listings import Shelf
 from gateway.control_plane.demand import vote_lists
 from gateway.control_plane.demand.vote_lists import EntryFilter, ListedEntry
-from gateway.control_plane.pages.admin.lists import CSV_ROWS_MAX, ROWS, as_csv, keyset
+from gateway.control_plane.pages.admin.lists import ROWS, export, keyset
 from gateway.control_plane.web.rendering import Render
 from gateway.storage.database import Database
 
@@ -30,13 +30,18 @@ async def show_waitlist(
 ) -> Response[Any]:
     """List the entries that match the filters, newest first."""
     chosen = EntryFilter(model=model, q=q, account=account)
-    exporting = written == "csv"
-    limit = CSV_ROWS_MAX if exporting else ROWS + 1
+    if written == "csv":
+        return await export(
+            database,
+            "waitlist",
+            ListedEntry.__struct_fields__,
+            lambda connection, last, limit: vote_lists.waiting(
+                connection, chosen, before=last.id if last else "", limit=limit
+            ),
+            msgspec.structs.astuple,
+        )
     async with database.read() as connection:
-        found = await vote_lists.waiting(connection, chosen, before=before, limit=limit)
-    if exporting:
-        fields = ListedEntry.__struct_fields__
-        return as_csv("waitlist", fields, (msgspec.structs.astuple(entry) for entry in found))
+        found = await vote_lists.waiting(connection, chosen, before=before, limit=ROWS + 1)
     filters = {"model": model, "q": q, "account": account}
     return render(
         "admin/waitlist.html",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -13,7 +14,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter, URLEncodedBody
 from gateway.control_plane.back_office import workers
 from gateway.control_plane.back_office.workers import NoSuchWorker, WorkerAction
 from gateway.control_plane.operators.operators import Operator
-from gateway.control_plane.pages.admin.lists import CSV_ROWS_MAX, as_csv, keyset
+from gateway.control_plane.pages.admin.lists import export, keyset
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.workers import fleet_state, quarantines
@@ -50,17 +51,21 @@ async def show_workers(
     written: Annotated[str, QueryParameter(name="format")] = "",
 ) -> Response[Any]:
     """Show the pools, and the quarantines of the last month; those as CSV too."""
-    exporting = written == "csv"
-    async with database.read() as connection:
-        pools = [] if exporting else await fleet_state.pools(connection)
-        past = await quarantines.recent(
-            connection,
-            before=before if is_id(before) else None,
-            limit=CSV_ROWS_MAX if exporting else _QUARANTINES + 1,
+    if written == "csv":
+        return await export(
+            database,
+            "quarantines",
+            _COLUMNS,
+            lambda connection, last, limit: quarantines.recent(
+                connection, before=last.id if last else None, limit=limit
+            ),
+            attrgetter(*_COLUMNS),
         )
-    if exporting:
-        lines = ([getattr(one, name) for name in _COLUMNS] for one in past)
-        return as_csv("quarantines", _COLUMNS, lines)
+    async with database.read() as connection:
+        pools = await fleet_state.pools(connection)
+        past = await quarantines.recent(
+            connection, before=before if is_id(before) else None, limit=_QUARANTINES + 1
+        )
     everyone = [worker for pool in pools for worker in pool.workers]
     everyone.sort(key=lambda worker: (worker.state == "ready", worker.model, worker.url))
     return render(

@@ -16,7 +16,7 @@ from gateway.control_plane.accounts import memberships
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.trail import reading
 from gateway.control_plane.trail.reading import NUMBER_MAX, TrailEntry, TrailFilter
-from gateway.control_plane.web.csv_files import CSV_ROWS_MAX, as_csv
+from gateway.control_plane.web.csv_files import export
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import owner
 from gateway.storage.database import Database
@@ -53,11 +53,18 @@ async def show_trail(
         actor_id=who,
         action=what if what in _NOUNS else "",
     )
-    limit = CSV_ROWS_MAX if wanted == "csv" else _PAGE + 1
+    if wanted == "csv":
+        return await export(
+            database,
+            "audit-trail",
+            _COLUMNS,
+            lambda connection, last, limit: reading.page(
+                connection, chosen, before=last.number if last else before, limit=limit
+            ),
+            _row,
+        )
     async with database.read() as connection:
-        entries = await reading.page(connection, chosen, before=before, limit=limit)
-        if wanted == "csv":
-            return as_csv("audit-trail", _COLUMNS, map(_row, entries))
+        entries = await reading.page(connection, chosen, before=before, limit=_PAGE + 1)
         members = await memberships.listed(connection, visitor.organization_id)
     return render(
         "console/trail.html",

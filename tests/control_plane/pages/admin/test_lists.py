@@ -2,7 +2,14 @@
 
 import csv
 
-from gateway.control_plane.pages.admin.lists import as_csv, keyset
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.pages.admin.lists import as_csv, export, keyset
+from gateway.control_plane.web.csv_files import CSV_ROWS_MAX
+from gateway.storage.database import Database
+
+pytestmark = pytest.mark.sqlite
 
 
 def test_a_page_names_the_next_one_by_its_last_line_and_keeps_the_filters():
@@ -29,3 +36,33 @@ def test_a_spreadsheet_runs_nothing():
     rows = list(csv.reader(answer.content.splitlines()))
     assert rows == [["name", "count"], ["'=1+1", "2"], ["'-x", ""], ["plain, with comma", "-3"]]
     assert answer.headers["content-disposition"] == 'attachment; filename="mail.csv"'
+
+
+async def test_a_long_list_is_exported_in_parts_up_to_its_limit(database: Database):
+    asked: list[tuple[int | None, int]] = []
+
+    async def read(_: AsyncConnection, last: int | None, limit: int) -> list[int]:
+        asked.append((last, limit))
+        return list(range((last or 0) + 1, (last or 0) + 1 + limit))
+
+    answer = await export(database, "numbers", ["number"], read, lambda number: [number])
+    parts = [part async for part in answer.iterator]
+    lines = "".join(map(str, parts)).splitlines()
+    assert lines == ["number", *map(str, range(1, CSV_ROWS_MAX + 1))]
+    assert max(len(str(part).splitlines()) for part in parts) <= 500
+    assert asked[:2] == [(None, 500), (500, 500)]
+    assert len(asked) == CSV_ROWS_MAX / 500
+
+
+async def test_the_export_of_a_short_list_asks_once(database: Database):
+    asked = 0
+
+    async def read(_: AsyncConnection, _last: str | None, _limit: int) -> list[str]:
+        nonlocal asked
+        asked += 1
+        return ["one", "=two"]
+
+    answer = await export(database, "words", ["word"], read, lambda word: [word])
+    parts = [str(part) async for part in answer.iterator]
+    assert "".join(parts).splitlines() == ["word", "one", "'=two"]
+    assert asked == 1
