@@ -6,7 +6,7 @@ A fresh PostgreSQL is filled with organizations, ten ledger entries each, and 30
 size is --organizations 1000000. Then every page under /admin is asked for in turn, one at a time,
 by an owner. The time is that from the ASGI call to the last byte; the queries are what the page
 sends to the database; CPU is that of this process alone, which other work on the machine does not
-change. Ends with 1 when a page sends more than QUERIES_MAX, or fails.
+change. Ends with 1 when a page (not a CSV) sends more than QUERIES_MAX, or fails.
 """
 
 from __future__ import annotations
@@ -117,9 +117,11 @@ def _tell(measured: list[Measured]) -> bool:
         times = " | ".join(f"{seconds * 1000:.1f}" for seconds in (cpu, p50, p99))
         verdict = "yes" if p99 < GOAL_SECONDS else "**no**"
         print(f"| {one.address} | {one.queries} | {times} | {verdict} |")
-    over = [one.address for one in measured if one.queries > QUERIES_MAX]
-    most = max(one.queries for one in measured)
-    print(f"\n{len(measured)} pages, {most} queries at most")
+    # a file is read in parts, a query each
+    pages = [one for one in measured if "format=csv" not in one.address]
+    over = [one.address for one in pages if one.queries > QUERIES_MAX]
+    most = max(one.queries for one in pages)
+    print(f"\n{len(pages)} pages, {most} queries at most")
     for address in over:
         print(f"too many queries: {address}")
     return not over
