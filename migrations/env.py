@@ -6,8 +6,8 @@ from gateway.storage.tables import metadata
 
 
 def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
-    """Leave out the partitions of usage, which come and go with the days."""
-    return not (kind == "table" and (name or "").startswith("usage_events_"))
+    """Leave out the partitions, which come and go with the days."""
+    return not (kind == "table" and (name or "").startswith(("usage_events_", "receipt_roots_")))
 
 
 context.configure(

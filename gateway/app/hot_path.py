@@ -14,6 +14,7 @@ from gateway.app.core import Core
 from gateway.control_plane.accounts.key_changes import KeyChanges
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import api
+from gateway.control_plane.receipts.api import RECEIPT_OPERATIONS, receipt_routes
 from gateway.control_plane.status.answers import Answered
 from gateway.data_plane.api import asgi, embeddings, health, models
 from gateway.data_plane.api.hot_path import HotPath
@@ -71,7 +72,7 @@ def make_data_plane(core: Core) -> DataPlane:
     )
     receipts = ReceiptSigner(settings.secret)
     ledger = _open_ledger(database)
-    credits_ = _engine(settings, database, ledger)
+    credits_ = _engine(settings, database, ledger, receipts)
     counting = CountingThreads(settings.counting_threads)
     answers = AnswerTally(entries_max=settings.answer_entries_max)
     redis_url = settings.redis_url
@@ -104,7 +105,6 @@ def make_data_plane(core: Core) -> DataPlane:
                 key_characters_max=settings.idempotency_key_characters_max,
             ),
             router=core.router,
-            sign=receipts.sign if settings.receipts else None,
             patience=Patience(
                 timeout_seconds=settings.request_timeout_seconds,
                 hold_seconds=settings.hold_seconds,
@@ -151,8 +151,11 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
         served,
         Wing(
             "data",
-            [api.router(data.authenticator.authenticate, core.database, data.receipts)],
-            operations=api.OPERATIONS,
+            [
+                api.router(data.authenticator.authenticate, core.database),
+                receipt_routes(core.database, data.receipts),
+            ],
+            operations=(*api.OPERATIONS, *RECEIPT_OPERATIONS),
         ),
         Wing("both", watched),
     ]
@@ -167,7 +170,10 @@ def _open_ledger(database: Database) -> PostgresLedger | SqliteLedger:
 
 
 def _engine(
-    settings: Settings, database: Database, ledger: PostgresLedger | SqliteLedger
+    settings: Settings,
+    database: Database,
+    ledger: PostgresLedger | SqliteLedger,
+    receipts: ReceiptSigner,
 ) -> LeasedCredits:
     """Make the engine, with a journal of its own."""
     return LeasedCredits(
@@ -188,6 +194,7 @@ def _engine(
         rules=EngineRules(
             commit_seconds=settings.commit_seconds, credit_seconds=settings.credit_wait_seconds
         ),
+        receipts=receipts if settings.receipts else None,
     )
 
 

@@ -136,10 +136,10 @@ def wing(core: Core, services: Services) -> Wing:
 
 
 async def partition(core: Core) -> None:
-    """Make the partitions of usage for the days ahead, and drop those past their retention."""
+    """Make the partitions of the days ahead, and drop those past their retention."""
     days = core.settings.usage_retention_days
     for name in await maintain(core.database, retention_days=days):
-        log.info("usage dropped, its time is over", partition=name)
+        log.info("partition dropped, its time is over", partition=name)
 
 
 async def forget_old(database: Database, settings: Settings) -> None:

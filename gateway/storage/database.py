@@ -14,9 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from sqlalchemy import ColumnElement, Connection, Table, event, func, make_url, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -66,13 +76,14 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction, committed unless the block raises. Raises DatabaseAway."""
-        async with self._writing(), self._connected() as connection:
+        async with self.turn(), self._connected() as connection:
             await connection.execution_options(stella_write=True)
             async with connection.begin():
                 yield connection
 
     @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[None]:
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for this task's turn to write to SQLite, and hold it. Raises DatabaseAway."""
         if self._turn is None:
             yield
             return
@@ -104,6 +115,14 @@ class Database:
             raise
         except TimeoutError as error:  # the driver's, after _COMMAND_SECONDS
             raise DatabaseAway("no answer in time") from error
+
+    def blocking(self) -> Engine:
+        """Return an engine for a thread of its own, on SQLite; its user begins and commits."""
+        assert self.is_sqlite
+        engine = create_engine(self.url.set(drivername="sqlite"), hide_parameters=True)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "invalidate", _roll_back_sqlite)
+        return engine
 
     async def close(self) -> None:
         """Close all connections."""

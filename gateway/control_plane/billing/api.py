@@ -1,4 +1,4 @@
-"""GET /v1/credits, GET /v1/usage, POST /v1/credits/verify and GET /v1/receipts/key.
+"""GET /v1/credits, GET /v1/usage and POST /v1/credits/verify.
 
 The structs are what the API answers: their fields are named as in the domain, and renamed for the
 wire where that differs.
@@ -25,7 +25,6 @@ from gateway import money
 from gateway.control_plane.billing import credit
 from gateway.control_plane.billing.audit import verify
 from gateway.data_plane.metering.port import FreezeCause
-from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.errors import BadRequest, Unavailable
 from gateway.identifiers import new_id
 from gateway.money import Nanos
@@ -100,17 +99,6 @@ class VerifyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     entries: Annotated[
         dict[str, Nanos], Meta(description="The sums of the ledger's entries by kind.")
     ]
-
-
-class ReceiptKey(msgspec.Struct, frozen=True, kw_only=True):
-    """The public key of receipts, as a JSON Web Key (RFC 8037)."""
-
-    kty: str
-    crv: str
-    alg: str
-    use: str
-    kid: Annotated[str, Meta(description="The key's id.")]
-    x: Annotated[str, Meta(description="The public key, in unpadded base64url.")]
 
 
 class UsageEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,27 +191,11 @@ OPERATIONS = (
             parameter("model", "Of one model only.", {"type": "string"}),
         ),
     ),
-    Operation(
-        "/v1/receipts/key",
-        "get",
-        "readReceiptKey",
-        "The key that checks receipts",
-        ReceiptKey(
-            kty="OKP",
-            crv="Ed25519",
-            alg="EdDSA",
-            use="sig",
-            kid="1f2e3d4c5b6a7980",
-            x="11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
-        ),
-        errors=(),
-        key="none",
-    ),
 )
 """What the OpenAPI document says of these routes."""
 
 
-def router(authenticate: Authenticate, database: Database, signer: ReceiptSigner) -> Router:
+def router(authenticate: Authenticate, database: Database) -> Router:
     """Make the routes, for the organization of the API key that asks."""
 
     async def owner(request: Request[Any, Any, Any]) -> str:
@@ -267,11 +239,7 @@ def router(authenticate: Authenticate, database: Database, signer: ReceiptSigner
         following = _cursor(days[-1]) if len(days) == limit else None
         return _answer(UsageAnswer(data=days, next=following))
 
-    @get("/receipts/key", sync_to_thread=False)
-    def read_key() -> Response[bytes]:
-        return _answer(msgspec.convert(signer.jwk(), ReceiptKey))
-
-    return Router("/v1", route_handlers=[read_credits, verify_credits, read_usage, read_key])
+    return Router("/v1", route_handlers=[read_credits, verify_credits, read_usage])
 
 
 @asynccontextmanager

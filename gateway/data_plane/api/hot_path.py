@@ -58,8 +58,6 @@ class HotPath:
     public_url: str
     replays: Replays
     router: Router
-    sign: Callable[[Charge], str] | None
-    """Makes the receipt of a charge; None: no receipts."""
 
     @asynccontextmanager
     async def authenticated(self, exchange: Exchange) -> AsyncIterator[KeySnapshot]:
@@ -148,7 +146,7 @@ class HotPath:
     ) -> AsyncIterator[list[tuple[str, str]]]:
         """Reserve the cost, and settle it once the block has succeeded: 402, 503.
 
-        Gives the headers that say what is charged.
+        Gives the headers that say what is charged; the receipt is added when it is settled.
         """
         charge = Charge(
             request_id=request_id,
@@ -167,13 +165,13 @@ class HotPath:
                 ("x-cost-nanos", str(charge.cost_nanos)),
                 ("x-balance-nanos", str(balance_nanos)),
             ]
-            if self.sign is not None:
-                headers.append(("x-receipt", self.sign(charge)))
             yield headers
         except BaseException:
             await self.credit.release(charge)
             raise
-        await self.credit.settle(charge)
+        receipt = await self.credit.settle(charge)
+        if receipt is not None:
+            headers.append(("x-receipt", receipt))
         metrics.count_tokens(charge.model_id, charge.tokens)
 
     async def dispatch(

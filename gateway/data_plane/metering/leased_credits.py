@@ -15,23 +15,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter, deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, TypeVar
+from functools import partial
+from typing import NoReturn
 
 import msgspec
 import structlog
 
 from gateway.data_plane.metering.book import LeaseBook
-from gateway.data_plane.metering.journal import Adopter, Journal, JournalError
-from gateway.data_plane.metering.leases import Lease, LeaseRules, Purse, Settlement
+from gateway.data_plane.metering.chain import ReceiptChain
+from gateway.data_plane.metering.journal import Adopter, Journal
+from gateway.data_plane.metering.journaling import Journaling
+from gateway.data_plane.metering.leases import Lease, LeaseRules, Purse, Settlement, Waiter
 from gateway.data_plane.metering.messages import Ledger, LedgerUnavailable
 from gateway.data_plane.metering.port import Charge, CreditUnavailable, ReservationExpired
 from gateway.data_plane.metering.protocol import LeaseProtocol, Sent
+from gateway.data_plane.metering.receipts import ReceiptSigner
 
-_T = TypeVar("_T")
 log = structlog.get_logger()
 
 
@@ -45,23 +44,23 @@ class LeasedCredits:
         *,
         leases: LeaseRules | None = None,
         rules: EngineRules | None = None,
+        receipts: ReceiptSigner | None = None,
     ) -> None:
         self.rules = rules or EngineRules()
         self._ledger = ledger
-        self._journal = journal
-        self._thread = ThreadPoolExecutor(1, "journal")
-        self._work = asyncio.Event()
-        self.book = LeaseBook(leases or LeaseRules(), time.monotonic, self._work.set)
-        self._protocol = LeaseProtocol(self.book)
-        self._awaiting: deque[Settlement] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-        self._journaling: asyncio.Task[None] | None = None
-        self._segments: Counter[Path] = Counter()
-        self._appending = 0
-        """Appends in progress; which segment each goes to is known only when it ends."""
-        self._finished: set[Path] = set()
-        """Segments that the ledger has completely, to be removed."""
-        self._adopter = Adopter(journal, self.book, self._in_thread)
+        self._idle: asyncio.Future[None] | None = None
+        """Done to wake the writer; None while it works."""
+        self.book = LeaseBook(leases or LeaseRules(), time.monotonic, self._wake)
+        self._receipts = ReceiptChain(receipts)
+        self._protocol = LeaseProtocol(self.book, self._receipts)
+        self._journaling = Journaling(
+            journal,
+            self.book,
+            lambda: self.reachable,
+            commit_seconds=self.rules.commit_seconds,
+            settle_seconds=self.rules.settle_seconds,
+        )
+        self._adopter = Adopter(journal, self.book, self._journaling.in_thread)
         self._away_since: float | None = None
         self._asked_at: float | None = None
         """When the tick in flight was sent."""
@@ -87,27 +86,20 @@ class LeasedCredits:
 
         Raises JournalError if the journal's folder can't be used.
         """
-        await self._in_thread(self._journal.open)
+        await self._journaling.open()
         self._tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._adopt())]
 
     async def close(self) -> None:
         """Hand all usage to the ledger if it answers, to the journal if not."""
         self._protocol.stop()
         self._stopping.set()
-        self._work.set()
+        self._wake()
         writer, adopter = self._tasks
         await asyncio.wait([writer], timeout=self.rules.close_seconds)
         for task in (writer, adopter):
             task.cancel()
         await asyncio.gather(writer, adopter, return_exceptions=True)
-        if self._timer:
-            self._timer.cancel()
-        if self._journaling:
-            await self._journaling
-        await self._to_journal([entry for entry in self._awaiting if entry.done])
-        await self._delete(stuck=True)
-        await self._in_thread(self._journal.close)
-        self._thread.shutdown()
+        await self._journaling.close()
 
     async def reserve(self, charge: Charge) -> int:
         """See `Credits.reserve`."""
@@ -127,19 +119,16 @@ class LeasedCredits:
             raise
         return self.book.hold(charge, lease, budget)
 
-    async def settle(self, charge: Charge) -> None:
+    async def settle(self, charge: Charge) -> str | None:
         """See `Credits.settle`."""
         entry = self.book.settle(charge)
         if entry is None:
             raise ReservationExpired
-        finished = asyncio.Event()
-        entry.done = finished.set
-        self._awaiting.append(entry)
-        if self._timer is None:
-            self._wait_for(entry)
-        await finished.wait()
+        self._journaling.watch(entry)
+        await _until(entry)
         if entry.error is not None:
-            raise entry.error
+            _raise(entry)
+        return self._receipts.receipt(entry)
 
     async def release(self, charge: Charge) -> None:
         """See `Credits.release`."""
@@ -152,7 +141,7 @@ class LeasedCredits:
         away = self._away_since is not None and time.monotonic() - self._away_since
         if len(purse.waiters) >= self.book.rules.waiters_max or away > self.rules.credit_seconds:
             raise CreditUnavailable
-        served = asyncio.Event()
+        served = asyncio.Event()  # rare: a request that waits for credit
         waiter = self.book.wait(purse, cost_nanos, served.set)
         try:
             async with asyncio.timeout(self.rules.credit_seconds):
@@ -164,7 +153,7 @@ class LeasedCredits:
             self.book.cancel(waiter)
             raise
         if waiter.error is not None:
-            raise waiter.error
+            _raise(waiter)
         assert waiter.lease is not None
         return waiter.lease
 
@@ -176,16 +165,14 @@ class LeasedCredits:
                 self._away(error)
                 answered = False
             if not answered:
-                self._journal_soon()
+                self._journaling.look()
                 await asyncio.sleep(self._pause_seconds)
                 self._pause_seconds = min(self._pause_seconds * 2, self.rules.retry_seconds_max)
 
     async def _turn(self) -> bool:
-        self._work.clear()
         due = self._protocol.due_in()
         if due is None or due > 0:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._work.wait(), due)
+            await self._sleep(due)
         sent = self._protocol.compose()
         if sent is None:
             await asyncio.sleep(0)
@@ -203,7 +190,7 @@ class LeasedCredits:
             return False
         finally:
             self._asked_at = None
-            self._count_off(sent)
+            self._journaling.count_off(sent.entries)
         if self._away_since is not None:
             log.info("ledger reachable", seconds=round(time.monotonic() - self._away_since, 3))
             self._away_since = None
@@ -211,8 +198,24 @@ class LeasedCredits:
         if answer.written_off:
             self.written_off += len(answer.written_off)
             log.error("usage written off", requests=answer.written_off)
-        await self._delete()
+        await self._journaling.clean()
         return True
+
+    async def _sleep(self, seconds: float | None) -> None:
+        """Wait until there is work. What is settled in this turn of the loop joins it."""
+        loop = asyncio.get_running_loop()
+        self._idle = loop.create_future()
+        timer = None if seconds is None else loop.call_later(seconds, self._wake)
+        try:
+            await self._idle
+        finally:
+            self._idle = None
+            if timer is not None:
+                timer.cancel()
+
+    def _wake(self) -> None:
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
     def _away(self, error: Exception) -> None:
         """Record that the ledger did not answer, or sent something invalid."""
@@ -221,109 +224,34 @@ class LeasedCredits:
             ours = not isinstance(error, LedgerUnavailable)
             log.error("ledger unreachable", reason=str(error), exc_info=error if ours else None)
 
-    def _wait_for(self, entry: Settlement) -> None:
-        due = entry.queued_at + self.rules.commit_seconds if self.reachable else 0
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(due - time.monotonic(), self._journal_soon)
-
-    def _journal_soon(self) -> None:
-        """Journal what has waited too long, in a task of its own."""
-        if self._timer:
-            self._timer.cancel()
-        self._timer = None
-        if self._journaling is None:
-            self._journaling = asyncio.create_task(self._journal_due())
-
-    async def _journal_due(self) -> None:
-        try:
-            latest = time.monotonic() - (self.rules.commit_seconds if self.reachable else 0)
-            due = []
-            while self._awaiting and (
-                self._awaiting[0].done is None or self._awaiting[0].queued_at <= latest
-            ):
-                entry = self._awaiting.popleft()
-                if entry.done is not None:
-                    due.append(entry)
-            await self._to_journal(due)
-        finally:
-            self._journaling = None
-            if self._awaiting:
-                self._wait_for(self._awaiting[0])
-
-    async def _to_journal(self, due: list[Settlement]) -> None:
-        now = time.monotonic()
-        kept = []
-        for entry in due:
-            deadline = min(lease.deadline for lease in (entry.lease, entry.budget) if lease)
-            if entry.sent or now < deadline:
-                kept.append(entry)
-            else:  # its lease has expired, so the ledger may have granted its credit to another
-                self.book.refuse(entry, CreditUnavailable())
-        if not kept:
-            return
-        for entry in kept:
-            entry.answered = True
-        self._appending += 1
-        try:
-            segment = await self._in_thread(
-                self._journal.append, [bytes(entry.encoded()) for entry in kept]
-            )
-        except JournalError as error:
-            log.error("journal failed", reason=str(error))
-            for entry in kept:
-                entry.answered = False
-                asyncio.get_running_loop().call_later(
-                    self.rules.settle_seconds, self.book.give_up, entry, CreditUnavailable()
-                )
-            return
-        finally:
-            self._appending -= 1
-        for entry in kept:
-            if entry.pending:
-                entry.segment = segment
-                self._segments[segment] += 1
-            entry.finish()
-        if not self._segments[segment]:
-            self._finished.add(segment)
-        await self._delete()
-
-    def _count_off(self, sent: Sent) -> None:
-        """Subtract what the ledger has confirmed from the counts of the segments."""
-        for entry in sent.entries:
-            if entry.segment is not None and not entry.pending:
-                segment, entry.segment = entry.segment, None
-                self._segments[segment] -= 1
-                if not self._segments[segment]:
-                    self._finished.add(segment)
-
-    async def _delete(self, *, stuck: bool = False) -> None:
-        """Remove finished segments, and on request retry those that are `stuck`.
-
-        One that stays only takes up room: replayed, it isn't charged again. During an append none
-        is removed, since it may be the one being written to.
-        """
-        if stuck:
-            self._finished |= {segment for segment, left in self._segments.items() if not left}
-        while self._finished and not self._appending:
-            segment = self._finished.pop()
-            if self._segments[segment]:
-                continue  # written to again
-            try:
-                await self._in_thread(self._journal.forget, segment)
-                del self._segments[segment]
-            except OSError as error:
-                self._segments[segment] = 0  # retried when the next journals are adopted
-                log.error("segment not removed", segment=str(segment), reason=str(error))
-
     async def _adopt(self) -> None:
         while not self._stopping.is_set():
-            await self._delete(stuck=True)
+            await self._journaling.clean(stuck=True)
             await self._adopter.look()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self.rules.adopt_seconds)
 
-    async def _in_thread(self, call: Callable[..., _T], *args: Any) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
+
+def _raise(refused: Settlement | Waiter) -> NoReturn:
+    """Raise the error of what was refused, and forget it there: an error holds its frames."""
+    error, refused.error = refused.error, None
+    assert error is not None
+    try:
+        raise error
+    finally:
+        del error
+
+
+async def _until(entry: Settlement) -> None:
+    """Wait until an entry is durable or refused."""
+    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    entry.done = partial(_resolve, waiter)
+    await waiter
+
+
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():  # its request was canceled
+        waiter.set_result(None)
 
 
 class EngineRules(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ from gateway.data_plane.metering.port import (
     Period,
     frozen_error,
 )
+from gateway.data_plane.metering.receipts import Batch
 from gateway.errors import GatewayError
 
 NEVER: Final = float("-inf")
@@ -188,6 +189,8 @@ class Settlement:
     error: GatewayError | None = None
     done: Callable[[], None] | None = None
     """Called when it is durable or refused."""
+    leaf: tuple[Batch, int] | None = None
+    """Where its receipt is in the tree of its tick."""
     _raw: msgspec.Raw | None = None
 
     def encoded(self) -> msgspec.Raw:

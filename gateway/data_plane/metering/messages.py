@@ -56,6 +56,22 @@ class LeaseLine(msgspec.Struct, frozen=True, kw_only=True):
     """Key and period of a key's budget, from which its account is opened."""
 
 
+class RootLine(msgspec.Struct, frozen=True, kw_only=True):
+    """The signed root of the tree of a tick's receipts; bytes are base64 as JSON."""
+
+    id: str
+    """UUIDv7; a root that is sent again is written once."""
+    size: int
+    """How many receipts it covers."""
+    root: bytes
+    previous: bytes
+    """Digest of the root before in this process's chain; zeros for its first."""
+    key_id: str
+    key: bytes
+    """The public key that signed it."""
+    signature: bytes
+
+
 class Tick(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a process sends at one moment."""
 
@@ -71,6 +87,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     answered: list[str]
     """The requests among them that can no longer be refused: answered, or sent before."""
     leases: list[LeaseLine]
+    root: RootLine | None = None
 
 
 class LeaseAnswer(msgspec.Struct, frozen=True, kw_only=True):

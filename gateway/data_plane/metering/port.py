@@ -38,12 +38,12 @@ class Credits(Protocol):
         """
         ...
 
-    async def settle(self, charge: Charge) -> None:
-        """Charge what was reserved, and return once the usage row is durable.
+    async def settle(self, charge: Charge) -> str | None:
+        """Charge what was reserved, and return its receipt once the usage row is durable.
 
-        Call it once for each reservation. Raises ReservationExpired (503) if the reservation is
-        gone: nothing is charged. Raises CreditUnavailable (503) if neither the ledger nor the
-        journal is available: the answer must not be delivered.
+        None: no receipts are made. Call it once for each reservation. Raises ReservationExpired
+        (503) if the reservation is gone: nothing is charged. Raises CreditUnavailable (503) if
+        neither the ledger nor the journal is available: the answer must not be delivered.
         """
         ...
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gateway.data_plane.metering.book import LeaseBook
+from gateway.data_plane.metering.chain import ReceiptChain
 from gateway.data_plane.metering.leases import NEVER, Lease, Purse, Settlement
 from gateway.data_plane.metering.messages import LeaseAnswer, LeaseLine, Tick, TickAnswer
 from gateway.data_plane.metering.port import ReservationExpired
@@ -27,8 +28,9 @@ _SHARDS = 16
 class LeaseProtocol:
     """Sends the state of one process's book, and applies what the ledger answers."""
 
-    def __init__(self, book: LeaseBook) -> None:
+    def __init__(self, book: LeaseBook, receipts: ReceiptChain) -> None:
         self._book = book
+        self._receipts = receipts
         self._replica_id = new_id()
         self._shard = int(self._replica_id[-4:], 16) % _SHARDS
         self._number = 0
@@ -95,6 +97,7 @@ class LeaseProtocol:
             usage=[entry.encoded() for entry in entries],
             answered=[entry.request_id for entry in entries if entry.answered or entry.uncertain],
             leases=lines,
+            root=self._receipts.root_of(entries),
         )
         return Sent(tick, entries, leases, now)
 
@@ -184,6 +187,7 @@ class LeaseProtocol:
         """
         now = self._book.clock()
         self._is_unheard = False
+        self._receipts.heard()
         deadline = sent.sent_at + self._book.rules.lease_seconds - self._book.rules.margin_seconds
         for lease in sent.leases.values():
             lease.deadline = deadline

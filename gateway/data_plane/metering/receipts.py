@@ -1,57 +1,97 @@
-"""Signed receipts: what a request cost, verifiable by anyone with the published key.
+"""Receipts: what a request cost, verifiable by anyone with the published key.
 
-`x-receipt` is two parts of unpadded base64url joined by a dot: a JSON object, and the Ed25519
-signature (RFC 8032) of its bytes. The key is derived from the deployment's secret, so that all
-processes sign alike, and is published as a JWK (RFC 8037).
+`x-receipt` is two parts of unpadded base64url joined by a dot. The first is a JSON object, the
+Receipt. The second is its proof, and has one of two forms:
+
+- 64 bytes: an Ed25519 signature (RFC 8032) of the first part's bytes. What the journal let out, and
+  what was settled while a tick went unanswered, is signed like this.
+- more: the receipt is a leaf of the Merkle tree of its tick. The proof is the root's id (16 bytes),
+  the leaf's index and the number of leaves (4 bytes each, big endian), the digest of the root
+  before (32), the signature of the root's statement (64), and the path from the leaf to the root
+  (32 each).
+
+The statement of a root is `STATEMENT`, then its id, the number of leaves, the digest of the
+statement before in this process's chain (zeros for the first), and the root. Its row is written by
+the tick that charges its leaves, and read at /v1/receipts/roots.
+
+The key is derived from the deployment's secret, so that all processes sign alike.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import struct
+import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.data_plane.metering.port import Charge
-from gateway.identifiers import made_at_ms
+from gateway.data_plane.metering.merkle import Tree
+from gateway.data_plane.metering.messages import RootLine, UsageLine
+from gateway.identifiers import new_id
 
+STATEMENT: Final = b"gateway receipts root v1\n"
+PROOF: Final = struct.Struct(">16sII32s64s")
+"""What comes before the path: id, index, size, digest of the root before, signature."""
+SIGNATURE_BYTES: Final = 64
+FIRST: Final = bytes(32)
+"""Stands for the digest before the first root of a chain."""
 _PURPOSE = b"stella-gateway receipts v1"
 
 
 class ReceiptSigner:
-    """Signs the receipts of one deployment."""
+    """The key that signs the receipts of one deployment."""
 
     def __init__(self, secret: str) -> None:
         seed = hmac.digest(secret.encode(), _PURPOSE, "sha256")
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        self._public = self._key.public_key().public_bytes_raw()
-        self.key_id = hashlib.sha256(self._public).hexdigest()[:16]
+        self.public = self._key.public_key().public_bytes_raw()
+        self.key_id = key_id(self.public)
 
-    def sign(self, charge: Charge) -> str:
-        """Return the receipt of a settled charge."""
-        body = msgspec.json.encode(
-            Receipt(
-                request_id=charge.request_id,
-                organization_id=charge.organization_id,
-                key_id=charge.key_id,
-                model_id=charge.model_id,
-                price_id=charge.price_id,
-                inputs=charge.inputs,
-                tokens=charge.tokens,
-                cost_nanos=str(charge.cost_nanos),
-                created_ms=made_at_ms(charge.request_id),
-            )
+    def sign(self, line: UsageLine) -> str:
+        """Return a receipt that is signed by itself."""
+        body = _body(line)
+        return f"{encode(body)}.{encode(self._key.sign(body))}"
+
+    def begin(self, lines: Sequence[UsageLine], *, previous: bytes) -> Batch:
+        """Make the tree of a tick, and sign its root after the digest of the root before."""
+        bodies = [_body(line) for line in lines]
+        tree = Tree(bodies)
+        root_id = new_id()
+        stated = statement(root_id, len(bodies), previous, tree.root)
+        root = RootLine(
+            id=root_id,
+            size=len(bodies),
+            root=tree.root,
+            previous=previous,
+            key_id=self.key_id,
+            key=self.public,
+            signature=self._key.sign(stated),
         )
-        return f"{_encode(body)}.{_encode(self._key.sign(body))}"
+        return Batch(root, bodies, tree, hashlib.sha256(stated).digest())
 
-    def jwk(self) -> dict[str, str]:
-        """Return the public key as a JWK."""
-        return {
-            "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": self.key_id,
-            "x": _encode(self._public),
-        }  # fmt: skip
+
+class Batch:
+    """The receipts of one tick, each made when it is asked for."""
+
+    __slots__ = ("_bodies", "_tree", "digest", "root")
+
+    def __init__(self, root: RootLine, bodies: list[bytes], tree: Tree, digest: bytes) -> None:
+        self.root = root
+        self.digest = digest
+        """Of the root's statement: `previous` of the next one."""
+        self._bodies = bodies
+        self._tree = tree
+
+    def receipt(self, index: int) -> str:
+        """Return the receipt of a leaf."""
+        root = self.root
+        head = PROOF.pack(uuid.UUID(root.id).bytes, index, root.size, root.previous, root.signature)
+        return f"{encode(self._bodies[index])}.{encode(head + self._tree.path(index))}"
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,5 +109,40 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """Unix time in milliseconds."""
 
 
-def _encode(data: bytes) -> str:
+def statement(root_id: str, size: int, previous: bytes, root: bytes) -> bytes:
+    """Return what is signed of a root."""
+    return STATEMENT + uuid.UUID(root_id).bytes + size.to_bytes(4, "big") + previous + root
+
+
+def key_id(public: bytes) -> str:
+    """Return the id of a public key."""
+    return hashlib.sha256(public).hexdigest()[:16]
+
+
+def jwk(public: bytes) -> dict[str, str]:
+    """Return a public key as a JSON Web Key (RFC 8037)."""
+    return {
+        "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": key_id(public),
+        "x": encode(public),
+    }  # fmt: skip
+
+
+def encode(data: bytes) -> str:
+    """Return unpadded base64url."""
     return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _body(line: UsageLine) -> bytes:
+    return msgspec.json.encode(
+        Receipt(
+            request_id=line.request_id,
+            organization_id=line.organization_id,
+            key_id=line.key_id,
+            model_id=line.model_id,
+            price_id=line.price_id,
+            inputs=line.inputs,
+            tokens=line.tokens,
+            cost_nanos=str(line.cost_nanos),
+            created_ms=line.created_ms,
+        )
+    )

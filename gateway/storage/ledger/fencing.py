@@ -6,81 +6,90 @@ was silent for too long and the credit went back), the account pays if it can; o
 is refused, or written off if it has been answered already. So credit that went back can't be spent
 twice.
 
+Each statement handles all its rows, which it gets as JSON: between two statements this thread has
+to win the interpreter back from the event loop, which may take longer than the statement.
+
 On PostgreSQL `ledger_fenced` and `ledger_tick` do the same: migrations/sql/0001_lease_fencing.sql.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import NamedTuple, cast
 
 import msgspec
-from sqlalchemy import insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.data_plane.metering.messages import Tick, UsageLine
 from gateway.storage.ledger import postings
-from gateway.storage.tables import leases, usage_events, usage_hours
-
-_SUMS = ("requests", "inputs", "tokens", "charged_nanos")
+from gateway.storage.ledger.inline import Inline, finish
 
 
 class FencedUsage:
     """The usage of one tick, charged in the tick's transaction."""
 
-    def __init__(self, connection: AsyncConnection, tick: Tick, at: datetime) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, inline: Inline, tick: Tick, at: datetime
+    ) -> None:
         self._connection = connection
+        # what postings uses of it, Inline has
+        self._postings = cast("AsyncConnection", inline)
         self._tick = tick
         self._at = at
-        self._rows: list[dict[str, Any]] = []
 
-    async def charge(self, open_leases: set[str]) -> tuple[list[str], list[str]]:
-        """Write the rows of usage and charge them; return who was refused and who written off."""
-        spent: Counter[str] = Counter()
-        fenced = []
-        for line in await self._new_lines():
-            if line.lease_id in open_leases and (
-                line.budget_id is None or line.budget_lease_id in open_leases
-            ):
-                spent[line.lease_id] += line.cost_nanos
-                if line.budget_lease_id is not None:
-                    spent[line.budget_lease_id] += line.cost_nanos
-                self._row(line, line.cost_nanos, line.lease_id, line.budget_lease_id)
-            else:
-                fenced.append(line)
-        for lease_id, nanos in spent.items():
-            await self._spend(lease_id, nanos)
-        refused, written_off = [], []
-        answered = set(self._tick.answered)
-        for line in fenced:
-            if await self._charge_accounts(line, open_leases):
-                continue
-            if line.request_id in answered:
-                written_off.append(line.request_id)
-                self._row(line, 0, None, None)
-            else:
-                refused.append(line.request_id)
-        if self._rows:
-            await self._connection.execute(insert(usage_events), self._rows)
-            await self._sum_by_hour()
-        return refused, written_off
+    def charge(self, open_leases: set[str], expiry: str) -> tuple[list[str], list[str]]:
+        """Write the rows of usage and charge them, and keep this process's leases until `expiry`.
 
-    async def _new_lines(self) -> list[UsageLine]:
-        """Return the lines whose requests have no row yet, each request once."""
+        Returns who was refused and who written off.
+        """
         lines: dict[str, UsageLine] = {}
         for raw in self._tick.usage:
             line = msgspec.json.decode(raw, type=UsageLine)
             lines.setdefault(line.request_id, line)
-        if not lines:
-            return []
-        query = select(usage_events.c.request_id).where(usage_events.c.request_id.in_(lines))
-        for known in (await self._connection.scalars(query)).all():
-            del lines[known]
-        return list(lines.values())
+        covered: list[UsageLine] = []
+        fenced: list[UsageLine] = []
+        for line in lines.values():
+            is_open = line.lease_id in open_leases and (
+                line.budget_id is None or line.budget_lease_id in open_leases
+            )
+            (covered if is_open else fenced).append(line)
+        self._charge_leases(covered, open_leases, expiry)
+        return self._charge_fenced(fenced, open_leases) if fenced else ([], [])
 
-    async def _charge_accounts(self, line: UsageLine, open_leases: set[str]) -> bool:
+    def _charge_leases(self, covered: list[UsageLine], open_leases: set[str], expiry: str) -> None:
+        try:
+            self._insert(covered)
+        except sqlite3.IntegrityError:  # an earlier tick with some of them was applied, unheard
+            covered = self._new(covered)
+            self._insert(covered)
+        spent = Counter(dict.fromkeys(open_leases, 0))
+        for line in covered:
+            spent[line.lease_id] += line.cost_nanos
+            if line.budget_lease_id is not None:
+                spent[line.budget_lease_id] += line.cost_nanos
+        if spent:
+            moves = _json(list(spent.items()))
+            self._connection.execute(_SPEND, (self._tick.replica_id, expiry, moves))
+
+    def _charge_fenced(
+        self, fenced: list[UsageLine], open_leases: set[str]
+    ) -> tuple[list[str], list[str]]:
+        refused: list[str] = []
+        written_off: list[str] = []
+        for line in self._new(fenced):
+            if self._charge_accounts(line, open_leases):
+                continue
+            if line.request_id in self._tick.answered:
+                written_off.append(line.request_id)
+                self._write([_row(line, 0, None, None)])
+            else:
+                refused.append(line.request_id)
+        return refused, written_off
+
+    def _charge_accounts(self, line: UsageLine, open_leases: set[str]) -> bool:
         """Charge usage whose lease is closed to the accounts; return whether they could pay."""
         payer = line.lease_id if line.lease_id in open_leases else None
         allower = line.budget_lease_id if line.budget_lease_id in open_leases else None
@@ -88,45 +97,111 @@ class FencedUsage:
         if line.budget_id is not None and allower is None:
             debtors.append(line.budget_id)
         for account_id in debtors:
-            account = await postings.lock_account(self._connection, account_id)
+            account = finish(postings.lock_account(self._postings, account_id))
             if account is None or account.available_nanos < line.cost_nanos:
                 return False
+        cost, at = line.cost_nanos, self._at
         for account_id in debtors:
-            await postings.debit(
-                self._connection, account_id, line.cost_nanos, line.request_id, self._at
-            )
-        for lease_id in filter(None, (payer, allower)):
-            await self._spend(lease_id, line.cost_nanos)
-        self._row(line, line.cost_nanos, payer, allower)
+            finish(postings.debit(self._postings, account_id, cost, line.request_id, at))
+        moves = _json([(lease_id, cost) for lease_id in (payer, allower) if lease_id])
+        self._connection.execute(_SPEND, (None, None, moves))
+        self._write([_row(line, cost, payer, allower)])
         return True
 
-    async def _spend(self, lease_id: str, nanos: int) -> None:
-        spent = leases.c.spent_nanos + nanos
-        await self._connection.execute(
-            update(leases).where(leases.c.id == lease_id).values(spent_nanos=spent)
-        )
+    def _new(self, lines: list[UsageLine]) -> list[UsageLine]:
+        """Return the lines whose requests have no row yet."""
+        ids = _json([line.request_id for line in lines])
+        known = msgspec.json.decode(self._connection.execute(_KNOWN, (ids,)).fetchone()[0])
+        return [line for line in lines if line.request_id not in set(known)]
 
-    def _row(self, line: UsageLine, charged: int, payer: str | None, allower: str | None) -> None:
-        row = msgspec.structs.asdict(line) | {
-            "charged_nanos": charged,
-            "lease_id": payer,
-            "budget_lease_id": allower,
-            "created_at": datetime.fromtimestamp(line.created_ms / 1000, UTC),
-        }
-        del row["created_ms"]
-        self._rows.append(row)
-
-    async def _sum_by_hour(self) -> None:
-        sums: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
-        for row in self._rows:
-            hour = row["created_at"].replace(minute=0, second=0, microsecond=0)
-            part = sums[row["organization_id"], hour, row["key_id"], row["model_id"]]
-            part.update(requests=1, **{name: row[name] for name in _SUMS[1:]})
-        keys = ("organization_id", "hour", "key_id", "model_id")
-        for key, part in sums.items():
-            values = dict(zip(keys, key, strict=True)) | {name: part[name] for name in _SUMS}
-            added = upsert(usage_hours).values({**values, "shard": self._tick.shard})
-            raised = {name: usage_hours.c[name] + added.excluded[name] for name in _SUMS}
-            await self._connection.execute(
-                added.on_conflict_do_update(index_elements=[*keys, "shard"], set_=raised)
+    def _insert(self, lines: list[UsageLine]) -> None:
+        if lines:
+            self._write(
+                [_row(line, line.cost_nanos, line.lease_id, line.budget_lease_id) for line in lines]
             )
+
+    def _write(self, rows: list[_Row]) -> None:
+        """Write rows of usage, and add them to their hours."""
+        self._connection.execute(_INSERT, (_json(rows),))
+        sums: dict[tuple[str, str, str, str, int], list[int]] = {}
+        for row in rows:
+            hour = row.created_at[:13] + ":00:00.000000+00:00"
+            key = (row.organization_id, hour, row.key_id, row.model_id, self._tick.shard)
+            part = sums.setdefault(key, [0, 0, 0, 0])
+            for n, more in enumerate((1, row.inputs, row.tokens, row.charged_nanos)):
+                part[n] += more
+        self._connection.execute(_SUM, (_json([(*key, *part) for key, part in sums.items()]),))
+
+
+class _Row(NamedTuple):
+    """A row of usage_events, its columns in order."""
+
+    request_id: str
+    organization_id: str
+    key_id: str
+    model_id: str
+    price_id: str
+    inputs: int
+    tokens: int
+    cost_nanos: int
+    charged_nanos: int
+    lease_id: str | None
+    budget_id: str | None
+    budget_lease_id: str | None
+    created_at: str
+
+
+def _row(line: UsageLine, charged: int, payer: str | None, allower: str | None) -> _Row:
+    return _Row(
+        line.request_id,
+        line.organization_id,
+        line.key_id,
+        line.model_id,
+        line.price_id,
+        line.inputs,
+        line.tokens,
+        line.cost_nanos,
+        charged,
+        payer,
+        line.budget_id,
+        allower,
+        instant(datetime.fromtimestamp(line.created_ms / 1000, UTC)),
+    )
+
+
+def instant(moment: datetime) -> str:
+    """Return a moment as `Instant` stores it on SQLite."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+_HOUR = ("organization_id", "hour", "key_id", "model_id", "shard")
+_SUMS = ("requests", "inputs", "tokens", "charged_nanos")
+
+
+def _selected(columns: Sequence[str]) -> str:
+    """Select rows from a parameter, a JSON array of arrays."""
+    values = (f"json_extract(value, '$[{n}]')" for n in range(len(columns)))
+    return " ".join(("SELECT", ", ".join(values), "FROM json_each(?)"))
+
+
+_INSERT = " ".join(
+    (f"INSERT INTO usage_events ({', '.join(_Row._fields)})", _selected(_Row._fields))
+)
+_KNOWN = (
+    "SELECT json_group_array(request_id) FROM usage_events "
+    "WHERE request_id IN (SELECT value FROM json_each(?))"
+)
+_SPEND = (
+    "UPDATE leases SET spent_nanos = spent_nanos + json_extract(value, '$[1]'), "
+    "expires_at = CASE WHEN replica_id = ? THEN ? ELSE expires_at END "
+    "FROM json_each(?) WHERE leases.id = json_extract(value, '$[0]')"
+)
+_SUM = (
+    f"INSERT INTO usage_hours ({', '.join((*_HOUR, *_SUMS))}) {_selected((*_HOUR, *_SUMS))} "
+    f"WHERE true ON CONFLICT ({', '.join(_HOUR)}) DO UPDATE SET "
+    + ", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
+)

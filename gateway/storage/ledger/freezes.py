@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 
 import msgspec
-from sqlalchemy import ColumnElement, CompoundSelect, Row, delete, select, union_all
+from sqlalchemy import ColumnElement, Row, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.data_plane.metering.port import FreezeCause
@@ -106,14 +106,6 @@ def named(cause: StoredCause) -> ColumnElement[bool]:
         freezes.c.account_id == accounts.c.id, freezes.c.cause == cause
     )
     return rows.correlate(accounts).exists()
-
-
-def holders() -> CompoundSelect[tuple[str]]:
-    """Select the ids of the frozen accounts of which processes may hold credit."""
-    return union_all(
-        select(accounts.c.id).where(accounts.c.owed_nanos > 0, accounts.c.leased_nanos > 0),
-        select(freezes.c.account_id),
-    )
 
 
 async def _causes(

@@ -1,8 +1,9 @@
 """The ledger on PostgreSQL: a tick is one call of `ledger_tick`, on a connection of its own.
 
 That function fences leases, charges usage and grants credit: migrations/sql/0001_lease_fencing.sql.
-It runs outside any transaction block, so a process that is paused or killed holds no lock for
-longer than the statement takes.
+The same statement writes the root of the tick's receipts, once however often it is sent. It runs
+outside any transaction block, so a process that is paused or killed holds no lock for longer than
+the statement takes.
 
 Processes of one shard write the same rows of hours and days, in the order in which triggers reach
 them: first the hours that a tick begins, then the others. Around a full hour two ticks don't share
@@ -13,7 +14,6 @@ one customer would hold up a sibling that has nothing to do with it.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Sequence
 from datetime import datetime
@@ -34,9 +34,22 @@ _SETTINGS = {
     "lock_timeout": "2s",
     "statement_timeout": "4s",
 }
-_TICK = "SELECT ledger_tick($1::text::jsonb, coalesce($2::timestamptz, clock_timestamp()))::text"
+_TICK = """
+WITH message AS MATERIALIZED (SELECT $1::text::jsonb AS tick),
+rooted AS (SELECT tick->'root' AS root FROM message WHERE tick->'root' <> 'null'),
+added AS (
+    INSERT INTO receipt_roots (id, size, root, previous, key_id, signature)
+    SELECT (root->>'id')::uuid, (root->>'size')::int, decode(root->>'root', 'base64'),
+        decode(root->>'previous', 'base64'), root->>'key_id', decode(root->>'signature', 'base64')
+    FROM rooted ON CONFLICT (id) DO NOTHING),
+signed AS (  -- once a process: with the first root of its chain
+    INSERT INTO receipt_keys (id, public, created_at)
+    SELECT root->>'key_id', decode(root->>'key', 'base64'), clock_timestamp()
+    FROM rooted WHERE decode(root->>'previous', 'base64') = decode(repeat('00', 32), 'hex')
+    ON CONFLICT (id) DO NOTHING)
+SELECT ledger_tick(tick, coalesce($2::timestamptz, clock_timestamp()))::text FROM message"""
 # FROM is evaluated first
-_TICK_IN_TURN = f"{_TICK} FROM pg_advisory_xact_lock({_SHARDS_LOCK}, $3::int)"
+_TICK_IN_TURN = f"{_TICK}, pg_advisory_xact_lock({_SHARDS_LOCK}, $3::int)"
 _HOUR_MS = 3_600_000
 _BEFORE_MS, _AFTER_MS = 5_000, 30_000
 
@@ -53,17 +66,21 @@ class PostgresLedger:
             hide_password=False
         )
         self._connection: asyncpg.Connection | None = None
+        self._tick: asyncpg.prepared_stmt.PreparedStatement
+        self._tick_in_turn: asyncpg.prepared_stmt.PreparedStatement
 
     async def tick(self, tick: Tick, at: datetime | None = None) -> TickAnswer:
         """Apply a tick; see `Ledger.tick`. `at` stands in for the database's clock in tests."""
         message = msgspec.json.encode(tick).decode()
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                connection = await self._connected()
-                if tick.usage and _is_around_an_hour(tick.usage):
-                    answer = await connection.fetchval(_TICK_IN_TURN, message, at, tick.shard)
-                else:
-                    answer = await connection.fetchval(_TICK, message, at)
+            if self._connection is None or self._connection.is_closed():
+                await self._connect()
+            if tick.usage and _is_around_an_hour(tick.usage):
+                answer = await self._tick_in_turn.fetchval(
+                    message, at, tick.shard, timeout=_ANSWER_SECONDS
+                )
+            else:
+                answer = await self._tick.fetchval(message, at, timeout=_ANSWER_SECONDS)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             self._drop()
             raise LedgerUnavailable(f"{type(error).__name__}: {error}") from error
@@ -79,12 +96,12 @@ class PostgresLedger:
             with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError):
                 await connection.close(timeout=_CONNECT_SECONDS)
 
-    async def _connected(self) -> asyncpg.Connection:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(
-                self._address, timeout=_CONNECT_SECONDS, server_settings=_SETTINGS
-            )
-        return self._connection
+    async def _connect(self) -> None:
+        self._connection = await asyncpg.connect(
+            self._address, timeout=_CONNECT_SECONDS, server_settings=_SETTINGS
+        )
+        self._tick = await self._connection.prepare(_TICK, timeout=_CONNECT_SECONDS)
+        self._tick_in_turn = await self._connection.prepare(_TICK_IN_TURN, timeout=_CONNECT_SECONDS)
 
     def _drop(self) -> None:
         """Drop a connection whose state is unknown, without waiting for it."""

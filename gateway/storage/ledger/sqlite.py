@@ -1,16 +1,21 @@
 """The ledger on SQLite: leases are kept, closed, granted, denied and recalled here.
 
 The fence of a lease, and how usage is charged, is in fencing.py. A tick is one transaction, which
-does what `ledger_tick` does on PostgreSQL. SQLite has one writer at a time, so there are no locks
-to order, and the cost of a transaction is shared by all requests of its tick.
+does what `ledger_tick` does on PostgreSQL, in one call of a thread: what each tick does as few
+prepared statements, and the rare rest as on PostgreSQL's side of postings.py. SQLite has one writer
+at a time, so there are no locks to order; a tick takes its turn among this process's tasks.
 """
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Row, and_, insert, or_, select, update
+import msgspec
+from sqlalchemy import Connection, Row, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,72 +23,113 @@ from gateway.data_plane.metering.messages import (
     LeaseAnswer,
     LeaseLine,
     LedgerUnavailable,
+    RootLine,
     Tick,
     TickAnswer,
 )
+from gateway.data_plane.metering.receipts import FIRST
 from gateway.storage.database import Database
 from gateway.storage.ledger import freezes, grants, postings
-from gateway.storage.ledger.fencing import FencedUsage
-from gateway.storage.tables import accounts, api_keys, key_budgets, leases
+from gateway.storage.ledger.fencing import FencedUsage, instant
+from gateway.storage.ledger.inline import Inline, finish
+from gateway.storage.tables import api_keys, key_budgets, leases
 
 _RECALL = timedelta(seconds=1)
 """How long a recall holds."""
 
 
 class SqliteLedger:
-    """The port `Ledger` on SQLite."""
+    """The port `Ledger` on SQLite, over a connection of its own in a thread of its own."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._thread = ThreadPoolExecutor(1, "ledger")
+        self._engine = database.blocking()
+        self._connection: Connection | None = None
 
     async def tick(self, tick: Tick, at: datetime | None = None) -> TickAnswer:
         """Apply a tick; see `Ledger.tick`. `at` stands in for the clock in tests."""
-        at = at or datetime.now(UTC)
+        loop = asyncio.get_running_loop()
         try:
-            async with self._database.write() as connection:
-                return await _Transaction(connection, tick, at).apply()
-        except (SQLAlchemyError, OSError) as error:
+            async with self._database.turn():
+                return await loop.run_in_executor(self._thread, self._apply, tick, at)
+        except (sqlite3.Error, SQLAlchemyError, OSError) as error:
             raise LedgerUnavailable(f"{type(error).__name__}: {error}") from error
 
     async def close(self) -> None:
-        """Do nothing: the connections are the database's."""
+        """Close the connection, once the tick in progress is done."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
+        self._thread.shutdown()
+
+    def _apply(self, tick: Tick, at: datetime | None) -> TickAnswer:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        raw = cast("sqlite3.Connection", self._connection.connection.dbapi_connection)
+        try:
+            raw.execute("BEGIN IMMEDIATE")
+            answer = _Transaction(self._connection, raw, tick, at or datetime.now(UTC)).apply()
+            self._connection.commit()  # of what went through it, if anything did
+            raw.commit()
+        except BaseException:
+            self._drop()
+            raise
+        return answer
+
+    def _drop(self) -> None:
+        """Close the connection, and so end its transaction."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.invalidate()
+            connection.close()
 
 
 class _Transaction:
-    def __init__(self, connection: AsyncConnection, tick: Tick, at: datetime) -> None:
-        self._connection = connection
+    def __init__(
+        self, connection: Connection, raw: sqlite3.Connection, tick: Tick, at: datetime
+    ) -> None:
+        self._raw = raw
+        self._inline = Inline(connection)
+        # of a tick's statements the rare ones are shared with PostgreSQL; Inline has what they use
+        self._connection = cast("AsyncConnection", self._inline)
         self._tick = tick
         self._at = at
         self._expiry = at + timedelta(seconds=tick.lease_seconds)
 
-    async def apply(self) -> TickAnswer:
-        open_leases = await self._named("open")
-        await self._connection.execute(
-            update(leases)
-            .where(leases.c.id.in_(open_leases), leases.c.replica_id == self._tick.replica_id)
-            .values(expires_at=self._expiry)
-        )
-        usage = FencedUsage(self._connection, self._tick, self._at)
-        refused, written_off = await usage.charge(open_leases)
+    def apply(self) -> TickAnswer:
+        open_leases = set(self._named("open"))
+        usage = FencedUsage(self._raw, self._inline, self._tick, self._at)
+        refused, written_off = usage.charge(open_leases, instant(self._expiry))
+        if self._tick.root is not None:
+            self._add(self._tick.root)
         order = sorted(
             self._tick.leases, key=lambda line: (line.account_id, line.action), reverse=True
         )
+        told = [finish(self._lease(line)) for line in order]
+        since = instant(self._at - _RECALL)
         return TickAnswer(
             refused=refused,
             written_off=written_off,
-            leases=[answer for line in order if (answer := await self._lease(line)) is not None],
-            closed=list(await self._named("closed")),
-            recalled=await self._recalled(),
+            leases=[answer for answer in told if answer is not None],
+            closed=self._named("closed"),
+            recalled=self._listed(_RECALLED, (self._tick.replica_id, since)),
         )
 
-    async def _named(self, state: str) -> set[str]:
+    def _add(self, root: RootLine) -> None:
+        """Write the root of the tick's receipts, unless it is known."""
+        values = (root.id, root.size, root.root, root.previous, root.key_id, root.signature)
+        self._raw.execute(_ROOT, values)
+        if root.previous == FIRST:
+            self._raw.execute(_KEY, (root.key_id, root.key, instant(self._at)))
+
+    def _named(self, state: str) -> list[str]:
         """Return those of the leases that the tick names which are in a state."""
         if not self._tick.lease_ids:
-            return set()
-        query = select(leases.c.id).where(
-            leases.c.id.in_(self._tick.lease_ids), leases.c.state == state
-        )
-        return set((await self._connection.scalars(query)).all())
+            return []
+        return self._listed(_NAMED, (state, msgspec.json.encode(self._tick.lease_ids).decode()))
+
+    def _listed(self, query: str, values: tuple[str, ...]) -> list[str]:
+        found: list[str] = msgspec.json.decode(self._raw.execute(query, values).fetchone()[0])
+        return found
 
     async def _lease(self, line: LeaseLine) -> LeaseAnswer | None:
         """Apply a lease line; None for one that arrives after a later one."""
@@ -223,22 +269,23 @@ class _Transaction:
         found = await self._connection.execute(select(leases).where(leases.c.id == lease_id))
         return found.one_or_none()
 
-    async def _recalled(self) -> list[str]:
-        """Return the accounts of which this process should return what it doesn't use."""
-        wanted = select(accounts.c.id).where(accounts.c.recalled_at > self._at - _RECALL)
-        query = (
-            select(leases.c.account_id)
-            .where(
-                leases.c.state == "open",
-                leases.c.replica_id == self._tick.replica_id,
-                or_(
-                    leases.c.account_id.in_(wanted),
-                    and_(
-                        leases.c.account_id.in_(freezes.holders()),
-                        leases.c.granted_nanos > leases.c.spent_nanos,
-                    ),
-                ),
-            )
-            .distinct()
-        )
-        return list((await self._connection.scalars(query)).all())
+
+_ROOT = (
+    "INSERT INTO receipt_roots (id, size, root, previous, key_id, signature) "
+    "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+)
+_KEY = "INSERT INTO receipt_keys (id, public, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_NAMED = (
+    "SELECT json_group_array(id) FROM leases "
+    "WHERE state = ? AND id IN (SELECT value FROM json_each(?))"
+)
+# The accounts of which a process should return what it doesn't use. What a frozen account's leases
+# hold is not for use, so it is returned even if nobody waits for it.
+_RECALLED = """
+SELECT json_group_array(DISTINCT account_id) FROM leases
+WHERE state = 'open' AND replica_id = ? AND (
+    account_id IN (SELECT id FROM accounts WHERE recalled_at > ?)
+    OR granted_nanos > spent_nanos AND account_id IN (
+        SELECT id FROM accounts WHERE owed_nanos > 0 AND leased_nanos > 0
+        UNION ALL SELECT account_id FROM freezes))
+"""

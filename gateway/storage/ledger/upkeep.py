@@ -1,7 +1,8 @@
-"""Upkeep of the ledger: partitions of usage made and dropped, leases of dead processes closed.
+"""Upkeep of the ledger: partitions made and dropped, leases of dead processes closed.
 
-A request's id is a UUIDv7, so a range of ids is a range of time. SQLite has no partitions: there
-old rows are deleted, which the table's trigger allows for rows older than 31 days.
+Usage, and the roots of its receipts, go by the day. Their ids are UUIDv7, so a range of ids is a
+range of time. SQLite has no partitions: there old rows are deleted, which the tables' triggers
+allow for rows older than 31 days.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.database import Database
 from gateway.storage.ledger import postings
-from gateway.storage.tables import leases, usage_events
+from gateway.storage.tables import leases, receipt_roots, usage_events
 
 _AHEAD_DAYS = 7
 _REAP_AT_ONCE = 200
-_PREFIX = "usage_events_"
+_BY_THE_DAY = ("usage_events", "receipt_roots")
 _LOCK = 0x57E11B  # any number, the same in every process
 
 
@@ -27,14 +28,17 @@ async def maintain(
     """Create the partitions of the next days and drop old ones; return the names of the latter."""
     now = now or datetime.now(UTC)
     oldest = _midnight(now) - timedelta(days=retention_days)
+    dropped: list[str] = []
     async with database.write() as connection:
         if database.is_sqlite:
             await connection.execute(delete(usage_events).where(usage_events.c.created_at < oldest))
-            dropped = []
+            old = receipt_roots.c.id < _first_id(oldest)
+            await connection.execute(delete(receipt_roots).where(old))
         else:
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-            await _make_ahead(connection, now)
-            dropped = await _drop_old(connection, oldest)
+            for table in _BY_THE_DAY:
+                await _make_ahead(connection, table, now)
+                dropped += await _drop_old(connection, table, oldest)
         await connection.execute(
             delete(leases).where(leases.c.state == "closed", leases.c.opened_at < oldest)
         )
@@ -75,38 +79,38 @@ def _first_id(moment: datetime) -> str:
     return f"{text_[:8]}-{text_[8:]}-0000-0000-000000000000"
 
 
-async def _make_ahead(connection: AsyncConnection, now: datetime) -> None:
-    known = await _partitions(connection)
+async def _make_ahead(connection: AsyncConnection, table: str, now: datetime) -> None:
+    known = await _partitions(connection, table)
     for days in range(_AHEAD_DAYS + 1):
         day = _midnight(now) + timedelta(days=days)
-        name = f"{_PREFIX}{day:%Y%m%d}"
+        name = f"{table}_{day:%Y%m%d}"
         if name not in known:
             until = day + timedelta(days=1)
             await connection.execute(
                 text(
-                    f"CREATE TABLE {name} PARTITION OF usage_events "
+                    f"CREATE TABLE {name} PARTITION OF {table} "
                     f"FOR VALUES FROM ('{_first_id(day)}') TO ('{_first_id(until)}')"
                 )
             )
 
 
-async def _drop_old(connection: AsyncConnection, oldest: datetime) -> list[str]:
+async def _drop_old(connection: AsyncConnection, table: str, oldest: datetime) -> list[str]:
     names = [
         name
-        for name in await _partitions(connection)
-        if name[len(_PREFIX) :].isdecimal() and name < f"{_PREFIX}{oldest:%Y%m%d}"
+        for name in await _partitions(connection, table)
+        if name[len(table) + 1 :].isdecimal() and name < f"{table}_{oldest:%Y%m%d}"
     ]
     for name in names:
         await connection.execute(text(f"DROP TABLE {name}"))
     return names
 
 
-async def _partitions(connection: AsyncConnection) -> list[str]:
+async def _partitions(connection: AsyncConnection, table: str) -> list[str]:
     query = text(
         "SELECT inhrelid::regclass::text FROM pg_inherits "
-        "WHERE inhparent = 'usage_events'::regclass ORDER BY 1"
+        "WHERE inhparent = CAST(:table AS regclass) ORDER BY 1"
     )
-    return [str(name) for name in await connection.scalars(query)]
+    return [str(name) for name in await connection.scalars(query, {"table": table})]
 
 
 def _midnight(moment: datetime) -> datetime:

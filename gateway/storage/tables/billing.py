@@ -12,6 +12,9 @@ Usage is one append-only row a request, dropped with its day's partition, and it
 and by the UTC day, which stay. The ledger writes the hours; triggers carry each change into the
 day. Usage rows name their key, model and price without foreign keys, since each check would lock a
 shared row for every request; an invariant finds names that don't exist.
+
+The roots of receipts are one row a tick, for as long as the usage that they cover, and the public
+keys that signed them are kept for good.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     Table,
     Text,
     UniqueConstraint,
@@ -252,6 +256,32 @@ usage_days = Table(
     recent_index("ix_usage_days_day", "day"),
     **STRICT,
     **HALF_FULL,
+)
+
+receipt_roots = Table(
+    "receipt_roots",
+    metadata,
+    # UUIDv7, as for usage_events
+    Column("id", Id, primary_key=True),
+    # how many receipts the tree has
+    Column("size", Integer, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    # the digest of the statement before in the chain of one process; zeros for its first
+    Column("previous", LargeBinary, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    CheckConstraint("size > 0", name="size"),
+    **STRICT,
+    postgresql_partition_by="RANGE (id)",
+)
+
+receipt_keys = Table(
+    "receipt_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("public", LargeBinary, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    **STRICT,
 )
 
 promotion_days = Table(

@@ -9,10 +9,11 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
 from gateway.control_plane.billing.api import OPERATIONS
+from gateway.control_plane.receipts.api import RECEIPT_OPERATIONS
 from gateway.data_plane.api.openapi import REPLAY, document
 from testing.gateways import MODEL, open_api
 
-DOCUMENT = document("http://gateway", "0", OPERATIONS)
+DOCUMENT = document("http://gateway", "0", (*OPERATIONS, *RECEIPT_OPERATIONS))
 schema = schemathesis.openapi.from_dict(msgspec.to_builtins(DOCUMENT))
 
 
@@ -64,9 +65,9 @@ async def test_what_it_says_of_headers_is_sent(api):
         assert limits <= promised
 
 
-async def test_the_key_of_receipts_is_public_and_described(api):
-    answer = await api.http.get("/v1/receipts/key")
+@pytest.mark.parametrize("path", ["/v1/receipts/key", "/v1/receipts/roots"])
+async def test_what_checks_receipts_is_public_and_described(api, path: str):
+    answer = await api.http.get(path)
     assert answer.status_code == 200
-    assert answer.json() == api.gateway.data.receipts.jwk()
-    described = DOCUMENT["paths"]["/v1/receipts/key"]["get"]["responses"]["200"]
+    described = DOCUMENT["paths"][path]["get"]["responses"]["200"]
     assert described["headers"].keys() <= answer.headers.keys()

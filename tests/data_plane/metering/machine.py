@@ -10,10 +10,12 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.data_plane.metering.book import LeaseBook
+from gateway.data_plane.metering.chain import ReceiptChain
 from gateway.data_plane.metering.leases import LeaseRules, Settlement, Waiter
 from gateway.data_plane.metering.messages import TickAnswer
 from gateway.data_plane.metering.port import Charge, CreditUnavailable
 from gateway.data_plane.metering.protocol import LeaseProtocol, Sent
+from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.storage.database import Database
 from testing.ledger import ledger_of
 
@@ -21,6 +23,7 @@ RULES = LeaseRules(
     lease_seconds=60, margin_seconds=10, renew_seconds=20, idle_seconds=15, slice_nanos=40,
     slice_nanos_max=160,
 )  # fmt: skip
+SIGNER = ReceiptSigner("a secret for tests, long enough to pass")
 EPOCH = datetime(2026, 11, 1, tzinfo=UTC)
 
 
@@ -52,7 +55,7 @@ class Replica:
     def __init__(self, world: World) -> None:
         self.world = world
         self.book = LeaseBook(RULES, world.clock)
-        self.talk = LeaseProtocol(self.book)
+        self.talk = LeaseProtocol(self.book, ReceiptChain(SIGNER))
         self.journal: list[Settlement] = []
         self.lost: Sent | None = None
         """A tick that was given up and may still arrive."""

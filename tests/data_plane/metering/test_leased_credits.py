@@ -10,6 +10,7 @@ import sqlalchemy.exc
 from sqlalchemy import func, insert, select
 
 from gateway.data_plane.metering.book import LeaseBook
+from gateway.data_plane.metering.chain import ReceiptChain
 from gateway.data_plane.metering.leased_credits import EngineRules
 from gateway.data_plane.metering.leases import LeaseRules
 from gateway.data_plane.metering.messages import LedgerUnavailable, TickAnswer
@@ -286,7 +287,7 @@ def test_a_ledger_that_was_away_is_asked_again_though_there_is_nothing_to_say():
     """Or nobody would learn that it is back, and every request would be refused for ever."""
     now = [100.0]
     book = LeaseBook(LeaseRules(), lambda: now[0])
-    talk = LeaseProtocol(book)
+    talk = LeaseProtocol(book, ReceiptChain(None))
     beat = talk.compose()
     assert beat is not None
     assert talk.due_in() is None  # no purse, nothing in sight

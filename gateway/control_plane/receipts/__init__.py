@@ -1,0 +1,1 @@
+"""Receipts: the public log of their roots, and the keys that check them."""

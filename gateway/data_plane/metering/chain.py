@@ -1,0 +1,57 @@
+"""The receipts of one process: a tree for each tick, their roots in one chain.
+
+The next root begins only when the ledger has the one before, since it names that one's digest. A
+tick without an answer is followed by others that carry the same root, until one is answered; what
+is settled meanwhile is signed by itself. So the ledger never has two ends of one chain.
+
+One chain a process, not one for all: a chain has an end that each tick must hold until it commits,
+so one chain would have all processes commit one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.data_plane.metering.leases import Settlement
+from gateway.data_plane.metering.messages import RootLine
+from gateway.data_plane.metering.receipts import FIRST, ReceiptSigner
+
+
+class ReceiptChain:
+    """Makes receipts; without a signer, none."""
+
+    def __init__(self, signer: ReceiptSigner | None) -> None:
+        self._signer = signer
+        self._previous = FIRST
+        self._unheard: RootLine | None = None
+        """The root that the ledger has not confirmed."""
+
+    def root_of(self, entries: Sequence[Settlement]) -> RootLine | None:
+        """Return the root that a tick with these entries carries.
+
+        It covers those that wait for a receipt: one that the journal let out has its own.
+        """
+        if self._signer is None or self._unheard is not None:
+            return self._unheard
+        waiting = [entry for entry in entries if not entry.answered]
+        if not waiting:
+            return None
+        batch = self._signer.begin([entry.line for entry in waiting], previous=self._previous)
+        for index, entry in enumerate(waiting):
+            entry.leaf = batch, index
+        self._previous = batch.digest
+        self._unheard = batch.root
+        return batch.root
+
+    def heard(self) -> None:
+        """Handle that the ledger has applied a tick."""
+        self._unheard = None
+
+    def receipt(self, entry: Settlement) -> str | None:
+        """Return the receipt of an entry that is durable; None: none are made."""
+        if self._signer is None:
+            return None
+        if entry.leaf is None or entry.pending:  # the ledger may never get its root
+            return self._signer.sign(entry.line)
+        batch, index = entry.leaf
+        return batch.receipt(index)

@@ -1,0 +1,178 @@
+"""What the ledger takes too long to commit is acknowledged by the journal instead.
+
+Entries wait in the order in which they were settled. Those that wait longer than `commit_seconds`,
+and all of them while the ledger does not answer, are appended to the journal; the ledger gets them
+later. A segment is removed once the ledger has everything that is in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from gateway.data_plane.metering.book import LeaseBook
+from gateway.data_plane.metering.journal import Journal, JournalError
+from gateway.data_plane.metering.leases import Settlement
+from gateway.data_plane.metering.port import CreditUnavailable
+
+_T = TypeVar("_T")
+log = structlog.get_logger()
+
+
+class Journaling:
+    """The entries that wait to be durable, and the segments of this process's journal."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        book: LeaseBook,
+        is_reachable: Callable[[], bool],
+        *,
+        commit_seconds: float,
+        settle_seconds: float,
+    ) -> None:
+        self._journal = journal
+        self._book = book
+        self._is_reachable = is_reachable
+        """Whether the ledger answered the last tick."""
+        self._commit_seconds = commit_seconds
+        self._settle_seconds = settle_seconds
+        self._thread = ThreadPoolExecutor(1, "journal")
+        self._awaiting: deque[Settlement] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._journaling: asyncio.Task[None] | None = None
+        self._segments: Counter[Path] = Counter()
+        self._appending = 0
+        """Appends in progress; which segment each goes to is known only when it ends."""
+        self._finished: set[Path] = set()
+        """Segments that the ledger has completely, to be removed."""
+
+    async def open(self) -> None:
+        """Open the journal. Raises JournalError if its folder can't be used."""
+        await self.in_thread(self._journal.open)
+
+    async def close(self) -> None:
+        """Journal what nobody has acknowledged, and close the journal."""
+        if self._timer:
+            self._timer.cancel()
+        if self._journaling:
+            await self._journaling
+        await self._append([entry for entry in self._awaiting if entry.done])
+        await self.clean(stuck=True)
+        await self.in_thread(self._journal.close)
+        self._thread.shutdown()
+
+    def watch(self, entry: Settlement) -> None:
+        """Journal an entry if the ledger takes too long."""
+        self._awaiting.append(entry)
+        if self._timer is None:
+            self._wait_for(entry)
+
+    def look(self) -> None:
+        """Journal what has waited too long, in a task of its own if there is any."""
+        if self._timer:
+            self._timer.cancel()
+        self._timer = None
+        if self._journaling is not None:
+            return
+        latest = time.monotonic() - (self._commit_seconds if self._is_reachable() else 0)
+        due = []
+        while self._awaiting and (
+            self._awaiting[0].done is None or self._awaiting[0].queued_at <= latest
+        ):
+            entry = self._awaiting.popleft()
+            if entry.done is not None:
+                due.append(entry)
+        if due:
+            self._journaling = asyncio.create_task(self._journal_due(due))
+        elif self._awaiting:
+            self._wait_for(self._awaiting[0])
+
+    def count_off(self, entries: Sequence[Settlement]) -> None:
+        """Subtract what the ledger has confirmed from the counts of the segments."""
+        for entry in entries:
+            if entry.segment is not None and not entry.pending:
+                segment, entry.segment = entry.segment, None
+                self._segments[segment] -= 1
+                if not self._segments[segment]:
+                    self._finished.add(segment)
+
+    async def clean(self, *, stuck: bool = False) -> None:
+        """Remove finished segments, and on request retry those that are `stuck`.
+
+        One that stays only takes up room: replayed, it isn't charged again. During an append none
+        is removed, since it may be the one being written to.
+        """
+        if stuck:
+            self._finished |= {segment for segment, left in self._segments.items() if not left}
+        while self._finished and not self._appending:
+            segment = self._finished.pop()
+            if self._segments[segment]:
+                continue  # written to again
+            try:
+                await self.in_thread(self._journal.forget, segment)
+                del self._segments[segment]
+            except OSError as error:
+                self._segments[segment] = 0  # retried when the next journals are adopted
+                log.error("segment not removed", segment=str(segment), reason=str(error))
+
+    async def in_thread(self, call: Callable[..., _T], *args: Any) -> _T:
+        """Call the journal in its thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
+
+    def _wait_for(self, entry: Settlement) -> None:
+        due = entry.queued_at + self._commit_seconds if self._is_reachable() else 0
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(due - time.monotonic(), self.look)
+
+    async def _journal_due(self, due: list[Settlement]) -> None:
+        try:
+            await self._append(due)
+        finally:
+            self._journaling = None
+            if self._awaiting:
+                self._wait_for(self._awaiting[0])
+
+    async def _append(self, due: list[Settlement]) -> None:
+        now = time.monotonic()
+        kept = []
+        for entry in due:
+            deadline = min(lease.deadline for lease in (entry.lease, entry.budget) if lease)
+            if entry.sent or now < deadline:
+                kept.append(entry)
+            else:  # its lease has expired, so the ledger may have granted its credit to another
+                self._book.refuse(entry, CreditUnavailable())
+        if not kept:
+            return
+        for entry in kept:
+            entry.answered = True
+        self._appending += 1
+        try:
+            segment = await self.in_thread(
+                self._journal.append, [bytes(entry.encoded()) for entry in kept]
+            )
+        except JournalError as error:
+            log.error("journal failed", reason=str(error))
+            for entry in kept:
+                entry.answered = False
+                asyncio.get_running_loop().call_later(
+                    self._settle_seconds, self._book.give_up, entry, CreditUnavailable()
+                )
+            return
+        finally:
+            self._appending -= 1
+        for entry in kept:
+            if entry.pending:
+                entry.segment = segment
+                self._segments[segment] += 1
+            entry.finish()
+        if not self._segments[segment]:
+            self._finished.add(segment)
+        await self.clean()

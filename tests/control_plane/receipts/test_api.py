@@ -1,0 +1,50 @@
+"""GET /v1/receipts/key, /v1/receipts/roots and /v1/receipts/roots/{id}."""
+
+from uuid import uuid4
+
+from gateway.data_plane.metering import proofs
+from gateway.data_plane.metering.receipts import encode
+from testing.gateways import Api
+
+
+async def test_each_answer_carries_a_receipt_that_anyone_can_check(api: Api):
+    answer = await api.embed()
+    keys = proofs.public_keys((await api.http.get("/v1/receipts/key")).content)
+    verified = proofs.verify(answer.headers["x-receipt"], keys)
+    assert verified.receipt.request_id == answer.headers["x-request-id"]
+    assert verified.receipt.cost_nanos == answer.headers["x-cost-nanos"]
+    assert verified.receipt.tokens == answer.json()["usage"]["total_tokens"]
+    tree = verified.tree
+    assert tree is not None
+    published = (await api.http.get(f"/v1/receipts/roots/{tree.root_id}")).json()
+    assert published["root"] == encode(tree.root)
+    assert published["previous"] == encode(tree.previous)
+    assert published["signature"] == encode(tree.signature)
+    assert (published["size"], published["key_id"]) == (tree.size, verified.key_id)
+
+
+async def test_the_log_of_roots_is_one_chain_a_process(api: Api):
+    for _ in range(3):
+        assert (await api.embed()).status_code == 200
+    pages, after = [], None
+    while True:
+        query = {"limit": 2} if after is None else {"limit": 2, "after": after}
+        page = (await api.http.get("/v1/receipts/roots", params=query)).json()
+        pages += page["data"]
+        if (after := page["next"]) is None:
+            break
+    assert [root["id"] for root in pages] == sorted({root["id"] for root in pages})
+    assert sum(root["size"] for root in pages) == 3
+    previous = bytes(32)
+    for root in pages:
+        assert proofs.decode(root["previous"]) == previous
+        previous = proofs.digest(root["id"], root["size"], previous, proofs.decode(root["root"]))
+
+
+async def test_what_is_no_root_is_404_and_no_place_is_400(api: Api):
+    for unknown in (str(uuid4()), "x", "0" * 36):
+        answer = await api.http.get(f"/v1/receipts/roots/{unknown}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "root_not_found")
+    for query in ({"after": "x"}, {"limit": 0}, {"page": 2}):
+        answer = await api.http.get("/v1/receipts/roots", params=query)
+        assert answer.status_code == 400, query
