@@ -19,7 +19,6 @@ import struct
 import sys
 from array import array
 from collections.abc import Sequence
-from itertools import accumulate, chain, pairwise
 from zlib import crc32
 
 from backends.protocol import TokenRow, WorkerInfo
@@ -43,8 +42,9 @@ class HopTooLarge(MalformedHop):
 
 def encode_request(rows: Sequence[TokenRow]) -> bytes:
     """Write the rows as one request body."""
-    table = _words(chain.from_iterable((row.tokens, row.dimensions) for row in rows))
-    return b"".join((_HEADER.pack(_REQUEST, len(rows)), table, *(row.ids for row in rows)))
+    ids = [row.ids for row in rows]
+    dimensions = [row.dimensions for row in rows]
+    return b"".join((_head(_REQUEST, [len(part) // 4 for part in ids], dimensions), *ids))
 
 
 def decode_request(body: bytes, *, rows_max: int, tokens_max: int) -> list[TokenRow]:
@@ -64,35 +64,49 @@ def request_bytes_max(info: WorkerInfo) -> int:
 
 def encode_answer(rows: Sequence[TokenRow], vectors: Sequence[bytes | memoryview]) -> bytes:
     """Write the vectors of `rows` (raw float32, one buffer a row) as one answer body."""
-    table = _words(
-        chain.from_iterable(
-            (crc32(row.ids), len(vector) // 4) for row, vector in zip(rows, vectors, strict=True)
-        )
-    )
-    return b"".join((_HEADER.pack(_ANSWER, len(rows)), table, *vectors))
+    if len(rows) != len(vectors):
+        raise ValueError(f"{len(vectors)} vectors for {len(rows)} rows")
+    head = _head(_ANSWER, [crc32(row.ids) for row in rows], [len(v) // 4 for v in vectors])
+    return b"".join((head, *vectors))
 
 
 def answer_bytes(rows: Sequence[TokenRow]) -> int:
     """Return the length of the answer to these rows."""
-    return _HEADER.size + sum(_PAIR_BYTES + 4 * row.dimensions for row in rows)
+    return _HEADER.size + _PAIR_BYTES * len(rows) + 4 * sum([row.dimensions for row in rows])
 
 
-def decode_answer(body: bytes, rows: Sequence[TokenRow]) -> list[memoryview]:
+def decode_answer(body: bytes | bytearray, rows: Sequence[TokenRow]) -> list[memoryview]:
     """Read the vectors of exactly these rows, in this order."""
-    table, data = _split(body, _ANSWER, len(rows))
+    dimensions = [row.dimensions for row in rows]
+    head = _head(_ANSWER, [crc32(row.ids) for row in rows], dimensions)
+    if not body.startswith(head):
+        raise MalformedHop(_difference(body, rows))
+    return _cut(memoryview(body)[len(head) :], [4 * wanted for wanted in dimensions])
+
+
+def _difference(body: bytes | bytearray, rows: Sequence[TokenRow]) -> str:
+    """Say why an answer does not begin as that to these rows must."""
+    table, _ = _split(body, _ANSWER, len(rows))
     if len(table) != 2 * len(rows):
-        raise MalformedHop(f"{len(table) // 2} vectors for {len(rows)} rows")
-    for index, (row, checksum, dimensions) in enumerate(
-        zip(rows, table[::2], table[1::2], strict=True)
-    ):
+        return f"{len(table) // 2} vectors for {len(rows)} rows"
+    pairs = zip(rows, table[::2], table[1::2], strict=True)
+    for index, (row, checksum, dimensions) in enumerate(pairs):
         if checksum != crc32(row.ids):
-            raise MalformedHop(f"the vector at {index} was made from other ids")
+            return f"the vector at {index} was made from other ids"
         if dimensions != row.dimensions:
-            raise MalformedHop(f"{dimensions} dimensions at {index}, not {row.dimensions}")
-    return _cut(data, [4 * row.dimensions for row in rows])
+            return f"{dimensions} dimensions at {index}, not {row.dimensions}"
+    raise AssertionError("an answer that differs nowhere")
 
 
-def _split(body: bytes, magic: bytes, rows_max: int) -> tuple[array[int], memoryview]:
+def _head(magic: bytes, firsts: Sequence[int], seconds: Sequence[int]) -> bytes:
+    """Write the header, and the table of pairs (first, second)."""
+    rows = len(firsts)
+    table = [0] * (2 * rows)
+    table[::2], table[1::2] = firsts, seconds
+    return struct.pack(f"<4sI{2 * rows}I", magic, rows, *table)
+
+
+def _split(body: bytes | bytearray, magic: bytes, rows_max: int) -> tuple[array[int], memoryview]:
     if len(body) < _HEADER.size:
         raise MalformedHop("shorter than its header")
     found, rows = _HEADER.unpack_from(body)
@@ -109,15 +123,11 @@ def _split(body: bytes, magic: bytes, rows_max: int) -> tuple[array[int], memory
     return table, memoryview(body)[start:]
 
 
-def _cut(data: memoryview, sizes: list[int]) -> list[memoryview]:
-    ends = list(accumulate(sizes, initial=0))
-    if ends[-1] != len(data):
-        raise MalformedHop(f"{len(data)} bytes of data where the table says {ends[-1]}")
-    return [data[start:end] for start, end in pairwise(ends)]
-
-
-def _words(values: chain[int]) -> bytes:
-    words = array("I", values)
-    if sys.byteorder == "big":
-        words.byteswap()
-    return words.tobytes()
+def _cut(data: memoryview, sizes: Sequence[int]) -> list[memoryview]:
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(data[start : start + size])
+        start += size
+    if start != len(data):
+        raise MalformedHop(f"{len(data)} bytes of data where the table says {start}")
+    return parts

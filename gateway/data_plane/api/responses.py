@@ -7,13 +7,14 @@ the digits that a float32 needs to round-trip.
 from __future__ import annotations
 
 import asyncio
-import base64
+import io
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
 import orjson
+import pybase64
 from msgspec import Meta
 
 from gateway import money
@@ -97,19 +98,22 @@ async def encode(
     written in slices, so that other requests get their turn in between.
     """
     write = _base64 if form == "base64" else _floats
-    parts, unyielded = [], 0
+    parts, left = [b'{"object":"list","data":['], _SLICE_BYTES
+    answer = io.BytesIO()  # grows without a copy, where a last join would be one of megabytes
     for index, vector in enumerate(vectors):
-        parts.append(b'{"object":"embedding","index":%d,"embedding":%b}' % (index, write(vector)))
-        unyielded += vector.nbytes
-        if unyielded > _SLICE_BYTES:
-            unyielded = 0
+        opening = b',{"object":"embedding","index":%d,"embedding":' % index
+        parts += opening if index else opening[1:], write(vector), b"}"
+        left -= vector.nbytes
+        if left <= 0:
+            answer.writelines(parts)
+            parts, left = [], _SLICE_BYTES
             await asyncio.sleep(0)
     usage = msgspec.json.encode(Usage(rows.tokens, rows.tokens))
     name = msgspec.json.encode(model)
     cut = b',"truncated":' + msgspec.json.encode(cuts(rows)) if rows.truncated() else b""
-    parts[0] = b'{"object":"list","data":[' + parts[0]
-    parts[-1] += b'],"model":%b,"usage":%b%b}' % (name, usage, cut)
-    return b",".join(parts)  # one copy: an answer may have tens of megabytes
+    parts.append(b'],"model":%b,"usage":%b%b}' % (name, usage, cut))
+    answer.writelines(parts)
+    return answer.getvalue()
 
 
 def cuts(rows: Rows) -> list[Cut]:
@@ -137,7 +141,7 @@ def encode_estimate(model: str, rows: Rows, cost_nanos: int) -> bytes:
 
 
 def _base64(vector: memoryview) -> bytes:
-    return b'"%b"' % base64.b64encode(vector)
+    return b'"%b"' % pybase64.b64encode(vector)
 
 
 def _floats(vector: memoryview) -> bytes:

@@ -29,14 +29,13 @@ class Rows(msgspec.Struct, frozen=True):
 
     rows: list[TokenRow]
     tokens_full: list[int]
-
-    @property
-    def tokens(self) -> int:
-        """How many tokens are computed, and billed."""
-        return sum(row.tokens for row in self.rows)
+    tokens: int
+    """How many tokens are computed, and billed."""
 
     def truncated(self) -> list[int]:
         """Return the indexes of the inputs that were truncated."""
+        if self.tokens == sum(self.tokens_full):
+            return []
         return [
             index
             for index, (row, full) in enumerate(zip(self.rows, self.tokens_full, strict=True))
@@ -84,7 +83,8 @@ def make_rows(
     Ids may come with or without [CLS] and [SEP] around them. Raises ContextLengthExceeded,
     TooManyTokens, InvalidUnicode for a lone surrogate, or InvalidTokenId.
     """
-    rows, left = Rows([], []), tokens_max
+    rows: list[TokenRow] = []
+    tokens_full, tokens = [], 0
     prefix = counter.encode(prompt) if prompt else b""
     room = (row_tokens_max - 2) * _ID_BYTES - len(prefix)
     for index, given in enumerate(inputs):
@@ -102,17 +102,17 @@ def make_rows(
                     param="input",
                 )
             content = content[:room] if truncate == "end" else content[-room:]
-        row = TokenRow(_CLS + prefix + content + _SEP, dimensions)
-        left -= row.tokens
-        if left < 0:
+        ids = _CLS + prefix + content + _SEP
+        tokens += len(ids) // _ID_BYTES
+        if tokens > tokens_max:
             raise TooManyTokens(
                 f"The inputs have more than {tokens_max} tokens in all, which is the most that "
                 "fits in one request. Send fewer at once.",
                 param="input",
             )
-        rows.rows.append(row)
-        rows.tokens_full.append(full)
-    return rows
+        rows.append(TokenRow(ids, dimensions))
+        tokens_full.append(full)
+    return Rows(rows, tokens_full, tokens)
 
 
 def _encoded(counter: TokenCounter, index: int, text: str) -> bytes:

@@ -10,30 +10,35 @@ from backends.protocol import TokenRow
 from gateway.data_plane.routing.examination import cosine, flaw
 from tests.data_plane.routing.world import answer, row
 
-ROWS = [row(number) for number in range(4)]
+FEW, MANY = [row(number) for number in range(4)], [row(number) for number in range(9)]
 NAN, INF = float("nan"), float("inf")
 
 
-def check(vectors, rows=ROWS):
+@pytest.fixture(params=[FEW, MANY], ids=["one by one", "as a matrix"])
+def rows(request):
+    return request.param
+
+
+def check(rows, vectors):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return flaw(rows, vectors)
 
 
-def replaced(index, *values) -> list[memoryview]:
-    vectors = answer(ROWS)
+def replaced(rows, index, *values) -> list[memoryview]:
+    vectors = answer(rows)
     vectors[index] = memoryview(struct.pack(f"<{len(values)}f", *values))
     return vectors
 
 
-def test_good_vectors_pass():
-    assert check(answer(ROWS)) is None
+def test_good_vectors_pass(rows):
+    assert check(rows, answer(rows)) is None
     assert check([], []) is None
 
 
-def test_a_good_length_is_near_one():
-    assert check(replaced(2, 1.015, 0, 0, 0)) is None
-    assert check(replaced(2, 0.985, 0, 0, 0)) is None
+@pytest.mark.parametrize("length", [1.0195, 0.9805])
+def test_a_good_length_is_near_one(rows, length):
+    assert check(rows, replaced(rows, 2, length, 0, 0, 0)) is None
 
 
 @pytest.mark.parametrize(
@@ -44,25 +49,26 @@ def test_a_good_length_is_near_one():
         (-INF, INF, 0, 0),
         (3e38, 3e38, 3e38, 3e38),
         (0, 0, 0, 0),
-        (1.03, 0, 0, 0),
-        (0.97, 0, 0, 0),
+        (1.0205, 0, 0, 0),
+        (0.9795, 0, 0, 0),
     ],
 )
-def test_a_bad_vector_is_named_by_its_index(values):
-    assert "at 2" in check(replaced(2, *values))
+def test_a_bad_vector_is_named_by_its_index(rows, values):
+    assert "at 2" in check(rows, replaced(rows, 2, *values))
 
 
-def test_a_wrong_count_or_size_is_seen():
-    assert "3 vectors for 4 rows" in check(answer(ROWS)[:3])
-    assert "8 bytes at 1" in check(replaced(1, 0.6, 0.8))
+def test_a_wrong_count_or_size_is_seen(rows):
+    count = len(rows)
+    assert f"{count - 1} vectors for {count} rows" in check(rows, answer(rows)[:-1])
+    assert "8 bytes at 1" in check(rows, replaced(rows, 1, 0.6, 0.8))
 
 
-def test_rows_of_several_dimensions_are_checked_too():
-    rows = [TokenRow(ROWS[0].ids, 4), TokenRow(ROWS[1].ids, 8)]
+def test_rows_of_several_dimensions_are_checked_too(rows):
+    rows = [TokenRow(each.ids, 8 if index == 1 else 4) for index, each in enumerate(rows)]
     vectors = answer(rows)
-    assert check(vectors, rows) is None
+    assert check(rows, vectors) is None
     vectors[1] = memoryview(bytes(32))
-    assert "at 1" in check(vectors, rows)
+    assert "at 1" in check(rows, vectors)
 
 
 def test_cosine_tells_models_apart():
