@@ -18,8 +18,9 @@ the errors below. Each says who is to blame, because the router acts on that alo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from asyncio import Future
+from collections.abc import Coroutine, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -33,12 +34,12 @@ class Backend(Protocol):
         """Ask the worker what it serves. Raises BackendError."""
         ...
 
-    async def embed(
+    def embed(
         self, rows: Sequence[TokenRow], *, timeout_seconds: float, request_id: str = ""
-    ) -> list[memoryview]:
-        """Embed the rows in one call.
+    ) -> Future[list[memoryview]] | Coroutine[Any, Any, list[memoryview]]:
+        """Embed the rows in one call. Canceling it closes the call.
 
-        Returns one buffer for each row, in order: `dimensions` little-endian float32. The count
+        Gives one buffer for each row, in order: `dimensions` little-endian float32. The count
         and the sizes are checked here, the values by the router. Raises BackendError.
         """
         ...

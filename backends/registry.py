@@ -37,6 +37,8 @@ def connect(url: str) -> Backend:
     except ValueError as error:
         raise UnknownBackend(f"not a worker's address: {error}") from None
     if parts.scheme in ("http", "https") and parts.host:
+        if parts.user or parts.password:
+            raise UnknownBackend("an address must hold no credentials")
         return HopBackend(url.rstrip("/"))
     if parts.scheme == "unix" and parts.path.startswith("/"):
         return HopBackend(url)

@@ -1,4 +1,4 @@
-"""HTTP to one worker, ours or a stock engine: bounded, and retried once when a connection is stale.
+"""HTTP to one stock engine: bounded, and retried once when a connection is stale.
 
 Redirects are not followed, and no more of an answer is read than a correct one can have. A
 kept-alive connection that turns out to be closed before a byte of an answer came is no fault: the
@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import SimpleNamespace
 from typing import NamedTuple
 
 import aiohttp
 
-from backends.adapters.statuses import OUR_ERRNOS, REFUSAL_BYTES_MAX, reason_of
+from backends.adapters.statuses import OUR_ERRNOS, REFUSAL_BYTES_MAX, Refuse, reason_of
 from backends.protocol import (
-    BackendError,
     InvalidAnswer,
     OutOfResources,
     WorkerTimeout,
@@ -30,9 +29,6 @@ _KEEPALIVE_SECONDS = 3.0  # under the 5 s at which vLLM and most others close an
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # see `deadline`
 _IDENTITY = {"accept-encoding": "identity"}  # no time to inflate, no bomb to defuse
 _OK = 200
-
-Refuse = Callable[[str, int, bytes, str | None], BackendError]
-"""Turns URL, status, body and Retry-After of an answer that is no 200 into an error."""
 
 
 class Answer(NamedTuple):
@@ -48,7 +44,7 @@ class WorkerClient:
     def __init__(
         self, url: str, base: str, refuse: Refuse, headers: Mapping[str, str] | None = None
     ) -> None:
-        """`url` names the worker in errors, or is its unix socket; paths are appended to `base`."""
+        """`url` names the worker in errors; paths are appended to `base`."""
         self._url = url
         self._base = base
         self._refuse = refuse
@@ -135,7 +131,7 @@ class WorkerClient:
         """Return the session that keeps its connections, or the one that uses each only once."""
         if kept not in self._sessions:
             self._sessions[kept] = aiohttp.ClientSession(
-                connector=_connector(self._url, kept=kept),
+                connector=_connector(kept=kept),
                 headers=self._headers,
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -165,15 +161,8 @@ class _Connection:
     reused = False
 
 
-def _connector(url: str, *, kept: bool) -> aiohttp.BaseConnector:
+def _connector(*, kept: bool) -> aiohttp.BaseConnector:
     keepalive = _KEEPALIVE_SECONDS if kept else None
-    if url.startswith("unix:"):
-        return aiohttp.UnixConnector(
-            url.removeprefix("unix:"),
-            limit=_CONNECTIONS_MAX,
-            force_close=not kept,
-            keepalive_timeout=keepalive,
-        )
     return aiohttp.TCPConnector(
         limit=_CONNECTIONS_MAX, force_close=not kept, keepalive_timeout=keepalive
     )

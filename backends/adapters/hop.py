@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
 from backends import hop
-from backends.adapters.client import WorkerClient, deadline
+from backends.adapters.connections import Connections
 from backends.adapters.statuses import worker_refusal
-from backends.protocol import InvalidAnswer, TokenRow, WorkerInfo
+from backends.protocol import TokenRow, WorkerInfo
 
 _TIMEOUT_MARGIN = 0.9  # the worker gives up before we do, so that its answer can still arrive
 _INFO_BYTES_MAX = 65_536
@@ -21,41 +23,57 @@ class HopBackend:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        base = "http://worker" if url.startswith("unix:") else url
-        self._client = WorkerClient(url, base, worker_refusal)
+        self._connections = Connections(url, worker_refusal)
+        place = self._connections.place
+        rest = f" HTTP/1.1\r\nhost: {place.host}\r\naccept-encoding: identity\r\n"
+        self._ready = f"GET {place.path}/ready{rest}".encode()
+        self._info = f"GET {place.path}/info{rest}".encode()
+        self._embed = (
+            f"POST {place.path}/embed{rest}content-type: {hop.CONTENT_TYPE}\r\n"
+            f"{hop.TIMEOUT_HEADER}: "
+        ).encode()
 
     async def info(self, *, timeout_seconds: float) -> WorkerInfo:
         """Ask `/ready`, then `/info`. A worker that warms or drains is busy, not broken."""
-        async with deadline(self.url, timeout_seconds):
-            await self._client.get("/ready", bytes_max=_INFO_BYTES_MAX)
-            answer = await self._client.get("/info", bytes_max=_INFO_BYTES_MAX)
-        try:
-            return msgspec.json.decode(answer.content, type=WorkerInfo)
-        except msgspec.MsgspecError as error:
-            raise InvalidAnswer(self.url, f"/info: {error}") from None
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout_seconds
+        await self._connections.call(
+            self._ready, b"", bytes_max=_INFO_BYTES_MAX, timeout_seconds=timeout_seconds, read=bytes
+        )
+        return await self._connections.call(
+            self._info,
+            b"",
+            bytes_max=_INFO_BYTES_MAX,
+            timeout_seconds=until - loop.time(),
+            read=_read_info,
+        )
 
-    async def embed(
+    def embed(
         self, rows: Sequence[TokenRow], *, timeout_seconds: float, request_id: str = ""
-    ) -> list[memoryview]:
+    ) -> asyncio.Future[list[memoryview]]:
         """Embed the rows in one call; see `Backend.embed`."""
+        assert request_id.isprintable(), "a request's id would break out of its header"
         milliseconds = math.floor(timeout_seconds * 1000 * _TIMEOUT_MARGIN)
-        headers = {
-            "content-type": hop.CONTENT_TYPE,
-            hop.TIMEOUT_HEADER: str(max(1, milliseconds)),  # 0 would mean that we did not say
-            "x-request-id": request_id,
-        }
-        async with deadline(self.url, timeout_seconds):
-            answer = await self._client.post(
-                "/embed",
-                hop.encode_request(rows),
-                headers=headers,
-                bytes_max=hop.answer_bytes(rows),
-            )
-        try:
-            return hop.decode_answer(answer.content, rows)
-        except hop.MalformedHop as error:
-            raise InvalidAnswer(self.url, str(error)) from None
+        head = b"%b%d\r\nx-request-id: %b\r\n" % (
+            self._embed,
+            max(1, milliseconds),  # 0 would mean that we did not say
+            request_id.encode(),
+        )
+        return self._connections.call(
+            head,
+            hop.encode_request(rows),
+            bytes_max=hop.answer_bytes(rows),
+            timeout_seconds=timeout_seconds,
+            read=partial(hop.decode_answer, rows=rows),
+        )
 
     async def close(self) -> None:
         """Close its connections."""
-        await self._client.close()
+        await self._connections.close()
+
+
+def _read_info(content: bytes | bytearray) -> WorkerInfo:
+    try:
+        return msgspec.json.decode(content, type=WorkerInfo)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"/info: {error}") from None

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import math
+from collections.abc import Callable
 
 import msgspec
 
@@ -26,6 +27,9 @@ from backends.protocol import (
     WorkerFailed,
     WorkerTimeout,
 )
+
+Refuse = Callable[[str, int, bytes, str | None], BackendError]
+"""Turns URL, status, body and Retry-After of an answer that is no 200 into an error."""
 
 REFUSAL_BYTES_MAX = 65_536
 """Most bytes that are read of an answer that is not 200."""

@@ -78,7 +78,7 @@ async def test_our_own_exhaustion_is_no_fault_of_the_worker(worker: Subject, mon
     async def no_descriptor(*_, **__):
         raise OSError(errno.EMFILE, "too many open files")
 
-    monkeypatch.setattr("aiohttp.connector.aiohappyeyeballs.start_connection", no_descriptor)
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", no_descriptor)
     backend = connect(worker.url)
     with pytest.raises(OutOfResources):
         await backend.embed(ROWS, timeout_seconds=5)
@@ -99,7 +99,7 @@ async def test_a_cancelled_call_leaves_the_client_usable(worker: Subject):
     backend = connect(worker.url)
     async with httpx.AsyncClient(base_url=worker.url) as control:
         await control.put("/fault", json={"kind": "hang", "seconds": 5})
-        call = asyncio.create_task(backend.embed(ROWS, timeout_seconds=5))
+        call = asyncio.ensure_future(backend.embed(ROWS, timeout_seconds=5))
         await asyncio.wait([call], timeout=0.2)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
+from backends.protocol import TokenRow
 from gateway.data_plane.routing.placement import Placement
 from gateway.data_plane.routing.request import Attempt, Shard
 from gateway.data_plane.routing.settings import RoutingSettings
@@ -60,6 +61,7 @@ class Calls:
         attempt = Attempt(
             worker=worker,
             shards=shards,
+            rows=_rows(shards),
             tokens=tokens,
             work_tokens=work,
             started_at=now,
@@ -144,6 +146,12 @@ class Calls:
             )
         ]
         return min(able, key=lambda worker: worker.predicted(tokens, now), default=None)
+
+
+def _rows(shards: Sequence[Shard]) -> Sequence[TokenRow]:
+    if len(shards) == 1:
+        return shards[0].rows
+    return [row for shard in shards for row in shard.rows]
 
 
 class Shell(Protocol):

@@ -267,6 +267,7 @@ class Dispatcher:
         request.finished, request.error = True, error
         for shard in request.shards:
             self._drop(shard)
+        request.let_go()
         del self._active[request]
         self._owners[request.organization] -= 1
         if not self._owners[request.organization]:

@@ -1,4 +1,4 @@
-"""The asyncio shell of one pool: a member for each worker, a task for each call.
+"""The asyncio shell of one pool: a member for each worker, a future for each call.
 
 Each worker has a client of its own, so that a hung one can't use up another's connections. The
 dispatcher decides; this module carries it out. It also measures how late our own event loop is: a
@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from backends.protocol import Backend, TokenRow
 from gateway.data_plane.routing.admission import Offer
@@ -53,7 +54,7 @@ class Pool:
             gateways=gateways,
         )
         self._members: dict[Worker, PoolMember] = {}
-        self._calls: dict[Attempt, asyncio.Task[None]] = {}
+        self._calls: dict[Attempt, asyncio.Future[list[memoryview]]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
@@ -89,7 +90,10 @@ class Pool:
             self.core.cancel(request)
             raise
         if request.error is not None:
-            raise request.error
+            try:
+                raise request.error
+            finally:
+                del request, progress  # the error's traceback holds this frame
         vectors = [vector for vector in request.vectors if vector is not None]
         assert len(vectors) == len(rows), "a request was resolved without all its vectors"
         return vectors
@@ -151,12 +155,11 @@ class Pool:
             self._timer.cancel()
         for url in tuple(self.core.workers):
             self.remove(url)
-        tasks = [member.task for member in self._members.values() if member.task] + [
-            *self._calls.values()
-        ]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = [member.task for member in self._members.values() if member.task]
+        ending: list[asyncio.Future[Any]] = [*tasks, *self._calls.values()]
+        for future in ending:
+            future.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
         for member in tuple(self._members.values()):
             self._close_if_done(member)
         await asyncio.gather(*self._closing)
@@ -165,14 +168,25 @@ class Pool:
 
     def launch(self, attempt: Attempt) -> None:
         """Make the call."""
-        task = self._calls[attempt] = asyncio.create_task(self._call(attempt))
-        task.add_done_callback(partial(self._called, attempt))
+        try:
+            embedding = self._members[attempt.worker].backend.embed(
+                attempt.rows,
+                timeout_seconds=attempt.timeout_seconds,
+                request_id=attempt.request_id,
+            )
+        except Exception as error:  # noqa: BLE001 - the core weighs every error, once it is back
+            call: asyncio.Future[list[memoryview]] = asyncio.get_running_loop().create_future()
+            call.set_exception(error)
+        else:
+            call = asyncio.ensure_future(embedding)
+        self._calls[attempt] = call
+        call.add_done_callback(partial(self._called, attempt))
 
     def abandon(self, attempt: Attempt) -> None:
         """Cancel the call: its connection is closed, and the worker skips the work."""
-        task = self._calls.get(attempt)
-        if task is not None:
-            task.cancel()
+        call = self._calls.get(attempt)
+        if call is not None:
+            call.cancel()
 
     def examine(self, worker: Worker) -> None:
         """Wake the worker's examiner."""
@@ -196,24 +210,16 @@ class Pool:
         self._wakes_at = at
         self._timer = asyncio.get_running_loop().call_later(at - time.monotonic(), self._pump)
 
-    # -- tasks ----------------------------------------------------------------------------------
+    # -- callbacks ------------------------------------------------------------------------------
 
-    async def _call(self, attempt: Attempt) -> None:
-        backend = self._members[attempt.worker].backend
-        try:
-            vectors = await backend.embed(
-                attempt.rows,
-                timeout_seconds=attempt.timeout_seconds,
-                request_id=attempt.request_id,
-            )
-        except Exception as error:  # noqa: BLE001 - the core weighs every error
-            self.core.fail(attempt, error)
-        else:
-            self.core.succeed(attempt, vectors)
-
-    def _called(self, attempt: Attempt, _: asyncio.Task[None]) -> None:
-        # not in a `finally`: a task that is cancelled before its first step never gets there
+    def _called(self, attempt: Attempt, call: asyncio.Future[list[memoryview]]) -> None:
         del self._calls[attempt]
+        if not call.cancelled():
+            error = call.exception()
+            if error is None:
+                self.core.succeed(attempt, call.result())
+            elif isinstance(error, Exception):
+                self.core.fail(attempt, error)
         self._close_if_done(self._members[attempt.worker])
 
     def _pump(self) -> None:

@@ -44,10 +44,19 @@ class Request:
         self.vectors = [None] * len(self.rows)
         self.missing = len(self.rows)
 
+    _begun: bool = field(default=False, init=False)
+
     @property
     def begun(self) -> bool:
         """Whether any part of it was ever sent to a worker."""
-        return any(shard.attempts or shard.tries or shard.delivered for shard in self.shards)
+        return self._begun or any(
+            shard.attempts or shard.tries or shard.delivered for shard in self.shards
+        )
+
+    def let_go(self) -> None:
+        """Drop the shards, which refer back to it: then nothing is left for the collector."""
+        self._begun = self.begun
+        self.shards = []
 
 
 class Progress:
@@ -87,7 +96,8 @@ class Shard:
     @property
     def rows(self) -> Sequence[TokenRow]:
         """Its rows, in order."""
-        return self.request.rows[self.start : self.stop]
+        rows = self.request.rows
+        return rows if self.size == len(rows) else rows[self.start : self.stop]
 
     @property
     def size(self) -> int:
@@ -106,6 +116,8 @@ class Attempt:
 
     worker: Worker
     shards: Sequence[Shard]
+    rows: Sequence[TokenRow]
+    """The rows of the call, shard after shard."""
     tokens: int
     work_tokens: int
     """Tokens in flight at the worker when it started, its own included: they explain its time."""
@@ -116,11 +128,6 @@ class Attempt:
     hedged: bool = False
     """It is a double, or has one."""
     over: bool = False
-
-    @property
-    def rows(self) -> list[TokenRow]:
-        """The rows of the call, shard after shard."""
-        return [row for shard in self.shards for row in shard.rows]
 
     @property
     def request_id(self) -> str:

@@ -2,16 +2,15 @@
 
 import asyncio
 import contextlib
-import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
-import aiohttp
 import pytest
 
 from backends import hop
 from backends.adapters import hop as hop_adapter
 from backends.adapters.client import WorkerClient, deadline
+from backends.adapters.connections import _Connection
 from backends.adapters.hop import HopBackend
 from backends.adapters.statuses import engine_refusal
 from backends.protocol import (
@@ -23,97 +22,12 @@ from backends.protocol import (
     WorkerUnreachable,
 )
 from testing.relay import relaying
+from tests.backends.adapters.scripted import PAUSE, http, serving
 from tests.backends.contract import HELLO
 
 ROWS = [TokenRow(HELLO, 2)]
 VECTORS = hop.encode_answer(ROWS, [struct.pack("<2f", 0.6, 0.8)])
 OURS = b'{"error":{"code":"%b","message":"no"}}'
-
-PAUSE = b"<pause>"
-Step = str | bytes
-"""What a server does after a request: send these bytes, or end in this way."""
-
-
-def http(status: int, body: bytes = b"", *headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status} Said", f"content-length: {len(body)}", *headers, "", ""]
-    return "\r\n".join(lines).encode() + body
-
-
-class Server:
-    """Takes one step for each request, on any connection."""
-
-    def __init__(self, *steps: Step) -> None:
-        self.steps = list(steps)
-        self.next_piece = asyncio.Semaphore(0)
-        """Released once for each further piece of an answer."""
-        self.requests = 0
-        self.connections = 0
-        self.sent = 0
-        self.heads: list[bytes] = []
-        self.url = ""
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        try:
-            await self._answer(reader, writer)
-        finally:
-            writer.transport.abort()
-
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        step: Step = ""
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                for line in head.lower().split(b"\r\n"):
-                    if line.startswith(b"content-length:"):
-                        await reader.readexactly(int(line.partition(b":")[2]))
-                self.requests += 1
-                self.heads.append(head.lower())
-                step = self.steps.pop(0)
-                if isinstance(step, bytes):
-                    await self._write(writer, step)
-                elif step == "hang":
-                    await asyncio.sleep(30)
-                elif step == "endless":
-                    writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-                    while True:
-                        writer.write(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
-                        await writer.drain()
-                        self.sent += 65_536
-                else:
-                    break
-        if step == "reset":
-            linger = struct.pack("ii", 1, 0)
-            wire = writer.get_extra_info("socket")
-            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-
-    async def _write(self, writer: asyncio.StreamWriter, step: bytes) -> None:
-        first, *others = step.split(PAUSE)
-        writer.write(first)
-        await writer.drain()
-        for piece in others:
-            await self.next_piece.acquire()
-            writer.write(piece)
-
-
-@contextlib.asynccontextmanager
-async def serving(*steps: Step) -> AsyncIterator[Server]:
-    server = Server(*steps)
-    tasks: set[asyncio.Task[None]] = set()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.create_task(server.serve(reader, writer)))
-
-    listening = await asyncio.start_server(accept, "127.0.0.1", 0)
-    server.url = "http://{}:{}".format(*listening.sockets[0].getsockname())
-    try:
-        yield server
-    finally:
-        listening.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
 
 Call = Callable[[float], Awaitable[object]]
 
@@ -164,7 +78,7 @@ async def test_all_kept_connections_may_be_stale(client, end: str):
             await call(5)
             assert relay.stale == 1
             await asyncio.gather(call(5), call(5))
-            assert relay.stale == 3
+            assert relay.stale in (2, 3), "the hop keeps the fresh one, and uses it first"
             await call(5)
         assert server.requests == 7
 
@@ -252,13 +166,13 @@ async def test_a_refusal_may_arrive_in_pieces(monkeypatch: pytest.MonkeyPatch):
     whole = http(400, body)
     cut = len(whole) - len(body) + 5
     async with serving(whole[:cut] + PAUSE + whole[cut:]) as server:
-        feed = aiohttp.StreamReader.feed_data
+        received = _Connection.data_received
 
-        def arrived(reader: aiohttp.StreamReader, data: bytes, *rest: int) -> object:
+        def arrived(connection: _Connection, data: bytes) -> None:
             server.next_piece.release()  # only now may the next one follow
-            return feed(reader, data, *rest)
+            received(connection, data)
 
-        monkeypatch.setattr(aiohttp.StreamReader, "feed_data", arrived)
+        monkeypatch.setattr(_Connection, "data_received", arrived)
         backend = HopBackend(server.url)
         with pytest.raises(RequestRefused, match="invalid"):
             await backend.embed(ROWS, timeout_seconds=5)

@@ -173,7 +173,7 @@ async def test_a_worker_that_starts_again_loses_no_request(
         bad.kill()
         for number in range(4):
             await ask(api, number, gate)
-        assert relay.stale >= 2
+        assert relay.stale >= 1
         assert worker.ejections == 0
         assert worker.state is WorkerState.READY
 

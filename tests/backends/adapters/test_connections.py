@@ -1,0 +1,170 @@
+"""The hop's own client: what it keeps, what it gives up, and what hostile answers do to it."""
+
+import asyncio
+import gc
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from backends import hop
+from backends.adapters.connections import _CONNECTIONS_MAX
+from backends.adapters.hop import HopBackend
+from backends.protocol import InvalidAnswer, TokenRow, WorkerFailed, WorkerUnreachable
+from tests.backends.adapters.scripted import Server, http, serving
+from tests.backends.contract import HELLO
+
+ROWS = [TokenRow(HELLO, 2)]
+VECTORS = hop.encode_answer(ROWS, [struct.pack("<2f", 0.6, 0.8)])
+GOOD = http(200, VECTORS)
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@asynccontextmanager
+async def calling(*steps: str | bytes) -> AsyncIterator[tuple[HopBackend, Server]]:
+    async with serving(*steps) as server:
+        backend = HopBackend(server.url)
+        yield backend, server
+        await backend.close()
+
+
+async def embed(backend: HopBackend, seconds: float = 30.0) -> bytes:
+    (vector,) = await backend.embed(ROWS, timeout_seconds=seconds)
+    return bytes(vector)
+
+
+async def test_a_connection_is_kept_and_a_call_on_it_needs_no_task():
+    async with calling(GOOD, GOOD) as (backend, server):
+        await embed(backend)
+        before = asyncio.all_tasks()
+        call = backend.embed(ROWS, timeout_seconds=30)
+        assert asyncio.all_tasks() == before
+        await call
+        assert (server.requests, server.connections) == (2, 1)
+
+
+async def test_a_call_leaves_nothing_for_the_collector():
+    async with calling(*[GOOD] * 20) as (backend, _):
+        await embed(backend)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(19):
+                await embed(backend)
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n" + GOOD,
+        b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + GOOD,
+        CHUNKED + b"%x\r\n%b\r\n" % (len(VECTORS), VECTORS) + b"0\r\n\r\n",
+        CHUNKED + b"".join(b"1\r\n%c\r\n" % byte for byte in VECTORS) + b"0\r\nx: y\r\n\r\n",
+    ],
+    ids=["continue", "hints", "a chunk", "chunks"],
+)
+async def test_what_http_allows_is_read_and_the_connection_kept(answer):
+    async with calling(answer, GOOD) as (backend, server):
+        assert await embed(backend) == await embed(backend) == struct.pack("<2f", 0.6, 0.8)
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http(200, VECTORS, "connection: close"),
+        GOOD + b"more",
+        GOOD + GOOD,
+        GOOD.replace(b"HTTP/1.1", b"HTTP/1.0"),
+    ],
+    ids=["closed", "noise behind it", "two answers", "an old server"],
+)
+async def test_a_connection_in_doubt_is_not_used_again(answer):
+    async with calling(answer, GOOD) as (backend, server):
+        await embed(backend)
+        await embed(backend)
+        assert server.connections == 2
+
+
+async def test_an_answer_may_end_with_its_connection():
+    async with calling(b"HTTP/1.1 200 OK\r\n\r\n" + VECTORS, "close") as (backend, server):
+        call = backend.embed(ROWS, timeout_seconds=30)
+        await server.next_request.wait()
+        server.hang_up()
+        assert len(await call) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "reason"),
+    [
+        (b"SSH-2.0-OpenSSH_9.6\r\n", InvalidAnswer, "not an HTTP answer"),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 70_000, InvalidAnswer, "a head of more than"),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+            InvalidAnswer,
+            "HTTP",
+        ),
+        (b"HTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\n", WorkerFailed, "101"),
+        (b"HTTP/1.1 500 No\r\n\r\n" + b"x" * 100_000, WorkerFailed, "500"),
+    ],
+    ids=["ssh", "an endless head", "two lengths", "an upgrade", "a long refusal"],
+)
+async def test_what_is_no_answer_ends_the_call_at_once(answer, error, reason):
+    async with calling(answer, GOOD) as (backend, server):
+        with pytest.raises(error, match=reason):
+            await embed(backend)
+        await embed(backend)
+        assert server.connections == 2
+
+
+async def test_a_canceled_call_closes_its_connection():
+    async with calling(GOOD, "hang", GOOD) as (backend, server):
+        await embed(backend)
+        call = backend.embed(ROWS, timeout_seconds=30)
+        server.next_request.clear()
+        await server.next_request.wait()
+        call.cancel()
+        async with asyncio.timeout(30):
+            await server.left.wait()
+        await embed(backend)
+        assert server.connections == 2
+
+
+async def test_calls_beyond_the_connections_wait_for_one():
+    calls = 3 * _CONNECTIONS_MAX
+    async with calling(*[GOOD] * calls) as (backend, server):
+        waiting = [backend.embed(ROWS, timeout_seconds=30) for _ in range(calls)]
+        waiting[-1].cancel()
+        await asyncio.gather(*waiting[:-1])
+        assert (server.requests, server.connections) == (calls - 1, _CONNECTIONS_MAX)
+
+
+async def test_a_call_that_ends_before_its_connection_is_open_leaves_its_place():
+    async with calling(*[GOOD] * _CONNECTIONS_MAX) as (backend, _):
+        for call in [backend.embed(ROWS, timeout_seconds=30) for _ in range(_CONNECTIONS_MAX)]:
+            call.cancel()
+        await asyncio.gather(*(embed(backend) for _ in range(_CONNECTIONS_MAX)))
+
+
+async def test_closing_ends_the_calls_under_way():
+    async with calling("hang") as (backend, server):
+        call = backend.embed(ROWS, timeout_seconds=30)
+        await server.next_request.wait()
+        await backend.close()
+        with pytest.raises(WorkerUnreachable, match="closed"):
+            await call
+        assert server.connections == 1
+
+
+async def test_an_idle_connection_that_speaks_is_closed():
+    async with calling(GOOD, GOOD) as (backend, server):
+        await embed(backend)
+        server.say(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        async with asyncio.timeout(30):
+            await server.left.wait()
+        await embed(backend)
+        assert server.connections == 2
