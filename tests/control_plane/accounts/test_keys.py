@@ -5,15 +5,18 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
+from gateway.control_plane.accounts import memberships, users
+from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.key_changes import KeyChanges
-from gateway.control_plane.accounts.keys import ApiKeys, KeyNotFound
+from gateway.control_plane.accounts.keys import ApiKeys, KeyNotFound, revoke_made_by
 from gateway.control_plane.accounts.memberships import MemberNotFound
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.redis import KeyAnnouncements
+from gateway.storage.tables import api_keys
 from testing.gateways import MODEL, SECRET, Api, Ledger, open_api
 from testing.processes import Process
 
@@ -102,6 +105,25 @@ async def test_changes_of_another_process_are_read(keys: ApiKeys, ledger: Ledger
     await keys.revoke(made.key.id)
     await changes.read()
     assert len(set(forgotten)) == 2  # the fixture's, within the overlap, and this one
+
+
+async def test_the_keys_of_who_was_removed_are_among_them(keys: ApiKeys, ledger: Ledger):
+    async with ledger.database.write() as connection:
+        user = await users.find_or_create(connection, Address("a@e.org"))
+        await memberships.add(connection, user.id, ledger.organization_id, "member")
+    await keys.create(ledger.organization_id, "laptop", created_by=user.id)
+    async with ledger.database.write() as connection:
+        long_ago = datetime.now(UTC) - timedelta(hours=1)
+        await connection.execute(update(api_keys).values(changed_at=long_ago))
+    forgotten: list[bytes] = []
+    changes = KeyChanges(ledger.database, forgotten.append)
+    await changes.read()
+    assert forgotten == []
+    async with ledger.database.write() as connection:
+        ended = await revoke_made_by(connection, ledger.organization_id, user.id)
+    await changes.read()
+    assert forgotten == ended
+    assert len(ended) == 1
 
 
 class Listener:

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -86,6 +87,36 @@ def test_it_is_bounded_and_frees_what_the_ledger_has(tmp_path: Path):
         journal.append([b"x" * 60])
     journal.forget(segment)
     journal.append([b"x" * 60])
+    journal.close()
+
+
+def test_what_is_appended_and_its_file_s_name_are_on_the_disk_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A power cut keeps what was synchronized, and no more."""
+    synced: dict[Path, int] = {}
+    folders: list[Path] = []
+
+    def where(descriptor: int) -> Path:
+        return Path(f"/proc/self/fd/{descriptor}").readlink()
+
+    def fdatasync(descriptor: int) -> None:
+        synced[where(descriptor)] = os.fstat(descriptor).st_size
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: folders.append(where(descriptor)))
+    journal = opened(tmp_path)
+    for record in (b"one", b"two"):
+        segment = journal.append([record])
+        assert synced[segment] == segment.stat().st_size
+        assert segment.parent in folders
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "the disk fails")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    with pytest.raises(JournalError, match="the disk fails"):
+        journal.append([b"three"])
     journal.close()
 
 
@@ -200,12 +231,9 @@ async def test_a_segment_that_can_t_be_removed_ends_nothing(
     assert [folder for folder in tmp_path.glob("[!.]*") if folder.is_dir()] == []
 
 
-async def test_a_record_that_can_t_be_read_holds_up_no_other(
-    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """It is set aside; the rest is charged once, though a folder refuses to go for a while."""
-    await ledger.grant(1_000)
-    line = UsageLine(
+def usage_line(ledger: Ledger) -> UsageLine:
+    """A request of 8 nano-dollars, whose lease is gone."""
+    return UsageLine(
         request_id=new_id(),
         organization_id=ledger.organization_id,
         key_id=ledger.key_id,
@@ -219,6 +247,26 @@ async def test_a_record_that_can_t_be_read_holds_up_no_other(
         budget_lease_id=None,
         created_ms=1_800_000_000_000,
     )
+
+
+async def test_what_the_dead_answered_is_written_off_where_it_can_t_be_charged(
+    ledger: Ledger, tmp_path: Path
+):
+    folder = tmp_path / "journals"
+    left_by_the_dead(folder, msgspec.json.encode(usage_line(ledger)).decode())
+    (dead,) = folder.glob("[!.]*")
+    async with running(ledger.database, folder), asyncio.timeout(30):
+        while dead.exists():
+            await asyncio.sleep(0.01)
+    assert [row.charged_nanos for row in await ledger.usage()] == [0]
+
+
+async def test_a_record_that_can_t_be_read_holds_up_no_other(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It is set aside; the rest is charged once, though a folder refuses to go for a while."""
+    await ledger.grant(1_000)
+    line = usage_line(ledger)
     left_by_the_dead(tmp_path, '{"of": "another version"}', msgspec.json.encode(line).decode())
     failures, rmtree = [OSError("busy")], shutil.rmtree
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.data_plane.metering.port import InsufficientCredit
+from gateway.data_plane.metering.port import Charge, InsufficientCredit
 from gateway.storage.database import Database
 from gateway.storage.ledger import invariants
+from gateway.storage.ledger.upkeep import reap
 from testing.gateways import Ledger
 from tests.data_plane.metering import machine
 from tests.data_plane.metering.machine import Replica, World
@@ -29,6 +30,20 @@ class Stage:
         charge = self.ledger.charge(nanos)
         assert replica.reserve(charge) is None
         replica.settle(charge, journal=False)
+
+    def lose_lease(self, replica: Replica) -> None:
+        """Let a process pause: its lease expires and is closed, and another spends all credit."""
+        self.world.seconds += 2 * machine.RULES.lease_seconds
+        self.run(reap(self.world.database, at=self.world.now))
+        machine.peers[self.world].remove(replica)
+        (other,) = machine.peers[self.world]
+        self.serve(other, 80)
+        other.tick()
+
+    def charged(self, charge: Charge) -> list[int]:
+        """What the rows of a request charge."""
+        usage = self.run(self.ledger.usage())
+        return [row.charged_nanos for row in usage if row.request_id == charge.request_id]
 
     def spent(self) -> int:
         return sum(row.charged_nanos for row in self.run(self.ledger.usage()))
@@ -63,12 +78,15 @@ def recall_from_first(stage: Stage) -> None:
     """Leave the first with a lease of 20, 8 of it spent, and a recall that it has heard of."""
     stage.serve(stage.first, 8)
     stage.first.tick()
-    stage.world.fates = ["client leaves", "good", "good", "good"]
+    stage.world.fates = ["client leaves", "good", "good"]
     stage.second.reserve(stage.ledger.charge(72))
 
 
 def test_what_a_lost_return_gave_back_is_not_spent(stage: Stage):
     recall_from_first(stage)
+    (purse,) = stage.first.book.purses.values()
+    assert purse.lease is not None
+    assert purse.lease.free == 12  # heard of, and not yet returned
     stage.first.tick(answered=False)
     assert stage.first.book.reserve(stage.ledger.charge(8)) is None
     stage.serve(stage.second, 72)
@@ -116,3 +134,43 @@ def test_a_recall_serves_a_request_that_no_process_could_alone(stage: Stage):
     refused = stage.second.reserve(stage.ledger.charge(8))
     assert isinstance(refused, InsufficientCredit)
     assert stage.spent() == 80
+
+
+def test_who_leaves_after_being_served_keeps_nothing(stage: Stage):
+    charge = stage.ledger.charge(80)
+    book = stage.first.book
+    waiter = book.wait(book.purse(charge.organization_id), charge.cost_nanos, lambda: None)
+    stage.first.tick()
+    assert waiter.lease is not None
+    book.cancel(waiter)
+    assert (waiter.lease.reserved, waiter.lease.free) == (0, 80)
+    stage.serve(stage.second, 80)  # a recall finds all of it
+    stage.second.tick()
+    assert stage.spent() == 80
+
+
+def test_what_went_unanswered_is_not_refused_so_that_it_can_t_be_charged_later(stage: Stage):
+    charge = stage.ledger.charge(8)
+    assert stage.first.reserve(charge) is None
+    entry = stage.first.settle(charge, journal=False)
+    stage.first.tick(arrives=False)
+    stage.lose_lease(stage.first)
+    stage.first.tick()
+    assert entry.error is None
+    assert stage.charged(charge) == [0]
+    stage.run(stage.ledger.grant(80))
+    stage.first.deliver_late()
+    assert stage.charged(charge) == [0]
+
+
+def test_what_the_journal_answered_meanwhile_is_written_off_and_not_dropped(stage: Stage):
+    charge = stage.ledger.charge(8)
+    assert stage.first.reserve(charge) is None
+    entry = stage.first.settle(charge, journal=False)
+    stage.lose_lease(stage.first)
+    stage.first.send()
+    entry.answered = True
+    stage.first.receive()
+    stage.first.tick()
+    assert entry.error is None
+    assert stage.charged(charge) == [0]

@@ -3,6 +3,7 @@
 import pytest
 
 from backends.protocol import WorkerBusy, WorkerFailed, WorkerTimeout, WorkerUnreachable
+from gateway.data_plane.routing.calls import RetryBudget
 from gateway.data_plane.routing.outcomes import AllAttemptsFailed, Shed
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.snapshots import WorkerState
@@ -57,6 +58,14 @@ def test_the_retry_budget_ends():
         fail(world, world.flying[0])
     assert isinstance(request.error, AllAttemptsFailed)
     assert "budget" in str(request.error)
+
+
+def test_answers_fill_the_retry_budget_and_never_above_its_bound():
+    budget = RetryBudget(RoutingSettings(retries_max=2, retries_per_second=0), now=0)
+    for _ in range(2):
+        assert [budget.spend(0) for _ in range(3)] == [True, True, False]
+        for _ in range(100):
+            budget.earn()
 
 
 def test_a_failed_call_in_company_costs_one_retry():

@@ -5,8 +5,9 @@ import sys
 
 import httpx
 import openai
+import pytest
 
-from testing.gateways import MODEL, Api, open_api, scope
+from testing.gateways import MODEL, Api, Ledger, open_api, scope
 from testing.processes import Process
 from tests.data_plane.api.embeddings.conftest import BODY
 
@@ -63,11 +64,12 @@ async def test_a_long_idempotency_key_is_refused_and_none_is_kept(api: Api):
     assert len(str(kept_as)) < 200
 
 
-async def test_another_api_key_gets_nothing_of_it(api: Api):
-    await send(api, idempotency_key="a")
-    made = await api.gateway.services.keys.create(api.ledger.organization_id, "other")
-    api.headers["authorization"] = f"Bearer {made.secret}"
-    assert "idempotent-replayed" not in (await send(api, idempotency_key="a")).headers
+@pytest.mark.parametrize("sign", ["idempotency_key", "x_stainless_retry_count"])
+async def test_another_customer_gets_nothing_of_it(api: Api, sign: str):
+    await send(api, **{sign: "1"})
+    other = await Ledger.create(api.ledger.database, 10**9)
+    api.headers["authorization"] = f"Bearer {other.secret}"
+    assert "idempotent-replayed" not in (await send(api, **{sign: "1"})).headers
     assert await charges(api) == 2
 
 

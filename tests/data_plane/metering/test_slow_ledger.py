@@ -1,0 +1,189 @@
+"""A ledger that is slow to answer: nobody is charged for nothing, and no answer is lost."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway.data_plane.metering.journal import Journal
+from gateway.data_plane.metering.leased_credits import EngineRules, LeasedCredits
+from gateway.data_plane.metering.leases import NEVER, LeaseRules
+from gateway.data_plane.metering.messages import Tick, TickAnswer
+from gateway.data_plane.metering.port import CreditUnavailable
+from gateway.storage.ledger.upkeep import reap
+from testing.gateways import Ledger
+from testing.ledger import ledger_of, running
+
+pytestmark = pytest.mark.sqlite
+
+
+class Slow:
+    """A ledger on which ticks wait as long as `holds` says so."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger_of(ledger.database)
+        self._holds: Callable[[Tick], bool] = lambda _tick: False
+        self._changed = asyncio.Event()
+        self.holding = asyncio.Event()
+        self.on_usage: Callable[[], None] = lambda: None
+
+    def hold(self, holds: Callable[[Tick], bool]) -> None:
+        self._holds = holds
+        self.holding.clear()
+        self._changed.set()
+
+    async def tick(self, tick: Tick) -> TickAnswer:
+        if tick.usage:
+            self.on_usage()
+        while self._holds(tick):
+            self._changed.clear()
+            self.holding.set()
+            await self._changed.wait()
+        return await self._ledger.tick(tick)
+
+    async def close(self) -> None:
+        await self._ledger.close()
+
+
+def everything(_tick: Tick) -> bool:
+    return True
+
+
+def nothing(_tick: Tick) -> bool:
+    return False
+
+
+async def serve(engine: LeasedCredits, ledger: Ledger, nanos: int) -> None:
+    charge = ledger.charge(nanos)
+    await engine.reserve(charge)
+    await engine.settle(charge)
+
+
+def journaled(folder: Path) -> str:
+    """What stands in all segments on the disk."""
+    return "".join(file.read_text() for file in folder.glob("*/*.journal"))
+
+
+@pytest.mark.parametrize("way", ["leaves", "gives up"])
+async def test_who_no_longer_waits_for_credit_keeps_none(ledger: Ledger, tmp_path: Path, way: str):
+    await ledger.grant(80)
+    slow = Slow(ledger)
+    patient = EngineRules(commit_seconds=5, credit_seconds=30)
+    async with running(ledger.database, tmp_path, ledger=slow, rules=patient) as engine:
+        slow.hold(everything)
+        if way == "leaves":
+            waiting = asyncio.create_task(engine.reserve(ledger.charge(80)))
+            await slow.holding.wait()
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        else:
+            engine.rules = EngineRules(credit_seconds=0.01)
+            with pytest.raises(CreditUnavailable):
+                await engine.reserve(ledger.charge(80))
+            engine.rules = patient
+        slow.hold(nothing)
+        await serve(engine, ledger, 80)  # all there is
+    assert await ledger.breaches() == []
+
+
+async def test_what_is_under_way_to_the_ledger_is_not_refused_when_its_lease_expires(
+    ledger: Ledger, tmp_path: Path
+):
+    """It may be charged, so "nothing was charged" would be false: the journal answers it."""
+    await ledger.grant(800)
+    slow = Slow(ledger)
+    rules = EngineRules(commit_seconds=0.01, credit_seconds=30)
+    async with running(ledger.database, tmp_path, ledger=slow, rules=rules) as engine:
+        charge = ledger.charge(8)
+        await engine.reserve(charge)
+        (purse,) = engine.book.purses.values()
+        slow.on_usage = lambda: setattr(purse.lease, "deadline", NEVER)
+        slow.hold(lambda tick: bool(tick.usage))
+        await engine.settle(charge)
+        slow.hold(nothing)
+    assert [row.charged_nanos for row in await ledger.usage()] == [8]
+
+
+async def test_what_the_journal_answered_is_written_off_where_it_can_t_be_charged(
+    ledger: Ledger, tmp_path: Path
+):
+    await ledger.grant(80)
+    slow = Slow(ledger)
+    rules = EngineRules(commit_seconds=0.01, credit_seconds=30)
+    async with running(ledger.database, tmp_path, ledger=slow, rules=rules) as engine:
+        charge = ledger.charge(8)
+        await engine.reserve(charge)
+        slow.hold(everything)
+        await slow.holding.wait()  # a heartbeat without the usage, so that no tick with it fails
+        await engine.settle(charge)
+        await reap(ledger.database, at=datetime.now(UTC) + timedelta(hours=1))
+        async with running(ledger.database, tmp_path / "other") as other:
+            await serve(other, ledger, 80)
+        slow.hold(nothing)
+    charged = {row.request_id: row.charged_nanos for row in await ledger.usage()}
+    assert charged.pop(charge.request_id) == 0
+    assert list(charged.values()) == [80]
+    assert await ledger.breaches() == []
+
+
+async def test_at_shutdown_those_who_wait_get_their_answer_from_the_journal(
+    ledger: Ledger, tmp_path: Path
+):
+    await ledger.grant(800)
+    slow = Slow(ledger)
+    rules = EngineRules(commit_seconds=600, credit_seconds=30, close_seconds=0.01)
+    async with running(ledger.database, tmp_path, ledger=slow, rules=rules) as engine:
+        charge = ledger.charge(8)
+        await engine.reserve(charge)
+        slow.hold(lambda tick: bool(tick.usage))
+        settling = asyncio.create_task(engine.settle(charge))
+        await slow.holding.wait()
+    assert settling.done()
+    await settling
+    assert charge.request_id in journaled(tmp_path)
+
+
+async def test_a_segment_stays_while_it_is_appended_to(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its first record is confirmed, and so finished, just as the second one is being written."""
+    await ledger.grant(800)
+    slow = Slow(ledger)
+    begun, go_on = asyncio.Event(), threading.Event()
+    loop, append = asyncio.get_running_loop(), Journal.append
+
+    def append_slowly(journal: Journal, records: list[bytes]) -> Path:
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait(60)
+        return append(journal, records)
+
+    async with running(
+        ledger.database,
+        tmp_path,
+        ledger=slow,
+        leases=LeaseRules(usage_per_tick_max=1),
+        rules=EngineRules(commit_seconds=0.01, credit_seconds=30),
+    ) as engine:
+        first, second = ledger.charge(8), ledger.charge(8)
+        for charge in (first, second):
+            await engine.reserve(charge)
+        slow.hold(everything)
+        await slow.holding.wait()
+        await engine.settle(first)
+        monkeypatch.setattr(Journal, "append", append_slowly)
+        settling = asyncio.create_task(engine.settle(second))
+        await begun.wait()
+        slow.hold(lambda tick: any(second.request_id in str(bytes(line)) for line in tick.usage))
+        async with asyncio.timeout(30):
+            while engine.book.unconfirmed > 1:
+                await asyncio.sleep(0.01)
+        go_on.set()
+        await settling
+        await slow.holding.wait()  # whatever was to be removed has been
+        assert second.request_id in journaled(tmp_path)
+        slow.hold(nothing)
+    assert len(await ledger.usage()) == 2
