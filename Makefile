@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long lint types imports check format requirements docs clean \
-  bench-worker bench-credits bench-pages bench-admin bench-webhook chaos-credits chaos-payments storm sim faults
+  bench bench-worker bench-credits bench-pages bench-admin bench-webhook chaos-credits chaos-payments storm sim faults
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ format: .venv/dev.stamp ## Format the code and mend what ruff can
 
 docs: .venv/dev.stamp ## Print docs/settings.md anew
 	$(BIN)/gateway settings --markdown > docs/settings.md
+
+bench: .venv/dev.stamp ## Measure the gateway beside others, twelve minutes, into docs/benchmarks/gateway.md
+	$(BIN)/python -m benchmarks.gateway $(ARGS)
 
 bench-worker: .venv/dev.stamp ## Measure the Stella worker: tokens a second, beside padding and GteModel
 	$(BIN)/python -m benchmarks.worker $(ARGS)
