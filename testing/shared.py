@@ -19,15 +19,19 @@ from litestar.utils.signature import ParsedSignature
 from sqlalchemy import Dialect, event, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from gateway.control_plane.mail import messages
 from gateway.control_plane.web import rendering
 from gateway.storage import database
+from testing import lazy_routes
 
 
 def share() -> None:
     """Let all applications of this process share what they compute alike."""
-    rendering.Environment = partial(  # type: ignore[attr-defined,assignment]
-        jinja2.Environment, bytecode_cache=CompiledTemplates()
-    )
+    compiled = partial(jinja2.Environment, bytecode_cache=CompiledTemplates())
+    rendering.Environment = messages.Environment = compiled  # type: ignore[attr-defined,assignment]
+    _share_templates(rendering.Renderer)
+    _share_templates(messages.MailWriter)
+    lazy_routes.use()
     ParsedSignature.from_fn = _once(ParsedSignature.from_fn, _key_of_signature)  # type: ignore[method-assign]
     SignatureModel.create = _once(SignatureModel.create, _key_of_model)  # type: ignore[method-assign]
     database.create_async_engine = _Engines().create  # type: ignore[attr-defined]
@@ -50,6 +54,21 @@ class CompiledTemplates(BytecodeCache):
     def dump_bytecode(self, bucket: Bucket) -> None:
         """Keep what was compiled."""
         self._compiled[bucket.key] = bucket.bytecode_to_string()
+
+
+def _share_templates(kind: type[rendering.Renderer] | type[messages.MailWriter]) -> None:
+    """Let all renderers of a kind that have the same constants have the same templates."""
+    make, environments = kind.__init__, dict[Hashable, jinja2.Environment]()
+
+    def __init__(self: Any, *parts: Any) -> None:  # noqa: N807
+        constants = frozenset(parts[-1].items())
+        if constants in environments:
+            self._environment = environments[constants]
+        else:
+            make(self, *parts)
+            environments[constants] = self._environment
+
+    kind.__init__ = __init__  # type: ignore[assignment,method-assign]
 
 
 class _Engines:

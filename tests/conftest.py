@@ -31,7 +31,7 @@ gc.freeze = gc.unfreeze = lambda: None
 
 
 shared.share()
-
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", servers.in_memory())
 
 LONGEST_FIRST = (
     "tests/stories/test_looks.py",
