@@ -14,6 +14,7 @@ from gateway.data_plane.metering.journal import Journal
 from gateway.data_plane.metering.leased_credits import EngineRules, LeasedCredits
 from gateway.data_plane.metering.leases import LeaseRules
 from gateway.data_plane.metering.port import Charge, Period
+from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.ledger import grants, invariants
@@ -115,6 +116,7 @@ async def running(
     leases: LeaseRules | None = None,
     rules: EngineRules | None = None,
     ledger: PostgresLedger | SqliteLedger | None = None,
+    receipts: ReceiptSigner | None = None,
 ) -> AsyncIterator[LeasedCredits]:
     """Run an engine; at the end it hands everything to the ledger."""
     ledger = ledger or ledger_of(database)
@@ -122,7 +124,9 @@ async def running(
     # so that a slow machine neither falls back to the journal nor gives up on credit or a recall
     patient = EngineRules(commit_seconds=5.0, credit_seconds=20.0)
     leases = leases or LeaseRules(recall_seconds=20.0)
-    engine = LeasedCredits(ledger, journal, leases=leases, rules=rules or patient)
+    engine = LeasedCredits(
+        ledger, journal, leases=leases, rules=rules or patient, receipts=receipts
+    )
     await engine.start()
     try:
         yield engine

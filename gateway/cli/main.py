@@ -33,6 +33,7 @@ from gateway.cli.payment_care import (
     show_evidence,
 )
 from gateway.cli.payments import billing_group
+from gateway.cli.receipts import receipts_group
 from gateway.cli.service import migrate, serve, settings
 from gateway.cli.trail import audit, trail_group
 from gateway.cli.workers import workers_group
@@ -61,6 +62,7 @@ for command in (
     keys_group,
     credits_group,
     billing_group,
+    receipts_group,
     models_group,
     demand_group,
     launches_group,
