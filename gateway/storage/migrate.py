@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -23,6 +24,8 @@ from gateway.storage.database import Database, DatabaseError
 
 _MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _LOCK = 0x57E11A  # any number, the same in every process
+_LOCK_SECONDS = 0.2
+"""How often a process that waits for the lock asks for it."""
 _UNRELEASED = re.compile(r"\d{4}")  # the ids of the revisions before the first release
 
 
@@ -95,7 +98,11 @@ def _locked(connection: Connection) -> Iterator[None]:
     """Hold a lock, so that two replicas don't change the schema at the same time."""
     path = connection.engine.url.database
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
+        # who waited in a statement would keep its snapshot, and an index that is built concurrently
+        # waits for all snapshots
+        while not connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
+            connection.commit()
+            time.sleep(_LOCK_SECONDS)
         connection.commit()
         try:
             yield

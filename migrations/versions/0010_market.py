@@ -23,14 +23,12 @@ def upgrade() -> None:
     op.add_column("launches", Column("paused_at", Instant))
     op.add_column("models", Column("card_edits", Text))
     op.add_column("models", Column("page_edits", Text))
-    op.create_index("ix_usage_days_model_id_day", "usage_days", ["model_id", "day"])
     launch = {"postgresql_where": _LAUNCH, "sqlite_where": _LAUNCH}
     op.create_index("ix_outbox_launches", "outbox", ["ref"], **launch)
 
 
 def downgrade() -> None:
     op.drop_index("ix_outbox_launches", "outbox")
-    op.drop_index("ix_usage_days_model_id_day", "usage_days")
     op.drop_column("models", "page_edits")
     op.drop_column("models", "card_edits")
     op.drop_column("launches", "paused_at")

@@ -45,8 +45,10 @@ async def audit(database: Database, interval_seconds: float = 300.0) -> None:
         log.error("an invariant of the ledger is broken", invariant=name, culprits=culprits)
     async with database.write() as connection:
         await _freeze(connection, {name: broken.get(name, []) for name in _FREEZING})
-        await audits.note(connection, "ledger", broken, interval_seconds)
-        await audit_runs.note(connection, began_at, broken, standing)
+        balances = msgspec.json.encode(standing).decode()
+        await audits.note(
+            connection, "ledger", began_at, broken, interval_seconds, balances=balances
+        )
 
 
 async def _freeze(connection: AsyncConnection, broken: Mapping[str, Sequence[str]]) -> None:

@@ -6,19 +6,15 @@ in the transaction in which it checked it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import msgspec
-from sqlalchemy import delete, insert, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.identifiers import new_id
+from gateway.control_plane.trail import audits
 from gateway.storage.ledger import books
-from gateway.storage.tables import accounts, audit_runs, credit_lots, total
-
-KEPT = timedelta(days=30)
-_FORGOTTEN_AT_ONCE = 10_000
+from gateway.storage.tables import accounts, credit_lots, total
 
 
 class BooksStanding(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,8 +37,8 @@ class BooksStanding(msgspec.Struct, frozen=True, kw_only=True):
         return self.organizations_nanos + sum(self.platform.values())
 
 
-class AuditRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One audit: when, what it found broken, and how the books stood."""
+class BooksAudit(msgspec.Struct, frozen=True, kw_only=True):
+    """One audit of the books: when, what it found broken, and how they stood."""
 
     id: str
     began_at: datetime
@@ -82,42 +78,17 @@ async def standing(connection: AsyncConnection) -> BooksStanding:
     )
 
 
-async def note(
-    connection: AsyncConnection,
-    began_at: datetime,
-    breaches: Mapping[str, Sequence[str]],
-    balances: BooksStanding,
-) -> None:
-    """Keep what an audit saw, and remove what is too old."""
-    now = datetime.now(UTC)
-    await connection.execute(
-        insert(audit_runs).values(
-            id=new_id(),
-            began_at=began_at,
-            ended_at=now,
-            breaches=msgspec.json.encode(breaches).decode(),
-            balances=msgspec.json.encode(balances).decode(),
-        )
-    )
-    old = select(audit_runs.c.id).where(audit_runs.c.began_at < now - KEPT)
-    some = old.limit(_FORGOTTEN_AT_ONCE)
-    await connection.execute(delete(audit_runs).where(audit_runs.c.id.in_(some)))
-
-
 async def recent(
     connection: AsyncConnection, *, before: str | None = None, limit: int
-) -> list[AuditRun]:
-    """Return the newest audits, before one of them."""
-    query = select(audit_runs).order_by(audit_runs.c.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(audit_runs.c.id < before)
+) -> list[BooksAudit]:
+    """Return the newest audits of the books, before one of them."""
     return [
-        AuditRun(
-            **{
-                **row,
-                "breaches": msgspec.json.decode(row["breaches"], type=dict[str, list[str]]),
-                "balances": msgspec.json.decode(row["balances"], type=BooksStanding),
-            }
+        BooksAudit(
+            id=run.id,
+            began_at=run.began_at,
+            ended_at=run.ended_at,
+            breaches=run.breaches,
+            balances=msgspec.json.decode(run.balances or "", type=BooksStanding),
         )
-        for row in (await connection.execute(query)).mappings()
+        for run in await audits.recent(connection, "ledger", before=before, limit=limit)
     ]

@@ -17,14 +17,13 @@ from gateway.control_plane.accounts.addresses import Address
 from gateway.identifiers import is_id
 from gateway.storage.tables import (
     demand_votes,
+    domain_of,
     memberships,
     set_aside_votes,
     unsubscriptions,
     users,
     waitlist_entries,
 )
-
-DOMAIN_CHARACTERS_MAX = 253
 
 Counting = Literal["", "counted", "set_aside"]
 Account = Literal["", "yes", "no", "unsubscribed"]
@@ -160,7 +159,7 @@ def _matches(key: ColumnElement[str], q: str) -> ColumnElement[bool]:
     mailbox, _, domain = q.strip().lower().rpartition("@")
     if mailbox:
         return key == Address(q.strip().lower()).key
-    return key.endswith(f"@{domain[:DOMAIN_CHARACTERS_MAX]}", autoescape=True)
+    return domain_of(key) == domain
 
 
 def _home(user_id: ColumnElement[Any]) -> ColumnElement[Any]:

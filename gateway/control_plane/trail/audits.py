@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import RowMapping, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.trail.verification import RULES, Verified, verify
+from gateway.identifiers import new_id
 from gateway.observability import metrics
-from gateway.storage.database import Database, insert_into, see_one_moment
-from gateway.storage.tables import audits
+from gateway.storage.database import Database, see_one_moment
+from gateway.storage.tables import audit_runs
 
 log = structlog.get_logger()
 
@@ -23,24 +24,34 @@ AuditName = Literal["ledger", "trail"]
 _ENTRIES_MAX = 50_000
 """Most entries that one run of the job checks. The next goes on from there, and begins anew at the
 end."""
+KEPT = timedelta(days=30)
+"""How long audits are kept."""
+_FORGOTTEN_AT_ONCE = 10_000
 _LATE = 3
 """How many turns an audit may miss before it counts as one that did not run."""
 
 
-class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
+class AuditRun(msgspec.Struct, frozen=True, kw_only=True):
     """One audit: when it ran, and what is broken, with up to 20 culprits each."""
 
+    id: str
     name: AuditName
-    ran_at: datetime
+    began_at: datetime
+    ended_at: datetime
     due_at: datetime
     """When the next one must have run."""
-    broken: dict[str, list[str]]
+    breaches: dict[str, list[str]]
     broken_since: datetime | None
+    """Since which audit something is broken."""
     position: int
+    """Of the trail: up to which entry it was checked."""
+    balances: str | None
+    """Of the ledger: every account then, as billing.audit_runs reads it."""
 
 
 async def audit_trail(database: Database, interval_seconds: float = 300.0) -> Verified:
     """Check the next part of the trail. Logs breaches as errors; the job's function."""
+    began_at = datetime.now(UTC)
     async with database.read() as connection:
         await see_one_moment(connection)
         last = (await latest(connection)).get("trail")
@@ -58,44 +69,63 @@ async def audit_trail(database: Database, interval_seconds: float = 300.0) -> Ve
     else:
         position = found.number
     async with database.write() as connection:
-        await note(connection, "trail", found.broken, interval_seconds, position=position)
+        await note(connection, "trail", began_at, found.broken, interval_seconds, position=position)
     return found
 
 
 async def note(
     connection: AsyncConnection,
     name: AuditName,
-    broken: Mapping[str, Sequence[str]],
+    began_at: datetime,
+    breaches: Mapping[str, Sequence[str]],
     interval_seconds: float,
     *,
     position: int = 0,
+    balances: str | None = None,
 ) -> None:
-    """Keep what an audit found; `broken_since` stays until one finds nothing."""
+    """Keep what an audit found; `broken_since` stays until one finds nothing. Removes old ones."""
     now = datetime.now(UTC)
-    values = {
-        "ran_at": now,
-        "due_at": now + _LATE * timedelta(seconds=interval_seconds),
-        "broken": msgspec.json.encode(broken).decode(),
-        "position": position,
-    }
-    since = now if broken else None
+    before = (await latest(connection)).get(name)
+    since = (before.broken_since if before else None) or now
     await connection.execute(
-        insert_into(connection, audits)
-        .values(name=name, broken_since=since, **values)
-        .on_conflict_do_update(
-            index_elements=["name"],
-            set_={
-                **values,
-                "broken_since": func.coalesce(audits.c.broken_since, since) if broken else None,
-            },
+        insert(audit_runs).values(
+            id=new_id(),
+            name=name,
+            began_at=began_at,
+            ended_at=now,
+            due_at=now + _LATE * timedelta(seconds=interval_seconds),
+            breaches=msgspec.json.encode(breaches).decode(),
+            broken_since=since if breaches else None,
+            position=position,
+            balances=balances,
         )
     )
+    old = select(audit_runs.c.id).where(audit_runs.c.began_at < now - KEPT)
+    some = old.limit(_FORGOTTEN_AT_ONCE)
+    await connection.execute(delete(audit_runs).where(audit_runs.c.id.in_(some)))
 
 
-async def latest(connection: AsyncConnection) -> dict[str, AuditResult]:
+async def latest(connection: AsyncConnection) -> dict[str, AuditRun]:
     """Return the last audit of each kind, by name."""
-    found = (await connection.execute(select(audits))).mappings()
-    return {
-        row["name"]: AuditResult(**{**row, "broken": msgspec.json.decode(row["broken"])})
-        for row in found
-    }
+    run = audit_runs.c
+    newest = [
+        select(run.id).where(run.name == name).order_by(run.id.desc()).limit(1).scalar_subquery()
+        for name in get_args(AuditName)
+    ]
+    found = await connection.execute(select(audit_runs).where(run.id.in_(newest)))
+    return {row["name"]: _run(row) for row in found.mappings()}
+
+
+async def recent(
+    connection: AsyncConnection, name: AuditName, *, before: str | None = None, limit: int
+) -> list[AuditRun]:
+    """Return the newest audits of a kind, before one of them."""
+    run = audit_runs.c
+    query = select(audit_runs).where(run.name == name).order_by(run.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(run.id < before)
+    return [_run(row) for row in (await connection.execute(query)).mappings()]
+
+
+def _run(row: RowMapping) -> AuditRun:
+    return AuditRun(**{**row, "breaches": msgspec.json.decode(row["breaches"])})

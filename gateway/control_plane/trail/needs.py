@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.attention.needs import Need, Step
-from gateway.control_plane.trail.audits import AuditResult, latest
+from gateway.control_plane.trail.audits import AuditRun, latest
 
 _SUBJECTS = {"ledger": "The books", "trail": "The audit trail"}
 _STEPS = {
@@ -22,7 +22,7 @@ async def audit_needs(connection: AsyncConnection, now: datetime) -> list[Need]:
     return [need for result in found.values() for need in _of(result, now)]
 
 
-def _of(result: AuditResult, now: datetime) -> list[Need]:
+def _of(result: AuditRun, now: datetime) -> list[Need]:
     needs = [
         Need(
             key=f"audit:{result.name}:{name}",
@@ -32,7 +32,7 @@ def _of(result: AuditResult, now: datetime) -> list[Need]:
             since=result.broken_since,
             steps=_STEPS[result.name],
         )
-        for name, culprits in sorted(result.broken.items())
+        for name, culprits in sorted(result.breaches.items())
     ]
     if result.due_at < now:
         needs.append(

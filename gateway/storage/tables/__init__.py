@@ -22,7 +22,6 @@ from gateway.storage.tables.attention import saved_filters, snoozes
 from gateway.storage.tables.back_office import money_orders, operator_views, organization_notes
 from gateway.storage.tables.billing import (
     accounts,
-    audit_runs,
     credit_lots,
     freezes,
     key_budgets,
@@ -80,8 +79,8 @@ from gateway.storage.tables.status import (
     traffic_hours,
     traffic_leaders,
 )
-from gateway.storage.tables.trail import audits, trail_entries, trail_heads, trail_words
-from gateway.storage.tables.types import NANOS_MAX, metadata, total
+from gateway.storage.tables.trail import audit_runs, trail_entries, trail_heads, trail_words
+from gateway.storage.tables.types import NANOS_MAX, domain_of, metadata, total
 from gateway.storage.tables.workers import (
     pool_reports,
     worker_orders,
@@ -98,7 +97,6 @@ __all__ = [
     "answer_hours",
     "api_keys",
     "audit_runs",
-    "audits",
     "authenticators",
     "auto_top_ups",
     "book_entries",
@@ -109,6 +107,7 @@ __all__ = [
     "demand_months",
     "demand_standings",
     "demand_votes",
+    "domain_of",
     "enrollments",
     "freezes",
     "golden_rows",

@@ -292,17 +292,3 @@ promotion_days = Table(
     *nanos("granted_nanos"),
     **STRICT,
 )
-
-audit_runs = Table(
-    "audit_runs",
-    metadata,
-    Column("id", Id, primary_key=True),
-    Column("began_at", Instant, nullable=False),
-    Column("ended_at", Instant, nullable=False),
-    # as JSON: the broken invariants, and up to 20 culprits of each
-    Column("breaches", Text, nullable=False),
-    # as JSON: the balance of each account of the platform then, and of organizations together
-    Column("balances", Text, nullable=False),
-    Index(None, "began_at"),
-    **STRICT,
-)

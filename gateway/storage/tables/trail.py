@@ -64,18 +64,24 @@ trail_words = Table(
     **STRICT,
 )
 
-audits = Table(
-    "audits",
+audit_runs = Table(
+    "audit_runs",
     metadata,
+    Column("id", Id, primary_key=True),
     # ledger or trail
-    Column("name", Text, primary_key=True),
-    Column("ran_at", Instant, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("began_at", Instant, nullable=False),
+    Column("ended_at", Instant, nullable=False),
     # when the next one must have run
     Column("due_at", Instant, nullable=False),
     # a JSON object: what is broken, and up to 20 of what breaks it
-    Column("broken", Text, nullable=False),
+    Column("breaches", Text, nullable=False),
     Column("broken_since", Instant),
     # of the trail: the number of the entry up to which it was checked; the next audit goes on there
     Column("position", BigInt, nullable=False),
+    # of the ledger, as JSON: the balance of each account of the platform, and of organizations
+    Column("balances", Text),
+    Index(None, "name", "id"),
+    Index(None, "began_at"),
     **STRICT,
 )

@@ -6,6 +6,7 @@ from sqlalchemy import update
 
 from gateway.control_plane.billing import audit_runs
 from gateway.control_plane.billing.audit import audit
+from gateway.control_plane.trail import audits
 from gateway.storage.tables import accounts
 from gateway.storage.tables import audit_runs as runs_table
 from testing.gateways import Ledger
@@ -31,7 +32,7 @@ async def test_an_audit_is_kept_with_the_balances(ledger: Ledger):
 
 async def test_old_audits_are_removed(sqlite_ledger: Ledger):
     await audit(sqlite_ledger.database)
-    old = datetime.now(UTC) - audit_runs.KEPT - timedelta(days=1)
+    old = datetime.now(UTC) - audits.KEPT - timedelta(days=1)
     async with sqlite_ledger.database.write() as connection:
         await connection.execute(update(runs_table).values(began_at=old))
     await audit(sqlite_ledger.database)

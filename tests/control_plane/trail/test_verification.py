@@ -142,9 +142,9 @@ async def test_the_job_tells_until_it_is_mended(database: Database):
     await audit_trail(database, 60.0)
     async with database.read() as connection:
         good = (await latest(connection))["trail"]
-        assert await audit_needs(connection, good.ran_at) == []
+        assert await audit_needs(connection, good.ended_at) == []
         [late] = await audit_needs(connection, good.due_at.replace(year=2100))
-    assert (good.broken, good.broken_since, late.key) == ({}, None, "audit:trail:late")
+    assert (good.breaches, good.broken_since, late.key) == ({}, None, "audit:trail:late")
 
     changed = "UPDATE trail_entries SET subject = 'key:{}' WHERE number = 2"
     async with database.write() as connection:
@@ -154,8 +154,8 @@ async def test_the_job_tells_until_it_is_mended(database: Database):
         await audit_trail(database, 60.0)
         async with database.read() as connection:
             result = (await latest(connection))["trail"]
-            [need] = await audit_needs(connection, result.ran_at)
-        assert result.broken == {"trail-is-a-chain": ["2"]}
+            [need] = await audit_needs(connection, result.ended_at)
+        assert result.breaches == {"trail-is-a-chain": ["2"]}
         assert (need.key, need.severity) == ("audit:trail:trail-is-a-chain", "critical")
         since.add(need.since)
     assert len(since) == 1
@@ -164,7 +164,7 @@ async def test_the_job_tells_until_it_is_mended(database: Database):
         await tamper(connection, changed.format(1))
     await audit_trail(database, 60.0)
     async with database.read() as connection:
-        assert await audit_needs(connection, good.ran_at) == []
+        assert await audit_needs(connection, good.ended_at) == []
 
     async with database.write() as connection:
         await tamper(connection, REWORDED[0])

@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
 from gateway.control_plane.billing import audit_runs, promotions
-from gateway.control_plane.billing.audit_runs import AuditRun
+from gateway.control_plane.billing.audit_runs import BooksAudit
 from gateway.control_plane.pages.admin.lists import export, keyset
 from gateway.control_plane.pages.admin.tiles import Tile, sparkline
 from gateway.control_plane.trail import audits
@@ -79,7 +79,7 @@ async def show_books(
     )
 
 
-def _tiles(last: AuditRun, given: list[int], day_nanos: int) -> list[Tile]:
+def _tiles(last: BooksAudit, given: list[int], day_nanos: int) -> list[Tile]:
     books = last.balances
     off = books.sum_nanos
     return [
@@ -109,7 +109,7 @@ def _tiles(last: AuditRun, given: list[int], day_nanos: int) -> list[Tile]:
     ]
 
 
-def _cells(run: AuditRun) -> list[Any]:
+def _cells(run: BooksAudit) -> list[Any]:
     books = run.balances
     return [
         run.began_at.isoformat(),

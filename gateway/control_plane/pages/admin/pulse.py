@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.billing import audit_runs
-from gateway.control_plane.billing.audit_runs import AuditRun
+from gateway.control_plane.billing.audit_runs import BooksAudit
 from gateway.control_plane.demand import standings
 from gateway.control_plane.demand.standings import ModelStanding
 from gateway.control_plane.pages.admin.tiles import Tile, change, sparkline
@@ -124,7 +124,7 @@ def _p95(p95: tuple[int | None, int | None]) -> Tile:
     return Tile(name="p95 today", value=latency(now), note=note, tone=tone, href="/admin/traffic")
 
 
-def _credit(runs: Sequence[AuditRun]) -> Tile:
+def _credit(runs: Sequence[BooksAudit]) -> Tile:
     if not runs:
         return Tile(name="Credit outstanding", value="not audited", href="/admin/books")
     books = runs[0].balances

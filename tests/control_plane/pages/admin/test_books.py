@@ -7,7 +7,7 @@ from sqlalchemy import delete, insert, update
 from gateway.app.process import Process
 from gateway.control_plane.billing.audit import audit
 from gateway.storage.ledger import grants
-from gateway.storage.tables import accounts, audits, organizations, promotion_days
+from gateway.storage.tables import accounts, audit_runs, organizations, promotion_days
 from testing.browsing import Browser, squeezed
 from testing.operators import sign_in_operator
 
@@ -47,5 +47,5 @@ async def test_an_audit_that_did_not_run(browser: Browser, gateway: Process):
     assert "not audited in" not in (await browser.get("/admin/books")).text
     async with gateway.core.database.write() as connection:
         long_ago = datetime(2026, 1, 1, tzinfo=UTC)
-        await connection.execute(update(audits).values(due_at=long_ago))
+        await connection.execute(update(audit_runs).values(due_at=long_ago))
     assert "The books were not audited in" in (await browser.get("/admin/books")).text
