@@ -40,6 +40,13 @@ class ToldNeed(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime | None
 
 
+class ToldRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule as a command prints it."""
+
+    what: str
+    rule: str
+
+
 @click.group("attention")
 def attention_group() -> None:
     """What needs an operator now, the worst first."""
@@ -66,6 +73,17 @@ async def list_needs(*, as_json: bool) -> None:
         for need, until in told
     ]
     show(rows, as_json=as_json, title="needs")
+
+
+@attention_group.command("rules")
+@as_json
+@asynchronous
+async def list_rules(*, as_json: bool) -> None:
+    """List when each kind of need is told, with its thresholds."""
+    settings = Settings.from_environment()
+    told = sources(settings, make_gpu_terms(settings)).items()
+    rows = [ToldRule(what=name, rule=source.rule) for name, source in told]
+    show(rows, as_json=as_json, title="rules")
 
 
 @attention_group.command("snooze")

@@ -8,9 +8,19 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.app.needs import sources
+from gateway.control_plane.accounts import users as user_accounts
+from gateway.control_plane.accounts.addresses import Address
+from gateway.control_plane.accounts.needs import one_network
 from gateway.control_plane.attention.lookout import Lookout
 from gateway.control_plane.attention.needs import Need
+from gateway.control_plane.back_office import directory
+from gateway.control_plane.back_office.directory import OrganizationFilter
+from gateway.control_plane.billing import credit
+from gateway.control_plane.billing.needs import expiring
 from gateway.control_plane.demand.economics import GpuTerms
+from gateway.control_plane.payments import auto_top_up
+from gateway.control_plane.payments.auto_top_up import TopUpRules
+from gateway.control_plane.status.needs import running_dry
 from gateway.identifiers import new_id
 from gateway.settings import Settings
 from gateway.snapshots import WorkerState, WorkerView
@@ -20,13 +30,17 @@ from gateway.storage.tables import (
     accounts,
     incidents,
     launches,
+    memberships,
     model_prices,
     outbox,
     payment_customers,
     payment_disputes,
     payments,
     promotion_days,
+    sessions,
     stripe_events,
+    traffic_leaders,
+    usage_hours,
     users,
     webhook_endpoints,
     worker_reports,
@@ -85,6 +99,83 @@ async def test_each_source_tells_its_cause(database: Database, owner: Ledger):
     assert needs["domain"].subject == "burner.example"
     for key in ("down", "stuck", "stripe-events", "mail-failed", "webhooks", "launch"):
         assert needs[key].since == HOURS_AGO
+
+
+async def test_many_new_accounts_of_one_network_are_told(database: Database):
+    async with database.write() as connection:
+        for number in range(8):
+            await _signed_up(connection, f"203.0.113.{number}", "granted" if number < 5 else "off")
+            await _signed_up(connection, f"2001:db8:7:{number}::/64" if number < 4 else "unknown")
+        twice = select(users.c.id).where(users.c.email == "203.0.113.0@a.example")
+        await _session(connection, await connection.scalar(twice), "198.51.100.1")
+    async with database.read() as connection:
+        (need,) = await one_network(connection, NOW)
+        chosen = OrganizationFilter(network="2001:db8:7::/48")
+        found = await directory.listed(connection, chosen, limit=10, now=NOW)
+    assert (need.key, need.subject) == ("network:203.0.113.0/24", "203.0.113.0/24")
+    assert need.words == "5 new accounts from this network got free credit in a day"
+    assert need.steps[0].href == "/admin/organizations?network=203.0.113.0/24"
+    assert {one.owner.partition(":7:")[0] for one in found} == {"2001:db8"}
+    assert len(found) == 4
+
+
+async def _signed_up(connection: AsyncConnection, network: str, welcome: str = "granted") -> None:
+    email = f"{network.removesuffix('::/64')}@a.example"
+    user = await user_accounts.find_or_create(connection, Address(email))
+    await connection.execute(update(users).where(users.c.id == user.id).values(welcome=welcome))
+    await _session(connection, user.id, network)
+
+
+async def _session(connection: AsyncConnection, user_id: str | None, network: str) -> None:
+    home = select(memberships.c.organization_id).where(memberships.c.user_id == user_id)
+    await connection.execute(
+        insert(sessions).values(
+            id=new_id(), user_id=user_id, organization_id=await connection.scalar(home),
+            generation=1, seen=1, created_at=NOW, rotated_at=NOW, expires_at=NOW, network=network,
+        )
+    )  # fmt: skip
+
+
+async def test_credit_that_runs_dry_is_told_of_who_spends_much(database: Database):
+    busy, slow, unknown, buys = [await Ledger.create(database, 10**9) for _ in range(4)]
+    hour = NOW.replace(minute=0, second=0, microsecond=0)
+    async with database.write() as connection:
+        for place, owner in enumerate((busy, slow, buys)):
+            await connection.execute(
+                insert(traffic_leaders).values(
+                    day=hour.date(), place=place, organization_id=owner.organization_id,
+                    requests=1, tokens=1, charged_nanos=1,
+                )
+            )  # fmt: skip
+        for owner, nanos in ((busy, 18), (slow, 4), (unknown, 18), (buys, 18)):
+            for ago in (1, 9):  # the older hour is no part of the rate
+                await connection.execute(
+                    insert(usage_hours).values(
+                        organization_id=owner.organization_id, hour=hour - timedelta(hours=ago),
+                        key_id=new_id(), model_id=MODEL, shard=0, requests=1, inputs=1, tokens=1,
+                        charged_nanos=nanos * 10**8,
+                    )
+                )  # fmt: skip
+        rules = TopUpRules(enabled=True, threshold_nanos=1, amount_cents=1000, month_cents_max=1000)
+        await auto_top_up.save(connection, buys.organization_id, rules, user_id=None, now=NOW)
+    async with database.read() as connection:
+        (need,) = await running_dry(connection, hour)
+    assert need.key == f"dry:{busy.organization_id}"
+    assert need.words == "runs dry in about 2 h: $1.00 at $0.36 an hour"
+
+
+async def test_credit_that_expires_is_told_if_it_is_much(database: Database):
+    much, little, later = [await Ledger.create(database) for _ in range(3)]
+    async with database.write() as connection:
+        for owner, dollars, days in ((much, 6, 5), (much, 6, 3), (little, 9, 5), (later, 20, 8)):
+            expires = NOW + timedelta(days=days)
+            await credit.grant(connection, owner.organization_id, dollars * 10**9,
+                               expires_at=expires)  # fmt: skip
+    async with database.read() as connection:
+        (need,) = await expiring(connection, NOW)
+    assert need.key == f"expiring:{much.organization_id}"
+    first = NOW + timedelta(days=3)
+    assert need.words == f"$12.00 of its credit expires within 7 days, the first on {first:%d %b}"
 
 
 async def _money(connection: AsyncConnection, organization_id: str) -> None:

@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.attention.needs import NEEDS_MAX, Need, Step
+from gateway.control_plane.attention.needs import NEEDS_MAX, Need, Step, tells
 from gateway.storage.tables import organizations, webhook_endpoints
 
 _LONG = timedelta(hours=6)
 """An endpoint that takes nothing for this long is told of."""
 
 
+@tells(f"A webhook takes nothing for {_LONG // timedelta(hours=1)} hours.")
 async def failing(connection: AsyncConnection, now: datetime) -> list[Need]:
     """Tell of organizations whose webhooks keep failing, before their deliveries are given up."""
     since = func.min(webhook_endpoints.c.failing_since)

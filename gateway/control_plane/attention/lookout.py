@@ -56,6 +56,11 @@ class Lookout:
         self._told: list[Need] | None = None
         self._at = clock()
 
+    @property
+    def rules(self) -> dict[str, str]:
+        """When each source tells something, by what it tells of."""
+        return {name: source.rule for name, source in self._sources.items()}
+
     async def look(self) -> None:
         """Ask all sources anew."""
         await self._ask()

@@ -40,5 +40,24 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
 NEEDS_MAX = 50
 """Most needs that one source tells."""
 
-Source = Callable[[AsyncConnection, datetime], Awaitable[list[Need]]]
-"""Tells what one domain needs now, NEEDS_MAX at most, in one or two statements."""
+_Ask = Callable[[AsyncConnection, datetime], Awaitable[list[Need]]]
+
+
+class Source:
+    """Tells what one domain needs now, NEEDS_MAX at most, in one or two statements.
+
+    `rule` says to people when it tells something, with its thresholds.
+    """
+
+    def __init__(self, ask: _Ask, rule: str) -> None:
+        self._ask = ask
+        self.rule = rule
+
+    async def __call__(self, connection: AsyncConnection, now: datetime) -> list[Need]:
+        """Tell it."""
+        return await self._ask(connection, now)
+
+
+def tells(rule: str) -> Callable[[_Ask], Source]:
+    """Make a source of a function, by its rule."""
+    return lambda ask: Source(ask, rule)

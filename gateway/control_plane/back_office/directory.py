@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Select, or_, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.accounts.networks import wide
 from gateway.identifiers import first_id
 from gateway.storage.ledger.freezes import StoredCause
 from gateway.storage.tables import (
@@ -24,6 +25,7 @@ from gateway.storage.tables import (
     organizations,
     payment_customers,
     payments,
+    sessions,
     users,
 )
 
@@ -33,7 +35,9 @@ Buying = Literal["", "yes", "no"]
 DOMAIN_DAYS = 30
 """How far back people of a domain are looked for."""
 _NEW_READ_MAX = 100_000
-"""Most new people that a domain is looked for among."""
+"""Most new people that a domain or a network is looked for among."""
+_NETWORKS_MAX = 1_000
+"""Most addresses of one network that are looked for."""
 
 
 class OrganizationFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +47,8 @@ class OrganizationFilter(msgspec.Struct, frozen=True, kw_only=True):
     """How the name begins, in any of its usual spellings."""
     domain: str = ""
     """Of the mail address of a person who came in the last DOMAIN_DAYS days."""
+    network: str = ""
+    """Of such a person: a /24 or a /48."""
     standing: Standing = ""
     bought: Buying = ""
     since: date | None = None
@@ -85,7 +91,10 @@ async def listed(
     now: datetime,
 ) -> list[ListedOrganization]:
     """Return a page of organizations, those made after `before` left out."""
-    query = _chosen(chosen, now).order_by(organizations.c.id.desc()).limit(limit)
+    query = _chosen(chosen, now)
+    if chosen.network:
+        query = query.where(organizations.c.id.in_(await _of_network(connection, chosen, now)))
+    query = query.order_by(organizations.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(organizations.c.id < before)
     rows = (await connection.execute(query)).mappings().all()
@@ -155,6 +164,22 @@ def _of_domain(domain: str, now: datetime) -> Select[Any]:
         select(memberships.c.organization_id)
         .join(newest, newest.c.id == memberships.c.user_id)
         .where(newest.c.email.endswith(f"@{domain.lower()}", autoescape=True))
+    )
+
+
+async def _of_network(
+    connection: AsyncConnection, chosen: OrganizationFilter, now: datetime
+) -> Select[Any]:
+    """Select the organizations of new people who came from a network."""
+    new = users.c.id >= first_id(now - timedelta(days=DOMAIN_DAYS))
+    come = select(sessions.c.network).join(users, users.c.id == sessions.c.user_id).where(new)
+    found = await connection.scalars(come.distinct().limit(_NEW_READ_MAX))
+    within = [one for one in found if wide(one) == chosen.network][:_NETWORKS_MAX]
+    return (
+        select(memberships.c.organization_id)
+        .join(users, users.c.id == memberships.c.user_id)
+        .join(sessions, sessions.c.user_id == users.c.id)
+        .where(new, sessions.c.network.in_(within))
     )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.attention.needs import NEEDS_MAX, Need, Step
+from gateway.control_plane.attention.needs import NEEDS_MAX, Need, Step, tells
 from gateway.control_plane.back_office import approvals
 from gateway.money import money
 from gateway.storage.tables import money_orders, organizations
@@ -16,6 +16,7 @@ _FAILED_FOR = timedelta(days=7)
 """How long an order that failed is told."""
 
 
+@tells(f"An order of money waits for a second operator, or failed within {_FAILED_FOR.days} days.")
 async def orders(connection: AsyncConnection, now: datetime) -> list[Need]:
     """Tell of each order that waits for a second operator, and of those that failed lately."""
     waiting = [

@@ -1,20 +1,31 @@
-"""What needs an operator about money: who owes or is frozen, and the day's free credit."""
+"""What needs an operator about money: who owes or is frozen, what expires, free credit."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import literal_column, select
+from sqlalchemy import func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.attention.needs import NEEDS_MAX, Need, Severity, Source, Step
+from gateway.control_plane.attention.needs import NEEDS_MAX, Need, Severity, Source, Step, tells
 from gateway.money import money
-from gateway.storage.tables import accounts, freezes, organizations, promotion_days
+from gateway.storage.tables import (
+    accounts,
+    credit_lots,
+    freezes,
+    organizations,
+    promotion_days,
+    total,
+)
 
+_EXPIRES_WITHIN = timedelta(days=7)
+_WORTH_NANOS = 10 * 10**9
+"""Credit below this is not told to expire: the welcome credit of all who tried it would be."""
 _NEARLY_PERCENT = 80
 """From which share of the day's free credit on it is told."""
 
 
+@tells("An organization owes: it is frozen until that is paid.")
 async def owing(connection: AsyncConnection, _now: datetime) -> list[Need]:
     """Tell of organizations that owe: nothing of theirs works until that is paid."""
     found = await connection.execute(
@@ -36,6 +47,7 @@ async def owing(connection: AsyncConnection, _now: datetime) -> list[Need]:
     ]
 
 
+@tells("An audit or an operator froze an organization.")
 async def frozen(connection: AsyncConnection, _now: datetime) -> list[Need]:
     """Tell of organizations that an operator or an audit froze; disputes tell of themselves."""
     found = await connection.execute(
@@ -61,9 +73,46 @@ async def frozen(connection: AsyncConnection, _now: datetime) -> list[Need]:
     return needs
 
 
+@tells(
+    f"Credit of {money(_WORTH_NANOS)} or more of one organization expires within "
+    f"{_EXPIRES_WITHIN.days} days."
+)
+async def expiring(connection: AsyncConnection, now: datetime) -> list[Need]:
+    """Tell of credit that will soon be lost to an organization."""
+    lot = credit_lots.c
+    left = total(lot.remaining_nanos).label("left")
+    soon = func.min(lot.expires_at, type_=lot.expires_at.type).label("soon")
+    found = await connection.execute(
+        select(organizations.c.id, organizations.c.name, left, soon)
+        .join(organizations, organizations.c.id == lot.organization_id)
+        .where(
+            lot.expires_at > now, lot.expires_at < now + _EXPIRES_WITHIN, lot.remaining_nanos > 0
+        )
+        .group_by(organizations.c.id, organizations.c.name)
+        .having(left >= _WORTH_NANOS)
+        .order_by(left.desc(), organizations.c.id)
+        .limit(NEEDS_MAX)
+    )
+    return [
+        Need(
+            key=f"expiring:{row.id}",
+            severity="notice",
+            subject=row.name,
+            words=f"{money(row.left)} of its credit expires within {_EXPIRES_WITHIN.days} days, "
+            f"the first on {row.soon:%d %b}",
+            steps=(
+                Step("Open lots", f"/admin/organizations/{row.id}/lots"),
+                Step("Grant credit", f"/admin/organizations/{row.id}/grant"),
+            ),
+        )
+        for row in found
+    ]
+
+
 def promotion_budget(day_nanos: int) -> Source:
     """Return what tells that the day's free credit is nearly used up."""
 
+    @tells(f"{_NEARLY_PERCENT} % of the day's free credit, {money(day_nanos)}, is given away.")
     async def source(connection: AsyncConnection, now: datetime) -> list[Need]:
         day = f"{now:%Y-%m-%d}"
         query = select(promotion_days.c.granted_nanos).where(promotion_days.c.day == day)

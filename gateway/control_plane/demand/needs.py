@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.attention.needs import NEEDS_MAX, Need, Source, Step
+from gateway.control_plane.attention.needs import NEEDS_MAX, Need, Source, Step, tells
 from gateway.control_plane.catalog import catalog
 from gateway.control_plane.demand import economics, standings
 from gateway.control_plane.demand.economics import GpuTerms
@@ -19,6 +19,9 @@ from gateway.storage.tables import launches
 def paying_models(terms: GpuTerms) -> Source:
     """Return the source that tells models whose expected demand would pay for their GPU."""
 
+    @tells(
+        "A model that is coming soon would earn more than its GPUs cost, by what is expected of it."
+    )
     async def tell(connection: AsyncConnection, _now: datetime) -> list[Need]:
         found = await standings.listed(connection)
         prices = await catalog.newest_prices(connection, [row.model_id for row in found])
@@ -46,6 +49,7 @@ def paying_models(terms: GpuTerms) -> Source:
     return tell
 
 
+@tells("A launch's mails are being written, or are held back.")
 async def launches_under_way(connection: AsyncConnection, _now: datetime) -> list[Need]:
     """Tell launches whose mails are still being written, or are held back."""
     under_way = or_(launches.c.announced_at.is_(None), launches.c.paused_at.is_not(None))

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.attention.needs import Need, Step
+from gateway.control_plane.attention.needs import Need, Step, tells
 from gateway.control_plane.mail.outbox import UNSUBSCRIBED
 from gateway.storage.tables import outbox
 
@@ -18,6 +18,7 @@ _LATE = timedelta(minutes=15)
 _COUNTED_MAX = 1_000
 
 
+@tells(f"A mail failed within {_LATELY.days} days.")
 async def failed(connection: AsyncConnection, now: datetime) -> list[Need]:
     """Tell of mails that were given up, in one line."""
     lost = (
@@ -42,6 +43,7 @@ async def failed(connection: AsyncConnection, now: datetime) -> list[Need]:
     ]
 
 
+@tells(f"A mail is due for {_LATE // timedelta(minutes=1)} minutes, and has not left.")
 async def late(connection: AsyncConnection, now: datetime) -> list[Need]:
     """Tell of mails that should have left."""
     waiting = (outbox.c.state == "pending", outbox.c.due_at < now - _LATE)

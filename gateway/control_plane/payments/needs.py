@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.attention.needs import NEEDS_MAX, Need, Step
+from gateway.control_plane.attention.needs import NEEDS_MAX, Need, Step, tells
 from gateway.control_plane.payments.refunds import OPEN_DISPUTES
 from gateway.money import NANOS_PER_CENT, money
 from gateway.storage.tables import (
@@ -18,6 +18,7 @@ from gateway.storage.tables import (
     stripe_events,
 )
 
+_MINUTE = timedelta(minutes=1)
 _SOON = timedelta(days=3)
 """Evidence for a dispute that is due within this time is urgent."""
 _STUCK = timedelta(hours=1)
@@ -28,6 +29,9 @@ _OVERDUE = timedelta(minutes=15)
 """An event that is not routed for this long is told of."""
 
 
+@tells(
+    f"A dispute is not decided; it is critical when its evidence is due within {_SOON.days} days."
+)
 async def disputes(connection: AsyncConnection, now: datetime) -> list[Need]:
     """Tell of disputes that are not decided; the one whose evidence is due first comes first."""
     status, due = payment_disputes.c.status, payment_disputes.c.evidence_due_at
@@ -58,6 +62,7 @@ async def disputes(connection: AsyncConnection, now: datetime) -> list[Need]:
     return needs
 
 
+@tells("A payment does not add up, until somebody marks it as seen.")
 async def odd(connection: AsyncConnection, _now: datetime) -> list[Need]:
     """Tell of payments that don't add up."""
     found = await connection.execute(
@@ -86,6 +91,7 @@ async def odd(connection: AsyncConnection, _now: datetime) -> list[Need]:
     ]
 
 
+@tells(f"An auto top-up has no outcome after {_STUCK // _MINUTE} minutes.")
 async def stuck(connection: AsyncConnection, now: datetime) -> list[Need]:
     """Tell of auto top-ups without an outcome."""
     open_: ColumnElement[bool] = literal_column(
@@ -117,6 +123,7 @@ async def stuck(connection: AsyncConnection, now: datetime) -> list[Need]:
     ]
 
 
+@tells("An early fraud warning holds an organization from buying.")
 async def held(connection: AsyncConnection, _now: datetime) -> list[Need]:
     """Tell of organizations that may not buy until an operator releases them."""
     found = await connection.execute(
@@ -139,6 +146,10 @@ async def held(connection: AsyncConnection, _now: datetime) -> list[Need]:
     ]
 
 
+@tells(
+    f"An event of Stripe's is not routed after {_OVERDUE // _MINUTE} minutes, or was given up "
+    f"within {_LATELY.days} days."
+)
 async def events(connection: AsyncConnection, now: datetime) -> list[Need]:
     """Tell of Stripe's events that are not routed yet, and of those that were given up lately."""
     late = (stripe_events.c.due_at.is_not(None), stripe_events.c.received_at < now - _OVERDUE)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.attention.needs import Need, Step
+from gateway.control_plane.attention.needs import Need, Step, tells
 from gateway.control_plane.trail.audits import AuditRun, latest
 
 _SUBJECTS = {"ledger": "The books", "trail": "The audit trail"}
@@ -16,6 +16,7 @@ _STEPS = {
 }
 
 
+@tells("An audit found something broken, or the last three did not run.")
 async def audit_needs(connection: AsyncConnection, now: datetime) -> list[Need]:
     """Tell which audits found something broken, and which did not run in time."""
     found = await latest(connection)

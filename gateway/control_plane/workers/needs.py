@@ -7,11 +7,12 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.attention.needs import NEEDS_MAX, Need, Step
+from gateway.control_plane.attention.needs import NEEDS_MAX, Need, Step, tells
 from gateway.control_plane.workers import commands
 from gateway.snapshots import WorkerState
 
 
+@tells("A gateway does not trust a worker.")
 async def quarantined(connection: AsyncConnection, _now: datetime) -> list[Need]:
     """Tell of workers that a gateway does not trust, and how many gateways think so."""
     seen: dict[tuple[str, str], list[str]] = defaultdict(list)

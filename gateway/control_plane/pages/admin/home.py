@@ -11,7 +11,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromQuery, URLEncodedBody
 
 from gateway.control_plane.attention.lookout import LOOK_SECONDS, Lookout
-from gateway.control_plane.attention.needs import Need
+from gateway.control_plane.attention.needs import NEEDS_MAX, Need
 from gateway.control_plane.back_office import snoozes
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.pages.admin import pulse
@@ -62,6 +62,14 @@ async def show_snoozed(
 ) -> Response[str]:
     """Show what was put off, until when and why."""
     return render("admin/snoozed.html", section="home", look=await attention.found())
+
+
+@get("/admin/rules")
+async def show_rules(
+    attention: NamedDependency[Lookout], render: NamedDependency[Render]
+) -> Response[str]:
+    """Show when each kind of need is told, with its thresholds."""
+    return render("admin/rules.html", section="home", rules=attention.rules, most=NEEDS_MAX)
 
 
 async def _snooze_page(

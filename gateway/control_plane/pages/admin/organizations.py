@@ -10,6 +10,7 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
+from gateway.control_plane.accounts.networks import wide
 from gateway.control_plane.attention import saved_filters
 from gateway.control_plane.back_office import directory
 from gateway.control_plane.back_office.directory import (
@@ -37,6 +38,7 @@ async def list_organizations(
     render: NamedDependency[Render],
     name: FromQuery[str] = "",
     domain: FromQuery[str] = "",
+    network: FromQuery[str] = "",
     standing: FromQuery[Standing] = "",
     bought: FromQuery[Buying] = "",
     since: FromQuery[str] = "",
@@ -48,6 +50,7 @@ async def list_organizations(
     chosen = OrganizationFilter(
         name=name.strip()[:_CHARACTERS_MAX],
         domain=domain.strip().removeprefix("@")[:_CHARACTERS_MAX],
+        network=wide(network) or network.strip()[:_CHARACTERS_MAX],
         standing=standing,
         bought=bought,
         since=_day(since),
@@ -74,6 +77,7 @@ async def list_organizations(
     said = {
         "name": chosen.name,
         "domain": chosen.domain,
+        "network": chosen.network,
         "standing": standing,
         "bought": bought,
         "since": str(chosen.since or ""),

@@ -61,6 +61,7 @@ def admin_wing() -> Wing:
             events.show_event,
             events.replay_event,
             home.show_snoozed,
+            home.show_rules,
             search.start_search,
             search.show_hits,
             keys.list_all_keys,

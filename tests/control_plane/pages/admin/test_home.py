@@ -1,5 +1,6 @@
 """The first page of the back office: needs, and what is done about them."""
 
+import html
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import insert, select, update
@@ -124,3 +125,14 @@ async def test_the_numbers_stand_beside_those_of_the_same_weekday(
     assert "1.00%" in text
     assert "150 ms" in text
     assert f"{midnight:%d %b} 00:00: 100 answers, 3 failed" in text
+
+
+async def test_the_rules_say_when_something_is_told(browser: Browser, gateway: Process):
+    await sign_in_operator(browser, gateway, "ops@example.com", "read")
+    assert 'href="/admin/rules"' in (await browser.get("/admin")).text
+    page = html.unescape(squeezed((await browser.get("/admin/rules")).text))
+    for name, rule in gateway.services.attention.rules.items():
+        assert f"{name[0].upper()}{name[1:]}</th>" in page
+        assert rule in page
+    assert "5 or more new accounts of one domain" in page
+    assert "Credit that runs dry" in page
