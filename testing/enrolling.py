@@ -35,7 +35,7 @@ class Phone:
 async def enroll(browser: Browser, gateway: Any, email: str, role: OperatorRole = "owner") -> Phone:
     """Make someone an operator, and let them sign in and set up an authenticator app."""
     async with gateway.core.database.write() as connection:
-        added = await staff.add(connection, COMMAND_LINE, Address(email), role)
+        added = await staff.add(connection, COMMAND_LINE, Address(email), role, "")
     await sign_in(browser, gateway, email)
     page = await browser.get(f"/admin/enroll?token={added.token}")
     phone = Phone(page.text)

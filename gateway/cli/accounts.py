@@ -10,12 +10,15 @@ import msgspec
 import rich_click as click
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.app.services import make_mail
 from gateway.cli.acting import acting_as, because, operator_of
 from gateway.cli.printing import DAYS, as_json, asynchronous, in_days, opened, say, show
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKey, ApiKeys
+from gateway.control_plane.accounts.security_mails import SecurityMails
 from gateway.control_plane.back_office import notes
 from gateway.control_plane.back_office.keys import create, revoke, set_budget
+from gateway.control_plane.back_office.organizations import make_organization
 from gateway.control_plane.billing import credit
 from gateway.errors import BadRequest
 from gateway.money import money
@@ -40,14 +43,19 @@ def organizations_group() -> None:
 @organizations_group.command("create")
 @click.argument("name")
 @click.option("--same-name", is_flag=True, help="Create it even if the name is taken.")
+@acting_as
+@because
 @as_json
 @asynchronous
-async def create_organization(name: str, *, same_name: bool, as_json: bool) -> None:
+async def create_organization(
+    name: str, *, same_name: bool, acting: str | None, reason: str, as_json: bool
+) -> None:
     """Create an organization without credit."""
     async with opened() as database, database.write() as connection:
+        operator = await operator_of(connection, acting)
         if not same_name:
             await _check_new(connection, organizations.clean_name(name))
-        created = await organizations.create(connection, name)
+        created = await make_organization(connection, operator, name, reason=reason)
     show(created, as_json=as_json)
 
 
@@ -113,7 +121,7 @@ async def create_key(
     reason: str,
     as_json: bool,
 ) -> None:
-    """Create a key. It is shown only now: we keep only a digest."""
+    """Create a key, and mail the owners. It is shown only now: we keep only a digest."""
     async with opened() as database, opened_keys(database) as keys:
         async with database.read() as connection:
             operator = await operator_of(connection, acting)
@@ -211,11 +219,14 @@ async def revoke_key(key_id: str, *, acting: str | None, reason: str) -> None:
 async def opened_keys(database: Database) -> AsyncIterator[ApiKeys]:
     """Open the key service; with a Redis it announces changes to running gateways."""
     settings = Settings.from_environment()
+    writer, outbox = make_mail(settings, database)
+    mails = SecurityMails(outbox, writer, public_url=settings.public_url)
     if not settings.redis_url:
-        yield ApiKeys(database, secret=settings.secret)
+        yield ApiKeys(database, secret=settings.secret, mails=mails)
         return
     announcements = KeyAnnouncements(settings.redis_url, lambda _digest: None)
+    announce = announcements.announce
     try:
-        yield ApiKeys(database, secret=settings.secret, announce=announcements.announce)
+        yield ApiKeys(database, secret=settings.secret, announce=announce, mails=mails)
     finally:
         await announcements.stop()

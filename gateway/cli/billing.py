@@ -15,7 +15,7 @@ from gateway.control_plane.accounts.organizations import Organization
 from gateway.control_plane.back_office import orders
 from gateway.control_plane.back_office.freezes import suspend, unsuspend
 from gateway.control_plane.back_office.moves import MoveOutcome
-from gateway.control_plane.back_office.orders import GrantOrder, TakeOrder
+from gateway.control_plane.back_office.orders import GrantOrder, TakeOrder, UndoOrder
 from gateway.control_plane.billing import credit
 from gateway.control_plane.operators.operators import Operator
 from gateway.data_plane.metering.port import FreezeCause
@@ -101,6 +101,22 @@ async def take_credit(
         )
         done = await moves.order(operator, order, order_id=order_id, reason=reason)
         words = {"done": f"Took {money(amount)}", "repeated": "Already taken, so nothing changed"}
+        await _say_moved(database, owner, done, words)
+
+
+@credits_group.command("undo")
+@click.argument("organization")
+@click.argument("entry", type=click.IntRange(1, _ENTRY_MAX))
+@acting_as
+@because
+@asynchronous
+async def undo_entry(organization: str, entry: int, *, acting: str | None, reason: str) -> None:
+    """Reverse a grant or a taking by another entry, once. `credits ledger` shows the ids."""
+    async with moving() as (database, moves):
+        operator, owner = await _involved(database, acting, organization)
+        order = UndoOrder(organization_id=owner.id, entry_id=entry)
+        done = await moves.order(operator, order, order_id=new_id(), reason=reason)
+        words = {"done": f"Undone: {money(done.amount_nanos)}"}
         await _say_moved(database, owner, done, words)
 
 

@@ -8,24 +8,19 @@ from contextlib import asynccontextmanager
 import rich_click as click
 
 from gateway.app.payments import Payments, make_payments
+from gateway.cli.acting import acting_as, because, operator_of
 from gateway.cli.printing import as_json, asynchronous, opened, say, show
 from gateway.control_plane.accounts import organizations
+from gateway.control_plane.back_office.payments import StripeUnread, read_payment, start_payment
 from gateway.control_plane.payments import payments
 from gateway.control_plane.payments.payments import CENT_NANOS, Payment
 from gateway.control_plane.payments.stripe_failures import StripeFailure
-from gateway.errors import Unavailable
 from gateway.money import money
 from gateway.settings import Settings, SettingsError
 from gateway.storage.database import Database
 
 _COLUMNS = ["id", "origin", "state", "credit_nanos", "posted_nanos", "created_at", "attention"]
 _CENTS = 100
-
-
-class StripeUnread(Unavailable):
-    """Stripe did not answer, or refused."""
-
-    code = "stripe_unavailable"
 
 
 @click.group("billing")
@@ -63,14 +58,21 @@ async def maybe_selling() -> AsyncIterator[tuple[Database, Payments | None]]:
 @billing_group.command("checkout")
 @click.argument("organization")
 @click.argument("dollars", type=click.IntRange(1))
+@acting_as
+@because
 @as_json
 @asynchronous
-async def start_checkout(organization: str, dollars: int, *, as_json: bool) -> None:
+async def start_checkout(
+    organization: str, dollars: int, *, acting: str | None, reason: str, as_json: bool
+) -> None:
     """Start a payment and print the address of its page at Stripe."""
     async with selling() as (database, parts):
         async with database.read() as connection:
+            operator = await operator_of(connection, acting)
             owner = await organizations.find(connection, organization)
-        payment = await parts.checkout.start(owner.id, None, dollars * _CENTS, save_card=False)
+        payment = await start_payment(
+            database, operator, parts.checkout, owner.id, dollars * _CENTS, reason=reason
+        )
     if as_json:
         show(payment, as_json=True)
         return
@@ -97,12 +99,16 @@ async def list_payments(
 
 @billing_group.command("reconcile")
 @click.argument("payment")
+@acting_as
+@because
 @as_json
 @asynchronous
-async def reconcile(payment: str, *, as_json: bool) -> None:
+async def reconcile(payment: str, *, acting: str | None, reason: str, as_json: bool) -> None:
     """Read a payment at Stripe now, and post what follows."""
-    async with selling() as (_, parts):
-        found = await parts.reconciler.reconcile(payment)
+    async with selling() as (database, parts):
+        async with database.read() as connection:
+            operator = await operator_of(connection, acting)
+        found = await read_payment(database, operator, parts.reconciler, payment, reason=reason)
     if as_json:
         show(found, as_json=True)
         return

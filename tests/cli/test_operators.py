@@ -39,20 +39,24 @@ def test_from_the_first_owner_to_a_lost_phone(shell: Shell):
     # from now on each command names who acts, and obeys their role
     assert "--as ADDRESS" in shell.run("operators", "add", BOB, "--role", "read", status=1)
     shell.run("operators", "add", BOB, "--role", "read", "--as", EVE, "--reason", "on call")
-    assert "already" in shell.run("operators", "add", BOB, "--role", "read", "--as", EVE, status=1)
+    assert "already" in shell.run(
+        "operators", "add", BOB, "--role", "read", "--as", EVE, "--reason", "x", status=1
+    )
     assert "read, does not allow" in shell.run(
-        "operators", "role", BOB, "owner", "--as", BOB, status=1
+        "operators", "role", BOB, "owner", "--as", BOB, "--reason", "x", status=1
     )
     assert "not an operator" in shell.run(
-        "operators", "reset", "ada@example.com", "--as", EVE, status=1
+        "operators", "reset", "ada@example.com", "--as", EVE, "--reason", "x", status=1
     )
 
-    shell.run("operators", "role", BOB, "finance", "--as", EVE)
+    shell.run("operators", "role", BOB, "finance", "--as", EVE, "--reason", "x")
     listed = [(one["email"], one["role"]) for one in shell.json("operators", "list")]
     assert listed == [(EVE, "owner"), (BOB, "finance")]
 
-    assert "/admin/enroll?token=" in shell.run("operators", "reset", BOB, "--as", EVE)
-    shell.run("operators", "remove", BOB, "--as", EVE)
+    assert "/admin/enroll?token=" in shell.run(
+        "operators", "reset", BOB, "--as", EVE, "--reason", "x"
+    )
+    shell.run("operators", "remove", BOB, "--as", EVE, "--reason", "x")
     assert len(shell.json("operators", "list")) == 1
     assert trail(shell) == [
         ("operator.added", "command"),
@@ -65,18 +69,22 @@ def test_from_the_first_owner_to_a_lost_phone(shell: Shell):
 
 def test_the_last_owner_stays(shell: Shell):
     shell.run("operators", "add", EVE, "--role", "owner")
-    shell.run("operators", "add", BOB, "--role", "operator", "--as", EVE)
+    shell.run("operators", "add", BOB, "--role", "operator", "--as", EVE, "--reason", "x")
     for words in (["remove", EVE], ["role", EVE, "read"]):
-        said = shell.run("operators", *words, "--as", EVE, status=1)
+        said = shell.run("operators", *words, "--as", EVE, "--reason", "x", status=1)
         assert "someone else an owner first" in said
-    shell.run("operators", "role", BOB, "owner", "--as", EVE)
-    shell.run("operators", "remove", EVE, "--as", EVE)
+    shell.run("operators", "role", BOB, "owner", "--as", EVE, "--reason", "x")
+    shell.run("operators", "remove", EVE, "--as", EVE, "--reason", "x")
 
 
 def test_an_enrollment_opens_once_for_its_operator(shell: Shell):
     said = shell.run("operators", "add", EVE, "--role", "owner")
     first = said.partition("token=")[2].split()[0]
-    second = shell.run("operators", "reset", EVE, "--as", EVE).partition("token=")[2].split()[0]
+    second = (
+        shell.run("operators", "reset", EVE, "--as", EVE, "--reason", "x")
+        .partition("token=")[2]
+        .split()[0]
+    )
     user_id = shell.json("operators", "list")[0]["user_id"]
 
     async def use() -> list[bool]:

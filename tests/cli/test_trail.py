@@ -68,15 +68,15 @@ def test_the_trail_is_listed_and_searched(shell: Shell):
             entry["number"] for entry in json.loads(shell.run("trail", "list", "--json", *words))
         ]
 
-    assert numbers() == [3, 2, 1]
+    assert numbers() == [4, 3, 2, 1]
     assert numbers("--before", "3") == [2, 1]
-    assert numbers("--organization", "Acme") == [1]
-    assert numbers("--action", "key") == [1]
-    assert numbers("--action", "credit.granted") == [3]
+    assert numbers("--organization", "Acme") == [2, 1]
+    assert numbers("--action", "key") == [2]
+    assert numbers("--action", "credit.granted") == [4]
     assert numbers("--action", "cred") == []
-    assert numbers("--subject", f"organization:{acme}") == [3, 2, 1]
+    assert numbers("--subject", f"organization:{acme}") == [4, 3, 2, 1]
     assert numbers("--actor", "nobody@example.com") == []
-    assert numbers("--since", "2026-01-01") == [3, 2, 1]
+    assert numbers("--since", "2026-01-01") == [4, 3, 2, 1]
     assert numbers("--until", "2026-01-01") == []
     assert numbers("--since", "2100-01-01") == []
     [made] = json.loads(shell.run("trail", "list", "--json", "--action", "key"))

@@ -8,12 +8,14 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts import organizations
-from gateway.control_plane.back_office.orders import GrantOrder, Order, RefundOrder
-from gateway.control_plane.mail.messages import MailWriter, plain
+from gateway.control_plane.back_office.orders import GrantOrder, PlainOrder, RefundOrder
+from gateway.control_plane.mail.messages import Mail, MailWriter, plain
 from gateway.control_plane.mail.outbox import Outbox
 from gateway.money import money
 from gateway.storage.tables import memberships, users
 
+SUSPENDED = "Your account was suspended, and its requests are refused"
+UNSUSPENDED = "Your account is no longer suspended"
 OWNERS_MAX = 50
 """Most owners of an organization that are mailed."""
 
@@ -26,46 +28,51 @@ class AccountMails:
         self._writer = writer
         self._public_url = public_url
 
-    async def moved(self, connection: AsyncConnection, order: Order, nanos: int, ref: str) -> None:
+    async def moved(
+        self, connection: AsyncConnection, order: PlainOrder, nanos: int, ref: str
+    ) -> None:
         """Tell of credit that was granted, taken back or refunded."""
         await self._tell(connection, order.organization_id, subject_of(order, nanos), ref)
 
     async def suspended(self, connection: AsyncConnection, organization_id: str, ref: str) -> None:
         """Tell that requests are refused from now on."""
-        await self._tell(
-            connection,
-            organization_id,
-            "Your account was suspended, and its requests are refused",
-            ref,
-        )
+        await self._tell(connection, organization_id, SUSPENDED, ref)
 
     async def unsuspended(
         self, connection: AsyncConnection, organization_id: str, ref: str
     ) -> None:
         """Tell that the suspension was lifted."""
-        await self._tell(connection, organization_id, "Your account is no longer suspended", ref)
+        await self._tell(connection, organization_id, UNSUSPENDED, ref)
+
+    async def example(
+        self, connection: AsyncConnection, organization_id: str, subject: str
+    ) -> Mail | None:
+        """Return a mail as the first owner would get it; None if there is no owner."""
+        name = await organizations.name_of(connection, organization_id)
+        first = (await owners(connection, organization_id))[:1]
+        return self._mail(name, first[0], subject, "example") if first else None
 
     async def _tell(
         self, connection: AsyncConnection, organization_id: str, subject: str, ref: str
     ) -> None:
         name = await organizations.name_of(connection, organization_id)
-        now = datetime.now(UTC)
-        mails = [
-            self._writer.write(
-                "account",
-                ref=f"account:{ref}:{address}",
-                recipient=address,
-                subject=subject,
-                organization=plain(name),
-                url=f"{self._public_url}/console/ledger",
-                label="Open the ledger",
-            )
-            for address in await owners(connection, organization_id)
-        ]
-        await self._outbox.put_all(connection, [(mail, now) for mail in mails])
+        now, told = datetime.now(UTC), await owners(connection, organization_id)
+        mails = [(self._mail(name, address, subject, ref), now) for address in told]
+        await self._outbox.put_all(connection, mails)
+
+    def _mail(self, name: str, address: str, subject: str, ref: str) -> Mail:
+        return self._writer.write(
+            "account",
+            ref=f"account:{ref}:{address}",
+            recipient=address,
+            subject=subject,
+            organization=plain(name),
+            url=f"{self._public_url}/console/ledger",
+            label="Open the ledger",
+        )
 
 
-def subject_of(order: Order, nanos: int) -> str:
+def subject_of(order: PlainOrder, nanos: int) -> str:
     """Return what a mail says of a move of money."""
     amount = money(nanos)
     if isinstance(order, GrantOrder):

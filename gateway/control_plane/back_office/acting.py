@@ -24,13 +24,13 @@ async def of_user(connection: AsyncConnection, user_id: str | None) -> Operator 
     return next((one for one in known if one.user_id == user_id), None)
 
 
-def checked(operator: Operator, reason: str) -> str:
-    """Return a reason without the space around it. Raises NoReasonGiven.
+def checked(operator: Operator, reason: str, *, param: str = "reason") -> str:
+    """Return a reason without the space around it. Raises NoReasonGiven, which names the field.
 
     Only commands that are given before there are operators may leave it out.
     """
     reason = reason.strip()
     is_needed = operator.user_id is not None
     if len(reason) > REASON_CHARACTERS_MAX or (is_needed and not reason):
-        raise NoReasonGiven(f"Say why, in 1 to {REASON_CHARACTERS_MAX} characters.", param="words")
+        raise NoReasonGiven(f"Say why, in 1 to {REASON_CHARACTERS_MAX} characters.", param=param)
     return reason

@@ -6,7 +6,7 @@ Whether they may do it alone is decided above, in moves.py.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,6 +18,14 @@ from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.trail.entries import record
 from gateway.money import money
 from gateway.storage.tables import accounts
+
+
+class Why(NamedTuple):
+    """The order that moved credit, its reason, and which entry it undoes, if any."""
+
+    order_id: str
+    reason: str
+    undoes: int | None = None
 
 
 async def grant(connection: AsyncConnection, order: GrantOrder) -> bool:
@@ -49,19 +57,19 @@ async def take(connection: AsyncConnection, order: TakeOrder, reason: str) -> bo
 
 
 async def record_grant(
-    connection: AsyncConnection, operator: Operator, order: GrantOrder, reason: str, order_id: str
+    connection: AsyncConnection, operator: Operator, order: GrantOrder, why: Why
 ) -> None:
     """Record a grant that was just made."""
     said = {"kind": order.kind, "expires_days": order.expires_days}
-    await _record(connection, operator, "credit.granted", order, said, reason, order_id)
+    await _record(connection, operator, "credit.granted", order, said, why)
 
 
 async def record_taking(
-    connection: AsyncConnection, operator: Operator, order: TakeOrder, reason: str, order_id: str
+    connection: AsyncConnection, operator: Operator, order: TakeOrder, why: Why
 ) -> None:
     """Record that credit was just taken back."""
     said = {"lot": order.lot_id}
-    await _record(connection, operator, "credit.taken", order, said, reason, order_id)
+    await _record(connection, operator, "credit.taken", order, said, why)
 
 
 async def balance_nanos(connection: AsyncConnection, organization_id: str) -> int:
@@ -76,8 +84,7 @@ async def _record(
     action: str,
     order: GrantOrder | TakeOrder,
     said: dict[str, Any],
-    reason: str,
-    order_id: str,
+    why: Why,
 ) -> None:
     sign = 1 if isinstance(order, GrantOrder) else -1
     after = await balance_nanos(connection, order.organization_id)
@@ -92,10 +99,11 @@ async def _record(
         after={
             "balance_nanos": after,
             "amount_nanos": order.amount_nanos,
-            "order": order_id,
+            "order": why.order_id,
+            **({"undoes": why.undoes} if why.undoes else {}),
             **said,
         },
-        reason=reason,
+        reason=why.reason,
     )
 
 

@@ -25,7 +25,7 @@ async def suspend(
     Returns False if it was suspended before. Raises NotPermitted or NoReasonGiven.
     """
     operator.must("money")
-    reason = acting.checked(operator, reason)
+    reason = acting.checked(operator, reason, param="words")
     if not await freezes.freeze(connection, organization_id, "operator", reason=reason):
         return False
     await mails.suspended(connection, organization_id, new_id())
@@ -46,7 +46,7 @@ async def unsuspend(
     Raises NotPermitted or NoReasonGiven.
     """
     operator.must("money")
-    reason = acting.checked(operator, reason)
+    reason = acting.checked(operator, reason, param="words")
     if not await freezes.lift(connection, organization_id, "operator"):
         return False
     await mails.unsuspended(connection, organization_id, new_id())

@@ -29,7 +29,7 @@ async def create(
         name,
         expires_at=expires_at,
         token_ids_from=token_ids_from,
-        doer=Doer(operator.actor, acting.checked(operator, reason)),
+        doer=Doer(operator.actor, acting.checked(operator, reason, param="words")),
     )
 
 
@@ -46,7 +46,7 @@ async def revoke(
     return await keys.revoke(
         key_id,
         organization_id=organization_id,
-        doer=Doer(operator.actor, acting.checked(operator, reason)),
+        doer=Doer(operator.actor, acting.checked(operator, reason, param="words")),
     )
 
 
@@ -62,5 +62,5 @@ async def set_budget(
 ) -> None:
     """Set what a key may spend; None removes the limit. Raises KeyNotFound, NotPermitted."""
     operator.must("money")
-    doer = Doer(operator.actor, acting.checked(operator, reason))
+    doer = Doer(operator.actor, acting.checked(operator, reason, param="words"))
     await keys.set_budget(key_id, limit_nanos, period, organization_id=organization_id, doer=doer)

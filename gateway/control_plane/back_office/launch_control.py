@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.back_office.vote_reviews import given
+from gateway.control_plane.back_office import acting
 from gateway.control_plane.demand import launch_progress, launches, pauses
 from gateway.control_plane.demand.launches import LaunchPrices
 from gateway.control_plane.operators.operators import Operator
@@ -18,13 +18,14 @@ async def launch(
     *,
     nanos_per_million_tokens: int | None = None,
     flex_nanos_per_million_tokens: int | None = None,
-    reason: str = "",
+    reason: str,
 ) -> LaunchPrices:
-    """Make a model live. Raises NotPermitted, ModelUnknown or CannotLaunch.
+    """Make a model live. Raises NotPermitted, NoReasonGiven, ModelUnknown or CannotLaunch.
 
     Done twice, the second finds the model live and changes nothing.
     """
     operator.must("service")
+    said = acting.checked(operator, reason)
     prices = await launches.launch(
         connection,
         model_id,
@@ -43,7 +44,7 @@ async def launch(
             "price_nanos": prices.default_nanos,
             "flex_price_nanos": prices.flex_nanos,
         },
-        reason=reason.strip(),
+        reason=said,
     )
     return prices
 
@@ -56,7 +57,7 @@ async def pause(
     None: it was paused already. Raises NotPermitted, NoReasonGiven, LaunchUnknown.
     """
     operator.must("service")
-    said = given(reason)
+    said = acting.checked(operator, reason)
     held = await pauses.pause(connection, model_id)
     if held is not None:
         await entries.record(
@@ -78,7 +79,7 @@ async def resume(
     Raises NotPermitted, NoReasonGiven, LaunchUnknown, CannotResume.
     """
     operator.must("service")
-    said = given(reason)
+    said = acting.checked(operator, reason)
     went_on = await pauses.resume(connection, model_id)
     if went_on:
         await entries.record(

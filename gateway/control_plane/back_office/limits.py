@@ -17,7 +17,7 @@ async def release(
 ) -> str | None:
     """Let an organization buy again; return what held it, None if nothing did."""
     operator.must("money")
-    reason = acting.checked(operator, reason)
+    reason = acting.checked(operator, reason, param="words")
     held_for = await customers.release(connection, organization_id, datetime.now(UTC))
     if held_for is not None:
         await record(
@@ -38,7 +38,7 @@ async def switch_off_top_up(
 ) -> bool:
     """Switch an organization's auto top-up off; return whether it was on."""
     operator.must("money")
-    reason = acting.checked(operator, reason)
+    reason = acting.checked(operator, reason, param="words")
     was_on = await auto_top_up.switch_off(connection, organization_id, datetime.now(UTC))
     if was_on:
         await record(

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.back_office import acting
 from gateway.control_plane.mail import upkeep
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.trail import entries
@@ -19,14 +20,15 @@ async def resend(
     mail_id: str,
     *,
     lifetime: timedelta,
-    reason: str = "",
+    reason: str,
     even_unknown: bool = False,
 ) -> None:
     """Send a mail again that failed, or that waits for its next try.
 
-    Raises NotPermitted, NothingToRetry or CannotRetry.
+    Raises NotPermitted, NoReasonGiven, NothingToRetry or CannotRetry.
     """
     operator.must("support")
+    said = acting.checked(operator, reason)
     before = await upkeep.retry(connection, mail_id, lifetime=lifetime, even_unknown=even_unknown)
     await entries.record(
         connection,
@@ -35,15 +37,16 @@ async def resend(
         f"mail:{mail_id}",
         before={"state": before.state, "attempts": before.attempts},
         after={"state": "pending"},
-        reason=reason,
+        reason=said,
     )
 
 
 async def resend_failed(
-    connection: AsyncConnection, operator: Operator, *, lifetime: timedelta, reason: str = ""
+    connection: AsyncConnection, operator: Operator, *, lifetime: timedelta, reason: str
 ) -> int:
-    """Send all launch mails that failed again; return how many. Raises NotPermitted."""
+    """Send all launch mails that failed again; return how many. Raises as `resend`."""
     operator.must("support")
+    said = acting.checked(operator, reason)
     count = await upkeep.retry_failed(connection, lifetime=lifetime)
     if count:
         await entries.record(
@@ -52,6 +55,6 @@ async def resend_failed(
             _RESENT,
             "mail:failed",
             after={"state": "pending", "mails": count},
-            reason=reason,
+            reason=said,
         )
     return count

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.back_office.vote_reviews import given
+from gateway.control_plane.back_office import acting
 from gateway.control_plane.catalog import cards, catalog, content, edits, golden
 from gateway.control_plane.catalog.cards import ModelCard, ReviewedModel
 from gateway.control_plane.catalog.content import ModelPage
@@ -77,7 +77,7 @@ async def edit(
     BadModel.
     """
     operator.must("service")
-    said = given(reason)
+    said = acting.checked(operator, reason)
     await golden.lock_catalog(connection)
     before = await current(connection, model_id)
     own, words = await edits.of_model(connection, model_id)
@@ -117,7 +117,7 @@ async def add(
     Raises NotPermitted, NoReasonGiven, BadModel.
     """
     operator.must("service")
-    said = given(reason)
+    said = acting.checked(operator, reason)
     owner, _, name = model_id.partition("/")
     if not owner or not name or "/" in name or len(model_id) > ID_CHARACTERS_MAX or " " in model_id:
         raise BadModel("A model is named OWNER/NAME.", param="id")
@@ -150,7 +150,7 @@ async def set_state(
     Raises NotPermitted, NoReasonGiven, ModelUnknown, CannotChangeState.
     """
     operator.must("service")
-    said = given(reason)
+    said = acting.checked(operator, reason)
     await golden.lock_catalog(connection)
     query = select(models.c.state).where(models.c.id == model_id).with_for_update()
     before = await connection.scalar(query)
@@ -187,9 +187,11 @@ async def pin(
 ) -> tuple[str, int]:
     """Vouch for a worker: its answers become its revision's golden vectors, for good.
 
-    Returns the revision and the number of rows. Raises NotPermitted, and as `commands.asked`.
+    Returns the revision and the number of rows. Raises NotPermitted, NoReasonGiven, and as
+    `commands.asked`.
     """
     operator.must("service")
+    said = acting.checked(operator, reason)
     revision, rows = await commands.asked(database, model_id, url)
     async with database.write() as connection:
         await golden.pin(connection, model_id, revision, rows)
@@ -199,7 +201,7 @@ async def pin(
             "golden.pinned",
             f"model:{model_id}",
             after={"revision": revision, "rows": len(rows), "worker": url},
-            reason=reason.strip(),
+            reason=said,
         )
     return revision, len(rows)
 

@@ -1,4 +1,4 @@
-"""Money that operators move: grants, takings and refunds, each by the same rules.
+"""Money that operators move: grants, takings, refunds, undoing, each by the same rules.
 
 - It needs the permission for money, and a reason.
 - An order is done once, however often it is sent: its id names it.
@@ -16,11 +16,17 @@ from typing import Any, Literal, NamedTuple
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.back_office import acting, approvals, refunds
+from gateway.control_plane.back_office import acting, approvals, refunds, undoing
 from gateway.control_plane.back_office.account_mails import AccountMails
 from gateway.control_plane.back_office.approvals import AlreadyDecided, MoneyOrder, Rules
-from gateway.control_plane.back_office.credits import grant, record_grant, record_taking, take
-from gateway.control_plane.back_office.orders import GrantOrder, Order, TakeOrder
+from gateway.control_plane.back_office.credits import Why, grant, record_grant, record_taking, take
+from gateway.control_plane.back_office.orders import (
+    GrantOrder,
+    Order,
+    PlainOrder,
+    TakeOrder,
+    UndoOrder,
+)
 from gateway.control_plane.operators.operators import NotPermitted, Operator
 from gateway.control_plane.payments.payments import CENT_NANOS
 from gateway.control_plane.payments.refunds import Refund, Refunds
@@ -45,6 +51,8 @@ class MoveOutcome(NamedTuple):
 class Moved(NamedTuple):
     """What a move did; `is_new` is False if it was done before."""
 
+    order: PlainOrder
+    """What an order came to: of an undoing, the reversal."""
     is_new: bool
     amount_nanos: int
     refund: Refund | None = None
@@ -58,7 +66,7 @@ class Moves:
     ) -> None:
         self._database = database
         self._refunds = sold
-        self._mails = mails
+        self.mails = mails
         self.rules = rules
 
     async def order(
@@ -66,7 +74,7 @@ class Moves:
     ) -> MoveOutcome:
         """Move money, or let it wait. Raises NotPermitted, or BadRequest for what can't be done."""
         operator.must("money")
-        reason = acting.checked(operator, reason)
+        reason = acting.checked(operator, reason, param="words")
         async with self._database.write() as connection:
             outcome = await self._order(connection, operator, order, order_id, reason)
         return await self._carried_out(outcome)
@@ -91,7 +99,7 @@ class Moves:
 
     async def reject(self, operator: Operator, order_id: str, *, reason: str) -> None:
         """Refuse what another operator ordered, or take back one's own order."""
-        reason = acting.checked(operator, reason)
+        reason = acting.checked(operator, reason, param="words")
         async with self._database.write() as connection:
             known = await self._waiting(connection, order_id)
             if known.operator_id != operator.user_id:
@@ -120,12 +128,14 @@ class Moves:
 
     async def moved(self, connection: AsyncConnection, order: Order, reason: str) -> Moved:
         """Move the money itself, without a check, a record or a mail: also for a preview."""
+        if isinstance(order, UndoOrder):
+            order = await undoing.reversal(connection, order)
         if isinstance(order, GrantOrder):
-            return Moved(await grant(connection, order), order.amount_nanos)
+            return Moved(order, await grant(connection, order), order.amount_nanos)
         if isinstance(order, TakeOrder):
-            return Moved(await take(connection, order, reason), order.amount_nanos)
+            return Moved(order, await take(connection, order, reason), order.amount_nanos)
         refund = await refunds.ask(connection, self._refunds, order, reason)
-        return Moved(not refund.is_repeated, refund.amount_cents * CENT_NANOS, refund)
+        return Moved(order, not refund.is_repeated, refund.amount_cents * CENT_NANOS, refund)
 
     async def _order(
         self,
@@ -233,14 +243,16 @@ class Moves:
         reason: str,
     ) -> None:
         """Write the mail, and the trail last."""
-        await self._mails.moved(connection, order, moved.amount_nanos, order_id)
-        if isinstance(order, GrantOrder):
-            await record_grant(connection, operator, order, reason, order_id)
-        elif isinstance(order, TakeOrder):
-            await record_taking(connection, operator, order, reason, order_id)
+        done, undoes = moved.order, order.entry_id if isinstance(order, UndoOrder) else None
+        why = Why(order_id, reason, undoes)
+        await self.mails.moved(connection, done, moved.amount_nanos, order_id)
+        if isinstance(done, GrantOrder):
+            await record_grant(connection, operator, done, why)
+        elif isinstance(done, TakeOrder):
+            await record_taking(connection, operator, done, why)
         else:
             assert moved.refund is not None
-            await refunds.record_refund(connection, operator, order, moved.refund, reason, order_id)
+            await refunds.record_refund(connection, operator, done, moved.refund, reason, order_id)
 
     async def _carried_out(self, outcome: MoveOutcome) -> MoveOutcome:
         """Ask Stripe for the refund of a move that was done, after its transaction."""

@@ -32,7 +32,7 @@ async def write(
 ) -> None:
     """Write a note. Raises NotPermitted, or NoReasonGiven for an empty or too long one."""
     operator.must("support")
-    words, note_id = acting.checked(operator, words), new_id()
+    words, note_id = acting.checked(operator, words, param="words"), new_id()
     if not words:
         raise acting.NoReasonGiven("A note needs words.", param="words")
     await connection.execute(

@@ -40,7 +40,16 @@ class RefundOrder(msgspec.Struct, frozen=True, kw_only=True, tag="refund"):
     amount_cents: int | None = None
 
 
-Order = GrantOrder | TakeOrder | RefundOrder
+class UndoOrder(msgspec.Struct, frozen=True, kw_only=True, tag="undo"):
+    """Reverse a grant or a taking by another entry, once."""
+
+    organization_id: str
+    entry_id: int
+
+
+PlainOrder = GrantOrder | TakeOrder | RefundOrder
+"""An order that says itself what moves."""
+Order = PlainOrder | UndoOrder
 
 
 def encode(order: Order) -> str:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.back_office import account_mails, approvals
 from gateway.control_plane.back_office.moves import Moved, Moves
 from gateway.control_plane.back_office.orders import Order, RefundOrder
+from gateway.control_plane.mail.messages import Mail
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.payments import payments
 from gateway.control_plane.payments.payments import CENT_NANOS
@@ -52,7 +53,8 @@ class MovePreview(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime | None
     """When it is done without one, if nobody else may approve."""
     recipients: list[str]
-    subject: str
+    mail: Mail | None
+    """What the first of them gets; None if nobody is mailed."""
     seen: str
     """Names the state of the account; see `stamp`."""
 
@@ -112,7 +114,9 @@ async def preview(
             waits=waits,
             due_at=await approvals.due_at(connection, operator) if waits else None,
             recipients=await account_mails.owners(connection, organization_id),
-            subject=account_mails.subject_of(order, nanos),
+            mail=await moves.mails.example(
+                connection, organization_id, account_mails.subject_of(moved.order, nanos)
+            ),
             seen=seen,
         )
 

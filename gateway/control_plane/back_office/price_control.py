@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.back_office.vote_reviews import given
+from gateway.control_plane.back_office import acting
 from gateway.control_plane.catalog import catalog, edits, golden, price_changes
 from gateway.control_plane.catalog.price_changes import PriceChange
 from gateway.control_plane.demand.launches import ModelUnknown
@@ -137,7 +137,7 @@ async def set_price(
     ModelUnknown, BadPrice.
     """
     operator.must("service")
-    said = given(reason) if operator.user_id else reason.strip()
+    said = acting.checked(operator, reason)
     await golden.lock_catalog(connection)
     changes = await effect(connection, model_id, tier, nanos)
     now = datetime.now(UTC)
@@ -178,7 +178,7 @@ async def cancel(
     Raises NotPermitted, NoReasonGiven, ChangeUnknown.
     """
     operator.must("service")
-    said = given(reason)
+    said = acting.checked(operator, reason)
     change = await price_changes.cancel(connection, change_id)
     if change is None:
         raise ChangeUnknown(f"There is no price to come {change_id[:40]!r}.")

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.accounts import enrollments, sessions, users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.sessions import OperatorRole
+from gateway.control_plane.back_office import acting
 from gateway.control_plane.operators import operators
 from gateway.control_plane.operators.operators import Operator, OperatorNotFound
 from gateway.control_plane.trail import entries
@@ -81,14 +82,15 @@ async def add(
     operator: Operator,
     address: Address,
     role: OperatorRole,
-    reason: str = "",
+    reason: str,
 ) -> Enrolled:
     """Make a person an operator, who need not have signed in before.
 
-    Factors that they had are removed: see `enrollments`. Raises NotPermitted, OperatorExists,
-    FirstMustOwn.
+    Factors that they had are removed: see `enrollments`. Raises NotPermitted,
+    NoReasonGiven, OperatorExists, FirstMustOwn.
     """
     operator.must("operators")
+    said = acting.checked(operator, reason)
     await alone(connection, "operators")
     user = await users.find_or_create(connection, address)
     if await operators.role_of(connection, user.id) is not None:
@@ -100,7 +102,7 @@ async def add(
     token = await enrollments.begin(connection, user.id)
     await entries.record(
         connection, operator.actor, "operator.added", f"user:{user.id}",
-        after={"role": role, "address": Personal(user.email, user.id)}, reason=reason,
+        after={"role": role, "address": Personal(user.email, user.id)}, reason=said,
     )  # fmt: skip
     return Enrolled(user_id=user.id, email=user.email, role=role, token=token)
 
@@ -110,47 +112,51 @@ async def change_role(
     operator: Operator,
     user_id: str,
     role: OperatorRole,
-    reason: str = "",
+    reason: str,
 ) -> None:
-    """Give an operator another role. Raises NotPermitted, OperatorNotFound, LastOperatingOwner."""
+    """Give an operator another role.
+
+    Raises NotPermitted, NoReasonGiven, OperatorNotFound, LastOperatingOwner.
+    """
     operator.must("operators")
+    said = acting.checked(operator, reason)
     before = await operators.role_of(connection, user_id)
     await operators.change_role(connection, user_id, role)
     await entries.record(
         connection, operator.actor, "operator.role_changed", f"user:{user_id}",
-        before={"role": before}, after={"role": role}, reason=reason,
+        before={"role": before}, after={"role": role}, reason=said,
     )  # fmt: skip
 
 
 async def remove(
-    connection: AsyncConnection, operator: Operator, user_id: str, reason: str = ""
+    connection: AsyncConnection, operator: Operator, user_id: str, reason: str
 ) -> None:
     """Make an operator an ordinary user. Raises as `change_role`."""
     operator.must("operators")
+    said = acting.checked(operator, reason)
     before = await operators.role_of(connection, user_id)
     await operators.remove(connection, user_id)
     await enrollments.cancel(connection, user_id)
     await sessions.doubt(connection, user_id)
     await entries.record(
         connection, operator.actor, "operator.removed", f"user:{user_id}",
-        before={"role": before}, reason=reason,
+        before={"role": before}, reason=said,
     )  # fmt: skip
 
 
-async def reset(
-    connection: AsyncConnection, operator: Operator, user_id: str, reason: str = ""
-) -> str:
+async def reset(connection: AsyncConnection, operator: Operator, user_id: str, reason: str) -> str:
     """Remove an operator's factors and sessions; return a token for a new factor.
 
-    For a phone or a laptop that was lost. Raises NotPermitted, OperatorNotFound.
+    For a phone or a laptop that was lost. Raises NotPermitted, NoReasonGiven, OperatorNotFound.
     """
     operator.must("operators")
+    said = acting.checked(operator, reason)
     if await operators.role_of(connection, user_id) is None:
         raise OperatorNotFound("There is no such operator.")
     token = await enrollments.begin(connection, user_id)
     await sessions.doubt(connection, user_id)
     await sessions.end_all(connection, user_id)
     await entries.record(
-        connection, operator.actor, "operator.reset", f"user:{user_id}", reason=reason
+        connection, operator.actor, "operator.reset", f"user:{user_id}", reason=said
     )
     return token

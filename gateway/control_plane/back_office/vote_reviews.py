@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.back_office.acting import NoReasonGiven
+from gateway.control_plane.back_office import acting
 from gateway.control_plane.demand import standings
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.trail import entries
@@ -16,8 +16,6 @@ from gateway.errors import NotFound
 from gateway.identifiers import is_id
 from gateway.storage.database import insert_into
 from gateway.storage.tables import demand_votes, set_aside_votes
-
-REASON_CHARACTERS_MAX = 500
 
 
 class VoteUnknown(NotFound):
@@ -40,7 +38,7 @@ async def set_aside(
     Raises NotPermitted, VoteUnknown, NoReasonGiven.
     """
     operator.must("support")
-    said = given(reason)
+    said = acting.checked(operator, reason)
     vote = await _vote(connection, vote_id)
     new = await connection.scalar(
         insert_into(connection, set_aside_votes)
@@ -67,7 +65,7 @@ async def restore(
     Raises NotPermitted, VoteUnknown, NoReasonGiven.
     """
     operator.must("support")
-    said = given(reason)
+    said = acting.checked(operator, reason)
     vote = await _vote(connection, vote_id)
     gone = await connection.execute(
         delete(set_aside_votes).where(
@@ -79,18 +77,6 @@ async def restore(
         return False
     await _changed(connection, operator, "vote.restored", vote_id, vote, said)
     return True
-
-
-def given(reason: str) -> str:
-    """Return a reason as it is kept. Raises NoReasonGiven."""
-    said = reason.strip()
-    if not said:
-        raise NoReasonGiven("Say why: the audit trail keeps it.", param="reason")
-    if len(said) > REASON_CHARACTERS_MAX:
-        raise NoReasonGiven(
-            f"A reason has at most {REASON_CHARACTERS_MAX} characters.", param="reason"
-        )
-    return said
 
 
 async def _vote(connection: AsyncConnection, vote_id: str) -> _Cast:

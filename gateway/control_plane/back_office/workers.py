@@ -7,6 +7,7 @@ from typing import Literal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.back_office import acting
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.trail import entries
 from gateway.control_plane.workers import commands
@@ -35,13 +36,14 @@ async def command(
     action: WorkerAction,
     url: str,
     *,
-    reason: str = "",
+    reason: str,
 ) -> None:
     """Order something of a worker, in all its pools; running gateways obey within a second or two.
 
-    Raises NotPermitted or NoSuchWorker.
+    Raises NotPermitted, NoReasonGiven or NoSuchWorker.
     """
     operator.must("service")
+    said = acting.checked(operator, reason)
     wishes = await _wishes(connection, url)
     if not wishes:
         raise NoSuchWorker(
@@ -57,7 +59,7 @@ async def command(
         f"worker:{url}",
         before={"wish": wishes},
         after={"wish": {model: wish or before for model, before in wishes.items()}},
-        reason=reason,
+        reason=said,
     )
 
 

@@ -48,7 +48,7 @@ async def test_who_only_reads_replays_nothing(books: Database):
     async with books.write() as connection:
         await stored_events.finish(connection, ["evt_1"])
         with pytest.raises(NotPermitted):
-            await events.replay(connection, reader, "evt_1")
+            await events.replay(connection, reader, "evt_1", reason="x")
         assert (await stored_events.read(connection, "evt_1")).state == "done"
 
 
@@ -56,7 +56,7 @@ async def test_no_such_event(books: Database):
     operator = await make_operator(books, "ops@example.com", "support")
     async with books.write() as connection:
         with pytest.raises(stored_events.NoSuchEvent):
-            await events.replay(connection, operator, "evt_404")
+            await events.replay(connection, operator, "evt_404", reason="x")
 
 
 async def test_lists_by_state_and_object(database: Database, monkeypatch: pytest.MonkeyPatch):

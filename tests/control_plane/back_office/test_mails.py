@@ -40,7 +40,7 @@ async def test_a_link_is_tried_at_once_while_it_waits_and_keeps_its_end(books: D
         books, kind="sign_in", state="pending", attempts=2, due_at=later, give_up_at=later
     )
     async with books.write() as connection:
-        await mails.resend(connection, operator, mail_id, lifetime=DAY)
+        await mails.resend(connection, operator, mail_id, lifetime=DAY, reason="x")
     async with books.read() as connection:
         mail = await upkeep.read(connection, mail_id)
     assert mail.due_at <= datetime.now(UTC)
@@ -62,7 +62,7 @@ async def test_what_cannot_be_sent_again(books: Database, values: dict, why: str
     mail_id = await put_mail(books, **values)
     async with books.write() as connection:
         with pytest.raises(upkeep.CannotRetry, match=why):
-            await mails.resend(connection, operator, mail_id, lifetime=DAY)
+            await mails.resend(connection, operator, mail_id, lifetime=DAY, reason="x")
     assert await trail_of(books, "mail.resent") == []
 
 
@@ -71,9 +71,9 @@ async def test_who_only_reads_sends_nothing(books: Database):
     mail_id = await put_mail(books)
     async with books.write() as connection:
         with pytest.raises(NotPermitted):
-            await mails.resend(connection, reader, mail_id, lifetime=DAY)
+            await mails.resend(connection, reader, mail_id, lifetime=DAY, reason="x")
         with pytest.raises(NotPermitted):
-            await mails.resend_failed(connection, reader, lifetime=DAY)
+            await mails.resend_failed(connection, reader, lifetime=DAY, reason="x")
     async with books.read() as connection:
         assert await connection.scalar(select(outbox.c.state)) == "failed"
 
@@ -91,7 +91,7 @@ async def test_a_mail_that_is_sent_meanwhile_stays_sent(books: Database, monkeyp
     monkeypatch.setattr(upkeep, "read", slow)
     async with books.write() as connection:
         with pytest.raises(upkeep.CannotRetry, match="meanwhile"):
-            await mails.resend(connection, operator, mail_id, lifetime=DAY)
+            await mails.resend(connection, operator, mail_id, lifetime=DAY, reason="x")
 
 
 async def test_the_newest_first_by_state_and_person(books: Database):

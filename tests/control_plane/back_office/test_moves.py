@@ -14,8 +14,9 @@ from gateway.control_plane.back_office.account_mails import AccountMails
 from gateway.control_plane.back_office.acting import NoReasonGiven
 from gateway.control_plane.back_office.approvals import AlreadyDecided, ApprovalNotFound
 from gateway.control_plane.back_office.moves import MoveOutcome, Moves
-from gateway.control_plane.back_office.orders import GrantOrder, RefundOrder, TakeOrder
+from gateway.control_plane.back_office.orders import GrantOrder, RefundOrder, TakeOrder, UndoOrder
 from gateway.control_plane.back_office.refunds import NotSelling
+from gateway.control_plane.back_office.undoing import CannotUndo
 from gateway.control_plane.billing import credit
 from gateway.control_plane.operators import operators
 from gateway.control_plane.operators.operators import COMMAND_LINE, NotPermitted, Operator
@@ -50,6 +51,14 @@ class Desk(NamedTuple):
         order_id = order_id or new_id()
         order = self.grant(dollars, f"operator:{order_id}")
         return await self.moves.order(operator, order, order_id=order_id, reason="outage")
+
+    async def undo(self, operator: Operator, entry_id: int) -> MoveOutcome:
+        order = UndoOrder(organization_id=self.organization_id, entry_id=entry_id)
+        return await self.moves.order(operator, order, order_id=new_id(), reason="a mistake")
+
+    async def newest(self) -> credit.LedgerEntry:
+        async with self.database.read() as connection:
+            return (await credit.ledger(connection, self.organization_id))[0]
 
     async def dollars(self) -> int:
         async with self.database.read() as connection:
@@ -252,3 +261,80 @@ async def test_before_there_are_operators_commands_have_no_limit(desk: Desk):
     assert done.state == "done"
     (entry,) = await trail_of(desk.database)
     assert (entry.actor, entry.action) == (None, "credit.granted")
+
+
+async def test_a_grant_is_undone_by_another_entry_and_that_one_too(desk: Desk):
+    mia = await make_operator(desk.database, "mia@example.com", "finance")
+    await desk.give(mia, 30)
+    granted = await desk.newest()
+    await desk.undo(mia, granted.id)
+    taken = await desk.newest()
+    assert (taken.kind, taken.amount_nanos, await desk.dollars()) == ("takeback", -30 * DOLLAR, 0)
+    with pytest.raises(CannotUndo, match="undone before"):
+        await desk.undo(mia, granted.id)
+
+    await desk.undo(mia, taken.id)
+    assert await desk.dollars() == 30
+    with pytest.raises(CannotUndo, match="undone before"):
+        await desk.undo(mia, taken.id)
+    ledger = await ledger_of_organization(desk.database, desk.organization_id)
+    assert [kind for kind, _, _ in ledger] == ["grant", "takeback", "grant"]
+    told = [(one.action, one.after.get("undoes")) for one in await trail_of(desk.database)]
+    assert told == [("credit.granted", None), ("credit.taken", granted.id),
+                    ("credit.granted", taken.id)]  # fmt: skip
+    await assert_sound(desk.database)
+
+
+async def test_what_is_used_of_a_grant_is_not_undone(desk: Desk):
+    mia = await make_operator(desk.database, "mia@example.com", "finance")
+    await desk.give(mia, 30)
+    granted = await desk.newest()
+    async with desk.database.write() as connection:
+        lot = granted.ref
+        await grants.take(connection, desk.organization_id, lot, 10 * DOLLAR, reason="part")
+    assert (await desk.undo(mia, granted.id)).amount_nanos == 20 * DOLLAR
+    assert await desk.dollars() == 0
+    await desk.give(mia, 5)
+    empty = await desk.newest()
+    async with desk.database.write() as connection:
+        await grants.take(connection, desk.organization_id, empty.ref, 5 * DOLLAR, reason="all")
+    with pytest.raises(CannotUndo, match="nothing is left"):
+        await desk.undo(mia, empty.id)
+
+
+async def test_credit_that_expires_comes_back_for_the_rest_of_its_time(desk: Desk):
+    mia = await make_operator(desk.database, "mia@example.com", "finance")
+    soon = datetime.now(UTC) + timedelta(days=3, hours=1)
+    async with desk.database.write() as connection:
+        await credit.grant(connection, desk.organization_id, 30 * DOLLAR, expires_at=soon)
+    await desk.undo(mia, (await desk.newest()).id)
+    taken = await desk.newest()
+    await desk.undo(mia, taken.id)
+    async with desk.database.read() as connection:
+        (lot,) = (await credit.balance(connection, desk.organization_id)).lots
+    assert lot.expires_at is not None
+    assert timedelta(days=3) < lot.expires_at - datetime.now(UTC) <= timedelta(days=4)
+
+
+async def test_undoing_waits_for_a_second_operator_too(desk: Desk):
+    mia = await make_operator(desk.database, "mia@example.com", "finance")
+    bo = await make_operator(desk.database, "bo@example.com", "owner")
+    async with desk.database.write() as connection:
+        await credit.grant(connection, desk.organization_id, 500 * DOLLAR)
+    asked = await desk.undo(mia, (await desk.newest()).id)
+    assert (asked.state, await desk.dollars()) == ("waiting", 500)
+    await desk.moves.approve(bo, asked.order_id)
+    assert await desk.dollars() == 0
+
+
+async def test_only_grants_and_takings_of_its_own_are_undone(desk: Desk):
+    mia = await make_operator(desk.database, "mia@example.com", "finance")
+    async with desk.database.write() as connection:
+        other = (await organizations.create(connection, "other")).id
+        await credit.grant(connection, other, DOLLAR)
+        (theirs,) = await credit.ledger(connection, other)
+    with pytest.raises(CannotUndo, match="no such entry"):
+        await desk.undo(mia, theirs.id)
+    support = await make_operator(desk.database, "sue@example.com", "support")
+    with pytest.raises(NotPermitted):
+        await desk.undo(support, theirs.id)

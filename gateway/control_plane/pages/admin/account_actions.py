@@ -15,14 +15,17 @@ from litestar.params import FromPath, URLEncodedBody
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.back_office import freezes, limits, mails, notes, views
-from gateway.control_plane.back_office.account_mails import AccountMails
+from gateway.control_plane.back_office.account_mails import SUSPENDED, UNSUSPENDED, AccountMails
 from gateway.control_plane.back_office.keys import revoke, set_budget
+from gateway.control_plane.back_office.payments import give_payment_up, read_payment, see_payment
 from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.mail.upkeep import NothingToRetry
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.operators.permissions import Permission
 from gateway.control_plane.pages.admin.money import move_of
 from gateway.control_plane.pages.admin.organization import PATH, standing
+from gateway.control_plane.payments import payments
+from gateway.control_plane.payments.reconciler import Reconciler
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.verification import fresh
@@ -65,6 +68,35 @@ ACTIONS = {
         "Nothing is posted, and nobody is mailed.",
         "Let it buy",
     ),
+    "top-up-off": AccountAction(
+        "Switch off auto top-up of",
+        "money",
+        "Nothing more is bought by itself, until an owner switches it on again. What is under way "
+        "goes on.",
+        "Switch auto top-up off",
+        "danger",
+    ),
+    "reconcile": AccountAction(
+        "Read at Stripe a payment of",
+        "support",
+        "The payment is read at Stripe now, and the ledger follows what it says.",
+        "Read it now",
+    ),
+    "seen": AccountAction(
+        "Take off the list a payment of",
+        "support",
+        "The payment needs nobody any more, until something else is odd about it. Nothing is "
+        "posted.",
+        "Mark it as seen",
+    ),
+    "abandon": AccountAction(
+        "Give up a payment of",
+        "money",
+        "For a payment that Stripe no longer shows: it is not read any more, and the freeze of its "
+        "dispute ends. What was credited stays.",
+        "Give it up",
+        "danger",
+    ),
     "revoke": AccountAction(
         "Revoke a key of",
         "support",
@@ -85,6 +117,9 @@ ACTIONS = {
         "Send it again",
     ),
 }
+_MAILED = {"suspend": SUSPENDED, "unsuspend": UNSUSPENDED}
+"""What is mailed, by action."""
+_OF_PAYMENTS = ("reconcile", "seen", "abandon")
 PATHS = [f"{PATH}/{{organization_id:str}}/{name}" for name in ACTIONS]
 
 
@@ -101,6 +136,7 @@ async def _action_page(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],
     render: NamedDependency[Render],
+    account_mails: NamedDependency[AccountMails],
     organization_id: FromPath[str],
 ) -> FormPage:
     name = move_of(request)
@@ -109,6 +145,8 @@ async def _action_page(
         form = AccountForm(target=request.query_params.get("target", ""))
         async with database.read() as connection:
             one = await standing(connection, organization_id)
+            subject = _MAILED.get(name, "")
+            mail = await account_mails.example(connection, one.id, subject) if subject else None
         return render(
             "admin/account_action.html",
             section="organizations",
@@ -116,6 +154,7 @@ async def _action_page(
             one=one,
             name=name,
             act=ACTIONS[name],
+            mail=mail,
             form=refused.typed if refused else form,
         )
 
@@ -143,6 +182,7 @@ async def act_on_account(
     settings: NamedDependency[Settings],
     keys: NamedDependency[ApiKeys],
     account_mails: NamedDependency[AccountMails],
+    reconciler: NamedDependency[Reconciler | None],
     operator: NamedDependency[Operator],
     organization_id: FromPath[str],
     data: URLEncodedBody[AccountForm],
@@ -151,7 +191,11 @@ async def act_on_account(
     name = move_of(request)
     async with database.read() as connection:
         await standing(connection, organization_id)
-    if name == "revoke":
+        if name in _OF_PAYMENTS:
+            await payments.find_own(connection, organization_id, data.target)
+    if name == "reconcile":
+        await read_payment(database, operator, reconciler, data.target, reason=data.words)
+    elif name == "revoke":
         await revoke(
             keys, operator, data.target, reason=data.words, organization_id=organization_id
         )
@@ -218,6 +262,12 @@ async def _act(
             await freezes.unsuspend(connection, operator, organization_id, reason=why, mails=told)
         elif name == "release":
             await limits.release(connection, operator, organization_id, reason=why)
+        elif name == "top-up-off":
+            await limits.switch_off_top_up(connection, operator, organization_id, reason=why)
+        elif name == "seen":
+            await see_payment(connection, operator, data.target, reason=why)
+        elif name == "abandon":
+            await give_payment_up(connection, operator, data.target, reason=why)
         else:
             lifetime = timedelta(seconds=settings.mail_once_seconds)
             if not is_id(data.target):

@@ -12,7 +12,7 @@ from litestar.params import FromPath, FromQuery, URLEncodedBody
 from gateway.control_plane.back_office import approvals
 from gateway.control_plane.back_office.approvals import MoneyOrder
 from gateway.control_plane.back_office.moves import Moves
-from gateway.control_plane.back_office.orders import GrantOrder, TakeOrder
+from gateway.control_plane.back_office.orders import GrantOrder, TakeOrder, UndoOrder
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.pages.admin.lists import as_csv
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
@@ -99,6 +99,8 @@ def what(one: MoneyOrder) -> str:
         return f"Grant {amount} ({order.kind}{lasts})"
     if isinstance(order, TakeOrder):
         return f"Take {amount} back"
+    if isinstance(order, UndoOrder):
+        return f"Undo entry {order.entry_id} of the ledger: {amount}"
     return f"Refund {amount}"
 
 

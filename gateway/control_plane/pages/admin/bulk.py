@@ -17,18 +17,23 @@ from litestar.di import NamedDependency
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.keys import ApiKeys
-from gateway.control_plane.back_office import bulk, events, keys, mails, selections, vote_reviews
+from gateway.control_plane.back_office import (
+    acting,
+    bulk,
+    events,
+    keys,
+    mails,
+    selections,
+    vote_reviews,
+)
 from gateway.control_plane.back_office.bulk import Act
 from gateway.control_plane.back_office.selections import SelectedLine
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.operators.permissions import Permission
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
-from gateway.errors import BadRequest
 from gateway.settings import Settings
 from gateway.storage.database import Database
-
-REASON_CHARACTERS_MAX = 500
 
 Describe = Callable[[AsyncConnection, Sequence[str]], Awaitable[list[SelectedLine]]]
 
@@ -44,12 +49,6 @@ class BulkAction(msgspec.Struct, frozen=True, kw_only=True):
     """What it does, in a sentence."""
     permission: Permission
     describe: Describe
-
-
-class ReasonMissing(BadRequest):
-    """What is done to many lines needs a reason."""
-
-    code = "reason_missing"
 
 
 ACTIONS = {
@@ -126,8 +125,7 @@ async def do_bulk(
     """Do it, and show what became of each line."""
     name, action, ids, reason = await _form(request)
     operator.must(action.permission)
-    if not 0 < len(reason) <= REASON_CHARACTERS_MAX:
-        raise ReasonMissing(f"Say why, in 1 to {REASON_CHARACTERS_MAX} characters.", param="reason")
+    acting.checked(operator, reason)
     async with database.read() as connection:
         lines = {line.id: line for line in await action.describe(connection, bulk.selected(ids))}
     lifetime = timedelta(seconds=settings.mail_once_seconds)

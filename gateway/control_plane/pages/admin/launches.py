@@ -11,7 +11,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, URLEncodedBody
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.back_office import launch_control, vote_reviews
+from gateway.control_plane.back_office import launch_control, orders
 from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.catalog.listings import Listing, Shelf
 from gateway.control_plane.demand import launch_progress, report
@@ -87,7 +87,7 @@ async def provide_launch_page(
                     mails=await launch_progress.mail_counts(connection, launched.model_id),
                     conversion=await report.conversion(connection, launched.model_id),
                     wave_mails=launches.terms.wave_mails,
-                    reason_max=vote_reviews.REASON_CHARACTERS_MAX,
+                    reason_max=orders.REASON_CHARACTERS_MAX,
                 )
         typed = LaunchForm(price=price, flex=flex)
         if refused is not None and isinstance(refused.typed, LaunchForm):
@@ -190,7 +190,7 @@ async def _preview(
         mail=mails.example(model.id, prices.default_nanos),
         credit_nanos=mails.terms.gift.nanos,
         wave_mails=mails.terms.wave_mails,
-        reason_max=vote_reviews.REASON_CHARACTERS_MAX,
+        reason_max=orders.REASON_CHARACTERS_MAX,
     )
 
 

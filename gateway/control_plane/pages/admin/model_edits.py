@@ -9,7 +9,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, URLEncodedBody
 
-from gateway.control_plane.back_office import model_control, vote_reviews
+from gateway.control_plane.back_office import model_control, orders
 from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.catalog import edits, toml
 from gateway.control_plane.catalog.cards import ModelCard
@@ -163,7 +163,7 @@ def _edit(
             if after[field] != before.get(field)
         ],
         text_max=edits.TEXT_CHARACTERS_MAX,
-        reason_max=vote_reviews.REASON_CHARACTERS_MAX,
+        reason_max=orders.REASON_CHARACTERS_MAX,
     )
 
 
@@ -184,7 +184,7 @@ def _new(
         preview=preview,
         changes=[],
         text_max=edits.TEXT_CHARACTERS_MAX,
-        reason_max=vote_reviews.REASON_CHARACTERS_MAX,
+        reason_max=orders.REASON_CHARACTERS_MAX,
     )
 
 

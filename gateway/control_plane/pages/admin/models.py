@@ -9,7 +9,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, QueryParameter, URLEncodedBody
 
-from gateway.control_plane.back_office import model_control, vote_reviews
+from gateway.control_plane.back_office import model_control, orders
 from gateway.control_plane.catalog import golden, price_changes
 from gateway.control_plane.catalog.catalog import PublishedCatalog
 from gateway.control_plane.operators.operators import Operator
@@ -117,7 +117,7 @@ async def provide_model_page(
             pinned=pinned,
             vouched=vouched,
             reviewed={(row.model, row.revision) for row in golden.reviewed()},
-            reason_max=vote_reviews.REASON_CHARACTERS_MAX,
+            reason_max=orders.REASON_CHARACTERS_MAX,
         )
 
     return page

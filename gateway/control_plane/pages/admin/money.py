@@ -14,24 +14,26 @@ import msgspec
 from litestar import Request, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, URLEncodedBody
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.back_office import approvals, previews
+from gateway.control_plane.back_office import approvals, previews, undoing
 from gateway.control_plane.back_office.moves import MoveOutcome, Moves
 from gateway.control_plane.back_office.orders import (
     GrantOrder,
     Order,
     RefundOrder,
     TakeOrder,
+    UndoOrder,
 )
 from gateway.control_plane.back_office.previews import MovePreview
-from gateway.control_plane.billing.credit import nanos_of_dollars
+from gateway.control_plane.billing.credit import LedgerEntry, nanos_of_dollars
 from gateway.control_plane.catalog.listings import Shelf
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.pages.admin.organization import PATH, standing
 from gateway.control_plane.payments import payments
 from gateway.control_plane.payments.payments import CENT_NANOS
 from gateway.control_plane.web.formats import lasting
-from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
+from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other, whole
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.verification import fresh
 from gateway.errors import BadRequest
@@ -44,6 +46,7 @@ TITLES: Mapping[str, str] = {
     "grant": "Grant credit to",
     "take": "Take credit back from",
     "refund": "Refund a payment of",
+    "undo": "Undo an entry of",
 }
 PATHS = [f"{PATH}/{{organization_id:str}}/{move}" for move in TITLES]
 CAUSES: Mapping[str, str] = {
@@ -55,6 +58,8 @@ CAUSES: Mapping[str, str] = {
     "request": "Asked for by the customer",
 }
 _LOTS_SHOWN_MAX = 100
+ENTRY_MAX = 2**63 - 1
+"""Numbers of the ledger's entries are 64-bit integers."""
 
 
 class MoneyForm(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,9 +75,16 @@ class MoneyForm(msgspec.Struct, frozen=True, kw_only=True):
     expires_days: Literal["", "7", "30", "90", "365"] = "90"
     lot: str = ""
     payment: str = ""
+    entry: str = ""
+    """The number of the ledger's entry to undo."""
     cause: str = "outage"
     words: str = ""
     ticket: str = ""
+
+    @property
+    def entry_id(self) -> int:
+        """The entry's number; 0 for what is none."""
+        return whole(self.entry, ENTRY_MAX) or 0
 
     def reason(self) -> str:
         """Return why, in one line. Raises BadRequest."""
@@ -88,6 +100,8 @@ class MoneyForm(msgspec.Struct, frozen=True, kw_only=True):
         """Return what is ordered. Raises BadRequest."""
         if not is_id(self.form):
             raise BadRequest("The form was altered: open its page again.")
+        if move == "undo":
+            return UndoOrder(organization_id=organization_id, entry_id=self.entry_id)
         nanos = nanos_of_dollars(self.amount)
         if move == "grant":
             return GrantOrder(
@@ -120,7 +134,8 @@ async def _money_page(
     asked = request.query_params
 
     async def page(refused: RefusedForm | None) -> Response[str]:
-        form = MoneyForm(form=new_id(), lot=asked.get("lot", ""), payment=asked.get("payment", ""))
+        lot, payment, entry = (asked.get(name, "") for name in ("lot", "payment", "entry"))
+        form = MoneyForm(form=new_id(), lot=lot, payment=payment, entry=entry)
         return await shown(
             database,
             render,
@@ -137,7 +152,7 @@ async def _money_page(
 
 @get(PATHS, dependencies={"page": Provide(_money_page)})
 async def show_money_form(page: NamedDependency[FormPage]) -> Response[Any]:
-    """Show the form of a grant, a taking or a refund."""
+    """Show the form of a grant, a taking, a refund or an undoing."""
     return await page(None)
 
 
@@ -196,6 +211,7 @@ async def shown(
     async with database.read() as connection:
         one = await standing(connection, organization_id)
         payment = await payments.get(connection, form.payment) if move == "refund" else None
+        undone = await _undone(connection, organization_id, form) if move == "undo" else None
         moved = await approvals.moved_today(connection, operator)
     context = {"effect": "", "reason": "", "changed": False} | more
     return render(
@@ -211,11 +227,22 @@ async def shown(
             :_LOTS_SHOWN_MAX
         ],
         payment=payment,
+        undone=undone,
         preview=preview,
         rules=moves.rules,
         moved=moved,
         **context,
     )
+
+
+async def _undone(
+    connection: AsyncConnection, organization_id: str, form: MoneyForm
+) -> LedgerEntry | None:
+    """Return the entry that is to be undone; None if it can't be."""
+    try:
+        return await undoing.find(connection, organization_id, form.entry_id)
+    except undoing.CannotUndo:
+        return None
 
 
 def move_of(request: Request[Any, Any, Any]) -> str:

@@ -10,7 +10,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, URLEncodedBody
 
-from gateway.control_plane.back_office import model_control, price_control, vote_reviews
+from gateway.control_plane.back_office import model_control, orders, price_control
 from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.pages.admin.models import ONE, PATH, provide_model_page
@@ -92,7 +92,7 @@ async def provide_price_page(
             effective_at=at,
             notice_days=effect.least_days(settings.price_notice_days) if effect else 0,
             usage_days=price_control.DAYS,
-            reason_max=vote_reviews.REASON_CHARACTERS_MAX,
+            reason_max=orders.REASON_CHARACTERS_MAX,
         )
 
     return page

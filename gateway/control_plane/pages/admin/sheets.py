@@ -10,8 +10,10 @@ from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts import memberships
+from gateway.control_plane.back_office import undoing
 from gateway.control_plane.billing import credit
 from gateway.control_plane.payments import payments
+from gateway.control_plane.payments.payments import Payment
 from gateway.identifiers import is_id
 from gateway.storage.tables import (
     api_keys,
@@ -67,7 +69,11 @@ async def _ledger(connection: AsyncConnection, owner: str, before: str, limit: i
             SheetColumn("Amount", "money"),
         ],
         rows=[
-            SheetRow(str(e.id), [e.created_at, e.kind, e.ref, e.reason or "", e.amount_nanos])
+            SheetRow(
+                str(e.id),
+                [e.created_at, e.kind, e.ref, e.reason or "", e.amount_nanos],
+                [("Undo", f"undo?entry={e.id}")] if e.kind in undoing.UNDONE else [],
+            )
             for e in found
         ],
     )
@@ -181,7 +187,7 @@ async def _payments(connection: AsyncConnection, owner: str, before: str, limit:
                 one.id,
                 [one.id, one.created_at, one.origin, one.state, one.received_cents,
                  one.refunded_cents + one.disputed_cents, one.posted_nanos, one.attention],
-                [("Refund", f"refund?payment={one.id}")] if one.state == "paid" else [],
+                _payment_steps(one),
             )
             for one in found
         ],
@@ -275,6 +281,16 @@ def _page(query: Select[Any], key: ColumnElement[str], before: str, limit: int) 
     if is_id(before):
         query = query.where(key < before)
     return query.order_by(key.desc()).limit(limit)
+
+
+def _payment_steps(payment: Payment) -> list[tuple[str, str]]:
+    steps = [("Refund", f"refund?payment={payment.id}")] if payment.state == "paid" else []
+    if payment.attention:
+        steps.append(("Seen", f"seen?target={payment.id}"))
+    steps.append(("Read at Stripe", f"reconcile?target={payment.id}"))
+    if payment.is_unfinished or payment.disputed_cents or payment.attention:
+        steps.append(("Give up", f"abandon?target={payment.id}"))
+    return steps
 
 
 def _is_granted(lot: Any) -> bool:

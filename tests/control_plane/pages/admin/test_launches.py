@@ -37,7 +37,7 @@ async def test_a_launch_is_checked_and_done_and_paused(browser: Browser, gateway
     assert "ada@one.example" in preview.text
     assert "is live. You asked us to tell you" in preview.text
 
-    refused = await browser.submit(PAGE, price="0.009", flex="1")
+    refused = await browser.submit(PAGE, price="0.009", flex="1", reason="x")
     assert refused.status_code == 400
     assert "can&#39;t cost more" in refused.text
 
@@ -46,7 +46,7 @@ async def test_a_launch_is_checked_and_done_and_paused(browser: Browser, gateway
     assert "Mailing" in page.text
     (state,) = await rows(gateway, select(models.c.state).where(models.c.id == STELLA))
     assert state.state == "live"
-    again = await browser.submit(PAGE, price="0.009")
+    again = await browser.submit(PAGE, price="0.009", reason="x")
     assert "already live" in again.text
 
     refused = await browser.submit(f"{PAGE}/pause", reason="")
@@ -79,5 +79,5 @@ async def test_what_is_missing_is_said(browser: Browser, gateway: Process):
     await sign_in_operator(browser, gateway, "ops@acme.example", "operator")
     page = await browser.get(PAGE)
     assert "no worker is ready" in page.text
-    refused = await browser.submit(PAGE)
+    refused = await browser.submit(PAGE, reason="x")
     assert (refused.status_code, "no ready worker" in refused.text) == (400, True)

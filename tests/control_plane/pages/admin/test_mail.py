@@ -43,9 +43,9 @@ async def test_one_that_may_have_arrived_is_asked_about(browser: Browser, gatewa
     mail_id = await put_mail(gateway.core.database, kind="launch", state="unknown")
     page = await browser.get(f"/admin/mail/{mail_id}")
     assert "It may have arrived" in page.text
-    refused = await browser.submit(f"/admin/mail/{mail_id}/resend")
+    refused = await browser.submit(f"/admin/mail/{mail_id}/resend", reason="lost")
     assert refused.status_code == 400
-    done = await browser.submit(f"/admin/mail/{mail_id}/resend", even_unknown="yes")
+    done = await browser.submit(f"/admin/mail/{mail_id}/resend", even_unknown="yes", reason="lost")
     assert "It will be sent in a moment" in done.text
 
 

@@ -48,6 +48,7 @@ async def test_a_grant_is_checked_posted_recorded_and_mailed(
     assert "Post +$50.00" in checked
     assert "from <code>promo_expense</code> -$50.00" in checked
     assert "One mail to ada@northwind.example" in checked
+    assert "You get this mail because you own the organization." in checked
     assert "This stays below" in checked
     # nothing was done yet
     assert (await balance_of(gateway, customer)).available_nanos == 250_000_000
@@ -123,6 +124,25 @@ async def test_credit_is_taken_back_from_its_lot(browser: Browser, gateway: Proc
     assert (await balance_of(gateway, customer)).available_nanos == 150_000_000
     page = await check(browser, path, **fields | {"amount": "9"})
     assert "is left of this lot" in page.text
+
+
+async def test_a_grant_is_undone_from_its_line(browser: Browser, gateway: Process, customer: str):
+    await sign_in_operator(browser, gateway, "ops@example.com", "finance")
+    await check(browser, f"{ADMIN}/{customer}/grant", **GRANT)
+    await post(browser, f"{ADMIN}/{customer}/grant", **GRANT)
+    ledger = await browser.get(f"{ADMIN}/{customer}/ledger")
+    entry = ledger.text.partition("undo?entry=")[2].partition('"')[0]  # the newest line
+    path = f"{ADMIN}/{customer}/undo?entry={entry}"
+    checked = squeezed((await check(browser, path, entry=entry, **WHY)).text)
+    assert "grant: <strong>+$50.00</strong>" in checked
+    assert "<code>takeback</code> -$50.00" in checked
+    assert "$50.00 of credit was taken back: organization" in checked  # the mail, whole
+    assert (await balance_of(gateway, customer)).available_nanos == 50_250_000_000
+    done = await post(browser, path, entry=entry, **WHY)
+    assert "reversed by another one" in done.text
+    assert (await balance_of(gateway, customer)).available_nanos == 250_000_000
+    again = await check(browser, path, entry=entry, **WHY)
+    assert (again.status_code, "undone before" in again.text) == (400, True)
 
 
 @pytest.mark.parametrize("role", ["read", "support", "operator"])

@@ -28,16 +28,16 @@ async def test_from_added_to_removed(browser: Browser, gateway: Process):
     added = await browser.submit(PATH, email=BOB, role="read", reason="on call")
     assert re.search(r"http://127.0.0.1:8080/admin/enroll\?token=[\w-]{43}<", added.text)
     await browser.get(PATH)
-    twice = await browser.submit(PATH, email=BOB, role="read")
+    twice = await browser.submit(PATH, email=BOB, role="read", reason="x")
     assert (twice.status_code, "already" in twice.text) == (409, True)
 
-    await browser.submit(actions_of(browser.page.text, "role")[1], role="finance")
+    await browser.submit(actions_of(browser.page.text, "role")[1], role="finance", reason="x")
     assert "<td>Finance</td>" in browser.page.text
-    reset = await browser.submit(actions_of(browser.page.text, "reset")[1])
+    reset = await browser.submit(actions_of(browser.page.text, "reset")[1], reason="lost")
     assert "/admin/enroll?token=" in reset.text
     page = await browser.get(PATH)
-    await browser.submit(actions_of(page.text, "remove")[1])
-    last = await browser.submit(actions_of(browser.page.text, "remove")[0])
+    await browser.submit(actions_of(page.text, "remove")[1], reason="x")
+    last = await browser.submit(actions_of(browser.page.text, "remove")[0], reason="x")
     assert (last.status_code, "someone else an owner first" in last.text) == (400, True)
 
     told = trail_entries.c.action.like("operator.%")
@@ -54,7 +54,7 @@ async def test_an_old_proof_is_renewed_and_the_form_goes_through(
     phone = await enroll(browser, gateway, EVE)
     await browser.get(PATH)
     await grow_old(gateway, EVE, verified_at=datetime.now(UTC) - FRESH)
-    typed = {"email": BOB, "role": "support"}
+    typed = {"email": BOB, "role": "support", "reason": "on call"}
     asked = await browser.submit(PATH, **typed)
     assert (asked.status_code, "Is it you?" in asked.text) == (401, True)
     assert f'name="email" value="{BOB}"' in asked.text

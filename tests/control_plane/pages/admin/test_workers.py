@@ -43,10 +43,12 @@ async def test_a_worker_is_drained_and_undrained(browser: Browser, gateway: Proc
     assert (entry.actor_id, entry.subject) == (user_id, f"worker:{URL}")
 
     assert "Undrain it" in done.text
-    await browser.submit(f"/admin/workers/undrain?{PAGE.partition('?')[2]}")
+    silent = await browser.submit(f"/admin/workers/undrain?{PAGE.partition('?')[2]}")
+    assert (silent.status_code, "Say why" in silent.text) == (400, True)
+    await browser.submit(f"/admin/workers/undrain?{PAGE.partition('?')[2]}", reason="done")
     (order,) = await rows(gateway, worker_orders.select())
     assert order.wish == "serve"
-    await browser.submit(f"/admin/workers/check?{PAGE.partition('?')[2]}")
+    await browser.submit(f"/admin/workers/check?{PAGE.partition('?')[2]}", reason="sure?")
     (order,) = await rows(gateway, worker_orders.select())
     assert order.checks == 1
 
