@@ -17,6 +17,7 @@ from gateway.data_plane.routing.outcomes import (
     PoolFull,
     WouldMissDeadline,
 )
+from gateway.data_plane.routing.ranking import Ranking
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import NEW, Worker
 from gateway.snapshots import Tier, WorkerState
@@ -45,9 +46,14 @@ class Admission:
     """Checks the requests of one pool."""
 
     def __init__(
-        self, queue: FairQueue, workers: Collection[Worker], settings: RoutingSettings
+        self,
+        queue: FairQueue,
+        workers: Collection[Worker],
+        ranking: Ranking,
+        settings: RoutingSettings,
     ) -> None:
         self._queue = queue
+        self._ranking = ranking
         self._workers = workers
         self._settings = settings
 
@@ -61,6 +67,8 @@ class Admission:
             raise PoolFull(1.0)
         if queue.tokens and queue.tokens + offer.tokens > settings.backlog_tokens_max:
             raise PoolFull(_RETRY_AFTER_SECONDS_MAX)
+        if self._plenty(offer, now):
+            return
         ready = [worker for worker in self._workers if worker.ready]
         if not ready:
             if offer.hold_seconds <= 0:
@@ -111,6 +119,15 @@ class Admission:
             return 0.0
         rate = sum(worker.speed.rate(now) for worker in ready)
         return tokens / rate if rate else float("inf")
+
+    def _plenty(self, offer: Offer, now: float) -> bool:
+        """Whether nothing waits and all is in time without a look at each worker."""
+        queue, plenty = self._queue, self._ranking.plenty(now)
+        if plenty is None or queue.tokens:
+            return False
+        left = (offer.deadline - now) * _DEADLINE_SHARE
+        most = queue.demand.ahead(left, now) + offer.tokens
+        return (plenty.tokens + most) / plenty.rate <= left
 
     def _check_bounds(self, offer: Offer, rate: float) -> None:
         """Refuse what would pile up. A request with nothing ahead of it may have any size."""

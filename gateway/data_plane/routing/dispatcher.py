@@ -24,14 +24,13 @@ from gateway.data_plane.routing.membership import PoolMembership
 from gateway.data_plane.routing.outcomes import Closing, NoWorker, Shed
 from gateway.data_plane.routing.placement import Placement
 from gateway.data_plane.routing.quarantine import WITNESS_SECONDS, Evidence, Quarantine, weigh
+from gateway.data_plane.routing.ranking import Ranking
 from gateway.data_plane.routing.request import Attempt, Request, Shard, split
 from gateway.data_plane.routing.settings import RoutingSettings
-from gateway.data_plane.routing.worker import SPLIT_TOKENS_MIN, TRUSTED, Worker
+from gateway.data_plane.routing.worker import TRUSTED, Worker
 
 Flaw = Callable[[Sequence[TokenRow], Sequence[memoryview]], str | None]
 
-_ROWS_MAX_UNKNOWN = 32
-"""Rows of a shard while no worker has said how many it takes: the least of the known engines."""
 _HOLD_SECONDS_MAX = 30.0
 """How long a request may be held while no worker is ready."""
 _SWEEP_SECONDS = 0.025
@@ -60,11 +59,14 @@ class Dispatcher:
         self.workers: dict[str, Worker] = {}
         self.queue = FairQueue()
         members = self.workers.values()
+        self._ranking = Ranking(members)
         self.quarantine = Quarantine(
-            members, settings, examine=shell.examine, random=random, lag=lag
+            members, self._ranking, settings, examine=shell.examine, random=random, lag=lag
         )
-        self._admission = Admission(self.queue, members, settings)
-        self._placement = Placement(self.queue, members, settings, lag=lag, gateways=gateways)
+        self._admission = Admission(self.queue, members, self._ranking, settings)
+        self._placement = Placement(
+            self.queue, members, self._ranking, settings, lag=lag, gateways=gateways
+        )
         self._calls = Calls(shell, self._placement, members, settings, counts=self.counts, lag=lag)
         self._endings = Endings(self._placement, self._admission, members)
         self._budget = RetryBudget(settings, clock())
@@ -77,6 +79,7 @@ class Dispatcher:
             settings,
             self.counts,
             changed=shell.changed,
+            moved=self._ranking.moved,
             judge=self._judge,
             distrust=self._distrust,
             revised=self._restart_others,
@@ -104,12 +107,7 @@ class Dispatcher:
     def submit(self, request: Request) -> None:
         """Accept a request. It is resolved exactly once, possibly before this returns."""
         now = self._clock()
-        known = [(w.split_tokens, w.info.rows_max) for w in self.workers.values() if w.info]
-        split(
-            request,
-            tokens_max=max((tokens for tokens, _ in known), default=SPLIT_TOKENS_MIN),
-            rows_max=min((rows for _, rows in known), default=_ROWS_MAX_UNKNOWN),
-        )
+        split(request, tokens_max=self.membership.split_tokens, rows_max=self.membership.rows_max)
         request.hold_until = now + min(request.hold_seconds, _HOLD_SECONDS_MAX)
         self._active[request] = None
         self._owners[request.organization] += 1
@@ -318,8 +316,7 @@ class Dispatcher:
             self._calls.double(now)
 
     def _next_wake(self, now: float) -> float:
-        rests = [w.rest_until for w in self.workers.values() if w.rest_until > now]
-        return min([now + _SWEEP_SECONDS, *rests])
+        return min(now + _SWEEP_SECONDS, self._ranking.next_rested(now))
 
 
 def _nobody(request: Request) -> None:

@@ -20,7 +20,7 @@ from gateway.data_plane.routing.quarantine import (
     weigh,
 )
 from gateway.data_plane.routing.settings import RoutingSettings
-from gateway.data_plane.routing.worker import NEW, Worker
+from gateway.data_plane.routing.worker import NEW, SPLIT_TOKENS_MIN, Worker
 from gateway.snapshots import WorkerState
 
 REVISION_GRACE_SECONDS = 5.0
@@ -28,6 +28,9 @@ REVISION_GRACE_SECONDS = 5.0
 _REFUSALS_MAX = 3
 """Canaries refused in a row, with no good answer in between, that take out the last worker too:
 what a worker once computed is no mistake of ours."""
+
+_ROWS_MAX_UNKNOWN = 32
+"""Rows of a shard while no worker has said how many it takes: the least of the known engines."""
 
 Line = tuple[float, float]
 """a and b of: seconds = a + b * tokens."""
@@ -44,17 +47,22 @@ class PoolMembership:
         counts: Counter[str],
         *,
         changed: Callable[[Worker], None],
+        moved: Callable[[Worker], None],
         judge: Judge,
         distrust: Callable[[Worker], None],
         revised: Callable[[str], None],
         pump: Callable[[], None],
     ) -> None:
-        """`distrust` takes a worker's calls back; `revised` hears of the revision that serves."""
+        """`changed` hears of a worker's states, `moved` of all that says when it would finish.
+
+        `distrust` takes a worker's calls back; `revised` hears of the revision that serves.
+        """
         self._workers = workers
         self._quarantine = quarantine
         self._settings = settings
         self._counts = counts
         self._changed = changed
+        self._moved = moved
         self._judge = judge
         self._distrust = distrust
         self._revised = revised
@@ -63,17 +71,24 @@ class PoolMembership:
         """Revision that serves the pool; None while none does."""
         self._contested_at: float | None = None
         """Since when another revision waits for the pool, and none of this one is ready."""
+        self.split_tokens = SPLIT_TOKENS_MIN
+        """Tokens of the largest shard that any worker is given."""
+        self.rows_max = _ROWS_MAX_UNKNOWN
+        """Rows that every worker takes in one call."""
 
     def add(self, url: str, now: float) -> Worker:
         """Add a worker; it must prove itself before it is given anything."""
         assert url not in self._workers, f"{url} is already here"
-        worker = self._workers[url] = Worker(url, self._settings, now, self._changed)
+        worker = self._workers[url] = Worker(
+            url, self._settings, now, notify=self._changed, moved=self._moved
+        )
         return worker
 
     def remove(self, worker: Worker, now: float) -> None:
         """Drop a worker: it may finish its calls, and gets no new ones."""
         del self._workers[worker.url]
         worker.enter(WorkerState.GONE, "left the pool", now)
+        self._survey()
         self._release_revision()
         self._pump()
 
@@ -110,6 +125,7 @@ class PoolMembership:
         if line is not None:
             worker.speed.calibrate(*line)
             worker.calibrated = True
+        self._survey()
         if proof is not None:
             worker.proved_at = now
             if worker.state in NEW and worker.calibrated:
@@ -167,6 +183,7 @@ class PoolMembership:
             return False
         reason = f"serves revision {info.revision}; this pool serves {self.revision}"
         worker.info, worker.calibrated = None, False
+        self._survey()
         worker.examine_at = now + self._settings.warming_seconds
         if worker.state is not WorkerState.WARMING or worker.reason != reason:
             worker.enter(WorkerState.WARMING, reason, now)
@@ -183,6 +200,12 @@ class PoolMembership:
             self._contested_at = now
         elif now - self._contested_at >= REVISION_GRACE_SECONDS:
             self.revision = self._contested_at = None
+
+    def _survey(self) -> None:
+        """Learn what the workers take: it changes with their examinations alone."""
+        known = [(w.split_tokens, w.info.rows_max) for w in self._workers.values() if w.info]
+        self.split_tokens = max((tokens for tokens, _ in known), default=SPLIT_TOKENS_MIN)
+        self.rows_max = min((rows for _, rows in known), default=_ROWS_MAX_UNKNOWN)
 
     def _release_revision(self) -> None:
         if not any(w.info and w.info.revision == self.revision for w in self._workers.values()):

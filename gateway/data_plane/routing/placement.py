@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from statistics import median
 
 from gateway.data_plane.routing.fair_queue import FairQueue
+from gateway.data_plane.routing.ranking import Ranking
 from gateway.data_plane.routing.request import Shard
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import Worker
@@ -29,6 +30,7 @@ class Placement:
         self,
         queue: FairQueue,
         workers: Collection[Worker],
+        ranking: Ranking,
         settings: RoutingSettings,
         *,
         lag: Callable[[], float],
@@ -36,6 +38,7 @@ class Placement:
     ) -> None:
         self._queue = queue
         self._workers = workers
+        self._ranking = ranking
         self._settings = settings
         self._lag = lag
         self._gateways = gateways
@@ -43,29 +46,49 @@ class Placement:
     def choose(self, shard: Shard, now: float) -> Worker | None:
         """Return the worker that would finish first, or None if it is better to wait.
 
-        All workers are compared: power of two choices is poor with few of them.
+        It is the best of all, though few are looked at: power of two choices is poor with few.
         """
-        able = [w for w in self.ready(shard) if w not in shard.refusals]
-        able = [w for w in able if w not in shard.tried] or able
-        roomy = [
-            w
-            for w in able
-            if self.room(w, now) >= shard.tokens
-            and not w.late(shard.tokens, shard.request.deadline, now)
-        ]
-        if not roomy:
-            return None
-        best = min(roomy, key=lambda w: (w.predicted(shard.tokens, now), w.used_at))
-        fastest = min(w.predicted(shard.tokens, now) for w in able if now >= w.rest_until)
-        patient = _PATIENCE_FACTOR * fastest + _PATIENCE_SECONDS
+        tokens, deadline, shunned = shard.tokens, shard.request.deadline, self._shunned(shard)
+
+        def able(worker: Worker) -> bool:
+            return worker not in shunned and worker.takes(shard.size, tokens)
+
+        best = self._ranking.first(
+            tokens,
+            now,
+            lambda worker, seconds: (
+                able(worker) and now + seconds <= deadline and self.room(worker, now) >= tokens
+            ),
+        )
+        if best is None or best.predicted(tokens, now) <= _PATIENCE_SECONDS:
+            return best
+        fastest = self._ranking.first(
+            tokens, now, lambda worker, _: able(worker) and now >= worker.rest_until
+        )
+        assert fastest is not None, "the best one is able and does not rest"
+        patient = _PATIENCE_FACTOR * fastest.predicted(tokens, now) + _PATIENCE_SECONDS
         # better an idle slow worker than a late answer
-        return best if best.predicted(shard.tokens, now) <= patient else None
+        return best if best.predicted(tokens, now) <= patient else None
 
     def hopeless(self, shard: Shard, now: float) -> bool:
         """Whether no ready worker could finish in time, even if it got the shard now."""
-        ready = [w for w in self.ready(shard) if w not in shard.refusals]
-        deadline = shard.request.deadline
-        return bool(ready) and all(w.late(shard.tokens, deadline, now) for w in ready)
+        fastest = self._ranking.first(
+            shard.tokens,
+            now,
+            lambda worker, _: (
+                worker not in shard.refusals and worker.takes(shard.size, shard.tokens)
+            ),
+        )
+        return fastest is not None and fastest.late(shard.tokens, shard.request.deadline, now)
+
+    def _shunned(self, shard: Shard) -> Collection[Worker]:
+        """Return who refused a shard, and who tried it, as long as there are others."""
+        if not shard.tried:
+            return shard.refusals
+        shunned = shard.tried | shard.refusals.keys()
+        if any(worker not in shunned for worker in self.ready(shard)):
+            return shunned
+        return shard.refusals
 
     def ready(self, shard: Shard) -> list[Worker]:
         """Return the ready workers that can hold the shard, now or later."""
@@ -103,7 +126,8 @@ class Placement:
 
         The worker's own slowdown is left out: a sick worker must not extend its own timeout.
         """
-        slows = [w.speed.slow(now) for w in self._workers if w.ready]
-        usual = max(1.0, median(slows)) if slows else 1.0
-        fair = _ATTEMPT_FACTOR * worker.speed.expected(work_tokens) * usual
+        fair = _ATTEMPT_FACTOR * worker.speed.expected(work_tokens)
+        if fair * self._ranking.usual_slowdown_max(now) > _ATTEMPT_SECONDS_MIN:
+            slows = [w.speed.slow(now) for w in self._workers if w.ready]
+            fair *= max(1.0, median(slows)) if slows else 1.0
         return max(_ATTEMPT_SECONDS_MIN, fair) + _ATTEMPT_LAG_FACTOR * self._lag()

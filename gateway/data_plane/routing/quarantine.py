@@ -25,6 +25,7 @@ from backends.protocol import (
     WorkerTimeout,
     WorkerUnreachable,
 )
+from gateway.data_plane.routing.ranking import Ranking
 from gateway.data_plane.routing.request import Shard
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import EJECT_FACTOR, WINDOW_SHARE_START, Worker
@@ -59,6 +60,7 @@ class Quarantine:
     def __init__(
         self,
         workers: Collection[Worker],
+        ranking: Ranking,
         settings: RoutingSettings,
         *,
         examine: Callable[[Worker], None],
@@ -67,6 +69,7 @@ class Quarantine:
     ) -> None:
         """`examine` has a worker examined soon; `lag` is our own loop's lateness, seconds."""
         self._workers = workers
+        self._ranking = ranking
         self._settings = settings
         self._examine = examine
         self._random = random
@@ -152,6 +155,9 @@ class Quarantine:
 
     def check_pace(self, worker: Worker, now: float) -> None:
         """Compare a worker's speed with the others': it may limp, or be taken out."""
+        calm = worker.slow_since is None and not worker.limping
+        if calm and worker.speed.slow(now) <= _LIMP_FACTOR * self._ranking.usual_slowdown_min(now):
+            return
         others = [w for w in self._workers if w.ready and w is not worker]
         if not others or worker.speed.samples < _LIMP_SAMPLES_MIN:
             return

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 
 from backends.protocol import WorkerInfo
 from gateway.data_plane.routing.settings import RoutingSettings
@@ -45,8 +47,8 @@ _FAULTS_SHARE_MAX = 0.5
 
 _TOKEN_SECONDS_MIN = 1e-7
 """Ten million tokens a second: no engine is faster, and capacity stays finite."""
-_SLOW_MIN, _SLOW_MAX = 0.5, 1000.0
-_SLOW_DECAY_SECONDS = 5.0
+SLOW_MIN, _SLOW_MAX = 0.5, 1000.0
+SLOW_DECAY_SECONDS = 5.0
 """Time constant with which a slowdown fades."""
 _SLOW_UP, _SLOW_DOWN = 0.5, 0.2
 """Weights of an observation above the slowdown factor, and of one below it."""
@@ -59,20 +61,33 @@ TRUSTED = frozenset({WorkerState.READY, WorkerState.DRAINING, WorkerState.GONE})
 """States in which an answer that is still under way is believed."""
 
 
+_numbers = count()
+
+
 class Worker:
     """One worker. Only the dispatcher's parts change it."""
 
     def __init__(
-        self, url: str, settings: RoutingSettings, now: float, notify: Callable[[Worker], None]
+        self,
+        url: str,
+        settings: RoutingSettings,
+        now: float,
+        *,
+        notify: Callable[[Worker], None],
+        moved: Callable[[Worker], None],
     ) -> None:
+        """`notify` hears of each new state, `moved` of all that changes when it would finish."""
         self.url = url
+        self.number = next(_numbers)
+        """The lower, the older."""
         self._notify = notify
+        self._moved = partial(moved, self)
         self._settings = settings
         self.state = WorkerState.DISCOVERED
         self.reason = "found"
         self.history: deque[WorkerChange] = deque(maxlen=HISTORY_MAX)
         self.info: WorkerInfo | None = None
-        self.speed = Speed()
+        self.speed = Speed(self._moved)
         self.calibrated = False
         # what is in flight
         self.tokens = 0
@@ -111,6 +126,7 @@ class Worker:
         """Change its state."""
         self.state, self.reason = state, reason
         self.history.append(WorkerChange(now, state, reason))
+        self._moved()
         self._notify(self)
 
     def takes(self, rows: int, tokens: int) -> bool:
@@ -154,11 +170,13 @@ class Worker:
         self.tokens += tokens
         self.calls += 1
         self.used_at = now
+        self._moved()
 
     def end(self, tokens: int) -> None:
         """Count a call out."""
         self.tokens -= tokens
         self.calls -= 1
+        self._moved()
         assert self.tokens >= 0, f"{self.url} has {self.tokens} tokens in flight"
         assert self.calls >= 0, f"{self.url} has {self.calls} calls in flight"
 
@@ -185,6 +203,7 @@ class Worker:
         self.window_share = max(0.01, self.window_share * _BUSY_WINDOW_FACTOR)
         rest = max(retry_after_seconds, _BUSY_SECONDS_MIN)
         self.rest_until = now + min(rest, BUSY_SECONDS_MAX)
+        self._moved()
 
     def forgive(self) -> None:
         """Clear what counts against it: it has proven itself."""
@@ -217,7 +236,9 @@ class Worker:
 class Speed:
     """The predicted time of one worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, moved: Callable[[], None] = lambda: None) -> None:
+        """`moved` hears of each change that time alone doesn't make."""
+        self._moved = moved
         self.base_seconds = 0.005
         self.token_seconds = 1e-5
         self.samples = 0
@@ -229,6 +250,7 @@ class Speed:
         """Set the line."""
         self.base_seconds = max(base_seconds, 0.0)
         self.token_seconds = max(token_seconds, _TOKEN_SECONDS_MIN)
+        self._moved()
 
     def expected(self, tokens: int) -> float:
         """Seconds for so many tokens when the worker is well."""
@@ -238,7 +260,7 @@ class Speed:
         """Return the slowdown factor: 1 is as calibrated."""
         if self._factor == 1.0:
             return 1.0
-        return 1.0 + (self._factor - 1.0) * math.exp((self._at - now) / _SLOW_DECAY_SECONDS)
+        return 1.0 + (self._factor - 1.0) * math.exp((self._at - now) / SLOW_DECAY_SECONDS)
 
     def predicted(self, tokens: int, now: float) -> float:
         """Seconds for so many tokens as the worker is now."""
@@ -254,13 +276,15 @@ class Speed:
         ratio = max(seconds, noise) / max(self.expected(tokens), noise)
         factor = self.slow(now)
         weight = _SLOW_UP if ratio > factor else _SLOW_DOWN
-        self._factor = min(max(factor + weight * (ratio - factor), _SLOW_MIN), _SLOW_MAX)
+        self._factor = min(max(factor + weight * (ratio - factor), SLOW_MIN), _SLOW_MAX)
         self._at = now
         self.samples += 1
+        self._moved()
 
     def assume(self, factor: float, now: float) -> None:
         """Start again from a factor, with nothing observed."""
         self._factor, self._at, self.samples = factor, now, 0
+        self._moved()
 
 
 def fit(small: tuple[int, float], large: tuple[int, float]) -> tuple[float, float]:

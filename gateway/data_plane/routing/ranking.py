@@ -1,0 +1,163 @@
+"""The ready workers of a pool in the order in which they would finish, so that few are looked at.
+
+A worker's predicted time changes with its calls, with each observation, and with time alone. So
+workers stand in the order of the least that it can be until all are ordered anew, a moment later:
+whoever looks for the fastest can stop where nobody behind can be faster. A worker that changed is
+put into its new place before the next question. Sums over all of them are kept as bounds, for those
+who need to know only that there is plenty.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from gateway.data_plane.routing.worker import SLOW_DECAY_SECONDS, SLOW_MIN, Worker
+
+_ORDER_SECONDS = 0.1
+"""Time after which all are ordered anew: a slowdown fades by 2 % meanwhile."""
+_FADED = math.exp(-_ORDER_SECONDS / SLOW_DECAY_SECONDS)
+_EQUAL = 1 - 1e-9
+"""Times that differ by less are equal: the worker whose last use is longer ago is taken."""
+
+
+class Ranking:
+    """Answers questions about the ready workers. Each change of a worker must reach `moved`."""
+
+    def __init__(self, workers: Collection[Worker]) -> None:
+        self._workers = workers
+        self._order: list[Place] = []
+        self._places: dict[Worker, Place] = {}
+        self._slowdowns: list[float] = []
+        """As they were when each worker was put into its place, in order."""
+        self._moved: dict[Worker, None] = {}
+        self._rested: set[Worker] = set()
+        """Workers that have rested, or do now."""
+        self._ordered_until = float("-inf")
+        self._token_seconds_min = float("inf")
+        self._rate = 0.0
+        self._tokens = 0
+
+    def moved(self, worker: Worker) -> None:
+        """Note that a worker changed, came or left."""
+        self._moved[worker] = None
+        if worker.rest_until:
+            self._rested.add(worker)
+
+    def first(
+        self, tokens: int, now: float, fits: Callable[[Worker, float], bool]
+    ) -> Worker | None:
+        """Return the worker that would finish so many more tokens first, of those that fit.
+
+        `fits` is called with a worker and the seconds that it would take; of equal ones the one
+        that was used longest ago is taken.
+        """
+        self._sort(now)
+        best, least, used_at = None, float("inf"), float("inf")
+        more = tokens * self._token_seconds_min
+        for place in self._order:
+            if place.seconds + more >= least * _EQUAL:
+                break
+            worker = place.worker
+            seconds = worker.predicted(tokens, now)
+            if (seconds, place.used_at) < (least, used_at) and fits(worker, seconds):
+                best, least, used_at = worker, seconds, place.used_at
+        return best
+
+    def plenty(self, now: float) -> Plenty | None:
+        """Return bounds of what the ready workers have and can; None if one may have to rest."""
+        self._sort(now)
+        if not self._order or self._order[0].worker.rest_until > now:
+            return None
+        return Plenty(self._rate, self._tokens)
+
+    def usual_slowdown_max(self, now: float) -> float:
+        """Return what the median slowdown of the ready workers does not exceed; at least 1."""
+        self._sort(now)
+        slowdowns = self._slowdowns
+        return max(1.0, slowdowns[len(slowdowns) // 2]) if slowdowns else 1.0
+
+    def usual_slowdown_min(self, now: float) -> float:
+        """Return what the median of all ready workers but any one is not below."""
+        self._sort(now)
+        slowdowns = self._slowdowns
+        return _faded(slowdowns[(len(slowdowns) - 2) // 2]) if len(slowdowns) > 1 else SLOW_MIN
+
+    def next_rested(self, now: float) -> float:
+        """Return when the next worker has rested; infinity if none does."""
+        at = float("inf")
+        for worker in tuple(self._rested):
+            if worker.rest_until > now:
+                at = min(at, worker.rest_until)
+            else:
+                self._rested.discard(worker)
+        return at
+
+    def _sort(self, now: float) -> None:
+        if now > self._ordered_until:
+            self._ordered_until = now + _ORDER_SECONDS
+            self._order, self._slowdowns, self._places = [], [], {}
+            self._token_seconds_min, self._rate, self._tokens = float("inf"), 0.0, 0
+            self._moved = dict.fromkeys(self._workers)
+        for worker in self._moved:
+            self._take_out(worker)
+            if worker.ready:
+                self._put_in(worker, now)
+        self._moved.clear()
+
+    def _take_out(self, worker: Worker) -> None:
+        place = self._places.pop(worker, None)
+        if place is not None:
+            del self._order[bisect_left(self._order, place)]
+            del self._slowdowns[bisect_left(self._slowdowns, place.slowdown)]
+            self._rate -= place.rate
+            self._tokens -= place.tokens
+
+    def _put_in(self, worker: Worker, now: float) -> None:
+        speed = worker.speed
+        slow = speed.slow(now)
+        least = _faded(slow)
+        rate = 1.0 / (speed.token_seconds * max(slow, 1.0))
+        place = self._places[worker] = Place(
+            least * speed.expected(worker.tokens),
+            worker.used_at,
+            worker.number,
+            worker,
+            slow,
+            rate,
+            worker.tokens,
+        )
+        insort(self._order, place)
+        insort(self._slowdowns, slow)
+        self._token_seconds_min = min(self._token_seconds_min, least * speed.token_seconds)
+        self._rate += rate
+        self._tokens += worker.tokens
+
+
+def _faded(slowdown: float) -> float:
+    """Return the least that a slowdown can be before all are ordered anew: it moves towards 1."""
+    return slowdown if slowdown <= 1.0 else 1.0 + (slowdown - 1.0) * _FADED
+
+
+class Place(NamedTuple):
+    """Where a worker stands; the number tells apart those that are equal."""
+
+    seconds: float
+    """The least in which it would finish what it has."""
+    used_at: float
+    number: int
+    worker: Worker
+    slowdown: float
+    rate: float
+    tokens: int
+
+
+class Plenty(NamedTuple):
+    """What the ready workers can do at least, and have at most."""
+
+    rate: float
+    """Tokens a second."""
+    tokens: int
+    """Tokens in flight."""
