@@ -88,7 +88,8 @@ READING = {
     "billing payments", "books", "credits approvals", "credits balance", "credits ledger",
     "demand list", "demand votes", "estimate", "events list", "keys list", "launches list",
     "launches preview", "launches show", "mail list", "models demand", "models diff", "models list",
-    "models price-effect", "models show", "operators list", "organizations list", "search",
+    "models price-effect", "models show", "operators list", "organizations list",
+    "receipts verify", "search",
     "settings", "trail list", "trail verify", "waitlist list", "workers list",
 }  # fmt: skip
 RUNNING = {"dev", "run", "migrate"}
