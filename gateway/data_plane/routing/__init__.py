@@ -7,7 +7,8 @@ given, large requests leave in shards, and each worker holds no more than a wind
     router.py ── one pool for each model: admit, dispatch, add, remove, drain
     └── pool.py ── the asyncio shell: clients, tasks, timers
         ├── dispatcher.py ── the synchronous core: what is sent where, and what an answer means
-        │   ├── request.py, fair_queue.py, admission.py, placement.py, ranking.py, calls.py, endings.py
+        │   ├── request.py, fair_queue.py, admission.py, calls.py, endings.py
+        │   ├── placement.py, ranking.py
         │   └── membership.py, quarantine.py, worker.py
         └── member.py ── a worker's client, and when it is examined
             └── examination.py ── handshake, golden canaries, calibration
