@@ -1,33 +1,52 @@
-"""How long one large request delays all others: the longest pause of the event loop.
+"""How long one request delays all others: the longest pause of the event loop.
 
-    python -m benchmarks.blocking [--times 3]
+    python -m benchmarks.blocking [--times 5] [--only TEXT]
 
-The application runs in this process, with a fresh database and a fake worker in another process. A
-task reads the clock every half millisecond; the longest time between two readings, minus that, is
-how long nothing else could run.
+The gateway runs in this process behind a socket, with a fresh database and a fake worker in another
+process. The client is a thread, which holds the GIL for moments only. A task reads the clock every
+half millisecond; the longest time between two readings, minus that, is how long nothing else could
+run. The last case is what the machine and the client add to every other.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
-import msgspec
 import uvloop
 
-from gateway.control_plane.catalog import cards, catalog
+from gateway.control_plane.accounts import organizations
+from gateway.control_plane.catalog import cards, catalog, golden
 from gateway.storage import migrate
 from gateway.storage.database import Database
+from testing import door
 from testing.gateways import MODEL, Api, open_api
 from testing.processes import running
+from testing.vouching import fake_golden
 
 _READ_SECONDS = 0.0005
+_BODY_BYTES = 8_000_000
+_HEADER_BYTES = 30_000_000
+_ESTIMATE = "/v1/embeddings/estimate"
 _SOME = random.Random(1)
+
+
+class Keys(NamedTuple):
+    """Who asks."""
+
+    funded: str
+    penniless: str
+
+
+Case = Callable[[Keys], bytes]
+"""Makes what is sent; it need not be a valid request."""
 
 
 def _cjk(characters: int) -> str:
@@ -39,23 +58,61 @@ def _english(characters: int) -> str:
     return " ".join(_SOME.choice(words) for _ in range(characters // 6))[:characters]
 
 
-CASES: dict[str, tuple[str, Callable[[], object]]] = {
-    "estimate, 8 MB of CJK": ("/v1/embeddings/estimate", lambda: [_cjk(270_000)] * 10),
-    "estimate, 1.9 M characters of CJK, cut": (
-        "/v1/embeddings/estimate",
-        lambda: [_cjk(950_000)] * 2,
+def _texts(inputs: Callable[[], list[str]], path: str = "/v1/embeddings") -> Case:
+    return lambda keys: door.request(
+        keys.funded, {"model": MODEL, "input": inputs(), "truncate": "end"}, path
+    )
+
+
+def _hostile(fill: bytes, *, before: bytes, after: bytes) -> Case:
+    """Fill a body with one piece, again and again, from a key without credit."""
+    times = (_BODY_BYTES - len(before) - len(after)) // len(fill)
+    return lambda keys: door.request(keys.penniless, before + fill * times + after)
+
+
+def _chunks(keys: Keys) -> bytes:
+    head = door.request(keys.penniless, b"", transfer_encoding="chunked")
+    head = head.replace(b"content-length: 0\r\n", b"")
+    return head + b"1\r\n \r\n" * (_BODY_BYTES // 6) + b"0\r\n\r\n"
+
+
+_INPUT = b'{"model":"%b","input":' % MODEL.encode()
+
+CASES: Mapping[str, Case] = {
+    "estimate, 8 MB of CJK": _texts(lambda: [_cjk(270_000)] * 10, _ESTIMATE),
+    "estimate, 1.9 M characters of CJK, cut": _texts(lambda: [_cjk(950_000)] * 2, _ESTIMATE),
+    "estimate, 1.9 M characters of English, cut": _texts(
+        lambda: [_english(1_900)] * 1_000, _ESTIMATE
     ),
-    "estimate, 1.9 M characters of English, cut": (
-        "/v1/embeddings/estimate",
-        lambda: [_english(1_900)] * 1_000,
+    "embeddings, 2,048 inputs as 786,432 floats": _texts(lambda: ["a cat"] * 2_048),
+    "hostile: 8 MB of empty lists, and a key twice": _hostile(
+        b"[],", before=_INPUT + b"[", after=b'[]],"model":"a"}'
     ),
-    "embeddings, 2,048 inputs as 786,432 floats": ("/v1/embeddings", lambda: ["a cat"] * 2_048),
-    "embeddings, one short input": ("/v1/embeddings", lambda: ["a cat"]),
+    "hostile: 8 MB of lists in lists": _hostile(b"[", before=_INPUT, after=b""),
+    "hostile: 8 MB of small objects": _hostile(b'{"a":1},', before=_INPUT + b"[", after=b"{}]}"),
+    "hostile: 8 MB of token ids": _hostile(
+        b"1,",
+        before=b'{"model":"%b","token_ids_from":"model","input":[' % MODEL.encode(),
+        after=b"1]}",
+    ),
+    "hostile: 8 MB of one number": _hostile(b"1", before=_INPUT, after=b"}"),
+    "hostile: 8 MB of escapes": _hostile(rb"\u00e9", before=_INPUT + b'"', after=b'"}'),
+    "hostile: 8 MB of escaped keys": _hostile(
+        rb'"\u006dodel":1,', before=_INPUT + b'"a",', after=b'"b":1}'
+    ),
+    "hostile: 8 MB in chunks of a byte": _chunks,
+    "hostile: 8 MB without a key": lambda _: door.request("none", b" " * _BODY_BYTES),
+    "hostile: a header of 30 MB": lambda _: door.request("none", {}, filler="a" * _HEADER_BYTES),
+    "hostile: 100,000 headers": lambda _: door.request(
+        "none", {}, **{f"x-{n}": "1" for n in range(100_000)}
+    ),
+    "hostile: 5,000 requests at once": lambda _: door.request("none", {}) * 5_000,
+    "embeddings, one short input": _texts(lambda: ["a cat"]),
 }
 
 
-async def longest_pause(api: Api, path: str, body: bytes) -> float:
-    """Send the request; return the longest pause in seconds."""
+async def longest_pause(port: int, data: bytes) -> float:
+    """Send it over a connection of its own; return the longest pause in seconds."""
     longest = 0.0
 
     async def read_clock() -> None:
@@ -66,15 +123,23 @@ async def longest_pause(api: Api, path: str, body: bytes) -> float:
             now = time.perf_counter()
             longest, last = max(longest, now - last - _READ_SECONDS), now
 
+    def ask() -> None:
+        client = door.Client(port)
+        with contextlib.suppress(OSError):  # it is refused before all of it is sent
+            client.send(data)
+        with contextlib.suppress(OSError):
+            client.receive()
+        client.close()
+
     reading = asyncio.create_task(read_clock())
     await asyncio.sleep(0.01)
-    await api.http.post(path, content=body, headers=api.headers)
-    await asyncio.sleep(0.01)  # so that a pause that lasts until now is measured
+    await door.in_thread(ask)
+    await asyncio.sleep(0.05)  # so that a pause that lasts until now is measured
     reading.cancel()
     return longest
 
 
-async def main(times: int) -> None:
+async def main(times: int, only: str) -> None:
     """Measure each case, and print the median of the longest pauses."""
     vocabulary = cards.reviewed()[0].vocabulary_sha256
     with tempfile.TemporaryDirectory() as folder:
@@ -83,20 +148,33 @@ async def main(times: int) -> None:
         await migrate.upgrade(database)
         async with database.write() as connection:
             await catalog.seed(connection)
+            await golden.pin(connection, MODEL, "fake", fake_golden())
         await database.close()
         fake = ("--model", MODEL, "--dimensions", "384", "--vocabulary-sha256", vocabulary)
         with running("backends.fake", *fake) as worker:
-            async with open_api(url, f"{MODEL}={worker.url}") as api:
+            async with (
+                open_api(url, f"{MODEL}={worker.url}", log_format="console") as api,
+                door.listening(api.gateway) as port,
+            ):
                 await api.ready()
-                for name, (path, inputs) in CASES.items():
-                    body = msgspec.json.encode(
-                        {"model": MODEL, "input": inputs(), "truncate": "end"}
-                    )
-                    found = [await longest_pause(api, path, body) for _ in range(times)]
-                    print(f"{name}: {statistics.median(found) * 1000:.0f} ms")
+                keys = await _keys(api)
+                for name, case in CASES.items():
+                    if only in name:
+                        data = case(keys)
+                        found = [await longest_pause(port, data) for _ in range(times)]
+                        print(f"{name}: {statistics.median(found) * 1000:.0f} ms", flush=True)
+
+
+async def _keys(api: Api) -> Keys:
+    async with api.gateway.core.database.write() as connection:
+        poor = await organizations.create(connection, "poor")
+    made = await api.gateway.services.keys.create(poor.id, "bench")
+    return Keys(api.ledger.secret, made.secret)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.blocking", description=__doc__)
     parser.add_argument("--times", type=int, default=5)
-    uvloop.run(main(parser.parse_args().times))
+    parser.add_argument("--only", default="", help="names that hold this text")
+    chosen = parser.parse_args()
+    uvloop.run(main(chosen.times, chosen.only))

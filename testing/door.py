@@ -18,7 +18,7 @@ import uvicorn
 from gateway.app.process import Process
 
 _TIMEOUT_SECONDS = 60.0
-_ROOM = 1 << 20
+_ROOM = 1 << 18
 _T = TypeVar("_T")
 
 
@@ -60,31 +60,37 @@ class Client:
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), _TIMEOUT_SECONDS)
+        self._file = self._socket.makefile("rb")
         self._room = memoryview(bytearray(_ROOM))
 
-    def ask(self, request: bytes) -> memoryview:
-        """Send a request, and return its answer: valid until the next."""
+    def ask(self, request: bytes) -> int:
+        """Send a request, and return the status of its answer."""
         self.send(request)
         return self.receive()
-
-    def receive(self) -> memoryview:
-        """Return the next answer."""
-        filled = whole = 0
-        while not filled or filled < whole:
-            n = self._socket.recv_into(self._room[filled:])
-            assert n, f"the connection ended: {bytes(self._room[:filled])!r}"
-            filled += n
-            head, found, _ = bytes(self._room[:filled]).partition(b"\r\n\r\n")
-            length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
-            whole = len(head) + 4 + int(length or 0) if found else _ROOM
-        return self._room[:filled]
 
     def send(self, data: bytes) -> None:
         """Send bytes, and wait for nothing."""
         self._socket.sendall(data)
 
+    def receive(self) -> int:
+        """Read the next answer, and return its status. Raises ConnectionError if none comes."""
+        line = self._file.readline()
+        if not line:
+            raise ConnectionError("the server closed the connection")
+        status, left = int(line[9:12]), 0
+        while (line := self._file.readline()).strip():
+            name, _, value = line.partition(b":")
+            if name.lower() == b"content-length":
+                left = int(value)
+        while left:
+            n = self._file.readinto1(self._room[:left])
+            assert n, f"the answer ends {left} bytes early"
+            left -= n
+        return status
+
     def close(self) -> None:
         """Leave."""
+        self._file.close()
         self._socket.close()
 
 

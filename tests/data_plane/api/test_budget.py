@@ -76,10 +76,10 @@ async def test_no_request_costs_more_than_its_budget(
             for _ in range(WARM + COUNTED):
                 turns.wait()
                 began = begin()
-                answer = client.ask(request)
+                status = client.ask(request)
                 turns.wait()
                 costs.append(end() - began)
-                assert bytes(answer[:12]) == b"HTTP/1.1 200"
+                assert status == 200
             client.close()
             return min(costs[WARM:])
 
