@@ -13,9 +13,11 @@ too: it says what to do, and never holds a secret, another customer's data or th
     ├── Forbidden           403 permission_error
     ├── NotFound            404 not_found_error
     ├── MethodNotAllowed    405 invalid_request_error
+    ├── RequestTimeout      408 invalid_request_error
     ├── TooLarge            413 invalid_request_error
     ├── UnsupportedMedia    415 invalid_request_error
     ├── TooManyRequests     429 rate_limit_error
+    ├── HeadTooLarge        431 invalid_request_error
     ├── ServerError         500 server_error
     ├── Unavailable         503 server_error
     └── RoutingError        see gateway.data_plane.routing.outcomes
@@ -123,6 +125,16 @@ class MethodNotAllowed(GatewayError):
     remedy = "Use a method that the `Allow` header names."
 
 
+class RequestTimeout(GatewayError):
+    """The request came too slowly, or not to its end."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "request_timeout"
+    retry = "yes"
+    remedy = "Send it again, whole and without pauses."
+
+
 class TooLarge(GatewayError):
     """The body has too many bytes."""
 
@@ -151,6 +163,15 @@ class TooManyRequests(GatewayError):
 
     def __init__(self, message: str, *, retry_after_seconds: float) -> None:
         super().__init__(message, headers=retry_after(retry_after_seconds))
+
+
+class HeadTooLarge(GatewayError):
+    """The request has too many headers, or too long ones."""
+
+    status = 431
+    type = "invalid_request_error"
+    code = "headers_too_large"
+    remedy = "Send fewer or shorter headers; no request needs many."
 
 
 class ServerError(GatewayError):

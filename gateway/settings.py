@@ -112,7 +112,42 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0
     admin_host: Annotated[str, _text("Where that listener listens.")] = "127.0.0.1"
 
+    connections_max: Annotated[Count, _text("Most connections to one process (503).")] = 10_000
+    pipelined_max: Annotated[
+        Count, _text("Most requests that wait on one connection for the answer before them (400).")
+    ] = 32
+    head_bytes_max: Annotated[
+        Count, _text("Most bytes in the line and headers of a request (431).")
+    ] = 32_768
+    headers_max: Annotated[Count, _text("Most headers of a request (431).")] = 100
+    head_seconds: Annotated[
+        Seconds, _text("How long the line and headers of a request may take to come (408).")
+    ] = 10.0
+    body_seconds: Annotated[Seconds, _text("How long a body may take to come (408).")] = 60.0
+    client_bytes_per_second_min: Annotated[
+        Count,
+        _text(
+            "Slowest rate of a client, in bytes per second: of a body after its first 5 seconds "
+            "(408), and of the reading of an answer after GATEWAY_UNREAD_SECONDS."
+        ),
+    ] = 16_384
+    unread_seconds: Annotated[
+        Seconds, _text("How long a client may leave its answer unread; then the connection ends.")
+    ] = 30.0
+    keep_alive_seconds: Annotated[
+        Seconds,
+        _text(
+            "How long a connection may rest between requests; longer than that of a proxy in "
+            "front, which would else reuse one that is being closed."
+        ),
+    ] = 75.0
     body_bytes_max: Annotated[Count, _text("Largest request body, in bytes (413).")] = 8_388_608
+    bodies_bytes_max: Annotated[
+        Count, _text("Most bytes of bodies in one process, of all requests in flight (429).")
+    ] = 268_435_456
+    organization_bodies_bytes_max: Annotated[
+        Count, _text("The same, of one organization (429).")
+    ] = 67_108_864
     inputs_max: Annotated[Count, _text("Most inputs in one request (400).")] = 2_048
     input_characters_max: Annotated[Count, _text("Longest single input (400).")] = 1_000_000
     request_characters_max: Annotated[Count, _text("Most characters in a request (400).")] = (

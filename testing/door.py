@@ -16,6 +16,7 @@ import msgspec
 import uvicorn
 
 from gateway.app.process import Process
+from gateway.data_plane.api.front_door import FrontDoor
 
 _TIMEOUT_SECONDS = 60.0
 _ROOM = 1 << 18
@@ -42,7 +43,12 @@ class _Server(uvicorn.Server):
 async def listening(gateway: Process) -> AsyncIterator[int]:
     """Serve a gateway that is running already, as `gateway run` does; gives the port."""
     config = uvicorn.Config(
-        gateway.app, lifespan="off", log_config=None, access_log=False, proxy_headers=False
+        gateway,
+        http=FrontDoor,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
     )
     server = _Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -23,6 +23,7 @@ from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.storage.ledger import invariants
 from gateway.storage.tables import usage_events
+from testing.front_door import Client, DoorTransport, post
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 STELLA = "NovaSearch/stella_en_400M_v5"
@@ -112,6 +113,15 @@ class Api:
             body = msgspec.json.encode(body)
         return await self.http.post("/v1/embeddings", content=body, headers=self.headers)
 
+    def connect(self) -> Client:
+        """Open a connection of one's own, for clients that write bytes, wait and leave."""
+        return Client(self.gateway)
+
+    def request(self, body: bytes, **headers: str) -> bytes:
+        """Return the bytes of POST /v1/embeddings."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return post("/v1/embeddings", body, self.headers | named)
+
     async def ready(self, model: str = MODEL, *, workers: int = 1) -> None:
         """Wait until so many workers of the model have proven themselves."""
         pool = self.gateway.core.router.pools[model]
@@ -131,15 +141,6 @@ class Api:
         assert not self.gateway.data.credit.book.held
         assert await self.ledger.usage() == []
         assert await self.ledger.breaches() == []
-
-
-def scope(headers: dict[str, str]) -> dict[str, Any]:
-    """The ASGI scope of POST /v1/embeddings, for tests in which the client leaves."""
-    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    return {
-        "type": "http", "method": "POST", "path": "/v1/embeddings", "raw_path": b"/v1/embeddings",
-        "query_string": b"", "headers": raw, "client": None, "root_path": "",
-    }  # fmt: skip
 
 
 def settings(database_url: str, workers: str = "", **changes: Any) -> Settings:
@@ -182,6 +183,6 @@ async def open_api(
             "authorization": f"Bearer {ledger.secret}",
             "content-type": "application/json",
         }
-        transport = httpx.ASGITransport(gateway.app)  # type: ignore[arg-type]
+        transport = DoorTransport(gateway)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
             yield Api(gateway, http, ledger, headers)

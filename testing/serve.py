@@ -7,7 +7,8 @@ import socket
 
 import uvicorn
 
-from gateway.app import create_app
+from gateway.app import build
+from gateway.data_plane.api.front_door import FrontDoor
 
 listener = socket.create_server(("127.0.0.1", 0))
 
@@ -18,4 +19,8 @@ class Server(uvicorn.Server):
         print(f"listening on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
 
 
-Server(uvicorn.Config(create_app(), log_level="warning", access_log=False)).run([listener])
+Server(
+    uvicorn.Config(
+        build(), http=FrontDoor, log_level="warning", access_log=False, proxy_headers=False
+    )
+).run([listener])

@@ -11,7 +11,6 @@ from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
 
-from litestar import Litestar
 from litestar.di import Provide
 
 from gateway.app import core, hot_path, jobs, payments
@@ -33,13 +32,12 @@ from gateway.settings import Settings
 from gateway.wings import Wing
 
 
-def create_app(settings: Settings | None = None) -> Litestar:
-    """Make the application. Raises SettingsError or DatabaseError for what can't be used."""
-    return build(settings or Settings.from_environment()).app
+def build(settings: Settings | None = None) -> Process:
+    """Make a process: its parts, and the application over them.
 
-
-def build(settings: Settings) -> Process:
-    """Make a process: its parts, and the application over them. Raises as `create_app`."""
+    Raises SettingsError or DatabaseError for what can't be used.
+    """
+    settings = settings or Settings.from_environment()
     logging.configure(settings.log_format)
     parts = make_core(settings)
     data = make_data_plane(parts)

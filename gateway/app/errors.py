@@ -1,7 +1,7 @@
 """Litestar's exception handler: errors of ours, of the framework and of the database, answered.
 
 Ours bring their status and words (see `gateway.errors`); all others are translated into them here.
-The bare ASGI routes of `data_plane.api.exchange` answer for themselves.
+The hot paths answer for themselves; see `data_plane.api.exchange`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,9 @@ from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import api
 from gateway.control_plane.receipts.api import RECEIPT_OPERATIONS, receipt_routes
 from gateway.control_plane.status.answers import Answered
-from gateway.data_plane.api import asgi, embeddings, health, models
+from gateway.data_plane.api import embeddings, health, models
+from gateway.data_plane.api.door import Bounds
+from gateway.data_plane.api.exchange import HotEndpoint
 from gateway.data_plane.api.hot_path import HotPath
 from gateway.data_plane.api.preferences import Patience
 from gateway.data_plane.api.replays import Replays
@@ -95,6 +97,8 @@ def make_data_plane(core: Core) -> DataPlane:
             in_flight=InFlight(
                 total_max=settings.in_flight_max,
                 organization_max=settings.organization_in_flight_max,
+                bytes_max=settings.bodies_bytes_max,
+                organization_bytes_max=settings.organization_bodies_bytes_max,
             ),
             limits=_limits(settings),
             public_url=settings.public_url,
@@ -125,15 +129,46 @@ def _limits(settings: Settings) -> RequestLimits:
     )
 
 
+def endpoints(data: DataPlane) -> list[HotEndpoint]:
+    """Return the paths that the front door answers itself."""
+    path = data.hot_path
+    return [
+        HotEndpoint(
+            path="/v1/embeddings",
+            handle=partial(embeddings.embed, path),
+            in_flight=path.in_flight,
+            tally=data.answers,
+        ),
+        HotEndpoint(
+            path="/v1/embeddings/estimate",
+            handle=partial(embeddings.estimate, path),
+            in_flight=path.in_flight,
+        ),
+    ]
+
+
+def bounds(settings: Settings) -> Bounds:
+    """Return what clients may hold."""
+    return Bounds(
+        connections_max=settings.connections_max,
+        pipelined_max=settings.pipelined_max,
+        head_bytes_max=settings.head_bytes_max,
+        headers_max=settings.headers_max,
+        head_seconds=settings.head_seconds,
+        body_seconds=settings.body_seconds,
+        bytes_per_second_min=settings.client_bytes_per_second_min,
+        keep_alive_seconds=settings.keep_alive_seconds,
+        unread_seconds=settings.unread_seconds,
+    )
+
+
 def wings(core: Core, data: DataPlane) -> list[Wing]:
     """Return what serves /v1, and health, which every process answers."""
-    settings, path, answers = core.settings, data.hot_path, data.answers
+    settings = core.settings
     changes = KeyChanges(core.database, data.authenticator.forget)
     served = Wing(
         "data",
         [
-            asgi.post("/v1/embeddings", partial(embeddings.embed, path), answers),
-            asgi.post("/v1/embeddings/estimate", partial(embeddings.estimate, path), answers),
             models.router(data.authenticator.authenticate, core.catalog),
         ],
         jobs=[

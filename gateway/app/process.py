@@ -8,23 +8,27 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from litestar import Litestar, Router
 from litestar.exceptions import HTTPException
-from litestar.types import ControllerRouterHandler
+from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
 from gateway.app.admin_listener import listening, parted
 from gateway.app.core import Core, warn_of_unknown_models
 from gateway.app.errors import answering
-from gateway.app.hot_path import DataPlane
+from gateway.app.hot_path import DataPlane, bounds, endpoints
 from gateway.app.jobs import Jobs, partition
 from gateway.app.payments import warn_of_test_mode
 from gateway.app.services import Services, Web
 from gateway.control_plane.web.headers import answer_head
+from gateway.data_plane.api.door import Door
 from gateway.settings import Role
 from gateway.storage import migrate
 from gateway.wings import Plane, Wing
 
 
 class Process:
-    """All parts, and the application that serves the planes of GATEWAY_ROLE."""
+    """All parts, and the application that serves the planes of GATEWAY_ROLE.
+
+    It is what the server runs: an ASGI application, with the door that `FrontDoor` looks for.
+    """
 
     def __init__(
         self, core: Core, data: DataPlane, services: Services, web: Web, wings: Sequence[Wing]
@@ -50,9 +54,15 @@ class Process:
             openapi_config=None,
             logging_config=None,
         )
+        is_data = runs(core.settings.role, "data")
+        self.door = Door(endpoints(data) if is_data else [], bounds(core.settings))
         self.app.asgi_handler = answer_head(self.app.asgi_handler)
         if core.settings.admin_port:
             self.app.asgi_handler = parted(self.app.asgi_handler)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve what is not of a hot path."""
+        await self.app(scope, receive, send)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

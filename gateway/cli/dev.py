@@ -31,7 +31,7 @@ import uvicorn
 import uvloop
 
 from backends.protocol import BackendError, InvalidAnswer
-from gateway.app import create_app
+from gateway.app import build
 from gateway.cli.dev_stripe import PREFIX, fake_stripe, stripe_variables
 from gateway.cli.embedded_workers import RESTART_SECONDS, CannotStart, EmbeddedWorker
 from gateway.control_plane.accounts import organizations
@@ -40,6 +40,7 @@ from gateway.control_plane.back_office import model_control
 from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import catalog, golden
 from gateway.control_plane.operators.operators import COMMAND_LINE
+from gateway.data_plane.api.front_door import FrontDoor
 from gateway.settings import Settings, variable
 from gateway.storage.database import Database
 from gateway.storage.migrate import upgrade
@@ -120,9 +121,11 @@ async def _serve(
         _write(data / "gateway.env", _environment(settings))
         server = _Server(
             uvicorn.Config(
-                create_app(settings),
+                build(settings),
+                http=FrontDoor,
                 log_level="warning",
                 access_log=False,
+                proxy_headers=False,  # as in `gateway run`
                 timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             ),
             _banner(settings, key, data),

@@ -12,6 +12,7 @@ import uvicorn
 from gateway.app.core import worker_sources
 from gateway.cli.printing import asynchronous, opened, say
 from gateway.control_plane.catalog import catalog
+from gateway.data_plane.api.front_door import FrontDoor
 from gateway.observability.logging import configure
 from gateway.settings import SECRETS, Settings, describe, variable
 from gateway.storage.database import Database
@@ -56,11 +57,12 @@ def serve(*, host: str, port: int, uds: str | None, processes: int) -> None:
     server_log.setLevel(logging.INFO)
     server_log.addHandler(_Announcer(processes))
     uvicorn.run(
-        "gateway.app:create_app",
+        "gateway.app:build",
         factory=True,
         host=host,
         port=port,
         uds=uds,
+        http=FrontDoor,
         workers=processes,
         log_config=None,  # use our logging
         access_log=False,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gateway.app import create_app
+from gateway.app import build
 from gateway.fake_stripe.store import SECRET_KEY
 from gateway.settings import Settings
 from testing import lazy_routes
@@ -19,4 +19,4 @@ def test_every_route_can_be_registered(tmp_path: Path):
         stripe_secret_key=SECRET_KEY,
         dev_mail=True,
     )
-    lazy_routes.register(create_app(chosen))
+    lazy_routes.register(build(chosen).app)

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 from sqlalchemy import make_url
 
-from gateway.app import create_app
+from gateway.app import build
 from gateway.control_plane.accounts import users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.sessions import Sessions
@@ -51,7 +51,7 @@ def office(postgres_url: str, postgres_template: str) -> Iterator[Office]:
         filled = apart.submit(asyncio.run, _filled(postgres_url, postgres_template))
         database_url, cookie, examples = filled.result()
     settings = Settings(secret=SECRET, database_url=database_url, dev_mail=True)
-    addresses = list(admin_pages.addresses(create_app(settings), examples))
+    addresses = list(admin_pages.addresses(build(settings).app, examples))
     # the last of those that differ in their query alone
     paths = list({urlsplit(one).path: one for one in addresses if not is_file(one)}.values())
     environment = os.environ | {

@@ -12,7 +12,7 @@ from litestar.routes import HTTPRoute
 from playwright.sync_api import Browser, Page, expect
 
 import gateway
-from gateway.app import create_app
+from gateway.app import build
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.pages.docs.docs import PAGES as DOCS
 from gateway.settings import Settings, derive
@@ -289,7 +289,7 @@ def test_pages_that_forms_and_mails_lead_to_are_accessible_and_fit(scene: Scene)
 
 def test_every_page_is_looked_at(tmp_path: Path):
     """A page that is new is added above, or to NO_PAGES with its reason."""
-    app = create_app(Settings(secret=SECRET, database_url=f"sqlite:///{tmp_path}/gateway.db"))
+    app = build(Settings(secret=SECRET, database_url=f"sqlite:///{tmp_path}/gateway.db")).app
     paths = {
         route.path
         for route in app.routes

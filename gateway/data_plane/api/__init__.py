@@ -1,1 +1,1 @@
-"""What clients call: `embeddings` puts the steps of `hot_path` in order, `asgi` serves them."""
+"""What clients call: `embeddings` puts the steps of `hot_path` in order, `front_door` serves it."""

@@ -2,51 +2,46 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from gateway.data_plane.api import requests, responses
-from gateway.data_plane.api.exchange import Exchange
+from gateway.data_plane.api.exchange import Exchange, Reply, head_lines
 from gateway.data_plane.api.hot_path import HotPath
 from gateway.data_plane.api.preferences import tier_of
-from gateway.data_plane.api.replays import Reply
+from gateway.data_plane.api.replays import Print
 from gateway.data_plane.api.requests import EmbeddingsRequest
 from gateway.data_plane.metering.quote import Quote
-from gateway.data_plane.routing.request import Progress
 from gateway.snapshots import KeySnapshot
 
 
-async def embed(path: HotPath, exchange: Exchange) -> bytes:
+async def embed(path: HotPath, exchange: Exchange) -> Reply:
     """Embed the inputs of a request, and charge exactly that; a retry joins its original."""
-    async with path.authenticated(exchange) as key:  # 401, 503
-        exchange.organization_id = key.organization_id
-        work = path.replays.join(  # 400, 429
-            exchange,
-            key,
-            await exchange.body(path.limits.body_bytes_max),  # 413, 415; kept by the work alone
-            partial(_embed, path, exchange, key),
-        )
-        reply = await work.reply_to(exchange)  # 499, or as the work ends
-    exchange.answer_headers += reply.headers
-    return reply.body
+    key = await path.authenticate(exchange)  # 401, 503
+    with path.in_flight.admit(key.organization_id) as place:  # 429
+        body = await exchange.body(path.limits.body_bytes_max, place)  # 408, 413, 415, 429, 499
+        print_ = await path.print_of(exchange, key, body)  # 400
+        original = path.replays.find(print_)  # 400, 429
+        if original is None:
+            return await _embed(path, exchange, key, body, print_)
+        del body
+    return await original.reply_to(exchange)  # 499, or as the original ends
 
 
 async def _embed(
-    path: HotPath, exchange: Exchange, key: KeySnapshot, body: bytes, progress: Progress
+    path: HotPath, exchange: Exchange, key: KeySnapshot, body: bytes | bytearray, print_: Print
 ) -> Reply:
-    """Do the work and charge it; in a task of its own, since its client may leave."""
-    with path.in_flight.admit(key.organization_id):  # 429
+    """Do the work and charge it, even if its client leaves once a worker has begun."""
+    with path.replays.begin(print_, exchange) as work:
         request = await path.decode(key, body, requests.decode)  # 400
         quoted = await _quoted(path, exchange, key, request)  # 404, 400
         offer = path.admit(exchange, key, quoted)  # 429, 503
         async with path.paid(exchange.request_id, key, quoted) as bill:  # 402, 503
-            vectors = await path.dispatch(exchange, quoted, offer, progress)  # 500, 502, 503, 504
-            body = await responses.encode(
+            vectors = await path.dispatch(exchange, quoted, offer, work.progress)  # 500, 502-504
+            encoded = await responses.encode(
                 vectors,
                 form=request.encoding_format or "float",
                 model=request.model,
                 rows=quoted.rows,
             )
-    return Reply(body, bill)
+        return work.done(Reply(encoded, head_lines(bill)))
 
 
 async def _quoted(
@@ -73,11 +68,11 @@ async def _quoted(
     )
 
 
-async def estimate(path: HotPath, exchange: Exchange) -> bytes:
+async def estimate(path: HotPath, exchange: Exchange) -> Reply:
     """Count and price a request without doing it: free, and before a model is live too."""
-    async with path.authenticated(exchange) as key:  # 401, 503
-        body = await exchange.body(path.limits.body_bytes_max)  # 413, 415
-        with path.in_flight.admit(key.organization_id):  # 429
-            request = await path.decode(key, body, requests.decode)  # 400
-            quoted = await _quoted(path, exchange, key, request, live_only=False)  # 404, 400
-    return responses.encode_estimate(request.model, quoted.rows, quoted.cost_nanos)
+    key = await path.authenticate(exchange)  # 401, 503
+    with path.in_flight.admit(key.organization_id) as place:  # 429
+        body = await exchange.body(path.limits.body_bytes_max, place)  # 408, 413, 415, 429, 499
+        request = await path.decode(key, body, requests.decode)  # 400
+        quoted = await _quoted(path, exchange, key, request, live_only=False)  # 404, 400
+    return Reply(responses.encode_estimate(request.model, quoted.rows, quoted.cost_nanos))

@@ -1,6 +1,6 @@
 """One POST under /v1 and its answer, free of any server's types: bytes in, bytes out.
 
-An exchange gives the request its id, reads the body within its bound, and makes whatever came of
+An exchange gives the request its id, reads the body within its bounds, and makes whatever came of
 it, vectors or an error, into an answer with the headers that every answer under /v1 carries.
 """
 
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import structlog
 
+from gateway.data_plane.limits.concurrency import InFlight, RequestPlace
 from gateway.data_plane.tallies import AnswerTally
 from gateway.errors import (
     BadRequest,
@@ -20,14 +22,13 @@ from gateway.errors import (
     MethodNotAllowed,
     ServerError,
     TooLarge,
+    Unavailable,
     UnsupportedMedia,
 )
 from gateway.identifiers import new_id
 from gateway.observability import metrics
 
 log = structlog.get_logger()
-
-T = TypeVar("T")
 
 _STATUS_CLIENT_CLOSED = 499
 _TURNS_MAX = 100
@@ -37,53 +38,70 @@ _TURNS_MAX = 100
 class Exchange:
     """A POST in progress."""
 
+    __slots__ = (
+        "_connection",
+        "_endpoint",
+        "_headers",
+        "_is_counted",
+        "_method",
+        "has_left",
+        "on_leave",
+        "organization_id",
+        "request_id",
+        "started",
+        "waited_seconds",
+    )
+
     def __init__(
-        self, method: str, path: str, headers: Mapping[bytes, bytes], connection: Connection
+        self,
+        method: str,
+        headers: Mapping[bytes, bytes],
+        connection: Connection,
+        endpoint: HotEndpoint,
     ) -> None:
         self.request_id = new_id()
         self.started = time.monotonic()
         self.waited_seconds = 0.0
         """Time spent waiting for a worker; the rest is the gateway's own."""
         self.organization_id: str | None = None
-        """Whose answers this one is counted with, if anyone's."""
-        self.answer_headers: list[tuple[str, str]] = []
+        """The caller's, once the key is known."""
+        self.has_left = False
+        """The client has closed the connection: nobody gets the answer."""
+        self.on_leave: Callable[[], None] | None = None
+        """Called when that happens; whoever waits or works for this exchange puts it here."""
+        self._is_counted = False
         self._method = method
-        self._path = path
         self._headers = headers
         self._connection = connection
+        self._endpoint = endpoint
 
     def header(self, name: str) -> str | None:
         """Return a header of the request by its lower-case name."""
         value = self._headers.get(name.encode())
         return value.decode("latin-1") if value is not None else None
 
-    async def body(self, bytes_max: int) -> bytes:
-        """Read the whole body. Raises TooLarge (413), UnsupportedMedia (415) or Disconnected."""
-        self._check_media()
-        length = self.header("content-length")
-        if length is not None and length.isdigit() and int(length) > bytes_max:
-            raise _too_large(bytes_max)
-        chunks, size = [], 0
-        async for chunk in self._connection.chunks():
-            size += len(chunk)
-            if size > bytes_max:
-                raise _too_large(bytes_max)
-            chunks.append(chunk)
-        return b"".join(chunks)
+    async def body(self, bytes_max: int, place: RequestPlace) -> bytes | bytearray:
+        """Read the whole body; its bytes are held at `place`, before they come if they are told.
 
-    async def while_connected(self, task: asyncio.Task[T]) -> T:
-        """Wait for a task, which goes on if the client leaves. Raises Disconnected then.
-
-        The body must have been read.
+        Raises TooLarge (413), UnsupportedMedia (415), TooManyBytes (429), RequestTimeout (408) or
+        Disconnected.
         """
-        closed = asyncio.create_task(self._connection.closed())
-        try:
-            await asyncio.wait((task, closed), return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise Disconnected
-            return task.result()
-        finally:
-            closed.cancel()
+        self._check_media()
+        length = self._headers.get(b"content-length")
+        if length is None:
+            room = _Room(bytes_max, place)
+            return await self._connection.body(room.take)
+        if int(length) > bytes_max:
+            raise _too_large(bytes_max)
+        place.hold(int(length))
+        return await self._connection.body(None)
+
+    def leave(self) -> None:
+        """Tell the exchange, once, that its client has closed the connection."""
+        self.has_left = True
+        self._count(_STATUS_CLIENT_CLOSED, time.monotonic() - self.started)
+        if self.on_leave is not None:
+            self.on_leave()
 
     async def read_end(self) -> None:
         """Give the end of the connection, if the client closed it, time to cancel the work.
@@ -96,79 +114,147 @@ class Exchange:
                 return
             await asyncio.sleep(0)
 
-    async def answer(
-        self, handle: Callable[[Exchange], Awaitable[bytes]], tally: AnswerTally
-    ) -> RawAnswer:
+    async def answer(self) -> RawAnswer:
         """Answer with what the handler returns, the body of a 200, or with the error it raises."""
-        status, extra = 200, self.answer_headers
+        status = 200
         try:
             self._check_method()
-            body = await handle(self)
+            body, lines = await self._endpoint.handle(self)
         except GatewayError as error:
-            status, body = error.status, error.envelope()
-            extra = [*extra, *error.headers.items()]
-        except Disconnected:
-            closed = BadRequest("The client closed the connection.")
-            status, body = _STATUS_CLIENT_CLOSED, closed.envelope()
+            status, body, lines = error.status, error.envelope(), head_lines(error.headers.items())
+        except (Disconnected, asyncio.CancelledError) as ending:
+            if self.has_left or isinstance(ending, Disconnected):
+                gone = BadRequest("The client closed the connection.")
+                status, body, lines = _STATUS_CLIENT_CLOSED, gone.envelope(), b""
+            else:
+                ended = Ended("The gateway ended this request. Try again.")
+                status, body, lines = 503, ended.envelope(), head_lines(ended.headers.items())
         except Exception:
             log.exception("request failed", request=self.request_id)
-            status, body = 500, ServerError("Our mistake; nothing was charged.").envelope()
+            status, body, lines = 500, _our_mistake().envelope(), b""
         elapsed = time.monotonic() - self.started
+        self._count(status, elapsed)
         own = elapsed - self.waited_seconds
-        metrics.observe(self._path, status, elapsed, own)
+        limits = b""
         if self.organization_id is not None:
-            tally.answered(self.organization_id, status, elapsed)
-        headers = [
-            ("content-type", "application/json"),
-            ("content-length", str(len(body))),
-            ("x-request-id", self.request_id),
-            ("openai-processing-ms", str(round(elapsed * 1000))),
-            ("x-gateway-overhead-ms", f"{own * 1000:.3f}"),
-            *extra,
-        ]
-        return RawAnswer(
-            status, [(n.encode("latin-1"), v.encode("latin-1")) for n, v in headers], body
+            limits = self._endpoint.in_flight.lines(self.organization_id)
+        head = b"%b%b%b" % (
+            (
+                "content-type: application/json\r\n"
+                f"content-length: {len(body)}\r\n"
+                f"x-request-id: {self.request_id}\r\n"
+                f"openai-processing-ms: {elapsed * 1000:.0f}\r\n"
+                f"x-gateway-overhead-ms: {own * 1000:.3f}\r\n"
+            ).encode(),
+            limits,
+            lines,
         )
+        return RawAnswer(status, head, body)
+
+    def _count(self, status: int, elapsed: float) -> None:
+        if self._is_counted:
+            return
+        self._is_counted = True
+        self._endpoint.observe(status, elapsed, elapsed - self.waited_seconds)
+        if self._endpoint.tally is not None and self.organization_id is not None:
+            self._endpoint.tally.answered(self.organization_id, status, elapsed)
 
     def _check_method(self) -> None:
         if self._method != "POST":
             raise MethodNotAllowed("Use POST here.", headers={"allow": "POST"})
 
     def _check_media(self) -> None:
-        media = (self.header("content-type") or "").partition(";")[0].strip().lower()
-        if media != "application/json":
+        media = self._headers.get(b"content-type", b"")
+        if media != b"application/json":
+            media = media.partition(b";")[0].strip().lower()
+        if media != b"application/json":
             raise UnsupportedMedia("Send the body as JSON, with Content-Type: application/json.")
-        if (self.header("content-encoding") or "identity").lower() != "identity":
+        if self._headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise UnsupportedMedia("Send the body without Content-Encoding.")
 
 
-class Disconnected(Exception):
-    """The client closed the connection before it had its answer."""
+class Reply(NamedTuple):
+    """The body of a 200, and the lines of its head that are its own: its cost, say."""
 
-
-class Connection(Protocol):
-    """The server's side of a request."""
-
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Give the body in parts. Raises Disconnected."""
-        ...
-
-    def is_ending(self) -> bool:
-        """Tell whether the client has closed the connection, even if that is not read yet."""
-        ...
-
-    async def closed(self) -> None:
-        """Return when the client has closed the connection. The body must have been read."""
-        ...
+    body: bytes
+    lines: bytes = b""
 
 
 class RawAnswer(NamedTuple):
     """What goes back to the client."""
 
     status: int
-    headers: list[tuple[bytes, bytes]]
+    head: bytes
+    """Its headers, each as a line with its end."""
     body: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class HotEndpoint:
+    """A path, what handles its requests, and where its answers are counted."""
+
+    path: str
+    handle: Callable[[Exchange], Awaitable[Reply]]
+    """Raises GatewayError."""
+    in_flight: InFlight
+    tally: AnswerTally | None = None
+    """None: not counted for its organization."""
+
+    def observe(self, status: int, seconds: float, overhead_seconds: float) -> None:
+        """Count an answer."""
+        metrics.observe(self.path, status, seconds, overhead_seconds)
+
+
+class Disconnected(Exception):
+    """The client closed the connection before it had its answer."""
+
+
+class Ended(Unavailable):
+    """The gateway is closing, and ended the request before it had an answer."""
+
+    code = "closing"
+
+
+class Connection(Protocol):
+    """The server's side of a request."""
+
+    async def body(self, take: Callable[[int], None] | None) -> bytes | bytearray:
+        """Return the body once it is whole.
+
+        `take`, where the body's length was not told, is called with the bytes of each part as it
+        comes, and may raise. Raises Disconnected or RequestTimeout.
+        """
+        ...
+
+    def is_ending(self) -> bool:
+        """Tell whether the client has closed the connection, even if that is not read yet."""
+        ...
+
+
+def head_lines(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Write headers as the lines of a head."""
+    return "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
+
+
+class _Room:
+    """What a body may take whose length was not told."""
+
+    def __init__(self, bytes_max: int, place: RequestPlace) -> None:
+        self._bytes_max = bytes_max
+        self._left = bytes_max
+        self._place = place
+
+    def take(self, size: int) -> None:
+        """Raise TooLarge or TooManyBytes if the next part has no room."""
+        self._left -= size
+        if self._left < 0:
+            raise _too_large(self._bytes_max)
+        self._place.hold(size)
 
 
 def _too_large(bytes_max: int) -> TooLarge:
     return TooLarge(f"The body is over {bytes_max} bytes. Send fewer or shorter inputs at once.")
+
+
+def _our_mistake() -> ServerError:
+    return ServerError("Our mistake; nothing was charged.")

@@ -12,11 +12,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import TypeVar
 
 from gateway.data_plane.api.exchange import Exchange
 from gateway.data_plane.api.preferences import Patience, urgency_of
-from gateway.data_plane.api.replays import Replays
+from gateway.data_plane.api.replays import Print, Replays
 from gateway.data_plane.api.requests import RequestLimits
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
@@ -59,20 +60,27 @@ class HotPath:
     replays: Replays
     router: Router
 
-    @asynccontextmanager
-    async def authenticated(self, exchange: Exchange) -> AsyncIterator[KeySnapshot]:
-        """Give the caller's key: 401, or 503 while keys can't be checked.
-
-        The answer carries the caller's rate-limit headers, however the block ends.
-        """
+    async def authenticate(self, exchange: Exchange) -> KeySnapshot:
+        """Return the caller's key: 401, or 503 while keys can't be checked."""
         key = await self.authenticator.authenticate(exchange.header("authorization"))
-        try:
-            yield key
-        finally:
-            exchange.answer_headers += self.in_flight.headers(key.organization_id)
+        exchange.organization_id = key.organization_id
+        return key
+
+    async def print_of(
+        self, exchange: Exchange, key: KeySnapshot, body: bytes | bytearray
+    ) -> Print:
+        """Return what tells a retry from a new request: 400. A large body is read on a thread."""
+        if len(body) <= AT_ONCE_BYTES_MAX:
+            digest = sha256(body).digest()
+        else:
+            digest = await self.counting.run(key.organization_id, _digest, body)
+        return self.replays.print_of(exchange, key, digest)
 
     async def decode(
-        self, key: KeySnapshot, body: bytes, decode: Callable[[bytes], BodyT]
+        self,
+        key: KeySnapshot,
+        body: bytes | bytearray,
+        decode: Callable[[bytes | bytearray], BodyT],
     ) -> BodyT:
         """Decode a body, a large one on a thread: 400."""
         if len(body) <= AT_ONCE_BYTES_MAX:
@@ -206,3 +214,7 @@ class ModelComingSoon(NotFound):
 
     code = "model_coming_soon"
     remedy = "Price it with `POST /v1/embeddings/estimate`, and ask to be notified on its page."
+
+
+def _digest(body: bytes | bytearray) -> bytes:
+    return sha256(body).digest()

@@ -2,8 +2,8 @@
 
 Schemas are made from the structs that are decoded and encoded, whose fields carry their own words;
 errors are described by their classes. Operations are declared here, and beside their routes for
-those that other parts serve: the bare ASGI routes have nothing for a framework to read. The tests
-hold the document against the running gateway. Words are Markdown, of which only `code` is used.
+those that other parts serve: the hot paths have nothing for a framework to read. The tests hold
+the document against the running gateway. Words are Markdown, of which only `code` is used.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ _EXPECTED = {
 }
 
 
-def decode(body: bytes) -> EmbeddingsRequest:
+def decode(body: bytes | bytearray) -> EmbeddingsRequest:
     """Read a body. Raises BadRequest, with `param` where one field is to blame."""
     try:
         if not body.isascii():
@@ -285,7 +285,7 @@ def _wrong_field(message: str) -> BadRequest:
     return BadRequest(f"{name} {problem}; send {_EXPECTED[name]}.", param=name)
 
 
-def _malformed(body: bytes, error: msgspec.DecodeError) -> BadRequest:
+def _malformed(body: bytes | bytearray, error: msgspec.DecodeError) -> BadRequest:
     """Tell a lone surrogate, which JSON allows and Unicode text does not, from invalid JSON."""
     try:
         loaded = json.loads(body)
@@ -302,7 +302,7 @@ def _malformed(body: bytes, error: msgspec.DecodeError) -> BadRequest:
     return InvalidJson(f"The body is not valid JSON: {error}.")
 
 
-def _refuse_duplicate_keys(body: bytes) -> None:
+def _refuse_duplicate_keys(body: bytes | bytearray) -> None:
     def check(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         for name in _EXPECTED:

@@ -1,14 +1,13 @@
-"""Requests in progress: bounded for the process, and for each organization in it.
+"""Requests in progress and their bodies: bounded for the process, and for each organization in it.
 
-Beyond the bound a request is refused at once (429), because queueing it would only delay all of
-them.
+Beyond a bound a request is refused at once (429), because queueing it would only delay all of
+them. A place is taken before the body is read, so that what is not served holds no memory either.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
 
 from gateway.errors import TooManyRequests
 
@@ -16,30 +15,40 @@ _RETRY_AFTER_SECONDS = 1.0
 
 
 class InFlight:
-    """Counts the requests in progress."""
+    """Counts the requests in progress, and their bytes."""
 
-    def __init__(self, *, total_max: int, organization_max: int) -> None:
+    def __init__(
+        self,
+        *,
+        total_max: int,
+        organization_max: int,
+        bytes_max: int,
+        organization_bytes_max: int,
+    ) -> None:
         self._total_max = total_max
         self._organization_max = organization_max
+        self._bytes_max = bytes_max
+        self._organization_bytes_max = organization_bytes_max
         self._total = 0
-        self._by_organization: Counter[str] = Counter()
-        self._limit = str(min(total_max, organization_max))
+        self._bytes = 0
+        self._shares: dict[str, _Share] = {}
+        self._limit_line = b"x-ratelimit-limit-requests: %d\r\n" % min(total_max, organization_max)
 
-    def headers(self, organization_id: str) -> list[tuple[str, str]]:
-        """Return the headers with the limit and what remains of it."""
+    def lines(self, organization_id: str) -> bytes:
+        """Return the headers with the limit and what remains of it, as lines of a head."""
+        share = self._shares.get(organization_id)
         left = min(
-            self._organization_max - self._by_organization.get(organization_id, 0),
+            self._organization_max - (share.requests if share else 0),
             self._total_max - self._total,
         )
-        return [
-            ("x-ratelimit-limit-requests", self._limit),
-            ("x-ratelimit-remaining-requests", str(left)),
-        ]
+        return b"%bx-ratelimit-remaining-requests: %d\r\n" % (self._limit_line, left)
 
-    @contextmanager
-    def admit(self, organization_id: str) -> Iterator[None]:
-        """Hold a place for one request while the block runs. Raises TooManyInFlight (429)."""
-        if self._by_organization[organization_id] >= self._organization_max:
+    def admit(self, organization_id: str) -> RequestPlace:
+        """Take a place for one request; it is given back with the block. Raises TooManyInFlight."""
+        share = self._shares.get(organization_id)
+        if share is None:
+            share = _Share(organization_id)
+        if share.requests >= self._organization_max:
             raise TooManyInFlight(
                 f"{self._organization_max} requests of this organization are in progress already. "
                 "Send fewer at once, or more inputs in each.",
@@ -50,18 +59,70 @@ class InFlight:
                 "The gateway is at capacity. Try again shortly.",
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
+        self._shares[organization_id] = share
         self._total += 1
-        self._by_organization[organization_id] += 1
-        try:
-            yield
-        finally:
-            self._total -= 1
-            self._by_organization[organization_id] -= 1
-            if not self._by_organization[organization_id]:
-                del self._by_organization[organization_id]
+        share.requests += 1
+        return RequestPlace(self, share)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the bodies that are held."""
+        return self._bytes
+
+    def hold(self, share: _Share, size: int) -> None:
+        """Count bytes of a body. Raises TooManyBytes."""
+        if share.bytes + size > self._organization_bytes_max:
+            raise TooManyBytes(
+                f"Requests of this organization hold {share.bytes} bytes already, and at most "
+                f"{self._organization_bytes_max} fit. Wait for some to be answered.",
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
+            )
+        if self._bytes + size > self._bytes_max:
+            raise TooManyBytes(
+                "The gateway holds as many bytes as fit. Try again shortly.",
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
+            )
+        share.bytes += size
+        self._bytes += size
+
+    def give_back(self, share: _Share, size: int) -> None:
+        """End a request, and let its bytes go."""
+        self._total -= 1
+        self._bytes -= size
+        share.requests -= 1
+        share.bytes -= size
+        if not share.requests:
+            del self._shares[share.organization_id]
 
     def __len__(self) -> int:
         return self._total
+
+
+class RequestPlace:
+    """One request's place, held while the block runs."""
+
+    __slots__ = ("_bytes", "_in_flight", "_share")
+
+    def __init__(self, in_flight: InFlight, share: _Share) -> None:
+        self._in_flight = in_flight
+        self._share = share
+        self._bytes = 0
+
+    def hold(self, size: int) -> None:
+        """Hold so many bytes of its body too. Raises TooManyBytes (429)."""
+        self._in_flight.hold(self._share, size)
+        self._bytes += size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._in_flight.give_back(self._share, self._bytes)
 
 
 class TooManyInFlight(TooManyRequests):
@@ -69,3 +130,21 @@ class TooManyInFlight(TooManyRequests):
 
     code = "too_many_in_flight"
     remedy = "Send fewer at once, with more inputs in each."
+
+
+class TooManyBytes(TooManyRequests):
+    """The bodies of the requests that are being served are too large in all."""
+
+    code = "too_many_bytes_in_flight"
+    remedy = "Send fewer large requests at once."
+
+
+class _Share:
+    """What one organization has in progress."""
+
+    __slots__ = ("bytes", "organization_id", "requests")
+
+    def __init__(self, organization_id: str) -> None:
+        self.organization_id = organization_id
+        self.requests = 0
+        self.bytes = 0

@@ -1,12 +1,13 @@
 """An exchange is bytes in and bytes out: any server can bring its connection."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import pytest
 
-from gateway.data_plane.api.exchange import Disconnected, Exchange
+from gateway.data_plane.api.exchange import Disconnected, Exchange, HotEndpoint, RawAnswer, Reply
+from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.tallies import AnswerTally
 
 
@@ -17,65 +18,94 @@ class InMemory:
         self._chunks = chunks
         self._leaves = leaves
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def body(self, take: Callable[[int], None] | None) -> bytes:
         for chunk in self._chunks:
-            yield chunk
+            if take:
+                take(len(chunk))
         if self._leaves:
             raise Disconnected
+        return b"".join(self._chunks)
 
     def is_ending(self) -> bool:
         return self._leaves
 
-    async def closed(self) -> None:
-        if not self._leaves:
-            await asyncio.Event().wait()
+
+def in_flight() -> InFlight:
+    return InFlight(total_max=2, organization_max=2, bytes_max=30, organization_bytes_max=20)
 
 
-async def read(exchange: Exchange) -> bytes:
+async def read(exchange: Exchange) -> Reply:
     exchange.organization_id = "o"
-    return await exchange.body(10)
+    with in_flight().admit("o") as place:
+        return Reply(await exchange.body(10, place), b"x-cost-nanos: 1\r\n")
 
 
-async def work(exchange: Exchange) -> bytes:
-    forever = asyncio.create_task(asyncio.Event().wait())
-    try:
-        return b"%d" % await exchange.while_connected(forever)
-    finally:
-        forever.cancel()
+async def end(_exchange: Exchange) -> Reply:
+    raise asyncio.CancelledError
 
 
-async def mistake(_exchange: Exchange) -> bytes:
+async def mistake(_exchange: Exchange) -> Reply:
     raise KeyError("ours")
+
+
+def exchange(
+    handle: Callable[[Exchange], Awaitable[Reply]],
+    connection: InMemory,
+    tally: AnswerTally,
+    method: str = "POST",
+    headers: dict[bytes, bytes] | None = None,
+) -> Exchange:
+    endpoint = HotEndpoint(path="/v1/x", handle=handle, in_flight=in_flight(), tally=tally)
+    named = {b"content-type": b"application/json", **(headers or {})}
+    return Exchange(method, named, connection, endpoint)
+
+
+def told(answer: RawAnswer) -> dict[bytes, bytes]:
+    assert answer.head.endswith(b"\r\n")
+    return dict(line.split(b": ") for line in answer.head.split(b"\r\n")[:-1])
 
 
 @pytest.mark.parametrize(
     ("handle", "connection", "headers", "status"),
     [
         (read, InMemory(b"01234", b"56789"), {}, 200),
+        (read, InMemory(b"0123456789"), {b"content-length": b"10"}, 200),
         (read, InMemory(b"01234", b"567890"), {}, 413),
         (read, InMemory(b"0"), {b"content-length": b"11"}, 413),
         (read, InMemory(b"0"), {b"content-type": b"text/plain"}, 415),
         (read, InMemory(b"0", leaves=True), {}, 499),
-        (work, InMemory(leaves=True), {}, 499),
+        (end, InMemory(), {}, 503),
         (mistake, InMemory(), {}, 500),
     ],
 )
 async def test_whatever_comes_of_it_is_an_answer(handle, connection, headers, status):
     tally = AnswerTally(entries_max=9)
-    headers = {b"content-type": b"application/json", **headers}
-    answer = await Exchange("POST", "/v1/x", headers, connection).answer(handle, tally)
+    answer = await exchange(handle, connection, tally, headers=headers).answer()
     assert answer.status == status
-    told = dict(answer.headers)
-    assert told[b"content-length"] == b"%d" % len(answer.body)
-    assert {b"x-request-id", b"openai-processing-ms", b"x-gateway-overhead-ms"} < told.keys()
+    lines = told(answer)
+    assert lines[b"content-length"] == b"%d" % len(answer.body)
+    assert {b"x-request-id", b"openai-processing-ms", b"x-gateway-overhead-ms"} < lines.keys()
     if status == 200:
         assert answer.body == b"0123456789"
+        assert lines[b"x-cost-nanos"] == b"1"
     else:
         assert msgspec.json.decode(answer.body)["error"].keys() >= {"message", "code"}
+    if handle is read:
+        assert lines[b"x-ratelimit-remaining-requests"] == b"2"
     counted = [entry.status_class for entry in tally.drain()]
     assert counted == ([status // 100] if handle is read else [])
 
 
 async def test_405_names_the_method_that_is_served():
-    answer = await Exchange("GET", "/v1/x", {}, InMemory()).answer(read, AnswerTally(entries_max=9))
-    assert (answer.status, dict(answer.headers)[b"allow"]) == (405, b"POST")
+    answer = await exchange(read, InMemory(), AnswerTally(entries_max=9), "GET").answer()
+    assert (answer.status, told(answer)[b"allow"]) == (405, b"POST")
+
+
+async def test_a_client_that_left_is_counted_when_it_leaves_and_once():
+    tally = AnswerTally(entries_max=9)
+    leaving = exchange(end, InMemory(), tally)
+    leaving.organization_id = "o"
+    leaving.leave()
+    assert [entry.status_class for entry in tally.drain()] == [4]
+    assert (await leaving.answer()).status == 499
+    assert not tally.drain()

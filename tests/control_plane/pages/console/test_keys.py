@@ -10,6 +10,7 @@ from gateway.data_plane.metering.port import BudgetExceeded, Charge
 from gateway.identifiers import new_id
 from gateway.storage.tables import api_keys
 from testing.browsing import Browser, field, sign_in, squeezed
+from testing.front_door import posted
 from testing.gateways import settled
 from tests.control_plane.conftest import MINILM, STELLA, rows
 from tests.control_plane.pages.console.conftest import SECRET, use
@@ -53,7 +54,8 @@ async def test_a_key_brings_its_own_default_for_texts_that_are_too_long(
         page = await browser.submit("/console/keys", name="k", truncate=truncate)
         secret = SECRET.search(page.text)
         assert secret
-        answer = await browser.http.post(
+        answer = await posted(
+            gateway,
             "/v1/embeddings/estimate",
             json={"model": STELLA, "input": "word " * 600},
             headers={"authorization": f"Bearer {secret[0]}"},
@@ -196,23 +198,23 @@ async def test_a_key_is_changed_and_obeyed_at_once(gateway: Process, browser: Br
     assert secret
     (key,) = await rows(gateway, select(api_keys))
     call = {
-        "url": "/v1/embeddings/estimate",
+        "path": "/v1/embeddings/estimate",
         "json": {"model": STELLA, "input": "word " * 600},
         "headers": {"authorization": f"Bearer {secret[0]}"},
     }
-    assert (await browser.http.post(**call)).status_code == 400
+    assert (await posted(gateway, **call)).status_code == 400
     path = f"/console/keys/{key.id}"
     await browser.get(path)
     assert 'value="$5.00"' in browser.page.text
     await browser.submit(path, name="renamed", truncate="end", integers="refuse", budget="$1234.5")
     assert "of $1,234.50 this month" in browser.page.text
-    assert (await browser.http.post(**call)).status_code == 200
+    assert (await posted(gateway, **call)).status_code == 200
     await browser.get(path)
     assert 'value="$1234.50"' in browser.page.text
     assert '<option value="end" selected>' in browser.page.text
     await browser.submit(path, name="renamed", truncate="refuse", integers="refuse")
     assert ">none</td>" in browser.page.text
-    assert (await browser.http.post(**call)).status_code == 400
+    assert (await posted(gateway, **call)).status_code == 400
     await browser.submit(f"/console/keys/{key.id}/revoke")
     assert (await browser.submit(path, csrf=browser.token, name="back")).status_code == 404
     assert (await browser.get(path)).status_code == 404

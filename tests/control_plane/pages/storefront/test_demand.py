@@ -14,6 +14,7 @@ from gateway.control_plane.demand import events, launch_mails, launches
 from gateway.control_plane.mail import unsubscribe
 from gateway.storage.tables import demand_events, demand_votes, unsubscriptions, waitlist_entries
 from testing.browsing import Browser, field, mailed_link, sign_in
+from testing.front_door import posted
 from tests.control_plane.conftest import MINILM, STELLA, rows
 
 PATH = f"/models/{STELLA}"
@@ -240,7 +241,8 @@ async def test_a_call_to_a_model_that_is_coming_counts_and_says_where_to_vote(
     secret = re.search(r"sk-[0-9A-Za-z]{46}", page)
     assert secret
     for _ in range(3):
-        answer = await browser.http.post(
+        answer = await posted(
+            gateway,
             "/v1/embeddings",
             json={"model": STELLA, "input": "hi"},
             headers={"authorization": f"Bearer {secret[0]}"},

@@ -18,7 +18,7 @@ def read(**headers: str) -> Urgency:
 
 def exchange(**headers: str) -> Exchange:
     raw = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
-    return Exchange("POST", "/v1/embeddings", raw, None)  # type: ignore[arg-type] - no body is read
+    return Exchange("POST", raw, None, None)  # type: ignore[arg-type] - no body is read
 
 
 @pytest.mark.parametrize(

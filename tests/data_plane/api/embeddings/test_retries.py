@@ -1,13 +1,13 @@
 """A retry is not billed again: it joins the request at work, or gets the answer that was lost."""
 
 import asyncio
-import sys
+from typing import Any
 
 import httpx
 import openai
 import pytest
 
-from testing.gateways import MODEL, Api, Ledger, open_api, scope
+from testing.gateways import MODEL, Api, Ledger, open_api
 from testing.processes import Process
 from tests.data_plane.api.embeddings.conftest import BODY
 
@@ -59,7 +59,7 @@ async def test_a_long_idempotency_key_is_refused_and_none_is_kept(api: Api):
     name = "k" * 255
     assert (await send(api, idempotency_key=name)).status_code == 200
     assert (await send(api, idempotency_key=name)).headers["idempotent-replayed"] == "true"
-    (kept_as,) = api.gateway.data.hot_path.replays._done
+    (kept_as,) = api.gateway.data.hot_path.replays._kept._answers
     assert name not in str(kept_as)
     assert len(str(kept_as)) < 200
 
@@ -94,29 +94,34 @@ async def test_a_retry_that_joins_waits_without_its_body_and_only_so_many_do(
     while not api.gateway.data.hot_path.in_flight:
         await asyncio.sleep(0)
     (work,) = api.gateway.data.hot_path.replays._running.values()
-    body = bytes(bytearray(BODY))  # an object of its own, to count who holds it
-    held = sys.getrefcount(body)
-    headers = api.headers | {"x-stainless-retry-count": "1"}
     joined = []
-    for waiting in range(2, 9):
-        messages: asyncio.Queue[dict] = asyncio.Queue()
-        messages.put_nowait({"type": "http.request", "body": body, "more_body": False})
-        sent: list[dict] = []
-        asked = asyncio.create_task(api.app(scope(headers), messages.get, kept_in(sent)))
-        joined.append((asked, sent))
-        while work.waiting < waiting:
-            await asyncio.sleep(0)
-    assert sys.getrefcount(body) == held
+    for _ in range(7):
+        client = api.connect()
+        await client.send(api.request(BODY, x_stainless_retry_count="1"))
+        joined.append(client)
+    assert work.waiting == 8
+    assert len(api.gateway.data.hot_path.in_flight) == 1  # nor do they take places
+    for client in joined:
+        (driver,) = client.state.tasks
+        assert BODY not in locals_of(driver._coroutine)
     refused = await send(api, x_stainless_retry_count="2")
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_retries")
     assert refused.headers["retry-after"] == "1"
     assert (await first).status_code == 200
-    for asked, sent in joined:
-        await asked
-        assert sent[0]["status"] == 200
+    for client in joined:
+        assert await client.status() == 200
     again = await send(api, x_stainless_retry_count="3")  # nobody waits for what is done
     assert again.headers["idempotent-replayed"] == "true"
     assert await charges(api) == 1
+
+
+def locals_of(coroutine: Any) -> list[object]:
+    """What the frames of a coroutine that waits hold."""
+    found: list[object] = []
+    while hasattr(coroutine, "cr_frame"):
+        found += coroutine.cr_frame.f_locals.values()
+        coroutine = coroutine.cr_await
+    return found
 
 
 async def test_a_retry_outlives_the_client_that_began(api: Api):
@@ -134,7 +139,7 @@ async def test_a_retry_outlives_the_client_that_began(api: Api):
             joined = asyncio.create_task(send(api, x_stainless_retry_count="1"))
         return any(work.waiting == 2 for work in works.values())
 
-    assert await leave(api, both_wait) == 499
+    await leave(api, both_wait)
     pool.undrain(worker.url)
     assert joined
     answer = await joined
@@ -172,30 +177,23 @@ async def test_a_failure_is_not_kept(api: Api, fault: httpx.AsyncClient):
     assert await charges(api) == 1
 
 
-def kept_in(sent: list[dict]):
-    async def send(message: dict) -> None:
-        sent.append(message)
-
-    return send
-
-
-async def leave(api: Api, when) -> int:
-    """Send the body, close the connection once `when` holds, and return the status."""
-    messages: asyncio.Queue[dict] = asyncio.Queue()
-    messages.put_nowait({"type": "http.request", "body": BODY, "more_body": False})
-    sent: list[dict] = []
-    asked = asyncio.create_task(api.app(scope(api.headers), messages.get, kept_in(sent)))
-    async with asyncio.timeout(10):
+async def leave(api: Api, when) -> None:
+    """Send a request, and close the connection once `when` holds."""
+    client = api.connect()
+    await client.send(api.request(BODY))
+    async with asyncio.timeout(30):
         while not when():
             await asyncio.sleep(0)
-        messages.put_nowait({"type": "http.disconnect"})
-        await asked
-    return sent[0]["status"]
+    api.gateway.data.answers.drain()
+    client.leave()
+    await asyncio.sleep(0)  # the server is told in a turn of its own
+    (counted,) = api.gateway.data.answers.drain()
+    assert counted.status_class == 4  # 499
 
 
 async def test_who_leaves_before_a_worker_has_it_pays_nothing(sqlite_database_url: list[str]):
     async with open_api(sqlite_database_url[0]) as api:  # no worker: the request is held
-        assert await leave(api, lambda: api.gateway.data.hot_path.in_flight) == 499
+        await leave(api, lambda: api.gateway.data.hot_path.in_flight)
         async with asyncio.timeout(10):
             while api.gateway.data.hot_path.in_flight:
                 await asyncio.sleep(0)
@@ -207,7 +205,7 @@ async def test_who_leaves_after_that_pays_once_and_may_fetch_it(api: Api, fault:
     await api.ready()
     await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 0.3})
     pool = api.gateway.core.router.pools[MODEL]
-    assert await leave(api, lambda: any(w.tokens_in_flight for w in pool.workers())) == 499
+    await leave(api, lambda: any(w.tokens_in_flight for w in pool.workers()))
     fetched = await send(api, x_stainless_retry_count="1")
     assert fetched.status_code == 200
     assert fetched.headers["idempotent-replayed"] == "true"

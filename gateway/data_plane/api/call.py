@@ -1,0 +1,183 @@
+"""One request of a hot path on its connection: its body as it comes, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from gateway.data_plane.api.driver import Driver
+from gateway.data_plane.api.exchange import Disconnected, Exchange, HotEndpoint, RawAnswer
+from gateway.errors import GatewayError
+
+_AHEAD_BYTES_MAX = 65_536
+"""Of a body that nobody has asked for yet."""
+_ENDED = getattr(select, "POLLRDHUP", select.POLLHUP)
+"""The event of a peer that closed: only Linux tells it from the end of both directions."""
+
+
+class Call:
+    """Stands where uvicorn's protocol expects a request cycle, and is an exchange's connection."""
+
+    __slots__ = (
+        "_body",
+        "_driver",
+        "_error",
+        "_exchange",
+        "_expects_continue",
+        "_take",
+        "_wanted",
+        "disconnected",
+        "endpoint",
+        "headers",
+        "keep_alive",
+        "message_event",
+        "method",
+        "more_body",
+        "response_complete",
+        "wire",
+    )
+
+    def __init__(
+        self,
+        wire: Wire,
+        endpoint: HotEndpoint,
+        *,
+        method: str,
+        headers: Mapping[bytes, bytes],
+        expects_continue: bool,
+        keep_alive: bool,
+    ) -> None:
+        self.wire = wire
+        self.endpoint = endpoint
+        self.method = method
+        self.headers = headers
+        self.keep_alive = keep_alive
+        # what uvicorn's protocol asks of a cycle, besides `keep_alive`
+        self.message_event = _NOBODY_WAITS
+        self.more_body = True
+        self.response_complete = False
+        self.disconnected = False
+        self._expects_continue = expects_continue
+        self._body: bytes | bytearray = b""
+        self._take: Callable[[int], None] | None = None
+        self._wanted: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+        self._exchange: Exchange | None = None
+        self._driver: Driver[RawAnswer] | None = None
+
+    def begin(self) -> None:
+        """Answer the request: at once if nothing has to be waited for."""
+        wire = self.wire
+        self._exchange = Exchange(self.method, self.headers, self, self.endpoint)
+        driver = Driver(self._exchange.answer(), self._finish, wire.loop)
+        driver.start()
+        if not driver.done():
+            self._driver = driver
+            wire.tasks.add(driver)
+
+    async def body(self, take: Callable[[int], None] | None) -> bytes | bytearray:
+        """See `Connection.body`."""
+        if self._expects_continue:
+            self._expects_continue = False
+            self.wire.send_continue()
+        if take is not None:
+            self._take = take
+            take(len(self._body))
+        if self.more_body and self._error is None:
+            self._wanted = self.wire.loop.create_future()
+            self.wire.read_on()
+            try:
+                await self._wanted
+            finally:
+                self._wanted = None
+        if self._error is not None:
+            raise self._error
+        body, self._body = self._body, b""
+        return body
+
+    def feed(self, part: bytes) -> None:
+        """Keep a part of the body, unless it is over a bound or nobody needs it any more."""
+        if self.response_complete or self._error is not None:
+            return
+        if self._take is not None:
+            try:
+                self._take(len(part))
+            except GatewayError as error:
+                self.fail(error)
+                return
+        if not self._body:
+            self._body = part
+        elif isinstance(self._body, bytearray):
+            self._body += part
+        else:
+            self._body = bytearray(self._body)
+            self._body += part
+        if self._wanted is None and len(self._body) > _AHEAD_BYTES_MAX:
+            self.wire.read_no_further()
+
+    def complete(self) -> None:
+        """End the body."""
+        self.more_body = False
+        if self._wanted is not None and not self._wanted.done():
+            self._wanted.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """Let the reading of the body end with an error."""
+        self._error, self._body = error, b""
+        if self._wanted is not None and not self._wanted.done():
+            self._wanted.set_result(None)
+
+    def lose(self) -> None:
+        """Tell the exchange that the client has closed the connection."""
+        self.disconnected = True
+        self.fail(Disconnected())
+        if self._exchange is not None:
+            self._exchange.leave()
+
+    def is_ending(self) -> bool:
+        """See `Connection.is_ending`."""
+        transport = self.wire.transport
+        if transport.is_closing():
+            return True
+        if (socket := transport.get_extra_info("socket")) is None:
+            return False
+        poll = select.poll()
+        poll.register(socket.fileno(), _ENDED)
+        return bool(poll.poll(0))
+
+    def _finish(self, answer: RawAnswer | None) -> None:
+        wire = self.wire
+        if self._driver is not None:
+            wire.tasks.discard(self._driver)
+        self._driver = self._exchange = self._take = self._error = None
+        self.response_complete = True
+        wire.answer(self, answer)
+
+
+class Wire(Protocol):
+    """The protocol of a connection, as its calls see it."""
+
+    loop: asyncio.AbstractEventLoop
+    tasks: set[Any]
+    transport: asyncio.Transport
+
+    def answer(self, call: Call, answer: RawAnswer | None) -> None:
+        """Send an answer, None where there is none, and go on with the next request."""
+        ...
+
+    def send_continue(self) -> None:
+        """Tell the client to send its body."""
+        ...
+
+    def read_on(self) -> None:
+        """Read from the connection."""
+        ...
+
+    def read_no_further(self) -> None:
+        """Read no more from the connection until `read_on`."""
+        ...
+
+
+_NOBODY_WAITS = asyncio.Event()

@@ -1,0 +1,103 @@
+"""What all connections of a process share: the hot paths, and bounds on what clients may hold.
+
+Once a second each connection is asked whether it is late, so that a request costs no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from gateway.data_plane.api.exchange import HotEndpoint, head_lines
+from gateway.errors import GatewayError
+from gateway.identifiers import new_id
+
+_CHECK_SECONDS = 1.0
+GRACE_SECONDS = 5.0
+"""How long a body may come at any rate."""
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What one connection may hold, and for how long; see `gateway.settings`."""
+
+    connections_max: int
+    pipelined_max: int
+    head_bytes_max: int
+    headers_max: int
+    head_seconds: float
+    body_seconds: float
+    bytes_per_second_min: int
+    keep_alive_seconds: float
+    unread_seconds: float
+
+    def body_allowed(self, got: int) -> float:
+        """Return the seconds that a body may take of which `got` bytes are here."""
+        return min(self.body_seconds, GRACE_SECONDS + got / self.bytes_per_second_min)
+
+
+class Door:
+    """Hot paths and bounds, shared by the connections of one process."""
+
+    def __init__(self, endpoints: Sequence[HotEndpoint], bounds: Bounds) -> None:
+        self.endpoints: Mapping[bytes, HotEndpoint] = {
+            endpoint.path.encode(): endpoint for endpoint in endpoints
+        }
+        self.bounds = bounds
+        self._connections: set[Checked] = set()
+        self._checking: asyncio.TimerHandle | None = None
+        self._lines_of: Sequence[tuple[bytes, bytes]] | None = None
+        self._lines = b""
+
+    def open(self, connection: Checked) -> bool:
+        """Count a connection in; false if it is one too many."""
+        if len(self._connections) >= self.bounds.connections_max:
+            return False
+        self._connections.add(connection)
+        if self._checking is None:
+            loop = asyncio.get_running_loop()
+            self._checking = loop.call_later(_CHECK_SECONDS, self._check)
+        return True
+
+    def close(self, connection: Checked) -> None:
+        """Count a connection out."""
+        self._connections.discard(connection)
+
+    def common_lines(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """Return the server's own headers as lines; it makes them anew once a second."""
+        if headers is not self._lines_of:
+            self._lines_of = headers
+            self._lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        return self._lines
+
+    def _check(self) -> None:
+        self._checking = None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in tuple(self._connections):
+            connection.check(now)
+        if self._connections:
+            self._checking = loop.call_later(_CHECK_SECONDS, self._check)
+
+
+class Checked(Protocol):
+    """A connection, as the door sees it."""
+
+    def check(self, now: float) -> None:
+        """Close or refuse what takes too long; `now` is the loop's time."""
+        ...
+
+
+def refusal(error: GatewayError) -> tuple[bytes, bytes]:
+    """Return the head's lines and the body of an answer to what never became a request."""
+    body = error.envelope()
+    lines = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "x-request-id": new_id(),
+        "connection": "close",
+        **error.headers,
+    }
+    return head_lines(lines.items()), body

@@ -1,0 +1,346 @@
+"""The server's protocol: it answers the hot paths itself and hands the rest to the application.
+
+A class on uvicorn's seam (`uvicorn.run(http=FrontDoor)`). Requests of a hot path become exchanges:
+no ASGI, no framework, and no task. Everything else takes uvicorn's own way. What clients may hold,
+and for how long, is bounded here for all paths; see `Bounds`.
+
+A `Call` stands in the place of uvicorn's request cycle and has the attributes that its protocol
+uses, so requests of both kinds can follow one another on a connection, pipelined too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from typing import Any, cast
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from gateway.data_plane.api.call import Call
+from gateway.data_plane.api.door import GRACE_SECONDS, Door, refusal
+from gateway.data_plane.api.exchange import HotEndpoint, RawAnswer
+from gateway.errors import BadRequest, GatewayError, HeadTooLarge, RequestTimeout, Unavailable
+
+_PIECE_BYTES = 16_384
+"""Most bytes that are parsed before the bounds are asked: a millisecond of the worst."""
+_JOINED_BYTES_MAX = 65_536
+"""A longer body is not copied to be sent with its head."""
+_REST, _HEAD, _BODY = range(3)
+"""Where the reading is: between requests, or in one."""
+
+
+class FrontDoor(HttpToolsProtocol):
+    """One connection."""
+
+    cycle: Any
+    pipeline: deque[Any]
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._door: Door = cast("Any", config.loaded_app).door
+        self._bounds = self._door.bounds
+        self._next: Call | None = None
+        """Begins once the data in hand is read, which usually has its whole body."""
+        self._serving: Call | None = None
+        self._refused: GatewayError | None = None
+        """Why the connection ends; nothing more is read."""
+        self._part = _REST
+        self._piece = 0
+        self._overhead = 0
+        """Bytes of the request that are not of its body."""
+        self._got = 0
+        """Bytes of its body."""
+        self._since = 0.0
+        self._due = math.inf
+        """When the client is late, on the loop's clock; see `check`."""
+        self._unread = 0
+        self._unread_since = 0.0
+
+    # -- the connection -------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, if there is room for one more."""
+        super().connection_made(transport)
+        self._due = self.loop.time() + self._bounds.head_seconds
+        if not self._door.open(self):
+            self._refuse(Unavailable("The gateway has too many connections. Try again shortly."))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the exchange that its client has left."""
+        super().connection_lost(exc)
+        self._door.close(self)
+        self._next = None
+        self.pipeline.clear()
+        if self._serving is not None:
+            self._serving.lose()
+        else:
+            self.cycle = None
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, piece by piece, and begin the request that it completes."""
+        for start in range(0, len(data), _PIECE_BYTES):
+            piece = data if len(data) <= _PIECE_BYTES else data[start : start + _PIECE_BYTES]
+            self._piece = len(piece)
+            super().data_received(piece)
+            if self._part != _REST and self._refused is None:
+                self._overhead += len(piece)
+                self._refused = self._excess()
+            if self._refused is not None:
+                self._refuse(self._refused)
+            if self.transport.is_closing():
+                self._next = None
+                return
+        if self._part != _REST and self._due == math.inf:
+            self._since = self.loop.time()
+            seconds = self._bounds.head_seconds if self._part == _HEAD else GRACE_SECONDS
+            self._due = self._since + min(seconds, self._bounds.body_seconds)
+        if self._next is not None:
+            call, self._next = self._next, None
+            self._begin(call)
+
+    def shutdown(self) -> None:
+        """Close once what is at work is answered; a body that still comes has little time left."""
+        super().shutdown()
+        self._due = min(self._due, self.loop.time() + GRACE_SECONDS)
+
+    # -- what the parser finds ------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Begin a request; only what is handed on gets an ASGI scope."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._part, self._overhead, self._got, self._due = _HEAD, 0, 0, math.inf
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; what follows a chunked body is not kept."""
+        if self._part == _HEAD:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Make a call of a request to a hot path, and hand on any other."""
+        self._part, self._due = _BODY, math.inf
+        if self._refused is not None:
+            return
+        self._refused = self._flaw()
+        if self._refused is not None:
+            return
+        endpoint = self._door.endpoints.get(self.url) or self._spelled_otherwise()
+        if endpoint is None:
+            self._hand_on()
+            return
+        before = self.cycle
+        call = Call(
+            self,
+            endpoint,
+            method=self.parser.get_method().decode("ascii"),
+            headers=dict(self.headers),
+            expects_continue=self.expect_100_continue,
+            keep_alive=self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive(),
+        )
+        self.cycle = call
+        if before is None or before.response_complete:
+            self._next = call
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((call, self.app))
+
+    def on_body(self, body: bytes) -> None:
+        """Pass a part of the body on."""
+        self._overhead -= len(body)
+        self._got += len(body)
+        if self._refused is not None:
+            return
+        if isinstance(self.cycle, Call):
+            self.cycle.feed(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request; if it has its answer already, the connection rests now."""
+        self._part, self._due = _REST, math.inf
+        if self._refused is not None:
+            return
+        if isinstance(self.cycle, Call):
+            self.cycle.complete()
+        else:
+            super().on_message_complete()
+        if self.cycle.response_complete:
+            self._rest()
+
+    # -- answers --------------------------------------------------------------------------------
+
+    def answer(self, call: Call, answer: RawAnswer | None) -> None:
+        """See `Wire.answer`."""
+        self._serving = None
+        if answer is not None and not self.transport.is_closing():
+            self._send(
+                answer.status,
+                answer.head if call.keep_alive else answer.head + b"connection: close\r\n",
+                b"" if call.method == "HEAD" else answer.body,
+            )
+            if not call.keep_alive:
+                self.transport.close()
+        if self.transport.is_closing():
+            self.cycle = None  # a call and its connection must not hold each other
+        self.on_response_complete()
+
+    def send_continue(self) -> None:
+        """See `Wire.send_continue`."""
+        if not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def read_on(self) -> None:
+        """See `Wire.read_on`."""
+        self.flow.resume_reading()
+
+    def read_no_further(self) -> None:
+        """See `Wire.read_no_further`."""
+        self.flow.pause_reading()
+
+    def on_response_complete(self) -> None:
+        """Go on with what was pipelined, in a turn of its own, or rest."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            self.loop.call_soon(self._begin_pipelined)
+            return
+        self.flow.resume_reading()
+        if self._part == _REST:
+            self._rest()
+
+    def pause_writing(self) -> None:
+        """Begin to watch how fast the client reads."""
+        super().pause_writing()
+        self._unread = self.transport.get_write_buffer_size()
+        self._unread_since = self.loop.time()
+
+    # -- bounds ---------------------------------------------------------------------------------
+
+    def check(self, now: float) -> None:
+        """End what takes too long: a rest, a head, a body, or the reading of an answer."""
+        if self.flow.write_paused:
+            self._check_unread(now)
+        if now < self._due:
+            return
+        if self._part != _REST and self.flow.read_paused:  # it is we who do not read
+            self._since, self._due = now, now + GRACE_SECONDS
+        elif self._part == _REST:
+            self.transport.close()
+        elif self._part == _HEAD:
+            self._refuse(RequestTimeout("The head of the request took too long."))
+        elif now < (allowed := self._since + self._bounds.body_allowed(self._got)):
+            self._due = allowed
+        else:
+            self._give_up_body()
+
+    def _give_up_body(self) -> None:
+        error = RequestTimeout("The body of the request came too slowly. Send it without pauses.")
+        self._due = math.inf
+        if not isinstance(self.cycle, Call):
+            self._refuse(None if self.cycle.response_started else error)
+        elif self.cycle.response_complete:
+            self._refuse(None)
+        else:
+            self.cycle.keep_alive = False
+            self.cycle.fail(error)
+
+    def _check_unread(self, now: float) -> None:
+        """Cut off a client that leaves its answer unread: it would hold it for ever."""
+        left = self.transport.get_write_buffer_size()
+        allowed = self._bounds.unread_seconds + (
+            (self._unread - left) / self._bounds.bytes_per_second_min
+        )
+        if now - self._unread_since > allowed:
+            self.transport.abort()
+
+    def _flaw(self) -> GatewayError | None:
+        """Return why a whole head is refused, if it is."""
+        bounds = self._bounds
+        if len(self.headers) > bounds.headers_max:
+            return HeadTooLarge(f"The request has over {bounds.headers_max} headers.")
+        if self._overhead + self._piece > bounds.head_bytes_max:
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > bounds.head_bytes_max:
+                return self._head_too_large()
+        if len(self.pipeline) >= bounds.pipelined_max:
+            return BadRequest(
+                f"Over {bounds.pipelined_max} requests wait on this connection. Wait for answers."
+            )
+        return None
+
+    def _excess(self) -> GatewayError | None:
+        """Return why what came of a request so far is refused, if it is."""
+        room = self._bounds.head_bytes_max + _PIECE_BYTES
+        if self._part == _HEAD:
+            return self._head_too_large() if self._overhead > room else None
+        if self._overhead > room + self._got // 8:
+            return BadRequest("The body comes in too many small chunks. Send larger ones.")
+        return None
+
+    def _head_too_large(self) -> GatewayError:
+        most = self._bounds.head_bytes_max
+        return HeadTooLarge(f"The request's line and headers are over {most} bytes.")
+
+    def _refuse(self, error: GatewayError | None) -> None:
+        """End the connection, with an answer if there is an error to tell."""
+        if self.transport.is_closing():
+            return
+        if error is not None:
+            head, body = refusal(error)
+            self._send(error.status, head, body)
+        self.transport.close()
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _begin(self, call: Call) -> None:
+        self._serving = call
+        call.begin()
+
+    def _begin_pipelined(self) -> None:
+        if self.pipeline and not self.transport.is_closing():
+            cycle, app = self.pipeline.pop()
+            if isinstance(cycle, Call):
+                self._begin(cycle)
+            else:
+                self._start_asgi_task(cycle, app)
+
+    def _hand_on(self) -> None:
+        """Let uvicorn make an ASGI request of what was read."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers  # the list that is in the scope
+        super().on_headers_complete()
+
+    def _rest(self) -> None:
+        self._due = self.loop.time() + self._bounds.keep_alive_seconds
+
+    def _send(self, status: int, head: bytes, body: bytes) -> None:
+        common = self._door.common_lines(self.server_state.default_headers)
+        whole_head = b"%b%b%b\r\n" % (STATUS_LINE[status], common, head)
+        if len(body) <= _JOINED_BYTES_MAX:
+            self.transport.write(whole_head + body)
+        else:
+            self.transport.writelines((whole_head, body))
+
+    def _spelled_otherwise(self) -> HotEndpoint | None:
+        """Find the hot path of an address with a query, escapes, or slashes too many."""
+        try:
+            path = unquote(httptools.parse_url(self.url).path.decode("ascii"))
+        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError, AttributeError):
+            return None  # uvicorn's own way refuses it
+        normal = "/" + "/".join(part for part in path.split("/") if part)
+        return self._door.endpoints.get(normal.encode())

@@ -1,0 +1,458 @@
+"""The front door speaks HTTP as uvicorn's own protocol does, and hands on what is not its own.
+
+The same bytes go to both, in the same pieces: to the front door, which answers its hot paths, and
+to uvicorn's protocol in front of an application that gives the same answers.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from gateway.data_plane.api import door
+from gateway.data_plane.api.door import Bounds, Door
+from gateway.data_plane.api.exchange import Exchange, HotEndpoint, Reply
+from gateway.data_plane.api.front_door import FrontDoor
+from gateway.data_plane.limits.concurrency import InFlight
+from testing.front_door import Client
+
+BOUNDS = Bounds(
+    connections_max=4, pipelined_max=4, head_bytes_max=32_768, headers_max=100, head_seconds=10,
+    body_seconds=30, bytes_per_second_min=1_000, keep_alive_seconds=75, unread_seconds=10,
+)  # fmt: skip
+
+
+def in_flight(**changes: int) -> InFlight:
+    bounds = {
+        "total_max": 9,
+        "organization_max": 9,
+        "bytes_max": 10**8,
+        "organization_bytes_max": 10**8,
+    }
+    return InFlight(**bounds | changes)
+
+
+class Served:
+    """An application that tells the length of a body, behind a door that does the same."""
+
+    def __init__(self, bounds: Bounds = BOUNDS, places: InFlight | None = None) -> None:
+        self.places = in_flight() if places is None else places
+        self.waits = asyncio.Event()
+        self.waits.set()
+        self.begun = 0
+        self.ended: list[str] = []
+        endpoint = HotEndpoint(path="/hot", handle=self.tell, in_flight=self.places)
+        self.door = Door([endpoint], bounds)
+
+    async def tell(self, exchange: Exchange) -> Reply:
+        """Answer at the front door."""
+        with self.places.admit("o") as place:
+            body = await exchange.body(1_000_000, place)
+            self.begun += 1
+            try:
+                await self.waits.wait()
+            except asyncio.CancelledError:
+                self.ended.append("canceled")
+                raise
+            return Reply(b"%d" % len(body))
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer as an application."""
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message["body"]
+            more = message["more_body"]
+        await self.waits.wait()
+        is_post = scope["method"] == "POST" or scope["path"] != "/hot"
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200 if is_post else 405,
+                "headers": [(b"content-length", b"%d" % len(b"%d" % len(body)))],
+            }
+        )
+        await send({"type": "http.response.body", "body": b"%d" % len(body)})
+
+
+def head(*lines: bytes, method: bytes = b"POST", path: bytes = b"/hot") -> bytes:
+    given = (b"%b %b HTTP/1.1" % (method, path), b"host: x", b"content-type: application/json")
+    return b"\r\n".join((*given, *lines, b"", b""))
+
+
+POST = head(b"content-length: 5") + b"12345"
+GET = head(method=b"GET", path=b"/cold")
+CHUNKED = head(b"transfer-encoding: chunked")
+
+STREAMS: dict[str, bytes] = {
+    "one": POST,
+    "cold": GET,
+    "kept alive": POST + POST,
+    "pipelined": POST * 3,
+    "hot and cold": POST + GET + POST + GET,
+    "cold and hot": GET + POST + GET,
+    "chunked": CHUNKED + b"3\r\n123\r\n2;ext=1\r\n45\r\n0\r\n\r\n",
+    "chunked, then one": CHUNKED + b"3\r\n123\r\n0\r\n\r\n" + POST,
+    "chunked with trailers": CHUNKED + b"3\r\n123\r\n0\r\nx-trailer: 1\r\n\r\n" + POST,
+    "bad chunk": CHUNKED + b"zz\r\n123\r\n",
+    "expect": head(b"content-length: 5", b"expect: 100-continue") + b"12345",
+    "expect, cold": head(b"content-length: 5", b"Expect: 100-Continue", path=b"/cold") + b"12345",
+    "expect something else": head(b"content-length: 5", b"expect: a miracle") + b"12345",
+    "close": head(b"content-length: 5", b"connection: close") + b"12345" + POST,
+    "http 1.0": POST.replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "http 1.0, kept alive": POST.replace(b"1.1\r\n", b"1.0\r\nconnection: keep-alive\r\n"),
+    "two lengths": head(b"content-length: 5", b"content-length: 6") + b"12345",
+    "one length twice": head(b"content-length: 5", b"content-length: 5") + b"12345",
+    "length and chunked": head(b"content-length: 5", b"transfer-encoding: chunked") + b"0\r\n\r\n",
+    "chunked and length": head(b"transfer-encoding: chunked", b"content-length: 5") + b"0\r\n\r\n",
+    "two codings": head(b"transfer-encoding: gzip, chunked") + b"0\r\n\r\n",
+    "unknown coding": head(b"transfer-encoding: gzip") + b"0\r\n\r\n",
+    "negative length": head(b"content-length: -5"),
+    "length in words": head(b"content-length: five"),
+    "a length too long to count": head(b"content-length: " + b"9" * 30),
+    "folded header": head(b"x-a: 1\r\n 2", b"content-length: 5") + b"12345",
+    "space before the colon": head(b"x-a : 1", b"content-length: 5") + b"12345",
+    "header without a name": head(b": 1", b"content-length: 5") + b"12345",
+    "zero byte": head(b"x-a: \x00", b"content-length: 5") + b"12345",
+    "bare newlines": POST.replace(b"\r\n", b"\n"),
+    "upgrade": head(b"connection: upgrade", b"upgrade: websocket", b"content-length: 5") + b"12345",
+    "upgrade of a get": head(b"connection: upgrade", b"upgrade: h2c", method=b"GET", path=b"/cold"),
+    "http 2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "garbage": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "one, then garbage": POST + b"garbage\r\n\r\n",
+    "half a head": POST[:30],
+    "half a body": POST[:-2],
+    "newlines first": b"\r\n\r\n" + POST,
+    "query": POST.replace(b"/hot", b"/hot?a=b"),
+    "whole address": POST.replace(b"/hot", b"http://x/hot"),
+    "escaped": POST.replace(b"/hot", b"/h%6ft"),
+    "head": GET.replace(b"GET", b"HEAD"),
+    "connect": b"CONNECT x:443 HTTP/1.1\r\nhost: x\r\n\r\n",
+    "a body over a read": head(b"content-length: 200000") + b"x" * 200_000,
+    "two bodies over a read": (head(b"content-length: 70000") + b"x" * 70_000) * 2,
+}  # fmt: skip
+
+
+def pieces(stream: bytes, size: int) -> Iterator[bytes]:
+    return (stream[at : at + size] for at in range(0, len(stream), size))
+
+
+async def spoken(protocol: Any, stream: bytes, size: int, *, eof: bool) -> list[object]:
+    """Send a stream in pieces; return what came back, told apart where both may differ."""
+    client = Client(Served(), protocol=protocol)
+    for piece in pieces(stream, size):
+        if client.is_closing():
+            break
+        await client.send(piece)
+        for _ in range(4):
+            await asyncio.sleep(0)
+    if eof and not client.protocol.eof_received():  # as a transport does: it closes
+        client.close()
+    for _ in range(40):
+        await asyncio.sleep(0)
+    said = bytes(client.received)
+    found: list[object] = [*re.findall(rb"HTTP/1\.1 (\d+)", said), client.is_closing()]
+    found += re.findall(rb"\r\n\r\n(\d+)(?=HTTP|$)", said)
+    found += sorted(re.findall(rb"connection: close", said))
+    client.leave()
+    await asyncio.sleep(0)
+    return found
+
+
+@pytest.mark.parametrize("size", [10**6, 7])
+@pytest.mark.parametrize("case", STREAMS)
+async def test_the_same_bytes_get_the_same_answers(case: str, size: int):
+    stream = STREAMS[case]
+    size = max(size, len(stream) // 40)
+    for eof in (False, True):
+        ours, theirs = [
+            await spoken(protocol, stream, size, eof=eof)
+            for protocol in (FrontDoor, HttpToolsProtocol)
+        ]
+        assert ours == theirs
+
+
+def told(answer: Any) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+async def test_a_head_that_is_too_large_is_431_however_it_comes():
+    long = b"x-long: " + b"a" * 40_000
+    for stream, size in (
+        (head(long), 10**6),
+        (head(long), 5_000),
+        (head(*[b"x-a: 1"] * 101), 10**6),
+        (head(path=b"/" + b"a" * 40_000), 5_000),
+        (POST + head(long), 10**6),
+    ):
+        client = Client(Served())
+        for piece in pieces(stream, size):
+            await client.send(piece)
+        answer = await client.answer()
+        if stream.startswith(POST):  # the one before it is not answered any more
+            assert client.is_closing()
+        assert told(answer) == (431, "headers_too_large")
+        assert answer.headers["connection"] == "close"
+        assert answer.headers["x-request-id"]
+        assert client.is_closing()
+
+
+async def test_a_header_value_without_an_end_is_cut_off_after_some_bytes():
+    """30 MB in one value, sent without a key: read no further than its bound."""
+    client, sent = Client(Served()), 0
+    await client.send(b"POST /hot HTTP/1.1\r\nx-a: ")
+    while not client.is_closing():
+        await client.send(b"a" * 65_536)
+        sent += 65_536
+        assert sent < 200_000
+    assert told(await client.answer()) == (431, "headers_too_large")
+
+
+async def test_headers_as_long_as_the_bound_pass():
+    room = BOUNDS.head_bytes_max - len(POST) - len("x-a: \r\n") - 64
+    stream = head(b"x-a: " + b"a" * room, b"content-length: 5") + b"12345"
+    client = Client(Served())
+    await client.send(stream)
+    assert (await client.answer()).text == "5"
+
+
+async def test_what_follows_a_chunked_body_is_bounded_too():
+    served = Served()
+    client = Client(served)
+    await client.send(CHUNKED + b"3\r\n123\r\n0\r\nx-trailer: ")
+    while not client.is_closing():
+        await client.send(b"a" * 65_536)
+    answer = await client.answer()
+    assert answer.status_code == 400
+    assert "small chunks" in answer.json()["error"]["message"]
+
+
+async def test_a_body_in_tiny_chunks_is_refused_before_it_is_read():
+    client = Client(Served())
+    await client.send(CHUNKED + b"1\r\na\r\n" * 200_000)
+    assert (await client.answer()).status_code == 400
+    assert client.protocol._got < 15_000  # of 200,000
+
+
+async def test_only_so_many_requests_wait_on_a_connection():
+    served = Served()
+    served.waits.clear()
+    client = Client(served)
+    await client.send(POST * 5)  # one at work, four that wait
+    assert not client.is_closing()
+    assert not client.reading
+    await client.send(POST)
+    assert (await client.answer()).status_code == 400
+
+    client = Client(served)
+    await client.send(GET * 100_000)  # one turn of the loop
+    assert (await client.answer()).status_code == 400
+    assert len(client.state.tasks) == 1
+    served.waits.set()
+
+
+async def test_only_so_many_connections_are_open():
+    served = Served()
+    clients = [Client(served) for _ in range(5)]
+    answer = await clients[-1].answer()
+    assert told(answer) == (503, "service_unavailable")
+    assert clients[-1].is_closing()
+    clients[0].leave()
+    await asyncio.sleep(0)
+    again = Client(served)
+    await again.send(POST)
+    assert (await again.answer()).text == "5"
+
+
+def later(client: Client, seconds: float) -> None:
+    """Let the door look at a connection as it does each second, so many seconds from now."""
+    client.protocol.check(asyncio.get_running_loop().time() + seconds)
+
+
+async def test_a_head_that_drips_is_408():
+    client = Client(Served())
+    await client.send(POST[:20])
+    later(client, 9)
+    await client.send(POST[20:21])
+    assert not client.is_closing()
+    later(client, 10.1)
+    assert told(await client.answer()) == (408, "request_timeout")
+    assert client.is_closing()
+
+
+async def test_a_connection_that_rests_too_long_is_closed_without_a_word():
+    client = Client(Served())
+    later(client, 10.1)  # it has never said anything
+    assert client.is_closing()
+
+    client = Client(Served())
+    await client.send(POST)
+    await client.answer()
+    later(client, 74)
+    assert not client.is_closing()
+    later(client, 75.1)
+    assert client.is_closing()
+    assert client.received == b""
+
+
+@pytest.mark.parametrize("framing", [b"content-length: 60000", b"transfer-encoding: chunked"])
+async def test_a_body_that_drips_is_408_and_gives_its_place_back(framing: bytes):
+    served = Served()
+    client = Client(served)
+    part = b"1" * 10_000
+    chunk = part if b"length" in framing else b"2710\r\n" + part + b"\r\n"
+    await client.send(head(framing) + chunk)
+    assert len(served.places) == 1  # before the body is read
+    later(client, 14)  # 5 seconds, and one for each 1,000 bytes
+    assert not client.received
+    await client.send(chunk)
+    later(client, 24)
+    assert not client.received
+    later(client, 25.1)
+    answer = await client.answer()
+    assert told(answer) == (408, "request_timeout")
+    assert answer.headers["connection"] == "close"
+    assert client.is_closing()
+    assert len(served.places) == 0
+    assert served.places.bytes == 0
+    assert not served.begun
+
+
+async def test_a_body_takes_at_most_so_long_at_any_rate():
+    client = Client(Served())
+    await client.send(head(b"content-length: 900000") + b"1" * 100_000)
+    later(client, 30.1)
+    assert told(await client.answer()) == (408, "request_timeout")
+
+
+async def test_a_body_for_the_application_that_drips_is_408_too():
+    client = Client(Served())
+    await client.send(head(b"content-length: 5", path=b"/cold") + b"1")
+    later(client, 5.1)
+    assert told(await client.answer()) == (408, "request_timeout")
+
+
+async def test_a_body_that_nobody_reads_yet_is_not_late():
+    """It waits behind another request: that is not its client's fault."""
+    served = Served()
+    served.waits.clear()
+    client = Client(served)
+    await client.send(POST + head(b"content-length: 100000") + b"1" * 80_000)
+    later(client, 60)
+    assert not client.is_closing()
+    served.waits.set()
+    assert (await client.answer()).text == "5"
+    await client.send(b"1" * 20_000)
+    assert (await client.answer()).text == "100000"
+
+
+async def test_bodies_kept_open_one_byte_short_hold_no_more_than_their_share():
+    """Of 40 bodies only those are read that fit; the others are refused before a byte is kept."""
+    served = Served(
+        places=in_flight(total_max=99, organization_max=99, organization_bytes_max=3_000_000)
+    )
+    bounds_max = [Client(served, state=ServerState()) for _ in range(4)]
+    for client in bounds_max:
+        await client.send(head(b"content-length: 1000000") + b"x" * 999_999)
+    statuses = [client.received[9:12].decode() for client in bounds_max]
+    assert statuses == ["", "", "", "429"]
+    assert served.places.bytes == 3_000_000
+    for client in bounds_max:
+        client.leave()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert served.places.bytes == 0
+
+
+async def test_a_chunked_body_is_counted_as_it_comes():
+    served = Served(places=in_flight(organization_bytes_max=10_000))
+    client = Client(served)
+    await client.send(CHUNKED + b"1f40\r\n" + b"x" * 8_000 + b"\r\n")
+    assert served.places.bytes == 8_000
+    await client.send(b"1f40\r\n" + b"x" * 8_000 + b"\r\n")
+    assert told(await client.answer()) == (429, "too_many_bytes_in_flight")
+    assert served.places.bytes == 0
+    await client.send(
+        b"1f40\r\n" + b"x" * 8_000 + b"\r\n0\r\n\r\n" + POST
+    )  # what is left is read away
+    assert (await client.answer()).text == "5"
+
+
+async def test_a_body_refused_early_is_read_away_only_so_long():
+    client = Client(Served())
+    await client.send(head(b"content-length: 5000000") + b"x")
+    assert (await client.answer()).status_code == 413
+    later(client, 5.1)
+    assert client.is_closing()
+    assert client.received == b""
+
+
+async def test_an_answer_that_stays_unread_is_cut_off():
+    client = Client(Served())
+    await client.send(POST)
+    client.unread = 100_000
+    client.protocol.pause_writing()
+    later(client, 10)
+    client.unread = 80_000  # 20 seconds' worth
+    later(client, 29)
+    assert not client.is_closing()
+    later(client, 30.1)
+    assert client.is_closing()
+
+
+async def test_who_leaves_is_told_to_its_exchange_and_the_place_is_free():
+    served = Served()
+    served.waits.clear()
+    client = Client(served)
+    await client.send(POST + POST)
+    assert served.begun == 1
+    client.leave()
+    await asyncio.sleep(0)
+    served.waits.set()
+    async with asyncio.timeout(30):
+        while client.state.tasks:
+            await asyncio.sleep(0)
+    assert len(served.places) == 0
+    assert served.begun == 1  # the one that waited behind it never began
+
+
+async def test_what_is_at_work_is_finished_when_the_server_stops_and_bodies_have_5_seconds():
+    served = Served()
+    served.waits.clear()
+    works, drips, rests = (Client(served) for _ in range(3))
+    await works.send(POST)
+    await drips.send(POST[:-1])
+    for client in (works, drips, rests):
+        client.protocol.shutdown()
+    assert rests.is_closing()
+    later(drips, 5.1)
+    assert (await drips.answer()).status_code == 408
+    served.waits.set()
+    answer = await works.answer()
+    assert (answer.text, answer.headers["connection"]) == ("5", "close")
+    assert works.is_closing()
+
+
+async def test_the_server_may_cancel_what_does_not_end():
+    served = Served()
+    served.waits.clear()
+    client = Client(served)
+    await client.send(POST)
+    (driver,) = client.state.tasks
+    driver.cancel(msg="Task cancelled, timeout graceful shutdown exceeded")
+    assert told(await client.answer()) == (503, "closing")
+    assert served.ended == ["canceled"]
+    assert not client.state.tasks
+
+
+async def test_the_door_looks_at_its_connections_by_itself(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(door, "_CHECK_SECONDS", 0.01)
+    served = Served(msgspec.structs.replace(BOUNDS, head_seconds=0.02))
+    assert await Client(served).answered() == b""
