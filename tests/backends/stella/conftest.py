@@ -30,7 +30,7 @@ def tiny() -> Iterator[Process]:
 def copy(tmp_path: Path) -> Path:
     """A copy of the tiny checkpoint to damage. Files are links: replace them, never edit them."""
     folder = tmp_path / "checkpoint"
-    shutil.copytree(TINY, folder, copy_function=os.link)
+    shutil.copytree(TINY, folder, copy_function=os.symlink)
     return folder
 
 
