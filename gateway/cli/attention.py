@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 import rich_click as click
@@ -94,7 +94,6 @@ async def list_rules(*, as_json: bool) -> None:
 @asynchronous
 async def snooze_need(key: str, *, hours: int, acting: str | None, reason: str) -> None:
     """Let a need wait: name its key."""
-    until = datetime.now(UTC) + timedelta(hours=hours)
     async with _looking() as (database, attention):
         need = await attention.find(key)
         if need is None:
@@ -103,7 +102,7 @@ async def snooze_need(key: str, *, hours: int, acting: str | None, reason: str) 
             )
         async with database.write() as connection:
             operator = await operator_of(connection, acting)
-            await snoozes.snooze(connection, operator, need, until, reason)
+            until = await snoozes.snooze(connection, operator, need, timedelta(hours=hours), reason)
     say(f"{key} waits until {until:%Y-%m-%d %H:%M} UTC.")
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts import authenticators, passkeys
 from gateway.errors import NotFound
+from gateway.storage.clock import clock
 from gateway.storage.database import insert_into
 from gateway.storage.tables import enrollments
 
@@ -39,7 +40,7 @@ async def begin(connection: AsyncConnection, user_id: str) -> str:
     token = secrets.token_urlsafe(32)
     values = {
         "digest": _digest(token),
-        "expires_at": datetime.now(UTC) + timedelta(seconds=SECONDS),
+        "expires_at": clock(timedelta(seconds=SECONDS)),
     }
     await connection.execute(
         insert_into(connection, enrollments)
@@ -73,13 +74,11 @@ async def cancel(connection: AsyncConnection, user_id: str) -> None:
 
 async def forget_old(connection: AsyncConnection) -> None:
     """Delete expired tokens."""
-    await connection.execute(
-        delete(enrollments).where(enrollments.c.expires_at < datetime.now(UTC))
-    )
+    await connection.execute(delete(enrollments).where(enrollments.c.expires_at < clock()))
 
 
 def _usable(token: str) -> ColumnElement[bool]:
-    return (enrollments.c.digest == _digest(token)) & (enrollments.c.expires_at > datetime.now(UTC))
+    return (enrollments.c.digest == _digest(token)) & (enrollments.c.expires_at > clock())
 
 
 def _digest(token: str) -> bytes:

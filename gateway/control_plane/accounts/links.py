@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -22,6 +22,7 @@ from gateway.control_plane.mail.messages import MailWriter, lasting
 from gateway.control_plane.mail.outbox import Outbox
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
+from gateway.storage.clock import clock
 from gateway.storage.database import alone, count
 from gateway.storage.tables import mail_links
 
@@ -69,22 +70,21 @@ class MailLinks:
 
         Each purpose has its own limit, so that others' requests keep no one from signing in.
         """
-        now = datetime.now(UTC)
         await alone(connection, f"mail links of {address.key}")
         recent = await count(
             connection,
             mail_links,
             mail_links.c.address_key == address.key,
-            mail_links.c.created_at > now - timedelta(hours=1),
+            mail_links.c.created_at > clock(-timedelta(hours=1)),
             mail_links.c.purpose == purpose,
         )
         if recent >= self._per_hour:
             return None
-        link_id, expires_at = new_id(), now + timedelta(seconds=self.seconds[purpose])
+        link_id, lifetime = new_id(), timedelta(seconds=self.seconds[purpose])
         await connection.execute(
             insert(mail_links).values(
                 id=link_id, purpose=purpose, email=address.email, address_key=address.key,
-                subject=subject, created_at=now, expires_at=expires_at,
+                subject=subject, created_at=clock(), expires_at=clock(lifetime),
             )
         )  # fmt: skip
         return f"{link_id}.{self._proof(link_id, purpose)}"
@@ -99,7 +99,7 @@ class MailLinks:
         found = await connection.execute(
             update(mail_links)
             .where(self._usable(purpose, token))
-            .values(used_at=datetime.now(UTC))
+            .values(used_at=clock())
             .returning(*_COLUMNS)
         )
         return _one(found.mappings().first())
@@ -114,7 +114,7 @@ class MailLinks:
         return and_(
             self._named(purpose, token),
             mail_links.c.used_at.is_(None),
-            mail_links.c.expires_at > datetime.now(UTC),
+            mail_links.c.expires_at > clock(),
         )
 
     def _named(self, purpose: Purpose, token: str) -> ColumnElement[bool]:
@@ -136,7 +136,7 @@ async def pending(connection: AsyncConnection, purpose: Purpose, subject: str) -
             mail_links.c.purpose == purpose,
             mail_links.c.subject == subject,
             mail_links.c.used_at.is_(None),
-            mail_links.c.expires_at > datetime.now(UTC),
+            mail_links.c.expires_at > clock(),
         )
         .group_by(mail_links.c.email)
         .order_by(mail_links.c.email)
@@ -157,9 +157,7 @@ async def take_back(
 
 async def forget_old(connection: AsyncConnection) -> None:
     """Delete links that expired long ago."""
-    await connection.execute(
-        delete(mail_links).where(mail_links.c.expires_at < datetime.now(UTC) - _RETENTION)
-    )
+    await connection.execute(delete(mail_links).where(mail_links.c.expires_at < clock(-_RETENTION)))
 
 
 _COLUMNS = tuple(mail_links.c[name] for name in MailLink.__struct_fields__)

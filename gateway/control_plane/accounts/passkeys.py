@@ -35,6 +35,7 @@ from webauthn.helpers.structs import (
 from gateway.control_plane.accounts.organizations import clean_name
 from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import is_id, new_id
+from gateway.storage.clock import clock
 from gateway.storage.database import alone, count
 from gateway.storage.tables import passkey_challenges, passkeys
 
@@ -207,7 +208,7 @@ async def remove_all(connection: AsyncConnection, user_id: str) -> int:
 async def forget_old(connection: AsyncConnection) -> None:
     """Delete expired challenges."""
     await connection.execute(
-        delete(passkey_challenges).where(passkey_challenges.c.expires_at < datetime.now(UTC))
+        delete(passkey_challenges).where(passkey_challenges.c.expires_at < clock())
     )
 
 
@@ -216,7 +217,7 @@ _REQUIRED = UserVerificationRequirement.REQUIRED
 
 async def _challenge(connection: AsyncConnection, purpose: Purpose, user_id: str | None) -> bytes:
     challenge = secrets.token_bytes(_CHALLENGE_BYTES)
-    until = datetime.now(UTC) + timedelta(seconds=CHALLENGE_SECONDS)
+    until = clock(timedelta(seconds=CHALLENGE_SECONDS))
     await connection.execute(
         insert(passkey_challenges).values(
             challenge=challenge, purpose=purpose, user_id=user_id, expires_at=until
@@ -241,7 +242,7 @@ async def _spend(
             passkey_challenges.c.challenge == challenge,
             passkey_challenges.c.purpose == purpose,
             passkey_challenges.c.user_id.is_not_distinct_from(user_id),
-            passkey_challenges.c.expires_at > datetime.now(UTC),
+            passkey_challenges.c.expires_at > clock(),
         )
     )
     if not spent.rowcount:

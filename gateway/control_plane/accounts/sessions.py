@@ -19,7 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.rights import RIGHTS, Right, Role
 from gateway.identifiers import new_id
+from gateway.storage.clock import clock, clock_of_statement
 from gateway.storage.database import Database
+from gateway.storage.ledger.postings import database_now
 from gateway.storage.tables import (
     authenticators,
     memberships,
@@ -49,6 +51,9 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     organization_id: str
     organization_name: str
     role: Role
+    read_at: datetime
+    """When the session was read, by the database's clock: what the moments below are held
+    against."""
     removed_from: str | None = None
     """Name of the organization they were removed from, if this session acted for it."""
     operator_role: OperatorRole | None = None
@@ -99,7 +104,7 @@ class Sessions:
         verified_at: datetime | None = None,
     ) -> str:
         """Start a session and return its cookie; `verified_at` is when a factor was proved."""
-        now = datetime.now(UTC)
+        now = await database_now(connection)
         session_id = new_id()
         await connection.execute(
             insert(sessions).values(
@@ -121,13 +126,12 @@ class Sessions:
     async def read(self, session_id: str, generation: int) -> tuple[Visitor, str | None] | None:
         """Return a cookie's visitor, and the cookie that replaces it when it is time."""
         async with self._database.read() as connection:
-            now = datetime.now(UTC)
-            asked = {"session_id": session_id, "now": now}
+            asked = {"session_id": session_id, "now": datetime.now(UTC)}
             row = (await connection.execute(_SELECTION, asked)).one_or_none()
-        if row is None or row.expires_at <= now:
+        if row is None or row.expires_at <= row.read_at:
             return None
         visitor = msgspec.convert(row, Visitor, from_attributes=True)
-        age = now - row.rotated_at
+        age = row.read_at - row.rotated_at
         if generation < row.seen:
             if age < _OVERLAP:  # a request in flight; older generations are invalid
                 return (visitor, None) if generation == row.generation - 1 else None
@@ -155,9 +159,7 @@ class Sessions:
     async def verify(self, connection: AsyncConnection, session_id: str) -> None:
         """Note that the visitor has just proved a second factor."""
         await connection.execute(
-            update(sessions)
-            .where(sessions.c.id == session_id)
-            .values(verified_at=datetime.now(UTC))
+            update(sessions).where(sessions.c.id == session_id).values(verified_at=clock())
         )
 
     async def understood(self, session_id: str) -> None:
@@ -189,7 +191,7 @@ class Sessions:
             rotated = await connection.execute(
                 update(sessions)
                 .where(sessions.c.id == visitor.session_id, sessions.c.generation == generation)
-                .values(generation=generation + 1, rotated_at=datetime.now(UTC))
+                .values(generation=generation + 1, rotated_at=clock())
             )
         if not rotated.rowcount:
             return None  # another request of this browser gets the new cookie
@@ -231,7 +233,7 @@ async def forget_devices(connection: AsyncConnection, user_id: str) -> None:
 
 async def forget_old(connection: AsyncConnection) -> None:
     """Delete expired sessions."""
-    await connection.execute(delete(sessions).where(sessions.c.expires_at < datetime.now(UTC)))
+    await connection.execute(delete(sessions).where(sessions.c.expires_at < clock()))
 
 
 _former = organizations.alias("former")
@@ -256,6 +258,7 @@ _SELECTION = (
         sessions.c.seen,
         sessions.c.rotated_at,
         sessions.c.expires_at,
+        clock_of_statement("now").label("read_at"),
     )
     .join(users, users.c.id == sessions.c.user_id)
     .join(organizations, organizations.c.id == sessions.c.organization_id)
@@ -269,7 +272,7 @@ _SELECTION = (
     .join(
         operator_views,
         (operator_views.c.session_id == sessions.c.id)
-        & (operator_views.c.ends_at > bindparam("now", type_=operator_views.c.ends_at.type))
+        & (operator_views.c.ends_at > clock_of_statement("now"))
         & operators.c.role.is_not(None),
         isouter=True,
     )

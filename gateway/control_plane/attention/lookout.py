@@ -46,7 +46,7 @@ class Lookout:
         database: Database,
         sources: Mapping[str, Source],
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         self.count = 0
         """How many needs there were last, without those that wait."""
@@ -54,7 +54,7 @@ class Lookout:
         self._sources = sources
         self._clock = clock
         self._told: list[Need] | None = None
-        self._at = clock()
+        self._at = datetime.now(UTC)
 
     @property
     def rules(self) -> dict[str, str]:
@@ -74,7 +74,7 @@ class Lookout:
         """Return what was found last, without what waits now."""
         told = self._told if self._told is not None else await self._ask()
         async with self._database.read() as connection:
-            waiting = await snoozes.current(connection, self._clock())
+            waiting = await snoozes.current(connection, self._clock and self._clock())
         open_, snoozed = [], []
         for need in told:
             snooze = waiting.get(need.key)
@@ -96,7 +96,7 @@ class Lookout:
         return next((need for need in told if need.key == key), None)
 
     async def _ask(self) -> list[Need]:
-        now = self._clock()
+        now = self._clock() if self._clock else datetime.now(UTC)
         told: list[Need] = []
         for name, source in self._sources.items():
             try:

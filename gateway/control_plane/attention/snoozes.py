@@ -10,6 +10,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.attention.needs import SEVERITIES, Need, Severity
+from gateway.storage.clock import clock
 from gateway.storage.database import insert_into
 from gateway.storage.tables import snoozes
 
@@ -45,12 +46,13 @@ async def end(connection: AsyncConnection, key: str) -> bool:
     return done.rowcount == 1
 
 
-async def current(connection: AsyncConnection, now: datetime) -> Mapping[str, Snooze]:
-    """Return the snoozes that last, by key."""
-    found = await connection.execute(select(snoozes).where(snoozes.c.until > now))
+async def current(connection: AsyncConnection, now: datetime | None = None) -> Mapping[str, Snooze]:
+    """Return the snoozes that last, by key; `now` is the time, in tests."""
+    lasts = snoozes.c.until > (clock() if now is None else now)
+    found = await connection.execute(select(snoozes).where(lasts))
     return {row["key"]: Snooze(**row) for row in found.mappings()}
 
 
-async def forget_old(connection: AsyncConnection, now: datetime) -> None:
+async def forget_old(connection: AsyncConnection) -> None:
     """Remove those that are over."""
-    await connection.execute(delete(snoozes).where(snoozes.c.until <= now))
+    await connection.execute(delete(snoozes).where(snoozes.c.until <= clock()))

@@ -17,7 +17,9 @@ from gateway.control_plane.operators import operators
 from gateway.control_plane.operators.operators import Operator
 from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import is_id
+from gateway.storage.clock import clock
 from gateway.storage.database import alone
+from gateway.storage.ledger.postings import database_now
 from gateway.storage.tables import money_orders, organizations, total, users
 
 WAIT = timedelta(hours=24)
@@ -95,7 +97,7 @@ async def add(
             operator_id=operator.user_id,
             reason=reason,
             state=state,
-            created_at=datetime.now(UTC),
+            created_at=clock(),
             due_at=due_at,
             problem="",
         )
@@ -107,7 +109,7 @@ async def due_at(connection: AsyncConnection, operator: Operator) -> datetime | 
     listed = await operators.listed(connection)
     if any(one.may("approve") and one.user_id != operator.user_id for one in listed):
         return None
-    return datetime.now(UTC) + WAIT
+    return await database_now(connection) + WAIT
 
 
 async def must_wait(
@@ -123,7 +125,7 @@ async def must_wait(
 
 async def moved_today(connection: AsyncConnection, operator: Operator) -> int:
     """Return what an operator moved alone since midnight UTC."""
-    midnight = datetime.combine(datetime.now(UTC).date(), time(), UTC)
+    midnight = datetime.combine((await database_now(connection)).date(), time(), UTC)
     table = money_orders.c
     alone_done = (table.state == "done") & table.decided_at.is_(None)
     return int(
@@ -147,12 +149,12 @@ async def find(connection: AsyncConnection, order_id: str) -> MoneyOrder:
 
 
 async def waiting(
-    connection: AsyncConnection, *, due: datetime | None = None, organization_id: str | None = None
+    connection: AsyncConnection, *, are_due: bool = False, organization_id: str | None = None
 ) -> list[MoneyOrder]:
-    """Return orders that wait, the oldest first: all, those due, or an organization's."""
+    """Return orders that wait, the oldest first: all, those due now, or an organization's."""
     query = _selection().where(money_orders.c.state == "waiting")
-    if due is not None:
-        query = query.where(money_orders.c.due_at <= due)
+    if are_due:
+        query = query.where(money_orders.c.due_at <= clock())
     if organization_id is not None:
         query = query.where(money_orders.c.organization_id == organization_id)
     found = await connection.execute(query.order_by(money_orders.c.id).limit(LISTED_MAX))
@@ -174,7 +176,7 @@ async def decide(
         .values(
             state=state,
             decided_by=decided_by,
-            decided_at=datetime.now(UTC),
+            decided_at=clock(),
             reason="",
             problem=problem,
         )

@@ -5,7 +5,7 @@ Whether they may do it alone is decided above, in moves.py.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import select
@@ -17,6 +17,7 @@ from gateway.control_plane.billing import credit
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.trail.entries import record
 from gateway.money import money
+from gateway.storage.ledger.postings import database_now
 from gateway.storage.tables import accounts
 
 
@@ -37,7 +38,7 @@ async def grant(connection: AsyncConnection, order: GrantOrder) -> bool:
         order.amount_nanos,
         kind=order.kind,
         source_ref=order.source_ref,
-        expires_at=datetime.now(UTC) + timedelta(days=days) if days else None,
+        expires_at=await database_now(connection) + timedelta(days=days) if days else None,
     )
     if not granted:
         await _check_same(connection, order)

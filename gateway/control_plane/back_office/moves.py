@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 import structlog
@@ -117,7 +117,7 @@ class Moves:
     async def run(self) -> None:
         """Do the orders that have waited for 24 hours; one that can't be done has failed."""
         async with self._database.read() as connection:
-            due = await approvals.waiting(connection, due=datetime.now(UTC))
+            due = await approvals.waiting(connection, are_due=True)
         for known in due:
             try:
                 await self._do_due(known.id)

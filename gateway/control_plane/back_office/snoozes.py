@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -12,6 +12,7 @@ from gateway.control_plane.attention.snoozes import Snooze
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.trail import entries
 from gateway.errors import BadRequest
+from gateway.storage.ledger.postings import database_now
 
 LONGEST = timedelta(days=30)
 """Longest that a need may wait."""
@@ -25,18 +26,19 @@ class CannotSnooze(BadRequest):
 
 
 async def snooze(
-    connection: AsyncConnection, operator: Operator, need: Need, until: datetime, reason: str
-) -> None:
-    """Let a need wait. Raises NotPermitted or CannotSnooze."""
+    connection: AsyncConnection, operator: Operator, need: Need, lasts: timedelta, reason: str
+) -> datetime:
+    """Let a need wait; return until when. Raises NotPermitted or CannotSnooze."""
     operator.must("support")
-    now = datetime.now(UTC)
     reason = reason.strip()
     if not 0 < len(reason) <= REASON_CHARACTERS_MAX:
         raise CannotSnooze(
             f"Say why it can wait, in 1 to {REASON_CHARACTERS_MAX} characters.", param="reason"
         )
-    if not now < until <= now + LONGEST:
+    if not timedelta(0) < lasts <= LONGEST:
         raise CannotSnooze(f"A need waits for at most {LONGEST.days} days.", param="hours")
+    now = await database_now(connection)
+    until = now + lasts
     await snoozes.put(
         connection,
         Snooze(
@@ -57,6 +59,7 @@ async def snooze(
         after=after,
         reason=reason,
     )
+    return until
 
 
 async def end(connection: AsyncConnection, operator: Operator, key: str) -> bool:

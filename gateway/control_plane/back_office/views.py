@@ -6,7 +6,7 @@ A view is of one session. While it lasts, the pages refuse whatever would change
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.trail.entries import Actor, record
 from gateway.storage.database import insert_into
+from gateway.storage.ledger.postings import database_now
 from gateway.storage.tables import operator_views
 
 VIEW = timedelta(minutes=30)
@@ -25,7 +26,7 @@ async def begin(
 ) -> None:
     """Let a session see the console as an organization does. Raises NotPermitted."""
     operator.must("support")
-    ends_at = datetime.now(UTC) + VIEW
+    ends_at = await database_now(connection) + VIEW
     await connection.execute(
         insert_into(connection, operator_views)
         .values(session_id=session_id, organization_id=organization_id, ends_at=ends_at)

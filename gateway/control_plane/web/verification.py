@@ -7,7 +7,7 @@ sends them again by itself (307).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -58,15 +58,15 @@ def is_fresh(visitor: Visitor) -> bool:
     For people it may be a sign-in by mail: who lost a device can still delete their account. For
     operators who have a second factor, only that one counts.
     """
-    if _within(visitor.verified_at, FRESH):
+    if _within(visitor, visitor.verified_at, FRESH):
         return True
     by_factor = visitor.operator_role and (visitor.has_authenticator or visitor.has_passkey)
-    return not by_factor and _within(visitor.signed_in_at, FRESH)
+    return not by_factor and _within(visitor, visitor.signed_in_at, FRESH)
 
 
 def is_verified(visitor: Visitor) -> bool:
     """Tell whether a visitor proved a second factor in the last twelve hours."""
-    return _within(visitor.verified_at, VERIFIED)
+    return _within(visitor, visitor.verified_at, VERIFIED)
 
 
 def ask(renderer: Renderer, request: Request[Any, Any, Any]) -> Response[Any]:
@@ -121,5 +121,5 @@ def _page_of(request: Request[Any, Any, Any]) -> str:
     return safe_path(f"/{path.partition('/')[2]}")
 
 
-def _within(at: datetime | None, span: timedelta) -> bool:
-    return at is not None and datetime.now(UTC) - at < span
+def _within(visitor: Visitor, at: datetime | None, span: timedelta) -> bool:
+    return at is not None and visitor.read_at - at < span

@@ -1,6 +1,7 @@
 """What is held about a person who bought, and what becomes of their saved card."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -83,6 +84,7 @@ async def forget(shop: TopUps) -> None:
 
 def visitor_of(shop: TopUps) -> Visitor:
     return Visitor(
+        read_at=datetime.now(UTC),
         session_id="",
         user_id=shop.user_id,
         email="ada@example.org",

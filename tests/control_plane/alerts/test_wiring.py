@@ -62,6 +62,7 @@ async def test_from_a_low_balance_to_a_mail_and_a_webhook(gateway: Process, rece
 async def test_an_account_that_is_deleted_leaves_no_endpoint(database: Database, owner: User):
     await add_endpoint(database, owner, "https://hooks.example.com/")
     visitor = Visitor(
+        read_at=datetime.now(UTC),
         session_id="", user_id=owner.id, email=owner.email, address_key="ada@example.org",
         role="owner", organization_id=owner.organization_id, organization_name="ada",
     )  # fmt: skip

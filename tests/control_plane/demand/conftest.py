@@ -1,5 +1,7 @@
 """What the tests of demand share: a seeded catalog, accounts that vote, and a launch."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from gateway.control_plane.accounts import users
@@ -62,6 +64,7 @@ async def account(database: Database, email: str, *, vote: Vote | None = None) -
     async with database.write() as connection:
         user = await users.find_or_create(connection, address)
         visitor = Visitor(
+            read_at=datetime.now(UTC),
             session_id="", user_id=user.id, email=email, address_key=address.key, role="owner",
             organization_id=user.organization_id, organization_name="o",
         )  # fmt: skip

@@ -106,9 +106,9 @@ async def snooze(
 ) -> Response[Any]:
     """Put a need off."""
     need = await _find(attention, data.key)
-    until = datetime.now(UTC) + timedelta(hours=whole(data.hours, _HOURS_MAX) or 0)
+    lasts = timedelta(hours=whole(data.hours, _HOURS_MAX) or 0)
     async with database.write() as connection:
-        await snoozes.snooze(connection, operator, need, until, data.reason)
+        await snoozes.snooze(connection, operator, need, lasts, data.reason)
     return see_other("/admin")
 
 
