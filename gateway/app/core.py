@@ -10,6 +10,7 @@ import structlog
 from backends import registry
 from gateway.app.peers import Peers
 from gateway.control_plane.catalog.catalog import PublishedCatalog
+from gateway.control_plane.catalog.price_changes import PricesToCome
 from gateway.control_plane.demand.counts import DemandCounts
 from gateway.control_plane.workers.commands import WorkerDesk
 from gateway.data_plane.api import registration
@@ -49,6 +50,7 @@ class Core:
     """The other gateways; None without Redis, as `presence`."""
     calls: DemandTally
     demand_counts: DemandCounts
+    prices_to_come: PricesToCome
 
 
 def make_core(settings: Settings) -> Core:
@@ -97,6 +99,7 @@ def make_core(settings: Settings) -> Core:
         peers=peers,
         calls=calls,
         demand_counts=DemandCounts(database, calls),
+        prices_to_come=PricesToCome(database),
     )
 
 

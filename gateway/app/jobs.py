@@ -119,6 +119,8 @@ def wing(core: Core, services: Services) -> Wing:
             Job("read-demand", settings.demand_seconds, core.demand_counts.refresh),
             Job("demand-standings", _STANDINGS_SECONDS, services.standings.compute),
             Job("price-changes", _PRICES_SECONDS, lambda: price_changes.apply_due(database)),
+            Job("price-mails", settings.demand_seconds, services.price_mails.tell),
+            Job("read-prices-to-come", settings.demand_seconds, core.prices_to_come.refresh),
             Job("announce-launches", settings.demand_seconds, services.launches.announce),
             Job("tell-launches", _LAUNCHES_SECONDS, services.launch_notices.tell),
             Job("crossings", _CROSSINGS_SECONDS, services.crossings.find),
@@ -151,7 +153,7 @@ async def forget_old(database: Database, settings: Settings) -> None:
         await enrollments.forget_old(connection)
         await answers.forget_old(connection, settings.answer_retention_days)
         await traffic.forget_old(connection)
-        await snoozes.forget_old(connection, datetime.now(UTC))
+        await snoozes.forget_old(connection)
     async with database.write() as connection:
         await upkeep.forget_old(connection, keep_text=settings.dev_mail)
     await forget_alerts(database)

@@ -76,6 +76,7 @@ class Process:
             warn_of_unknown_models(core)
             warn_of_test_mode(core.settings)
             await core.demand_counts.refresh()
+            await core.prices_to_come.refresh()
             if data.announcements:
                 await data.announcements.start()
                 stack.push_async_callback(data.announcements.stop)

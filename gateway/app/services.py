@@ -30,6 +30,7 @@ from gateway.control_plane.attention.lookout import Lookout
 from gateway.control_plane.back_office.account_mails import AccountMails
 from gateway.control_plane.back_office.approvals import Rules
 from gateway.control_plane.back_office.moves import Moves
+from gateway.control_plane.back_office.price_mails import PriceMails
 from gateway.control_plane.billing.promotions import Gift, Welcome
 from gateway.control_plane.catalog import content
 from gateway.control_plane.catalog.listings import Shelves
@@ -91,6 +92,7 @@ class Services:
     shelves: Shelves
     attention: Lookout
     account_mails: AccountMails
+    price_mails: PriceMails
     moves: Moves
     payments: Payments | None
     """None without GATEWAY_STRIPE_SECRET_KEY."""
@@ -189,6 +191,7 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
         shelves=Shelves(core.catalog, pages),
         attention=Lookout(database, sources(settings, gpu_terms)),
         account_mails=account_mails,
+        price_mails=PriceMails(database, account_mails),
         moves=make_moves(settings, database, sold, account_mails),
         payments=sold,
     )

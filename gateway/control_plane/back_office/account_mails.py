@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,6 +21,16 @@ OWNERS_MAX = 50
 """Most owners of an organization that are mailed."""
 
 
+class MailedLink(NamedTuple):
+    """Where the button of a mail leads, after our address, and its words."""
+
+    path: str
+    label: str
+
+
+_LEDGER = MailedLink("/console/ledger", "Open the ledger")
+
+
 class AccountMails:
     """Writes them into the outbox, in the transaction of what they tell."""
 
@@ -32,17 +43,17 @@ class AccountMails:
         self, connection: AsyncConnection, order: PlainOrder, nanos: int, ref: str
     ) -> None:
         """Tell of credit that was granted, taken back or refunded."""
-        await self._tell(connection, order.organization_id, subject_of(order, nanos), ref)
+        await self.tell(connection, order.organization_id, subject_of(order, nanos), ref)
 
     async def suspended(self, connection: AsyncConnection, organization_id: str, ref: str) -> None:
         """Tell that requests are refused from now on."""
-        await self._tell(connection, organization_id, SUSPENDED, ref)
+        await self.tell(connection, organization_id, SUSPENDED, ref)
 
     async def unsuspended(
         self, connection: AsyncConnection, organization_id: str, ref: str
     ) -> None:
         """Tell that the suspension was lifted."""
-        await self._tell(connection, organization_id, UNSUSPENDED, ref)
+        await self.tell(connection, organization_id, UNSUSPENDED, ref)
 
     async def example(
         self, connection: AsyncConnection, organization_id: str, subject: str
@@ -52,23 +63,35 @@ class AccountMails:
         first = (await owners(connection, organization_id))[:1]
         return self._mail(name, first[0], subject, "example") if first else None
 
-    async def _tell(
-        self, connection: AsyncConnection, organization_id: str, subject: str, ref: str
+    def example_of(self, subject: str, link: MailedLink) -> Mail:
+        """Return a mail as somebody would get it."""
+        return self._mail("Example", "someone@example.com", subject, "example", link)
+
+    async def tell(
+        self,
+        connection: AsyncConnection,
+        organization_id: str,
+        subject: str,
+        ref: str,
+        link: MailedLink = _LEDGER,
     ) -> None:
+        """Tell an organization's owners something, once for each `ref`."""
         name = await organizations.name_of(connection, organization_id)
         now, told = datetime.now(UTC), await owners(connection, organization_id)
-        mails = [(self._mail(name, address, subject, ref), now) for address in told]
+        mails = [(self._mail(name, address, subject, ref, link), now) for address in told]
         await self._outbox.put_all(connection, mails)
 
-    def _mail(self, name: str, address: str, subject: str, ref: str) -> Mail:
+    def _mail(
+        self, name: str, address: str, subject: str, ref: str, link: MailedLink = _LEDGER
+    ) -> Mail:
         return self._writer.write(
             "account",
             ref=f"account:{ref}:{address}",
             recipient=address,
             subject=subject,
             organization=plain(name),
-            url=f"{self._public_url}/console/ledger",
-            label="Open the ledger",
+            url=self._public_url + link.path,
+            label=link.label,
         )
 
 

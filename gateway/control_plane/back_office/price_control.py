@@ -157,7 +157,12 @@ async def set_price(
     subject, change_id = f"model:{model_id}", None
     if at > now:
         change_id = await price_changes.schedule(
-            connection, model_id, nanos, tier=tier, effective_at=at
+            connection,
+            model_id,
+            nanos,
+            tier=tier,
+            effective_at=at,
+            is_rise=nanos > changes.before_nanos,
         )
         after |= {"effective_at": at.isoformat(timespec="seconds"), "change_id": change_id}
     else:

@@ -48,9 +48,10 @@ async def schedule(
     *,
     tier: Tier,
     effective_at: datetime,
+    is_rise: bool,
 ) -> str:
-    """Have a price apply from a moment on; return the change's id."""
-    change_id = new_id()
+    """Have a price apply from a moment on; return the change's id. Of a rise people are told."""
+    change_id, now = new_id(), datetime.now(UTC)
     await connection.execute(
         insert(price_changes).values(
             id=change_id,
@@ -58,7 +59,8 @@ async def schedule(
             tier=tier,
             nanos_per_million_tokens=nanos_per_million_tokens,
             effective_at=effective_at,
-            created_at=datetime.now(UTC),
+            created_at=now,
+            announced_at=None if is_rise else now,
         )
     )
     return change_id
@@ -105,6 +107,40 @@ async def waiting(connection: AsyncConnection, model_id: str) -> list[PriceChang
     query = select(*_columns()).where(price_changes.c.model_id == model_id, _waits())
     found = await connection.execute(query.order_by(price_changes.c.effective_at))
     return [PriceChange(**row) for row in found.mappings()]
+
+
+async def unannounced(connection: AsyncConnection) -> list[PriceChange]:
+    """Return rises to come that not everyone was told of, the oldest first."""
+    query = select(*_columns()).where(_waits(), price_changes.c.announced_at.is_(None))
+    found = await connection.execute(query.order_by(price_changes.c.id).limit(_AT_ONCE))
+    return [PriceChange(**row) for row in found.mappings()]
+
+
+async def announced(connection: AsyncConnection, change_id: str) -> None:
+    """Note that everyone was told of a rise."""
+    change = update(price_changes).where(price_changes.c.id == change_id)
+    await connection.execute(change.values(announced_at=datetime.now(UTC)))
+
+
+class PricesToCome:
+    """The prices to come, kept in memory for public pages; `refresh` is a job."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._coming: dict[str, list[PriceChange]] = {}
+
+    def of(self, model_id: str) -> list[PriceChange]:
+        """Return the changes of a model that have not applied yet, the next one first."""
+        return self._coming.get(model_id, [])
+
+    async def refresh(self) -> None:
+        """Read them from the database."""
+        query = select(*_columns()).where(_waits()).order_by(price_changes.c.effective_at)
+        coming: dict[str, list[PriceChange]] = {}
+        async with self._database.read() as connection:
+            for row in (await connection.execute(query.limit(_LISTED_MAX))).mappings():
+                coming.setdefault(row["model_id"], []).append(PriceChange(**row))
+        self._coming = coming
 
 
 async def next_of_all(connection: AsyncConnection) -> dict[str, PriceChange]:

@@ -77,6 +77,8 @@ price_changes = Table(
     # the version that it became, or when an operator called it off
     Column("price_id", Id, ForeignKey(model_prices.c.id)),
     Column("canceled_at", Instant),
+    # when all who use the model were told of it; at once if there is nothing to tell
+    Column("announced_at", Instant),
     CheckConstraint("tier IN ('default', 'flex')", name="tier"),
     Index(None, "model_id"),
     partial_index(

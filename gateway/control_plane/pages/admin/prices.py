@@ -11,7 +11,11 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, URLEncodedBody
 
 from gateway.control_plane.back_office import model_control, orders, price_control
+from gateway.control_plane.back_office.price_control import Effect
+from gateway.control_plane.back_office.price_mails import PriceMails
 from gateway.control_plane.billing.credit import nanos_of_dollars
+from gateway.control_plane.catalog.price_changes import PriceChange
+from gateway.control_plane.mail.messages import Mail
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.pages.admin.models import ONE, PATH, provide_model_page
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
@@ -57,6 +61,7 @@ async def provide_price_page(
     database: NamedDependency[Database],
     render: NamedDependency[Render],
     settings: NamedDependency[Settings],
+    price_mails: NamedDependency[PriceMails],
     owner: FromPath[str],
     name: FromPath[str],
     price: FromQuery[str] = "",
@@ -90,12 +95,30 @@ async def provide_price_page(
             nanos=nanos,
             effect=effect,
             effective_at=at,
+            mail=_mail(price_mails, current.model.id, form, effect, at) if effect and at else None,
             notice_days=effect.least_days(settings.price_notice_days) if effect else 0,
             usage_days=price_control.DAYS,
             reason_max=orders.REASON_CHARACTERS_MAX,
         )
 
     return page
+
+
+def _mail(
+    mails: PriceMails, model_id: str, form: PriceForm, effect: Effect, at: datetime
+) -> Mail | None:
+    """Return the mail that would be sent of a rise; None of anything else."""
+    if effect.nanos <= effect.before_nanos or not effect.organizations:
+        return None
+    change = PriceChange(
+        id="",
+        model_id=model_id,
+        tier=form.chosen_tier,
+        nanos_per_million_tokens=effect.nanos,
+        effective_at=at,
+        created_at=datetime.now(UTC),
+    )
+    return mails.example(change, effect.before_nanos)
 
 
 @get(ONE + "/price", dependencies={"page": Provide(provide_price_page)})

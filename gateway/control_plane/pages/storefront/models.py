@@ -13,6 +13,7 @@ from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.catalog.content import ModelPage
 from gateway.control_plane.catalog.listings import Listing, ListingNotFound, Shelf
+from gateway.control_plane.catalog.price_changes import PricesToCome
 from gateway.control_plane.demand import votes, waitlist
 from gateway.control_plane.demand.counts import DemandCounts
 from gateway.control_plane.mail import unsubscribe
@@ -105,6 +106,7 @@ async def provide_listing_page(
     shelf: NamedDependency[Shelf],
     counters: NamedDependency[Counters],
     demand_counts: NamedDependency[DemandCounts],
+    prices_to_come: NamedDependency[PricesToCome],
 ) -> ListingPage:
     """Provide a model's page to the handlers that show it and to those of its forms."""
 
@@ -123,6 +125,7 @@ async def provide_listing_page(
             related=[(known[r.id], r.why) for r in listing.page.related if r.id in known],
             providers=int(model.state == "live"),
             votes=demand_counts.votes(model.id),
+            coming=prices_to_come.of(model.id),
             data=structured_data(settings.public_url, listing),
             limits=settings,
             sample=_sample(counters, model) if model.vocabulary_sha256 in counters else "",

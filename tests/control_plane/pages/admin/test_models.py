@@ -84,7 +84,13 @@ async def test_a_price_is_checked_set_and_called_off(browser: Browser, gateway: 
     assert (refused.status_code, Fields(refused).blamed()) == (400, "day")
 
     day = f"{datetime.now(UTC) + timedelta(days=40):%Y-%m-%d}"
+    previewed = await browser.get(f"{page}?price=0.01&day={day}")
+    assert f"The price of {MINILM} rises from $0.008 to $0.01 per million tokens" in previewed.text
+    assert "Text of the mail" in previewed.text
     done = await browser.submit(page, price="0.01", day=day, reason="power")
+    await gateway.core.prices_to_come.refresh()
+    public = squeezed((await browser.get(f"/models/{MINILM}")).text)
+    assert f"From {datetime.now(UTC) + timedelta(days=40):%-d %b %Y}: <strong>$0.01" in public
     (change,) = await rows(gateway, select(price_changes))
     assert change.id in done.text
     gone = await browser.submit(f"{page}/cancel", change=change.id, reason="not now")
