@@ -18,27 +18,29 @@ from gateway.storage.tables import leases, receipt_roots, usage_events
 
 _AHEAD_DAYS = 7
 _REAP_AT_ONCE = 200
-_BY_THE_DAY = ("usage_events", "receipt_roots")
 _LOCK = 0x57E11B  # any number, the same in every process
 
 
 async def maintain(
     database: Database, *, retention_days: int, now: datetime | None = None
 ) -> list[str]:
-    """Create the partitions of the next days and drop old ones; return the names of the latter."""
+    """Create the partitions of the next days and drop old ones; return the names of the latter.
+
+    Each table in a transaction of its own: a tick, which locks several, must not meet two of them.
+    """
     now = now or datetime.now(UTC)
     oldest = _midnight(now) - timedelta(days=retention_days)
     dropped: list[str] = []
-    async with database.write() as connection:
-        if database.is_sqlite:
-            await connection.execute(delete(usage_events).where(usage_events.c.created_at < oldest))
-            old = receipt_roots.c.id < _first_id(oldest)
-            await connection.execute(delete(receipt_roots).where(old))
-        else:
+    for table in (usage_events, receipt_roots):
+        async with database.write() as connection:
+            if database.is_sqlite:
+                (id_,) = table.primary_key
+                await connection.execute(delete(table).where(id_ < _first_id(oldest)))
+                continue
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-            for table in _BY_THE_DAY:
-                await _make_ahead(connection, table, now)
-                dropped += await _drop_old(connection, table, oldest)
+            await _make_ahead(connection, table.name, now)
+            dropped += await _drop_old(connection, table.name, oldest)
+    async with database.write() as connection:
         await connection.execute(
             delete(leases).where(leases.c.state == "closed", leases.c.opened_at < oldest)
         )

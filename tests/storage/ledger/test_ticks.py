@@ -1,0 +1,119 @@
+"""What a tick writes beside the charges, and what it opens to do so."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from sqlalchemy import func, select, text
+
+from gateway.data_plane.metering.messages import LeaseLine, RootLine, Tick
+from gateway.data_plane.metering.receipts import FIRST, ReceiptSigner
+from gateway.identifiers import new_id
+from gateway.storage.database import Database
+from gateway.storage.ledger import upkeep
+from gateway.storage.tables import receipt_keys, receipt_roots
+from testing.ledger import add_customer, ledger_of
+from tests.data_plane.metering.test_receipts import line
+
+SIGNER = ReceiptSigner("a secret for tests, long enough to pass")
+
+
+def tick(*, number: int = 1, root: RootLine | None = None, **more: list) -> Tick:
+    empty: dict[str, list] = {"lease_ids": [], "usage": [], "answered": [], "leases": []}
+    return Tick(
+        replica_id=new_id(), number=number, lease_seconds=90.0, shard=3, root=root, **(empty | more)
+    )
+
+
+async def test_a_root_is_written_once_however_often_it_is_sent(database: Database):
+    first = SIGNER.begin([line(), line()], previous=FIRST)
+    second = SIGNER.begin([line()], previous=first.digest)
+    ledger = ledger_of(database)
+    for root in (first.root, first.root, second.root, first.root, None):
+        await ledger.tick(tick(root=root))
+    await ledger.close()
+    async with database.read() as connection:
+        roots = (await connection.execute(select(receipt_roots))).mappings().all()
+        keys = (await connection.execute(select(receipt_keys.c.id, receipt_keys.c.public))).all()
+    sent = [msgspec.structs.asdict(batch.root) for batch in (first, second)]
+    for root in sent:
+        del root["key"]
+    assert sorted(map(dict, roots), key=lambda root: root["id"]) == sorted(
+        sent, key=lambda root: root["id"]
+    )
+    assert [tuple(key) for key in keys] == [(SIGNER.key_id, SIGNER.public)]
+
+
+async def test_old_roots_go_with_their_usage(database: Database):
+    await upkeep.maintain(database, retention_days=32)
+    new = SIGNER.begin([line()], previous=FIRST).root
+    old = msgspec.structs.replace(new, id=f"0190c2a1{new.id[8:]}")  # of July 2024
+    ledger = ledger_of(database)
+    for root in (old, new):
+        await ledger.tick(tick(root=root))
+    await ledger.close()
+
+    async def left() -> list[str]:
+        query = select(receipt_roots.c.id).order_by(receipt_roots.c.id)
+        async with database.read() as connection:
+            return list((await connection.scalars(query)).all())
+
+    if database.is_sqlite:
+        await upkeep.maintain(database, retention_days=32)
+        assert await left() == [new.id]
+        return  # its trigger keeps the rows of the last 31 days, whatever the clock says
+    later = datetime.now(UTC) + timedelta(days=34)
+    dropped = await upkeep.maintain(database, retention_days=32, now=later)
+    assert f"receipt_roots_{datetime.now(UTC):%Y%m%d}" in dropped
+    assert await left() == [old.id]  # in the partition of the days that have none
+
+
+@pytest.fixture
+async def postgresql(postgresql_database_url: list[str]) -> AsyncIterator[Database]:
+    opened = Database(postgresql_database_url[0])
+    yield opened
+    await opened.close()
+
+
+async def test_a_tick_opens_the_partition_that_it_writes_to_alone(postgresql: Database):
+    """Their number grows with the days that usage is kept, and must not slow a tick down."""
+    database = postgresql
+    customer = await add_customer(database, 100)
+    await upkeep.maintain(database, retention_days=32)
+    lease = LeaseLine(
+        id=new_id(), account_id=customer.organization_id, action="ask", least_nanos=80,
+        target_nanos=80,
+    )  # fmt: skip
+    usage = msgspec.structs.replace(
+        line(), organization_id=customer.organization_id, lease_id=lease.id, cost_nanos=8
+    )
+    asks = tick(leases=[lease], lease_ids=[lease.id])
+    uses = tick(number=2, usage=[msgspec.Raw(msgspec.json.encode(usage))], lease_ids=[lease.id])
+    call = text("SELECT ledger_tick(CAST(:tick AS jsonb), clock_timestamp())")
+    async with database.write() as connection:
+        await connection.execute(call, {"tick": msgspec.json.encode(asks).decode()})
+    async with database.write() as connection:
+        await connection.execute(call, {"tick": msgspec.json.encode(uses).decode()})
+        opened = await connection.scalars(
+            text(
+                "SELECT relation::regclass::text FROM pg_locks JOIN pg_class ON oid = relation "
+                "WHERE pid = pg_backend_pid() AND relkind = 'r' "
+                "AND relname LIKE 'usage\\_events\\_%'"
+            )
+        )
+        assert len(opened.all()) == 1
+        assert await connection.scalar(select(func.count()).select_from(text("usage_events"))) == 1
+
+
+@pytest.mark.sqlite
+async def test_a_tick_takes_its_turn_among_the_tasks_that_write(database: Database):
+    """SQLite's own lock lets others poll, in no order: a tick could starve behind them."""
+    ledger = ledger_of(database)
+    async with database.turn():
+        waiting = asyncio.create_task(ledger.tick(tick()))
+        await asyncio.wait([waiting], timeout=0.3)
+        assert not waiting.done()
+    await waiting
+    await ledger.close()
