@@ -4,8 +4,8 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "0015_ledger_tick"
-down_revision = "0014_indexes"
+revision = "0016_ledger_tick"
+down_revision = "0015_price_mails"
 branch_labels = None
 depends_on = None
 
@@ -13,7 +13,7 @@ _SQL = Path(__file__).parents[1] / "sql"
 
 
 def upgrade() -> None:
-    _replace("0015_ledger_tick.sql")
+    _replace("0016_ledger_tick.sql")
 
 
 def downgrade() -> None:
