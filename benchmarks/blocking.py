@@ -32,7 +32,7 @@ from testing.processes import running
 from testing.vouching import fake_golden
 
 _READ_SECONDS = 0.0005
-_BODY_BYTES = 8_000_000
+_BODY_BYTES = 4_000_000
 _HEADER_BYTES = 30_000_000
 _ESTIMATE = "/v1/embeddings/estimate"
 _SOME = random.Random(1)
@@ -79,29 +79,29 @@ def _chunks(keys: Keys) -> bytes:
 _INPUT = b'{"model":"%b","input":' % MODEL.encode()
 
 CASES: Mapping[str, Case] = {
-    "estimate, 8 MB of CJK": _texts(lambda: [_cjk(270_000)] * 10, _ESTIMATE),
-    "estimate, 1.9 M characters of CJK, cut": _texts(lambda: [_cjk(950_000)] * 2, _ESTIMATE),
+    "estimate, 3.9 MB of CJK": _texts(lambda: [_cjk(130_000)] * 10, _ESTIMATE),
+    "estimate, 1.3 M characters of CJK, cut": _texts(lambda: [_cjk(650_000)] * 2, _ESTIMATE),
     "estimate, 1.9 M characters of English, cut": _texts(
         lambda: [_english(1_900)] * 1_000, _ESTIMATE
     ),
     "embeddings, 2,048 inputs as 786,432 floats": _texts(lambda: ["a cat"] * 2_048),
-    "hostile: 8 MB of empty lists, and a key twice": _hostile(
+    "hostile: 4 MB of empty lists, and a key twice": _hostile(
         b"[],", before=_INPUT + b"[", after=b'[]],"model":"a"}'
     ),
-    "hostile: 8 MB of lists in lists": _hostile(b"[", before=_INPUT, after=b""),
-    "hostile: 8 MB of small objects": _hostile(b'{"a":1},', before=_INPUT + b"[", after=b"{}]}"),
-    "hostile: 8 MB of token ids": _hostile(
+    "hostile: 4 MB of lists in lists": _hostile(b"[", before=_INPUT, after=b""),
+    "hostile: 4 MB of small objects": _hostile(b'{"a":1},', before=_INPUT + b"[", after=b"{}]}"),
+    "hostile: 4 MB of token ids": _hostile(
         b"1,",
         before=b'{"model":"%b","token_ids_from":"model","input":[' % MODEL.encode(),
         after=b"1]}",
     ),
-    "hostile: 8 MB of one number": _hostile(b"1", before=_INPUT, after=b"}"),
-    "hostile: 8 MB of escapes": _hostile(rb"\u00e9", before=_INPUT + b'"', after=b'"}'),
-    "hostile: 8 MB of escaped keys": _hostile(
+    "hostile: 4 MB of one number": _hostile(b"1", before=_INPUT, after=b"}"),
+    "hostile: 4 MB of escapes": _hostile(rb"\u00e9", before=_INPUT + b'"', after=b'"}'),
+    "hostile: 4 MB of escaped keys": _hostile(
         rb'"\u006dodel":1,', before=_INPUT + b'"a",', after=b'"b":1}'
     ),
-    "hostile: 8 MB in chunks of a byte": _chunks,
-    "hostile: 8 MB without a key": lambda _: door.request("none", b" " * _BODY_BYTES),
+    "hostile: 4 MB in chunks of a byte": _chunks,
+    "hostile: 4 MB without a key": lambda _: door.request("none", b" " * _BODY_BYTES),
     "hostile: a header of 30 MB": lambda _: door.request("none", {}, filler="a" * _HEADER_BYTES),
     "hostile: 100,000 headers": lambda _: door.request(
         "none", {}, **{f"x-{n}": "1" for n in range(100_000)}

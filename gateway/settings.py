@@ -141,7 +141,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "front, which would else reuse one that is being closed."
         ),
     ] = 75.0
-    body_bytes_max: Annotated[Count, _text("Largest request body, in bytes (413).")] = 8_388_608
+    body_bytes_max: Annotated[Count, _text("Largest request body, in bytes (413).")] = 4_194_304
     bodies_bytes_max: Annotated[
         Count, _text("Most bytes of bodies in one process, of all requests in flight (429).")
     ] = 268_435_456

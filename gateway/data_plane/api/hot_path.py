@@ -80,12 +80,12 @@ class HotPath:
         self,
         key: KeySnapshot,
         body: bytes | bytearray,
-        decode: Callable[[bytes | bytearray], BodyT],
+        decode: Callable[[bytes | bytearray, RequestLimits], BodyT],
     ) -> BodyT:
         """Decode a body, a large one on a thread: 400."""
         if len(body) <= AT_ONCE_BYTES_MAX:
-            return decode(body)
-        return await self.counting.run(key.organization_id, decode, body)
+            return decode(body, self.limits)
+        return await self.counting.run(key.organization_id, decode, body, self.limits)
 
     def resolve(
         self, name: str, key: KeySnapshot, *, live_only: bool = True

@@ -6,7 +6,6 @@ appears twice) or meaningless (another model's token ids) is refused.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -14,6 +13,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from gateway.data_plane.api import structure
+from gateway.data_plane.api.structure import Shape
 from gateway.data_plane.metering.rows import Inputs, InvalidUnicode
 from gateway.errors import BadRequest
 from gateway.snapshots import KeySnapshot, ModelSnapshot, TokenIdsFrom, Truncate
@@ -123,23 +124,34 @@ _EXPECTED = {
 }
 
 
-def decode(body: bytes | bytearray) -> EmbeddingsRequest:
+def decode(body: bytes | bytearray, limits: RequestLimits) -> EmbeddingsRequest:
     """Read a body. Raises BadRequest, with `param` where one field is to blame."""
+    shape = Shape(limits.inputs_max, limits.request_tokens_max)
     try:
+        structure.bound(body, shape)
         if not body.isascii():
             body.decode()
         request = _decoder.decode(body)
+        # a name in quotes that is no key is rare, so this nearly always ends here
+        if any(body.count(key) > 1 for key in _KEYS) or _has_escaped_key(body):
+            structure.walk(body, shape, _EXPECTED)
+    except structure.Excessive:
+        raise BadRequest(
+            f"The body has too many parts; at most {limits.inputs_max} inputs and "
+            f"{limits.request_tokens_max} token ids fit in one request. Send fewer at once.",
+            param="input",
+        ) from None
+    except structure.Twice as twice:
+        (name,) = twice.args
+        raise BadRequest(f"{name} appears twice in the body; send it once.", param=name) from None
     except UnicodeDecodeError:
         raise InvalidJson("The body is not valid UTF-8.") from None
     except msgspec.ValidationError as error:
         raise _wrong_field(str(error)) from None
     except msgspec.DecodeError as error:
-        raise _malformed(body, error) from None
+        raise _malformed(body, shape, error) from None
     except RecursionError:
         raise InvalidJson("The body is nested too deeply.") from None
-    # A name in quotes that is no key is rare, so this nearly always ends here
-    if any(body.count(key) > 1 for key in _KEYS) or _ESCAPED_KEY.search(body):
-        _refuse_duplicate_keys(body)
     return request
 
 
@@ -154,7 +166,9 @@ def inputs_of(
     if not given:
         raise BadRequest("input is empty; send at least one text.", param="input")
     if isinstance(given[0], int):
-        given = [given]  # one array of ids; a mixture is refused below
+        if set(map(type, given)) != {int}:
+            raise _mixed()
+        given = [given]  # one array of ids
     if len(given) > limits.inputs_max:
         raise BadRequest(
             f"input has {len(given)} items; at most {limits.inputs_max} fit in one request. "
@@ -172,8 +186,6 @@ def inputs_of(
             "request. Send fewer at once.",
             param="input",
         )
-    if not all(set(map(type, ids)) <= {int} for ids in given):
-        raise _mixed()
     return _checked_ids(given, request, key, model)
 
 
@@ -285,33 +297,26 @@ def _wrong_field(message: str) -> BadRequest:
     return BadRequest(f"{name} {problem}; send {_EXPECTED[name]}.", param=name)
 
 
-def _malformed(body: bytes | bytearray, error: msgspec.DecodeError) -> BadRequest:
+def _malformed(body: bytes | bytearray, shape: Shape, error: msgspec.DecodeError) -> BadRequest:
     """Tell a lone surrogate, which JSON allows and Unicode text does not, from invalid JSON."""
-    try:
-        loaded = json.loads(body)
-        for name in _EXPECTED:
-            json.dumps(loaded.get(name), ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return InvalidUnicode(
-            f"{name} has a lone surrogate (half of a \\u pair), which is no text; send well-formed "
-            "Unicode.",
-            param=name,
-        )
-    except (ValueError, AttributeError, RecursionError):
-        pass
+    if any(word in str(error) for word in ("surrogate", "truncated")):
+        try:
+            structure.walk(body, shape, ())
+        except structure.HalfCharacter as half:
+            (name,) = half.args
+            if name in _EXPECTED:
+                return InvalidUnicode(
+                    f"{name} has a lone surrogate (half of a \\u pair), which is no text; send "
+                    "well-formed Unicode.",
+                    param=name,
+                )
+        except structure.Excessive:
+            pass
     return InvalidJson(f"The body is not valid JSON: {error}.")
 
 
-def _refuse_duplicate_keys(body: bytes | bytearray) -> None:
-    def check(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        for name in _EXPECTED:
-            if names.count(name) > 1:
-                raise BadRequest(f"{name} appears twice in the body; send it once.", param=name)
-        return dict(pairs)
-
-    try:
-        # numbers as text: Python refuses integers of thousands of digits
-        json.loads(body, object_pairs_hook=check, parse_int=str)
-    except RecursionError:
-        raise InvalidJson("The body is nested too deeply.") from None
+def _has_escaped_key(body: bytes | bytearray) -> bool:
+    """Tell whether a key might be spelled with escapes; in a large body any escape counts."""
+    if len(body) > structure.UNCOUNTED_BYTES_MAX:
+        return b"\\u00" in body
+    return _ESCAPED_KEY.search(body) is not None

@@ -127,8 +127,8 @@ def _vocabulary() -> Path:
 
 AT_ONCE_MAX = 20_000
 """Most characters, or ids, that are counted on the event loop: 5 ms of the slowest text."""
-AT_ONCE_BYTES_MAX = 524_288
-"""Largest body that is read on the event loop: 3 ms."""
+AT_ONCE_BYTES_MAX = 131_072
+"""Largest body that is read on the event loop: a few milliseconds, whatever is in it."""
 
 _T = TypeVar("_T")
 

@@ -26,7 +26,7 @@ BAD = {
     "infinity": (body(rest=b',"x":Infinity'), None, "not valid JSON"),
     "invalid utf-8": (body(b'"\xff"'), None, "not valid UTF-8"),
     "invalid utf-8 in a field we ignore": (body(rest=b',"x":"\xff"'), None, "not valid UTF-8"),
-    "deep": (body(rest=b',"x":' + b"[" * 100_000 + b"]" * 100_000), None, "nested too deeply"),
+    "deep": (body(rest=b',"x":' + b"[" * 30_000 + b"]" * 30_000), None, "nested too deeply"),
     "control character": (body(b'"a\x00b"'), None, "not valid JSON"),
     # what appears twice
     "model twice": (body(rest=b',"model":"other"'), "model", "appears twice"),
@@ -37,6 +37,23 @@ BAD = {
         "model",
         "appears twice",
     ),
+    "twice, far apart": (body(b'"%b"' % (b"a" * 99_999), b',"input":"y"'), "input", "twice"),
+    "twice, behind quotes": (
+        body(b'"%b"' % (b'\\"input\\":' * 20_000), b',"user":"a","user":"b"'),
+        "user",
+        "appears twice",
+    ),
+    # more than any request may hold, however it ends
+    "empty lists": (body(b"[" + b"[]," * 50_000 + b"[]]"), "input", "too many parts"),
+    "empty lists, then input twice": (
+        body(b"[" + b"[]," * 50_000 + b"[]]", b',"input":"y"'),
+        "input",
+        "too many parts",
+    ),
+    "empty lists elsewhere": (body(rest=b',"x":[%b[]]' % (b"[]," * 50_000)), "input", "many parts"),
+    "empty texts": (body(b"[" + b'"",' * 50_000 + b'""]'), "input", "too many parts"),
+    "objects, then nothing": (body(rest=b',"x":' + b"{" * 70_000), "input", "too many parts"),
+    "ids without end": (body(b"[" + b"1," * 400_000 + b"1]"), "input", "too many parts"),
     # fields of another type
     "no model": (b'{"input":"x"}', "model", "model is missing"),
     "no input": (b'{"model":"%b"}' % NAME, "input", "input is missing"),
@@ -77,6 +94,7 @@ BAD = {
     "lone high surrogate": (body(b'"\\ud800"'), "input", "lone surrogate"),
     "lone surrogate in a list": (body(b'["a","b \\uD9ff c"]'), "input", "lone surrogate"),
     "lone surrogate in the user": (body(rest=b',"user":"\\udfff"'), "user", "lone surrogate"),
+    "lone surrogate, far away": (body(b'"%b\\ud800"' % (b"a" * 99_999)), "input", "surrogate"),
     "lone low surrogate": (body(b'"\\udc00 x"'), "input", "lone surrogate"),
     "dimensions zero": (body(rest=b',"dimensions":0'), "dimensions", "serves 384"),
     "dimensions negative": (body(rest=b',"dimensions":-384'), "dimensions", "serves 384"),
