@@ -119,6 +119,10 @@ class Routed:
         if worker.state is WorkerState.QUARANTINED:
             self._clock.at(self._clock.now, partial(self._later, worker))
 
+    def soon(self) -> None:
+        """Pump when what happens at this time has happened."""
+        self._clock.at(self._clock.now, self.core.pump)
+
     def wake(self, at: float) -> None:
         """Pump at this time."""
         if at < self._wake_at:

@@ -176,6 +176,10 @@ class Shell(Protocol):
         """Publish that a worker changed its state; `worker.reason` says why."""
         ...
 
+    def soon(self) -> None:
+        """Call `pump` when this turn of the loop is over."""
+        ...
+
     def wake(self, at: float) -> None:
         """Call `pump` at this time, or at an earlier one that was asked for."""
         ...

@@ -33,6 +33,10 @@ Flaw = Callable[[Sequence[TokenRow], Sequence[memoryview]], str | None]
 
 _HOLD_SECONDS_MAX = 30.0
 """How long a request may be held while no worker is ready."""
+_GATHER_SECONDS = 0.001
+"""How long a second call to a worker waits for company, or for the first, while we are busy."""
+_CALLS_A_TURN = 16
+"""Calls that are made in one turn of the loop."""
 _SWEEP_SECONDS = 0.025
 """How often the deadlines of waiting requests and the age of calls are checked."""
 
@@ -54,7 +58,7 @@ class Dispatcher:
         self.counts: Counter[str] = Counter()
         """Events since the start: attempts, retries, hedges, invalid answers, shed by reason."""
         self._clock = clock
-        self._wake = shell.wake
+        self._wake, self._soon = shell.wake, shell.soon
         self._flaw = flaw
         self.workers: dict[str, Worker] = {}
         self.queue = FairQueue()
@@ -105,7 +109,10 @@ class Dispatcher:
             raise
 
     def submit(self, request: Request) -> None:
-        """Accept a request. It is resolved exactly once, possibly before this returns."""
+        """Accept a request. It is resolved exactly once, possibly before this returns.
+
+        It is sent when this turn of the loop is over, with the others that came in it.
+        """
         now = self._clock()
         split(request, tokens_max=self.membership.split_tokens, rows_max=self.membership.rows_max)
         request.hold_until = now + min(request.hold_seconds, _HOLD_SECONDS_MAX)
@@ -122,7 +129,7 @@ class Dispatcher:
             self._finish(request)
             return
         self.queue.push(request, now)
-        self.pump()
+        self._soon()
 
     def cancel(self, request: Request) -> None:
         """Drop a request whose client is gone and close its calls. It is not resolved."""
@@ -206,31 +213,42 @@ class Dispatcher:
 
     # -- the pump -------------------------------------------------------------------------------
 
-    def pump(self) -> None:
-        """Send what can be sent. Called after each event and when `Shell.wake` is due."""
-        now = self._clock()
+    def pump(self, *, busy: bool = False) -> None:
+        """Send what can be sent. Called after each event and when `Shell.wake` is due.
+
+        If our own loop is `busy`, a second call to a worker leaves when the first is back, or a
+        moment later: calls cost us more than waiting costs anyone.
+        """
+        now, calls_max = self._clock(), self.counts["attempts"] + _CALLS_A_TURN
+        self._placement.busy = busy
         if now - self._swept_at >= _SWEEP_SECONDS:
             self._swept_at = now
             self._sweep(now)
-        while (shard := self.queue.peek()) is not None:
-            if now >= shard.request.deadline:
-                self._finish(shard.request, self._endings.too_late(shard.request, now))
-                continue
-            if shard.refusals and (refused := self._endings.refused(shard, now)):
-                self._finish(shard.request, refused)
-                continue
-            worker = self._placement.choose(shard, now)
-            if worker is None and self._placement.hopeless(shard, now):
-                self._finish(shard.request, self._endings.too_late(shard.request, now))
-            elif worker is not None:
-                self._calls.start(self._placement.fill(worker, now), worker, now)
-            elif shard.tried or not self._placement.ready(shard):
-                self.queue.step_over()  # only this shard has to wait for a particular worker
-            else:
-                break  # or what is behind it would overtake it
+        while (shard := self.queue.peek()) is not None and self._handle(shard, now):
+            if self.counts["attempts"] >= calls_max:
+                self._soon()
+                break
         self.queue.resume()
-        if self._active:
+        if busy and self.queue.tokens:
+            self._wake(now + _GATHER_SECONDS)
+        elif self._active:
             self._wake(self._next_wake(now))
+
+    def _handle(self, shard: Shard, now: float) -> bool:
+        """Send the next shard, end its request, or step over it; false if all must wait."""
+        if now >= shard.request.deadline:
+            self._finish(shard.request, self._endings.too_late(shard.request, now))
+        elif shard.refusals and (refused := self._endings.refused(shard, now)):
+            self._finish(shard.request, refused)
+        elif worker := self._placement.choose(shard, now):
+            self._calls.start(self._placement.fill(worker, now), worker, now)
+        elif self._placement.hopeless(shard, now):
+            self._finish(shard.request, self._endings.too_late(shard.request, now))
+        elif shard.tried or not self._placement.takes(shard):
+            self.queue.step_over()  # only this shard has to wait for a particular worker
+        else:
+            return False  # or what is behind it would overtake it
+        return True
 
     # -- shards and requests --------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from statistics import median
 
 from gateway.data_plane.routing.fair_queue import FairQueue
 from gateway.data_plane.routing.ranking import Ranking
-from gateway.data_plane.routing.request import Shard
+from gateway.data_plane.routing.request import CALL_FLOATS_MAX, Shard
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import Worker
 
@@ -15,6 +15,9 @@ _PATIENCE_FACTOR = 1.5
 """A worker slower than the best by this factor (and the next bound) is left idle."""
 _PATIENCE_SECONDS = 0.030
 """The difference in predicted time that is never worth waiting for."""
+_COMPANY_SECONDS = 0.001
+"""What takes a worker longer is not gathered into one call while another worker is idle: a call
+costs us a tenth of that."""
 _ATTEMPT_SECONDS_MIN = 0.5
 """The shortest timeout of an attempt, so that a hiccup is no fault."""
 _ATTEMPT_FACTOR = 8.0
@@ -42,6 +45,8 @@ class Placement:
         self._settings = settings
         self._lag = lag
         self._gateways = gateways
+        self.busy = False
+        """Whether our own loop is busy: then a second call waits for the first to come back."""
 
     def choose(self, shard: Shard, now: float) -> Worker | None:
         """Return the worker that would finish first, or None if it is better to wait.
@@ -94,21 +99,29 @@ class Placement:
         """Return the ready workers that can hold the shard, now or later."""
         return [w for w in self._workers if w.ready and w.takes(shard.size, shard.tokens)]
 
+    def takes(self, shard: Shard) -> bool:
+        """Whether any ready worker can hold the shard, now or later."""
+        return any(w.ready and w.takes(shard.size, shard.tokens) for w in self._workers)
+
     def fill(self, worker: Worker, now: float) -> list[Shard]:
         """Take the next shard from the queue, and those after it that fit into the same call."""
         info = worker.info
         assert info is not None, "a worker is chosen only when it is known"
         room = min(worker.split_tokens, info.batch_tokens_max, self.room(worker, now))
         first = self._queue.take()
-        shards, tokens, rows = [first], first.tokens, first.size
+        shards, tokens, rows, floats = [first], first.tokens, first.size, first.floats
         deadline = first.request.deadline
         while not first.alone and (head := self._queue.peek()) is not None:
             tokens, rows = tokens + head.tokens, rows + head.size
-            fits = tokens <= room and rows <= info.rows_max
+            floats += head.floats
+            fits = tokens <= room and rows <= info.rows_max and floats <= CALL_FLOATS_MAX
             deadline = min(deadline, head.request.deadline)
             if not fits or worker.late(tokens, deadline, now):
                 break
             if head.alone or head.tried or not worker.takes(head.size, head.tokens):
+                break
+            takes_time = worker.speed.token_seconds * tokens > _COMPANY_SECONDS
+            if takes_time and self._idle(head, worker, now):
                 break
             shards.append(self._queue.take())
         return shards
@@ -117,9 +130,24 @@ class Placement:
         """Tokens that may be sent to a worker now; the window is shared by all gateways."""
         return worker.room(
             now,
+            calls_eager=1 if self.busy else self._settings.calls_eager,
             waiting_tokens=self._queue.tokens,
             window_tokens=self._settings.window_tokens / max(1, self._gateways()),
         )
+
+    def _idle(self, shard: Shard, worker: Worker, now: float) -> bool:
+        """Whether another worker has nothing to do and could take a shard."""
+        other = self._ranking.first(
+            shard.tokens,
+            now,
+            lambda other, _: (
+                not other.calls
+                and other is not worker
+                and other.takes(shard.size, shard.tokens)
+                and now >= other.rest_until
+            ),
+        )
+        return other is not None
 
     def timeout(self, worker: Worker, work_tokens: int, now: float) -> float:
         """Seconds that an attempt may take, by the calibrated line and the pool's median slowdown.

@@ -59,6 +59,8 @@ class Pool:
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
         """When the timer is due: uvloop gives a handle without a time if that is at once."""
+        self._asked = 0
+        """How often a pump was asked for in this turn of the loop: once for each request."""
 
     # -- requests -------------------------------------------------------------------------------
 
@@ -201,6 +203,12 @@ class Pool:
         if member is not None:
             member.changed()
 
+    def soon(self) -> None:
+        """Pump when this turn of the loop is over."""
+        self._asked += 1
+        if self._asked == 1:
+            asyncio.get_running_loop().call_soon(self._pump_asked)
+
     def wake(self, at: float) -> None:
         """Pump at this time, or at an earlier one that was asked for."""
         if self._timer is not None:
@@ -225,6 +233,10 @@ class Pool:
     def _pump(self) -> None:
         self._timer = None
         self.core.pump()
+
+    def _pump_asked(self) -> None:
+        asked, self._asked = self._asked, 0
+        self.core.pump(busy=asked > 1)  # a loop that finds one request at a time is quiet
 
     def _close_if_done(self, member: PoolMember) -> None:
         if member.worker.state is not WorkerState.GONE or member.worker not in self._members:

@@ -13,6 +13,9 @@ from backends.protocol import RequestRefused, TokenRow
 from gateway.data_plane.routing.worker import Worker
 from gateway.snapshots import Tier
 
+CALL_FLOATS_MAX = 262_144
+"""Most numbers of one call's vectors: so many are checked, and written, in one turn of the loop."""
+
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Request:
@@ -79,6 +82,8 @@ class Shard:
     start: int
     stop: int
     tokens: int
+    floats: int
+    """Numbers of its vectors."""
     tried: set[Worker] = field(default_factory=set)
     tries: int = 0
     attempts: list[Attempt] = field(default_factory=list)
@@ -138,14 +143,21 @@ class Attempt:
 def split(request: Request, *, tokens_max: int, rows_max: int) -> None:
     """Split a request into shards of at most `rows_max` rows and `tokens_max` tokens.
 
-    A row with more tokens than that is a shard of its own.
+    Nor have the vectors of one more than CALL_FLOATS_MAX numbers. A row with more of either is a
+    shard of its own.
     """
-    start, tokens = 0, 0
+    start, tokens, floats = 0, 0, 0
     for index, row in enumerate(request.rows):
-        full = tokens + row.tokens > tokens_max or index - start >= rows_max
+        more = row.tokens
+        full = (
+            tokens + more > tokens_max
+            or index - start >= rows_max
+            or floats + row.dimensions > CALL_FLOATS_MAX
+        )
         if full and index > start:
-            request.shards.append(Shard(request, start, index, tokens))
-            start, tokens = index, 0
-        tokens += row.tokens
+            request.shards.append(Shard(request, start, index, tokens, floats))
+            start, tokens, floats = index, 0, 0
+        tokens += more
+        floats += row.dimensions
     if request.rows:
-        request.shards.append(Shard(request, start, len(request.rows), tokens))
+        request.shards.append(Shard(request, start, len(request.rows), tokens, floats))

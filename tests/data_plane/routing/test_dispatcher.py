@@ -1,9 +1,14 @@
 """Where the core sends requests, in whose company, and when it gives them up, case by case."""
 
+from backends.protocol import TokenRow
 from gateway.data_plane.routing.outcomes import DeadlineMissed, NoWorker
+from gateway.data_plane.routing.request import CALL_FLOATS_MAX, Request
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import CALLS_MAX
-from tests.data_plane.routing.world import INFO, REVISED, World, idle, right
+from tests.data_plane.routing.world import INFO, REVISED, World, idle, right, row
+
+WIDE = 8192
+"""Dimensions of a wide vector."""
 
 
 def test_each_row_gets_its_own_vector_though_shards_come_home_out_of_order(world):
@@ -25,6 +30,81 @@ def test_what_queues_while_calls_are_in_flight_leaves_together(world):
     assert len(world.flying[-1].shards) == 18
     world.finish()
     assert all(right(request) for request in requests)
+
+
+def test_the_requests_of_one_turn_leave_together(world):
+    for url in ("w1", "w2"):
+        world.worker(url, line=(0.002, 1e-6))
+    requests = [world.submit(3, first=number, turn=False) for number in range(20)]
+    assert not world.flying
+    world.turn()
+    assert [len(attempt.shards) for attempt in world.flying] == [20]
+    world.finish()
+    assert all(right(request) for request in requests)
+
+
+def test_but_not_in_a_call_of_more_than_a_millisecond_while_a_worker_is_idle(world):
+    for url in ("w1", "w2", "w3"):
+        world.worker(url)
+    for number in range(5):
+        world.submit(40, first=number, turn=False)
+    world.turn()
+    assert sorted(len(attempt.shards) for attempt in world.flying) == [1, 2, 2]
+    assert len({attempt.worker for attempt in world.flying}) == 3
+
+
+def test_a_second_call_waits_for_the_first_while_the_loop_is_busy(world):
+    world.worker()
+    first = world.submit(3)
+    second, third = (world.submit(3, first=number, turn=False) for number in (1, 2))
+    world.turn(busy=True)
+    assert len(world.flying) == 1
+    assert world.wakes_at <= world.now + 0.001, "but not for long"
+    world.succeed(world.flying[0])
+    assert [len(attempt.shards) for attempt in world.flying] == [2]
+    world.finish()
+    assert all(right(request) for request in (first, second, third))
+
+
+def test_it_leaves_after_a_moment_at_the_latest(world):
+    world.worker()
+    world.submit(3)
+    for number in (1, 2):
+        world.submit(3, first=number, turn=False)
+    world.turn(busy=True)
+    world.later(0.001)
+    assert [len(attempt.shards) for attempt in world.flying] == [1, 2]
+
+
+def test_calls_and_their_vectors_are_bounded_in_one_turn(world):
+    """Each turn of the loop sends so many calls, and is answered with so many numbers."""
+    for number in range(40):
+        world.worker(f"w{number}", info=REVISED(dimensions=(WIDE,), rows_max=2048))
+    made = [TokenRow(row(number).ids, WIDE) for number in range(4000)]
+    request = Request(
+        organization="org", rows=made, deadline=world.now + 30, resolve=world.resolved.append
+    )
+    world.core.submit(request)
+    most = 0
+    while world.due:
+        before, world.due = len(world.launched), False
+        world.core.pump()
+        most = max(most, len(world.launched) - before)
+    assert 1 < most <= 16
+    assert len(world.launched) > most, "it goes on in the next turn"
+    assert max(len(attempt.rows) for attempt in world.launched) == CALL_FLOATS_MAX // WIDE
+
+
+def test_company_does_not_exceed_the_numbers_of_a_call(world):
+    world.worker(line=(0.002, 1e-7), info=REVISED(dimensions=(WIDE,), rows_max=2048))
+    for number in range(100):
+        made = [TokenRow(row(number).ids, WIDE)]
+        request = Request(
+            organization="org", rows=made, deadline=world.now + 30, resolve=world.resolved.append
+        )
+        world.core.submit(request)
+    world.turn()
+    assert [len(attempt.rows) for attempt in world.flying] == [CALL_FLOATS_MAX // WIDE] * 2
 
 
 def test_the_window_bounds_what_a_worker_holds_and_is_shared_by_the_gateways():

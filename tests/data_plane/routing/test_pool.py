@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gc
+import struct
 import time
 from collections.abc import Callable, Sequence
 
@@ -17,9 +19,18 @@ from backends.protocol import (
     WorkerInfo,
     WorkerUnreachable,
 )
+from gateway.data_plane.routing import dispatcher
 from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.examination import PoolSpec
-from gateway.data_plane.routing.outcomes import Closing, NoWorker, RoutingError, Shed, UnknownModel
+from gateway.data_plane.routing.outcomes import (
+    AllAttemptsFailed,
+    Closing,
+    NoWorker,
+    RoutingError,
+    Shed,
+    UnknownModel,
+)
+from gateway.data_plane.routing.request import Attempt, Request, Shard
 from gateway.data_plane.routing.router import Router
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.snapshots import GoldenRow, WorkerState
@@ -43,6 +54,8 @@ class Standin:
         self.gate: asyncio.Event | None = None
         self.asked = asyncio.Event()
         self.cancelled = 0
+        self.sizes: list[int] = []
+        """Rows of each call, canaries left out."""
         self.closed = asyncio.Event()
         self.left = asyncio.Event()
 
@@ -58,6 +71,8 @@ class Standin:
         assert timeout_seconds > 0
         if self.down:
             raise self.down
+        if request_id != "canary":
+            self.sizes.append(len(rows))
         if self.gate and request_id != "canary":
             self.asked.set()
             try:
@@ -198,6 +213,76 @@ async def test_a_client_that_leaves_closes_the_call(bench):
     assert standin.cancelled == 1
     assert idle(pool.core)
     assert pool.workers()[0].tokens_in_flight == 0
+
+
+async def test_requests_of_one_turn_leave_in_one_call(bench):
+    await ready(bench.serve("a"))
+    asked = [bench.embed(row(number)) for number in range(20)]
+    assert await asyncio.gather(*asked) == [answer([row(number)]) for number in range(20)]
+    assert bench.standins["a"].sizes == [20]
+
+
+async def test_a_second_call_waits_for_the_first_if_several_want_it(bench, monkeypatch):
+    monkeypatch.setattr(dispatcher, "_GATHER_SECONDS", 60.0)
+    await ready(bench.serve("a"))
+    standin = bench.standins["a"]
+    standin.gate = asyncio.Event()
+    first = asyncio.create_task(bench.embed(ROW))
+    await standin.asked.wait()
+    others = [asyncio.create_task(bench.embed(row(number), seconds=60)) for number in (2, 3)]
+    await turns()
+    assert standin.sizes == [1]
+    standin.gate.set()
+    await asyncio.gather(first, *others)
+    assert standin.sizes == [1, 2]
+
+
+async def test_one_request_alone_does_not_wait_for_the_first(bench):
+    await ready(bench.serve("a"))
+    standin = bench.standins["a"]
+    standin.gate = asyncio.Event()
+    first = asyncio.create_task(bench.embed(ROW))
+    await standin.asked.wait()
+    second = asyncio.create_task(bench.embed(row(2)))
+    await turns()
+    assert standin.sizes == [1, 1]
+    standin.gate.set()
+    await asyncio.gather(first, second)
+
+
+async def test_a_client_that_can_not_even_begin_a_call_harms_nobody(bench):
+    class Broken(Standin):
+        def embed(self, rows, **_):
+            if list(rows) == [row(9)]:
+                raise struct.error("out of range")
+            return super().embed(rows, **_)
+
+    bench.router._connect = Broken
+    await ready(bench.serve("a"))
+    with pytest.raises(AllAttemptsFailed, match="out of range"):
+        await bench.embed(row(9))
+    assert await bench.embed(ROW) == answer([ROW])
+
+
+async def test_a_request_leaves_nothing_for_the_collector(bench):
+    await ready(bench.serve("a"))
+    for _ in range(20):
+        await bench.embed(ROW)
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        for number in range(50):
+            await bench.embed(row(number), row(number + 1))
+            with pytest.raises(RoutingError):
+                await bench.embed(row(number), seconds=-1.0)
+        gc.collect()
+        ours = [found for found in gc.garbage if isinstance(found, Request | Shard | Attempt)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert ours == []
 
 
 async def test_a_removed_worker_finishes_what_it_has_then_its_client_is_closed(bench):

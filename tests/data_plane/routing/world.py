@@ -47,6 +47,9 @@ class World:
     def __init__(self, settings: RoutingSettings | None = None, gateways: int = 1) -> None:
         self.now = 100.0
         self.lag = 0.0
+        self.due = False
+        """The core asked for a pump, to be made when the turn is over."""
+        self.wakes_at = 0.0
         self.launched: list[Attempt] = []
         self.asked: dict[Attempt, str] = {}
         """The revision that each call was sent to."""
@@ -79,8 +82,12 @@ class World:
     def changed(self, worker: Worker) -> None:
         assert worker.reason
 
+    def soon(self) -> None:
+        self.due = True
+
     def wake(self, at: float) -> None:
         assert at > self.now
+        self.wakes_at = at
 
     # what a test does
 
@@ -98,7 +105,9 @@ class World:
         first: int = 0,
         tier: Tier = "default",
         hold_seconds: float = 15.0,
+        turn: bool = True,
     ) -> Request:
+        """Submit a request; if `turn`, it ends the turn of the loop."""
         request = Request(
             organization=organization,
             rows=[row(first + index, count) for index, count in enumerate(tokens)],
@@ -108,7 +117,15 @@ class World:
             hold_seconds=hold_seconds,
         )
         self.core.submit(request)
+        if turn:
+            self.turn()
         return request
+
+    def turn(self, *, busy: bool = False) -> None:
+        """End a turn of the loop."""
+        while self.due:
+            self.due = False
+            self.core.pump(busy=busy)
 
     @property
     def flying(self) -> list[Attempt]:
@@ -116,10 +133,12 @@ class World:
 
     def succeed(self, attempt: Attempt) -> None:
         self.core.succeed(attempt, answer(attempt.rows, self.asked[attempt]))
+        self.turn()
 
     def later(self, seconds: float) -> None:
         self.now += seconds
         self.core.pump()
+        self.turn()
 
     def finish(self) -> None:
         """Let everything that flies come home, until nothing does."""

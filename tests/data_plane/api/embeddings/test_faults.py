@@ -167,7 +167,11 @@ async def test_a_worker_that_starts_again_loses_no_request(
         worker = api.gateway.core.router.worker(MODEL, relay.url)
         await control.put("/fault", json={"kind": "slow", "times": 2, "seconds": 0.3})
         gate = asyncio.Semaphore(2)
-        await asyncio.gather(ask(api, 0, gate), ask(api, 1, gate))
+        first = asyncio.create_task(ask(api, 0, gate))
+        while not worker.calls:  # or both would leave in one call
+            await asyncio.sleep(0.001)
+        await ask(api, 1, gate)
+        await first
         assert relay.open >= 2
         relay.forget(end, good.url)
         bad.kill()
