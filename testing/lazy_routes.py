@@ -4,6 +4,8 @@ An application has more than 200 routes, of which a test visits a few; to regist
 thirds of the time to make one. `register` does so for every route, as Litestar does in production.
 """
 
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from litestar import Litestar, Router, router
@@ -16,12 +18,14 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 _register_handler = HTTPRouteHandler.on_registration
 _create_handler_map = HTTPRoute.create_handler_map
 _configure_now = mapping.configure_node
+_method_map: Callable[[Any], dict[str, Any]] = Router.route_handler_method_map.fget  # type: ignore[attr-defined]
 
 
 def use() -> None:
     """Let the applications that this process makes from now on have such routes."""
     router.deepcopy = _not_registered  # type: ignore[attr-defined,assignment]
     mapping.configure_node = _configure_node
+    Router.route_handler_method_map = property(_MethodMap)  # type: ignore[assignment,method-assign]
     HTTPRoute.create_handler_map = _do_nothing  # type: ignore[assignment,method-assign]
     HTTPRouteHandler.on_registration = _do_nothing  # type: ignore[assignment,method-assign]
 
@@ -54,6 +58,22 @@ def _configure_node(app: Litestar, route: BaseRoute, node: RouteTrieNode) -> Non
         for method in handler.http_methods:
             node.asgi_handlers[method] = ASGIHandlerTuple(_Unvisited(app, route, handler), handler)
             node.path_parameters[method] = tuple(route.path_parameters.values())
+
+
+class _MethodMap:
+    """The handlers of a router by path and method; Litestar makes all of it for each new route."""
+
+    def __init__(self, made: Router) -> None:
+        self._router = made
+
+    def get(self, path: str, default: Any) -> Any:
+        """Return the handlers of one path."""
+        same = [route for route in self._router.routes if route.path == path]
+        return _method_map(SimpleNamespace(routes=same)).get(path, default) if same else default
+
+    def items(self) -> Any:
+        """Return all."""
+        return _method_map(self._router).items()
 
 
 class _Unvisited:

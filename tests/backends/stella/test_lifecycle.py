@@ -33,7 +33,7 @@ def tell(process: Process) -> None:
 
 async def hold(process: Process, backend: Backend) -> asyncio.Task[list[memoryview]]:
     """Keep the device busy until `tell`; returns once it is."""
-    call = asyncio.create_task(backend.embed([row(HOLD)], timeout_seconds=30))
+    call = asyncio.ensure_future(backend.embed([row(HOLD)], timeout_seconds=30))
     assert process.child.stdout
     assert await asyncio.to_thread(process.child.stdout.readline) == "holding\n"
     return call
@@ -88,7 +88,7 @@ async def test_sigterm_while_warming_ends_it(fragile: Process):
 async def test_sigterm_under_load_loses_nothing():
     with stella(TINY) as process:
         backend = connect(process.url)
-        calls = [asyncio.create_task(backend.embed(LONG, timeout_seconds=60)) for _ in range(3)]
+        calls = [asyncio.ensure_future(backend.embed(LONG, timeout_seconds=60)) for _ in range(3)]
         await backend.embed(SHORT, timeout_seconds=60)
         assert not any(call.done() for call in calls)
         process.child.send_signal(signal.SIGTERM)
@@ -102,7 +102,7 @@ async def test_sigterm_is_seen_at_once_and_what_is_in_flight_is_finished(warm: P
     backend = connect(warm.url)
     async with httpx.AsyncClient(base_url=warm.url) as client:
         held = await hold(warm, backend)
-        waiting = asyncio.create_task(backend.embed([row(1)], timeout_seconds=30))
+        waiting = asyncio.ensure_future(backend.embed([row(1)], timeout_seconds=30))
         while await tokens_waiting(client) != 3:
             assert not held.done()
         warm.child.send_signal(signal.SIGTERM)
@@ -117,7 +117,7 @@ async def test_sigterm_is_seen_at_once_and_what_is_in_flight_is_finished(warm: P
 async def test_kill_9_under_load_is_the_workers_fault():
     with stella(TINY) as process:
         backend = connect(process.url)
-        calls = [asyncio.create_task(backend.embed(LONG, timeout_seconds=60)) for _ in range(3)]
+        calls = [asyncio.ensure_future(backend.embed(LONG, timeout_seconds=60)) for _ in range(3)]
         await backend.embed(SHORT, timeout_seconds=60)
         assert not any(call.done() for call in calls)
         assert process.kill() == -signal.SIGKILL
@@ -132,8 +132,8 @@ async def test_a_broken_device_answers_what_it_can_and_ends(warm: Process):
     backend = connect(warm.url)
     async with httpx.AsyncClient(base_url=warm.url) as client:
         held = await hold(warm, backend)
-        broken = asyncio.create_task(backend.embed([row(BREAK)] * 5, timeout_seconds=30))
-        waiting = asyncio.create_task(backend.embed([row(1)] * 5, timeout_seconds=30))
+        broken = asyncio.ensure_future(backend.embed([row(BREAK)] * 5, timeout_seconds=30))
+        waiting = asyncio.ensure_future(backend.embed([row(1)] * 5, timeout_seconds=30))
         while await tokens_waiting(client) < 30:
             assert not held.done()
         tell(warm)
@@ -149,7 +149,7 @@ async def test_a_caller_that_hangs_up_frees_its_place(warm: Process):
     backend = connect(warm.url)
     async with httpx.AsyncClient(base_url=warm.url) as client:
         held = await hold(warm, backend)
-        gone = asyncio.create_task(backend.embed([row(1)] * 8, timeout_seconds=30))
+        gone = asyncio.ensure_future(backend.embed([row(1)] * 8, timeout_seconds=30))
         while await tokens_waiting(client) < 24:
             assert not held.done()
         gone.cancel()
@@ -166,7 +166,7 @@ async def test_a_full_queue_is_429_with_retry_after(warm: Process):
     async with httpx.AsyncClient(base_url=warm.url) as client:
         held = await hold(warm, backend)
         waiting = [
-            asyncio.create_task(backend.embed([row(1)] * 8, timeout_seconds=30)) for _ in range(2)
+            asyncio.ensure_future(backend.embed([row(1)] * 8, timeout_seconds=30)) for _ in range(2)
         ]
         while await tokens_waiting(client) < 48:
             assert not held.done()
