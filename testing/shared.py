@@ -8,7 +8,7 @@ wants it calls `share()` once, before the first application.
 
 import inspect
 import ssl
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -58,15 +58,17 @@ class CompiledTemplates(BytecodeCache):
 
 def _share_templates(kind: type[rendering.Renderer] | type[messages.MailWriter]) -> None:
     """Let all renderers of a kind that have the same constants have the same templates."""
-    make, environments = kind.__init__, dict[Hashable, jinja2.Environment]()
+    make, made = kind.__init__, dict[Hashable, dict[str, Any]]()
 
     def __init__(self: Any, *parts: Any) -> None:  # noqa: N807
-        constants = frozenset(parts[-1].items())
-        if constants in environments:
-            self._environment = environments[constants]
+        constants = frozenset(
+            item for part in parts if isinstance(part, Mapping) for item in part.items()
+        )
+        if constants in made:
+            self.__dict__ |= made[constants]
         else:
             make(self, *parts)
-            environments[constants] = self._environment
+            made[constants] = vars(self).copy()
 
     kind.__init__ = __init__  # type: ignore[assignment,method-assign]
 

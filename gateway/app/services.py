@@ -43,10 +43,12 @@ from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender, NullSender, Sender, SmtpSender
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.pages.sign_in.github import make_github
+from gateway.control_plane.payments.hosted_pages import stripe_pages
 from gateway.control_plane.status.incidents import Incidents
 from gateway.control_plane.web.assets import Assets
 from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.formats import contact
+from gateway.control_plane.web.headers import page_headers
 from gateway.control_plane.web.oauth_state import OAuthState
 from gateway.control_plane.web.rate_limits import Limit, Quota
 from gateway.control_plane.web.rendering import Renderer
@@ -233,7 +235,11 @@ def make_web(core: Core) -> Web:
     quota = partial(Quota, core.database, secret=derive(settings.secret, "quotas"))
     return Web(
         assets=assets,
-        renderer=Renderer(assets, _constants(settings) | shown),
+        renderer=Renderer(
+            assets,
+            _constants(settings) | shown,
+            page_headers(secure=secure, forms_to=stripe_pages(settings)),
+        ),
         cookie=HostCookie(SESSION, secure=secure, seconds=int(settings.session_seconds)),
         oauth_state=OAuthState(secret=derive(settings.secret, "github"), secure=secure),
         calculation_limit=Limit(settings.calculations_per_hour),

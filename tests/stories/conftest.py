@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
 from gateway.fake_stripe.store import SECRET_KEY
@@ -27,6 +27,7 @@ STELLA = "NovaSearch/stella_en_400M_v5"
 SECRET = "s" * 32
 STRIPE_SECRET = "whsec_of_the_stories_alone"
 STELLA_DIMENSIONS = ["256", "512", "768", "1024", "2048", "4096", "6144", "8192"]
+BILLING = "/console/billing"
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -85,19 +86,30 @@ def stripe(port: int) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def database_path(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The gateway's database, before it starts."""
+    return shutil.copy(sqlite_template, tmp_path_factory.mktemp("story") / "gateway.db")
+
+
+@pytest.fixture(scope="module")
+def options() -> dict[str, str]:
+    """Settings of one module's gateway."""
+    return {}
+
+
+@pytest.fixture(scope="module")
 def service(
-    mailbox: Mailbox, github: Github, stripe: str, port: int, sqlite_template: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    mailbox: Mailbox, github: Github, stripe: str, port: int, database_path: Path,
+    options: dict[str, str],
 ) -> Iterator[Service]:  # fmt: skip
     sha = ["--vocabulary-sha256", BERT_UNCASED_SHA256]
     minilm = ["--model", MINILM, "--dimensions", "384", *sha]
     stella = ["--model", STELLA, "--dimensions", *STELLA_DIMENSIONS, *sha]
     with running("backends.fake", *minilm) as one, running("backends.fake", *stella) as two:
         url = f"http://127.0.0.1:{port}"
-        path = shutil.copy(sqlite_template, tmp_path_factory.mktemp("story") / "gateway.db")
         environment = os.environ | {
             "GATEWAY_SECRET": SECRET,
-            "DATABASE_URL": f"sqlite:///{path}",
+            "DATABASE_URL": f"sqlite:///{database_path}",
             "GATEWAY_WORKERS": f"{MINILM}={one.url} {STELLA}={two.url}",
             "GATEWAY_PUBLIC_URL": url,
             "GATEWAY_SMTP_URL": mailbox.url,
@@ -110,6 +122,7 @@ def service(
             "GATEWAY_WEBHOOK_PRIVATE_HOSTS": "127.0.0.1",
             "GATEWAY_SUPPORT": "help@gateway.example",
             **{variable(name): value for name, value in github.settings.items()},
+            **options,
         }
         made = Service(url, environment, stella_url=two.url)
         with serving(environment, port):
@@ -229,3 +242,13 @@ def sign_in(page: Page, mailbox: Mailbox, address: str) -> None:
     mailbox.wait_for_more(address, "Sign in", before)
     page.goto(link_in(mailbox, address, "Sign in"))
     page.get_by_role("main").get_by_role("button", name="Sign in").click()
+
+
+def buys(page: Page, dollars: int, *, saves_card: bool = False) -> None:
+    """Choose an amount and go to Stripe's page."""
+    page.goto(BILLING)
+    page.get_by_role("radio", name=f"${dollars}", exact=False).first.check()
+    if saves_card:
+        page.get_by_label("Save this card").check()
+    page.get_by_role("button", name="Continue to payment").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Checkout")

@@ -11,9 +11,8 @@ from playwright.sync_api import Page, expect
 from gateway.fake_stripe.store import API_VERSION, SECRET_KEY
 from testing.mailbox import Mailbox
 from testing.webhooks import Receiver
-from tests.stories.conftest import sign_in
+from tests.stories.conftest import BILLING, buys, sign_in
 
-BILLING = "/console/billing"
 _LOOKS_MAX = 60
 
 
@@ -35,16 +34,6 @@ def control(stripe: str, name: str, **arguments: Any) -> Any:
     answer = httpx.post(f"{stripe}/_fake/{name}", json=arguments)
     assert answer.status_code == 200, answer.text
     return answer.json()["result"]
-
-
-def buys(page: Page, dollars: int, *, saves_card: bool = False) -> None:
-    """Choose an amount and go to Stripe's page."""
-    page.goto(BILLING)
-    page.get_by_role("radio", name=f"${dollars}", exact=False).first.check()
-    if saves_card:
-        page.get_by_label("Save this card").check()
-    page.get_by_role("button", name="Continue to payment").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Checkout")
 
 
 def looks_until(page: Page, path: str, words: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from testing.admin_stories import tells
 from tests.stories.conftest import Service
 
 EVE, ADA = "eve@example.com", "ada@example.com"
@@ -42,6 +43,7 @@ def sign_in(page: Page, address: str) -> None:
     page.get_by_role("main").get_by_role("button", name="Sign in").click()
 
 
+@tells("/admin/enroll/options")
 def test_an_operator_enrolls_and_comes_back_with_a_passkey(page: Page, dev_service: Service):
     said = dev_service.command("operators", "add", EVE, "--role", "owner")
     path = re.search(r"/admin/enroll\?token=\S+", said)

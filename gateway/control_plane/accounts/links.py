@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, RowMapping, and_, delete, func, insert, se
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.addresses import Address
+from gateway.control_plane.accounts.rights import Role
 from gateway.control_plane.mail.messages import MailWriter, lasting
 from gateway.control_plane.mail.outbox import Outbox
 from gateway.errors import BadRequest
@@ -46,12 +47,15 @@ class MailLink(msgspec.Struct, frozen=True, kw_only=True):
     purpose: Purpose
     email: str
     subject: str
+    role: Role | Literal[""] = ""
+    """Of an invitation: what whoever accepts it becomes; older ones say nothing of it."""
 
 
 class Pending(msgspec.Struct, frozen=True):
-    """An address with an unused link, and when that expires."""
+    """An address with an unused link, its role, and when it expires."""
 
     email: str
+    role: Role | Literal[""]
     until: datetime
 
 
@@ -64,7 +68,12 @@ class MailLinks:
         self._per_hour = per_hour
 
     async def create(
-        self, connection: AsyncConnection, purpose: Purpose, address: Address, subject: str
+        self,
+        connection: AsyncConnection,
+        purpose: Purpose,
+        address: Address,
+        subject: str,
+        role: Role | None = None,
     ) -> str | None:
         """Create a link and return its token, or None if the mailbox has reached its limit.
 
@@ -84,7 +93,7 @@ class MailLinks:
         await connection.execute(
             insert(mail_links).values(
                 id=link_id, purpose=purpose, email=address.email, address_key=address.key,
-                subject=subject, created_at=clock(), expires_at=clock(lifetime),
+                subject=subject, role=role or "", created_at=clock(), expires_at=clock(lifetime),
             )
         )  # fmt: skip
         return f"{link_id}.{self._proof(link_id, purpose)}"
@@ -131,7 +140,7 @@ async def pending(connection: AsyncConnection, purpose: Purpose, subject: str) -
     """Return addresses with usable links about a subject, each once."""
     until = func.max(mail_links.c.expires_at, type_=mail_links.c.expires_at.type)
     found = await connection.execute(
-        select(mail_links.c.email, until.label("until"))
+        select(mail_links.c.email, func.max(mail_links.c.role).label("role"), until.label("until"))
         .where(
             mail_links.c.purpose == purpose,
             mail_links.c.subject == subject,
@@ -143,6 +152,22 @@ async def pending(connection: AsyncConnection, purpose: Purpose, subject: str) -
         .limit(_PENDING_MAX)
     )
     return [Pending(**row) for row in found.mappings()]
+
+
+async def give_role(
+    connection: AsyncConnection, organization_id: str, email: str, role: Role
+) -> None:
+    """Let all invitations of an address to an organization give the role of the newest."""
+    await connection.execute(
+        update(mail_links)
+        .where(
+            mail_links.c.purpose == "invitation",
+            mail_links.c.subject == organization_id,
+            mail_links.c.email == email,
+            mail_links.c.used_at.is_(None),
+        )
+        .values(role=role)
+    )
 
 
 async def take_back(
@@ -201,6 +226,7 @@ class LinkMails:
         *,
         request: str,
         subject: str,
+        as_role: Role | None = None,
         **context: Any,
     ) -> bool:
         """Mail a link about something, with the template of its purpose; return if it was.
@@ -211,7 +237,7 @@ class LinkMails:
         ref = f"{purpose}:{request}"
         if await self._outbox.holds(connection, ref):
             return False
-        token = await self._links.create(connection, purpose, address, about)
+        token = await self._links.create(connection, purpose, address, about, as_role)
         if token is None:
             return False
         mail = self._writer.write(

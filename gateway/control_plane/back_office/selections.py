@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 from sqlalchemy import select
@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.demand import vote_lists
 from gateway.control_plane.mail import upkeep
 from gateway.identifiers import is_id
+from gateway.money import money
+from gateway.storage import tables
 from gateway.storage.tables import api_keys, organizations, stripe_events
 
 
@@ -21,6 +23,10 @@ class SelectedLine(msgspec.Struct, frozen=True, kw_only=True):
     words: str
     of: str
     problem: str = ""
+
+
+Describe = Callable[[AsyncConnection, Sequence[str]], Awaitable[list[SelectedLine]]]
+"""Describes the lines of some ids; those that are not there are left out."""
 
 
 async def keys(connection: AsyncConnection, ids: Sequence[str]) -> list[SelectedLine]:
@@ -37,6 +43,24 @@ async def keys(connection: AsyncConnection, ids: Sequence[str]) -> list[Selected
             words=f"{row.name}, sk-…{row.last_four}",
             of=row.owner,
             problem="It is revoked already." if row.revoked_at else "",
+        )
+        for row in found
+    ]
+
+
+async def payments(connection: AsyncConnection, ids: Sequence[str]) -> list[SelectedLine]:
+    """Describe payments that are read again, seen, or given up."""
+    found = await connection.execute(
+        select(tables.payments, organizations.c.name.label("owner"))
+        .join(organizations, organizations.c.id == tables.payments.c.organization_id)
+        .where(tables.payments.c.id.in_(_ids(ids)))
+        .order_by(tables.payments.c.id)
+    )
+    return [
+        SelectedLine(
+            id=row.id,
+            words=f"{money(row.credit_nanos)} of {row.created_at:%Y-%m-%d}, {row.state}",
+            of=row.owner,
         )
         for row in found
     ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from litestar import Request, Response
 from litestar.response import Redirect
@@ -17,8 +17,7 @@ from gateway.control_plane.accounts.links import LinkSpent, Purpose
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.web import verification
 from gateway.control_plane.web.csrf import SENT, ForeignForm
-from gateway.control_plane.web.forms import safe_path
-from gateway.control_plane.web.headers import HEADERS
+from gateway.control_plane.web.forms import came_from
 from gateway.control_plane.web.rendering import Render, Renderer, is_fragment
 from gateway.control_plane.web.verification import VerificationNeeded
 from gateway.control_plane.web.visitors import SignInNeeded, was_signed_in
@@ -61,6 +60,7 @@ _TYPED = {
     "page": "Page, as TOML",
 }
 """Labels of the fields that people type into, by name."""
+_TYPED_BY_OPERATORS = {**_TYPED, "amount": "Amount in dollars"}
 
 _AGAIN = (400, 401, 403, 429, 500, 502, 503, 504)
 """Statuses after which the same form may be accepted later."""
@@ -94,15 +94,16 @@ def answer(
         return verification.ask(renderer, request)
     kept = _kept(request, error)
     if error.status == 401 and not kept:
-        return _sign_in(request)
-    message = error.message
+        return _sign_in(renderer, request)
+    is_over = isinstance(error, ForeignForm) and was_signed_in(request.scope)
+    message = "Your session has ended, so nothing was done." if is_over else error.message
     if isinstance(error, ForeignForm) and is_fragment(request):
         message += " Copy what you typed, load the page again, and send it again."
     elif isinstance(error, ForeignForm) and not kept:
         message += " Go back, load the page again, and send it again."
     if error.code in _FRAMEWORK_CODES and type(error).__module__ == "gateway.errors":
         message = "The address may be mistyped, or the page has moved."
-    headers = {**HEADERS, "cache-control": "no-store", **error.headers}
+    headers = {**renderer.headers, "cache-control": "no-store", **error.headers}
     if is_fragment(request):
         html = renderer.html("notice.html", message=message)
         media = "text/html"
@@ -111,11 +112,11 @@ def answer(
         request,
         "error.html",
         status=error.status,
-        heading=_heading(error),
+        heading=_HEADINGS[401] if is_over else _heading(error),
         message=message,
-        back=_back(request),
+        back=came_from(request),
         kept=kept,
-        labels=_TYPED,
+        labels=_TYPED_BY_OPERATORS if request.url.path.startswith("/admin/") else _TYPED,
         request_id=request_id if error.status >= 500 else "",
     )
     page.headers.update(headers)
@@ -141,20 +142,6 @@ def spent_link(render: Render, error: LinkSpent, purpose: Purpose) -> Response[s
     )
 
 
-def _back(request: Request[Any, Any, Any]) -> str:
-    """Return the path of our page that the visitor came from, or nothing."""
-    try:
-        came_from = urlsplit(request.headers.get("referer", ""))
-    except ValueError:
-        return ""
-    if came_from.netloc != request.url.netloc:
-        return ""
-    if request.method == "GET" and came_from.path == request.url.path:
-        return ""  # it would fail again
-    path = f"{came_from.path}?{came_from.query}" if came_from.query else came_from.path
-    return path if safe_path(path) == path else ""
-
-
 def _kept(request: Request[Any, Any, Any], error: GatewayError) -> dict[str, str]:
     """Return the fields that were sent, if the visitor typed some and can send them again."""
     sent: dict[str, str] = request.scope.get("state", {}).get(SENT, {})
@@ -166,7 +153,8 @@ def _kept(request: Request[Any, Any, Any], error: GatewayError) -> dict[str, str
 def _is_hidden(request: Request[Any, Any, Any], error: GatewayError) -> bool:
     """Tell whether the back office must not show to a visitor that it exists.
 
-    What an operator typed is not lost, though, when their session has ended meanwhile.
+    What an operator typed is not lost, though, when their session has ended meanwhile: a form that
+    one of our pages sent is answered as anywhere.
     """
     path = request.url.path
     if path != "/admin" and not path.startswith("/admin/"):
@@ -174,15 +162,15 @@ def _is_hidden(request: Request[Any, Any, Any], error: GatewayError) -> bool:
     visitor: Visitor | None = request.scope.get("user")
     if visitor is not None and visitor.operator_role is not None:
         return False
-    knows = isinstance(error, SignInNeeded | Unavailable) or was_signed_in(request.scope)
-    return not knows
+    typed = was_signed_in(request.scope) and bool(request.scope.get("state", {}).get(SENT))
+    return not (typed or isinstance(error, SignInNeeded | Unavailable))
 
 
-def _sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
+def _sign_in(renderer: Renderer, request: Request[Any, Any, Any]) -> Response[Any]:
     path = "/console"
     if request.method == "GET":
         path = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
     target = f"/sign-in?next={quote(path, safe='')}"
     if is_fragment(request):
         return Response("", status_code=200, headers={"hx-redirect": target})
-    return Redirect(target, status_code=303, headers=HEADERS)
+    return Redirect(target, status_code=303, headers=renderer.headers)

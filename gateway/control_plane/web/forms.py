@@ -13,6 +13,7 @@ from functools import wraps
 from hashlib import sha256
 from inspect import Parameter, signature
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 from litestar import Request, Response, post
 from litestar.di import NamedDependency, Provide
@@ -87,6 +88,20 @@ def safe_path(path: str) -> str:
     """
     ours = path.startswith("/") and not path.startswith("//") and len(path) <= _CHARACTERS_MAX
     return path if ours and path.isprintable() and "\\" not in path else HOME
+
+
+def came_from(request: Request[Any, Any, Any]) -> str:
+    """Return the path of our page that the visitor came from, or nothing."""
+    try:
+        page = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return ""
+    if page.netloc != request.url.netloc:
+        return ""
+    if request.method == "GET" and page.path == request.url.path:
+        return ""  # where that one failed, it would fail again
+    path = f"{page.path}?{page.query}" if page.query else page.path
+    return path if safe_path(path) == path else ""
 
 
 def whole(text: str, maximum: int) -> int | None:

@@ -5,7 +5,7 @@ And HEAD wherever there is GET, for link checkers and monitors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
@@ -23,13 +23,22 @@ CONTENT_SECURITY_POLICY = (
     "frame-ancestors 'none'; "
     "base-uri 'none'"
 )
-HEADERS = {
-    "content-security-policy": CONTENT_SECURITY_POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "strict-origin-when-cross-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "permissions-policy": "camera=(), microphone=(), geolocation=()",
-}
+
+
+def page_headers(*, secure: bool, forms_to: Sequence[str] = ()) -> dict[str, str]:
+    """Return the headers; `forms_to` are other sites that the answer to a form may lead to."""
+    headers = {
+        "content-security-policy": CONTENT_SECURITY_POLICY.replace(
+            FORM_ACTION, " ".join([FORM_ACTION, *forms_to])
+        ),
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "strict-origin-when-cross-origin",
+        "cross-origin-opener-policy": "same-origin",
+        "permissions-policy": "camera=(), microphone=(), geolocation=()",
+    }
+    if secure:
+        headers["strict-transport-security"] = "max-age=31536000; includeSubDomains"
+    return headers
 
 
 class HeadersMiddleware(ASGIMiddleware):
@@ -37,16 +46,8 @@ class HeadersMiddleware(ASGIMiddleware):
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self, *, secure: bool, forms_to: Sequence[str] = ()) -> None:
-        """`forms_to` are other sites that the answer to a form may lead to."""
-        self._headers = dict(HEADERS)
-        if forms_to:
-            policy = CONTENT_SECURITY_POLICY.replace(
-                FORM_ACTION, " ".join([FORM_ACTION, *forms_to])
-            )
-            self._headers["content-security-policy"] = policy
-        if secure:
-            self._headers["strict-transport-security"] = "max-age=31536000; includeSubDomains"
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Pass the request on, and add the headers to its answer."""

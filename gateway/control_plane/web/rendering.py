@@ -45,9 +45,12 @@ _LONGEST = {
 
 
 class Renderer:
-    """Renders pages. `constants` are the same on all of them."""
+    """Renders pages. `constants` are the same on all of them, and so are `headers`."""
 
-    def __init__(self, assets: Assets, constants: Mapping[str, Any]) -> None:
+    def __init__(
+        self, assets: Assets, constants: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> None:
+        self.headers = headers
         self._environment = Environment(
             loader=FileSystemLoader(_FOLDERS),
             autoescape=True,

@@ -12,7 +12,6 @@ from litestar.types import ControllerRouterHandler
 
 from gateway.control_plane.accounts.passkeys import RelyingParty
 from gateway.control_plane.accounts.sessions import Sessions
-from gateway.control_plane.payments.hosted_pages import stripe_pages
 from gateway.control_plane.web import forms, visitors
 from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.csrf import CsrfMiddleware
@@ -52,7 +51,7 @@ def pages(
         "/",
         route_handlers=handlers,
         middleware=[
-            HeadersMiddleware(secure=secure, forms_to=stripe_pages(settings)),
+            HeadersMiddleware(renderer.headers),
             visitors.authentication(sessions, cookie).middleware,
             visitors.FreshCookieMiddleware(cookie),
             CsrfMiddleware(secret=derive(settings.secret, "forms"), secure=secure),

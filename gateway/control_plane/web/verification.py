@@ -19,7 +19,6 @@ from litestar.response import Redirect
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.web.csrf import PAIRS
 from gateway.control_plane.web.forms import RefusedForm, safe_path
-from gateway.control_plane.web.headers import HEADERS
 from gateway.control_plane.web.rendering import Renderer, is_fragment
 from gateway.errors import GatewayError
 
@@ -78,9 +77,9 @@ def ask(renderer: Renderer, request: Request[Any, Any, Any]) -> Response[Any]:
         target = f"{path_for(request)}?next={quote(path, safe='')}"
         if is_fragment(request):
             return Response("", status_code=200, headers={"hx-redirect": target})
-        return Redirect(target, status_code=303, headers=HEADERS)
+        return Redirect(target, status_code=303, headers=renderer.headers)
     page = show(renderer, request, request.url.path, resend=sent_fields(request))
-    page.headers.update(HEADERS, **{"cache-control": "no-store"})
+    page.headers.update(renderer.headers, **{"cache-control": "no-store"})
     return page
 
 

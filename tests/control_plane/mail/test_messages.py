@@ -19,6 +19,7 @@ def test_names_are_text_in_mails():
     mail = writer.write(
         "invitation", ref="r", recipient="a@b.org", subject="s", url="https://g.example/x",
         inviter="eve@b.org", organization="<script>alert(1)</script>", lasts="3 days",
+        role="Member", meaning="uses keys",
     )  # fmt: skip
     assert "<script>" not in mail.html
     assert "&lt;script&gt;" in mail.html

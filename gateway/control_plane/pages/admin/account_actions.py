@@ -14,16 +14,17 @@ from litestar.params import FromPath, URLEncodedBody
 
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.accounts.sessions import Visitor
-from gateway.control_plane.back_office import freezes, limits, mails, notes, views
+from gateway.control_plane.back_office import freezes, limits, mails, notes, selections, views
 from gateway.control_plane.back_office.account_mails import SUSPENDED, UNSUSPENDED, AccountMails
 from gateway.control_plane.back_office.keys import revoke, set_budget
 from gateway.control_plane.back_office.payments import give_payment_up, read_payment, see_payment
+from gateway.control_plane.back_office.selections import Describe
 from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.mail.upkeep import NothingToRetry
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.operators.permissions import Permission
 from gateway.control_plane.pages.admin.money import move_of
-from gateway.control_plane.pages.admin.organization import PATH, standing
+from gateway.control_plane.pages.admin.organization import PATH, provide_organization_page, standing
 from gateway.control_plane.payments import payments
 from gateway.control_plane.payments.reconciler import Reconciler
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
@@ -43,6 +44,8 @@ class AccountAction(NamedTuple):
     follows: str
     button: str
     kind: str = "primary"
+    describe: Describe | None = None
+    """Tells what it is done to, if that is not the organization as a whole."""
 
 
 ACTIONS = {
@@ -81,6 +84,7 @@ ACTIONS = {
         "support",
         "The payment is read at Stripe now, and the ledger follows what it says.",
         "Read it now",
+        describe=selections.payments,
     ),
     "seen": AccountAction(
         "Take off the list a payment of",
@@ -88,6 +92,7 @@ ACTIONS = {
         "The payment needs nobody any more, until something else is odd about it. Nothing is "
         "posted.",
         "Mark it as seen",
+        describe=selections.payments,
     ),
     "abandon": AccountAction(
         "Give up a payment of",
@@ -96,6 +101,7 @@ ACTIONS = {
         "dispute ends. What was credited stays.",
         "Give it up",
         "danger",
+        describe=selections.payments,
     ),
     "revoke": AccountAction(
         "Revoke a key of",
@@ -103,18 +109,21 @@ ACTIONS = {
         "Requests with this key are refused within a second, for good.",
         "Revoke the key",
         "danger",
+        describe=selections.keys,
     ),
     "budget": AccountAction(
         "Limit a key of",
         "money",
         "The key spends this much at most in its period; without an amount, all that there is.",
         "Set the limit",
+        describe=selections.keys,
     ),
     "resend": AccountAction(
         "Send a mail again to",
         "support",
         "A running gateway sends it. A mail with a link is not: people ask for a new one.",
         "Send it again",
+        describe=selections.mails,
     ),
 }
 _MAILED = {"suspend": SUSPENDED, "unsuspend": UNSUSPENDED}
@@ -140,22 +149,27 @@ async def _action_page(
     organization_id: FromPath[str],
 ) -> FormPage:
     name = move_of(request)
+    act = ACTIONS[name]
 
     async def page(refused: RefusedForm | None) -> Response[str]:
-        form = AccountForm(target=request.query_params.get("target", ""))
+        form = (
+            refused.typed if refused else AccountForm(target=request.query_params.get("target", ""))
+        )
         async with database.read() as connection:
             one = await standing(connection, organization_id)
             subject = _MAILED.get(name, "")
             mail = await account_mails.example(connection, one.id, subject) if subject else None
+            lines = await act.describe(connection, [form.target]) if act.describe else []
         return render(
             "admin/account_action.html",
             section="organizations",
             refused=refused,
             one=one,
             name=name,
-            act=ACTIONS[name],
+            act=act,
             mail=mail,
-            form=refused.typed if refused else form,
+            line=lines[0] if lines else None,
+            form=form,
         )
 
     return page
@@ -200,7 +214,7 @@ async def act_on_account(
             keys, operator, data.target, reason=data.words, organization_id=organization_id
         )
     elif name == "budget":
-        limit = nanos_of_dollars(data.amount) if data.amount.strip() else None
+        limit = nanos_of_dollars(data.amount, param="budget") if data.amount.strip() else None
         await set_budget(
             keys,
             operator,
@@ -215,7 +229,7 @@ async def act_on_account(
     return see_other(f"{PATH}/{organization_id}?done={name}")
 
 
-@post(PATH + "/{organization_id:str}/note")
+@post_form(PATH + "/{organization_id:str}/note", "note", provide_organization_page)
 async def write_note(
     database: NamedDependency[Database],
     operator: NamedDependency[Operator],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from litestar import Response, get
+from litestar import Request, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, URLEncodedBody
 
@@ -24,6 +24,13 @@ from gateway.storage.database import Database
 _PATH = "/admin/approvals"
 _COLUMNS = ("id", "organization_id", "what", "amount_nanos", "ordered_by", "created_at", "due_at")
 
+_DONE = {
+    "approved": "Approved, and done.",
+    "refused": "Approved, but Stripe refused the refund: nothing was paid back.",
+    "rejected": "Rejected: nothing was moved.",
+}
+"""What the page says after a decision."""
+
 
 class DecisionForm(msgspec.Struct, frozen=True, kw_only=True):
     """Why an order is rejected."""
@@ -32,9 +39,11 @@ class DecisionForm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def _approvals_page(
+    request: Request[Any, Any, Any],
     database: NamedDependency[Database],
     render: NamedDependency[Render],
     operator: NamedDependency[Operator],
+    done: FromQuery[str] = "",
 ) -> FormPage:
     async def page(refused: RefusedForm | None) -> Response[str]:
         async with database.read() as connection:
@@ -43,6 +52,8 @@ async def _approvals_page(
             "admin/approvals.html",
             section="approvals",
             refused=refused,
+            done=_DONE.get(done, ""),
+            decided=request.path_params.get("order_id", ""),
             waiting=[(one, what(one), denied(operator, one)) for one in waiting],
         )
 
@@ -75,8 +86,9 @@ async def approve_order(
     order_id: FromPath[str],
 ) -> Response[Any]:
     """Do what another operator ordered."""
-    await moves.approve(operator, order_id)
-    return see_other(_PATH)
+    done = await moves.approve(operator, order_id)
+    is_refused = done.refund is not None and done.refund.state in {"failed", "canceled"}
+    return see_other(f"{_PATH}?done={'refused' if is_refused else 'approved'}")
 
 
 @post_form(_PATH + "/{order_id:str}/reject", "approval", _approvals_page)
@@ -88,7 +100,7 @@ async def reject_order(
 ) -> Response[Any]:
     """Refuse it, or take one's own back."""
     await moves.reject(operator, order_id, reason=data.words)
-    return see_other(_PATH)
+    return see_other(f"{_PATH}?done=rejected")
 
 
 def what(one: MoneyOrder) -> str:

@@ -6,15 +6,14 @@ does it. A list offers an action with the macro `bulk` of its kit.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import msgspec
 from litestar import Request, Response, post
-from litestar.di import NamedDependency
-from sqlalchemy.ext.asyncio import AsyncConnection
+from litestar.di import NamedDependency, Provide
 
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.back_office import (
@@ -26,20 +25,25 @@ from gateway.control_plane.back_office import (
     selections,
     vote_reviews,
 )
-from gateway.control_plane.back_office.bulk import Act
-from gateway.control_plane.back_office.selections import SelectedLine
+from gateway.control_plane.back_office.bulk import Act, NothingSelected
+from gateway.control_plane.back_office.selections import Describe, SelectedLine
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.operators.permissions import Permission
+from gateway.control_plane.web.forms import (
+    FormPage,
+    RefusedForm,
+    came_from,
+    post_form,
+    safe_path,
+)
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
 from gateway.settings import Settings
 from gateway.storage.database import Database
 
-Describe = Callable[[AsyncConnection, Sequence[str]], Awaitable[list[SelectedLine]]]
-
 
 class BulkAction(msgspec.Struct, frozen=True, kw_only=True):
-    """An action for many lines, in words, and the list to go back to."""
+    """An action for many lines, in words, and a list to go back to where none is known."""
 
     verb: str
     noun: str
@@ -49,6 +53,20 @@ class BulkAction(msgspec.Struct, frozen=True, kw_only=True):
     """What it does, in a sentence."""
     permission: Permission
     describe: Describe
+
+
+class BulkForm(msgspec.Struct, frozen=True, kw_only=True):
+    """What was selected, for which action, and the address of the list."""
+
+    name: str
+    ids: list[str]
+    reason: str
+    back: str
+
+    @property
+    def action(self) -> BulkAction:
+        """The action."""
+        return ACTIONS[self.name]
 
 
 ACTIONS = {
@@ -100,20 +118,40 @@ ACTIONS = {
 }
 
 
-@post("/admin/bulk", status_code=200)
-async def check_bulk(
+async def _bulk_page(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],
     render: NamedDependency[Render],
-) -> Response[str]:
+) -> FormPage:
+    sent = await _form(request)
+    action = sent.action
+
+    async def page(refused: RefusedForm | None) -> Response[str]:
+        lines: list[SelectedLine] = []
+        try:
+            async with database.read() as connection:
+                lines = await action.describe(connection, bulk.selected(sent.ids))
+        except NothingSelected as error:
+            refused = RefusedForm("bulk", error)
+        return render(
+            "admin/bulk.html",
+            section=action.section,
+            refused=refused,
+            sent=sent,
+            action=action,
+            lines=lines,
+        )
+
+    return page
+
+
+@post("/admin/bulk", dependencies={"page": Provide(_bulk_page)}, status_code=200)
+async def check_bulk(page: NamedDependency[FormPage]) -> Response[Any]:
     """Show the selected lines, and what will be done to them."""
-    name, action, ids, _reason = await _form(request)
-    async with database.read() as connection:
-        lines = await action.describe(connection, bulk.selected(ids))
-    return render("admin/bulk.html", section=action.section, name=name, action=action, lines=lines)
+    return await page(None)
 
 
-@post("/admin/bulk/do", status_code=200)
+@post_form("/admin/bulk/do", "bulk", _bulk_page, status_code=200)
 async def do_bulk(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],
@@ -123,7 +161,8 @@ async def do_bulk(
     render: NamedDependency[Render],
 ) -> Response[str]:
     """Do it, and show what became of each line."""
-    name, action, ids, reason = await _form(request)
+    sent = await _form(request)
+    action, ids, reason = sent.action, sent.ids, sent.reason
     operator.must(action.permission)
     acting.checked(operator, reason)
     async with database.read() as connection:
@@ -136,23 +175,29 @@ async def do_bulk(
         "set-aside-votes": partial(_review, database, operator, reason, vote_reviews.set_aside),
         "restore-votes": partial(_review, database, operator, reason, vote_reviews.restore),
     }
-    outcomes = await bulk.each(ids, acts[name])
+    outcomes = await bulk.each(ids, acts[sent.name])
     return render(
         "admin/bulk_done.html",
         section=action.section,
         action=action,
+        back=sent.back,
         outcomes=[(lines.get(outcome.id), outcome) for outcome in outcomes],
         done=sum(not outcome.problem for outcome in outcomes),
     )
 
 
-async def _form(request: Request[Any, Any, Any]) -> tuple[str, BulkAction, list[str], str]:
+async def _form(request: Request[Any, Any, Any]) -> BulkForm:
     form = await request.form()
     name = str(form.get("action", ""))
     if name not in ACTIONS:
         raise PageNotFound("There is no such action.")
-    ids = [str(one) for one in form.getall("ids", [])]
-    return name, ACTIONS[name], ids, str(form.get("reason", "")).strip()
+    back = str(form.get("back", "")) or came_from(request)
+    return BulkForm(
+        name=name,
+        ids=[str(one) for one in form.getall("ids", [])],
+        reason=str(form.get("reason", "")).strip(),
+        back=back if back.startswith("/admin/") and safe_path(back) == back else ACTIONS[name].back,
+    )
 
 
 async def _revoke(api_keys: ApiKeys, operator: Operator, reason: str, key_id: str) -> None:

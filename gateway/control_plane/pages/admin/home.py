@@ -23,6 +23,9 @@ from gateway.storage.database import Database
 _WAITS = ((1, "1 hour"), (4, "4 hours"), (24, "1 day"), (72, "3 days"), (168, "7 days"))
 _HOURS_MAX = 24 * snoozes.LONGEST.days
 
+_DONE = {"snoozed": "It waits, and comes back by itself.", "ended": "It is shown again."}
+"""What a page says after an action."""
+
 
 class SnoozeForm(msgspec.Struct, frozen=True, kw_only=True):
     """A need to put off, for how many hours, and why."""
@@ -44,6 +47,7 @@ async def show_home(
     database: NamedDependency[Database],
     attention: NamedDependency[Lookout],
     render: NamedDependency[Render],
+    done: FromQuery[str] = "",
 ) -> Response[str]:
     """Show what needs an operator, and the service at a glance; to htmx, the needs alone."""
     look = await attention.found()
@@ -52,16 +56,24 @@ async def show_home(
     async with database.read() as connection:
         shown = await pulse.read(connection, datetime.now(UTC))
     return render(
-        "admin/home.html", section="home", look=look, look_seconds=int(LOOK_SECONDS), pulse=shown
+        "admin/home.html",
+        section="home",
+        done=_DONE.get(done, ""),
+        look=look,
+        look_seconds=int(LOOK_SECONDS),
+        pulse=shown,
     )
 
 
 @get("/admin/snoozed")
 async def show_snoozed(
-    attention: NamedDependency[Lookout], render: NamedDependency[Render]
+    attention: NamedDependency[Lookout],
+    render: NamedDependency[Render],
+    done: FromQuery[str] = "",
 ) -> Response[str]:
     """Show what was put off, until when and why."""
-    return render("admin/snoozed.html", section="home", look=await attention.found())
+    look = await attention.found()
+    return render("admin/snoozed.html", section="home", done=_DONE.get(done, ""), look=look)
 
 
 @get("/admin/rules")
@@ -109,7 +121,7 @@ async def snooze(
     lasts = timedelta(hours=whole(data.hours, _HOURS_MAX) or 0)
     async with database.write() as connection:
         await snoozes.snooze(connection, operator, need, lasts, data.reason)
-    return see_other("/admin")
+    return see_other("/admin?done=snoozed")
 
 
 @post_form("/admin/snooze/end", "wake", _snooze_page)
@@ -121,7 +133,7 @@ async def end_snooze(
     """Show a need again."""
     async with database.write() as connection:
         await snoozes.end(connection, operator, data.key)
-    return see_other("/admin/snoozed")
+    return see_other("/admin/snoozed?done=ended")
 
 
 async def _find(attention: Lookout, key: str) -> Need:

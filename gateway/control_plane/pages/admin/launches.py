@@ -24,6 +24,12 @@ from gateway.errors import BadRequest
 from gateway.storage.database import Database
 
 _SHOWN_MAX = 50
+_DONE = {
+    "launch": "It is live. The mails go out in waves.",
+    "pause": "Paused: what has not left is held back.",
+    "resume": "It goes on.",
+}
+"""What a launch's page says after an action."""
 
 
 class LaunchForm(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +75,7 @@ async def provide_launch_page(
     name: FromPath[str],
     price: FromQuery[str] = "",
     flex: FromQuery[str] = "",
+    done: FromQuery[str] = "",
 ) -> FormPage:
     """Provide the page of one launch, done or not, to the handlers that show it and its forms."""
 
@@ -82,6 +89,7 @@ async def provide_launch_page(
                     section="launches",
                     path=f"/admin/launches/{listing.model.id}",
                     refused=refused,
+                    done=_DONE.get(done, ""),
                     launch=launched,
                     offered=listing,
                     mails=await launch_progress.mail_counts(connection, launched.model_id),
@@ -128,7 +136,7 @@ async def launch_model(
             flex_nanos_per_million_tokens=prices[1],
             reason=data.reason,
         )
-    return see_other(f"/admin/launches/{owner}/{name}")
+    return see_other(f"/admin/launches/{owner}/{name}?done=launch")
 
 
 @post_form("/admin/launches/{owner:str}/{name:str}/pause", "pause", provide_launch_page)
@@ -142,7 +150,7 @@ async def pause_launch(
     """Hold the launch's mails back."""
     async with database.write() as connection:
         await launch_control.pause(connection, operator, f"{owner}/{name}", reason=data.reason)
-    return see_other(f"/admin/launches/{owner}/{name}")
+    return see_other(f"/admin/launches/{owner}/{name}?done=pause")
 
 
 @post_form("/admin/launches/{owner:str}/{name:str}/resume", "resume", provide_launch_page)
@@ -156,7 +164,7 @@ async def resume_launch(
     """Let the launch go on."""
     async with database.write() as connection:
         await launch_control.resume(connection, operator, f"{owner}/{name}", reason=data.reason)
-    return see_other(f"/admin/launches/{owner}/{name}")
+    return see_other(f"/admin/launches/{owner}/{name}?done=resume")
 
 
 async def _preview(

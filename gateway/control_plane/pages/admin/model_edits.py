@@ -11,7 +11,7 @@ from litestar.params import FromPath, URLEncodedBody
 
 from gateway.control_plane.back_office import model_control, orders
 from gateway.control_plane.billing.credit import nanos_of_dollars
-from gateway.control_plane.catalog import edits, toml
+from gateway.control_plane.catalog import content, edits, toml
 from gateway.control_plane.catalog.cards import ModelCard
 from gateway.control_plane.catalog.content import ModelPage
 from gateway.control_plane.operators.operators import Operator
@@ -28,7 +28,7 @@ from gateway.storage.database import Database
 
 
 class EditForm(msgspec.Struct, frozen=True, kw_only=True):
-    """A card and a page as TOML, and why. `do` is `check` or `save`."""
+    """A card and a page as TOML, and why. `do` is `check` or `save`; an empty page stays."""
 
     card: str = ""
     page: str = ""
@@ -58,7 +58,9 @@ async def provide_edit_page(
         if refused is not None:
             form = refused.typed
         else:
-            form = EditForm(card=toml.written(current.card), page=toml.written(current.page))
+            is_plain = current.page == content.plain(current.model)  # which nobody wrote
+            page = "" if is_plain else toml.written(current.page)
+            form = EditForm(card=toml.written(current.card), page=page)
         return _edit(render, current, form, refused)
 
     return page
@@ -86,13 +88,13 @@ async def edit_model(
         async with database.read() as connection:
             current = await model_control.current(connection, model_id)
         new_card = edits.read(card, ModelCard, param="card")
-        new_page = edits.checked_page(page, model_id)
+        new_page = edits.checked_page(page, model_id) if page.strip() else current.page
         return _edit(render, current, data, None, preview=(new_card, new_page))
     async with database.write() as connection:
         await model_control.edit(
             connection, operator, model_id, card=card, page=page, reason=data.reason
         )
-    return see_other(f"{PATH}/{model_id}")
+    return see_other(f"{PATH}/{model_id}?done=edited")
 
 
 async def provide_new_page(render: NamedDependency[Render]) -> FormPage:
@@ -136,7 +138,7 @@ async def add_model(
             flex_nanos=flex,
             reason=data.reason,
         )
-    return see_other(PATH)
+    return see_other(f"{PATH}/{model_id}?done=added")
 
 
 def _edit(

@@ -24,6 +24,14 @@ ONE = PATH + "/{owner:str}/{name:str}"
 _VERSIONS_MAX = 50
 _SHOWN_MAX = 500
 _COLUMNS = ("model", "state", "price_nanos", "flex_price_nanos", "edited", "golden_revisions")
+_DONE = {
+    "added": "The model is added. It is coming soon.",
+    "edited": "The changes are saved.",
+    "state": "The state is set. Gateways follow within seconds.",
+    "price": "The price is set.",
+    "canceled": "The price is called off.",
+}
+"""What a model's page says after an action."""
 _STATES: dict[str, State] = {state: state for state in get_args(State)}
 
 
@@ -89,6 +97,7 @@ async def provide_model_page(
     render: NamedDependency[Render],
     owner: FromPath[str],
     name: FromPath[str],
+    done: FromQuery[str] = "",
 ) -> FormPage:
     """Provide the page of one model to the handlers that show it and to its forms."""
 
@@ -106,6 +115,7 @@ async def provide_model_page(
             section="models",
             path=f"{PATH}/{model_id}",
             refused=refused,
+            done=_DONE.get(done, ""),
             model=current.model,
             card=current.card,
             words=current.page,
@@ -145,7 +155,7 @@ async def set_state(
         await model_control.set_state(
             connection, operator, f"{owner}/{name}", state, reason=data.reason
         )
-    return see_other(f"{PATH}/{owner}/{name}")
+    return see_other(f"{PATH}/{owner}/{name}?done=state")
 
 
 HANDLERS = (list_models, show_model, set_state)

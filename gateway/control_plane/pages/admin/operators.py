@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath, URLEncodedBody
+from litestar.params import FromPath, FromQuery, URLEncodedBody
 
 from gateway.control_plane.accounts import addresses, enrollments
 from gateway.control_plane.accounts.sessions import OperatorRole
@@ -22,6 +22,8 @@ from gateway.storage.database import Database
 
 PATH = "/admin/operators"
 _ONE = PATH + "/{user_id:str}"
+_DONE = {"role": "The role is changed.", "removed": "They are no operator any more."}
+"""What the page says after an action."""
 
 
 class NewOperatorForm(msgspec.Struct, frozen=True):
@@ -49,6 +51,7 @@ async def _operators_page(
     database: NamedDependency[Database],
     render: NamedDependency[Render],
     operator: NamedDependency[Operator],
+    done: FromQuery[str] = "",
 ) -> FormPage:
     async def page(refused: RefusedForm | None) -> Response[str]:
         async with database.read() as connection:
@@ -58,6 +61,7 @@ async def _operators_page(
             path=PATH,
             section="operators",
             refused=refused,
+            done=_DONE.get(done, ""),
             operators=found,
             roles=WORDS,
             permissions=PERMISSIONS,
@@ -98,7 +102,7 @@ async def change_operator_role(
     """Give an operator another role."""
     async with database.write() as connection:
         await staff.change_role(connection, operator, user_id, data.role, data.reason)
-    return see_other(PATH)
+    return see_other(f"{PATH}?done=role")
 
 
 @post_form(f"{_ONE}/reset", "operators", _operators_page, guards=[fresh], status_code=200)
@@ -127,7 +131,7 @@ async def remove_operator(
     """Make an operator an ordinary user."""
     async with database.write() as connection:
         await staff.remove(connection, operator, user_id, data.reason)
-    return see_other(PATH)
+    return see_other(f"{PATH}?done=removed")
 
 
 def _enrollment(render: Render, settings: Settings, email: str, token: str) -> Response[str]:

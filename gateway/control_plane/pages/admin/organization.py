@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from litestar import Response, get
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,6 +23,7 @@ from gateway.control_plane.pages.admin.sheets import SHEETS, SheetRow
 from gateway.control_plane.pages.admin.tiles import Tile
 from gateway.control_plane.web import charts
 from gateway.control_plane.web.formats import compact, lasting, number
+from gateway.control_plane.web.forms import FormPage, RefusedForm
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
 from gateway.identifiers import is_id
@@ -66,37 +67,52 @@ async def standing(connection: AsyncConnection, organization_id: str) -> Account
     )
 
 
-@get(PATH + "/{organization_id:str}")
-async def show_organization(
+async def provide_organization_page(
     database: NamedDependency[Database],
     render: NamedDependency[Render],
     organization_id: FromPath[str],
     done: FromQuery[str] = "",
-) -> Response[Any]:
-    """Show an organization at a glance. `done` names the action that led here."""
-    today = datetime.now(UTC).date()
-    since = today - timedelta(days=_DAYS - 1)
-    async with database.read() as connection:
-        one = await standing(connection, organization_id)
-        days = await usage.sums(connection, one.id, Filter(since=since), by="day")
-        given = await _given(connection, one.id)
-        waiting = await approvals.waiting(connection, organization_id=one.id)
-        written = await notes.newest(connection, one.id)
-        happened = await SHEETS["trail"][1](connection, one.id, "", 10)
-    span = usage.every_day(days, since, today)
-    return render(
-        "admin/organization.html",
-        section="organizations",
-        one=one,
-        tabs=tabs(one.id),
-        tab=f"{PATH}/{one.id}",
-        done=DONE.get(done, ""),
-        tiles=_tiles(one, span, given),
-        chart=charts.bars([(day.group[5:], day.cost_nanos, _title(day)) for day in span]),
-        waiting=waiting,
-        notes=written,
-        happened=happened.rows,
-    )
+) -> FormPage:
+    """Provide an organization at a glance. `done` names the action that led there."""
+
+    async def page(refused: RefusedForm | None) -> Response[str]:
+        today = datetime.now(UTC).date()
+        since = today - timedelta(days=_DAYS - 1)
+        async with database.read() as connection:
+            one = await standing(connection, organization_id)
+            days = await usage.sums(connection, one.id, Filter(since=since), by="day")
+            given = await _given(connection, one.id)
+            waiting = await approvals.waiting(connection, organization_id=one.id)
+            written = await notes.newest(connection, one.id)
+            happened = await SHEETS["trail"][1](connection, one.id, "", 10)
+        span = usage.every_day(days, since, today)
+        own = f"{PATH}/{one.id}"
+        return render(
+            "admin/organization.html",
+            path=own,
+            section="organizations",
+            refused=refused,
+            one=one,
+            tabs=tabs(one.id),
+            tab=own,
+            done=DONE.get(done, ""),
+            tiles=_tiles(one, span, given),
+            chart=charts.bars([(day.group[5:], day.cost_nanos, _title(day)) for day in span]),
+            waiting=waiting,
+            notes=written,
+            happened=happened.rows,
+        )
+
+    return page
+
+
+@get(
+    PATH + "/{organization_id:str}",
+    dependencies={"page": Provide(provide_organization_page)},
+)
+async def show_organization(page: NamedDependency[FormPage]) -> Response[Any]:
+    """Show an organization at a glance."""
+    return await page(None)
 
 
 @get(PATH + "/{organization_id:str}/{tab:str}")

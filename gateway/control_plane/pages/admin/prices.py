@@ -148,7 +148,7 @@ async def set_price(
             notice_days=settings.price_notice_days,
             reason=data.reason,
         )
-    return see_other(f"{PATH}/{owner}/{name}")
+    return see_other(f"{PATH}/{owner}/{name}?done=price")
 
 
 @post_form(ONE + "/price/cancel", "cancel", provide_model_page)
@@ -162,7 +162,7 @@ async def cancel_price(
     """Call a price off that has not applied yet."""
     async with database.write() as connection:
         await price_control.cancel(connection, operator, data.change, reason=data.reason)
-    return see_other(f"{PATH}/{owner}/{name}")
+    return see_other(f"{PATH}/{owner}/{name}?done=canceled")
 
 
 HANDLERS = (show_price, set_price, cancel_price)

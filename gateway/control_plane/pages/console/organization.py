@@ -63,9 +63,10 @@ class DefaultsForm(msgspec.Struct, frozen=True):
 
 
 class InviteForm(msgspec.Struct, frozen=True):
-    """The address to invite."""
+    """The address to invite, and the role that it gets. An owner is made of who belongs."""
 
     email: str
+    role: Literal["member", "billing", "developer", "read_only"] = "member"
     id: str = ""
 
 
@@ -188,14 +189,12 @@ async def invite(
 ) -> Response[str]:
     """Mail an invitation. The answer does not tell whether the address has an account."""
     address = addresses.parse(data.email)
+    name, meaning = rights.WORDS[data.role]
     async with database.read() as connection:
-        await _check_new(connection, visitor, address)
+        await _check_new(connection, visitor, address, settings.organization_members_max)
     await sign_in_quota.take(origin)
     await invitation_quota.take(visitor.organization_id)
     async with database.write() as connection:
-        members = await memberships.listed(connection, visitor.organization_id)
-        if len(members) >= settings.organization_members_max:
-            raise OrganizationFull("The organization has as many members as it can have.")
         is_sent = await link_mails.send(
             connection,
             "invitation",
@@ -203,15 +202,19 @@ async def invite(
             visitor.organization_id,
             request=once(data.id, address.email),
             subject=f"An invitation to {settings.brand}",
+            as_role=data.role,
             inviter=visitor.email,
             organization=plain(visitor.organization_name),
+            role=name,
+            meaning=meaning,
         )
         if is_sent:
+            await links.give_role(connection, visitor.organization_id, address.email, data.role)
             await trail.record(
                 connection,
                 "invitation.sent",
                 trail.organization,
-                after={"address": Personal(address.email)},
+                after={"address": Personal(address.email), "role": data.role},
             )
     return render("console/invited.html", section="settings", email=address.email)
 
@@ -296,8 +299,12 @@ async def part(
     return ended
 
 
-async def _check_new(connection: AsyncConnection, visitor: Visitor, address: Address) -> None:
+async def _check_new(
+    connection: AsyncConnection, visitor: Visitor, address: Address, members_max: int
+) -> None:
     members = await memberships.listed(connection, visitor.organization_id)
     if address.email in {member.email for member in members}:
         who = "You belong" if address.email == visitor.email else f"{address.email} belongs"
         raise BelongsAlready(f"{who} to this organization already.", param="email")
+    if len(members) >= members_max:
+        raise OrganizationFull("The organization has as many members as it can have.")

@@ -10,6 +10,7 @@ from gateway.control_plane.accounts import identities, memberships, users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.identities import Identity
 from gateway.control_plane.accounts.passkeys import PasskeyRefused
+from gateway.control_plane.accounts.rights import Role
 from gateway.control_plane.accounts.security_mails import SecurityMails
 from gateway.control_plane.accounts.sessions import Device, Sessions
 from gateway.control_plane.billing.promotions import Welcome
@@ -35,12 +36,13 @@ class Entering:
         device: Device,
         *,
         joins: str | None = None,
+        role: Role = "member",
         identity: Identity | None = None,
     ) -> str:
         """Sign in the owner of an address, or of an identity, and return the session's cookie.
 
-        `joins` is the organization that invited them. A known identity signs in to its own
-        account, whatever its address is now.
+        `joins` is the organization that invited them, and `role` what they become. A known
+        identity signs in to its own account, whatever its address is now.
         """
         known = await identities.find(connection, identity) if identity else None
         user = known or await users.find_or_create(connection, address)
@@ -51,7 +53,7 @@ class Entering:
             await self._welcome.greet(connection, user, address, came_before=came_before)
         await waitlist.adopt(connection, Address(user.email), user.id)
         has_joined = joins is not None and await memberships.add(
-            connection, user.id, joins, "member", members_max=self._members_max
+            connection, user.id, joins, role, members_max=self._members_max
         )
         acts_for = joins or user.organization_id
         session = await self._sessions.begin(connection, user.id, acts_for, device)
@@ -66,9 +68,7 @@ class Entering:
                 after={"method": identity.provider},
             )
         if has_joined:
-            await trail.record(
-                connection, "member.joined", f"user:{user.id}", after={"role": "member"}
-            )
+            await trail.record(connection, "member.joined", f"user:{user.id}", after={"role": role})
         return session
 
     async def enter_by_passkey(

@@ -15,7 +15,7 @@ from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, URLEncodedBody
 
-from gateway.control_plane.accounts import addresses, memberships, organizations
+from gateway.control_plane.accounts import addresses, memberships, organizations, rights
 from gateway.control_plane.accounts.links import LinkMails, LinkSpent, MailLinks, Purpose
 from gateway.control_plane.accounts.sessions import Sessions
 from gateway.control_plane.mail.messages import lasting
@@ -167,7 +167,9 @@ async def accept_invitation(
         link = await links.use(connection, "invitation", data.token)
         address = addresses.Address(link.email)
         device = device_of(request, origin)
-        session = await entering.enter(connection, address, device, joins=link.subject)
+        session = await entering.enter(
+            connection, address, device, joins=link.subject, role=link.role or "member"
+        )
     return _go(cookie.holding(session), HOME)
 
 
@@ -210,6 +212,7 @@ def _page_of_link(
             refused=refused,
             link=link,
             organization=host,
+            role=rights.WORDS[link.role or "member"],
             token=held,
             action=_ACTIONS[kind],
         )

@@ -2,8 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from gateway.app.process import Process
 from gateway.control_plane.web.verification import VERIFIED
+from gateway.fake_stripe.store import SECRET_KEY
 from testing.browsing import Browser, sign_in
 from testing.enrolling import enroll, grow_old
 from testing.operators import sign_in_operator
@@ -19,16 +22,35 @@ async def test_operators_see_it(browser: Browser, gateway: Process):
 
 
 async def test_others_find_nothing(browser: Browser, gateway: Process):
-    for signed_in in (False, True):
-        if signed_in:
+    for who in ("nobody", "a member", "one whose session has ended"):
+        if who == "a member":
             await sign_in(browser, gateway, "ada@example.com")
+        elif who != "nobody":
+            await grow_old(gateway, "ada@example.com", revoked_at=datetime.now(UTC))
         unknown = await browser.get("/no-such-page")
         assert unknown.status_code == 404
         for path in ("/admin", "/admin/verify", "/admin/enroll", "/admin/enroll?token=x"):
             for hidden in (await browser.get(path), await browser.http.post(path, data={"a": "b"})):
                 assert hidden.status_code == 404, (path, hidden.request.method)
                 assert hidden.text == unknown.text
-                assert hidden.headers.keys() == unknown.headers.keys()
+                assert hidden.headers == unknown.headers
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {
+            "public_url": "https://gateway.example",
+            "stripe_secret_key": SECRET_KEY,
+            "stripe_api_url": "http://127.0.0.1:1",
+            "support": "help@gateway.example",
+        }
+    ],
+)
+async def test_nor_by_a_header_that_only_some_gateways_send(browser: Browser):
+    unknown, hidden = await browser.get("/no-such-page"), await browser.get("/admin")
+    assert "strict-transport-security" in unknown.headers
+    assert (hidden.status_code, hidden.headers) == (404, unknown.headers)
 
 
 async def test_an_operator_without_a_proof_is_asked_for_one(browser: Browser, gateway: Process):

@@ -9,9 +9,10 @@ from sqlalchemy import insert, select
 from gateway.app.process import Process
 from gateway.identifiers import new_id
 from gateway.storage.tables import api_keys, organizations, outbox, stripe_events, trail_entries
-from testing.browsing import Browser, squeezed
+from testing.browsing import Browser, field, squeezed
 from testing.operators import sign_in_operator
 from tests.control_plane.conftest import rows
+from tests.control_plane.pages.conftest import Fields
 
 NOW = datetime.now(UTC)
 
@@ -39,15 +40,16 @@ async def test_keys_are_shown_once_more_then_revoked_each_with_an_entry(
     ids = await keys(gateway, 3)
     await gateway.services.keys.revoke(ids[0])
     await browser.get("/admin/keys")
-    page = await send(browser, "/admin/bulk", action="revoke-keys", ids=ids)
+    page = await send(browser, "/admin/bulk", action="revoke-keys", ids=ids, back="/admin/keys?a=1")
     assert "Revoke 2 keys" in squeezed(page.text)
     assert "It is revoked already." in page.text
     assert await trail(gateway, "key.revoked") == []
     assert f'value="{ids[0]}"' not in page.text
 
     refused = await send(browser, "/admin/bulk/do", action="revoke-keys", ids=ids, reason=" ")
-    assert refused.status_code == 400
-    await browser.get("/admin/keys")
+    assert (refused.status_code, Fields(refused).blamed()) == (400, "reason")
+    assert Fields(refused).said().strip() == "Say why, in 1 to 500 characters."
+    assert "Revoke 2 keys" in squeezed(refused.text)
     page = await send(browser, "/admin/bulk/do", action="revoke-keys", ids=ids[1:], reason="leaked")
     assert "Done for 2 keys" in squeezed(page.text)
     assert await trail(gateway, "key.revoked") == [f"key:{one}" for one in ids[1:]]
@@ -88,6 +90,26 @@ async def test_mails_and_events_are_sent_and_routed_again(browser: Browser, gate
     assert await trail(gateway, "event.replayed") == ["event:evt_1"]
 
 
+async def test_it_leads_back_to_the_list_as_it_was(browser: Browser, gateway: Process):
+    await sign_in_operator(browser, gateway, "ops@example.com", "support")
+    (one,) = await keys(gateway, 1)
+    sent = {"action": "revoke-keys", "ids": one}
+    await browser.get("/admin/keys?state=in_use")
+    browser.http.headers["referer"] = "http://127.0.0.1:8080/admin/keys?state=in_use"
+    await send(browser, "/admin/bulk", **sent)
+    assert field(browser.page.text, "back") == "/admin/keys?state=in_use"
+    for given, back in (
+        ("/admin/keys?state=in_use", "/admin/keys?state=in_use"),
+        ("https://evil.example/admin/", "/admin/keys"),
+        ("//evil.example/admin/", "/admin/keys"),
+        ("/admin/../x\\y", "/admin/keys"),
+    ):
+        page = await send(browser, "/admin/bulk", **sent, back=given)
+        assert f'<a class="button" href="{back}">' in page.text
+    await send(browser, "/admin/bulk/do", **sent, back="/admin/keys?a=1", reason="leaked")
+    assert '<a class="button" href="/admin/keys?a=1">' in browser.page.text
+
+
 async def test_who_only_reads_sees_and_does_nothing(browser: Browser, gateway: Process):
     await sign_in_operator(browser, gateway, "ops@example.com", "read")
     ids = await keys(gateway, 1)
@@ -105,6 +127,9 @@ async def test_too_many_none_and_no_such_action(browser: Browser, gateway: Proce
     token = {"csrf_token": browser.token}
     for ids in ([], [new_id() for _ in range(501)]):
         data = {**token, "action": "revoke-keys", "ids": ids}
-        assert (await browser.http.post("/admin/bulk", data=data)).status_code == 400
+        for path in ("/admin/bulk", "/admin/bulk/do"):
+            page = await browser.http.post(path, data={**data, "reason": "why"})
+            assert page.status_code == 400
+            assert Fields(page).said().strip() == "Select from 1 to 500 lines."
     data = {**token, "action": "grant-credit", "ids": new_id()}
     assert (await browser.http.post("/admin/bulk", data=data)).status_code == 404

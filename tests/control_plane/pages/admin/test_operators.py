@@ -32,7 +32,7 @@ async def test_from_added_to_removed(browser: Browser, gateway: Process):
     assert (twice.status_code, "already" in twice.text) == (409, True)
 
     await browser.submit(actions_of(browser.page.text, "role")[1], role="finance", reason="x")
-    assert "<td>Finance</td>" in browser.page.text
+    assert ">Finance</td>" in browser.page.text
     reset = await browser.submit(actions_of(browser.page.text, "reset")[1], reason="lost")
     assert "/admin/enroll?token=" in reset.text
     page = await browser.get(PATH)

@@ -59,6 +59,30 @@ async def test_members_are_invited_change_roles_and_leave(
     await bob.close()
 
 
+async def test_an_invitation_gives_its_role_and_the_newest_counts(
+    gateway: Process, browser: Browser, app: Litestar
+):
+    await sign_in(browser, gateway, "ada@example.org")
+    links = []
+    for role in ("billing", "read_only"):
+        await browser.get("/console/settings")
+        await browser.submit("/console/settings/invite", email=BOB, role=role)
+        links.append(await mailed_link(gateway, BOB))
+    (mail, *_) = [m for m in await gateway.services.outbox.listed() if m.recipient == BOB]
+    assert "Your role there is Read-only: sees everything and changes nothing." in mail.text
+    page = await browser.get("/console/settings")
+    assert '<td data-label="As">Read-only</td>' in page.text
+    assert (await browser.submit("/console/settings/invite", email="c@example.org", role="owner")
+            ).status_code == 400  # fmt: skip
+    bob = Browser(app)
+    shown = await bob.get(links[0])
+    assert "<strong>Read-only</strong>: sees everything" in shown.text
+    await bob.submit("/sign-in/invitation", token=field(shown.text, "token"))
+    await bob.close()
+    (member,) = await rows(gateway, select(memberships).where(memberships.c.role != "owner"))
+    assert member.role == "read_only"
+
+
 async def invited(gateway: Process, browser: Browser, guest: Browser, email: str) -> None:
     """Have the owner in one browser invite whoever sits before the other."""
     await browser.get("/console/settings")

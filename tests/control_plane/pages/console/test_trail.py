@@ -79,7 +79,11 @@ async def test_the_organization_and_its_members(app: Litestar, browser: Browser,
     action, before, after = await newest(gateway)
     assert (action, before["truncate"], after["truncate"]) == ("key_defaults.changed", None, "end")
     await browser.submit(f"{SETTINGS}/invite", email="eve@example.com")
-    assert await newest(gateway) == ("invitation.sent", {}, {"address": "eve@example.com"})
+    assert await newest(gateway) == (
+        "invitation.sent",
+        {},
+        {"address": "eve@example.com", "role": "member"},
+    )
     await browser.get(SETTINGS)
     await browser.submit(f"{SETTINGS}/invitations/withdraw", email="eve@example.com")
     assert await newest(gateway) == ("invitation.withdrawn", {"address": "eve@example.com"}, {})
