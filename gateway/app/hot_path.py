@@ -13,6 +13,7 @@ from pathlib import Path
 from gateway.app.core import Core
 from gateway.control_plane.accounts.key_changes import KeyChanges
 from gateway.control_plane.accounts.keys import ApiKeys
+from gateway.control_plane.accounts.organization_limits import OrganizationLimits
 from gateway.control_plane.billing import api
 from gateway.control_plane.receipts.api import RECEIPT_OPERATIONS, receipt_routes
 from gateway.control_plane.status.answers import Answered
@@ -54,6 +55,7 @@ class DataPlane:
     answers: AnswerTally
     answered: Answered
     hot_path: HotPath
+    organization_limits: OrganizationLimits
 
     async def key_changed(self, digest: bytes) -> None:
         """Forget a key here and in all other processes."""
@@ -78,6 +80,12 @@ def make_data_plane(core: Core) -> DataPlane:
     counting = CountingThreads(settings.counting_threads)
     answers = AnswerTally(entries_max=settings.answer_entries_max)
     redis_url = settings.redis_url
+    in_flight = InFlight(
+        total_max=settings.in_flight_max,
+        organization_max=settings.organization_in_flight_max,
+        bytes_max=settings.bodies_bytes_max,
+        organization_bytes_max=settings.organization_bodies_bytes_max,
+    )
     return DataPlane(
         authenticator=authenticator,
         announcements=KeyAnnouncements(redis_url, authenticator.forget) if redis_url else None,
@@ -87,6 +95,7 @@ def make_data_plane(core: Core) -> DataPlane:
         counting=counting,
         answers=answers,
         answered=Answered(database, answers),
+        organization_limits=OrganizationLimits(database, in_flight.set_own),
         hot_path=HotPath(
             authenticator=authenticator,
             catalog=core.catalog,
@@ -94,12 +103,7 @@ def make_data_plane(core: Core) -> DataPlane:
             counting=counting,
             credit=credits_,
             demand=core.calls,
-            in_flight=InFlight(
-                total_max=settings.in_flight_max,
-                organization_max=settings.organization_in_flight_max,
-                bytes_max=settings.bodies_bytes_max,
-                organization_bytes_max=settings.organization_bodies_bytes_max,
-            ),
+            in_flight=in_flight,
             limits=_limits(settings),
             public_url=settings.public_url,
             replays=Replays(
@@ -173,6 +177,7 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
         ],
         jobs=[
             Job("key-changes", settings.revocation_poll_seconds, changes.read),
+            Job("organization-limits", _LIMITS_SECONDS, data.organization_limits.refresh),
             Job("write-answers", settings.answer_write_seconds, data.answered.flush),
         ],
     )
@@ -196,6 +201,8 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
     ]
 
 
+_LIMITS_SECONDS = 5.0
+"""How long a changed limit of an organization takes to hold."""
 _SEGMENT_BYTES = 4_194_304
 
 

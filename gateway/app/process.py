@@ -87,6 +87,7 @@ class Process:
             await partition(core)
             stack.push_async_callback(data.ledger.close)
             if runs(core.settings.role, "data"):
+                await data.organization_limits.refresh()
                 await data.credit.start()
                 stack.push_async_callback(data.credit.close)
             stack.push_async_callback(core.demand_counts.flush)

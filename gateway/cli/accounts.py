@@ -16,7 +16,7 @@ from gateway.cli.printing import DAYS, as_json, asynchronous, in_days, opened, s
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKey, ApiKeys
 from gateway.control_plane.accounts.security_mails import SecurityMails
-from gateway.control_plane.back_office import notes
+from gateway.control_plane.back_office import limits, notes
 from gateway.control_plane.back_office.keys import create, revoke, set_budget
 from gateway.control_plane.back_office.organizations import make_organization
 from gateway.control_plane.billing import credit
@@ -81,6 +81,24 @@ async def write_note(organization: str, words: str, *, acting: str | None) -> No
         owner = await organizations.find(connection, organization)
         await notes.write(connection, operator, owner.id, words)
     say(f"Noted about {owner.name}.")
+
+
+@organizations_group.command("limit")
+@click.argument("organization")
+@click.argument("requests")
+@acting_as
+@because
+@asynchronous
+async def limit_organization(
+    organization: str, requests: str, *, acting: str | None, reason: str
+) -> None:
+    """Set how many REQUESTS may be in progress in a process at once; `none`: as all others."""
+    most = None if requests == "none" else int(requests) if requests.isdecimal() else 0
+    async with opened() as database, database.write() as connection:
+        operator = await operator_of(connection, acting)
+        owner = await organizations.find(connection, organization)
+        await limits.limit_requests(connection, operator, owner.id, most, reason=reason)
+    say(f"{owner.name} may have {'as many as all others' if most is None else most} in progress.")
 
 
 async def _check_new(connection: AsyncConnection, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Limits of an organization that operators lift: a hold on buying, its auto top-up."""
+"""Limits of an organization that operators change: requests at once, buying, auto top-up."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.accounts import organization_limits
 from gateway.control_plane.back_office import acting
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.payments import auto_top_up, customers
@@ -52,3 +53,32 @@ async def switch_off_top_up(
             reason=reason,
         )
     return was_on
+
+
+async def limit_requests(
+    connection: AsyncConnection,
+    operator: Operator,
+    organization_id: str,
+    most: int | None,
+    *,
+    reason: str,
+) -> None:
+    """Set how many requests an organization may have in progress in a process at once.
+
+    None: as many as all others. Processes follow within seconds. Raises NotPermitted,
+    NoReasonGiven, LimitOutOfBounds.
+    """
+    operator.must("money")
+    reason = acting.checked(operator, reason, param="words")
+    before = await organization_limits.in_flight_max(connection, organization_id)
+    await organization_limits.set_in_flight_max(connection, organization_id, most)
+    await record(
+        connection,
+        operator.actor,
+        "requests.limited",
+        f"organization:{organization_id}",
+        organization_id=organization_id,
+        before={"in_flight_max": before},
+        after={"in_flight_max": most},
+        reason=reason,
+    )

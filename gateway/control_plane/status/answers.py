@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 
 import msgspec
-from sqlalchemy import case, delete, select
+from sqlalchemy import case, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.data_plane.tallies import AnswerEntry, AnswerTally
@@ -32,6 +32,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     p50_ms: int | None
     """Median latency of today's successes; None without any."""
     p95_ms: int | None
+    last_hour: datetime | None
+    """The hour of the last answer of this month."""
 
 
 class Answered:
@@ -60,11 +62,12 @@ async def summary(connection: AsyncConnection, organization_id: str, today: date
             hours.latency_ms,
             total(hours.answers).label("month"),
             total(on_the_day).label("today"),
+            func.max(hours.hour).label("last"),
         )
         .where(hours.organization_id == organization_id, hours.hour >= midnight.replace(day=1))
         .group_by(hours.status_class, hours.latency_ms)
     )
-    rows = [(row.status_class, row.latency_ms, row.month, row.today) for row in found]
+    rows = [(row.status_class, row.latency_ms, row.month, row.today, row.last) for row in found]
     errors = [row for row in rows if row[0] != _SUCCESS]
     latencies = {row[1]: row[3] for row in rows if row[0] == _SUCCESS}
     return Summary(
@@ -74,6 +77,7 @@ async def summary(connection: AsyncConnection, organization_id: str, today: date
         errors_today=sum(row[3] for row in errors),
         p50_ms=percentile(latencies, 50),
         p95_ms=percentile(latencies, 95),
+        last_hour=max((row[4] for row in rows), default=None),
     )
 
 

@@ -6,6 +6,7 @@ them. A place is taken before the body is read, so that what is not served holds
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -32,25 +33,33 @@ class InFlight:
         self._total = 0
         self._bytes = 0
         self._shares: dict[str, _Share] = {}
-        self._limit_line = b"x-ratelimit-limit-requests: %d\r\n" % min(total_max, organization_max)
+        self._own_max: Mapping[str, int] = {}
+        self._limit_line = _limit_line(min(total_max, organization_max))
 
     def lines(self, organization_id: str) -> bytes:
         """Return the headers with the limit and what remains of it, as lines of a head."""
         share = self._shares.get(organization_id)
+        most = self._own_max.get(organization_id)
+        line = self._limit_line if most is None else _limit_line(min(self._total_max, most))
         left = min(
-            self._organization_max - (share.requests if share else 0),
+            (most or self._organization_max) - (share.requests if share else 0),
             self._total_max - self._total,
         )
-        return b"%bx-ratelimit-remaining-requests: %d\r\n" % (self._limit_line, left)
+        return b"%bx-ratelimit-remaining-requests: %d\r\n" % (line, max(left, 0))
+
+    def set_own(self, own_max: Mapping[str, int]) -> None:
+        """Let some organizations have another number of requests, by id; all others, the usual."""
+        self._own_max = own_max
 
     def admit(self, organization_id: str) -> RequestPlace:
         """Take a place for one request; it is given back with the block. Raises TooManyInFlight."""
         share = self._shares.get(organization_id)
         if share is None:
             share = _Share(organization_id)
-        if share.requests >= self._organization_max:
+        most = self._own_max.get(organization_id, self._organization_max)
+        if share.requests >= most:
             raise TooManyInFlight(
-                f"{self._organization_max} requests of this organization are in progress already. "
+                f"{most} requests of this organization are in progress already. "
                 "Send fewer at once, or more inputs in each.",
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
@@ -96,6 +105,10 @@ class InFlight:
 
     def __len__(self) -> int:
         return self._total
+
+
+def _limit_line(most: int) -> bytes:
+    return b"x-ratelimit-limit-requests: %d\r\n" % most
 
 
 class RequestPlace:

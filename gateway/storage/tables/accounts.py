@@ -36,6 +36,18 @@ organizations = Table(
     **STRICT,
 )
 
+organization_limits = Table(
+    "organization_limits",
+    metadata,
+    # those that an operator gave a number of their own
+    Column("organization_id", Id, ForeignKey(organizations.c.id), primary_key=True),
+    # most requests in progress in one process
+    Column("in_flight_max", Integer, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    CheckConstraint("in_flight_max > 0", name="in_flight_max"),
+    **STRICT,
+)
+
 api_keys = Table(
     "api_keys",
     metadata,

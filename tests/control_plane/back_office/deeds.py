@@ -91,7 +91,9 @@ async def of_money(world: World, name: str, why: str, *said: str) -> Deed | None
     return Deed(path, path, fields, (*command, *because), is_checked=True)
 
 
-async def of_account(world: World, name: str, why: str, *said: str) -> Deed:
+async def of_account(  # noqa: C901 - a list of what can be done
+    world: World, name: str, why: str, *said: str
+) -> Deed:
     """Return a deed about the organization."""
     own, words, because = f"{ADMIN}/{world.organization_id}", {"words": why}, ("--reason", why)
     command: tuple[str, ...]
@@ -114,6 +116,9 @@ async def of_account(world: World, name: str, why: str, *said: str) -> Deed:
         case (("seen" | "abandon"), ()):
             words["target"] = world.odd_payment_id
             command = ("billing", name, world.odd_payment_id)
+        case "requests", (most,):
+            words["amount"] = "" if most == "none" else most
+            command = ("organizations", "limit", world.organization_id, most)
         case (("revoke" | "budget"), (dollars,)):
             key = await world.scalar(select(api_keys.c.id))
             words |= {"target": key, "amount": dollars}

@@ -45,10 +45,22 @@ async def test_hours_add_up_to_today_and_the_month(database: Database):
         slow.answered(own, status, 2.5)
     await Answered(database, slow).flush()
     assert await summed(database, own) == Summary(
-        answers_month=28, errors_month=4, answers_today=25, errors_today=3, p50_ms=15, p95_ms=3_000
+        answers_month=28,
+        errors_month=4,
+        answers_today=25,
+        errors_today=3,
+        p50_ms=15,
+        p95_ms=3_000,
+        last_hour=datetime(2026, 11, 23, 23, tzinfo=UTC),
     )
     assert await summed(database, new_id()) == Summary(
-        answers_month=0, errors_month=0, answers_today=0, errors_today=0, p50_ms=None, p95_ms=None
+        answers_month=0,
+        errors_month=0,
+        answers_today=0,
+        errors_today=0,
+        p50_ms=None,
+        p95_ms=None,
+        last_hour=None,
     )
 
 

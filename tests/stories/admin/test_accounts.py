@@ -106,6 +106,29 @@ def test_auto_top_up_is_switched_off(office: Office):
     assert left.mails == []
 
 
+@tells(f"{ONE}/requests")
+def test_an_organization_may_have_more_requests_at_once(office: Office):
+    ada = office.customer("requests")
+    page = office.page("finance")
+    open_organization(page, ada)
+    page.get_by_role("link", name="Requests at once").click()
+    page.get_by_label("Requests at once").fill("many")
+    page.get_by_label("Why, for the audit trail").fill("They launch on Monday")
+    page.get_by_role("button", name="Set the limit").click()
+    expect(page.get_by_role("alert")).to_contain_text("Enter 1 to 100,000 requests")
+    expect(page.get_by_label("Why, for the audit trail")).to_have_value("They launch on Monday")
+    page.get_by_label("Requests at once").fill("1,000")
+    office.look(page, "requests")
+    with office.watched() as left:
+        page.get_by_role("button", name="Set the limit").click()
+        expect(page.get_by_role("status")).to_have_text("The limit is set.")
+    assert left.entries == [
+        Acted("finance", "requests.limited", f"organization:{ada.id}", {"in_flight_max": None},
+              {"in_flight_max": 1_000}, "They launch on Monday")
+    ]  # fmt: skip
+    assert left.mails == []
+
+
 @tells(f"{ONE}/release")
 def test_an_organization_may_buy_again(office: Office):
     ada = office.customer("release")

@@ -12,6 +12,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.handlers.base import BaseRouteHandler
 from litestar.params import FromPath, URLEncodedBody
 
+from gateway.control_plane.accounts import organization_limits
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.back_office import freezes, limits, mails, notes, selections, views
@@ -27,7 +28,7 @@ from gateway.control_plane.pages.admin.money import move_of
 from gateway.control_plane.pages.admin.organization import PATH, provide_organization_page, standing
 from gateway.control_plane.payments import payments
 from gateway.control_plane.payments.reconciler import Reconciler
-from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
+from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other, whole
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.verification import fresh
 from gateway.data_plane.metering.port import Period
@@ -117,6 +118,13 @@ ACTIONS = {
         "The key spends this much at most in its period; without an amount, all that there is.",
         "Set the limit",
         describe=selections.keys,
+    ),
+    "requests": AccountAction(
+        "Limit requests of",
+        "money",
+        "So many requests may be in progress at once in each gateway process; more get 429. "
+        "Without a number, as many as all others may have. Processes follow within seconds.",
+        "Set the limit",
     ),
     "resend": AccountAction(
         "Send a mail again to",
@@ -276,6 +284,9 @@ async def _act(
             await freezes.unsuspend(connection, operator, organization_id, reason=why, mails=told)
         elif name == "release":
             await limits.release(connection, operator, organization_id, reason=why)
+        elif name == "requests":
+            most = _number(data.amount)
+            await limits.limit_requests(connection, operator, organization_id, most, reason=why)
         elif name == "top-up-off":
             await limits.switch_off_top_up(connection, operator, organization_id, reason=why)
         elif name == "seen":
@@ -287,3 +298,8 @@ async def _act(
             if not is_id(data.target):
                 raise NothingToRetry("There is no such mail.")
             await mails.resend(connection, operator, data.target, lifetime=lifetime, reason=why)
+
+
+def _number(text: str) -> int | None:
+    """Read a number of requests; None if there is none. One that can't be read is out of bounds."""
+    return (whole(text, organization_limits.IN_FLIGHT_MAX) or 0) if text.strip() else None

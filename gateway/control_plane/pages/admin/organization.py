@@ -21,8 +21,10 @@ from gateway.control_plane.billing.usage import Filter, Sum
 from gateway.control_plane.pages.admin.lists import ROWS, export, keyset
 from gateway.control_plane.pages.admin.sheets import SHEETS, SheetRow
 from gateway.control_plane.pages.admin.tiles import Tile
+from gateway.control_plane.status import answers
+from gateway.control_plane.status.answers import Summary
 from gateway.control_plane.web import charts
-from gateway.control_plane.web.formats import compact, lasting, number
+from gateway.control_plane.web.formats import compact, lasting, latency, number
 from gateway.control_plane.web.forms import FormPage, RefusedForm
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
@@ -30,7 +32,6 @@ from gateway.identifiers import is_id
 from gateway.money import money
 from gateway.storage.database import Database
 from gateway.storage.ledger import runway
-from gateway.storage.ledger.runway import Runway
 from gateway.storage.tables import credit_lots, total
 
 PATH = "/admin/organizations"
@@ -46,7 +47,6 @@ class AccountStanding(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     owners: list[str]
     balance: Balance
-    runway: Runway
 
 
 async def standing(connection: AsyncConnection, organization_id: str) -> AccountStanding:
@@ -63,7 +63,6 @@ async def standing(connection: AsyncConnection, organization_id: str) -> Account
         created_at=found.created_at,
         owners=await account_mails.owners(connection, found.id),
         balance=await credit.balance(connection, found.id),
-        runway=await runway.runway(connection, found.id),
     )
 
 
@@ -82,6 +81,7 @@ async def provide_organization_page(
             one = await standing(connection, organization_id)
             days = await usage.sums(connection, one.id, Filter(since=since), by="day")
             given = await _given(connection, one.id)
+            answered = await answers.summary(connection, one.id, today)
             waiting = await approvals.waiting(connection, organization_id=one.id)
             written = await notes.newest(connection, one.id)
             happened = await SHEETS["trail"][1](connection, one.id, "", 10)
@@ -96,7 +96,7 @@ async def provide_organization_page(
             tabs=tabs(one.id),
             tab=own,
             done=DONE.get(done, ""),
-            tiles=_tiles(one, span, given),
+            tiles=_tiles(one, span, given, answered),
             chart=charts.bars([(day.group[5:], day.cost_nanos, _title(day)) for day in span]),
             waiting=waiting,
             notes=written,
@@ -181,6 +181,7 @@ DONE = {
     "abandon": "The payment is given up.",
     "revoke": "The key is revoked.",
     "budget": "The key's limit is set.",
+    "requests": "The limit is set.",
     "resend": "The mail will be sent again.",
     "note": "The note is written.",
 }
@@ -198,8 +199,12 @@ async def _given(connection: AsyncConnection, organization_id: str) -> dict[str,
     return {row[0]: row[1] for row in found}
 
 
-def _tiles(one: AccountStanding, span: list[Sum], given: dict[str, int]) -> list[Tile]:
-    balance, days = one.balance, one.runway.days
+def _tiles(
+    one: AccountStanding, span: list[Sum], given: dict[str, int], answered: Summary
+) -> list[Tile]:
+    balance = one.balance
+    lately = sum(day.cost_nanos for day in span[-runway.RATE_DAYS :])
+    days = runway.of(balance.available_nanos, lately).days
     lasts = "no use lately" if days is None else f"lasts {lasting(days)}"
     own = f"{PATH}/{one.id}"
     return [
@@ -213,6 +218,10 @@ def _tiles(one: AccountStanding, span: list[Sum], given: dict[str, int]) -> list
              note=f"free {money(given.get('promo', 0))}", href=f"{own}/payments"),
         Tile(name=f"Requests, {_DAYS} d", value=compact(sum(day.requests for day in span)),
              note=f"{compact(sum(day.tokens for day in span))} tokens"),
+        Tile(name="p95 today", value=latency(answered.p95_ms),
+             note=f"{number(answered.errors_today)} of {number(answered.answers_today)} failed"),
+        Tile(name="Last call", value=f"{answered.last_hour:%d %b, %H h}" if answered.last_hour
+             else "none", note="UTC" if answered.last_hour else "this month"),
     ]  # fmt: skip
 
 

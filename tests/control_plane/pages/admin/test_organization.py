@@ -1,9 +1,13 @@
 """An organization's page and its tabs: what stands there, for whom, and at what price."""
 
+from datetime import UTC, datetime
+
 import pytest
+from sqlalchemy import insert
 
 from gateway.app.process import Process
 from gateway.control_plane.pages.admin.sheets import SHEETS
+from gateway.storage.tables import answer_hours
 from testing.back_office import ADMIN, owned_organization, trail_of
 from testing.browsing import Browser, sign_in, squeezed
 from testing.operators import sign_in_operator
@@ -24,8 +28,20 @@ async def customer(gateway: Process, browser: Browser) -> str:
 
 async def test_it_is_told_at_a_glance(browser: Browser, gateway: Process, customer: str):
     await browser.get("/admin")
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    async with gateway.core.database.write() as connection:
+        for status_class, answered in ((2, 9), (5, 1)):
+            await connection.execute(
+                insert(answer_hours).values(
+                    organization_id=customer, hour=hour, status_class=status_class, latency_ms=150,
+                    answers=answered,
+                )
+            )  # fmt: skip
     with counted(gateway) as statements:
         page = squeezed((await browser.get(f"{ADMIN}/{customer}")).text)
+    assert "150 ms" in page
+    assert "1 of 10 failed" in page
+    assert f"{hour:%d %b, %H h}" in page
     assert len(statements) <= QUERIES_MAX
     assert "$0.25" in page
     assert "ada@northwind.example" in page
@@ -133,3 +149,17 @@ async def test_a_role_that_may_not_is_told_so(
     page = await browser.get(f"{ADMIN}/{customer}/suspend")
     assert f"Your role, {role}, does not allow this." in page.text
     assert (await browser.submit(f"{ADMIN}/{customer}/suspend", words="x")).status_code == 403
+
+
+async def test_it_may_have_more_requests_at_once(browser: Browser, gateway: Process, customer: str):
+    page = await browser.get(f"{ADMIN}/{customer}")
+    assert f"{ADMIN}/{customer}/requests" in page.text
+    await browser.get(f"{ADMIN}/{customer}/requests")
+    for amount, words in (("0", "Enter 1 to 100,000 requests"), ("many", "Enter 1 to")):
+        page = await browser.submit(f"{ADMIN}/{customer}/requests", amount=amount, words="launch")
+        assert (page.status_code, words in page.text) == (400, True)
+    page = await browser.submit(f"{ADMIN}/{customer}/requests", amount="1,000", words="launch")
+    assert "The limit is set." in page.text
+    await gateway.data.organization_limits.refresh()
+    lines = gateway.data.hot_path.in_flight.lines(customer)
+    assert lines.startswith(b"x-ratelimit-limit-requests: 1000\r\n")
