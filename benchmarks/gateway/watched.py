@@ -1,7 +1,7 @@
 """`gateway`, with a look at the garbage collector: `python -m benchmarks.gateway.watched run ...`.
 
-SIGUSR1 begins anew; SIGUSR2 writes what was collected since to the file that WATCHED names. Times are
-CPU times of the thread that collects, which other work on the machine does not change much.
+SIGUSR1 begins anew; SIGUSR2 writes what was collected since to the file that WATCHED names. Times
+are CPU times of the thread that collects, which other work on the machine does not change much.
 """
 
 from __future__ import annotations
