@@ -218,6 +218,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     commit_seconds: Annotated[
         Seconds, _text("How long an answer waits for the database before the journal is used.")
     ] = 0.05
+    gather_seconds: Annotated[
+        float,
+        Meta(ge=0, le=0.02),
+        _text(
+            "The least time from one transaction of usage to the next. Above 0, requests that come "
+            "faster share one, which spares the database and makes their answers that much later."
+        ),
+    ] = 0.0
     credit_wait_seconds: Annotated[
         Seconds, _text("How long a request waits for credit from the database (503).")
     ] = 2.0

@@ -234,7 +234,9 @@ def _engine(
             slice_nanos_max=settings.lease_slice_nanos_max,
         ),
         rules=EngineRules(
-            commit_seconds=settings.commit_seconds, credit_seconds=settings.credit_wait_seconds
+            commit_seconds=settings.commit_seconds,
+            gather_seconds=settings.gather_seconds,
+            credit_seconds=settings.credit_wait_seconds,
         ),
         receipts=receipts if settings.receipts else None,
     )

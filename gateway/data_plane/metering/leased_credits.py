@@ -25,7 +25,14 @@ from gateway.data_plane.metering.book import LeaseBook
 from gateway.data_plane.metering.chain import ReceiptChain
 from gateway.data_plane.metering.journal import Adopter, Journal
 from gateway.data_plane.metering.journaling import Journaling
-from gateway.data_plane.metering.leases import Lease, LeaseRules, Purse, Settlement, Waiter
+from gateway.data_plane.metering.leases import (
+    NEVER,
+    Lease,
+    LeaseRules,
+    Purse,
+    Settlement,
+    Waiter,
+)
 from gateway.data_plane.metering.messages import Ledger, LedgerUnavailable
 from gateway.data_plane.metering.port import Charge, CreditUnavailable, ReservationExpired
 from gateway.data_plane.metering.protocol import LeaseProtocol, Sent
@@ -64,6 +71,8 @@ class LeasedCredits:
         self._away_since: float | None = None
         self._asked_at: float | None = None
         """When the tick in flight was sent."""
+        self._charged_at = NEVER
+        """When the last tick with usage was sent."""
         self._pause_seconds = self.rules.retry_seconds
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -173,6 +182,9 @@ class LeasedCredits:
         due = self._protocol.due_in()
         if due is None or due > 0:
             await self._sleep(due)
+        gathers = self._charged_at + self.rules.gather_seconds - time.monotonic()
+        if gathers > 0 and self.book.outbox and not self.book.asking:  # credit is not kept waiting
+            await asyncio.sleep(gathers)
         sent = self._protocol.compose()
         if sent is None:
             await asyncio.sleep(0)
@@ -181,6 +193,8 @@ class LeasedCredits:
 
     async def _tick(self, sent: Sent) -> bool:
         self._asked_at = time.monotonic()
+        if sent.entries:
+            self._charged_at = self._asked_at
         try:
             answer = await self._ledger.tick(sent.tick)
             self._protocol.applied(sent, answer)
@@ -259,6 +273,10 @@ class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
 
     commit_seconds: float = 0.05
     """For the ledger to commit a request, before the journal acknowledges it instead."""
+    gather_seconds: float = 0.0
+    """Between the beginnings of two ticks at least, so that the second has more to charge. A tick
+    leaves when the one before is back, and a request that comes alone does not wait, whatever this
+    is; what comes faster waits up to this long for the ledger's good."""
     credit_seconds: float = 2.0
     """For credit that this process does not hold, before a request gets 503."""
     settle_seconds: float = 10.0

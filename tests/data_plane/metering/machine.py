@@ -55,7 +55,8 @@ class Replica:
     def __init__(self, world: World) -> None:
         self.world = world
         self.book = LeaseBook(RULES, world.clock)
-        self.talk = LeaseProtocol(self.book, ReceiptChain(SIGNER))
+        self.receipts = ReceiptChain(SIGNER)
+        self.talk = LeaseProtocol(self.book, self.receipts)
         self.journal: list[Settlement] = []
         self.lost: Sent | None = None
         """A tick that was given up and may still arrive."""

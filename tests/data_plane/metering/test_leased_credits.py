@@ -268,8 +268,10 @@ class Unruly:
     def __init__(self, ledger) -> None:
         self.ledger = ledger
         self.wrong = None
+        self.sizes = []
 
     async def tick(self, tick):
+        self.sizes.append(len(tick.usage))
         answer = await self.ledger.tick(tick)
         match self.wrong:
             case Exception():
@@ -348,3 +350,25 @@ async def test_the_writer_outlives_any_failure_and_charges_once(
                 await asyncio.sleep(0.01)
     assert await usage_of(database, customer) == (5, 5 * 80)
     await assert_sound(database)
+
+
+async def test_a_request_alone_is_charged_at_once_and_those_that_come_faster_together(
+    sqlite_database_url: list[str], tmp_path
+):
+    database = Database(sqlite_database_url[0])
+    customer = await add_customer(database, 1_000)
+    ledger = Unruly(ledger_of(database))
+    rules = EngineRules(commit_seconds=20.0, gather_seconds=2.0)
+    async with running(database, tmp_path, ledger=ledger, rules=rules) as engine:
+        charges = [customer.charge(1) for _ in range(6)]
+        for charge in charges:
+            await engine.reserve(charge)
+        ledger.sizes.clear()
+        await engine.settle(charges[0])
+        settling = []
+        for charge in charges[1:]:
+            settling.append(asyncio.create_task(engine.settle(charge)))
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*settling)
+    await database.close()
+    assert [size for size in ledger.sizes if size] == [1, 5]

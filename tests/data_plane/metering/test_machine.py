@@ -24,6 +24,8 @@ from msgspec.structs import asdict
 from sqlalchemy import select
 
 from gateway.control_plane.billing import credit
+from gateway.control_plane.receipts import published
+from gateway.data_plane.metering import proofs
 from gateway.data_plane.metering.leases import Settlement
 from gateway.data_plane.metering.messages import Tick, UsageLine
 from gateway.data_plane.metering.port import (
@@ -32,6 +34,7 @@ from gateway.data_plane.metering.port import (
     CreditUnavailable,
     InsufficientCredit,
 )
+from gateway.data_plane.metering.receipts import FIRST
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.ledger import freezes, grants, invariants, postings
@@ -42,7 +45,7 @@ from gateway.storage.tables import accounts
 from testing.gateways import Ledger
 from testing.payments import Payment
 from tests.data_plane.metering import machine
-from tests.data_plane.metering.machine import RULES, Replica, World
+from tests.data_plane.metering.machine import RULES, SIGNER, Replica, World
 
 REPLICAS = 3
 PAYMENTS = 2
@@ -90,6 +93,8 @@ class Books(RuleBasedStateMachine):
         self.unsure: dict[str, int] = {}
         """Settled and not acknowledged: the client has no answer yet."""
         self.acknowledged: dict[str, int] = {}
+        self.rooted: set[str] = set()
+        """The roots that receipts name."""
         self.failed: set[str] = set()
 
     def teardown(self) -> None:
@@ -210,8 +215,10 @@ class Books(RuleBasedStateMachine):
         if not self.held[who]:
             return
         charge = self.held[who].pop()
-        entry = self.replicas[who].settle(charge, journal=journal)
+        replica = self.replicas[who]
+        entry = replica.settle(charge, journal=journal)
         if journal:
+            assert self.verified(replica, entry) is None
             self.acknowledged[charge.request_id] = charge.cost_nanos
             return
         self.unsure[charge.request_id] = charge.cost_nanos
@@ -220,10 +227,17 @@ class Books(RuleBasedStateMachine):
             del self.unsure[charge.request_id]
             if entry.error is None:
                 self.acknowledged[charge.request_id] = charge.cost_nanos
+                self.rooted |= {root for root in [self.verified(replica, entry)] if root}
             else:
                 self.failed.add(charge.request_id)
 
         entry.done = done
+
+    def verified(self, replica: Replica, entry: Settlement) -> str | None:
+        """Check the receipt that the client gets; return the id of its root."""
+        receipt = proofs.verify(replica.receipts.receipt(entry) or "", [SIGNER.public])
+        assert receipt.receipt.request_id == entry.request_id
+        return receipt.tree and receipt.tree.root_id
 
     @rule(who=which, amount=tokens, journal=st.booleans(), fates=fates)
     def serve(self, who: int, amount: int, journal: bool, fates: list[str]) -> None:
@@ -292,6 +306,17 @@ class Books(RuleBasedStateMachine):
         rows = self.usage()
         missing = [one for one in self.acknowledged if one not in rows]
         assert missing == [], "an acknowledged request has no usage row"
+        self.runner.run(self._see_the_log())
+
+    async def _see_the_log(self) -> None:
+        """Every root that a receipt names is in the log, and no chain forks or has a gap."""
+        async with self.database.read() as connection:
+            log = await published.roots(connection, limit=10_000)
+        assert self.rooted <= {root.id for root in log}
+        ends = {proofs.digest(root.id, root.size, root.previous, root.root) for root in log}
+        followed = [root.previous for root in log if root.previous != FIRST]
+        assert len(followed) == len(set(followed))
+        assert set(followed) <= ends
 
     @rule()
     def hear(self) -> None:

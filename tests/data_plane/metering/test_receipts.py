@@ -17,7 +17,7 @@ from gateway.data_plane.metering.book import LeaseBook
 from gateway.data_plane.metering.chain import ReceiptChain
 from gateway.data_plane.metering.leases import LeaseRules, Settlement
 from gateway.data_plane.metering.merkle import Tree, root_of
-from gateway.data_plane.metering.messages import TickAnswer, UsageLine
+from gateway.data_plane.metering.messages import RootLine, TickAnswer, UsageLine
 from gateway.data_plane.metering.proofs import InvalidReceipt
 from gateway.data_plane.metering.protocol import LeaseProtocol
 from gateway.data_plane.metering.receipts import (
@@ -123,6 +123,8 @@ def test_a_path_is_of_one_leaf_and_of_one_order(data: st.DataObject, size: int):
     _, own = parts(made.receipt(one))
     moved = own[:16] + two.to_bytes(4, "big") + own[20:]
     assert refused(f"{encode(body)}.{encode(moved)}")
+    for other in set(range(1, 65)) - {size}:
+        assert refused(f"{encode(body)}.{encode(own[:20] + other.to_bytes(4, 'big') + own[24:])}")
     for cut in (own[:-32], own + own[-32:], own[:-1]):
         assert refused(f"{encode(body)}.{encode(cut)}")
 
@@ -296,3 +298,37 @@ def test_a_path_ends_at_the_root():
     assert root_of(leaf, index=0, size=2, path=b"") is None
     assert root_of(leaf, index=2, size=2, path=sibling) is None
     assert root_of(leaf, index=-1, size=2, path=sibling) is None
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["good", "lost", "answer lost"]), st.integers(0, 3)), max_size=30
+    )
+)
+def test_the_chain_has_no_gap_and_no_fork_whatever_becomes_of_ticks(steps: list[tuple[str, int]]):
+    book = LeaseBook(LeaseRules(), lambda: 0.0)
+    chain = ReceiptChain(SIGNER)
+    talk = LeaseProtocol(book, chain)
+    log: dict[str, RootLine] = {}
+    entries: list[Settlement] = []
+    for fate, count in [*steps, ("good", 1)]:
+        for _ in range(count):
+            entries.append(settled())
+            book.replay(entries[-1])
+        sent = talk.compose()
+        if sent is None:
+            continue
+        if fate != "lost" and sent.tick.root is not None:
+            assert log.setdefault(sent.tick.root.id, sent.tick.root) == sent.tick.root
+        if fate == "good":
+            talk.applied(sent, HEARD)
+        else:
+            talk.failed(sent)
+    ends = {proofs.digest(root.id, root.size, root.previous, root.root) for root in log.values()}
+    followed = [root.previous for root in log.values()]
+    assert len(set(followed)) == len(followed)
+    assert set(followed) <= {FIRST, *ends}
+    for entry in entries:
+        assert not entry.pending
+        tree = proofs.verify(chain.receipt(entry) or "", KEYS).tree
+        assert tree is None or log[tree.root_id].root == tree.root
