@@ -35,6 +35,7 @@ FLAGS = [
     "--disable-dev-shm-usage",  # a container has too little there for pictures of long pages
 ]  # fmt: skip
 _START_SECONDS = 60
+expect.set_options(timeout=30_000)  # milliseconds: as much as its other waits
 
 
 class Service:

@@ -7,6 +7,7 @@ from litestar.routes import HTTPRoute
 from gateway.app.process import Process
 from gateway.control_plane.web import forms
 from gateway.control_plane.web.csrf import ANYBODYS, EXEMPT
+from testing import lazy_routes
 from testing.browsing import Browser, sign_in
 from testing.operators import sign_in_operator
 from tests.control_plane.conftest import STELLA
@@ -16,6 +17,7 @@ async def test_every_form_needs_its_token(gateway: Process, browser: Browser, ap
     """All POST routes of the application, found by asking it: a new one is tested at once."""
     await sign_in_operator(browser, gateway, "ada@example.org")  # others find no back office
     checked, exempt = [], []
+    lazy_routes.register(app)
     for route in app.routes:
         if not isinstance(route, HTTPRoute) or "POST" not in route.methods:
             continue
@@ -68,6 +70,7 @@ async def test_what_anybody_may_send_lives_on_when_one_signs_in_elsewhere(
     assert await send("/console/keys", "same-origin", name="k") == 403
     assert await send("/sign-out", "same-origin") == 200
     assert await send("/sign-out", "same-origin") == 200  # in a tab that is still open
+    lazy_routes.register(app)
     own = sorted(
         route.path
         for route in app.routes

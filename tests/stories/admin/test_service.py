@@ -295,7 +295,7 @@ def test_a_model_is_added_edited_and_retired(office: Office):
 
 
 @tells(f"{MODEL}/price", f"{MODEL}/price/cancel")
-def test_a_price_is_set_and_called_off(office: Office):
+def test_a_price_is_set_and_called_off(office: Office, mailbox: Mailbox):
     ada = office.customer("price")
     office.run(use(office.database, ada, MINILM))
     page = office.page("operator")
@@ -316,10 +316,12 @@ def test_a_price_is_set_and_called_off(office: Office):
     with office.watched() as left:
         page.get_by_role("button", name="Set $0.02 from").click()
         expect(page.get_by_role("status")).to_have_text("The price is set.")
+        mailbox.wait(ada.email, "rises from")
     (entry,) = left.entries
     assert entry[:3] == ("operator", "price.scheduled", f"model:{MINILM}")
-    assert entry.after["price_nanos"] == 2 * 10**7
-    assert (entry.reason, left.mails) == ("Power costs more", [])
+    assert (entry.after["price_nanos"], entry.reason) == (2 * 10**7, "Power costs more")
+    rises = f"The price of {MINILM} rises from $0.008 to $0.02 per million tokens on {day}"
+    assert left.mails == [(ada.email, f"{rises} at 00:00 UTC")]
 
     coming = page.get_by_role("region", name="Prices to come")
     expect(coming).to_contain_text("$0.02")
