@@ -12,7 +12,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long lint types imports check format requirements docs clean \
-  bench bench-worker bench-credits bench-pages bench-admin bench-webhook chaos-credits chaos-payments storm sim faults
+  bench bench-worker bench-credits bench-pages bench-admin bench-webhook chaos-credits chaos-payments \
+  storm sim faults
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'

@@ -186,6 +186,16 @@ def direct(worker: StandIn) -> Contender:
     )
 
 
+def bare() -> Contender:
+    """Return a server that does nothing but answer."""
+    port = servers.free_port()
+    command = [sys.executable, "-m", "benchmarks.gateway.bare", str(port)]
+    environment = {"PYTHONPATH": str(Path.cwd())}
+    return Contender(
+        name="bare", version="", command=command, port=port, keys=["-"], environment=environment
+    )
+
+
 def nginx(worker: StandIn, keys: Sequence[str], folder: Path, *, install: bool) -> Contender:
     """Return nginx as a proxy that knows the keys. Raises LeftOut."""
     binary = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")

