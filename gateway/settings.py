@@ -179,6 +179,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     key_stale_seconds: Annotated[Seconds, _text("How long keys work without the database.")] = (
         3_600.0
     )
+    key_wait_seconds: Annotated[
+        Seconds, _text("How long a request waits for the database to tell an unknown key (503).")
+    ] = 0.25
+    key_retry_seconds: Annotated[
+        Seconds, _text("How long the database is not asked for keys after it did not answer.")
+    ] = 2.0
+    unknown_keys_per_minute: Annotated[
+        Count,
+        _text(
+            "Unknown keys that clients of one network (/24, or /48 of IPv6) may try, where keys of "
+            "version 0.1 are in use (429)."
+        ),
+    ] = 120
     revocation_poll_seconds: Annotated[Seconds, _text("How often changed keys are read.")] = 0.5
     catalog_refresh_seconds: Annotated[
         Seconds, _text("How often models and prices are reread.")

@@ -98,6 +98,15 @@ class KeySnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Which end of a text that is too long is cut off, when a request does not say."""
 
 
+class MacSecrets(msgspec.Struct, frozen=True, kw_only=True):
+    """What a key is recognized by without looking it up."""
+
+    secrets: tuple[bytes, ...] = ()
+    """A key of ours carries a MAC under one of them."""
+    others: bool = True
+    """Whether keys are in use that don't: made by version 0.1, or under a secret that is gone."""
+
+
 class WorkerState(enum.StrEnum):
     """Where a worker is on its way in or out. Only READY ones are given work."""
 

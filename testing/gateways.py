@@ -144,7 +144,10 @@ class Api:
 
 
 def settings(database_url: str, workers: str = "", **changes: Any) -> Settings:
-    chosen = Settings(secret=SECRET, database_url=database_url, workers=workers)
+    # patient with keys, so that a slow machine is no database that hangs
+    chosen = Settings(
+        secret=SECRET, database_url=database_url, workers=workers, key_wait_seconds=60.0
+    )
     return msgspec.structs.replace(chosen, **changes)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import func, insert, select
 
-from gateway.control_plane.accounts import organizations
+from gateway.control_plane.accounts import mac_secrets, organizations
 from gateway.control_plane.back_office import model_control
 from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import catalog
@@ -59,8 +59,12 @@ async def _prepare(url: str, worker_url: str, owners: int, keys_each: int) -> li
         for name in names:
             await credit.grant(connection, name, _CREDIT_NANOS, kind="paid")
     await model_control.pin(database, COMMAND_LINE, STELLA, worker_url, reason="a benchmark")
-    made = [(keys.mint(), name) for _ in range(keys_each) for name in names]
-    left: Iterator[dict[str, Any]] = (_row(secret, name) for secret, name in made)
+    async with database.read() as connection:
+        mac_secret = await mac_secrets.signing(connection)
+    made = [(keys.mint(mac_secret.secret), name) for _ in range(keys_each) for name in names]
+    left: Iterator[dict[str, Any]] = (
+        _row(secret, name) | {"mac_secret_id": mac_secret.id} for secret, name in made
+    )
     while some := list(itertools.islice(left, _ROWS_AT_ONCE)):
         async with database.write() as connection:
             await connection.execute(insert(api_keys), some)
@@ -72,7 +76,7 @@ def _row(secret: str, owner: str) -> dict[str, Any]:
     now = datetime.now(UTC)
     return {
         "id": new_id(), "organization_id": owner, "name": "bench", "last_four": secret[-4:],
-        "digest": keys.digest(SECRET, secret), "created_at": now, "changed_at": now,
+        "digest": keys.digest(SECRET.encode(), secret), "created_at": now, "changed_at": now,
     }  # fmt: skip
 
 

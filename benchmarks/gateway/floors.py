@@ -38,14 +38,14 @@ class Floor(NamedTuple):
 def measure() -> dict[str, Floor]:
     """Return the floor of each step that has one."""
     body = msgspec.json.encode({"model": STELLA, "input": _TEXT, "encoding_format": "base64"})
-    request, counter = raw(body, keys.mint()), tokens.load()
+    request, counter = raw(body, keys.mint(b"")), tokens.load()
     decode = msgspec.json.Decoder(EmbeddingsRequest).decode
     row = TokenRow(array("I", [101, *range(2000, 2018), 102]).tobytes(), _DIMENSIONS)
     vector = np.full(_DIMENSIONS, _DIMENSIONS**-0.5, "<f4")
     packed, known = vector.tobytes(), {}
     answer = hop.encode_answer([row], [packed])
-    key = keys.mint()
-    known[keys.digest(SECRET, key)] = key
+    key = keys.mint(b"")
+    known[keys.digest(SECRET.encode(), key)] = key
     parts = (b'{"object":"list","data":[', b'],"model":"', b'"}')
 
     def look_up() -> object:

@@ -12,19 +12,20 @@ from pathlib import Path
 
 from gateway.app.core import Core
 from gateway.control_plane.accounts.key_changes import KeyChanges
-from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.accounts.organization_limits import OrganizationLimits
 from gateway.control_plane.billing import api
 from gateway.control_plane.receipts.api import RECEIPT_OPERATIONS, receipt_routes
 from gateway.control_plane.status.answers import Answered
 from gateway.data_plane.api import embeddings, health, models
+from gateway.data_plane.api.callers import Callers
 from gateway.data_plane.api.door import Bounds
 from gateway.data_plane.api.exchange import HotEndpoint
 from gateway.data_plane.api.hot_path import HotPath
 from gateway.data_plane.api.preferences import Patience
 from gateway.data_plane.api.replays import Replays
 from gateway.data_plane.api.requests import RequestLimits
-from gateway.data_plane.auth.authenticator import Authenticator
+from gateway.data_plane.auth.authenticator import Authenticator, KeyRules
+from gateway.data_plane.auth.reads import ReadRules
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.metering.journal import Journal
 from gateway.data_plane.metering.leased_credits import EngineRules, LeasedCredits
@@ -35,6 +36,7 @@ from gateway.data_plane.tallies import AnswerTally
 from gateway.identifiers import new_id
 from gateway.settings import Settings
 from gateway.storage.database import Database
+from gateway.storage.keys import PostgresKeys, SqliteKeys, open_key_store
 from gateway.storage.ledger.postgres import PostgresLedger
 from gateway.storage.ledger.sqlite import SqliteLedger
 from gateway.storage.redis import KeyAnnouncements
@@ -46,6 +48,7 @@ class DataPlane:
     """The parts that serve /v1."""
 
     authenticator: Authenticator
+    key_store: PostgresKeys | SqliteKeys
     announcements: KeyAnnouncements | None
     """Changed keys, to and from other processes; None without Redis."""
     receipts: ReceiptSigner
@@ -67,13 +70,8 @@ class DataPlane:
 def make_data_plane(core: Core) -> DataPlane:
     """Make the parts; nothing connects yet."""
     settings, database = core.settings, core.database
-    authenticator = Authenticator(
-        ApiKeys(database, secret=settings.secret),
-        secret=settings.secret,
-        entries_max=settings.key_cache_entries,
-        trusted_seconds=settings.key_cache_seconds,
-        stale_seconds=settings.key_stale_seconds,
-    )
+    key_store = open_key_store(database)
+    authenticator = Authenticator(key_store, secret=settings.secret, rules=_key_rules(settings))
     receipts = ReceiptSigner(settings.secret)
     ledger = _open_ledger(database)
     credits_ = _engine(settings, database, ledger, receipts)
@@ -88,6 +86,7 @@ def make_data_plane(core: Core) -> DataPlane:
     )
     return DataPlane(
         authenticator=authenticator,
+        key_store=key_store,
         announcements=KeyAnnouncements(redis_url, authenticator.forget) if redis_url else None,
         receipts=receipts,
         ledger=ledger,
@@ -105,6 +104,7 @@ def make_data_plane(core: Core) -> DataPlane:
             demand=core.calls,
             in_flight=in_flight,
             limits=_limits(settings),
+            proxies=settings.trusted_proxies,
             public_url=settings.public_url,
             replays=Replays(
                 seconds=settings.replay_seconds,
@@ -118,6 +118,18 @@ def make_data_plane(core: Core) -> DataPlane:
                 hold_seconds=settings.hold_seconds,
                 hold_seconds_max=settings.hold_seconds_max,
             ),
+        ),
+    )
+
+
+def _key_rules(settings: Settings) -> KeyRules:
+    return KeyRules(
+        entries_max=settings.key_cache_entries,
+        trusted_seconds=settings.key_cache_seconds,
+        stale_seconds=settings.key_stale_seconds,
+        unknown_per_minute=settings.unknown_keys_per_minute,
+        reads=ReadRules(
+            wait_seconds=settings.key_wait_seconds, retry_seconds=settings.key_retry_seconds
         ),
     )
 
@@ -169,15 +181,17 @@ def bounds(settings: Settings) -> Bounds:
 def wings(core: Core, data: DataPlane) -> list[Wing]:
     """Return what serves /v1, and health, which every process answers."""
     settings = core.settings
+    callers = Callers(data.authenticator, proxies=settings.trusted_proxies)
     changes = KeyChanges(core.database, data.authenticator.forget)
     served = Wing(
         "data",
         [
-            models.router(data.authenticator.authenticate, core.catalog),
+            models.router(callers, core.catalog),
         ],
         jobs=[
             Job("key-changes", settings.revocation_poll_seconds, changes.read),
             Job("organization-limits", _LIMITS_SECONDS, data.organization_limits.refresh),
+            Job("mac-secrets", _MAC_SECRETS_SECONDS, data.authenticator.refresh),
             Job("write-answers", settings.answer_write_seconds, data.answered.flush),
         ],
     )
@@ -192,7 +206,7 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
         Wing(
             "data",
             [
-                api.router(data.authenticator.authenticate, core.database),
+                api.router(callers, core.database),
                 receipt_routes(core.database, data.receipts),
             ],
             operations=(*api.OPERATIONS, *RECEIPT_OPERATIONS),
@@ -204,6 +218,8 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
 _LIMITS_SECONDS = 5.0
 """How long a changed limit of an organization takes to hold."""
 _SEGMENT_BYTES = 4_194_304
+_MAC_SECRETS_SECONDS = 10.0
+"""How often they are read again."""
 
 
 def _open_ledger(database: Database) -> PostgresLedger | SqliteLedger:

@@ -86,8 +86,11 @@ class Process:
                 stack.push_async_callback(data.announcements.stop)
             await partition(core)
             stack.push_async_callback(data.ledger.close)
+            stack.push_async_callback(data.key_store.close)
+            stack.push_async_callback(data.authenticator.close)
             if runs(core.settings.role, "data"):
                 await data.organization_limits.refresh()
+                await data.authenticator.refresh()
                 await data.credit.start()
                 stack.push_async_callback(data.credit.close)
             stack.push_async_callback(core.demand_counts.flush)

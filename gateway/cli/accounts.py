@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.app.services import make_mail
 from gateway.cli.acting import acting_as, because, operator_of
+from gateway.cli.mac_secrets import mac_group
 from gateway.cli.printing import DAYS, as_json, asynchronous, in_days, opened, say, show
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKey, ApiKeys
@@ -114,6 +115,9 @@ async def _check_new(connection: AsyncConnection, name: str) -> None:
 @click.group("keys")
 def keys_group() -> None:
     """API keys."""
+
+
+keys_group.add_command(mac_group)
 
 
 @keys_group.command("create")

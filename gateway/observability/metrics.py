@@ -27,6 +27,7 @@ _overhead = Histogram(
     buckets=_BUCKETS,
 )
 _tokens = Counter("gateway_tokens", "Tokens embedded and billed.", ["model"])
+_refused_keys = Counter("gateway_keys_refused", "API keys refused, by reason.", ["reason"])
 _breaches = Gauge(
     "gateway_audit_breaches",
     "Violations of a ledger invariant in the last audit, at most 20.",
@@ -62,6 +63,11 @@ def observe(path: str, status: int, seconds: float, overhead_seconds: float) -> 
 def count_tokens(model: str, tokens: int) -> None:
     """Count embedded and billed tokens of a model."""
     _tokens.labels(model).inc(tokens)
+
+
+def count_refused_key(reason: str) -> None:
+    """Count an API key that was refused: malformed, made up, unknown, or its network's bound."""
+    _refused_keys.labels(reason).inc()
 
 
 def set_breaches(invariant: str, culprits: int) -> None:

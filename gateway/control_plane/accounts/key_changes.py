@@ -14,23 +14,29 @@ from sqlalchemy import select
 from gateway.storage.database import Database
 from gateway.storage.tables import api_keys
 
-# clocks of two processes may differ by this much without a change being missed
 _OVERLAP = timedelta(seconds=10)
+"""How long after its time a change may be committed."""
+_CLOCKS = timedelta(hours=1)
+"""How far this process's clock may be ahead of the database's; it is used for the first read."""
 
 
 class KeyChanges:
-    """Reads which keys any process changed; `read` is a job."""
+    """Reads which keys any process changed; `read` is a job. All times are the database's."""
 
     def __init__(self, database: Database, forget: Callable[[bytes], None]) -> None:
         self._database = database
         self._forget = forget
-        self._since = datetime.now(UTC)
+        self._until = datetime.now(UTC) - _CLOCKS
+        self._told: set[tuple[bytes, datetime]] = set()
+        """The changes since `_until` less the overlap; each is told once."""
 
     async def read(self) -> None:
-        """Forget every key that changed since the last time; once too often is harmless."""
-        started = datetime.now(UTC)
-        changed = select(api_keys.c.digest).where(api_keys.c.changed_at > self._since - _OVERLAP)
+        """Forget every key that changed since the last time."""
+        recent = api_keys.c.changed_at > self._until - _OVERLAP
+        query = select(api_keys.c.digest, api_keys.c.changed_at).where(recent)
         async with self._database.read() as connection:
-            for digest in await connection.scalars(changed):
-                self._forget(digest)
-        self._since = started
+            changes = {(row.digest, row.changed_at) for row in await connection.execute(query)}
+        for digest, changed_at in changes - self._told:
+            self._forget(digest)
+            self._until = max(self._until, changed_at)
+        self._told = changes

@@ -1,7 +1,7 @@
 """API keys: created, listed, changed, revoked; stored as digests.
 
 A change is announced to this process and, through Redis if there is one, to all others; see
-`key_changes` for lost announcements.
+`key_changes` for lost announcements. What requests find by a key is in `storage.keys`.
 """
 
 from __future__ import annotations
@@ -12,23 +12,22 @@ from datetime import UTC, datetime
 
 import msgspec
 from sqlalchemy import ColumnElement, and_, bindparam, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.accounts import key_limits, key_trail, memberships
+from gateway.control_plane.accounts import key_limits, key_trail, mac_secrets, memberships
 from gateway.control_plane.accounts.key_trail import Doer
 from gateway.control_plane.accounts.organizations import clean_name
 from gateway.control_plane.accounts.security_mails import SecurityMails
 from gateway.data_plane.auth import keys
-from gateway.data_plane.auth.authenticator import KeyStoreUnavailable
 from gateway.data_plane.metering.port import Period
 from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import is_id, new_id
-from gateway.snapshots import KeySnapshot, TokenIdsFrom, Truncate
+from gateway.snapshots import TokenIdsFrom, Truncate
 from gateway.storage.database import Database, alone
 from gateway.storage.ledger import budgets
 from gateway.storage.ledger.budgets import Budget, Spent
-from gateway.storage.tables import api_keys, key_budgets
+from gateway.storage.ledger.postings import database_now
+from gateway.storage.tables import api_keys
 
 Announce = Callable[[bytes], Awaitable[None]]
 """Announces the digest of a key that changed."""
@@ -97,7 +96,7 @@ class ApiKeys:
         mails: SecurityMails | None = None,
     ) -> None:
         self._database = database
-        self._secret = secret
+        self._secret = secret.encode()
         self._announce = announce
         self._mails = mails
 
@@ -123,24 +122,9 @@ class ApiKeys:
         """
         if budget is not None:
             key_limits.check_budget(budget.limit_nanos)
-        now = datetime.now(UTC)
-        if expires_at is not None and expires_at <= now:
+        if expires_at is not None and expires_at <= datetime.now(UTC):
             raise BadRequest("The expiry is in the past.", param="expires_at")
-        secret = keys.mint()
-        key = ApiKey(
-            id=key_id or new_id(),
-            organization_id=organization_id,
-            name=clean_name(name),
-            last_four=secret[-4:],
-            token_ids_from=token_ids_from,
-            truncate=truncate,
-            created_at=now,
-            created_by=created_by,
-            expires_at=expires_at,
-            revoked_at=None,
-        )
-        values = {name: getattr(key, name) for name in COLUMNS}
-        digest = keys.digest(self._secret, secret)
+        name = clean_name(name)
         async with self._database.write() as connection:
             await alone(connection, f"keys of {organization_id}")
             if created_by is not None:
@@ -152,8 +136,28 @@ class ApiKeys:
                 )
             if keys_max is not None:
                 await key_limits.check_room(connection, organization_id, keys_max)
+            mac_secret = await mac_secrets.signing(connection)
+            now, secret = await database_now(connection), keys.mint(mac_secret.secret)
+            key = ApiKey(
+                id=key_id or new_id(),
+                organization_id=organization_id,
+                name=name,
+                last_four=secret[-4:],
+                token_ids_from=token_ids_from,
+                truncate=truncate,
+                created_at=now,
+                created_by=created_by,
+                expires_at=expires_at,
+                revoked_at=None,
+            )
+            digest = keys.digest(self._secret, secret)
             await connection.execute(
-                insert(api_keys).values(digest=digest, changed_at=now, **values)
+                insert(api_keys).values(
+                    digest=digest,
+                    changed_at=now,
+                    mac_secret_id=mac_secret.id,
+                    **{column: getattr(key, column) for column in COLUMNS},
+                )
             )
             if budget is not None:  # in the same transaction: never without its budget
                 await budgets.set_budget(connection, key.id, budget.limit_nanos, budget.period)
@@ -217,7 +221,9 @@ class ApiKeys:
                     "Your changes are still below: compare them and save again to apply them."
                 )
             await connection.execute(
-                update(api_keys).where(key).values(changed_at=datetime.now(UTC), **said)
+                update(api_keys)
+                .where(key)
+                .values(changed_at=await database_now(connection), **said)
             )
             before = await key_limits.budget_of(connection, key_id)
             await key_limits.set_budget(connection, key_id, budget)
@@ -258,7 +264,8 @@ class ApiKeys:
             key_limits.check_budget(limit_nanos)
         key = _key(key_id, organization_id)
         async with self._database.write() as connection:
-            changed = update(api_keys).where(key).values(changed_at=datetime.now(UTC))
+            now = await database_now(connection)
+            changed = update(api_keys).where(key).values(changed_at=now)
             row = (
                 await connection.execute(
                     changed.returning(api_keys.c.digest, api_keys.c.organization_id)
@@ -272,36 +279,15 @@ class ApiKeys:
             await key_trail.changed(connection, doer, row.organization_id, key_id, before, budget)
         await self._tell(row.digest)
 
-    async def recognize(self, secret: str) -> KeySnapshot | None:
-        """Find a key by its secret; None if it is revoked or unknown."""
-        return await self.find(keys.digest(self._secret, secret))
-
-    async def find(self, digest: bytes) -> KeySnapshot | None:
-        """Find a key for the data plane; see `KeyStore.find`. Raises KeyStoreUnavailable."""
-        query = select(
-            api_keys.c.id,
-            api_keys.c.organization_id,
-            api_keys.c.expires_at,
-            api_keys.c.token_ids_from,
-            api_keys.c.truncate,
-            key_budgets.c.period,
-        ).join(key_budgets, key_budgets.c.key_id == api_keys.c.id, isouter=True)
-        query = query.where(api_keys.c.digest == digest, api_keys.c.revoked_at.is_(None))
-        try:
-            async with self._database.read() as connection:
-                row = (await connection.execute(query)).one_or_none()
-        except (SQLAlchemyError, OSError) as error:
-            raise KeyStoreUnavailable from error
-        if row is None:
-            return None
-        return KeySnapshot(
-            id=row.id,
-            organization_id=row.organization_id,
-            expires_at=row.expires_at.timestamp() if row.expires_at else None,
-            token_ids_from=row.token_ids_from,
-            budget=row.period,
-            truncate=row.truncate,
+    async def recognize(self, secret: str) -> str | None:
+        """Return the id of the key with this secret; None if it is revoked or unknown."""
+        digest = keys.digest(self._secret, secret)
+        query = select(api_keys.c.id).where(
+            api_keys.c.digest == digest, api_keys.c.revoked_at.is_(None)
         )
+        async with self._database.read() as connection:
+            key_id: str | None = await connection.scalar(query)
+        return key_id
 
     async def _tell(self, digest: bytes) -> None:
         if self._announce:
@@ -319,7 +305,7 @@ async def revoke(
 
     Returns its digest, for `tell` after the commit; None if it was revoked before.
     """
-    now, key = datetime.now(UTC), _key(key_id, organization_id)
+    now, key = await database_now(connection), _key(key_id, organization_id)
     row = (
         await connection.execute(
             update(api_keys)
@@ -341,8 +327,8 @@ async def revoke_made_by(
     connection: AsyncConnection, organization_id: str, user_id: str
 ) -> list[bytes]:
     """Revoke the keys that a user made for an organization; return digests for `tell`."""
-    now = datetime.now(UTC)
     await alone(connection, f"keys of {organization_id}")  # see keys that are being made
+    now = await database_now(connection)
     ended = await connection.scalars(
         update(api_keys)
         .where(

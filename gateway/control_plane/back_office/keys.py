@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.accounts import mac_secrets
 from gateway.control_plane.accounts.key_trail import Doer
 from gateway.control_plane.accounts.keys import ApiKeys, NewApiKey
 from gateway.control_plane.back_office import acting
 from gateway.control_plane.operators.operators import Operator
+from gateway.control_plane.trail.entries import record
 from gateway.data_plane.metering.port import Period
 from gateway.snapshots import TokenIdsFrom
 
@@ -64,3 +68,35 @@ async def set_budget(
     operator.must("money")
     doer = Doer(operator.actor, acting.checked(operator, reason, param="words"))
     await keys.set_budget(key_id, limit_nanos, period, organization_id=organization_id, doer=doer)
+
+
+async def rotate_mac(connection: AsyncConnection, operator: Operator, *, reason: str) -> datetime:
+    """Add a secret for the MACs of keys; return from when on it signs. Raises NotPermitted."""
+    operator.must("service")
+    signs_from = await mac_secrets.rotate(connection)
+    after = {"signs_from": signs_from.isoformat()}
+    await record(
+        connection,
+        operator.actor,
+        "mac_secret.added",
+        "keys",
+        after=after,
+        reason=acting.checked(operator, reason),
+    )
+    return signs_from
+
+
+async def drop_mac(
+    connection: AsyncConnection, operator: Operator, secret_id: str, *, reason: str
+) -> None:
+    """Drop such a secret. Raises MacSecretNotFound, NotPermitted."""
+    operator.must("service")
+    await mac_secrets.drop(connection, secret_id)
+    await record(
+        connection,
+        operator.actor,
+        "mac_secret.dropped",
+        "keys",
+        before={"id": secret_id},
+        reason=acting.checked(operator, reason),
+    )

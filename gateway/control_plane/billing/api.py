@@ -33,7 +33,7 @@ from gateway.storage.database import Database
 from gateway.storage.ledger import reading
 from gateway.wings import Operation, parameter
 
-Authenticate = Callable[[str | None], Awaitable[KeySnapshot]]
+Authenticate = Callable[[Request[Any, Any, Any]], Awaitable[KeySnapshot]]
 T = TypeVar("T")
 
 
@@ -199,7 +199,7 @@ def router(authenticate: Authenticate, database: Database) -> Router:
     """Make the routes, for the organization of the API key that asks."""
 
     async def owner(request: Request[Any, Any, Any]) -> str:
-        return (await authenticate(request.headers.get("authorization"))).organization_id
+        return (await authenticate(request)).organization_id
 
     @get("/credits")
     async def read_credits(request: Request[Any, Any, Any]) -> Response[bytes]:

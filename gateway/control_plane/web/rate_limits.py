@@ -16,7 +16,6 @@ few enough to try them all.
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import math
 import time
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from sqlalchemy import ColumnElement, Interval, case, delete, func, literal, sel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import TooManyRequests, retry_after
+from gateway.networks import client_address, visitor_network
 from gateway.storage.database import Database, insert_into
 from gateway.storage.tables import quota_windows
 from gateway.storage.tables.types import Instant
@@ -69,26 +69,10 @@ class Limit:
 
 
 def visitor_of(request: Request[Any, Any, Any], *, proxies: int) -> str:
-    """Return the network address that a request came from.
-
-    Behind `proxies` proxies of our own the address is that many places from the right of
-    X-Forwarded-For: what stands further left was written by the visitor.
-    """
-    address = request.client.host if request.client else ""
-    if proxies:
-        # a proxy may add a line of its own below the one that it was sent
-        hops = ",".join(request.headers.getall("x-forwarded-for", [""])).split(",")
-        if len(hops) >= proxies:
-            address = hops[-proxies].strip()
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return "unknown"
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped:  # how a dual-stack socket writes IPv4 addresses
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return str(parsed)
+    """Return the network address that a request came from, for IPv6 its /64."""
+    peer = request.client.host if request.client else ""
+    forwarded = request.headers.getall("x-forwarded-for", [""])
+    return visitor_network(client_address(peer, forwarded, proxies=proxies))
 
 
 WINDOW = timedelta(hours=1)

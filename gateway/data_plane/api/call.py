@@ -136,6 +136,10 @@ class Call:
         if self._exchange is not None:
             self._exchange.leave()
 
+    def peer(self) -> str:
+        """See `Connection.peer`."""
+        return self.wire.client[0] if self.wire.client else ""
+
     def is_ending(self) -> bool:
         """See `Connection.is_ending`."""
         transport = self.wire.transport
@@ -159,6 +163,7 @@ class Call:
 class Wire(Protocol):
     """The protocol of a connection, as its calls see it."""
 
+    client: tuple[str, int] | None
     loop: asyncio.AbstractEventLoop
     tasks: set[Any]
     transport: asyncio.Transport

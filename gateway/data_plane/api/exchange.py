@@ -26,6 +26,7 @@ from gateway.errors import (
     UnsupportedMedia,
 )
 from gateway.identifiers import new_id
+from gateway.networks import caller_network, client_address
 from gateway.observability import metrics
 
 log = structlog.get_logger()
@@ -79,6 +80,12 @@ class Exchange:
         """Return a header of the request by its lower-case name."""
         value = self._headers.get(name.encode())
         return value.decode("latin-1") if value is not None else None
+
+    def network(self, *, proxies: int) -> str:
+        """Return the client's network, a /24 or, of IPv6, a /48; see `client_address`."""
+        forwarded = self.header("x-forwarded-for") or ""
+        peer = self._connection.peer()
+        return caller_network(client_address(peer, [forwarded], proxies=proxies))
 
     async def body(self, bytes_max: int, place: RequestPlace) -> bytes | bytearray:
         """Read the whole body; its bytes are held at `place`, before they come if they are told.
@@ -217,6 +224,10 @@ class Ended(Unavailable):
 
 class Connection(Protocol):
     """The server's side of a request."""
+
+    def peer(self) -> str:
+        """Return the address of the other end; empty if it has none."""
+        ...
 
     async def body(self, take: Callable[[int], None] | None) -> bytes | bytearray:
         """Return the body once it is whole.

@@ -56,13 +56,17 @@ class HotPath:
     in_flight: InFlight
     limits: RequestLimits
     patience: Patience
+    proxies: int
+    """How many of our own add to X-Forwarded-For."""
     public_url: str
     replays: Replays
     router: Router
 
     async def authenticate(self, exchange: Exchange) -> KeySnapshot:
-        """Return the caller's key: 401, or 503 while keys can't be checked."""
-        key = await self.authenticator.authenticate(exchange.header("authorization"))
+        """Return the caller's key: 401, 429, or 503 while keys can't be checked."""
+        key = await self.authenticator.authenticate(
+            exchange.header("authorization"), partial(exchange.network, proxies=self.proxies)
+        )
         exchange.organization_id = key.organization_id
         return key
 

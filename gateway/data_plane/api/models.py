@@ -75,13 +75,14 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def router(
-    authenticate: Callable[[str], Awaitable[KeySnapshot]], catalog: Callable[[], Catalog]
+    authenticate: Callable[[Request[Any, Any, Any]], Awaitable[KeySnapshot]],
+    catalog: Callable[[], Catalog],
 ) -> Router:
     """Make the routes over the catalog."""
 
     async def check_key(request: Request[Any, Any, Any]) -> None:
-        if authorization := request.headers.get("authorization"):
-            await authenticate(authorization)
+        if request.headers.get("authorization"):
+            await authenticate(request)
 
     listed = Listed(catalog)
 

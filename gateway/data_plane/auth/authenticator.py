@@ -1,25 +1,52 @@
 """From an `Authorization` header to a key, mostly without asking the database.
 
-A key that was found is trusted for `trusted_seconds`, and for `stale_seconds` while the database is
-unavailable; `forget` ends that at once. A key that was not found is remembered as unknown for a
-moment, so that a flood of bad keys is not a flood of queries. An unavailable database is 503, never
-401: a client must not discard a good key.
+A key that was found is used at once. Once it is `trusted_seconds` old it is read again behind the
+requests that use it, and while the database is unavailable it stays in use for `stale_seconds`;
+`forget` ends that at once. A request waits for the database only with a key that this process does
+not know, and never long.
+
+A key that was made up lacks a MAC of ours, and is refused without a query. So are all others of
+that kind where no key without one is in use; where such keys are, each network may try so many.
+An unavailable database is 503, never 401: a client must not discard a good key.
 """
 
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
-from cachetools import LRUCache, TTLCache
+import msgspec
+from cachetools import TTLCache
 
 from gateway.data_plane.auth import keys
+from gateway.data_plane.auth.networks import TooManyUnknownKeys, UnknownKeys
+from gateway.data_plane.auth.reads import KeyReads, KeyStore, KeyStoreUnavailable, ReadRules
 from gateway.errors import Unauthorized, Unavailable
-from gateway.snapshots import KeySnapshot
+from gateway.networks import UNKNOWN
+from gateway.observability import metrics
+from gateway.snapshots import KeySnapshot, MacSecrets
 
 _UNKNOWN_SECONDS = 2.0
 _UNKNOWN_ENTRIES = 10_000
+_CHANGED_SECONDS = 60.0
+_CHANGED_ENTRIES = 10_000
+MAC_SECRETS_SECONDS = 60.0
+"""How long the secrets are believed to be all. A new one signs no key before that time is over."""
+
+
+class KeyRules(msgspec.Struct, frozen=True, kw_only=True):
+    """The bounds of the cache, and how long a key is used."""
+
+    entries_max: int = 100_000
+    trusted_seconds: float = 60.0
+    """Until a key in use is read again."""
+    stale_seconds: float = 3_600.0
+    """Until a key that could not be read again is no longer used."""
+    unknown_per_minute: int = 120
+    """Unknown keys without a MAC of ours that one network may try."""
+    reads: ReadRules = ReadRules()
 
 
 class Authenticator:
@@ -30,73 +57,119 @@ class Authenticator:
         store: KeyStore,
         *,
         secret: str,
-        entries_max: int,
-        trusted_seconds: float,
-        stale_seconds: float,
+        rules: KeyRules,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._secret = secret
-        self._trusted_seconds = trusted_seconds
-        self._stale_seconds = stale_seconds
+        self._secret = secret.encode()
+        self._rules = rules
         self._monotonic = monotonic
         self._now = now
-        self._known: LRUCache[bytes, _Cached] = LRUCache(entries_max)
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        """By the time at which they were read."""
         self._unknown: TTLCache[bytes, bool] = TTLCache(
             _UNKNOWN_ENTRIES, _UNKNOWN_SECONDS, monotonic
         )
-        self._generation = 0
+        self._changed: TTLCache[bytes, bool] = TTLCache(
+            _CHANGED_ENTRIES, _CHANGED_SECONDS, monotonic
+        )
+        """Keys that somebody changed, and so no made-up ones."""
+        self._reads = KeyReads(store, self._remember, rules.reads, monotonic)
+        self._tries = UnknownKeys(rules.unknown_per_minute, clock=monotonic)
+        self._macs = MacSecrets()
+        self._macs_until = float("-inf")
 
-    async def authenticate(self, authorization: str | None) -> KeySnapshot:
-        """Return the caller's key. Raises Unauthorized (401) or AuthenticationUnavailable (503)."""
-        digest = keys.digest(self._secret, _bearer(authorization))
-        cached = self._known.get(digest)
-        age = self._monotonic() - cached.read_at if cached else 0.0
-        if cached and age < self._trusted_seconds:
-            return self._unexpired(cached.key)
+    async def authenticate(
+        self, authorization: str | None, network: Callable[[], str] = lambda: UNKNOWN
+    ) -> KeySnapshot:
+        """Return the caller's key; a known one without waiting. `network` names the caller's.
+
+        Raises Unauthorized (401), TooManyUnknownKeys (429) or AuthenticationUnavailable (503).
+        """
+        key = _bearer(authorization)
+        digest = keys.digest(self._secret, key)
+        known = self._recall(digest) or await self._look_up(key, digest, network)
+        if known.expires_at is not None and known.expires_at <= self._now():
+            raise ExpiredKey("This API key has expired. Create a new one.")
+        return known
+
+    def forget(self, digest: bytes) -> None:
+        """Drop a key that changed. If it is in use here, it is read again at once."""
+        self._changed[digest] = True
+        self._unknown.pop(digest, None)
+        self._reads.outdate(digest)
+        if self._known.pop(digest, None) is not None:
+            self._reads.again(digest)
+
+    async def refresh(self) -> None:
+        """Read the secrets of MACs. Raises KeyStoreUnavailable; then no key counts as made up."""
+        until = self._monotonic() + MAC_SECRETS_SECONDS
+        self._macs = await self._store.mac_secrets()
+        self._macs_until = until
+
+    async def close(self) -> None:
+        """End the reads that are under way."""
+        await self._reads.close()
+
+    def _recall(self, digest: bytes) -> KeySnapshot | None:
+        known = self._known.get(digest)
+        if known is None:
+            return None
+        age = self._monotonic() - known.read_at
+        if age >= self._rules.trusted_seconds:
+            if age >= self._rules.stale_seconds:
+                return None
+            self._reads.again(digest)
+        return known.key
+
+    async def _look_up(self, key: str, digest: bytes, network: Callable[[], str]) -> KeySnapshot:
         if digest in self._unknown:
-            raise _unknown_key()
-        generation = self._generation
+            raise _refused("unknown")
+        if not keys.is_well_formed(key):
+            raise _refused("malformed")
+        if keys.is_ours(key, self._macs.secrets) or digest in self._changed:
+            found = await self._wait(digest)
+        elif self._macs.others or self._monotonic() >= self._macs_until:
+            found = await self._try(digest, network())
+        else:
+            raise _refused("made up")
+        if found is None:
+            raise _refused("unknown")
+        return found
+
+    async def _try(self, digest: bytes, network: str) -> KeySnapshot | None:
+        """Look a key up that anybody may have made up; those that exist are not counted."""
         try:
-            key = await self._store.find(digest)
+            self._tries.take(network)
+        except TooManyUnknownKeys:
+            metrics.count_refused_key("network")
+            raise
+        exists = True
+        try:
+            found = await self._wait(digest)
+            exists = found is not None
+        finally:
+            if exists:
+                self._tries.give_back(network)
+        return found
+
+    async def _wait(self, digest: bytes) -> KeySnapshot | None:
+        try:
+            return await self._reads.wait(digest)
         except KeyStoreUnavailable:
-            if cached and age < self._stale_seconds and digest in self._known:
-                return self._unexpired(cached.key)
             raise AuthenticationUnavailable(
                 "The API key can't be checked at the moment. It may be valid: try again."
             ) from None
-        if key is None:
-            self._known.pop(digest, None)
-            self._unknown[digest] = True
-            raise _unknown_key()
-        # a revocation during the query may be newer than its result
-        if generation == self._generation:
-            self._known[digest] = _Cached(key, self._monotonic())
-        return self._unexpired(key)
 
-    def forget(self, digest: bytes) -> None:
-        """Drop a key that changed, so that its next use reads it again."""
-        self._generation += 1
+    def _remember(self, digest: bytes, key: KeySnapshot | None) -> None:
         self._known.pop(digest, None)
-        self._unknown.pop(digest, None)
-
-    def _unexpired(self, key: KeySnapshot) -> KeySnapshot:
-        if key.expires_at is not None and key.expires_at <= self._now():
-            raise ExpiredKey("This API key has expired. Create a new one.")
-        return key
-
-
-class KeyStoreUnavailable(Exception):
-    """The key store does not answer."""
-
-
-class KeyStore(Protocol):
-    """Where keys are looked up by digest."""
-
-    async def find(self, digest: bytes) -> KeySnapshot | None:
-        """Return the key if it exists and is not revoked. Raises KeyStoreUnavailable."""
-        ...
+        if key is None:
+            self._unknown[digest] = True
+            return
+        if len(self._known) >= self._rules.entries_max:
+            self._known.popitem(last=False)
+        self._known[digest] = _Known(key, self._monotonic())
 
 
 class MissingKey(Unauthorized):
@@ -120,25 +193,29 @@ class AuthenticationUnavailable(Unavailable):
     remedy = "Keep the key, and try again."
 
 
-class _Cached(NamedTuple):
+class _Known(NamedTuple):
     key: KeySnapshot
     read_at: float
 
 
 def _bearer(authorization: str | None) -> str:
+    """Return what may be a key: its length is right."""
     if not authorization:
         raise MissingKey("No API key. Send it as a header: Authorization: Bearer sk-...")
     scheme, _, key = authorization.partition(" ")
     key = key.strip()
     if scheme.lower() != "bearer" or not key:
         raise Unauthorized("Send the API key as a header: Authorization: Bearer sk-...")
-    if not keys.is_well_formed(key):
-        raise Unauthorized(
-            "This is not an API key of this gateway: a character is missing or wrong. Copy the "
-            "whole key again."
-        )
+    if len(key) != keys.LENGTH:
+        raise _refused("malformed")
     return key
 
 
-def _unknown_key() -> Unauthorized:
+def _refused(reason: Literal["malformed", "made up", "unknown"]) -> Unauthorized:
+    metrics.count_refused_key(reason)
+    if reason == "malformed":
+        return Unauthorized(
+            "This is not an API key of this gateway: a character is missing or wrong. Copy the "
+            "whole key again."
+        )
     return Unauthorized("This API key is unknown or was revoked. Create a new one.")

@@ -1,7 +1,10 @@
-"""The form of an API key: `sk-`, 40 random characters, and 6 of checksum.
+"""The form of an API key: `sk-`, 30 random characters, 10 of a MAC, and 6 of a checksum.
 
-The checksum tells a mistyped key from an unknown one without a query, and lets secret scanners
-recognize ours with certainty. Only a keyed digest of a key is ever stored.
+The checksum is public: it tells a mistyped key from an unknown one, and lets secret scanners
+recognize ours with certainty. The MAC is under a secret that only gateways know, so a key that was
+made up is told from ours without a query. It protects the database, not an account: what proves a
+key is its digest, the only trace of it that is stored. Keys of version 0.1 have the same form with
+40 random characters.
 """
 
 from __future__ import annotations
@@ -9,39 +12,60 @@ from __future__ import annotations
 import hmac
 import secrets
 import string
+from collections.abc import Iterable
 from zlib import crc32
 
 PREFIX = "sk-"
 
 _ALPHABET = string.digits + string.ascii_letters
-_RANDOM_CHARACTERS = 40  # 238 bits
+_RANDOM_CHARACTERS = 30  # 178 bits
+_MAC_CHARACTERS = 10  # 59 bits
 _CHECKSUM_CHARACTERS = 6
-_LENGTH = len(PREFIX) + _RANDOM_CHARACTERS + _CHECKSUM_CHARACTERS
+_RANDOM_MAX = len(_ALPHABET) ** _RANDOM_CHARACTERS
+_RANDOM = slice(len(PREFIX), len(PREFIX) + _RANDOM_CHARACTERS)
+_MAC = slice(_RANDOM.stop, _RANDOM.stop + _MAC_CHARACTERS)
+_BODY = slice(_RANDOM.start, _MAC.stop)
+LENGTH = _BODY.stop + _CHECKSUM_CHARACTERS
 
 
-def mint() -> str:
-    """Return a new random key."""
-    body = "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_CHARACTERS))
+def mint(mac_secret: bytes) -> str:
+    """Return a new random key with its MAC under a secret."""
+    random = _characters(secrets.randbelow(_RANDOM_MAX), _RANDOM_CHARACTERS)
+    body = random + _mac(mac_secret, random)
     return PREFIX + body + _checksum(body)
 
 
 def is_well_formed(key: str) -> bool:
     """Whether the form and the checksum are those of a key."""
-    if len(key) != _LENGTH or not key.startswith(PREFIX) or not key.isascii():
+    if len(key) != LENGTH or not key.startswith(PREFIX) or not key.isascii():
         return False
-    body, checksum = key[len(PREFIX) : -_CHECKSUM_CHARACTERS], key[-_CHECKSUM_CHARACTERS:]
-    return hmac.compare_digest(_checksum(body), checksum)
+    return hmac.compare_digest(_checksum(key[_BODY]), key[_BODY.stop :])
 
 
-def digest(secret: str, key: str) -> bytes:
+def is_ours(key: str, mac_secrets: Iterable[bytes]) -> bool:
+    """Whether a well-formed key carries a MAC under one of the secrets."""
+    random, mac = key[_RANDOM], key[_MAC]
+    return any(hmac.compare_digest(_mac(secret, random), mac) for secret in mac_secrets)
+
+
+def digest(secret: bytes, key: str) -> bytes:
     """Return the key's HMAC-SHA256 under the deployment's secret: what is stored and looked up."""
-    return hmac.digest(secret.encode(), key.encode(), "sha256")
+    return hmac.digest(secret, key.encode(), "sha256")
+
+
+def _mac(secret: bytes, random: str) -> str:
+    whole = hmac.digest(secret, random.encode(), "sha256")
+    return _characters(int.from_bytes(whole[:8]), _MAC_CHARACTERS)
 
 
 def _checksum(body: str) -> str:
-    number = crc32(body.encode())
+    return _characters(crc32(body.encode()), _CHECKSUM_CHARACTERS)
+
+
+def _characters(number: int, count: int) -> str:
+    """Return the last `count` digits of a number in base 62."""
     characters = ""
-    for _ in range(_CHECKSUM_CHARACTERS):
+    for _ in range(count):
         number, digit = divmod(number, len(_ALPHABET))
         characters = _ALPHABET[digit] + characters
     return characters

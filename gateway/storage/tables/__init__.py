@@ -3,6 +3,7 @@
 from gateway.storage.tables.accounts import (
     api_keys,
     identities,
+    mac_secrets,
     mail_links,
     memberships,
     organization_limits,
@@ -119,6 +120,7 @@ __all__ = [
     "launches",
     "leases",
     "ledger_entries",
+    "mac_secrets",
     "mail_links",
     "memberships",
     "metadata",

@@ -48,6 +48,17 @@ organization_limits = Table(
     **STRICT,
 )
 
+mac_secrets = Table(
+    "mac_secrets",
+    metadata,
+    Column("id", Id, primary_key=True),
+    # 32 random bytes. They protect the database from floods of made-up keys, and prove nothing else
+    Column("secret", LargeBinary, nullable=False),
+    # until then processes learn of it, and no key is made under it
+    Column("signs_from", Instant, nullable=False),
+    **STRICT,
+)
+
 api_keys = Table(
     "api_keys",
     metadata,
@@ -64,8 +75,10 @@ api_keys = Table(
     Column("created_by", Id, ForeignKey("users.id")),
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
-    # other processes watch it, to drop a changed key from their caches
+    # by the database's clock; processes watch it, to drop a changed key from their caches
     Column("changed_at", Instant, nullable=False),
+    # what its MAC is under; null: made by version 0.1, or under a secret that is gone
+    Column("mac_secret_id", Id, ForeignKey(mac_secrets.c.id)),
     CheckConstraint("length(name) BETWEEN 1 AND 200", name="name"),
     CheckConstraint("token_ids_from IN ('model')", name="token_ids_from"),
     CheckConstraint("truncate IN ('end', 'start')", name="truncate"),
@@ -75,6 +88,10 @@ api_keys = Table(
     # operators find a key by what people see of it
     Index(None, "last_four"),
     partial_index("ix_api_keys_expires_at", "expires_at", where="expires_at IS NOT NULL"),
+    # whether there is any
+    partial_index(
+        "ix_api_keys_without_mac", "id", where="mac_secret_id IS NULL AND revoked_at IS NULL"
+    ),
     **STRICT,
 )
 

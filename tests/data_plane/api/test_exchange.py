@@ -18,6 +18,9 @@ class InMemory:
         self._chunks = chunks
         self._leaves = leaves
 
+    def peer(self) -> str:
+        return "203.0.113.9"
+
     async def body(self, take: Callable[[int], None] | None) -> bytes:
         for chunk in self._chunks:
             if take:
@@ -109,3 +112,10 @@ async def test_a_client_that_left_is_counted_when_it_leaves_and_once():
     assert [entry.status_class for entry in tally.drain()] == [4]
     assert (await leaving.answer()).status == 499
     assert not tally.drain()
+
+
+def test_a_client_s_network_is_what_its_keys_are_counted_by():
+    behind = {b"x-forwarded-for": b"198.51.100.1, 192.0.2.7"}
+    made = exchange(read, InMemory(), AnswerTally(entries_max=9), headers=behind)
+    assert made.network(proxies=0) == "203.0.113.0/24"
+    assert made.network(proxies=1) == "192.0.2.0/24"

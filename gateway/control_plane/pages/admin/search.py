@@ -54,7 +54,7 @@ async def start_search(
     words = data.q.strip()
     if is_well_formed(words):
         known = await keys.recognize(words)
-        words = known.id if known else f"…{words[-4:]}"
+        words = known or f"…{words[-4:]}"
     return see_other(f"/admin/search?q={quote(words[: search.WORDS_MAX], safe='')}")
 
 

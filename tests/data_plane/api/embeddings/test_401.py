@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import update
 
 from gateway.data_plane.auth import keys
+from gateway.errors import Unauthorized
 from gateway.storage.tables import api_keys
 from testing.gateways import Api
 from tests.data_plane.api.embeddings.conftest import BODY, code
@@ -20,7 +21,7 @@ from tests.data_plane.api.embeddings.conftest import BODY, code
         ("Bearer", "invalid_api_key"),
         ("Bearer sk-short", "invalid_api_key"),
         ("Bearer sk-\xe9" + "a" * 45, "invalid_api_key"),
-        pytest.param(f"Bearer {keys.mint()}", "invalid_api_key", id="unknown"),
+        pytest.param(f"Bearer {keys.mint(bytes(32))}", "invalid_api_key", id="made up"),
     ],
 )
 async def test_401(api: Api, header: str | None, expected: str):
@@ -51,3 +52,11 @@ async def test_401_once_a_key_has_expired(api: Api):
         )
     answer = await api.embed(BODY)
     assert (answer.status_code, code(answer)) == (401, "expired_api_key")
+
+
+async def test_a_thousand_made_up_keys_make_no_query(api: Api, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(api.gateway.data.key_store, "find", None)
+    for _ in range(1_000):
+        made_up = f"Bearer {keys.mint(bytes(32))}"
+        with pytest.raises(Unauthorized):
+            await api.gateway.data.authenticator.authenticate(made_up)

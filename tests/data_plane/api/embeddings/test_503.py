@@ -54,7 +54,7 @@ async def test_503_not_401_while_the_database_is_away(api: Api):
     async with api.ledger.database.write() as connection:
         await connection.exec_driver_sql("ALTER TABLE api_keys RENAME TO away")
     api.gateway.data.authenticator.forget(
-        keys.digest(api.gateway.core.settings.secret, api.ledger.secret)
+        keys.digest(api.gateway.core.settings.secret.encode(), api.ledger.secret)
     )
     answer = await api.embed(BODY)
     assert (answer.status_code, code(answer)) == (503, "authentication_unavailable")
