@@ -121,7 +121,7 @@ class Routed:
 
     def soon(self) -> None:
         """Pump when what happens at this time has happened."""
-        self._clock.at(self._clock.now, self.core.pump)
+        self._clock.at(self._clock.now, partial(self.core.pump, quiet=True))
 
     def wake(self, at: float) -> None:
         """Pump at this time."""

@@ -121,13 +121,19 @@ class Admission:
         return tokens / rate if rate else float("inf")
 
     def _plenty(self, offer: Offer, now: float) -> bool:
-        """Whether nothing waits and all is in time without a look at each worker."""
-        queue, plenty = self._queue, self._ranking.plenty(now)
-        if plenty is None or queue.tokens:
+        """Whether it fits into every bound and is in time, without a look at each worker."""
+        settings, queue, plenty = self._settings, self._queue, self._ranking.plenty(now)
+        if plenty is None:
             return False
+        waiting = queue.tokens + offer.tokens
+        own = queue.waiting((offer.organization, offer.tier)) + offer.tokens
         left = (offer.deadline - now) * _DEADLINE_SHARE
-        most = queue.demand.ahead(left, now) + offer.tokens
-        return (plenty.tokens + most) / plenty.rate <= left
+        most = waiting + queue.demand.ahead(left, now)
+        return (
+            own <= settings.organization_backlog_seconds_max * plenty.rate
+            and waiting <= settings.backlog_seconds_max * plenty.rate
+            and plenty.tokens + most <= left * plenty.rate
+        )
 
     def _check_bounds(self, offer: Offer, rate: float) -> None:
         """Refuse what would pile up. A request with nothing ahead of it may have any size."""

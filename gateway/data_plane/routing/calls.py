@@ -50,6 +50,11 @@ class Calls:
         self._sent_tokens = 0
         self._doubled_tokens = 0
 
+    @property
+    def flying(self) -> bool:
+        """Whether any call is in flight."""
+        return bool(self._flying)
+
     def start(
         self, shards: Sequence[Shard], worker: Worker, now: float, *, hedged: bool = False
     ) -> None:
@@ -177,7 +182,10 @@ class Shell(Protocol):
         ...
 
     def soon(self) -> None:
-        """Call `pump` when this turn of the loop is over."""
+        """Call `pump` at the end of this turn of the loop, `quiet` if it had little else to do.
+
+        And at the end of the next ones, as long as the dispatcher is `gathering`.
+        """
         ...
 
     def wake(self, at: float) -> None:

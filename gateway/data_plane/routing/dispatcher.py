@@ -34,7 +34,7 @@ Flaw = Callable[[Sequence[TokenRow], Sequence[memoryview]], str | None]
 _HOLD_SECONDS_MAX = 30.0
 """How long a request may be held while no worker is ready."""
 _GATHER_SECONDS = 0.001
-"""How long a second call to a worker waits for company, or for the first, while we are busy."""
+"""How long requests gather while calls are in flight and our own loop is busy."""
 _CALLS_A_TURN = 16
 """Calls that are made in one turn of the loop."""
 _SWEEP_SECONDS = 0.025
@@ -77,6 +77,7 @@ class Dispatcher:
         self._active: dict[Request, None] = {}
         self._owners: Counter[str] = Counter()
         self._swept_at = clock()
+        self._gathering_since: float | None = None
         self.membership = PoolMembership(
             self.workers,
             self.quarantine,
@@ -111,7 +112,7 @@ class Dispatcher:
     def submit(self, request: Request) -> None:
         """Accept a request. It is resolved exactly once, possibly before this returns.
 
-        It is sent when this turn of the loop is over, with the others that came in it.
+        It is sent at the end of this turn of the loop at the earliest, with others that came in it.
         """
         now = self._clock()
         split(request, tokens_max=self.membership.split_tokens, rows_max=self.membership.rows_max)
@@ -128,6 +129,8 @@ class Dispatcher:
         if not request.shards:
             self._finish(request)
             return
+        if not self.queue.tokens:
+            self._gathering_since = now
         self.queue.push(request, now)
         self._soon()
 
@@ -213,26 +216,43 @@ class Dispatcher:
 
     # -- the pump -------------------------------------------------------------------------------
 
-    def pump(self, *, busy: bool = False) -> None:
-        """Send what can be sent. Called after each event and when `Shell.wake` is due.
+    def pump(self, *, quiet: bool = False) -> None:
+        """Send what can be sent. Called after each event, and as the `Shell` is asked to.
 
-        If our own loop is `busy`, a second call to a worker leaves when the first is back, or a
-        moment later: calls cost us more than waiting costs anyone.
+        While calls are in flight, requests gather for a moment, unless our own loop is `quiet`:
+        when it is busy, a call costs us more than the moment costs anyone.
         """
         now, calls_max = self._clock(), self.counts["attempts"] + _CALLS_A_TURN
-        self._placement.busy = busy
         if now - self._swept_at >= _SWEEP_SECONDS:
             self._swept_at = now
             self._sweep(now)
-        while (shard := self.queue.peek()) is not None and self._handle(shard, now):
+        if self.gathering and (quiet or self._gathered(now)):
+            self._gathering_since = None
+        while (
+            not self.gathering
+            and (shard := self.queue.peek()) is not None
+            and self._handle(shard, now)
+        ):
             if self.counts["attempts"] >= calls_max:
                 self._soon()
                 break
         self.queue.resume()
-        if busy and self.queue.tokens:
-            self._wake(now + _GATHER_SECONDS)
-        elif self._active:
+        if self._active:
             self._wake(self._next_wake(now))
+
+    @property
+    def gathering(self) -> bool:
+        """Whether what waits, waits for company."""
+        return self._gathering_since is not None
+
+    def _gathered(self, now: float) -> bool:
+        """Whether what waits should wait for company no longer."""
+        return (
+            not self._calls.flying
+            or self.queue.tokens >= self.membership.split_tokens
+            or self._gathering_since is None
+            or now - self._gathering_since >= _GATHER_SECONDS
+        )
 
     def _handle(self, shard: Shard, now: float) -> bool:
         """Send the next shard, end its request, or step over it; false if all must wait."""

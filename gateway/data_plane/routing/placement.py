@@ -45,8 +45,6 @@ class Placement:
         self._settings = settings
         self._lag = lag
         self._gateways = gateways
-        self.busy = False
-        """Whether our own loop is busy: then a second call waits for the first to come back."""
 
     def choose(self, shard: Shard, now: float) -> Worker | None:
         """Return the worker that would finish first, or None if it is better to wait.
@@ -130,7 +128,6 @@ class Placement:
         """Tokens that may be sent to a worker now; the window is shared by all gateways."""
         return worker.room(
             now,
-            calls_eager=1 if self.busy else self._settings.calls_eager,
             waiting_tokens=self._queue.tokens,
             window_tokens=self._settings.window_tokens / max(1, self._gateways()),
         )

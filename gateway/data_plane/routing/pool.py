@@ -25,6 +25,9 @@ from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import Worker
 from gateway.snapshots import WorkerChange, WorkerState, WorkerView
 
+_QUIET_SECONDS = 0.00005
+"""A turn of the loop that took no longer had next to nothing to do."""
+
 
 class Pool:
     """The workers of one model. Made inside a running loop; `close` ends its tasks."""
@@ -59,8 +62,9 @@ class Pool:
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
         """When the timer is due: uvloop gives a handle without a time if that is at once."""
-        self._asked = 0
-        """How often a pump was asked for in this turn of the loop: once for each request."""
+        self._turning = False
+        self._turned_at = 0.0
+        """When the turn of the loop began at whose end there is a pump."""
 
     # -- requests -------------------------------------------------------------------------------
 
@@ -204,10 +208,10 @@ class Pool:
             member.changed()
 
     def soon(self) -> None:
-        """Pump when this turn of the loop is over."""
-        self._asked += 1
-        if self._asked == 1:
-            asyncio.get_running_loop().call_soon(self._pump_asked)
+        """Pump at the end of this turn of the loop, and of the next ones while it pays."""
+        if not self._turning:
+            self._turning, self._turned_at = True, float("-inf")
+            asyncio.get_running_loop().call_soon(self._turn)
 
     def wake(self, at: float) -> None:
         """Pump at this time, or at an earlier one that was asked for."""
@@ -234,9 +238,12 @@ class Pool:
         self._timer = None
         self.core.pump()
 
-    def _pump_asked(self) -> None:
-        asked, self._asked = self._asked, 0
-        self.core.pump(busy=asked > 1)  # a loop that finds one request at a time is quiet
+    def _turn(self) -> None:
+        now = time.monotonic()
+        self.core.pump(quiet=now - self._turned_at < _QUIET_SECONDS)
+        self._turning, self._turned_at = self.core.gathering, now
+        if self._turning:
+            asyncio.get_running_loop().call_soon(self._turn)
 
     def _close_if_done(self, member: PoolMember) -> None:
         if member.worker.state is not WorkerState.GONE or member.worker not in self._members:

@@ -140,9 +140,7 @@ class Worker:
         timely = int(_SPLIT_SECONDS_MAX / self.speed.token_seconds)
         return min(self._settings.split_tokens, max(SPLIT_TOKENS_MIN, timely))
 
-    def room(
-        self, now: float, *, calls_eager: int, waiting_tokens: int, window_tokens: float
-    ) -> float:
+    def room(self, now: float, *, waiting_tokens: int, window_tokens: float) -> float:
         """Tokens that may be sent to it now; an idle worker takes any shard.
 
         After the first few calls the next one must be full: what arrives meanwhile leaves together.
@@ -153,7 +151,7 @@ class Worker:
             return float("inf")
         if self.limping:
             return 0.0
-        if self.calls >= calls_eager and waiting_tokens < self.split_tokens:
+        if self.calls >= self._settings.calls_eager and waiting_tokens < self.split_tokens:
             return 0.0
         timely = self._settings.window_seconds_max / self.speed.token_seconds
         return min(window_tokens, timely) * self.window_share - self.tokens

@@ -53,27 +53,69 @@ def test_but_not_in_a_call_of_more_than_a_millisecond_while_a_worker_is_idle(wor
     assert len({attempt.worker for attempt in world.flying}) == 3
 
 
-def test_a_second_call_waits_for_the_first_while_the_loop_is_busy(world):
-    world.worker()
+def gathering(world: World, workers: int = 2) -> list[Request]:
+    """One request in flight, and two that came while the loop was busy."""
+    for number in range(workers):
+        world.worker(str(number))
     first = world.submit(3)
-    second, third = (world.submit(3, first=number, turn=False) for number in (1, 2))
+    others = [world.submit(3, first=number, turn=False) for number in (1, 2)]
     world.turn(busy=True)
     assert len(world.flying) == 1
-    assert world.wakes_at <= world.now + 0.001, "but not for long"
+    assert world.core.gathering
+    return [first, *others]
+
+
+def test_while_the_loop_is_busy_requests_gather_until_the_first_call_is_back(world):
+    requests = gathering(world)
     world.succeed(world.flying[0])
     assert [len(attempt.shards) for attempt in world.flying] == [2]
     world.finish()
-    assert all(right(request) for request in (first, second, third))
+    assert all(right(request) for request in requests)
 
 
-def test_it_leaves_after_a_moment_at_the_latest(world):
-    world.worker()
-    world.submit(3)
-    for number in (1, 2):
-        world.submit(3, first=number, turn=False)
-    world.turn(busy=True)
-    world.later(0.001)
+def test_or_for_a_moment(world):
+    gathering(world)
+    world.later(0.0009)
+    assert len(world.flying) == 1
+    world.later(0.0002)
     assert [len(attempt.shards) for attempt in world.flying] == [1, 2]
+    assert not world.core.gathering
+
+
+def test_or_until_it_is_quiet(world):
+    gathering(world)
+    world.core.pump(quiet=True)
+    assert [len(attempt.shards) for attempt in world.flying] == [1, 2]
+
+
+def test_or_until_they_fill_a_call(world):
+    gathering(world)
+    world.submit(world.settings.split_tokens, first=9, turn=False)
+    world.turn(busy=True)
+    assert len(world.flying) > 1
+    assert not world.core.gathering
+
+
+def test_no_request_gathers_while_nothing_is_in_flight(world):
+    world.worker()
+    world.submit(3, turn=False)
+    world.turn(busy=True)
+    assert len(world.flying) == 1
+
+
+def test_the_answer_to_one_of_several_calls_ends_no_gathering(world):
+    for url in ("w1", "w2", "w3"):
+        world.worker(url)
+    for number in range(2):
+        world.submit(3, first=number)
+    world.submit(3, first=2, turn=False)
+    world.turn(busy=True)
+    assert len(world.flying) == 2
+    world.succeed(world.flying[0])
+    assert len(world.flying) == 1
+    world.succeed(world.flying[0])
+    assert len(world.flying) == 1
+    assert world.flying[0].shards[0].request.rows == [row(2)]
 
 
 def test_calls_and_their_vectors_are_bounded_in_one_turn(world):

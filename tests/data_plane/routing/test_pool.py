@@ -6,6 +6,7 @@ import gc
 import struct
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import msgspec
 import pytest
@@ -20,6 +21,7 @@ from backends.protocol import (
     WorkerUnreachable,
 )
 from gateway.data_plane.routing import dispatcher
+from gateway.data_plane.routing import pool as pool_module
 from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.examination import PoolSpec
 from gateway.data_plane.routing.outcomes import (
@@ -222,22 +224,28 @@ async def test_requests_of_one_turn_leave_in_one_call(bench):
     assert bench.standins["a"].sizes == [20]
 
 
-async def test_a_second_call_waits_for_the_first_if_several_want_it(bench, monkeypatch):
+async def test_requests_gather_while_a_call_is_in_flight_and_the_loop_is_busy(bench, monkeypatch):
     monkeypatch.setattr(dispatcher, "_GATHER_SECONDS", 60.0)
-    await ready(bench.serve("a"))
-    standin = bench.standins["a"]
-    standin.gate = asyncio.Event()
-    first = asyncio.create_task(bench.embed(ROW))
-    await standin.asked.wait()
-    others = [asyncio.create_task(bench.embed(row(number), seconds=60)) for number in (2, 3)]
-    await turns()
-    assert standin.sizes == [1]
-    standin.gate.set()
-    await asyncio.gather(first, *others)
-    assert standin.sizes == [1, 2]
+    monkeypatch.setattr(pool_module, "_QUIET_SECONDS", 0.0)  # however fast a turn is
+    await ready(bench.serve("a", "b"), 2)
+    for standin in bench.standins.values():
+        standin.gate = asyncio.Event()
+    tasks = [asyncio.create_task(bench.embed(row(1), seconds=60))]
+    while not (sizes := [standin.sizes for standin in bench.standins.values() if standin.sizes]):
+        await asyncio.sleep(0)
+    for number in (2, 3):
+        tasks.append(asyncio.create_task(bench.embed(row(number), seconds=60)))
+        await turns()
+    assert sizes == [[1]]
+    for standin in bench.standins.values():
+        standin.gate.set()
+    await asyncio.gather(*tasks)
+    assert sorted(chain(*(standin.sizes for standin in bench.standins.values()))) == [1, 2]
 
 
-async def test_one_request_alone_does_not_wait_for_the_first(bench):
+async def test_they_leave_at_once_when_the_loop_is_quiet(bench, monkeypatch):
+    monkeypatch.setattr(dispatcher, "_GATHER_SECONDS", 60.0)
+    monkeypatch.setattr(pool_module, "_QUIET_SECONDS", 60.0)  # however slow a turn is
     await ready(bench.serve("a"))
     standin = bench.standins["a"]
     standin.gate = asyncio.Event()

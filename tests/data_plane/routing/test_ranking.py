@@ -96,7 +96,7 @@ def test_the_bounds_are_bounds(seed):
         assert fleet.ranking.next_rested(now) == min(rests, default=float("inf"))
 
 
-def calls_of_a_request(workers: int, *, flying: int) -> float:
+def calls_of_a_request(workers: int, *, flying: int, together: int) -> float:
     """Count the calls, of Python and of C, that the core makes for one short request."""
     world = World()
     for number in range(workers):
@@ -106,8 +106,9 @@ def calls_of_a_request(workers: int, *, flying: int) -> float:
     def serve(number: int) -> None:
         world.now += 0.0001
         world.core.admit(Offer("org", 3, world.now + 30.0))
-        world.submit(3, first=number)
-        if number - len(world.resolved) >= flying:
+        last = number % together == together - 1
+        world.submit(3, first=number, turn=last)
+        if last and number - len(world.resolved) >= flying:
             world.succeed(world.launched.pop(0))
 
     for number in range(300):  # so that all were used, and speeds were observed
@@ -122,8 +123,14 @@ def calls_of_a_request(workers: int, *, flying: int) -> float:
     return (counts["call"] + counts["c_call"]) / 200
 
 
-@pytest.mark.parametrize("flying", [0, 16], ids=["one at a time", "sixteen at a time"])
-def test_a_request_costs_the_same_with_many_workers(flying):
+@pytest.mark.parametrize(
+    ("flying", "together"),
+    [(0, 1), (16, 1), (0, 10)],
+    ids=["one at a time", "sixteen at a time", "ten together"],
+)
+def test_a_request_costs_the_same_with_many_workers(flying, together):
     fewest = max(1, flying)  # fewer would have to wait, which has a price of its own
-    few, many = (calls_of_a_request(workers, flying=flying) for workers in (fewest, 64))
+    few, many = (
+        calls_of_a_request(workers, flying=flying, together=together) for workers in (fewest, 64)
+    )
     assert many <= 1.15 * few, f"{few:.0f} calls with {fewest}, {many:.0f} with 64 workers"

@@ -1,7 +1,5 @@
 """Speed, window and quarantine of one worker."""
 
-from functools import partial
-
 import pytest
 
 from backends.protocol import WorkerFailed, WorkerUnreachable
@@ -63,9 +61,8 @@ def test_the_window_opens_with_answers_and_closes_when_busy(world):
     assert worker.window_share == pytest.approx(0.30)
     worker.busy(0.1, world.now)
     assert worker.window_share == pytest.approx(0.21)
-    room = partial(worker.room, calls_eager=1, waiting_tokens=0, window_tokens=1000)
-    assert room(world.now) == 0
-    assert room(world.now + 0.11) > 0
+    assert worker.room(world.now, waiting_tokens=0, window_tokens=1000) == 0
+    assert worker.room(world.now + 0.11, waiting_tokens=0, window_tokens=1000) > 0
 
 
 def test_a_worker_that_asks_for_an_hour_is_asked_again_in_seconds(world):

@@ -49,7 +49,6 @@ class World:
         self.lag = 0.0
         self.due = False
         """The core asked for a pump, to be made when the turn is over."""
-        self.wakes_at = 0.0
         self.launched: list[Attempt] = []
         self.asked: dict[Attempt, str] = {}
         """The revision that each call was sent to."""
@@ -87,7 +86,6 @@ class World:
 
     def wake(self, at: float) -> None:
         assert at > self.now
-        self.wakes_at = at
 
     # what a test does
 
@@ -125,7 +123,7 @@ class World:
         """End a turn of the loop."""
         while self.due:
             self.due = False
-            self.core.pump(busy=busy)
+            self.core.pump(quiet=not busy)
 
     @property
     def flying(self) -> list[Attempt]:
