@@ -165,17 +165,19 @@ async def test_credit_that_runs_dry_is_told_of_who_spends_much(database: Databas
 
 
 async def test_credit_that_expires_is_told_if_it_is_much(database: Database):
-    much, little, later = [await Ledger.create(database) for _ in range(3)]
+    owner = await Ledger.create(database)
     async with database.write() as connection:
-        for owner, dollars, days in ((much, 6, 5), (much, 6, 3), (little, 9, 5), (later, 20, 8)):
+        for dollars, days in ((20, 8), (12, 5), (9, 3), (15, 2)):
             expires = NOW + timedelta(days=days)
             await credit.grant(connection, owner.organization_id, dollars * 10**9,
                                expires_at=expires)  # fmt: skip
     async with database.read() as connection:
-        (need,) = await expiring(connection, NOW)
-    assert need.key == f"expiring:{much.organization_id}"
-    first = NOW + timedelta(days=3)
-    assert need.words == f"$12.00 of its credit expires within 7 days, the first on {first:%d %b}"
+        found = await expiring(connection, NOW)
+    assert [need.words for need in found] == [
+        f"${dollars}.00 of its credit expires on {NOW + timedelta(days=days):%d %b}"
+        for dollars, days in ((15, 2), (12, 5))
+    ]
+    assert found[0].steps[0].href == f"/admin/organizations/{owner.organization_id}/lots"
 
 
 async def _money(connection: AsyncConnection, organization_id: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, literal_column, select
+from sqlalchemy import literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.attention.needs import NEEDS_MAX, Need, Severity, Source, Step, tells
@@ -15,7 +15,6 @@ from gateway.storage.tables import (
     freezes,
     organizations,
     promotion_days,
-    total,
 )
 
 _EXPIRES_WITHIN = timedelta(days=7)
@@ -74,23 +73,22 @@ async def frozen(connection: AsyncConnection, _now: datetime) -> list[Need]:
 
 
 @tells(
-    f"Credit of {money(_WORTH_NANOS)} or more of one organization expires within "
-    f"{_EXPIRES_WITHIN.days} days."
+    f"{money(_WORTH_NANOS)} or more are left of a lot that expires in {_EXPIRES_WITHIN.days} days."
 )
 async def expiring(connection: AsyncConnection, now: datetime) -> list[Need]:
     """Tell of credit that will soon be lost to an organization."""
     lot = credit_lots.c
-    left = total(lot.remaining_nanos).label("left")
-    soon = func.min(lot.expires_at, type_=lot.expires_at.type).label("soon")
     found = await connection.execute(
-        select(organizations.c.id, organizations.c.name, left, soon)
+        select(
+            lot.id, lot.organization_id, lot.remaining_nanos, lot.expires_at, organizations.c.name
+        )
         .join(organizations, organizations.c.id == lot.organization_id)
         .where(
-            lot.expires_at > now, lot.expires_at < now + _EXPIRES_WITHIN, lot.remaining_nanos > 0
+            lot.expires_at > now,
+            lot.expires_at < now + _EXPIRES_WITHIN,
+            lot.remaining_nanos >= _WORTH_NANOS,
         )
-        .group_by(organizations.c.id, organizations.c.name)
-        .having(left >= _WORTH_NANOS)
-        .order_by(left.desc(), organizations.c.id)
+        .order_by(lot.expires_at, lot.id)
         .limit(NEEDS_MAX)
     )
     return [
@@ -98,11 +96,10 @@ async def expiring(connection: AsyncConnection, now: datetime) -> list[Need]:
             key=f"expiring:{row.id}",
             severity="notice",
             subject=row.name,
-            words=f"{money(row.left)} of its credit expires within {_EXPIRES_WITHIN.days} days, "
-            f"the first on {row.soon:%d %b}",
+            words=f"{money(row.remaining_nanos)} of its credit expires on {row.expires_at:%d %b}",
             steps=(
-                Step("Open lots", f"/admin/organizations/{row.id}/lots"),
-                Step("Grant credit", f"/admin/organizations/{row.id}/grant"),
+                Step("Open lots", f"/admin/organizations/{row.organization_id}/lots"),
+                Step("Grant credit", f"/admin/organizations/{row.organization_id}/grant"),
             ),
         )
         for row in found
