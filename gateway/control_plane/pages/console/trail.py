@@ -33,6 +33,7 @@ _NOUNS = {
     "alerts": "Alerts",
     "credit": "Credit",
     "payment": "Payments",
+    "requests": "Requests at once",
 }
 _COLUMNS = ("number", "at", "who", "action", "subject", "before", "after", "reason", "network")
 
