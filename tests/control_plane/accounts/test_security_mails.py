@@ -9,7 +9,7 @@ from sqlalchemy import select
 from gateway.app.process import Process
 from gateway.control_plane.mail.outbox import SentMail
 from gateway.storage.tables import users
-from testing.browsing import Browser, field, mailed_link, sign_in
+from testing.browsing import Browser, field, mailed_link, sign_in_by_mail
 from tests.control_plane.pages.conftest import SETTINGS
 
 ADA, BOB = "ada@example.com", "bob@example.com"
@@ -18,7 +18,7 @@ ADA, BOB = "ada@example.com", "bob@example.com"
 @pytest.fixture
 async def bob(app: Litestar, browser: Browser, gateway: Process) -> AsyncIterator[Browser]:
     """A member of Ada's organization."""
-    await sign_in(browser, gateway, ADA)
+    await sign_in_by_mail(browser, gateway, ADA)
     await browser.get(SETTINGS)
     await browser.submit(f"{SETTINGS}/invite", email=BOB)
     opened = Browser(app)

@@ -2,13 +2,13 @@
 
 from gateway.app.process import Process
 from testing import marketplace
-from testing.browsing import Browser, sign_in
+from testing.browsing import Browser, sign_in_by_mail
 from tests.control_plane.conftest import STELLA
 from tests.control_plane.pages.conftest import QUERIES_MAX, counted
 
 
 async def test_no_page_asks_the_database_more_than_ten_times(gateway: Process, browser: Browser):
-    await sign_in(browser, gateway, "ada@example.org")
+    await sign_in_by_mail(browser, gateway, "ada@example.org")
     await gateway.services.outbox.deliver()
     size = marketplace.Size(
         models=60, votes=20, own_votes=5, requests=200, days=3, keys=3, shards=2, others=2

@@ -22,7 +22,7 @@ from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.tables import quota_windows
 from gateway.storage.tables.types import Instant
-from testing.browsing import Browser, sign_in
+from testing.browsing import Browser, sign_in_by_mail
 from testing.processes import Process
 from tests.control_plane.conftest import STELLA
 from tests.control_plane.pages.conftest import QUERIES_MAX, TRAIL_QUERIES, counted
@@ -262,7 +262,7 @@ async def test_forms_ask_the_database_no_more_than_pages_do(gateway, browser: Br
         counts[path] = len(asked)
         assert any("quota_windows" in one for one in asked)
 
-    await sign_in(browser, gateway, "ada@example.org")
+    await sign_in_by_mail(browser, gateway, "ada@example.org")
     browser.http.follow_redirects = False
     await browser.get(f"/models/{STELLA}")
     await submit("/vote", model=STELLA)

@@ -14,7 +14,7 @@ from gateway.app.process import Process
 from gateway.control_plane.pages.sign_in.github import make_github
 from gateway.settings import Settings, SettingsError
 from gateway.storage.tables import credit_lots, identities, sessions, trail_entries, users
-from testing.browsing import Browser, sign_in
+from testing.browsing import Browser, sign_in_by_mail
 from testing.github import Github, person
 from tests.control_plane.conftest import rows
 
@@ -72,7 +72,7 @@ async def test_github_signs_in_with_credit_once(gateway: Process, browser: Brows
 async def test_the_mailed_link_and_github_are_one_account(
     gateway: Process, browser: Browser, app: Litestar
 ):
-    await sign_in(browser, gateway, "ada@example.org")
+    await sign_in_by_mail(browser, gateway, "ada@example.org")
     other = Browser(app)
     assert (await by_github(other)).url.path == "/console"
     await other.close()
@@ -251,7 +251,7 @@ async def test_github_leads_nowhere_else(browser: Browser):
 async def test_somebody_signed_in_connects_github_and_disconnects_it(
     gateway: Process, browser: Browser, app: Litestar
 ):
-    await sign_in(browser, gateway, "work@example.org")
+    await sign_in_by_mail(browser, gateway, "work@example.org")
     await browser.get("/console/settings")
     assert "Connect GitHub" in browser.page.text
     await by_github(browser, "/sign-in/github?next=/console/settings")
@@ -282,7 +282,7 @@ async def test_an_identity_is_not_taken_from_another_account(
 ):
     await by_github(browser)
     other = Browser(app)
-    await sign_in(other, gateway, "work@example.org")
+    await sign_in_by_mail(other, gateway, "work@example.org")
     page = await by_github(other)
     await other.close()
     assert page.status_code == 400
@@ -293,7 +293,7 @@ async def test_an_identity_is_not_taken_from_another_account(
 
 
 async def test_what_was_begun_signed_in_does_not_sign_in(gateway: Process, browser: Browser):
-    await sign_in(browser, gateway, "work@example.org")
+    await sign_in_by_mail(browser, gateway, "work@example.org")
     back = await leave(browser)
     await browser.get("/models")
     await browser.submit("/sign-out")
@@ -311,7 +311,7 @@ def test_half_a_configuration_is_said():
 @pytest.mark.parametrize("options", [{}])
 async def test_unconfigured_github_is_nowhere(gateway: Process, browser: Browser):
     assert "GitHub" not in (await browser.get("/sign-in")).text
-    await sign_in(browser, gateway, "ada@example.org")
+    await sign_in_by_mail(browser, gateway, "ada@example.org")
     assert "GitHub" not in (await browser.get("/console/settings")).text
     for path in ("/sign-in/github", CALLBACK):
         assert (await browser.get(path)).status_code == 404

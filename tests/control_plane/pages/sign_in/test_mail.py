@@ -11,7 +11,7 @@ from sqlalchemy import select, text, update
 from gateway.app.process import Process
 from gateway.control_plane.web.forms import safe_path
 from gateway.storage.tables import credit_lots, mail_links, outbox, sessions, users
-from testing.browsing import Browser, field, mailed_link, sign_in
+from testing.browsing import Browser, field, mailed_link, sign_in_by_mail
 from tests.control_plane.conftest import rows
 
 
@@ -24,7 +24,7 @@ def where(database_url: str) -> str:
 async def test_a_mailed_link_signs_in_and_the_account_has_credit_once(
     gateway: Process, browser: Browser
 ):
-    await sign_in(browser, gateway, "Ada@Example.org", next_path="/models")
+    await sign_in_by_mail(browser, gateway, "Ada@Example.org", next_path="/models")
     assert browser.page.url.path == "/models"
     assert "Sign out" in browser.page.text
     (lot,) = await rows(gateway, select(credit_lots))
@@ -34,7 +34,7 @@ async def test_a_mailed_link_signs_in_and_the_account_has_credit_once(
     assert lot.expires_at - lot.created_at > timedelta(days=29)
     await browser.submit("/sign-out")
     assert "Sign in" in browser.page.text
-    await sign_in(browser, gateway, "ada@example.org")
+    await sign_in_by_mail(browser, gateway, "ada@example.org")
     assert len(await rows(gateway, select(credit_lots))) == 1
     assert len(await rows(gateway, select(users))) == 1
 
@@ -42,9 +42,9 @@ async def test_a_mailed_link_signs_in_and_the_account_has_credit_once(
 async def test_other_spellings_of_a_mailbox_get_no_second_credit(
     gateway: Process, browser: Browser, app: Litestar
 ):
-    await sign_in(browser, gateway, "ada.l@gmail.com")
+    await sign_in_by_mail(browser, gateway, "ada.l@gmail.com")
     other = Browser(app)
-    await sign_in(other, gateway, "adal+2@googlemail.com")
+    await sign_in_by_mail(other, gateway, "adal+2@googlemail.com")
     await other.close()
     assert len(await rows(gateway, select(credit_lots))) == 1
     assert {row.welcome for row in await rows(gateway, select(users))} == {
@@ -54,7 +54,7 @@ async def test_other_spellings_of_a_mailbox_get_no_second_credit(
 
 @pytest.mark.sqlite
 async def test_throw_away_mailboxes_may_sign_in_without_credit(gateway: Process, browser: Browser):
-    await sign_in(browser, gateway, "x@mailinator.com")
+    await sign_in_by_mail(browser, gateway, "x@mailinator.com")
     assert "Sign out" in browser.page.text
     assert "no free credit for disposable mailboxes" in browser.page.text
     assert await rows(gateway, select(credit_lots)) == []
@@ -64,7 +64,7 @@ async def test_throw_away_mailboxes_may_sign_in_without_credit(gateway: Process,
 async def test_a_day_has_a_budget(gateway: Process, app: Litestar):
     browsers = [Browser(app) for _ in range(3)]
     await asyncio.gather(
-        *(sign_in(b, gateway, f"p{n}@example.org") for n, b in enumerate(browsers))
+        *(sign_in_by_mail(b, gateway, f"p{n}@example.org") for n, b in enumerate(browsers))
     )
     for browser in browsers:
         await browser.close()
@@ -138,7 +138,7 @@ async def test_a_forged_or_borrowed_token_is_no_link(gateway: Process, browser: 
 
 @pytest.mark.sqlite
 async def test_nobody_learns_who_has_an_account(gateway: Process, browser: Browser, app: Litestar):
-    await sign_in(browser, gateway, "ada@example.org")
+    await sign_in_by_mail(browser, gateway, "ada@example.org")
     stranger = Browser(app)
     answers = []
     for email in ("ada@example.org", "eve@example.org"):
@@ -215,11 +215,11 @@ async def test_a_link_leads_nowhere_else_either(gateway: Process, browser: Brows
 async def test_the_session_begins_with_the_sign_in(gateway: Process, browser: Browser):
     """Fixation: whatever cookie was there before, signing in makes a new session."""
     browser.http.cookies.set("session", "planted", domain="127.0.0.1")
-    await sign_in(browser, gateway, "ada@example.org", next_path="/models")
+    await sign_in_by_mail(browser, gateway, "ada@example.org", next_path="/models")
     first = [c.value for c in browser.http.cookies.jar if c.name == "session"]
     assert "planted" not in first[-1:]
     await browser.submit("/sign-out")
-    await sign_in(browser, gateway, "ada@example.org", next_path="/models")
+    await sign_in_by_mail(browser, gateway, "ada@example.org", next_path="/models")
     ids = await rows(gateway, select(sessions.c.id))
     assert len(set(ids)) == 2
 
@@ -228,7 +228,7 @@ async def test_the_session_begins_with_the_sign_in(gateway: Process, browser: Br
 async def test_signing_out_ends_copies_of_the_cookie(
     gateway: Process, browser: Browser, app: Litestar
 ):
-    await sign_in(browser, gateway, "ada@example.org", next_path="/models")
+    await sign_in_by_mail(browser, gateway, "ada@example.org", next_path="/models")
     copy = Browser(app)
     copy.http.cookies.update(browser.http.cookies)
     assert "Sign out" in (await copy.get("/models")).text
@@ -247,7 +247,7 @@ async def age(gateway: Process, seconds: float) -> None:
 async def test_cookies_are_replaced_and_an_old_one_ends_the_session(
     gateway: Process, browser: Browser, app: Litestar
 ):
-    await sign_in(browser, gateway, "ada@example.org", next_path="/models")
+    await sign_in_by_mail(browser, gateway, "ada@example.org", next_path="/models")
     thief = Browser(app)
     thief.http.cookies.update(browser.http.cookies)
     old = browser.http.cookies["session"]
@@ -265,7 +265,7 @@ async def test_cookies_are_replaced_and_an_old_one_ends_the_session(
 async def test_a_lost_answer_with_the_new_cookie_signs_nobody_out(
     gateway: Process, browser: Browser
 ):
-    await sign_in(browser, gateway, "ada@example.org", next_path="/models")
+    await sign_in_by_mail(browser, gateway, "ada@example.org", next_path="/models")
     for _ in range(2):  # and the next one may be lost too
         old = browser.http.cookies["session"]
         await age(gateway, 3601)
@@ -286,7 +286,7 @@ async def test_a_lost_answer_with_the_new_cookie_signs_nobody_out(
 async def test_a_request_under_way_when_a_lost_cookie_was_made_up_for_ends_nothing(
     gateway: Process, browser: Browser, app: Litestar
 ):
-    await sign_in(browser, gateway, "ada@example.org", next_path="/models")
+    await sign_in_by_mail(browser, gateway, "ada@example.org", next_path="/models")
     other_tab = Browser(app)
     other_tab.http.cookies.update(browser.http.cookies)
     await age(gateway, 3601)
@@ -306,7 +306,7 @@ async def test_a_request_under_way_when_a_lost_cookie_was_made_up_for_ends_nothi
 async def test_of_two_who_both_go_on_from_a_lost_answer_one_stays(
     gateway: Process, browser: Browser, app: Litestar
 ):
-    await sign_in(browser, gateway, "ada@example.org", next_path="/models")
+    await sign_in_by_mail(browser, gateway, "ada@example.org", next_path="/models")
     thief = Browser(app)
     thief.http.cookies.update(browser.http.cookies)
     await age(gateway, 3601)
@@ -322,7 +322,7 @@ async def test_of_two_who_both_go_on_from_a_lost_answer_one_stays(
 
 @pytest.mark.sqlite
 async def test_a_cookie_of_another_making_is_nobody(gateway: Process, browser: Browser):
-    await sign_in(browser, gateway, "ada@example.org", next_path="/models")
+    await sign_in_by_mail(browser, gateway, "ada@example.org", next_path="/models")
     head, body, signature = browser.http.cookies["session"].split(".")
     for forged in (
         f"{head}.{body}.",

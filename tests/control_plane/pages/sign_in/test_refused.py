@@ -4,7 +4,7 @@ import pytest
 from litestar import Litestar
 
 from gateway.app.process import Process
-from testing.browsing import Browser, field, mailed_link, sign_in
+from testing.browsing import Browser, field, mailed_link, sign_in_by_mail
 from tests.control_plane.pages.conftest import SETTINGS, Fields
 
 
@@ -23,7 +23,7 @@ async def test_signing_in(browser: Browser):
 
 @pytest.mark.parametrize("options", [{"organization_members_max": 2}])
 async def test_the_button_of_a_link(gateway: Process, browser: Browser, app: Litestar):
-    await sign_in(browser, gateway, "ada@example.org")
+    await sign_in_by_mail(browser, gateway, "ada@example.org")
     guests = [Browser(app), Browser(app)]
     for guest in guests:
         await browser.get(SETTINGS)
