@@ -99,6 +99,7 @@ def test_the_printed_line_works_when_pasted(dev: Dev):
     assert len(json.loads(done.stdout)["data"][0]["embedding"]) == 384
 
 
+@pytest.mark.usefixtures("bare")
 def test_openai_finds_the_similar_sentences_and_pays_exactly(dev: Dev):
     sentences = [
         "A cat sleeps on the warm sofa.",
@@ -124,13 +125,10 @@ def test_openai_finds_the_similar_sentences_and_pays_exactly(dev: Dev):
     assert int(raw.headers["x-cost-nanos"]) == cost
     left = int(before.headers["x-balance-nanos"]) - cost
     assert int(raw.headers["x-balance-nanos"]) == left
-    environment = clean_environment() | variables(dev.data / "gateway.env")
-    for words in (["audit"], ["credits", "balance", "dev", "--json"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "gateway", *words],
-            env=environment, capture_output=True, text=True, check=True, timeout=60,
-        )  # fmt: skip
-    assert json.loads(done.stdout)["available_nanos"] == left
+    shell = Shell.bare()
+    shell.environment = variables(dev.data / "gateway.env")
+    shell.run("audit")
+    assert shell.json("credits", "balance", "dev")["available_nanos"] == left
 
 
 def test_health(dev: Dev):
