@@ -125,7 +125,7 @@ class Api:
     async def ready(self, model: str = MODEL, *, workers: int = 1) -> None:
         """Wait until so many workers of the model have proven themselves."""
         pool = self.gateway.core.router.pools[model]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while sum(worker.ready for worker in pool.core.workers.values()) < workers:
                 await asyncio.sleep(0.005)
 

@@ -60,7 +60,7 @@ async def test_each_tab_is_a_list_and_a_file(
         "keys": "laptop",
         "members": "ada@northwind.example",
         "payments": "Nothing here",
-        "mails": "sign_in",
+        "mails": "security",
         "webhooks": "Nothing here",
         "trail": "key.created",
     }

@@ -15,7 +15,7 @@ from gateway.storage.tables import (
     models,
     users,
 )
-from testing.browsing import Browser, sign_in
+from testing.browsing import Browser, sign_in, sign_in_by_mail
 from tests.control_plane.conftest import STELLA, rows
 from tests.control_plane.pages.console.conftest import SECRET
 
@@ -64,7 +64,7 @@ async def test_what_is_live_is_waited_for_no_more(gateway: Process, browser: Bro
 
 
 async def test_ones_data_is_given_and_forgotten(gateway: Process, browser: Browser):
-    await sign_in(browser, gateway, "ada@example.org", next_path=f"/models/{STELLA}")
+    await sign_in_by_mail(browser, gateway, "ada@example.org", next_path=f"/models/{STELLA}")
     await browser.submit("/vote", model=STELLA, use_case="search")
     await browser.get("/console")
     secret = SECRET.search((await browser.submit("/console/keys", name="k")).text)
