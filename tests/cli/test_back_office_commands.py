@@ -80,6 +80,8 @@ OF_BROWSERS = {
 OF_COMMANDS = {
     "billing checkout": "makes the address where a customer pays",
     "keys create": "shows a secret, which customers have made for them in the console",
+    "keys mac rotate": "is about the service's own secrets",
+    "keys mac drop": "and takes one away that leaked",
     "organizations create": "for who does not sign up",
     "workers pin": "asks the worker from where the command runs",
 }
@@ -87,11 +89,11 @@ WITHOUT_REASON = {"attention unsnooze", "credits approve", "organizations note"}
 READING = {
     "attention list", "attention rules", "audit", "billing attention", "billing evidence",
     "billing payments", "books", "credits approvals", "credits balance", "credits ledger",
-    "demand list", "demand votes", "estimate", "events list", "keys list", "launches list",
-    "launches preview", "launches show", "mail list", "models demand", "models diff", "models list",
-    "models price-effect", "models show", "operators list", "organizations list",
-    "receipts verify", "search",
-    "settings", "trail list", "trail verify", "waitlist list", "workers list",
+    "demand list", "demand votes", "estimate", "events list", "keys list", "keys mac list",
+    "launches list", "launches preview", "launches show", "mail list", "models demand",
+    "models diff", "models list", "models price-effect", "models show", "operators list",
+    "organizations list", "receipts verify", "search", "settings", "trail list", "trail verify",
+    "waitlist list", "workers list",
 }  # fmt: skip
 RUNNING = {"dev", "run", "migrate"}
 """What sets the machine up, and asks no operator."""
@@ -158,14 +160,15 @@ async def _prepared(url: str, folder: Path) -> dict[str, list[str]]:
         "billing release": [owner], "billing auto-top-up": [owner, "--off"],
         "billing reconcile": [payment], "billing seen": [payment], "billing abandon": [payment],
         "billing checkout": [owner, "10"], "keys revoke": [key], "keys budget": [key, "1"],
-        "keys create": [owner], "mail retry": [mail], "organizations note": [owner, "words"],
+        "keys create": [owner], "keys mac rotate": [], "keys mac drop": [new_id()],
+        "mail retry": [mail], "organizations note": [owner, "words"],
         "organizations limit": [owner, "9"], "organizations create": ["another"],
-        "events replay": ["evt_1"],
-        "attention snooze": ["mail-failed"], "attention unsnooze": ["mail-failed"],
-        "demand set-aside": [new_id()], "demand restore": [new_id()],
-        "workers drain": ["http://10.0.0.1:1"], "workers undrain": ["http://10.0.0.1:1"],
-        "workers check": ["http://10.0.0.1:1"], "workers pin": [STELLA, "http://10.0.0.1:1"],
-        "models launch": [STELLA], "launches pause": [STELLA], "launches resume": [STELLA],
+        "events replay": ["evt_1"], "attention snooze": ["mail-failed"],
+        "attention unsnooze": ["mail-failed"], "demand set-aside": [new_id()],
+        "demand restore": [new_id()], "workers drain": ["http://10.0.0.1:1"],
+        "workers undrain": ["http://10.0.0.1:1"], "workers check": ["http://10.0.0.1:1"],
+        "workers pin": [STELLA, "http://10.0.0.1:1"], "models launch": [STELLA],
+        "launches pause": [STELLA], "launches resume": [STELLA],
         "models add": ["a/b", "--facts", str(text), "--page", str(text), "--price", "1"],
         "models edit": [STELLA], "models state": [STELLA, "retired"],
         "models price": [STELLA, "1"], "models cancel-price": [new_id()],
