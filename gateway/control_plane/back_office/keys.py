@@ -73,6 +73,7 @@ async def set_budget(
 async def rotate_mac(connection: AsyncConnection, operator: Operator, *, reason: str) -> datetime:
     """Add a secret for the MACs of keys; return from when on it signs. Raises NotPermitted."""
     operator.must("service")
+    reason = acting.checked(operator, reason)
     signs_from = await mac_secrets.rotate(connection)
     after = {"signs_from": signs_from.isoformat()}
     await record(
@@ -81,7 +82,7 @@ async def rotate_mac(connection: AsyncConnection, operator: Operator, *, reason:
         "mac_secret.added",
         "keys",
         after=after,
-        reason=acting.checked(operator, reason),
+        reason=reason,
     )
     return signs_from
 
@@ -91,6 +92,7 @@ async def drop_mac(
 ) -> None:
     """Drop such a secret. Raises MacSecretNotFound, NotPermitted."""
     operator.must("service")
+    reason = acting.checked(operator, reason)
     await mac_secrets.drop(connection, secret_id)
     await record(
         connection,
@@ -98,5 +100,5 @@ async def drop_mac(
         "mac_secret.dropped",
         "keys",
         before={"id": secret_id},
-        reason=acting.checked(operator, reason),
+        reason=reason,
     )
