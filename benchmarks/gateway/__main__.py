@@ -22,7 +22,7 @@ from benchmarks.gateway.profile import profile
 from testing import servers
 
 _PARTS: Mapping[str, Callable[[Bench], Section]] = {**parts.PARTS, "profile": profile}
-_SHORT_PARTS = ["saturated", "keys", "collector", "endurance"]
+_SHORT_PARTS = ["saturated", "endurance"]
 _FOLDER = Path("build/bench")
 _PAGE = Path("docs/benchmarks/gateway.md")
 _OWNERS = 10

@@ -7,13 +7,13 @@
    requests a second are due, and a latency begins when its request was due, sent or not. It ends
    after SECONDS, or after COUNT requests if that isn't 0, and then waits for every answer.
 
-   Prints one line of JSON. `charged` is the sum of the header x-cost-nanos over the 200s. */
+   Prints one line of JSON, and the first answer that is no 200 on the standard error. `charged` is
+   the sum of the header x-cost-nanos over the 200s. */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS = 256, ROOM = 65536, DRAIN_SECONDS = 30 };
+enum { EVENTS = 256, ROOM = 65536, DRAIN_SECONDS = 30, SHOWN = 600 };
 
 struct request {
     const char *bytes;
@@ -157,7 +157,8 @@ static const char *header(const struct connection *c, const char *name)
 {
     size_t length = strlen(name);
     const char *end = c->in + c->head;
-    for (const char *line = c->in; line && line + length < end; line = memchr(line, '\n', (size_t)(end - line))) {
+    for (const char *line = c->in; line && line + length < end;
+         line = memchr(line, '\n', (size_t)(end - line))) {
         line += line != c->in;
         if (line + length < end && !strncasecmp(line, name, length))
             return line + length;
@@ -187,6 +188,9 @@ static void note(struct connection *c)
 {
     unsigned status = (unsigned)strtoul(c->in + sizeof "HTTP/1.1", NULL, 10);
     const char *cost = status == 200 ? header(c, "x-cost-nanos:") : NULL;
+    static int has_told;
+    if (status != 200 && !has_told++)
+        fprintf(stderr, "%.*s\n", (int)(c->filled < SHOWN ? c->filled : SHOWN), c->in);
     last_answer = now();
     answered[status < 600 ? status / 100 : 0]++;
     charged += cost ? strtoull(cost, NULL, 10) : 0;
@@ -225,7 +229,7 @@ static int take(struct connection *c)
 static int ticking(double rate)
 {
     long nanos = (long)(1e9 / rate);
-    struct itimerspec every = {.it_interval.tv_sec = nanos / 1000000000, .it_interval.tv_nsec = nanos % 1000000000};
+    struct itimerspec every = {.it_interval = {nanos / 1000000000, nanos % 1000000000}};
     every.it_value = every.it_interval;
     int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};

@@ -18,7 +18,6 @@
 #include <errno.h>
 #include <math.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +28,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { EVENTS = 256, ROOM = 65536, ROWS_MAX = 2048, DIMENSIONS_MAX = 8192, TEXTS_MAX = 64, SHOWN = 1024 };
+enum {
+    EVENTS = 256,
+    ROOM = 65536,
+    ROWS_MAX = 2048,
+    DIMENSIONS_MAX = 8192,
+    TEXTS_MAX = 64,
+    SHOWN = 1024 /* dimensions in OpenAI's form */
+};
 
 struct text {
     char *bytes;
@@ -121,7 +127,10 @@ static const float *unit_vector(uint32_t dimensions)
 static struct text http(const char *type, const char *body, size_t length)
 {
     struct text t = {grown(NULL, length + 256), 0};
-    t.length = (size_t)sprintf(t.bytes, "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n", type, length);
+    t.length = (size_t)sprintf(t.bytes,
+                               "HTTP/1.1 200 OK\r\nContent-Type: %s\r\n"
+                               "Content-Length: %zu\r\n\r\n",
+                               type, length);
     memcpy(t.bytes + t.length, body, length);
     t.length += length;
     return t;
@@ -129,14 +138,16 @@ static struct text http(const char *type, const char *body, size_t length)
 
 static void prepare_vectors(void)
 {
-    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                  "abcdefghijklmnopqrstuvwxyz0123456789+/";
     const float *v = unit_vector(SHOWN);
     const unsigned char *raw = (const unsigned char *)v;
     char *out = base64_vector.bytes = grown(NULL, SHOWN * 6 + 8);
     *out++ = '"';
     for (size_t i = 0; i < SHOWN * sizeof *v; i += 3) {
         size_t left = SHOWN * sizeof *v - i;
-        uint32_t group = (uint32_t)raw[i] << 16 | (left > 1 ? raw[i + 1] << 8 : 0) | (left > 2 ? raw[i + 2] : 0);
+        uint32_t second = left > 1 ? raw[i + 1] : 0, third = left > 2 ? raw[i + 2] : 0;
+        uint32_t group = (uint32_t)raw[i] << 16 | second << 8 | third;
         *out++ = letters[group >> 18];
         *out++ = letters[group >> 12 & 63];
         *out++ = left > 1 ? letters[group >> 6 & 63] : '=';
@@ -174,8 +185,12 @@ static const struct text *openai(const char *body, size_t length)
     char *answer = grown(NULL, rows * (v->length + 64) + 256), *out = answer;
     out += sprintf(out, "{\"object\":\"list\",\"data\":[");
     for (size_t i = 0; i < rows; i++)
-        out += sprintf(out, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":%.*s}", i ? "," : "", i, (int)v->length, v->bytes);
-    out += sprintf(out, "],\"model\":\"stand-in\",\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu}}", 20 * rows, 20 * rows);
+        out += sprintf(out, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":%.*s}",
+                       i ? "," : "", i, (int)v->length, v->bytes);
+    out += sprintf(out,
+                   "],\"model\":\"stand-in\","
+                   "\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu}}",
+                   20 * rows, 20 * rows);
     *t = http("application/json", answer, (size_t)(out - answer));
     free(answer);
     return t;
@@ -192,7 +207,8 @@ static void watch(struct connection *c, int operation, uint32_t events)
 static int flush(struct connection *c)
 {
     while (c->sent < c->out_length) {
-        ssize_t n = send(c->fd, c->out + c->sent, c->out_length - c->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = send(c->fd, c->out + c->sent, c->out_length - c->sent,
+                         MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno != EAGAIN)
             return -1;
         if (n < 0) {
@@ -229,7 +245,10 @@ static int hop(struct connection *c, const char *body, size_t length)
     size_t answer = 8 + 8ul * rows + 4 * floats;
     if (c->own_room < answer + 256)
         c->own = grown(c->own, c->own_room = answer + 256);
-    int head = sprintf(c->own, "HTTP/1.1 200 OK\r\nContent-Type: application/x-embedding-hop\r\nContent-Length: %zu\r\n\r\n", answer);
+    int head = sprintf(c->own,
+                       "HTTP/1.1 200 OK\r\nContent-Type: application/x-embedding-hop\r\n"
+                       "Content-Length: %zu\r\n\r\n",
+                       answer);
     char *out = c->own + head, *vectors = out + 8 + 8ul * rows;
     const char *ids = body + 8 + 8ul * rows;
     memcpy(out, "EMR1", 4);
@@ -253,8 +272,9 @@ static int hop(struct connection *c, const char *body, size_t length)
 static size_t body_length(const char *head, size_t length)
 {
     static const char name[] = "\ncontent-length:";
-    for (const char *line = head; (line = memchr(line, '\n', (size_t)(head + length - line))); line++)
-        if ((size_t)(head + length - line) > sizeof name && !strncasecmp(line, name, sizeof name - 1))
+    const char *end = head + length;
+    for (const char *line = head; (line = memchr(line, '\n', (size_t)(end - line))); line++)
+        if ((size_t)(end - line) > sizeof name && !strncasecmp(line, name, sizeof name - 1))
             return strtoul(line + sizeof name - 1, NULL, 10);
     return 0;
 }
@@ -348,7 +368,10 @@ static void listen_on(int family, const struct sockaddr *address, socklen_t leng
 
 int main(int count, char **words)
 {
-    static const char models[] = "{\"status\":\"ok\",\"object\":\"list\",\"model_path\":\"stand-in\",\"data\":[{\"id\":\"stand-in\",\"object\":\"model\",\"owned_by\":\"bench\",\"created\":1}]}";
+    static const char models[] =
+        "{\"status\":\"ok\",\"object\":\"list\",\"model_path\":\"stand-in\","
+        "\"data\":[{\"id\":\"stand-in\",\"object\":\"model\","
+        "\"owned_by\":\"bench\",\"created\":1}]}";
     if (count != 4)
         return fprintf(stderr, "stand_in SOCKET PORT INFO\n"), 2;
     poller = epoll_create1(0);
