@@ -275,10 +275,11 @@ async def test_forms_ask_the_database_no_more_than_pages_do(gateway, browser: Br
     assert max(counts.values()) <= QUERIES_MAX, counts
 
 
-def test_two_gateways_let_through_what_one_would(database_url: str):
+def test_two_gateways_let_through_what_one_would(postgresql_database_url: list[str]):
+    """Two processes on one PostgreSQL; two engines count on SQLite above."""
     environment = os.environ | {
         "GATEWAY_SECRET": "s" * 32,
-        "DATABASE_URL": database_url,
+        "DATABASE_URL": postgresql_database_url[0],
         "GATEWAY_DEV_MAIL": "true",
         "GATEWAY_SIGN_INS_PER_HOUR": "6",
     }
