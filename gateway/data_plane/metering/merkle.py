@@ -35,13 +35,13 @@ class Tree:
 
     def path(self, index: int) -> bytes:
         """Return the hashes that lead from a leaf to the root, one after the other."""
-        path = b""
+        path = []
         for level in self._levels[:-1]:
             sibling = index ^ 1
             if sibling < len(level):
-                path += level[sibling]
+                path.append(level[sibling])
             index //= 2
-        return path
+        return b"".join(path)
 
 
 def leaf_hash(leaf: bytes) -> bytes:
