@@ -96,7 +96,8 @@ class _Transaction:
         self._expiry = at + timedelta(seconds=tick.lease_seconds)
 
     def apply(self) -> TickAnswer:
-        open_leases = set(self._named("open"))
+        named = self._named()
+        open_leases = {lease_id for lease_id, state in named.items() if state == "open"}
         usage = FencedUsage(self._raw, self._inline, self._tick, self._at)
         refused, written_off = usage.charge(open_leases, instant(self._expiry))
         if self._tick.root is not None:
@@ -105,13 +106,15 @@ class _Transaction:
             self._tick.leases, key=lambda line: (line.account_id, line.action), reverse=True
         )
         told = [finish(self._lease(line)) for line in order]
+        if told:
+            named = self._named()
         since = instant(self._at - _RECALL)
         return TickAnswer(
             refused=refused,
             written_off=written_off,
             leases=[answer for answer in told if answer is not None],
-            closed=self._named("closed"),
-            recalled=self._listed(_RECALLED, (self._tick.replica_id, since)),
+            closed=[lease_id for lease_id, state in named.items() if state == "closed"],
+            recalled=self._read(_RECALLED, (self._tick.replica_id, since)),
         )
 
     def _add(self, root: RootLine) -> None:
@@ -121,15 +124,17 @@ class _Transaction:
         if root.previous == FIRST:
             self._raw.execute(_KEY, (root.key_id, root.key, instant(self._at)))
 
-    def _named(self, state: str) -> list[str]:
-        """Return those of the leases that the tick names which are in a state."""
+    def _named(self) -> dict[str, str]:
+        """Return the state of each lease that the tick names, if there is such a lease."""
         if not self._tick.lease_ids:
-            return []
-        return self._listed(_NAMED, (state, msgspec.json.encode(self._tick.lease_ids).decode()))
-
-    def _listed(self, query: str, values: tuple[str, ...]) -> list[str]:
-        found: list[str] = msgspec.json.decode(self._raw.execute(query, values).fetchone()[0])
+            return {}
+        ids = msgspec.json.encode(self._tick.lease_ids).decode()
+        found: dict[str, str] = self._read(_NAMED, (ids,))
         return found
+
+    def _read(self, query: str, values: tuple[str, ...]) -> Any:
+        """Read what a query returns as one JSON value."""
+        return msgspec.json.decode(self._raw.execute(query, values).fetchone()[0])
 
     async def _lease(self, line: LeaseLine) -> LeaseAnswer | None:
         """Apply a lease line; None for one that arrives after a later one."""
@@ -276,8 +281,7 @@ _ROOT = (
 )
 _KEY = "INSERT INTO receipt_keys (id, public, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _NAMED = (
-    "SELECT json_group_array(id) FROM leases "
-    "WHERE state = ? AND id IN (SELECT value FROM json_each(?))"
+    "SELECT json_group_object(id, state) FROM leases WHERE id IN (SELECT value FROM json_each(?))"
 )
 # The accounts of which a process should return what it doesn't use. What a frozen account's leases
 # hold is not for use, so it is returned even if nobody waits for it.
