@@ -146,10 +146,10 @@ async def set_price(
         raise BadPrice("A price can be set for up to a year ahead.", param="day")
     days = changes.least_days(notice_days)
     if days and at < now + timedelta(days=days):
+        count = changes.organizations
+        who = "1 organization" if count == 1 else f"{count:,} organizations"
         raise BadPrice(
-            f"{changes.organizations} organizations used it in the last {DAYS} days: a rise needs "
-            f"{days} days' notice.",
-            param="day",
+            f"{who} used it in the last {DAYS} days: a rise needs {days} days' notice.", param="day"
         )
     await _check_tiers(connection, model_id, tier, nanos, at)
     before = {"tier": tier, "price_nanos": changes.before_nanos}

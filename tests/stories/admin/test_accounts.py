@@ -402,9 +402,9 @@ def enrolled(
     theirs = office.stranger(kind)
     theirs.goto(owner.locator("main code").inner_text())
     sign_in(theirs, mailbox, address)
-    phone = Phone(theirs.content())
-    theirs.get_by_label("Code of six digits").fill(phone.code())
     office.look(theirs, "enroll")
+    phone = Phone(theirs.content(), steps_ago=0)
+    theirs.get_by_label("Code of six digits").fill(phone.code())
     theirs.get_by_role("button", name="Set up the app").click()
     expect(theirs.get_by_role("heading", level=1)).to_contain_text("Needs attention")
     return theirs, phone

@@ -173,6 +173,8 @@ def test_a_second_owner_approves_what_the_first_may_not(office: Office, kind: Ki
     office.look(page, f"approved-{kind}")
     granted, given = left.entries
     assert granted[:3] == ("owner", "credit.granted", f"organization:{ada.id}")
+    assert (granted.after["amount_nanos"], granted.reason) == (150 * 10**9, request.reason)
+    assert request.reason == "outage: A slow week"
     assert given[:3] == ("second", "approval.given", request.subject)
     assert left.mails == [(ada.email, "You received $150.00 of free credit; it expires in 90 days")]
 

@@ -20,6 +20,11 @@ document.addEventListener("click", (event) => {
   if (event.target.closest("[data-keys]")) help.showModal();
 });
 
+// On a phone the rail is one line: the page that is open stands in it where one sees it.
+const here = document.querySelector(".rail [aria-current]");
+const pages = here?.closest(".pages");
+if (pages) pages.scrollLeft = here.offsetLeft - pages.offsetLeft - pages.clientWidth / 3;
+
 const lines = () => [...document.querySelectorAll("[data-line]")];
 const current = () => document.querySelector("[data-line].at");
 const move = (by) => {
