@@ -65,7 +65,7 @@ def estimate(to: Door) -> None:
 
 
 def unknown_key(to: Door) -> None:
-    to.post(401, key=keys.mint())
+    to.post(401, key=keys.mint(b"a secret of somebody else"))
 
 
 def bad_json(to: Door) -> None:
