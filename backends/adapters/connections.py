@@ -19,9 +19,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
-import httptools
 from yarl import URL
 
+from backends.adapters.answer_reader import AnswerReader
 from backends.adapters.statuses import OUR_ERRNOS, REFUSAL_BYTES_MAX, Refuse, reason_of
 from backends.protocol import (
     InvalidAnswer,
@@ -32,15 +32,12 @@ from backends.protocol import (
 
 _CONNECTIONS_MAX = 16  # to one worker: one that hangs can't take the connections of another
 _KEEPALIVE_SECONDS = 3.0  # under the 5 s at which most servers close an idle connection
-_HEAD_BYTES_MAX = 65_536
 _OK = 200
-_INTERIM = {100, 102, 103}
-"""Statuses that an answer follows."""
 
 T = TypeVar("T")
 
 
-class Place(NamedTuple):
+class HopAddress(NamedTuple):
     """Where a worker listens."""
 
     host: str
@@ -53,15 +50,15 @@ class Place(NamedTuple):
     tls: ssl.SSLContext | None
 
 
-def place_of(url: str) -> Place:
+def address_of(url: str) -> HopAddress:
     """Parse `http://host:port/prefix`, `https://...` or `unix:/path`."""
     if url.startswith("unix:"):
-        return Place("worker", "", url.removeprefix("unix:"), "", 0, None)
+        return HopAddress("worker", "", url.removeprefix("unix:"), "", 0, None)
     parts = URL(url)
     tls = ssl.create_default_context() if parts.scheme == "https" else None
     assert parts.host and parts.port, f"{url} names no host"  # noqa: PT018 - one mistake
     host = parts.host_port_subcomponent or ""
-    return Place(host, parts.raw_path.rstrip("/"), None, parts.host, parts.port, tls)
+    return HopAddress(host, parts.raw_path.rstrip("/"), None, parts.host, parts.port, tls)
 
 
 class Connections:
@@ -71,12 +68,12 @@ class Connections:
         """`url` names the worker in errors; `refuse` explains an answer that is not 200."""
         self.url = url
         self.refuse = refuse
-        self.place = place_of(url)
+        self.address = address_of(url)
         self._idle: list[_Connection] = []
         """The one used last is at the end: it is taken first, so that the others may expire."""
         self._open: set[_Connection] = set()
         self._dialing: set[asyncio.Task[None]] = set()
-        self._waiting: deque[Call[Any]] = deque()
+        self._waiting: deque[WorkerCall[Any]] = deque()
 
     def call(
         self,
@@ -86,13 +83,13 @@ class Connections:
         bytes_max: int,
         timeout_seconds: float,
         read: Callable[[bytes | bytearray], T],
-    ) -> Call[T]:
+    ) -> WorkerCall[T]:
         """Send a request; its result is what `read` makes of a 200 of at most `bytes_max` bytes.
 
         `head` is the request line and the headers, each with its line end; `read` raises ValueError
         for an answer that can't be right. Fails with BackendError.
         """
-        call = Call(self, _message(head, body), bytes_max, timeout_seconds, read)
+        call = WorkerCall(self, _message(head, body), bytes_max, timeout_seconds, read)
         self._begin(call)
         return call
 
@@ -108,7 +105,7 @@ class Connections:
             connection.close()
         await asyncio.sleep(0)  # the turn in which the transports let go of their sockets
 
-    def dial(self, call: Call[Any]) -> None:
+    def dial(self, call: WorkerCall[Any]) -> None:
         """Open a fresh connection for a call."""
         task = call.dialing = asyncio.get_running_loop().create_task(self._dial(call))
         self._dialing.add(task)
@@ -131,7 +128,7 @@ class Connections:
             self._idle.remove(connection)
         self._next()
 
-    def _begin(self, call: Call[Any]) -> None:
+    def _begin(self, call: WorkerCall[Any]) -> None:
         while self._idle:
             connection = self._idle.pop()
             if time.monotonic() - connection.idle_since < _KEEPALIVE_SECONDS:
@@ -150,15 +147,15 @@ class Connections:
             if not call.done():
                 self._begin(call)
 
-    async def _dial(self, call: Call[Any]) -> None:
-        loop, place = asyncio.get_running_loop(), self.place
+    async def _dial(self, call: WorkerCall[Any]) -> None:
+        loop, address = asyncio.get_running_loop(), self.address
         connection = _Connection(self)
         try:
-            if place.unix is not None:
-                await loop.create_unix_connection(lambda: connection, place.unix)
+            if address.unix is not None:
+                await loop.create_unix_connection(lambda: connection, address.unix)
             else:
                 await loop.create_connection(
-                    lambda: connection, place.name, place.port, ssl=place.tls
+                    lambda: connection, address.name, address.port, ssl=address.tls
                 )
         except (OSError, UnicodeError) as error:
             ours = isinstance(error, OSError) and error.errno in OUR_ERRNOS
@@ -178,7 +175,7 @@ class Connections:
         self._next()
 
 
-class Call(asyncio.Future[T], Generic[T]):
+class WorkerCall(asyncio.Future[T], Generic[T]):
     """One request and its answer to come. Canceled, it closes its connection."""
 
     def __init__(
@@ -251,48 +248,28 @@ class Call(asyncio.Future[T], Generic[T]):
 
 
 class _Connection(asyncio.Protocol):
-    """A connection, and the answer that arrives on it."""
+    """A connection, and the call that is on it."""
 
     def __init__(self, connections: Connections) -> None:
-        self.call: Call[Any] | None = None
+        self.call: WorkerCall[Any] | None = None
         self.idle_since = 0.0
         self._connections = connections
         self._transport: asyncio.Transport | None = None
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._answer = AnswerReader()
         self._fresh = True
         """Whether its first call is on it."""
-        self._prepare()
 
-    def _prepare(self) -> None:
-        """Expect an answer."""
-        self._received = 0
-        self._headed = False
-        """Whether the head is complete."""
-        self._status = 0
-        self._ends = False
-        """Whether the head says where the body ends: else the connection's end does."""
-        self._declared = 0
-        self._retry_after: str | None = None
-        self._content: bytes | bytearray = b""
-        self._complete = False
-        self._kept = False
-        """Whether the server keeps the connection."""
-        self._excess = False
-        """Whether something came after the answer."""
-
-    def send(self, call: Call[Any]) -> None:
+    def send(self, call: WorkerCall[Any]) -> None:
         """Send a call's request."""
         assert self._transport is not None, "a connection is used before it is made"
         self.call, call.connection = call, self
-        self._prepare()
+        self._answer.begin(call.bytes_max)
         self._transport.write(call.message)
 
     def close(self) -> None:
         """Close it at once."""
         if self._transport is not None:
             self._transport.abort()
-
-    # -- asyncio.Protocol -----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -301,100 +278,45 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read on in the answer."""
         call = self.call
-        if call is None or self._parser is None:
+        if call is None:
             self.close()  # nobody asked
             return
-        self._received += len(data)
-        flaw = ""
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._excess = True
-            flaw = f"not an HTTP answer: {reason_of(error)}"
-        if self._complete:
-            self._answer(call)
+        flaw = self._answer.feed(data)
+        if self._answer.complete:
+            self._give(call)
         elif flaw:
             call.fail(InvalidAnswer(self._connections.url, flaw))
-        elif self._status == _OK and max(len(self._content), self._declared) > call.bytes_max:
-            reason = f"answers with more than {call.bytes_max} bytes"
-            call.fail(InvalidAnswer(self._connections.url, reason))
-        elif self._headed and self._status != _OK and len(self._content) >= REFUSAL_BYTES_MAX:
-            self._excess = True
-            self._answer(call)
-        elif not self._headed and self._received > _HEAD_BYTES_MAX:
-            reason = f"answers with a head of more than {_HEAD_BYTES_MAX} bytes"
-            call.fail(InvalidAnswer(self._connections.url, reason))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the call that is on it, or begin it anew."""
-        self._parser = None  # it refers back
         call, self.call = self.call, None
         if call is not None:
             call.connection = None
             self._cut_off(call, exc)
+        self._answer.close()
         self._connections.lost(self)
 
-    def _cut_off(self, call: Call[Any], exc: Exception | None) -> None:
-        url, reason = self._connections.url, reason_of(exc) if exc else "the worker hung up"
-        if not self._received and not self._fresh:
+    def _cut_off(self, call: WorkerCall[Any], exc: Exception | None) -> None:
+        answer, url = self._answer, self._connections.url
+        reason = reason_of(exc) if exc else "the worker hung up"
+        if not answer.begun and not self._fresh:
             call.stale()
-        elif not self._headed:
+        elif not answer.headed:
             call.fail(WorkerUnreachable(url, reason))
-        elif self._ends or exc is not None:
+        elif answer.ends or exc is not None:
             call.fail(InvalidAnswer(url, f"incomplete answer: {reason}"))
         else:
-            call.answered(self._status, self._content, self._retry_after)
+            call.answered(answer.status, answer.take(), answer.retry_after)
 
-    def _answer(self, call: Call[Any]) -> None:
+    def _give(self, call: WorkerCall[Any]) -> None:
         """Give the answer to its call: the one place that sees all of it, and could verify it."""
-        self.call = None
-        content, self._content = self._content, b""
-        call.answered(self._status, content, self._retry_after)
+        answer, self.call = self._answer, None
+        call.answered(answer.status, answer.take(), answer.retry_after)
         self._fresh = False
-        if self._kept and not self._excess:
+        if answer.kept:
             self._connections.release(self)
         else:
             self.close()
-
-    # -- httptools ------------------------------------------------------------------------------
-
-    def on_message_begin(self) -> None:
-        """See whether it is one answer too many."""
-        self._excess = self._excess or self._complete
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep what is needed of the head."""
-        match name.lower():
-            case b"content-length":
-                self._ends = True
-                self._declared = int(value)  # the parser has seen to it that it is a number
-            case b"transfer-encoding":
-                self._ends = True
-            case b"retry-after":
-                self._retry_after = value.decode("latin-1")
-
-    def on_headers_complete(self) -> None:
-        """Learn the status."""
-        if not self._complete and self._parser is not None:
-            self._status = self._parser.get_status_code()
-            self._headed = self._status not in _INTERIM
-
-    def on_body(self, body: bytes) -> None:
-        """Take a piece of the body, up to just over what an answer may have."""
-        if self._complete or self.call is None:
-            return
-        if not self._content:
-            self._content = body
-        elif len(self._content) <= max(self.call.bytes_max, REFUSAL_BYTES_MAX):
-            if isinstance(self._content, bytes):
-                self._content = bytearray(self._content)
-            self._content += body
-
-    def on_message_complete(self) -> None:
-        """Note that the answer is complete, if it is no interim one."""
-        if self._headed and not self._complete and self._parser is not None:
-            self._complete = True
-            self._kept = self._parser.should_keep_alive()  # the parser forgets it after this
 
 
 def _message(head: bytes, body: bytes) -> bytes:

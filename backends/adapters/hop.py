@@ -24,12 +24,12 @@ class HopBackend:
     def __init__(self, url: str) -> None:
         self.url = url
         self._connections = Connections(url, worker_refusal)
-        place = self._connections.place
-        rest = f" HTTP/1.1\r\nhost: {place.host}\r\naccept-encoding: identity\r\n"
-        self._ready = f"GET {place.path}/ready{rest}".encode()
-        self._info = f"GET {place.path}/info{rest}".encode()
+        address = self._connections.address
+        rest = f" HTTP/1.1\r\nhost: {address.host}\r\naccept-encoding: identity\r\n"
+        self._ready = f"GET {address.path}/ready{rest}".encode()
+        self._info = f"GET {address.path}/info{rest}".encode()
         self._embed = (
-            f"POST {place.path}/embed{rest}content-type: {hop.CONTENT_TYPE}\r\n"
+            f"POST {address.path}/embed{rest}content-type: {hop.CONTENT_TYPE}\r\n"
             f"{hop.TIMEOUT_HEADER}: "
         ).encode()
 

@@ -20,6 +20,7 @@ from gateway.data_plane.routing.admission import Admission, Offer
 from gateway.data_plane.routing.calls import Calls, RetryBudget, Shell
 from gateway.data_plane.routing.endings import Endings, note
 from gateway.data_plane.routing.fair_queue import FairQueue
+from gateway.data_plane.routing.gathering import Gathering
 from gateway.data_plane.routing.membership import PoolMembership
 from gateway.data_plane.routing.outcomes import Closing, NoWorker, Shed
 from gateway.data_plane.routing.placement import Placement
@@ -33,8 +34,6 @@ Flaw = Callable[[Sequence[TokenRow], Sequence[memoryview]], str | None]
 
 _HOLD_SECONDS_MAX = 30.0
 """How long a request may be held while no worker is ready."""
-_GATHER_SECONDS = 0.001
-"""How long requests gather while calls are in flight and our own loop is busy."""
 _CALLS_A_TURN = 16
 """Calls that are made in one turn of the loop."""
 _SWEEP_SECONDS = 0.025
@@ -77,7 +76,7 @@ class Dispatcher:
         self._active: dict[Request, None] = {}
         self._owners: Counter[str] = Counter()
         self._swept_at = clock()
-        self._gathering_since: float | None = None
+        self._gathering = Gathering(self.queue, self._calls)
         self.membership = PoolMembership(
             self.workers,
             self.quarantine,
@@ -129,8 +128,7 @@ class Dispatcher:
         if not request.shards:
             self._finish(request)
             return
-        if not self.queue.tokens:
-            self._gathering_since = now
+        self._gathering.begin(now)
         self.queue.push(request, now)
         self._soon()
 
@@ -219,15 +217,13 @@ class Dispatcher:
     def pump(self, *, quiet: bool = False) -> None:
         """Send what can be sent. Called after each event, and as the `Shell` is asked to.
 
-        While calls are in flight, requests gather for a moment, unless our own loop is `quiet`:
-        when it is busy, a call costs us more than the moment costs anyone.
+        Our own loop is `quiet` if it has nothing else to do: then nothing waits for company.
         """
         now, calls_max = self._clock(), self.counts["attempts"] + _CALLS_A_TURN
         if now - self._swept_at >= _SWEEP_SECONDS:
             self._swept_at = now
             self._sweep(now)
-        if self.gathering and (quiet or self._gathered(now)):
-            self._gathering_since = None
+        self._gathering.end_if(now, quiet=quiet, full_tokens=self.membership.split_tokens)
         while (
             not self.gathering
             and (shard := self.queue.peek()) is not None
@@ -243,16 +239,7 @@ class Dispatcher:
     @property
     def gathering(self) -> bool:
         """Whether what waits, waits for company."""
-        return self._gathering_since is not None
-
-    def _gathered(self, now: float) -> bool:
-        """Whether what waits should wait for company no longer."""
-        return (
-            not self._calls.flying
-            or self.queue.tokens >= self.membership.split_tokens
-            or self._gathering_since is None
-            or now - self._gathering_since >= _GATHER_SECONDS
-        )
+        return self._gathering.on
 
     def _handle(self, shard: Shard, now: float) -> bool:
         """Send the next shard, end its request, or step over it; false if all must wait."""

@@ -28,8 +28,8 @@ class Ranking:
 
     def __init__(self, workers: Collection[Worker]) -> None:
         self._workers = workers
-        self._order: list[Place] = []
-        self._places: dict[Worker, Place] = {}
+        self._order: list[Rank] = []
+        self._places: dict[Worker, Rank] = {}
         self._slowdowns: list[float] = []
         """As they were when each worker was put into its place, in order."""
         self._moved: dict[Worker, None] = {}
@@ -120,7 +120,7 @@ class Ranking:
         slow = speed.slow(now)
         least = _faded(slow)
         rate = 1.0 / (speed.token_seconds * max(slow, 1.0))
-        place = self._places[worker] = Place(
+        place = self._places[worker] = Rank(
             least * speed.expected(worker.tokens),
             worker.used_at,
             worker.number,
@@ -141,7 +141,7 @@ def _faded(slowdown: float) -> float:
     return slowdown if slowdown <= 1.0 else 1.0 + (slowdown - 1.0) * _FADED
 
 
-class Place(NamedTuple):
+class Rank(NamedTuple):
     """Where a worker stands; the number tells apart those that are equal."""
 
     seconds: float

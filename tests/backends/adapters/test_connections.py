@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from backends import hop
-from backends.adapters.connections import _CONNECTIONS_MAX
+from backends.adapters.answer_reader import AnswerReader
+from backends.adapters.connections import _CONNECTIONS_MAX, address_of
 from backends.adapters.hop import HopBackend
 from backends.protocol import InvalidAnswer, TokenRow, WorkerFailed, WorkerUnreachable
+from backends.registry import UnknownBackend, connect
 from tests.backends.adapters.scripted import Server, http, serving
 from tests.backends.contract import HELLO
 
@@ -32,6 +34,25 @@ async def calling(*steps: str | bytes) -> AsyncIterator[tuple[HopBackend, Server
 async def embed(backend: HopBackend, seconds: float = 30.0) -> bytes:
     (vector,) = await backend.embed(ROWS, timeout_seconds=seconds)
     return bytes(vector)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "path", "port"),
+    [
+        ("http://worker:8000", "worker:8000", "", 8000),
+        ("http://worker", "worker", "", 80),
+        ("https://[::1]:8443/prefix/", "[::1]:8443", "/prefix", 8443),
+    ],
+)
+def test_an_address_is_taken_apart(url, host, path, port):
+    found = address_of(url)
+    assert (found.host, found.path, found.port, found.unix) == (host, path, port, None)
+    assert (found.tls is not None) == url.startswith("https")
+
+
+def test_a_worker_s_address_holds_no_credentials():
+    with pytest.raises(UnknownBackend, match="credentials"):
+        connect("http://user:secret@worker:8000")
 
 
 async def test_a_connection_is_kept_and_a_call_on_it_needs_no_task():
@@ -55,6 +76,20 @@ async def test_a_call_leaves_nothing_for_the_collector():
             assert gc.collect() == 0
         finally:
             gc.enable()
+
+
+async def test_nor_does_a_closed_connection():
+    async with calling(GOOD) as (backend, _):
+        await embed(backend)
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            await backend.close()
+            gc.collect()
+            assert not [found for found in gc.garbage if isinstance(found, AnswerReader)]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
 
 
 @pytest.mark.parametrize(
@@ -108,10 +143,11 @@ async def test_an_answer_may_end_with_its_connection():
             InvalidAnswer,
             "HTTP",
         ),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 999999\r\n\r\n", InvalidAnswer, "more than"),
         (b"HTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\n", WorkerFailed, "101"),
         (b"HTTP/1.1 500 No\r\n\r\n" + b"x" * 100_000, WorkerFailed, "500"),
     ],
-    ids=["ssh", "an endless head", "two lengths", "an upgrade", "a long refusal"],
+    ids=["ssh", "an endless head", "two lengths", "too long", "an upgrade", "a long refusal"],
 )
 async def test_what_is_no_answer_ends_the_call_at_once(answer, error, reason):
     async with calling(answer, GOOD) as (backend, server):

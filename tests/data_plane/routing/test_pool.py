@@ -20,7 +20,7 @@ from backends.protocol import (
     WorkerInfo,
     WorkerUnreachable,
 )
-from gateway.data_plane.routing import dispatcher
+from gateway.data_plane.routing import gathering
 from gateway.data_plane.routing import pool as pool_module
 from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.examination import PoolSpec
@@ -225,7 +225,7 @@ async def test_requests_of_one_turn_leave_in_one_call(bench):
 
 
 async def test_requests_gather_while_a_call_is_in_flight_and_the_loop_is_busy(bench, monkeypatch):
-    monkeypatch.setattr(dispatcher, "_GATHER_SECONDS", 60.0)
+    monkeypatch.setattr(gathering, "_GATHER_SECONDS", 60.0)
     monkeypatch.setattr(pool_module, "_QUIET_SECONDS", 0.0)  # however fast a turn is
     await ready(bench.serve("a", "b"), 2)
     for standin in bench.standins.values():
@@ -244,7 +244,7 @@ async def test_requests_gather_while_a_call_is_in_flight_and_the_loop_is_busy(be
 
 
 async def test_they_leave_at_once_when_the_loop_is_quiet(bench, monkeypatch):
-    monkeypatch.setattr(dispatcher, "_GATHER_SECONDS", 60.0)
+    monkeypatch.setattr(gathering, "_GATHER_SECONDS", 60.0)
     monkeypatch.setattr(pool_module, "_QUIET_SECONDS", 60.0)  # however slow a turn is
     await ready(bench.serve("a"))
     standin = bench.standins["a"]
