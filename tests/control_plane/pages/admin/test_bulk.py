@@ -102,6 +102,7 @@ async def test_it_leads_back_to_the_list_as_it_was(browser: Browser, gateway: Pr
         ("/admin/keys?state=in_use", "/admin/keys?state=in_use"),
         ("https://evil.example/admin/", "/admin/keys"),
         ("//evil.example/admin/", "/admin/keys"),
+        ("/console/keys", "/admin/keys"),
         ("/admin/../x\\y", "/admin/keys"),
     ):
         page = await send(browser, "/admin/bulk", **sent, back=given)
