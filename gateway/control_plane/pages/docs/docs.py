@@ -20,7 +20,7 @@ from gateway.control_plane.web import snippets
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
 from gateway.data_plane.api.replays import IdempotencyKeyTooLong, TooManyRetries
-from gateway.data_plane.limits.concurrency import TooManyInFlight
+from gateway.data_plane.limits.concurrency import TooManyBytes, TooManyInFlight
 from gateway.data_plane.routing.outcomes import DeadlineMissed, NoWorker
 from gateway.errors import BadRequest, GatewayError, TooLarge
 from gateway.settings import Settings
@@ -92,6 +92,16 @@ def limits(settings: Settings) -> list[RequestLimit]:
             "Concurrent requests of all organizations",
             f"{settings.in_flight_max:,} requests for each gateway process",
             TooManyInFlight,
+        ),
+        (
+            "Bodies of one organization's requests at a time",
+            f"{settings.organization_bodies_bytes_max / 2**20:,.4g} MiB for each gateway process",
+            TooManyBytes,
+        ),
+        (
+            "Bodies of all organizations' requests at a time",
+            f"{settings.bodies_bytes_max / 2**20:,.4g} MiB for each gateway process",
+            TooManyBytes,
         ),
         (
             "Length of an `Idempotency-Key`",

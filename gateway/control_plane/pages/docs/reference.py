@@ -16,6 +16,7 @@ import msgspec
 from markupsafe import Markup, escape
 
 from gateway.control_plane.billing.api import OPERATIONS
+from gateway.control_plane.receipts.api import RECEIPT_OPERATIONS
 from gateway.data_plane.api import openapi
 
 _METHODS = ("get", "post")
@@ -56,7 +57,9 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 @lru_cache(maxsize=4)
 def document(public_url: str) -> Mapping[str, Any]:
     """Return the OpenAPI document of this gateway."""
-    return openapi.document(public_url, version("stella-gateway"), OPERATIONS)
+    return openapi.document(
+        public_url, version("stella-gateway"), (*OPERATIONS, *RECEIPT_OPERATIONS)
+    )
 
 
 @lru_cache(maxsize=4)
