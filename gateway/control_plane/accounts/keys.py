@@ -23,6 +23,7 @@ from gateway.data_plane.metering.port import Period
 from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import is_id, new_id
 from gateway.snapshots import TokenIdsFrom, Truncate
+from gateway.storage.clock import clock
 from gateway.storage.database import Database, alone
 from gateway.storage.ledger import budgets
 from gateway.storage.ledger.budgets import Budget, Spent
@@ -220,11 +221,7 @@ class ApiKeys:
                     "Someone changed this key after you opened the page, so nothing was saved. "
                     "Your changes are still below: compare them and save again to apply them."
                 )
-            await connection.execute(
-                update(api_keys)
-                .where(key)
-                .values(changed_at=await database_now(connection), **said)
-            )
+            await connection.execute(update(api_keys).where(key).values(changed_at=clock(), **said))
             before = await key_limits.budget_of(connection, key_id)
             await key_limits.set_budget(connection, key_id, budget)
             await key_trail.changed(connection, doer, organization_id, key_id, before, budget)
@@ -264,8 +261,7 @@ class ApiKeys:
             key_limits.check_budget(limit_nanos)
         key = _key(key_id, organization_id)
         async with self._database.write() as connection:
-            now = await database_now(connection)
-            changed = update(api_keys).where(key).values(changed_at=now)
+            changed = update(api_keys).where(key).values(changed_at=clock())
             row = (
                 await connection.execute(
                     changed.returning(api_keys.c.digest, api_keys.c.organization_id)
@@ -305,12 +301,12 @@ async def revoke(
 
     Returns its digest, for `tell` after the commit; None if it was revoked before.
     """
-    now, key = await database_now(connection), _key(key_id, organization_id)
+    key = _key(key_id, organization_id)
     row = (
         await connection.execute(
             update(api_keys)
             .where(key, api_keys.c.revoked_at.is_(None))
-            .values(revoked_at=now, changed_at=now)
+            .values(revoked_at=clock(), changed_at=clock())
             .returning(api_keys.c.digest, api_keys.c.organization_id)
         )
     ).one_or_none()
@@ -328,7 +324,6 @@ async def revoke_made_by(
 ) -> list[bytes]:
     """Revoke the keys that a user made for an organization; return digests for `tell`."""
     await alone(connection, f"keys of {organization_id}")  # see keys that are being made
-    now = await database_now(connection)
     ended = await connection.scalars(
         update(api_keys)
         .where(
@@ -336,7 +331,7 @@ async def revoke_made_by(
             api_keys.c.created_by == user_id,
             api_keys.c.revoked_at.is_(None),
         )
-        .values(revoked_at=now, changed_at=now)
+        .values(revoked_at=clock(), changed_at=clock())
         .returning(api_keys.c.digest)
     )
     return list(ended)

@@ -11,13 +11,14 @@ import secrets
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+import msgspec
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.data_plane.auth.authenticator import MAC_SECRETS_SECONDS
 from gateway.errors import NotFound
 from gateway.identifiers import is_id, new_id
-from gateway.storage.ledger.postings import database_now
+from gateway.storage.clock import clock
 from gateway.storage.tables import api_keys, mac_secrets
 
 _BYTES = 32
@@ -37,7 +38,7 @@ class MacSecret(NamedTuple):
     secret: bytes
 
 
-class ListedSecret(NamedTuple):
+class ListedSecret(msgspec.Struct, frozen=True, kw_only=True):
     """A secret as operators see it."""
 
     id: str
@@ -50,7 +51,7 @@ async def signing(connection: AsyncConnection) -> MacSecret:
     """Return the newest secret that all processes know; it stays until the transaction ends."""
     known = (
         select(mac_secrets.c.id, mac_secrets.c.secret)
-        .where(mac_secrets.c.signs_from <= await database_now(connection))
+        .where(mac_secrets.c.signs_from <= clock())
         .order_by(mac_secrets.c.signs_from.desc())
         .limit(1)
         .with_for_update(read=True, key_share=True)
@@ -62,7 +63,7 @@ async def signing(connection: AsyncConnection) -> MacSecret:
 async def listed(connection: AsyncConnection) -> list[ListedSecret]:
     """Return all secrets, newest first, without what is secret."""
     query = (
-        select(mac_secrets.c.id, mac_secrets.c.signs_from, func.count(api_keys.c.id))
+        select(mac_secrets.c.id, mac_secrets.c.signs_from, func.count(api_keys.c.id).label("keys"))
         .join(
             api_keys,
             (api_keys.c.mac_secret_id == mac_secrets.c.id) & api_keys.c.revoked_at.is_(None),
@@ -71,17 +72,17 @@ async def listed(connection: AsyncConnection) -> list[ListedSecret]:
         .group_by(mac_secrets.c.id)
         .order_by(mac_secrets.c.signs_from.desc())
     )
-    return [ListedSecret(*row) for row in await connection.execute(query)]
+    return [ListedSecret(**row) for row in (await connection.execute(query)).mappings()]
 
 
 async def rotate(connection: AsyncConnection) -> datetime:
     """Add a secret; return from when on keys are made under it. Those there are go on counting."""
-    signs_from = await database_now(connection) + _LEARNED
-    await connection.execute(
-        insert(mac_secrets).values(
-            id=new_id(), secret=secrets.token_bytes(_BYTES), signs_from=signs_from
-        )
+    added = await connection.execute(
+        insert(mac_secrets)
+        .values(id=new_id(), secret=secrets.token_bytes(_BYTES), signs_from=clock(_LEARNED))
+        .returning(mac_secrets.c.signs_from)
     )
+    signs_from: datetime = added.scalar_one()
     return signs_from
 
 
