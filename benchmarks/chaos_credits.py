@@ -29,6 +29,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from benchmarks.chaos_replica import ADOPT_SECONDS, GRACE_SECONDS, LEASE_SECONDS, Customer
 from gateway.control_plane.billing import credit
+from gateway.control_plane.receipts import published
+from gateway.data_plane.metering import proofs
+from gateway.data_plane.metering.receipts import FIRST
 from gateway.identifiers import new_id
 from gateway.storage import migrate
 from gateway.storage.database import Database
@@ -102,18 +105,20 @@ class Replicas:
             replica.kill()
             replica.wait()
 
-    def told(self) -> tuple[dict[str, int], set[str]]:
-        """Return what clients saw: the cost of each 200, and the ids of the other requests."""
+    def told(self) -> tuple[dict[str, int], set[str], set[str]]:
+        """Return what clients saw: the cost of each 200, the other requests, receipts' roots."""
         good: dict[str, int] = {}
         bad: set[str] = set()
+        roots: set[str] = set()
         for file in self._folder.glob("*.told"):
             for line in file.read_text().splitlines():
-                verdict, request_id, cost = line.split()
+                verdict, request_id, cost, root = line.split()
                 if verdict == "ok":
                     good[request_id] = int(cost)
+                    roots |= {root} - {"-"}
                 else:
                     bad.add(request_id)
-        return good, bad
+        return good, bad, roots
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._told += 1
@@ -160,8 +165,9 @@ async def verdict(url: str, replicas: Replicas) -> list[str]:
         costs = {row.request_id: row for row in rows.all()}
     async with database.read() as connection:
         breaches = await invariants.audit(connection)
+        log = await published.roots(connection, limit=10**7)
     await database.close()
-    good, bad = replicas.told()
+    good, bad, roots = replicas.told()
     free = sum(row.charged_nanos == 0 for row in costs.values())
     wrong = [f"{breach.invariant.name}: {breach.culprits}" for breach in breaches]
     wrong += [f"200 without usage: {one}" for one in good if one not in costs]
@@ -171,9 +177,23 @@ async def verdict(url: str, replicas: Replicas) -> list[str]:
         if one in costs and costs[one].cost_nanos != cost
     ]
     wrong += [f"usage of a failed request: {one}" for one in bad if one in costs]
+    wrong += [f"a receipt's root is not in the log: {one}" for one in roots - {r.id for r in log}]
+    wrong += _broken_chains(log)
     done = ", ".join(f"{count} {name}" for name, count in sorted(replicas.done.items()))
     print(f"{len(good)} answers, {len(bad)} refused or failed, {free} written off; {done}")
+    print(f"{len(log)} roots, named by receipts: {len(roots)}")
     return wrong
+
+
+def _broken_chains(log: list[published.PublishedRoot]) -> list[str]:
+    """Return where the chains of the processes fork or have a gap."""
+    ends = {proofs.digest(root.id, root.size, root.previous, root.root) for root in log} | {FIRST}
+    followed = Counter(root.previous for root in log if root.previous != FIRST)
+    return [
+        f"the root {root.id} follows none, or one that another follows"
+        for root in log
+        if root.previous not in ends or followed[root.previous] > 1
+    ]
 
 
 def run(seconds: float, count: int, seed: int) -> list[str]:

@@ -3,7 +3,8 @@
     python -m benchmarks.chaos_replica URL JOURNALS CUSTOMERS.json TOLD SEED
 
 Every answer that a client would have seen is a line in TOLD, written before anything else happens:
-`ok` for a 200, `no` for a request that was refused or failed.
+`ok` for a 200, with the root of its receipt (`-` for one that is signed by itself), `no` for a
+request that was refused or failed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from gateway.data_plane.metering.journal import Journal
 from gateway.data_plane.metering.leased_credits import EngineRules, LeasedCredits
 from gateway.data_plane.metering.leases import LeaseRules
 from gateway.data_plane.metering.port import Charge
+from gateway.data_plane.metering.proofs import verify
+from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.errors import GatewayError
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
@@ -32,6 +35,7 @@ LEASE_SECONDS = 3.0
 GRACE_SECONDS = 0.5
 ADOPT_SECONDS = 0.5
 _CLIENTS = 16
+_SIGNER = ReceiptSigner("a secret for trouble, long enough to pass")
 _RULES = LeaseRules(
     lease_seconds=LEASE_SECONDS, margin_seconds=0.5, renew_seconds=1.5, idle_seconds=0.5,
     slice_nanos=20_000, slice_nanos_max=200_000,
@@ -60,6 +64,7 @@ async def serve(url: str, journals: Path, customers: list[Customer], told: int, 
         journal,
         leases=_RULES,
         rules=EngineRules(adopt_seconds=ADOPT_SECONDS, close_seconds=20.0),
+        receipts=_SIGNER,
     )
     await engine.start()
     stop = asyncio.Event()
@@ -68,8 +73,8 @@ async def serve(url: str, journals: Path, customers: list[Customer], told: int, 
     async def client() -> None:
         while not stop.is_set():
             charge = _charge(choose.choice(customers), choose.randrange(1, 400))
-            verdict = await _request(engine, charge, choose)
-            os.write(told, f"{verdict} {charge.request_id} {charge.cost_nanos}\n".encode())
+            verdict, root = await _request(engine, charge, choose)
+            os.write(told, f"{verdict} {charge.request_id} {charge.cost_nanos} {root}\n".encode())
             if verdict == "no":
                 await asyncio.sleep(choose.uniform(0, 0.05))
 
@@ -85,17 +90,18 @@ async def serve(url: str, journals: Path, customers: list[Customer], told: int, 
     await database.close()
 
 
-async def _request(engine: LeasedCredits, charge: Charge, choose: random.Random) -> str:
+async def _request(engine: LeasedCredits, charge: Charge, choose: random.Random) -> tuple[str, str]:
     try:
         await engine.reserve(charge)
         await asyncio.sleep(choose.expovariate(200))
         if choose.random() < 0.1:  # the worker failed
             await engine.release(charge)
-            return "no"
-        await engine.settle(charge)
+            return "no", "-"
+        receipt = await engine.settle(charge)
     except GatewayError:
-        return "no"
-    return "ok"
+        return "no", "-"
+    tree = verify(receipt or "", [_SIGNER.public]).tree
+    return "ok", tree.root_id if tree else "-"
 
 
 def _charge(customer: Customer, tokens: int) -> Charge:
