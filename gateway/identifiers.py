@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from datetime import datetime
 from uuid import UUID
 
+_VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
+"""The digit that holds the variant, and two random bits."""
+
 
 def new_id() -> str:
     """Return a fresh UUIDv7 in its canonical form: 48 bits of milliseconds, 74 random bits."""
-    milliseconds = time.time_ns() // 1_000_000
-    random = secrets.randbits(74)
-    value = (
-        milliseconds << 80 | 0x7 << 76 | (random >> 62) << 64 | 0b10 << 62 | random & (1 << 62) - 1
-    )
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    made = f"{time.time_ns() // 1_000_000:012x}"
+    random = os.urandom(10).hex()
+    variant = _VARIANTS[random[0]]
+    return f"{made[:8]}-{made[8:]}-7{random[1:4]}-{variant}{random[4:7]}-{random[7:19]}"
 
 
 def made_at_ms(identifier: str) -> int:

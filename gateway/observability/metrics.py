@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import collections
+from bisect import bisect_left
+from collections.abc import Iterator
+from functools import cache
+from itertools import accumulate
+
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
+    REGISTRY,
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
+    Metric,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
-_requests = Counter("gateway_requests", "Requests answered.", ["path", "status"])
-_seconds = Histogram(
-    "gateway_request_seconds", "From the first byte read to the answer.", ["path"], buckets=_BUCKETS
-)
-_overhead = Histogram(
-    "gateway_overhead_seconds",
-    "The same without the time spent waiting for a worker.",
-    ["path"],
-    buckets=_BUCKETS,
-)
 _tokens = Counter("gateway_tokens", "Tokens embedded and billed.", ["model"])
 _refused_keys = Counter("gateway_keys_refused", "API keys refused, by reason.", ["reason"])
 _breaches = Gauge(
@@ -53,16 +52,83 @@ _unknown_transactions = Counter(
 _payments_attention = Gauge("gateway_payments_attention", "Payments that an operator must look at.")
 
 
-def observe(path: str, status: int, seconds: float, overhead_seconds: float) -> None:
-    """Count one answer; `overhead_seconds` is without the wait for a worker."""
-    _requests.labels(path, status).inc()
-    _seconds.labels(path).observe(seconds)
-    _overhead.labels(path).observe(overhead_seconds)
+class AnswerMetrics:
+    """The answers of one path. One thread counts them, so it takes no lock; see `answers_of`."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.statuses: collections.Counter[int] = collections.Counter()
+        self.seconds = _Distribution()
+        self.overhead_seconds = _Distribution()
+
+    def observe(self, status: int, seconds: float, overhead_seconds: float) -> None:
+        """Count one answer; `overhead_seconds` is without the wait for a worker."""
+        self.statuses[status] += 1
+        self.seconds.add(seconds)
+        self.overhead_seconds.add(overhead_seconds)
+
+
+class _Distribution:
+    """How often something fell between two bounds, and the sum of it."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_BUCKETS) + 1)
+        self.total = 0.0
+
+    def add(self, amount: float) -> None:
+        self.counts[bisect_left(_BUCKETS, amount)] += 1
+        self.total += amount
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return the buckets as Prometheus counts them: each holds those before it."""
+        names = [*map(floatToGoString, _BUCKETS), "+Inf"]
+        return list(zip(names, map(float, accumulate(self.counts)), strict=True))
+
+
+class _Answers(Collector):
+    """Reads the answers of all paths."""
+
+    def __init__(self) -> None:
+        self.paths: dict[str, AnswerMetrics] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "gateway_requests", "Requests answered.", labels=["path", "status"]
+        )
+        seconds = HistogramMetricFamily(
+            "gateway_request_seconds", "From the first byte read to the answer.", labels=["path"]
+        )
+        overhead = HistogramMetricFamily(
+            "gateway_overhead_seconds",
+            "The same without the time spent waiting for a worker.",
+            labels=["path"],
+        )
+        for answers in self.paths.values():
+            for status, count in answers.statuses.items():
+                requests.add_metric([answers.path, str(status)], count)
+            for family, found in (
+                (seconds, answers.seconds),
+                (overhead, answers.overhead_seconds),
+            ):
+                family.add_metric([answers.path], found.buckets(), found.total)
+        yield from (requests, seconds, overhead)
+
+
+_answers = _Answers()
+REGISTRY.register(_answers)
+_tokens_of = cache(_tokens.labels)
+
+
+def answers_of(path: str) -> AnswerMetrics:
+    """Return what counts the answers of a path in this process."""
+    return _answers.paths.setdefault(path, AnswerMetrics(path))
 
 
 def count_tokens(model: str, tokens: int) -> None:
     """Count embedded and billed tokens of a model."""
-    _tokens.labels(model).inc(tokens)
+    _tokens_of(model).inc(tokens)
 
 
 def count_refused_key(reason: str) -> None:

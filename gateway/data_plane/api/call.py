@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import select
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -13,11 +12,9 @@ from gateway.errors import GatewayError
 
 _AHEAD_BYTES_MAX = 65_536
 """Of a body that nobody has asked for yet."""
-_ENDED = getattr(select, "POLLRDHUP", select.POLLHUP)
-"""The event of a peer that closed: only Linux tells it from the end of both directions."""
 
 
-class Call:
+class HotCall:
     """Stands where uvicorn's protocol expects a request cycle, and is an exchange's connection."""
 
     __slots__ = (
@@ -142,14 +139,7 @@ class Call:
 
     def is_ending(self) -> bool:
         """See `Connection.is_ending`."""
-        transport = self.wire.transport
-        if transport.is_closing():
-            return True
-        if (socket := transport.get_extra_info("socket")) is None:
-            return False
-        poll = select.poll()
-        poll.register(socket.fileno(), _ENDED)
-        return bool(poll.poll(0))
+        return self.wire.is_ending()
 
     def _finish(self, answer: RawAnswer | None) -> None:
         wire = self.wire
@@ -166,10 +156,13 @@ class Wire(Protocol):
     client: tuple[str, int] | None
     loop: asyncio.AbstractEventLoop
     tasks: set[Any]
-    transport: asyncio.Transport
 
-    def answer(self, call: Call, answer: RawAnswer | None) -> None:
+    def answer(self, call: HotCall, answer: RawAnswer | None) -> None:
         """Send an answer, None where there is none, and go on with the next request."""
+        ...
+
+    def is_ending(self) -> bool:
+        """Tell whether the client has closed the connection, even if that is not read yet."""
         ...
 
     def send_continue(self) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
+from urllib.parse import unquote
 
+import httptools
 import msgspec
 
 from gateway.data_plane.api.exchange import HotEndpoint, head_lines
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, HeadTooLarge
 from gateway.identifiers import new_id
 
 _CHECK_SECONDS = 1.0
@@ -37,12 +39,28 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         """Return the seconds that a body may take of which `got` bytes are here."""
         return min(self.body_seconds, GRACE_SECONDS + got / self.bytes_per_second_min)
 
+    def flaw_of_head(
+        self, url: bytes, headers: Sequence[tuple[bytes, bytes]], bytes_most: int
+    ) -> GatewayError | None:
+        """Return why a head is refused, if it is; it has at most `bytes_most` bytes."""
+        if len(headers) > self.headers_max:
+            return HeadTooLarge(f"The request has over {self.headers_max} headers.")
+        if bytes_most > self.head_bytes_max:
+            size = len(url) + sum(len(name) + len(value) + 4 for name, value in headers)
+            if size > self.head_bytes_max:
+                return self.head_too_large()
+        return None
+
+    def head_too_large(self) -> GatewayError:
+        """Return the refusal of a head with too many bytes."""
+        return HeadTooLarge(f"The request's line and headers are over {self.head_bytes_max} bytes.")
+
 
 class Door:
     """Hot paths and bounds, shared by the connections of one process."""
 
     def __init__(self, endpoints: Sequence[HotEndpoint], bounds: Bounds) -> None:
-        self.endpoints: Mapping[bytes, HotEndpoint] = {
+        self._endpoints: Mapping[bytes, HotEndpoint] = {
             endpoint.path.encode(): endpoint for endpoint in endpoints
         }
         self.bounds = bounds
@@ -64,6 +82,17 @@ class Door:
     def close(self, connection: Checked) -> None:
         """Count a connection out."""
         self._connections.discard(connection)
+
+    def find(self, url: bytes) -> HotEndpoint | None:
+        """Return the hot path of an address, with a query, escapes, or slashes too many."""
+        if found := self._endpoints.get(url):
+            return found
+        try:
+            path = unquote(httptools.parse_url(url).path.decode("ascii"))
+        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError, AttributeError):
+            return None  # uvicorn's own way refuses it
+        normal = "/" + "/".join(part for part in path.split("/") if part)
+        return self._endpoints.get(normal.encode())
 
     def common_lines(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         """Return the server's own headers as lines; it makes them anew once a second."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import structlog
@@ -76,14 +75,14 @@ class Exchange:
         self._connection = connection
         self._endpoint = endpoint
 
-    def header(self, name: str) -> str | None:
+    def header(self, name: bytes) -> str | None:
         """Return a header of the request by its lower-case name."""
-        value = self._headers.get(name.encode())
+        value = self._headers.get(name)
         return value.decode("latin-1") if value is not None else None
 
     def network(self, *, proxies: int) -> str:
         """Return the client's network, a /24 or, of IPv6, a /48; see `client_address`."""
-        forwarded = self.header("x-forwarded-for") or ""
+        forwarded = self.header(b"x-forwarded-for") or ""
         peer = self._connection.peer()
         return caller_network(client_address(peer, [forwarded], proxies=proxies))
 
@@ -196,20 +195,23 @@ class RawAnswer(NamedTuple):
     body: bytes
 
 
-@dataclass(frozen=True, kw_only=True)
 class HotEndpoint:
     """A path, what handles its requests, and where its answers are counted."""
 
-    path: str
-    handle: Callable[[Exchange], Awaitable[Reply]]
-    """Raises GatewayError."""
-    in_flight: InFlight
-    tally: AnswerTally | None = None
-    """None: not counted for its organization."""
-
-    def observe(self, status: int, seconds: float, overhead_seconds: float) -> None:
-        """Count an answer."""
-        metrics.observe(self.path, status, seconds, overhead_seconds)
+    def __init__(
+        self,
+        path: str,
+        handle: Callable[[Exchange], Awaitable[Reply]],
+        *,
+        in_flight: InFlight,
+        tally: AnswerTally | None = None,
+    ) -> None:
+        """`handle` raises GatewayError; without a tally organizations don't see the answers."""
+        self.path = path
+        self.handle = handle
+        self.in_flight = in_flight
+        self.tally = tally
+        self.observe = metrics.answers_of(path).observe
 
 
 class Disconnected(Exception):

@@ -4,7 +4,7 @@ A class on uvicorn's seam (`uvicorn.run(http=FrontDoor)`). Requests of a hot pat
 no ASGI, no framework, and no task. Everything else takes uvicorn's own way. What clients may hold,
 and for how long, is bounded here for all paths; see `Bounds`.
 
-A `Call` stands in the place of uvicorn's request cycle and has the attributes that its protocol
+A `HotCall` stands in the place of uvicorn's request cycle and has the attributes that its protocol
 uses, so requests of both kinds can follow one another on a connection, pipelined too.
 """
 
@@ -12,24 +12,25 @@ from __future__ import annotations
 
 import asyncio
 import math
+import select
 from collections import deque
 from typing import Any, cast
-from urllib.parse import unquote
 
-import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from gateway.data_plane.api.call import Call
-from gateway.data_plane.api.door import GRACE_SECONDS, Door, refusal
-from gateway.data_plane.api.exchange import HotEndpoint, RawAnswer
-from gateway.errors import BadRequest, GatewayError, HeadTooLarge, RequestTimeout, Unavailable
+from gateway.data_plane.api.call import HotCall
+from gateway.data_plane.api.door import GRACE_SECONDS, Bounds, Door, refusal
+from gateway.data_plane.api.exchange import RawAnswer
+from gateway.errors import BadRequest, GatewayError, RequestTimeout, Unavailable
 
 _PIECE_BYTES = 16_384
 """Most bytes that are parsed before the bounds are asked: a millisecond of the worst."""
 _JOINED_BYTES_MAX = 65_536
 """A longer body is not copied to be sent with its head."""
+_ENDED = getattr(select, "POLLRDHUP", select.POLLHUP)
+"""The event of a peer that closed: only Linux tells it from the end of both directions."""
 _REST, _HEAD, _BODY = range(3)
 """Where the reading is: between requests, or in one."""
 
@@ -50,9 +51,9 @@ class FrontDoor(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._door: Door = cast("Any", config.loaded_app).door
         self._bounds = self._door.bounds
-        self._next: Call | None = None
+        self._next: HotCall | None = None
         """Begins once the data in hand is read, which usually has its whole body."""
-        self._serving: Call | None = None
+        self._serving: HotCall | None = None
         self._refused: GatewayError | None = None
         """Why the connection ends; nothing more is read."""
         self._part = _REST
@@ -64,6 +65,7 @@ class FrontDoor(HttpToolsProtocol):
         self._since = 0.0
         self._due = math.inf
         """When the client is late, on the loop's clock; see `check`."""
+        self._ends: select.poll | None = None
         self._unread = 0
         self._unread_since = 0.0
 
@@ -72,7 +74,7 @@ class FrontDoor(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, if there is room for one more."""
         super().connection_made(transport)
-        self._due = self.loop.time() + self._bounds.head_seconds
+        self._rest()
         if not self._door.open(self):
             self._refuse(Unavailable("The gateway has too many connections. Try again shortly."))
 
@@ -89,18 +91,15 @@ class FrontDoor(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, piece by piece, and begin the request that it completes."""
-        for start in range(0, len(data), _PIECE_BYTES):
-            piece = data if len(data) <= _PIECE_BYTES else data[start : start + _PIECE_BYTES]
-            self._piece = len(piece)
-            super().data_received(piece)
-            if self._part != _REST and self._refused is None:
-                self._overhead += len(piece)
-                self._refused = self._excess()
-            if self._refused is not None:
-                self._refuse(self._refused)
-            if self.transport.is_closing():
-                self._next = None
-                return
+        if len(data) <= _PIECE_BYTES:
+            self._read(data)
+        else:
+            for start in range(0, len(data), _PIECE_BYTES):
+                self._read(data[start : start + _PIECE_BYTES])
+                if self.transport.is_closing():
+                    break
+        if self.transport.is_closing():
+            return
         if self._part != _REST and self._due == math.inf:
             self._since = self.loop.time()
             seconds = self._bounds.head_seconds if self._part == _HEAD else GRACE_SECONDS
@@ -126,7 +125,10 @@ class FrontDoor(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; what follows a chunked body is not kept."""
         if self._part == _HEAD:
-            super().on_header(name, value)
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Make a call of a request to a hot path, and hand on any other."""
@@ -136,12 +138,12 @@ class FrontDoor(HttpToolsProtocol):
         self._refused = self._flaw()
         if self._refused is not None:
             return
-        endpoint = self._door.endpoints.get(self.url) or self._spelled_otherwise()
+        endpoint = self._door.find(self.url)
         if endpoint is None:
             self._hand_on()
             return
         before = self.cycle
-        call = Call(
+        call = HotCall(
             self,
             endpoint,
             method=self.parser.get_method().decode("ascii"),
@@ -162,7 +164,7 @@ class FrontDoor(HttpToolsProtocol):
         self._got += len(body)
         if self._refused is not None:
             return
-        if isinstance(self.cycle, Call):
+        if isinstance(self.cycle, HotCall):
             self.cycle.feed(body)
         else:
             super().on_body(body)
@@ -172,7 +174,7 @@ class FrontDoor(HttpToolsProtocol):
         self._part, self._due = _REST, math.inf
         if self._refused is not None:
             return
-        if isinstance(self.cycle, Call):
+        if isinstance(self.cycle, HotCall):
             self.cycle.complete()
         else:
             super().on_message_complete()
@@ -181,7 +183,7 @@ class FrontDoor(HttpToolsProtocol):
 
     # -- answers --------------------------------------------------------------------------------
 
-    def answer(self, call: Call, answer: RawAnswer | None) -> None:
+    def answer(self, call: HotCall, answer: RawAnswer | None) -> None:
         """See `Wire.answer`."""
         self._serving = None
         if answer is not None and not self.transport.is_closing():
@@ -195,6 +197,18 @@ class FrontDoor(HttpToolsProtocol):
         if self.transport.is_closing():
             self.cycle = None  # a call and its connection must not hold each other
         self.on_response_complete()
+
+    def is_ending(self) -> bool:
+        """See `Wire.is_ending`."""
+        if self.transport.is_closing():
+            return True
+        if self._ends is None:
+            socket = self.transport.get_extra_info("socket")
+            if socket is None:  # a test's
+                return False
+            self._ends = select.poll()
+            self._ends.register(socket.fileno(), _ENDED)
+        return bool(self._ends.poll(0))
 
     def send_continue(self) -> None:
         """See `Wire.send_continue`."""
@@ -249,7 +263,7 @@ class FrontDoor(HttpToolsProtocol):
     def _give_up_body(self) -> None:
         error = RequestTimeout("The body of the request came too slowly. Send it without pauses.")
         self._due = math.inf
-        if not isinstance(self.cycle, Call):
+        if not isinstance(self.cycle, HotCall):
             self._refuse(None if self.cycle.response_started else error)
         elif self.cycle.response_complete:
             self._refuse(None)
@@ -268,31 +282,21 @@ class FrontDoor(HttpToolsProtocol):
 
     def _flaw(self) -> GatewayError | None:
         """Return why a whole head is refused, if it is."""
-        bounds = self._bounds
-        if len(self.headers) > bounds.headers_max:
-            return HeadTooLarge(f"The request has over {bounds.headers_max} headers.")
-        if self._overhead + self._piece > bounds.head_bytes_max:
-            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-            if size > bounds.head_bytes_max:
-                return self._head_too_large()
-        if len(self.pipeline) >= bounds.pipelined_max:
-            return BadRequest(
-                f"Over {bounds.pipelined_max} requests wait on this connection. Wait for answers."
-            )
-        return None
+        bounds: Bounds = self._bounds
+        flaw = bounds.flaw_of_head(self.url, self.headers, self._overhead + self._piece)
+        most = bounds.pipelined_max
+        if flaw is None and len(self.pipeline) >= most:
+            return BadRequest(f"Over {most} requests wait on this connection for their answers.")
+        return flaw
 
     def _excess(self) -> GatewayError | None:
         """Return why what came of a request so far is refused, if it is."""
         room = self._bounds.head_bytes_max + _PIECE_BYTES
         if self._part == _HEAD:
-            return self._head_too_large() if self._overhead > room else None
+            return self._bounds.head_too_large() if self._overhead > room else None
         if self._overhead > room + self._got // 8:
             return BadRequest("The body comes in too many small chunks. Send larger ones.")
         return None
-
-    def _head_too_large(self) -> GatewayError:
-        most = self._bounds.head_bytes_max
-        return HeadTooLarge(f"The request's line and headers are over {most} bytes.")
 
     def _refuse(self, error: GatewayError | None) -> None:
         """End the connection, with an answer if there is an error to tell."""
@@ -305,14 +309,23 @@ class FrontDoor(HttpToolsProtocol):
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _begin(self, call: Call) -> None:
+    def _read(self, piece: bytes) -> None:
+        self._piece = len(piece)
+        super().data_received(piece)
+        if self._part != _REST and self._refused is None:
+            self._overhead += len(piece)
+            self._refused = self._excess()
+        if self._refused is not None:
+            self._refuse(self._refused)
+
+    def _begin(self, call: HotCall) -> None:
         self._serving = call
         call.begin()
 
     def _begin_pipelined(self) -> None:
         if self.pipeline and not self.transport.is_closing():
             cycle, app = self.pipeline.pop()
-            if isinstance(cycle, Call):
+            if isinstance(cycle, HotCall):
                 self._begin(cycle)
             else:
                 self._start_asgi_task(cycle, app)
@@ -335,12 +348,3 @@ class FrontDoor(HttpToolsProtocol):
             self.transport.write(whole_head + body)
         else:
             self.transport.writelines((whole_head, body))
-
-    def _spelled_otherwise(self) -> HotEndpoint | None:
-        """Find the hot path of an address with a query, escapes, or slashes too many."""
-        try:
-            path = unquote(httptools.parse_url(self.url).path.decode("ascii"))
-        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError, AttributeError):
-            return None  # uvicorn's own way refuses it
-        normal = "/" + "/".join(part for part in path.split("/") if part)
-        return self._door.endpoints.get(normal.encode())

@@ -8,11 +8,11 @@ reservation back, so only a 200 is ever charged. No step knows a server or the f
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
+from types import TracebackType
 from typing import TypeVar
 
 from gateway.data_plane.api.exchange import Exchange
@@ -65,7 +65,7 @@ class HotPath:
     async def authenticate(self, exchange: Exchange) -> KeySnapshot:
         """Return the caller's key: 401, 429, or 503 while keys can't be checked."""
         key = await self.authenticator.authenticate(
-            exchange.header("authorization"), partial(exchange.network, proxies=self.proxies)
+            exchange.header(b"authorization"), partial(exchange.network, proxies=self.proxies)
         )
         exchange.organization_id = key.organization_id
         return key
@@ -141,21 +141,16 @@ class HotPath:
 
     def admit(self, exchange: Exchange, key: KeySnapshot, quoted: Quote) -> Offer:
         """Ask the router for a place in the queue: 429 not in time, 503 no worker."""
-        urgency = urgency_of(exchange, self.patience)
-        offer = Offer(
-            organization=key.organization_id,
-            tokens=quoted.rows.tokens,
-            deadline=urgency.deadline,
-            tier=quoted.tier,
-            hold_seconds=urgency.hold_seconds,
+        deadline, hold_seconds = urgency_of(exchange, self.patience)
+        organization, tokens, tier = key.organization_id, quoted.rows.tokens, quoted.tier
+        self.router.admit(
+            quoted.model.id, Offer(organization, tokens, deadline, tier, hold_seconds)
         )
-        self.router.admit(quoted.model.id, offer)
-        return offer
+        # a client that stops waiting may come back for what was begun: the deadline is our own
+        deadline = exchange.started + self.patience.timeout_seconds
+        return Offer(organization, tokens, deadline, tier, hold_seconds)
 
-    @asynccontextmanager
-    async def paid(
-        self, request_id: str, key: KeySnapshot, quoted: Quote
-    ) -> AsyncIterator[list[tuple[str, str]]]:
+    def paid(self, request_id: str, key: KeySnapshot, quoted: Quote) -> Reservation:
         """Reserve the cost, and settle it once the block has succeeded: 402, 503.
 
         Gives the headers that say what is charged; the receipt is added when it is settled.
@@ -171,27 +166,12 @@ class HotPath:
             cost_nanos=quoted.cost_nanos,
             budget=key.budget,
         )
-        balance_nanos = await self.credit.reserve(charge)
-        try:
-            headers = [
-                ("x-cost-nanos", str(charge.cost_nanos)),
-                ("x-balance-nanos", str(balance_nanos)),
-            ]
-            yield headers
-        except BaseException:
-            await self.credit.release(charge)
-            raise
-        receipt = await self.credit.settle(charge)
-        if receipt is not None:
-            headers.append(("x-receipt", receipt))
-        metrics.count_tokens(charge.model_id, charge.tokens)
+        return Reservation(self.credit, charge)
 
     async def dispatch(
         self, exchange: Exchange, quoted: Quote, offer: Offer, progress: Progress
     ) -> list[memoryview]:
         """Return a vector for each row: 500, 502, 503, 504."""
-        # a client that stops waiting may come back for what was begun: the deadline is our own
-        offer = offer._replace(deadline=exchange.started + self.patience.timeout_seconds)
         await exchange.read_end()  # 499: a client that left while the process stood still
         started = time.monotonic()
         try:
@@ -204,6 +184,40 @@ class HotPath:
             )
         finally:
             exchange.waited_seconds += time.monotonic() - started
+
+
+class Reservation:
+    """A charge that is reserved when its block begins, and settled or released as it ends."""
+
+    __slots__ = ("_charge", "_credit", "_headers")
+
+    def __init__(self, credit: Credits, charge: Charge) -> None:
+        self._credit = credit
+        self._charge = charge
+        self._headers: list[tuple[str, str]] = []
+
+    async def __aenter__(self) -> list[tuple[str, str]]:
+        balance_nanos = await self._credit.reserve(self._charge)
+        self._headers += (
+            ("x-cost-nanos", str(self._charge.cost_nanos)),
+            ("x-balance-nanos", str(balance_nanos)),
+        )
+        return self._headers
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        charge = self._charge
+        if error is not None:
+            await self._credit.release(charge)
+            return
+        receipt = await self._credit.settle(charge)
+        if receipt is not None:
+            self._headers.append(("x-receipt", receipt))
+        metrics.count_tokens(charge.model_id, charge.tokens)
 
 
 class ModelNotFound(NotFound):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,7 +29,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     hold_seconds_max: float
 
 
-class Urgency(msgspec.Struct, frozen=True, kw_only=True):
+class Urgency(NamedTuple):
     """What one request asks for, clamped to the bounds."""
 
     deadline: float
@@ -38,24 +39,25 @@ class Urgency(msgspec.Struct, frozen=True, kw_only=True):
 
 def tier_of(exchange: Exchange, service_tier: str | None) -> Tier:
     """Return `flex` if the request accepts a lower priority at a lower price."""
-    batch = (exchange.header("x-tier") or "").strip().lower() == "batch"
-    return "flex" if batch or service_tier == "flex" else "default"
+    if service_tier == "flex":
+        return "flex"
+    wanted = exchange.header(b"x-tier")
+    return "flex" if wanted and wanted.strip().lower() == "batch" else "default"
 
 
 def urgency_of(exchange: Exchange, patience: Patience) -> Urgency:
     """Return the deadline and the hold time of a request."""
-    timeout = _seconds(exchange.header("x-stainless-read-timeout")) or math.inf
-    wait = _WAIT.search(exchange.header("prefer") or "")
-    hold = float(wait[1]) if wait else patience.hold_seconds
-    return Urgency(
-        deadline=exchange.started + min(timeout, patience.timeout_seconds),
-        hold_seconds=min(hold, patience.hold_seconds_max),
-    )
+    timeout, hold = patience.timeout_seconds, patience.hold_seconds
+    if asked := exchange.header(b"x-stainless-read-timeout"):
+        timeout = min(_seconds(asked), timeout)
+    if (prefer := exchange.header(b"prefer")) and (wait := _WAIT.search(prefer)):
+        hold = float(wait[1])
+    return Urgency(exchange.started + timeout, min(hold, patience.hold_seconds_max))
 
 
-def _seconds(value: str | None) -> float | None:
+def _seconds(value: str) -> float:
     try:
-        seconds = float(value or "")
+        seconds = float(value)
     except ValueError:
-        return None
-    return seconds if math.isfinite(seconds) and seconds > 0 else None
+        return math.inf
+    return seconds if seconds > 0 else math.inf

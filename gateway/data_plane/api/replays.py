@@ -51,7 +51,7 @@ class Replays:
 
         Raises IdempotencyKeyTooLong (400).
         """
-        if given := exchange.header("idempotency-key"):
+        if given := exchange.header(b"idempotency-key"):
             if len(given) > self._key_characters_max:
                 raise IdempotencyKeyTooLong(
                     f"An Idempotency-Key has at most {self._key_characters_max} characters; this "
@@ -59,7 +59,7 @@ class Replays:
                 )
             named = hashlib.sha256(given.encode()).digest()
             return Print(b"%b key %b" % (key.id.encode(), named), body_digest, is_retry=True)
-        count = exchange.header("x-stainless-retry-count")
+        count = exchange.header(b"x-stainless-retry-count")
         is_retry = count is not None and count.isdecimal() and bool(count.strip("0"))
         return Print(b"%b body %b" % (key.id.encode(), body_digest), body_digest, is_retry)
 
@@ -150,11 +150,6 @@ class KeptReply(NamedTuple):
     body: bytes
     lines: bytes
 
-    @property
-    def size(self) -> int:
-        """Bytes that it takes up."""
-        return len(self.body) + len(self.lines)
-
     async def reply_to(self, _exchange: Exchange) -> Reply:
         """Give the answer again."""
         return _replayed(self.request_id, Reply(self.body, self.lines))
@@ -239,35 +234,41 @@ class _Kept:
         self._seconds = seconds
         self._bytes_max = bytes_max
         self._clock = clock
-        # plain tuples of bytes, which the garbage collector does not look at
-        self._answers: OrderedDict[bytes, tuple[float, str, bytes, bytes, bytes]] = OrderedDict()
+        # plain tuples of bytes, which the garbage collector does not look at: when it expires, its
+        # size, and the fields of a KeptReply
+        self._answers: OrderedDict[bytes, tuple[float, int, str, bytes, bytes, bytes]]
+        self._answers = OrderedDict()
         self.bytes = 0
 
     def get(self, identity: bytes) -> KeptReply | None:
-        self._expire(self._bytes_max)
+        self._shrink()
         found = self._answers.get(identity)
-        return KeptReply(*found[1:]) if found else None
+        return KeptReply(*found[2:]) if found else None
 
     def put(self, identity: bytes, answer: KeptReply) -> None:
         """Keep an answer; one that is larger than all the room is not kept."""
-        if answer.size > self._bytes_max:
+        size = len(answer.body) + len(answer.lines)
+        if size > self._bytes_max:
             return
         self.forget(identity)
-        self._expire(self._bytes_max - answer.size)
-        self._answers[identity] = (self._clock() + self._seconds, *answer)
-        self.bytes += answer.size
+        self._answers[identity] = (self._clock() + self._seconds, size, *answer)
+        self.bytes += size
+        self._shrink()
 
     def forget(self, identity: bytes) -> None:
         if found := self._answers.pop(identity, None):
-            self.bytes -= KeptReply(*found[1:]).size
+            self.bytes -= found[1]
 
-    def _expire(self, bytes_max: int) -> None:
+    def _shrink(self) -> None:
+        """Drop what has expired, and the oldest that do not fit."""
         now = self._clock()
         while self._answers:
-            expires, *_ = next(iter(self._answers.values()))
-            if self.bytes <= bytes_max and expires > now:
+            oldest = next(iter(self._answers))
+            expires, size, *_ = self._answers[oldest]
+            if self.bytes <= self._bytes_max and expires > now:
                 return
-            self.forget(next(iter(self._answers)))
+            del self._answers[oldest]
+            self.bytes -= size
 
 
 def _replayed(request_id: str, reply: Reply) -> Reply:

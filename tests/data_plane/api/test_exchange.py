@@ -58,7 +58,7 @@ def exchange(
     method: str = "POST",
     headers: dict[bytes, bytes] | None = None,
 ) -> Exchange:
-    endpoint = HotEndpoint(path="/v1/x", handle=handle, in_flight=in_flight(), tally=tally)
+    endpoint = HotEndpoint("/v1/x", handle, in_flight=in_flight(), tally=tally)
     named = {b"content-type": b"application/json", **(headers or {})}
     return Exchange(method, named, connection, endpoint)
 

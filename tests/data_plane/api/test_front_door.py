@@ -46,7 +46,7 @@ class Served:
         self.waits.set()
         self.begun = 0
         self.ended: list[str] = []
-        endpoint = HotEndpoint(path="/hot", handle=self.tell, in_flight=self.places)
+        endpoint = HotEndpoint("/hot", self.tell, in_flight=self.places)
         self.door = Door([endpoint], bounds)
 
     async def tell(self, exchange: Exchange) -> Reply:
@@ -288,8 +288,10 @@ async def test_a_head_that_drips_is_408():
 
 
 async def test_a_connection_that_rests_too_long_is_closed_without_a_word():
-    client = Client(Served())
-    later(client, 10.1)  # it has never said anything
+    client = Client(Served())  # it never says anything
+    later(client, 74)
+    assert not client.is_closing()
+    later(client, 75.1)
     assert client.is_closing()
 
     client = Client(Served())
@@ -454,5 +456,5 @@ async def test_the_server_may_cancel_what_does_not_end():
 
 async def test_the_door_looks_at_its_connections_by_itself(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(door, "_CHECK_SECONDS", 0.01)
-    served = Served(msgspec.structs.replace(BOUNDS, head_seconds=0.02))
+    served = Served(msgspec.structs.replace(BOUNDS, keep_alive_seconds=0.02))
     assert await Client(served).answered() == b""
