@@ -130,6 +130,7 @@ async def test_refreshes_of_a_moment_are_one_statement(world: World):
     world.time += 61
     for key in made:
         await world.authenticate(key)
+        await asyncio.sleep(0)
     await world.until(lambda: bool(world.store.asked))
     assert [len(digests) for digests in world.store.asked] == [20]
 
