@@ -86,8 +86,7 @@ async def test_a_key_with_a_budget_shows_what_is_spent_of_it(gateway: Process, b
     await browser.get("/console/keys")
     await browser.submit("/console/keys", name="free")
     (key, *_) = await rows(gateway, select(api_keys).order_by(api_keys.c.id))
-    snapshot = await gateway.services.keys.find(key.digest)
-    assert snapshot is not None
+    snapshot = (await gateway.data.key_store.find([key.digest]))[key.digest]
     assert snapshot.budget == "month"
 
     def charge(tokens: int) -> Charge:
