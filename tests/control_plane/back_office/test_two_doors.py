@@ -180,6 +180,8 @@ async def opened(kind: type[Door], template: Path, folder: Path) -> AsyncIterato
         # what a job gives away, it gives whenever it runs
         options = selling(fake, launch_credit_nanos=0)
         made = build(Settings(secret=_SECRET, database_url=url, dev_mail=True, **options))
+        # it would try a replayed event at a moment of its own
+        made.jobs = [job for job in made.jobs if job.name != "payments"]
         await open_.enter_async_context(made.running())
         browsers = {name: Browser(made.app) for name in (ADA, MIA, BO, KIM)}
         for browser in browsers.values():
