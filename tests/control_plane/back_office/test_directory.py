@@ -73,9 +73,11 @@ async def found(database: Database, *, before: str | None = None, limit: int = 9
         ({"until": NOW.date() - timedelta(days=1)}, []),
     ],
 )
-@pytest.mark.usefixtures("ids")
-async def test_filters(database: Database, chosen: dict[str, Any], names: list[str]):
-    assert [row.name for row in await found(database, **chosen)] == names
+async def test_filters(
+    database: Database, ids: dict[str, str], chosen: dict[str, Any], names: list[str]
+):
+    newest_first = sorted(names, key=lambda name: ids[name], reverse=True)
+    assert [row.name for row in await found(database, **chosen)] == newest_first
 
 
 @pytest.mark.sqlite
