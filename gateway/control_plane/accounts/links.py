@@ -48,7 +48,7 @@ class MailLink(msgspec.Struct, frozen=True, kw_only=True):
     email: str
     subject: str
     role: Role | Literal[""] = ""
-    """Of an invitation: what whoever accepts it becomes; older ones say nothing of it."""
+    """The role that an invitation gives; older invitations name none."""
 
 
 class Pending(msgspec.Struct, frozen=True):

@@ -64,7 +64,7 @@ class AccountMails:
         return self._mail(name, first[0], subject, "example") if first else None
 
     def example_of(self, subject: str, link: MailedLink) -> Mail:
-        """Return a mail as somebody would get it."""
+        """Return a mail as its recipient would get it."""
         return self._mail("Example", "someone@example.com", subject, "example", link)
 
     async def tell(

@@ -54,7 +54,7 @@ class MovePreview(msgspec.Struct, frozen=True, kw_only=True):
     """When it is done without one, if nobody else may approve."""
     recipients: list[str]
     mail: Mail | None
-    """What the first of them gets; None if nobody is mailed."""
+    """The mail that the first recipient gets; None if there are no recipients."""
     seen: str
     """Names the state of the account; see `stamp`."""
 

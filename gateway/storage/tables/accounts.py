@@ -162,7 +162,7 @@ mail_links = Table(
     Column("address_key", Text, nullable=False, server_default=""),
     # a model's id, an organization's id, or a path to go to, by purpose
     Column("subject", Text, nullable=False),
-    # of an invitation: what whoever accepts it becomes
+    # the role that an invitation gives
     Column("role", Text, nullable=False, server_default=""),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
