@@ -53,12 +53,7 @@ async def sign_in(
 ) -> None:
     """Sign in, and open a page, as `sign_in_by_mail` does in six requests."""
     services = gateway.services
-    entering = Entering(
-        services.welcome,
-        services.sessions,
-        services.security_mails,
-        members_max=gateway.core.settings.organization_members_max,
-    )
+    entering = Entering(services.welcome, services.sessions, services.security_mails)
     device = Device(browser_of(browser.http.headers["user-agent"]), browser.address)
     async with gateway.core.database.write() as connection:
         session = await entering.enter(connection, addresses.parse(email), device)
@@ -77,6 +72,12 @@ async def sign_in_by_mail(
     await browser.get(await mailed_link(gateway, email))
     await browser.submit("/sign-in/link", token=field(browser.page.text, "token"))
     assert browser.page.status_code == 200, browser.page.text
+
+
+async def accept_invitation(browser: Browser, gateway: Any, email: str) -> None:
+    """Sign in as the invited address, open the invitation in its newest mail, and join."""
+    await sign_in(browser, gateway, email, next_path=await mailed_link(gateway, email))
+    await browser.submit("/sign-in/invitation", token=field(browser.page.text, "token"))
 
 
 async def mailed_link(gateway: Any, email: str) -> str:

@@ -55,17 +55,9 @@ def build(settings: Settings | None = None) -> Process:
 
 def _pages(parts: Core, services: Services, web: Web) -> Wing:
     """Put the page wings behind one session and form token; handlers name the parts they use."""
-    members_max = parts.settings.organization_members_max
     wings = [
         storefront_wing(PATHS),
-        sign_in_wing(
-            Entering(
-                services.welcome,
-                services.sessions,
-                services.security_mails,
-                members_max=members_max,
-            )
-        ),
+        sign_in_wing(Entering(services.welcome, services.sessions, services.security_mails)),
         console_wing(),
         docs_wing(),
         admin_wing(),

@@ -222,7 +222,7 @@ OPENED: dict[str, tuple[str, Callable[[Scene], Page]]] = {
     "waitlist-confirm": ("/waitlist/confirm", Scene.waitlist_confirm),
     "waitlist-done": ("/waitlist/confirm", Scene.waitlist_done),
     "invited": ("/console/settings/invite", Scene.invited),
-    "invitation": ("/sign-in/link", Scene.invitation),
+    "invitation": ("/sign-in/invitation", Scene.invitation),
     "unsubscribed": ("/mail/unsubscribe/{token:str}", Scene.unsubscribed),
     "key-made": ("/console/keys", Scene.key_made),
     "key": ("/console/keys/{key_id:str}", Scene.key),

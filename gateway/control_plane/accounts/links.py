@@ -74,6 +74,7 @@ class MailLinks:
         address: Address,
         subject: str,
         role: Role | None = None,
+        maker: str = "",
     ) -> str | None:
         """Create a link and return its token, or None if the mailbox has reached its limit.
 
@@ -93,7 +94,8 @@ class MailLinks:
         await connection.execute(
             insert(mail_links).values(
                 id=link_id, purpose=purpose, email=address.email, address_key=address.key,
-                subject=subject, role=role or "", created_at=clock(), expires_at=clock(lifetime),
+                subject=subject, role=role or "", maker=maker,
+                created_at=clock(), expires_at=clock(lifetime),
             )
         )  # fmt: skip
         return f"{link_id}.{self._proof(link_id, purpose)}"
@@ -180,6 +182,17 @@ async def take_back(
     await connection.execute(links if email is None else links.where(mail_links.c.email == email))
 
 
+async def take_back_of(connection: AsyncConnection, organization_id: str, user_id: str) -> None:
+    """Delete the invitations to an organization that a user made."""
+    await connection.execute(
+        delete(mail_links).where(
+            mail_links.c.purpose == "invitation",
+            mail_links.c.subject == organization_id,
+            mail_links.c.maker == user_id,
+        )
+    )
+
+
 async def forget_old(connection: AsyncConnection) -> None:
     """Delete links that expired long ago."""
     await connection.execute(delete(mail_links).where(mail_links.c.expires_at < clock(-_RETENTION)))
@@ -200,7 +213,7 @@ def _spent() -> LinkSpent:
 
 PATHS: Mapping[Purpose, str] = {
     "sign_in": "/sign-in/link?token=",
-    "invitation": "/sign-in/link?purpose=invitation&token=",
+    "invitation": "/sign-in/invitation?token=",
     "waitlist": "/waitlist/confirm?token=",
 }
 """The page that each kind of link opens."""
@@ -227,6 +240,7 @@ class LinkMails:
         request: str,
         subject: str,
         as_role: Role | None = None,
+        maker: str = "",
         **context: Any,
     ) -> bool:
         """Mail a link about something, with the template of its purpose; return if it was.
@@ -237,7 +251,7 @@ class LinkMails:
         ref = f"{purpose}:{request}"
         if await self._outbox.holds(connection, ref):
             return False
-        token = await self._links.create(connection, purpose, address, about, as_role)
+        token = await self._links.create(connection, purpose, address, about, as_role, maker)
         if token is None:
             return False
         mail = self._writer.write(

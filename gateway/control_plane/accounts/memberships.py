@@ -1,7 +1,8 @@
 """The members of organizations and their roles.
 
 An owner invites and removes people and gives roles; what each role may do is in `rights`.
-An organization always keeps an owner. To outsiders it does not exist.
+An organization always keeps an owner. Invitations end with their maker's right to invite. To
+outsiders an organization does not exist.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import msgspec
 from sqlalchemy import ColumnElement, and_, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.accounts import links
 from gateway.control_plane.accounts.rights import Role
 from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import is_id
@@ -125,6 +127,8 @@ async def change_role(
     await connection.execute(
         update(memberships).where(_member(organization_id, user_id)).values(role=role)
     )
+    if role != "owner":
+        await links.take_back_of(connection, organization_id, user_id)
     return before
 
 
@@ -136,6 +140,7 @@ async def remove(connection: AsyncConnection, organization_id: str, user_id: str
     await _check_another_owner(connection, organization_id, user_id)
     role = await _role_of(connection, organization_id, user_id)
     await connection.execute(delete(memberships).where(_member(organization_id, user_id)))
+    await links.take_back_of(connection, organization_id, user_id)
     left = await of_user(connection, user_id)
     goes_on = (
         {"organization_id": left[0].organization_id, "removed_from": organization_id}

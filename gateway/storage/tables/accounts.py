@@ -164,6 +164,8 @@ mail_links = Table(
     Column("subject", Text, nullable=False),
     # the role that an invitation gives
     Column("role", Text, nullable=False, server_default=""),
+    # who invited, by their user's id; invitations before 0.2 name nobody
+    Column("maker", Text, nullable=False, server_default=""),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("used_at", Instant),

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from gateway.app.process import Process
 from gateway.control_plane.mail.outbox import SentMail
 from gateway.storage.tables import users
-from testing.browsing import Browser, field, mailed_link, sign_in_by_mail
+from testing.browsing import Browser, accept_invitation, sign_in_by_mail
 from tests.control_plane.pages.conftest import SETTINGS
 
 ADA, BOB = "ada@example.com", "bob@example.com"
@@ -22,8 +22,7 @@ async def bob(app: Litestar, browser: Browser, gateway: Process) -> AsyncIterato
     await browser.get(SETTINGS)
     await browser.submit(f"{SETTINGS}/invite", email=BOB)
     opened = Browser(app)
-    await opened.get(await mailed_link(gateway, BOB))
-    await opened.submit("/sign-in/invitation", token=field(opened.page.text, "token"))
+    await accept_invitation(opened, gateway, BOB)
     yield opened
     await opened.close()
 

@@ -203,6 +203,7 @@ async def invite(
             request=once(data.id, address.email),
             subject=f"An invitation to {settings.brand}",
             as_role=data.role,
+            maker=visitor.user_id,
             inviter=visitor.email,
             organization=plain(visitor.organization_name),
             role=name,

@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.accounts import identities, memberships, users
+from gateway.control_plane.accounts import identities, users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.identities import Identity
 from gateway.control_plane.accounts.passkeys import PasskeyRefused
-from gateway.control_plane.accounts.rights import Role
 from gateway.control_plane.accounts.security_mails import SecurityMails
 from gateway.control_plane.accounts.sessions import Device, Sessions
 from gateway.control_plane.billing.promotions import Welcome
@@ -21,13 +20,10 @@ from gateway.control_plane.web.recording import MemberTrail
 class Entering:
     """Lets people in, in the caller's transaction."""
 
-    def __init__(
-        self, welcome: Welcome, sessions: Sessions, mails: SecurityMails, *, members_max: int
-    ) -> None:
+    def __init__(self, welcome: Welcome, sessions: Sessions, mails: SecurityMails) -> None:
         self._welcome = welcome
         self._sessions = sessions
         self._mails = mails
-        self._members_max = members_max
 
     async def enter(
         self,
@@ -35,14 +31,11 @@ class Entering:
         address: Address,
         device: Device,
         *,
-        joins: str | None = None,
-        role: Role = "member",
         identity: Identity | None = None,
     ) -> str:
         """Sign in the owner of an address, or of an identity, and return the session's cookie.
 
-        `joins` is the organization that invited them, and `role` what they become. A known
-        identity signs in to its own account, whatever its address is now.
+        A known identity signs in to its own account, whatever its address is now.
         """
         known = await identities.find(connection, identity) if identity else None
         user = known or await users.find_or_create(connection, address)
@@ -52,23 +45,17 @@ class Entering:
         if user.is_new:
             await self._welcome.greet(connection, user, address, came_before=came_before)
         await waitlist.adopt(connection, Address(user.email), user.id)
-        has_joined = joins is not None and await memberships.add(
-            connection, user.id, joins, role, members_max=self._members_max
-        )
-        acts_for = joins or user.organization_id
-        session = await self._sessions.begin(connection, user.id, acts_for, device)
-        trail = MemberTrail.of(user.id, acts_for, device.network)
+        session = await self._sessions.begin(connection, user.id, user.organization_id, device)
         if identity and not known:
             if not user.is_new:
                 await self._mails.method_added(connection, user.id, "GitHub", device.network)
+            trail = MemberTrail.of(user.id, user.organization_id, device.network)
             await trail.record(
                 connection,
                 "sign_in_method.added",
                 trail.person,
                 after={"method": identity.provider},
             )
-        if has_joined:
-            await trail.record(connection, "member.joined", f"user:{user.id}", after={"role": role})
         return session
 
     async def enter_by_passkey(

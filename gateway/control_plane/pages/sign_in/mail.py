@@ -6,17 +6,17 @@ button; the button signs in, with a fresh session.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromQuery, URLEncodedBody
 
-from gateway.control_plane.accounts import addresses, memberships, organizations, rights
-from gateway.control_plane.accounts.links import LinkMails, LinkSpent, MailLinks, Purpose
+from gateway.control_plane.accounts import addresses
+from gateway.control_plane.accounts.links import PATHS, LinkMails, LinkSpent, MailLinks
 from gateway.control_plane.accounts.sessions import Sessions
 from gateway.control_plane.mail.messages import lasting
 from gateway.control_plane.pages.sign_in.entering import Entering
@@ -104,33 +104,39 @@ async def ask_for_link(
     )
 
 
-@get("/sign-in/link")
-async def show_link(
+async def _link_page(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],
     render: NamedDependency[Render],
     links: NamedDependency[MailLinks],
-    token: FromQuery[str],
-    purpose: FromQuery[str] = "sign_in",
+) -> FormPage:
+    """Provide the page of a link; a refused form brings its own token."""
+
+    async def page(refused: RefusedForm | None) -> Response[Any]:
+        token = refused.typed.token if refused else request.query_params.get("token", "")
+        try:
+            async with database.read() as connection:
+                link = await links.look(connection, "sign_in", token)
+        except LinkSpent as error:
+            if request.user is not None:
+                return see_other(HOME)  # it was opened twice, and has done its work
+            return spent_link(render, error, "sign_in")
+        return render("sign_in/link.html", refused=refused, email=link.email, token=token)
+
+    return page
+
+
+@get("/sign-in/link", dependencies={"page": Provide(_link_page)})
+async def show_link(
+    page: NamedDependency[FormPage], purpose: FromQuery[str] = "", token: FromQuery[str] = ""
 ) -> Response[Any]:
-    """Show what a link would do, and its button."""
-    kind: Purpose = "invitation" if purpose == "invitation" else "sign_in"
-    return await _page_of_link(request, database, render, links, kind, token)(None)
+    """Show what a link does, and its button."""
+    if purpose == "invitation":  # mailed before 0.2
+        return see_other(f"{PATHS['invitation']}{quote(token)}")
+    return await page(None)
 
 
-def _link_page(kind: Purpose) -> Callable[..., Awaitable[FormPage]]:
-    async def provide(
-        request: Request[Any, Any, Any],
-        database: NamedDependency[Database],
-        render: NamedDependency[Render],
-        links: NamedDependency[MailLinks],
-    ) -> FormPage:
-        return _page_of_link(request, database, render, links, kind)
-
-    return provide
-
-
-@post_form("/sign-in/link", "link", _link_page("sign_in"))
+@post_form("/sign-in/link", "link", _link_page)
 async def use_link(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],
@@ -149,30 +155,6 @@ async def use_link(
     return _go(cookie.holding(session), safe_path(link.subject))
 
 
-@post_form("/sign-in/invitation", "link", _link_page("invitation"))
-async def accept_invitation(
-    request: Request[Any, Any, Any],
-    database: NamedDependency[Database],
-    links: NamedDependency[MailLinks],
-    entering: NamedDependency[Entering],
-    cookie: NamedDependency[HostCookie],
-    origin: NamedDependency[str],
-    data: URLEncodedBody[LinkForm],
-) -> Response[Any]:
-    """Join the organization of an invitation, and sign in to it."""
-    async with database.write() as connection:
-        # lock its members first, as everywhere: the last who leaves takes the invitations back
-        link = await links.look(connection, "invitation", data.token)
-        await memberships.lock(connection, link.subject)
-        link = await links.use(connection, "invitation", data.token)
-        address = addresses.Address(link.email)
-        device = device_of(request, origin)
-        session = await entering.enter(
-            connection, address, device, joins=link.subject, role=link.role or "member"
-        )
-    return _go(cookie.holding(session), HOME)
-
-
 @post("/sign-out", opt={ANYBODYS: True})
 async def sign_out(
     request: Request[Any, Any, Any],
@@ -184,43 +166,6 @@ async def sign_out(
     if request.user is not None:
         await sessions.end(request.user.session_id)
     return _go(cookie.empty(), "/")
-
-
-def _page_of_link(
-    request: Request[Any, Any, Any],
-    database: Database,
-    render: Render,
-    links: MailLinks,
-    kind: Purpose,
-    token: str = "",
-) -> FormPage:
-    """Make the page that shows what a link would do; a refused form brings its own token."""
-
-    async def page(refused: RefusedForm | None) -> Response[Any]:
-        held = refused.typed.token if refused else token
-        try:
-            async with database.read() as connection:
-                link = await links.look(connection, kind, held)
-                inviting = link.subject if kind == "invitation" else None
-                host = await organizations.name_of(connection, inviting) if inviting else ""
-        except LinkSpent as error:
-            if request.user is not None and kind == "sign_in":
-                return see_other(HOME)  # it was opened twice, and has done its work
-            return spent_link(render, error, kind)
-        return render(
-            "sign_in/link.html",
-            refused=refused,
-            link=link,
-            organization=host,
-            role=rights.WORDS[link.role or "member"],
-            token=held,
-            action=_ACTIONS[kind],
-        )
-
-    return page
-
-
-_ACTIONS: dict[Purpose, str] = {"sign_in": "/sign-in/link", "invitation": "/sign-in/invitation"}
 
 
 def _go(cookie: Cookie, path: str) -> Response[Any]:

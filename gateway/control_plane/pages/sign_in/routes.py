@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar.di import Provide
 
-from gateway.control_plane.pages.sign_in import github, mail, passkey, verification
+from gateway.control_plane.pages.sign_in import github, invitations, mail, passkey, verification
 from gateway.control_plane.pages.sign_in.entering import Entering
 from gateway.wings import Wing
 
@@ -18,7 +18,8 @@ def sign_in_wing(entering: Entering) -> Wing:
             mail.ask_for_link,
             mail.show_link,
             mail.use_link,
-            mail.accept_invitation,
+            invitations.show_invitation,
+            invitations.accept_invitation,
             mail.sign_out,
             github.go_to_github,
             github.come_back,

@@ -15,7 +15,7 @@ from gateway.storage.tables import (
     api_keys,
     usage_hours,
 )
-from testing.browsing import Browser, field, mailed_link, sign_in
+from testing.browsing import Browser, accept_invitation, sign_in
 from testing.stripe import fake_stripe
 from tests.control_plane.conftest import MINILM, rows
 
@@ -66,8 +66,7 @@ async def member_of(owner: Browser, gateway: Process, email: str) -> Browser:
     await owner.get("/console/settings")
     await owner.submit("/console/settings/invite", email=email)
     member = Browser(gateway.app, address="203.0.113.8")
-    await member.get(await mailed_link(gateway, email))
-    await member.submit("/sign-in/invitation", token=field(member.page.text, "token"))
+    await accept_invitation(member, gateway, email)
     return member
 
 

@@ -15,7 +15,7 @@ from gateway.control_plane.trail.reading import TrailEntry, TrailFilter
 from gateway.control_plane.trail.verification import verify
 from gateway.identifiers import new_id
 from gateway.storage.tables import users
-from testing.browsing import Browser, field, mailed_link, sign_in, squeezed
+from testing.browsing import Browser, accept_invitation, sign_in, squeezed
 from tests.control_plane.pages.conftest import QUERIES_MAX, SETTINGS, counted
 
 ADA, BOB = "ada@example.com", "bob@example.com"
@@ -47,8 +47,7 @@ async def join(app: Litestar, gateway: Process, browser: Browser) -> Browser:
     await browser.get(SETTINGS)
     await browser.submit(f"{SETTINGS}/invite", email=BOB)
     bob = Browser(app, address="198.51.100.4")
-    await bob.get(await mailed_link(gateway, BOB))
-    await bob.submit("/sign-in/invitation", token=field(bob.page.text, "token"))
+    await accept_invitation(bob, gateway, BOB)
     return bob
 
 

@@ -4,7 +4,7 @@ import pytest
 from litestar import Litestar
 
 from gateway.app.process import Process
-from testing.browsing import Browser, field, mailed_link, sign_in_by_mail
+from testing.browsing import Browser, field, mailed_link, sign_in, sign_in_by_mail
 from tests.control_plane.pages.conftest import SETTINGS, Fields
 
 
@@ -29,7 +29,7 @@ async def test_the_button_of_a_link(gateway: Process, browser: Browser, app: Lit
         await browser.get(SETTINGS)
         email = f"guest-{guests.index(guest)}@example.org"
         await browser.submit(f"{SETTINGS}/invite", email=email)
-        await guest.get(await mailed_link(gateway, email))
+        await sign_in(guest, gateway, email, next_path=await mailed_link(gateway, email))
     tokens = [field(guest.page.text, "token") for guest in guests]
     await guests[0].submit("/sign-in/invitation", token=tokens[0])
     assert guests[0].page.url.path == "/console"
@@ -38,7 +38,7 @@ async def test_the_button_of_a_link(gateway: Process, browser: Browser, app: Lit
     assert refused.status_code == 400
     assert "at most 2 members" in Fields(refused).said()
     assert field(refused.text, "token") == tokens[1]  # it is not used up by that
-    again = await guests[0].get("/sign-in/link?purpose=invitation&token=" + tokens[0])
+    again = await guests[0].get("/sign-in/invitation?token=" + tokens[0])
     assert again.status_code == 400
     spent = await guests[1].submit("/sign-in/invitation", token=tokens[0])
     assert spent.status_code == 400
