@@ -283,8 +283,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         _text(
             "The server that sends our mail: smtp://user:password@host:587, or smtps:// for TLS "
-            "from the first byte. Empty: nobody can sign in by mail, unless GATEWAY_DEV_MAIL is "
-            "set."
+            "from the first byte. A server that isn't on this machine must offer STARTTLS; for a "
+            "relay without it, on a network of your own, add ?tls=opportunistic. Empty: nobody can "
+            "sign in by mail, unless GATEWAY_DEV_MAIL is set."
         ),
     ] = ""
     mail_from: Annotated[str, _text("The sender of our mail.")] = "no-reply@localhost"

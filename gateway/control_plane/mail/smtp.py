@@ -31,10 +31,12 @@ SEND_SECONDS = 15.0
 
 _STEP_SECONDS = 8.0
 _PORTS = {"smtp": 587, "smtps": 465}
+_OPPORTUNISTIC = "tls=opportunistic"
 _GO_AHEAD = 354
 _TAKEN = 250
 _PERMANENT = 500
 _AUTHENTICATION = (530, 534, 535, 538)
+_NO_TLS = "STARTTLS extension not supported"
 _LEADING_DOT = re.compile(rb"^\.", re.MULTILINE)
 
 
@@ -75,16 +77,19 @@ class NullSender:
 
 
 class SmtpSender:
-    """Sends through a server: one connection per mail, with TLS where the server offers it."""
+    """Sends through a server: one connection per mail, with TLS unless the server is local."""
 
     def __init__(self, url: str, *, sender: str) -> None:
         parts = urlsplit(url)
         if parts.scheme not in _PORTS or not parts.hostname:
             raise SettingsError("GATEWAY_SMTP_URL: use smtp://user:password@host:587 or smtps://")
+        if parts.query not in ("", _OPPORTUNISTIC):
+            raise SettingsError(f"GATEWAY_SMTP_URL: after ? there can only be {_OPPORTUNISTIC}")
         self._tls = parts.scheme == "smtps"
         self._context = ssl.create_default_context()
-        # a password, and links that sign people in, never travel where others could read them
-        self._needs_tls = bool(parts.username) and not _is_loopback(parts.hostname)
+        # links that sign people in, and a password, never travel where others could read them
+        is_opportunistic = parts.query == _OPPORTUNISTIC and not parts.username
+        self._needs_tls = not (is_opportunistic or _is_loopback(parts.hostname))
         self._host = parts.hostname
         self._port = parts.port or _PORTS[parts.scheme]
         self._user = unquote(parts.username or "")
@@ -175,6 +180,11 @@ def _reason(error: Exception) -> str:
         return f"{error.code} {error.message}"
     if type(error) is TimeoutError:
         return "the mail server is too slow"
+    if _NO_TLS in str(error):
+        return (
+            "the mail server offers no STARTTLS, so mail could be read on its way; for a relay on a "
+            f"network of your own, add ?{_OPPORTUNISTIC} to GATEWAY_SMTP_URL"
+        )
     return f"{type(error).__name__}: {error}"
 
 
