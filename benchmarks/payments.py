@@ -40,11 +40,11 @@ from gateway.storage.database import Database
 from gateway.storage.tables import accounts
 from testing import servers
 from testing.auditing import purchases, what_is_missing, what_is_wrong
+from testing.gateways import SECRET
 from testing.processes import Process
 from testing.stripe import fake_stripe
 
 _SECRETS = ("whsec_of_the_storm", "whsec_that_comes_next")
-_GATEWAY_SECRET = "s" * 32
 _EACH_BUYS = 5
 """Payments an organization, so that they meet in one account."""
 _CLIENTS = 24
@@ -188,7 +188,7 @@ class Storm:
 async def buy(url: str, stripe_url: str, count: int) -> list[str]:
     """Start checkouts as the console does; return the ids of their sessions."""
     settings = Settings(
-        secret=_GATEWAY_SECRET,
+        secret=SECRET,
         database_url=url,
         stripe_secret_key=SECRET_KEY,
         stripe_api_url=stripe_url,
@@ -300,7 +300,7 @@ async def run(options: Options, url: str) -> list[str]:
         sessions = await buy(url, stripe.url, options.payments)
         gateways = Gateways(
             {
-                "GATEWAY_SECRET": _GATEWAY_SECRET,
+                "GATEWAY_SECRET": SECRET,
                 "DATABASE_URL": url,
                 "GATEWAY_STRIPE_SECRET_KEY": SECRET_KEY,
                 "GATEWAY_STRIPE_WEBHOOK_SECRETS": " ".join(_SECRETS),

@@ -36,6 +36,7 @@ from gateway.identifiers import new_id
 from gateway.storage import migrate
 from gateway.storage.database import Database
 from testing import servers
+from testing.gateways import SECRET
 from testing.processes import Process
 
 GOAL_SECONDS = 0.050
@@ -93,7 +94,7 @@ def gateway(database_url: str, stripe_url: str) -> Iterator[str]:
     """Run a gateway process, and give its address."""
     environment = {
         **os.environ,
-        "GATEWAY_SECRET": "s" * 32,
+        "GATEWAY_SECRET": SECRET,
         "DATABASE_URL": database_url,
         "GATEWAY_STRIPE_SECRET_KEY": SECRET_KEY,
         "GATEWAY_STRIPE_WEBHOOK_SECRETS": _SECRET,

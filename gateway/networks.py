@@ -29,6 +29,14 @@ def client_address(peer: str, forwarded: Iterable[str], *, proxies: int) -> str:
     return str(parsed)
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether a host, a name or an address, is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def caller_network(address: str) -> str:
     """Return the network that API keys are counted by: a /24 or, of IPv6, a /48."""
     return _network(address, v4_bits=24, v6_bits=48)

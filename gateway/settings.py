@@ -19,7 +19,10 @@ import msgspec
 from msgspec import Meta
 
 from gateway import selling
+from gateway.networks import is_loopback
 
+_DISTINCT_MIN = 10
+"""How many characters of a secret differ at least, as those of 32 random bytes in hex do."""
 _UNPREFIXED = ("database_url", "redis_url")
 SECRETS = (
     "secret",
@@ -486,10 +489,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             message, _, path = str(error).partition(" - at ")
             name = variable(path.strip("`$. "))
             raise SettingsError(f"{name}: {message.replace('`', '')}") from None
-        if settings.dev_mail and settings.is_https:
+        for field in ("secret", "worker_secret"):
+            value = values.get(field, "")
+            if value and len(set(value)) < _DISTINCT_MIN:
+                raise SettingsError(
+                    f"{variable(field)} is easy to guess: it repeats a few characters. Make one "
+                    "with `openssl rand -hex 32`"
+                )
+        if settings.dev_mail and not is_loopback(urlsplit(settings.public_url).hostname or ""):
             raise SettingsError(
-                "GATEWAY_DEV_MAIL shows sign-in links to everyone; it is for development only, and "
-                "GATEWAY_PUBLIC_URL starts with https://"
+                "GATEWAY_DEV_MAIL shows sign-in links to everyone; it is for development only, on "
+                "this machine, and GATEWAY_PUBLIC_URL names another host"
             )
         if urlsplit(settings.admin_address).hostname != urlsplit(settings.public_url).hostname:
             raise SettingsError(

@@ -7,14 +7,15 @@ from structlog.testing import capture_logs
 
 from gateway.app.payments import warn_of_test_mode
 from gateway.settings import Settings, SettingsError
+from testing.gateways import SECRET
 
 WEBHOOK_SECRET = "whsec_of_16_characters"
 GOOD = {
-    "GATEWAY_SECRET": "s" * 32,
+    "GATEWAY_SECRET": SECRET,
     "GATEWAY_STRIPE_SECRET_KEY": "sk_test_1",
 }
 LIVE = {
-    "GATEWAY_SECRET": "s" * 32,
+    "GATEWAY_SECRET": SECRET,
     "GATEWAY_STRIPE_SECRET_KEY": "rk_live_1",
     "GATEWAY_STRIPE_LIVE": "true",
     "GATEWAY_SELLER": "Acme, 1 Main Street",
@@ -58,6 +59,20 @@ def test_live_mode_needs_what_buyers_must_see(name: str):
     assert name in mistake(LIVE | {name: ""})
 
 
+@pytest.mark.parametrize("name", ["GATEWAY_SECRET", "GATEWAY_WORKER_SECRET"])
+def test_a_secret_is_not_one_character_again_and_again(name: str):
+    said = mistake({"GATEWAY_SECRET": SECRET} | {name: "ab" * 20})
+    assert said.startswith(f"{name} is easy to guess")
+    assert "abab" not in said
+
+
+@pytest.mark.parametrize("url", ["http://gateway.example", "https://gateway.example"])
+def test_sign_in_links_are_shown_on_this_machine_alone(url: str):
+    given = {"GATEWAY_SECRET": SECRET, "GATEWAY_DEV_MAIL": "true"}
+    assert Settings.from_environment(given | {"GATEWAY_PUBLIC_URL": "http://127.0.0.1:80"}).dev_mail
+    assert mistake(given | {"GATEWAY_PUBLIC_URL": url}).startswith("GATEWAY_DEV_MAIL")
+
+
 def test_live_mode_needs_tls():
     said = mistake(LIVE | {"GATEWAY_PUBLIC_URL": "http://g.example"})
     assert "https://" in said
@@ -67,7 +82,7 @@ def test_live_mode_needs_tls():
     "more", [{"GATEWAY_STRIPE_LIVE": "true"}, {"GATEWAY_STRIPE_WEBHOOK_SECRETS": WEBHOOK_SECRET}]
 )
 def test_other_settings_need_the_key(more: dict[str, str]):
-    assert "GATEWAY_STRIPE_SECRET_KEY is not set" in mistake({"GATEWAY_SECRET": "s" * 32} | more)
+    assert "GATEWAY_STRIPE_SECRET_KEY is not set" in mistake({"GATEWAY_SECRET": SECRET} | more)
 
 
 @pytest.mark.parametrize("wrong", ["sk_test_1", "whsec_"])
@@ -156,7 +171,10 @@ def test_a_secret_in_a_file(tmp_path: Path):
     file = tmp_path / "key"
     file.write_text("sk_test_2\n")
     name = "GATEWAY_STRIPE_SECRET_KEY"
-    environment = {"GATEWAY_SECRET": "s" * 32, f"{name}_FILE": str(file)}
+    environment = {
+        "GATEWAY_SECRET": SECRET,
+        f"{name}_FILE": str(file),
+    }
     assert Settings.from_environment(environment).stripe_secret_key == "sk_test_2"
     assert name in mistake(environment | {name: "sk_test_3"})
     assert "can't be read" in mistake(environment | {f"{name}_FILE": str(tmp_path / "none")})
@@ -164,5 +182,5 @@ def test_a_secret_in_a_file(tmp_path: Path):
 
 def test_the_secret_itself_in_a_file(tmp_path: Path):
     file = tmp_path / "secret"
-    file.write_text("t" * 40)
-    assert Settings.from_environment({"GATEWAY_SECRET_FILE": str(file)}).secret == "t" * 40
+    file.write_text(f"{SECRET}\n")
+    assert Settings.from_environment({"GATEWAY_SECRET_FILE": str(file)}).secret == SECRET

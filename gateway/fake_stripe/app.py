@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +12,7 @@ from gateway.fake_stripe.operations import StripeOperation
 from gateway.fake_stripe.parameters import TEXT, check, decode
 from gateway.fake_stripe.refusals import ApiRefusal
 from gateway.fake_stripe.store import API_VERSION, Item, public
+from gateway.networks import is_loopback
 
 BODY_BYTES_MAX = 1 << 20
 
@@ -54,7 +54,7 @@ class FakeStripeApp:
         that needs no permission.
         """
         host = urlsplit(f"//{sent.get('host', '')}").hostname or ""
-        if not _is_loopback(host) and host != urlsplit(self.fake.url).hostname:
+        if not is_loopback(host) and host != urlsplit(self.fake.url).hostname:
             return f"This is not {host}"
         if path.startswith("/_fake/") and sent.get("content-type") != "application/json":
             return "Controls take application/json"
@@ -95,13 +95,6 @@ class FakeStripeApp:
             raise ApiRefusal(
                 400, f"Invalid Stripe API version: {sent.get('stripe-version')}; pin {API_VERSION}."
             )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class _Call:

@@ -9,6 +9,7 @@ from gateway.app import build
 from gateway.app.process import Process
 from gateway.settings import Settings, SettingsError
 from testing.browsing import Browser
+from testing.gateways import SECRET
 from testing.operators import sign_in_operator
 from testing.servers import free_port
 
@@ -53,7 +54,7 @@ async def test_each_listener_has_its_own(gateway: Process, private: httpx.AsyncC
 
 
 def test_its_address_has_the_public_host():
-    given = {"GATEWAY_SECRET": "s" * 32, "GATEWAY_ADMIN_PORT": "9090"}
+    given = {"GATEWAY_SECRET": SECRET, "GATEWAY_ADMIN_PORT": "9090"}
     assert Settings.from_environment(given).admin_address == "http://127.0.0.1:9090"
     with pytest.raises(SettingsError, match="GATEWAY_ADMIN_URL"):
         Settings.from_environment(given | {"GATEWAY_ADMIN_URL": "https://admin.example.com"})

@@ -21,7 +21,7 @@ from gateway.data_plane.routing.discovery.registrations import LEASE_SECONDS
 from testing.gateways import MODEL, SECRET
 from testing.processes import Process
 
-WORKER_SECRET = "w" * 32
+WORKER_SECRET = "a secret of workers, long enough to pass"
 
 
 @pytest.fixture

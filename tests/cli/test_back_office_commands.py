@@ -21,6 +21,7 @@ from gateway.control_plane.pages.admin.routes import admin_wing
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.tables import outbox, trail_entries, users
+from testing.gateways import SECRET
 from testing.mailbox import put_mail
 from testing.operators import make_operator
 from testing.payments import Payment
@@ -143,7 +144,7 @@ async def _prepared(url: str, folder: Path) -> dict[str, list[str]]:
     await make_operator(database, "reader@example.com", "read")
     async with database.write() as connection:
         owner = (await organizations.create(connection, "acme")).id
-    key = (await ApiKeys(database, secret="s" * 32).create(owner, "laptop")).key.id
+    key = (await ApiKeys(database, secret=SECRET).create(owner, "laptop")).key.id
     payment = (await Payment.create(database, owner, cents=500)).id
     await report(database, STELLA, a_view("http://10.0.0.1:1"))
     mail, order = await put_mail(database), new_id()
@@ -180,7 +181,7 @@ async def _prepared(url: str, folder: Path) -> dict[str, list[str]]:
 
 def _run(told: dict[str, list[str]], name: str, *words: str) -> BaseException | None:
     environment = {
-        "GATEWAY_SECRET": "s" * 32,
+        "GATEWAY_SECRET": SECRET,
         "DATABASE_URL": told["url"][0],
         "GATEWAY_STRIPE_SECRET_KEY": "sk_test_x",
         "GATEWAY_STRIPE_API_URL": "http://127.0.0.1:9",  # nobody listens

@@ -15,6 +15,7 @@ from gateway.errors import BadRequest, NotFound
 from gateway.fake_stripe.fake import FakeStripe
 from gateway.fake_stripe.store import SECRET_KEY
 from gateway.settings import SettingsError
+from testing.gateways import SECRET
 from testing.stripe import fake_stripe
 
 
@@ -27,7 +28,7 @@ async def fake() -> AsyncIterator[FakeStripe]:
 @pytest.fixture
 def environment(sqlite_database_url: list[str], fake: FakeStripe) -> dict[str, str]:
     return {
-        "GATEWAY_SECRET": "s" * 32,
+        "GATEWAY_SECRET": SECRET,
         "DATABASE_URL": sqlite_database_url[0],
         "GATEWAY_STRIPE_SECRET_KEY": SECRET_KEY,
         "GATEWAY_STRIPE_API_URL": fake.url,

@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
 from gateway.fake_stripe.store import SECRET_KEY
 from gateway.settings import variable
+from testing.gateways import SECRET
 from testing.github import Github
 from testing.mailbox import Mailbox
 from testing.processes import running
@@ -24,7 +25,6 @@ from testing.servers import free_port
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 STELLA = "NovaSearch/stella_en_400M_v5"
-SECRET = "s" * 32
 STRIPE_SECRET = "whsec_of_the_stories_alone"
 STELLA_DIMENSIONS = ["256", "512", "768", "1024", "2048", "4096", "6144", "8192"]
 BILLING = "/console/billing"

@@ -26,9 +26,10 @@ from gateway.settings import Settings, derive
 from gateway.storage.database import Database
 from testing import admin_pages
 from testing.crowd import Crowd, gather
+from testing.gateways import SECRET
 from testing.looks import looks, problems
 from testing.servers import free_port
-from tests.stories.conftest import SECRET, serving
+from tests.stories.conftest import serving
 
 LOOKS = [look for look in looks() if look.name != "dark-phone"]
 CROWD = Crowd(organizations=200, models=30)

@@ -17,8 +17,9 @@ from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.pages.docs.docs import PAGES as DOCS
 from gateway.settings import Settings, derive
 from testing import looks
+from testing.gateways import SECRET
 from testing.mailbox import Mailbox
-from tests.stories.conftest import MINILM, SECRET, STELLA, Service, link_in, sign_in
+from tests.stories.conftest import MINILM, STELLA, Service, link_in, sign_in
 
 UNSUBSCRIBE = Unsubscriptions(secret=derive(SECRET, "unsubscribe"), public_url="")
 PUBLIC = {

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import re
 import ssl
 from email.message import EmailMessage
@@ -22,6 +21,7 @@ import aiosmtplib
 import structlog
 
 from gateway.control_plane.mail.messages import Mail
+from gateway.networks import is_loopback
 from gateway.settings import SettingsError
 
 log = structlog.get_logger()
@@ -89,7 +89,7 @@ class SmtpSender:
         self._context = ssl.create_default_context()
         # links that sign people in, and a password, never travel where others could read them
         is_opportunistic = parts.query == _OPPORTUNISTIC and not parts.username
-        self._needs_tls = not (is_opportunistic or _is_loopback(parts.hostname))
+        self._needs_tls = not (is_opportunistic or is_loopback(parts.hostname))
         self._host = parts.hostname
         self._port = parts.port or _PORTS[parts.scheme]
         self._user = unquote(parts.username or "")
@@ -159,13 +159,6 @@ class _Session(aiosmtplib.SMTP):
             raise aiosmtplib.SMTPDataError(answer.code, answer.message)
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _is_for_good(error: Exception) -> bool:
     """Tell whether a refusal is about the recipient or the mail, not our own configuration."""
     return (
@@ -182,8 +175,8 @@ def _reason(error: Exception) -> str:
         return "the mail server is too slow"
     if _NO_TLS in str(error):
         return (
-            "the mail server offers no STARTTLS, so mail could be read on its way; for a relay on a "
-            f"network of your own, add ?{_OPPORTUNISTIC} to GATEWAY_SMTP_URL"
+            "the mail server offers no STARTTLS, so mail could be read on its way; for a relay on "
+            f"a network of your own, add ?{_OPPORTUNISTIC} to GATEWAY_SMTP_URL"
         )
     return f"{type(error).__name__}: {error}"
 

@@ -34,6 +34,7 @@ from gateway.storage.tables import demand_votes, outbox, stripe_events, users
 from gateway.storage.tables import payments as payment_rows
 from testing.back_office import check, ledger_of_organization, owned_organization, post, trail_of
 from testing.browsing import Browser, field
+from testing.gateways import SECRET
 from testing.ledger import assert_sound
 from testing.mailbox import put_mail
 from testing.marketplace import vote
@@ -56,7 +57,6 @@ from tests.control_plane.back_office.deeds import (
 from tests.control_plane.conftest import STELLA
 from tests.control_plane.pages.console.conftest import selling
 
-_SECRET = "s" * 32
 _NAMED = re.compile(
     "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # ids
     "|[0-9a-f]{64}"  # digests of words about people, salted
@@ -115,7 +115,7 @@ class Commands(Door):
     async def act(self, deed: Deed) -> None:
         """Run a command in this process, in a thread of its own: it brings its own loop."""
         url = self.world.database.url.render_as_string(hide_password=False)
-        environment = {"GATEWAY_SECRET": _SECRET, "DATABASE_URL": url}
+        environment = {"GATEWAYSECRET": SECRET, "DATABASE_URL": url}
         for name, value in selling(self.fake).items():
             environment[f"GATEWAY_{name.upper()}"] = str(value).lower()
         words = (*deed.command, "--as", deed.who)
@@ -179,7 +179,7 @@ async def opened(kind: type[Door], template: Path, folder: Path) -> AsyncIterato
         fake = await open_.enter_async_context(fake_stripe())
         # what a job gives away, it gives whenever it runs
         options = selling(fake, launch_credit_nanos=0)
-        made = build(Settings(secret=_SECRET, database_url=url, dev_mail=True, **options))
+        made = build(Settings(secret=SECRET, database_url=url, dev_mail=True, **options))
         # it would try a replayed event at a moment of its own
         made.jobs = [job for job in made.jobs if job.name != "payments"]
         await open_.enter_async_context(made.running())

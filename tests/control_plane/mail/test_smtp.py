@@ -158,7 +158,7 @@ async def test_nothing_leaves_the_machine_without_tls(
     mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch, user: str, options: str
 ):
     url = mailbox.url.replace("smtp://", f"smtp://{user}") + options
-    monkeypatch.setattr(smtp, "_is_loopback", lambda _host: False)
+    monkeypatch.setattr(smtp, "is_loopback", lambda _host: False)
     with pytest.raises(MailRefused, match=r"add \?tls=opportunistic") as refused:
         await SmtpSender(url, sender="no-reply@gateway.example").send(a_mail(), "<1@x>")
     assert not refused.value.for_good  # the operator mends it, and it leaves
@@ -168,7 +168,7 @@ async def test_nothing_leaves_the_machine_without_tls(
 async def test_a_relay_on_a_network_of_ones_own_may_lack_tls(
     mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(smtp, "_is_loopback", lambda _host: False)
+    monkeypatch.setattr(smtp, "is_loopback", lambda _host: False)
     sender = SmtpSender(f"{mailbox.url}?tls=opportunistic", sender="no-reply@gateway.example")
     await sender.send(a_mail(), "<1@x>")
     assert len(mailbox.messages) == 1

@@ -23,12 +23,12 @@ from gateway.storage.database import Database
 from gateway.storage.tables import quota_windows
 from gateway.storage.tables.types import Instant
 from testing.browsing import Browser, sign_in_by_mail
+from testing.gateways import SECRET
 from testing.processes import Process
 from tests.control_plane.conftest import STELLA
 from tests.control_plane.pages.conftest import QUERIES_MAX, TRAIL_QUERIES, counted
 
 VISITOR = "203.0.113.7"
-SECRET = "a secret of the deployment"
 
 
 def quota(database: Database, limit: int, **options) -> Quota:
@@ -278,7 +278,7 @@ async def test_forms_ask_the_database_no_more_than_pages_do(gateway, browser: Br
 def test_two_gateways_let_through_what_one_would(postgresql_database_url: list[str]):
     """Two processes on one PostgreSQL; two engines count on SQLite above."""
     environment = os.environ | {
-        "GATEWAY_SECRET": "s" * 32,
+        "GATEWAY_SECRET": SECRET,
         "DATABASE_URL": postgresql_database_url[0],
         "GATEWAY_DEV_MAIL": "true",
         "GATEWAY_SIGN_INS_PER_HOUR": "6",

@@ -7,9 +7,9 @@ import pytest
 from playwright.sync_api import Browser
 
 from testing.admin_stories import Office
+from testing.gateways import SECRET
 from testing.mailbox import put_mail
 from testing.marketplace import fill_catalog
-from tests.stories.conftest import SECRET
 
 COMING = [
     "lab-0/embed-small-0",
