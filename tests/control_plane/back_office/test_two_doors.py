@@ -115,7 +115,7 @@ class Commands(Door):
     async def act(self, deed: Deed) -> None:
         """Run a command in this process, in a thread of its own: it brings its own loop."""
         url = self.world.database.url.render_as_string(hide_password=False)
-        environment = {"GATEWAYSECRET": SECRET, "DATABASE_URL": url}
+        environment = {"GATEWAY_SECRET": SECRET, "DATABASE_URL": url}
         for name, value in selling(self.fake).items():
             environment[f"GATEWAY_{name.upper()}"] = str(value).lower()
         words = (*deed.command, "--as", deed.who)
