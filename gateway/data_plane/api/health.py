@@ -13,6 +13,9 @@ from gateway.data_plane.routing.router import Router
 from gateway.observability import metrics
 from gateway.snapshots import Catalog, WorkerState
 
+_UNREADY = {"catalog": "starting", "ledger": "no ledger"}
+"""What takes this gateway out of its load balancer, and its status then."""
+
 
 def routes(
     catalog: Callable[[], Catalog],
@@ -35,18 +38,26 @@ def routes(
 
         Not ready before the catalog is read, nor once the ledger has been unreachable for longer
         than leased credit lasts: a shorter outage must not take every gateway out of its load
-        balancer at once. For the same reason workers don't matter; the answer says how many of
-        each model are ready.
+        balancer at once. For the same reason workers don't matter: without one, requests are held
+        and then answered with a Retry-After, which is more than a balancer could do.
+
+        `reasons` has a word for each thing that is wrong: `catalog`, `ledger`, and `workers` if a
+        live model has none that is ready; `ready_workers` counts those of every model.
         """
-        loaded = bool(catalog().models)
+        models = catalog().models
         counts = {
             model: sum(worker.state is WorkerState.READY for worker in pool.workers())
             for model, pool in router.pools.items()
         }
-        status = "ready" if loaded else "starting"
-        if ledger_away() > ledger_away_seconds_max:
-            status = "no ledger"
-        body = {"status": status, "ready_workers": counts}
+        live = [model.id for model in models.values() if model.state == "live"]
+        causes = {
+            "catalog": not models,
+            "ledger": ledger_away() > ledger_away_seconds_max,
+            "workers": not all(counts.get(model) for model in live),
+        }
+        reasons = [reason for reason, holds in causes.items() if holds]
+        status = next((_UNREADY[reason] for reason in reasons if reason in _UNREADY), "ready")
+        body = {"status": status, "reasons": reasons, "ready_workers": counts}
         return Response(body, status_code=200 if status == "ready" else 503)
 
     @get("/metrics", sync_to_thread=False)

@@ -57,7 +57,7 @@ class Endings:
             return _because(self._admission.no_worker(now), last)
         if not mistakes:
             return _because(RowsUnsuited(str(last)), last)
-        if all(worker.refusals for worker in mistakes):  # their canaries too: not our mistake
+        if all(worker.failures for worker in mistakes):  # their canaries too: not our mistake
             return _because(AllAttemptsFailed(f"each worker refuses everything: {last}"), last)
         return _because(RowsRefused(str(last)), last)
 

@@ -108,6 +108,7 @@ class PoolMember:
         """Whether the worker must compute something at this look."""
         return (
             not self.worker.ready
+            or self.worker.failures > 0
             or now - self.worker.used_at >= self._settings.check_seconds
             or now - self._proven_at >= self._settings.canary_seconds
         )

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from backends.protocol import BeyondWorker, RequestRefused, WorkerInfo
+from backends.protocol import BeyondWorker, RequestRefused, WorkerInfo, WorkerTimeout
 from gateway.data_plane.routing.quarantine import (
     WITNESS_SECONDS,
     Evidence,
@@ -25,8 +25,8 @@ from gateway.snapshots import WorkerState
 
 REVISION_GRACE_SECONDS = 5.0
 """How long a revision may have no ready worker, while another waits, and keep its pool."""
-_REFUSALS_MAX = 3
-"""Canaries refused in a row, with no good answer in between, that take out the last worker too:
+_FAILURES_MAX = 3
+"""Examinations failed in a row, with no good answer in between, that take out the last worker too:
 what a worker once computed is no mistake of ours."""
 
 _ROWS_MAX_UNKNOWN = 32
@@ -133,7 +133,7 @@ class PoolMembership:
             elif worker.state is WorkerState.QUARANTINED:
                 self._quarantine.passed(worker, proof, now)
             elif worker.ready:
-                worker.refusals = 0
+                worker.failures = 0
                 worker.reason = worker.history[-1].reason  # no longer "kept, for too few are left"
         if worker.ready:
             self._contested_at = None
@@ -153,6 +153,7 @@ class PoolMembership:
         elif worker.state is WorkerState.QUARANTINED:
             self._quarantine.relapse(worker, str(error), now)
         elif worker.ready:
+            worker.reason = f"failed an examination: {error}"
             self._judge(worker, error, self._weigh(worker, error, now), now, canary=True)
         self._pump()
 
@@ -160,7 +161,10 @@ class PoolMembership:
         """How long to leave a worker alone, seconds."""
         if worker.state in NEW or worker.state is WorkerState.QUARANTINED:
             return max(0.0, worker.examine_at - now)
-        return self._quarantine.jitter(self._settings.check_seconds)
+        suspicious = worker.ready and worker.failures
+        settings = self._settings
+        seconds = settings.warming_seconds if suspicious else settings.check_seconds
+        return self._quarantine.jitter(seconds)
 
     def _weigh(self, worker: Worker, error: Exception, now: float) -> Evidence:
         """Weigh what a ready worker's failed examination says."""
@@ -169,9 +173,11 @@ class PoolMembership:
         if isinstance(error, NotReady | RequestRefused):
             # it says itself that it wants no work, or refuses what it must be able to do
             evidence = Evidence.SOFT
-        if isinstance(error, RequestRefused) and not isinstance(error, BeyondWorker):
-            worker.refusals += 1
-            if worker.refusals >= _REFUSALS_MAX:
+        ours = isinstance(error, WorkerTimeout) and self._quarantine.loop_late
+        counts = evidence in (Evidence.SOFT, Evidence.SUSPICION)
+        if counts and not ours and not isinstance(error, BeyondWorker):
+            worker.failures += 1
+            if worker.failures >= _FAILURES_MAX:
                 evidence = Evidence.HARD
         return evidence
 

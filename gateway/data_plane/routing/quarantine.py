@@ -5,7 +5,8 @@ errors, or take 429 for death; here only a `WorkerFault` counts against a worker
 if it can't have been our own fault.
 
 Soft evidence never takes out more than half of the workers: if all look sick, it is the load or
-ourselves. Hard evidence (nothing listens, or the vectors are wrong) takes out even the last one.
+ourselves. Hard evidence takes out even the last one: nothing listens, the vectors are wrong, or it
+failed several examinations with no good answer in between. What clients send is never that hard.
 The time in quarantine doubles with each relapse; healthy minutes reduce it again.
 """
 
@@ -36,7 +37,7 @@ LAG_EXCUSE_SECONDS = 0.1
 WITNESS_SECONDS = 1.0
 """A timeout counts only if another worker answered this recently: else it may be us."""
 PASSES_MIN = 2
-"""Examinations in a row that end a quarantine."""
+"""Examinations in a row that end a quarantine while another worker serves."""
 JITTER = 0.2
 """Share by which times vary, so that gateways don't act at the same moment."""
 SLOW_START = 3.0
@@ -138,9 +139,12 @@ class Quarantine:
         self._set_back(worker, now)
 
     def passed(self, worker: Worker, proof: str, now: float) -> None:
-        """Record that a quarantined worker passed an examination; enough of them readmit it."""
+        """Record that a quarantined worker passed an examination; enough of them readmit it.
+
+        One is enough while no other is ready: there is nobody better to serve.
+        """
         worker.passes += 1
-        if worker.passes < PASSES_MIN:
+        if worker.passes < PASSES_MIN and any(other.ready for other in self._workers):
             worker.examine_at = now + self._settings.pass_seconds
         else:
             self.readmit(worker, proof, now, slowdown=SLOW_START)

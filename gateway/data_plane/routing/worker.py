@@ -97,8 +97,8 @@ class Worker:
         self.used_at = now
         # what counts against it
         self.faults_in_row = 0
-        self.refusals = 0
-        """Canaries that it refused since its last good answer."""
+        self.failures = 0
+        """Examinations that it failed since its last good answer."""
         self.answers: deque[bool] = deque(maxlen=_FAULTS_WINDOW)
         self.answered_at = float("-inf")
         self.slow_since: float | None = None
@@ -183,7 +183,7 @@ class Worker:
         """Record a good answer."""
         self.answered_at = now
         self.faults_in_row = 0
-        self.refusals = 0
+        self.failures = 0
         self.answers.append(True)
         self.window_share = min(1.0, self.window_share + _WINDOW_SHARE_STEP)
 
@@ -207,7 +207,7 @@ class Worker:
     def forgive(self) -> None:
         """Clear what counts against it: it has proven itself."""
         self.faults_in_row = 0
-        self.refusals = 0
+        self.failures = 0
         self.answers.clear()
         self.rest_until = 0.0
         self.slow_since, self.limping = None, False

@@ -140,7 +140,7 @@ def test_what_a_quarantined_worker_has_in_hand_is_taken_back(world):
 def test_soft_faults_leave_half_of_the_workers_in(world):
     workers = [world.worker(f"w{number}") for number in range(4)]
     for worker in workers:
-        for _ in range(5):
+        for _ in range(2):
             error = WorkerFailed(worker.url, "500")
             world.core.membership.failed(worker, error, world.now)
     assert sum(worker.state is WorkerState.READY for worker in workers) == 2

@@ -2,13 +2,22 @@
 
 import pytest
 
-from backends.protocol import BeyondWorker, RequestRefused, WorkerFailed
+from backends.protocol import (
+    BackendError,
+    BeyondWorker,
+    OutOfResources,
+    RequestRefused,
+    WorkerBusy,
+    WorkerFailed,
+    WorkerTimeout,
+)
 from gateway.data_plane.routing.outcomes import (
     AllAttemptsFailed,
     NoWorker,
     RowsRefused,
     RowsUnsuited,
 )
+from gateway.data_plane.routing.quarantine import NotReady
 from gateway.snapshots import WorkerState
 from tests.data_plane.routing.world import INFO, fail, right
 
@@ -134,24 +143,57 @@ def test_a_worker_that_refuses_what_it_must_be_able_to_do_is_out(world):
     assert bad.state is WorkerState.QUARANTINED
 
 
-def test_the_last_worker_is_out_too_once_it_refused_three_canaries_in_a_row(world):
+FAILURES = [
+    RequestRefused("w1", "why"),
+    WorkerFailed("w1", "why"),
+    WorkerTimeout("w1", "why"),
+    NotReady("w1", "why"),
+]
+
+
+@pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("size", [1, 3])
+def test_the_last_worker_is_out_too_once_it_failed_three_examinations_in_a_row(
+    world, error: BackendError, size: int
+):
+    membership, workers = world.core.membership, [world.worker(f"w{n}") for n in range(size)]
+    world.now += 10.0  # none has answered for a while
+    for _ in range(2):
+        assert any(worker.ready for worker in workers)
+        for worker in workers:
+            membership.failed(worker, error, world.now)
+        assert all("why" in worker.reason for worker in workers), "operators read why"
+        assert all(membership.seconds_to_examination(w, world.now) < 1 for w in workers)
+    for worker in workers:
+        membership.failed(worker, error, world.now)
+        assert worker.state is WorkerState.QUARANTINED
+    membership.examined(workers[0], INFO, None, "proof", world.now)
+    assert workers[0].ready, "one good canary is enough while nobody serves"
+    assert workers[0].failures == 0
+
+
+def test_what_may_be_our_own_doing_never_takes_the_last_worker_out(world):
     worker = world.worker()
-    refused = RequestRefused("w1", "400")
-    for _ in range(2):
-        assert worker.state is WorkerState.READY
-        world.core.membership.failed(worker, refused, world.now)
-    assert worker.reason.startswith("kept, for too few are left"), "operators read why"
-    world.core.membership.failed(worker, refused, world.now)
-    assert worker.state is WorkerState.QUARANTINED
-    assert "400" in worker.reason
-    for _ in range(2):
-        world.core.membership.examined(worker, INFO, None, "proof", world.now)
+    world.lag = 0.3
+    for error in (WorkerTimeout("w1", "late"), WorkerBusy("w1", "429"), OutOfResources("w1", "")):
+        for _ in range(5):
+            world.core.membership.failed(worker, error, world.now)
     assert worker.state is WorkerState.READY
-    assert worker.refusals == 0
+    assert worker.failures == 0
+
+
+def test_clients_errors_alone_never_take_the_last_worker_out(world):
+    worker = world.worker()
+    for error in (RequestRefused, WorkerFailed, WorkerTimeout):
+        for number in range(20):
+            world.submit(3, first=number)
+            while world.flying:
+                fail(world, world.flying[0], error)
+    assert worker.state is WorkerState.READY
 
 
 @pytest.mark.parametrize("good", ["answer", "canary"])
-def test_a_good_answer_outweighs_the_canaries_that_were_refused(world, good: str):
+def test_a_good_answer_outweighs_failed_canaries(world, good: str):
     worker = world.worker()
     for _ in range(5):
         for _ in range(2):
@@ -192,7 +234,7 @@ def test_a_refusal_is_our_mistake_unless_canaries_are_refused_too(world):
     world.worker("text")
     world.core.membership.failed(worker, RequestRefused("w1", "400"), world.now)
     world.core.quarantine.readmit(worker, "kept, say", world.now)
-    worker.refusals = 1
+    worker.failures = 1
     request = world.submit(3)
     while world.flying:
         sick = world.flying[0].worker is worker

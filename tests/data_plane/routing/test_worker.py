@@ -95,6 +95,7 @@ def test_quarantine_doubles_with_each_relapse_up_to_a_bound(world):
 
 
 def test_two_passes_bring_it_back_slowly(world):
+    world.worker("other")
     worker = world.worker()
     membership = world.core.membership
     membership.failed(worker, WorkerUnreachable("w1", "refused"), world.now)
@@ -108,6 +109,7 @@ def test_two_passes_bring_it_back_slowly(world):
 
 
 def test_a_failed_pass_begins_again(world):
+    world.worker("other")
     worker = world.worker()
     membership = world.core.membership
     membership.failed(worker, WorkerUnreachable("w1", "refused"), world.now)

@@ -17,7 +17,7 @@ import pytest
 from backends.fake import vector
 from gateway.control_plane.catalog.cards import reviewed
 from gateway.control_plane.workers import commands
-from gateway.snapshots import WorkerState, WorkerView
+from gateway.snapshots import WorkerState, WorkerStatus, WorkerView
 from testing.gateways import MODEL, Api, open_api
 from testing.processes import Process, running
 from testing.relay import relaying
@@ -106,7 +106,25 @@ async def test_a_fault_of_one_is_nobodys_loss(api: Api, bad: Process, kind: str)
     await assert_billed(api)
 
 
-async def test_the_only_worker_refuses_everything(sqlite_database_url: list[str], bad: Process):
+FROZEN, SILENT = "frozen", "hang"
+
+
+async def strike(control: httpx.AsyncClient, worker: Process, kind: str) -> None:
+    if kind == FROZEN:
+        worker.child.send_signal(signal.SIGSTOP)
+    else:
+        await control.put("/fault", json={"kind": kind, "times": -1, "seconds": 60})
+
+
+async def heal(control: httpx.AsyncClient, worker: Process) -> None:
+    worker.child.send_signal(signal.SIGCONT)
+    await control.delete("/fault")
+
+
+@pytest.mark.parametrize("kind", ["refuse", "error", FROZEN, SILENT])
+async def test_a_sole_worker_is_judged_like_any_other(
+    sqlite_database_url: list[str], bad: Process, kind: str
+):
     """Clients are told whose fault it is and pay nothing; operators and the status page know."""
     quick = {"worker_orders_poll_seconds": 0.02, "incident_after_seconds": 0.1}
     async with (
@@ -130,7 +148,8 @@ async def test_the_only_worker_refuses_everything(sqlite_database_url: list[str]
         while (view := await reported()) is None or view.state is not WorkerState.READY:
             await asyncio.sleep(0.01)
         assert not await down()
-        await control.put("/fault", json={"kind": "refuse", "times": -1})
+        assert (await api.http.get("/health/ready")).json()["reasons"] == []
+        await strike(control, bad, kind)
         met = set()
         while (answer := await api.embed()).status_code != 503:
             met.add((answer.status_code, answer.json()["error"]["code"]))
@@ -142,13 +161,18 @@ async def test_the_only_worker_refuses_everything(sqlite_database_url: list[str]
             await asyncio.sleep(0.01)
         view = await reported()
         assert view
-        assert (view.state, "400" in view.reason) == (WorkerState.QUARANTINED, True)
+        said = {"refuse": "400", "error": "500"}.get(kind, "no answer in")
+        assert (view.state, said in view.reason) == (WorkerState.QUARANTINED, True)
+        health = await api.http.get("/health/ready")
+        assert (health.status_code, health.json()["reasons"]) == (200, ["workers"])
+        assert api.gateway.core.router.statuses() == [WorkerStatus(MODEL, ready=False)]
+        api.headers["prefer"] = "wait=10"
+        held = asyncio.create_task(api.embed())
         metrics = (await api.http.get("/metrics")).text.splitlines()
         (state,) = [line for line in metrics if line.startswith("gateway_worker_state{")]
         assert 'state="quarantined"' in state
-        await control.delete("/fault")
-        await api.ready()
-        assert (await api.embed()).status_code == 200
+        await heal(control, bad)
+        assert (await held).status_code == 200
         while await down():
             await asyncio.sleep(0.01)
 
