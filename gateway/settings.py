@@ -372,6 +372,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sign_ins_per_hour: Annotated[
         Count, _text("Sign-in links asked for or opened per visitor (429).")
     ] = 120
+    reads_per_minute: Annotated[
+        Count,
+        _text(
+            "Requests for models, credit, usage and the like per API key and process (429); one to "
+            "verify the credit counts as ten."
+        ),
+    ] = 300
+    estimates_per_minute: Annotated[Count, _text("Estimates per API key and process (429).")] = 600
+    status_views_per_hour: Annotated[
+        Count, _text("Views of the status page per visitor and process (429).")
+    ] = 3_600
     votes_per_hour: Annotated[Count, _text("Votes and waitlist requests per visitor (429).")] = 60
     invitations_per_hour: Annotated[Count, _text("Invitations per organization (429).")] = 20
     organization_keys_max: Annotated[

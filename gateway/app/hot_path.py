@@ -27,6 +27,7 @@ from gateway.data_plane.api.requests import RequestLimits
 from gateway.data_plane.auth.authenticator import Authenticator, KeyRules
 from gateway.data_plane.auth.reads import ReadRules
 from gateway.data_plane.limits.concurrency import InFlight
+from gateway.data_plane.limits.rates import KeyRate
 from gateway.data_plane.metering.journal import Journal
 from gateway.data_plane.metering.leased_credits import EngineRules, LeasedCredits
 from gateway.data_plane.metering.leases import LeaseRules
@@ -102,6 +103,7 @@ def make_data_plane(core: Core) -> DataPlane:
             counting=counting,
             credit=credits_,
             demand=core.calls,
+            estimates=KeyRate(settings.estimates_per_minute),
             in_flight=in_flight,
             limits=_limits(settings),
             proxies=settings.trusted_proxies,
@@ -181,7 +183,9 @@ def bounds(settings: Settings) -> Bounds:
 def wings(core: Core, data: DataPlane) -> list[Wing]:
     """Return what serves /v1, and health, which every process answers."""
     settings = core.settings
-    callers = Callers(data.authenticator, proxies=settings.trusted_proxies)
+    callers = Callers(
+        data.authenticator, KeyRate(settings.reads_per_minute), proxies=settings.trusted_proxies
+    )
     changes = KeyChanges(core.database, data.authenticator.forget)
     served = Wing(
         "data",
@@ -207,7 +211,7 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
             "data",
             [
                 api.router(callers, core.database),
-                receipt_routes(core.database, data.receipts),
+                receipt_routes(core.database, data.receipts, callers.count),
             ],
             operations=(*api.OPERATIONS, *RECEIPT_OPERATIONS),
         ),

@@ -111,6 +111,7 @@ class Web:
     oauth_state: OAuthState
     calculation_limit: Limit
     experiment_limit: Limit
+    status_limit: Limit
     sign_in_quota: Quota
     vote_quota: Quota
     invitation_quota: Quota
@@ -244,6 +245,7 @@ def make_web(core: Core) -> Web:
         oauth_state=OAuthState(secret=derive(settings.secret, "github"), secure=secure),
         calculation_limit=Limit(settings.calculations_per_hour),
         experiment_limit=Limit(settings.experiments_per_hour),
+        status_limit=Limit(settings.status_views_per_hour),
         sign_in_quota=quota("sign_ins", settings.sign_ins_per_hour),
         vote_quota=quota("votes", settings.votes_per_hour),
         invitation_quota=quota("invitations", settings.invitations_per_hour),

@@ -7,10 +7,10 @@ wire where that differs.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway import money
 from gateway.control_plane.billing import credit
 from gateway.control_plane.billing.audit import verify
+from gateway.data_plane.limits.rates import TooManyReads
 from gateway.data_plane.metering.port import FreezeCause
 from gateway.errors import BadRequest, Unavailable
 from gateway.identifiers import new_id
@@ -31,10 +32,19 @@ from gateway.money import Nanos
 from gateway.snapshots import KeySnapshot
 from gateway.storage.database import Database
 from gateway.storage.ledger import reading
-from gateway.wings import Operation, parameter
+from gateway.wings import CAN_FAIL, Operation, parameter
 
-Authenticate = Callable[[Request[Any, Any, Any]], Awaitable[KeySnapshot]]
+_VERIFY_READS = 10.0
+"""How many ordinary requests one sum over a whole ledger is as dear as."""
 T = TypeVar("T")
+
+
+class Authenticate(Protocol):
+    """Tells whose key a request carries, and counts it as so many `reads`."""
+
+    async def __call__(self, request: Request[Any, Any, Any], *, reads: float = 1.0) -> KeySnapshot:
+        """Return the key, or raise 401, 429 or 503."""
+        ...
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +134,7 @@ class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _ID = "0198c2a1-7d3e-7000-8000-5b0f3c1d2e4f"
+_ERRORS = (*CAN_FAIL, TooManyReads)
 OPERATIONS = (
     Operation(
         "/v1/credits",
@@ -147,6 +158,7 @@ OPERATIONS = (
                 )
             ],
         ),
+        errors=_ERRORS,
     ),
     Operation(
         "/v1/credits/verify",
@@ -160,6 +172,7 @@ OPERATIONS = (
             unposted_nanos=Nanos(0),
             entries={"grant": Nanos(250_000_000), "usage": Nanos(-40)},
         ),
+        errors=_ERRORS,
     ),
     Operation(
         "/v1/usage",
@@ -190,6 +203,7 @@ OPERATIONS = (
             parameter("key_id", "Of one key only.", {"type": "string", "format": "uuid"}),
             parameter("model", "Of one model only.", {"type": "string"}),
         ),
+        errors=_ERRORS,
     ),
 )
 """What the OpenAPI document says of these routes."""
@@ -198,8 +212,8 @@ OPERATIONS = (
 def router(authenticate: Authenticate, database: Database) -> Router:
     """Make the routes, for the organization of the API key that asks."""
 
-    async def owner(request: Request[Any, Any, Any]) -> str:
-        return (await authenticate(request)).organization_id
+    async def owner(request: Request[Any, Any, Any], *, reads: float = 1.0) -> str:
+        return (await authenticate(request, reads=reads)).organization_id
 
     @get("/credits")
     async def read_credits(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -210,7 +224,7 @@ def router(authenticate: Authenticate, database: Database) -> Router:
 
     @post("/credits/verify", status_code=200)
     async def verify_credits(request: Request[Any, Any, Any]) -> Response[bytes]:
-        organization_id = await owner(request)
+        organization_id = await owner(request, reads=_VERIFY_READS)
         async with _books(database) as connection:
             found = await verify(connection, organization_id)
         return _answer(_wire(found, VerifyAnswer))

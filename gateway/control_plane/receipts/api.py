@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.receipts import published
+from gateway.data_plane.limits.rates import TooManyReads
 from gateway.data_plane.metering import receipts
 from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.errors import BadRequest, NotFound, Unavailable
@@ -104,7 +105,7 @@ RECEIPT_OPERATIONS = (
                 )
             ]
         ),
-        errors=(Unavailable,),
+        errors=(TooManyReads, Unavailable),
         key="none",
     ),
     Operation(
@@ -121,7 +122,7 @@ RECEIPT_OPERATIONS = (
                 {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
             ),
         ),
-        errors=(BadRequest, Unavailable),
+        errors=(BadRequest, TooManyReads, Unavailable),
         key="none",
     ),
     Operation(
@@ -139,18 +140,21 @@ RECEIPT_OPERATIONS = (
                 required=True,
             ),
         ),
-        errors=(RootNotFound, Unavailable),
+        errors=(RootNotFound, TooManyReads, Unavailable),
         key="none",
     ),
 )
 """What the OpenAPI document says of these routes."""
 
 
-def receipt_routes(database: Database, signer: ReceiptSigner) -> Router:
-    """Make the routes, which need no key."""
+def receipt_routes(
+    database: Database, signer: ReceiptSigner, count: Callable[[Request[Any, Any, Any]], None]
+) -> Router:
+    """Make the routes, which need no key; `count` raises TooManyReads (429)."""
 
     @get("/key")
-    async def read_keys() -> Response[bytes]:
+    async def read_keys(request: Request[Any, Any, Any]) -> Response[bytes]:
+        count(request)
         async with _reading(database) as connection:
             keys = await published.keys(connection, signer.public)
         found = [msgspec.convert(receipts.jwk(key), ReceiptKey) for key in keys]
@@ -162,6 +166,7 @@ def receipt_routes(database: Database, signer: ReceiptSigner) -> Router:
         after: FromQuery[str | None] = None,
         limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
     ) -> Response[bytes]:
+        count(request)
         if unknown := set(request.query_params) - {"after", "limit"}:
             raise BadRequest("Unknown query parameter.", param=min(unknown))
         if after is not None and not is_id(after):
@@ -172,7 +177,8 @@ def receipt_routes(database: Database, signer: ReceiptSigner) -> Router:
         return _answer(ReceiptRoots(data=[_wire(root) for root in found], next=following))
 
     @get("/roots/{root_id:str}")
-    async def read_root(root_id: FromPath[str]) -> Response[bytes]:
+    async def read_root(request: Request[Any, Any, Any], root_id: FromPath[str]) -> Response[bytes]:
+        count(request)
         found = None
         if is_id(root_id):
             async with _reading(database) as connection:

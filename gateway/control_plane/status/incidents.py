@@ -10,9 +10,12 @@ the page says so.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import func, insert, or_, select, update
@@ -26,6 +29,8 @@ from gateway.storage.database import Database
 from gateway.storage.tables import incidents, models
 
 _LISTED_MAX = 100
+_FRESH_SECONDS = 5.0
+"""How old what the status page tells of the past may be."""
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +63,9 @@ class Incidents:
         self._patience = timedelta(seconds=patience_seconds)
         self._clock = clock
         self._missed: dict[str, datetime] = {}
+        self._reading = asyncio.Lock()
+        self._told: tuple[float, int, Past] | None = None
+        """When it was read, of how many days, and what."""
 
     async def watch(self) -> None:
         """Open incidents of live models that are not ready; close those of models that are."""
@@ -91,6 +99,19 @@ class Incidents:
         async with self._database.read() as connection:
             return [Incident(**row) for row in (await connection.execute(query)).mappings()]
 
+    async def past(self, days: int) -> Past:
+        """Return the history and the incidents of the last days, read at most every 5 seconds."""
+        async with self._reading:
+            if self._told is None or self._told[1] != days or self._is_old(self._told[0]):
+                async with self._database.read() as connection:
+                    known = await history(connection, days, self._clock())
+                self._told = (monotonic(), days, Past(known, await self.recent(days)))
+            return self._told[2]
+
+    @staticmethod
+    def _is_old(read_at: float) -> bool:
+        return monotonic() - read_at > _FRESH_SECONDS
+
     async def _open(self, model_id: str, since: datetime) -> None:
         try:
             async with self._database.write() as connection:
@@ -120,6 +141,13 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     """Whether `since` reaches back as far as was asked for."""
     minutes_down: Mapping[str, int]
     """Minutes without a ready worker, rounded up, by model; models without downtime are absent."""
+
+
+class Past(NamedTuple):
+    """What the status page tells of the past."""
+
+    history: History
+    incidents: list[Incident]
 
 
 async def history(connection: AsyncConnection, days: int, now: datetime) -> History:

@@ -28,13 +28,12 @@ from litestar import Request
 from sqlalchemy import ColumnElement, Interval, case, delete, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.buckets import Buckets
 from gateway.errors import TooManyRequests, retry_after
 from gateway.networks import client_address, visitor_network
 from gateway.storage.database import Database, insert_into
 from gateway.storage.tables import quota_windows
 from gateway.storage.tables.types import Instant
-
-_BUCKETS_MAX = 50_000
 
 
 class TooOften(TooManyRequests):
@@ -52,20 +51,13 @@ class Limit:
     """So many uses an hour for each visitor, in this process."""
 
     def __init__(self, per_hour: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._capacity = float(per_hour)
-        self._refill = per_hour / 3600
-        self._clock = clock
-        self._buckets: LRUCache[str, tuple[float, float]] = LRUCache(_BUCKETS_MAX)
+        self._buckets = Buckets(per_hour, 3600, clock=clock)
 
     def take(self, visitor: str) -> None:
         """Count one use. Raises TooOften."""
-        now = self._clock()
-        left, since = self._buckets.get(visitor, (self._capacity, now))
-        left = min(self._capacity, left + (now - since) * self._refill)
-        taken = left >= 1
-        self._buckets[visitor] = (left - taken, now)
-        if not taken:
-            raise TooOften((1 - left) / self._refill)
+        wait = self._buckets.take(visitor)
+        if wait:
+            raise TooOften(wait)
 
 
 def visitor_of(request: Request[Any, Any, Any], *, proxies: int) -> str:

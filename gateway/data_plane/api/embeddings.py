@@ -71,6 +71,7 @@ async def _quoted(
 async def estimate(path: HotPath, exchange: Exchange) -> Reply:
     """Count and price a request without doing it: free, and before a model is live too."""
     key = await path.authenticate(exchange)  # 401, 429, 503
+    path.estimates.take(key.id)  # 429
     with path.in_flight.admit(key.organization_id) as place:  # 429
         body = await exchange.body(path.limits.body_bytes_max, place)  # 408, 413, 415, 429, 499
         request = await path.decode(key, body, requests.decode)  # 400

@@ -21,6 +21,7 @@ from gateway.data_plane.api.replays import Print, Replays
 from gateway.data_plane.api.requests import RequestLimits
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
+from gateway.data_plane.limits.rates import KeyRate
 from gateway.data_plane.metering.port import Charge, Credits
 from gateway.data_plane.metering.quote import Quote, quote
 from gateway.data_plane.metering.rows import Inputs
@@ -53,6 +54,7 @@ class HotPath:
     counting: CountingThreads
     credit: Credits
     demand: DemandTally
+    estimates: KeyRate
     in_flight: InFlight
     limits: RequestLimits
     patience: Patience

@@ -27,6 +27,7 @@ from gateway.data_plane.api.responses import (
     Usage,
 )
 from gateway.data_plane.auth.authenticator import MissingKey
+from gateway.data_plane.limits.rates import TooManyReads
 from gateway.data_plane.metering.port import FROZEN
 from gateway.data_plane.routing.outcomes import AllAttemptsFailed, DeadlineMissed
 from gateway.errors import (
@@ -158,7 +159,7 @@ OPERATIONS = (
             cost_nanos=Nanos(40),
             cost_dollars="0.000000040",
         ),
-        errors=_TAKES_BODY,
+        errors=(*_TAKES_BODY, TooManyReads),
         headers=LIMITS,
         body=_BODY,
     ),
@@ -168,7 +169,7 @@ OPERATIONS = (
         "listModels",
         "List the models",
         ModelList(data=[_ENTRY]),
-        errors=(Unauthorized, Unavailable),
+        errors=(Unauthorized, TooManyReads, Unavailable),
         key="optional",
     ),
     Operation(
@@ -186,7 +187,7 @@ OPERATIONS = (
                 required=True,
             )
         ],
-        errors=(Unauthorized, ModelNotFound, Unavailable),
+        errors=(Unauthorized, ModelNotFound, TooManyReads, Unavailable),
         key="optional",
     ),
 )

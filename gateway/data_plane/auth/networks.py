@@ -5,11 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cachetools import LRUCache
-
+from gateway.buckets import Buckets
 from gateway.errors import TooManyRequests
 
-_NETWORKS_MAX = 50_000
 _SECONDS = 60.0
 
 
@@ -21,31 +19,21 @@ class TooManyUnknownKeys(TooManyRequests):
 
 
 class UnknownKeys:
-    """Counts tries by network: a bucket each, full at first and filled again in a minute."""
+    """Counts tries by network."""
 
     def __init__(self, per_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._capacity = float(per_minute)
-        self._refill = per_minute / _SECONDS
-        self._clock = clock
-        self._buckets: LRUCache[str, tuple[float, float]] = LRUCache(_NETWORKS_MAX)
+        self._buckets = Buckets(per_minute, _SECONDS, clock=clock)
 
     def take(self, network: str) -> None:
         """Count one try. Raises TooManyUnknownKeys."""
-        now = self._clock()
-        left = self._left(network, now)
-        if left < 1:
+        wait = self._buckets.take(network)
+        if wait:
             raise TooManyUnknownKeys(
                 "This key has to be looked up, and too many keys from this network were looked up "
                 "that do not exist. It may be valid: try again, or create a new one.",
-                retry_after_seconds=(1 - left) / self._refill,
+                retry_after_seconds=wait,
             )
-        self._buckets[network] = (left - 1, now)
 
     def give_back(self, network: str) -> None:
         """Take back one try: the key exists, or nobody could tell."""
-        now = self._clock()
-        self._buckets[network] = (min(self._capacity, self._left(network, now) + 1), now)
-
-    def _left(self, network: str, now: float) -> float:
-        left, since = self._buckets.get(network, (self._capacity, now))
-        return min(self._capacity, left + (now - since) * self._refill)
+        self._buckets.give_back(network)

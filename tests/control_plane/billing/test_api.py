@@ -3,7 +3,9 @@
 import pytest
 from sqlalchemy import text
 
-from testing.gateways import MODEL, Api, Ledger
+from gateway.control_plane.accounts.keys import ApiKeys
+from testing.gateways import MODEL, SECRET, Api, Ledger, open_api
+from testing.processes import Process
 
 
 async def get(api: Api, path: str, **params: object):
@@ -66,3 +68,23 @@ async def test_verify_recomputes_the_balance_and_tells_when_it_differs(api: Api)
         await connection.execute(text("UPDATE accounts SET available_nanos = available_nanos - 1"))
     answer = await api.http.post("/v1/credits/verify", headers=api.headers)
     assert not answer.json()["agrees"]
+
+
+async def test_a_key_reads_so_often_and_verifies_less(
+    sqlite_database_url: list[str], fake_worker: Process
+):
+    worker = f"{MODEL}={fake_worker.url}"
+    async with open_api(sqlite_database_url[0], worker, reads_per_minute=21) as api:
+        answers = [await api.http.post("/v1/credits/verify", headers=api.headers) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        refused = answers[-1]
+        assert refused.json()["error"]["code"] == "too_many_reads"
+        assert 20 < int(refused.headers["retry-after-ms"]) / 1000 < 60
+        statuses = [(await get(api, "/v1/usage")).status_code for _ in range(2)]
+        assert statuses == [200, 429]
+        assert (await get(api, "/v1/models")).status_code == 429
+        assert (await api.embed()).status_code == 200  # what is paid for is not counted
+        keys = ApiKeys(api.ledger.database, secret=SECRET)
+        made = await keys.create(api.ledger.organization_id, "another")
+        other = {"authorization": f"Bearer {made.secret}"}
+        assert (await api.http.get("/v1/credits", headers=other)).status_code == 200

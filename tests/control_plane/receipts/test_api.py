@@ -4,7 +4,7 @@ from uuid import uuid4
 
 from gateway.data_plane.metering import proofs
 from gateway.data_plane.metering.receipts import encode
-from testing.gateways import Api
+from testing.gateways import Api, open_api
 
 
 async def test_each_answer_carries_a_receipt_that_anyone_can_check(api: Api):
@@ -48,3 +48,12 @@ async def test_what_is_no_root_is_404_and_no_place_is_400(api: Api):
     for query in ({"after": "x"}, {"limit": 0}, {"page": 2}):
         answer = await api.http.get("/v1/receipts/roots", params=query)
         assert answer.status_code == 400, query
+
+
+async def test_a_network_reads_the_public_log_so_often(sqlite_database_url: list[str]):
+    async with open_api(sqlite_database_url[0], reads_per_minute=2) as api:
+        statuses = [
+            (await api.http.get(path)).status_code
+            for path in ("/v1/receipts/key", "/v1/receipts/roots", "/v1/receipts/roots")
+        ]
+    assert statuses == [200, 200, 429]

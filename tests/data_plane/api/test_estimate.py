@@ -2,7 +2,7 @@
 
 import pytest
 
-from testing.gateways import MODEL, STELLA, Api
+from testing.gateways import MODEL, STELLA, Api, open_api
 
 
 async def estimate(api: Api, **body):
@@ -64,3 +64,11 @@ async def test_it_needs_a_key_and_a_good_body(api: Api):
     assert (await estimate(api, model="none", input="x")).status_code == 404
     api.headers.pop("authorization")
     assert (await estimate(api, model=STELLA, input="x")).status_code == 401
+
+
+async def test_a_key_has_so_many_a_minute(sqlite_database_url: list[str]):
+    async with open_api(sqlite_database_url[0], estimates_per_minute=2) as api:
+        answers = [await estimate(api, model=STELLA, input="hi") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[-1].json()["error"]["code"] == "too_many_reads"
+    assert 20 < int(answers[-1].headers["retry-after-ms"]) / 1000 <= 30

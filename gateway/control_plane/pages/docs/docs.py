@@ -21,6 +21,7 @@ from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
 from gateway.data_plane.api.replays import IdempotencyKeyTooLong, TooManyRetries
 from gateway.data_plane.limits.concurrency import TooManyBytes, TooManyInFlight
+from gateway.data_plane.limits.rates import TooManyReads
 from gateway.data_plane.routing.outcomes import DeadlineMissed, NoWorker
 from gateway.errors import BadRequest, GatewayError, TooLarge
 from gateway.settings import Settings
@@ -92,6 +93,16 @@ def limits(settings: Settings) -> list[RequestLimit]:
             "Concurrent requests of all organizations",
             f"{settings.in_flight_max:,} requests for each gateway process",
             TooManyInFlight,
+        ),
+        (
+            "Estimates of one key",
+            f"{settings.estimates_per_minute:,} a minute for each gateway process",
+            TooManyReads,
+        ),
+        (
+            "Other requests of one key that cost nothing",
+            f"{settings.reads_per_minute:,} a minute for each gateway process",
+            TooManyReads,
         ),
         (
             "Bodies of one organization's requests at a time",

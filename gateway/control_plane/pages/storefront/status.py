@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Literal
 
@@ -14,10 +13,11 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
 from gateway.control_plane.catalog.listings import Listing, Shelf
-from gateway.control_plane.status.incidents import Incidents, history
+from gateway.control_plane.status.incidents import Incidents
+from gateway.control_plane.web.rate_limits import Limit
 from gateway.control_plane.web.rendering import Render
 from gateway.snapshots import WorkerStatus
-from gateway.storage.database import Database, DatabaseAway
+from gateway.storage.database import DatabaseAway
 
 _DAYS = 90
 _POOLS_MAX = 50
@@ -49,18 +49,18 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
 
 @get("/status")
 async def show_status(
-    database: NamedDependency[Database],
     render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     worker_statuses: NamedDependency[WorkerStatuses],
     incidents: NamedDependency[Incidents],
+    status_limit: NamedDependency[Limit],
+    origin: NamedDependency[str],
 ) -> Response[str]:
     """Show the pools as they are, and the incidents of the last days."""
+    status_limit.take(origin)
     pools, more = pools_of(shelf, worker_statuses)
     try:
-        async with database.read() as connection:
-            known = await history(connection, _DAYS, datetime.now(UTC))
-        recent = await incidents.recent(_DAYS)
+        known, recent = await incidents.past(_DAYS)
     except DatabaseAway:  # the state of the models is known without it, and most wanted then
         known, recent = None, []
     return render(
