@@ -14,14 +14,8 @@ from __future__ import annotations
 
 from yarl import URL
 
-from backends.adapters.address import EngineAddress, UnknownBackend, parse
-from backends.adapters.heads import load_heads
+from backends.adapters.address import UnknownBackend, parse
 from backends.adapters.hop import HopBackend
-from backends.adapters.infinity import Infinity
-from backends.adapters.openai_compatible import OpenAICompatible
-from backends.adapters.stock import Dialect, StockBackend
-from backends.adapters.tei import Tei
-from backends.adapters.vocabulary import Vocabulary, load_vocabulary
 from backends.protocol import Backend
 
 __all__ = ["UnknownBackend", "connect"]
@@ -43,42 +37,11 @@ def connect(url: str) -> Backend:
     if parts.scheme == "unix" and parts.path.startswith("/"):
         return HopBackend(url)
     if "+" in parts.scheme:
-        return _stock(parts.scheme.partition("+")[0], parse(url))
+        # a tokenizer and an HTTP client of 10 MB, which only they need
+        from backends.adapters.engines import connect_engine  # noqa: PLC0415
+
+        return connect_engine(parts.scheme.partition("+")[0], parse(url))
     raise UnknownBackend(
         f"{url!r} is not a worker's address: use http://host:port, unix:/path or "
         "engine+http://host:port"
     )
-
-
-def _stock(engine: str, address: EngineAddress) -> StockBackend:
-    options = address.options
-    try:
-        heads = load_heads(options.heads) if options.heads else None
-        return StockBackend(address, _dialect(engine, address), heads)
-    except UnknownBackend:
-        raise
-    except (OSError, ValueError) as error:
-        raise UnknownBackend(f"{address.url}: {error}") from None
-
-
-def _dialect(engine: str, address: EngineAddress) -> Dialect:
-    options = address.options
-    match engine:
-        case "tei":
-            return Tei(_vocabulary(address), pooled=options.heads is not None)
-        case "openai":
-            address.require("revision")
-            known = load_vocabulary(options.vocabulary).sha256 if options.vocabulary else ""
-            return OpenAICompatible(options.model, known)
-        case "infinity":
-            address.require("revision", "tokens_max")
-            return Infinity(options.model, _vocabulary(address))
-        case _:
-            known = "tei, openai and infinity"
-            raise UnknownBackend(f"{address.url}: no engine {engine!r}; there are {known}")
-
-
-def _vocabulary(address: EngineAddress) -> Vocabulary:
-    address.require("vocabulary")
-    assert address.options.vocabulary is not None
-    return load_vocabulary(address.options.vocabulary)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
 from backends import registry
-from gateway.app.peers import Peers
 from gateway.control_plane.catalog.catalog import PublishedCatalog
 from gateway.control_plane.catalog.price_changes import PricesToCome
 from gateway.control_plane.demand.counts import DemandCounts
@@ -25,8 +25,12 @@ from gateway.identifiers import new_id
 from gateway.settings import Settings, SettingsError
 from gateway.snapshots import WorkerChange, WorkerState
 from gateway.storage.database import Database
-from gateway.storage.redis import BEAT_SECONDS, Presence
+from gateway.storage.ledger.upkeep import maintain
 from gateway.wings import Job, Wing
+
+if TYPE_CHECKING:  # only a deployment with Redis imports them
+    from gateway.app.peers import Peers
+    from gateway.storage.redis import Presence
 
 log = structlog.get_logger()
 
@@ -58,7 +62,7 @@ def make_core(settings: Settings) -> Core:
     gateway_id, redis_url = new_id(), settings.redis_url
     database = Database(settings.database_url, connections_max=settings.database_connections_max)
     catalog = PublishedCatalog(database)
-    presence = Presence(redis_url, gateway_id, expected=settings.gateways) if redis_url else None
+    presence: Presence | None = None
     peers: Peers | None = None
 
     def worker_changed(model: str, url: str, change: WorkerChange) -> None:
@@ -77,6 +81,10 @@ def make_core(settings: Settings) -> Core:
         Registrations(settings.worker_secret.encode()) if settings.worker_secret else None
     )
     if redis_url:
+        from gateway.app.peers import Peers  # noqa: PLC0415 - 7 MB that few deployments need
+        from gateway.storage.redis import Presence  # noqa: PLC0415
+
+        presence = Presence(redis_url, gateway_id, expected=settings.gateways)
         peers = Peers(redis_url, gateway_id, router, registrations)
     sources = worker_sources(settings)
 
@@ -126,10 +134,17 @@ def wing(core: Core) -> Wing:
         Job("write-demand", settings.demand_write_seconds, core.demand_counts.flush),
     ]
     if core.presence:
-        jobs.append(Job("presence", BEAT_SECONDS, core.presence.beat))
+        jobs.append(Job("presence", core.presence.BEAT_SECONDS, core.presence.beat))
     registered = core.registrations
     handlers = [registration.route(registered, core.router, pass_on)] if registered else []
     return Wing("both", handlers, jobs=jobs)
+
+
+async def partition(core: Core) -> None:
+    """Make the partitions of the days ahead, and drop those past their retention."""
+    days = core.settings.usage_retention_days
+    for name in await maintain(core.database, retention_days=days):
+        log.info("partition dropped, its time is over", partition=name)
 
 
 def warn_of_unknown_models(core: Core) -> None:

@@ -15,8 +15,6 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
 
-from gateway.control_plane.web import error_pages
-from gateway.control_plane.web.rendering import Renderer
 from gateway.errors import (
     BadRequest,
     GatewayError,
@@ -30,6 +28,8 @@ from gateway.identifiers import new_id
 from gateway.storage.database import DatabaseAway
 
 Answer = Callable[[Request[Any, Any, Any], Exception], Response[Any]]
+Page = Callable[[Request[Any, Any, Any], GatewayError, str], Response[Any] | None]
+"""Makes the page of an error and a request's id; None for a path that is for programs."""
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ _AGAIN_IF_NOT_DONE = "Check in a moment whether it was done, and try again if no
 _AWAY_SECONDS = 5.0
 
 
-def answering(renderer: Renderer | None) -> Answer:
+def answering(page: Page | None) -> Answer:
     """Make the handler of all errors: browsers get a page, where there are pages.
 
     Programs get OpenAI's envelope, for errors of the framework too.
@@ -48,8 +48,8 @@ def answering(renderer: Renderer | None) -> Answer:
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         request_id = new_id()
         known = error if isinstance(error, GatewayError) else _translate(error, request, request_id)
-        if renderer and error_pages.wants_page(request):
-            return error_pages.answer(renderer, request, known, request_id)
+        if page and (shown := page(request, known, request_id)):
+            return shown
         return Response(
             known.envelope(),
             status_code=known.status,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.app.core import Core
 from gateway.control_plane.accounts.key_changes import KeyChanges
@@ -40,8 +41,10 @@ from gateway.storage.database import Database
 from gateway.storage.keys import PostgresKeys, SqliteKeys, open_key_store
 from gateway.storage.ledger.postgres import PostgresLedger
 from gateway.storage.ledger.sqlite import SqliteLedger
-from gateway.storage.redis import KeyAnnouncements
 from gateway.wings import Job, Wing
+
+if TYPE_CHECKING:  # only a deployment with Redis imports it
+    from gateway.storage.redis import KeyAnnouncements
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +81,6 @@ def make_data_plane(core: Core) -> DataPlane:
     credits_ = _engine(settings, database, ledger, receipts)
     counting = CountingThreads(settings.counting_threads)
     answers = AnswerTally(entries_max=settings.answer_entries_max)
-    redis_url = settings.redis_url
     in_flight = InFlight(
         total_max=settings.in_flight_max,
         organization_max=settings.organization_in_flight_max,
@@ -88,7 +90,7 @@ def make_data_plane(core: Core) -> DataPlane:
     return DataPlane(
         authenticator=authenticator,
         key_store=key_store,
-        announcements=KeyAnnouncements(redis_url, authenticator.forget) if redis_url else None,
+        announcements=_announcements(settings, authenticator),
         receipts=receipts,
         ledger=ledger,
         credit=credits_,
@@ -122,6 +124,14 @@ def make_data_plane(core: Core) -> DataPlane:
             ),
         ),
     )
+
+
+def _announcements(settings: Settings, authenticator: Authenticator) -> KeyAnnouncements | None:
+    if not settings.redis_url:
+        return None
+    from gateway.storage.redis import KeyAnnouncements  # noqa: PLC0415 - see core
+
+    return KeyAnnouncements(settings.redis_url, authenticator.forget)
 
 
 def _key_rules(settings: Settings) -> KeyRules:

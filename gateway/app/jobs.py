@@ -1,4 +1,4 @@
-"""Background jobs: the runner, and what the control plane repeats for the whole deployment.
+"""The runner of background jobs.
 
 A job that fails is logged and runs again at its next turn; one that hangs is canceled after
 `TIMEOUT_SECONDS`.
@@ -10,30 +10,10 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import structlog
 
-from gateway.app.core import Core
-from gateway.app.services import Services
-from gateway.control_plane.accounts import enrollments, links, passkeys, sessions
-from gateway.control_plane.alerts import deliveries, endpoints, expiring, notices
-from gateway.control_plane.attention import snoozes
-from gateway.control_plane.attention.lookout import LOOK_SECONDS
-from gateway.control_plane.billing.audit import audit
-from gateway.control_plane.catalog import price_changes
-from gateway.control_plane.demand import events
-from gateway.control_plane.mail import upkeep
-from gateway.control_plane.payments import stored_events
-from gateway.control_plane.status import answers, traffic
-from gateway.control_plane.trail.audits import audit_trail
-from gateway.control_plane.web import rate_limits
-from gateway.control_plane.workers import quarantines
-from gateway.settings import Settings
-from gateway.storage.database import Database
-from gateway.storage.ledger import grants
-from gateway.storage.ledger.upkeep import maintain, reap
-from gateway.wings import Job, Wing
+from gateway.wings import Job
 
 log = structlog.get_logger()
 
@@ -85,96 +65,3 @@ async def _turn(job: Job, seconds: float) -> None:
         async with asyncio.timeout(seconds):
             await job.wake.wait()
     job.wake.clear()  # before the run: what comes during it needs another one
-
-
-_REAP_SECONDS = 5.0
-_EXPIRE_SECONDS = 60.0
-_PARTITIONS_SECONDS = 3600.0
-_FORGET_SECONDS = 3600.0
-_CROSSINGS_SECONDS = 5.0
-_EXPIRING_SECONDS = 60.0
-_LAUNCHES_SECONDS = 10.0
-_PRICES_SECONDS = 5.0
-_STANDINGS_SECONDS = 20.0
-_WEBHOOKS_SECONDS = 1.0
-_TRAFFIC_SECONDS = 20.0
-_RANKING_SECONDS = 60.0
-_APPROVALS_SECONDS = 60.0
-_FOLDS_MAX = 50
-
-
-def wing(core: Core, services: Services) -> Wing:
-    """Return the jobs."""
-    settings, database = core.settings, core.database
-    auditing = settings.audit_interval_seconds
-    return Wing(
-        "control",
-        jobs=[
-            Job("reap-leases", _REAP_SECONDS, lambda: reap(database)),
-            Job("usage-partitions", _PARTITIONS_SECONDS, lambda: partition(core)),
-            Job("audit", auditing, lambda: audit(database, auditing)),
-            Job("audit-trail", auditing, lambda: audit_trail(database, auditing)),
-            Job("expire-credit", _EXPIRE_SECONDS, lambda: grants.expire(database)),
-            Job("mail", settings.mail_seconds, services.outbox.deliver),
-            Job("read-demand", settings.demand_seconds, core.demand_counts.refresh),
-            Job("demand-standings", _STANDINGS_SECONDS, services.standings.compute),
-            Job("price-changes", _PRICES_SECONDS, lambda: price_changes.apply_due(database)),
-            Job("price-mails", settings.demand_seconds, services.price_mails.tell),
-            Job("read-prices-to-come", settings.demand_seconds, core.prices_to_come.refresh),
-            Job("announce-launches", settings.demand_seconds, services.launches.announce),
-            Job("tell-launches", _LAUNCHES_SECONDS, services.launch_notices.tell),
-            Job("crossings", _CROSSINGS_SECONDS, services.crossings.find),
-            Job("expiring-keys", _EXPIRING_SECONDS, lambda: expiring.warn(database)),
-            Job("notice-mails", settings.mail_seconds, services.notice_mails.write),
-            Job("webhooks", _WEBHOOKS_SECONDS, services.deliverer.run),
-            Job("approvals", _APPROVALS_SECONDS, services.moves.run),
-            Job("sum-traffic", _TRAFFIC_SECONDS, lambda: traffic.sum_up(database)),
-            Job("rank-traffic", _RANKING_SECONDS, lambda: traffic.rank(database)),
-            Job("incidents", settings.incident_seconds, services.incidents.watch),
-            Job("attention", LOOK_SECONDS, services.attention.look),
-            Job("forget-old", _FORGET_SECONDS, lambda: forget_old(database, settings)),
-        ],
-    )
-
-
-async def partition(core: Core) -> None:
-    """Make the partitions of the days ahead, and drop those past their retention."""
-    days = core.settings.usage_retention_days
-    for name in await maintain(core.database, retention_days=days):
-        log.info("partition dropped, its time is over", partition=name)
-
-
-async def forget_old(database: Database, settings: Settings) -> None:
-    """Remove what is past its retention, in short transactions."""
-    async with database.write() as connection:
-        await links.forget_old(connection)
-        await sessions.forget_old(connection)
-        await passkeys.forget_old(connection)
-        await enrollments.forget_old(connection)
-        await answers.forget_old(connection, settings.answer_retention_days)
-        await traffic.forget_old(connection)
-        await snoozes.forget_old(connection)
-    async with database.write() as connection:
-        await upkeep.forget_old(connection, keep_text=settings.dev_mail)
-    await forget_alerts(database)
-    for _ in range(_FOLDS_MAX):
-        async with database.write() as connection:
-            if not await events.fold_old(connection, settings.demand_retention_days):
-                break
-    for forget in (stored_events.forget_old, rate_limits.forget_old, quarantines.forget_old):
-        for _ in range(_FOLDS_MAX):
-            async with database.write() as connection:
-                if not await forget(connection):
-                    break
-
-
-async def forget_alerts(database: Database) -> None:
-    """Remove old deliveries, then the notices and endpoints that no delivery names any more."""
-    now = datetime.now(UTC)
-    for forget in (deliveries.forget_old, notices.forget_old):
-        for _ in range(_FOLDS_MAX):
-            async with database.write() as connection:
-                if not await forget(connection, now):
-                    break
-    async with database.write() as connection:
-        await endpoints.forget_removed(connection)

@@ -5,23 +5,26 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from litestar import Litestar, Router
 from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
 from gateway.app.admin_listener import listening, parted
-from gateway.app.core import Core, warn_of_unknown_models
+from gateway.app.core import Core, partition, warn_of_unknown_models
 from gateway.app.errors import answering
 from gateway.app.hot_path import DataPlane, bounds, endpoints
-from gateway.app.jobs import Jobs, partition
-from gateway.app.payments import warn_of_test_mode
-from gateway.app.services import Services, Web
+from gateway.app.jobs import Jobs
 from gateway.control_plane.web.headers import answer_head
 from gateway.data_plane.api.door import Door
 from gateway.settings import Role
 from gateway.storage import migrate
 from gateway.wings import Plane, Wing
+
+if TYPE_CHECKING:  # a process of the data plane alone imports neither
+    from gateway.app.control_plane import ControlPlane
+    from gateway.app.services import Services, Web
 
 _GC_THRESHOLDS = (5_000, 10, 10)
 """Python's 700 begins a collection whenever a few more requests are in flight than before; they
@@ -35,15 +38,19 @@ class Process:
     """
 
     def __init__(
-        self, core: Core, data: DataPlane, services: Services, web: Web, wings: Sequence[Wing]
+        self,
+        core: Core,
+        data: DataPlane,
+        control: ControlPlane | None,
+        wings: Sequence[Wing],
     ) -> None:
+        """`control` is None in a process that serves the data plane alone."""
         self.core = core
         self.data = data
-        self.services = services
-        self.web = web
+        self._control = control
         running = [wing for wing in wings if runs(core.settings.role, wing.plane)]
         self.jobs = [job for wing in running for job in wing.jobs]
-        errors = answering(web.renderer if runs(core.settings.role, "control") else None)
+        errors = answering(control.error_page if control else None)
 
         @asynccontextmanager
         async def lifespan(_app: Litestar) -> AsyncIterator[None]:
@@ -64,6 +71,18 @@ class Process:
         if core.settings.admin_port:
             self.app.asgi_handler = parted(self.app.asgi_handler)
 
+    @property
+    def services(self) -> Services:
+        """The domain objects of the control plane, which this process must run."""
+        assert self._control, "this process serves the data plane alone"
+        return self._control.services
+
+    @property
+    def web(self) -> Web:
+        """What its pages are made with."""
+        assert self._control, "this process serves the data plane alone"
+        return self._control.web
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve what is not of a hot path."""
         await self.app(scope, receive, send)
@@ -78,7 +97,6 @@ class Process:
             await migrate.check(core.database)
             await core.catalog.refresh()
             warn_of_unknown_models(core)
-            warn_of_test_mode(core.settings)
             await core.demand_counts.refresh()
             await core.prices_to_come.refresh()
             if data.announcements:
@@ -102,9 +120,8 @@ class Process:
                 stack.push_async_callback(core.peers.stop)
             await core.fleet.refresh()
             stack.push_async_callback(core.fleet.stop)
-            if self.services.payments:
-                stack.push_async_callback(self.services.payments.stripe.close)
-            stack.push_async_callback(self.services.deliverer.stop)
+            if self._control:
+                stack.push_async_callback(self._control.close)
             jobs = Jobs(self.jobs)
             await jobs.start()
             stack.push_async_callback(jobs.stop)

@@ -24,8 +24,6 @@ _RECONNECT_SECONDS = 1.0
 _CANCEL_SECONDS = 0.1
 _PING_SECONDS = 2.0
 """Silence after which Redis is pinged; after as long again without an answer, it is lost."""
-BEAT_SECONDS = 1.5
-"""How often a gateway reports that it lives."""
 
 _LIVE = "gateway:live"
 _SILENT_SECONDS_MAX = 5.0
@@ -123,6 +121,9 @@ class KeyAnnouncements(Channels):
 
 class Presence:
     """The heartbeat of a gateway, and the count of those that live. Run `beat` as a job."""
+
+    BEAT_SECONDS = 1.5
+    """How often a gateway reports that it lives."""
 
     def __init__(self, url: str, gateway_id: str, *, expected: int) -> None:
         """`expected` is the count until the first beat."""

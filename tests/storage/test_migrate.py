@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, Connection, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
@@ -302,3 +303,11 @@ async def test_a_migration_has_all_the_time_it_needs(
     await waiting
     await holder.close()
     await database.close()
+
+
+def test_the_revision_of_the_highest_number_is_the_newest():
+    """A start compares with it, and does not run all of them to find the head."""
+    scripts = ScriptDirectory(str(migrate._MIGRATIONS))
+    known = migrate._revisions()
+    assert set(known) == {script.revision for script in scripts.walk_revisions()}
+    assert known[-1] == scripts.get_current_head()

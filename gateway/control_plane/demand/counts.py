@@ -8,10 +8,9 @@ from sqlalchemy import ColumnElement, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.demand.events import Event, record
-from gateway.control_plane.demand.votes import is_counted
 from gateway.data_plane.tallies import DemandTally, Tally
 from gateway.storage.database import Database, count
-from gateway.storage.tables import demand_votes, waitlist_entries
+from gateway.storage.tables import demand_votes, set_aside_votes, waitlist_entries
 
 _VIEWED_MAX = 100_000
 """Most models whose views are counted between two flushes."""
@@ -66,6 +65,15 @@ class DemandCounts:
         """Read one model's votes now, so that a voter sees their own."""
         mine = demand_votes.c.model_id == model_id
         self._votes[model_id] = await count(connection, demand_votes, mine, is_counted())
+
+
+def is_counted() -> ColumnElement[bool]:
+    """Return the condition of votes that count: no operator set them aside."""
+    aside = select(set_aside_votes.c.voter_key).where(
+        set_aside_votes.c.model_id == demand_votes.c.model_id,
+        set_aside_votes.c.voter_key == demand_votes.c.voter_key,
+    )
+    return ~aside.exists()
 
 
 async def _counts(

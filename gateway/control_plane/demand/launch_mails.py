@@ -25,8 +25,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.billing.promotions import Gift
+from gateway.control_plane.demand.counts import is_counted
 from gateway.control_plane.demand.events import Event, funnel, record
-from gateway.control_plane.demand.votes import is_counted
 from gateway.control_plane.mail.messages import Mail, MailWriter
 from gateway.control_plane.mail.outbox import ONCE, Outbox
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions

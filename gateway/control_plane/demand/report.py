@@ -20,7 +20,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.addresses import MAILBOX_PROVIDERS
-from gateway.control_plane.demand.votes import is_counted
+from gateway.control_plane.demand.counts import is_counted
 from gateway.storage.ledger import reading
 from gateway.storage.tables import (
     credit_lots,

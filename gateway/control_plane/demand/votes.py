@@ -14,7 +14,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import msgspec
-from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.sessions import Visitor
@@ -22,7 +22,7 @@ from gateway.control_plane.demand.events import Event, record
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
 from gateway.storage.database import insert_into
-from gateway.storage.tables import demand_votes, models, set_aside_votes
+from gateway.storage.tables import demand_votes, models
 
 USE_CASE_CHARACTERS_MAX = 500
 VOLUME_MAX = 10**9
@@ -117,15 +117,6 @@ async def of_visitor(connection: AsyncConnection, visitor: Visitor) -> list[Vote
 def bad_volume() -> BadVote:
     """Return the error for a volume, whether parsed or as typed."""
     return BadVote("Volume: a whole number of million tokens, up to a billion.", param="volume")
-
-
-def is_counted() -> ColumnElement[bool]:
-    """Return the condition of votes that count: no operator set them aside."""
-    aside = select(set_aside_votes.c.voter_key).where(
-        set_aside_votes.c.model_id == demand_votes.c.model_id,
-        set_aside_votes.c.voter_key == demand_votes.c.voter_key,
-    )
-    return ~aside.exists()
 
 
 async def hold(connection: AsyncConnection, model_id: str) -> None:

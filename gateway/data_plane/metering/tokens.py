@@ -22,7 +22,6 @@ from weakref import WeakValueDictionary
 
 import nanotoken
 import structlog
-from tokenizers import BertWordPieceTokenizer, Tokenizer
 
 log = structlog.get_logger()
 
@@ -65,8 +64,9 @@ class NanotokenCounter:
 
     def __init__(self) -> None:
         nanotoken.set_cache_entries(_CACHE_ENTRIES)
-        self._tokenizer = nanotoken.Tokenizer.from_vocab(_vocabulary())
-        self.vocabulary_size = self._tokenizer.vocab_size
+        # what wraps it keeps the vocabulary a second time, as JSON
+        self._tokenizer = nanotoken.Tokenizer.from_vocab(_vocabulary()).backend
+        self.vocabulary_size = self._tokenizer.get_vocab_size(with_added_tokens=True)
 
     def encode(self, text: str) -> bytes:
         """See `TokenCounter.encode`."""
@@ -79,8 +79,10 @@ class ReferenceCounter:
     vocabulary_sha256 = BERT_UNCASED_SHA256
 
     def __init__(self) -> None:
+        from tokenizers import BertWordPieceTokenizer  # noqa: PLC0415 - the fallback is rare
+
         bert = BertWordPieceTokenizer(str(_vocabulary()), lowercase=True)
-        self._tokenizer: Tokenizer = bert._tokenizer  # noqa: SLF001 - the wrapper hides the batch
+        self._tokenizer = bert._tokenizer  # noqa: SLF001 - the wrapper hides the batch
         self.vocabulary_size = self._tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> bytes:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from gateway.app.jobs import forget_alerts
 from gateway.app.process import Process
+from gateway.app.upkeep import forget_alerts
 from gateway.control_plane.accounts import privacy, users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.sessions import Visitor

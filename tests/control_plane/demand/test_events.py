@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select, update
 
-from gateway.app import jobs
+from gateway.app import upkeep
 from gateway.app.process import Process
 from gateway.control_plane.demand import events
 from gateway.storage.database import Database
@@ -62,9 +62,9 @@ async def test_an_hour_folds_all_that_is_old_and_no_more_than_its_bound(
 
     await happen(10, days=93)
     await happen(2, days=91)
-    await jobs.forget_old(gateway.core.database, gateway.core.settings)
+    await upkeep.forget_old(gateway.core.database, gateway.core.settings)
     assert len(await rows(database, select(demand_events.c.id))) == 2
     await happen(10, days=93)
-    monkeypatch.setattr(jobs, "_FOLDS_MAX", 2)
-    await jobs.forget_old(gateway.core.database, gateway.core.settings)
+    monkeypatch.setattr(upkeep, "_FOLDS_MAX", 2)
+    await upkeep.forget_old(gateway.core.database, gateway.core.settings)
     assert len(await rows(database, select(demand_events.c.id))) == 2 + 10 - 2 * 3

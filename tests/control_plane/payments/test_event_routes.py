@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.app.jobs import forget_old
+from gateway.app.upkeep import forget_old
 from gateway.control_plane.payments import stored_events
 from gateway.control_plane.payments.event_routes import AT_ONCE
 from gateway.control_plane.payments.events import TYPES, StripeEvent, parse
