@@ -10,6 +10,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from testing.gateways import SECRET
+
 _MADE = """
 import json, sys
 import gateway.app
@@ -44,7 +46,7 @@ def _imported(tmp_path: Path, role: str) -> set[str]:
     environment = {
         **os.environ,
         "GATEWAY_ROLE": role,
-        "GATEWAY_SECRET": "s" * 32,
+        "GATEWAY_SECRET": SECRET,
         "DATABASE_URL": f"sqlite:///{tmp_path}/gateway.db",
     }
     made = subprocess.run(
