@@ -19,8 +19,9 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.data_plane.metering.engine_rules import EngineRules
 from gateway.data_plane.metering.journal import Journal
-from gateway.data_plane.metering.leased_credits import EngineRules, LeasedCredits
+from gateway.data_plane.metering.leased_credits import LeasedCredits
 from gateway.data_plane.metering.leases import LeaseRules
 from gateway.data_plane.metering.port import Charge
 from gateway.data_plane.metering.proofs import verify

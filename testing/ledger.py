@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.data_plane.metering.engine_rules import EngineRules
 from gateway.data_plane.metering.journal import Journal
-from gateway.data_plane.metering.leased_credits import EngineRules, LeasedCredits
+from gateway.data_plane.metering.leased_credits import LeasedCredits
 from gateway.data_plane.metering.leases import LeaseRules
 from gateway.data_plane.metering.port import Charge, Period
 from gateway.data_plane.metering.receipts import ReceiptSigner

@@ -29,8 +29,9 @@ from gateway.data_plane.auth.authenticator import Authenticator, KeyRules
 from gateway.data_plane.auth.reads import ReadRules
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.limits.rates import KeyRate
+from gateway.data_plane.metering.engine_rules import EngineRules
 from gateway.data_plane.metering.journal import Journal
-from gateway.data_plane.metering.leased_credits import EngineRules, LeasedCredits
+from gateway.data_plane.metering.leased_credits import LeasedCredits
 from gateway.data_plane.metering.leases import LeaseRules
 from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.data_plane.metering.tokens import CountingThreads
@@ -212,7 +213,7 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
     watched = health.routes(
         core.catalog,
         core.router,
-        lambda: data.credit.away_seconds,
+        data.credit,
         ledger_away_seconds_max=settings.ledger_away_seconds_max,
     )
     return [

@@ -28,7 +28,8 @@ _ENTRY_MAX = 2**63 - 1
 """Ids of ledger entries are 64-bit integers."""
 
 _WHY_FROZEN: Mapping[FreezeCause, str] = {
-    "books": "an audit found its balance wrong; requests get 503 until one finds it right",
+    "books": "an audit found its balance wrong, or the ledger refused what it used; requests get "
+    "503 until an audit finds it right, or until `gateway credits unfreeze`",
     "operator": "suspended by an operator; requests get 403 until `gateway credits unfreeze`",
     "dispute": "a payment is disputed; requests get 402 until the dispute is closed",
     "owing": "a payment went back after its credit was used; requests get 402 until it is paid",
@@ -164,7 +165,10 @@ async def freeze(organization: str, *, acting: str | None, reason: str) -> None:
 @_REASON
 @asynchronous
 async def unfreeze(organization: str, *, acting: str | None, reason: str) -> None:
-    """Lift a suspension. Debts, disputes and audits freeze by themselves, and stay."""
+    """Lift a suspension, or a freeze because the ledger refused what was used.
+
+    Debts, disputes and audits freeze by themselves, and stay.
+    """
     async with opened() as database, database.write() as connection:
         operator = await operator_of(connection, acting)
         owner = await organizations.find(connection, organization)

@@ -8,6 +8,7 @@ holds one such transaction must not open another: it would wait for itself.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,6 +38,8 @@ _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
     "sqlite+aiosqlite": "sqlite+aiosqlite",
 }
+_REFUSING = ("21", "22", "23", "P0")
+"""Classes of PostgreSQL's errors: cardinality, a value, a constraint, an exception of ours."""
 _BUSY_SECONDS = 5.0
 _CONNECT_SECONDS = 5.0
 _COMMAND_SECONDS = 10.0
@@ -127,6 +130,19 @@ class Database:
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
+
+
+def refuses(error: BaseException) -> bool:
+    """Return whether the database, or a rule of ours, refuses what is written, and would again.
+
+    False: it is away, or others were in the way.
+    """
+    if isinstance(error, AssertionError | sqlite3.IntegrityError | sqlite3.DataError):
+        return True
+    cause = getattr(error, "orig", None)
+    if cause is not None:
+        return refuses(cause)
+    return str(getattr(error, "sqlstate", None))[:2] in _REFUSING
 
 
 def insert_into(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:

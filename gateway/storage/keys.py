@@ -7,7 +7,6 @@ pool. A connection whose answer is late or wrong is dropped.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +14,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-
 from gateway.data_plane.auth.reads import KeyStore, KeyStoreUnavailable
 from gateway.snapshots import KeySnapshot, MacSecrets
 from gateway.storage.database import Database
+from gateway.storage.own_connection import LOST, OwnConnection
 
-_CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 3.0
 _SETTINGS = {
     "application_name": "gateway-keys",
@@ -48,10 +45,7 @@ class PostgresKeys(KeyStore):
     """The port `KeyStore` on PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
-        self._address = database.url.set(drivername="postgresql").render_as_string(
-            hide_password=False
-        )
-        self._connection: asyncpg.Connection | None = None
+        self._own = OwnConnection(database, _SETTINGS)
         self._turn = asyncio.Lock()
 
     async def find(self, digests: Sequence[bytes]) -> Mapping[bytes, KeySnapshot]:
@@ -66,30 +60,20 @@ class PostgresKeys(KeyStore):
 
     async def close(self) -> None:
         """Close the connection."""
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError):
-                await connection.close(timeout=_CONNECT_SECONDS)
+        await self._own.close()
 
     async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS), self._turn:
-                return list(await self._fetch_alone(statement, *arguments))
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                return await self._fetch_alone(statement, *arguments)
+        except LOST as error:
             raise KeyStoreUnavailable(f"{type(error).__name__}: {error}") from error
 
     async def _fetch_alone(self, statement: str, *arguments: Any) -> list[Any]:
         try:
-            if self._connection is None or self._connection.is_closed():
-                self._connection = await asyncpg.connect(
-                    self._address, timeout=_CONNECT_SECONDS, server_settings=_SETTINGS
-                )
-            rows: list[Any] = await self._connection.fetch(statement, *arguments)
-            return rows
+            return list(await (await self._own.prepared(statement)).fetch(*arguments))
         except BaseException:
-            if self._connection is not None:
-                self._connection.terminate()  # its state is unknown; nothing waits for it
-                self._connection = None
+            self._own.drop()
             raise
 
 

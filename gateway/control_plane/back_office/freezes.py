@@ -41,16 +41,20 @@ async def unsuspend(
     reason: str,
     mails: AccountMails,
 ) -> bool:
-    """Lift a suspension; return False if there was none. Other causes of a freeze stay.
+    """Lift a suspension, and a freeze because the ledger refused what the organization used.
 
-    Raises NotPermitted or NoReasonGiven.
+    Returns False if there was neither. Other causes of a freeze stay. If the ledger still refuses,
+    it is frozen again with its next request. Raises NotPermitted or NoReasonGiven.
     """
     operator.must("money")
     reason = acting.checked(operator, reason, param="words")
-    if not await freezes.lift(connection, organization_id, "operator"):
+    suspended = await freezes.lift(connection, organization_id, "operator")
+    refused = await freezes.lift(connection, organization_id, "books", ref=freezes.REFUSED)
+    if not suspended and not refused:
         return False
     await mails.unsuspended(connection, organization_id, new_id())
-    await _record(connection, operator, organization_id, "account.unsuspended", "suspended", reason)
+    before = "suspended" if suspended else "under review"
+    await _record(connection, operator, organization_id, "account.unsuspended", before, reason)
     return True
 
 
@@ -70,6 +74,6 @@ async def _record(
         f"organization:{organization_id}",
         organization_id=organization_id,
         before={"state": before},
-        after={"state": "active" if before == "suspended" else "suspended", "frozen_by": causes},
+        after={"state": "suspended" if before == "active" else "active", "frozen_by": causes},
         reason=reason,
     )

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.attention.needs import NEEDS_MAX, Need, Severity, Source, Step, tells
 from gateway.money import money
+from gateway.storage.ledger.freezes import REFUSED
 from gateway.storage.tables import (
     accounts,
     credit_lots,
@@ -46,9 +47,9 @@ async def owing(connection: AsyncConnection, _now: datetime) -> list[Need]:
     ]
 
 
-@tells("An audit or an operator froze an organization.")
+@tells("An audit or an operator froze an organization, or the ledger refused what it used.")
 async def frozen(connection: AsyncConnection, _now: datetime) -> list[Need]:
-    """Tell of organizations that an operator or an audit froze; disputes tell of themselves."""
+    """Tell of organizations that are frozen; disputes tell of themselves."""
     found = await connection.execute(
         select(freezes, organizations.c.name)
         .join(organizations, organizations.c.id == freezes.c.account_id)
@@ -58,7 +59,7 @@ async def frozen(connection: AsyncConnection, _now: datetime) -> list[Need]:
     )
     needs = []
     for row in found:
-        severity, by = _FROZEN[row.cause]
+        severity, by = _REFUSED if row.ref == REFUSED else _FROZEN[row.cause]
         needs.append(
             Need(
                 key=f"frozen:{row.account_id}:{row.cause}:{row.ref}",
@@ -137,3 +138,4 @@ _FROZEN: dict[str, tuple[Severity, str]] = {
     "books": ("critical", "because its balance does not add up"),
     "operator": ("notice", "by an operator"),
 }
+_REFUSED: tuple[Severity, str] = ("critical", "because the ledger refuses what it uses")

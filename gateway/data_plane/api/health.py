@@ -8,6 +8,8 @@ from typing import Any
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
+from gateway.data_plane.metering.leased_credits import LeasedCredits
+from gateway.data_plane.metering.metrics import LedgerMetrics
 from gateway.data_plane.routing.metrics import RouterMetrics
 from gateway.data_plane.routing.router import Router
 from gateway.observability import metrics
@@ -20,12 +22,12 @@ _UNREADY = {"catalog": "starting", "ledger": "no ledger"}
 def routes(
     catalog: Callable[[], Catalog],
     router: Router,
-    ledger_away: Callable[[], float],
+    credit: LeasedCredits,
     *,
     ledger_away_seconds_max: float,
 ) -> list[HTTPRouteHandler]:
-    """Make the routes; `ledger_away` returns for how many seconds usage could not be written."""
-    pools = RouterMetrics(router)
+    """Make the routes, with the metrics of what they are given."""
+    collectors = RouterMetrics(router), LedgerMetrics(credit)
 
     @get("/health/live", sync_to_thread=False)
     def live() -> dict[str, str]:
@@ -41,7 +43,8 @@ def routes(
         balancer at once. For the same reason workers don't matter: without one, requests are held
         and then answered with a Retry-After, which is more than a balancer could do.
 
-        `reasons` has a word for each thing that is wrong: `catalog`, `ledger`, and `workers` if a
+        `reasons` has a word for each thing that is wrong: `catalog`, `ledger`, `refused` if the
+        ledger refuses what an organization used (that one alone is concerned), and `workers` if a
         live model has none that is ready; `ready_workers` counts those of every model.
         """
         models = catalog().models
@@ -52,7 +55,8 @@ def routes(
         live = [model.id for model in models.values() if model.state == "live"]
         causes = {
             "catalog": not models,
-            "ledger": ledger_away() > ledger_away_seconds_max,
+            "ledger": credit.away_seconds > ledger_away_seconds_max,
+            "refused": credit.writer.state == "refuses",
             "workers": not all(counts.get(model) for model in live),
         }
         reasons = [reason for reason, holds in causes.items() if holds]
@@ -63,6 +67,6 @@ def routes(
     @get("/metrics", sync_to_thread=False)
     def read_metrics() -> Response[bytes]:
         """Serve the metrics in Prometheus's text format."""
-        return Response(metrics.render(pools), media_type=metrics.CONTENT_TYPE)
+        return Response(metrics.render(*collectors), media_type=metrics.CONTENT_TYPE)
 
     return [live, ready, read_metrics]

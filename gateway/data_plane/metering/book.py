@@ -151,19 +151,26 @@ class LeaseBook:
             self.asking[lease.purse.account_id] = lease.purse
             self.on_work()
 
-    def purse(self, account_id: str, key_id: str | None = None, period: str | None = None) -> Purse:
-        """Return the purse of an account, empty at first."""
-        purse = self.purses.get(account_id)
+    def purse(self, organization_id: str) -> Purse:
+        """Return the purse of an organization, empty at first."""
+        purse = self.purses.get(organization_id)
         if purse is None:
-            purse = Purse(account_id, key_id, period, self.rules.slice_nanos)
-            self.purses[account_id] = purse
+            purse = Purse(organization_id, organization_id, None, None, self.rules.slice_nanos)
+            self.purses[organization_id] = purse
         return purse
 
     def budget_purse(self, charge: Charge) -> Purse:
         """Return the purse of the key's budget at the time of the request."""
         assert charge.budget is not None
         period = period_at(charge.budget, made_at_ms(charge.request_id))
-        return self.purse(budget_id(charge.key_id, period), charge.key_id, period)
+        account_id = budget_id(charge.key_id, period)
+        purse = self.purses.get(account_id)
+        if purse is None:
+            purse = Purse(
+                account_id, charge.organization_id, charge.key_id, period, self.rules.slice_nanos
+            )
+            self.purses[account_id] = purse
+        return purse
 
     def replay(self, entry: Settlement) -> None:
         """Queue a request from the journal of an earlier process."""

@@ -68,7 +68,7 @@ class Journal:
 
         Raises JournalError: then none of the requests may be answered.
         """
-        lines = b"".join(b"%08x %b\n" % (zlib.crc32(record), record) for record in records)
+        lines = b"".join(map(_line, records))
         if self.size_bytes + len(lines) > self._bytes_max:
             raise JournalError(f"the journal is full: {self._bytes_max} bytes")
         try:
@@ -164,12 +164,11 @@ class Abandoned:
 
     def set_aside(self, segment: Path, records: Sequence[bytes]) -> None:
         """Keep records that can't be decoded where they aren't replayed. Raises OSError."""
-        path = segment.with_suffix(_UNREADABLE)
-        with path.open("wb") as file:
-            file.writelines(b"%b\n" % record for record in records)
-            file.flush()
-            os.fdatasync(file.fileno())
-        _sync_folder(self.folder)
+        _write(segment.with_suffix(_UNREADABLE), [b"%b\n" % record for record in records])
+
+    def keep(self, segment: Path, records: Sequence[bytes]) -> None:
+        """Keep only these records of a segment. Raises OSError."""
+        _write(segment, list(map(_line, records)))
 
     def delete(self, segment: Path) -> None:
         """Remove a segment that the ledger has completely. Raises OSError."""
@@ -201,6 +200,21 @@ def _locked(folder: Path) -> IO[bytes] | None:
         file.close()
         return None
     return file
+
+
+def _line(record: bytes) -> bytes:
+    return b"%08x %b\n" % (zlib.crc32(record), record)
+
+
+def _write(path: Path, lines: Sequence[bytes]) -> None:
+    """Write a file, durable and whole or not at all."""
+    unfinished = path.with_suffix(".unfinished")
+    with unfinished.open("wb") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fdatasync(file.fileno())
+    unfinished.rename(path)
+    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -241,18 +255,24 @@ class Adopter:
                 abandoned.leave()
 
     async def _inherit(self, abandoned: Abandoned) -> None:
+        kept = 0
         try:
             for segment in await self._in_thread(abandoned.segments):
                 if segment not in self._replayed:
-                    await self._replay(abandoned, segment)
+                    refused = await self._replay(abandoned, segment)
+                    if refused:
+                        kept += refused
+                        continue
                     self._replayed.add(segment)
                 await self._in_thread(abandoned.delete, segment)
                 self._replayed.discard(segment)
-            await self._in_thread(abandoned.forget)
+            if not kept:
+                await self._in_thread(abandoned.forget)
         except OSError as error:  # other folders may work
             log.error("journal not adopted", folder=str(abandoned.folder), reason=str(error))
 
-    async def _replay(self, abandoned: Abandoned, segment: Path) -> None:
+    async def _replay(self, abandoned: Abandoned, segment: Path) -> int:
+        """Replay a segment; return how many of its records the ledger refuses, which are kept."""
         lines, unreadable = await self._in_thread(_decode, abandoned, segment)
         if unreadable:
             log.error("journal records unreadable", segment=str(segment), records=len(unreadable))
@@ -266,14 +286,23 @@ class Adopter:
             if not left:
                 confirmed.set()
 
-        for line in lines:
-            entry = Settlement(line.request_id, line.cost_nanos, line)
+        entries = [Settlement(line.request_id, line.cost_nanos, line) for line in lines]
+        for entry in entries:
             entry.answered = True
             entry.done = one_less
             self._book.replay(entry)
-        if lines:
+        if entries:
             await confirmed.wait()
-        log.info("journal replayed", segment=str(segment), requests=len(lines))
+        refused = [bytes(entry.encoded()) for entry in entries if entry.error is not None]
+        if refused:
+            await self._in_thread(abandoned.keep, segment, refused)
+        log.info(
+            "journal replayed",
+            segment=str(segment),
+            requests=len(lines) - len(refused),
+            refused=len(refused),
+        )
+        return len(refused)
 
 
 def _decode(abandoned: Abandoned, segment: Path) -> tuple[list[UsageLine], list[bytes]]:

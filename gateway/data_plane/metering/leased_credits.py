@@ -5,6 +5,9 @@ A settled request is acknowledged once the ledger has committed it. If that take
 gets it later. New credit comes only from the ledger: during an outage requests are served until the
 leases are spent or expire, and fail with 503 after that.
 
+The ledger may also refuse a tick. That is nobody's outage but one organization's: it is found, set
+apart (refusals.py) and frozen, and all others go on.
+
 The writer and the adopter of journals run as long as the engine: a failure in one of their turns is
 logged, counts as a tick without an answer, and is retried. Sending usage twice charges it once,
 because the ledger knows a request by its id.
@@ -18,27 +21,28 @@ import time
 from functools import partial
 from typing import NoReturn
 
-import msgspec
-import structlog
-
 from gateway.data_plane.metering.book import LeaseBook
 from gateway.data_plane.metering.chain import ReceiptChain
+from gateway.data_plane.metering.engine_rules import EngineRules
 from gateway.data_plane.metering.journal import Adopter, Journal
 from gateway.data_plane.metering.journaling import Journaling
 from gateway.data_plane.metering.leases import (
-    NEVER,
     Lease,
     LeaseRules,
     Purse,
     Settlement,
     Waiter,
 )
-from gateway.data_plane.metering.messages import Ledger, LedgerUnavailable
-from gateway.data_plane.metering.port import Charge, CreditUnavailable, ReservationExpired
-from gateway.data_plane.metering.protocol import LeaseProtocol, Sent
+from gateway.data_plane.metering.messages import Ledger
+from gateway.data_plane.metering.port import (
+    Charge,
+    CreditUnavailable,
+    ReservationExpired,
+    frozen_error,
+)
+from gateway.data_plane.metering.protocol import LeaseProtocol
 from gateway.data_plane.metering.receipts import ReceiptSigner
-
-log = structlog.get_logger()
+from gateway.data_plane.metering.writer import LedgerWriter
 
 
 class LeasedCredits:
@@ -54,41 +58,28 @@ class LeasedCredits:
         receipts: ReceiptSigner | None = None,
     ) -> None:
         self.rules = rules or EngineRules()
-        self._ledger = ledger
-        self._idle: asyncio.Future[None] | None = None
-        """Done to wake the writer; None while it works."""
-        self.book = LeaseBook(leases or LeaseRules(), time.monotonic, self._wake)
+        self.book = LeaseBook(leases or LeaseRules(), time.monotonic)
         self._receipts = ReceiptChain(receipts)
-        self._protocol = LeaseProtocol(self.book, self._receipts)
         self._journaling = Journaling(
             journal,
             self.book,
-            lambda: self.reachable,
+            lambda: self.writer.reachable,
             commit_seconds=self.rules.commit_seconds,
             settle_seconds=self.rules.settle_seconds,
         )
+        self._protocol = LeaseProtocol(self.book, self._receipts)
+        self.writer = LedgerWriter(
+            ledger, self.book, self._protocol, self._journaling, rules=self.rules
+        )
+        self.book.on_work = self.writer.wake
         self._adopter = Adopter(journal, self.book, self._journaling.in_thread)
-        self._away_since: float | None = None
-        self._asked_at: float | None = None
-        """When the tick in flight was sent."""
-        self._charged_at = NEVER
-        """When the last tick with usage was sent."""
-        self._pause_seconds = self.rules.retry_seconds
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self.written_off = 0
-        """Requests that were answered and then could not be charged."""
-
-    @property
-    def reachable(self) -> bool:
-        """Whether the ledger answered the last tick."""
-        return self._away_since is None
 
     @property
     def away_seconds(self) -> float:
         """How long the ledger has not answered; 0 while it does."""
-        since = self._asked_at if self._away_since is None else self._away_since
-        return 0.0 if since is None else time.monotonic() - since
+        return self.writer.away_seconds
 
     async def start(self) -> None:
         """Start the writer, and the replay of dead processes' journals.
@@ -96,13 +87,12 @@ class LeasedCredits:
         Raises JournalError if the journal's folder can't be used.
         """
         await self._journaling.open()
-        self._tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._adopt())]
+        self._tasks = [asyncio.create_task(self.writer.run()), asyncio.create_task(self._adopt())]
 
     async def close(self) -> None:
         """Hand all usage to the ledger if it answers, to the journal if not."""
-        self._protocol.stop()
         self._stopping.set()
-        self._wake()
+        self.writer.stop()
         writer, adopter = self._tasks
         await asyncio.wait([writer], timeout=self.rules.close_seconds)
         for task in (writer, adopter):
@@ -147,8 +137,10 @@ class LeasedCredits:
         lease = self.book.take(purse, cost_nanos)
         if lease is not None:
             return lease
-        away = self._away_since is not None and time.monotonic() - self._away_since
-        if len(purse.waiters) >= self.book.rules.waiters_max or away > self.rules.credit_seconds:
+        if purse.organization_id in self._protocol.refusals.apart:
+            raise frozen_error("books")
+        away = not self.writer.reachable and self.writer.away_seconds > self.rules.credit_seconds
+        if away or len(purse.waiters) >= self.book.rules.waiters_max:
             raise CreditUnavailable
         served = asyncio.Event()  # rare: a request that waits for credit
         waiter = self.book.wait(purse, cost_nanos, served.set)
@@ -165,78 +157,6 @@ class LeasedCredits:
             _raise(waiter)
         assert waiter.lease is not None
         return waiter.lease
-
-    async def _write(self) -> None:
-        while not (self._stopping.is_set() and self._protocol.done):
-            try:
-                answered = await self._turn()
-            except Exception as error:  # noqa: BLE001 - this is the only writer
-                self._away(error)
-                answered = False
-            if not answered:
-                self._journaling.look()
-                await asyncio.sleep(self._pause_seconds)
-                self._pause_seconds = min(self._pause_seconds * 2, self.rules.retry_seconds_max)
-
-    async def _turn(self) -> bool:
-        due = self._protocol.due_in()
-        if due is None or due > 0:
-            await self._sleep(due)
-        gathers = self._charged_at + self.rules.gather_seconds - time.monotonic()
-        if gathers > 0 and self.book.outbox and not self.book.asking:  # credit is not kept waiting
-            await asyncio.sleep(gathers)
-        sent = self._protocol.compose()
-        if sent is None:
-            await asyncio.sleep(0)
-            return True
-        return await self._tick(sent)
-
-    async def _tick(self, sent: Sent) -> bool:
-        self._asked_at = time.monotonic()
-        if sent.entries:
-            self._charged_at = self._asked_at
-        try:
-            answer = await self._ledger.tick(sent.tick)
-            self._protocol.applied(sent, answer)
-        except Exception as error:  # noqa: BLE001 - after any error the outcome is unknown
-            self._protocol.failed(sent)
-            self._away(error)
-            return False
-        finally:
-            self._asked_at = None
-            self._journaling.count_off(sent.entries)
-        if self._away_since is not None:
-            log.info("ledger reachable", seconds=round(time.monotonic() - self._away_since, 3))
-            self._away_since = None
-        self._pause_seconds = self.rules.retry_seconds
-        if answer.written_off:
-            self.written_off += len(answer.written_off)
-            log.error("usage written off", requests=answer.written_off)
-        await self._journaling.clean()
-        return True
-
-    async def _sleep(self, seconds: float | None) -> None:
-        """Wait until there is work. What is settled in this turn of the loop joins it."""
-        loop = asyncio.get_running_loop()
-        self._idle = loop.create_future()
-        timer = None if seconds is None else loop.call_later(seconds, self._wake)
-        try:
-            await self._idle
-        finally:
-            self._idle = None
-            if timer is not None:
-                timer.cancel()
-
-    def _wake(self) -> None:
-        if self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
-
-    def _away(self, error: Exception) -> None:
-        """Record that the ledger did not answer, or sent something invalid."""
-        if self._away_since is None:
-            self._away_since = time.monotonic()
-            ours = not isinstance(error, LedgerUnavailable)
-            log.error("ledger unreachable", reason=str(error), exc_info=error if ours else None)
 
     async def _adopt(self) -> None:
         while not self._stopping.is_set():
@@ -266,25 +186,3 @@ async def _until(entry: Settlement) -> None:
 def _resolve(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():  # its request was canceled
         waiter.set_result(None)
-
-
-class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the engine waits, in seconds."""
-
-    commit_seconds: float = 0.05
-    """For the ledger to commit a request, before the journal acknowledges it instead."""
-    gather_seconds: float = 0.0
-    """Between the beginnings of two ticks at least, so that the second has more to charge. A tick
-    leaves when the one before is back, and a request that comes alone does not wait, whatever this
-    is; what comes faster waits up to this long for the ledger's good."""
-    credit_seconds: float = 2.0
-    """For credit that this process does not hold, before a request gets 503."""
-    settle_seconds: float = 10.0
-    """For the ledger when the journal fails too, before an answer becomes 503."""
-    retry_seconds: float = 0.05
-    """Between attempts to reach the ledger; doubles up to `retry_seconds_max`."""
-    retry_seconds_max: float = 1.0
-    adopt_seconds: float = 30.0
-    """Between scans for the journals of dead processes."""
-    close_seconds: float = 10.0
-    """At shutdown, for the ledger to take what is left before the journal gets it."""

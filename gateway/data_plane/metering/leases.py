@@ -95,6 +95,7 @@ class Purse:
     """What this process holds of one account: an organization's, or a key's budget."""
 
     account_id: str
+    organization_id: str
     key_id: str | None
     period: str | None
     slice_nanos: int
@@ -116,6 +117,15 @@ class Purse:
     def balance_nanos(self) -> int:
         """The balance, as far as this process knows."""
         return self.available_nanos + (self.lease.free if self.lease else 0)
+
+    def serve(self, now: float) -> bool:
+        """Serve the waiters in order; return whether all were served."""
+        lease = self.lease
+        if lease is not None and lease.open and now < lease.deadline:
+            while self.waiters and self.waiters[0].cost_nanos <= lease.free:
+                self.waiters.popleft().serve(lease)
+                self.used_at = now
+        return not self.waiters
 
     def denial(self, cost_nanos: int, told: LeaseAnswer) -> GatewayError:
         """Return the error for a request that the ledger's last answer does not cover."""

@@ -17,6 +17,10 @@ class LedgerUnavailable(Exception):
     """The ledger could not be reached, or its answer was lost: the outcome is unknown."""
 
 
+class LedgerRefused(Exception):
+    """The ledger could not apply a tick because of what is in it; nothing of it was applied."""
+
+
 class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
     """A settled request: its usage row, and the leases that pay for it."""
 
@@ -127,5 +131,17 @@ class Ledger(Protocol):
     """The source of truth for credit, as the data plane sees it."""
 
     async def tick(self, tick: Tick) -> TickAnswer:
-        """Apply a tick, all or nothing. Raises LedgerUnavailable: the outcome is unknown."""
+        """Apply a tick, all or nothing.
+
+        Raises LedgerUnavailable: the outcome is unknown; or LedgerRefused: nothing was applied, and
+        the same tick would be refused again.
+        """
+        ...
+
+    async def freeze(self, organization_id: str, reason: str) -> bool:
+        """Freeze an organization whose ticks are refused, until an operator lifts it.
+
+        Returns whether it was not frozen for that before. Raises LedgerUnavailable or
+        LedgerRefused.
+        """
         ...

@@ -18,7 +18,8 @@ Period = Literal["month", "total"]
 
 FreezeCause = Literal["books", "operator", "dispute", "owing"]
 """Why an account leases no credit, in the order in which one of several is told: an audit found its
-books wrong, an operator suspended it, a payment is disputed, it owes."""
+books wrong or the ledger can't post what it used, an operator suspended it, a payment is disputed,
+it owes."""
 
 _REVIEW_SECONDS = 60.0
 """When to try again during a review, which people must end."""
@@ -91,7 +92,7 @@ class AccountSuspended(Forbidden):
 
 
 class AccountUnderReview(Unavailable):
-    """An audit found that your organization's books don't add up.
+    """Your organization's books don't add up, or what it uses can't be posted.
 
     Requests are stopped until we have mended them, so that nothing is charged wrongly.
     """

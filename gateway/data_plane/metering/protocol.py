@@ -12,16 +12,15 @@ from typing import NamedTuple
 from gateway.data_plane.metering.book import LeaseBook
 from gateway.data_plane.metering.chain import ReceiptChain
 from gateway.data_plane.metering.leases import NEVER, Lease, Purse, Settlement
-from gateway.data_plane.metering.messages import LeaseAnswer, LeaseLine, Tick, TickAnswer
-from gateway.data_plane.metering.port import ReservationExpired
+from gateway.data_plane.metering.lines import LeaseLines
+from gateway.data_plane.metering.messages import LeaseAnswer, Tick, TickAnswer
+from gateway.data_plane.metering.port import ReservationExpired, frozen_error
+from gateway.data_plane.metering.refusals import Part, Refusals
+from gateway.data_plane.metering.stages import LeaseStages
 from gateway.identifiers import new_id
 
-_DOUBLE_WITHIN_SECONDS = 1.0
-_HALVE_AFTER_SECONDS = 10.0
 _SWEEP_SECONDS = 1.0
 _STOP_SECONDS = 0.02
-_RECALL_LASTS_SECONDS = 1.0
-_KEEP_AGAIN_SECONDS = 0.05
 _SHARDS = 16
 
 
@@ -34,10 +33,9 @@ class LeaseProtocol:
         self._replica_id = new_id()
         self._shard = int(self._replica_id[-4:], 16) % _SHARDS
         self._number = 0
-        self._keeping: dict[str, Lease] = {}
-        self._closing: dict[str, Lease] = {}
-        self._draining: dict[str, Lease] = {}
-        self._renewing: dict[str, Lease] = {}
+        self.refusals = Refusals(book)
+        self._stages = LeaseStages(book, self.refusals.apart)
+        self._lines = LeaseLines(book, self._stages)
         self._stopping = False
         self._is_unheard = False
         self._sweep_at = book.clock()
@@ -46,7 +44,7 @@ class LeaseProtocol:
     def due_in(self) -> float | None:
         """Return the seconds until there is something to send; None if nothing is foreseeable."""
         now = self._book.clock()
-        if self._book.outbox or self._keeping or self._closing or self._renewing:
+        if self._book.outbox or self._stages.is_due or self.refusals.are_sought:
             return 0.0
         times = [
             purse.ask_again_at if purse.waiters else now for purse in self._book.asking.values()
@@ -55,25 +53,31 @@ class LeaseProtocol:
             times += [self._beat_at, self._sweep_at]
         if self._is_unheard:  # or it would go unnoticed that the ledger is back
             times.append(self._beat_at)
+        again_at = self.refusals.due_at()
+        if again_at is not None:
+            times.append(again_at)
         return max(0.0, min(times) - now) if times else None
 
     def compose(self) -> Sent | None:
         """Make the next tick; None if there is nothing to send."""
         now = self._book.clock()
         if now >= self._sweep_at:
-            self._sweep(now)
+            self._sweep_at = now + (_STOP_SECONDS if self._stopping else _SWEEP_SECONDS)
+            self._stages.sweep(now, stopping=self._stopping)
         rules = self._book.rules
-        entries: list[Settlement] = []
-        while self._book.outbox and len(entries) < rules.usage_per_tick_max:
-            entry = self._book.outbox.popleft()
-            if entry.pending:
-                entries.append(entry)
+        part = self.refusals.next_part(now, rules.usage_per_tick_max)
+        if part is None:
+            entries = self._usage()
+        else:
+            entries = [entry for entry in part.entries if entry.pending]
+            self._stages.try_again(part.organizations & self.refusals.apart.keys())
         leases: dict[str, Lease] = {}
-        lines = self._lines(now, leases)
-        for lease_id in list(self._renewing)[: rules.leases_per_tick_max]:
-            leases[lease_id] = self._renewing.pop(lease_id)
-        if not (entries or lines or leases or now >= self._beat_at):
-            return None
+        lines = self._lines.compose(now, leases, part, stopping=self._stopping)
+        if part is None:
+            for lease_id in list(self._stages.renewing)[: rules.leases_per_tick_max]:
+                leases[lease_id] = self._stages.renewing.pop(lease_id)
+            if not (entries or lines or leases or now >= self._beat_at):
+                return None
         self._beat_at = now + rules.heartbeat_seconds
         inherited: set[str] = set()
         for entry in entries:
@@ -99,71 +103,17 @@ class LeaseProtocol:
             leases=lines,
             root=self._receipts.root_of(entries),
         )
-        return Sent(tick, entries, leases, now)
+        return Sent(tick, entries, leases, now, part)
 
-    def _lines(self, now: float, leases: dict[str, Lease]) -> list[LeaseLine]:
-        lines: list[LeaseLine] = []
-        for purse in list(self._book.asking.values()):
-            if len(lines) >= self._book.rules.leases_per_tick_max:
-                break
-            enough = self._serve(purse, now) if purse.waiters else self._stopping
-            if enough:
-                del self._book.asking[purse.account_id]
-            elif not purse.waiters or now >= purse.ask_again_at:
-                del self._book.asking[purse.account_id]
-                lines.append(self._ask(purse, now, leases))
-        for lease in list(self._keeping.values())[: self._book.rules.leases_per_tick_max]:
-            del self._keeping[lease.id]
-            if lease.open and lease.id not in leases:
-                lines.append(self._keep(lease, now))
-                leases[lease.id] = lease
-        for lease in list(self._closing.values())[: self._book.rules.leases_per_tick_max]:
-            leases[lease.id] = lease
-            lines.append(LeaseLine(id=lease.id, account_id=lease.purse.account_id, action="close"))
-        return lines
-
-    def _ask(self, purse: Purse, now: float, leases: dict[str, Lease]) -> LeaseLine:
-        lease = purse.lease
-        if lease is not None and lease.open and now >= lease.deadline:
-            self._drain(lease)
-            lease = None
-        if lease is None:
-            lease = purse.lease = Lease(new_id(), purse)
-        if now - purse.asked_at < _DOUBLE_WITHIN_SECONDS:
-            purse.slice_nanos = min(purse.slice_nanos * 2, self._book.rules.slice_nanos_max)
-        elif now - purse.asked_at > _HALVE_AFTER_SECONDS:
-            purse.slice_nanos = max(purse.slice_nanos // 2, self._book.rules.slice_nanos)
-        purse.asked_at = now
-        purse.ask_again_at = now + self._book.rules.retry_seconds
-        purse.low_water_nanos = purse.slice_nanos // 3
-        in_use = lease.spent + lease.reserved
-        least = 0
-        wanted = sum(waiter.cost_nanos for waiter in purse.waiters)
-        if purse.waiters:
-            least = in_use + purse.waiters[0].cost_nanos
-            lease.free = 0  # a denial takes it back, so it is unusable until the answer
-        leases[lease.id] = lease
-        return LeaseLine(
-            id=lease.id,
-            account_id=purse.account_id,
-            action="ask",
-            keep_nanos=in_use,
-            least_nanos=least,
-            target_nanos=in_use + lease.free + wanted + purse.slice_nanos,
-            waited_seconds=_waited(purse, now),
-            key_id=purse.key_id,
-            period=purse.period,
-        )
-
-    def _keep(self, lease: Lease, now: float) -> LeaseLine:
-        lease.free = 0
-        lease.purse.kept_at = now
-        return LeaseLine(
-            id=lease.id,
-            account_id=lease.purse.account_id,
-            action="keep",
-            keep_nanos=lease.spent + lease.reserved,
-        )
+    def _usage(self) -> list[Settlement]:
+        """Take from the outbox what a tick has room for."""
+        entries: list[Settlement] = []
+        outbox, refusals = self._book.outbox, self.refusals
+        while outbox and len(entries) < self._book.rules.usage_per_tick_max:
+            entry = outbox.popleft()
+            if entry.pending and not (refusals.apart and refusals.keep(entry)):
+                entries.append(entry)
+        return entries
 
     def failed(self, sent: Sent) -> None:
         """Handle a tick whose outcome is unknown: everything in it will be sent again.
@@ -174,10 +124,46 @@ class LeaseProtocol:
         self._is_unheard = True
         for entry in sent.entries:
             entry.uncertain = True
-        self._book.outbox.extendleft(reversed([e for e in sent.entries if e.pending]))
+        if sent.part is None:
+            self._book.outbox.extendleft(reversed([e for e in sent.entries if e.pending]))
+        else:
+            self.refusals.unheard(sent.part)
+            for organization_id in sent.part.organizations & self.refusals.apart.keys():
+                self._stages.set_apart(organization_id)
         for lease in sent.leases.values():
             if lease.purse.waiters:
                 self._book.asking[lease.purse.account_id] = lease.purse
+
+    def refused(self, sent: Sent) -> str | None:
+        """Handle a tick that the ledger refused: nothing in it was applied.
+
+        Returns the organization whose books can't take it, when that has become clear: it is set
+        apart. Raises EveryTickRefused if the ledger refuses even a tick without organizations; then
+        everything is sent again as after `failed`.
+        """
+        now = self._book.clock()
+        for entry in sent.entries:
+            entry.sent = entry.uncertain
+        organizations = {entry.line.organization_id for entry in sent.entries}
+        organizations |= {lease.purse.organization_id for lease in sent.leases.values()}
+        if not organizations:
+            self._is_unheard = True
+            self._book.outbox.extendleft(reversed(self.refusals.give_up()))
+            raise EveryTickRefused
+        for line in sent.tick.leases:
+            self._lines.say_again(line, sent.leases[line.id], now)
+        found = self.refusals.refused(sent.part, organizations, sent.entries, now)
+        for organization_id in organizations & self.refusals.apart.keys():
+            self._set_apart(organization_id)
+        return found
+
+    def _set_apart(self, organization_id: str) -> None:
+        self._stages.set_apart(organization_id)
+        for purse in list(self._book.purses.values()):
+            if purse.organization_id == organization_id:
+                self._book.asking.pop(purse.account_id, None)
+                while purse.waiters:
+                    purse.waiters.popleft().refuse(frozen_error("books"))
 
     def applied(self, sent: Sent, answer: TickAnswer) -> None:
         """Apply the ledger's answer.
@@ -193,7 +179,7 @@ class LeaseProtocol:
             lease.deadline = deadline
         for lease_id in answer.closed:
             if lease_id in sent.leases:
-                self._forget(sent.leases[lease_id])
+                self._stages.forget(sent.leases[lease_id])
         refused = set(answer.refused)
         again = []
         for entry in sent.entries:
@@ -205,6 +191,8 @@ class LeaseProtocol:
                 self._book.refuse(entry, ReservationExpired())
         self._apply_answers(sent, answer, now)
         self._book.outbox.extend(again)
+        if sent.part is not None:
+            self.refusals.applied(sent.part, now)
 
     def stop(self) -> None:
         """Give back what is not in use; `compose` continues with the rest until `done`."""
@@ -213,9 +201,10 @@ class LeaseProtocol:
 
     @property
     def done(self) -> bool:
-        """Whether no lease is held and no usage is unconfirmed."""
+        """Whether no lease is held and no usage unconfirmed but of those who are set apart."""
         holding = any(purse.lease for purse in self._book.purses.values())
-        return not (holding or self._draining or self._closing or self._book.unconfirmed)
+        kept = sum(1 for _ in self.refusals.kept())
+        return self._stages.done and not (holding or self._book.unconfirmed - kept)
 
     def _apply_answers(self, sent: Sent, answer: TickAnswer, now: float) -> None:
         wrong = None
@@ -226,41 +215,32 @@ class LeaseProtocol:
             try:
                 self._apply_answer(lease, told, now)
             except AssertionError as error:
-                if lease.id not in self._draining:
+                if lease.id not in self._stages.draining:
                     wrong = error
-                    self._drain(lease)
+                    self._stages.drain(lease)
         for account_id in answer.recalled:
-            self._recall(account_id, now)
+            self._stages.recall(account_id, now)
         if wrong:
             raise wrong
 
     def _apply_answer(self, lease: Lease, told: LeaseAnswer, now: float) -> None:
         purse = lease.purse
         purse.available_nanos = told.available_nanos
-        if told.state == "open" and lease.id not in self._closing:
+        if told.state == "open" and lease.id not in self._stages.closing:
             lease.open = True
             lease.adopt(told.granted_nanos)
             if not told.denied and told.available_nanos > 0:
                 purse.prefetch_at = min(purse.prefetch_at, now)
         elif told.state != "open":
-            self._forget(lease)
+            self._stages.forget(lease)
         if purse.lease is not None and purse.lease is not lease:
             return
-        if not purse.waiters or self._serve(purse, now):
+        if not purse.waiters or purse.serve(now):
             return
         if told.denied:
             self._deny(purse, told, now)
         if purse.waiters:
             self._book.asking[purse.account_id] = purse
-
-    def _serve(self, purse: Purse, now: float) -> bool:
-        """Serve the waiters in order; return whether all were served."""
-        lease = purse.lease
-        if lease is not None and lease.open and now < lease.deadline:
-            while purse.waiters and purse.waiters[0].cost_nanos <= lease.free:
-                purse.waiters.popleft().serve(lease)
-                purse.used_at = now
-        return not purse.waiters
 
     def _deny(self, purse: Purse, told: LeaseAnswer, now: float) -> None:
         first = purse.waiters[0]
@@ -284,52 +264,9 @@ class LeaseProtocol:
             purse.waiters.remove(waiter)
             waiter.refuse(purse.denial(waiter.cost_nanos, told))
 
-    def _recall(self, account_id: str, now: float) -> None:
-        purse = self._book.purses.get(account_id)
-        if purse is None:
-            return
-        purse.prefetch_at = now + _RECALL_LASTS_SECONDS
-        again = now - purse.kept_at > _KEEP_AGAIN_SECONDS
-        for lease in (purse.lease, *self._draining.values()):
-            if lease is not None and lease.purse is purse and (lease.free > 0 or again):
-                self._keeping[lease.id] = lease
 
-    def _drain(self, lease: Lease) -> None:
-        if lease.purse.lease is lease:
-            lease.purse.lease = None
-        self._draining[lease.id] = lease
-        if not lease.idle:
-            self._keeping[lease.id] = lease
-
-    def _forget(self, lease: Lease) -> None:
-        """Drop a lease that the ledger closed; requests in progress on it settle if they can."""
-        lease.deadline = NEVER
-        if lease.purse.lease is lease:
-            lease.purse.lease = None
-        for group in (self._closing, self._draining, self._renewing, self._keeping):
-            group.pop(lease.id, None)
-
-    def _sweep(self, now: float) -> None:
-        """Find the leases to renew, to give back and to close."""
-        rules = self._book.rules
-        self._sweep_at = now + (_STOP_SECONDS if self._stopping else _SWEEP_SECONDS)
-        for purse in list(self._book.purses.values()):
-            lease = purse.lease
-            busy = purse.waiters or purse.account_id in self._book.asking
-            unused = now - max(purse.used_at, purse.asked_at) > rules.idle_seconds
-            idle = not busy and (unused or self._stopping)
-            if lease is None:
-                if idle:
-                    del self._book.purses[purse.account_id]
-            elif idle or (lease.open and now >= lease.deadline):
-                self._drain(lease)
-            elif lease.open and lease.deadline - now < rules.renew_seconds:
-                self._renewing[lease.id] = lease
-        for lease in list(self._draining.values()):
-            if lease.idle:
-                self._closing[lease.id] = self._draining.pop(lease.id)
-            elif lease.deadline - now < rules.renew_seconds:
-                self._renewing[lease.id] = lease
+class EveryTickRefused(Exception):
+    """The ledger refuses a tick that says nothing of anybody."""
 
 
 class Sent(NamedTuple):
@@ -339,9 +276,5 @@ class Sent(NamedTuple):
     entries: list[Settlement]
     leases: dict[str, Lease]
     sent_at: float
-
-
-def _waited(purse: Purse, now: float) -> float:
-    if not purse.waiters or purse.waiters[0].denied_at is None:
-        return 0
-    return now - purse.waiters[0].denied_at
+    part: Part | None = None
+    """Whose it is, if not everybody's."""

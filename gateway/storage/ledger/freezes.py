@@ -1,8 +1,9 @@
 """Freezes: an account with one leases no credit, until what caused it lifts it.
 
 That an account owes is no row here: it follows from `accounts.owed_nanos`, so the two can't
-disagree. A dispute, an operator and an audit each freeze and lift for themselves. What processes
-hold of a frozen account comes back at their next heartbeat.
+disagree. A dispute, an operator and an audit each freeze and lift for themselves; whom a process
+froze because the ledger refused their ticks, an operator lets go on. What processes hold of a
+frozen account comes back at their next heartbeat.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from typing import Any, Literal, get_args
 
 import msgspec
 from sqlalchemy import ColumnElement, Row, delete, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.data_plane.metering.messages import LedgerRefused, LedgerUnavailable
 from gateway.data_plane.metering.port import FreezeCause
-from gateway.storage.database import insert_into
+from gateway.storage.database import Database, insert_into, refuses
 from gateway.storage.ledger import postings
 from gateway.storage.tables import accounts, freezes
 
@@ -30,6 +33,9 @@ class Freeze(msgspec.Struct, frozen=True, kw_only=True):
 
 
 StoredCause = Literal["books", "operator", "dispute"]
+REFUSED = "ledger"
+"""The `ref` of a freeze because the ledger refused what an organization used. Operators lift it."""
+_REASON_MAX = 500
 _SHOWN_FIRST: tuple[FreezeCause, ...] = get_args(FreezeCause)
 
 
@@ -55,6 +61,23 @@ async def freeze(
         return False
     await postings.recall(connection, account_id, now)
     return True
+
+
+async def freeze_refused(database: Database, organization_id: str, reason: str) -> bool:
+    """Freeze an organization whose ticks the ledger refuses; see `Ledger.freeze`."""
+    try:
+        async with database.write() as connection:
+            return await freeze(
+                connection, organization_id, "books", ref=REFUSED, reason=reason[:_REASON_MAX]
+            )
+    except (AssertionError, SQLAlchemyError, OSError) as error:
+        raise ledger_error(error) from error
+
+
+def ledger_error(error: Exception) -> LedgerRefused | LedgerUnavailable:
+    """Return what the data plane is told of an error of the database, or of a rule of ours."""
+    kind = LedgerRefused if refuses(error) else LedgerUnavailable
+    return kind(f"{type(error).__name__}: {error}")
 
 
 async def lift(

@@ -14,18 +14,17 @@ one customer would hold up a sibling that has nothing to do with it.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from datetime import datetime
 
-import asyncpg
 import msgspec
 
-from gateway.data_plane.metering.messages import LedgerUnavailable, Tick, TickAnswer
-from gateway.storage.database import Database
+from gateway.data_plane.metering.messages import Tick, TickAnswer
+from gateway.storage.database import Database, refuses
+from gateway.storage.ledger import freezes
+from gateway.storage.own_connection import LOST, OwnConnection
 
 _SHARDS_LOCK = 0x57E11D  # any number, the same in every process
-_CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 6.0
 _SETTINGS = {
     "application_name": "gateway-ledger",
@@ -62,52 +61,35 @@ class PostgresLedger:
     """The port `Ledger` on PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
-        self._address = database.url.set(drivername="postgresql").render_as_string(
-            hide_password=False
-        )
-        self._connection: asyncpg.Connection | None = None
-        self._tick: asyncpg.prepared_stmt.PreparedStatement
-        self._tick_in_turn: asyncpg.prepared_stmt.PreparedStatement
+        self._database = database
+        self._own = OwnConnection(database, _SETTINGS)
 
     async def tick(self, tick: Tick, at: datetime | None = None) -> TickAnswer:
         """Apply a tick; see `Ledger.tick`. `at` stands in for the database's clock in tests."""
         message = msgspec.json.encode(tick).decode()
         try:
-            if self._connection is None or self._connection.is_closed():
-                await self._connect()
             if tick.usage and _is_around_an_hour(tick.usage):
-                answer = await self._tick_in_turn.fetchval(
-                    message, at, tick.shard, timeout=_ANSWER_SECONDS
-                )
+                statement = await self._own.prepared(_TICK_IN_TURN)
+                answer = await statement.fetchval(message, at, tick.shard, timeout=_ANSWER_SECONDS)
             else:
-                answer = await self._tick.fetchval(message, at, timeout=_ANSWER_SECONDS)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            self._drop()
-            raise LedgerUnavailable(f"{type(error).__name__}: {error}") from error
+                statement = await self._own.prepared(_TICK)
+                answer = await statement.fetchval(message, at, timeout=_ANSWER_SECONDS)
+        except LOST as error:
+            if not refuses(error):  # else it was rolled back, and the connection is as before
+                self._own.drop()
+            raise freezes.ledger_error(error) from error
         except BaseException:
-            self._drop()
+            self._own.drop()
             raise
         return msgspec.json.decode(answer, type=TickAnswer)
 
+    async def freeze(self, organization_id: str, reason: str) -> bool:
+        """See `Ledger.freeze`."""
+        return await freezes.freeze_refused(self._database, organization_id, reason)
+
     async def close(self) -> None:
         """Close the connection."""
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError):
-                await connection.close(timeout=_CONNECT_SECONDS)
-
-    async def _connect(self) -> None:
-        self._connection = await asyncpg.connect(
-            self._address, timeout=_CONNECT_SECONDS, server_settings=_SETTINGS
-        )
-        self._tick = await self._connection.prepare(_TICK, timeout=_CONNECT_SECONDS)
-        self._tick_in_turn = await self._connection.prepare(_TICK_IN_TURN, timeout=_CONNECT_SECONDS)
-
-    def _drop(self) -> None:
-        """Drop a connection whose state is unknown, without waiting for it."""
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
+        await self._own.close()
 
 
 def _is_around_an_hour(usage: Sequence[msgspec.Raw]) -> bool:

@@ -22,7 +22,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.data_plane.metering.messages import (
     LeaseAnswer,
     LeaseLine,
-    LedgerUnavailable,
     RootLine,
     Tick,
     TickAnswer,
@@ -53,8 +52,12 @@ class SqliteLedger:
         try:
             async with self._database.turn():
                 return await loop.run_in_executor(self._thread, self._apply, tick, at)
-        except (sqlite3.Error, SQLAlchemyError, OSError) as error:
-            raise LedgerUnavailable(f"{type(error).__name__}: {error}") from error
+        except (AssertionError, sqlite3.Error, SQLAlchemyError, OSError) as error:
+            raise freezes.ledger_error(error) from error
+
+    async def freeze(self, organization_id: str, reason: str) -> bool:
+        """See `Ledger.freeze`."""
+        return await freezes.freeze_refused(self._database, organization_id, reason)
 
     async def close(self) -> None:
         """Close the connection, once the tick in progress is done."""

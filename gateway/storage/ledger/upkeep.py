@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, select, text
+import structlog
+from sqlalchemy import ColumnElement, delete, select, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.storage.database import Database
-from gateway.storage.ledger import postings
-from gateway.storage.tables import leases, receipt_roots, usage_events
+from gateway.storage.database import Database, refuses
+from gateway.storage.ledger import freezes, postings
+from gateway.storage.tables import accounts, leases, receipt_roots, usage_events
+
+log = structlog.get_logger()
 
 _AHEAD_DAYS = 7
-_REAP_AT_ONCE = 200
+_REAP_AT_ONCE = 1_000
 _LOCK = 0x57E11B  # any number, the same in every process
 
 
@@ -52,27 +56,56 @@ async def reap(
 ) -> int:
     """Close the leases that have expired by the database's clock, and return how many.
 
-    A lease that a tick holds locked is skipped: the tick renews it. `at` stands in for the clock in
-    tests.
+    Each in a transaction of its own: one that can't be posted must not hold up the others, and its
+    organization is frozen. One that a tick holds locked is skipped: the tick renews it. `at` stands
+    in for the clock in tests.
     """
-    async with database.write() as connection:
+    async with database.read() as connection:
         now = at or await postings.database_now(connection)
-        overdue = await connection.execute(
-            select(leases.c.id, leases.c.account_id)
-            .where(
-                leases.c.state == "open",
-                leases.c.expires_at < now - timedelta(seconds=grace_seconds),
-            )
-            .order_by(leases.c.id)
-            .limit(_REAP_AT_ONCE)
-            .with_for_update(skip_locked=True, key_share=True)
+        before = now - timedelta(seconds=grace_seconds)
+        query = select(leases.c.id).where(*_overdue(before)).order_by(leases.c.expires_at)
+        lease_ids = (await connection.scalars(query.limit(_REAP_AT_ONCE))).all()
+    closed = 0
+    for lease_id in lease_ids:
+        try:
+            closed += await _reap(database, lease_id, before, now)
+        except (SQLAlchemyError, AssertionError) as error:
+            if not refuses(error):
+                raise
+            await _freeze(database, lease_id, f"lease {lease_id} can't be closed: {error}")
+    return closed
+
+
+async def _reap(database: Database, lease_id: str, before: datetime, now: datetime) -> bool:
+    """Close a lease unless it was renewed meanwhile; return whether it was closed."""
+    query = (
+        select(leases.c.account_id)
+        .where(leases.c.id == lease_id, *_overdue(before))
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    async with database.write() as connection:
+        account_id = await connection.scalar(query)
+        if account_id is None:
+            return False
+        await postings.lock_account(connection, account_id)
+        await postings.close(connection, lease_id, now)
+    return True
+
+
+def _overdue(before: datetime) -> tuple[ColumnElement[bool], ...]:
+    return leases.c.state == "open", leases.c.expires_at < before
+
+
+async def _freeze(database: Database, lease_id: str, reason: str) -> None:
+    async with database.read() as connection:
+        organization_id = await connection.scalar(
+            select(accounts.c.organization_id)
+            .join(leases, leases.c.account_id == accounts.c.id)
+            .where(leases.c.id == lease_id)
         )
-        rows = overdue.all()
-        for account_id in sorted({row.account_id for row in rows}):
-            await postings.lock_account(connection, account_id)
-        for row in rows:
-            await postings.close(connection, row.id, now)
-    return len(rows)
+    assert organization_id is not None
+    if await freezes.freeze_refused(database, organization_id, reason):
+        log.error("an organization is frozen", organization=organization_id, reason=reason)
 
 
 def _first_id(moment: datetime) -> str:

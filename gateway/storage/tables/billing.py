@@ -47,6 +47,7 @@ from gateway.storage.tables.types import (
     nanos,
     partial_index,
     recent_index,
+    sums,
 )
 
 key_budgets = Table(
@@ -71,11 +72,11 @@ accounts = Table(
     Column("period", Text),
     # of a budget: what the key may spend in that period
     *nanos("limit_nanos", nullable=True),
-    *nanos("available_nanos"),
-    *nanos("leased_nanos"),
-    *nanos("owed_nanos"),
+    *sums("available_nanos"),
+    *sums("leased_nanos"),
+    *sums("owed_nanos"),
     # all that was ever spent and posted
-    *nanos("spent_nanos"),
+    *sums("spent_nanos"),
     # says nothing: for processes of 0.1 that run beside this version; the next one drops it
     Column(
         "frozen",
@@ -140,11 +141,11 @@ leases = Table(
     Column("id", Id, primary_key=True),
     Column("account_id", Id, ForeignKey(accounts.c.id), nullable=False),
     Column("replica_id", Id, nullable=False),
-    *nanos("granted_nanos"),
+    *sums("granted_nanos"),
     # of that, charged by usage rows
-    *nanos("spent_nanos"),
+    *sums("spent_nanos"),
     # of that, posted to the ledger, in `postings` entries
-    *nanos("posted_nanos"),
+    *sums("posted_nanos"),
     Column("postings", Integer, nullable=False),
     Column("state", Text, nullable=False),
     # number of the last tick that changed it: one that arrives late changes nothing

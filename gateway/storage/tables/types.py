@@ -103,6 +103,14 @@ def nanos(
     return Column(name, BigInt, nullable=nullable), check
 
 
+def sums(name: str) -> tuple[Column[int], CheckConstraint]:
+    """Return a column for a sum of nano-dollars that grows as long as its row lives.
+
+    All 64 bits are for it: a bound that a customer can reach would stop what is posted to the row.
+    """
+    return Column(name, BigInt, nullable=False), CheckConstraint(f"{name} >= 0", name=name)
+
+
 def partial_index(name: str, column: str, *, where: str, unique: bool = False) -> Index:
     """Return an index of the rows for which `where` is true."""
     rows = text(where)

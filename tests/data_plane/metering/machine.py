@@ -6,14 +6,15 @@ of their ticks, crashes and pauses can be had again from a seed.
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.data_plane.metering.book import LeaseBook
 from gateway.data_plane.metering.chain import ReceiptChain
 from gateway.data_plane.metering.leases import LeaseRules, Settlement, Waiter
-from gateway.data_plane.metering.messages import TickAnswer
-from gateway.data_plane.metering.port import Charge, CreditUnavailable
+from gateway.data_plane.metering.messages import LedgerRefused, Tick, TickAnswer
+from gateway.data_plane.metering.port import Charge, CreditUnavailable, frozen_error
 from gateway.data_plane.metering.protocol import LeaseProtocol, Sent
 from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.storage.database import Database
@@ -37,6 +38,17 @@ class World:
         self.seconds = 0.0
         self.fates: list[str] = []
         """What becomes of the next ticks while a request waits, until its client leaves."""
+        self.refuses = False
+        """Whether the ledger refuses each tick that speaks of anybody."""
+
+    def apply(self, tick: Tick) -> TickAnswer | None:
+        """Apply a tick; None: it is refused."""
+        if self.refuses and (tick.usage or tick.leases or tick.lease_ids):
+            return None
+        try:
+            return self.runner.run(self.ledger.tick(tick, self.now))
+        except LedgerRefused as error:
+            raise AssertionError("the ledger refuses what is right") from error
 
     @property
     def now(self) -> datetime:
@@ -60,13 +72,17 @@ class Replica:
         self.journal: list[Settlement] = []
         self.lost: Sent | None = None
         """A tick that was given up and may still arrive."""
-        self.under_way: tuple[Sent, TickAnswer] | None = None
-        """A tick that the ledger has answered, before the answer is here."""
+        self.under_way: tuple[Sent, TickAnswer | None] | None = None
+        """A tick that the ledger has answered or refused, before the answer is here."""
+        self.handed_back: list[Settlement] = []
+        """What the ledger refused of the journals of the dead."""
 
     def reserve(self, charge: Charge) -> Exception | None:
         """Reserve as the engine does, ticking while it waits; return the refusal."""
         if self.book.reserve(charge) is not None:
             return None
+        if charge.organization_id in self.talk.refusals.apart:
+            return frozen_error("books")
         purse = self.book.purse(charge.organization_id)
         waiter = self.book.wait(purse, charge.cost_nanos, lambda: None)
         return self._await(waiter, charge)
@@ -93,21 +109,33 @@ class Replica:
         """Say a tick, and go on serving requests before the answer is here."""
         self.receive()
         if sent := self.talk.compose():
-            answer = self.world.runner.run(self.world.ledger.tick(sent.tick, self.world.now))
-            self.under_way = sent, answer
+            self.under_way = sent, self.world.apply(sent.tick)
 
     def receive(self, *, answered: bool = True) -> None:
         """Have the answer of the tick under way, or learn that it is lost."""
         if self.under_way is not None:
             (sent, answer), self.under_way = self.under_way, None
-            if answered:
-                self.talk.applied(sent, answer)
-            else:
-                self.talk.failed(sent)
+            self._hear(sent, answer, answered=answered)
+
+    def _hear(self, sent: Sent, answer: TickAnswer | None, *, answered: bool) -> None:
+        if not answered:
+            self.talk.failed(sent)
+        elif answer is None:
+            self.talk.refused(sent)
+        else:
+            self.talk.applied(sent, answer)
 
     def tick(self, *, arrives: bool = True, answered: bool = True) -> None:
-        """Say one tick; it may not arrive, and its answer may be lost."""
+        """Say one tick, in parts if it is refused; it may not arrive, and answers may be lost."""
         self.receive()
+        if self.handed_back and not self.world.refuses:
+            again, self.handed_back = self.handed_back, []
+            self.replay(again)
+        self._tick(arrives=arrives, answered=answered)
+        while answered and self.talk.refusals.are_sought:
+            self._tick(arrives=True, answered=True)
+
+    def _tick(self, *, arrives: bool, answered: bool) -> None:
         sent = self.talk.compose()
         if sent is None:
             return
@@ -115,17 +143,13 @@ class Replica:
             self.lost = sent
             self.talk.failed(sent)
             return
-        answer = self.world.runner.run(self.world.ledger.tick(sent.tick, self.world.now))
-        if answered:
-            self.talk.applied(sent, answer)
-        else:
-            self.talk.failed(sent)
+        self._hear(sent, self.world.apply(sent.tick), answered=answered)
 
     def deliver_late(self) -> None:
         """Let a tick arrive that was given up."""
         if self.lost is not None:
             sent, self.lost = self.lost, None
-            self.world.runner.run(self.world.ledger.tick(sent.tick, self.world.now))
+            self.world.apply(sent.tick)
 
     def settle(self, charge: Charge, *, journal: bool) -> Settlement:
         """Settle; with `journal`, the ledger is too slow and the journal acknowledges."""
@@ -141,7 +165,12 @@ class Replica:
         for old in entries:
             entry = Settlement(old.request_id, old.cost_nanos, old.line)
             entry.answered = True
+            entry.done = partial(self._is_handed_back, entry)
             self.book.replay(entry)
+
+    def _is_handed_back(self, entry: Settlement) -> None:
+        if entry.error is not None:
+            self.handed_back.append(entry)
 
 
 peers: dict[World, list[Replica]] = {}

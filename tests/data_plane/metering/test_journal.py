@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.data_plane.metering.engine_rules import EngineRules
 from gateway.data_plane.metering.journal import Journal, JournalError
-from gateway.data_plane.metering.leased_credits import EngineRules
 from gateway.data_plane.metering.messages import LedgerUnavailable, UsageLine
 from gateway.identifiers import new_id
 from testing.gateways import MODEL, Ledger

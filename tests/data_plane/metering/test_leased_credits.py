@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, select
 
 from gateway.data_plane.metering.book import LeaseBook
 from gateway.data_plane.metering.chain import ReceiptChain
-from gateway.data_plane.metering.leased_credits import EngineRules
+from gateway.data_plane.metering.engine_rules import EngineRules
 from gateway.data_plane.metering.leases import LeaseRules
 from gateway.data_plane.metering.messages import LedgerUnavailable, TickAnswer
 from gateway.data_plane.metering.port import (
@@ -334,13 +334,13 @@ async def test_the_writer_outlives_any_failure_and_charges_once(
                 await engine.reserve(customer.charge(900))  # makes it ask for more
         if isinstance(wrong, Exception):
             async with asyncio.timeout(10):
-                while engine.reachable:
+                while engine.writer.reachable:
                     await asyncio.sleep(0.01)
             assert engine.away_seconds > 0
         ledger.wrong = None
         await engine.settle(held[2])
         async with asyncio.timeout(10):
-            while engine.book.unconfirmed or not engine.reachable:
+            while engine.book.unconfirmed or not engine.writer.reachable:
                 await asyncio.sleep(0.01)
         for charge in (customer.charge(10) for _ in range(2)):
             await engine.reserve(charge)

@@ -89,6 +89,7 @@ class Books(RuleBasedStateMachine):
         ]
         self.posted = [0] * PAYMENTS
         self.frozen: set[StoredCause] = set()
+        self.was_refused = False
         self.held: list[list] = [[] for _ in range(REPLICAS)]
         self.unsure: dict[str, int] = {}
         """Settled and not acknowledged: the client has no answer yet."""
@@ -156,6 +157,12 @@ class Books(RuleBasedStateMachine):
         self.frozen.discard(cause)
         self.runner.run(self._in_transaction(freezes.lift, cause))
 
+    @rule(refuses=st.booleans())
+    def refuse(self, refuses: bool) -> None:
+        """Let the ledger refuse what the organization uses, or take it again."""
+        self.world.refuses = refuses
+        self.was_refused |= refuses
+
     async def _in_transaction(self, change, *arguments, **named) -> None:
         async with self.database.write() as connection:
             await change(connection, self.ledger.organization_id, *arguments, **named)
@@ -192,7 +199,8 @@ class Books(RuleBasedStateMachine):
         self.failed.add(charge.request_id)
         assert isinstance(error, (InsufficientCredit, CreditUnavailable, *FROZEN))
         if self.frozen or isinstance(error, FROZEN):
-            assert self.frozen or self.runner.run(self._owed()), "frozen for nothing"
+            for_a_reason = self.frozen or self.was_refused or self.runner.run(self._owed())
+            assert for_a_reason, "frozen for nothing"
         elif isinstance(error, InsufficientCredit):
             assert self.recallable() < charge.cost_nanos, "refused, though a recall had served it"
 
@@ -273,6 +281,7 @@ class Books(RuleBasedStateMachine):
         dead.deliver_late()
         for _ in range(1 + twice):
             fresh.replay(dead.journal)
+        fresh.replay(dead.handed_back)
         fresh.journal = dead.journal
 
     @rule(seconds=st.sampled_from([0.1, 1, 5, 20, 70]))
@@ -300,7 +309,11 @@ class Books(RuleBasedStateMachine):
 
     def settle_everything(self) -> None:
         """Let every process say what it has to say, then ask for every answer's row."""
+        self.world.refuses = False
         for _ in range(4):
+            for replica in self.replicas:
+                for one in replica.talk.refusals.apart.values():
+                    one.retry_at = self.world.seconds
             for replica in self.replicas:
                 replica.tick()
         rows = self.usage()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.data_plane.metering.engine_rules import EngineRules
 from gateway.data_plane.metering.journal import Journal
-from gateway.data_plane.metering.leased_credits import EngineRules, LeasedCredits
+from gateway.data_plane.metering.leased_credits import LeasedCredits
 from gateway.data_plane.metering.leases import NEVER, LeaseRules
 from gateway.data_plane.metering.messages import Tick, TickAnswer
 from gateway.data_plane.metering.port import CreditUnavailable

@@ -62,7 +62,8 @@ ACTIONS = {
         "Lift the suspension of",
         "money",
         "Requests are served again, unless something else freezes the account: debt, dispute or "
-        "audit. Nothing is posted to the ledger. Its owners are mailed.",
+        "audit. What the ledger refused of it is posted now, or freezes it again. Its owners are "
+        "mailed.",
         "Lift the suspension",
     ),
     "release": AccountAction(

@@ -1,0 +1,44 @@
+"""How the ledger is, and what waits for it, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gateway.data_plane.metering.leased_credits import LeasedCredits
+
+
+class LedgerMetrics(Collector):
+    """Collects the metrics of one engine of credit."""
+
+    def __init__(self, credit: LeasedCredits) -> None:
+        self._credit = credit
+
+    def collect(self) -> Iterator[Metric]:
+        """Describe the ledger as the process sees it."""
+        credit, writer = self._credit, self._credit.writer
+        for name, words, gauge in (
+            ("away_seconds", "How long the ledger has not answered.", writer.away_seconds),
+            (
+                "refused_organizations",
+                "Organizations set apart, because the ledger refuses what they used.",
+                writer.refused_organizations,
+            ),
+            (
+                "unconfirmed_requests",
+                "Settled requests that the ledger has not confirmed.",
+                credit.book.unconfirmed,
+            ),
+        ):
+            yield GaugeMetricFamily(f"gateway_ledger_{name}", words, gauge)
+        for name, words, count in (
+            ("refusals", "Ticks refused because of what was in them.", writer.refusals),
+            (
+                "written_off_requests",
+                "Requests that were answered and then could not be charged.",
+                writer.written_off,
+            ),
+        ):
+            yield CounterMetricFamily(f"gateway_ledger_{name}", words, count)
