@@ -66,7 +66,7 @@ async def test_health(api: Api):
     ready = await api.http.get("/health/ready")
     assert (ready.status_code, ready.json()) == (
         200,
-        {"status": "ready", "ready_workers": {MODEL: 1, STELLA: 0}},
+        {"status": "ready", "reasons": [], "ready_workers": {MODEL: 1, STELLA: 0}},
     )
 
 
