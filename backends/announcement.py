@@ -1,9 +1,12 @@
 """Announces a worker to gateways, for GPUs that are in no list and no DNS.
 
 Every five seconds, as long as the worker can serve, each gateway gets the signed announcement that
-`POST /internal/workers` takes (JSON, HMAC-SHA256 in `x-signature`), and a last one when the worker
-leaves. Gateways are told in parallel: a slow one delays nobody, and gets its next announcement
-after the current one was answered or timed out. A refusal is logged once.
+`POST /internal/workers` takes (JSON, signed with the worker's key in `x-signature`), and a last one
+when the worker leaves. Gateways are told in parallel: a slow one delays nobody, and gets its next
+announcement after the current one was answered or timed out. A refusal is logged once.
+
+A worker whose clock is wrong goes on: each gateway tells the time in its answer, signed too, and
+the next announcement to it bears that one's time.
 """
 
 from __future__ import annotations
@@ -18,27 +21,30 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import httpx
 
+from backends import authentication
 from backends.server import WorkerApp
 
-SECRET_VARIABLE = "GATEWAY_WORKER_SECRET"  # noqa: S105 - the name of the variable that holds it
 _EVERY_SECONDS = 5.0
 _NOT_YET_SECONDS = 0.2
 """Pause between checks until the worker can serve."""
 _TIMEOUT_SECONDS = 3.0
+_REFUSED = 401
 
 
 class Announcer:
     """Announces one worker on its own thread. Call `start`, and `leave` before exiting."""
 
-    def __init__(self, app: WorkerApp, *, url: str, gateways: Sequence[str], secret: str) -> None:
+    def __init__(self, app: WorkerApp, *, url: str, gateways: Sequence[str], key: bytes) -> None:
         self._app = app
         self._url = url
         self._gateways = [f"{gateway.rstrip('/')}/internal/workers" for gateway in gateways]
-        self._secret = secret.encode()
+        self._key = key
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._run, name="announcer", daemon=True)
         self._refused: set[str] = set()
         self._telling: dict[str, Future[None]] = {}
+        self._ahead: dict[str, float] = {}
+        """By gateway: seconds by which its clock is ahead of ours."""
 
     def start(self) -> None:
         """Begin to announce as soon as the worker can serve."""
@@ -65,22 +71,18 @@ class Announcer:
     def _tell_all(
         self, client: httpx.Client, threads: ThreadPoolExecutor, *, leaving: bool
     ) -> None:
-        said = {
-            "model": self._app.engine.info.model,
-            "url": self._url,
-            "issued_at": time.time(),
-            "leaving": leaving,
-        }
-        body = json.dumps(said).encode()
         for gateway in self._gateways:
             before = self._telling.get(gateway)
             if before is None or before.done():
-                self._telling[gateway] = threads.submit(self._tell, client, gateway, body)
+                self._telling[gateway] = threads.submit(
+                    self._tell, client, gateway, leaving=leaving
+                )
 
-    def _tell(self, client: httpx.Client, gateway: str, body: bytes) -> None:
-        signature = hmac.new(self._secret, body, "sha256").hexdigest()
+    def _tell(self, client: httpx.Client, gateway: str, *, leaving: bool) -> None:
         try:
-            answer = client.post(gateway, content=body, headers={"x-signature": signature})
+            answer = self._announce(client, gateway, leaving=leaving)
+            if answer.status_code == _REFUSED and gateway in self._ahead:
+                answer = self._announce(client, gateway, leaving=leaving)  # by its own clock
             problem = "" if answer.is_success else f"{answer.status_code} {answer.text[:200]}"
         except httpx.HTTPError as error:
             problem = f"{type(error).__name__}: {error}"
@@ -88,3 +90,19 @@ class Announcer:
             sys.stderr.write(f"announcement to {gateway} failed: {problem}\n")
             sys.stderr.flush()
         (self._refused.add if problem else self._refused.discard)(gateway)
+
+    def _announce(self, client: httpx.Client, gateway: str, *, leaving: bool) -> httpx.Response:
+        said = {
+            "model": self._app.engine.info.model,
+            "url": self._url,
+            "issued_at": time.time() + self._ahead.get(gateway, 0.0),
+            "leaving": leaving,
+        }
+        body = json.dumps(said).encode()
+        signature = authentication.sign_announcement(self._key, body)
+        answer = client.post(gateway, content=body, headers={"x-signature": signature})
+        told = answer.headers.get("x-time", "")
+        signed = authentication.sign_time(self._key, body, told)
+        if hmac.compare_digest(signed, answer.headers.get("x-time-signature", "")):
+            self._ahead[gateway] = float(told) - time.time()
+        return answer

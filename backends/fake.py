@@ -22,15 +22,15 @@ import asyncio
 import hashlib
 import random
 import struct
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
-from backends import hop, process, server
+from backends import asgi, hop, process, server
 from backends.engine import Computed
+from backends.options import add_options, options_of
 from backends.protocol import TokenRow, WorkerInfo
 
 Kind = Literal[
@@ -93,9 +93,7 @@ class FaultyApp(server.WorkerApp):
         self._healthy_seconds_per_token = engine.seconds_per_token
         self._fault: Fault | None = None
 
-    async def __call__(
-        self, scope: server.Scope, receive: server.Receive, send: server.Send
-    ) -> None:
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Answer one request, or break its connection."""
         fault = self._fault
         if fault and fault.kind in _WIRE_FAULTS and _is_embed(scope):
@@ -103,11 +101,11 @@ class FaultyApp(server.WorkerApp):
         else:
             await super().__call__(scope, receive, send)
 
-    async def answer(self, scope: server.Scope, receive: server.Receive) -> server.Answer:
+    async def answer(self, scope: asgi.Scope, receive: asgi.Receive) -> asgi.Answer:
         """Answer one request, set a fault, or answer with one."""
         match scope["method"], scope["path"]:
             case "PUT", "/fault":
-                body = await server.read(receive, 4096)
+                body = await asgi.read(receive, 4096)
                 self._set(msgspec.json.decode(body or b"", type=Fault))
                 return 204, [], b""
             case "DELETE", "/fault":
@@ -131,8 +129,8 @@ class FaultyApp(server.WorkerApp):
         return fault
 
     async def _go_wrong(
-        self, fault: Fault, scope: server.Scope, receive: server.Receive
-    ) -> server.Answer:
+        self, fault: Fault, scope: asgi.Scope, receive: asgi.Receive
+    ) -> asgi.Answer:
         match fault.kind:
             case "error" | "refuse":
                 return 500 if fault.kind == "error" else 400, [], _ON_DEMAND
@@ -148,20 +146,13 @@ class FaultyApp(server.WorkerApp):
             case _:
                 return 200, [], await self._wrong_vectors(fault.kind, receive)
 
-    async def _poisoned(
-        self, kind: Kind, scope: server.Scope, receive: server.Receive
-    ) -> server.Answer:
+    async def _poisoned(self, kind: Kind, scope: asgi.Scope, receive: asgi.Receive) -> asgi.Answer:
         body = await self._read(receive)
         if any(row.ids[:4] == struct.pack("<I", POISON) for row in self._rows(body)):
             return 400 if kind == "poison" else 500, [], _ON_DEMAND
-        unread = [{"type": "http.request", "body": body, "more_body": False}]
+        return await super().answer(scope, asgi.again(body, receive))
 
-        async def again() -> MutableMapping[str, Any]:
-            return unread.pop() if unread else await receive()
-
-        return await super().answer(scope, again)
-
-    async def _wrong_vectors(self, kind: Kind, receive: server.Receive) -> bytes:
+    async def _wrong_vectors(self, kind: Kind, receive: asgi.Receive) -> bytes:
         rows = self._rows(await self._read(receive))
         vectors = (await self.engine.embed(rows, 0.0)).vectors
         match kind:
@@ -180,7 +171,7 @@ class FaultyApp(server.WorkerApp):
         answer = hop.encode_answer(rows, vectors)
         return answer[:-3] if kind == "truncated" else answer
 
-    async def _break_off(self, fault: Fault, receive: server.Receive, send: server.Send) -> None:
+    async def _break_off(self, fault: Fault, receive: asgi.Receive, send: asgi.Send) -> None:
         # uvicorn's `send` is a method of the connection's cycle: no other way to its socket
         transport = send.__self__.transport  # type: ignore[attr-defined]
         if fault.kind == "reset":
@@ -198,33 +189,29 @@ class FaultyApp(server.WorkerApp):
             await send({"type": "http.response.body", "body": part, "more_body": more})
             await asyncio.sleep(fault.seconds)
 
-    async def _read(self, receive: server.Receive) -> bytes:
+    async def _read(self, receive: asgi.Receive) -> bytes:
         info = self.engine.info
-        return await server.read(receive, hop.request_bytes_max(info)) or b""
+        return await asgi.read(receive, hop.request_bytes_max(info)) or b""
 
     def _rows(self, body: bytes) -> list[TokenRow]:
         info = self.engine.info
         return hop.decode_request(body, rows_max=info.rows_max, tokens_max=info.batch_tokens_max)
 
 
-def _is_embed(scope: server.Scope) -> bool:
+def _is_embed(scope: asgi.Scope) -> bool:
     return (scope.get("method"), scope.get("path")) == ("POST", "/embed")
 
 
 def main() -> None:
     """Serve until told to stop."""
     parser = argparse.ArgumentParser(prog="python -m backends.fake", description=__doc__)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--uds", type=Path)
+    add_options(parser)
     parser.add_argument("--model", default="fake")
     parser.add_argument("--dimensions", type=int, nargs="+", default=[8])
     parser.add_argument("--vocabulary-sha256", default="")
     parser.add_argument("--seconds-per-token", type=float, default=0.0)
     parser.add_argument("--revision", default="fake")
     parser.add_argument("--salt", default="")
-    parser.add_argument("--drain-seconds", type=float, default=0.0)
-    parser.add_argument("--announce", action="append", default=[])
-    parser.add_argument("--exit-with-stdin", action="store_true")
     args = parser.parse_args()
     info = WorkerInfo(
         model=args.model,
@@ -237,14 +224,7 @@ def main() -> None:
         vocabulary_sha256=args.vocabulary_sha256,
     )
     app = FaultyApp(FakeEngine(info, args.seconds_per_token, args.salt))
-    process.serve(
-        app,
-        port=args.port,
-        uds=args.uds,
-        drain_seconds=args.drain_seconds,
-        exit_with_stdin=args.exit_with_stdin,
-        announce_to=args.announce,
-    )
+    process.serve(app, options_of(args))
 
 
 if __name__ == "__main__":

@@ -14,74 +14,63 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
-from backends.announcement import SECRET_VARIABLE, Announcer
+from backends.announcement import Announcer
 from backends.engine import Engine, StartupError
+from backends.guard import Guard
+from backends.options import Options, key_of
 from backends.server import WorkerApp
 
 BROKEN_EXIT_STATUS = 70
 """Exit status after the engine broke: EX_SOFTWARE of sysexits.h, which means a crash."""
 _FINISH_SECONDS_MAX = 30
 """How long shutdown waits for requests in flight."""
+_TICKS_PER_LOOK = 50
+"""Ticks of uvicorn, of 0.1 s, between looks at the certificate."""
 
 
 def serve(
     app: WorkerApp,
+    options: Options,
     *,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    uds: Path | None = None,
-    drain_seconds: float = 0.0,
-    exit_with_stdin: bool = False,
     warm_up: Callable[[], Engine] | None = None,
-    announce_to: Sequence[str] = (),
-    announce_as: str | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; prints the line `listening on URL` once it listens.
 
-    `drain_seconds` is how long `/ready` says 503 before the server closes. With `exit_with_stdin`
-    the process also exits when its standard input closes, so that no child outlives its parent.
     `warm_up` makes the engine while the server already listens; then the line `ready` is printed.
-    The worker announces itself to the gateways of `announce_to` as `announce_as` (default: where it
-    listens), signed with the secret from the environment; see `backends.announcement`.
-    Raises SystemExit when the engine can't start or breaks.
+    A worker that other machines reach has a key and asks everybody for a proof (`backends.guard`);
+    with the same key it signs its announcements (`backends.announcement`).
+    Raises SystemExit when the engine can't start or breaks, and when the options don't allow it.
     """
-    secret = os.environ.get(SECRET_VARIABLE, "")
-    if announce_to and not secret:
-        sys.exit(
-            f"--announce needs {SECRET_VARIABLE} in the environment, the same as the gateways'"
-        )
     try:
-        listener = _listen(host, port, uds)
+        listener = _listen(options.host, options.port, options.uds)
     except OSError as error:
-        sys.exit(f"can't listen on {uds or f'{host}:{port}'}: {error.strerror or error}")
-    url = f"unix:{uds}" if uds else f"http://{host}:{listener.getsockname()[1]}"
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=_FINISH_SECONDS_MAX,
-    )
-    announcer = None
-    if announce_to:
-        announcer = Announcer(app, url=announce_as or url, gateways=announce_to, secret=secret)
-        announcer.start()
-    server = _Server(config, app, drain_seconds, announcer)
+        where = options.uds or f"{options.host}:{options.port}"
+        sys.exit(f"can't listen on {where}: {error.strerror or error}")
+    port = 0 if options.uds else listener.getsockname()[1]
+    key = key_of(options, port)
+    if key is not None:
+        app.guard = Guard(key, demanding=not options.is_local)
+    server = _Server(_configured(app, options), app, options)
+    if key is not None and options.announce:
+        server.announcer = Announcer(
+            app, url=options.known_as(port), gateways=options.announce, key=key
+        )
+        server.announcer.start()
     app.on_broken = server.close
-    if exit_with_stdin:
+    if options.exit_with_stdin:
         threading.Thread(target=_follow_stdin, args=[server], daemon=True).start()
-    print(f"listening on {url}", flush=True)
+    print(f"listening on {options.url(port)}", flush=True)
     if warm_up is not None:
         threading.Thread(target=_warm, args=[server, app, warm_up], daemon=True).start()
     server.run(sockets=[listener])
-    if announcer:
-        announcer.leave()
+    if server.announcer:
+        server.announcer.leave()
     if server.start_failure:
         sys.exit(server.start_failure)
     if app.broken:
@@ -89,33 +78,70 @@ def serve(
         sys.exit(BROKEN_EXIT_STATUS)
 
 
+def _configured(app: WorkerApp, options: Options) -> uvicorn.Config:
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=_FINISH_SECONDS_MAX,
+        ssl_certfile=options.tls_cert,
+        ssl_keyfile=options.tls_key,
+    )
+    try:
+        config.load()
+    except OSError as error:  # no such file, or not a certificate and its key
+        sys.exit(f"--tls-cert {options.tls_cert}, --tls-key {options.tls_key}: {error}")
+    return config
+
+
 class _Server(uvicorn.Server):
     """uvicorn, but a signal drains before it closes the server, and the exit status is 0."""
 
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        app: WorkerApp,
-        drain_seconds: float,
-        announcer: Announcer | None,
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, app: WorkerApp, options: Options) -> None:
         super().__init__(config)
-        self._announcer = announcer
         self.start_failure = ""
+        self.announcer: Announcer | None = None
         self._app = app
-        self._drain_seconds = drain_seconds
+        self._options = options
+        self._certified = self._certificate_times()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look from time to time whether the certificate is a new one."""
+        if self.config.ssl and counter % _TICKS_PER_LOOK == 0:
+            self._read_certificate()
+        return await super().on_tick(counter)
+
+    def _read_certificate(self) -> None:
+        """Use a new certificate for new connections; one that can't be read changes nothing."""
+        found = self._certificate_times()
+        if found == self._certified or self.config.ssl is None or not self._options.tls_cert:
+            return
+        self._certified = found
+        try:
+            self.config.ssl.load_cert_chain(self._options.tls_cert, self._options.tls_key)
+        except OSError as error:  # half written: the next change is looked at again
+            print(f"the certificate can't be read: {error}", file=sys.stderr, flush=True)
+        else:
+            print("a new certificate is used", file=sys.stderr, flush=True)
+
+    def _certificate_times(self) -> list[int]:
+        files = [path for path in (self._options.tls_cert, self._options.tls_key) if path]
+        with contextlib.suppress(OSError):
+            return [path.stat().st_mtime_ns for path in files]
+        return []
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        if self._app.draining or not self._drain_seconds:
+        if self._app.draining or not self._options.drain_seconds:
             self.force_exit = self.should_exit  # a second signal skips the wait
             self.should_exit = True
             return
         self._app.draining = True
-        if self._announcer:
+        if self.announcer:
             # on a thread, because a signal handler must not block
-            threading.Thread(target=self._announcer.leave, daemon=True).start()
+            threading.Thread(target=self.announcer.leave, daemon=True).start()
         loop = asyncio.get_running_loop()
-        loop.call_soon_threadsafe(loop.call_later, self._drain_seconds, self.close)
+        loop.call_soon_threadsafe(loop.call_later, self._options.drain_seconds, self.close)
 
     def close(self) -> None:
         """Stop listening, finish the requests in flight, exit."""

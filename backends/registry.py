@@ -16,15 +16,20 @@ from yarl import URL
 
 from backends.adapters.address import UnknownBackend, parse
 from backends.adapters.hop import HopBackend
+from backends.adapters.trust import Trust
+from backends.authentication import WrongKey
 from backends.protocol import Backend
 
 __all__ = ["UnknownBackend", "connect"]
 
 
-def connect(url: str) -> Backend:
+def connect(
+    url: str, trust: Trust | None = None, *, name: str = "", guest: bool = False
+) -> Backend:
     """Make the client for a worker's address. Opens the files that it names, but no connection.
 
-    Raises UnknownBackend.
+    `name` (host:port) is whose key and certificate it must have, if not those of its address; a
+    `guest` announced that address itself. Raises UnknownBackend.
     """
     try:
         parts = URL(url)
@@ -33,14 +38,18 @@ def connect(url: str) -> Backend:
     if parts.scheme in ("http", "https") and parts.host:
         if parts.user or parts.password:
             raise UnknownBackend("an address must hold no credentials")
-        return HopBackend(url.rstrip("/"))
+        try:
+            return HopBackend(url.rstrip("/"), trust, name=name, guest=guest)
+        except WrongKey as error:
+            raise UnknownBackend(str(error)) from None
     if parts.scheme == "unix" and parts.path.startswith("/"):
         return HopBackend(url)
     if "+" in parts.scheme:
         # a tokenizer and an HTTP client of 10 MB, which only they need
         from backends.adapters.engines import connect_engine  # noqa: PLC0415
 
-        return connect_engine(parts.scheme.partition("+")[0], parse(url))
+        engine = parts.scheme.partition("+")[0]
+        return connect_engine(engine, parse(url), trust or Trust(), name)
     raise UnknownBackend(
         f"{url!r} is not a worker's address: use http://host:port, unix:/path or "
         "engine+http://host:port"

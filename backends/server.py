@@ -4,6 +4,7 @@
     GET  /info    what is served here
     GET  /ready   200 only after a real forward pass, and not while warming, draining or broken
     GET  /live    200 as long as the event loop runs
+    POST /session where a guard stands before it (`backends.guard`)
 
 It may listen before there is an engine: until then everything but `/live` answers 503 `warming`.
 Errors are `{"error": {"code", "message"}}`. `backends.process` runs it.
@@ -13,12 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
-from typing import Any, NamedTuple, TypeVar
-
-import msgspec
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from backends import hop
+from backends.asgi import Answer, Failure, Receive, Scope, Send, error_answer, json_answer, read
 from backends.engine import (
     Computed,
     DeadlinePassed,
@@ -27,15 +27,16 @@ from backends.engine import (
     EngineBusy,
     EngineRefusal,
 )
+from backends.guard import Guard
 from backends.protocol import TokenRow
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 TIMEOUT_SECONDS_DEFAULT = 30.0
 TIMEOUT_SECONDS_MAX = 600.0
 _WARMING_RETRY_SECONDS = 1.0
+_WARMING_BYTES_MAX = 1 << 20
+"""Most that is read of a request while no engine says how large one may be."""
+_PRIVATE = {"/embed", "/info"}
+"""What only a gateway may ask of a worker that others can reach."""
 
 
 class WorkerApp:
@@ -48,6 +49,8 @@ class WorkerApp:
         self.broken = ""
         """Why the engine can't compute anymore; empty as long as it can."""
         self.on_broken: Callable[[], None] = lambda: None
+        self.guard: Guard | None = None
+        """Who has to be asked first; None: nobody but this machine reaches the worker."""
         self._engine = engine
         self._proven = False
 
@@ -75,7 +78,19 @@ class WorkerApp:
         """Answer one HTTP request."""
         if scope["type"] != "http":
             return
-        status, headers, body = await self.answer(scope, receive)
+        if self.guard is None:
+            answer = await self.answer(scope, receive)
+        else:
+            answer = await self.guard.answer(
+                scope,
+                receive,
+                self.answer,
+                private=scope["path"] in _PRIVATE,
+                bytes_max=(
+                    hop.request_bytes_max(self._engine.info) if self._engine else _WARMING_BYTES_MAX
+                ),
+            )
+        status, headers, body = answer
         headers.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -163,18 +178,6 @@ class CallerGone(Exception):
     """The caller hung up before the answer was ready."""
 
 
-Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
-
-
-class Failure(NamedTuple):
-    """Why a request gets no vectors; each endpoint formats it in its own way."""
-
-    status: int
-    code: str
-    message: str
-    retry_after_seconds: float | None = None
-
-
 def explain(error: Exception) -> Failure:
     """Map an error of `WorkerApp.compute` to a failure; raises unknown errors again."""
     match error:
@@ -205,20 +208,6 @@ def timings(
         (b"x-compute-ms", _milliseconds(computed.compute_seconds)),
         (b"x-compute-tokens", str(sum(row.tokens for row in rows)).encode()),
     ]
-
-
-async def read(receive: Receive, bytes_max: int) -> bytes | None:
-    """Read the whole body; None if it is over the limit."""
-    chunks, size = [], 0
-    while True:
-        message = await receive()
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > bytes_max:
-            return None
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return b"".join(chunks)
 
 
 _T = TypeVar("_T")
@@ -252,17 +241,3 @@ def _timeout_seconds(scope: Scope) -> float:
 
 def _milliseconds(seconds: float) -> bytes:
     return f"{seconds * 1000:.3f}".encode()
-
-
-def json_answer(status: int, value: Any, retry_after_seconds: float | None = None) -> Answer:
-    """Write a JSON answer."""
-    headers = [(b"content-type", b"application/json")]
-    if retry_after_seconds is not None:
-        headers.append((b"retry-after", f"{retry_after_seconds:.3f}".encode()))
-    return status, headers, msgspec.json.encode(value)
-
-
-def error_answer(failure: Failure) -> Answer:
-    """Write a failure as `{"error": {"code", "message"}}`."""
-    error = {"code": failure.code, "message": failure.message}
-    return json_answer(failure.status, {"error": error}, failure.retry_after_seconds)

@@ -84,10 +84,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(pattern=r"^(.{32,})?$"),
         _text(
-            "Signs the announcements of workers that register themselves at /internal/workers; at "
-            "least 32 characters. Empty: no such route."
+            "Makes the key of each worker (`gateway workers key URL`), with which workers on other "
+            "machines prove who they are, and register themselves at /internal/workers; at least "
+            "32 characters. Empty: there are no such workers, and no such route."
         ),
     ] = ""
+    worker_ca: Annotated[
+        str,
+        _text(
+            "File (PEM) of the one authority whose certificates workers at https:// may have; it "
+            "is read again when it changes. Empty: those that the system trusts."
+        ),
+    ] = ""
+    worker_networks: Annotated[
+        str,
+        _text(
+            "Networks, separated by spaces, in which workers may be that register themselves. "
+            "Never there: link-local and metadata addresses, and the gateway's own."
+        ),
+    ] = "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10 fc00::/7"
     gateways: Annotated[
         Count, _text("How many gateways share the workers, if there is no Redis to count them.")
     ] = 1

@@ -32,6 +32,8 @@ class AnswerReader:
         """Whether the head says where the body ends: else the connection's end does."""
         self.complete = False
         self.retry_after: str | None = None
+        self.tag = b""
+        """The worker's signature, if it gave one."""
         self._bytes_max = bytes_max
         self._received = 0
         self._declared = 0
@@ -93,6 +95,8 @@ class AnswerReader:
                 self.ends = True
             case b"retry-after":
                 self.retry_after = value.decode("latin-1")
+            case b"x-hop-tag":
+                self.tag = value
 
     def on_headers_complete(self) -> None:
         """Learn the status."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import aiohttp
 
 from backends.adapters.statuses import OUR_ERRNOS, REFUSAL_BYTES_MAX, Refuse, reason_of
+from backends.adapters.trust import Trust, tls_reason
 from backends.protocol import (
     InvalidAnswer,
     OutOfResources,
@@ -42,9 +44,21 @@ class WorkerClient:
     """The connections to one worker. Its calls never time out: put them under a `deadline`."""
 
     def __init__(
-        self, url: str, base: str, refuse: Refuse, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        base: str,
+        refuse: Refuse,
+        headers: Mapping[str, str] | None = None,
+        *,
+        trust: Trust | None = None,
+        host: str = "",
     ) -> None:
-        """`url` names the worker in errors; paths are appended to `base`."""
+        """`url` names the worker in errors; paths are appended to `base`.
+
+        `host` is whose certificate the worker has, if not that of `base`.
+        """
+        self._trust = trust if trust and base.startswith("https:") else None
+        self._host = host or None
         self._url = url
         self._base = base
         self._refuse = refuse
@@ -75,6 +89,8 @@ class WorkerClient:
                 return await self._try(self._session(kept=True), *call)
             except _Stale:
                 return await self._try(self._session(kept=False), *call)
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise WorkerUnreachable(self._url, _untrusted(error)) from None
         except aiohttp.ClientConnectionError as error:
             if isinstance(error, OSError) and error.errno in OUR_ERRNOS:
                 raise OutOfResources(self._url, reason_of(error)) from None
@@ -101,6 +117,8 @@ class WorkerClient:
                 data=body,
                 headers=headers,
                 allow_redirects=False,
+                ssl=self._trust.tls() if self._trust else True,
+                server_hostname=self._host if self._trust else None,
                 trace_request_ctx=connection,
             )
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
@@ -175,6 +193,11 @@ def _tracing() -> aiohttp.TraceConfig:
     tracing = aiohttp.TraceConfig()
     tracing.on_connection_reuseconn.append(reused)
     return tracing
+
+
+def _untrusted(error: aiohttp.ClientConnectorCertificateError) -> str:
+    cause = error.certificate_error
+    return tls_reason(cause) if isinstance(cause, ssl.SSLError) else reason_of(error)
 
 
 async def _read_start(answer: aiohttp.ClientResponse, bytes_max: int) -> bytes:

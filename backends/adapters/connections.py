@@ -12,63 +12,50 @@ closed them all. On a fresh connection the same is a fault, and the work may hav
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Generic, NamedTuple, TypeVar, cast
-
-from yarl import URL
+from typing import Any, TypeVar, cast
 
 from backends.adapters.answer_reader import AnswerReader
-from backends.adapters.statuses import OUR_ERRNOS, REFUSAL_BYTES_MAX, Refuse, reason_of
+from backends.adapters.credentials import WELCOME_BYTES, Credentials
+from backends.adapters.dialing import Dialer, unconnected
+from backends.adapters.statuses import Refuse, reason_of
+from backends.adapters.trust import Trust
+from backends.adapters.worker_call import WorkerCall
+from backends.authentication import SESSION_PATH
 from backends.protocol import (
     InvalidAnswer,
-    OutOfResources,
-    WorkerTimeout,
+    WorkerFailed,
     WorkerUnreachable,
 )
 
 _CONNECTIONS_MAX = 16  # to one worker: one that hangs can't take the connections of another
 _KEEPALIVE_SECONDS = 3.0  # under the 5 s at which most servers close an idle connection
-_OK = 200
+_OPENING_SECONDS = 2.0
+"""How long a worker may take to prove who it is."""
+_NOT_FOUND = "404"
 
 T = TypeVar("T")
-
-
-class HopAddress(NamedTuple):
-    """Where a worker listens."""
-
-    host: str
-    """As the Host header names it."""
-    path: str
-    """Prefix of every path there."""
-    unix: str | None
-    name: str
-    port: int
-    tls: ssl.SSLContext | None
-
-
-def address_of(url: str) -> HopAddress:
-    """Parse `http://host:port/prefix`, `https://...` or `unix:/path`."""
-    if url.startswith("unix:"):
-        return HopAddress("worker", "", url.removeprefix("unix:"), "", 0, None)
-    parts = URL(url)
-    tls = ssl.create_default_context() if parts.scheme == "https" else None
-    assert parts.host and parts.port, f"{url} names no host"  # noqa: PT018 - one mistake
-    host = parts.host_port_subcomponent or ""
-    return HopAddress(host, parts.raw_path.rstrip("/"), None, parts.host, parts.port, tls)
 
 
 class Connections:
     """The connections to one worker. What is asked while all are taken waits for one."""
 
-    def __init__(self, url: str, refuse: Refuse) -> None:
-        """`url` names the worker in errors; `refuse` explains an answer that is not 200."""
+    def __init__(
+        self, url: str, refuse: Refuse, trust: Trust, *, name: str = "", guest: bool = False
+    ) -> None:
+        """`url` names the worker in errors; `refuse` explains an answer that is not 200.
+
+        For the others see `Dialer`.
+        """
         self.url = url
         self.refuse = refuse
-        self.address = address_of(url)
+        self._dialer = Dialer(url, trust, name=name, guest=guest)
+        self.address, self.credentials = self._dialer.address, self._dialer.credentials
+        self._unproven: list[WorkerCall[Any]] = []
+        """Calls that wait for the worker's proof."""
         self._idle: list[_Connection] = []
         """The one used last is at the end: it is taken first, so that the others may expire."""
         self._open: set[_Connection] = set()
@@ -83,20 +70,48 @@ class Connections:
         bytes_max: int,
         timeout_seconds: float,
         read: Callable[[bytes | bytearray], T],
+        claims: bytes = b"",
     ) -> WorkerCall[T]:
         """Send a request; its result is what `read` makes of a 200 of at most `bytes_max` bytes.
 
-        `head` is the request line and the headers, each with its line end; `read` raises ValueError
-        for an answer that can't be right. Fails with BackendError.
+        `head` is the request line and the headers, each with its line end; `claims` is what is
+        signed of them where anything is; `read` raises ValueError for an answer that can't be
+        right. Fails with BackendError.
         """
-        call = WorkerCall(self, _message(head, body), bytes_max, timeout_seconds, read)
-        self._begin(call)
+        call = WorkerCall(self, head, claims, body, bytes_max, timeout_seconds, read)
+        self.start(call)
         return call
+
+    @property
+    def signs(self) -> bool:
+        """Whether requests are signed."""
+        return self.credentials is not None and self.credentials.used
+
+    def start(self, call: WorkerCall[Any]) -> None:
+        """Begin a call, once the worker has proven who it is."""
+        if self.credentials is None or self.credentials.ready:
+            self._begin(call)
+            return
+        self._unproven.append(call)
+        if len(self._unproven) > 1:
+            return  # behind the one that asked
+        address = self.address
+        opening = WorkerCall(
+            self,
+            f"POST {address.path}{SESSION_PATH} HTTP/1.1\r\nhost: {address.host}\r\n".encode(),
+            b"",
+            self.credentials.nonce(),
+            WELCOME_BYTES,
+            _OPENING_SECONDS,
+            self.credentials.welcome,
+        )
+        opening.add_done_callback(self._introduced)
+        self._begin(opening)
 
     async def close(self) -> None:
         """Close the connections; calls that are under way fail. Safe to call twice."""
         flying = [connection.call for connection in self._open if connection.call]
-        for call in (*flying, *self._waiting):
+        for call in (*flying, *self._waiting, *self._unproven):
             call.fail(WorkerUnreachable(self.url, "the client is closed"))
         self._waiting.clear()
         for task in tuple(self._dialing):
@@ -128,6 +143,19 @@ class Connections:
             self._idle.remove(connection)
         self._next()
 
+    def _introduced(self, opening: asyncio.Future[None]) -> None:
+        calls, self._unproven = self._unproven, []
+        error = None if opening.cancelled() else opening.exception()
+        for call in calls:
+            if call.done():
+                continue
+            if isinstance(error, WorkerFailed) and error.reason.startswith(_NOT_FOUND):
+                call.fail(WorkerFailed(self.url, "it can't prove who it is: no key, or too old"))
+            elif isinstance(error, Exception):
+                call.fail(error)
+            else:
+                self._begin(call)
+
     def _begin(self, call: WorkerCall[Any]) -> None:
         while self._idle:
             connection = self._idle.pop()
@@ -148,20 +176,12 @@ class Connections:
                 self._begin(call)
 
     async def _dial(self, call: WorkerCall[Any]) -> None:
-        loop, address = asyncio.get_running_loop(), self.address
         connection = _Connection(self)
         try:
-            if address.unix is not None:
-                await loop.create_unix_connection(lambda: connection, address.unix)
-            else:
-                await loop.create_connection(
-                    lambda: connection, address.name, address.port, ssl=address.tls
-                )
+            await self._dialer.connect(lambda: connection)
         except (OSError, UnicodeError) as error:
-            ours = isinstance(error, OSError) and error.errno in OUR_ERRNOS
-            kind = OutOfResources if ours else WorkerUnreachable
             call.dialing = None
-            call.fail(kind(self.url, reason_of(error)))
+            call.fail(unconnected(self.url, error))
             return
         self._open.add(connection)
         call.dialing = None
@@ -173,78 +193,6 @@ class Connections:
     def _dialed(self, task: asyncio.Task[None]) -> None:
         self._dialing.discard(task)
         self._next()
-
-
-class WorkerCall(asyncio.Future[T], Generic[T]):
-    """One request and its answer to come. Canceled, it closes its connection."""
-
-    def __init__(
-        self,
-        connections: Connections,
-        message: bytes,
-        bytes_max: int,
-        timeout_seconds: float,
-        read: Callable[[bytes | bytearray], T],
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        super().__init__(loop=loop)
-        self.message = message
-        self.bytes_max = bytes_max
-        self.connection: _Connection | None = None
-        self.dialing: asyncio.Task[None] | None = None
-        self._connections = connections
-        self._timeout_seconds = timeout_seconds
-        self._read = read
-        self._timer = loop.call_later(timeout_seconds, self._late)
-
-    def cancel(self, msg: object = None) -> bool:
-        """Stop waiting for the answer, and tell the worker so."""
-        canceled = super().cancel(msg)
-        if canceled:
-            self._let_go()
-        return canceled
-
-    def fail(self, error: Exception) -> None:
-        """End it with an error, unless it ended before."""
-        if not self.done():
-            self.set_exception(error)
-            self._let_go()
-
-    def answered(self, status: int, content: bytes | bytearray, retry_after: str | None) -> None:
-        """End it with an answer; its connection is the caller's to keep or to close."""
-        self.connection = None
-        url = self._connections.url
-        if status != _OK:
-            shown = bytes(content[:REFUSAL_BYTES_MAX])
-            self.fail(self._connections.refuse(url, status, shown, retry_after))
-            return
-        try:
-            result = self._read(content)
-        except ValueError as error:
-            self.fail(InvalidAnswer(url, str(error)))
-        else:
-            self.set_result(result)
-            self._let_go()
-
-    def stale(self) -> None:
-        """Try again, once: the server had closed the kept connection it was sent on."""
-        self.connection = None
-        self._connections.dial(self)
-
-    def _late(self) -> None:
-        reason = f"no answer in {self._timeout_seconds:.3f} s"
-        self.fail(WorkerTimeout(self._connections.url, reason))
-
-    def _let_go(self) -> None:
-        """Leave no reference that leads back here, and no work for an answer nobody awaits."""
-        self._timer.cancel()
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.call = None
-            connection.close()
-        dialing, self.dialing = self.dialing, None
-        if dialing is not None:
-            dialing.cancel()
 
 
 class _Connection(asyncio.Protocol):
@@ -264,7 +212,7 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None, "a connection is used before it is made"
         self.call, call.connection = call, self
         self._answer.begin(call.bytes_max)
-        self._transport.write(call.message)
+        self._transport.write(_message(call, self._connections.credentials))
 
     def close(self) -> None:
         """Close it at once."""
@@ -306,12 +254,12 @@ class _Connection(asyncio.Protocol):
         elif answer.ends or exc is not None:
             call.fail(InvalidAnswer(url, f"incomplete answer: {reason}"))
         else:
-            call.answered(answer.status, answer.take(), answer.retry_after)
+            call.answered(answer.status, answer.take(), answer)
 
     def _give(self, call: WorkerCall[Any]) -> None:
-        """Give the answer to its call: the one place that sees all of it, and could verify it."""
+        """Give the answer to its call."""
         answer, self.call = self._answer, None
-        call.answered(answer.status, answer.take(), answer.retry_after)
+        call.answered(answer.status, answer.take(), answer)
         self._fresh = False
         if answer.kept:
             self._connections.release(self)
@@ -319,6 +267,10 @@ class _Connection(asyncio.Protocol):
             self.close()
 
 
-def _message(head: bytes, body: bytes) -> bytes:
-    """Put a request together: the one place that sees all that is sent, and could sign it."""
+def _message(call: WorkerCall[Any], credentials: Credentials | None) -> bytes:
+    """Put a request together, and sign it: anew each time it is sent."""
+    head, body = call.head, call.body
+    if credentials is not None and call.claims:
+        call.signature = credentials.sign(call.claims, body)
+        head += call.signature.header if call.signature else b""
     return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)

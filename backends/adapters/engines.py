@@ -8,18 +8,23 @@ from backends.adapters.infinity import Infinity
 from backends.adapters.openai_compatible import OpenAICompatible
 from backends.adapters.stock import Dialect, StockBackend
 from backends.adapters.tei import Tei
+from backends.adapters.trust import Trust
 from backends.adapters.vocabulary import Vocabulary, load_vocabulary
 
 
-def connect_engine(engine: str, address: EngineAddress) -> StockBackend:
+def connect_engine(
+    engine: str, address: EngineAddress, trust: Trust, name: str = ""
+) -> StockBackend:
     """Make the client for an engine's address; opens the files that it names.
+
+    `name` (host:port) is whose certificate it must have, if not its address's.
 
     Raises UnknownBackend.
     """
     options = address.options
     try:
         heads = load_heads(options.heads) if options.heads else None
-        return StockBackend(address, _dialect(engine, address), heads)
+        return StockBackend(address, _dialect(engine, address), heads, trust, name)
     except UnknownBackend:
         raise
     except (OSError, ValueError) as error:

@@ -12,6 +12,8 @@ import msgspec
 from backends import hop
 from backends.adapters.connections import Connections
 from backends.adapters.statuses import worker_refusal
+from backends.adapters.trust import Trust
+from backends.authentication import request_claims
 from backends.protocol import TokenRow, WorkerInfo
 
 _TIMEOUT_MARGIN = 0.9  # the worker gives up before we do, so that its answer can still arrive
@@ -21,9 +23,14 @@ _INFO_BYTES_MAX = 65_536
 class HopBackend:
     """A worker that speaks the binary hop. `url` is `http://host:port` or `unix:/path`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self, url: str, trust: Trust | None = None, *, name: str = "", guest: bool = False
+    ) -> None:
+        """See `Connections`."""
         self.url = url
-        self._connections = Connections(url, worker_refusal)
+        self._connections = Connections(
+            url, worker_refusal, trust or Trust(), name=name, guest=guest
+        )
         address = self._connections.address
         rest = f" HTTP/1.1\r\nhost: {address.host}\r\naccept-encoding: identity\r\n"
         self._ready = f"GET {address.path}/ready{rest}".encode()
@@ -38,7 +45,12 @@ class HopBackend:
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout_seconds
         await self._connections.call(
-            self._ready, b"", bytes_max=_INFO_BYTES_MAX, timeout_seconds=timeout_seconds, read=bytes
+            self._ready,
+            b"",
+            bytes_max=_INFO_BYTES_MAX,
+            timeout_seconds=timeout_seconds,
+            read=bytes,
+            claims=request_claims("GET", "/ready", b"", b""),
         )
         return await self._connections.call(
             self._info,
@@ -46,6 +58,7 @@ class HopBackend:
             bytes_max=_INFO_BYTES_MAX,
             timeout_seconds=until - loop.time(),
             read=_read_info,
+            claims=request_claims("GET", "/info", b"", b""),
         )
 
     def embed(
@@ -53,18 +66,18 @@ class HopBackend:
     ) -> asyncio.Future[list[memoryview]]:
         """Embed the rows in one call; see `Backend.embed`."""
         assert request_id.isprintable(), "a request's id would break out of its header"
-        milliseconds = math.floor(timeout_seconds * 1000 * _TIMEOUT_MARGIN)
-        head = b"%b%d\r\nx-request-id: %b\r\n" % (
-            self._embed,
-            max(1, milliseconds),  # 0 would mean that we did not say
-            request_id.encode(),
-        )
+        # 0 would mean that we did not say
+        milliseconds = b"%d" % max(1, math.floor(timeout_seconds * 1000 * _TIMEOUT_MARGIN))
+        asked = request_id.encode()
+        head = b"%b%b\r\nx-request-id: %b\r\n" % (self._embed, milliseconds, asked)
+        signs = self._connections.signs
         return self._connections.call(
             head,
             hop.encode_request(rows),
             bytes_max=hop.answer_bytes(rows),
             timeout_seconds=timeout_seconds,
             read=partial(hop.decode_answer, rows=rows),
+            claims=request_claims("POST", "/embed", milliseconds, asked) if signs else b"",
         )
 
     async def close(self) -> None:

@@ -25,6 +25,7 @@ from backends.adapters.address import EngineAddress
 from backends.adapters.client import Answer, WorkerClient, deadline
 from backends.adapters.heads import DenseHeads
 from backends.adapters.statuses import engine_refusal
+from backends.adapters.trust import Trust
 from backends.adapters.vectors import Malformed, Matrix
 from backends.adapters.vocabulary import NotText
 from backends.protocol import BackendError, BeyondWorker, InvalidAnswer, TokenRow, WorkerInfo
@@ -53,12 +54,27 @@ _THREAD_PRODUCTS_MIN = 4_000_000  # about a millisecond of one core; more would 
 class StockBackend:
     """One worker that runs a stock engine."""
 
-    def __init__(self, address: EngineAddress, dialect: Dialect, heads: DenseHeads | None) -> None:
+    def __init__(
+        self,
+        address: EngineAddress,
+        dialect: Dialect,
+        heads: DenseHeads | None,
+        trust: Trust,
+        name: str = "",
+    ) -> None:
+        """`name` (host:port) is whose certificate it has, if not its address's."""
         self.url = address.url
         self._options = address.options
         self._dialect = dialect
         self._heads = heads
-        self._client = WorkerClient(address.url, address.base, engine_refusal, _headers(address))
+        self._client = WorkerClient(
+            address.url,
+            address.base,
+            engine_refusal,
+            _headers(address),
+            trust=trust,
+            host=name.rpartition(":")[0].strip("[]"),
+        )
         self._proven: _Proven | None = None
 
     async def info(self, *, timeout_seconds: float) -> WorkerInfo:

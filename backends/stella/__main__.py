@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from functools import partial
-from pathlib import Path
+
+from backends.options import add_options, options_of
+from backends.stella.door import KEY_VARIABLE, OpenAIDoor
 
 DRAIN_SECONDS_DEFAULT = 5.0
 """How long `/ready` says 503 before the server closes, so that every router sees it."""
@@ -14,6 +17,7 @@ DRAIN_SECONDS_DEFAULT = 5.0
 def main() -> None:
     """Serve until told to stop."""
     args = _parser().parse_args()
+    listening = options_of(args)
     try:
         # imported after the arguments: --help needs no torch
         from backends import process  # noqa: PLC0415
@@ -24,38 +28,28 @@ def main() -> None:
         sys.exit(f"stella-worker: {error}; install the worker extra: stella-gateway[worker]")
     options = WorkerOptions(**{name: getattr(args, name) for name in WorkerOptions._fields})
     metrics = Metrics()
-    app = StellaApp(metrics)
-    process.serve(
-        app,
-        host=args.host,
-        port=args.port,
-        uds=args.uds,
-        drain_seconds=args.drain_seconds,
-        exit_with_stdin=args.exit_with_stdin,
-        announce_to=args.announce,
-        announce_as=args.announce_as,
-        warm_up=partial(warm_up, options, app, metrics, _report),
+    door = OpenAIDoor(
+        args.openai_key or os.environ.get(KEY_VARIABLE, ""), is_local=listening.is_local
     )
+    if door.notice:
+        _report(door.notice)
+    app = StellaApp(metrics, door)
+    process.serve(app, listening, warm_up=partial(warm_up, options, app, metrics, _report))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="stella-worker", description=__doc__)
+    add_options(parser, drain_seconds=DRAIN_SECONDS_DEFAULT)
     add = parser.add_argument
     add("--weights", required=True, help="a folder in the published layout, or a hub id")
     add("--revision", help="the hub id's full commit (Stella itself is already pinned)")
     add("--model", default="NovaSearch/stella_en_400M_v5", help="the name to serve it under")
-    add("--host", default="127.0.0.1")
-    add("--port", type=int, default=0, help="TCP port (0: a free one)")
-    add("--uds", type=Path, help="a unix socket, in place of the port")
     add("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
     add("--dtype", choices=["float32", "float16", "bfloat16"], help="default: float16 on cuda")
     add("--threads", type=_positive, help="threads that compute on a CPU")
     add("--batch-tokens", type=_positive, help="tokens in one batch (16384 on cuda, 2048 on cpu)")
+    add("--openai-key", default="", help=f"key of /v1/embeddings; rather set {KEY_VARIABLE}")
     add("--queue-tokens", type=_positive, help="tokens that may wait (16 batches)")
-    add("--drain-seconds", type=float, default=DRAIN_SECONDS_DEFAULT)
-    add("--announce", action="append", default=[], metavar="GATEWAY", help="announce us to it")
-    add("--announce-as", metavar="URL", help="the address at which gateways reach this worker")
-    add("--exit-with-stdin", action="store_true", help="end when stdin ends")
     return parser
 
 

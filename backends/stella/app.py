@@ -1,6 +1,6 @@
 """The HTTP application of a Stella worker: `WorkerApp` and what only Stella answers.
 
-POST /v1/embeddings   OpenAI's embeddings, from text or from ids (`openai`)
+POST /v1/embeddings   OpenAI's embeddings, from text or from ids (`openai`), for those who may
 GET  /metrics         Prometheus
 GET  /live            503 too if a batch takes forever, because the device hangs
 """
@@ -12,8 +12,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from backends import server
+from backends import asgi, server
 from backends.stella import openai
+from backends.stella.door import OpenAIDoor
 from backends.stella.engine import StellaEngine
 from backends.stella.metrics import CONTENT_TYPE, Metrics
 from backends.stella.tokenizer import Tokenizer
@@ -29,8 +30,9 @@ _PATHS = ("/embed", "/v1/embeddings", "/info", "/ready", "/live", "/metrics")
 class StellaApp(server.WorkerApp):
     """The worker's ASGI application; `open` hands over what was loaded."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, openai: OpenAIDoor | None = None) -> None:
         super().__init__()
+        self._door = openai or OpenAIDoor("", is_local=True)
         self._metrics = metrics
         self._stella: StellaEngine | None = None
         self._tokenizer: Tokenizer | None = None
@@ -40,7 +42,7 @@ class StellaApp(server.WorkerApp):
         """Begin to answer /v1/embeddings; `start` begins the hop."""
         self._stella, self._tokenizer, self._prompts = engine, tokenizer, prompts
 
-    async def answer(self, scope: server.Scope, receive: server.Receive) -> server.Answer:
+    async def answer(self, scope: asgi.Scope, receive: asgi.Receive) -> asgi.Answer:
         """Route one request and count its answer."""
         match scope["method"], scope["path"]:
             case "POST", "/v1/embeddings":
@@ -49,21 +51,23 @@ class StellaApp(server.WorkerApp):
                 kind = [(b"content-type", CONTENT_TYPE.encode())]
                 answer = 200, kind, self._metrics.render()
             case "GET", "/live" if self._stella and self._stella.computing_seconds > STUCK_SECONDS:
-                answer = server.json_answer(503, {"state": "stuck"})
+                answer = asgi.json_answer(503, {"state": "stuck"})
             case _:
                 answer = await super().answer(scope, receive)
         path = scope["path"] if scope["path"] in _PATHS else "other"
         self._metrics.request(path, answer[0])
         return answer
 
-    async def _embeddings(self, scope: server.Scope, receive: server.Receive) -> server.Answer:
+    async def _embeddings(self, scope: asgi.Scope, receive: asgi.Receive) -> asgi.Answer:
         started = time.monotonic()
+        if refusal := self._door.refusal(scope):
+            return _envelope(refusal)
         if self._stella is None or self._tokenizer is None:
             return _envelope(self.warming_up())
-        body = await server.read(receive, BODY_BYTES_MAX)
+        body = await asgi.read(receive, BODY_BYTES_MAX)
         if body is None:
             message = f"at most {BODY_BYTES_MAX} bytes fit"
-            return _envelope(server.Failure(413, "too_large", message))
+            return _envelope(asgi.Failure(413, "too_large", message))
         info = self._stella.info
         try:
             asked = await _maybe_on_thread(
@@ -86,8 +90,8 @@ async def _maybe_on_thread(size: int, function: Any, *args: Any) -> Any:
     return await asyncio.to_thread(function, *args)
 
 
-def _envelope(failure: server.Failure, param: str | None = None) -> server.Answer:
+def _envelope(failure: asgi.Failure, param: str | None = None) -> asgi.Answer:
     """Write a failure as OpenAI's error of four fields."""
     kind = "invalid_request_error" if failure.status < 429 else "server_error"
     error = {"message": failure.message, "type": kind, "param": param, "code": failure.code}
-    return server.json_answer(failure.status, {"error": error}, failure.retry_after_seconds)
+    return asgi.json_answer(failure.status, {"error": error}, failure.retry_after_seconds)

@@ -14,9 +14,9 @@ from typing import Annotated, Literal
 import msgspec
 import numpy as np
 
+from backends.asgi import Failure
 from backends.engine import Computed
 from backends.protocol import TokenRow, WorkerInfo
-from backends.server import Failure
 from backends.stella.tokenizer import Tokenizer, truncate
 
 DIMENSIONS_DEFAULT = 1024

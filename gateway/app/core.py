@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,6 +14,7 @@ from gateway.control_plane.catalog.catalog import PublishedCatalog
 from gateway.control_plane.catalog.price_changes import PricesToCome
 from gateway.control_plane.demand.counts import DemandCounts
 from gateway.control_plane.workers.commands import WorkerDesk
+from gateway.control_plane.workers.trust import guest_networks, worker_trust
 from gateway.data_plane.api import registration
 from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.tokens import TokenCounter
@@ -73,13 +75,13 @@ def make_core(settings: Settings) -> Core:
             peers.warn(model, url)
 
     router = Router(
-        registry.connect,
+        partial(registry.connect, trust=worker_trust(settings)),
         gateways=lambda: presence.gateways if presence else settings.gateways,
         observe=worker_changed,
     )
-    registrations = (
-        Registrations(settings.worker_secret.encode()) if settings.worker_secret else None
-    )
+    registrations = None
+    if secret := settings.worker_secret.encode():
+        registrations = Registrations(secret, guest_networks(settings))
     if redis_url:
         from gateway.app.peers import Peers  # noqa: PLC0415 - 7 MB that few deployments need
         from gateway.storage.redis import Presence  # noqa: PLC0415
@@ -163,10 +165,12 @@ def warn_of_unknown_models(core: Core) -> None:
 
 def worker_sources(settings: Settings) -> dict[str, list[Provider]]:
     """Return where the workers of GATEWAY_WORKERS are, by model. Raises SettingsError."""
+    trust = worker_trust(settings)
     try:
         found = parse_workers(settings.workers)
         for url in (url for urls in found.values() for url in urls):
-            registry.connect(url.removeprefix(DNS))  # opens nothing; knows what an address is
+            # opens nothing; knows what an address is, and what a worker there has to prove
+            registry.connect(url.removeprefix(DNS), trust)
         return {model: [provider(url) for url in urls] for model, urls in found.items()}
     except ValueError as error:
         raise SettingsError(f"GATEWAY_WORKERS: {error}") from None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import rich_click as click
 
+from backends.authentication import WrongKey, authority_of, derive_key
 from backends.protocol import BackendError
 from backends.registry import UnknownBackend
 from gateway.cli.acting import acting_as, because, operator_of
@@ -17,7 +18,8 @@ from gateway.control_plane.back_office.workers import WorkerAction
 from gateway.control_plane.catalog import catalog
 from gateway.control_plane.workers import commands
 from gateway.control_plane.workers.commands import WorkerReport
-from gateway.data_plane.routing.fleet import parse_workers
+from gateway.control_plane.workers.trust import worker_trust
+from gateway.data_plane.routing.fleet import DNS, parse_workers
 from gateway.errors import BadRequest, NotFound, Unavailable
 from gateway.settings import Settings
 from gateway.snapshots import WorkerState
@@ -111,16 +113,37 @@ async def pin(model: str, url: str, *, reason: str, acting: str | None) -> None:
 
     From then on no other revision of the model is accepted unless it is pinned too.
     """
+    trust = worker_trust(Settings.from_environment())
     async with opened() as database:
         async with database.read() as connection:
             operator = await operator_of(connection, acting)
         try:
-            revision, rows = await model_control.pin(database, operator, model, url, reason=reason)
+            revision, rows = await model_control.pin(
+                database, operator, model, url, reason=reason, trust=trust
+            )
         except UnknownBackend as error:
             raise BadRequest(f"{error}.") from None
         except BackendError as error:
             raise Unavailable(f"The worker can't be pinned: {error}.") from None
     say(f"Pinned {rows} golden rows of revision {revision}; each worker must match them.")
+
+
+@workers_group.command("key")
+@click.argument("url")
+def key(url: str) -> None:
+    """Print the key of the worker at URL, for GATEWAY_WORKER_KEY there.
+
+    URL is what gateways know the worker by: in GATEWAY_WORKERS (without dns+), or as it announces
+    itself. Host and port count: http and https have the same key.
+    """
+    secret = Settings.from_environment().worker_secret
+    if not secret:
+        raise BadRequest("Set GATEWAY_WORKER_SECRET: keys are made from it.")
+    try:
+        authority = authority_of(url.removeprefix(DNS))
+    except WrongKey as error:
+        raise BadRequest(f"{error}.") from None
+    say(derive_key(secret.encode(), authority).hex())
 
 
 async def _command(

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from redis.exceptions import RedisError
 
-from gateway.data_plane.routing.discovery.registrations import sign
+from backends.authentication import authority_of, derive_key, sign_announcement
 from gateway.identifiers import new_id
 from gateway.snapshots import WorkerState
 from gateway.storage import redis
@@ -18,12 +18,14 @@ from testing.gateways import MODEL, Api, open_api
 from testing.processes import Process
 
 WORKER_SECRET = "a secret of workers, long enough to pass"
+TRUSTED = {"worker_secret": WORKER_SECRET, "worker_networks": "127.0.0.0/8"}
 
 
 def announcement(url: str, **changes) -> tuple[bytes, dict[str, str]]:
     said = {"model": MODEL, "url": url, "issued_at": time.time(), **changes}
     body = msgspec.json.encode(said)
-    return body, {"x-signature": sign(WORKER_SECRET.encode(), body)}
+    key = derive_key(WORKER_SECRET.encode(), authority_of(url))
+    return body, {"x-signature": sign_announcement(key, body)}
 
 
 async def announce(api: Api, url: str, **changes):
@@ -32,7 +34,7 @@ async def announce(api: Api, url: str, **changes):
 
 
 async def test_a_worker_that_registers_itself_serves(sqlite_database_url, fake_worker: Process):
-    async with open_api(sqlite_database_url[0], worker_secret=WORKER_SECRET) as api:
+    async with open_api(sqlite_database_url[0], **TRUSTED) as api:
         assert (await announce(api, fake_worker.url)).status_code == 204
         await api.ready()
         assert (await api.embed()).status_code == 200
@@ -43,7 +45,7 @@ async def test_a_worker_that_registers_itself_serves(sqlite_database_url, fake_w
 
 
 async def test_what_is_not_signed_fresh_and_known_is_refused(sqlite_database_url):
-    async with open_api(sqlite_database_url[0], worker_secret=WORKER_SECRET) as api:
+    async with open_api(sqlite_database_url[0], **TRUSTED) as api:
         body, headers = announcement("http://127.0.0.1:9")
         for wrong in ({}, {"x-signature": "0" * 64}):
             answer = await api.http.post("/internal/workers", content=body, headers=wrong)
@@ -51,7 +53,10 @@ async def test_what_is_not_signed_fresh_and_known_is_refused(sqlite_database_url
                 401,
                 "announcement_refused",
             )
-        assert (await announce(api, "http://x:1", issued_at=1.0)).status_code == 401
+        late = await announce(api, "http://x:1", issued_at=time.time() + 600)
+        assert late.status_code == 401
+        assert abs(float(late.headers["x-time"]) - time.time()) < 60, "it is told the time"
+        assert "x-time" not in answer.headers
         assert (await announce(api, "http://x:1", model="none")).status_code == 404
         long = await api.http.post("/internal/workers", content=b" " * 5000, headers=headers)
         assert long.status_code == 413
@@ -64,7 +69,7 @@ async def test_without_a_secret_there_is_no_such_route(api: Api):
 
 @pytest.fixture
 async def both(sqlite_database_url, redis_url: str):
-    options = {"redis_url": redis_url, "worker_secret": WORKER_SECRET}
+    options = {"redis_url": redis_url, **TRUSTED}
     async with (
         open_api(sqlite_database_url[0], **options) as here,
         open_api(sqlite_database_url[0], **options) as there,

@@ -16,12 +16,14 @@ import httpx
 import pytest
 
 from backends import announcement
+from backends.authentication import sign_time
 from gateway.control_plane.catalog.cards import reviewed
 from gateway.data_plane.routing.discovery.registrations import LEASE_SECONDS
 from testing.gateways import MODEL, SECRET
 from testing.processes import Process
 
 WORKER_SECRET = "a secret of workers, long enough to pass"
+KEY = b"of the worker at gpu:1"
 
 
 @pytest.fixture
@@ -32,6 +34,7 @@ def gateway(sqlite_database_url: list[str]) -> Iterator[Process]:
         "GATEWAY_WORKER_SECRET": WORKER_SECRET,
         "DATABASE_URL": sqlite_database_url[0],
         "GATEWAY_WORKERS": "",
+        "GATEWAY_WORKER_NETWORKS": "127.0.0.0/8",
     }
     process = Process([sys.executable, "-m", "testing.serve"], environment)
     yield process
@@ -102,14 +105,16 @@ def test_without_a_secret_it_says_what_to_set():
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "GATEWAY_WORKER_SECRET" in done.stderr
+    assert "GATEWAY_WORKER_KEY" in done.stderr
 
 
 class Gateway:
     """Records announcements: whether each says that the worker leaves."""
 
-    def __init__(self, *, hangs: bool = False) -> None:
+    def __init__(self, *, hangs: bool = False, clock: float = 0.0) -> None:
+        """With a clock it refuses the first announcement, and says that this is the time."""
         self.heard: list[bool] = []
+        self.dates: list[float] = []
         self.answers = threading.Event()
         """Cleared while it hangs."""
         if not hangs:
@@ -119,13 +124,19 @@ class Gateway:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                said = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                body = self.rfile.read(int(self.headers["content-length"]))
+                said = json.loads(body)
                 with gateway._news:
                     gateway.heard.append(said["leaving"])
+                    gateway.dates.append(said["issued_at"])
                     gateway._news.notify_all()
                 gateway.answers.wait()
+                refuses = clock and len(gateway.dates) == 1
                 with contextlib.suppress(OSError):
-                    self.send_response(204)
+                    self.send_response(401 if refuses else 204)
+                    if refuses:
+                        self.send_header("x-time", str(clock))
+                        self.send_header("x-time-signature", sign_time(KEY, body, str(clock)))
                     self.end_headers()
 
             def log_message(self, *_: object) -> None:
@@ -145,14 +156,54 @@ class Gateway:
         self.server.server_close()
 
 
+def app() -> SimpleNamespace:
+    info = SimpleNamespace(model="m")
+    return SimpleNamespace(serving=True, has_engine=True, engine=SimpleNamespace(info=info))
+
+
+def test_a_worker_whose_clock_is_wrong_goes_on_with_each_gateway_s_time(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(announcement, "_EVERY_SECONDS", 0.05)
+    ahead, right = Gateway(clock=time.time() - 600), Gateway()
+    announcer = announcement.Announcer(
+        app(), url="http://gpu:1", gateways=[ahead.url, right.url], key=KEY
+    )
+    announcer.start()
+    try:
+        for gateway in (ahead, right):
+            gateway.wait(3)
+        announcer.leave()
+        now = time.time()
+        assert all(now - 660 < date < now - 540 for date in ahead.dates[1:])
+        assert all(now - 60 < date <= now for date in [ahead.dates[0], *right.dates])
+        assert "failed" not in capfd.readouterr().err
+    finally:
+        ahead.close()
+        right.close()
+
+
+def test_a_time_that_is_not_the_gateway_s_is_not_believed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(announcement, "_EVERY_SECONDS", 0.05)
+    stranger = Gateway(clock=time.time() + 600)
+    announcer = announcement.Announcer(
+        app(), url="http://gpu:1", gateways=[stranger.url], key=b"another"
+    )
+    announcer.start()
+    try:
+        stranger.wait(2)
+        announcer.leave()
+        assert max(stranger.dates) <= time.time()
+    finally:
+        stranger.close()
+
+
 def test_a_gateway_that_hangs_keeps_no_other_from_hearing(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(announcement, "_EVERY_SECONDS", 0.05)
     monkeypatch.setattr(announcement, "_TIMEOUT_SECONDS", 30)
-    info = SimpleNamespace(model="m")
-    app = SimpleNamespace(serving=True, has_engine=True, engine=SimpleNamespace(info=info))
     slow, prompt = Gateway(hangs=True), Gateway()
     announcer = announcement.Announcer(
-        app, url="http://gpu:1", gateways=[slow.url, prompt.url], secret="s"
+        app(), url="http://gpu:1", gateways=[slow.url, prompt.url], key=KEY
     )
     announcer.start()
     try:

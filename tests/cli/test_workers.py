@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from backends.authentication import derive_key
 from gateway.control_plane.catalog import golden
 from gateway.control_plane.workers import commands
 from gateway.data_plane.routing.pool import Pool
@@ -72,15 +73,32 @@ async def test_workers_of_no_model_are_told_of(
     sqlite_database_url: list[str], shell: Shell, capfd: pytest.CaptureFixture[str]
 ):
     typo = "sentence-transformers/all-MiniLM-L6-v3"
-    shell.environment["GATEWAY_WORKERS"] += f" {typo}=http://worker-1:9000"
+    shell.environment["GATEWAY_WORKERS"] += f" {typo}=http://127.0.0.1:9"
     async with open_api(sqlite_database_url[0], shell.environment["GATEWAY_WORKERS"]) as api:
         await api.ready()
     warned = [line for line in capfd.readouterr().err.splitlines() if typo in line]
     assert len(warned) == 1
     assert "the catalog does not have" in warned[0]
-    assert f"{typo}  http://worker-1:9000  unknown model" in await asyncio.to_thread(
+    assert f"{typo}  http://127.0.0.1:9  unknown model" in await asyncio.to_thread(
         shell.run, "workers", "list"
     )
+
+
+def test_each_worker_has_a_key_of_its_own(shell: Shell):
+    assert "GATEWAY_WORKER_SECRET" in shell.run("workers", "key", "http://gpu-1:9000", status=1)
+    shell.environment["GATEWAY_WORKER_SECRET"] = secret = "".join(map(chr, range(48, 90)))
+    key = derive_key(secret.encode(), "gpu-1:9000").hex()
+    for address in (
+        "http://gpu-1:9000",
+        "https://gpu-1:9000/",
+        "gpu-1:9000",
+        "dns+http://gpu-1:9000",
+    ):
+        assert shell.run("workers", "key", address).strip() == key
+    assert shell.run("workers", "key", "gpu-2:9000").strip() != key
+    assert "no host and port" in shell.run("workers", "key", "gpu-1", status=1)
+    shell.environment["GATEWAY_WORKER_CA"] = "/nowhere.pem"
+    assert "GATEWAY_WORKER_CA" in shell.run("workers", "pin", "m", "http://x:1", status=1)
 
 
 def test_without_a_running_gateway_there_is_nothing_to_see(shell: Shell):

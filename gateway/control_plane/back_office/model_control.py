@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from backends.adapters.trust import Trust
 from gateway.control_plane.back_office import acting
 from gateway.control_plane.catalog import cards, catalog, content, edits, golden
 from gateway.control_plane.catalog.cards import ModelCard, ReviewedModel
@@ -183,16 +184,24 @@ async def states_from(connection: AsyncConnection, model_id: str, state: State) 
 
 
 async def pin(
-    database: Database, operator: Operator, model_id: str, url: str, *, reason: str
+    database: Database,
+    operator: Operator,
+    model_id: str,
+    url: str,
+    *,
+    reason: str,
+    trust: Trust | None = None,
 ) -> tuple[str, int]:
     """Vouch for a worker: its answers become its revision's golden vectors, for good.
+
+    `trust` says what the worker must prove to be; None: it is on this machine.
 
     Returns the revision and the number of rows. Raises NotPermitted, NoReasonGiven, and as
     `commands.asked`.
     """
     operator.must("service")
     said = acting.checked(operator, reason)
-    revision, rows = await commands.asked(database, model_id, url)
+    revision, rows = await commands.asked(database, model_id, url, trust or Trust())
     async with database.write() as connection:
         await golden.pin(connection, model_id, revision, rows)
         await entries.record(

@@ -18,6 +18,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from backends import registry
+from backends.adapters.trust import Trust
 from gateway.control_plane.catalog import catalog, golden
 from gateway.control_plane.workers.quarantines import QuarantineLog
 from gateway.data_plane.metering import tokens
@@ -170,16 +171,18 @@ async def order(
 _SECONDS = 60.0
 
 
-async def asked(database: Database, model: str, url: str) -> tuple[str, list[GoldenRow]]:
+async def asked(
+    database: Database, model: str, url: str, trust: Trust
+) -> tuple[str, list[GoldenRow]]:
     """Ask a worker for its answers to the golden texts; return its revision and the rows.
 
-    Raises NotFound, or BackendError if the worker is not ready or does not fit.
+    Raises UnknownBackend, NotFound, or BackendError if the worker is not ready or does not fit.
     """
     async with database.read() as connection:
         known = (await catalog.snapshot(connection)).models.get(model)
     if known is None:
         raise NotFound(f"There is no model {model!r}; see gateway models list.")
-    backend = registry.connect(url)
+    backend = registry.connect(url, trust)
     # accept a new revision: it is what gets pinned
     spec = msgspec.structs.replace(spec_of(known), golden={})
     examiner = Examiner(spec)

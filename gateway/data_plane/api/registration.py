@@ -17,13 +17,17 @@ from gateway.data_plane.routing.discovery.registrations import (
     BODY_BYTES_MAX,
     RegistrationRefused,
     Registrations,
+    WrongTime,
 )
 from gateway.data_plane.routing.router import Router
 from gateway.errors import Unauthorized
 
 
 class AnnouncementRefused(Unauthorized):
-    """The announcement is malformed, expired or not signed with our secret."""
+    """The announcement is malformed, of another time, or not signed with that worker's key.
+
+    Or no worker may announce itself at this address (`GATEWAY_WORKER_NETWORKS`).
+    """
 
     code = "announcement_refused"
 
@@ -40,7 +44,9 @@ def route(
         try:
             said = leases.announce(body, signature)
         except RegistrationRefused as error:
-            raise AnnouncementRefused(f"The announcement is refused: {error}.") from None
+            told = leases.time_for(body, error.url) if isinstance(error, WrongTime) else {}
+            message = f"The announcement is refused: {error}."
+            raise AnnouncementRefused(message, headers=told) from None
         await pass_on(body, signature)
         if said.model not in router.pools:
             raise ModelNotFound(f"There is no model {said.model!r}.")

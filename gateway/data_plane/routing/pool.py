@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from backends.protocol import Backend, TokenRow
 from gateway.data_plane.routing.admission import Offer
@@ -36,7 +36,7 @@ class Pool:
         self,
         spec: PoolSpec,
         *,
-        connect: Callable[[str], Backend],
+        connect: Connect,
         settings: RoutingSettings,
         lag: LoopLag,
         gateways: Callable[[], int],
@@ -113,11 +113,11 @@ class Pool:
             for member in self._members.values():
                 member.suspect()
 
-    def add(self, url: str) -> None:
-        """Add a worker, to be examined; nothing changes if it is here already."""
+    def add(self, url: str, *, name: str = "", guest: bool = False) -> None:
+        """Add a worker, to be examined; nothing changes if it is here already. See `News`."""
         if url in self.core.workers:
             return
-        membership, backend = self.core.membership, self._connect(url)
+        membership, backend = self.core.membership, self._connect(url, name=name, guest=guest)
         worker = membership.add(url, time.monotonic())
         member = self._members[worker] = PoolMember(worker, backend, membership, self._settings)
         member.task = asyncio.create_task(member.tend(lambda: self._examiner))
@@ -258,6 +258,14 @@ class Pool:
 def _resolve(done: asyncio.Future[None], _: Request) -> None:
     if not done.done():
         done.set_result(None)
+
+
+class Connect(Protocol):
+    """Makes a worker's client; `backends.registry.connect` does."""
+
+    def __call__(self, url: str, *, name: str, guest: bool) -> Backend:
+        """Make it: `name` is whose key it has, if not its address's; a `guest` came by itself."""
+        ...
 
 
 class LoopLag:

@@ -20,11 +20,11 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from backends.protocol import Backend, TokenRow
+from backends.protocol import TokenRow
 from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.examination import PoolSpec
 from gateway.data_plane.routing.outcomes import AllAttemptsFailed, RowsRefused, UnknownModel
-from gateway.data_plane.routing.pool import LoopLag, Pool
+from gateway.data_plane.routing.pool import Connect, LoopLag, Pool
 from gateway.data_plane.routing.request import Progress
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import Worker
@@ -38,7 +38,7 @@ class Router:
 
     def __init__(
         self,
-        connect: Callable[[str], Backend],
+        connect: Connect,
         *,
         settings: RoutingSettings | None = None,
         gateways: Callable[[], int] = lambda: 1,

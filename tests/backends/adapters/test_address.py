@@ -7,17 +7,24 @@ import pytest
 from backends.adapters.address import parse
 from backends.adapters.hop import HopBackend
 from backends.adapters.stock import StockBackend
+from backends.adapters.trust import Trust
 from backends.registry import UnknownBackend, connect
 
 
 def test_the_prefix_names_the_engine(vocabulary: Path):
-    assert isinstance(connect("http://worker:80"), HopBackend)
+    assert isinstance(connect("http://worker:80", Trust(b"a secret")), HopBackend)
+    assert isinstance(connect("http://127.0.0.1:80"), HopBackend)
     assert isinstance(connect("unix:/run/worker"), HopBackend)
     more = f"?vocabulary={vocabulary}&revision=r1&tokens_max=512"
     for engine in ("tei+http", "tei+https", "openai+http", "infinity+http"):
         backend = connect(f"{engine}://worker:80/prefix/{more}")
         assert isinstance(backend, StockBackend)
         assert backend.url == f"{engine}://worker:80/prefix/{more}"
+
+
+def test_a_worker_on_another_machine_needs_a_secret():
+    with pytest.raises(UnknownBackend, match="GATEWAY_WORKER_SECRET"):
+        connect("http://worker:80")
 
 
 def test_options_are_read():

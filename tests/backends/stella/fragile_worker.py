@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from backends import process
 from backends.fake import vector
+from backends.options import Options
 from backends.protocol import TokenRow, WorkerInfo
 from backends.stella.app import StellaApp
 from backends.stella.engine import StellaEngine
@@ -57,7 +58,7 @@ def main() -> None:
         app.open(engine, Tokenizer(TINY / "vocab.txt"), {})
         return engine
 
-    process.serve(app, drain_seconds=0.5, warm_up=warm_up)
+    process.serve(app, Options(drain_seconds=0.5), warm_up=warm_up)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ import openai
 import pytest
 
 from backends.registry import connect
-from backends.stella.app import BODY_BYTES_MAX
+from backends.stella.app import BODY_BYTES_MAX, StellaApp
+from backends.stella.door import OpenAIDoor
+from backends.stella.metrics import Metrics
 from testing.processes import Process
 from tests.backends.stella.golden_set import FP32_MAX, TINY, Golden
 
@@ -138,3 +140,25 @@ def test_metrics_count_what_was_answered(client: httpx.Client):
     assert 'stella_requests_total{path="other",status="404"}' in text
     assert "scanner" not in text
     assert "stella_batch_seconds_bucket" in text
+
+
+@pytest.mark.parametrize(
+    ("key", "is_local", "given", "status"),
+    [
+        ("", True, b"", 0), ("", False, b"", 404), ("", False, b"Bearer x", 404),
+        ("k1", False, b"Bearer k1", 0), ("k1", False, b"Bearer k2", 401), ("k1", False, b"", 401),
+        ("k1", True, b"", 401),
+    ],
+)  # fmt: skip
+def test_others_need_a_key_for_its_own_door(key: str, is_local: bool, given: bytes, status: int):
+    door = OpenAIDoor(key, is_local=is_local)
+    refusal = door.refusal({"headers": [(b"authorization", given)]})
+    assert (refusal.status if refusal else 0) == status
+    assert bool(door.notice) == (status == 404), "one line at the start, where it is off"
+
+
+async def test_its_own_door_is_off_for_others():
+    app = StellaApp(Metrics(), OpenAIDoor("", is_local=False))
+    scope = {"method": "POST", "path": "/v1/embeddings", "headers": []}
+    status, _, body = await app.answer(scope, None)
+    assert (status, b"STELLA_WORKER_OPENAI_KEY" in body) == (404, True)

@@ -48,7 +48,7 @@ GOLDEN = GoldenRow(ids=ROW.ids, vectors={DIMENSIONS: vector(ROW.ids, DIMENSIONS)
 class Standin:
     """A backend whose calls end when the test wants."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, **_: object) -> None:
         self.url = url
         self.tells = INFO
         self.salt = ""
@@ -99,7 +99,7 @@ class Bench:
         self.prepare: Callable[[Standin], None] = lambda _: None
         self.router = Router(self._connect, settings=SETTINGS)
 
-    def _connect(self, url: str) -> Standin:
+    def _connect(self, url: str, **_: object) -> Standin:
         made = self.standins[url] = Standin(url)
         self.prepare(made)
         return made

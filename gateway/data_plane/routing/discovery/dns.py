@@ -1,5 +1,7 @@
 """The addresses behind a name, such as a Kubernetes headless Service: one worker each.
 
+They share the key and the certificate of the name.
+
 A failed lookup changes nothing: an outage of DNS is no outage of the workers. An address must be
 missing twice in a row before it is removed, because an answer can be truncated.
 """
@@ -46,7 +48,7 @@ class DnsName:
             found = await self._look()
             if found is not None:
                 for url in sorted(found - misses.keys()):
-                    yield News(url, here=True)
+                    yield News(url, here=True, name=f"{self._host}:{self._port}")
                 misses = {url: 0 if url in found else misses[url] + 1 for url in found | {*misses}}
                 for url in sorted(url for url, count in misses.items() if count >= _MISSES_MAX):
                     del misses[url]

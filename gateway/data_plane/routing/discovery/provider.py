@@ -23,6 +23,10 @@ class News(NamedTuple):
 
     url: str
     here: bool
+    name: str = ""
+    """host:port whose key and certificate it has, if not those of its address."""
+    guest: bool = False
+    """It announced its address itself."""
 
 
 class Provider(Protocol):
@@ -48,8 +52,8 @@ class StaticList:
 class Members(Protocol):
     """The part of a pool that discovery uses."""
 
-    def add(self, url: str) -> None:
-        """Add a worker; nothing happens if it is here."""
+    def add(self, url: str, *, name: str = "", guest: bool = False) -> None:
+        """Add a worker; nothing happens if it is here. See `News`."""
         ...
 
     def remove(self, url: str) -> None:
@@ -97,7 +101,7 @@ class _Sponsored:
         sponsors = self._sponsors.setdefault(news.url, set())
         try:
             if news.here:
-                self._members.add(news.url)
+                self._members.add(news.url, name=news.name, guest=news.guest)
                 sponsors.add(index)
                 return
             sponsors.discard(index)

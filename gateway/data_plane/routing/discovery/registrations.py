@@ -4,10 +4,12 @@ For GPUs outside the cluster, which no list and no DNS knows. An announcement is
 
     {"model": "...", "url": "http://...", "issued_at": unix seconds, "leaving": false}
 
-with HMAC-SHA256(secret, body) in hex beside it. It must be fresh and newer than the worker's last
-one, so that a recorded one can't be replayed, not even to keep a dead worker alive. The last one
-may arrive twice, directly and through another gateway; the second changes nothing. URLs are
-compared in canonical form.
+signed with the key of the worker at that address (`backends.authentication`), so that each speaks
+for itself alone. It must be fresh and newer than the worker's last one, so that a recorded one
+can't be replayed, not even to keep a dead worker alive. The last one may arrive twice, directly and
+through another gateway; the second changes nothing. URLs are compared in canonical form.
+
+A worker is refused whose clock is wrong; the answer tells the time that it should have said.
 
 Registrations that other gateways passed on don't expire while those gateways can't be heard; the
 examinations decide then.
@@ -26,12 +28,16 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 from yarl import URL
 
+from backends.authentication import authority_of, derive_key, sign_announcement, sign_time
+from backends.guests import GuestNetworks
 from gateway.data_plane.routing.discovery.provider import News
 
 LEASE_SECONDS = 15.0
 """How long an announcement is valid; workers repeat it every 5 s."""
-SKEW_SECONDS_MAX = 30.0
-"""The largest difference between a worker's clock and ours."""
+AGE_SECONDS_MAX = 30.0
+"""The oldest announcement that is believed."""
+AHEAD_SECONDS_MAX = 2.0
+"""How far in the future one may be dated: it could be played when its worker is gone."""
 WORKERS_MAX = 1024
 """Registrations that are kept, of all models."""
 BODY_BYTES_MAX = 4096
@@ -45,12 +51,14 @@ class Registrations:
     def __init__(
         self,
         secret: bytes,
+        guests: GuestNetworks,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         assert secret, "an empty secret would let anyone in"
         self._secret = secret
+        self._guests = guests
         self._clock = clock
         self._wall_clock = wall_clock
         self._registered: dict[str, Registration] = {}
@@ -64,13 +72,12 @@ class Registrations:
         """
         if len(body) > BODY_BYTES_MAX:
             raise RegistrationRefused(f"at most {BODY_BYTES_MAX} bytes fit")
-        if not hmac.compare_digest(sign(self._secret, body).encode(), signature.encode()):
-            raise RegistrationRefused("the signature is wrong")
         try:
             said = msgspec.json.decode(body, type=Announcement)
         except msgspec.MsgspecError as error:
             raise RegistrationRefused(str(error)) from None
         said = msgspec.structs.replace(said, url=_canonical(said.url))
+        self._authenticate(said.url, body, signature)
         digest = hashlib.sha256(body).digest()
         last = self._registered.get(said.url)
         if last is not None and last.digest == digest:
@@ -84,6 +91,11 @@ class Registrations:
         )
         self._tell({said.model, last.model if last else said.model})
         return said
+
+    def time_for(self, body: bytes, url: str) -> dict[str, str]:
+        """Return headers that tell a worker the time, signed, in answer to its announcement."""
+        now = f"{self._wall_clock():.3f}"
+        return {"x-time": now, "x-time-signature": sign_time(self._key(url), body, now)}
 
     def hearing(self, *, others: bool) -> None:
         """Record whether announcements of other gateways can be heard now."""
@@ -140,9 +152,24 @@ class Registrations:
             if news := self._news.pop(model, None):
                 news.set()
 
+    def _key(self, url: str) -> bytes:
+        return derive_key(self._secret, authority_of(url))
+
+    def _authenticate(self, url: str, body: bytes, signature: str) -> None:
+        """See that it is signed by the worker at this address, which a guest may have."""
+        given = signature.encode()
+        if not hmac.compare_digest(sign_announcement(self._key(url), body).encode(), given):
+            if hmac.compare_digest(hmac.digest(self._secret, body, "sha256").hex().encode(), given):
+                raise RegistrationRefused("this worker's version signs as all do; upgrade it")
+            raise RegistrationRefused(f"the signature is not made with the key of {url}")
+        host, _, port = authority_of(url).rpartition(":")
+        if refusal := self._guests.refusal_of_host(host, int(port)):
+            raise RegistrationRefused(refusal)
+
     def _check(self, said: Announcement, last: Registration | None) -> None:
-        if abs(self._wall_clock() - said.issued_at) > SKEW_SECONDS_MAX:
-            raise RegistrationRefused("issued too long ago, or the clocks differ")
+        age = self._wall_clock() - said.issued_at
+        if not -AHEAD_SECONDS_MAX <= age <= AGE_SECONDS_MAX:
+            raise WrongTime(said.url, "issued too long ago, or in the future: the clocks differ")
         if last is not None and said.issued_at <= last.issued_at:
             raise RegistrationRefused("not newer than the last one")
         self._forget()
@@ -151,7 +178,7 @@ class Registrations:
 
     def _forget(self) -> None:
         """Drop registrations that expired and whose announcement is too old to be replayed."""
-        oldest = self._wall_clock() - SKEW_SECONDS_MAX
+        oldest = self._wall_clock() - AGE_SECONDS_MAX
         now = self._clock()
         for url, registration in tuple(self._registered.items()):
             if (
@@ -164,6 +191,14 @@ class Registrations:
 
 class RegistrationRefused(ValueError):
     """An announcement that is not accepted; the text says why."""
+
+
+class WrongTime(RegistrationRefused):
+    """It is the worker's, but not of this time."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(reason)
+        self.url = url
 
 
 class Announcement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -202,7 +237,7 @@ class RegisteredWorkers:
         while True:
             live = self._registered.live(self._model)
             for url in sorted(live.keys() - known):
-                yield News(url, here=True)
+                yield News(url, here=True, guest=True)
             for url in sorted(known - live.keys()):
                 yield News(url, here=False)
             known = set(live)
@@ -226,8 +261,3 @@ def _canonical(text: str) -> str:
     if str(url).rstrip("/") != origin:
         raise RegistrationRefused("the url must be a host and a port, and nothing else")
     return origin
-
-
-def sign(secret: bytes, body: bytes) -> str:
-    """Sign an announcement: HMAC-SHA256, as hex."""
-    return hmac.digest(secret, body, "sha256").hex()

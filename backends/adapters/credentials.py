@@ -1,0 +1,101 @@
+"""The gateway's side of `authentication`: the key of one worker, and the session opened with it."""
+
+from __future__ import annotations
+
+import hmac
+
+from backends import authentication
+from backends.adapters.answer_reader import AnswerReader
+from backends.authentication import (
+    NONCE_BYTES,
+    PROOF_BYTES,
+    SCHEME,
+    TICKET_BYTES,
+    Session,
+    answer_claims,
+)
+
+WELCOME_BYTES = TICKET_BYTES + PROOF_BYTES
+"""Length of a worker's answer to a nonce."""
+UNKNOWN = 401
+"""The status with which a worker asks who we are."""
+
+
+class Credentials:
+    """What proves us to a worker, and the worker to us."""
+
+    def __init__(self, key: bytes, name: str, *, used: bool) -> None:
+        """`name` is the authority whose key this is; `used` if nothing goes without a proof.
+
+        Else it is used once the worker asks for it.
+        """
+        self.used = used
+        self._key = key
+        self._name = name
+        self._nonce = b""
+        self._session: Session | None = None
+        self._number = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests can be sent: signed, or without a signature as long as none is asked."""
+        return self._session is not None or not self.used
+
+    def refused(self, signature: Signature | None) -> None:
+        """Open a session before the next request: the worker doesn't know that of this one."""
+        self.used = True
+        if signature is not None and signature.session is self._session:
+            self._session = None
+
+    def nonce(self) -> bytes:
+        """Begin a session; returns what to send."""
+        self._nonce = authentication.new_nonce()
+        assert len(self._nonce) == NONCE_BYTES
+        return self._nonce
+
+    def welcome(self, content: bytes | bytearray) -> None:
+        """Check a worker's answer to the nonce, and open the session. Raises ValueError."""
+        ticket, proof = bytes(content[:TICKET_BYTES]), bytes(content[TICKET_BYTES:])
+        wanted = authentication.prove(self._key, self._nonce, ticket)
+        if not hmac.compare_digest(wanted, proof):
+            raise ValueError(f"it does not have the key of {self._name} (gateway workers key)")
+        self._session, self._number = Session(self._key, self._nonce, ticket), 0
+
+    def sign(self, claims: bytes, body: bytes) -> Signature | None:
+        """Sign a request; None as long as the worker asks for no signature."""
+        session = self._session
+        if session is None:
+            return None
+        self._number += 1
+        return Signature(session, self._number, session.request_tag(self._number, claims, body))
+
+    def believes(
+        self, signature: Signature | None, answer: AnswerReader, content: bytes | bytearray
+    ) -> bool:
+        """Whether an answer is the worker's. 401 is nobody's: who doesn't know us can't sign."""
+        if signature is None:
+            return answer.status != UNKNOWN
+        return signature.fits(answer.status, answer.retry_after, content, answer.tag)
+
+
+class Signature:
+    """A signature of one request, and what its answer must bear."""
+
+    __slots__ = ("_number", "header", "session")
+
+    def __init__(self, session: Session, number: int, tag: bytes) -> None:
+        self.session, self._number = session, number
+        self.header = b"authorization: %b%b.%d.%b\r\n" % (
+            SCHEME,
+            session.token,
+            number,
+            tag.hex().encode(),
+        )
+
+    def fits(
+        self, status: int, retry_after: str | None, content: bytes | bytearray, tag: bytes
+    ) -> bool:
+        """Whether an answer is that of the worker to this request."""
+        claims = answer_claims(status, (retry_after or "").encode("latin-1"))
+        wanted = self.session.answer_tag(self._number, claims, content)
+        return hmac.compare_digest(wanted.hex().encode(), tag)

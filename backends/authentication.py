@@ -1,0 +1,134 @@
+"""How a gateway and a worker on another machine prove to each other who they are.
+
+Each worker has a key of its own, made from the gateways' secret and the worker's authority (host
+and port, as gateways know them). With it both sides open a session, and in it both sign each
+message: nobody in between can ask, answer, change, exchange or repeat one. No clock is compared.
+
+    gateway                                          worker
+    POST /session      nonce                   ->
+                       ticket, proof           <-    proof = HMAC(key, nonce, ticket)
+    authorization: Hop nonce+ticket.counter.tag  ->
+                                x-hop-tag: tag <-
+
+The session's key is HMAC(key, nonce, ticket), fresh for each session. The tags are AES-GMAC over
+what matters of the message, its direction and its number: a few microseconds for a large one. The
+worker keeps nothing until the first signed message, and takes each number once.
+
+Texts are not hidden by this: whoever may listen between the machines must be kept out by TLS.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import secrets
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+SECRET_VARIABLE = "GATEWAY_WORKER_SECRET"  # noqa: S105 - the name of the variable that holds it
+KEY_VARIABLE = "GATEWAY_WORKER_KEY"
+"""The variable that holds one worker's key: all that a worker needs to know."""
+SCHEME = b"Hop "
+"""Of the authorization header of a signed request."""
+TAG_HEADER = b"x-hop-tag"
+"""Holds the tag of an answer."""
+SESSION_PATH = "/session"
+NONCE_BYTES, TICKET_BYTES, PROOF_BYTES, TAG_BYTES = 16, 24, 32, 16
+_KEY_BYTES = 32
+_PORTS = {"http": 80, "https": 443}
+_REQUEST, _ANSWER = b"requ", b"answ"
+
+
+class WrongKey(ValueError):
+    """This is no worker's key, or the address has none; the text says why."""
+
+
+def authority_of(address: str) -> str:
+    """Return `host:port` of a URL, or of `host:port` itself. Raises WrongKey."""
+    try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
+    except ValueError as error:
+        raise WrongKey(f"{address!r} is no address: {error}") from None
+    if not host or not port:
+        raise WrongKey(f"{address!r} names no host and port")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_local(address: str) -> bool:
+    """Whether a URL, or `host:port`, leads to this machine alone: no stranger is in between."""
+    if address.startswith("unix:"):
+        return True
+    host = authority_of(address).rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def derive_key(secret: bytes, authority: str) -> bytes:
+    """Return the key of one worker; who knows it learns nothing about another's."""
+    return hmac.digest(secret, b"worker " + authority.encode(), "sha256")
+
+
+def parse_key(text: str) -> bytes:
+    """Read a key as `gateway workers key` prints it. Raises WrongKey."""
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise WrongKey("it is not a key as `gateway workers key` prints it")
+    return key
+
+
+def sign_announcement(key: bytes, body: bytes) -> str:
+    """Return the signature of a worker's announcement, in hex."""
+    return hmac.digest(key, b"announcement " + body, "sha256").hex()
+
+
+def sign_time(key: bytes, body: bytes, time: str) -> str:
+    """Return the signature of the time that a gateway told in its answer to an announcement."""
+    return hmac.digest(key, b"time %b " % time.encode() + body, "sha256").hex()
+
+
+def prove(key: bytes, nonce: bytes, ticket: bytes) -> bytes:
+    """Return what only a worker that has the key can answer to a nonce."""
+    return hmac.digest(key, b"proof " + nonce + ticket, "sha256")
+
+
+def new_nonce() -> bytes:
+    """Return what makes a session different from all others."""
+    return secrets.token_bytes(NONCE_BYTES)
+
+
+class Session:
+    """Makes the tags of one session. Each (direction, number) may be used for one message only."""
+
+    def __init__(self, key: bytes, nonce: bytes, ticket: bytes) -> None:
+        self.token = (nonce + ticket).hex().encode()
+        """How requests name it."""
+        self._cipher = AESGCM(hmac.digest(key, b"session " + nonce + ticket, "sha256"))
+
+    def request_tag(self, number: int, claims: bytes, body: bytes) -> bytes:
+        """Return the tag of a request; `claims` is what matters of its head."""
+        return self._tag(_REQUEST, number, claims, body)
+
+    def answer_tag(self, number: int, claims: bytes, body: bytes | bytearray) -> bytes:
+        """Return the tag of the answer to the request of this number."""
+        return self._tag(_ANSWER, number, claims, body)
+
+    def _tag(self, direction: bytes, number: int, claims: bytes, body: bytes | bytearray) -> bytes:
+        nonce = direction + number.to_bytes(8, "big")
+        return self._cipher.encrypt(nonce, claims, body)[-TAG_BYTES:]
+
+
+def request_claims(method: str, path: str, timeout_ms: bytes, request_id: bytes) -> bytes:
+    """Return what matters of a request's head."""
+    return b"%b %b\n%b\n%b" % (method.encode(), path.encode(), timeout_ms, request_id)
+
+
+def answer_claims(status: int, retry_after: bytes) -> bytes:
+    """Return what matters of an answer's head."""
+    return b"%d\n%b" % (status, retry_after)

@@ -1,0 +1,48 @@
+"""Whom a worker asks for a proof follows from where it listens."""
+
+from pathlib import Path
+
+import pytest
+
+from backends.authentication import derive_key
+from backends.options import Options, key_of
+
+SECRET = "of the gateways alone"
+OWN = derive_key(SECRET.encode(), "gpu-7:9000").hex()
+OPEN = Options(host="0.0.0.0")
+NAMED = Options(host="0.0.0.0", announce_as="https://gpu-7:9000")
+
+
+@pytest.mark.parametrize(
+    "options", [OPEN, NAMED, Options(host="10.0.0.7"), Options(announce_as="http://gpu-7:9000")]
+)
+def test_others_reach_it_so_it_has_a_key_or_does_not_start(options: Options):
+    assert not options.is_local
+    with pytest.raises(SystemExit, match="GATEWAY_WORKER_KEY must be set"):
+        key_of(options, 9000, {})
+    assert key_of(options, 9000, {"GATEWAY_WORKER_KEY": OWN}) == bytes.fromhex(OWN)
+
+
+@pytest.mark.parametrize("options", [Options(), Options(host="::1"), Options(uds=Path("/run/w"))])
+def test_only_this_machine_reaches_it_so_it_needs_none(options: Options):
+    assert options.is_local
+    assert key_of(options, 9000, {}) is None
+
+
+def test_the_gateways_secret_makes_the_key_of_its_address():
+    assert key_of(NAMED, 9000, {"GATEWAY_WORKER_SECRET": SECRET}) == bytes.fromhex(OWN)
+    here = key_of(Options(host="10.0.0.7"), 9000, {"GATEWAY_WORKER_SECRET": SECRET})
+    assert here == derive_key(SECRET.encode(), "10.0.0.7:9000")
+    with pytest.raises(SystemExit, match="--announce-as"):
+        key_of(OPEN, 9000, {"GATEWAY_WORKER_SECRET": SECRET})
+
+
+def test_what_is_no_key_is_refused_without_being_shown():
+    with pytest.raises(SystemExit, match="not a key") as refused:
+        key_of(OPEN, 9000, {"GATEWAY_WORKER_KEY": "mistyped"})
+    assert "mistyped" not in str(refused.value)
+
+
+def test_to_announce_itself_it_needs_a_key():
+    with pytest.raises(SystemExit, match="--announce needs GATEWAY_WORKER_KEY"):
+        key_of(Options(announce=("http://gateway",)), 9000, {})
