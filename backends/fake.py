@@ -7,7 +7,8 @@ all of them); `DELETE /fault` ends that. Kinds, by what they affect:
 - the answer: `nan`, `zero`, `foreign` (vectors of another text), `permuted`, `missing`,
   `dimension`, `truncated`, `html`
 - the status: `error` (500), `busy` (429), `refuse` (400); `poison` and `poison_error` answer 400
-  and 500 to calls with a row that begins with `POISON`, and serve all others
+  and 500 to calls with a row that has the id `POISON`, and serve all others
+- the process: `deadly` ends it at once when such a row comes, `breaking` as a broken engine does
 - the connection: `hang` and `slow` (answer after `seconds`), `crawl` (takes `seconds` for each
   token), `reset`, `short` (sends fewer bytes than it declares), `drip` (a byte at a time, `seconds`
   apart)
@@ -20,6 +21,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import os
 import random
 import struct
 from collections.abc import Sequence
@@ -29,13 +31,13 @@ from typing import Literal
 import msgspec
 
 from backends import asgi, hop, process, server
-from backends.engine import Computed
+from backends.engine import Computed, EngineBroken
 from backends.options import add_options, options_of
 from backends.protocol import TokenRow, WorkerInfo
 
 Kind = Literal[
     "nan", "zero", "foreign", "permuted", "missing", "dimension", "truncated", "html",
-    "error", "busy", "refuse", "poison", "poison_error",
+    "error", "busy", "refuse", "poison", "poison_error", "deadly", "breaking",
     "hang", "slow", "crawl", "reset", "short", "drip",
 ]  # fmt: skip
 
@@ -43,7 +45,7 @@ _WIRE_FAULTS = ("reset", "short", "drip")
 _ON_DEMAND = b'{"error":{"code":"fault","message":"on demand"}}'
 
 POISON = 666
-"""First id of a row that a poisoned worker fails on."""
+"""Id in a row that a poisoned worker fails on; no text has it in BERT's vocabulary."""
 
 
 class Fault(msgspec.Struct, kw_only=True):
@@ -138,7 +140,7 @@ class FaultyApp(server.WorkerApp):
                 return 429, [(b"retry-after", b"0.05")], b""
             case "html":
                 return 200, [], b"<html>a proxy's error page</html>"
-            case "poison" | "poison_error":
+            case "poison" | "poison_error" | "deadly" | "breaking":
                 return await self._poisoned(fault.kind, scope, receive)
             case "hang" | "slow":
                 await asyncio.sleep(fault.seconds)
@@ -148,7 +150,13 @@ class FaultyApp(server.WorkerApp):
 
     async def _poisoned(self, kind: Kind, scope: asgi.Scope, receive: asgi.Receive) -> asgi.Answer:
         body = await self._read(receive)
-        if any(row.ids[:4] == struct.pack("<I", POISON) for row in self._rows(body)):
+        if any(struct.pack("<I", POISON) in row.ids for row in self._rows(body)):
+            match kind:
+                case "deadly":
+                    os._exit(process.BROKEN_EXIT_STATUS)
+                case "breaking":
+                    self._break("on demand")
+                    return asgi.error_answer(server.explain(EngineBroken("on demand")))
             return 400 if kind == "poison" else 500, [], _ON_DEMAND
         return await super().answer(scope, asgi.again(body, receive))
 

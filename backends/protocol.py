@@ -7,6 +7,7 @@ the errors below. Each says who is to blame, because the router acts on that alo
     BackendError
     ├── WorkerFault            the worker misbehaves: retry elsewhere, count it against the worker
     │   ├── WorkerUnreachable  refused, reset, or no such host
+    │   │   └── WorkerLost     it ended while it had the rows: they may be why
     │   ├── WorkerTimeout      no answer in time
     │   ├── WorkerFailed       it answered 5xx, or something that no worker answers
     │   └── InvalidAnswer      it answered 200 with something that is not the rows' vectors
@@ -109,6 +110,10 @@ class WorkerFault(BackendError):
 
 class WorkerUnreachable(WorkerFault):
     """Connection refused or reset, or unknown host."""
+
+
+class WorkerLost(WorkerUnreachable):
+    """It hung up without an answer, or said that it breaks: the rows that it had may be why."""
 
 
 class WorkerTimeout(WorkerFault):

@@ -225,6 +225,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hold_seconds_max: Annotated[
         float, Meta(ge=0, le=30), _text("Longest wait that Prefer can ask for.")
     ] = 30.0
+    fatal_input_seconds: Annotated[
+        Seconds,
+        _text(
+            "How long each process refuses an input that cost two workers; by its digest, whoever "
+            "sends it and with whatever else."
+        ),
+    ] = 600.0
     worker_orders_poll_seconds: Annotated[
         Seconds, _text("How often orders of `gateway workers` are read and reports written.")
     ] = 1.0

@@ -22,6 +22,7 @@ from backends.adapters.trust import Trust, tls_reason
 from backends.protocol import (
     InvalidAnswer,
     OutOfResources,
+    WorkerLost,
     WorkerTimeout,
     WorkerUnreachable,
 )
@@ -84,17 +85,21 @@ class WorkerClient:
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], bytes_max: int
     ) -> Answer:
         call = (method, self._base + path, body, headers, bytes_max)
+        sent = False
         try:
             try:
                 return await self._try(self._session(kept=True), *call)
             except _Stale:
+                sent = True
                 return await self._try(self._session(kept=False), *call)
         except aiohttp.ClientConnectorCertificateError as error:
             raise WorkerUnreachable(self._url, _untrusted(error)) from None
         except aiohttp.ClientConnectionError as error:
             if isinstance(error, OSError) and error.errno in OUR_ERRNOS:
                 raise OutOfResources(self._url, reason_of(error)) from None
-            raise WorkerUnreachable(self._url, reason_of(error)) from None
+            sent = sent or not isinstance(error, aiohttp.ClientConnectorError)
+            kind = WorkerLost if sent else WorkerUnreachable
+            raise kind(self._url, reason_of(error)) from None
         except aiohttp.ClientPayloadError as error:
             raise InvalidAnswer(self._url, f"incomplete answer: {reason_of(error)}") from None
         except aiohttp.ClientError as error:

@@ -28,6 +28,7 @@ from backends.authentication import SESSION_PATH
 from backends.protocol import (
     InvalidAnswer,
     WorkerFailed,
+    WorkerLost,
     WorkerUnreachable,
 )
 
@@ -181,7 +182,7 @@ class Connections:
             await self._dialer.connect(lambda: connection)
         except (OSError, UnicodeError) as error:
             call.dialing = None
-            call.fail(unconnected(self.url, error))
+            call.fail(unconnected(self.url, error, was_sent=call.was_sent))
             return
         self._open.add(connection)
         call.dialing = None
@@ -250,7 +251,7 @@ class _Connection(asyncio.Protocol):
         if not answer.begun and not self._fresh:
             call.stale()
         elif not answer.headed:
-            call.fail(WorkerUnreachable(url, reason))
+            call.fail(WorkerLost(url, reason))
         elif answer.ends or exc is not None:
             call.fail(InvalidAnswer(url, f"incomplete answer: {reason}"))
         else:

@@ -14,7 +14,7 @@ from backends.adapters.statuses import OUR_ERRNOS, reason_of
 from backends.adapters.trust import Trust, tls_reason
 from backends.authentication import authority_of
 from backends.guests import NotForGuests
-from backends.protocol import BackendError, OutOfResources, WorkerUnreachable
+from backends.protocol import BackendError, OutOfResources, WorkerLost, WorkerUnreachable
 
 
 class HopAddress(NamedTuple):
@@ -78,8 +78,8 @@ class Dialer:
         )
 
 
-def unconnected(url: str, error: Exception) -> BackendError:
-    """Say why a worker can't be connected to."""
+def unconnected(url: str, error: Exception, *, was_sent: bool) -> BackendError:
+    """Say why a worker can't be connected to; `was_sent`: it had the call, and was lost with it."""
     if isinstance(error, OSError) and error.errno in OUR_ERRNOS:
         return OutOfResources(url, reason_of(error))
     match error:
@@ -88,4 +88,5 @@ def unconnected(url: str, error: Exception) -> BackendError:
         case NotForGuests():
             return WorkerUnreachable(url, str(error))
         case _:
-            return WorkerUnreachable(url, reason_of(error))
+            lost = WorkerLost if was_sent else WorkerUnreachable
+            return lost(url, reason_of(error))

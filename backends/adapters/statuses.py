@@ -3,12 +3,13 @@
     400, 413, 422   what we sent is wrong                            RequestRefused
     429, 503        alive and full, or warming                       WorkerBusy
     504             it says that our deadline passed                 WorkerTimeout
+    500             our own worker says that it breaks and exits     WorkerLost
     424, 5xx        it failed (TEI answers 424 when its GPU did)     WorkerFailed
     anything else   it is not what its address says: no such model,  WorkerFailed
                     no such path, another host, a wrong key
 
 The last line blames the worker and not the request, because another worker can serve the request.
-Our own workers send 400, 413, 422 and 504 with an error body of their own. Without that body,
+Our own workers send 400, 413, 422, 504 and that 500 with an error body of their own. Without it,
 something else answers there, such as the next owner of the address: the worker's fault too.
 """
 
@@ -25,6 +26,7 @@ from backends.protocol import (
     RequestRefused,
     WorkerBusy,
     WorkerFailed,
+    WorkerLost,
     WorkerTimeout,
 )
 
@@ -43,6 +45,7 @@ _REFUSED = {400, 413, 422}
 _BUSY = {429, 503}
 _LATE = 504
 _DEADLINE_PASSED = "deadline_passed"
+_BROKEN = "engine_broken"
 
 
 def engine_refusal(url: str, status: int, content: bytes, retry_after: str | None) -> BackendError:
@@ -64,6 +67,8 @@ def worker_refusal(url: str, status: int, content: bytes, retry_after: str | Non
     meant = engine_refusal(url, status, content, retry_after)
     if status == _LATE and code == _DEADLINE_PASSED:
         return WorkerTimeout(url, meant.reason)
+    if code == _BROKEN:
+        return WorkerLost(url, meant.reason)
     if isinstance(meant, RequestRefused) and not code:
         return WorkerFailed(url, f"not an error of our worker: {meant.reason}")
     return meant

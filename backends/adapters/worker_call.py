@@ -36,6 +36,8 @@ class WorkerCall(asyncio.Future[T], Generic[T]):
         self.bytes_max = bytes_max
         self.connection: Carrier | None = None
         self.dialing: asyncio.Task[None] | None = None
+        self.was_sent = False
+        """On a connection that then turned out to be closed."""
         self._repeated = False
         """The worker asked who we are, and was told."""
         self._caller = caller
@@ -95,7 +97,7 @@ class WorkerCall(asyncio.Future[T], Generic[T]):
 
     def stale(self) -> None:
         """Try again, once: the server had closed the kept connection it was sent on."""
-        self.connection = None
+        self.connection, self.was_sent = None, True
         self._caller.dial(self)
 
     def _late(self) -> None:

@@ -2,6 +2,9 @@
 
 A row whose mean contains NaN or infinity (half precision can overflow) is computed again, alone, in
 float32. If that is not finite either, the weights or the device are broken: `NotFinite`.
+
+A batch for which the device has no memory is computed once more, in halves: what else uses the
+device may leave less than was free at the start, and that is no reason to end the process.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ class Embedder:
         device: torch.device,
         vocabulary_size: int,
         on_recomputed: Callable[[int], None] = lambda _: None,
+        on_out_of_memory: Callable[[], None] = lambda: None,
     ) -> None:
         self.vocabulary_size = vocabulary_size
         self._trunk = trunk
@@ -38,10 +42,27 @@ class Embedder:
         self._dtype = dtype
         self._device = device
         self._on_recomputed = on_recomputed
+        self._on_out_of_memory = on_out_of_memory
+
+    def embed(self, rows: Sequence[TokenRow]) -> list[bytes]:
+        """Compute raw little-endian float32 vectors, in order.
+
+        Raises NotFinite, and OutOfMemoryError if the halves of the batch don't fit either.
+        """
+        try:
+            return self._embed(rows)
+        except torch.OutOfMemoryError:
+            self._on_out_of_memory()
+        # only here has the error let go of the tensors that were made
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        half = (len(rows) + 1) // 2
+        return [
+            vector for part in (rows[:half], rows[half:]) if part for vector in self._embed(part)
+        ]
 
     @torch.inference_mode()
-    def embed(self, rows: Sequence[TokenRow]) -> list[bytes]:
-        """Compute raw little-endian float32 vectors, in order. Raises NotFinite."""
+    def _embed(self, rows: Sequence[TokenRow]) -> list[bytes]:
         pooled = self._pool([np.frombuffer(row.ids, dtype="<u4") for row in rows])
         vectors = [b""] * len(rows)
         for dimensions in {row.dimensions for row in rows}:

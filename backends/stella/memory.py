@@ -8,6 +8,7 @@ import torch
 
 from backends.engine import StartupError
 from backends.stella.checkpoint import Checkpoint
+from backends.stella.queue import BATCH_FLOATS_MAX
 
 _HEADROOM = 1.1
 """For what isn't counted: allocator slack and kernel workspaces."""
@@ -49,7 +50,10 @@ def _needed_bytes(checkpoint: Checkpoint, dtype: torch.dtype, batch_tokens: int)
     # the rotation's terms in float32
     token = dtype.itemsize * (8 * config.hidden_size + 4 * config.intermediate_size)
     token += 4 * 8 * config.hidden_size
-    total = dtype.itemsize * trunk + 4 * heads + staging + token * batch_tokens
+    # after the trunk: the means in float32, as they are and by head, and the vectors twice
+    token += 4 * 2 * config.hidden_size
+    vectors = 4 * 2 * max(BATCH_FLOATS_MAX, *checkpoint.native)
+    total = dtype.itemsize * trunk + 4 * heads + staging + token * batch_tokens + vectors
     return int(total * _HEADROOM)
 
 

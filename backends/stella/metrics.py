@@ -28,6 +28,11 @@ class Metrics:
         self._recomputed = Counter(
             "stella_rows_recomputed", "Rows computed again in float32", registry=self._registry
         )
+        self._out_of_memory = Counter(
+            "stella_out_of_memory",
+            "Batches that did not fit into memory and were computed in halves",
+            registry=self._registry,
+        )
         self._batch_tokens = Histogram(
             "stella_batch_tokens",
             "Tokens of one batch",
@@ -58,6 +63,10 @@ class Metrics:
     def recomputed(self, rows: int) -> None:
         """Count rows that overflowed in half precision and were computed again."""
         self._recomputed.inc(rows)
+
+    def out_of_memory(self) -> None:
+        """Count a batch that did not fit into memory."""
+        self._out_of_memory.inc()
 
     def watch_queue(self, tokens: Callable[[], int]) -> None:
         """Read the queue's length from `tokens` at each scrape."""

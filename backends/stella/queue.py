@@ -1,9 +1,9 @@
 """The queue of rows to compute: bounded in tokens, shared fairly between calls.
 
-`take` fills a batch up to a token budget in two passes over the waiting calls, oldest first: in
-the first each call gets an equal share of the budget (at least one row), in the second the oldest
-take what is left. So a short call joins the next batch beside a long one, and the oldest call
-advances in every batch: neither starves the other.
+`take` fills a batch up to a budget of tokens, and of numbers in its vectors, in two passes over the
+waiting calls, oldest first: in the first each call gets an equal share of the tokens (at least one
+row), in the second the oldest take what is left. So a short call joins the next batch beside a long
+one, and the oldest call advances in every batch: neither starves the other.
 
 Calls whose caller hung up or whose deadline passed are dropped here, before they cost time. All
 methods may be called from any thread.
@@ -18,6 +18,9 @@ from typing import NamedTuple
 
 from backends.engine import DeadlinePassed, EngineBusy
 from backends.protocol import TokenRow
+
+BATCH_FLOATS_MAX = 1 << 22
+"""Most numbers in the vectors of one batch, rows x dimensions: 16 MB in float32, besides copies."""
 
 
 class TokenQueue:
@@ -45,7 +48,7 @@ class TokenQueue:
             self.tokens_waiting += call.tokens_waiting
             self._changed.notify()
 
-    def take(self, budget: int) -> list[Slot]:
+    def take(self, budget: int, floats_max: int = BATCH_FLOATS_MAX) -> list[Slot]:
         """Wait for work, then return one batch; empty if the queue is closed."""
         while True:
             with self._changed:
@@ -53,7 +56,7 @@ class TokenQueue:
                 if self._closed is not None:
                     return []
                 expired = self._drop_expired()
-                batch = self._fill(budget)
+                batch = self._fill(budget, floats_max)
             for call in expired:
                 call.settle(call, DeadlinePassed())
             if batch:
@@ -83,35 +86,36 @@ class TokenQueue:
             self._remove(call)
         return expired
 
-    def _fill(self, budget: int) -> list[Slot]:
-        batch: list[Slot] = []
-        left = budget
+    def _fill(self, budget: int, floats_max: int) -> list[Slot]:
+        batch = _Batch(budget, floats_max)
         share = budget // max(len(self._calls), 1)
         for allowance in (share, budget):
             for call in list(self._calls):
-                left -= self._draw(call, min(allowance, left), left, batch)
-                if left <= 0:
-                    return batch
-        return batch
+                self._draw(call, min(allowance, batch.tokens_left), batch)
+                if batch.tokens_left <= 0 or batch.floats_left <= 0:
+                    return batch.slots
+        return batch.slots
 
-    def _draw(self, call: QueuedCall, allowance: int, left: int, batch: list[Slot]) -> int:
+    def _draw(self, call: QueuedCall, allowance: int, batch: _Batch) -> None:
         """Move rows of a call into the batch: what the allowance holds, at least one that fits."""
         drawn = 0
         while call.taken < len(call.rows):
-            tokens = call.rows[call.taken].tokens
-            fits = drawn + tokens <= allowance or (drawn == 0 and tokens <= left)
-            if not fits and batch:
+            row = call.rows[call.taken]
+            tokens = row.tokens
+            fair = drawn + tokens <= allowance or (drawn == 0 and tokens <= batch.tokens_left)
+            if batch.slots and not (fair and row.dimensions <= batch.floats_left):
                 break
             if call.taken == 0:
                 call.started_at = time.monotonic()
-            batch.append(Slot(call, call.taken))
+            batch.slots.append(Slot(call, call.taken))
+            batch.tokens_left -= tokens
+            batch.floats_left -= row.dimensions
             call.taken += 1
             call.tokens_waiting -= tokens
             self.tokens_waiting -= tokens
             drawn += tokens
         if call.taken == len(call.rows):
             del self._calls[call]
-        return drawn
 
     def _remove(self, call: QueuedCall) -> None:
         del self._calls[call]
@@ -136,6 +140,15 @@ class QueuedCall:
         self.finished = 0
         self.tokens_waiting = sum(row.tokens for row in rows)
         self.arrived_at = self.started_at = time.monotonic()
+
+
+class _Batch:
+    """A batch that fills: its first row goes into it whatever its size."""
+
+    def __init__(self, tokens: int, floats: int) -> None:
+        self.slots: list[Slot] = []
+        self.tokens_left = tokens
+        self.floats_left = floats
 
 
 class Slot(NamedTuple):

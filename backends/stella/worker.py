@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -67,8 +67,9 @@ def warm_up(
         device=device,
         vocabulary_size=tokenizer.vocabulary_size,
         on_recomputed=metrics.recomputed,
+        on_out_of_memory=metrics.out_of_memory,
     )
-    line = _calibrated(embedder, heads.dimensions[-1], checkpoint, batch_tokens, progress)
+    line = _calibrated(embedder, heads.dimensions, checkpoint, batch_tokens, progress)
     info = WorkerInfo(
         model=options.model,
         revision=revision,
@@ -92,7 +93,7 @@ def warm_up(
 
 def _calibrated(
     embedder: Embedder,
-    dimensions: int,
+    dimensions: Sequence[int],
     checkpoint: Checkpoint,
     batch_tokens: int,
     progress: Callable[[str], None],

@@ -3,4 +3,5 @@
 processes.py  fake workers: started, killed, stopped, made faulty
 lab.py        a pool over them, clients that check every answer, and what was seen
 scenarios.py  the faults, one function each
+inputs.py     those that inputs cause
 """

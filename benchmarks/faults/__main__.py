@@ -10,7 +10,7 @@ import asyncio
 import sys
 from functools import partial
 
-from benchmarks.faults import scenarios
+from benchmarks.faults import inputs, scenarios
 from benchmarks.faults.processes import Fleet
 
 _SHORT = {
@@ -18,8 +18,10 @@ _SHORT = {
     "20 times slower": partial(scenarios.slow, seconds=2.0),
     "flapping": partial(scenarios.flapping, times=2),
     "rolling SIGTERM restarts": None,
-    "poison, refused": partial(scenarios.poisoned, kind="poison", requests=3),
-    "poison, failing": partial(scenarios.poisoned, kind="poison_error", requests=3),
+    "poison, refused": partial(inputs.poisoned, kind="poison", requests=3),
+    "poison, failing": partial(inputs.poisoned, kind="poison_error", requests=3),
+    "a deadly input": partial(inputs.deadly, kind="deadly", requests=2),
+    "an input that breaks engines": partial(inputs.deadly, kind="breaking", requests=2),
     "300 ms of a blocked event loop": partial(scenarios.loop_blocked, times=1),
     "vanish and return": partial(scenarios.vanishing, times=2),
 }

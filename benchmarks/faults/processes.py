@@ -45,7 +45,8 @@ class FakeWorker:
 
     async def ready(self) -> None:
         """Make it run, healthy and with its usual arguments."""
-        if self._child is not None and self._child.poll() is None and self._usual:
+        if self.runs and self._usual:
+            assert self._child is not None
             self._child.send_signal(signal.SIGCONT)
             await self.heal()
             return
@@ -56,6 +57,11 @@ class FakeWorker:
         """Send it a signal."""
         assert self._child is not None, "it is not running"
         self._child.send_signal(number)
+
+    @property
+    def runs(self) -> bool:
+        """Whether it runs, as far as its parent knows."""
+        return self._child is not None and self._child.poll() is None
 
     async def ended(self) -> None:
         """Wait until it has ended."""

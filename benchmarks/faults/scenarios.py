@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Coroutine, Sequence
 
+from benchmarks.faults import inputs
 from benchmarks.faults.lab import ANOTHER, Findings, Lab, starved_seconds
 from benchmarks.faults.processes import SECONDS_PER_TOKEN, Fleet
 from gateway.data_plane.routing.discovery.dns import DnsName
@@ -218,22 +219,6 @@ async def restarted(fleet: Fleet, seed: int, drain_seconds: float = 1.0) -> Find
     return {**found, "readmitted": max(back)}
 
 
-async def poisoned(fleet: Fleet, seed: int, kind: str, requests: int = 10) -> Findings:
-    """An input that makes every worker fail, sent among good ones."""
-    async with Lab(fleet, seed=seed) as lab:
-        for worker in lab.workers:
-            await worker.fault(kind)
-        for _ in range(requests):
-            await lab.burst(30, lab.poison())
-        assert lab.count("failed_in_company") > 0, "the poison travelled alone"
-        assert all(
-            "RowsRefused" in error or "AllAttemptsFailed" in error for error in lab.errors
-        ), lab.errors
-        ready = sum(view.state is WorkerState.READY for view in lab.pool.workers())
-        assert ready >= 2, "a poison took the workers out"
-        return lab.at_rest(errors=requests)
-
-
 async def loop_blocked(fleet: Fleet, seed: int, times: int = 3) -> Findings:
     """Our own event loop blocks for 300 ms: that is no worker's fault."""
     async with Lab(fleet, seed=seed) as lab:
@@ -325,8 +310,10 @@ def scenarios() -> dict[str, Callable[[Fleet, int], Coroutine[None, None, Findin
         "overload of one": lambda fleet, seed: overloaded(fleet, seed, 1),
         "overload of all": lambda fleet, seed: overloaded(fleet, seed, 3),
         "rolling SIGTERM restarts": restarted,
-        "poison, refused": lambda fleet, seed: poisoned(fleet, seed, "poison"),
-        "poison, failing": lambda fleet, seed: poisoned(fleet, seed, "poison_error"),
+        "poison, refused": lambda fleet, seed: inputs.poisoned(fleet, seed, "poison"),
+        "poison, failing": lambda fleet, seed: inputs.poisoned(fleet, seed, "poison_error"),
+        "a deadly input": lambda fleet, seed: inputs.deadly(fleet, seed, "deadly"),
+        "an input that breaks engines": lambda fleet, seed: inputs.deadly(fleet, seed, "breaking"),
         "300 ms of a blocked event loop": loop_blocked,
         "all down and back": all_down,
         "vanish and return": vanishing,

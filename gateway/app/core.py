@@ -22,6 +22,7 @@ from gateway.data_plane.routing.discovery.provider import Provider
 from gateway.data_plane.routing.discovery.registrations import Registrations
 from gateway.data_plane.routing.fleet import DNS, Fleet, parse_workers, provider
 from gateway.data_plane.routing.router import Router
+from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.tallies import DemandTally
 from gateway.identifiers import new_id
 from gateway.settings import Settings, SettingsError
@@ -76,6 +77,7 @@ def make_core(settings: Settings) -> Core:
 
     router = Router(
         partial(registry.connect, trust=worker_trust(settings)),
+        settings=RoutingSettings(fatal_input_seconds=settings.fatal_input_seconds),
         gateways=lambda: presence.gateways if presence else settings.gateways,
         observe=worker_changed,
     )

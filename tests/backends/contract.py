@@ -11,7 +11,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from backends.protocol import Backend, RequestRefused, TokenRow, WorkerTimeout, WorkerUnreachable
+from backends.protocol import (
+    Backend,
+    RequestRefused,
+    TokenRow,
+    WorkerLost,
+    WorkerTimeout,
+    WorkerUnreachable,
+)
 from backends.registry import connect
 
 HELLO = struct.pack("<3I", 101, 7592, 102)
@@ -101,8 +108,9 @@ class BackendContract:
 
     async def test_a_closed_port_is_unreachable(self, worker: Subject):
         backend = connect(worker.closed_url)
-        with pytest.raises(WorkerUnreachable):
+        with pytest.raises(WorkerUnreachable) as caught:
             await backend.embed([TokenRow(HELLO, 8)], timeout_seconds=5)
+        assert not isinstance(caught.value, WorkerLost), "it never had the rows"
         await backend.close()
 
     async def test_closing_twice_is_fine(self, backend: Backend, worker: Subject):

@@ -72,11 +72,13 @@ class Calls:
             started_at=now,
             timeout_seconds=max(min(left, fair), _TIMEOUT_SECONDS_MIN),
             cut=left < fair,
+            suspect=shards[0].losses > 0,
             hedged=hedged,
         )
         for shard in shards:
             shard.attempts.append(attempt)
         worker.begin(tokens, now)
+        worker.suspects += attempt.suspect
         self._flying[attempt] = None
         self._counts["attempts"] += 1
         self._sent_tokens += tokens
@@ -87,6 +89,7 @@ class Calls:
         """Count an attempt out: anything that still comes of it is ignored."""
         attempt.over = True
         del self._flying[attempt]
+        attempt.worker.suspects -= attempt.suspect
         attempt.worker.end(attempt.tokens)
         for shard in attempt.shards:
             shard.attempts.remove(attempt)
@@ -100,11 +103,12 @@ class Calls:
             self._shell.examine(attempt.worker)
         self._shell.abandon(attempt)
 
-    def take_back(self, worker: Worker) -> list[Shard]:
+    def take_back(self, worker: Worker, ended: Callable[[Attempt], None]) -> list[Shard]:
         """Close all calls to a worker; returns the shards that must go elsewhere."""
         homeless = []
         for attempt in [attempt for attempt in self._flying if attempt.worker is worker]:
             self.end(attempt)
+            ended(attempt)
             self._shell.abandon(attempt)
             homeless += [shard for shard in attempt.shards if shard.open and not shard.attempts]
         return homeless
@@ -112,7 +116,7 @@ class Calls:
     def double(self, now: float) -> None:
         """Send the calls that take too long to a second worker, where that may help."""
         for attempt in tuple(self._flying):
-            if attempt.hedged or attempt.over:
+            if attempt.hedged or attempt.suspect or attempt.over:
                 continue
             shards = [shard for shard in attempt.shards if shard.open]
             worker = self._second(attempt, shards, now)

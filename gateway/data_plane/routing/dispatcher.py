@@ -15,10 +15,15 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from backends.protocol import InvalidAnswer, RequestRefused, TokenRow, WorkerBusy, WorkerFailed
+from backends.protocol import (
+    InvalidAnswer,
+    TokenRow,
+    WorkerFailed,
+    WorkerLost,
+)
 from gateway.data_plane.routing.admission import Admission, Offer
 from gateway.data_plane.routing.calls import Calls, RetryBudget, Shell
-from gateway.data_plane.routing.endings import Endings, note
+from gateway.data_plane.routing.endings import Endings
 from gateway.data_plane.routing.fair_queue import FairQueue
 from gateway.data_plane.routing.gathering import Gathering
 from gateway.data_plane.routing.membership import PoolMembership
@@ -27,8 +32,10 @@ from gateway.data_plane.routing.placement import Placement
 from gateway.data_plane.routing.quarantine import WITNESS_SECONDS, Evidence, Quarantine, weigh
 from gateway.data_plane.routing.ranking import Ranking
 from gateway.data_plane.routing.request import Attempt, Request, Shard, split
+from gateway.data_plane.routing.retries import Retries
 from gateway.data_plane.routing.settings import RoutingSettings
-from gateway.data_plane.routing.worker import TRUSTED, Worker
+from gateway.data_plane.routing.suspects import Suspects
+from gateway.data_plane.routing.worker import Worker
 
 Flaw = Callable[[Sequence[TokenRow], Sequence[memoryview]], str | None]
 
@@ -71,12 +78,22 @@ class Dispatcher:
             self.queue, members, self._ranking, settings, lag=lag, gateways=gateways
         )
         self._calls = Calls(shell, self._placement, members, settings, counts=self.counts, lag=lag)
-        self._endings = Endings(self._placement, self._admission, members)
+        self.suspects = Suspects(settings, clock)
+        self._endings = Endings(self._placement, self._admission, members, self.suspects)
         self._budget = RetryBudget(settings, clock())
         self._active: dict[Request, None] = {}
         self._owners: Counter[str] = Counter()
         self._swept_at = clock()
         self._gathering = Gathering(self.queue, self._calls)
+        self._retries = Retries(
+            self.queue,
+            self._calls,
+            self._endings,
+            self.suspects,
+            self._budget,
+            counts=self.counts,
+            finish=self._finish,
+        )
         self.membership = PoolMembership(
             self.workers,
             self.quarantine,
@@ -85,7 +102,7 @@ class Dispatcher:
             changed=shell.changed,
             moved=self._ranking.moved,
             judge=self._judge,
-            distrust=self._distrust,
+            distrust=self._retries.take_back,
             revised=self._restart_others,
             pump=self.pump,
         )
@@ -127,6 +144,9 @@ class Dispatcher:
             return
         if not request.shards:
             self._finish(request)
+            return
+        if self.suspects.refused and (fatal := self.suspects.find(request.rows)):
+            self._finish(request, fatal)
             return
         self._gathering.begin(now)
         self.queue.push(request, now)
@@ -172,10 +192,10 @@ class Dispatcher:
         for shard in attempt.shards:
             if shard.delivered:
                 for refuser in self.quarantine.overrule(shard, now):
-                    self._distrust(refuser)
+                    self._retries.take_back(refuser)
         if worker.ready and not self.quarantine.loop_late:
             self.quarantine.check_pace(worker, now)
-            self._distrust(worker)
+            self._retries.take_back(worker)
         self.pump()
 
     def fail(self, attempt: Attempt, error: Exception) -> None:
@@ -186,23 +206,15 @@ class Dispatcher:
         self._calls.end(attempt)
         self.counts[f"error_{type(error).__name__}"] += 1
         excused = attempt.cut or self.quarantine.excused(worker, now, WITNESS_SECONDS)
-        repeated = isinstance(error, WorkerFailed) and all(s.failed for s in attempt.shards)
+        failed = isinstance(error, WorkerFailed | InvalidAnswer)
+        repeated = failed and all(shard.failed for shard in attempt.shards)
         evidence = Evidence.SUSPICION if repeated else weigh(error, excused=excused)
         if evidence is Evidence.SOFT:
             self._calls.measure(attempt, now)
+        if isinstance(error, WorkerLost):
+            self.suspects.blame(attempt)
         self._judge(worker, error, evidence, now, canary=False)
-        company = len(attempt.shards) > 1
-        self.counts["failed_in_company"] += company
-        # retries after a worker was taken out are free: they are bounded by its calls in flight
-        free = not worker.ready or isinstance(error, RequestRefused | WorkerBusy)
-        homeless = []
-        for shard in attempt.shards:
-            if shard.open:
-                note(shard, worker, error, company=company, cut=attempt.cut)
-                homeless += [] if shard.attempts else [shard]  # or its double is still in flight
-        paid = free or not homeless or self._budget.spend(now)
-        for shard in homeless:
-            self._again(shard, error, paid=paid)
+        self._retries.after(attempt, error, now)
         self.pump()
 
     def _judge(
@@ -210,7 +222,7 @@ class Dispatcher:
     ) -> None:
         """Apply an error to a worker; if that takes it out, its calls go elsewhere."""
         self.quarantine.judge(worker, error, evidence, now, canary=canary)
-        self._distrust(worker)
+        self._retries.take_back(worker, error)
 
     # -- the pump -------------------------------------------------------------------------------
 
@@ -223,6 +235,9 @@ class Dispatcher:
         if now - self._swept_at >= _SWEEP_SECONDS:
             self._swept_at = now
             self._sweep(now)
+        if self.suspects.waiting or self.suspects.out:
+            for suspect in self.suspects.turn(len(self.workers)):
+                self.queue.put_back(suspect)
         self._gathering.end_if(now, quiet=quiet, full_tokens=self.membership.split_tokens)
         while (
             not self.gathering
@@ -274,14 +289,6 @@ class Dispatcher:
         if request.missing == 0:
             self._finish(request)
 
-    def _again(self, shard: Shard, error: Exception, *, paid: bool) -> None:
-        """Queue a shard for another try, or end its request."""
-        if given_up := self._endings.given_up(shard, error, paid=paid):
-            self._finish(shard.request, given_up)
-            return
-        self.counts["retries"] += 1
-        self.queue.put_back(shard)
-
     def _finish(
         self, request: Request, error: Exception | None = None, *, outcome: str = ""
     ) -> None:
@@ -304,14 +311,6 @@ class Dispatcher:
         for attempt in tuple(shard.attempts):
             if not any(other.open for other in attempt.shards):
                 self._calls.abandon(attempt, self._clock())
-
-    def _distrust(self, worker: Worker) -> None:
-        """Close the calls of a worker that is no longer trusted and queue their shards again."""
-        if worker.state in TRUSTED or not worker.calls:
-            return
-        for shard in self._calls.take_back(worker):
-            shard.tried.add(worker)
-            self.queue.put_back(shard)
 
     def _restart_others(self, revision: str) -> None:
         """Restart the requests that hold vectors of another revision than this."""

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from backends.protocol import BeyondWorker, RequestRefused, WorkerBusy, WorkerFailed
+from backends.protocol import (
+    BeyondWorker,
+    InvalidAnswer,
+    RequestRefused,
+    WorkerBusy,
+    WorkerFailed,
+)
 from gateway.data_plane.routing.admission import Admission
 from gateway.data_plane.routing.outcomes import (
     AllAttemptsFailed,
@@ -17,6 +23,7 @@ from gateway.data_plane.routing.outcomes import (
 )
 from gateway.data_plane.routing.placement import Placement
 from gateway.data_plane.routing.request import Request, Shard
+from gateway.data_plane.routing.suspects import LOSSES_MAX, Suspects
 from gateway.data_plane.routing.worker import NEW, Worker
 from gateway.snapshots import WorkerState
 
@@ -24,22 +31,31 @@ _AWAY = NEW | {WorkerState.QUARANTINED}
 
 
 class Endings:
-    """Chooses the error of a request; changes nothing. Its `__cause__` is what a worker said."""
+    """Chooses the error of a request. Its `__cause__` is what a worker said."""
 
     def __init__(
-        self, placement: Placement, admission: Admission, workers: Collection[Worker]
+        self,
+        placement: Placement,
+        admission: Admission,
+        workers: Collection[Worker],
+        suspects: Suspects,
     ) -> None:
         self._placement = placement
         self._admission = admission
         self._workers = workers
+        self._suspects = suspects
 
     def given_up(self, shard: Shard, error: Exception, *, paid: bool) -> Exception | None:
         """Return the error of a shard that is not tried again, or None.
 
-        A worker that is full or refuses costs no try.
+        A worker that is full or refuses costs no try. A row to which each try brought an invalid
+        answer is condemned like one that ends workers: it would take them out, one after the other.
         """
         if isinstance(error, RequestRefused | WorkerBusy):
             return None
+        spent = shard.tries > len(self._workers) + 1
+        if shard.losses >= LOSSES_MAX or (spent and shard.invalid > shard.tries):
+            return _because(self._suspects.condemn(shard), error)
         if paid and shard.tries <= len(self._workers) + 1:
             return None
         reason = f"{shard.tries} tries failed" if paid else "the retry budget is spent"
@@ -79,9 +95,10 @@ def note(shard: Shard, worker: Worker, error: Exception, *, company: bool, cut: 
     if not (cut and isinstance(shard.request.error, WorkerBusy)):
         shard.request.error = error
     refused = isinstance(error, RequestRefused)
-    if refused or isinstance(error, WorkerFailed):
+    if refused or isinstance(error, WorkerFailed | InvalidAnswer):
         shard.alone = shard.alone or company
         shard.failed = not refused
+    shard.invalid += isinstance(error, InvalidAnswer)
     if isinstance(error, RequestRefused) and not company:
         shard.refusals[worker] = error
         shard.tried.add(worker)

@@ -38,12 +38,18 @@ class RouterMetrics(Collector):
             "What happened: attempts, retries, hedges, shed_REASON, error_KIND, served.",
             labels=["model", "event"],
         )
+        fatal = CounterMetricFamily(
+            "gateway_fatal_inputs",
+            "Inputs that cost two workers, and are refused since; the log has their digests.",
+            labels=["model"],
+        )
         for model, pool in self._router.pools.items():
+            fatal.add_metric([model], pool.core.suspects.condemned)
             waiting.add_metric([model], pool.core.queue.tokens)
             backlog.add_metric([model], pool.core.backlog_seconds)
             for event, count in pool.core.counts.items():
                 events.add_metric([model, event], count)
-        yield from (waiting, backlog, events)
+        yield from (waiting, backlog, events, fatal)
 
     def _workers(self) -> Iterator[Metric]:
         labels = ["model", "url"]

@@ -13,6 +13,7 @@ because it may name a worker.
     ├── NoWorker                     503  no worker is ready, and the time to hold is over
     ├── DeadlineMissed               504  the caller's time ran out
     ├── AllAttemptsFailed            502  every attempt failed, or the retry budget is spent
+    ├── FatalInput                   502  an input ends each worker that tries it
     ├── Closing                      503  this gateway is shutting down
     ├── RowsRefused                  500  a worker rejects the rows themselves: our mistake
     └── RowsUnsuited                 400  no worker of the pool can take such rows
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from gateway.errors import GatewayError, retry_after
+from gateway.errors import NO_RETRY, GatewayError, retry_after
 
 _LATER = "Nothing was charged; try again after the time in Retry-After."
 
@@ -150,6 +151,26 @@ class AllAttemptsFailed(RoutingError):
     retry = "yes"
     remedy = "Try again."
     public = "No worker could embed this; nothing was charged. Try again."
+
+
+class FatalInput(RoutingError):
+    """This input ended the workers that tried it, so it is refused for some minutes."""
+
+    status = 502
+    code = "input_failed"
+    remedy = "Leave it out, or change it, and send us the `x-request-id`."
+
+    def __init__(self, index: int, digest: str, *, is_new: bool) -> None:
+        """`digest` is how logs name the input; `is_new` if it is refused from now on."""
+        super().__init__(f"input[{index}] ends workers; digest {digest}")
+        self.headers |= NO_RETRY
+        self.param = "input"
+        self.message = (
+            f"input[{index}] ended the workers that tried it, and is refused for some minutes; "
+            "nothing was charged. Leave it out or change it."
+        )
+        self.digest = digest
+        self.is_new = is_new
 
 
 class RowsRefused(RoutingError):

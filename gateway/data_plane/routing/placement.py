@@ -54,7 +54,8 @@ class Placement:
         tokens, deadline, shunned = shard.tokens, shard.request.deadline, self._shunned(shard)
 
         def able(worker: Worker) -> bool:
-            return worker not in shunned and worker.takes(shard.size, tokens)
+            free = not (shard.losses and worker.suspects)
+            return free and worker not in shunned and worker.takes(shard.size, tokens)
 
         best = self._ranking.first(
             tokens,

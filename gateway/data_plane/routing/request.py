@@ -95,7 +95,11 @@ class Shard:
     refusals: dict[Worker, RequestRefused] = field(default_factory=dict)
     """The refusal of each worker that got it in a call of its own: those are not asked again."""
     failed: bool = False
-    """A worker answered 5xx to it: it proves nothing against a second worker."""
+    """A worker failed on it: that proves nothing against a second one that does."""
+    losses: int = 0
+    """Workers that were lost with it in hand: above 0 it is suspected; see `suspects`."""
+    invalid: int = 0
+    """Invalid answers to it."""
     delivered: bool = False
 
     @property
@@ -130,6 +134,8 @@ class Attempt:
     timeout_seconds: float
     cut: bool
     """The callers' deadlines made the timeout shorter than a fair one: a timeout proves nothing."""
+    suspect: bool
+    """Its only shard is suspected: of such calls, a worker has one at a time, and no double."""
     hedged: bool = False
     """It is a double, or has one."""
     over: bool = False

@@ -23,7 +23,12 @@ import structlog
 from backends.protocol import TokenRow
 from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.examination import PoolSpec
-from gateway.data_plane.routing.outcomes import AllAttemptsFailed, RowsRefused, UnknownModel
+from gateway.data_plane.routing.outcomes import (
+    AllAttemptsFailed,
+    FatalInput,
+    RowsRefused,
+    UnknownModel,
+)
 from gateway.data_plane.routing.pool import Connect, LoopLag, Pool
 from gateway.data_plane.routing.request import Progress
 from gateway.data_plane.routing.settings import RoutingSettings
@@ -101,6 +106,12 @@ class Router:
             return await self._pool(model).dispatch(
                 rows, offer, request_id=request_id, progress=progress
             )
+        except FatalInput as error:
+            if error.is_new:
+                log.error(  # operators should find the engine's bug
+                    "an input ends workers", model=model, request=request_id, digest=error.digest
+                )
+            raise
         except (AllAttemptsFailed, RowsRefused) as error:
             log.error("dispatch failed", model=model, request=request_id, reason=error.detail)
             raise

@@ -39,6 +39,9 @@ class RoutingSettings(msgspec.Struct, frozen=True, kw_only=True):
     retries_per_second: float = 10.0
     """Retries earned by time, so that a quiet pool can retry too."""
 
+    fatal_input_seconds: float = 600.0
+    """For how long a row that cost two workers is refused."""
+
     # when a worker is examined
     warming_seconds: float = 0.5
     """Time between looks at a worker that was never ready."""

@@ -92,6 +92,8 @@ class Worker:
         # what is in flight
         self.tokens = 0
         self.calls = 0
+        self.suspects = 0
+        """Calls with rows that a worker was lost with before."""
         self.window_share = WINDOW_SHARE_START
         self.rest_until = 0.0
         self.used_at = now

@@ -18,8 +18,8 @@ from backends.protocol import (
     RequestRefused,
     TokenRow,
     WorkerFailed,
+    WorkerLost,
     WorkerTimeout,
-    WorkerUnreachable,
 )
 from testing.relay import relaying
 from tests.backends.adapters.scripted import PAUSE, http, serving
@@ -86,7 +86,7 @@ async def test_all_kept_connections_may_be_stale(client, end: str):
 @pytest.mark.parametrize("end", ["close", "reset"])
 async def test_on_a_fresh_connection_it_is_one_and_nothing_is_done_twice(client, end: str):
     async with serving(end, http(200, VECTORS)) as server, client(server.url) as call:
-        with pytest.raises(WorkerUnreachable):
+        with pytest.raises(WorkerLost):
             await call(5)
         assert server.requests == 1
 

@@ -7,7 +7,7 @@ import torch
 from backends.protocol import TokenRow
 from backends.stella.checkpoint import Checkpoint
 from backends.stella.embedder import Embedder, NotFinite
-from backends.stella.model import Heads, Trunk
+from backends.stella.model import Heads, Packed, Trunk
 from tests.backends.stella.golden_set import TINY, Golden
 
 CPU = torch.device("cpu")
@@ -57,3 +57,37 @@ def test_a_poisoned_weight_gives_no_vector(dtype: torch.dtype):
         trunk.encoder.layer[1].mlp.down_proj.weight[3, 5] = float("nan")
     with pytest.raises(NotFinite):
         embedder(trunk, heads, dtype, []).embed(ROWS)
+
+
+class Scarce(Trunk):
+    """Has no memory for more than so many rows at once."""
+
+    rows_max: int
+    batches: list[int]
+
+    def pool(self, packed: Packed, dtype: torch.dtype) -> torch.Tensor:
+        self.batches.append(len(packed.sizes))
+        if len(packed.sizes) > self.rows_max:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().pool(packed, dtype)
+
+
+@pytest.mark.parametrize(("rows_max", "batches"), [(8, [8]), (4, [8, 4, 4]), (3, [8, 4])])
+def test_a_batch_that_does_not_fit_is_split_once(rows_max: int, batches: list[int]):
+    trunk, heads = load(torch.float32)
+    expected = embedder(trunk, heads, torch.float32, []).embed(ROWS)
+    trunk.__class__ = Scarce
+    trunk.rows_max, trunk.batches, told = rows_max, [], []
+    scarce = Embedder(
+        trunk, heads, dtype=torch.float32, device=CPU, vocabulary_size=30_522,
+        on_out_of_memory=lambda: told.append(1),
+    )  # fmt: skip
+    if rows_max < 4:
+        with pytest.raises(torch.OutOfMemoryError):
+            scarce.embed(ROWS)
+    else:
+        for one, other in zip(scarce.embed(ROWS), expected, strict=True):
+            a, b = np.frombuffer(one, "<f4"), np.frombuffer(other, "<f4")
+            assert np.abs(a - b).max() <= 5e-7
+    assert trunk.batches == batches
+    assert len(told) == (rows_max < 8)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from backends.process import BROKEN_EXIT_STATUS
-from backends.protocol import Backend, TokenRow, WorkerBusy, WorkerFailed, WorkerFault
+from backends.protocol import Backend, TokenRow, WorkerBusy, WorkerFault, WorkerLost
 from backends.registry import connect
 from testing.processes import Process, running
 from tests.backends.contract import HELLO
@@ -139,7 +139,7 @@ async def test_a_broken_device_answers_what_it_can_and_ends(warm: Process):
         tell(warm)
         assert len(await held) == 1
         for call in (broken, waiting):
-            with pytest.raises(WorkerFailed, match="device-side assert"):
+            with pytest.raises(WorkerLost, match="device-side assert"):
                 await call
     await backend.close()
     assert warm.child.wait(timeout=30) == BROKEN_EXIT_STATUS

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from backends.stella.calibration import calibrate
 from backends.stella.checkpoint import Checkpoint
 from backends.stella.memory import NotEnoughMemory, check_memory
+from backends.stella.queue import BATCH_FLOATS_MAX
 from tests.backends.stella.golden_set import TINY
 
 CPU = torch.device("cpu")
@@ -25,3 +27,19 @@ def test_a_larger_batch_needs_more():
     needed = [float(text.split()[1]) for text in said]
     assert needed[0] < needed[1]
     assert all("GB free on cpu" in text for text in said)
+
+
+def test_the_widest_batches_are_tried_before_a_worker_serves():
+    """Rows of one word: as many as a batch may have, and with as many numbers."""
+    tried: list[tuple[int, int]] = []
+
+    def embed(rows):
+        tried.append((len(rows), rows[0].dimensions))
+        return []
+
+    dimensions = [256, 1024, 8192]
+    calibrate(
+        embed, dimensions=dimensions, row_tokens=512, batch_tokens=16_384, progress=lambda _: None
+    )
+    assert tried[-2:] == [(5461, 256), (512, 8192)]
+    assert all(rows * size <= BATCH_FLOATS_MAX for rows, size in tried)

@@ -133,3 +133,16 @@ def test_closing_fails_each_waiting_job_once():
     queue = queue_of(call_of(1, settle=settled), call_of(2, settle=settled))
     queue.close(EngineBroken("gone"))
     assert [str(error) for error in settled.errors.values()] == ["gone", "gone"]
+
+
+@given(st.lists(st.lists(st.sampled_from([1, 4, 9]), min_size=1, max_size=9), min_size=1))
+def test_a_batch_has_few_numbers_or_one_row(calls):
+    waiting = [
+        QueuedCall([TokenRow(b"\0" * 12, size) for size in call], FAR, Settled()) for call in calls
+    ]
+    queue, taken = queue_of(*waiting), 0
+    while queue.tokens_waiting:
+        batch = queue.take(1_000, 8)
+        assert sum(slot.row.dimensions for slot in batch) <= 8 or len(batch) == 1
+        taken += len(batch)
+    assert taken == sum(map(len, calls))

@@ -11,6 +11,7 @@ from backends.protocol import (
     RequestRefused,
     WorkerBusy,
     WorkerFailed,
+    WorkerLost,
     WorkerTimeout,
     WorkerUnreachable,
 )
@@ -23,6 +24,7 @@ from tests.data_plane.routing.world import INFO, LINE, World, answer, idle, righ
 ERRORS = [
     lambda url: InvalidAnswer(url, "nan"),
     lambda url: WorkerUnreachable(url, "refused"),
+    lambda url: WorkerLost(url, "hung up"),
     lambda url: WorkerFailed(url, "500"),
     lambda url: WorkerTimeout(url, "late"),
     lambda url: WorkerBusy(url, "429", 0.1),
@@ -113,8 +115,9 @@ class Interleavings(RuleBasedStateMachine):
         attempt = data.draw(st.sampled_from(self.world.flying))
         vectors = answer(attempt.rows)
         vectors[-1] = memoryview(bytes(len(vectors[-1])))
+        repeated = all(shard.failed for shard in attempt.shards)
         self.world.core.succeed(attempt, vectors)
-        assert attempt.worker.state is not WorkerState.READY
+        assert repeated or attempt.worker.state is not WorkerState.READY
 
     @precondition(lambda self: self.world.launched)
     @rule(data=st.data())
@@ -164,6 +167,7 @@ class Interleavings(RuleBasedStateMachine):
             mine = [a for a in self.world.flying if a.worker is worker]
             assert worker.tokens == sum(attempt.tokens for attempt in mine)
             assert worker.calls == len(mine)
+            assert worker.suspects == sum(attempt.suspect for attempt in mine) <= 1
             assert worker.state in TRUSTED or not mine
 
     @invariant()

@@ -7,6 +7,7 @@ seen through the door that clients use, with the money behind it.
 import asyncio
 import base64
 import contextlib
+import json
 import signal
 import struct
 from collections.abc import AsyncIterator, Iterator
@@ -14,13 +15,15 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 
-from backends.fake import vector
+from backends.fake import POISON, vector
 from gateway.control_plane.catalog.cards import reviewed
+from gateway.control_plane.status.incidents import Incidents
 from gateway.control_plane.workers import commands
 from gateway.snapshots import WorkerState, WorkerStatus, WorkerView
-from testing.gateways import MODEL, Api, open_api
+from testing.gateways import MODEL, Api, Ledger, open_api
 from testing.processes import Process, running
 from testing.relay import relaying
+from tests.data_plane.api.embeddings.conftest import code
 
 REQUESTS, AT_ONCE = 60, 12
 # words of BERT's vocabulary whose ids are known, so that each answer can be recomputed
@@ -126,22 +129,23 @@ async def test_a_sole_worker_is_judged_like_any_other(
     sqlite_database_url: list[str], bad: Process, kind: str
 ):
     """Clients are told whose fault it is and pay nothing; operators and the status page know."""
-    quick = {"worker_orders_poll_seconds": 0.02, "incident_after_seconds": 0.1}
+    workers = f"{MODEL}={bad.url}"
     async with (
-        open_api(sqlite_database_url[0], f"{MODEL}={bad.url}", **quick) as api,
+        open_api(sqlite_database_url[0], workers, worker_orders_poll_seconds=0.02) as api,
         httpx.AsyncClient(base_url=bad.url) as control,
         asyncio.timeout(20),
     ):
         await api.ready()
         api.headers["prefer"] = "wait=0"
-        incidents = api.gateway.services.incidents
+        core = api.gateway.core
+        incidents = Incidents(core.database, catalog=core.catalog, patience_seconds=0.1)
 
         async def down() -> bool:
             await incidents.watch()
             return any(incident.ended_at is None for incident in await incidents.recent(1))
 
         async def reported() -> WorkerView | None:
-            async with api.gateway.core.database.read() as connection:
+            async with core.database.read() as connection:
                 told = await commands.reports(connection)
             return told[0].worker if told else None
 
@@ -165,7 +169,7 @@ async def test_a_sole_worker_is_judged_like_any_other(
         assert (view.state, said in view.reason) == (WorkerState.QUARANTINED, True)
         health = await api.http.get("/health/ready")
         assert (health.status_code, health.json()["reasons"]) == (200, ["workers"])
-        assert api.gateway.core.router.statuses() == [WorkerStatus(MODEL, ready=False)]
+        assert core.router.statuses() == [WorkerStatus(MODEL, ready=False)]
         api.headers["prefer"] = "wait=10"
         held = asyncio.create_task(api.embed())
         metrics = (await api.http.get("/metrics")).text.splitlines()
@@ -175,6 +179,44 @@ async def test_a_sole_worker_is_judged_like_any_other(
         assert (await held).status_code == 200
         while await down():
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("kind", ["deadly", "breaking"])
+async def test_an_input_that_ends_workers_costs_two(
+    sqlite_database_url: list[str], bad: Process, kind: str, capfd: pytest.CaptureFixture[str]
+):
+    """It ends with 502 and costs nothing; all others are served; nobody can send it again."""
+    deadly = {"input": [[101, POISON, 102]], "token_ids_from": "model"}
+    with contextlib.ExitStack() as stack:
+        workers = [bad, *(stack.enter_context(worker()) for _ in range(2))]
+        addresses = " ".join(f"{MODEL}={process.url}" for process in workers)
+        async with open_api(sqlite_database_url[0], addresses) as api:
+            await api.ready(workers=3)
+            for process in workers:
+                async with httpx.AsyncClient(base_url=process.url) as control:
+                    await control.put("/fault", json={"kind": kind, "times": -1})
+            gate = asyncio.Semaphore(REQUESTS)
+            asks = [ask(api, number, gate) for number in range(REQUESTS)]
+            answer, *_ = await asyncio.gather(api.embed(**deadly), *asks)
+            assert (answer.status_code, code(answer)) == (502, "input_failed")
+            assert answer.headers["x-should-retry"] == "false"
+            assert "retry-after" not in answer.headers
+            pool = api.gateway.core.router.pools[MODEL]
+            assert sum(view.state is WorkerState.READY for view in pool.workers()) == 1
+
+            other = await Ledger.create(api.ledger.database, 10**9)
+            api.headers["authorization"] = f"Bearer {other.secret}"
+            deadly["input"] = [[101, WORDS["cat"], 102], [101, POISON, 102]]
+            again = await api.embed(**deadly)
+            assert (again.status_code, code(again)) == (502, "input_failed")
+            assert "input[1]" in again.json()["error"]["message"]
+            assert sum(view.state is WorkerState.READY for view in pool.workers()) == 1
+            metrics = (await api.http.get("/metrics")).text
+            assert f'gateway_fatal_inputs_total{{model="{MODEL}"}} 1.0' in metrics
+            await assert_billed(api)
+    alarms = [line for line in capfd.readouterr().err.splitlines() if "ends workers" in line]
+    assert len(alarms) == 1
+    assert json.loads(alarms[0])["digest"]
 
 
 @pytest.mark.parametrize("end", ["close", "reset"])

@@ -1,0 +1,146 @@
+"""Rows that end workers: at most two are lost, and everybody else is served."""
+
+import pytest
+
+from backends.protocol import WorkerLost, WorkerUnreachable
+from gateway.data_plane.routing import suspects
+from gateway.data_plane.routing.outcomes import FatalInput
+from gateway.data_plane.routing.suspects import digest_of
+from gateway.snapshots import WorkerState
+from tests.data_plane.routing.world import World, answer, fail, idle, right, row
+
+DEADLY = 666
+
+
+def play(world: World, kind: str = "lost") -> list[str]:
+    """Let every call end, in an error where it has the deadly row; returns the workers lost."""
+    lost = []
+    while world.flying:
+        world.now += 0.001
+        for attempt in world.flying:
+            if attempt.over:
+                continue
+            assert sum(a.suspect for a in world.flying if a.worker is attempt.worker) <= 1
+            if row(DEADLY) not in attempt.rows:
+                world.succeed(attempt)
+            elif kind == "lost":
+                lost.append(attempt.worker.url)
+                fail(world, attempt, WorkerLost, "the worker hung up")
+            else:
+                vectors = answer(attempt.rows)
+                vectors[attempt.rows.index(row(DEADLY))] = memoryview(bytes(16))
+                world.core.succeed(attempt, vectors)
+            world.turn()
+    return lost
+
+
+@pytest.mark.parametrize("rows", [1, 5, 300])
+def test_a_row_that_ends_workers_costs_two_and_nobody_else_anything(world: World, rows: int):
+    workers = [world.worker(f"w{number}") for number in range(8)]
+    for worker in workers:
+        worker.rest_until = world.now + 0.01  # so that they leave in company
+    good = [world.submit(3, 3, first=10 * number, organization=f"o{number}") for number in range(9)]
+    deadly = world.submit(*[3] * rows, first=DEADLY - rows // 2)
+    world.later(0.02)
+    assert len(play(world)) == 2
+    assert all(right(request) for request in good)
+    assert isinstance(deadly.error, FatalInput)
+    assert f"input[{rows // 2}]" in deadly.error.message
+    assert deadly.error.headers["x-should-retry"] == "false"
+    assert sum(worker.state is WorkerState.READY for worker in workers) == 6
+    assert idle(world.core)
+
+    calls = len(world.launched)
+    again = world.submit(3, 3, first=DEADLY - 1, organization="another")
+    assert isinstance(again.error, FatalInput)
+    assert "input[1]" in again.error.message
+    assert len(world.launched) == calls, "it was sent nowhere"
+    innocent = world.submit(3, first=DEADLY + 1)
+    world.finish()
+    assert right(innocent)
+    world.now += world.settings.fatal_input_seconds
+    world.submit(3, first=DEADLY)
+    assert len(play(world)) == 2, "some minutes later it is tried again"
+
+
+def test_a_sole_worker_is_lost_twice_at_most(world: World):
+    worker = world.worker()
+    deadly = world.submit(3, first=DEADLY)
+    assert play(world) == ["w1"]
+    assert not deadly.finished, "one loss may be a coincidence"
+    world.core.quarantine.readmit(worker, "proof", world.now)
+    world.later(0.1)
+    assert play(world) == ["w1"]
+    assert isinstance(deadly.error, FatalInput)
+
+
+def test_what_was_with_it_when_its_worker_was_lost_is_borne_out(world: World):
+    one, _ = world.worker("w1"), world.worker("w2")
+    requests = [world.submit(2000, first=number) for number in range(8)]
+    held = [attempt for attempt in world.flying if attempt.worker is one]
+    assert len(held) > 1
+    fail(world, held[0], WorkerLost, "killed")
+    assert all(shard.losses == 1 for attempt in held for shard in attempt.shards)
+    world.finish()
+    assert all(right(request) for request in requests)
+
+
+def test_a_worker_that_was_never_reached_accuses_no_row(world: World):
+    for url in ("w1", "w2", "w3"):
+        world.worker(url)
+    request = world.submit(3)
+    for _ in range(2):
+        fail(world, world.flying[0], WorkerUnreachable, "refused")
+    world.finish()
+    assert right(request)
+
+
+def test_a_suspected_row_is_not_doubled(world: World):
+    for url in ("w1", "w2", "w3"):
+        world.worker(url)
+    request = world.submit(3)
+    fail(world, world.flying[0], WorkerLost, "killed")
+    world.later(0.4)
+    assert len(world.flying) == 1
+    world.finish()
+    assert right(request)
+
+
+def test_suspects_whose_client_left_make_room(world: World):
+    world.worker("w1")
+    world.worker("w2")
+    gone = world.submit(*[3] * 40)
+    fail(world, world.flying[0], WorkerLost, "killed")
+    world.core.cancel(gone)
+    assert not world.flying
+    assert not world.core.suspects.waiting
+    assert not world.core.suspects.out
+    assert idle(world.core)
+
+
+def test_a_row_without_a_vector_takes_one_worker_out_and_is_refused_then(world: World):
+    workers = [world.worker(f"w{number}") for number in range(4)]
+    for worker in workers:
+        worker.rest_until = world.now + 0.01
+    good = [world.submit(3, first=number) for number in range(5)]
+    bad = world.submit(3, 3, first=DEADLY)
+    world.later(0.02)
+    play(world, "invalid")
+    assert all(right(request) for request in good)
+    assert isinstance(bad.error, FatalInput)
+    assert sum(worker.ready for worker in workers) == 3
+    assert {worker for worker in workers if worker.ready} <= set(world.suspects), "canaries decide"
+    assert isinstance(world.submit(3, first=DEADLY).error, FatalInput)
+    world.submit(3, first=DEADLY + 1)
+    assert world.flying, "its neighbor is served"
+
+
+def test_few_digests_are_remembered(world: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(suspects, "_REFUSED_MAX", 2)
+    world.worker()
+    for number in range(3):
+        request = world.submit(3, first=number)
+        shard = request.shards[0]
+        world.core.suspects.condemn(shard)
+        world.finish()
+    assert list(world.core.suspects.refused) == [digest_of(row(1)), digest_of(row(2))]
