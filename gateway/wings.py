@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
-from litestar.di import Provide
-from litestar.types import ControllerRouterHandler
 
 from gateway.errors import BadRequest, GatewayError, Unauthorized, Unavailable
+
+if TYPE_CHECKING:  # commands read of jobs and operations without a web framework
+    from litestar.di import Provide
+    from litestar.types import ControllerRouterHandler
 
 CAN_FAIL = (BadRequest, Unauthorized, Unavailable)
 """What an operation with a key can answer at least."""

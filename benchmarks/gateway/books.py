@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, insert, select
 
 from gateway.control_plane.accounts import mac_secrets, organizations
-from gateway.control_plane.back_office import model_control
+from gateway.control_plane.back_office import pinning
 from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import catalog
 from gateway.control_plane.operators.operators import COMMAND_LINE
@@ -58,7 +58,7 @@ async def _prepare(url: str, worker_url: str, owners: int, keys_each: int) -> li
         names = [(await organizations.create(connection, f"bench {n}")).id for n in range(owners)]
         for name in names:
             await credit.grant(connection, name, _CREDIT_NANOS, kind="paid")
-    await model_control.pin(database, COMMAND_LINE, STELLA, worker_url, reason="a benchmark")
+    await pinning.pin(database, COMMAND_LINE, STELLA, worker_url, reason="a benchmark")
     async with database.read() as connection:
         mac_secret = await mac_secrets.signing(connection)
     made = [(keys.mint(mac_secret.secret), name) for _ in range(keys_each) for name in names]

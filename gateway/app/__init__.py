@@ -1,15 +1,14 @@
 """The composition root: every part is made here and given what it needs.
 
 Nothing connects before the application starts; a database that can't be used ends the start with
-one clear line.
+one clear line. What isn't used isn't imported: not this package's modules by the command line, nor
+those of a plane by a process that doesn't run it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.data_plane.metering import tokens
-from gateway.observability import logging
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,6 +20,9 @@ def build(settings: Settings | None = None) -> Process:
 
     Raises SettingsError or DatabaseError for what can't be used.
     """
+    from gateway.data_plane.metering import tokens  # noqa: PLC0415
+    from gateway.observability import logging  # noqa: PLC0415
+
     settings = settings or Settings.from_environment()
     logging.configure(settings.log_format)
     # first, since reading a vocabulary takes 9 MB for a moment: what is imported next reuses them

@@ -13,14 +13,15 @@ from backends import registry
 from gateway.control_plane.catalog.catalog import PublishedCatalog
 from gateway.control_plane.catalog.price_changes import PricesToCome
 from gateway.control_plane.demand.counts import DemandCounts
-from gateway.control_plane.workers.commands import WorkerDesk
+from gateway.control_plane.workers.desk import WorkerDesk
 from gateway.control_plane.workers.trust import guest_networks, worker_trust
 from gateway.data_plane.api import registration
 from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.tokens import TokenCounter
+from gateway.data_plane.routing.discovery.listed import DNS, parse_workers
 from gateway.data_plane.routing.discovery.provider import Provider
 from gateway.data_plane.routing.discovery.registrations import Registrations
-from gateway.data_plane.routing.fleet import DNS, Fleet, parse_workers, provider
+from gateway.data_plane.routing.fleet import Fleet, provider
 from gateway.data_plane.routing.router import Router
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.tallies import DemandTally

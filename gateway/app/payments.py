@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import structlog
 
 from gateway.control_plane.payments import outcomes
-from gateway.control_plane.payments.api import webhook
 from gateway.control_plane.payments.attempts import Attempts
 from gateway.control_plane.payments.checkout import Checkout
 from gateway.control_plane.payments.customers import Customers
@@ -109,12 +108,12 @@ def wing(settings: Settings, database: Database, payments: Payments | None) -> W
     """Return the webhook, mounted only with a secret, and the jobs."""
     if payments is None:
         return Wing("control")
-    secrets = settings.stripe_webhook_secrets.split()
-    mounted = (
-        [webhook(database, secrets, live=settings.stripe_live, wake=payments.wake.set)]
-        if secrets
-        else []
-    )
+    mounted = []
+    if secrets := settings.stripe_webhook_secrets.split():
+        from gateway.control_plane.payments.api import webhook  # noqa: PLC0415 - not for commands
+
+        live, wake = settings.stripe_live, payments.wake.set
+        mounted.append(webhook(database, secrets, live=live, wake=wake))
 
     async def reconcile() -> None:
         await payments.reconciler.run()

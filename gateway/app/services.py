@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
-from urllib.parse import urlsplit
 
 from gateway.app.core import Core
+from gateway.app.mails_and_moves import constants, make_mail, make_moves
 from gateway.app.needs import sources
 from gateway.app.payments import Payments, make_payments
+from gateway.app.terms import launch_terms, make_gpu_terms
 from gateway.control_plane.accounts.authenticators import Authenticators
 from gateway.control_plane.accounts.github import Github
 from gateway.control_plane.accounts.keys import ApiKeys
@@ -28,26 +28,22 @@ from gateway.control_plane.alerts.signatures import SigningSecrets
 from gateway.control_plane.alerts.transport import Transport
 from gateway.control_plane.attention.lookout import Lookout
 from gateway.control_plane.back_office.account_mails import AccountMails
-from gateway.control_plane.back_office.approvals import Rules
 from gateway.control_plane.back_office.moves import Moves
 from gateway.control_plane.back_office.price_mails import PriceMails
-from gateway.control_plane.billing.promotions import Gift, Welcome
+from gateway.control_plane.billing.promotions import Welcome
 from gateway.control_plane.catalog import content
 from gateway.control_plane.catalog.listings import Shelves
 from gateway.control_plane.demand.economics import GpuTerms
-from gateway.control_plane.demand.launch_mails import LaunchMails, LaunchTerms
+from gateway.control_plane.demand.launch_mails import LaunchMails
 from gateway.control_plane.demand.launch_notices import LaunchNotices
 from gateway.control_plane.demand.standings import Standings
-from gateway.control_plane.mail.messages import MailWriter
-from gateway.control_plane.mail.outbox import Lifetimes, Outbox
-from gateway.control_plane.mail.smtp import LogSender, NullSender, Sender, SmtpSender
+from gateway.control_plane.mail.outbox import Outbox
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.pages.sign_in.github import make_github
 from gateway.control_plane.payments.hosted_pages import stripe_pages
 from gateway.control_plane.status.incidents import Incidents
 from gateway.control_plane.web.assets import Assets
 from gateway.control_plane.web.cookies import HostCookie
-from gateway.control_plane.web.formats import contact
 from gateway.control_plane.web.headers import page_headers
 from gateway.control_plane.web.oauth_state import OAuthState
 from gateway.control_plane.web.rate_limits import Limit, Quota
@@ -55,7 +51,6 @@ from gateway.control_plane.web.rendering import Renderer
 from gateway.control_plane.web.visitors import SESSION
 from gateway.sealing import Seal
 from gateway.settings import Settings, derive
-from gateway.storage.database import Database
 
 ADDRESSES_PER_HOUR = 60
 """Most addresses of webhooks that an organization's people have looked up."""
@@ -200,30 +195,6 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
     )
 
 
-def make_mail(settings: Settings, database: Database) -> tuple[MailWriter, Outbox]:
-    """Make what writes mails and what sends them."""
-    return MailWriter(_constants(settings)), _outbox(settings, database)
-
-
-def make_moves(
-    settings: Settings, database: Database, sold: Payments | None, mails: AccountMails
-) -> Moves:
-    """Make what moves money for operators."""
-    rules = Rules(
-        alone_nanos=settings.approval_dollars * 10**9,
-        day_nanos=settings.operator_dollars_per_day * 10**9,
-    )
-    return Moves(database, sold.refunds if sold else None, mails, rules)
-
-
-def make_gpu_terms(settings: Settings) -> GpuTerms:
-    """Return what a model's GPU costs, and what its launch gives away."""
-    return GpuTerms(
-        nanos_per_hour=settings.gpu_nanos_per_hour,
-        launch_credit_nanos=settings.launch_credit_nanos,
-    )
-
-
 def make_web(core: Core) -> Web:
     """Make the web kit."""
     settings, secure = core.settings, core.settings.is_https
@@ -238,7 +209,7 @@ def make_web(core: Core) -> Web:
         assets=assets,
         renderer=Renderer(
             assets,
-            _constants(settings) | shown,
+            constants(settings) | shown,
             page_headers(secure=secure, forms_to=stripe_pages(settings)),
         ),
         cookie=HostCookie(SESSION, secure=secure, seconds=int(settings.session_seconds)),
@@ -256,19 +227,6 @@ def make_web(core: Core) -> Web:
     )
 
 
-def _constants(settings: Settings) -> dict[str, Any]:
-    """Return what all pages and mails may name."""
-    return {
-        "brand": settings.brand,
-        "public_url": settings.public_url,
-        "support": contact(settings.support),
-        "seller": settings.seller,
-        "terms": settings.terms,
-        "buying": bool(settings.stripe_secret_key),
-        "test_mode": bool(settings.stripe_secret_key) and not settings.stripe_live,
-    }
-
-
 def _links(settings: Settings) -> MailLinks:
     return MailLinks(
         secret=derive(settings.secret, "links"),
@@ -278,40 +236,4 @@ def _links(settings: Settings) -> MailLinks:
             "waitlist": settings.mail_invitation_seconds,
         },
         per_hour=settings.mail_links_per_hour,
-    )
-
-
-def _outbox(settings: Settings, database: Database) -> Outbox:
-    sender: Sender
-    if settings.smtp_url:
-        sender = SmtpSender(settings.smtp_url, sender=settings.mail_from)
-    elif settings.dev_mail:
-        sender = LogSender()
-    else:
-        sender = NullSender()
-    return Outbox(
-        database,
-        sender,
-        pending_max=settings.mail_pending_max,
-        lifetimes=Lifetimes(
-            link_seconds=settings.mail_link_seconds,
-            invitation_seconds=settings.mail_invitation_seconds,
-            quiet_seconds=settings.mail_once_seconds,
-        ),
-        host=urlsplit(settings.public_url).hostname or "localhost",
-        keep_text=settings.dev_mail,
-    )
-
-
-def launch_terms(settings: Settings) -> LaunchTerms:
-    """Return the credit that comes with a launch, and how fast its mails leave."""
-    return LaunchTerms(
-        gift=Gift(
-            nanos=settings.launch_credit_nanos,
-            days=settings.signup_credit_days,
-            day_nanos=settings.promotion_nanos_per_day,
-        ),
-        wave_mails=settings.launch_wave_mails,
-        wave_seconds=settings.launch_wave_seconds,
-        pending_max=settings.launch_pending_max,
     )

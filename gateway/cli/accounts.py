@@ -10,7 +10,7 @@ import msgspec
 import rich_click as click
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.app.services import make_mail
+from gateway.app.mails_and_moves import make_mail
 from gateway.cli.acting import acting_as, because, operator_of
 from gateway.cli.mac_secrets import mac_group
 from gateway.cli.printing import DAYS, as_json, asynchronous, in_days, opened, say, show
@@ -26,7 +26,6 @@ from gateway.money import money
 from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.storage.ledger.budgets import Spent
-from gateway.storage.redis import KeyAnnouncements
 
 
 class OrganizationExists(BadRequest):
@@ -246,6 +245,8 @@ async def opened_keys(database: Database) -> AsyncIterator[ApiKeys]:
     if not settings.redis_url:
         yield ApiKeys(database, secret=settings.secret, mails=mails)
         return
+    from gateway.storage.redis import KeyAnnouncements  # noqa: PLC0415 - 7 MB, 60 ms
+
     announcements = KeyAnnouncements(settings.redis_url, lambda _digest: None)
     announce = announcements.announce
     try:

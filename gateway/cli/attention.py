@@ -10,7 +10,7 @@ import msgspec
 import rich_click as click
 
 from gateway.app.needs import sources
-from gateway.app.services import make_gpu_terms
+from gateway.app.terms import make_gpu_terms
 from gateway.cli.acting import acting_as, because, operator_of
 from gateway.cli.printing import as_json, asynchronous, opened, say, show
 from gateway.control_plane.attention.lookout import Lookout
@@ -123,7 +123,7 @@ async def unsnooze_need(key: str, *, acting: str | None) -> None:
 @as_json
 @asynchronous
 async def search_all(words: str, *, as_json: bool) -> None:
-    """Find what has an id or a name: a mail, an organization, a key's end, a payment, a request."""
+    """Find what has an id or a name: mails, organizations, keys' ends, payments, requests."""
     async with opened() as database, database.read() as connection:
         found = await search.search(connection, words)
     columns = ["kind", "id", "words", "note", "organization"]

@@ -8,6 +8,7 @@ from typing import Any
 import rich_click as click
 
 from gateway.cli.acting import acting_as, because, operator_of
+from gateway.cli.lazy import Later, LazyGroup
 from gateway.cli.moving import mails_of, moving, waits
 from gateway.cli.printing import DAYS, as_json, asynchronous, opened, say, show
 from gateway.control_plane.accounts import organizations
@@ -37,9 +38,21 @@ _WHY_FROZEN: Mapping[FreezeCause, str] = {
 _REASON = click.option("--reason", required=True, help="Why; it is kept.")
 
 
-@click.group("credits")
+@click.group("credits", cls=LazyGroup)
 def credits_group() -> None:
     """Credit, in dollars with up to nine decimals."""
+
+
+for _command in (
+    Later("approvals", "approvals:list_approvals", "Show what waits for a second operator."),
+    Later("approve", "approvals:approve", "Do what another operator ordered."),
+    Later(
+        "reject",
+        "approvals:reject",
+        "Refuse what another operator ordered, or take your own order back.",
+    ),
+):
+    credits_group.add_command(_command)
 
 
 @credits_group.command("grant")

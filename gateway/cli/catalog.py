@@ -8,22 +8,59 @@ import rich_click as click
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.cli.acting import acting_as, because, operator_of
+from gateway.cli.lazy import Later, LazyGroup
 from gateway.cli.printing import as_json, asynchronous, opened, say, show
 from gateway.control_plane.back_office import price_control
 from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import catalog
-from gateway.data_plane.api.models import entry
-from gateway.data_plane.metering import tokens
-from gateway.data_plane.metering.quote import quote
+from gateway.data_plane.api.model_entries import entry
 from gateway.errors import NotFound
 from gateway.money import money
 from gateway.settings import Settings
 from gateway.snapshots import Tier
 
 
-@click.group("models")
+@click.group("models", cls=LazyGroup)
 def models_group() -> None:
     """The model catalog."""
+
+
+for _command in (
+    Later(
+        "show",
+        "model_edits:show_model",
+        "Print a model's facts as TOML, or the words of its page, to edit them.",
+    ),
+    Later(
+        "edit",
+        "model_edits:edit_model",
+        "Replace a model's facts or page; releases of the data file no longer set what differs.",
+    ),
+    Later("add", "model_edits:add_model", "Add a model that is coming soon."),
+    Later(
+        "diff",
+        "model_edits:show_differences",
+        "Show what operators set, and what the data files say.",
+    ),
+    Later("state", "model_edits:set_state", "Retire a model, or bring a retired one back."),
+    Later(
+        "price-effect",
+        "model_edits:show_effect",
+        "Show whom a price would affect, and what they would pay at most.",
+    ),
+    Later("cancel-price", "model_edits:cancel_price", "Call off a price that has not applied yet."),
+    Later(
+        "launch",
+        "demand:launch_model",
+        "Make a model live, and mail everyone who voted for it or is on its waitlist, once each.",
+    ),
+    Later(
+        "demand",
+        "demand:show_demand",
+        "Show how much a model is wanted and, after its launch, what came of it.",
+    ),
+):
+    models_group.add_command(_command)
 
 
 @models_group.command("list")
@@ -96,6 +133,9 @@ async def estimate(
     model: str, texts: tuple[str, ...], *, prompt_name: str | None, as_json: bool
 ) -> None:
     """Count the tokens of texts and compute what embedding them would cost."""
+    from gateway.data_plane.metering import tokens  # noqa: PLC0415 - 10 MB for this one command
+    from gateway.data_plane.metering.quote import quote  # noqa: PLC0415
+
     async with opened() as database, database.read() as connection:
         known = (await catalog.snapshot(connection)).find(model)
     if known is None or (prompt_name and prompt_name not in known[0].prompts):

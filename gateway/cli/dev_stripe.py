@@ -12,7 +12,6 @@ from gateway.fake_stripe.serving import serving
 from gateway.fake_stripe.store import SECRET_KEY
 from gateway.settings import Settings, variable
 
-PREFIX = "GATEWAY_STRIPE_"
 _FIELDS = ("stripe_secret_key", "stripe_webhook_secrets", "stripe_api_url")
 _SWEEP_SECONDS = 30.0  # a fake that was started anew has forgotten the payments before it
 

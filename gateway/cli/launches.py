@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import rich_click as click
 
-from gateway.app.services import launch_terms
+from gateway.app.terms import launch_terms
 from gateway.cli.acting import acting_as, because, operator_of
 from gateway.cli.catalog import check_model
 from gateway.cli.printing import as_json, asynchronous, opened, say, show

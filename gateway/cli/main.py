@@ -6,44 +6,14 @@ import os
 import sys
 
 import rich_click as click
-from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.cli.accounts import keys_group, organizations_group
-from gateway.cli.approvals import approve, list_approvals, reject
-from gateway.cli.attention import attention_group, search_all
-from gateway.cli.billing import credits_group
-from gateway.cli.books import show_books
-from gateway.cli.catalog import estimate, models_group
-from gateway.cli.demand import launch_model, show_demand
-from gateway.cli.dev import dev, use_environment
-from gateway.cli.embedded_workers import CannotStart
-from gateway.cli.events import events_group
-from gateway.cli.launches import launches_group
-from gateway.cli.mail import mail_group
-from gateway.cli.market import demand_group, waitlist_group
-from gateway.cli.model_edits import COMMANDS
-from gateway.cli.operators import operators_group
-from gateway.cli.payment_care import (
-    abandon,
-    mark_seen,
-    refund,
-    release,
-    show_attention,
-    show_auto_top_up,
-    show_evidence,
-)
-from gateway.cli.payments import billing_group
-from gateway.cli.receipts import receipts_group
-from gateway.cli.service import migrate, serve, settings
-from gateway.cli.trail import audit, trail_group
-from gateway.cli.workers import workers_group
+from gateway.cli.dev_environment import use_environment
+from gateway.cli.lazy import Later, LazyGroup
 from gateway.errors import GatewayError
 from gateway.settings import SettingsError
-from gateway.storage.database import DatabaseError
-from gateway.storage.migrate import reason
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="stella-gateway", message="%(package)s %(version)s")
 def gateway() -> None:
     """The embeddings gateway, for the people who run it.
@@ -53,48 +23,72 @@ def gateway() -> None:
     """
 
 
-for command in (
-    dev,
-    serve,
-    migrate,
-    settings,
-    organizations_group,
-    keys_group,
-    credits_group,
-    billing_group,
-    receipts_group,
-    models_group,
-    demand_group,
-    launches_group,
-    waitlist_group,
-    workers_group,
-    mail_group,
-    attention_group,
-    search_all,
-    trail_group,
-    operators_group,
-    events_group,
-    show_books,
-    audit,
-    estimate,
+for name, source, sentence in (
+    (
+        "dev",
+        "dev:dev",
+        "Run everything on this machine: database, a model, the gateway, a key to call it with.",
+    ),
+    (
+        "run",
+        "service:serve",
+        "Run the gateway until SIGTERM or Ctrl-C; requests in flight are still answered.",
+    ),
+    ("migrate", "migrate:migrate", "Bring the database to this version's schema and catalog."),
+    ("settings", "settings:settings", "List every setting, its default and what it does."),
+    (
+        "organizations",
+        "accounts:organizations_group",
+        "Organizations own keys, credit and usage.",
+    ),
+    ("keys", "accounts:keys_group", "API keys."),
+    ("credits", "billing:credits_group", "Credit, in dollars with up to nine decimals."),
+    ("billing", "payments:billing_group", "Payments through Stripe."),
+    ("receipts", "receipts:receipts_group", "Receipts: what answers cost, signed."),
+    ("models", "catalog:models_group", "The model catalog."),
+    ("demand", "market:demand_group", "Models by demand, and their votes."),
+    ("launches", "launches:launches_group", "Launches: `gateway models launch` makes one."),
+    ("waitlist", "market:waitlist_group", "Who waits for a model."),
+    ("workers", "workers:workers_group", "Workers, as the running gateways see them."),
+    ("mail", "mail:mail_group", "Mails: recipients, and what became of them."),
+    (
+        "attention",
+        "attention:attention_group",
+        "What needs an operator now, the worst first.",
+    ),
+    (
+        "search",
+        "attention:search_all",
+        "Find what has an id or a name: mails, organizations, keys' ends, payments, requests.",
+    ),
+    (
+        "trail",
+        "trail:trail_group",
+        "The audit trail: what operators, members and commands did.",
+    ),
+    (
+        "operators",
+        "operators:operators_group",
+        "The people who run the service, in the back office and by commands.",
+    ),
+    ("events", "events:events_group", "Stripe's events of the last 30 days."),
+    (
+        "books",
+        "books:show_books",
+        "Show the last audits of a running gateway, and the balance of every account then.",
+    ),
+    (
+        "audit",
+        "trail:audit",
+        "Check the ledger's invariants and the audit trail; exits with 1 if one is broken.",
+    ),
+    (
+        "estimate",
+        "catalog:estimate",
+        "Count the tokens of texts and compute what embedding them would cost.",
+    ),
 ):
-    gateway.add_command(command)
-for command in (
-    refund,
-    release,
-    show_attention,
-    mark_seen,
-    abandon,
-    show_evidence,
-    show_auto_top_up,
-):
-    billing_group.add_command(command)
-for command in (list_approvals, approve, reject):
-    credits_group.add_command(command)
-for command in COMMANDS:
-    models_group.add_command(command)
-models_group.add_command(launch_model)
-models_group.add_command(show_demand)
+    gateway.add_command(Later(name, source, sentence))
 
 
 def run() -> None:
@@ -107,7 +101,23 @@ def run() -> None:
         os.environ.setdefault("GATEWAY_SECRET", "unused: this command reads and writes nothing")
     try:
         gateway(prog_name="gateway")
-    except (GatewayError, SettingsError, DatabaseError, CannotStart) as error:
-        sys.exit(f"gateway: {error}")
-    except (SQLAlchemyError, OSError) as error:
-        sys.exit(f"gateway: the database does not answer: {reason(error)}")
+    except Exception as error:
+        line = _line(error)
+        if line is None:
+            raise
+        sys.exit(f"gateway: {line}")
+
+
+def _line(error: Exception) -> str | None:
+    """Return what to print about an expected error; None for one that is a defect."""
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - imported already, where it matters
+
+    from gateway.cli.embedded_workers import CannotStart  # noqa: PLC0415
+    from gateway.storage.database import DatabaseError  # noqa: PLC0415
+    from gateway.storage.migrate import reason  # noqa: PLC0415
+
+    if isinstance(error, (GatewayError, SettingsError, DatabaseError, CannotStart)):
+        return str(error)
+    if isinstance(error, (SQLAlchemyError, OSError)):
+        return f"the database does not answer: {reason(error)}"
+    return None

@@ -150,17 +150,5 @@ async def cancel_price(change: str, *, reason: str, acting: str | None) -> None:
     say(f"{gone.model_id} does not get the price {money(gone.nanos_per_million_tokens)}.")
 
 
-COMMANDS = (
-    show_model,
-    edit_model,
-    add_model,
-    show_differences,
-    set_state,
-    show_effect,
-    cancel_price,
-)
-"""What `gateway models` has from here."""
-
-
 def _text(file: Path | None) -> str:
     return file.read_text() if file else ""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
-from gateway.app.payments import Payments
-from gateway.app.services import make_mail, make_moves
+from gateway.app.mails_and_moves import make_mail, make_moves
 from gateway.cli.printing import opened
 from gateway.control_plane.back_office.account_mails import AccountMails
 from gateway.control_plane.back_office.moves import MoveOutcome, Moves
 from gateway.settings import Settings
 from gateway.storage.database import Database
+
+if TYPE_CHECKING:
+    from gateway.app.payments import Payments
 
 
 @asynccontextmanager

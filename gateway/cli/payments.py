@@ -9,6 +9,7 @@ import rich_click as click
 
 from gateway.app.payments import Payments, make_payments
 from gateway.cli.acting import acting_as, because, operator_of
+from gateway.cli.lazy import Later, LazyGroup
 from gateway.cli.printing import as_json, asynchronous, opened, say, show
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.back_office.payments import StripeUnread, read_payment, start_payment
@@ -23,9 +24,49 @@ _COLUMNS = ["id", "origin", "state", "credit_nanos", "posted_nanos", "created_at
 _CENTS = 100
 
 
-@click.group("billing")
+@click.group("billing", cls=LazyGroup)
 def billing_group() -> None:
     """Payments through Stripe."""
+
+
+for _command in (
+    Later(
+        "refund",
+        "payment_care:refund",
+        "Refund a payment, or DOLLARS of it, tax included; its credit is withdrawn in proportion.",
+    ),
+    Later(
+        "release",
+        "payment_care:release",
+        "Let an organization buy again that an early fraud warning holds.",
+    ),
+    Later(
+        "attention",
+        "payment_care:show_attention",
+        "Show what needs an operator: held customers, odd payments, open disputes.",
+    ),
+    Later(
+        "seen",
+        "payment_care:mark_seen",
+        "Take a payment off the list of what needs an operator, until something else is odd.",
+    ),
+    Later(
+        "abandon",
+        "payment_care:abandon",
+        "Give up a payment that Stripe no longer shows, and lift the freeze of its dispute.",
+    ),
+    Later(
+        "evidence",
+        "payment_care:show_evidence",
+        "Print what can be shown to a bank about a payment, as JSON: receipt, usage, sign-ins.",
+    ),
+    Later(
+        "auto-top-up",
+        "payment_care:show_auto_top_up",
+        "Show an organization's auto top-up, why it is paused, and its last attempts.",
+    ),
+):
+    billing_group.add_command(_command)
 
 
 @asynccontextmanager

@@ -8,19 +8,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import rich_click as click
-from rich.console import Console
-from rich.table import Table
 
 from gateway.money import encode, money
 from gateway.settings import Settings
-from gateway.storage.database import Database
-from gateway.storage.migrate import check
 
-# piped output must not be cut to the width of a terminal
-_console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 250)
+if TYPE_CHECKING:
+    from gateway.storage.database import Database
 
 
 def show(
@@ -32,18 +28,33 @@ def show(
         return
     rows = value if isinstance(value, list) else [value]
     if not rows:
-        _console.print(f"No {title or 'rows'}.")
+        say(f"No {title or 'rows'}.")
         return
     names = list(columns or rows[0].__struct_fields__)
-    table = Table(*names, title=title or None, title_justify="left", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(_text(getattr(row, name), name) for name in names))
-    _console.print(table)
+    cells = [[_text(getattr(row, name), name) for name in names] for row in rows]
+    if title:
+        say(title)
+    for line in _aligned([[_heading(name) for name in names], *cells]):
+        say(line)
 
 
 def say(text: str) -> None:
     """Print a line for people."""
-    _console.print(text, markup=False)
+    print(text, flush=True)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a line for each row, its cells under each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _heading(name: str) -> str:
+    """Return what a column is called: amounts are shown in dollars, whatever a program is sent."""
+    return name.removesuffix("_nanos").replace("_", " ")
 
 
 def _text(value: Any, name: str) -> str:
@@ -79,6 +90,9 @@ def asynchronous(run: Callable[P, Awaitable[None]]) -> Callable[P, None]:
 @asynccontextmanager
 async def opened() -> AsyncIterator[Database]:
     """Open the configured database and check its schema. Raises DatabaseError."""
+    from gateway.storage.database import Database  # noqa: PLC0415 - not for those that only print
+    from gateway.storage.migrate import check  # noqa: PLC0415
+
     settings = Settings.from_environment()
     database = Database(settings.database_url, connections_max=2)
     try:

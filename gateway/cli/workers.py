@@ -13,13 +13,13 @@ from backends.protocol import BackendError
 from backends.registry import UnknownBackend
 from gateway.cli.acting import acting_as, because, operator_of
 from gateway.cli.printing import as_json, asynchronous, opened, say, show
-from gateway.control_plane.back_office import model_control, workers
+from gateway.control_plane.back_office import workers
 from gateway.control_plane.back_office.workers import WorkerAction
 from gateway.control_plane.catalog import catalog
 from gateway.control_plane.workers import commands
 from gateway.control_plane.workers.commands import WorkerReport
 from gateway.control_plane.workers.trust import worker_trust
-from gateway.data_plane.routing.fleet import DNS, parse_workers
+from gateway.data_plane.routing.discovery.listed import DNS, parse_workers
 from gateway.errors import BadRequest, NotFound, Unavailable
 from gateway.settings import Settings
 from gateway.snapshots import WorkerState
@@ -113,12 +113,14 @@ async def pin(model: str, url: str, *, reason: str, acting: str | None) -> None:
 
     From then on no other revision of the model is accepted unless it is pinned too.
     """
+    from gateway.control_plane.back_office import pinning  # noqa: PLC0415 - it asks, and compares
+
     trust = worker_trust(Settings.from_environment())
     async with opened() as database:
         async with database.read() as connection:
             operator = await operator_of(connection, acting)
         try:
-            revision, rows = await model_control.pin(
+            revision, rows = await pinning.pin(
                 database, operator, model, url, reason=reason, trust=trust
             )
         except UnknownBackend as error:

@@ -9,6 +9,7 @@ import rich_click as click
 from click.testing import CliRunner
 from sqlalchemy import select
 
+from gateway.cli.lazy import Later
 from gateway.cli.main import gateway
 from gateway.control_plane.accounts import memberships, organizations
 from gateway.control_plane.accounts.keys import ApiKeys
@@ -101,7 +102,8 @@ RUNNING = {"dev", "run", "migrate"}
 
 
 def _commands(group: click.Group, *words: str) -> Iterator[tuple[str, click.Command]]:
-    for name, command in group.commands.items():
+    for name, listed in group.commands.items():
+        command = listed.load() if isinstance(listed, Later) else listed
         if isinstance(command, click.Group):
             yield from _commands(command, *words, name)
         else:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import dev, main
+from gateway.cli import dev_running, main
+from gateway.cli.dev_environment import use_environment, write_variables
 from gateway.cli.dev_stripe import fake_stripe
 from gateway.fake_stripe.store import SECRET_KEY
 from gateway.settings import Settings
@@ -19,14 +20,14 @@ pytestmark = pytest.mark.usefixtures("bare")
 
 async def kept(data: Path) -> None:
     """Write what a run with the fake Stripe leaves."""
-    settings = dev._settings(data, URL)
+    settings = dev_running._settings(data, URL)
     async with fake_stripe(settings) as selling:
-        dev._write(data / "gateway.env", dev._environment(selling))
+        write_variables(data / "gateway.env", dev_running._environment(selling))
 
 
 async def test_other_commands_find_the_database_and_the_fake(tmp_path: Path):
     await kept(tmp_path)
-    dev.use_environment(tmp_path)
+    use_environment(tmp_path)
     found = Settings.from_environment()
     assert found.database_url == f"sqlite:///{tmp_path / 'gateway.db'}"
     assert found.stripe_secret_key == SECRET_KEY
@@ -36,7 +37,7 @@ async def test_other_commands_find_the_database_and_the_fake(tmp_path: Path):
 async def test_a_secret_in_a_file_is_a_configuration(tmp_path: Path):
     await kept(tmp_path)
     os.environ["GATEWAY_SECRET_FILE"] = written(tmp_path, "f" * 32)
-    dev.use_environment(tmp_path)
+    use_environment(tmp_path)
     found = Settings.from_environment()
     assert (found.secret, found.stripe_secret_key) == ("f" * 32, "")
 
@@ -47,7 +48,7 @@ async def test_a_key_of_ones_own_is_not_mixed_with_the_fake(tmp_path: Path, suff
     key = "sk_test_of_ones_own"
     os.environ[f"GATEWAY_STRIPE_SECRET_KEY{suffix}"] = written(tmp_path, key) if suffix else key
     os.environ["DATABASE_URL_FILE"] = written(tmp_path, "sqlite:///elsewhere", name="url")
-    dev.use_environment(tmp_path)
+    use_environment(tmp_path)
     found = Settings.from_environment()
     assert (found.stripe_secret_key, found.stripe_webhook_secrets) == (key, "")
     assert found.stripe_api_url == "https://api.stripe.com"
@@ -58,7 +59,7 @@ async def test_a_key_of_ones_own_is_not_mixed_with_the_fake(tmp_path: Path, suff
 def test_a_real_key_is_not_copied(tmp_path: Path, suffix: str):
     key = "sk_test_of_ones_own"
     os.environ[f"GATEWAY_STRIPE_SECRET_KEY{suffix}"] = written(tmp_path, key) if suffix else key
-    settings = dev._settings(tmp_path, URL)
+    settings = dev_running._settings(tmp_path, URL)
     assert settings.stripe_secret_key == key
     assert key not in (tmp_path / "gateway.env").read_text()
 
@@ -66,9 +67,9 @@ def test_a_real_key_is_not_copied(tmp_path: Path, suffix: str):
 def test_it_starts_with_secrets_in_files(tmp_path: Path):
     os.environ["GATEWAY_SECRET_FILE"] = written(tmp_path, "f" * 32)
     os.environ["DATABASE_URL_FILE"] = written(tmp_path, "sqlite:///elsewhere", name="url")
-    first = dev._settings(tmp_path, URL)
+    first = dev_running._settings(tmp_path, URL)
     assert first.database_url == f"sqlite:///{tmp_path / 'gateway.db'}"
-    assert dev._settings(tmp_path, URL).secret == first.secret
+    assert dev_running._settings(tmp_path, URL).secret == first.secret
     assert variables(tmp_path / "gateway.env")["GATEWAY_SECRET"] == first.secret
 
 
@@ -81,7 +82,7 @@ async def test_a_second_start_does_not_look_for_the_fake_of_the_first(
     monkeypatch.setattr(main.sys, "argv", ["gateway", "dev"])
     monkeypatch.setattr(main, "gateway", lambda **_: None)
     main.run()
-    assert not dev._settings(tmp_path / ".data", URL).stripe_secret_key
+    assert not dev_running._settings(tmp_path / ".data", URL).stripe_secret_key
 
 
 def written(folder: Path, text: str, name: str = "secret") -> str:

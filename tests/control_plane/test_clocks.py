@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Table, select, text, update
 
-from gateway.app.services import make_mail, make_moves
+from gateway.app.mails_and_moves import make_mail, make_moves
 from gateway.control_plane.accounts import enrollments, passkeys, users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.links import LinkSpent, MailLinks

@@ -13,7 +13,7 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.accounts import authenticators, passkeys
+from gateway.control_plane.accounts import authenticators, passkey_listing
 from gateway.errors import NotFound
 from gateway.storage.clock import clock
 from gateway.storage.database import insert_into
@@ -36,7 +36,7 @@ async def begin(connection: AsyncConnection, user_id: str) -> str:
     them.
     """
     await authenticators.remove(connection, user_id)
-    await passkeys.remove_all(connection, user_id)
+    await passkey_listing.remove_all(connection, user_id)
     token = secrets.token_urlsafe(32)
     values = {
         "digest": _digest(token),

@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.data_plane.auth.authenticator import MAC_SECRETS_SECONDS
+from gateway.data_plane.auth.keys import MAC_SECRETS_SECONDS
 from gateway.errors import NotFound
 from gateway.identifiers import is_id, new_id
 from gateway.storage.clock import clock

@@ -22,7 +22,7 @@ from gateway.control_plane.accounts import (
     links,
     memberships,
     organizations,
-    passkeys,
+    passkey_listing,
     sessions,
 )
 from gateway.control_plane.accounts.memberships import LastOwner, Membership
@@ -80,7 +80,7 @@ async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any
                 tables.sessions.c.network,
             ).where(tables.sessions.c.user_id == visitor.user_id),
         ),
-        "passkeys": await passkeys.listed(connection, visitor.user_id),
+        "passkeys": await passkey_listing.listed(connection, visitor.user_id),
         "authenticator_since": await authenticators.set_up_at(connection, visitor.user_id),
         "mails": await _rows(
             connection,
@@ -205,7 +205,7 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
         await connection.execute(update(table).where(by == visitor.user_id).values({by.name: None}))
     await identities.disconnect(connection, visitor.user_id)
     await authenticators.remove(connection, visitor.user_id)
-    await passkeys.remove_all(connection, visitor.user_id)
+    await passkey_listing.remove_all(connection, visitor.user_id)
     await enrollments.cancel(connection, visitor.user_id)
     await sessions.end_all(connection, visitor.user_id)
     await sessions.forget_devices(connection, visitor.user_id)

@@ -12,7 +12,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-import jwt
 import msgspec
 from sqlalchemy import bindparam, case, delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -205,6 +204,8 @@ class Sessions:
             "exp": expires_at,
             "extras": {"generation": generation},  # where Litestar's Token keeps it
         }
+        import jwt  # noqa: PLC0415 - not for what only reads about sessions, as commands do
+
         return jwt.encode(claims, self.secret, algorithm=ALGORITHM)
 
 

@@ -8,7 +8,6 @@ import msgspec
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from backends.adapters.trust import Trust
 from gateway.control_plane.back_office import acting
 from gateway.control_plane.catalog import cards, catalog, content, edits, golden
 from gateway.control_plane.catalog.cards import ModelCard, ReviewedModel
@@ -17,10 +16,8 @@ from gateway.control_plane.catalog.edits import BadModel, CardEdits, Difference,
 from gateway.control_plane.demand.launches import ModelUnknown
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.trail import entries
-from gateway.control_plane.workers import commands
 from gateway.errors import BadRequest
 from gateway.snapshots import ModelSnapshot, PriceSnapshot, State
-from gateway.storage.database import Database
 from gateway.storage.tables import launches, models, trail_entries, users
 
 ID_CHARACTERS_MAX = 200
@@ -181,38 +178,6 @@ async def states_from(connection: AsyncConnection, model_id: str, state: State) 
     file = next((model for model in cards.reviewed() if model.id == model_id), None)
     was_live = was is not None or (file is not None and file.state == "live")
     return ["live"] if was_live else ["coming_soon"]
-
-
-async def pin(
-    database: Database,
-    operator: Operator,
-    model_id: str,
-    url: str,
-    *,
-    reason: str,
-    trust: Trust | None = None,
-) -> tuple[str, int]:
-    """Vouch for a worker: its answers become its revision's golden vectors, for good.
-
-    `trust` says what the worker must prove to be; None: it is on this machine.
-
-    Returns the revision and the number of rows. Raises NotPermitted, NoReasonGiven, and as
-    `commands.asked`.
-    """
-    operator.must("service")
-    said = acting.checked(operator, reason)
-    revision, rows = await commands.asked(database, model_id, url, trust or Trust())
-    async with database.write() as connection:
-        await golden.pin(connection, model_id, revision, rows)
-        await entries.record(
-            connection,
-            operator.actor,
-            "golden.pinned",
-            f"model:{model_id}",
-            after={"revision": revision, "rows": len(rows), "worker": url},
-            reason=said,
-        )
-    return revision, len(rows)
 
 
 async def vouchers(connection: AsyncConnection, model_id: str) -> dict[str, str]:

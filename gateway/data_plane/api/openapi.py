@@ -17,7 +17,7 @@ from litestar import Response, get
 
 from gateway import money
 from gateway.data_plane.api.hot_path import ModelNotFound
-from gateway.data_plane.api.models import ModelEntry, ModelList, Price
+from gateway.data_plane.api.model_entries import ModelEntry, ModelList, Price
 from gateway.data_plane.api.requests import EmbeddingsRequest
 from gateway.data_plane.api.responses import (
     Embedding,

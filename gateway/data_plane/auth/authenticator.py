@@ -32,8 +32,6 @@ _UNKNOWN_SECONDS = 2.0
 _UNKNOWN_ENTRIES = 10_000
 _CHANGED_SECONDS = 60.0
 _CHANGED_ENTRIES = 10_000
-MAC_SECRETS_SECONDS = 60.0
-"""How long the secrets are believed to be all. A new one signs no key before that time is over."""
 
 
 class KeyRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +102,7 @@ class Authenticator:
 
     async def refresh(self) -> None:
         """Read the secrets of MACs. Raises KeyStoreUnavailable; then no key counts as made up."""
-        until = self._monotonic() + MAC_SECRETS_SECONDS
+        until = self._monotonic() + keys.MAC_SECRETS_SECONDS
         self._macs = await self._store.mac_secrets()
         self._macs_until = until
 

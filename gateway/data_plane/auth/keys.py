@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from zlib import crc32
 
 PREFIX = "sk-"
+MAC_SECRETS_SECONDS = 60.0
+"""How long the secrets are believed to be all. A new one signs no key before that time is over."""
 
 _ALPHABET = string.digits + string.ascii_letters
 _RANDOM_CHARACTERS = 30  # 178 bits

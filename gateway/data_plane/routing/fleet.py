@@ -14,14 +14,13 @@ from urllib.parse import urlsplit
 import structlog
 
 from gateway.data_plane.routing.discovery.dns import DnsName
+from gateway.data_plane.routing.discovery.listed import DNS
 from gateway.data_plane.routing.discovery.provider import Provider, StaticList, follow
 from gateway.data_plane.routing.examination import PoolSpec
 from gateway.data_plane.routing.router import Router
 from gateway.snapshots import Catalog, ModelSnapshot
 
 log = structlog.get_logger()
-
-DNS = "dns+"
 
 
 class Fleet:
@@ -84,17 +83,6 @@ def spec_of(model: ModelSnapshot) -> PoolSpec:
         tokens_max=model.tokens_max,
         golden=model.golden,
     )
-
-
-def parse_workers(setting: str) -> dict[str, list[str]]:
-    """Parse `MODEL=URL MODEL=URL ...` into the URLs of each model. Raises ValueError."""
-    found: dict[str, list[str]] = {}
-    for word in setting.split():
-        model, equals, url = word.partition("=")
-        if not (model and equals and url):
-            raise ValueError(f"{word!r} is not MODEL=URL")
-        found.setdefault(model, []).append(url)
-    return found
 
 
 def provider(url: str) -> Provider:

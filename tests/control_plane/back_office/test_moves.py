@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 from sqlalchemy import update
 
-from gateway.app.services import make_mail, make_moves
+from gateway.app.mails_and_moves import make_mail, make_moves
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.back_office import approvals, needs
 from gateway.control_plane.back_office.account_mails import AccountMails

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import delete, select
 
-from gateway.app.services import make_mail
+from gateway.app.mails_and_moves import make_mail
 from gateway.control_plane.back_office import price_control, price_mails
 from gateway.control_plane.back_office.account_mails import AccountMails
 from gateway.control_plane.back_office.price_mails import PriceMails

@@ -14,7 +14,12 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, URLEncodedBody
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.control_plane.accounts import authenticators, passkeys, session_listing
+from gateway.control_plane.accounts import (
+    authenticators,
+    passkey_listing,
+    passkeys,
+    session_listing,
+)
 from gateway.control_plane.accounts.authenticators import Authenticators
 from gateway.control_plane.accounts.passkeys import RelyingParty
 from gateway.control_plane.accounts.security_mails import SecurityMails
@@ -67,7 +72,7 @@ async def security_page(
 
     async def page(refused: RefusedForm | None) -> Response[str]:
         async with database.read() as connection:
-            keys = await passkeys.listed(connection, visitor.user_id)
+            keys = await passkey_listing.listed(connection, visitor.user_id)
             app_since = await authenticators.set_up_at(connection, visitor.user_id)
             sessions = await session_listing.of_user(connection, visitor.user_id)
         return render(
@@ -132,7 +137,7 @@ async def rename_passkey(
 ) -> Response[Any]:
     """Give a passkey another name."""
     async with database.write() as connection:
-        await passkeys.rename(connection, visitor.user_id, passkey_id, data.name)
+        await passkey_listing.rename(connection, visitor.user_id, passkey_id, data.name)
     return see_other(_SAVED)
 
 
@@ -145,7 +150,7 @@ async def remove_passkey(
 ) -> Response[Any]:
     """Remove a passkey: it signs in no more."""
     async with database.write() as connection:
-        await passkeys.remove(connection, visitor.user_id, passkey_id)
+        await passkey_listing.remove(connection, visitor.user_id, passkey_id)
         await _removed(connection, trail, "passkey")
     return see_other(_SAVED)
 

@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import insert, select
 
 from gateway.app.process import Process
-from gateway.control_plane.back_office import model_control
+from gateway.control_plane.back_office import model_control, pinning
 from gateway.control_plane.catalog import golden, toml
 from gateway.control_plane.operators.operators import COMMAND_LINE
-from gateway.control_plane.workers import commands
+from gateway.control_plane.workers import trusted
 from gateway.identifiers import new_id
 from gateway.storage.tables import memberships, price_changes, trail_entries, usage_hours
 from testing.browsing import Browser, squeezed
@@ -108,8 +108,8 @@ async def test_who_vouched_is_shown(
     async def asked(*_: object) -> tuple[str, list[object]]:
         return "r1", []
 
-    monkeypatch.setattr(commands, "asked", asked)
-    await model_control.pin(
+    monkeypatch.setattr(trusted, "asked", asked)
+    await pinning.pin(
         gateway.core.database, COMMAND_LINE, STELLA, "http://w.example", reason="ours"
     )
     async with gateway.core.database.write() as connection:

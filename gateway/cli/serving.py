@@ -1,0 +1,63 @@
+"""What `gateway run` does: it serves with uvicorn, in one process or several."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+
+import uvicorn
+
+from gateway.app.core import worker_sources
+from gateway.cli.printing import opened, say
+from gateway.data_plane.api.front_door import FrontDoor
+from gateway.observability.logging import configure
+from gateway.settings import Settings
+
+_LISTENING = re.compile(r"Uvicorn running on (.+) \(Press CTRL\+C to quit\)")
+
+
+def run(*, host: str, port: int, uds: str | None, processes: int) -> None:
+    """Serve until SIGTERM or Ctrl-C. Raises SettingsError or DatabaseError."""
+    settings = Settings.from_environment()  # report errors once, not in every process
+    worker_sources(settings)
+    asyncio.run(_check_database())
+    configure(settings.log_format)
+    server_log = logging.getLogger("uvicorn.error")
+    server_log.setLevel(logging.INFO)
+    server_log.addHandler(_Announcer(processes))
+    uvicorn.run(
+        "gateway.app:build",
+        factory=True,
+        host=host,
+        port=port,
+        uds=uds,
+        http=FrontDoor,
+        workers=processes,
+        log_config=None,  # use our logging
+        access_log=False,
+        proxy_headers=False,  # GATEWAY_TRUSTED_PROXIES lists the trusted ones
+        timeout_graceful_shutdown=round(settings.request_timeout_seconds),
+    )
+
+
+class _Announcer(logging.Handler):
+    """Prints where the server listens, as workers do, taken from uvicorn's own log line.
+
+    With several processes, uvicorn logs it before they have started.
+    """
+
+    def __init__(self, processes: int) -> None:
+        super().__init__()
+        self._doing = "listening on" if processes == 1 else f"starting {processes} processes on"
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the address when this is uvicorn's line about it."""
+        said = _LISTENING.fullmatch(record.getMessage())
+        if said:
+            say(f"{self._doing} {said[1].replace('unix socket ', 'unix:')}")
+
+
+async def _check_database() -> None:
+    async with opened():
+        pass
