@@ -95,7 +95,7 @@ READING = {
     "launches list", "launches preview", "launches show", "mail list", "models demand",
     "models diff", "models list", "models price-effect", "models show", "operators list",
     "organizations list", "receipts verify", "search", "settings", "trail list", "trail verify",
-    "waitlist list", "workers list",
+    "waitlist list", "workers key", "workers list",
 }  # fmt: skip
 RUNNING = {"dev", "run", "migrate"}
 """What sets the machine up, and asks no operator."""

@@ -10,6 +10,7 @@ from gateway.cli.dev_environment import use_environment, write_variables
 from gateway.cli.dev_stripe import fake_stripe
 from gateway.fake_stripe.store import SECRET_KEY
 from gateway.settings import Settings
+from testing.gateways import SECRET
 from tests.cli.test_dev import variables
 
 URL = "http://127.0.0.1:8080"
@@ -36,10 +37,10 @@ async def test_other_commands_find_the_database_and_the_fake(tmp_path: Path):
 
 async def test_a_secret_in_a_file_is_a_configuration(tmp_path: Path):
     await kept(tmp_path)
-    os.environ["GATEWAY_SECRET_FILE"] = written(tmp_path, "f" * 32)
+    os.environ["GATEWAY_SECRET_FILE"] = written(tmp_path, SECRET)
     use_environment(tmp_path)
     found = Settings.from_environment()
-    assert (found.secret, found.stripe_secret_key) == ("f" * 32, "")
+    assert (found.secret, found.stripe_secret_key) == (SECRET, "")
 
 
 @pytest.mark.parametrize("suffix", ["", "_FILE"])
@@ -65,7 +66,7 @@ def test_a_real_key_is_not_copied(tmp_path: Path, suffix: str):
 
 
 def test_it_starts_with_secrets_in_files(tmp_path: Path):
-    os.environ["GATEWAY_SECRET_FILE"] = written(tmp_path, "f" * 32)
+    os.environ["GATEWAY_SECRET_FILE"] = written(tmp_path, SECRET)
     os.environ["DATABASE_URL_FILE"] = written(tmp_path, "sqlite:///elsewhere", name="url")
     first = dev_running._settings(tmp_path, URL)
     assert first.database_url == f"sqlite:///{tmp_path / 'gateway.db'}"

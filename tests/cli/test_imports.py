@@ -63,7 +63,7 @@ IMPORTED = {
     "service": _SQL,
     "settings": _SQL,
     "trail": ["email_validator", *_MAIL],
-    "workers": _SQL,
+    "workers": ["cryptography", *_SQL],
 }
 
 
