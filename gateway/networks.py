@@ -47,6 +47,25 @@ def visitor_network(address: str) -> str:
     return _network(address, v4_bits=32, v6_bits=64)
 
 
+_SHARES = {4: ((24, 8),), 6: ((56, 4), (48, 16))}
+
+
+def wider_networks(network: str) -> list[tuple[str, int]]:
+    """Return what lies around a `visitor_network`, and how many visitors' share each may use.
+
+    One subscriber has a /56 or a /48 of IPv6, which hold 256 and 65,536 visitors.
+    """
+    try:
+        inner = ipaddress.ip_network(network)
+    except ValueError:
+        return []
+    return [
+        (str(inner.supernet(new_prefix=bits)), share)
+        for bits, share in _SHARES[inner.version]
+        if bits < inner.prefixlen
+    ]
+
+
 def _network(address: str, *, v4_bits: int, v6_bits: int) -> str:
     if address == UNKNOWN:
         return UNKNOWN

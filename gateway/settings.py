@@ -318,8 +318,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool, _text("For development: sign-in links are logged, and /dev/mail shows all mails.")
     ] = False
     mail_pending_max: Annotated[
-        Count, _text("Most unsent mails that people wait for; beyond it, 503.")
+        Count,
+        _text(
+            "Most unsent mails that people wait for, and as many to addresses without an account; "
+            "beyond it, 503."
+        ),
     ] = 20_000
+    mail_senders: Annotated[
+        Count, _text("How many mails each process hands over at the same time.")
+    ] = 4
+    mail_domain_links_per_hour: Annotated[
+        Count,
+        _text(
+            "Links mailed to addresses without an account at one domain; those of large mailbox "
+            "providers are not counted. Beyond it none is sent."
+        ),
+    ] = 200
     mail_once_seconds: Annotated[
         Seconds,
         _text(
@@ -343,6 +357,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     promotion_nanos_per_day: Annotated[
         Natural, _text("Most free credit per day, in nano-dollars; raise it for a large launch.")
     ] = 50_000_000_000
+    promotion_share_nanos_per_day: Annotated[
+        Natural,
+        _text(
+            "Most free credit per day to new accounts of one network, a /24 or a /48, or of one "
+            "mail domain that is no mailbox provider's; in nano-dollars."
+        ),
+    ] = 10_000_000_000
     approval_dollars: Annotated[
         Natural,
         _text(

@@ -66,5 +66,6 @@ def _outbox(settings: Settings, database: Database) -> Outbox:
             quiet_seconds=settings.mail_once_seconds,
         ),
         host=urlsplit(settings.public_url).hostname or "localhost",
+        senders=settings.mail_senders,
         keep_text=settings.dev_mail,
     )

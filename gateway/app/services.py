@@ -160,6 +160,7 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
             credit_nanos=settings.signup_credit_nanos,
             credit_days=settings.signup_credit_days,
             day_nanos=settings.promotion_nanos_per_day,
+            share_nanos=settings.promotion_share_nanos_per_day,
         ),
         outbox=outbox,
         unsubscriptions=unsubscriptions,
@@ -205,6 +206,7 @@ def make_web(core: Core) -> Web:
         "github": bool(settings.github_client_id),
     }
     quota = partial(Quota, core.database, secret=derive(settings.secret, "quotas"))
+    of_networks = partial(quota, of_networks=True)
     return Web(
         assets=assets,
         renderer=Renderer(
@@ -217,8 +219,8 @@ def make_web(core: Core) -> Web:
         calculation_limit=Limit(settings.calculations_per_hour),
         experiment_limit=Limit(settings.experiments_per_hour),
         status_limit=Limit(settings.status_views_per_hour),
-        sign_in_quota=quota("sign_ins", settings.sign_ins_per_hour),
-        vote_quota=quota("votes", settings.votes_per_hour),
+        sign_in_quota=of_networks("sign_ins", settings.sign_ins_per_hour),
+        vote_quota=of_networks("votes", settings.votes_per_hour),
         invitation_quota=quota("invitations", settings.invitations_per_hour),
         address_quota=quota("addresses", ADDRESSES_PER_HOUR),
         message_quota=quota("messages", MESSAGES_PER_HOUR),
@@ -236,4 +238,5 @@ def _links(settings: Settings) -> MailLinks:
             "waitlist": settings.mail_invitation_seconds,
         },
         per_hour=settings.mail_links_per_hour,
+        domain_per_hour=settings.mail_domain_links_per_hour,
     )

@@ -43,6 +43,12 @@ class Address(msgspec.Struct, frozen=True):
         return f"{local}@{domain}"
 
     @property
+    def organization_domain(self) -> str:
+        """The domain, if it says who someone works for; else nothing."""
+        domain = self.email.rpartition("@")[2]
+        return "" if domain in MAILBOX_PROVIDERS else domain
+
+    @property
     def is_disposable(self) -> bool:
         """Tell whether the domain is on a list of throwaway mailbox providers."""
         return self.email.rpartition("@")[2] in blocklist

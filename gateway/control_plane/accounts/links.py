@@ -11,10 +11,20 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, RowMapping, and_, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    and_,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.addresses import Address
@@ -24,8 +34,8 @@ from gateway.control_plane.mail.outbox import Outbox
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
 from gateway.storage.clock import clock
-from gateway.storage.database import alone, count
-from gateway.storage.tables import mail_links
+from gateway.storage.database import alone
+from gateway.storage.tables import mail_links, users
 
 Purpose = Literal["sign_in", "waitlist", "invitation"]
 
@@ -51,6 +61,26 @@ class MailLink(msgspec.Struct, frozen=True, kw_only=True):
     """The role that an invitation gives; older invitations name none."""
 
 
+class NewLink(NamedTuple):
+    """A link that was just created."""
+
+    token: str
+    stranger: bool
+    """Whether the address has no account."""
+
+
+class _Known(NamedTuple):
+    """What decides whether an address is sent a link."""
+
+    stranger: bool
+    own: int
+    """Links of the purpose that its mailbox was sent within an hour."""
+    domain: str
+    """Its domain, if the links of strangers are counted there."""
+    of_domain: int
+    """Links that strangers at its domain were sent within an hour."""
+
+
 class Pending(msgspec.Struct, frozen=True):
     """An address with an unused link, its role, and when it expires."""
 
@@ -60,12 +90,24 @@ class Pending(msgspec.Struct, frozen=True):
 
 
 class MailLinks:
-    """Creates, reads and uses links. `per_hour` limits links per mailbox and purpose."""
+    """Creates, reads and uses links.
 
-    def __init__(self, *, secret: str, seconds: Mapping[Purpose, float], per_hour: int) -> None:
+    `per_hour` limits links per mailbox and purpose, `domain_per_hour` those to addresses without an
+    account of one domain, since whoever owns a domain has any number of mailboxes.
+    """
+
+    def __init__(
+        self,
+        *,
+        secret: str,
+        seconds: Mapping[Purpose, float],
+        per_hour: int,
+        domain_per_hour: int,
+    ) -> None:
         self._secret = secret.encode()
         self.seconds = seconds
         self._per_hour = per_hour
+        self._domain_per_hour = domain_per_hour
 
     async def create(
         self,
@@ -75,30 +117,45 @@ class MailLinks:
         subject: str,
         role: Role | None = None,
         maker: str = "",
-    ) -> str | None:
-        """Create a link and return its token, or None if the mailbox has reached its limit.
+    ) -> NewLink | None:
+        """Create a link, or return None if the mailbox or its domain is at its limit.
 
         Each purpose has its own limit, so that others' requests keep no one from signing in.
         """
         await alone(connection, f"mail links of {address.key}")
-        recent = await count(
-            connection,
-            mail_links,
-            mail_links.c.address_key == address.key,
-            mail_links.c.created_at > clock(-timedelta(hours=1)),
-            mail_links.c.purpose == purpose,
-        )
-        if recent >= self._per_hour:
+        known = await self._known(connection, purpose, address)
+        if known.own >= self._per_hour or known.of_domain >= self._domain_per_hour:
             return None
         link_id, lifetime = new_id(), timedelta(seconds=self.seconds[purpose])
         await connection.execute(
             insert(mail_links).values(
                 id=link_id, purpose=purpose, email=address.email, address_key=address.key,
                 subject=subject, role=role or "", maker=maker,
-                created_at=clock(), expires_at=clock(lifetime),
+                domain=known.domain, created_at=clock(), expires_at=clock(lifetime),
             )
         )  # fmt: skip
-        return f"{link_id}.{self._proof(link_id, purpose)}"
+        return NewLink(f"{link_id}.{self._proof(link_id, purpose)}", known.stranger)
+
+    async def _known(
+        self, connection: AsyncConnection, purpose: Purpose, address: Address
+    ) -> _Known:
+        """Return what is known of an address, and how many links it and its domain were sent."""
+        account = select(users.c.id).where(users.c.email == address.email).exists()
+        recent = (
+            select(func.count())
+            .select_from(mail_links)
+            .where(mail_links.c.created_at > clock(-timedelta(hours=1)))
+        )
+        own = recent.where(mail_links.c.address_key == address.key, mail_links.c.purpose == purpose)
+        domain = address.organization_domain
+        of_domain = recent.where(mail_links.c.domain == domain, literal(domain) != "")
+        found = await connection.execute(
+            select(account, own.scalar_subquery(), of_domain.scalar_subquery())
+        )
+        has_account, links, of_strangers = found.one()
+        if has_account:
+            domain, of_strangers = "", 0
+        return _Known(stranger=not has_account, own=links, domain=domain, of_domain=of_strangers)
 
     async def look(self, connection: AsyncConnection, purpose: Purpose, token: str) -> MailLink:
         """Read a link without using it. Raises LinkSpent."""
@@ -246,21 +303,23 @@ class LinkMails:
         """Mail a link about something, with the template of its purpose; return if it was.
 
         Nothing is sent for a `request` whose mail is already in the outbox, since a form that is
-        sent twice must not use up a second link, nor to a mailbox that was sent enough links.
+        sent twice must not use up a second link, nor to a mailbox that was sent enough links. The
+        caller's answer tells nobody which it was, nor whether there is an account.
         """
         ref = f"{purpose}:{request}"
         if await self._outbox.holds(connection, ref):
             return False
-        token = await self._links.create(connection, purpose, address, about, as_role, maker)
-        if token is None:
+        link = await self._links.create(connection, purpose, address, about, as_role, maker)
+        if link is None:
             return False
         mail = self._writer.write(
             purpose,
             ref=ref,
             recipient=address.email,
             subject=subject,
-            url=f"{self._public_url}{PATHS[purpose]}{token}",
+            url=f"{self._public_url}{PATHS[purpose]}{link.token}",
             lasts=lasting(self._links.seconds[purpose]),
+            for_stranger=link.stranger,
             **context,
         )
         await self._outbox.put(connection, mail)

@@ -2,24 +2,27 @@
 
 Sign-ups and launches share the budget. If it is used up, only the gift is denied, never the sign-up
 or the mail; callers store the reason. The day's budget is one row that is raised only up to the
-limit, so it holds to the nano-dollar under any concurrency.
+limit, so it holds to the nano-dollar under any concurrency. The domain and the network of a sign-up
+have such a row each too, so that neither takes the day's budget from everybody else.
 """
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import Table, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.addresses import Address
+from gateway.control_plane.accounts.networks import wide
 from gateway.control_plane.accounts.users import User
 from gateway.storage.database import insert_into
 from gateway.storage.ledger import grants
-from gateway.storage.tables import promotion_days, users
+from gateway.storage.tables import promotion_days, promotion_shares, users
 
 Reason = Literal["granted", "granted_before", "disposable", "budget", "off"]
 
@@ -33,6 +36,8 @@ class Gift(msgspec.Struct, frozen=True, kw_only=True):
     """Days until it expires."""
     day_nanos: int
     """Limit for all gifts of one day together."""
+    share_nanos: int = 0
+    """Limit for the gifts of one day to one domain or network."""
 
     async def give(
         self,
@@ -41,8 +46,12 @@ class Gift(msgspec.Struct, frozen=True, kw_only=True):
         source_ref: str,
         *,
         is_disposable: bool,
+        shares: Sequence[bytes] = (),
     ) -> Reason:
-        """Grant it, once per `source_ref`; return the outcome."""
+        """Grant it, once per `source_ref`; return the outcome.
+
+        `shares` are digests of the domain and the network that it counts for.
+        """
         if not self.nanos:
             return "off"
         if is_disposable:
@@ -59,24 +68,34 @@ class Gift(msgspec.Struct, frozen=True, kw_only=True):
             )
             if not granted:
                 return "granted_before"
-            if await self._take_from_budget(connection, now):
+            if await self._take_from_budget(connection, f"{now:%Y-%m-%d}", shares):
                 return "granted"
             await attempt.rollback()
         return "budget"
 
-    async def _take_from_budget(self, connection: AsyncConnection, now: datetime) -> bool:
-        if self.nanos > self.day_nanos:
+    async def _take_from_budget(
+        self, connection: AsyncConnection, day: str, shares: Sequence[bytes]
+    ) -> bool:
+        for share in sorted(shares):  # in order, so that no two wait for each other
+            row = {"day": day, "share": share}
+            if not await self._raise(connection, promotion_shares, row, self.share_nanos):
+                return False
+        return await self._raise(connection, promotion_days, {"day": day}, self.day_nanos)
+
+    async def _raise(
+        self, connection: AsyncConnection, table: Table, row: Mapping[str, Any], most: int
+    ) -> bool:
+        """Add the gift to a row's sum, unless that makes it more than `most`."""
+        if self.nanos > most:
             return False
-        added = insert_into(connection, promotion_days).values(
-            day=f"{now:%Y-%m-%d}", granted_nanos=self.nanos
-        )
-        raised = promotion_days.c.granted_nanos + self.nanos
+        raised = table.c.granted_nanos + self.nanos
+        added = insert_into(connection, table).values(**row, granted_nanos=self.nanos)
         taken = await connection.scalar(
             added.on_conflict_do_update(
-                index_elements=["day"],
+                index_elements=list(row),
                 set_={"granted_nanos": raised},
-                where=raised <= self.day_nanos,
-            ).returning(promotion_days.c.day)
+                where=raised <= most,
+            ).returning(table.c.day)
         )
         return taken is not None
 
@@ -84,9 +103,19 @@ class Gift(msgspec.Struct, frozen=True, kw_only=True):
 class Welcome:
     """Grants free credit to new users."""
 
-    def __init__(self, *, secret: str, credit_nanos: int, credit_days: int, day_nanos: int) -> None:
+    def __init__(
+        self,
+        *,
+        secret: str,
+        credit_nanos: int,
+        credit_days: int,
+        day_nanos: int,
+        share_nanos: int,
+    ) -> None:
         self._secret = secret.encode()
-        self._gift = Gift(nanos=credit_nanos, days=credit_days, day_nanos=day_nanos)
+        self._gift = Gift(
+            nanos=credit_nanos, days=credit_days, day_nanos=day_nanos, share_nanos=share_nanos
+        )
 
     async def greet(
         self,
@@ -94,26 +123,33 @@ class Welcome:
         user: User,
         address: Address,
         *,
+        network: str = "",
         came_before: bool = False,
     ) -> Reason:
         """Grant a new user's credit; store and return the outcome.
 
-        `came_before`: the same identity signed up under another address.
+        `network` is where they signed up; `came_before`: the same identity signed up under another
+        address.
         """
         reason: Reason = "granted_before"
+        names = (address.organization_domain, wide(network))
         if not came_before:
             reason = await self._gift.give(
                 connection,
                 user.organization_id,
                 self._ref(address),
                 is_disposable=address.is_disposable,
+                shares=[self._digest(name) for name in names if name],
             )
         await connection.execute(update(users).where(users.c.id == user.id).values(welcome=reason))
         return reason
 
     def _ref(self, address: Address) -> str:
         # the ledger is kept forever and names no one, so it gets a digest
-        return f"signup:{hmac.digest(self._secret, address.key.encode(), 'sha256').hex()}"
+        return f"signup:{self._digest(address.key).hex()}"
+
+    def _digest(self, name: str) -> bytes:
+        return hmac.digest(self._secret, name.encode(), "sha256")
 
 
 async def given(connection: AsyncConnection, today: date, *, days: int) -> list[int]:

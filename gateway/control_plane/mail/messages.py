@@ -28,6 +28,8 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
     html: str
     unsubscribe_url: str = ""
     """One-click unsubscribe (RFC 8058); empty for mails that the recipient just asked for."""
+    for_stranger: bool = False
+    """Whether the address has no account, so that others go first."""
 
 
 def lasting(seconds: float) -> str:
@@ -65,6 +67,7 @@ class MailWriter:
         recipient: str,
         subject: str,
         unsubscribe_url: str = "",
+        for_stranger: bool = False,
         **context: Any,
     ) -> Mail:
         """Render a mail from its templates."""
@@ -77,4 +80,5 @@ class MailWriter:
             text=self._environment.get_template(f"{kind}.txt").render(context),
             html=self._environment.get_template(f"{kind}.html").render(context),
             unsubscribe_url=unsubscribe_url,
+            for_stranger=for_stranger,
         )

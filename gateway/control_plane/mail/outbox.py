@@ -1,13 +1,15 @@
 """The outbox: mails are stored in the transaction of what they are about, and sent by a job.
 
 - A `ref` is unique, so no mail is stored twice.
-- Mails are claimed (`sending`) and sent one at a time; a job that is stopped finishes the current
-  one. If the process dies in between, no one knows whether the mail was sent: a launch mail becomes
-  `unknown` and is not sent again, so that no one gets it twice. A link is sent again, since a
-  second link does no harm, and a notice too: an alert that arrives twice is better than one that
-  never does. So notices are sent at least once, and twice only after a crash in these seconds.
-- Mails that someone waits for go first, then notices, then launches. Only the first count against
-  `pending_max`, so that neither of the others ever blocks sign-in.
+- Mails are claimed (`sending`) and sent by a few senders, each one at a time; a job that is stopped
+  finishes the current ones. If the process dies in between, no one knows whether the mail was sent:
+  a launch mail becomes `unknown` and is not sent again, so that no one gets it twice. A link is
+  sent again, since a second link does no harm, and a notice too: an alert that arrives twice is
+  better than one that never does. So notices are sent at least once, and twice only after a crash
+  in these seconds.
+- Mails that someone waits for go first, those to addresses with an account before those to
+  strangers; then notices, then launches. `pending_max` bounds the first two, each for itself, so
+  that neither strangers nor the others ever keep anybody from signing in.
 - Retries are limited by time, and the wait between them doubles up to an hour: a link is retried
   while it is valid, a notice or a launch mail for days.
 - Unsubscriptions are checked when a mail is sent, not when it is written.
@@ -107,6 +109,7 @@ class Outbox:
         pending_max: int,
         lifetimes: Lifetimes,
         host: str,
+        senders: int = 1,
         keep_text: bool = False,
     ) -> None:
         self._database = database
@@ -114,12 +117,18 @@ class Outbox:
         self._pending_max = pending_max
         self._lifetimes = lifetimes
         self._host = host
+        self._senders = senders
         self._keep_text = keep_text
 
     async def put(self, connection: AsyncConnection, mail: Mail) -> None:
         """Store a mail that someone waits for, in the caller's transaction. Raises OutboxFull."""
-        pending = outbox.c.state == "pending"
-        waiting = await count(connection, outbox, pending, outbox.c.kind.not_in(QUIET))
+        waiting = await count(
+            connection,
+            outbox,
+            outbox.c.state == "pending",
+            outbox.c.kind.not_in(QUIET),
+            outbox.c.for_stranger == mail.for_stranger,
+        )
         if waiting >= self._pending_max:
             raise OutboxFull("Too many mails are waiting to be sent. Try again in a few minutes.")
         await self.put_all(connection, [(mail, datetime.now(UTC))])
@@ -158,6 +167,15 @@ class Outbox:
         await self._recover()
         await self._drop()
         ends = monotonic() + TURN_SECONDS
+        turns = [self._send_until(ends) for _ in range(self._senders)]
+        sent = 0
+        for done in await asyncio.gather(*turns, return_exceptions=True):
+            if isinstance(done, BaseException):
+                raise done
+            sent += done
+        return sent
+
+    async def _send_until(self, ends: float) -> int:
         sent = 0
         while monotonic() < ends:
             handed_over = await _to_the_end(self._send_next())
@@ -203,7 +221,12 @@ class Outbox:
                 ~_of_unsubscribed(),
                 ~_is_stale(now),
             )
-            .order_by(outbox.c.kind.in_(ONCE), outbox.c.kind.in_(QUIET), outbox.c.due_at)
+            .order_by(
+                outbox.c.kind.in_(ONCE),
+                outbox.c.kind.in_(QUIET),
+                outbox.c.for_stranger,
+                outbox.c.due_at,
+            )
             .limit(1)
         )
         async with self._database.read() as connection:  # avoid the write lock if nothing is due
@@ -220,7 +243,7 @@ class Outbox:
             row = claimed.one_or_none()
         if row is None:
             return None
-        mail = msgspec.convert(row, Mail, from_attributes=True)
+        mail = msgspec.convert(row, Mail, from_attributes=True, strict=False)
         return _Claim(row.id, row.attempts, row.give_up_at, row.due_at, mail)
 
     async def _drop(self) -> None:

@@ -9,6 +9,9 @@ Each process remembers what it learned of a window, asks no further once it is f
 questions open than the limit: a flood costs the database at most twice the limit of statements a
 window. While the database is away, so is what the quota guards: that is stored there too.
 
+A quota of networks counts for those around a visitor too, and their limits are a few times as high:
+one subscriber may have 65,536 networks of IPv6.
+
 A row identifies nobody: it holds a digest under the deployment's secret, since IPv4 addresses are
 few enough to try them all.
 """
@@ -18,10 +21,10 @@ from __future__ import annotations
 import hmac
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from cachetools import LRUCache
 from litestar import Request
@@ -30,7 +33,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.buckets import Buckets
 from gateway.errors import TooManyRequests, retry_after
-from gateway.networks import client_address, visitor_network
+from gateway.networks import client_address, visitor_network, wider_networks
 from gateway.storage.database import Database, insert_into
 from gateway.storage.tables import quota_windows
 from gateway.storage.tables.types import Instant
@@ -85,7 +88,10 @@ class _Known:
 
 
 class Quota:
-    """So many uses an hour for each visitor, over all processes; `name` says of what."""
+    """So many uses an hour for each visitor, over all processes; `name` says of what.
+
+    `of_networks`: visitors are named by `visitor_network`, and the networks around them count too.
+    """
 
     def __init__(
         self,
@@ -94,32 +100,43 @@ class Quota:
         per_hour: int,
         *,
         secret: str,
+        of_networks: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._name = name
         self._limit = per_hour
+        self._of_networks = of_networks
         self._secret = secret.encode()
         self._clock = clock
         self._known: LRUCache[str, _Known] = LRUCache(_REMEMBERED_MAX)
 
     async def take(self, visitor: str) -> None:
         """Count one use. Raises TooOften."""
-        known = self._recall(visitor)
-        if known.used >= self._limit or known.asking >= self._limit:
-            raise TooOften(known.ends - self._clock())
-        known.asking += 1
+        limits = {visitor: self._limit}
+        if self._of_networks:
+            limits |= {name: self._limit * share for name, share in wider_networks(visitor)}
+        windows = {self._digest(name): (self._recall(name), most) for name, most in limits.items()}
+        for known, most in windows.values():
+            if known.used >= most or known.asking >= most:
+                raise TooOften(known.ends - self._clock())
+        for known, _ in windows.values():
+            known.asking += 1
         try:
             async with self._database.write() as connection:
-                used, began_at, left = await _count(connection, self._digest(visitor))
+                counted = await _count(connection, sorted(windows))
         finally:
-            known.asking -= 1
-        # answers may arrive out of order: keep the newest window, and its highest count
-        if (began_at, used) > (known.began_at, known.used):
-            known.began_at, known.used = began_at, used
-            known.ends = self._clock() + left.total_seconds()
-        if used > self._limit:
-            raise TooOften(left.total_seconds())
+            for known, _ in windows.values():
+                known.asking -= 1
+        for digest, used, began_at, left in counted:
+            known, _ = windows[digest]
+            # answers may arrive out of order: keep the newest window, and its highest count
+            if (began_at, used) > (known.began_at, known.used):
+                known.began_at, known.used = began_at, used
+                known.ends = self._clock() + left.total_seconds()
+        over = [left for digest, used, _, left in counted if used > windows[digest][1]]
+        if over:
+            raise TooOften(max(over).total_seconds())
 
     def _recall(self, visitor: str) -> _Known:
         now = self._clock()
@@ -145,23 +162,35 @@ async def forget_old(connection: AsyncConnection) -> int:
     return gone.rowcount
 
 
-async def _count(connection: AsyncConnection, digest: bytes) -> tuple[int, datetime, timedelta]:
-    """Count a use; return its window's uses, start, and remaining time."""
+class _Counted(NamedTuple):
+    """A window after a use: its uses, its start, and the time that it lasts."""
+
+    digest: bytes
+    used: int
+    began_at: datetime
+    left: timedelta
+
+
+async def _count(connection: AsyncConnection, digests: Sequence[bytes]) -> list[_Counted]:
+    """Count a use in some windows, which are given in order, so that nobody waits in a ring."""
     now, ended = _clock(connection)
     window = quota_windows.c
     is_over = window.began_at <= ended
-    counted = insert_into(connection, quota_windows).values(digest=digest, began_at=now, used=1)
-    row = await connection.execute(
+    rows = [{"digest": digest, "began_at": now, "used": 1} for digest in digests]
+    counted = insert_into(connection, quota_windows).values(rows)
+    found = await connection.execute(
         counted.on_conflict_do_update(
             index_elements=["digest"],
             set_={
                 "began_at": case((is_over, now), else_=window.began_at),
                 "used": case((is_over, 1), else_=window.used + 1),
             },
-        ).returning(window.used, window.began_at, now.label("now"))
+        ).returning(window.digest, window.used, window.began_at, now.label("now"))
     )
-    used, began_at, at = row.one()
-    return used, began_at, began_at + WINDOW - at
+    return [
+        _Counted(bytes(row.digest), row.used, row.began_at, row.began_at + WINDOW - row.now)
+        for row in found
+    ]
 
 
 def _clock(connection: AsyncConnection) -> tuple[ColumnElement[Any], ColumnElement[Any]]:

@@ -166,11 +166,14 @@ mail_links = Table(
     Column("role", Text, nullable=False, server_default=""),
     # who invited, by their user's id; invitations before 0.2 name nobody
     Column("maker", Text, nullable=False, server_default=""),
+    # of an address without an account, unless anyone has a mailbox there: whose links are counted
+    Column("domain", Text, nullable=False, server_default=""),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("used_at", Instant),
     CheckConstraint("purpose IN ('sign_in', 'waitlist', 'invitation')", name="purpose"),
     Index(None, "address_key", "created_at"),
+    Index(None, "domain", "created_at"),
     Index(None, "email"),
     Index(None, "subject"),
     Index(None, "expires_at"),

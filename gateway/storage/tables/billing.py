@@ -285,6 +285,16 @@ receipt_keys = Table(
     **STRICT,
 )
 
+promotion_shares = Table(
+    "promotion_shares",
+    metadata,
+    # what of a day's budget one mail domain or network has, by a digest that names neither
+    Column("day", Text, primary_key=True),
+    Column("share", LargeBinary, primary_key=True),
+    *nanos("granted_nanos"),
+    **STRICT,
+)
+
 promotion_days = Table(
     "promotion_days",
     metadata,

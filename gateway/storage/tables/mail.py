@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Index, Integer, Table, Text
+from sqlalchemy import Boolean, CheckConstraint, Column, Index, Integer, Table, Text, text
 
 from gateway.storage.tables.types import STRICT, Id, Instant, metadata, partial_index
 
@@ -19,6 +19,13 @@ outbox = Table(
     Column("html", Text, nullable=False),
     # RFC 8058 one-click address; empty for mail that the recipient asked for
     Column("unsubscribe_url", Text, nullable=False),
+    # to an address without an account: these go last of those that someone waits for
+    Column(
+        "for_stranger",
+        Boolean().with_variant(Integer(), "sqlite"),
+        nullable=False,
+        server_default=text("false"),
+    ),
     Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),

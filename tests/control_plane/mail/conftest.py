@@ -12,8 +12,10 @@ def mailbox():
         yield opened
 
 
-def a_mail(ref: str = "a", kind: str = "sign_in", unsubscribe_url: str = "") -> Mail:
+def a_mail(
+    ref: str = "a", kind: str = "sign_in", unsubscribe_url: str = "", *, for_stranger: bool = False
+) -> Mail:
     return Mail(
         ref=ref, kind=kind, recipient="ada@example.org", subject="Hä?", text="t", html="<p>h</p>",
-        unsubscribe_url=unsubscribe_url,
+        unsubscribe_url=unsubscribe_url, for_stranger=for_stranger,
     )  # fmt: skip

@@ -275,6 +275,33 @@ async def test_links_go_before_launch_mails(database: Database):
     assert sender.sent[0] == "link"
 
 
+async def test_a_flood_to_strangers_keeps_nobody_from_signing_in(database: Database):
+    target = box(database, sender := Scripted())
+    await put(database, target, *(a_mail(f"{n}", for_stranger=True) for n in range(3)))
+    with pytest.raises(OutboxFull):
+        await put(database, target, a_mail("4", for_stranger=True))
+    await put(database, target, a_mail("theirs"))
+    await target.deliver()
+    assert sender.sent == ["theirs", "0", "1", "2"]
+
+
+async def test_one_slow_mail_holds_up_no_other(database: Database):
+    slow = asyncio.Event()
+
+    class Sender(Scripted):
+        async def send(self, mail: Mail, message_id: str) -> None:
+            if mail.ref == "slow":
+                await slow.wait()
+            await super().send(mail, message_id)
+            if mail.ref == "last":
+                slow.set()
+
+    target = box(database, sender := Sender(), senders=2)
+    await put(database, target, a_mail("slow"), a_mail("next"), a_mail("last"))
+    assert await target.deliver() == 3
+    assert sender.sent == ["next", "last", "slow"]
+
+
 async def test_who_unsubscribes_gets_no_later_wave(database: Database):
     target = box(database, sender := Scripted())
     await put(database, target, a_mail("launch", kind="launch"), a_mail("link"))

@@ -302,3 +302,22 @@ def test_two_gateways_let_through_what_one_would(postgresql_database_url: list[s
     assert [answer.status_code for answer in answers] == [200] * 6 + [429] * 4
     assert all(3500 < int(answer.headers["retry-after"]) <= 3600 for answer in answers[6:])
     assert "Try again in 60 minutes." in answers[6].text
+
+
+async def test_a_whole_site_has_some_visitors_share(database: Database):
+    """One subscriber has 65,536 networks of visitors, and the quota is not theirs 65,536 times."""
+    quota = Quota(database, "sign_ins", 2, secret=SECRET, of_networks=True)
+
+    async def taken(*networks: str) -> int:
+        answers = await asyncio.gather(
+            *(quota.take(network) for network in networks for _ in range(2)),
+            return_exceptions=True,
+        )
+        return answers.count(None)
+
+    assert await taken(*(f"2001:db8:7:{n:x}::/64" for n in range(9))) == 8  # of one /56
+    sites = (f"2001:db8:7:{n << 8:x}::/64" for n in range(1, 20))
+    assert await taken(*sites) == 32 - 8  # of the /48
+    assert await taken("2001:db8:8:1::/64") == 2
+    assert await taken(*(f"198.51.100.{n}" for n in range(20))) == 16  # of one /24
+    assert await taken("203.0.113.7", "unknown") == 4

@@ -43,7 +43,9 @@ class Entering:
         if identity and not known:
             came_before = not await identities.connect(connection, identity, user.id)
         if user.is_new:
-            await self._welcome.greet(connection, user, address, came_before=came_before)
+            await self._welcome.greet(
+                connection, user, address, network=device.network, came_before=came_before
+            )
         await waitlist.adopt(connection, Address(user.email), user.id)
         session = await self._sessions.begin(connection, user.id, user.organization_id, device)
         if identity and not known:
