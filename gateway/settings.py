@@ -49,6 +49,7 @@ Role = Literal["all", "data", "control"]
 Count = Annotated[int, Meta(ge=1)]
 Natural = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,9 +179,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     request_timeout_seconds: Annotated[Seconds, _text("Longest wait for the vectors (504).")] = 30.0
     replay_seconds: Annotated[Seconds, _text("How long an answer is kept for a free retry.")] = 60.0
-    replay_bytes_max: Annotated[Count, _text("Most bytes kept for retries in a process.")] = (
-        67_108_864
-    )
+    replay_bytes_max: Annotated[
+        Count, _text("Most bytes kept for retries in a process, shared between organizations.")
+    ] = 67_108_864
+    abandoned_requests: Annotated[
+        Count,
+        _text(
+            "An organization pays for answers that nobody waits for if in ten minutes it has more "
+            "of them than this, with more than `abandoned_tokens_share` of its tokens."
+        ),
+    ] = 100
+    abandoned_tokens_share: Annotated[Share, _text("See `abandoned_requests`.")] = 0.05
     replay_waiting_max: Annotated[
         Count, _text("Most connections waiting for one request, retries included (429).")
     ] = 64

@@ -27,6 +27,7 @@ from gateway.data_plane.api.replays import Replays
 from gateway.data_plane.api.requests import RequestLimits
 from gateway.data_plane.auth.authenticator import Authenticator, KeyRules
 from gateway.data_plane.auth.reads import ReadRules
+from gateway.data_plane.limits.abandonment import Abandonment
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.limits.rates import KeyRate
 from gateway.data_plane.metering.engine_rules import EngineRules
@@ -115,7 +116,10 @@ def make_data_plane(core: Core) -> DataPlane:
                 seconds=settings.replay_seconds,
                 bytes_max=settings.replay_bytes_max,
                 waiting_max=settings.replay_waiting_max,
-                key_characters_max=settings.idempotency_key_characters_max,
+                abandonment=Abandonment(
+                    requests_max=settings.abandoned_requests,
+                    tokens_share=settings.abandoned_tokens_share,
+                ),
             ),
             router=core.router,
             patience=Patience(
@@ -155,6 +159,7 @@ def _limits(settings: Settings) -> RequestLimits:
         request_characters_max=settings.request_characters_max,
         request_tokens_max=settings.request_tokens_max,
         answer_floats_max=settings.answer_floats_max,
+        idempotency_key_characters_max=settings.idempotency_key_characters_max,
     )
 
 

@@ -23,6 +23,7 @@ class HotCall:
         "_error",
         "_exchange",
         "_expects_continue",
+        "_on_lost",
         "_take",
         "_wanted",
         "disconnected",
@@ -57,6 +58,7 @@ class HotCall:
         self.response_complete = False
         self.disconnected = False
         self._expects_continue = expects_continue
+        self._on_lost: Callable[[], None] | None = None
         self._body: bytes | bytearray = b""
         self._take: Callable[[int], None] | None = None
         self._wanted: asyncio.Future[None] | None = None
@@ -133,6 +135,11 @@ class HotCall:
         if self._exchange is not None:
             self._exchange.leave()
 
+    def lose_answer(self) -> None:
+        """Tell whoever gave the answer that the client did not get it whole."""
+        if self._on_lost is not None:
+            self._on_lost()
+
     def peer(self) -> str:
         """See `Connection.peer`."""
         return self.wire.client[0] if self.wire.client else ""
@@ -145,6 +152,8 @@ class HotCall:
         wire = self.wire
         if self._driver is not None:
             wire.tasks.discard(self._driver)
+        if self._exchange is not None:
+            self._on_lost = self._exchange.on_lost
         self._driver = self._exchange = self._take = self._error = None
         self.response_complete = True
         wire.answer(self, answer)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gateway.data_plane.api import requests, responses
-from gateway.data_plane.api.exchange import Exchange, Reply, head_lines
+from gateway.data_plane.api.exchange import Exchange, Reply
 from gateway.data_plane.api.hot_path import HotPath
 from gateway.data_plane.api.preferences import tier_of
-from gateway.data_plane.api.replays import Print
+from gateway.data_plane.api.prints import Print
 from gateway.data_plane.api.requests import EmbeddingsRequest
 from gateway.data_plane.metering.quote import Quote
 from gateway.snapshots import KeySnapshot
@@ -28,12 +28,12 @@ async def embed(path: HotPath, exchange: Exchange) -> Reply:
 async def _embed(
     path: HotPath, exchange: Exchange, key: KeySnapshot, body: bytes | bytearray, print_: Print
 ) -> Reply:
-    """Do the work and charge it, even if its client leaves once a worker has begun."""
-    with path.replays.begin(print_, exchange) as work:
+    """Do the work and deliver it; once a worker has begun, a retry may get what its client left."""
+    with path.replays.begin(print_, exchange) as work:  # 499
         request = await path.decode(key, body, requests.decode)  # 400
         quoted = await _quoted(path, exchange, key, request)  # 404, 400
         offer = path.admit(exchange, key, quoted)  # 429, 503
-        async with path.paid(exchange.request_id, key, quoted) as bill:  # 402, 503
+        async with path.bill(exchange.request_id, key, quoted, print_) as bill:  # 402, 503
             vectors = await path.dispatch(exchange, quoted, offer, work.progress)  # 500, 502-504
             encoded = await responses.encode(
                 vectors,
@@ -41,7 +41,7 @@ async def _embed(
                 model=request.model,
                 rows=quoted.rows,
             )
-        return work.done(Reply(encoded, head_lines(bill)))
+        return await work.deliver(encoded, bill)  # 499, 503
 
 
 async def _quoted(

@@ -46,6 +46,7 @@ class Exchange:
         "_method",
         "has_left",
         "on_leave",
+        "on_lost",
         "organization_id",
         "request_id",
         "started",
@@ -69,6 +70,8 @@ class Exchange:
         """The client has closed the connection: nobody gets the answer."""
         self.on_leave: Callable[[], None] | None = None
         """Called when that happens; whoever waits or works for this exchange puts it here."""
+        self.on_lost: Callable[[], None] | None = None
+        """Called if the answer could not be written whole."""
         self._is_counted = False
         self._method = method
         self._headers = headers

@@ -56,8 +56,7 @@ class FrontDoor(HttpToolsProtocol):
         self._serving: HotCall | None = None
         self._refused: GatewayError | None = None
         """Why the connection ends; nothing more is read."""
-        self._part = _REST
-        self._piece = 0
+        self._part, self._piece = _REST, 0
         self._overhead = 0
         """Bytes of the request that are not of its body."""
         self._got = 0
@@ -66,8 +65,9 @@ class FrontDoor(HttpToolsProtocol):
         self._due = math.inf
         """When the client is late, on the loop's clock; see `check`."""
         self._ends: select.poll | None = None
-        self._unread = 0
-        self._unread_since = 0.0
+        self._unread, self._unread_since = 0, 0.0
+        self._unread_call: HotCall | None = None
+        """The last one whose answer was not written at once."""
 
     # -- the connection -------------------------------------------------------------------------
 
@@ -80,6 +80,8 @@ class FrontDoor(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the exchange that its client has left."""
+        if self._unread_call is not None and self.flow.write_paused:
+            self._unread_call.lose_answer()
         super().connection_lost(exc)
         self._door.close(self)
         self._next = None
@@ -91,15 +93,10 @@ class FrontDoor(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, piece by piece, and begin the request that it completes."""
-        if len(data) <= _PIECE_BYTES:
-            self._read(data)
-        else:
-            for start in range(0, len(data), _PIECE_BYTES):
-                self._read(data[start : start + _PIECE_BYTES])
-                if self.transport.is_closing():
-                    break
-        if self.transport.is_closing():
-            return
+        for start in range(0, len(data), _PIECE_BYTES):
+            self._read(data[start : start + _PIECE_BYTES])
+            if self.transport.is_closing():
+                return
         if self._part != _REST and self._due == math.inf:
             self._since = self.loop.time()
             seconds = self._bounds.head_seconds if self._part == _HEAD else GRACE_SECONDS
@@ -192,8 +189,11 @@ class FrontDoor(HttpToolsProtocol):
                 answer.head if call.keep_alive else answer.head + b"connection: close\r\n",
                 b"" if call.method == "HEAD" else answer.body,
             )
+            self._unread_call = call if self.flow.write_paused else None
             if not call.keep_alive:
                 self.transport.close()
+        else:
+            call.lose_answer()
         if self.transport.is_closing():
             self.cycle = None  # a call and its connection must not hold each other
         self.on_response_complete()

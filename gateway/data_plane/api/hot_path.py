@@ -1,7 +1,7 @@
 """The steps that every metered request takes, for endpoints to put in order.
 
-authenticate -> decode -> resolve -> count -> admit -> pay (dispatch, encode): each step can end the
-request, with the statuses in its docstring. Whatever ends it before it is settled gives the
+authenticate -> decode -> resolve -> count -> admit -> bill (dispatch, encode): each step can end
+the request, with the statuses in its docstring. Whatever ends it before it is paid gives the
 reservation back, so only a 200 is ever charged. No step knows a server or the format of a body.
 """
 
@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from types import TracebackType
 from typing import TypeVar
 
+from gateway.data_plane.api.bills import Bill
 from gateway.data_plane.api.exchange import Exchange
 from gateway.data_plane.api.preferences import Patience, urgency_of
-from gateway.data_plane.api.replays import Print, Replays
+from gateway.data_plane.api.prints import Print, print_of
+from gateway.data_plane.api.replays import Replays
 from gateway.data_plane.api.requests import RequestLimits
 from gateway.data_plane.auth.authenticator import Authenticator
 from gateway.data_plane.limits.concurrency import InFlight
@@ -36,7 +37,6 @@ from gateway.data_plane.routing.request import Progress
 from gateway.data_plane.routing.router import Router
 from gateway.data_plane.tallies import DemandTally
 from gateway.errors import NotFound
-from gateway.observability import metrics
 from gateway.snapshots import Catalog, KeySnapshot, ModelSnapshot, Tier, Truncate
 
 _NAME_CHARACTERS_SHOWN = 100
@@ -80,7 +80,8 @@ class HotPath:
             digest = sha256(body).digest()
         else:
             digest = await self.counting.run(key.organization_id, _digest, body)
-        return self.replays.print_of(exchange, key, digest)
+        characters_max = self.limits.idempotency_key_characters_max
+        return print_of(exchange, key, digest, characters_max=characters_max)
 
     async def decode(
         self,
@@ -152,10 +153,10 @@ class HotPath:
         deadline = exchange.started + self.patience.timeout_seconds
         return Offer(organization, tokens, deadline, tier, hold_seconds)
 
-    def paid(self, request_id: str, key: KeySnapshot, quoted: Quote) -> Reservation:
-        """Reserve the cost, and settle it once the block has succeeded: 402, 503.
+    def bill(self, request_id: str, key: KeySnapshot, quoted: Quote, print_: Print) -> Bill:
+        """Return what the request costs; its block reserves that, for the work: 402, 503.
 
-        Gives the headers that say what is charged; the receipt is added when it is settled.
+        A retry of what was paid costs nothing.
         """
         charge = Charge(
             request_id=request_id,
@@ -168,7 +169,7 @@ class HotPath:
             cost_nanos=quoted.cost_nanos,
             budget=key.budget,
         )
-        return Reservation(self.credit, charge)
+        return Bill(self.credit, charge, self.replays.paid(print_))
 
     async def dispatch(
         self, exchange: Exchange, quoted: Quote, offer: Offer, progress: Progress
@@ -186,40 +187,6 @@ class HotPath:
             )
         finally:
             exchange.waited_seconds += time.monotonic() - started
-
-
-class Reservation:
-    """A charge that is reserved when its block begins, and settled or released as it ends."""
-
-    __slots__ = ("_charge", "_credit", "_headers")
-
-    def __init__(self, credit: Credits, charge: Charge) -> None:
-        self._credit = credit
-        self._charge = charge
-        self._headers: list[tuple[str, str]] = []
-
-    async def __aenter__(self) -> list[tuple[str, str]]:
-        balance_nanos = await self._credit.reserve(self._charge)
-        self._headers += (
-            ("x-cost-nanos", str(self._charge.cost_nanos)),
-            ("x-balance-nanos", str(balance_nanos)),
-        )
-        return self._headers
-
-    async def __aexit__(
-        self,
-        _kind: type[BaseException] | None,
-        error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        charge = self._charge
-        if error is not None:
-            await self._credit.release(charge)
-            return
-        receipt = await self._credit.settle(charge)
-        if receipt is not None:
-            self._headers.append(("x-receipt", receipt))
-        metrics.count_tokens(charge.model_id, charge.tokens)
 
 
 class ModelNotFound(NotFound):

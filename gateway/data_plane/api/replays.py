@@ -1,31 +1,39 @@
-"""Retries that are not billed again: they share the work, and the answer, of the first request.
+"""You pay once, and for what reached you: retries share the work, and the answer, of a request.
 
 SDKs retry a request whose answer came too late, with the same bytes and no standard sign of it. A
-retry is recognized by its `Idempotency-Key`, or by the `x-stainless-retry-count` that OpenAI's SDKs
-send. It joins the request in progress, or gets the answer that another connection lost, for free.
-Two equal requests that aren't retries are two requests.
+retry is recognized by its `Idempotency-Key`, by the `x-stainless-retry-count` that OpenAI's SDKs
+send, or because nobody got the answer to the same bytes: their client left while they were at work,
+or before they were charged or written. A retry joins the work or gets its answer. Two equal
+requests of clients that both stay are two requests.
 
-Answers are kept by this process alone, as bytes, bounded in time and size: a retry that reaches
-another process is a new request. A retry's body is dropped as soon as its work is found, and the
-number of connections that wait for one request is bounded.
+An answer is charged if somebody is connected when it is ready. If nobody is, it is kept with its
+reservation, and a retry pays.
+
+Answers are kept by this process alone, as bytes, bounded in time and size. A retry's body is
+dropped as soon as its work is found, and the number of connections that wait for one request is
+bounded.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from gateway.data_plane.api.bills import Bill, Paid
 from gateway.data_plane.api.exchange import Disconnected, Ended, Exchange, Reply, head_lines
+from gateway.data_plane.api.kept import Kept, KeptReply
+from gateway.data_plane.api.prints import Print
+from gateway.data_plane.limits.abandonment import Abandonment
 from gateway.data_plane.routing.request import Progress
 from gateway.errors import BadRequest, TooManyRequests
-from gateway.snapshots import KeySnapshot
 
 _RETRY_AFTER_SECONDS = 1.0
+_FACTS_PART = 16
+"""What was paid is kept longer than its vectors, in this part of their room."""
 
 
 class Replays:
@@ -37,86 +45,96 @@ class Replays:
         seconds: float,
         bytes_max: int,
         waiting_max: int,
-        key_characters_max: int,
+        abandonment: Abandonment,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.seconds = seconds
+        self.abandonment = abandonment
         self._waiting_max = waiting_max
-        self._key_characters_max = key_characters_max
         self._running: dict[bytes, Work] = {}
         """By identity; each holds a place among the requests in flight, which bounds them."""
-        self._kept = _Kept(seconds, bytes_max, clock)
+        self._facts = Kept(seconds, bytes_max // _FACTS_PART, clock)
+        """Of answers whose vectors had to make room: what was paid for them."""
+        self._kept = Kept(seconds, bytes_max, clock, on_evict=self._keep_facts)
 
-    def print_of(self, exchange: Exchange, key: KeySnapshot, body_digest: bytes) -> Print:
-        """Return a request's print: of its Idempotency-Key if it has one, else of its body.
-
-        Raises IdempotencyKeyTooLong (400).
-        """
-        if given := exchange.header(b"idempotency-key"):
-            if len(given) > self._key_characters_max:
-                raise IdempotencyKeyTooLong(
-                    f"An Idempotency-Key has at most {self._key_characters_max} characters; this "
-                    f"one has {len(given)}. A UUID will do."
-                )
-            named = hashlib.sha256(given.encode()).digest()
-            return Print(b"%b key %b" % (key.id.encode(), named), body_digest, is_retry=True)
-        count = exchange.header(b"x-stainless-retry-count")
-        is_retry = count is not None and count.isdecimal() and bool(count.strip("0"))
-        return Print(b"%b body %b" % (key.id.encode(), body_digest), body_digest, is_retry)
-
-    def find(self, print_: Print) -> Work | KeptReply | None:
+    def find(self, print_: Print) -> Work | Fetch | None:
         """Return what a retry gets its answer from, if there is anything.
 
         Raises IdempotencyKeyReused (400) or TooManyRetries (429).
         """
-        if not print_.is_retry:
+        identity = print_.identity
+        work = self._running.get(identity)
+        if work is None:
+            kept = self._kept.get(identity) if identity in self._kept.answers else None
+            if kept is None or not (print_.is_retry or kept.bill or not kept.has_reached):
+                return None
+            _check_body(print_, kept.body_digest)
+            return Fetch(self, print_, kept)
+        if work.is_ending or not (print_.is_retry or not work.waiting):
             return None
-        work = self._running.get(print_.identity)
-        found = self._kept.get(print_.identity) if work is None else work
-        if found is None or (work is not None and work.is_ending):
-            return None
-        if found.body_digest != print_.body_digest:
-            raise IdempotencyKeyReused(
-                "This Idempotency-Key was sent with a different body a moment ago. Use a new one "
-                "for a new request."
-            )
-        if work is not None and work.waiting >= self._waiting_max:
+        _check_body(print_, work.print.body_digest)
+        if work.waiting >= self._waiting_max:
             raise TooManyRetries(
                 f"{work.waiting} connections wait for this request already. Wait for the answer "
                 "before you try again, or close connections that no longer need it.",
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
-        return found
+        return work
 
     def begin(self, print_: Print, exchange: Exchange) -> Work:
         """Begin a work in the current task, for retries to join; its answer is kept.
 
-        The block does the work, and hands the answer to `Work.done`. Raises Disconnected.
+        The block does the work, and hands the answer to `Work.deliver`. Raises Disconnected.
         """
-        if exchange.has_left:
-            raise Disconnected
-        work = self._running[print_.identity] = Work(self, print_, exchange)
-        self._kept.forget(print_.identity)
-        return work
+        return self._begin(Work(self, print_, exchange, exchange.request_id))
 
-    @property
-    def bytes(self) -> int:
-        """Bytes of the answers kept, the lines of their heads included."""
-        return self._kept.bytes
+    def resume(self, print_: Print, exchange: Exchange, kept: KeptReply) -> Work:
+        """Begin to pay for an answer that is kept; it is kept on if that fails. See `begin`."""
+        work = Work(self, print_, exchange, kept.request_id)
+        work.unpaid = kept
+        return self._begin(work)
 
-    def end(self, work: Work, reply: Reply | None) -> None:
+    def paid(self, print_: Print) -> Paid | None:
+        """Return what was paid for an answer whose vectors are gone, if this request is a retry."""
+        if print_.identity not in self._facts.answers:
+            return None
+        facts = self._facts.get(print_.identity)
+        if facts is None or facts.body_digest != print_.body_digest:
+            return None
+        is_retry = print_.is_retry or not facts.has_reached
+        return Paid(facts.lines, facts.request_id) if is_retry else None
+
+    def end(self, work: Work, kept: KeptReply | None) -> None:
         """Forget a work, and keep its answer if it is the latest of its print."""
         if self._running.get(work.identity) is not work:
             return
         del self._running[work.identity]
-        if reply is not None:
-            self._kept.put(work.identity, KeptReply(work.request_id, work.body_digest, *reply))
+        if kept is not None:
+            if work.identity in self._facts.answers:
+                self._facts.forget(work.identity)
+            self._kept.put(work.identity, kept)
 
+    def mark_reached(self, identity: bytes, request_id: str, *, has_reached: bool) -> None:
+        """Note whether an answer has reached somebody."""
+        if not self._kept.mark_reached(identity, request_id, has_reached=has_reached):
+            self._facts.mark_reached(identity, request_id, has_reached=has_reached)
 
-class IdempotencyKeyTooLong(BadRequest):
-    """The `Idempotency-Key` is longer than allowed; the message says by how much."""
+    def _begin(self, work: Work) -> Work:
+        if work.exchange.has_left:
+            raise Disconnected
+        self._running[work.identity] = work
+        if work.identity in self._kept.answers:
+            self._kept.forget(work.identity)
+        return work
 
-    code = "idempotency_key_too_long"
-    remedy = "Use a random one, such as a UUID."
+    def _keep_facts(self, identity: bytes, kept: KeptReply) -> None:
+        if kept.bill is None:
+            self._facts.put(identity, kept._replace(body=b""))
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the answers kept, the lines of their heads included."""
+        return self._kept.bytes + self._facts.bytes
 
 
 class IdempotencyKeyReused(BadRequest):
@@ -133,56 +151,80 @@ class TooManyRetries(TooManyRequests):
     remedy = "Close the connection of one attempt before you start the next."
 
 
-class Print(NamedTuple):
-    """What identifies a request, and whether it says that it is a retry."""
+class Fetch(NamedTuple):
+    """A retry of which the answer is kept."""
 
-    identity: bytes
-    """The API key's id, and what a request is recognized by."""
-    body_digest: bytes
-    is_retry: bool
+    replays: Replays
+    print_: Print
+    kept: KeptReply
 
-
-class KeptReply(NamedTuple):
-    """An answer that is kept."""
-
-    request_id: str
-    body_digest: bytes
-    body: bytes
-    lines: bytes
-
-    async def reply_to(self, _exchange: Exchange) -> Reply:
-        """Give the answer again."""
-        return _replayed(self.request_id, Reply(self.body, self.lines))
+    async def reply_to(self, exchange: Exchange) -> Reply:
+        """Give the answer again, and charge it if it is not paid yet: 402, 499, 503."""
+        kept = self.kept
+        if kept.bill is not None:
+            with self.replays.resume(self.print_, exchange, kept) as work:
+                await kept.bill.resume()
+                return await work.deliver(kept.body, kept.bill)
+        if not kept.has_reached and not exchange.has_left:
+            self.replays.mark_reached(self.print_.identity, kept.request_id, has_reached=True)
+        return _replayed(kept.request_id, Reply(kept.body, kept.lines))
 
 
 class Work:
     """A request in progress: its exchange, and those of retries that wait for the same answer.
 
     When the last client leaves, the work's task is canceled, unless a worker has begun it: then it
-    is finished and charged, and a retry gets it.
+    is finished, and a retry gets it.
     """
 
-    def __init__(self, replays: Replays, print_: Print, exchange: Exchange) -> None:
-        self.identity, self.body_digest, _ = print_
-        self.request_id = exchange.request_id
+    def __init__(
+        self, replays: Replays, print_: Print, exchange: Exchange, request_id: str
+    ) -> None:
+        self.print = print_
+        self.identity = print_.identity
+        self.request_id = request_id
+        """The request that is charged for it."""
+        self.exchange = exchange
         self.progress = Progress()
         self.is_ending = False
         """Its last client has left before a worker had it."""
+        self.unpaid: KeptReply | None = None
+        """What is kept if it ends without having been paid."""
         self._replays = replays
-        self._exchange = exchange
         self._task = asyncio.current_task()
         self._reply: Reply | None = None
+        self._has_reached = True
         self._retries: set[asyncio.Future[Reply]] = set()
 
     @property
     def waiting(self) -> int:
         """How many exchanges wait for the reply."""
-        return len(self._retries) + (not self._exchange.has_left)
+        return len(self._retries) + (not self.exchange.has_left)
 
-    def done(self, reply: Reply) -> Reply:
-        """Give the answer to all who wait; returns it."""
-        self._reply = reply
-        return reply
+    async def deliver(self, body: bytes, bill: Bill) -> Reply:
+        """Charge the answer and give it to all who wait. If nobody does, keep it unpaid instead.
+
+        Raises what `Bill.pay` raises, or Disconnected.
+        """
+        await self.exchange.read_end()
+        if not self.waiting and not self._pays_anyway(bill):
+            self.unpaid = self._kept(body, b"", bill)
+            bill.keep(self._replays.seconds)
+            raise Disconnected
+        self._task = self.unpaid = None  # from here on it is charged, whoever leaves
+        paid = await bill.pay()
+        self.request_id = paid.original_id or self.request_id
+        self._has_reached = bool(self.waiting)
+        self._reply = Reply(body, paid.lines)
+        if self.print.organization_id in self._replays.abandonment.watched:
+            self._reply = Reply(body, paid.lines + self._lines_of_abandonment(bill))
+        if not self._retries:
+            self.exchange.on_lost = partial(
+                self._replays.mark_reached, self.identity, self.request_id, has_reached=False
+            )
+        if self.request_id == self.exchange.request_id:
+            return self._reply
+        return _replayed(self.request_id, self._reply)
 
     async def reply_to(self, exchange: Exchange) -> Reply:
         """Wait for the reply while the client of a retry is connected."""
@@ -199,7 +241,7 @@ class Work:
             self._cancel_if_unwanted()
 
     def __enter__(self) -> Self:
-        self._exchange.on_leave = self._cancel_if_unwanted
+        self.exchange.on_leave = self._cancel_if_unwanted
         return self
 
     def __exit__(
@@ -208,10 +250,13 @@ class Work:
         error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        self._exchange.on_leave = None
+        self.exchange.on_leave = None
         self._task = None
         self.progress.request = None  # its rows and vectors, and those it was batched with
-        self._replays.end(self, self._reply if error is None else None)
+        kept = self.unpaid
+        if error is None and self._reply is not None:
+            kept = self._kept(*self._reply)
+        self._replays.end(self, kept)
         for told in self._retries:
             if error is None and self._reply is not None:
                 if not told.done():
@@ -226,49 +271,41 @@ class Work:
             self.is_ending = True
             self._task.cancel()
 
+    def _kept(self, body: bytes, lines: bytes, bill: Bill | None = None) -> KeptReply:
+        return KeptReply(
+            self.print.organization_id,
+            self.request_id,
+            self.print.body_digest,
+            body,
+            lines,
+            self._has_reached,
+            bill,
+        )
 
-class _Kept:
-    """Answers by identity, the oldest first, bounded in age and bytes."""
+    def _pays_anyway(self, bill: Bill) -> bool:
+        """Count work that nobody waits for, once."""
+        if bill.is_abandoned:
+            return False
+        bill.is_abandoned = True
+        return self._replays.abandonment.abandon(self.print.organization_id, bill.charge.tokens)
 
-    def __init__(self, seconds: float, bytes_max: int, clock: Callable[[], float]) -> None:
-        self._seconds = seconds
-        self._bytes_max = bytes_max
-        self._clock = clock
-        # plain tuples of bytes, which the garbage collector does not look at: when it expires, its
-        # size, and the fields of a KeptReply
-        self._answers: OrderedDict[bytes, tuple[float, int, str, bytes, bytes, bytes]]
-        self._answers = OrderedDict()
-        self.bytes = 0
+    def _lines_of_abandonment(self, bill: Bill) -> bytes:
+        abandonment = self._replays.abandonment
+        tokens = bill.charge.tokens
+        if not bill.is_abandoned:
+            abandonment.deliver(self.print.organization_id, tokens)
+        elif self._has_reached:
+            abandonment.fetch(self.print.organization_id, tokens)
+        count = abandonment.count(self.print.organization_id)
+        return head_lines([("x-abandoned-requests", str(count))]) if count else b""
 
-    def get(self, identity: bytes) -> KeptReply | None:
-        self._shrink()
-        found = self._answers.get(identity)
-        return KeptReply(*found[2:]) if found else None
 
-    def put(self, identity: bytes, answer: KeptReply) -> None:
-        """Keep an answer; one that is larger than all the room is not kept."""
-        size = len(answer.body) + len(answer.lines)
-        if size > self._bytes_max:
-            return
-        self.forget(identity)
-        self._answers[identity] = (self._clock() + self._seconds, size, *answer)
-        self.bytes += size
-        self._shrink()
-
-    def forget(self, identity: bytes) -> None:
-        if found := self._answers.pop(identity, None):
-            self.bytes -= found[1]
-
-    def _shrink(self) -> None:
-        """Drop what has expired, and the oldest that do not fit."""
-        now = self._clock()
-        while self._answers:
-            oldest = next(iter(self._answers))
-            expires, size, *_ = self._answers[oldest]
-            if self.bytes <= self._bytes_max and expires > now:
-                return
-            del self._answers[oldest]
-            self.bytes -= size
+def _check_body(print_: Print, digest: bytes) -> None:
+    if digest != print_.body_digest:
+        raise IdempotencyKeyReused(
+            "This Idempotency-Key was sent with a different body a moment ago. Use a new one for "
+            "a new request."
+        )
 
 
 def _replayed(request_id: str, reply: Reply) -> Reply:

@@ -105,6 +105,7 @@ class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
     request_characters_max: int
     request_tokens_max: int
     answer_floats_max: int
+    idempotency_key_characters_max: int
 
 
 _decoder = msgspec.json.Decoder(EmbeddingsRequest)

@@ -43,6 +43,8 @@ class LeaseBook:
         """Called when there is something to send to the ledger."""
         self.purses: dict[str, Purse] = {}
         self.held: dict[str, Hold] = {}
+        self.kept: dict[str, float] = {}
+        """Those of them that only wait for a retry, and until when."""
         self.outbox: deque[Settlement] = deque()
         self.asking: dict[str, Purse] = {}
         """The purses that need more credit."""
@@ -127,6 +129,46 @@ class LeaseBook:
             self.give_back(hold.lease, charge.cost_nanos)
             if hold.budget is not None:
                 self.give_back(hold.budget, charge.cost_nanos)
+
+    def keep(self, charge: Charge, seconds: float) -> None:
+        """Keep a reservation for a retry: it ends in `resume`, or is given up."""
+        if charge.request_id in self.held:
+            self.kept[charge.request_id] = self.clock() + seconds
+
+    def resume(self, charge: Charge) -> int | None:
+        """Take a kept reservation back and return the balance left; None if it is gone."""
+        if self.kept.pop(charge.request_id, None) is None:
+            return None
+        hold = self.held[charge.request_id]
+        now = self.clock()
+        if any(now >= lease.deadline for lease in (hold.lease, hold.budget) if lease):
+            self.release(charge)
+            return None
+        return hold.lease.purse.balance_nanos
+
+    def give_up_kept(self, account_id: str) -> bool:
+        """Give up the reservations of an account that only wait; return whether there were any."""
+        waiting = [
+            request_id
+            for request_id in self.kept
+            if account_id in self.held[request_id].account_ids
+        ]
+        self._give_up(waiting)
+        return bool(waiting)
+
+    def give_up_overdue(self) -> None:
+        """Give up what waited for its retry long enough."""
+        now = self.clock()
+        self._give_up([request_id for request_id, until in self.kept.items() if until <= now])
+
+    def give_up_all_kept(self) -> None:
+        """Give up everything that only waits."""
+        self._give_up(list(self.kept))
+
+    def _give_up(self, request_ids: list[str]) -> None:
+        for request_id in request_ids:
+            del self.kept[request_id]
+            self.release(self.held[request_id].charge)
 
     def wait(self, purse: Purse, cost_nanos: int, done: Callable[[], None]) -> Waiter:
         """Queue for more credit than the purse holds, until `done` or `cancel`."""

@@ -133,8 +133,22 @@ class LeasedCredits:
         """See `Credits.release`."""
         self.book.release(charge)
 
+    def keep(self, charge: Charge, seconds: float) -> None:
+        """See `Credits.keep`."""
+        if self._stopping.is_set():
+            self.book.release(charge)
+        else:
+            self.book.keep(charge, seconds)
+
+    async def resume(self, charge: Charge) -> int:
+        """See `Credits.resume`."""
+        balance = self.book.resume(charge)
+        return await self.reserve(charge) if balance is None else balance
+
     async def _hold(self, purse: Purse, cost_nanos: int) -> Lease:
         lease = self.book.take(purse, cost_nanos)
+        if lease is None and self._protocol.give_up_kept(purse.account_id):
+            lease = self.book.take(purse, cost_nanos)
         if lease is not None:
             return lease
         if purse.organization_id in self._protocol.refusals.apart:

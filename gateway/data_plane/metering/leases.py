@@ -224,6 +224,11 @@ class Hold(msgspec.Struct, frozen=True, gc=False):
     lease: Lease
     budget: Lease | None = None
 
+    @property
+    def account_ids(self) -> list[str]:
+        """The accounts that pay."""
+        return [lease.purse.account_id for lease in (self.lease, self.budget) if lease]
+
 
 def budget_id(key_id: str, period: str) -> str:
     """Return the id of the account of a key's budget in a period, as `period_at` names it."""

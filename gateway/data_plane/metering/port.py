@@ -1,8 +1,8 @@
 """The port to credit: reserve before the work, settle after it, release if there was none.
 
 The cost of embeddings is known before dispatch, so exactly what is reserved is charged, and a
-balance can't go below zero. Every reservation ends in one `settle` or one `release`; that of a dead
-process is released when its lease expires.
+balance can't go below zero. Every reservation ends in one `settle` or one `release`, or is kept and
+ends by itself; that of a dead process is released when its lease expires.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _REVIEW_SECONDS = 60.0
 
 
 class Credits(Protocol):
-    """Three methods, with every outcome of each."""
+    """Reserve, settle or release; and keep, for an answer that waits for its retry."""
 
     async def reserve(self, charge: Charge) -> int:
         """Reserve the cost and return the organization's remaining balance, in nano-dollars.
@@ -50,6 +50,14 @@ class Credits(Protocol):
 
     async def release(self, charge: Charge) -> None:
         """Give back what was reserved; never raises."""
+        ...
+
+    def keep(self, charge: Charge, seconds: float) -> None:
+        """Keep what was reserved so long at most, and only while its credit isn't needed."""
+        ...
+
+    async def resume(self, charge: Charge) -> int:
+        """Reserve again what was kept; see `reserve`."""
         ...
 
 

@@ -49,7 +49,7 @@ class LeaseProtocol:
         times = [
             purse.ask_again_at if purse.waiters else now for purse in self._book.asking.values()
         ]
-        if self._book.purses:
+        if self._book.purses or self._book.kept:
             times += [self._beat_at, self._sweep_at]
         if self._is_unheard:  # or it would go unnoticed that the ledger is back
             times.append(self._beat_at)
@@ -198,6 +198,11 @@ class LeaseProtocol:
         """Give back what is not in use; `compose` continues with the rest until `done`."""
         self._stopping = True
         self._sweep_at = NEVER
+        self._book.give_up_all_kept()
+
+    def give_up_kept(self, account_id: str) -> bool:
+        """Give up the reservations of an account that only wait; return whether there were any."""
+        return self._stages.give_up_kept(account_id)
 
     @property
     def done(self) -> bool:

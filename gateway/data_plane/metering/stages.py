@@ -42,6 +42,7 @@ class LeaseStages:
 
     def recall(self, account_id: str, now: float) -> None:
         """Return what an account's leases don't use: another process needs it, or it is frozen."""
+        self.give_up_kept(account_id)
         purse = self._book.purses.get(account_id)
         if purse is None or purse.organization_id in self._apart:
             return
@@ -50,6 +51,19 @@ class LeaseStages:
         for lease in (purse.lease, *self.draining.values()):
             if lease is not None and lease.purse is purse and (lease.free > 0 or again):
                 self.keeping[lease.id] = lease
+
+    def give_up_kept(self, account_id: str) -> bool:
+        """Give up the reservations of an account that only wait; return whether there were any.
+
+        What of them is in a lease that is no longer used goes back with the next tick.
+        """
+        if not self._book.give_up_kept(account_id):
+            return False
+        for lease in self.draining.values():
+            purse = lease.purse
+            if purse.account_id == account_id and purse.organization_id not in self._apart:
+                self.keeping[lease.id] = lease
+        return True
 
     def drain(self, lease: Lease) -> None:
         """Reserve nothing more from a lease; close it once nothing depends on it."""
@@ -70,6 +84,7 @@ class LeaseStages:
     def sweep(self, now: float, *, stopping: bool) -> None:
         """Find the leases to renew, to give back and to close."""
         rules = self._book.rules
+        self._book.give_up_overdue()
         for purse in list(self._book.purses.values()):
             lease = purse.lease
             busy = purse.waiters or purse.account_id in self._book.asking

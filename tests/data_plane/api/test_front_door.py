@@ -19,7 +19,7 @@ from gateway.data_plane.api.door import Bounds, Door
 from gateway.data_plane.api.exchange import Exchange, HotEndpoint, Reply
 from gateway.data_plane.api.front_door import FrontDoor
 from gateway.data_plane.limits.concurrency import InFlight
-from testing.front_door import Client
+from testing.front_door import Client, post
 
 BOUNDS = Bounds(
     connections_max=4, pipelined_max=4, head_bytes_max=32_768, headers_max=100, head_seconds=10,
@@ -458,3 +458,24 @@ async def test_the_door_looks_at_its_connections_by_itself(monkeypatch: pytest.M
     monkeypatch.setattr(door, "_CHECK_SECONDS", 0.01)
     served = Served(msgspec.structs.replace(BOUNDS, keep_alive_seconds=0.02))
     assert await Client(served).answered() == b""
+
+
+@pytest.mark.parametrize(("reads", "lost"), [(True, []), (False, ["lost"])])
+async def test_an_answer_that_its_client_did_not_get_whole_is_told(reads: bool, lost: list[str]):
+    served, told = Served(), []
+
+    async def tell(exchange: Exchange) -> Reply:
+        exchange.on_lost = lambda: told.append("lost")
+        return await served.tell(exchange)
+
+    served.door = Door([HotEndpoint("/hot", tell, in_flight=served.places)], BOUNDS)
+    client = Client(served)
+    client.protocol.pause_writing()  # as the transport does where its buffer fills
+    await client.send(post("/hot", b"{}", {"content-type": "application/json"}))
+    assert await client.status() == 200
+    if reads:
+        client.protocol.resume_writing()
+    client.leave()
+    while client.state.connections:
+        await asyncio.sleep(0)
+    assert told == lost

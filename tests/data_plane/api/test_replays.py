@@ -1,12 +1,19 @@
 """Works in progress and answers kept, without a server: joined, bounded and forgotten."""
 
 import asyncio
+import contextlib
 import gc
+from typing import Any
 
 import pytest
 
-from gateway.data_plane.api.exchange import Disconnected, Ended, Reply
-from gateway.data_plane.api.replays import IdempotencyKeyReused, Print, Replays, TooManyRetries
+from gateway.data_plane.api.bills import Bill
+from gateway.data_plane.api.exchange import Disconnected, Ended
+from gateway.data_plane.api.prints import Print
+from gateway.data_plane.api.replays import IdempotencyKeyReused, Replays, TooManyRetries
+from gateway.data_plane.limits.abandonment import Abandonment
+from gateway.data_plane.metering.port import Charge, InsufficientCredit
+from gateway.identifiers import new_id
 
 
 class Clock:
@@ -23,6 +30,14 @@ class Exchanging:
         self.request_id = request_id
         self.has_left = False
         self.on_leave = None
+        self.on_lost = None
+
+    def leave_quietly(self) -> None:
+        """Leave when nothing can be canceled any more."""
+        self.has_left = True
+
+    async def read_end(self) -> None:
+        """Its end is told by `leave`."""
 
     def leave(self) -> None:
         self.has_left = True
@@ -30,18 +45,61 @@ class Exchanging:
             self.on_leave()
 
 
+class Credit:
+    """Credit without end, and what was done with it."""
+
+    def __init__(self) -> None:
+        self.charged: list[str] = []
+        self.kept: list[str] = []
+        self.settling = asyncio.Event()
+        self.commits = asyncio.Event()
+        self.commits.set()
+        self.refusal: Exception | None = None
+
+    async def reserve(self, _charge: Charge) -> int:
+        return 0
+
+    async def settle(self, charge: Charge) -> str | None:
+        self.settling.set()
+        await self.commits.wait()
+        self.charged.append(charge.request_id)
+        return None
+
+    async def release(self, _charge: Charge) -> None: ...
+
+    def keep(self, charge: Charge, _seconds: float) -> None:
+        self.kept.append(charge.request_id)
+
+    async def resume(self, _charge: Charge) -> int:
+        if self.refusal:
+            raise self.refusal
+        return 0
+
+
+LINES = b"x-cost-nanos: 8\r\nx-balance-nanos: 0\r\n"
+
+
+def bill(credit: Credit, request_id: str = "1", *, tokens: int = 1) -> Bill:
+    charge = Charge(
+        request_id=request_id, organization_id="o", key_id=new_id(), model_id="m",
+        price_id=new_id(), inputs=1, tokens=tokens, cost_nanos=8,
+    )  # fmt: skip
+    return Bill(credit, charge)
+
+
 def kept(clock: Clock | None = None, **bounds: int) -> Replays:
-    chosen = {"bytes_max": 100, "waiting_max": 3, "key_characters_max": 255, **bounds}
-    return Replays(seconds=60, clock=clock or Clock(), **chosen)
+    chosen = {"bytes_max": 200, "waiting_max": 3, **bounds}
+    abandonment = Abandonment(requests_max=2, tokens_share=0.1, clock=clock or Clock())
+    return Replays(seconds=60, clock=clock or Clock(), abandonment=abandonment, **chosen)
 
 
-def of(name: str, body: bytes = b"", *, is_retry: bool = True) -> Print:
-    return Print(name.encode(), body, is_retry)
+def of(name: str, body: bytes = b"", *, is_retry: bool = True, organization: str = "o") -> Print:
+    return Print(organization, name.encode(), body, name, is_named=False, is_retry=is_retry)
 
 
-async def answer(replays: Replays, print_: Print, size: int, lines: bytes = b"") -> None:
+async def answer(replays: Replays, print_: Print, size: int) -> None:
     with replays.begin(print_, Exchanging()) as work:
-        work.done(Reply(bytes(size), lines))
+        await work.deliver(bytes(size), bill(Credit()))
 
 
 async def test_answers_are_forgotten_in_time():
@@ -51,7 +109,7 @@ async def test_answers_are_forgotten_in_time():
     clock.now = 59
     again = await replays.find(of("a")).reply_to(Exchanging("2"))
     assert again.body == bytes(10)
-    assert again.lines == b"idempotent-replayed: true\r\nx-original-request-id: 1\r\n"
+    assert again.lines == LINES + b"idempotent-replayed: true\r\nx-original-request-id: 1\r\n"
     clock.now = 61
     assert replays.find(of("a")) is None
     assert replays.bytes == 0
@@ -61,12 +119,12 @@ async def test_a_kept_answer_is_bytes_alone_and_keeps_nothing_of_the_work():
     replays = kept()
     with replays.begin(of("a"), Exchanging()) as work:
         work.progress.request = object()  # as the pool does: it holds rows, vectors, and its batch
-        work.done(Reply(b"x"))
-    assert replays.bytes == 1
+        await work.deliver(b"x", bill(Credit()))
+    assert replays.bytes == 1 + len(LINES)
     assert work.progress.request is None
     assert not work.progress.begun
     assert not replays._running
-    (held,) = replays._kept._answers.values()
+    (held,) = replays._kept.answers.values()
     gc.collect()
     assert not gc.is_tracked(held)  # nothing in it is for the collector to look at
 
@@ -75,15 +133,50 @@ async def test_answers_are_bounded_in_bytes():
     replays = kept()
     for name in "abcde":
         await answer(replays, of(name), 30)
-        assert replays.bytes <= 100
-    assert [replays.find(of(name)) is not None for name in "abcde"] == [False] * 2 + [True] * 3
-    await answer(replays, of("huge"), 101)
+        assert replays._kept.bytes <= 200
+    assert [replays.find(of(name)) is not None for name in "abcde"] == [False] * 3 + [True] * 2
+    await answer(replays, of("huge"), 201)
     assert replays.find(of("huge")) is None
-    assert replays.bytes == 90  # what can't be kept evicts nothing
-    await answer(replays, of("long"), 1, lines=b"x" * 97)
-    assert replays.bytes == 98
-    await answer(replays, of("long"), 2)  # instead of the one before
-    assert replays.bytes == 2
+    assert replays._kept.bytes == 2 * (30 + len(LINES))  # what can't be kept evicts nothing
+    await answer(replays, of("e"), 2)  # instead of the one before
+    assert replays._kept.bytes == 30 + 2 + 2 * len(LINES)
+
+
+async def test_large_answers_of_one_customer_push_out_its_own():
+    replays = kept(bytes_max=2_000)
+    names = [str(number) for number in range(9)]
+    for name in names:
+        await answer(replays, of(name, organization="small"), 60)
+    for name in "abcde":
+        await answer(replays, of(name, organization="large"), 900)
+    assert all(replays.find(of(name, organization="small")) for name in names)
+    assert [replays.find(of(name)) is not None for name in "abcde"] == [False] * 4 + [True]
+    for name in "fghij":
+        await answer(replays, of(name, organization="third"), 200)
+        assert replays._kept.bytes <= 2_000
+    assert replays._kept._shares["small"].bytes > 2_000 // 3 // 2  # half of an equal share
+
+
+async def test_what_was_paid_is_remembered_longer_than_its_vectors():
+    replays = kept(bytes_max=2_000)
+    await answer(replays, of("a"), 900)
+    for name in "bc":
+        await answer(replays, of(name), 900)
+    assert replays.find(of("a")) is None
+    assert replays.paid(of("a", is_retry=False)) is None
+    assert replays.paid(of("a", b"another body")) is None
+    paid = replays.paid(of("a"))
+    assert paid.original_id == "1"
+    credit = Credit()
+    again = Exchanging("2")
+    with replays.begin(of("a"), again) as work:
+        made = Bill(credit, bill(credit, "2").charge, paid)
+        async with made:
+            reply = await work.deliver(bytes(900), made)
+    assert credit.charged == []
+    assert reply.lines == LINES + b"idempotent-replayed: true\r\nx-original-request-id: 1\r\n"
+    assert replays.paid(of("a")) is None  # its vectors are kept again
+    assert replays.find(of("a")).kept.request_id == "1"
 
 
 async def test_another_body_is_refused():
@@ -98,19 +191,21 @@ class Working:
 
     def __init__(self, replays: Replays) -> None:
         self.replays = replays
+        self.credit = Credit()
+        self.bill = bill(self.credit)
         self.first = Exchanging()
         self.hold = asyncio.Event()
         self.begins = asyncio.Event()
         self.task = asyncio.create_task(self._run())
         self.error: Exception | None = None
 
-    async def _run(self) -> Reply:
+    async def _run(self) -> Any:
         with self.replays.begin(of("a"), self.first) as self.work:
             self.begins.set()
             await self.hold.wait()
             if self.error:
                 raise self.error
-            return self.work.done(Reply(b"done"))
+            return await self.work.deliver(b"done", self.bill)
 
     async def join(self) -> tuple[Exchanging, asyncio.Task]:
         await self.begins.wait()
@@ -155,8 +250,136 @@ async def test_what_a_worker_has_begun_goes_on_without_anybody():
     working.work.progress.request = Begun()
     working.first.leave()
     working.hold.set()
+    with pytest.raises(Disconnected):
+        await working.task
+    assert (working.credit.charged, working.credit.kept) == ([], ["1"])
+    fetched = await working.replays.find(of("a", is_retry=False)).reply_to(Exchanging("2"))
+    assert fetched.body == b"done"
+    assert b"x-original-request-id: 1" in fetched.lines
+    assert working.credit.charged == ["1"]
+    assert working.replays.find(of("a", is_retry=False)) is None  # it has reached somebody
+
+
+async def test_equal_bytes_join_work_that_nobody_waits_for():
+    class Begun:
+        begun = True
+
+    working = Working(kept())
+    await working.begins.wait()
+    working.work.progress.request = Begun()
+    assert working.replays.find(of("a", is_retry=False)) is None  # its client is there
+    working.first.leave()
+    joined = working.replays.find(of("a", is_retry=False))
+    assert joined is working.work
+    waiting = asyncio.create_task(joined.reply_to(Exchanging("2")))
+    while not working.work.waiting:
+        await asyncio.sleep(0)
+    assert working.replays.find(of("a", is_retry=False)) is None
+    working.hold.set()
+    assert (await waiting).body == b"done"
+    assert working.credit.charged == ["1"]
+
+
+async def test_who_leaves_while_it_is_charged_has_paid_and_gets_it_free_once():
+    working = Working(kept())
+    await working.begins.wait()
+    working.credit.commits.clear()
+    working.hold.set()
+    await working.credit.settling.wait()
+    working.first.leave()  # too late to cancel anything
+    working.credit.commits.set()
     await working.task
-    assert working.replays.find(of("a")) is not None
+    retry = of("a", is_retry=False)
+    await working.replays.find(retry).reply_to(Exchanging("2"))
+    assert working.credit.charged == ["1"]
+    assert working.replays.find(retry) is None
+
+
+async def test_an_answer_that_could_not_be_written_is_given_again():
+    working = Working(kept())
+    working.hold.set()
+    await working.task
+    retry = of("a", is_retry=False)
+    assert working.replays.find(retry) is None
+    working.first.on_lost()
+    assert (await working.replays.find(retry).reply_to(Exchanging("2"))).body == b"done"
+
+
+async def test_what_a_retry_could_not_pay_is_kept_for_the_next():
+    class Begun:
+        begun = True
+
+    working = Working(kept())
+    await working.begins.wait()
+    working.work.progress.request = Begun()
+    working.first.leave()
+    working.hold.set()
+    await asyncio.gather(working.task, return_exceptions=True)
+    retry = of("a", is_retry=False)
+    working.credit.refusal = InsufficientCredit("gone")
+    with pytest.raises(InsufficientCredit):
+        await working.replays.find(retry).reply_to(Exchanging("2"))
+    working.credit.refusal = None
+    left = Exchanging("3")
+    left.leave()
+    with pytest.raises(Disconnected):
+        await working.replays.find(retry).reply_to(left)
+    assert (await working.replays.find(retry).reply_to(Exchanging("4"))).body == b"done"
+    assert working.credit.charged == ["1"]
+
+
+async def test_two_retries_of_what_is_not_paid_pay_once():
+    class Begun:
+        begun = True
+
+    working = Working(kept())
+    await working.begins.wait()
+    working.work.progress.request = Begun()
+    working.first.leave()
+    working.hold.set()
+    await asyncio.gather(working.task, return_exceptions=True)
+    working.credit.commits.clear()
+    working.credit.settling.clear()
+    one = asyncio.create_task(working.replays.find(of("a")).reply_to(Exchanging("2")))
+    await working.credit.settling.wait()
+    two = asyncio.create_task(working.replays.find(of("a")).reply_to(Exchanging("3")))
+    working.credit.commits.set()
+    assert {(await one).body, (await two).body} == {b"done"}
+    assert working.credit.charged == ["1"]
+
+
+async def abandon(replays: Replays, name: str, tokens: int) -> Credit:
+    """Have work done, and leave."""
+    credit, exchange = Credit(), Exchanging(name)
+    with contextlib.suppress(Disconnected), replays.begin(of(name), exchange) as work:
+        exchange.leave_quietly()
+        await work.deliver(b"done", bill(credit, name, tokens=tokens))
+    return credit
+
+
+async def test_who_abandons_much_pays_for_it_and_is_told():
+    clock = Clock()
+    replays = kept(clock)
+    assert [(await abandon(replays, name, 8)).charged for name in "ab"] == [[], []]
+    credit = await abandon(replays, "c", 8)  # the third
+    assert credit.charged == ["c"]
+    free = await replays.find(of("c", is_retry=False)).reply_to(Exchanging("2"))  # paid already
+    assert b"x-abandoned-requests: 3" in free.lines
+    with replays.begin(of("d"), Exchanging("3")) as work:
+        reply = await work.deliver(b"done", bill(Credit(), tokens=1_000))
+    assert b"x-abandoned-requests" not in reply.lines  # a small part of its tokens
+    assert (await abandon(replays, "e", 8)).charged == []
+    clock.now = 601
+    with replays.begin(of("f"), Exchanging("4")) as work:
+        await work.deliver(b"done", bill(Credit()))
+    assert (await abandon(replays, "g", 8)).charged == []
+
+
+async def test_what_a_retry_fetches_was_not_abandoned():
+    replays = kept()
+    for name in "abcd":
+        assert (await abandon(replays, name, 8)).charged == []
+        await replays.find(of(name)).reply_to(Exchanging("2"))
 
 
 async def test_who_has_left_already_begins_and_joins_nothing():
@@ -218,6 +441,6 @@ async def test_the_latest_of_equal_works_is_kept():
     replays = kept()
     with replays.begin(of("a"), Exchanging("first")) as first:
         with replays.begin(of("a"), Exchanging("second")) as second:
-            second.done(Reply(b"second"))
-        first.done(Reply(b"first"))
+            await second.deliver(b"second", bill(Credit()))
+        await first.deliver(b"first", bill(Credit()))
     assert (await replays.find(of("a")).reply_to(Exchanging())).body == b"second"

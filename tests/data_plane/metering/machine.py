@@ -84,6 +84,8 @@ class Replica:
         if charge.organization_id in self.talk.refusals.apart:
             return frozen_error("books")
         purse = self.book.purse(charge.organization_id)
+        if self.talk.give_up_kept(purse.account_id) and self.book.reserve(charge) is not None:
+            return None
         waiter = self.book.wait(purse, charge.cost_nanos, lambda: None)
         return self._await(waiter, charge)
 

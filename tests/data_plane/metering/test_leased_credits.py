@@ -99,6 +99,56 @@ async def test_credit_on_another_process_is_recalled(database: Database, tmp_pat
     await assert_sound(database)
 
 
+async def test_credit_that_only_waits_for_a_retry_is_recalled(database: Database, tmp_path):
+    customer = await add_customer(database, 10)
+    async with running(database, tmp_path) as first, running(database, tmp_path) as second:
+        waiting = customer.charge(10)
+        await first.reserve(waiting)
+        first.keep(waiting, 60)
+        await spend(second, customer, 10)
+        with pytest.raises(InsufficientCredit):
+            await first.resume(waiting)
+    assert await usage_of(database, customer) == (1, 80)
+    await assert_sound(database)
+
+
+async def test_credit_that_only_waits_is_given_up_before_anybody_is_refused(
+    database: Database, tmp_path
+):
+    customer = await add_customer(database, 10)
+    async with running(database, tmp_path) as engine:
+        waiting = customer.charge(4)
+        await engine.reserve(waiting)
+        engine.keep(waiting, 60)
+        assert await engine.resume(waiting) == 48
+        engine.keep(waiting, 60)
+        await spend(engine, customer, 6)
+        await spend(engine, customer, 4)
+        assert not engine.book.kept
+        with pytest.raises(InsufficientCredit):
+            await engine.resume(waiting)
+        await add_credit(database, customer, 4)
+        await engine.resume(waiting)
+        await engine.settle(waiting)
+    assert await usage_of(database, customer) == (3, 112)
+    await assert_sound(database)
+
+
+async def test_what_only_waits_keeps_nobody_from_closing(database: Database, tmp_path):
+    customer = await add_customer(database, 10)
+    async with running(database, tmp_path) as engine:
+        waiting, late = customer.charge(4), customer.charge(1)
+        await engine.reserve(waiting)
+        await engine.reserve(late)
+        engine.keep(waiting, 60)
+        engine._protocol.stop()
+        engine._stopping.set()
+        engine.keep(late, 60)  # of a request that ends as the process does
+        assert not engine.book.held
+    account = await account_of(database, customer.organization_id)
+    assert (account.available_nanos, account.leased_nanos) == (80, 0)
+
+
 async def test_many_at_once_never_spend_more_than_there_is(database: Database, tmp_path):
     customer = await add_customer(database, 100)
 

@@ -91,6 +91,8 @@ class Books(RuleBasedStateMachine):
         self.frozen: set[StoredCause] = set()
         self.was_refused = False
         self.held: list[list] = [[] for _ in range(REPLICAS)]
+        self.kept: list[list[Charge]] = [[] for _ in range(REPLICAS)]
+        """Reserved, and waiting for a retry."""
         self.unsure: dict[str, int] = {}
         """Settled and not acknowledged: the client has no answer yet."""
         self.acknowledged: dict[str, int] = {}
@@ -261,6 +263,28 @@ class Books(RuleBasedStateMachine):
             self.replicas[who].book.release(charge)
             self.failed.add(charge.request_id)
 
+    @rule(who=which)
+    def keep(self, who: int) -> None:
+        """Let a request's client leave before it could be charged."""
+        if self.held[who]:
+            charge = self.held[who].pop()
+            self.replicas[who].book.keep(charge, 30)
+            self.kept[who].append(charge)
+
+    @rule(who=which, journal=st.booleans(), fates=fates)
+    def fetch(self, who: int, journal: bool, fates: list[str]) -> None:
+        """Let a retry fetch what nobody waited for, and pay for it if there is credit."""
+        if not self.kept[who]:
+            return
+        charge = self.kept[who].pop()
+        self.world.fates = list(fates)
+        replica = self.replicas[who]
+        if replica.book.resume(charge) is None and replica.reserve(charge) is not None:
+            self.failed.add(charge.request_id)
+            return
+        self.held[who].append(charge)
+        self.settle(who, journal)
+
     @rule(who=which, fate=st.sampled_from(["good", "good", "lost", "answer lost", "late"]))
     def flush(self, who: int, fate: str) -> None:
         replica = self.replicas[who]
@@ -273,8 +297,9 @@ class Books(RuleBasedStateMachine):
     def crash(self, who: int, twice: bool) -> None:
         dead, fresh = self.replicas[who], self.replica_class(self.world)
         self.replicas[who] = fresh
-        self.failed |= {charge.request_id for charge in self.held[who]}
-        self.held[who].clear()
+        for lost in (self.held[who], self.kept[who]):
+            self.failed |= {charge.request_id for charge in lost}
+            lost.clear()
         dead.receive(answered=False)
         for entry in dead.book.outbox:
             self.unsure.pop(entry.request_id, None)  # no answer: either way is right
@@ -303,7 +328,8 @@ class Books(RuleBasedStateMachine):
     @invariant()
     def the_auditor_agrees(self) -> None:
         charged = self.usage()
-        assert not self.failed & set(charged), "a failed request has a usage row"
+        waiting = {charge.request_id for kept in self.kept for charge in kept}
+        assert not (self.failed | waiting) & set(charged), "a failed request has a usage row"
         left = self.left()
         assert left == self.granted - self.taken - self.expired - sum(charged.values())
 
@@ -357,9 +383,15 @@ class Books(RuleBasedStateMachine):
         return balance.available_nanos - balance.owed_nanos
 
     def recallable(self) -> int:
-        """What is available, and what living processes hold and don't use."""
+        """What is available, and what living processes hold and don't use or only keep."""
         balance: credit.Balance = self.runner.run(self.ledger.balance())
-        return balance.available_nanos - balance.reserved_nanos + self.free()
+        kept = sum(
+            hold.charge.cost_nanos
+            for replica in self.replicas
+            for hold in map(replica.book.held.__getitem__, replica.book.kept)
+            if self.world.seconds < hold.lease.deadline
+        )
+        return balance.available_nanos - balance.reserved_nanos + self.free() + kept
 
     def free(self) -> int:
         """What living processes hold and don't use."""

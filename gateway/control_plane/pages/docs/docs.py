@@ -19,7 +19,8 @@ from gateway.control_plane.pages.docs import reference
 from gateway.control_plane.web import snippets
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
-from gateway.data_plane.api.replays import IdempotencyKeyTooLong, TooManyRetries
+from gateway.data_plane.api.prints import IdempotencyKeyTooLong
+from gateway.data_plane.api.replays import TooManyRetries
 from gateway.data_plane.limits.concurrency import TooManyBytes, TooManyInFlight
 from gateway.data_plane.limits.rates import TooManyReads
 from gateway.data_plane.routing.outcomes import DeadlineMissed, NoWorker

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -36,9 +37,15 @@ async def test_a_client_that_leaves_before_its_body_is_whole_costs_nothing(
 
 
 async def test_who_left_while_the_gateway_stood_still_pays_nothing(
-    sqlite_ledger: Ledger, sqlite_database_url: list[str], fake_worker: Process
+    sqlite_ledger: Ledger,
+    sqlite_database_url: list[str],
+    fake_worker: Process,
+    fault: httpx.AsyncClient,
 ):
-    """Its request and the end of its connection lie in the socket when the process goes on."""
+    """Requests and the ends of their connections lie in the socket when the process goes on.
+
+    What a worker had begun by then nobody waits for either, so it isn't charged.
+    """
     await sqlite_ledger.grant(10**9)
     environment = {
         **os.environ,
@@ -49,6 +56,13 @@ async def test_who_left_while_the_gateway_stood_still_pays_nothing(
     gateway = Process([sys.executable, "-m", "testing.serve"], environment)
     try:
         embed(gateway, sqlite_ledger)  # its key and its credit are known there from now on
+        begun = [connect(gateway) for _ in range(4)]
+        await fault.put("/fault", json={"kind": "slow", "times": -1, "seconds": 0.3})
+        for connection in begun:
+            connection.sendall(request(sqlite_ledger, "word " * 200))
+        async with asyncio.timeout(30):
+            while tokens_in_flight(gateway) < 200:  # until a worker has it: canaries are shorter
+                await asyncio.sleep(0.01)
         waiting = [connect(gateway) for _ in range(4)]
         gateway.child.send_signal(signal.SIGSTOP)
         await asyncio.to_thread(
@@ -56,6 +70,8 @@ async def test_who_left_while_the_gateway_stood_still_pays_nothing(
         )  # until it stands still
         for connection in (*waiting, *(connect(gateway) for _ in range(4))):
             connection.sendall(request(sqlite_ledger))
+            connection.close()
+        for connection in begun:
             connection.close()
         gateway.child.send_signal(signal.SIGCONT)
         embed(gateway, sqlite_ledger)
@@ -66,13 +82,19 @@ async def test_who_left_while_the_gateway_stood_still_pays_nothing(
     assert await sqlite_ledger.breaches() == []
 
 
+def tokens_in_flight(gateway: Process) -> float:
+    metrics = httpx.get(f"{gateway.url}/metrics").text
+    found = re.search(r"^gateway_worker_tokens_in_flight\{.*\} (\S+)$", metrics, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
 def connect(gateway: Process) -> socket.socket:
     address = urlsplit(gateway.url)
     return socket.create_connection((address.hostname, address.port))
 
 
-def request(ledger: Ledger) -> bytes:
-    body = msgspec.json.encode({"model": MODEL, "input": "hello world"})
+def request(ledger: Ledger, text: str = "hello world") -> bytes:
+    body = msgspec.json.encode({"model": MODEL, "input": text})
     head = (
         "POST /v1/embeddings HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\n"
         f"authorization: Bearer {ledger.secret}\r\ncontent-length: {len(body)}\r\n\r\n"

@@ -7,7 +7,7 @@ import httpx
 import openai
 import pytest
 
-from testing.gateways import MODEL, Api, Ledger, open_api
+from testing.gateways import MODEL, PRICE_NANOS, Api, Ledger, open_api
 from testing.processes import Process
 from tests.data_plane.api.embeddings.conftest import BODY
 
@@ -59,7 +59,7 @@ async def test_a_long_idempotency_key_is_refused_and_none_is_kept(api: Api):
     name = "k" * 255
     assert (await send(api, idempotency_key=name)).status_code == 200
     assert (await send(api, idempotency_key=name)).headers["idempotent-replayed"] == "true"
-    (kept_as,) = api.gateway.data.hot_path.replays._kept._answers
+    (kept_as,) = api.gateway.data.hot_path.replays._kept.answers
     assert name not in str(kept_as)
     assert len(str(kept_as)) < 200
 
@@ -177,10 +177,10 @@ async def test_a_failure_is_not_kept(api: Api, fault: httpx.AsyncClient):
     assert await charges(api) == 1
 
 
-async def leave(api: Api, when) -> None:
+async def leave(api: Api, when, **headers: str) -> None:
     """Send a request, and close the connection once `when` holds."""
     client = api.connect()
-    await client.send(api.request(BODY))
+    await client.send(api.request(BODY, **headers))
     async with asyncio.timeout(30):
         while not when():
             await asyncio.sleep(0)
@@ -201,15 +201,80 @@ async def test_who_leaves_before_a_worker_has_it_pays_nothing(sqlite_database_ur
         await api.assert_untouched()
 
 
-async def test_who_leaves_after_that_pays_once_and_may_fetch_it(api: Api, fault: httpx.AsyncClient):
+async def leave_at_work(api: Api, fault: httpx.AsyncClient, **headers: str) -> None:
+    """Leave while a worker computes, and wait until that is done."""
     await api.ready()
-    await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 0.3})
+    await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 0.1})
     pool = api.gateway.core.router.pools[MODEL]
-    await leave(api, lambda: any(w.tokens_in_flight for w in pool.workers()))
-    fetched = await send(api, x_stainless_retry_count="1")
+    await leave(api, lambda: any(w.tokens_in_flight for w in pool.workers()), **headers)
+    async with asyncio.timeout(30):
+        while api.gateway.data.hot_path.in_flight:
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("sign", ["x_stainless_retry_count", "accept"])
+async def test_who_leaves_after_that_pays_when_a_retry_fetches_it(
+    api: Api, fault: httpx.AsyncClient, sign: str
+):
+    """Whatever its headers say: LangChain.js says that it is no retry."""
+    await leave_at_work(api, fault)
+    assert await charges(api) == 0
+    fetched = await send(api, **{sign: "1"})
     assert fetched.status_code == 200
     assert fetched.headers["idempotent-replayed"] == "true"
-    assert await charges(api) == 1
+    (charged,) = await (await api.settled()).usage()
+    assert fetched.headers["x-original-request-id"] == charged.request_id
+    assert int(fetched.headers["x-cost-nanos"]) == charged.charged_nanos
+    await send(api, accept="1")  # it has reached its client, so this is a new request
+    assert await charges(api) == 2
+
+
+async def test_what_nobody_fetches_costs_nothing(
+    sqlite_database_url: list[str], fault: httpx.AsyncClient, fake_worker: Process
+):
+    workers = f"{MODEL}={fake_worker.url}"
+    async with open_api(sqlite_database_url[0], workers, replay_seconds=0.05) as api:
+        await leave_at_work(api, fault)
+        async with asyncio.timeout(30):
+            while api.gateway.data.credit.book.held:
+                await asyncio.sleep(0.01)
+        await api.assert_untouched()
+
+
+async def test_credit_that_only_waits_for_a_retry_is_used_for_what_does_not_wait(
+    sqlite_database_url: list[str], fault: httpx.AsyncClient, fake_worker: Process
+):
+    workers = f"{MODEL}={fake_worker.url}"
+    cost = 4 * PRICE_NANOS
+    async with open_api(sqlite_database_url[0], workers, credit_nanos=cost) as api:
+        await leave_at_work(api, fault)
+        assert api.gateway.data.credit.book.held
+        assert (await api.embed(input="hello there")).status_code == 200
+        assert (await send(api)).status_code == 402  # the answer is there, but not paid
+        await api.ledger.grant(cost)
+        assert (await send(api)).headers["idempotent-replayed"] == "true"
+        assert await charges(api) == 2
+        assert await api.ledger.breaches() == []
+
+
+async def test_an_answer_is_charged_once_whatever_the_client_says(
+    sqlite_database_url: list[str], fault: httpx.AsyncClient, fake_worker: Process
+):
+    """The case of LangChain.js: it gives up early, and sends the same as a new request."""
+    workers = f"{MODEL}={fake_worker.url}"
+    async with open_api(sqlite_database_url[0], workers) as api:
+        await api.ready()
+        pool = api.gateway.core.router.pools[MODEL]
+        await fault.put("/fault", json={"kind": "slow", "times": 1, "seconds": 0.3})
+        for _ in range(4):
+            await leave(
+                api,
+                lambda: any(w.tokens_in_flight for w in pool.workers()),
+                x_stainless_retry_count="0",
+            )
+        fetched = await send(api, x_stainless_retry_count="0")
+        assert fetched.headers["idempotent-replayed"] == "true"
+        assert await charges(api) == 1
 
 
 def test_openais_impatient_client_is_billed_once(served: tuple[str, str], fake_worker: Process):

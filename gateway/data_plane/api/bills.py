@@ -1,0 +1,76 @@
+"""What a request costs, from the reservation before its work to the charge for its answer.
+
+An answer is paid for when somebody is there to get it. If nobody is, its bill is kept: a retry that
+fetches the answer pays then, and otherwise the reservation ends by itself.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from gateway.data_plane.api.exchange import head_lines
+from gateway.data_plane.metering.port import Charge, Credits
+from gateway.observability import metrics
+
+
+class Bill:
+    """A charge; its block is the work, and gives the reservation back if it fails."""
+
+    __slots__ = ("_balance_nanos", "_credit", "_paid", "charge", "is_abandoned")
+
+    def __init__(self, credit: Credits, charge: Charge, paid: Paid | None = None) -> None:
+        """`paid`: it was paid before, and is not charged again."""
+        self._credit = credit
+        self._paid = paid
+        self._balance_nanos = 0
+        self.charge = charge
+        self.is_abandoned = False
+        """Nobody waited when the work was done."""
+
+    async def __aenter__(self) -> Self:
+        if self._paid is None:
+            self._balance_nanos = await self._credit.reserve(self.charge)
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        if error is not None and self._paid is None:
+            await self._credit.release(self.charge)
+
+    def keep(self, seconds: float) -> None:
+        """Keep the reservation for a retry, at most so long."""
+        if self._paid is None:
+            self._credit.keep(self.charge, seconds)
+
+    async def resume(self) -> None:
+        """Reserve again what was kept. Raises what `Credits.reserve` raises."""
+        if self._paid is None:
+            self._balance_nanos = await self._credit.resume(self.charge)
+
+    async def pay(self) -> Paid:
+        """Charge it. Raises what `Credits.settle` raises."""
+        if self._paid is not None:
+            return self._paid
+        charge = self.charge
+        receipt = await self._credit.settle(charge)
+        headers = [
+            ("x-cost-nanos", str(charge.cost_nanos)),
+            ("x-balance-nanos", str(self._balance_nanos)),
+        ]
+        if receipt is not None:
+            headers.append(("x-receipt", receipt))
+        metrics.count_tokens(charge.model_id, charge.tokens)
+        return Paid(head_lines(headers))
+
+
+class Paid(NamedTuple):
+    """What an answer's head says of its charge."""
+
+    lines: bytes
+    original_id: str | None = None
+    """The request that was charged instead, if it was not this one."""
