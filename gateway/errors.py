@@ -26,6 +26,7 @@ too: it says what to do, and never holds a secret, another customer's data or th
 from __future__ import annotations
 
 import inspect
+import random
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -37,6 +38,10 @@ Retry = Literal["no", "yes", "later"]
 
 NO_RETRY = {"x-should-retry": "false"}
 """OpenAI's SDKs obey it; without it they retry 409, 429 and 5xx twice."""
+
+
+RETRY_SPREAD = 0.5
+"""Share by which a wait may be longer than was meant."""
 
 
 class GatewayError(Exception):
@@ -161,8 +166,10 @@ class TooManyRequests(GatewayError):
     code = "rate_limit_exceeded"
     retry = "later"
 
-    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
-        super().__init__(message, headers=retry_after(retry_after_seconds))
+    def __init__(
+        self, message: str, *, retry_after_seconds: float, spread: float = RETRY_SPREAD
+    ) -> None:
+        super().__init__(message, headers=retry_after(retry_after_seconds, spread=spread))
 
 
 class HeadTooLarge(GatewayError):
@@ -211,7 +218,15 @@ class ErrorEnvelope(msgspec.Struct, frozen=True):
     error: ErrorBody
 
 
-def retry_after(seconds: float, *, seconds_max: float = 60.0) -> dict[str, str]:
-    """Return the headers for a wait. Clients obey them to the letter, so at most a minute."""
-    milliseconds = round(max(min(seconds, seconds_max), 0.001) * 1000)
+def retry_after(
+    seconds: float, *, seconds_max: float = 60.0, spread: float = RETRY_SPREAD
+) -> dict[str, str]:
+    """Return the headers for a wait. Clients obey them to the letter, so at most a minute.
+
+    All who are refused at a moment would come back at another one: so each is told to wait a little
+    longer, by at most the share `spread` (0 where each has a time of its own already).
+    """
+    longest = min(seconds * (1.0 + spread), seconds_max)
+    wait = random.uniform(min(seconds, longest / (1.0 + spread)), longest)  # noqa: S311 - no secret
+    milliseconds = round(max(wait, 0.001) * 1000)
     return {"retry-after": str(-(-milliseconds // 1000)), "retry-after-ms": str(milliseconds)}

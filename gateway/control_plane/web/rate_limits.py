@@ -47,7 +47,7 @@ class TooOften(TooManyRequests):
         minutes = math.ceil(seconds / 60)
         wait = "a minute" if minutes <= 1 else f"{minutes} minutes"
         super().__init__(f"Too many requests. Try again in {wait}.", retry_after_seconds=seconds)
-        self.headers = retry_after(seconds, seconds_max=seconds)
+        self.headers = retry_after(seconds, seconds_max=seconds, spread=0.0)
 
 
 class Limit:

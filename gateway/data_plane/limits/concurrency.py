@@ -10,9 +10,13 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
+from gateway.data_plane.limits.turns import Turns
 from gateway.errors import TooManyRequests
 
-_RETRY_AFTER_SECONDS = 1.0
+_MEASURED_EVERY = 16
+"""One of so many places is measured: how long it is held."""
+_EVERYBODY = ""
+"""Stands for all organizations where they wait for their turn."""
 
 
 class InFlight:
@@ -25,6 +29,7 @@ class InFlight:
         organization_max: int,
         bytes_max: int,
         organization_bytes_max: int,
+        turns: Turns | None = None,
     ) -> None:
         self._total_max = total_max
         self._organization_max = organization_max
@@ -35,6 +40,8 @@ class InFlight:
         self._shares: dict[str, _Share] = {}
         self._own_max: Mapping[str, int] = {}
         self._limit_line = _limit_line(min(total_max, organization_max))
+        self._turns = turns or Turns()
+        self._admitted = 0
 
     def lines(self, organization_id: str) -> bytes:
         """Return the headers with the limit and what remains of it, as lines of a head."""
@@ -61,17 +68,19 @@ class InFlight:
             raise TooManyInFlight(
                 f"{most} requests of this organization are in progress already. "
                 "Send fewer at once, or more inputs in each.",
-                retry_after_seconds=_RETRY_AFTER_SECONDS,
+                retry_after_seconds=self._turns.wait_seconds(organization_id, most),
             )
         if self._total >= self._total_max:
             raise TooManyInFlight(
                 "The gateway is at capacity. Try again shortly.",
-                retry_after_seconds=_RETRY_AFTER_SECONDS,
+                retry_after_seconds=self._turns.wait_seconds(_EVERYBODY, self._total_max),
             )
         self._shares[organization_id] = share
         self._total += 1
         share.requests += 1
-        return RequestPlace(self, share)
+        self._admitted += 1
+        is_measured = self._admitted % _MEASURED_EVERY == 1
+        return RequestPlace(self, share, self._turns.clock() if is_measured else None)
 
     @property
     def bytes(self) -> int:
@@ -84,12 +93,12 @@ class InFlight:
             raise TooManyBytes(
                 f"Requests of this organization hold {share.bytes} bytes already, and at most "
                 f"{self._organization_bytes_max} fit. Wait for some to be answered.",
-                retry_after_seconds=_RETRY_AFTER_SECONDS,
+                retry_after_seconds=self._turns.wait_seconds(share.organization_id, share.requests),
             )
         if self._bytes + size > self._bytes_max:
             raise TooManyBytes(
                 "The gateway holds as many bytes as fit. Try again shortly.",
-                retry_after_seconds=_RETRY_AFTER_SECONDS,
+                retry_after_seconds=self._turns.wait_seconds(_EVERYBODY, self._total),
             )
         share.bytes += size
         self._bytes += size
@@ -103,6 +112,10 @@ class InFlight:
         if not share.requests:
             del self._shares[share.organization_id]
 
+    def measured(self, since: float) -> None:
+        """Learn for how long a place was held."""
+        self._turns.held(self._turns.clock() - since)
+
     def __len__(self) -> int:
         return self._total
 
@@ -114,11 +127,13 @@ def _limit_line(most: int) -> bytes:
 class RequestPlace:
     """One request's place, held while the block runs."""
 
-    __slots__ = ("_bytes", "_in_flight", "_share")
+    __slots__ = ("_bytes", "_in_flight", "_share", "_since")
 
-    def __init__(self, in_flight: InFlight, share: _Share) -> None:
+    def __init__(self, in_flight: InFlight, share: _Share, since: float | None) -> None:
         self._in_flight = in_flight
         self._share = share
+        self._since = since
+        """When it was taken, if it is measured."""
         self._bytes = 0
 
     def hold(self, size: int) -> None:
@@ -136,16 +151,25 @@ class RequestPlace:
         _trace: TracebackType | None,
     ) -> None:
         self._in_flight.give_back(self._share, self._bytes)
+        if self._since is not None:
+            self._in_flight.measured(self._since)
 
 
-class TooManyInFlight(TooManyRequests):
+class _AwaitTurn(TooManyRequests):
+    """Tells each caller a time of its own."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds, spread=0.0)
+
+
+class TooManyInFlight(_AwaitTurn):
     """Too many requests are being served at the same time."""
 
     code = "too_many_in_flight"
     remedy = "Send fewer at once, with more inputs in each."
 
 
-class TooManyBytes(TooManyRequests):
+class TooManyBytes(_AwaitTurn):
     """The bodies of the requests that are being served are too large in all."""
 
     code = "too_many_bytes_in_flight"

@@ -25,6 +25,8 @@ from typing import ClassVar
 
 from gateway.errors import NO_RETRY, GatewayError, retry_after
 
+_FAILED_RETRY_SECONDS = 1.0
+"""Workers that are at fault are examined within this time, and taken out."""
 _LATER = "Nothing was charged; try again after the time in Retry-After."
 
 
@@ -148,9 +150,12 @@ class AllAttemptsFailed(RoutingError):
 
     status = 502
     code = "upstream_error"
-    retry = "yes"
+    retry = "later"
     remedy = "Try again."
     public = "No worker could embed this; nothing was charged. Try again."
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, retry_after_seconds=_FAILED_RETRY_SECONDS)
 
 
 class FatalInput(RoutingError):

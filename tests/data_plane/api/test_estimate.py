@@ -71,4 +71,4 @@ async def test_a_key_has_so_many_a_minute(sqlite_database_url: list[str]):
         answers = [await estimate(api, model=STELLA, input="hi") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert answers[-1].json()["error"]["code"] == "too_many_reads"
-    assert 20 < int(answers[-1].headers["retry-after-ms"]) / 1000 <= 30
+    assert 20 < int(answers[-1].headers["retry-after-ms"]) / 1000 <= 45

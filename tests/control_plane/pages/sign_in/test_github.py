@@ -183,7 +183,7 @@ async def test_github_that_is_away_is_said(gateway: Process, browser: Browser):
     gateway.services.github._url = "http://127.0.0.1:9"
     page = await browser.get(back)
     assert page.status_code == 503
-    assert page.headers["retry-after"] == "10"
+    assert 10 <= int(page.headers["retry-after"]) <= 15
     assert "mailed link" in page.text
 
 

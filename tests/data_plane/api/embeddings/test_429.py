@@ -2,6 +2,8 @@
 
 import asyncio
 
+import openai
+
 from testing.gateways import MODEL, Api, open_api
 from tests.data_plane.api.embeddings.conftest import BODY, code
 
@@ -21,6 +23,22 @@ async def test_429_over_the_organizations_share(sqlite_database_url, fake_worker
         assert int(refused.headers["retry-after-ms"]) <= 60_000
         assert (await api.embed(BODY)).status_code == 200
         assert len(await (await api.settled()).usage()) == 3
+
+
+async def test_a_burst_over_the_limit_is_served_within_the_sdks_own_retries(
+    sqlite_database_url, fake_worker, fault
+):
+    workers = f"{MODEL}={fake_worker.url}"
+    async with open_api(sqlite_database_url[0], workers, organization_in_flight_max=2) as api:
+        await api.ready()
+        await fault.put("/fault", json={"kind": "slow", "times": -1, "seconds": 0.03})
+        await api.embed()  # tells how long a place is held
+        client = openai.AsyncOpenAI(
+            base_url="http://gateway/v1", api_key=api.ledger.secret, http_client=api.http
+        )
+        asks = [client.embeddings.create(model=MODEL, input=f"text {n}") for n in range(16)]
+        assert len(await asyncio.gather(*asks)) == 16
+        assert len(await (await api.settled()).usage()) == 17
 
 
 async def test_429_for_what_cannot_be_done_in_time(api: Api):

@@ -36,7 +36,7 @@ async def test_503_without_a_worker(sqlite_database_url):
         api.headers["prefer"] = "respond-async, wait=0"
         answer = await api.embed(BODY)
         assert (answer.status_code, code(answer)) == (503, "model_warming")
-        assert answer.headers["retry-after"] == "10"
+        assert 10 <= int(answer.headers["retry-after"]) <= 15
         await api.assert_untouched()
 
 
@@ -45,7 +45,7 @@ async def test_503_when_a_worker_was_awaited_until_the_deadline(sqlite_database_
         api.headers["prefer"] = "wait=30"
         answer = await api.embed(BODY)
         assert (answer.status_code, code(answer)) == (503, "model_warming")
-        assert answer.headers["retry-after"] == "10"
+        assert 10 <= int(answer.headers["retry-after"]) <= 15
         await api.assert_untouched()
 
 
