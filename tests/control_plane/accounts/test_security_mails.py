@@ -1,14 +1,17 @@
 """What an intruder would do first is told to the people who can undo it."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from litestar import Litestar
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from gateway.app.process import Process
+from gateway.control_plane.accounts import organizations, security_mails
 from gateway.control_plane.mail.outbox import SentMail
-from gateway.storage.tables import users
+from gateway.identifiers import new_id
+from gateway.storage.tables import memberships, users
 from testing.browsing import Browser, accept_invitation, sign_in_by_mail
 from tests.control_plane.pages.conftest import SETTINGS
 
@@ -42,6 +45,41 @@ async def test_a_new_key_is_told_to_the_owners_and_its_maker(bob: Browser, gatew
     assert f"{BOB} created the API key see evil example now (it ends with {key.last_four})" in text
     assert "Wasn't it you" in text
     assert "/console/keys" in text
+
+
+@pytest.mark.usefixtures("bob")
+async def test_a_key_of_an_operator_is_told_to_the_oldest_owners_alone(
+    gateway: Process, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(security_mails, "OWNERS_MAX", 2)
+    database = gateway.core.database
+    async with database.read() as connection:
+        here = await connection.scalar(select(memberships.c.organization_id))
+    async with database.write() as connection:
+        there = await organizations.create(connection, "elsewhere")
+        now = datetime.now(UTC)
+        for name, organization, role, days in (
+            ("first", here, "owner", 9), ("younger", here, "owner", -9),
+            ("member", here, "member", 9), ("stranger", there.id, "owner", 9),
+        ):  # fmt: skip
+            user_id = new_id()
+            await connection.execute(
+                insert(users).values(
+                    id=user_id, email=f"{name}@example.com", created_at=now, welcome="given"
+                )
+            )
+            await connection.execute(
+                insert(memberships).values(
+                    organization_id=organization, user_id=user_id, role=role,
+                    created_at=now - timedelta(days=days),
+                )
+            )  # fmt: skip
+        await gateway.services.security_mails.key_made(
+            connection, here, name="laptop", last_four="abcd", user_id=None
+        )
+    mails = await told(gateway)
+    assert mails.keys() == {"first@example.com", ADA}
+    assert "An operator created the API key laptop (it ends with abcd)" in mails[ADA].text
 
 
 @pytest.mark.usefixtures("bob")

@@ -2,8 +2,14 @@
 
 from uuid import uuid4
 
+from sqlalchemy import insert
+
+from gateway.control_plane.receipts import published
 from gateway.data_plane.metering import proofs
 from gateway.data_plane.metering.receipts import encode
+from gateway.identifiers import new_id
+from gateway.storage.database import Database
+from gateway.storage.tables import receipt_roots
 from testing.gateways import Api, open_api
 
 
@@ -39,6 +45,21 @@ async def test_the_log_of_roots_is_one_chain_a_process(api: Api):
     for root in pages:
         assert proofs.decode(root["previous"]) == previous
         previous = proofs.digest(root["id"], root["size"], previous, proofs.decode(root["root"]))
+
+
+async def test_the_log_is_in_the_order_of_ids(database: Database):
+    """Also of processes whose ticks overtook one another."""
+    ids = [new_id() for _ in range(3)]
+    async with database.write() as connection:
+        for root_id in (ids[1], ids[2], ids[0]):
+            await connection.execute(
+                insert(receipt_roots).values(
+                    id=root_id, size=1, root=b"r", previous=b"p", key_id="k", signature=b"s"
+                )
+            )
+    async with database.read() as connection:
+        assert [root.id for root in await published.roots(connection)] == ids
+        assert [root.id for root in await published.roots(connection, after=ids[0])] == ids[1:]
 
 
 async def test_what_is_no_root_is_404_and_no_place_is_400(api: Api):

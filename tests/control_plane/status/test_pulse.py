@@ -18,7 +18,8 @@ async def test_answers_by_hour_and_how_fast_two_days_were(database: Database):
     rows = [
         (TODAY, 2, 50, 90), (TODAY, 2, 100, 5), (TODAY, 2, 700, 5), (TODAY, 5, 7_000, 9),
         (TODAY + timedelta(hours=12), 4, 10, 3),
-        (TODAY - WEEK, 2, 20, 1), (TODAY - WEEK + timedelta(hours=13), 2, 1_000, 99),
+        (TODAY - WEEK, 2, 10, 90), (TODAY - WEEK, 2, 20, 5), (TODAY - WEEK, 2, 30, 5),
+        (TODAY - WEEK + timedelta(hours=13), 2, 1_000, 99),
     ]  # fmt: skip
     async with database.write() as connection:
         for hour, status_class, latency_ms, answers in rows:

@@ -105,6 +105,41 @@ async def test_a_cancellation_is_raised_where_it_waits(waits):
     assert driver.done()
 
 
+@pytest.mark.parametrize("waits", [asyncio.Event().wait, lambda: asyncio.sleep(0)])
+async def test_a_cancellation_before_it_waits_is_raised_once_and_counted(waits):
+    async def work() -> str:
+        driver = asyncio.current_task()
+        assert driver is not None
+        driver.cancel()
+        assert driver.cancelling() == 1
+        with pytest.raises(asyncio.CancelledError):
+            await waits()
+        await asyncio.sleep(0)
+        await asyncio.create_task(asyncio.sleep(0))
+        assert driver.uncancel() == 0
+        return "finished"
+
+    assert await result(await driven(work())) == "finished"
+
+
+async def test_a_cancellation_while_it_runs_again_is_raised_at_its_next_wait():
+    """What it waited for is over, so that can't be canceled instead."""
+    woken = asyncio.get_running_loop().create_future()
+
+    async def work() -> str:
+        await woken
+        driver = asyncio.current_task()
+        assert driver is not None
+        driver.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        return "finished"
+
+    driver = await driven(work())
+    woken.set_result(None)
+    assert await result(driver) == "finished"
+
+
 async def test_it_may_outlive_a_cancellation():
     async def work() -> str:
         with pytest.raises(asyncio.CancelledError):

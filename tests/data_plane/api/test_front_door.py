@@ -44,7 +44,11 @@ class Served:
         self.places = in_flight() if places is None else places
         self.waits = asyncio.Event()
         self.waits.set()
+        self.reads = asyncio.Event()
+        self.reads.set()
         self.begun = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        """Of the last request to the application."""
         self.ended: list[str] = []
         endpoint = HotEndpoint("/hot", self.tell, in_flight=self.places)
         self.door = Door([endpoint], bounds)
@@ -52,6 +56,7 @@ class Served:
     async def tell(self, exchange: Exchange) -> Reply:
         """Answer at the front door."""
         with self.places.admit("o") as place:
+            await self.reads.wait()
             body = await exchange.body(1_000_000, place)
             self.begun += 1
             try:
@@ -70,6 +75,7 @@ class Served:
                 return
             body += message["body"]
             more = message["more_body"]
+        self.headers = scope["headers"]
         await self.waits.wait()
         is_post = scope["method"] == "POST" or scope["path"] != "/hot"
         await send(
@@ -104,6 +110,7 @@ STREAMS: dict[str, bytes] = {
     "bad chunk": CHUNKED + b"zz\r\n123\r\n",
     "expect": head(b"content-length: 5", b"expect: 100-continue") + b"12345",
     "expect, cold": head(b"content-length: 5", b"Expect: 100-Continue", path=b"/cold") + b"12345",
+    "another header says so": head(b"content-length: 5", b"x-a: 100-continue") + b"12345",
     "expect something else": head(b"content-length: 5", b"expect: a miracle") + b"12345",
     "close": head(b"content-length: 5", b"connection: close") + b"12345" + POST,
     "http 1.0": POST.replace(b"HTTP/1.1", b"HTTP/1.0"),
@@ -189,6 +196,7 @@ async def test_a_head_that_is_too_large_is_431_however_it_comes():
         (head(long), 10**6),
         (head(long), 5_000),
         (head(*[b"x-a: 1"] * 101), 10**6),
+        (head(*[b"x-a: 1"] * 101, b"content-length: 5") + b"12345", 10**6),
         (head(path=b"/" + b"a" * 40_000), 5_000),
         (POST + head(long), 10**6),
     ):
@@ -234,6 +242,24 @@ async def test_what_follows_a_chunked_body_is_bounded_too():
     assert "small chunks" in answer.json()["error"]["message"]
 
 
+async def test_what_follows_a_chunked_body_is_no_header():
+    served = Served()
+    client = Client(served)
+    stream = head(b"transfer-encoding: chunked", path=b"/cold")
+    await client.send(stream + b"3\r\n123\r\n0\r\nx-trailer: 1\r\n\r\n")
+    assert (await client.answer()).text == "3"
+    assert (b"content-type", b"application/json") in served.headers
+    assert (b"x-trailer", b"1") not in served.headers
+
+
+async def test_the_answer_to_head_has_no_body():
+    client = Client(Served())
+    await client.send(head(b"content-length: 5", method=b"HEAD") + b"12345")
+    await client.answered()
+    assert client.received.startswith(b"HTTP/1.1 405")
+    assert client.received.endswith(b"\r\n\r\n")
+
+
 async def test_a_body_in_tiny_chunks_is_refused_before_it_is_read():
     client = Client(Served())
     await client.send(CHUNKED + b"1\r\na\r\n" * 200_000)
@@ -250,6 +276,16 @@ async def test_only_so_many_requests_wait_on_a_connection():
     assert not client.reading
     await client.send(POST)
     assert (await client.answer()).status_code == 400
+
+    served.waits.set()
+    client = Client(served)
+    await client.send(POST * 5)
+    await client.answered()
+    while client.protocol.pipeline or client.state.tasks:
+        await asyncio.sleep(0)
+    assert client.reading  # what was pipelined is answered
+    assert client.state.total_requests == 5
+    served.waits.clear()
 
     client = Client(served)
     await client.send(GET * 100_000)  # one turn of the loop
@@ -355,6 +391,24 @@ async def test_a_body_that_nobody_reads_yet_is_not_late():
     assert (await client.answer()).text == "100000"
 
 
+async def test_of_a_body_that_nobody_asks_for_little_is_read():
+    """As while its key is looked up; once it is asked for, it is read without a pause."""
+    served = Served()
+    served.reads.clear()
+    client = Client(served)
+    await client.send(head(b"content-length: 300000") + b"x" * 60_000)
+    assert client.reading
+    await client.send(b"x" * 60_000)
+    assert not client.reading
+    served.reads.set()
+    while not client.reading:
+        await asyncio.sleep(0)
+    await client.send(b"x" * 100_000)
+    assert client.reading
+    await client.send(b"x" * 80_000)
+    assert (await client.answer()).text == "300000"
+
+
 async def test_bodies_kept_open_one_byte_short_hold_no_more_than_their_share():
     """Of 40 bodies only those are read that fit; the others are refused before a byte is kept."""
     served = Served(
@@ -391,9 +445,40 @@ async def test_a_body_refused_early_is_read_away_only_so_long():
     client = Client(Served())
     await client.send(head(b"content-length: 5000000") + b"x")
     assert (await client.answer()).status_code == 413
+    await client.send(b"x" * 100_000)
+    assert len(client.protocol.cycle._body) == 1  # nothing more of it is kept
     later(client, 5.1)
+    assert not client.is_closing()  # it has some time for each byte
+    later(client, 30.1)
     assert client.is_closing()
     assert client.received == b""
+
+
+async def test_a_connection_rests_once_a_body_refused_early_is_read_away():
+    client = Client(Served())
+    await client.send(head(b"content-length: 1000001") + b"x")
+    assert (await client.answer()).status_code == 413
+    await client.send(b"x" * 1_000_000)
+    later(client, 74)
+    assert not client.is_closing()
+    later(client, 75.1)
+    assert client.is_closing()
+
+
+async def test_a_late_body_ends_an_answer_that_has_begun_without_a_word():
+    async def answers_first(_scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"part", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    answers_first.door = Served().door
+    client = Client(answers_first)
+    await client.send(head(b"content-length: 5", path=b"/cold") + b"1")
+    await client.answered()
+    later(client, 5.1)
+    assert client.is_closing()
+    assert b"408" not in client.received
 
 
 async def test_an_answer_that_stays_unread_is_cut_off():
@@ -416,7 +501,9 @@ async def test_who_leaves_is_told_to_its_exchange_and_the_place_is_free():
     await client.send(POST + POST)
     assert served.begun == 1
     client.leave()
+    assert client.protocol.is_ending()
     await asyncio.sleep(0)
+    assert not client.protocol.pipeline  # else it and the connection would hold each other
     served.waits.set()
     async with asyncio.timeout(30):
         while client.state.tasks:
@@ -428,14 +515,18 @@ async def test_who_leaves_is_told_to_its_exchange_and_the_place_is_free():
 async def test_what_is_at_work_is_finished_when_the_server_stops_and_bodies_have_5_seconds():
     served = Served()
     served.waits.clear()
-    works, drips, rests = (Client(served) for _ in range(3))
+    works, drips, comes, rests = (Client(served) for _ in range(4))
     await works.send(POST)
     await drips.send(POST[:-1])
-    for client in (works, drips, rests):
+    await comes.send(head(b"content-length: 900000") + b"1" * 100_000)
+    later(comes, 5.05)
+    assert not comes.is_closing()  # as fast as it comes, it would have 30 seconds
+    for client in (works, drips, comes, rests):
         client.protocol.shutdown()
     assert rests.is_closing()
-    later(drips, 5.1)
-    assert (await drips.answer()).status_code == 408
+    for client in (drips, comes):
+        later(client, 5.1)
+        assert (await client.answer()).status_code == 408
     served.waits.set()
     answer = await works.answer()
     assert (answer.text, answer.headers["connection"]) == ("5", "close")

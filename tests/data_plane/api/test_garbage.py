@@ -127,7 +127,7 @@ KINDS: list[Callable[[Door], None]] = [
 @pytest.mark.timeout(600)
 async def test_requests_leave_no_garbage(requests: int, api: Api, fake_worker: Process):
     await api.ready()
-    keys_ = api.gateway.services.keys
+    keys_ = api.keys
     async with api.gateway.core.database.write() as connection:
         poor = await organizations.create(connection, "poor")
     penniless = (await keys_.create(poor.id, "tests")).secret

@@ -3,17 +3,20 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
 import pytest
 
-from testing.gateways import MODEL, Api, open_api
+from gateway.settings import Settings
+from gateway.snapshots import KeySnapshot
+from testing import servers
+from testing.gateways import MODEL, SECRET, Api, open_api
 from testing.processes import Process
 
 pytestmark = pytest.mark.skipif(
-    "DATABASE_URL" in os.environ, reason="stops processes of a server that this run started"
+    servers.DATABASE in os.environ, reason="stops processes of a server that this run started"
 )
 
 
@@ -64,7 +67,7 @@ async def test_known_keys_are_served_and_unknown_ones_told_soon(
         await first_answer(api)
         authenticator = api.gateway.data.authenticator
         known = api.headers["authorization"]
-        unknown = await api.gateway.services.keys.create(api.ledger.organization_id, "other")
+        unknown = await api.keys.create(api.ledger.organization_id, "other")
         with stopped(await backends(url)):
             for _ in range(100):
                 with pytest.raises(StopIteration):
@@ -78,3 +81,30 @@ async def test_known_keys_are_served_and_unknown_ones_told_soon(
             )  # fmt: skip
             assert authenticator._reads.failed
         await first_answer(api)
+
+
+@pytest.mark.parametrize(("seconds", "answers"), [("60", False), ("0.001", True)])
+async def test_a_request_waits_as_long_as_the_setting_says(
+    seconds: str, answers: bool, sqlite_database_url: list[str], fake_worker: Process,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    told = {"GATEWAY_SECRET": SECRET, "GATEWAY_KEY_WAIT_SECONDS": seconds}
+    wait_seconds = Settings.from_environment(told).key_wait_seconds
+    (url,) = sqlite_database_url
+    async with open_api(url, f"{MODEL}={fake_worker.url}", key_wait_seconds=wait_seconds) as api:
+        begun, goes_on = asyncio.Event(), asyncio.Event()
+        find = api.gateway.data.key_store.find
+
+        async def hang(digests: Sequence[bytes]) -> Mapping[bytes, KeySnapshot]:
+            begun.set()
+            await goes_on.wait()
+            return await find(digests)
+
+        monkeypatch.setattr(api.gateway.data.key_store, "find", hang)
+        asking = asyncio.create_task(api.embed())
+        await begun.wait()
+        # longer than the default, so that a setting that nobody reads is noticed
+        done, _ = await asyncio.wait([asking], timeout=None if answers else 0.3)
+        assert bool(done) == answers
+        goes_on.set()
+        assert (await asking).status_code == (503 if answers else 200)

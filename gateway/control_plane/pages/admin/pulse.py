@@ -120,7 +120,7 @@ def _errors(answers: Answers, today: tuple[datetime, datetime], now: datetime) -
 
 def _p95(p95: tuple[int | None, int | None]) -> Tile:
     now, before = p95
-    note, tone = change(now or 0, before or 0, more="bad")
+    note, tone = change(now, before or 0, more="bad") if now else ("", "")
     return Tile(name="p95 today", value=latency(now), note=note, tone=tone, href="/admin/traffic")
 
 

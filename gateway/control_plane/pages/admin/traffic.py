@@ -129,7 +129,7 @@ def _tiles(
         note = f"{changed} than before" if changed else ""
         return Tile(name=name, value=value, note=note, tone=tone, line=sparkline(line))
 
-    worst = now.p95_ms or 0, before.p95_ms or 0
+    worst = (now.p95_ms, before.p95_ms or 0) if now.p95_ms else (0, 0)
     errors = now.server_errors, before.server_errors
     return [
         tile("Revenue", money(now.charged_nanos), (now.charged_nanos, before.charged_nanos),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import insert, select, update
 
 from gateway.app.process import Process
+from gateway.control_plane.attention.needs import NEEDS_MAX
 from gateway.storage.tables import (
     accounts,
     snoozes,
@@ -136,3 +137,4 @@ async def test_the_rules_say_when_something_is_told(browser: Browser, gateway: P
         assert rule in page
     assert "5 or more new accounts of one domain" in page
     assert "Credit that runs dry" in page
+    assert f"{NEEDS_MAX} are told" in page

@@ -130,9 +130,7 @@ async def test_the_models_own_ids_are_taken_when_the_request_says_so(api: Api):
 
 
 async def test_the_models_own_ids_are_taken_when_the_key_says_so(api: Api):
-    made = await api.gateway.services.keys.create(
-        api.ledger.organization_id, "ids", token_ids_from="model"
-    )
+    made = await api.keys.create(api.ledger.organization_id, "ids", token_ids_from="model")
     api.headers["authorization"] = f"Bearer {made.secret}"
     answer = await api.embed(input=[[7592], [7592, 2088]], encoding_format="base64")
     assert [base64.b64decode(item["embedding"]) for item in answer.json()["data"]] == [

@@ -41,7 +41,7 @@ async def test_401_for_a_mistyped_key_says_so(api: Api):
 
 async def test_401_once_a_key_is_revoked(api: Api):
     assert (await api.embed(BODY)).status_code == 200
-    await api.gateway.services.keys.revoke(api.ledger.key_id)
+    await api.keys.revoke(api.ledger.key_id)
     assert (await api.embed(BODY)).status_code == 401
 
 
