@@ -30,7 +30,7 @@ from gateway.data_plane.metering.port import Charge
 from gateway.identifiers import new_id
 from gateway.storage import migrate
 from gateway.storage.database import Database
-from gateway.storage.ledger import grants, invariants, upkeep
+from gateway.storage.ledger import grants, invariants, partitions
 from gateway.storage.ledger.postgres import PostgresLedger
 from gateway.storage.tables import api_keys, model_prices, models, organizations
 from testing import servers
@@ -169,7 +169,7 @@ async def run(url: str, clients: int, seconds: float) -> None:
     """Measure both ways, with one account and with many."""
     database = Database(url)
     await migrate.upgrade(database)
-    await upkeep.maintain(database, retention_days=400)
+    await partitions.maintain(database, retention_days=400)
     now = datetime.now(UTC)
     async with database.write() as connection:
         await connection.execute(

@@ -41,6 +41,8 @@ class Job(NamedTuple):
     run: Callable[[], Awaitable[object]]
     wake: asyncio.Event | None = None
     """Set it to have the job run at once, instead of at its next turn."""
+    timeout_seconds: float = 60.0
+    """A run that takes longer is canceled."""
 
 
 class Operation(NamedTuple):

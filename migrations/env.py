@@ -9,7 +9,7 @@ def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
     """Leave out partitions, which come and go with the days, and indexes of PostgreSQL alone."""
     named = name or ""
     is_partition = kind == "table" and named.startswith(("usage_events_", "receipt_roots_"))
-    return not (is_partition or (kind == "index" and named.endswith("_domain")))
+    return not (is_partition or (kind == "index" and named.endswith(("_domain", "_position"))))
 
 
 context.configure(

@@ -40,17 +40,19 @@ SELECT crowd_id('owner', i), crowd_id('owner', i), 25000000000 - (CAST(ENTRIES A
 FROM generate_series(1, ORGANIZATIONS) AS i;
 
 -- step: credit_lots
-INSERT INTO credit_lots (id, organization_id, kind, amount_nanos, remaining_nanos, source_ref,
-    created_at, expires_at)
+INSERT INTO credit_lots (id, organization_id, kind, amount_nanos, remaining_nanos, burned_nanos,
+    source_ref, created_at, expires_at)
 SELECT crowd_id('lot', i), crowd_id('owner', i), CASE i % 5 WHEN 0 THEN 'paid' ELSE 'promo' END,
-    25000000000, 25000000000 - (CAST(ENTRIES AS bigint) - 1) * 100000000, 'crowd:' || i, now() -
+    25000000000, 25000000000 - (CAST(ENTRIES AS bigint) - 1) * 100000000, (CAST(ENTRIES AS bigint) -
+    1) * 100000000, 'crowd:' || i, now() -
     make_interval(secs => (CAST(i AS bigint) * 7919) % 2592000), CASE i % 5 WHEN 0 THEN NULL ELSE now() +
     interval '60 days' END
 FROM generate_series(1, ORGANIZATIONS) AS i;
 
 -- step: ledger_entries
 INSERT INTO ledger_entries (organization_id, kind, ref, amount_nanos, counterpart, created_at)
-SELECT crowd_id('owner', i), CASE n WHEN 1 THEN 'grant' ELSE 'usage' END, i || ':' || n, CASE n
+SELECT crowd_id('owner', i), CASE n WHEN 1 THEN 'grant' ELSE 'usage' END, CASE n WHEN 1
+    THEN CAST(crowd_id('lot', i) AS text) ELSE i || ':' || n END, CASE n
     WHEN 1 THEN 25000000000 ELSE -100000000 END, CASE WHEN n > 1 THEN 'revenue' WHEN i % 5 = 0
     THEN 'manual_adjustments' ELSE 'promo_expense' END, now()
 FROM generate_series(1, CAST(ENTRIES AS bigint)) AS n, generate_series(1, ORGANIZATIONS) AS i;

@@ -74,6 +74,7 @@ class Payment:
             nanos = row.posted_nanos - cents * NANOS_PER_CENT
             tax_nanos = row.tax_posted_nanos - tax_cents * NANOS_PER_CENT
             await self.post_nanos(connection, nanos, tax_nanos)
+            await self._set(connection, refunded_cents=row.refunded_cents + cents + tax_cents)
             await self._transact(connection, -cents - tax_cents, 0)
 
     async def post(self, cents: int, tax_cents: int = 0) -> None:

@@ -26,10 +26,11 @@ from gateway.data_plane.routing.router import Router
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.tallies import DemandTally
 from gateway.identifiers import new_id
+from gateway.observability import metrics
 from gateway.settings import Settings, SettingsError
 from gateway.snapshots import WorkerChange, WorkerState
 from gateway.storage.database import Database
-from gateway.storage.ledger.upkeep import maintain
+from gateway.storage.ledger.partitions import maintain, strays
 from gateway.wings import Job, Wing
 
 if TYPE_CHECKING:  # only a deployment with Redis imports them
@@ -146,10 +147,18 @@ def wing(core: Core) -> Wing:
 
 
 async def partition(core: Core) -> None:
-    """Make the partitions of the days ahead, and drop those past their retention."""
-    days = core.settings.usage_retention_days
-    for name in await maintain(core.database, retention_days=days):
+    """Make the partitions of the days ahead, drop those past their retention, and count strays."""
+    done = await maintain(core.database, retention_days=core.settings.usage_retention_days)
+    for name in done.dropped:
         log.info("partition dropped, its time is over", partition=name)
+    for table, rows in done.moved.items():
+        log.warning("rows without a partition got one", table=table, rows=rows)
+    async with core.database.read() as connection:
+        found = await strays(connection)
+    for table, rows in found.items():
+        metrics.set_strays(table, rows)
+        if rows:
+            log.error("rows have no partition: their clocks were wrong", table=table, rows=rows)
 
 
 def warn_of_unknown_models(core: Core) -> None:

@@ -1,7 +1,7 @@
 """The runner of background jobs.
 
-A job that fails is logged and runs again at its next turn; one that hangs is canceled after
-`TIMEOUT_SECONDS`.
+A job that fails is logged and runs again at its next turn; one that hangs is canceled. Metrics say
+how often each failed, and when it last went well.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from collections.abc import Sequence
 
 import structlog
 
+from gateway.observability import metrics
 from gateway.wings import Job
 
 log = structlog.get_logger()
-
-TIMEOUT_SECONDS = 60.0
 
 
 class Jobs:
@@ -40,20 +39,23 @@ class Jobs:
 
 async def _repeat(job: Job) -> None:
     failing = False
+    metrics.name_job(job.name)
     while True:
         # jitter, so that the jobs of many processes don't all come at once
         await _turn(job, job.seconds * random.uniform(0.9, 1.1))  # noqa: S311
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with asyncio.timeout(job.timeout_seconds):
                 await job.run()
         except Exception as error:  # noqa: BLE001 - the next turn comes, whatever it was
             if not failing:
                 log.error("job fails", job=job.name, reason=f"{type(error).__name__}: {error}")
             failing = True
+            metrics.count_run(job.name, failed=True)
         else:
             if failing:
                 log.info("job works again", job=job.name)
             failing = False
+            metrics.count_run(job.name, failed=False)
 
 
 async def _turn(job: Job, seconds: float) -> None:

@@ -8,7 +8,7 @@ from gateway.control_plane.accounts.needs import one_domain, one_network
 from gateway.control_plane.alerts.needs import failing
 from gateway.control_plane.attention.needs import Source
 from gateway.control_plane.back_office.needs import orders
-from gateway.control_plane.billing.needs import expiring, frozen, owing, promotion_budget
+from gateway.control_plane.billing.needs import expiring, frozen, owing, promotion_budget, strays
 from gateway.control_plane.demand.economics import GpuTerms
 from gateway.control_plane.demand.needs import launches_under_way, paying_models
 from gateway.control_plane.mail.needs import failed, late
@@ -28,6 +28,7 @@ def sources(settings: Settings, gpu_terms: GpuTerms) -> Mapping[str, Source]:
         "orders of money": orders,
         "frozen organizations": frozen,
         "organizations that owe": owing,
+        "rows without a partition": strays,
         "disputes": disputes,
         "odd payments": odd,
         "stuck top-ups": stuck,

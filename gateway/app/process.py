@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
+import structlog
 from litestar import Litestar, Router
 from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
@@ -25,6 +26,8 @@ from gateway.wings import Plane, Wing
 if TYPE_CHECKING:  # a process of the data plane alone imports neither
     from gateway.app.control_plane import ControlPlane
     from gateway.app.services import Services, Web
+
+log = structlog.get_logger()
 
 _GC_THRESHOLDS = (5_000, 10, 10)
 """Python's 700 begins a collection whenever a few more requests are in flight than before; they
@@ -102,7 +105,7 @@ class Process:
             if data.announcements:
                 await data.announcements.start()
                 stack.push_async_callback(data.announcements.stop)
-            await partition(core)
+            await self._partition()
             stack.push_async_callback(data.ledger.close)
             stack.push_async_callback(data.key_store.close)
             stack.push_async_callback(data.authenticator.close)
@@ -133,6 +136,14 @@ class Process:
             if core.settings.admin_port:
                 await stack.enter_async_context(listening(self.app, core.settings))
             yield
+
+    async def _partition(self) -> None:
+        """Make partitions. That it fails keeps nothing from starting: the job goes on with it."""
+        try:
+            await partition(self.core)
+        except Exception as error:  # noqa: BLE001 - usage without a partition is charged too
+            reason = f"{type(error).__name__}: {error}"
+            log.error("partitions can't be made yet", reason=reason)
 
 
 def runs(role: Role, plane: Plane) -> bool:

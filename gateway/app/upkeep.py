@@ -10,13 +10,13 @@ from gateway.control_plane.accounts import enrollments, links, passkey_listing, 
 from gateway.control_plane.alerts import deliveries, endpoints, expiring, notices
 from gateway.control_plane.attention import snoozes
 from gateway.control_plane.attention.lookout import LOOK_SECONDS
-from gateway.control_plane.billing.audit import audit
+from gateway.control_plane.billing.audit import AUDIT_SECONDS, audit_in_turn
 from gateway.control_plane.catalog import price_changes
 from gateway.control_plane.demand import events
 from gateway.control_plane.mail import upkeep
 from gateway.control_plane.payments import stored_events
 from gateway.control_plane.status import answers, traffic
-from gateway.control_plane.trail.audits import audit_trail
+from gateway.control_plane.trail.audits import trail_in_turn
 from gateway.control_plane.web import rate_limits
 from gateway.control_plane.workers import quarantines
 from gateway.settings import Settings
@@ -50,8 +50,13 @@ def wing(core: Core, services: Services) -> Wing:
         jobs=[
             Job("reap-leases", _REAP_SECONDS, lambda: reap(database)),
             Job("usage-partitions", _PARTITIONS_SECONDS, lambda: partition(core)),
-            Job("audit", auditing, lambda: audit(database, auditing)),
-            Job("audit-trail", auditing, lambda: audit_trail(database, auditing)),
+            Job(
+                "audit",
+                auditing,
+                lambda: audit_in_turn(database, auditing),
+                timeout_seconds=AUDIT_SECONDS,
+            ),
+            Job("audit-trail", auditing, lambda: trail_in_turn(database, auditing)),
             Job("expire-credit", _EXPIRE_SECONDS, lambda: grants.expire(database)),
             Job("mail", settings.mail_seconds, services.outbox.deliver),
             Job("read-demand", settings.demand_seconds, core.demand_counts.refresh),

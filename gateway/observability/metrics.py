@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import collections
+import math
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import accumulate
 
@@ -29,8 +30,19 @@ _tokens = Counter("gateway_tokens", "Tokens embedded and billed.", ["model"])
 _refused_keys = Counter("gateway_keys_refused", "API keys refused, by reason.", ["reason"])
 _breaches = Gauge(
     "gateway_audit_breaches",
-    "Violations of a ledger invariant in the last audit, at most 20.",
+    "Violations of an invariant in the last audit, at most 20; NaN while the audit fails.",
     ["invariant"],
+)
+_job_successes = Gauge(
+    "gateway_job_last_success_timestamp_seconds",
+    "When a background job last went well, in Unix time. Absent until it has.",
+    ["job"],
+)
+_job_failures = Counter("gateway_job_failures", "Runs of a background job that failed.", ["job"])
+_strays = Gauge(
+    "gateway_ledger_stray_rows",
+    "Rows in a default partition: of days that have no partition. 1,000 stands for more.",
+    ["table"],
 )
 _events = Counter("gateway_stripe_events", "Stripe's events, by type.", ["type"])
 _refused_events = Counter(
@@ -136,9 +148,34 @@ def count_refused_key(reason: str) -> None:
     _refused_keys.labels(reason).inc()
 
 
-def set_breaches(invariant: str, culprits: int) -> None:
-    """Set how many violations of an invariant the last audit found."""
-    _breaches.labels(invariant).set(culprits)
+def forget_breaches(invariants: Iterable[str]) -> None:
+    """Say that it isn't known what breaks these invariants: their audit did not run."""
+    for invariant in invariants:
+        _breaches.labels(invariant).set(math.nan)
+
+
+def set_breaches(invariants: Iterable[str], broken: Mapping[str, Sequence[str]]) -> None:
+    """Set how many violations of each of these invariants the last audit found."""
+    for invariant in invariants:
+        _breaches.labels(invariant).set(len(broken.get(invariant, ())))
+
+
+def count_run(job: str, *, failed: bool) -> None:
+    """Count a run of a job, or note when it went well."""
+    if failed:
+        _job_failures.labels(job).inc()
+    else:
+        _job_successes.labels(job).set_to_current_time()
+
+
+def name_job(job: str) -> None:
+    """Begin to count a job's failures, so that the first one is a step from zero."""
+    _job_failures.labels(job)
+
+
+def set_strays(table: str, rows: int) -> None:
+    """Set how many rows are in a default partition; 1,000 stands for more."""
+    _strays.labels(table).set(rows)
 
 
 def count_event(kind: str) -> None:

@@ -1,10 +1,12 @@
 """Jobs repeat, survive their own failures, and end when told."""
 
 import asyncio
+import time
 
 from structlog.testing import capture_logs
 
 from gateway.app.jobs import Jobs
+from gateway.observability import metrics
 from gateway.wings import Job
 
 
@@ -23,6 +25,45 @@ async def test_a_job_that_fails_runs_again():
                 await runs.acquire()
         await jobs.stop()
     assert [line["event"] for line in logs] == ["job fails"]  # said once, not at every turn
+    told = metrics.render().decode()
+    assert 'gateway_job_failures_total{job="failing"} 5.0' in told
+    assert 'last_success_timestamp_seconds{job="failing"}' not in told
+
+
+async def test_metrics_say_when_a_job_last_went_well():
+    wake, runs = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def run() -> None:
+        runs.release()
+
+    began = time.time()
+    jobs = Jobs([Job("well", 3600, run, wake)])
+    await jobs.start()
+    async with asyncio.timeout(10):
+        for _ in range(2):  # the second begins when the first is counted
+            wake.set()
+            await runs.acquire()
+    await jobs.stop()
+    told = metrics.render().decode()
+    assert 'gateway_job_failures_total{job="well"} 0.0' in told
+    (line,) = (one for one in told.splitlines() if 'timestamp_seconds{job="well"}' in one)
+    assert began <= float(line.split()[1]) <= time.time()
+
+
+async def test_a_job_has_its_own_time():
+    ended = asyncio.Event()
+
+    async def hang() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    jobs = Jobs([Job("slow", 0.001, hang, timeout_seconds=0.001)])
+    await jobs.start()
+    async with asyncio.timeout(10):
+        await ended.wait()
+    await jobs.stop()
 
 
 async def test_stopping_ends_a_job_in_the_middle():

@@ -99,8 +99,8 @@ async def test_accounts_of_the_first_schema(database: Database):
             f"source_ref, created_at) VALUES ('{stopped}', '{debtor}', 'paid', 2, 2, 'a', {now}), "
             f"('{debtor}', '{debtor}', 'promo', 3, 3, 'b', {now});"
             "INSERT INTO ledger_entries (organization_id, kind, ref, amount_nanos, counterpart, "
-            f"created_at) VALUES ('{debtor}', 'grant', 'a', 2, 'stripe_clearing', {now}), "
-            f"('{debtor}', 'grant', 'b', 3, 'promo_expense', {now}), "
+            f"created_at) VALUES ('{debtor}', 'grant', '{stopped}', 2, 'stripe_clearing', {now}), "
+            f"('{debtor}', 'grant', '{debtor}', 3, 'promo_expense', {now}), "
             f"('{debtor}', 'reversal', 'c', -3, 'stripe_clearing', {now})"
         )
         for statement in script.split(";"):

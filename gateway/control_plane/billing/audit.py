@@ -1,46 +1,61 @@
 """Audits of the books: the job that checks every invariant, and a customer's own recomputation.
 
-The job exports the breaches as a metric, and freezes the organizations whose balance is wrong until
-an audit finds it right. `verify` recomputes one balance from the ledger.
+One process of a deployment runs the job, all export what it found as a metric. It freezes the
+organizations whose balance is wrong until an audit finds it right. `verify` recomputes one balance
+from the ledger.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import msgspec
 import structlog
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.billing import audit_runs, credit
 from gateway.control_plane.trail import audits
-from gateway.observability import metrics
 from gateway.storage.database import Database
-from gateway.storage.ledger import freezes, invariants
+from gateway.storage.ledger import freezes, invariants, postings, seals
 from gateway.storage.tables import accounts, leases, ledger_entries, total
 
 log = structlog.get_logger()
 
-_LOOK_BACK = timedelta(days=1)
+AUDIT_SECONDS = 1_800.0
+"""How long an audit may take. The first one reads everything."""
 _FREEZING = ("balance-equals-ledger", "lots-equal-balance", "never-negative")
 """The invariants of one balance: whose is broken may neither spend nor be charged."""
+_LEASES = ("closed-leases-are-posted", "lease-equals-usage", "postings-equal-ledger")
 _AUDIT = "audit"
+_LOCK = 0x57E11E  # any number, the same in every process; `ledger_retire` takes it too
 
 
-async def audit(database: Database, interval_seconds: float = 300.0) -> None:
-    """Check every invariant: requests of the last day, sums in full. Logs breaches as errors.
+_TRY_LOCK = text(f"SELECT pg_try_advisory_lock({_LOCK})")
+_ONE_MOMENT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+_NAMES = tuple(invariant.name for invariant in invariants.INVARIANTS)
+_OF_ROWS = {invariant.name for invariant in invariants.INVARIANTS if invariant.of_rows}
 
-    Freezes the organizations whose balance is wrong, and lifts that where it no longer is.
+
+async def audit_in_turn(database: Database, interval_seconds: float) -> None:
+    """Audit the books when it is their turn; the job's function. See `audits.in_turn`."""
+    run = partial(audit, database, interval_seconds)
+    await audits.in_turn(database, "ledger", _NAMES, interval_seconds, run)
+
+
+async def audit(database: Database, interval_seconds: float = 300.0) -> bool:
+    """Check every invariant, from the last seal on. Logs breaches as errors.
+
+    Freezes the organizations whose balance is wrong, and lifts that where it no longer is. Returns
+    whether it ran: one process audits at a time.
     """
-    began_at = datetime.now(UTC)
     async with database.read() as connection:
-        breaches = await invariants.audit(connection, began_at - _LOOK_BACK)
-        standing = await audit_runs.standing(connection)
-    broken = {breach.invariant.name: breach.culprits for breach in breaches}
-    for invariant in invariants.INVARIANTS:
-        metrics.set_breaches(invariant.name, len(broken.get(invariant.name, ())))
+        began_at = await postings.database_now(connection)
+    examined = await _examine(database)
+    if examined is None:
+        return False
+    broken, standing = examined
     for name, culprits in broken.items():
         log.error("an invariant of the ledger is broken", invariant=name, culprits=culprits)
     async with database.write() as connection:
@@ -49,6 +64,43 @@ async def audit(database: Database, interval_seconds: float = 300.0) -> None:
         await audits.note(
             connection, "ledger", began_at, broken, interval_seconds, balances=balances
         )
+    return True
+
+
+async def _examine(
+    database: Database,
+) -> tuple[dict[str, list[str]], audit_runs.BooksStanding] | None:
+    """Check the rules, and move the seal on; None while another process does."""
+    if database.is_sqlite:
+        async with database.read() as connection:
+            return await _found(connection, invariants.Scope())
+    patient = Database(database.url, connections_max=1, is_patient=True)
+    try:
+        async with patient.read() as connection:
+            if not await connection.scalar(_TRY_LOCK):
+                return None
+            before = await seals.sealed(connection)
+            upto = await seals.reach(connection, before)
+            await connection.execute(_ONE_MOMENT)
+            if upto is None:  # somebody writes for very long: nothing is sealed this time
+                return await _found(connection, invariants.Scope(before, before))
+            await seals.seal(connection, before, upto)
+            broken, standing = await _found(connection, invariants.Scope(before, upto))
+            if broken.keys().isdisjoint(_OF_ROWS):
+                if broken.keys().isdisjoint(_LEASES):
+                    await seals.forget_closed(connection, upto)
+                await connection.commit()
+            return broken, standing  # rows that break a rule are looked at until they are mended
+    finally:
+        await patient.close()  # and so ends the lock
+
+
+async def _found(
+    connection: AsyncConnection, scope: invariants.Scope
+) -> tuple[dict[str, list[str]], audit_runs.BooksStanding]:
+    breaches = await invariants.check(connection, scope)
+    broken = {breach.invariant.name: breach.culprits for breach in breaches}
+    return broken, await audit_runs.standing(connection, scope.sums)
 
 
 async def _freeze(connection: AsyncConnection, broken: Mapping[str, Sequence[str]]) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.trail import audits
 from gateway.storage.ledger import books
+from gateway.storage.ledger.seals import Reach
 from gateway.storage.tables import accounts, credit_lots, total
 
 
@@ -52,7 +53,7 @@ class BooksAudit(msgspec.Struct, frozen=True, kw_only=True):
         return (self.ended_at - self.began_at).total_seconds()
 
 
-async def standing(connection: AsyncConnection) -> BooksStanding:
+async def standing(connection: AsyncConnection, sealed: Reach | None) -> BooksStanding:
     """Add up every account; the connection's transaction must see one moment."""
     account, lot = accounts.c, credit_lots.c
     net, owed = (
@@ -74,7 +75,7 @@ async def standing(connection: AsyncConnection) -> BooksStanding:
         owed_nanos=owed,
         paid_nanos=lots.get("paid", 0),
         promo_nanos=lots.get("promo", 0),
-        platform=await books.balances(connection),
+        platform=await books.balances(connection, sealed),
     )
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.attention.needs import NEEDS_MAX, Need, Severity, Source, Step, tells
 from gateway.money import money
+from gateway.storage.ledger import partitions
 from gateway.storage.ledger.freezes import REFUSED
 from gateway.storage.tables import (
     accounts,
@@ -104,6 +105,23 @@ async def expiring(connection: AsyncConnection, now: datetime) -> list[Need]:
             ),
         )
         for row in found
+    ]
+
+
+@tells("Usage or receipts lie in no day's partition: the clock of a gateway was wrong.")
+async def strays(connection: AsyncConnection, _now: datetime) -> list[Need]:
+    """Tell of rows whose ids are of days far ahead. They are charged, and stay until that day."""
+    return [
+        Need(
+            key=f"strays:{table}",
+            severity="warning",
+            subject="The ledger",
+            words=f"{rows} {'row' if rows == 1 else 'rows'} of {table} are of days far ahead: "
+            "set the clocks of the gateways",
+            steps=(Step("Open books", "/admin/books"),),
+        )
+        for table, rows in (await partitions.strays(connection)).items()
+        if rows
     ]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal, get_args
 
 import msgspec
@@ -15,6 +16,7 @@ from gateway.control_plane.trail.verification import RULES, Verified, verify
 from gateway.identifiers import new_id
 from gateway.observability import metrics
 from gateway.storage.database import Database, see_one_moment
+from gateway.storage.ledger.postings import database_now
 from gateway.storage.tables import audit_runs
 
 log = structlog.get_logger()
@@ -27,6 +29,8 @@ end."""
 KEPT = timedelta(days=30)
 """How long audits are kept."""
 _FORGOTTEN_AT_ONCE = 10_000
+_EARLY = 0.8
+"""Which part of its interval must be over before the next audit: the turns of processes differ."""
 _LATE = 3
 """How many turns an audit may miss before it counts as one that did not run."""
 
@@ -49,16 +53,56 @@ class AuditRun(msgspec.Struct, frozen=True, kw_only=True):
     """Of the ledger: every account then, as billing.audit_runs reads it."""
 
 
+class AuditOverdue(Exception):
+    """The last audit is too long ago, and another process holds its lock."""
+
+
+async def in_turn(
+    database: Database,
+    name: AuditName,
+    rules: Sequence[str],
+    interval_seconds: float,
+    run: Callable[[], Awaitable[object]],
+) -> None:
+    """Run an audit unless a process has begun one within the interval; export what the last found.
+
+    Raises what kept it from running, or AuditOverdue. The metric of its rules is NaN then.
+    """
+    try:
+        async with database.read() as connection:
+            is_due = await _is_due(connection, name, interval_seconds)
+        if is_due:
+            await run()
+        async with database.read() as connection:
+            last = (await latest(connection)).get(name)
+            _refuse_late(last, await database_now(connection))
+    except BaseException:
+        metrics.forget_breaches(rules)
+        raise
+    if last is not None:  # else another process is at the first one
+        metrics.set_breaches(rules, last.breaches)
+
+
+def _refuse_late(last: AuditRun | None, now: datetime) -> None:
+    if last is not None and last.due_at < now:
+        raise AuditOverdue(f"since {last.due_at:%Y-%m-%d %H:%M}Z, and another process is at it")
+
+
+async def trail_in_turn(database: Database, interval_seconds: float) -> None:
+    """Check the next part of the trail when it is its turn; the job's function. See `in_turn`."""
+    rules = [rule.name for rule in RULES]
+    run = partial(audit_trail, database, interval_seconds)
+    await in_turn(database, "trail", rules, interval_seconds, run)
+
+
 async def audit_trail(database: Database, interval_seconds: float = 300.0) -> Verified:
-    """Check the next part of the trail. Logs breaches as errors; the job's function."""
-    began_at = datetime.now(UTC)
+    """Check the next part of the trail. Logs breaches as errors."""
     async with database.read() as connection:
         await see_one_moment(connection)
+        began_at = await database_now(connection)
         last = (await latest(connection)).get("trail")
         after = last.position if last else 0
         found = await verify(connection, after=after, most=_ENTRIES_MAX)
-    for rule in RULES:
-        metrics.set_breaches(rule.name, len(found.broken.get(rule.name, ())))
     for name, culprits in found.broken.items():
         log.error("the audit trail is broken", rule=name, entries=culprits)
     if found.broken:
@@ -73,6 +117,15 @@ async def audit_trail(database: Database, interval_seconds: float = 300.0) -> Ve
     return found
 
 
+async def _is_due(connection: AsyncConnection, name: AuditName, interval_seconds: float) -> bool:
+    """Tell whether no process has begun an audit within the last interval."""
+    last = (await latest(connection)).get(name)
+    if last is None:
+        return True
+    age = await database_now(connection) - last.began_at
+    return abs(age.total_seconds()) > interval_seconds * _EARLY
+
+
 async def note(
     connection: AsyncConnection,
     name: AuditName,
@@ -84,7 +137,7 @@ async def note(
     balances: str | None = None,
 ) -> None:
     """Keep what an audit found; `broken_since` stays until one finds nothing. Removes old ones."""
-    now = datetime.now(UTC)
+    now = await database_now(connection)
     before = (await latest(connection)).get(name)
     since = (before.broken_since if before else None) or now
     await connection.execute(

@@ -17,7 +17,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.storage.database import insert_into
 from gateway.storage.ledger import postings
-from gateway.storage.tables import book_entries, ledger_entries, stripe_transactions, total
+from gateway.storage.ledger.seals import Reach
+from gateway.storage.tables import (
+    audit_sums,
+    book_entries,
+    ledger_entries,
+    stripe_transactions,
+    total,
+)
 
 NANOS_PER_CENT = 10_000_000
 
@@ -70,18 +77,24 @@ async def post_tax(
     await _enter(connection, payment_id, "tax", ref, delta_nanos, "tax_payable", "receivable")
 
 
-async def balances(connection: AsyncConnection) -> dict[str, int]:
-    """Return the balance of each account of the platform that has entries, in nano-dollars."""
-    entry, line = ledger_entries.c, book_entries.c
+async def balances(connection: AsyncConnection, sealed: Reach | None = None) -> dict[str, int]:
+    """Return the balance of each account of the platform that has entries, in nano-dollars.
+
+    Of the ledger's entries, those after the seal and its sums for the rest are read.
+    """
+    entry, line, part = ledger_entries.c, book_entries.c, audit_sums.c
+    queries = [
+        (-1, select(entry.counterpart, total(entry.amount_nanos)).group_by(entry.counterpart)),
+        (1, select(line.account, total(line.amount_nanos)).group_by(line.account)),
+        (-1, select(line.counterpart, total(line.amount_nanos)).group_by(line.counterpart)),
+    ]
+    if sealed is not None:
+        queries[0] = (-1, queries[0][1].where(entry.id > sealed.entries))
+        is_platform = (part.part == "sealed") & (part.kind == "platform")
+        queries.append((1, select(part.id, part.amount).where(is_platform)))
     found: Counter[str] = Counter()
-    for sign, account, amount in (
-        (-1, entry.counterpart, entry.amount_nanos),
-        (1, line.account, line.amount_nanos),
-        (-1, line.counterpart, line.amount_nanos),
-    ):
-        for name, nanos in await connection.execute(
-            select(account, total(amount)).group_by(account)
-        ):
+    for sign, query in queries:
+        for name, nanos in await connection.execute(query):
             found[name] += sign * nanos
     return dict(found)
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.data_plane.metering.leases import budget_id, period_at
 from gateway.data_plane.metering.port import Period
 from gateway.storage.database import insert_into
-from gateway.storage.ledger import grants, postings
+from gateway.storage.ledger import grants, postings, sums
 from gateway.storage.ledger.reading import leased_unspent
 from gateway.storage.tables import accounts, api_keys, key_budgets, usage_days
 
@@ -68,6 +68,7 @@ async def set_budget(
     if missed := await _missed(connection, account_id, now):
         await postings.take_out(connection, account_id, missed, now)
         await postings.move(connection, account_id, spent=missed)
+        await sums.open_with(connection, "budget", account_id, missed)
 
 
 async def remove_budget(connection: AsyncConnection, key_id: str) -> None:

@@ -122,6 +122,7 @@ async def grant(
             kind=kind,
             amount_nanos=amount_nanos,
             remaining_nanos=amount_nanos - owed,
+            burned_nanos=owed,
             source_ref=source_ref,
             created_at=now,
             expires_at=expires_at,
@@ -257,7 +258,7 @@ async def _expire(
         return False
     await postings.move(connection, organization_id, available=-left)
     await connection.execute(
-        update(credit_lots).where(credit_lots.c.id == lot_id).values(remaining_nanos=0)
+        update(credit_lots).where(credit_lots.c.id == lot_id).values(postings.burning(left))
     )
     await postings.enter(connection, organization_id, "expiry", lot_id, -left, "breakage", now)
     return True

@@ -89,6 +89,7 @@ async def _lot(
             kind="paid",
             amount_nanos=credit_nanos,
             remaining_nanos=0,
+            burned_nanos=credit_nanos,
             source_ref=ref,
             created_at=now,
         )
@@ -118,9 +119,7 @@ async def _refill(
     for lot in lots.all():
         part = min(lot.nanos, amount_nanos)
         await connection.execute(
-            update(credit_lots)
-            .where(credit_lots.c.id == lot.id)
-            .values(remaining_nanos=credit_lots.c.remaining_nanos + part)
+            update(credit_lots).where(credit_lots.c.id == lot.id).values(postings.burning(-part))
         )
         amount_nanos -= part
         if not amount_nanos:

@@ -138,14 +138,20 @@ async def burn(
     for lot_id, remaining in lots.all():
         part = min(remaining, amount_nanos)
         await connection.execute(
-            update(credit_lots)
-            .where(credit_lots.c.id == lot_id)
-            .values(remaining_nanos=credit_lots.c.remaining_nanos - part)
+            update(credit_lots).where(credit_lots.c.id == lot_id).values(burning(part))
         )
         amount_nanos -= part
         if not amount_nanos:
             return
     assert amount_nanos == 0, "an account held more than its lots"
+
+
+def burning(amount_nanos: int) -> dict[str, ColumnElement[int]]:
+    """Return the values of a lot's row of which so much is taken; negative, to put it back."""
+    return {
+        "remaining_nanos": credit_lots.c.remaining_nanos - amount_nanos,
+        "burned_nanos": credit_lots.c.burned_nanos + amount_nanos,
+    }
 
 
 async def post(connection: AsyncConnection, lease_id: str, at: datetime) -> None:

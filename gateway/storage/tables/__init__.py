@@ -21,6 +21,7 @@ from gateway.storage.tables.alerts import (
     webhook_subscriptions,
 )
 from gateway.storage.tables.attention import saved_filters, snoozes
+from gateway.storage.tables.audits import audit_sums
 from gateway.storage.tables.back_office import money_orders, operator_views, organization_notes
 from gateway.storage.tables.billing import (
     accounts,
@@ -100,6 +101,7 @@ __all__ = [
     "answer_hours",
     "api_keys",
     "audit_runs",
+    "audit_sums",
     "authenticators",
     "auto_top_ups",
     "book_entries",

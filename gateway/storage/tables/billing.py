@@ -31,6 +31,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    text,
 )
 
 from gateway.storage.tables.accounts import api_keys, organizations
@@ -122,12 +123,15 @@ credit_lots = Table(
     Column("kind", Text, nullable=False),
     *nanos("amount_nanos", least=1),
     *nanos("remaining_nanos"),
+    # all that was taken of it, less what was put back
+    Column("burned_nanos", BigInt, nullable=False, server_default=text("0")),
     # why it was granted; a second grant with the same reference changes nothing
     Column("source_ref", Text, nullable=False, unique=True),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
     CheckConstraint("kind IN ('promo', 'paid')", name="kind"),
-    CheckConstraint("remaining_nanos <= amount_nanos", name="remaining"),
+    CheckConstraint(f"burned_nanos BETWEEN 0 AND {NANOS_MAX}", name="burned_nanos"),
+    CheckConstraint("remaining_nanos + burned_nanos = amount_nanos", name="burned"),
     Index(None, "organization_id"),
     Index(None, "expires_at"),
     **STRICT,
@@ -215,6 +219,8 @@ usage_events = Table(
     Column("budget_id", Id),
     Column("budget_lease_id", Id),
     Column("created_at", Instant, nullable=False),
+    # on PostgreSQL, the order in which rows came: their ids are of when requests were made
+    Column("position", BigInt),
     CheckConstraint("inputs > 0 AND tokens > 0", name="counts"),
     CheckConstraint("charged_nanos IN (0, cost_nanos)", name="charged"),
     Index(None, "organization_id", "request_id"),

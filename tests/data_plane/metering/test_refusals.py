@@ -42,7 +42,10 @@ async def set_lots(database: Database, customer: Customer, tokens: int) -> None:
         await connection.execute(
             update(credit_lots)
             .where(credit_lots.c.organization_id == customer.organization_id)
-            .values(remaining_nanos=tokens * NANOS_PER_TOKEN)
+            .values(
+                remaining_nanos=tokens * NANOS_PER_TOKEN,
+                burned_nanos=credit_lots.c.amount_nanos - tokens * NANOS_PER_TOKEN,
+            )
         )
 
 

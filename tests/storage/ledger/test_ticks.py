@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
@@ -12,7 +11,7 @@ from gateway.data_plane.metering.messages import LeaseLine, RootLine, Tick
 from gateway.data_plane.metering.receipts import FIRST, ReceiptSigner
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
-from gateway.storage.ledger import upkeep
+from gateway.storage.ledger import partitions
 from gateway.storage.tables import receipt_keys, receipt_roots
 from testing.ledger import add_customer, ledger_of
 from tests.data_plane.metering.test_receipts import line
@@ -47,7 +46,7 @@ async def test_a_root_is_written_once_however_often_it_is_sent(database: Databas
 
 
 async def test_old_roots_go_with_their_usage(database: Database):
-    await upkeep.maintain(database, retention_days=32)
+    await partitions.maintain(database, retention_days=32)
     new = SIGNER.begin([line()], previous=FIRST).root
     old = msgspec.structs.replace(new, id=f"0190c2a1{new.id[8:]}")  # of July 2024
     ledger = ledger_of(database)
@@ -60,14 +59,8 @@ async def test_old_roots_go_with_their_usage(database: Database):
         async with database.read() as connection:
             return list((await connection.scalars(query)).all())
 
-    if database.is_sqlite:
-        await upkeep.maintain(database, retention_days=32)
-        assert await left() == [new.id]
-        return  # its trigger keeps the rows of the last 31 days, whatever the clock says
-    later = datetime.now(UTC) + timedelta(days=34)
-    dropped = await upkeep.maintain(database, retention_days=32, now=later)
-    assert f"receipt_roots_{datetime.now(UTC):%Y%m%d}" in dropped
-    assert await left() == [old.id]  # in the partition of the days that have none
+    await partitions.maintain(database, retention_days=32)
+    assert await left() == [new.id]
 
 
 @pytest.fixture
@@ -81,7 +74,7 @@ async def test_a_tick_opens_the_partition_that_it_writes_to_alone(postgresql: Da
     """Their number grows with the days that usage is kept, and must not slow a tick down."""
     database = postgresql
     customer = await add_customer(database, 100)
-    await upkeep.maintain(database, retention_days=32)
+    await partitions.maintain(database, retention_days=32)
     lease = LeaseLine(
         id=new_id(), account_id=customer.organization_id, action="ask", least_nanos=80,
         target_nanos=80,
