@@ -29,6 +29,7 @@ SECRETS = (
     "database_url",
     "redis_url",
     "worker_secret",
+    "metrics_token",
     "github_client_secret",
     "smtp_url",
     "stripe_secret_key",
@@ -125,10 +126,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=0, le=65_535),
         _text(
-            "The port of a second listener, which alone serves /admin and /metrics; the public one "
-            "then answers 404. Zero: there is none."
+            "The port of a second listener, which alone serves /admin (404 at the public one), and "
+            "/metrics without a token. Zero: there is none."
         ),
     ] = 0
+    metrics_token: Annotated[
+        str,
+        _text(
+            "What monitoring sends (`Authorization: Bearer`) for /metrics, and for the details of "
+            "/health/ready, on the public port. Empty: the second listener alone has them."
+        ),
+    ] = ""
     admin_host: Annotated[str, _text("Where that listener listens.")] = "127.0.0.1"
 
     connections_max: Annotated[Count, _text("Most connections to one process (503).")] = 10_000
@@ -552,7 +560,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             message, _, path = str(error).partition(" - at ")
             name = variable(path.strip("`$. "))
             raise SettingsError(f"{name}: {message.replace('`', '')}") from None
-        for field in ("secret", "worker_secret"):
+        for field in ("secret", "worker_secret", "metrics_token"):
             value = values.get(field, "")
             if value and len(set(value)) < _DISTINCT_MIN:
                 raise SettingsError(

@@ -28,6 +28,8 @@ from testing.front_door import Client, DoorTransport, post
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 STELLA = "NovaSearch/stella_en_400M_v5"
 SECRET = "a secret for tests, long enough to pass"
+METRICS_TOKEN = "a-token-of-monitoring"
+MONITORING = {"authorization": f"Bearer {METRICS_TOKEN}"}
 PRICE_NANOS = 8
 
 
@@ -119,6 +121,10 @@ class Api:
             body = msgspec.json.encode(body)
         return await self.http.post("/v1/embeddings", content=body, headers=self.headers)
 
+    async def monitored(self, path: str) -> httpx.Response:
+        """GET as monitoring does."""
+        return await self.http.get(path, headers=MONITORING)
+
     def connect(self) -> Client:
         """Open a connection of one's own, for clients that write bytes, wait and leave."""
         return Client(self.gateway)
@@ -152,7 +158,11 @@ class Api:
 def settings(database_url: str, workers: str = "", **changes: Any) -> Settings:
     # patient with keys, so that a slow machine is no database that hangs
     chosen = Settings(
-        secret=SECRET, database_url=database_url, workers=workers, key_wait_seconds=60.0
+        secret=SECRET,
+        database_url=database_url,
+        workers=workers,
+        key_wait_seconds=60.0,
+        metrics_token=METRICS_TOKEN,
     )
     return msgspec.structs.replace(chosen, **changes)
 

@@ -2,11 +2,15 @@
 
 It serves what operators need and nothing else; the public one then answers for their addresses as
 for those that do not exist. Each process listens on the same port: the kernel shares it out.
+
+/metrics, and what /health/ready tells beside its status, name workers and models: the public
+listener has them for who sends GATEWAY_METRICS_TOKEN alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -17,11 +21,23 @@ from litestar import Litestar
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from gateway.data_plane.api.health import MONITORING
 from gateway.settings import Settings, SettingsError
 
-_PRIVATE = ("/admin", "/metrics")
-"""What the public listener does not have."""
-_SERVED = (*_PRIVATE, "/console", "/sign-in", "/sign-out", "/static", "/favicon.ico", "/health")
+_ADMIN = ("/admin",)
+"""What the public listener does not have if there is a second one."""
+_METRICS = ("/metrics",)
+"""What it has for monitoring alone."""
+_SERVED = (
+    *_ADMIN,
+    *_METRICS,
+    "/console",
+    "/sign-in",
+    "/sign-out",
+    "/static",
+    "/favicon.ico",
+    "/health",
+)
 """What the second listener has: the console too, which operators view as a customer."""
 _NOWHERE = "/-"
 """A path without a page."""
@@ -30,13 +46,21 @@ _BACKLOG = 128
 _STOP_SECONDS = 5
 
 
-def parted(app: ASGIApp) -> ASGIApp:
+def parted(app: ASGIApp, settings: Settings) -> ASGIApp:
     """Answer at each listener for what it serves, and for all else as for what does not exist."""
+    token = settings.metrics_token.encode()
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
             path, is_admin = scope["path"], _MARK in dict(scope)
-            has_page = _is_under(path, _SERVED) if is_admin else not _is_under(path, _PRIVATE)
+            is_monitoring = is_admin or (bool(token) and _has_token(scope, token))
+            scope.setdefault("state", {})[MONITORING] = is_monitoring
+            if is_admin:
+                has_page = _is_under(path, _SERVED)
+            elif _is_under(path, _METRICS):
+                has_page = is_monitoring
+            else:
+                has_page = not (settings.admin_port and _is_under(path, _ADMIN))
             if not has_page:
                 scope["path"], scope["raw_path"] = _NOWHERE, _NOWHERE.encode()
         await app(scope, receive, send)
@@ -86,6 +110,11 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
         raise SettingsError(f"GATEWAY_ADMIN_PORT: can't listen: {error.strerror}") from None
     with bound:
         yield bound
+
+
+def _has_token(scope: Scope, token: bytes) -> bool:
+    sent = dict(scope["headers"]).get(b"authorization", b"")
+    return hmac.compare_digest(sent, b"Bearer " + token)
 
 
 def _is_under(path: str, prefixes: tuple[str, ...]) -> bool:

@@ -71,8 +71,7 @@ class Process:
         is_data = runs(core.settings.role, "data")
         self.door = Door(endpoints(data) if is_data else [], bounds(core.settings))
         self.app.asgi_handler = answer_head(self.app.asgi_handler)
-        if core.settings.admin_port:
-            self.app.asgi_handler = parted(self.app.asgi_handler)
+        self.app.asgi_handler = parted(self.app.asgi_handler, core.settings)
 
     @property
     def services(self) -> Services:

@@ -9,7 +9,7 @@ from gateway.app import build
 from gateway.app.process import Process
 from gateway.settings import Settings, SettingsError
 from testing.browsing import Browser
-from testing.gateways import SECRET
+from testing.gateways import METRICS_TOKEN, MONITORING, SECRET, open_api
 from testing.operators import sign_in_operator
 from testing.servers import free_port
 
@@ -47,10 +47,42 @@ async def test_each_listener_has_its_own(gateway: Process, private: httpx.AsyncC
     }
     assert (await private.get("/admin", headers=cookies)).status_code == 200
     assert "process_cpu_seconds_total" in (await private.get("/metrics")).text
+    assert set((await private.get("/health/ready")).json()) == {
+        "status",
+        "reasons",
+        "ready_workers",
+    }
     assert (await private.get("/sign-in")).status_code == 200
     for path in ("/", "/models", "/v1/models", "/openapi.json", "/webhooks/stripe"):
         assert (await private.get(path)).status_code == 404, path
     await public.close()
+
+
+async def test_only_monitoring_learns_of_workers_on_the_public_port(
+    sqlite_database_url: list[str],
+):
+    """Names of workers, of models that are not announced, traffic: none of it is for strangers."""
+    paths = ("/metrics", "/metrics/", "//metrics", "/METRICS", "/metrics?token=" + METRICS_TOKEN)
+    strangers = [{}, {"authorization": "Bearer "}, {"authorization": f"Basic {METRICS_TOKEN}"}]
+    async with open_api(sqlite_database_url[0]) as api:
+        for headers in strangers:
+            for path in paths:
+                answer = await api.http.get(path, headers=headers)
+                assert answer.status_code == 404, (path, headers)
+            ready = await api.http.get("/health/ready", headers=headers)
+            assert ready.json() == {"status": "ready"}
+            unsigned = await api.http.post("/internal/workers", headers=headers)
+            assert unsigned.status_code in (401, 404)
+        assert "process_cpu_seconds_total" in (await api.monitored("/metrics")).text
+        assert "workers" in (await api.monitored("/health/ready")).json()["reasons"]
+    async with open_api(sqlite_database_url[0], metrics_token="") as api:
+        for headers in (*strangers, MONITORING):
+            assert (await api.http.get("/metrics", headers=headers)).status_code == 404
+
+
+def test_a_token_that_can_be_guessed_is_refused():
+    with pytest.raises(SettingsError, match="GATEWAY_METRICS_TOKEN"):
+        Settings.from_environment({"GATEWAY_SECRET": SECRET, "GATEWAY_METRICS_TOKEN": "aaaabbbb"})
 
 
 def test_its_address_has_the_public_host():

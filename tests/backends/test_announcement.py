@@ -19,7 +19,7 @@ from backends import announcement
 from backends.authentication import sign_time
 from gateway.control_plane.catalog.cards import reviewed
 from gateway.data_plane.routing.discovery.registrations import LEASE_SECONDS
-from testing.gateways import MODEL, SECRET
+from testing.gateways import METRICS_TOKEN, MODEL, MONITORING, SECRET
 from testing.processes import Process
 
 WORKER_SECRET = "a secret of workers, long enough to pass"
@@ -34,6 +34,7 @@ def gateway(sqlite_database_url: list[str]) -> Iterator[Process]:
         "GATEWAY_WORKER_SECRET": WORKER_SECRET,
         "DATABASE_URL": sqlite_database_url[0],
         "GATEWAY_WORKERS": "",
+        "GATEWAY_METRICS_TOKEN": METRICS_TOKEN,
         "GATEWAY_WORKER_NETWORKS": "127.0.0.0/8",
     }
     process = Process([sys.executable, "-m", "testing.serve"], environment)
@@ -51,11 +52,13 @@ def worker(gateway: Process, secret: str) -> Process:
 
 
 def ready(gateway: Process) -> int:
-    return httpx.get(f"{gateway.url}/health/ready").json()["ready_workers"][MODEL]
+    return httpx.get(f"{gateway.url}/health/ready", headers=MONITORING).json()["ready_workers"][
+        MODEL
+    ]
 
 
 def metrics(gateway: Process) -> str:
-    return httpx.get(f"{gateway.url}/metrics").text
+    return httpx.get(f"{gateway.url}/metrics", headers=MONITORING).text
 
 
 def until_ready(gateway: Process, count: int) -> None:

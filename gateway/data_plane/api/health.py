@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from litestar import Response, get
+from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from gateway.data_plane.metering.leased_credits import LeasedCredits
@@ -15,6 +15,8 @@ from gateway.data_plane.routing.router import Router
 from gateway.observability import metrics
 from gateway.snapshots import Catalog, WorkerState
 
+MONITORING = "gateway.monitoring"
+"""In the state of a request: whether it may be told of workers and models."""
 _UNREADY = {"catalog": "starting", "ledger": "no ledger"}
 """What takes this gateway out of its load balancer, and its status then."""
 
@@ -35,7 +37,7 @@ def routes(
         return {"status": "live"}
 
     @get("/health/ready", sync_to_thread=False)
-    def ready() -> Response[dict[str, Any]]:
+    def ready(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
         """Answer 200 if requests can be served, 503 otherwise.
 
         Not ready before the catalog is read, nor once the ledger has been unreachable for longer
@@ -45,7 +47,8 @@ def routes(
 
         `reasons` has a word for each thing that is wrong: `catalog`, `ledger`, `refused` if the
         ledger refuses what an organization used (that one alone is concerned), and `workers` if a
-        live model has none that is ready; `ready_workers` counts those of every model.
+        live model has none that is ready; `ready_workers` counts those of every model. Both are for
+        monitoring alone; see GATEWAY_METRICS_TOKEN.
         """
         models = catalog().models
         counts = {
@@ -61,7 +64,9 @@ def routes(
         }
         reasons = [reason for reason, holds in causes.items() if holds]
         status = next((_UNREADY[reason] for reason in reasons if reason in _UNREADY), "ready")
-        body = {"status": status, "reasons": reasons, "ready_workers": counts}
+        body: dict[str, Any] = {"status": status}
+        if request.scope["state"].get(MONITORING):
+            body |= {"reasons": reasons, "ready_workers": counts}
         return Response(body, status_code=200 if status == "ready" else 503)
 
     @get("/metrics", sync_to_thread=False)

@@ -63,7 +63,7 @@ async def test_405_says_what_is_allowed(api: Api):
 async def test_health(api: Api):
     assert (await api.http.get("/health/live")).json() == {"status": "live"}
     await api.ready()
-    ready = await api.http.get("/health/ready")
+    ready = await api.monitored("/health/ready")
     assert (ready.status_code, ready.json()) == (
         200,
         {"status": "ready", "reasons": [], "ready_workers": {MODEL: 1, STELLA: 0}},
@@ -72,14 +72,14 @@ async def test_health(api: Api):
 
 async def test_metrics_count_requests_and_tokens(api: Api):
     await api.embed(input="hello world")
-    text = (await api.http.get("/metrics")).text
+    text = (await api.monitored("/metrics")).text
     assert 'gateway_requests_total{path="/v1/embeddings",status="200"}' in text
     assert f'gateway_tokens_total{{model="{MODEL}"}}' in text
 
 
 async def test_metrics_describe_the_pools_and_the_workers(api: Api, fake_worker: Process):
     await api.embed(input="hello world")
-    text = (await api.http.get("/metrics")).text
+    text = (await api.monitored("/metrics")).text
     worker = f'model="{MODEL}",url="{fake_worker.url}"'
     place = worker.replace(",", ',state="ready",')
     assert f"gateway_worker_state{{{place}}} 1.0" in text

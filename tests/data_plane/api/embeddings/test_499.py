@@ -12,7 +12,7 @@ import httpx
 import msgspec
 import pytest
 
-from testing.gateways import MODEL, SECRET, Api, Ledger
+from testing.gateways import METRICS_TOKEN, MODEL, MONITORING, SECRET, Api, Ledger
 from testing.processes import Process
 from tests.data_plane.api.embeddings.conftest import BODY
 
@@ -52,6 +52,7 @@ async def test_who_left_while_the_gateway_stood_still_pays_nothing(
         "GATEWAY_SECRET": SECRET,
         "DATABASE_URL": sqlite_database_url[0],
         "GATEWAY_WORKERS": f"{MODEL}={fake_worker.url}",
+        "GATEWAY_METRICS_TOKEN": METRICS_TOKEN,
     }
     gateway = Process([sys.executable, "-m", "testing.serve"], environment)
     try:
@@ -83,7 +84,7 @@ async def test_who_left_while_the_gateway_stood_still_pays_nothing(
 
 
 def tokens_in_flight(gateway: Process) -> float:
-    metrics = httpx.get(f"{gateway.url}/metrics").text
+    metrics = httpx.get(f"{gateway.url}/metrics", headers=MONITORING).text
     found = re.search(r"^gateway_worker_tokens_in_flight\{.*\} (\S+)$", metrics, re.MULTILINE)
     return float(found[1]) if found else 0.0
 

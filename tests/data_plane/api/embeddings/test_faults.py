@@ -152,7 +152,7 @@ async def test_a_sole_worker_is_judged_like_any_other(
         while (view := await reported()) is None or view.state is not WorkerState.READY:
             await asyncio.sleep(0.01)
         assert not await down()
-        assert (await api.http.get("/health/ready")).json()["reasons"] == []
+        assert (await api.monitored("/health/ready")).json()["reasons"] == []
         await strike(control, bad, kind)
         met = set()
         while (answer := await api.embed()).status_code != 503:
@@ -167,12 +167,12 @@ async def test_a_sole_worker_is_judged_like_any_other(
         assert view
         said = {"refuse": "400", "error": "500"}.get(kind, "no answer in")
         assert (view.state, said in view.reason) == (WorkerState.QUARANTINED, True)
-        health = await api.http.get("/health/ready")
+        health = await api.monitored("/health/ready")
         assert (health.status_code, health.json()["reasons"]) == (200, ["workers"])
         assert core.router.statuses() == [WorkerStatus(MODEL, ready=False)]
         api.headers["prefer"] = "wait=10"
         held = asyncio.create_task(api.embed())
-        metrics = (await api.http.get("/metrics")).text.splitlines()
+        metrics = (await api.monitored("/metrics")).text.splitlines()
         (state,) = [line for line in metrics if line.startswith("gateway_worker_state{")]
         assert 'state="quarantined"' in state
         await heal(control, bad)
@@ -211,7 +211,7 @@ async def test_an_input_that_ends_workers_costs_two(
             assert (again.status_code, code(again)) == (502, "input_failed")
             assert "input[1]" in again.json()["error"]["message"]
             assert sum(view.state is WorkerState.READY for view in pool.workers()) == 1
-            metrics = (await api.http.get("/metrics")).text
+            metrics = (await api.monitored("/metrics")).text
             assert f'gateway_fatal_inputs_total{{model="{MODEL}"}} 1.0' in metrics
             await assert_billed(api)
     alarms = [line for line in capfd.readouterr().err.splitlines() if "ends workers" in line]
