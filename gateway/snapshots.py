@@ -83,11 +83,17 @@ class Catalog(msgspec.Struct, frozen=True):
         return (model, prompt) if model and prompt in model.prompts else None
 
 
+Scope = Literal["embed", "read"]
+"""What an API key may do: spend credit, or read the organization's credit and usage."""
+SCOPES: tuple[Scope, ...] = ("embed", "read")
+
+
 class KeySnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """An API key that may be used until `expires_at`."""
 
     id: str
     organization_id: str
+    scopes: tuple[Scope, ...] = ("embed",)
     expires_at: float | None = None
     """Unix time in seconds; None: never."""
     token_ids_from: TokenIdsFrom | None = None

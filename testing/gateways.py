@@ -20,6 +20,7 @@ from gateway.control_plane.catalog import catalog
 from gateway.data_plane.metering.port import Charge
 from gateway.identifiers import new_id
 from gateway.settings import Settings
+from gateway.snapshots import SCOPES
 from gateway.storage.database import Database
 from gateway.storage.ledger import invariants
 from gateway.storage.tables import usage_events
@@ -50,7 +51,7 @@ class Ledger:
             if credit_nanos:
                 await credit.grant(connection, owner.id, credit_nanos)
             price = (await catalog.snapshot(connection)).models[MODEL].price
-        made = await ApiKeys(database, secret=SECRET).create(owner.id, "tests")
+        made = await ApiKeys(database, secret=SECRET).create(owner.id, "tests", scopes=SCOPES)
         return cls(database, owner.id, made.key.id, made.secret, price.id)
 
     def charge(self, cost_nanos: int) -> Charge:

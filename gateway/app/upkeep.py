@@ -6,7 +6,13 @@ from datetime import UTC, datetime
 
 from gateway.app.core import Core, partition
 from gateway.app.services import Services
-from gateway.control_plane.accounts import enrollments, links, passkey_listing, sessions
+from gateway.control_plane.accounts import (
+    enrollments,
+    key_revocation,
+    links,
+    passkey_listing,
+    sessions,
+)
 from gateway.control_plane.alerts import deliveries, endpoints, expiring, notices
 from gateway.control_plane.attention import snoozes
 from gateway.control_plane.attention.lookout import LOOK_SECONDS
@@ -84,6 +90,7 @@ async def forget_old(database: Database, settings: Settings) -> None:
     """Remove what is past its retention, in short transactions."""
     async with database.write() as connection:
         await links.forget_old(connection)
+        await key_revocation.forget_old(connection)
         await sessions.forget_old(connection)
         await passkey_listing.forget_old(connection)
         await enrollments.forget_old(connection)

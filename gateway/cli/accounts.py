@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -15,15 +16,22 @@ from gateway.cli.acting import acting_as, because, operator_of
 from gateway.cli.mac_secrets import mac_group
 from gateway.cli.printing import DAYS, as_json, asynchronous, in_days, opened, say, show
 from gateway.control_plane.accounts import organizations
-from gateway.control_plane.accounts.keys import ApiKey, ApiKeys
+from gateway.control_plane.accounts.keys import (
+    DEFAULT_SCOPES,
+    OVERLAP_HOURS_MAX,
+    ApiKey,
+    ApiKeys,
+    NewApiKey,
+)
 from gateway.control_plane.accounts.security_mails import SecurityMails
 from gateway.control_plane.back_office import limits, notes
-from gateway.control_plane.back_office.keys import create, revoke, set_budget
+from gateway.control_plane.back_office.keys import create, revoke, rotate, set_budget
 from gateway.control_plane.back_office.organizations import make_organization
 from gateway.control_plane.billing import credit
 from gateway.errors import BadRequest
 from gateway.money import money
 from gateway.settings import Settings
+from gateway.snapshots import SCOPES
 from gateway.storage.database import Database
 from gateway.storage.ledger.budgets import Spent
 
@@ -128,6 +136,15 @@ keys_group.add_command(mac_group)
     type=click.Choice(["model"]),
     help="Read arrays of integers as token ids of the model's own vocabulary.",
 )
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice(SCOPES),
+    multiple=True,
+    default=DEFAULT_SCOPES,
+    show_default=True,
+    help="What it may do: embed, or read credit and usage. Give it once for each.",
+)
 @acting_as
 @because
 @as_json
@@ -138,6 +155,7 @@ async def create_key(
     name: str,
     expires_days: int | None,
     token_ids_from: Any,
+    scopes: Any,
     acting: str | None,
     reason: str,
     as_json: bool,
@@ -155,12 +173,42 @@ async def create_key(
             reason=reason,
             expires_at=in_days(expires_days),
             token_ids_from=token_ids_from,
+            scopes=scopes,
         )
+    _show_new(made, as_json=as_json)
+
+
+def _show_new(made: NewApiKey, *, as_json: bool) -> None:
     if as_json:
         show({**msgspec.to_builtins(made.key), "secret": made.secret}, as_json=True)
     else:
-        show(made.key, as_json=False, columns=["id", "name", "expires_at"])
+        show(made.key, as_json=False, columns=["id", "name", "scopes", "expires_at"])
         say(f"\n{made.secret}\n\nKeep it: it is not shown again.")
+
+
+@keys_group.command("rotate")
+@click.argument("key_id")
+@click.option(
+    "--overlap-hours",
+    type=click.IntRange(0, OVERLAP_HOURS_MAX),
+    default=24,
+    show_default=True,
+    help="How long the secret before works too; 0 ends it at once.",
+)
+@acting_as
+@because
+@as_json
+@asynchronous
+async def rotate_key(
+    key_id: str, *, overlap_hours: int, acting: str | None, reason: str, as_json: bool
+) -> None:
+    """Give a key a new secret; its id, budget and usage stay. It is shown only now."""
+    async with opened() as database, opened_keys(database) as keys:
+        async with database.read() as connection:
+            operator = await operator_of(connection, acting)
+        overlap = timedelta(hours=overlap_hours)
+        made = await rotate(keys, operator, key_id, overlap=overlap, reason=reason)
+    _show_new(made, as_json=as_json)
 
 
 @keys_group.command("list")
@@ -186,7 +234,16 @@ async def list_keys(organization: str | None, *, as_json: bool) -> None:
         _KeyRow(**msgspec.structs.asdict(key), budget=_describe(budgets.get(key.id)))
         for key in found
     ]
-    columns = ["id", "name", "last_four", "budget", "created_at", "expires_at", "revoked_at"]
+    columns = [
+        "id",
+        "name",
+        "last_four",
+        "scopes",
+        "budget",
+        "created_at",
+        "expires_at",
+        "revoked_at",
+    ]
     show(rows, as_json=False, title="keys", columns=columns)
 
 

@@ -42,6 +42,7 @@ from gateway.control_plane.catalog import catalog, golden
 from gateway.control_plane.operators.operators import COMMAND_LINE
 from gateway.data_plane.api.front_door import FrontDoor
 from gateway.settings import Settings, variable
+from gateway.snapshots import SCOPES
 from gateway.storage.database import Database
 from gateway.storage.migrate import upgrade
 
@@ -196,7 +197,7 @@ async def _prepare_database(settings: Settings, data: Path, live: set[str]) -> s
             await credit.grant(connection, owner.id, _CREDIT_NANOS, source_ref="dev")
         secret = read_variables(data / "dev.env").get("OPENAI_API_KEY", "")
         if not secret or await keys.recognize(secret) is None:
-            secret = (await keys.create(owner.id, "developer")).secret
+            secret = (await keys.create(owner.id, "developer", scopes=SCOPES)).secret
     finally:
         await database.close()
     write_variables(

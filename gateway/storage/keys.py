@@ -27,13 +27,21 @@ _SETTINGS = {
     "statement_timeout": "2s",
 }
 _FIND = """
-SELECT digest, id, organization_id, expires_at, token_ids_from, truncate, period
+SELECT digest, id, organization_id, expires_at, token_ids_from, truncate, period, scopes
 FROM api_keys LEFT JOIN key_budgets ON key_id = id
-WHERE revoked_at IS NULL AND digest"""
+WHERE revoked_at IS NULL AND digest {0}
+UNION ALL
+SELECT previous_digest, id, organization_id,
+  CASE WHEN expires_at < previous_until THEN expires_at ELSE previous_until END,
+  token_ids_from, truncate, period, scopes
+FROM api_keys LEFT JOIN key_budgets ON key_id = id
+WHERE revoked_at IS NULL AND previous_digest {0}"""
 _MAC_SECRETS = "SELECT secret FROM mac_secrets ORDER BY signs_from DESC"
 # read after the secrets: one that is dropped in between has made its keys others
 _OTHERS = """
-SELECT EXISTS (SELECT 1 FROM api_keys WHERE mac_secret_id IS NULL AND revoked_at IS NULL)"""
+SELECT EXISTS (
+  SELECT 1 FROM api_keys WHERE mac_secret_id IS NULL AND revoked_at IS NULL
+) OR EXISTS (SELECT 1 FROM api_keys WHERE previous_digest IS NOT NULL)"""
 
 
 def open_key_store(database: Database) -> PostgresKeys | SqliteKeys:
@@ -50,7 +58,7 @@ class PostgresKeys(KeyStore):
 
     async def find(self, digests: Sequence[bytes]) -> Mapping[bytes, KeySnapshot]:
         """See `KeyStore.find`."""
-        rows = await self._fetch(f"{_FIND} = ANY ($1)", digests)
+        rows = await self._fetch(_FIND.format("= ANY ($1)"), digests)
         return {row[0]: _key(row) for row in rows}
 
     async def mac_secrets(self) -> MacSecrets:
@@ -90,8 +98,8 @@ class SqliteKeys(KeyStore):
         """See `KeyStore.find`."""
         count = 1 << (len(digests) - 1).bit_length()  # so that few statements are prepared
         padded = [*digests, *[digests[-1]] * (count - len(digests))]
-        places = ", ".join("?" * count)
-        rows = await self._in_thread(lambda: self._fetch(f"{_FIND} IN ({places})", padded))
+        places = ", ".join(f"?{place}" for place in range(1, count + 1))  # each twice
+        rows = await self._in_thread(lambda: self._fetch(_FIND.format(f"IN ({places})"), padded))
         return {row[0]: _key(row) for row in rows}
 
     async def mac_secrets(self) -> MacSecrets:
@@ -127,7 +135,7 @@ class SqliteKeys(KeyStore):
 
 
 def _key(row: Sequence[Any]) -> KeySnapshot:
-    _, key_id, organization_id, expires_at, token_ids_from, truncate, period = row
+    _, key_id, organization_id, expires_at, token_ids_from, truncate, period, scopes = row
     return KeySnapshot(
         id=str(key_id),
         organization_id=str(organization_id),
@@ -135,6 +143,7 @@ def _key(row: Sequence[Any]) -> KeySnapshot:
         token_ids_from=token_ids_from,
         truncate=truncate,
         budget=period,
+        scopes=tuple(scopes.split()),
     )
 
 

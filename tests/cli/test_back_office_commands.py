@@ -82,6 +82,7 @@ OF_BROWSERS = {
 OF_COMMANDS = {
     "billing checkout": "makes the address where a customer pays",
     "keys create": "shows a secret, which customers have made for them in the console",
+    "keys rotate": "shows a secret, which customers have made for them in the console",
     "keys mac rotate": "is about the service's own secrets",
     "keys mac drop": "and takes one away that leaked",
     "organizations create": "for who does not sign up",
@@ -163,7 +164,8 @@ async def _prepared(url: str, folder: Path) -> dict[str, list[str]]:
         "billing release": [owner], "billing auto-top-up": [owner, "--off"],
         "billing reconcile": [payment], "billing seen": [payment], "billing abandon": [payment],
         "billing checkout": [owner, "10"], "keys revoke": [key], "keys budget": [key, "1"],
-        "keys create": [owner], "keys mac rotate": [], "keys mac drop": [new_id()],
+        "keys create": [owner], "keys rotate": [key], "keys mac rotate": [],
+        "keys mac drop": [new_id()],
         "mail retry": [mail], "organizations note": [owner, "words"],
         "organizations limit": [owner, "9"], "organizations create": ["another"],
         "events replay": ["evt_1"], "attention snooze": ["mail-failed"],

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
 
+from gateway.control_plane.accounts.key_revocation import DIGESTS, digests_of
 from gateway.storage.database import Database
 from gateway.storage.tables import api_keys
 
@@ -33,9 +34,13 @@ class KeyChanges:
     async def read(self) -> None:
         """Forget every key that changed since the last time."""
         recent = api_keys.c.changed_at > self._until - _OVERLAP
-        query = select(api_keys.c.digest, api_keys.c.changed_at).where(recent)
+        query = select(*DIGESTS, api_keys.c.changed_at).where(recent)
         async with self._database.read() as connection:
-            changes = {(row.digest, row.changed_at) for row in await connection.execute(query)}
+            changes = {
+                (digest, row.changed_at)
+                for row in await connection.execute(query)
+                for digest in digests_of(row)
+            }
         for digest, changed_at in changes - self._told:
             self._forget(digest)
             self._until = max(self._until, changed_at)

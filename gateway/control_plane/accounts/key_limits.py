@@ -1,13 +1,16 @@
-"""How many keys an organization may have, and what a key may spend."""
+"""How many keys an organization may have, and what a key may do and spend."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import BadRequest
+from gateway.snapshots import SCOPES, Scope
 from gateway.storage.ledger import budgets
 from gateway.storage.ledger.budgets import Budget
 from gateway.storage.tables import NANOS_MAX, api_keys, key_budgets
@@ -17,6 +20,14 @@ class TooManyKeys(BadRequest):
     """The organization has, or made today, as many keys as it may."""
 
     code = "too_many_keys"
+
+
+class KeyLimits(NamedTuple):
+    """What a key may spend and do."""
+
+    budget: Budget | None
+    scopes: str
+    """Names, separated by spaces."""
 
 
 async def check_room(connection: AsyncConnection, organization_id: str, keys_max: int) -> None:
@@ -31,6 +42,13 @@ async def check_room(connection: AsyncConnection, organization_id: str, keys_max
         raise TooManyKeys(f"An organization can have at most {keys_max} keys: revoke one first.")
     if made >= keys_max:
         raise TooManyKeys(f"An organization can create at most {keys_max} keys a day.")
+
+
+def checked_scopes(scopes: Sequence[Scope]) -> str:
+    """Return scopes as they are stored. Raises BadRequest if there is none."""
+    if not scopes:
+        raise BadRequest("A key needs a scope: embed, read or both.", param="scopes")
+    return " ".join(scope for scope in SCOPES if scope in scopes)
 
 
 def check_budget(limit_nanos: int) -> None:

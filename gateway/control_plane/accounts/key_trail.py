@@ -5,14 +5,14 @@ Names of keys are people's own words, so they stay out of it.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.accounts.key_limits import KeyLimits
 from gateway.control_plane.trail.entries import Actor, record
-from gateway.storage.ledger.budgets import Budget
 
 
 class Doer(msgspec.Struct, frozen=True):
@@ -28,10 +28,10 @@ async def created(
     organization_id: str,
     key_id: str,
     expires_at: datetime | None,
-    budget: Budget | None,
+    limits: KeyLimits,
 ) -> None:
     """Record a new key."""
-    after = {"expires_on": expires_at.date().isoformat() if expires_at else None} | _limits(budget)
+    after = {"expires_on": expires_at.date().isoformat() if expires_at else None} | _limits(limits)
     await _record(connection, doer, "key.created", organization_id, key_id, {}, after)
 
 
@@ -40,12 +40,24 @@ async def changed(
     doer: Doer | None,
     organization_id: str,
     key_id: str,
-    before: Budget | None,
-    after: Budget | None,
+    before: KeyLimits,
+    after: KeyLimits,
 ) -> None:
-    """Record that a key's settings changed, with its budget."""
+    """Record that a key's settings changed, with what it may do and spend."""
     old, new = _limits(before), _limits(after)
     await _record(connection, doer, "key.changed", organization_id, key_id, old, new)
+
+
+async def rotated(
+    connection: AsyncConnection,
+    doer: Doer | None,
+    organization_id: str,
+    key_id: str,
+    overlap: timedelta,
+) -> None:
+    """Record that a key got a new secret, and how long the one before still works."""
+    after = {"overlap_hours": overlap // timedelta(hours=1)}
+    await _record(connection, doer, "key.rotated", organization_id, key_id, {}, after)
 
 
 async def revoked(
@@ -78,7 +90,12 @@ async def _record(
         )
 
 
-def _limits(budget: Budget | None) -> dict[str, Any]:
+def _limits(limits: KeyLimits) -> dict[str, Any]:
+    budget = limits.budget
     if budget is None:
-        return {"budget_nanos": None, "period": None}
-    return {"budget_nanos": budget.limit_nanos, "period": budget.period}
+        return {"scopes": limits.scopes, "budget_nanos": None, "period": None}
+    return {
+        "scopes": limits.scopes,
+        "budget_nanos": budget.limit_nanos,
+        "period": budget.period,
+    }

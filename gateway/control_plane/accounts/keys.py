@@ -7,22 +7,29 @@ A change is announced to this process and, through Redis if there is one, to all
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, bindparam, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import and_, bindparam, insert, select, update
 
-from gateway.control_plane.accounts import key_limits, key_trail, mac_secrets, memberships
+from gateway.control_plane.accounts import (
+    key_limits,
+    key_revocation,
+    key_trail,
+    mac_secrets,
+    memberships,
+)
+from gateway.control_plane.accounts.key_limits import KeyLimits
+from gateway.control_plane.accounts.key_revocation import DIGESTS, KeyNotFound, digests_of, own
 from gateway.control_plane.accounts.key_trail import Doer
 from gateway.control_plane.accounts.organizations import clean_name
 from gateway.control_plane.accounts.security_mails import SecurityMails
 from gateway.data_plane.auth import keys
 from gateway.data_plane.metering.port import Period
-from gateway.errors import BadRequest, NotFound
-from gateway.identifiers import is_id, new_id
-from gateway.snapshots import TokenIdsFrom, Truncate
+from gateway.errors import BadRequest
+from gateway.identifiers import new_id
+from gateway.snapshots import Scope, TokenIdsFrom, Truncate
 from gateway.storage.clock import clock
 from gateway.storage.database import Database, alone
 from gateway.storage.ledger import budgets
@@ -30,14 +37,12 @@ from gateway.storage.ledger.budgets import Budget, Spent
 from gateway.storage.ledger.postings import database_now
 from gateway.storage.tables import api_keys
 
+DEFAULT_SCOPES: tuple[Scope, ...] = ("embed",)
+"""What a key may do unless more is asked for: one in a notebook should not show the money."""
+OVERLAP_HOURS_MAX = 24 * 30
+"""How long a rotated key's secret before may go on working."""
 Announce = Callable[[bytes], Awaitable[None]]
 """Announces the digest of a key that changed."""
-
-
-class KeyNotFound(NotFound):
-    """No such key."""
-
-    code = "key_not_found"
 
 
 class KeyMade(BadRequest):
@@ -62,6 +67,10 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     prefix: str = keys.PREFIX
     last_four: str
+    scopes: str
+    """Names, separated by spaces."""
+    previous_until: datetime | None
+    """Until when its secret before works."""
     token_ids_from: TokenIdsFrom | None
     truncate: Truncate | None
     created_at: datetime
@@ -111,11 +120,12 @@ class ApiKeys:
         token_ids_from: TokenIdsFrom | None = None,
         truncate: Truncate | None = None,
         budget: Budget | None = None,
+        scopes: Sequence[Scope] = DEFAULT_SCOPES,
         keys_max: int | None = None,
         key_id: str | None = None,
         doer: Doer | None = None,
     ) -> NewApiKey:
-        """Create a key. Raises BadRequest for an invalid name, expiry or budget.
+        """Create a key. Raises BadRequest for an invalid name, expiry, budget or no scope.
 
         `keys_max` limits both the keys in use and those made in a day; raises TooManyKeys.
         `key_id` makes the call idempotent: raises KeyMade if that key exists. `doer` is whom
@@ -144,6 +154,8 @@ class ApiKeys:
                 organization_id=organization_id,
                 name=name,
                 last_four=secret[-4:],
+                scopes=key_limits.checked_scopes(scopes),
+                previous_until=None,
                 token_ids_from=token_ids_from,
                 truncate=truncate,
                 created_at=now,
@@ -170,7 +182,9 @@ class ApiKeys:
                     last_four=key.last_four,
                     user_id=created_by,
                 )
-            await key_trail.created(connection, doer, organization_id, key.id, expires_at, budget)
+            await key_trail.created(
+                connection, doer, organization_id, key.id, expires_at, KeyLimits(budget, key.scopes)
+            )
         await self._tell(digest)
         return NewApiKey(key, secret)
 
@@ -200,6 +214,7 @@ class ApiKeys:
         token_ids_from: TokenIdsFrom | None,
         truncate: Truncate | None,
         budget: Budget | None,
+        scopes: Sequence[Scope],
         seen: datetime | None = None,
         doer: Doer | None = None,
     ) -> None:
@@ -209,9 +224,17 @@ class ApiKeys:
         """
         if budget is not None:
             key_limits.check_budget(budget.limit_nanos)
-        said = {"name": clean_name(name), "token_ids_from": token_ids_from, "truncate": truncate}
-        key = and_(_key(key_id, organization_id), api_keys.c.revoked_at.is_(None))
-        last = select(api_keys.c.digest, api_keys.c.changed_at).where(key).with_for_update()
+        allowed = key_limits.checked_scopes(scopes)
+        said = {
+            "name": clean_name(name),
+            "scopes": allowed,
+            "token_ids_from": token_ids_from,
+            "truncate": truncate,
+        }
+        key = and_(own(key_id, organization_id), api_keys.c.revoked_at.is_(None))
+        last = (
+            select(*DIGESTS, api_keys.c.changed_at, api_keys.c.scopes).where(key).with_for_update()
+        )
         async with self._database.write() as connection:
             row = (await connection.execute(last)).one_or_none()
             if row is None:
@@ -224,8 +247,62 @@ class ApiKeys:
             await connection.execute(update(api_keys).where(key).values(changed_at=clock(), **said))
             before = await key_limits.budget_of(connection, key_id)
             await key_limits.set_budget(connection, key_id, budget)
-            await key_trail.changed(connection, doer, organization_id, key_id, before, budget)
-        await self._tell(row.digest)
+            await key_trail.changed(
+                connection,
+                doer,
+                organization_id,
+                key_id,
+                KeyLimits(before, row.scopes),
+                KeyLimits(budget, allowed),
+            )
+        await self.tell(digests_of(row))
+
+    async def rotate(
+        self,
+        key_id: str,
+        *,
+        overlap: timedelta,
+        organization_id: str | None = None,
+        doer: Doer | None = None,
+    ) -> NewApiKey:
+        """Give a key a new secret; the one before works for `overlap` more, if that is not zero.
+
+        An even older one ends at once. Raises KeyNotFound.
+        """
+        key = and_(own(key_id, organization_id), api_keys.c.revoked_at.is_(None))
+        async with self._database.write() as connection:
+            before = (
+                await connection.execute(select(api_keys).where(key).with_for_update())
+            ).one_or_none()
+            if before is None:
+                raise KeyNotFound(f"There is no key {key_id!r} in use.")
+            mac_secret = await mac_secrets.signing(connection)
+            secret = keys.mint(mac_secret.secret)
+            changed = await connection.execute(
+                update(api_keys)
+                .where(key)
+                .values(
+                    digest=keys.digest(self._secret, secret),
+                    last_four=secret[-4:],
+                    mac_secret_id=mac_secret.id,
+                    previous_digest=before.digest if overlap else None,
+                    previous_until=clock(overlap) if overlap else None,
+                    changed_at=clock(),
+                )
+                .returning(*(api_keys.c[name] for name in COLUMNS))
+            )
+            made = ApiKey(**changed.mappings().one())
+            if self._mails:
+                await self._mails.key_rotated(
+                    connection,
+                    made.organization_id,
+                    name=made.name,
+                    last_four=made.last_four,
+                    user_id=doer.actor.user_id if doer else None,
+                )
+            await key_trail.rotated(connection, doer, made.organization_id, key_id, overlap)
+        await self.tell(digests_of(before))
+        return NewApiKey(made, secret)
 
     async def revoke(
         self, key_id: str, *, organization_id: str | None = None, doer: Doer | None = None
@@ -235,10 +312,9 @@ class ApiKeys:
         With an organization, other organizations' keys are not found.
         """
         async with self._database.write() as connection:
-            digest = await revoke(connection, key_id, organization_id, doer=doer)
-        if digest is not None:
-            await self._tell(digest)
-        return digest is not None
+            digests = await key_revocation.revoke(connection, key_id, organization_id, doer=doer)
+        await self.tell(digests)
+        return bool(digests)
 
     async def tell(self, digests: Iterable[bytes]) -> None:
         """Announce changed keys; call it after the commit."""
@@ -259,12 +335,12 @@ class ApiKeys:
         """
         if limit_nanos is not None:
             key_limits.check_budget(limit_nanos)
-        key = _key(key_id, organization_id)
+        key = own(key_id, organization_id)
         async with self._database.write() as connection:
             changed = update(api_keys).where(key).values(changed_at=clock())
             row = (
                 await connection.execute(
-                    changed.returning(api_keys.c.digest, api_keys.c.organization_id)
+                    changed.returning(*DIGESTS, api_keys.c.organization_id, api_keys.c.scopes)
                 )
             ).one_or_none()
             if row is None:
@@ -272,8 +348,15 @@ class ApiKeys:
             budget = None if limit_nanos is None else Budget(limit_nanos=limit_nanos, period=period)
             before = await key_limits.budget_of(connection, key_id)
             await key_limits.set_budget(connection, key_id, budget)
-            await key_trail.changed(connection, doer, row.organization_id, key_id, before, budget)
-        await self._tell(row.digest)
+            await key_trail.changed(
+                connection,
+                doer,
+                row.organization_id,
+                key_id,
+                KeyLimits(before, row.scopes),
+                KeyLimits(budget, row.scopes),
+            )
+        await self.tell(digests_of(row))
 
     async def recognize(self, secret: str) -> str | None:
         """Return the id of the key with this secret; None if it is revoked or unknown."""
@@ -290,59 +373,4 @@ class ApiKeys:
             await self._announce(digest)
 
 
-async def revoke(
-    connection: AsyncConnection,
-    key_id: str,
-    organization_id: str | None = None,
-    *,
-    doer: Doer | None = None,
-) -> bytes | None:
-    """Revoke a key in the caller's transaction, as `ApiKeys.revoke`.
-
-    Returns its digest, for `tell` after the commit; None if it was revoked before.
-    """
-    key = _key(key_id, organization_id)
-    row = (
-        await connection.execute(
-            update(api_keys)
-            .where(key, api_keys.c.revoked_at.is_(None))
-            .values(revoked_at=clock(), changed_at=clock())
-            .returning(api_keys.c.digest, api_keys.c.organization_id)
-        )
-    ).one_or_none()
-    if row is None:
-        if await connection.scalar(select(api_keys.c.id).where(key)) is None:
-            raise KeyNotFound(f"There is no key {key_id!r}.")
-        return None
-    await key_trail.revoked(connection, doer, row.organization_id, key_id)
-    digest: bytes = row.digest
-    return digest
-
-
-async def revoke_made_by(
-    connection: AsyncConnection, organization_id: str, user_id: str
-) -> list[bytes]:
-    """Revoke the keys that a user made for an organization; return digests for `tell`."""
-    await alone(connection, f"keys of {organization_id}")  # see keys that are being made
-    ended = await connection.scalars(
-        update(api_keys)
-        .where(
-            api_keys.c.organization_id == organization_id,
-            api_keys.c.created_by == user_id,
-            api_keys.c.revoked_at.is_(None),
-        )
-        .values(revoked_at=clock(), changed_at=clock())
-        .returning(api_keys.c.digest)
-    )
-    return list(ended)
-
-
 _ANY = select(api_keys.c.id).where(api_keys.c.id == bindparam("key_id"))
-
-
-def _key(key_id: str, organization_id: str | None) -> ColumnElement[bool]:
-    if not is_id(key_id):
-        raise KeyNotFound(f"There is no key {key_id!r}.")
-    if organization_id is None:
-        return api_keys.c.id == key_id
-    return and_(api_keys.c.id == key_id, api_keys.c.organization_id == organization_id)

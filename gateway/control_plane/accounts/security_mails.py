@@ -39,14 +39,47 @@ class SecurityMails:
         user_id: str | None,
     ) -> None:
         """Tell the owners, and whoever made it, of a new key; an operator has no `user_id`."""
+        await self._tell_of_key(
+            connection,
+            organization_id,
+            user_id,
+            "A new API key",
+            f"created the API key {plain(name)} (it ends with {last_four})",
+        )
+
+    async def key_rotated(
+        self,
+        connection: AsyncConnection,
+        organization_id: str,
+        *,
+        name: str,
+        last_four: str,
+        user_id: str | None,
+    ) -> None:
+        """Tell the owners, and whoever did it, of a key's new secret."""
+        await self._tell_of_key(
+            connection,
+            organization_id,
+            user_id,
+            "A new secret of an API key",
+            f"gave the API key {plain(name)} a new secret (it ends with {last_four})",
+        )
+
+    async def _tell_of_key(
+        self,
+        connection: AsyncConnection,
+        organization_id: str,
+        user_id: str | None,
+        what: str,
+        done: str,
+    ) -> None:
         organization = plain(await organizations.name_of(connection, organization_id))
         maker = await _address(connection, user_id) if user_id else ""
         await self._tell(
             connection,
             await _owners(connection, organization_id, user_id),
-            subject=f"A new API key of {organization}",
-            happened=f"{maker or 'An operator'} created the API key {plain(name)} (it ends with "
-            f"{last_four}) for the organization {organization}",
+            subject=f"{what} of {organization}",
+            happened=f"{maker or 'An operator'} {done} for the organization {organization}",
             advice="Revoke the key, and end all sessions in the settings",
             label="Open the keys",
             path="/console/keys",

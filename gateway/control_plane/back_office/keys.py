@@ -1,19 +1,20 @@
-"""Keys of organizations, as operators make, limit and revoke them."""
+"""Keys of organizations, as operators make, rotate, limit and revoke them."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts import mac_secrets
 from gateway.control_plane.accounts.key_trail import Doer
-from gateway.control_plane.accounts.keys import ApiKeys, NewApiKey
+from gateway.control_plane.accounts.keys import DEFAULT_SCOPES, ApiKeys, NewApiKey
 from gateway.control_plane.back_office import acting
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.trail.entries import record
 from gateway.data_plane.metering.port import Period
-from gateway.snapshots import TokenIdsFrom
+from gateway.snapshots import Scope, TokenIdsFrom
 
 
 async def create(
@@ -25,6 +26,7 @@ async def create(
     reason: str,
     expires_at: datetime | None = None,
     token_ids_from: TokenIdsFrom | None = None,
+    scopes: Sequence[Scope] = DEFAULT_SCOPES,
 ) -> NewApiKey:
     """Make a key for an organization; it can spend, so that needs the permission for money."""
     operator.must("money")
@@ -33,8 +35,18 @@ async def create(
         name,
         expires_at=expires_at,
         token_ids_from=token_ids_from,
+        scopes=scopes,
         doer=Doer(operator.actor, acting.checked(operator, reason, param="words")),
     )
+
+
+async def rotate(
+    keys: ApiKeys, operator: Operator, key_id: str, *, overlap: timedelta, reason: str
+) -> NewApiKey:
+    """Give a key a new secret, as `create`. Raises KeyNotFound, NotPermitted."""
+    operator.must("money")
+    doer = Doer(operator.actor, acting.checked(operator, reason, param="words"))
+    return await keys.rotate(key_id, overlap=overlap, doer=doer)
 
 
 async def revoke(

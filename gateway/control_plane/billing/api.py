@@ -24,12 +24,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway import money
 from gateway.control_plane.billing import credit
 from gateway.control_plane.billing.audit import verify
+from gateway.data_plane.auth.authenticator import ScopeMissing
 from gateway.data_plane.limits.rates import TooManyReads
 from gateway.data_plane.metering.port import FreezeCause
 from gateway.errors import BadRequest, Unavailable
 from gateway.identifiers import new_id
 from gateway.money import Nanos
-from gateway.snapshots import KeySnapshot
+from gateway.snapshots import KeySnapshot, Scope
 from gateway.storage.database import Database
 from gateway.storage.ledger import reading
 from gateway.wings import CAN_FAIL, Operation, parameter
@@ -42,8 +43,10 @@ T = TypeVar("T")
 class Authenticate(Protocol):
     """Tells whose key a request carries, and counts it as so many `reads`."""
 
-    async def __call__(self, request: Request[Any, Any, Any], *, reads: float = 1.0) -> KeySnapshot:
-        """Return the key, or raise 401, 429 or 503."""
+    async def __call__(
+        self, request: Request[Any, Any, Any], *, scope: Scope, reads: float = 1.0
+    ) -> KeySnapshot:
+        """Return the key, or raise 401, 403, 429 or 503."""
         ...
 
 
@@ -134,7 +137,7 @@ class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _ID = "0198c2a1-7d3e-7000-8000-5b0f3c1d2e4f"
-_ERRORS = (*CAN_FAIL, TooManyReads)
+_ERRORS = (*CAN_FAIL, ScopeMissing, TooManyReads)
 OPERATIONS = (
     Operation(
         "/v1/credits",
@@ -213,7 +216,7 @@ def router(authenticate: Authenticate, database: Database) -> Router:
     """Make the routes, for the organization of the API key that asks."""
 
     async def owner(request: Request[Any, Any, Any], *, reads: float = 1.0) -> str:
-        return (await authenticate(request, reads=reads)).organization_id
+        return (await authenticate(request, scope="read", reads=reads)).organization_id
 
     @get("/credits")
     async def read_credits(request: Request[Any, Any, Any]) -> Response[bytes]:

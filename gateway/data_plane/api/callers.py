@@ -6,10 +6,10 @@ from typing import Any
 
 from litestar import Request
 
-from gateway.data_plane.auth.authenticator import Authenticator
+from gateway.data_plane.auth.authenticator import Authenticator, ScopeMissing
 from gateway.data_plane.limits.rates import KeyRate
 from gateway.networks import caller_network, client_address
-from gateway.snapshots import KeySnapshot
+from gateway.snapshots import KeySnapshot, Scope
 
 
 class Callers:
@@ -20,13 +20,18 @@ class Callers:
         self._reads = reads
         self._proxies = proxies
 
-    async def __call__(self, request: Request[Any, Any, Any], *, reads: float = 1.0) -> KeySnapshot:
+    async def __call__(
+        self, request: Request[Any, Any, Any], *, scope: Scope | None = None, reads: float = 1.0
+    ) -> KeySnapshot:
         """Return the caller's key; see `Authenticator.authenticate`.
 
-        `reads` is how many ordinary requests this one is as dear as. Raises TooManyReads (429) too.
+        `reads` is how many ordinary requests this one is as dear as. Raises ScopeMissing (403) and
+        TooManyReads (429) too.
         """
         authorization = request.headers.get("authorization")
         key = await self._authenticator.authenticate(authorization, lambda: self._network(request))
+        if scope is not None and scope not in key.scopes:
+            raise ScopeMissing(scope)
         self._reads.take(key.id, reads)
         return key
 

@@ -14,7 +14,7 @@ from gateway.snapshots import KeySnapshot
 
 async def embed(path: HotPath, exchange: Exchange) -> Reply:
     """Embed the inputs of a request, and charge exactly that; a retry joins its original."""
-    key = await path.authenticate(exchange)  # 401, 429, 503
+    key = await path.authenticate(exchange)  # 401, 403, 429, 503
     with path.in_flight.admit(key.organization_id) as place:  # 429
         body = await exchange.body(path.limits.body_bytes_max, place)  # 408, 413, 415, 429, 499
         print_ = await path.print_of(exchange, key, body)  # 400
@@ -70,7 +70,7 @@ async def _quoted(
 
 async def estimate(path: HotPath, exchange: Exchange) -> Reply:
     """Count and price a request without doing it: free, and before a model is live too."""
-    key = await path.authenticate(exchange)  # 401, 429, 503
+    key = await path.authenticate(exchange)  # 401, 403, 429, 503
     path.estimates.take(key.id)  # 429
     with path.in_flight.admit(key.organization_id) as place:  # 429
         body = await exchange.body(path.limits.body_bytes_max, place)  # 408, 413, 415, 429, 499

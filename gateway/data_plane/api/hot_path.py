@@ -20,7 +20,7 @@ from gateway.data_plane.api.preferences import Patience, urgency_of
 from gateway.data_plane.api.prints import Print, print_of
 from gateway.data_plane.api.replays import Replays
 from gateway.data_plane.api.requests import RequestLimits
-from gateway.data_plane.auth.authenticator import Authenticator
+from gateway.data_plane.auth.authenticator import Authenticator, ScopeMissing
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.limits.rates import KeyRate
 from gateway.data_plane.metering.port import Charge, Credits
@@ -65,11 +65,13 @@ class HotPath:
     router: Router
 
     async def authenticate(self, exchange: Exchange) -> KeySnapshot:
-        """Return the caller's key: 401, 429, or 503 while keys can't be checked."""
+        """Return the caller's key: 401, 403, 429, or 503 while keys can't be checked."""
         key = await self.authenticator.authenticate(
             exchange.header(b"authorization"), partial(exchange.network, proxies=self.proxies)
         )
         exchange.organization_id = key.organization_id
+        if "embed" not in key.scopes:
+            raise ScopeMissing("embed")
         return key
 
     async def print_of(

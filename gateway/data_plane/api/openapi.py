@@ -26,7 +26,7 @@ from gateway.data_plane.api.responses import (
     EstimatedInput,
     Usage,
 )
-from gateway.data_plane.auth.authenticator import MissingKey
+from gateway.data_plane.auth.authenticator import MissingKey, ScopeMissing
 from gateway.data_plane.limits.rates import TooManyReads
 from gateway.data_plane.metering.port import FROZEN
 from gateway.data_plane.routing.outcomes import AllAttemptsFailed, DeadlineMissed
@@ -68,7 +68,15 @@ _RETRY = {
 }
 _NO_RETRY = {"x-should-retry": "`false`: OpenAI's SDKs then do not try again."}
 
-_TAKES_BODY = (*CAN_FAIL, ModelNotFound, TooLarge, UnsupportedMedia, TooManyRequests, ServerError)
+_TAKES_BODY = (
+    *CAN_FAIL,
+    ScopeMissing,
+    ModelNotFound,
+    TooLarge,
+    UnsupportedMedia,
+    TooManyRequests,
+    ServerError,
+)
 
 _MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _USAGE = Usage(5, 5)

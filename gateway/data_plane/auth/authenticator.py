@@ -23,10 +23,10 @@ from cachetools import TTLCache
 from gateway.data_plane.auth import keys
 from gateway.data_plane.auth.networks import TooManyUnknownKeys, UnknownKeys
 from gateway.data_plane.auth.reads import KeyReads, KeyStore, KeyStoreUnavailable, ReadRules
-from gateway.errors import Unauthorized, Unavailable
+from gateway.errors import Forbidden, Unauthorized, Unavailable
 from gateway.networks import UNKNOWN
 from gateway.observability import metrics
-from gateway.snapshots import KeySnapshot, MacSecrets
+from gateway.snapshots import KeySnapshot, MacSecrets, Scope
 
 _UNKNOWN_SECONDS = 2.0
 _UNKNOWN_ENTRIES = 10_000
@@ -175,6 +175,16 @@ class MissingKey(Unauthorized):
 
     code = "missing_api_key"
     remedy = "Send it as a header: `Authorization: Bearer sk-...`"
+
+
+class ScopeMissing(Forbidden):
+    """The key is good, but it may not do this."""
+
+    code = "scope_missing"
+    remedy = "Use a key with that scope: the console's page of keys shows and changes scopes."
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(f"This API key does not have the scope `{scope}`, so it may not do this.")
 
 
 class ExpiredKey(Unauthorized):

@@ -67,7 +67,12 @@ api_keys = Table(
     Column("name", Text, nullable=False),
     # HMAC-SHA256 of the key under GATEWAY_SECRET: the key itself is stored nowhere
     Column("digest", LargeBinary, nullable=False, unique=True),
+    # of the secret before, which works until then; the key's id, budget and usage stay the same
+    Column("previous_digest", LargeBinary),
+    Column("previous_until", Instant),
     Column("last_four", Text, nullable=False),
+    # what it may do: names, separated by spaces
+    Column("scopes", Text, nullable=False, server_default="embed read"),
     Column("token_ids_from", Text),
     Column("truncate", Text),
     Column("created_at", Instant, nullable=False),
@@ -87,6 +92,12 @@ api_keys = Table(
     Index(None, "created_by"),
     # operators find a key by what people see of it
     Index(None, "last_four"),
+    partial_index(
+        "ix_api_keys_previous_digest",
+        "previous_digest",
+        where="previous_digest IS NOT NULL",
+        unique=True,
+    ),
     partial_index("ix_api_keys_expires_at", "expires_at", where="expires_at IS NOT NULL"),
     # whether there is any
     partial_index(

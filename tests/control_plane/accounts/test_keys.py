@@ -10,7 +10,8 @@ from sqlalchemy import func, select, text, update
 from gateway.control_plane.accounts import memberships, users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.key_changes import KeyChanges
-from gateway.control_plane.accounts.keys import ApiKeys, KeyNotFound, revoke_made_by
+from gateway.control_plane.accounts.key_revocation import revoke_made_by
+from gateway.control_plane.accounts.keys import ApiKeys, KeyNotFound
 from gateway.control_plane.accounts.memberships import MemberNotFound
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id

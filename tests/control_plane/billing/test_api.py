@@ -85,6 +85,6 @@ async def test_a_key_reads_so_often_and_verifies_less(
         assert (await get(api, "/v1/models")).status_code == 429
         assert (await api.embed()).status_code == 200  # what is paid for is not counted
         keys = ApiKeys(api.ledger.database, secret=SECRET)
-        made = await keys.create(api.ledger.organization_id, "another")
+        made = await keys.create(api.ledger.organization_id, "another", scopes=["read"])
         other = {"authorization": f"Bearer {made.secret}"}
         assert (await api.http.get("/v1/credits", headers=other)).status_code == 200

@@ -13,11 +13,11 @@ from litestar.params import FromPath, URLEncodedBody
 
 from gateway.control_plane.accounts import key_listing, organizations
 from gateway.control_plane.accounts.key_listing import HeldKey
-from gateway.control_plane.accounts.keys import ApiKeys, KeyChanged, KeyMade
+from gateway.control_plane.accounts.keys import ApiKeys, KeyChanged, KeyMade, NewApiKey
 from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.credit import nanos_of_dollars
-from gateway.control_plane.catalog.listings import Shelf
+from gateway.control_plane.catalog.listings import Listing, Shelf
 from gateway.control_plane.web import snippets
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
 from gateway.control_plane.web.recording import MemberTrail
@@ -28,12 +28,13 @@ from gateway.errors import BadRequest
 from gateway.identifiers import is_id, new_id
 from gateway.money import money
 from gateway.settings import Settings
-from gateway.snapshots import TokenIdsFrom, Truncate
+from gateway.snapshots import SCOPES, Scope, TokenIdsFrom, Truncate
 from gateway.storage.database import Database
 from gateway.storage.ledger.budgets import Budget
 
 _MAY = having("keys")
 
+KeyScopes = Literal["embed", "read", "embed read"]
 _USED_DAYS = 90
 """How far back to look for the last use of a key."""
 
@@ -42,6 +43,7 @@ class KeyForm(msgspec.Struct, frozen=True, kw_only=True):
     """What a key is to be."""
 
     name: str = "default"
+    scopes: KeyScopes = "embed"
     integers: Literal["", "refuse", "model"] = ""
     """Empty, here and in `truncate`: the organization's default."""
     truncate: Literal["", "refuse", "end", "start"] = ""
@@ -60,6 +62,10 @@ class KeyForm(msgspec.Struct, frozen=True, kw_only=True):
         if self.truncate == "":
             return defaults.truncate
         return None if self.truncate == "refuse" else self.truncate
+
+    def scope_list(self) -> list[Scope]:
+        """Return what it may do."""
+        return [scope for scope in SCOPES if scope in self.scopes.split()]
 
     def limited(self) -> Budget | None:
         """Return its budget. Raises BadRequest."""
@@ -91,6 +97,12 @@ class ChangedKeyForm(KeyForm, frozen=True, kw_only=True):
             if seen.tzinfo is not None:
                 return seen
         raise BadRequest("The form was altered: open the key's page again.")
+
+
+class RotationForm(msgspec.Struct, frozen=True):
+    """How long the secret before works, too."""
+
+    overlap_hours: Literal["0", "1", "24", "168"] = "24"
 
 
 async def _keys_page(
@@ -155,10 +167,16 @@ async def create_key(
         token_ids_from=data.token_ids_from(defaults),
         truncate=data.truncated_at(defaults),
         budget=data.limited(),
+        scopes=data.scope_list(),
         keys_max=settings.organization_keys_max,
         key_id=data.id if is_id(data.id) else None,
         doer=trail.doer,
     )
+    return _shown(render, settings, listing, made)
+
+
+def _shown(render: Render, settings: Settings, listing: Listing, made: NewApiKey) -> Response[Any]:
+    """Show a new secret, this once."""
     return render(
         "console/key.html",
         section="keys",
@@ -217,10 +235,33 @@ async def change_key(
         token_ids_from=data.token_ids_from(KeyDefaults()),
         truncate=data.truncated_at(KeyDefaults()),
         budget=data.limited(),
+        scopes=data.scope_list(),
         seen=data.moment(),
         doer=trail.doer,
     )
     return see_other("/console/keys?saved=1")
+
+
+@post("/console/keys/{key_id:str}/rotate", guards=[_MAY], status_code=200)
+async def rotate_key(
+    settings: NamedDependency[Settings],
+    render: NamedDependency[Render],
+    shelf: NamedDependency[Shelf],
+    keys: NamedDependency[ApiKeys],
+    visitor: NamedDependency[Visitor],
+    trail: NamedDependency[MemberTrail],
+    key_id: FromPath[str],
+    data: URLEncodedBody[RotationForm],
+) -> Response[Any]:
+    """Give a key a new secret, and show it, this once."""
+    listing = shelf.first  # may raise: do not make a secret that could not be shown
+    made = await keys.rotate(
+        key_id,
+        overlap=timedelta(hours=int(data.overlap_hours)),
+        organization_id=visitor.organization_id,
+        doer=trail.doer,
+    )
+    return _shown(render, settings, listing, made)
 
 
 @post("/console/keys/{key_id:str}/revoke", guards=[_MAY])
@@ -257,6 +298,7 @@ def _as_it_is(key: HeldKey, budget: Budget | None) -> ChangedKeyForm:
     return ChangedKeyForm(
         seen=key.changed_at.isoformat(),
         name=key.name,
+        scopes=msgspec.convert(key.scopes, KeyScopes),
         integers=key.token_ids_from or "refuse",
         truncate=key.truncate or "refuse",
         budget=money(budget.limit_nanos).replace(",", "") if budget else "",

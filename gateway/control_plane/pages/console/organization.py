@@ -20,7 +20,8 @@ from gateway.control_plane.accounts import (
     rights,
 )
 from gateway.control_plane.accounts.addresses import Address
-from gateway.control_plane.accounts.keys import ApiKeys, revoke_made_by
+from gateway.control_plane.accounts.key_revocation import revoke_made_by
+from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.accounts.links import LinkMails
 from gateway.control_plane.accounts.memberships import OrganizationFull
 from gateway.control_plane.accounts.organizations import KeyDefaults

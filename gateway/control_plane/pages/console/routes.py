@@ -38,6 +38,7 @@ def console_wing() -> Wing:
             keys.create_key,
             keys.show_key,
             keys.change_key,
+            keys.rotate_key,
             keys.revoke_key,
             billing.show_billing,
             billing.buy,

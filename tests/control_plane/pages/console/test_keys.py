@@ -289,3 +289,32 @@ async def test_of_many_revoked_keys_few_are_read(gateway: Process, browser: Brow
     assert "Create my first key" in (await browser.get("/console")).text
     assert "No keys yet" not in (await browser.get("/console/keys")).text
     assert "All keys are revoked" in browser.page.text
+
+
+async def test_a_key_gets_a_new_secret(gateway: Process, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    shown = (await browser.submit("/console/keys", name="ci", scopes="embed read")).text
+    old = SECRET.search(shown)
+    (key,) = await rows(gateway, select(api_keys))
+    assert key.scopes == "embed read"
+    await browser.get(f"/console/keys/{key.id}")
+    shown = (await browser.submit(f"/console/keys/{key.id}/rotate", overlap_hours="1")).text
+    new = SECRET.search(shown)
+    assert "The secret before works until" in shown
+    assert old
+    assert new
+    assert old[0] != new[0]
+    for secret in (old[0], new[0]):
+        headers = {"authorization": f"Bearer {secret}"}
+        assert (await browser.http.get("/v1/credits", headers=headers)).status_code == 200
+    assert "The secret before this one works until" in (
+        await browser.get(f"/console/keys/{key.id}")
+    ).text  # fmt: skip
+    told = [mail.subject for mail in await gateway.services.outbox.listed()]
+    assert told[0] == "A new secret of an API key of ada"
+    assert "key.rotated" in (await browser.get("/console/trail")).text
+    await browser.get(f"/console/keys/{key.id}")
+    await browser.submit(f"/console/keys/{key.id}", name="ci", scopes="embed")
+    gateway.data.authenticator.forget((await rows(gateway, select(api_keys)))[0].digest)
+    headers = {"authorization": f"Bearer {new[0]}"}
+    assert (await browser.http.get("/v1/credits", headers=headers)).status_code == 403
