@@ -202,7 +202,8 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
     callers = Callers(
         data.authenticator, KeyRate(settings.reads_per_minute), proxies=settings.trusted_proxies
     )
-    changes = KeyChanges(core.database, data.authenticator.forget)
+    authenticator = data.authenticator
+    changes = KeyChanges(core.database, authenticator.forget, authenticator.outdate)
     served = Wing(
         "data",
         [

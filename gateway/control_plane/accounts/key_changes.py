@@ -24,24 +24,32 @@ _CLOCKS = timedelta(hours=1)
 class KeyChanges:
     """Reads which keys any process changed; `read` is a job. All times are the database's."""
 
-    def __init__(self, database: Database, forget: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        forget: Callable[[bytes], None],
+        outdate: Callable[[bytes], None],
+    ) -> None:
         self._database = database
         self._forget = forget
+        self._outdate = outdate
         self._until = datetime.now(UTC) - _CLOCKS
         self._told: set[tuple[bytes, datetime]] = set()
         """The changes since `_until` less the overlap; each is told once."""
 
     async def read(self) -> None:
-        """Forget every key that changed since the last time."""
-        recent = api_keys.c.changed_at > self._until - _OVERLAP
-        query = select(*DIGESTS, api_keys.c.changed_at).where(recent)
+        """Forget every secret that was ended since the last time, and outdate all that changed."""
+        key = api_keys.c
+        recent = key.changed_at > self._until - _OVERLAP
+        query = select(*DIGESTS, key.changed_at, key.revoked_at).where(recent)
         async with self._database.read() as connection:
             changes = {
-                (digest, row.changed_at)
+                (digest, row.changed_at): row.revoked_at is None and digest == row.digest
                 for row in await connection.execute(query)
                 for digest in digests_of(row)
             }
-        for digest, changed_at in changes - self._told:
-            self._forget(digest)
+        for digest, changed_at in changes.keys() - self._told:
+            is_good = changes[digest, changed_at]
+            (self._outdate if is_good else self._forget)(digest)
             self._until = max(self._until, changed_at)
-        self._told = changes
+        self._told = set(changes)

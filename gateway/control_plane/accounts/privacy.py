@@ -32,6 +32,7 @@ from gateway.control_plane.trail.entries import Actor
 from gateway.control_plane.trail.reading import TrailFilter
 from gateway.errors import BadRequest
 from gateway.storage import tables
+from gateway.storage.clock import clock
 from gateway.storage.database import count
 from gateway.storage.ledger import postings
 from gateway.storage.tables import (
@@ -241,7 +242,7 @@ async def _close(connection: AsyncConnection, organization_id: str, now: datetim
     await connection.execute(
         update(api_keys)
         .where(api_keys.c.organization_id == organization_id, api_keys.c.revoked_at.is_(None))
-        .values(revoked_at=now, changed_at=now)
+        .values(revoked_at=clock(), changed_at=clock())
     )
     await connection.execute(
         update(webhook_endpoints)

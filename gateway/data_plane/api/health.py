@@ -17,7 +17,7 @@ from gateway.snapshots import Catalog, WorkerState
 
 MONITORING = "gateway.monitoring"
 """In the state of a request: whether it may be told of workers and models."""
-_UNREADY = {"catalog": "starting", "ledger": "no ledger"}
+_UNREADY = {"catalog": "starting", "ledger": "no ledger", "journal": "no journal"}
 """What takes this gateway out of its load balancer, and its status then."""
 
 
@@ -45,10 +45,11 @@ def routes(
         balancer at once. For the same reason workers don't matter: without one, requests are held
         and then answered with a Retry-After, which is more than a balancer could do.
 
-        `reasons` has a word for each thing that is wrong: `catalog`, `ledger`, `refused` if the
-        ledger refuses what an organization used (that one alone is concerned), and `workers` if a
-        live model has none that is ready; `ready_workers` counts those of every model. Both are for
-        monitoring alone; see GATEWAY_METRICS_TOKEN.
+        `reasons` has a word for each thing that is wrong: `catalog`, `ledger`, `journal` if
+        neither the ledger nor the journal takes anything, so that requests are refused, `refused`
+        if the ledger refuses what an organization used (that one alone is concerned), and `workers`
+        if a live model has none that is ready; `ready_workers` counts those of every model. Both
+        are for monitoring alone; see GATEWAY_METRICS_TOKEN.
         """
         models = catalog().models
         counts = {
@@ -59,6 +60,7 @@ def routes(
         causes = {
             "catalog": not models,
             "ledger": credit.away_seconds > ledger_away_seconds_max,
+            "journal": credit.book.is_closed,
             "refused": credit.writer.state == "refuses",
             "workers": not all(counts.get(model) for model in live),
         }

@@ -100,6 +100,20 @@ class Authenticator:
         if self._known.pop(digest, None) is not None:
             self._reads.again(digest)
 
+    def outdate(self, digest: bytes) -> None:
+        """Read a key again that changed and is still good.
+
+        Until it is read, and so while the database is unavailable, it is used as it was.
+        """
+        known = self._known.get(digest)
+        if known is None:
+            self.forget(digest)
+            return
+        aged = self._monotonic() - self._rules.trusted_seconds
+        self._known[digest] = known._replace(read_at=min(known.read_at, aged))
+        self._reads.outdate(digest)
+        self._reads.again(digest)
+
     async def refresh(self) -> None:
         """Read the secrets of MACs. Raises KeyStoreUnavailable; then no key counts as made up."""
         until = self._monotonic() + keys.MAC_SECRETS_SECONDS

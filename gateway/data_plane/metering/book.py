@@ -20,7 +20,7 @@ from gateway.data_plane.metering.leases import (
     period_at,
 )
 from gateway.data_plane.metering.messages import UsageLine
-from gateway.data_plane.metering.port import Charge
+from gateway.data_plane.metering.port import Charge, ChargeUnknown, CreditUnavailable
 from gateway.errors import GatewayError
 from gateway.identifiers import made_at_ms
 
@@ -48,8 +48,12 @@ class LeaseBook:
         self.outbox: deque[Settlement] = deque()
         self.asking: dict[str, Purse] = {}
         """The purses that need more credit."""
+        self.is_closed = False
+        """Whether neither the ledger nor the journal takes anything: requests are refused."""
         self.unconfirmed = 0
         """How many settled requests the ledger has not confirmed."""
+        self.charged_unknown: deque[Settlement] = deque()
+        """Charged, though their clients were told that this is unknown: to be credited back."""
 
     def reserve(self, charge: Charge) -> int | None:
         """Reserve from what is held and return the balance left; None if it must `wait`."""
@@ -224,7 +228,10 @@ class LeaseBook:
         """Handle that the ledger has it."""
         if entry.pending:
             self._drop(entry)
-            entry.finish()
+            if entry.unknown:
+                self.charged_unknown.append(entry)
+            else:
+                entry.finish()
 
     def refuse(self, entry: Settlement, error: GatewayError) -> None:
         """Handle that the ledger has no row for it and never will: its credit is free again."""
@@ -232,13 +239,27 @@ class LeaseBook:
             for lease in self._drop(entry):
                 lease.spent -= entry.cost_nanos
                 lease.free += entry.cost_nanos
+            entry.unknown = False
             entry.finish(error)
 
-    def give_up(self, entry: Settlement, error: GatewayError) -> None:
-        """Stop waiting for the outcome. It may be charged, so its credit isn't reused."""
+    def hand_back(self, entry: Settlement, error: GatewayError) -> None:
+        """Leave it to the journal that it came from."""
         if entry.pending:
             self._drop(entry)
             entry.finish(error)
+
+    def give_up(self, entry: Settlement) -> None:
+        """End the wait of its client: neither the ledger nor the journal has taken it.
+
+        What the ledger may have received is charged or not; the ledger is asked on.
+        """
+        if not entry.pending:
+            return
+        if entry.sent:
+            entry.unknown = True
+            entry.finish(ChargeUnknown(entry.request_id))
+        else:
+            self.refuse(entry, CreditUnavailable())
 
     def _drop(self, entry: Settlement) -> list[Lease]:
         entry.pending = False

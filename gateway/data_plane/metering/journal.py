@@ -29,6 +29,7 @@ from gateway.data_plane.metering.messages import UsageLine
 log = structlog.get_logger()
 
 _UNREADABLE = ".unreadable"
+_PROBE_BYTES = 65_536
 
 
 class Journal:
@@ -85,6 +86,22 @@ class Journal:
                 self._close_segment()
         return path
 
+    def probe(self) -> None:
+        """Find out whether records could be appended. Raises JournalError."""
+        if self.size_bytes + _PROBE_BYTES > self._bytes_max:
+            raise JournalError(f"the journal is full: {self._bytes_max} bytes")
+        path = self._own / "probe"
+        try:
+            with path.open("wb") as file:
+                file.write(bytes(_PROBE_BYTES))
+                file.flush()
+                os.fdatasync(file.fileno())
+        except OSError as error:
+            raise JournalError(f"the journal can't be written: {error}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
     def forget(self, segment: Path) -> None:
         """Remove a segment that the ledger has completely. Raises OSError if it can't."""
         if self._file is not None and Path(self._file.name) == segment:
@@ -127,7 +144,11 @@ class Journal:
             with contextlib.suppress(OSError):
                 self._close_segment()
             with contextlib.suppress(OSError):
-                os.truncate(path, self._sizes[path])
+                if self._sizes[path]:
+                    os.truncate(path, self._sizes[path])
+                else:
+                    path.unlink()
+                    del self._sizes[path]
         self._file = None
 
     def _close_segment(self) -> None:
@@ -289,6 +310,7 @@ class Adopter:
         entries = [Settlement(line.request_id, line.cost_nanos, line) for line in lines]
         for entry in entries:
             entry.answered = True
+            entry.unknown = entry.line.unknown
             entry.done = one_less
             self._book.replay(entry)
         if entries:

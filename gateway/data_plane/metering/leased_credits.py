@@ -64,6 +64,7 @@ class LeasedCredits:
             journal,
             self.book,
             lambda: self.writer.reachable,
+            lambda: self.writer.is_late,
             commit_seconds=self.rules.commit_seconds,
             settle_seconds=self.rules.settle_seconds,
         )
@@ -80,6 +81,11 @@ class LeasedCredits:
     def away_seconds(self) -> float:
         """How long the ledger has not answered; 0 while it does."""
         return self.writer.away_seconds
+
+    @property
+    def journal(self) -> Journaling:
+        """What the journal has taken, and whether it works."""
+        return self._journaling
 
     async def start(self) -> None:
         """Start the writer, and the replay of dead processes' journals.
@@ -102,7 +108,7 @@ class LeasedCredits:
 
     async def reserve(self, charge: Charge) -> int:
         """See `Credits.reserve`."""
-        if self.book.unconfirmed >= self.book.rules.outbox_max:
+        if self.book.is_closed or self.book.unconfirmed >= self.book.rules.outbox_max:
             raise CreditUnavailable
         balance = self.book.reserve(charge)
         if balance is not None:

@@ -196,6 +196,8 @@ class Settlement:
     """The journal segment that holds it."""
     pending: bool = True
     """Whether the ledger has yet to confirm or refuse it."""
+    unknown: bool = False
+    """Whether its client was told that the charge is unknown, and it is not credited back yet."""
     error: GatewayError | None = None
     done: Callable[[], None] | None = None
     """Called when it is durable or refused."""

@@ -21,7 +21,7 @@ class LedgerRefused(Exception):
     """The ledger could not apply a tick because of what is in it; nothing of it was applied."""
 
 
-class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
+class UsageLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A settled request: its usage row, and the leases that pay for it."""
 
     request_id: str
@@ -37,6 +37,8 @@ class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
     budget_lease_id: str | None
     created_ms: int
     """Unix time in milliseconds, as in the request id."""
+    unknown: bool = False
+    """In a journal: its client was told that the charge is unknown. It is to be credited back."""
 
 
 class LeaseLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +137,13 @@ class Ledger(Protocol):
 
         Raises LedgerUnavailable: the outcome is unknown; or LedgerRefused: nothing was applied, and
         the same tick would be refused again.
+        """
+        ...
+
+    async def credit_back(self, line: UsageLine) -> int:
+        """Credit what a request was charged, once however often this is called; return how much.
+
+        Its client was told that the charge is unknown. Raises LedgerUnavailable or LedgerRefused.
         """
         ...
 

@@ -20,25 +20,31 @@ class LedgerMetrics(Collector):
         """Describe the ledger as the process sees it."""
         credit, writer = self._credit, self._credit.writer
         for name, words, gauge in (
-            ("away_seconds", "How long the ledger has not answered.", writer.away_seconds),
+            ("ledger_away_seconds", "How long the ledger has not answered.", writer.away_seconds),
             (
-                "refused_organizations",
+                "ledger_refused_organizations",
                 "Organizations set apart, because the ledger refuses what they used.",
                 writer.refused_organizations,
             ),
             (
-                "unconfirmed_requests",
+                "ledger_unconfirmed_requests",
                 "Settled requests that the ledger has not confirmed.",
                 credit.book.unconfirmed,
             ),
-        ):
-            yield GaugeMetricFamily(f"gateway_ledger_{name}", words, gauge)
-        for name, words, count in (
-            ("refusals", "Ticks refused because of what was in them.", writer.refusals),
             (
-                "written_off_requests",
+                "journal_bytes",
+                "Bytes of the journal on disk.",
+                credit.journal.size_bytes,
+            ),
+        ):
+            yield GaugeMetricFamily(f"gateway_{name}", words, gauge)
+        for name, words, count in (
+            ("ledger_refusals", "Ticks refused because of what was in them.", writer.refusals),
+            (
+                "ledger_written_off_requests",
                 "Requests that were answered and then could not be charged.",
                 writer.written_off,
             ),
+            ("journal_failures", "Attempts to write that failed.", credit.journal.failures),
         ):
-            yield CounterMetricFamily(f"gateway_ledger_{name}", words, count)
+            yield CounterMetricFamily(f"gateway_{name}", words, count)

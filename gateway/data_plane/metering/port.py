@@ -43,8 +43,9 @@ class Credits(Protocol):
         """Charge what was reserved, and return its receipt once the usage row is durable.
 
         None: no receipts are made. Call it once for each reservation. Raises ReservationExpired
-        (503) if the reservation is gone: nothing is charged. Raises CreditUnavailable (503) if
-        neither the ledger nor the journal is available: the answer must not be delivered.
+        (503) if the reservation is gone: nothing is charged. If neither the ledger nor the journal
+        is available, the answer must not be delivered: raises CreditUnavailable (503) if nothing
+        was charged, ChargeUnknown (503) if something may have been, which is credited back then.
         """
         ...
 
@@ -122,6 +123,22 @@ class CreditUnavailable(Unavailable):
         **options: Any,
     ) -> None:
         super().__init__(message, **options)
+
+
+class ChargeUnknown(Unavailable):
+    """Your answer could not be delivered, and whether it was charged is not known yet.
+
+    If it was, the charge is credited back by itself, usually within seconds.
+    """
+
+    code = "charge_unknown"
+    remedy = "Try again. If the credit does not come back, write to us with the request id."
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"Whether request {request_id} was charged is not known yet; if it was, that is "
+            "credited back by itself. Try again."
+        )
 
 
 class ReservationExpired(Unavailable):

@@ -121,7 +121,7 @@ class Refusals:
         if one is None:
             return False
         if entry.lease is None:  # its segment is another process's, and stays where it is
-            self._book.give_up(entry, frozen_error("books"))
+            self._book.hand_back(entry, frozen_error("books"))
         elif entry.answered or entry.uncertain:
             one.entries.append(entry)
         else:

@@ -21,6 +21,7 @@ from gateway.data_plane.metering.protocol import EveryTickRefused, LeaseProtocol
 
 log = structlog.get_logger()
 
+_LATE_SECONDS = 1.0
 _FROZEN_MAX = 8
 """Most organizations that a process freezes while it keeps them apart. If the ledger refuses more,
 their books are hardly the reason: those are kept apart here only, until it takes them again."""
@@ -50,6 +51,7 @@ class LedgerWriter:
         """Done to wake the writer; None while it works."""
         self._stopping = False
         self._freezing: set[asyncio.Task[None]] = set()
+        self._crediting: asyncio.Task[None] | None = None
         self._away_since: float | None = None
         self._refuses_all = False
         self._asked_at: float | None = None
@@ -66,6 +68,11 @@ class LedgerWriter:
     def reachable(self) -> bool:
         """Whether the ledger answered the last tick."""
         return self._away_since is None
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the ledger is away, or has not answered for a second."""
+        return not self.reachable or self.away_seconds > _LATE_SECONDS
 
     @property
     def away_seconds(self) -> float:
@@ -90,10 +97,13 @@ class LedgerWriter:
         try:
             while not (self._stopping and self._protocol.done):
                 await self._turn_or_pause()
+            if self._crediting is not None:
+                await self._crediting
         finally:
-            for task in self._freezing:
+            tasks = [task for task in (*self._freezing, self._crediting) if task is not None]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._freezing, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def stop(self) -> None:
         """Give everything back, and end `run` then."""
@@ -151,6 +161,8 @@ class LedgerWriter:
         if answer.written_off:
             self.written_off += len(answer.written_off)
             log.error("usage written off", requests=answer.written_off)
+        if self._book.charged_unknown and self._crediting is None:
+            self._crediting = asyncio.create_task(self._credit_back())
         await self._journaling.clean()
         return True
 
@@ -171,7 +183,7 @@ class LedgerWriter:
         if self._away_since is not None:
             log.info("ledger reachable", seconds=round(time.monotonic() - self._away_since, 3))
         self._away_since = None
-        self._refuses_all = False
+        self._refuses_all = self._book.is_closed = False
         self._pause_seconds = self._rules.retry_seconds
 
     def _away(self, error: Exception) -> None:
@@ -182,6 +194,7 @@ class LedgerWriter:
             words = "the ledger refuses every tick" if refuses else "ledger unreachable"
             log.error(words, reason=str(error), exc_info=error if ours else None)
         self._refuses_all = refuses
+        self._book.is_closed = self._journaling.has_failed
         if self._away_since is None:
             self._away_since = time.monotonic()
 
@@ -203,6 +216,24 @@ class LedgerWriter:
             else:
                 log.error("the ledger refuses many organizations", frozen=_FROZEN_MAX)
         return True
+
+    async def _credit_back(self) -> None:
+        """Credit what was charged though its clients were told that this is unknown."""
+        charged = self._book.charged_unknown
+        while charged:
+            entry = charged.popleft()
+            try:
+                nanos = await self._ledger.credit_back(entry.line)
+            except Exception as error:  # noqa: BLE001 - tried again until the ledger takes it
+                log.error("not credited back", request=entry.request_id, reason=str(error))
+                charged.append(entry)
+                await asyncio.sleep(self._rules.retry_seconds_max)
+                continue
+            log.warning("credited back", request=entry.request_id, nanos=nanos)
+            entry.unknown = False
+            entry.finish()
+            self._journaling.count_off([entry])
+        self._crediting = None
 
     async def _freeze(self, organization_id: str, reason: str) -> None:
         """Freeze an organization for all processes, for operators to see and to end."""

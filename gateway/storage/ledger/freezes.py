@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 
 import msgspec
+import structlog
 from sqlalchemy import ColumnElement, Row, delete, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -31,6 +32,8 @@ class Freeze(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     created_at: datetime
 
+
+log = structlog.get_logger()
 
 StoredCause = Literal["books", "operator", "dispute"]
 REFUSED = "ledger"
@@ -64,14 +67,16 @@ async def freeze(
 
 
 async def freeze_refused(database: Database, organization_id: str, reason: str) -> bool:
-    """Freeze an organization whose ticks the ledger refuses; see `Ledger.freeze`."""
+    """Freeze an organization of which something can't be posted; see `Ledger.freeze`."""
+    reason = reason[:_REASON_MAX]
     try:
         async with database.write() as connection:
-            return await freeze(
-                connection, organization_id, "books", ref=REFUSED, reason=reason[:_REASON_MAX]
-            )
+            added = await freeze(connection, organization_id, "books", ref=REFUSED, reason=reason)
     except (AssertionError, SQLAlchemyError, OSError) as error:
         raise ledger_error(error) from error
+    if added:
+        log.error("an organization is frozen", organization=organization_id, reason=reason)
+    return added
 
 
 def ledger_error(error: Exception) -> LedgerRefused | LedgerUnavailable:

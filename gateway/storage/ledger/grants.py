@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import func, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.data_plane.metering.messages import UsageLine
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
 from gateway.money import money
-from gateway.storage.database import Database, insert_into
-from gateway.storage.ledger import postings
-from gateway.storage.tables import accounts, credit_lots, ledger_entries
+from gateway.storage.database import Database, insert_into, refuses
+from gateway.storage.ledger import freezes, postings
+from gateway.storage.tables import accounts, credit_lots, ledger_entries, usage_events
 
 Kind = Literal["promo", "paid"]
 
@@ -140,6 +143,31 @@ async def grant(
     return True
 
 
+async def credit_back(database: Database, line: UsageLine) -> int:
+    """Grant what a request was charged, once; see `Ledger.credit_back`.
+
+    The usage row stays, as does what a budget of its key counts: this is new credit.
+    """
+    query = select(usage_events.c.charged_nanos).where(
+        usage_events.c.request_id == line.request_id,
+        usage_events.c.organization_id == line.organization_id,
+    )
+    try:
+        async with database.write() as connection:
+            charged: int = await connection.scalar(query) or 0
+            if charged:
+                await grant(
+                    connection,
+                    line.organization_id,
+                    charged,
+                    kind="promo",
+                    source_ref=f"request:{line.request_id}",
+                )
+    except (AssertionError, SQLAlchemyError, OSError) as error:
+        raise freezes.ledger_error(error) from error
+    return charged
+
+
 async def take(
     connection: AsyncConnection,
     organization_id: str,
@@ -217,7 +245,7 @@ async def expire(database: Database, at: datetime | None = None) -> int:
 
     What leases have spent is posted first, so that it burns the lot. Where leases hold some of the
     rest, it is recalled and the lot waits for the next run. Each organization is a transaction, to
-    lock in the ledger's order.
+    lock in the ledger's order; one whose books are at odds is frozen, and holds up no other.
     """
     async with database.read() as connection:
         now = at or await postings.database_now(connection)
@@ -234,12 +262,26 @@ async def expire(database: Database, at: datetime | None = None) -> int:
             lots.setdefault(organization_id, []).append(lot_id)
     expired = 0
     for organization_id, lot_ids in lots.items():
-        async with database.write() as connection:
-            for lease_id in await postings.lock_open_leases(connection, organization_id):
-                await postings.lock_account(connection, organization_id)
-                await postings.post(connection, lease_id, now)
-            for lot_id in lot_ids:
-                expired += await _expire(connection, lot_id, organization_id, now)
+        try:
+            async with database.write() as connection:
+                expired += await _expire_all(connection, organization_id, lot_ids, now)
+        except (SQLAlchemyError, AssertionError) as error:
+            if not refuses(error):
+                raise
+            reason = f"its lots can't be expired: {error}"
+            await freezes.freeze_refused(database, organization_id, reason)
+    return expired
+
+
+async def _expire_all(
+    connection: AsyncConnection, organization_id: str, lot_ids: Sequence[str], now: datetime
+) -> int:
+    for lease_id in await postings.lock_open_leases(connection, organization_id):
+        await postings.lock_account(connection, organization_id)
+        await postings.post(connection, lease_id, now)
+    expired = 0
+    for lot_id in lot_ids:
+        expired += await _expire(connection, lot_id, organization_id, now)
     return expired
 
 

@@ -19,9 +19,9 @@ from datetime import datetime
 
 import msgspec
 
-from gateway.data_plane.metering.messages import Tick, TickAnswer
+from gateway.data_plane.metering.messages import Tick, TickAnswer, UsageLine
 from gateway.storage.database import Database, refuses
-from gateway.storage.ledger import freezes
+from gateway.storage.ledger import freezes, grants
 from gateway.storage.own_connection import LOST, OwnConnection
 
 _SHARDS_LOCK = 0x57E11D  # any number, the same in every process
@@ -82,6 +82,10 @@ class PostgresLedger:
             self._own.drop()
             raise
         return msgspec.json.decode(answer, type=TickAnswer)
+
+    async def credit_back(self, line: UsageLine) -> int:
+        """See `Ledger.credit_back`."""
+        return await grants.credit_back(self._database, line)
 
     async def freeze(self, organization_id: str, reason: str) -> bool:
         """See `Ledger.freeze`."""

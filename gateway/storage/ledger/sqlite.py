@@ -25,6 +25,7 @@ from gateway.data_plane.metering.messages import (
     RootLine,
     Tick,
     TickAnswer,
+    UsageLine,
 )
 from gateway.data_plane.metering.receipts import FIRST
 from gateway.storage.database import Database
@@ -54,6 +55,10 @@ class SqliteLedger:
                 return await loop.run_in_executor(self._thread, self._apply, tick, at)
         except (AssertionError, sqlite3.Error, SQLAlchemyError, OSError) as error:
             raise freezes.ledger_error(error) from error
+
+    async def credit_back(self, line: UsageLine) -> int:
+        """See `Ledger.credit_back`."""
+        return await grants.credit_back(self._database, line)
 
     async def freeze(self, organization_id: str, reason: str) -> bool:
         """See `Ledger.freeze`."""

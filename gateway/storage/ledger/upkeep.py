@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-import structlog
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.storage.database import Database, refuses
 from gateway.storage.ledger import freezes, postings
 from gateway.storage.tables import accounts, leases
-
-log = structlog.get_logger()
 
 _REAP_AT_ONCE = 1_000
 
@@ -70,5 +67,4 @@ async def _freeze(database: Database, lease_id: str, reason: str) -> None:
             .where(leases.c.id == lease_id)
         )
     assert organization_id is not None
-    if await freezes.freeze_refused(database, organization_id, reason):
-        log.error("an organization is frozen", organization=organization_id, reason=reason)
+    await freezes.freeze_refused(database, organization_id, reason)

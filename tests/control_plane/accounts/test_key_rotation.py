@@ -110,7 +110,7 @@ async def test_a_lost_announcement_costs_half_a_second(database: Database, ledge
     keys = ApiKeys(database, secret=SECRET)
     old = await keys.create(ledger.organization_id, "k")
     forgotten: list[bytes] = []
-    changes = KeyChanges(database, forgotten.append)
+    changes = KeyChanges(database, forgotten.append, forgotten.append)
     await changes.read()
     forgotten.clear()
     new = await keys.rotate(old.key.id, overlap=DAY)

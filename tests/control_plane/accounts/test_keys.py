@@ -2,17 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import pytest
 from sqlalchemy import func, select, text, update
 
-from gateway.control_plane.accounts import memberships, users
+from gateway.control_plane.accounts import memberships, privacy, users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.key_changes import KeyChanges
 from gateway.control_plane.accounts.key_revocation import revoke_made_by
 from gateway.control_plane.accounts.keys import ApiKeys, KeyNotFound
 from gateway.control_plane.accounts.memberships import MemberNotFound
+from gateway.control_plane.accounts.sessions import Visitor
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
@@ -89,24 +90,25 @@ async def test_a_key_that_would_expire_before_it_exists(keys: ApiKeys, ledger: L
 
 async def test_changes_of_another_process_are_read_once_each(keys: ApiKeys, ledger: Ledger):
     forgotten: list[bytes] = []
-    changes = KeyChanges(ledger.database, forgotten.append)
+    outdated: list[bytes] = []
+    changes = KeyChanges(ledger.database, forgotten.append, outdated.append)
     await changes.read()
-    assert len(forgotten) == 1  # the fixture's
+    assert len(outdated) == 1  # the fixture's
     made = await keys.create(ledger.organization_id, "laptop")
     await changes.read()
-    assert len(forgotten) == 2
+    assert len(outdated) == 2
     await changes.read()
-    assert len(forgotten) == 2
+    assert len(outdated) == 2
+    assert forgotten == []
     await keys.revoke(made.key.id)
     await changes.read()
-    assert len(forgotten) == 3
-    assert forgotten[1] == forgotten[2]
+    assert forgotten == outdated[1:]
 
 
 async def test_a_change_that_is_committed_after_a_later_one_is_read(keys: ApiKeys, ledger: Ledger):
     """Times are taken before the commit, by one clock: the database's."""
     forgotten: list[bytes] = []
-    changes = KeyChanges(ledger.database, forgotten.append)
+    changes = KeyChanges(ledger.database, forgotten.append, forgotten.append)
     for name in ("first", "late"):
         await keys.create(ledger.organization_id, name)
     await changes.read()
@@ -126,7 +128,7 @@ async def test_the_keys_of_who_was_removed_are_among_them(keys: ApiKeys, ledger:
         await memberships.add(connection, user.id, ledger.organization_id, "member")
     await keys.create(ledger.organization_id, "laptop", created_by=user.id)
     forgotten: list[bytes] = []
-    changes = KeyChanges(ledger.database, forgotten.append)
+    changes = KeyChanges(ledger.database, forgotten.append, forgotten.append)
     await changes.read()
     forgotten.clear()
     async with ledger.database.write() as connection:
@@ -134,6 +136,36 @@ async def test_the_keys_of_who_was_removed_are_among_them(keys: ApiKeys, ledger:
     await changes.read()
     assert forgotten == ended
     assert len(ended) == 1
+
+
+@pytest.mark.sqlite
+async def test_keys_that_a_slow_process_ends_are_among_them(
+    keys: ApiKeys, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    """Its clock is an hour late when it closes an organization with the last of its members."""
+    async with ledger.database.write() as connection:
+        user = await users.find_or_create(connection, Address("a@e.org"))
+        await memberships.add(connection, user.id, ledger.organization_id, "owner")
+    await keys.create(ledger.organization_id, "laptop")
+    ended: list[bytes] = []
+    changes = KeyChanges(ledger.database, ended.append, lambda _digest: None)
+    await changes.read()
+
+    class Late(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) - timedelta(hours=1)
+
+    monkeypatch.setattr(privacy, "datetime", Late)
+    leaves = Visitor(
+        read_at=datetime.now(UTC), session_id="", user_id=user.id, email="a@e.org",
+        address_key="a@e.org", role="owner", organization_id=ledger.organization_id,
+        organization_name="acme",
+    )  # fmt: skip
+    async with ledger.database.write() as connection:
+        await privacy.forget(connection, leaves)
+    await changes.read()
+    assert len(ended) == 2
 
 
 class Listener:

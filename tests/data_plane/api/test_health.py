@@ -28,3 +28,18 @@ async def test_not_ready_while_usage_can_t_be_written_for_long(
         async with asyncio.timeout(5):
             while (await api.http.get("/health/ready")).status_code != 200:
                 await asyncio.sleep(0.01)
+
+
+async def test_not_ready_while_neither_ledger_nor_journal_takes_anything(
+    sqlite_database_url, fake_worker
+):
+    workers = f"sentence-transformers/all-MiniLM-L6-v2={fake_worker.url}"
+    async with open_api(sqlite_database_url[0], workers) as api:
+        await api.ready()
+        api.gateway.data.credit.book.is_closed = True
+        answer = await api.http.get("/health/ready")
+        assert (answer.status_code, answer.json()["status"]) == (503, "no journal")
+        refused = await api.embed()
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "credit_unavailable")
+        api.gateway.data.credit.book.is_closed = False
+        assert (await api.embed()).status_code == 200

@@ -121,6 +121,25 @@ async def test_an_aged_key_is_served_at_once_while_one_refresh_runs_behind_it(wo
     assert len(world.store.asked) == 3
 
 
+async def test_a_key_that_changed_is_used_as_it_was_until_it_is_read(world: World):
+    """A poll tells of the change, and the database goes just then."""
+    await world.authenticate()
+    world.store.away = True
+    world.authenticator.outdate(world.digest)
+    await world.until(lambda: len(world.store.asked) == 2)
+    assert await world.authenticate() == "k"
+    world.store.away = False
+    world.time += 3
+    world.add(world.key, "changed")
+    await world.authenticate()
+    await world.until(lambda: world.authenticator._known[world.digest].key.id == "changed")
+    world.store.away = True
+    world.time += 3
+    world.authenticator.forget(world.digest)  # it was revoked
+    with pytest.raises(AuthenticationUnavailable):
+        await world.authenticate()
+
+
 async def test_refreshes_of_a_moment_are_one_statement(world: World):
     made = [keys.mint(MAC_SECRET) for _ in range(20)]
     for key in made:

@@ -153,6 +153,17 @@ class Replica:
             sent, self.lost = self.lost, None
             self.world.apply(sent.tick)
 
+    def credit_back(self) -> dict[str, int]:
+        """Credit back what was charged and told to be unknown; return how much, by request."""
+        credited = {}
+        while self.book.charged_unknown:
+            entry = self.book.charged_unknown.popleft()
+            for _ in range(2):  # the answer to the first is lost
+                nanos = self.world.runner.run(self.world.ledger.credit_back(entry.line))
+            entry.unknown = False
+            credited[entry.request_id] = nanos
+        return credited
+
     def settle(self, charge: Charge, *, journal: bool) -> Settlement:
         """Settle; with `journal`, the ledger is too slow and the journal acknowledges."""
         entry = self.book.settle(charge)

@@ -49,6 +49,31 @@ def read_all(journal: Journal) -> list[bytes]:
     return found
 
 
+def test_a_disk_that_is_full_leaves_no_empty_segments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    journal = opened(tmp_path, bytes_max=1_000_000)
+    journal.append([b"first"])
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "fdatasync", fail)
+        for _ in range(5):
+            with pytest.raises(JournalError, match="No space left"):
+                journal.append([b"lost"])
+            with pytest.raises(JournalError, match="No space left"):
+                journal.probe()
+    journal.probe()
+    (segment,) = tmp_path.glob("*/*.journal")
+    assert segment.read_bytes().endswith(b" first\n")
+    assert {file.name for file in segment.parent.iterdir()} == {segment.name, "lock"}
+    journal.append([b"second"])
+    assert len(list(tmp_path.glob("*/*.journal"))) == 2
+    journal.close()
+
+
 def test_what_the_dead_wrote_is_read_and_what_the_living_write_is_not(tmp_path: Path):
     left_by_the_dead(tmp_path, *(f"record {number}" * 5 for number in range(5)))
     living, reader = opened(tmp_path), opened(tmp_path)

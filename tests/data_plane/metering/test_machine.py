@@ -31,6 +31,7 @@ from gateway.data_plane.metering.messages import Tick, UsageLine
 from gateway.data_plane.metering.port import (
     FROZEN,
     Charge,
+    ChargeUnknown,
     CreditUnavailable,
     InsufficientCredit,
 )
@@ -99,6 +100,11 @@ class Books(RuleBasedStateMachine):
         self.rooted: set[str] = set()
         """The roots that receipts name."""
         self.failed: set[str] = set()
+        self.waiting: list[list[Settlement]] = [[] for _ in range(REPLICAS)]
+        """Settled, and their clients still wait."""
+        self.unknown: dict[str, Replica] = {}
+        """Given up by a living process: if charged, that comes back."""
+        self.credited: dict[str, int] = {}
 
     def teardown(self) -> None:
         try:
@@ -242,10 +248,21 @@ class Books(RuleBasedStateMachine):
             if entry.error is None:
                 self.acknowledged[charge.request_id] = charge.cost_nanos
                 self.rooted |= {root for root in [self.verified(replica, entry)] if root}
+            elif isinstance(entry.error, ChargeUnknown):
+                self.unknown[charge.request_id] = replica
             else:
                 self.failed.add(charge.request_id)
 
         entry.done = done
+        self.waiting[who].append(entry)
+
+    @rule(who=which)
+    def give_up(self, who: int) -> None:
+        """Let a client wait no longer: neither the ledger nor the journal has taken its request."""
+        waiting = [entry for entry in self.waiting[who] if entry.done is not None]
+        if waiting:
+            self.replicas[who].book.give_up(waiting[0])
+        self.waiting[who] = waiting[1:]
 
     def verified(self, replica: Replica, entry: Settlement) -> str | None:
         """Check the receipt that the client gets; return the id of its root."""
@@ -304,6 +321,8 @@ class Books(RuleBasedStateMachine):
         for lost in (self.held[who], self.kept[who]):
             self.failed |= {charge.request_id for charge in lost}
             lost.clear()
+        self.waiting[who].clear()
+        self.unknown = {one: by for one, by in self.unknown.items() if by is not dead}
         dead.receive(answered=False)
         for entry in dead.book.outbox:
             self.unsure.pop(entry.request_id, None)  # no answer: either way is right
@@ -335,7 +354,8 @@ class Books(RuleBasedStateMachine):
         waiting = {charge.request_id for kept in self.kept for charge in kept}
         assert not (self.failed | waiting) & set(charged), "a failed request has a usage row"
         left = self.left()
-        assert left == self.granted - self.taken - self.expired - sum(charged.values())
+        credited = sum(self.credited.values())
+        assert left == self.granted + credited - self.taken - self.expired - sum(charged.values())
 
     def settle_everything(self) -> None:
         """Let every process say what it has to say, then ask for every answer's row."""
@@ -349,6 +369,10 @@ class Books(RuleBasedStateMachine):
         rows = self.usage()
         missing = [one for one in self.acknowledged if one not in rows]
         assert missing == [], "an acknowledged request has no usage row"
+        for replica in self.replicas:
+            self.credited |= replica.credit_back()
+        kept = [one for one in self.unknown if rows.get(one) and one not in self.credited]
+        assert kept == [], "what was told to be unknown stays charged"
         self.runner.run(self._see_the_log())
 
     async def _see_the_log(self) -> None:

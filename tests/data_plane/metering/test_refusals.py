@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 
 from gateway.data_plane.metering import refusals, writer
 from gateway.data_plane.metering.engine_rules import EngineRules
@@ -15,12 +15,20 @@ from gateway.data_plane.metering.leased_credits import LeasedCredits
 from gateway.data_plane.metering.messages import LedgerRefused, Tick, TickAnswer
 from gateway.data_plane.metering.port import AccountUnderReview
 from gateway.storage.database import Database
-from gateway.storage.ledger import freezes
+from gateway.storage.ledger import freezes, grants
 from gateway.storage.ledger.upkeep import reap
-from gateway.storage.tables import NANOS_MAX, accounts, credit_lots, leases, usage_events
+from gateway.storage.tables import (
+    NANOS_MAX,
+    accounts,
+    credit_lots,
+    leases,
+    ledger_entries,
+    usage_events,
+)
 from testing.ledger import (
     NANOS_PER_TOKEN,
     Customer,
+    add_credit,
     add_customer,
     assert_sound,
     ledger_of,
@@ -224,6 +232,28 @@ async def test_a_lease_that_can_t_be_closed_holds_up_no_other(database: Database
         assert await connection.scalar(select(func.count()).where(is_open)) == 0
     assert left == 0
     await assert_sound(database)
+
+
+async def test_a_lot_that_can_t_be_expired_holds_up_no_other(database: Database):
+    customers = [await add_customer(database) for _ in range(3)]
+    over = datetime.now(UTC) - timedelta(days=1)
+    for one in customers:
+        await add_credit(database, one, 10, expires_at=over)
+    bad = min(customers)  # comes first
+    async with database.write() as connection:
+        own = accounts.c.id == bad.organization_id
+        await connection.execute(update(accounts).where(own).values(available_nanos=10**6))
+        entry = insert(ledger_entries).values(
+            organization_id=bad.organization_id, kind="expiry", amount_nanos=-1,
+            counterpart="breakage", created_at=over,
+            ref=select(credit_lots.c.id).where(
+                credit_lots.c.organization_id == bad.organization_id
+            ).scalar_subquery(),
+        )  # fmt: skip
+        await connection.execute(entry)
+    assert await grants.expire(database) == 2
+    assert await frozen(database) == {bad.organization_id}
+    assert await grants.expire(database) == 0
 
 
 class Refusing:

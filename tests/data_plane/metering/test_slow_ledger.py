@@ -1,19 +1,23 @@
 """A ledger that is slow to answer: nobody is charged for nothing, and no answer is lost."""
 
 import asyncio
+import errno
+import os
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.data_plane.metering.engine_rules import EngineRules
 from gateway.data_plane.metering.journal import Journal
 from gateway.data_plane.metering.leased_credits import LeasedCredits
 from gateway.data_plane.metering.leases import NEVER, LeaseRules
-from gateway.data_plane.metering.messages import Tick, TickAnswer
-from gateway.data_plane.metering.port import CreditUnavailable
+from gateway.data_plane.metering.messages import LedgerUnavailable, Tick, TickAnswer, UsageLine
+from gateway.data_plane.metering.port import Charge, ChargeUnknown, CreditUnavailable
+from gateway.identifiers import new_id
 from gateway.storage.ledger.upkeep import reap
 from testing.gateways import Ledger
 from testing.ledger import ledger_of, running
@@ -22,13 +26,14 @@ pytestmark = pytest.mark.sqlite
 
 
 class Slow:
-    """A ledger on which ticks wait as long as `holds` says so."""
+    """A ledger on which ticks wait as long as `holds` says so, or fail while it is away."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger_of(ledger.database)
         self._holds: Callable[[Tick], bool] = lambda _tick: False
         self._changed = asyncio.Event()
         self.holding = asyncio.Event()
+        self.is_away = False
         self.on_usage: Callable[[], None] = lambda: None
 
     def hold(self, holds: Callable[[Tick], bool]) -> None:
@@ -39,11 +44,16 @@ class Slow:
     async def tick(self, tick: Tick) -> TickAnswer:
         if tick.usage:
             self.on_usage()
+        if self.is_away:
+            raise LedgerUnavailable("away")
         while self._holds(tick):
             self._changed.clear()
             self.holding.set()
             await self._changed.wait()
         return await self._ledger.tick(tick)
+
+    async def credit_back(self, line: UsageLine) -> int:
+        return await self._ledger.credit_back(line)
 
     async def close(self) -> None:
         await self._ledger.close()
@@ -188,3 +198,140 @@ async def test_a_segment_stays_while_it_is_appended_to(
         assert second.request_id in journaled(tmp_path)
         slow.hold(nothing)
     assert len(await ledger.usage()) == 2
+
+
+class Broken:
+    """A journal's disk that is full from `begin` to `end`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._patch = monkeypatch
+        self.failed = asyncio.Event()
+
+    def begin(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def fail(_descriptor: int) -> None:
+            loop.call_soon_threadsafe(self.failed.set)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        self._patch.setattr(os, "fdatasync", fail)
+
+    def end(self) -> None:
+        self._patch.undo()
+
+
+HURRIED = EngineRules(
+    commit_seconds=0.01, settle_seconds=0.02, credit_seconds=30, close_seconds=0.05
+)
+
+
+async def give_up(engine: LeasedCredits, ledger: Ledger, slow: Slow, broken: Broken) -> Charge:
+    """Have a request whose tick is under way time out, with a journal that fails."""
+    charge = ledger.charge(8)
+    await engine.reserve(charge)
+    slow.hold(lambda tick: bool(tick.usage))
+    broken.begin()
+    with pytest.raises(ChargeUnknown, match=charge.request_id):
+        await engine.settle(charge)
+    return charge
+
+
+@pytest.mark.postgresql
+async def test_a_charge_that_can_t_be_known_is_said_so_and_comes_back(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    await ledger.grant(80)
+    slow, broken = Slow(ledger), Broken(monkeypatch)
+    async with running(ledger.database, tmp_path, ledger=slow, rules=HURRIED) as engine:
+        charge = await give_up(engine, ledger, slow, broken)
+        slow.hold(nothing)
+        await credited(ledger, 80)
+        await slow.credit_back(line_of(charge))  # an answer that was lost: nothing happens twice
+    assert [row.charged_nanos for row in await ledger.usage()] == [8]
+    assert (await ledger.balance()).available_nanos == 80
+    assert await ledger.breaches() == []
+
+
+async def test_what_was_never_sent_is_not_charged_and_its_credit_is_free(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    await ledger.grant(80)
+    slow, broken = Slow(ledger), Broken(monkeypatch)
+    async with running(ledger.database, tmp_path, ledger=slow, rules=HURRIED) as engine:
+        charge = ledger.charge(80)
+        await engine.reserve(charge)
+        slow.hold(everything)
+        await slow.holding.wait()  # a heartbeat, so that no tick can take the usage along
+        broken.begin()
+        with pytest.raises(CreditUnavailable):
+            await engine.settle(charge)
+        slow.hold(nothing)
+        await serve(engine, ledger, 80)
+    assert [row.charged_nanos for row in await ledger.usage()] == [80]
+
+
+async def test_a_journal_remembers_what_is_to_come_back(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its disk has room again before the process ends, and another process takes it over."""
+    await ledger.grant(80)
+    slow, broken = Slow(ledger), Broken(monkeypatch)
+    journals = tmp_path / "journals"
+    async with running(ledger.database, journals, ledger=slow, rules=HURRIED) as engine:
+        await give_up(engine, ledger, slow, broken)
+        broken.end()
+    assert '"unknown":true' in journaled(journals)
+    assert await ledger.usage() == []
+    async with running(ledger.database, journals):
+        await credited(ledger, 80)
+        assert [row.charged_nanos for row in await ledger.usage()] == [8]
+    assert list(journals.iterdir()) == []
+    assert await ledger.breaches() == []
+
+
+async def credited(ledger: Ledger, nanos: int) -> None:
+    """Wait until a balance is what it was, with usage charged."""
+    async with asyncio.timeout(20):
+        while not await ledger.usage() or (await ledger.balance()).available_nanos < nanos:
+            await asyncio.sleep(0.01)
+
+
+def line_of(charge: Charge) -> UsageLine:
+    names = {name for name in UsageLine.__struct_fields__ if hasattr(charge, name)}
+    return UsageLine(
+        **{name: getattr(charge, name) for name in names},
+        lease_id=new_id(), budget_id=None, budget_lease_id=None, created_ms=0,
+    )  # fmt: skip
+
+
+async def test_without_ledger_and_journal_no_work_is_begun(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It is refused at once, until either works again."""
+    await ledger.grant(8_000)
+    slow, broken = Slow(ledger), Broken(monkeypatch)
+    impatient = msgspec.structs.replace(HURRIED, retry_seconds_max=0.05)
+    async with running(ledger.database, tmp_path, ledger=slow, rules=impatient) as engine:
+        await serve(engine, ledger, 8)
+        slow.is_away = True
+        broken.begin()
+        with pytest.raises((ChargeUnknown, CreditUnavailable)):  # whether it was sent or not
+            await serve(engine, ledger, 8)
+        with pytest.raises(CreditUnavailable):
+            await engine.reserve(ledger.charge(8))
+        assert not engine.book.held
+        broken.end()
+        async with asyncio.timeout(20):
+            while engine.book.is_closed:
+                await asyncio.sleep(0.01)
+        await serve(engine, ledger, 8)  # by the journal
+        broken.begin()
+        with pytest.raises((ChargeUnknown, CreditUnavailable)):
+            await serve(engine, ledger, 8)
+        assert engine.book.is_closed
+        slow.is_away = False
+        async with asyncio.timeout(20):
+            while engine.book.is_closed:
+                await asyncio.sleep(0.01)
+        await serve(engine, ledger, 8)
+    assert await ledger.breaches() == []
