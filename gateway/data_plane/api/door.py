@@ -119,6 +119,19 @@ class Checked(Protocol):
         ...
 
 
+def by_name(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
+    """Return headers by name. Of one that stands there twice the first counts, as it does for the
+    application, but the lines of X-Forwarded-For are one list: each proxy may add its own.
+    """
+    named = dict(headers)
+    if len(named) < len(headers):
+        named = dict(reversed(headers))
+        if b"x-forwarded-for" in named:
+            forwarded = [value for name, value in headers if name == b"x-forwarded-for"]
+            named[b"x-forwarded-for"] = b",".join(forwarded)
+    return named
+
+
 def refusal(error: GatewayError) -> tuple[bytes, bytes]:
     """Return the head's lines and the body of an answer to what never became a request."""
     body = error.envelope()

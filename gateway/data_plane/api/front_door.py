@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from gateway.data_plane.api.call import HotCall
-from gateway.data_plane.api.door import GRACE_SECONDS, Bounds, Door, refusal
+from gateway.data_plane.api.door import GRACE_SECONDS, Bounds, Door, by_name, refusal
 from gateway.data_plane.api.exchange import RawAnswer
 from gateway.errors import BadRequest, GatewayError, RequestTimeout, Unavailable
 
@@ -143,7 +143,7 @@ class FrontDoor(HttpToolsProtocol):
             self,
             endpoint,
             method=self.parser.get_method().decode("ascii"),
-            headers=dict(self.headers),
+            headers=by_name(self.headers),
             expects_continue=self.expect_100_continue,
             keep_alive=self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive(),
         )

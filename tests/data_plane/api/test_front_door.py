@@ -6,15 +6,18 @@ to uvicorn's protocol in front of an application that gives the same answers.
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
+from litestar import Request
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from gateway.data_plane.api import door
+from gateway.data_plane.api.callers import Callers
 from gateway.data_plane.api.door import Bounds, Door
 from gateway.data_plane.api.exchange import Exchange, HotEndpoint, Reply
 from gateway.data_plane.api.front_door import FrontDoor
@@ -184,6 +187,37 @@ async def test_the_same_bytes_get_the_same_answers(case: str, size: int):
             for protocol in (FrontDoor, HttpToolsProtocol)
         ]
         assert ours == theirs
+
+
+async def test_headers_that_stand_there_twice_mean_what_they_mean_to_the_application():
+    class Told:
+        async def authenticate(self, authorization: str | None, network: Callable[[], str]) -> None:
+            seen.append((authorization, network()))
+
+    class Twice(Served):
+        async def tell(self, exchange: Exchange) -> Reply:
+            network = partial(exchange.network, proxies=2)
+            await Told().authenticate(exchange.header(b"authorization"), network)
+            return Reply(b"")
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await Callers(Told(), proxies=2)(Request(scope, receive, send))  # type: ignore[arg-type]
+            await super().__call__(scope, receive, send)
+
+    seen: list[tuple[str | None, str]] = []
+    stream = head(
+        b"x-forwarded-for: 198.51.100.1, 203.0.113.7",
+        b"authorization: Bearer first",
+        b"X-Forwarded-For: 192.0.2.1",
+        b"authorization: Bearer second",
+        b"content-length: 0",
+    )
+    for protocol in (FrontDoor, HttpToolsProtocol):
+        client = Client(Twice(), protocol=protocol)
+        await client.send(stream)
+        assert await client.status() == 200
+        client.leave()
+    assert seen == [("Bearer first", "203.0.113.0/24")] * 2
 
 
 def told(answer: Any) -> tuple[int, str]:
