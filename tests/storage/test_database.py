@@ -77,3 +77,24 @@ async def test_a_writer_waits_for_its_turn_for_some_time_only(
 
     async with asyncio.timeout(2), sqlite.write():  # and it leaves the turn to others
         pass
+
+
+async def test_a_connection_that_the_server_closed_while_it_rested_is_replaced(
+    postgresql_database_url: list[str],
+):
+    database, other = [Database(postgresql_database_url[0]) for _ in range(2)]
+    query = text("SELECT pg_backend_pid()")
+    try:
+        async with database.read() as connection:
+            pid = await connection.scalar(query)
+            resting = (await connection.get_raw_connection()).driver_connection
+        async with other.write() as killer:
+            await killer.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+        assert resting
+        while not resting.is_closed():  # the loop has yet to see it
+            await asyncio.sleep(0)
+        async with database.read() as connection:
+            assert await connection.scalar(query) != pid
+    finally:
+        await database.close()
+        await other.close()

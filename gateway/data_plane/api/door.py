@@ -120,8 +120,10 @@ class Checked(Protocol):
 
 
 def by_name(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
-    """Return headers by name. Of one that stands there twice the first counts, as it does for the
-    application, but the lines of X-Forwarded-For are one list: each proxy may add its own.
+    """Return headers by name.
+
+    Of one that stands there twice the first counts, as it does for the application, but the lines
+    of X-Forwarded-For are one list: each proxy may add its own.
     """
     named = dict(headers)
     if len(named) < len(headers):
