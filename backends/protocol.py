@@ -64,10 +64,15 @@ class TokenRow(NamedTuple):
         return len(self.ids) // 4
 
 
+AS_ADDRESSED = ""
+"""The model of a worker that calls it otherwise: its address says so, and an operator vouches."""
+
+
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker reports about itself (`GET /info`)."""
 
     model: str
+    """The model's id in the catalog, or `AS_ADDRESSED`."""
     revision: str
     dtype: str
     dimensions: tuple[int, ...]

@@ -79,7 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _text(
             "The workers of each model: MODEL=URL, separated by spaces; a model may appear more "
             "than once. URL is http://host:port, unix:/path, or dns+http://host:port for every "
-            "address of a name, such as a headless Service."
+            "address of a name, such as a headless Service. Other engines: docs/engines.md."
         ),
     ] = ""
     worker_secret: Annotated[

@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 from yarl import URL
 
+GUIDE = "docs/engines.md"
 _TOKENS_MAX_MAX = 1_000_000
 
 
@@ -37,17 +38,16 @@ class EngineAddress(msgspec.Struct, frozen=True, kw_only=True):
         return os.environ[name]
 
     def require(self, *names: str) -> None:
-        """Refuse an address that leaves one of these options out. Raises UnknownBackend."""
-        for name in names:
-            if getattr(self.options, name) is None:
-                raise UnknownBackend(f"{self.url}: state {name}= in the URL")
+        """Refuse an address that leaves any of these options out. Raises UnknownBackend."""
+        if missing := [name for name in names if getattr(self.options, name) is None]:
+            raise UnknownBackend(f"{self.url}: {state(*missing)}")
 
 
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the query of an address may say."""
 
     model: str | None = None
-    """The model's name there; None: whatever it serves, if that is one model."""
+    """The model's name there, if it isn't the catalog's. None: it serves one, of that name."""
     revision: str | None = None
     """Revision of the weights. An engine that reports its own must report the same."""
     vocabulary: Path | None = None
@@ -89,6 +89,11 @@ def parse(address: str) -> EngineAddress:
         raise UnknownBackend(f"{address}: {error}") from None
     base = str(url.with_scheme(scheme).with_query(None).with_fragment(None)).rstrip("/")
     return EngineAddress(url=address, base=base, options=options)
+
+
+def state(*names: str) -> str:
+    """Ask for options that an address lacks."""
+    return f"state {' and '.join(f'{name}=' for name in names)} in the URL (see {GUIDE})"
 
 
 def _converted(kind: type, value: str) -> object:

@@ -35,13 +35,14 @@ def _dialect(engine: str, address: EngineAddress) -> Dialect:
     options = address.options
     match engine:
         case "tei":
+            address.require("vocabulary")
             return Tei(_vocabulary(address), pooled=options.heads is not None)
         case "openai":
             address.require("revision")
             known = load_vocabulary(options.vocabulary).sha256 if options.vocabulary else ""
             return OpenAICompatible(options.model, known)
         case "infinity":
-            address.require("revision", "tokens_max")
+            address.require("vocabulary", "revision", "tokens_max")
             return Infinity(options.model, _vocabulary(address))
         case _:
             known = "tei, openai and infinity"
@@ -49,6 +50,5 @@ def _dialect(engine: str, address: EngineAddress) -> Dialect:
 
 
 def _vocabulary(address: EngineAddress) -> Vocabulary:
-    address.require("vocabulary")
     assert address.options.vocabulary is not None
     return load_vocabulary(address.options.vocabulary)

@@ -14,7 +14,7 @@ from backends.adapters.connections import Connections
 from backends.adapters.statuses import worker_refusal
 from backends.adapters.trust import Trust
 from backends.authentication import request_claims
-from backends.protocol import TokenRow, WorkerInfo
+from backends.protocol import AS_ADDRESSED, TokenRow, WorkerInfo
 
 _TIMEOUT_MARGIN = 0.9  # the worker gives up before we do, so that its answer can still arrive
 _INFO_BYTES_MAX = 65_536
@@ -87,6 +87,9 @@ class HopBackend:
 
 def _read_info(content: bytes | bytearray) -> WorkerInfo:
     try:
-        return msgspec.json.decode(content, type=WorkerInfo)
+        info = msgspec.json.decode(content, type=WorkerInfo)
     except msgspec.MsgspecError as error:
         raise ValueError(f"/info: {error}") from None
+    if info.model == AS_ADDRESSED:
+        raise ValueError("/info: names no model")
+    return info

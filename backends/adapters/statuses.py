@@ -21,6 +21,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from backends.adapters.address import GUIDE
 from backends.protocol import (
     BackendError,
     RequestRefused,
@@ -44,6 +45,11 @@ _REASON_BYTES_MAX = 200
 _REFUSED = {400, 413, 422}
 _BUSY = {429, 503}
 _LATE = 504
+_NO_SUCH_PATH = 404
+_STOCK = (
+    "no worker of ours answers there; if it is another engine, name it in the address: "
+    f"infinity+http://, tei+http:// or openai+http:// (see {GUIDE})"
+)
 _DEADLINE_PASSED = "deadline_passed"
 _BROKEN = "engine_broken"
 
@@ -69,6 +75,8 @@ def worker_refusal(url: str, status: int, content: bytes, retry_after: str | Non
         return WorkerTimeout(url, meant.reason)
     if code == _BROKEN:
         return WorkerLost(url, meant.reason)
+    if status == _NO_SUCH_PATH and not code:
+        return WorkerFailed(url, f"{meant.reason}; {_STOCK}")
     if isinstance(meant, RequestRefused) and not code:
         return WorkerFailed(url, f"not an error of our worker: {meant.reason}")
     return meant

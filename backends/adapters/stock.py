@@ -21,14 +21,21 @@ from typing import NamedTuple, Protocol, TypeVar
 import msgspec
 import numpy as np
 
-from backends.adapters.address import EngineAddress
+from backends.adapters.address import EngineAddress, state
 from backends.adapters.client import Answer, WorkerClient, deadline
 from backends.adapters.heads import DenseHeads
 from backends.adapters.statuses import engine_refusal
 from backends.adapters.trust import Trust
 from backends.adapters.vectors import Malformed, Matrix
 from backends.adapters.vocabulary import NotText
-from backends.protocol import BackendError, BeyondWorker, InvalidAnswer, TokenRow, WorkerInfo
+from backends.protocol import (
+    AS_ADDRESSED,
+    BackendError,
+    BeyondWorker,
+    InvalidAnswer,
+    TokenRow,
+    WorkerInfo,
+)
 
 _T = TypeVar("_T")
 
@@ -110,7 +117,7 @@ class StockBackend:
         probes = [TokenRow(ids, 0) for ids in _PROBES]
         width = self._probed(await self._compute(probes, about, None, "probe"))
         info = WorkerInfo(
-            model=about.model,
+            model=about.model if self._options.model is None else AS_ADDRESSED,
             revision=revision,
             dtype=about.dtype,
             dimensions=self._heads.dimensions if self._heads else (width,),
@@ -131,11 +138,13 @@ class StockBackend:
             reason = f"serves revision {about.revision!r}, not {stated.revision!r}"
             raise InvalidAnswer(self.url, reason)
         revision = about.revision or stated.revision
-        if revision is None:
-            raise InvalidAnswer(self.url, "reports no revision: state revision= in the URL")
         limits = [limit for limit in (stated.tokens_max, about.tokens_max) if limit]
-        if not limits:
-            raise InvalidAnswer(self.url, "reports no longest row: state tokens_max= in the URL")
+        unknown = {"revision": ("no revision", revision), "tokens_max": ("no longest row", limits)}
+        missing = {name: words for name, (words, found) in unknown.items() if not found}
+        if missing:
+            reason = f"reports {' and '.join(missing.values())}: {state(*missing)}"
+            raise InvalidAnswer(self.url, reason)
+        assert revision
         return revision, min(limits)
 
     def _probed(self, found: Matrix) -> int:

@@ -52,6 +52,7 @@ class Core:
     """What counts tokens, by the digest of the vocabulary."""
     router: Router
     fleet: Fleet
+    desk: WorkerDesk
     registrations: Registrations | None
     """Workers that registered themselves; None without GATEWAY_WORKER_SECRET."""
     presence: Presence | None
@@ -108,6 +109,7 @@ def make_core(settings: Settings) -> Core:
         counters={counter.vocabulary_sha256: counter},
         router=router,
         fleet=Fleet(router, catalog, providers),
+        desk=WorkerDesk(database, router, gateway_id),
         registrations=registrations,
         presence=presence,
         peers=peers,
@@ -124,7 +126,6 @@ def wing(core: Core) -> Wing:
     its own, obeys `gateway workers`, and counts as one that shares the workers.
     """
     settings = core.settings
-    desk = WorkerDesk(core.database, core.router, core.gateway_id)
 
     async def refresh() -> None:
         await core.catalog.refresh()
@@ -136,7 +137,7 @@ def wing(core: Core) -> Wing:
 
     jobs = [
         Job("catalog", settings.catalog_refresh_seconds, refresh),
-        Job("worker-orders", settings.worker_orders_poll_seconds, desk.run),
+        Job("worker-orders", settings.worker_orders_poll_seconds, core.desk.run),
         Job("write-demand", settings.demand_write_seconds, core.demand_counts.flush),
     ]
     if core.presence:

@@ -124,6 +124,7 @@ class Process:
             stack.push_async_callback(core.fleet.stop)
             if self._control:
                 stack.push_async_callback(self._control.close)
+            stack.push_async_callback(core.desk.stop)
             jobs = Jobs(self.jobs)
             await jobs.start()
             stack.push_async_callback(jobs.stop)

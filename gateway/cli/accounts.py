@@ -48,7 +48,7 @@ def organizations_group() -> None:
     """Organizations own keys, credit and usage."""
 
 
-@organizations_group.command("create")
+@organizations_group.command("create", epilog="Example: gateway organizations create Acme")
 @click.argument("name")
 @click.option("--same-name", is_flag=True, help="Create it even if the name is taken.")
 @acting_as
@@ -67,7 +67,7 @@ async def create_organization(
     show(created, as_json=as_json)
 
 
-@organizations_group.command("list")
+@organizations_group.command("list", epilog="Example: gateway organizations list --json")
 @as_json
 @asynchronous
 async def list_organizations(*, as_json: bool) -> None:
@@ -77,7 +77,9 @@ async def list_organizations(*, as_json: bool) -> None:
     show(found, as_json=as_json, title="organizations")
 
 
-@organizations_group.command("note")
+@organizations_group.command(
+    "note", epilog='Example: gateway organizations note Acme "asked for an invoice"'
+)
 @click.argument("organization")
 @click.argument("words")
 @acting_as
@@ -91,7 +93,9 @@ async def write_note(organization: str, words: str, *, acting: str | None) -> No
     say(f"Noted about {owner.name}.")
 
 
-@organizations_group.command("limit")
+@organizations_group.command(
+    "limit", epilog='Example: gateway organizations limit Acme 64 --reason "too many at once"'
+)
 @click.argument("organization")
 @click.argument("requests")
 @acting_as
@@ -127,7 +131,9 @@ def keys_group() -> None:
 keys_group.add_command(mac_group)
 
 
-@keys_group.command("create")
+@keys_group.command(
+    "create", epilog="Example: gateway keys create Acme --name laptop --expires-days 90"
+)
 @click.argument("organization")
 @click.option("--name", default="default", show_default=True, help="What the key is for.")
 @click.option("--expires-days", type=DAYS, help="Days until it expires.")
@@ -186,7 +192,7 @@ def _show_new(made: NewApiKey, *, as_json: bool) -> None:
         say(f"\n{made.secret}\n\nKeep it: it is not shown again.")
 
 
-@keys_group.command("rotate")
+@keys_group.command("rotate", epilog="Example: gateway keys rotate KEY_ID --overlap-hours 48")
 @click.argument("key_id")
 @click.option(
     "--overlap-hours",
@@ -211,7 +217,7 @@ async def rotate_key(
     _show_new(made, as_json=as_json)
 
 
-@keys_group.command("list")
+@keys_group.command("list", epilog="Example: gateway keys list Acme")
 @click.argument("organization", required=False)
 @as_json
 @asynchronous
@@ -260,7 +266,7 @@ def _describe(budget: Spent | None) -> str | None:
     return f"{money(budget.spent_nanos)} of {money(budget.limit_nanos)} {period}"
 
 
-@keys_group.command("budget")
+@keys_group.command("budget", epilog="Example: gateway keys budget KEY_ID 5 --period month")
 @click.argument("key_id")
 @click.argument("dollars")
 @click.option("--period", type=click.Choice(["month", "total"]), default="month", show_default=True)
@@ -279,7 +285,7 @@ async def set_key_budget(
     say(f"Budget of {key_id}: {'none' if limit is None else f'{money(limit)} ({period})'}.")
 
 
-@keys_group.command("revoke")
+@keys_group.command("revoke", epilog='Example: gateway keys revoke KEY_ID --reason "it leaked"')
 @click.argument("key_id")
 @acting_as
 @because

@@ -14,7 +14,7 @@ from gateway.money import money
 _COLUMNS = ["id", "organization", "amount_nanos", "operator", "reason", "created_at", "due_at"]
 
 
-@click.command("approvals")
+@click.command("approvals", epilog="Example: gateway credits approvals")
 @as_json
 @asynchronous
 async def list_approvals(*, as_json: bool) -> None:
@@ -24,7 +24,7 @@ async def list_approvals(*, as_json: bool) -> None:
     show(found, as_json=as_json, title="approvals", columns=None if as_json else _COLUMNS)
 
 
-@click.command("approve")
+@click.command("approve", epilog="Example: gateway credits approve ORDER_ID --as me@example.com")
 @click.argument("order")
 @acting_as
 @asynchronous
@@ -37,7 +37,7 @@ async def approve(order: str, *, acting: str | None) -> None:
     say(f"Approved: {money(done.amount_nanos)} moved.")
 
 
-@click.command("reject")
+@click.command("reject", epilog='Example: gateway credits reject ORDER_ID --reason "not agreed"')
 @click.argument("order")
 @acting_as
 @because

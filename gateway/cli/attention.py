@@ -52,7 +52,7 @@ def attention_group() -> None:
     """What needs an operator now, the worst first."""
 
 
-@attention_group.command("list")
+@attention_group.command("list", epilog="Example: gateway attention list")
 @as_json
 @asynchronous
 async def list_needs(*, as_json: bool) -> None:
@@ -75,7 +75,7 @@ async def list_needs(*, as_json: bool) -> None:
     show(rows, as_json=as_json, title="needs")
 
 
-@attention_group.command("rules")
+@attention_group.command("rules", epilog="Example: gateway attention rules")
 @as_json
 @asynchronous
 async def list_rules(*, as_json: bool) -> None:
@@ -86,7 +86,9 @@ async def list_rules(*, as_json: bool) -> None:
     show(rows, as_json=as_json, title="rules")
 
 
-@attention_group.command("snooze")
+@attention_group.command(
+    "snooze", epilog='Example: gateway attention snooze KEY --hours 48 --reason "ordered"'
+)
 @click.argument("key")
 @click.option("--hours", type=_HOURS, default=24, show_default=True, help="How long it waits.")
 @acting_as
@@ -106,7 +108,7 @@ async def snooze_need(key: str, *, hours: int, acting: str | None, reason: str) 
     say(f"{key} waits until {until:%Y-%m-%d %H:%M} UTC.")
 
 
-@attention_group.command("unsnooze")
+@attention_group.command("unsnooze", epilog="Example: gateway attention unsnooze KEY")
 @click.argument("key")
 @acting_as
 @asynchronous
@@ -118,7 +120,7 @@ async def unsnooze_need(key: str, *, acting: str | None) -> None:
     say(f"{key} is shown again." if ended else f"{key} did not wait.")
 
 
-@click.command("search")
+@click.command("search", epilog="Example: gateway search acme")
 @click.argument("words")
 @as_json
 @asynchronous

@@ -35,6 +35,7 @@ _WHY_FROZEN: Mapping[FreezeCause, str] = {
     "dispute": "a payment is disputed; requests get 402 until the dispute is closed",
     "owing": "a payment went back after its credit was used; requests get 402 until it is paid",
 }
+_DOLLARS = "Dollars, with up to nine decimals: 0.000000001 is a nano-dollar."
 _REASON = click.option("--reason", required=True, help="Why; it is kept.")
 
 
@@ -55,9 +56,9 @@ for _command in (
     credits_group.add_command(_command)
 
 
-@credits_group.command("grant")
+@credits_group.command("grant", epilog="Example: gateway credits grant Acme 5 --ref welcome-acme")
 @click.argument("organization")
-@click.argument("dollars")
+@click.argument("dollars", help=_DOLLARS)
 @click.option("--kind", type=click.Choice(["promo", "paid"]), default="promo", show_default=True)
 @click.option("--ref", help="A reference: the same one is granted only once.")
 @click.option("--expires-days", type=DAYS, help="Days until unspent credit expires.")
@@ -94,31 +95,35 @@ async def grant_credit(
         await _say_moved(database, owner, done, words)
 
 
-@credits_group.command("take")
+@credits_group.command(
+    "take", epilog='Example: gateway credits take Acme GRANT_ID 2.50 --reason "granted twice"'
+)
 @click.argument("organization")
-@click.argument("lot")
-@click.argument("dollars")
-@click.option("--ref", help="A reference: the same one takes from a lot only once.")
+@click.argument("grant", help="Its id; `credits balance` shows it.")
+@click.argument("dollars", help=_DOLLARS)
+@click.option("--ref", help="A reference: the same one takes from a grant only once.")
 @acting_as
 @_REASON
 @asynchronous
 async def take_credit(
-    organization: str, lot: str, dollars: str, *, ref: str | None, acting: str | None, reason: str
+    organization: str, grant: str, dollars: str, *, ref: str | None, acting: str | None, reason: str
 ) -> None:
-    """Take granted credit back from a lot. `credits balance --json` shows the ids of lots."""
+    """Take back what is left of a grant, or part of it."""
     amount = credit.nanos_of_dollars(dollars)
-    order_id = orders.named("take", lot, ref) if ref else new_id()
+    order_id = orders.named("take", grant, ref) if ref else new_id()
     async with moving() as (database, moves):
         operator, owner = await _involved(database, acting, organization)
         order = TakeOrder(
-            organization_id=owner.id, lot_id=lot, amount_nanos=amount, ref=ref or order_id
+            organization_id=owner.id, lot_id=grant, amount_nanos=amount, ref=ref or order_id
         )
         done = await moves.order(operator, order, order_id=order_id, reason=reason)
         words = {"done": f"Took {money(amount)}", "repeated": "Already taken, so nothing changed"}
         await _say_moved(database, owner, done, words)
 
 
-@credits_group.command("undo")
+@credits_group.command(
+    "undo", epilog='Example: gateway credits undo Acme 17 --reason "granted twice"'
+)
 @click.argument("organization")
 @click.argument("entry", type=click.IntRange(1, _ENTRY_MAX))
 @acting_as
@@ -156,7 +161,9 @@ def _left(balance: credit.Balance) -> str:
     return f"{money(balance.available_nanos)}{owed}"
 
 
-@credits_group.command("freeze")
+@credits_group.command(
+    "freeze", epilog='Example: gateway credits freeze Acme --reason "a stolen card"'
+)
 @click.argument("organization")
 @acting_as
 @_REASON
@@ -172,7 +179,9 @@ async def freeze(organization: str, *, acting: str | None, reason: str) -> None:
     say(f"{owner.name} is {'suspended' if frozen else 'suspended already, so nothing changed'}.")
 
 
-@credits_group.command("unfreeze")
+@credits_group.command(
+    "unfreeze", epilog='Example: gateway credits unfreeze Acme --reason "the card was theirs"'
+)
 @click.argument("organization")
 @acting_as
 @_REASON
@@ -194,7 +203,7 @@ async def unfreeze(organization: str, *, acting: str | None, reason: str) -> Non
     say(f"{owner.name} {done}.{still}")
 
 
-@credits_group.command("balance")
+@credits_group.command("balance", epilog="Example: gateway credits balance Acme")
 @click.argument("organization")
 @as_json
 @asynchronous
@@ -214,10 +223,10 @@ async def show_balance(organization: str, *, as_json: bool) -> None:
     if frozen:
         show(frozen, as_json=False, title="freezes")
     columns = ["id", "kind", "amount_nanos", "remaining_nanos", "source_ref", "expires_at"]
-    show(balance.lots, as_json=False, title="lots", columns=columns)
+    show(balance.lots, as_json=False, title="grants", columns=columns)
 
 
-@credits_group.command("ledger")
+@credits_group.command("ledger", epilog="Example: gateway credits ledger Acme --limit 10")
 @click.argument("organization")
 @click.option("--before", type=click.IntRange(1, _ENTRY_MAX), help="Show entries before this one.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)

@@ -9,7 +9,7 @@ from gateway.control_plane.billing import audit_runs
 from gateway.money import money
 
 
-@click.command("books")
+@click.command("books", epilog="Example: gateway books")
 @click.option("--limit", type=click.IntRange(1, 1000), default=1, show_default=True)
 @as_json
 @asynchronous

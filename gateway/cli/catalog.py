@@ -63,7 +63,7 @@ for _command in (
     models_group.add_command(_command)
 
 
-@models_group.command("list")
+@models_group.command("list", epilog="Example: gateway models list")
 @as_json
 @asynchronous
 async def list_models(*, as_json: bool) -> None:
@@ -82,7 +82,7 @@ async def list_models(*, as_json: bool) -> None:
         )
 
 
-@models_group.command("price")
+@models_group.command("price", epilog="Example: gateway models price MODEL 0.008 --from 2027-01-31")
 @click.argument("model")
 @click.argument("dollars")
 @click.option("--flex", is_flag=True, help="Set the price of the flex tier.")
@@ -123,7 +123,7 @@ async def check_model(connection: AsyncConnection, model: str) -> None:
         raise NotFound(f"There is no model {model!r}; see gateway models list.")
 
 
-@click.command("estimate")
+@click.command("estimate", epilog='Example: gateway estimate MODEL "Hello, world"')
 @click.argument("model")
 @click.argument("texts", nargs=-1, required=True)
 @click.option("--prompt-name", help="One of the model's prompts.")

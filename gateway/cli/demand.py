@@ -21,7 +21,7 @@ _CONVERSION = [
 ]
 
 
-@click.command("launch")
+@click.command("launch", epilog="Example: gateway models launch MODEL --price 0.008")
 @click.argument("model")
 @click.option("--price", help="Dollars per million tokens; default: the estimated price.")
 @click.option(
@@ -55,7 +55,7 @@ async def launch_model(
     say(f"{model} is live at {costs}. Running gateways mail everyone who asked for it.")
 
 
-@click.command("demand")
+@click.command("demand", epilog="Example: gateway models demand MODEL")
 @click.argument("model")
 @as_json
 @asynchronous

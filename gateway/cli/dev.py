@@ -9,7 +9,7 @@ import rich_click as click
 from gateway.cli.dev_environment import DATA
 
 
-@click.command("dev")
+@click.command("dev", epilog="Example: gateway dev --port 9000 --data /srv/gateway")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
 @click.option(
     "--data",

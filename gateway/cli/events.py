@@ -19,7 +19,7 @@ def events_group() -> None:
     """Stripe's events of the last 30 days."""
 
 
-@events_group.command("list")
+@events_group.command("list", epilog="Example: gateway events list --state given_up")
 @click.option(
     "--state", type=click.Choice(get_args(stored_events.EventState)), help="Only in this state."
 )
@@ -34,7 +34,7 @@ async def list_events(*, state: Any, about: str, limit: int, as_json: bool) -> N
     show(found, as_json=as_json, title="events", columns=_COLUMNS)
 
 
-@events_group.command("replay")
+@events_group.command("replay", epilog="Example: gateway events replay EVENT_ID")
 @click.argument("event")
 @acting_as
 @because

@@ -24,7 +24,7 @@ def launches_group() -> None:
     """Launches: `gateway models launch` makes one."""
 
 
-@launches_group.command("list")
+@launches_group.command("list", epilog="Example: gateway launches list")
 @as_json
 @asynchronous
 async def list_launches(*, as_json: bool) -> None:
@@ -34,7 +34,7 @@ async def list_launches(*, as_json: bool) -> None:
     show(found, as_json=as_json, title="launches")
 
 
-@launches_group.command("preview")
+@launches_group.command("preview", epilog="Example: gateway launches preview MODEL")
 @click.argument("model")
 @as_json
 @asynchronous
@@ -61,7 +61,7 @@ async def preview(model: str, *, as_json: bool) -> None:
     )
 
 
-@launches_group.command("show")
+@launches_group.command("show", epilog="Example: gateway launches show MODEL")
 @click.argument("model")
 @as_json
 @asynchronous
@@ -79,7 +79,9 @@ async def show_launch(model: str, *, as_json: bool) -> None:
     show(mails, as_json=False, title="mails")
 
 
-@launches_group.command("pause")
+@launches_group.command(
+    "pause", epilog='Example: gateway launches pause MODEL --reason "a wrong price"'
+)
 @click.argument("model")
 @because
 @acting_as
@@ -92,7 +94,9 @@ async def pause(model: str, *, reason: str, acting: str | None) -> None:
     say("It was paused already." if held is None else f"Paused; {held} mails had not left.")
 
 
-@launches_group.command("resume")
+@launches_group.command(
+    "resume", epilog='Example: gateway launches resume MODEL --reason "the price is right"'
+)
 @click.argument("model")
 @because
 @acting_as

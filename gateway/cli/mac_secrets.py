@@ -15,7 +15,7 @@ def mac_group() -> None:
     """Secrets by which keys of ours are told from made-up ones."""
 
 
-@mac_group.command("list")
+@mac_group.command("list", epilog="Example: gateway keys mac list")
 @as_json
 @asynchronous
 async def list_secrets(*, as_json: bool) -> None:
@@ -25,7 +25,7 @@ async def list_secrets(*, as_json: bool) -> None:
     show(found, as_json=as_json, title="secrets")
 
 
-@mac_group.command("rotate")
+@mac_group.command("rotate", epilog='Example: gateway keys mac rotate --reason "once a year"')
 @acting_as
 @because
 @asynchronous
@@ -37,7 +37,7 @@ async def rotate(*, acting: str | None, reason: str) -> None:
     say(f"A new secret signs keys from {signs_from:%H:%M:%S} UTC on.")
 
 
-@mac_group.command("drop")
+@mac_group.command("drop", epilog='Example: gateway keys mac drop SECRET_ID --reason "it leaked"')
 @click.argument("secret_id")
 @acting_as
 @because

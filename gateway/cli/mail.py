@@ -19,7 +19,7 @@ def mail_group() -> None:
     """Mails: recipients, and what became of them."""
 
 
-@mail_group.command("list")
+@mail_group.command("list", epilog="Example: gateway mail list --to me@example.com")
 @click.option(
     "--state", type=click.Choice(get_args(upkeep.State)), help="Only mails in this state."
 )
@@ -35,7 +35,7 @@ async def list_mail(*, state: Any, recipient: str, limit: int, as_json: bool) ->
     show(found, as_json=as_json, title="mails", columns=columns)
 
 
-@mail_group.command("retry")
+@mail_group.command("retry", epilog="Example: gateway mail retry MAIL_ID")
 @click.argument("ids", nargs=-1)
 @click.option("--even-unknown", is_flag=True, help="Include named mails that may have arrived.")
 @acting_as

@@ -48,7 +48,7 @@ def demand_group() -> None:
     """Models by demand, and their votes."""
 
 
-@demand_group.command("list")
+@demand_group.command("list", epilog="Example: gateway demand list")
 @as_json
 @asynchronous
 async def list_demand(*, as_json: bool) -> None:
@@ -85,7 +85,7 @@ async def list_demand(*, as_json: bool) -> None:
     show(sorted(found, key=lambda row: (-row.score, row.model_id)), as_json=as_json, title="models")
 
 
-@demand_group.command("votes")
+@demand_group.command("votes", epilog="Example: gateway demand votes MODEL --match example.com")
 @click.argument("model")
 @click.option("--match", "q", default="", help="An address, or a domain.")
 @click.option("--aside", is_flag=True, help="Only those that were set aside.")
@@ -100,7 +100,9 @@ async def list_votes(model: str, *, q: str, aside: bool, as_json: bool) -> None:
     show(found, as_json=as_json, title="votes", columns=_VOTE_COLUMNS)
 
 
-@demand_group.command("set-aside")
+@demand_group.command(
+    "set-aside", epilog='Example: gateway demand set-aside VOTE_ID --reason "made up"'
+)
 @click.argument("vote")
 @because
 @acting_as
@@ -113,7 +115,9 @@ async def set_aside(vote: str, *, reason: str, acting: str | None) -> None:
     say(f"Vote {vote} is set aside." if done else f"Vote {vote} was set aside already.")
 
 
-@demand_group.command("restore")
+@demand_group.command(
+    "restore", epilog='Example: gateway demand restore VOTE_ID --reason "it was genuine"'
+)
 @click.argument("vote")
 @because
 @acting_as
@@ -131,7 +135,7 @@ def waitlist_group() -> None:
     """Who waits for a model."""
 
 
-@waitlist_group.command("list")
+@waitlist_group.command("list", epilog="Example: gateway waitlist list --model MODEL")
 @click.option("--model", default="", help="One model.")
 @click.option("--match", "q", default="", help="An address, or a domain.")
 @as_json

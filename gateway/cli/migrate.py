@@ -11,7 +11,7 @@ from gateway.storage.database import Database
 from gateway.storage.migrate import upgrade
 
 
-@click.command("migrate")
+@click.command("migrate", epilog="Example: gateway migrate")
 @asynchronous
 async def migrate() -> None:
     """Bring the database to this version's schema and catalog."""

@@ -20,7 +20,7 @@ _TIERS: dict[str, Tier] = {tier: tier for tier in get_args(Tier)}
 _STATES: dict[str, State] = {state: state for state in get_args(State)}
 
 
-@click.command("show")
+@click.command("show", epilog="Example: gateway models show MODEL > facts.toml")
 @click.argument("model")
 @click.option("--page", is_flag=True, help="The words of its page, instead of its facts.")
 @asynchronous
@@ -31,7 +31,9 @@ async def show_model(model: str, *, page: bool) -> None:
     click.echo(toml.written(current.page if page else current.card), nl=False)
 
 
-@click.command("edit")
+@click.command(
+    "edit", epilog='Example: gateway models edit MODEL --facts facts.toml --reason "a typo"'
+)
 @click.argument("model")
 @click.option("--facts", type=_FILE, help="A file with its facts, as `models show` prints them.")
 @click.option("--page", type=_FILE, help="A file with the words of its page.")
@@ -54,7 +56,10 @@ async def edit_model(
     say(f"{model} is saved; {len(found)} fields differ from the files: see gateway models diff.")
 
 
-@click.command("add")
+@click.command(
+    "add",
+    epilog="Example: gateway models add MODEL --facts facts.toml --page page.toml --price 0.01",
+)
 @click.argument("model")
 @click.option("--facts", type=_FILE, required=True, help="A file with its facts.")
 @click.option("--page", type=_FILE, required=True, help="A file with the words of its page.")
@@ -90,7 +95,7 @@ async def add_model(
     say(f"{model} is coming soon, at an estimated {money(nanos)} / 1M tokens.")
 
 
-@click.command("diff")
+@click.command("diff", epilog="Example: gateway models diff MODEL")
 @click.argument("model", default="")
 @as_json
 @asynchronous
@@ -101,7 +106,9 @@ async def show_differences(model: str, *, as_json: bool) -> None:
     show(found, as_json=as_json, title="differences")
 
 
-@click.command("state")
+@click.command(
+    "state", epilog='Example: gateway models state MODEL retired --reason "nobody calls it"'
+)
 @click.argument("model")
 @click.argument("state", type=click.Choice(list(_STATES)))
 @because
@@ -115,7 +122,7 @@ async def set_state(model: str, state: str, *, reason: str, acting: str | None) 
     say(f"{model} is {state}.")
 
 
-@click.command("price-effect")
+@click.command("price-effect", epilog="Example: gateway models price-effect MODEL 0.01")
 @click.argument("model")
 @click.argument("dollars")
 @click.option("--flex", is_flag=True, help="Of the flex tier.")
@@ -137,7 +144,9 @@ async def show_effect(model: str, dollars: str, *, flex: bool, as_json: bool) ->
     show(found.some, as_json=False, title="organizations")
 
 
-@click.command("cancel-price")
+@click.command(
+    "cancel-price", epilog='Example: gateway models cancel-price CHANGE_ID --reason "too early"'
+)
 @click.argument("change")
 @because
 @acting_as

@@ -22,7 +22,7 @@ def operators_group() -> None:
     """The people who run the service, in the back office and by commands."""
 
 
-@operators_group.command("add")
+@operators_group.command("add", epilog="Example: gateway operators add me@example.com --role owner")
 @click.argument("address")
 @click.option("--role", type=_ROLE, required=True, help="What they may do.")
 @acting_as
@@ -37,7 +37,7 @@ async def add_operator(address: str, *, role: Any, acting: str | None, reason: s
     _say_enrollment(added.token)
 
 
-@operators_group.command("list")
+@operators_group.command("list", epilog="Example: gateway operators list")
 @as_json
 @asynchronous
 async def list_operators(*, as_json: bool) -> None:
@@ -47,7 +47,7 @@ async def list_operators(*, as_json: bool) -> None:
     show(found, as_json=as_json, title="operators")
 
 
-@operators_group.command("role")
+@operators_group.command("role", epilog="Example: gateway operators role me@example.com finance")
 @click.argument("address")
 @click.argument("role", type=_ROLE)
 @acting_as
@@ -63,7 +63,7 @@ async def change_operator(address: str, role: Any, *, acting: str | None, reason
     say(f"{changed.email} is an operator: {role}.")
 
 
-@operators_group.command("remove")
+@operators_group.command("remove", epilog="Example: gateway operators remove me@example.com")
 @click.argument("address")
 @acting_as
 @because
@@ -78,7 +78,7 @@ async def remove_operator(address: str, *, acting: str | None, reason: str) -> N
     say(f"{removed.email} is no longer an operator.")
 
 
-@operators_group.command("reset")
+@operators_group.command("reset", epilog="Example: gateway operators reset me@example.com")
 @click.argument("address")
 @acting_as
 @because

@@ -27,7 +27,7 @@ _ATTEMPTS_SHOWN = 10
 _ATTEMPT_COLUMNS = ["id", "state", "credit_nanos", "failure_code", "failure_reason", "created_at"]
 
 
-@click.command("refund")
+@click.command("refund", epilog='Example: gateway billing refund PAYMENT_ID 20 --reason "unused"')
 @click.argument("payment")
 @click.argument("dollars", required=False)
 @acting_as
@@ -58,7 +58,9 @@ async def refund(
     say(_said(done.refund) if done.refund else waits(done))
 
 
-@click.command("release")
+@click.command(
+    "release", epilog='Example: gateway billing release Acme --reason "the card was theirs"'
+)
 @click.argument("organization")
 @acting_as
 @because
@@ -75,7 +77,7 @@ async def release(organization: str, *, acting: str | None, reason: str) -> None
     say(f"{owner.name} may buy again. It was held for: {released}.")
 
 
-@click.command("attention")
+@click.command("attention", epilog="Example: gateway billing attention")
 @as_json
 @asynchronous
 async def show_attention(*, as_json: bool) -> None:
@@ -90,7 +92,9 @@ async def show_attention(*, as_json: bool) -> None:
     show(needed.disputes, as_json=False, title="open disputes")
 
 
-@click.command("seen")
+@click.command(
+    "seen", epilog='Example: gateway billing seen PAYMENT_ID --reason "refunded by hand"'
+)
 @click.argument("payment")
 @acting_as
 @because
@@ -103,7 +107,9 @@ async def mark_seen(payment: str, *, acting: str | None, reason: str) -> None:
     say(f"Seen: {was}" if was else "It did not need attention, so nothing changed.")
 
 
-@click.command("abandon")
+@click.command(
+    "abandon", epilog='Example: gateway billing abandon PAYMENT_ID --reason "deleted at Stripe"'
+)
 @click.argument("payment")
 @acting_as
 @click.option("--reason", required=True, help="Why, for the payment and the audit trail.")
@@ -116,7 +122,7 @@ async def abandon(payment: str, *, acting: str | None, reason: str) -> None:
     say(f"{given_up.id} is {given_up.state}, and is no longer read at Stripe.")
 
 
-@click.command("evidence")
+@click.command("evidence", epilog="Example: gateway billing evidence PAYMENT_ID > evidence.json")
 @click.argument("payment")
 @asynchronous
 async def show_evidence(payment: str) -> None:
@@ -127,7 +133,9 @@ async def show_evidence(payment: str) -> None:
     show(found, as_json=True)
 
 
-@click.command("auto-top-up")
+@click.command(
+    "auto-top-up", epilog='Example: gateway billing auto-top-up Acme --off --reason "asked by mail"'
+)
 @click.argument("organization")
 @click.option("--off", is_flag=True, help="Switch it off.")
 @acting_as

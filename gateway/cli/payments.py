@@ -96,7 +96,7 @@ async def maybe_selling() -> AsyncIterator[tuple[Database, Payments | None]]:
             yield database, None
 
 
-@billing_group.command("checkout")
+@billing_group.command("checkout", epilog="Example: gateway billing checkout Acme 50")
 @click.argument("organization")
 @click.argument("dollars", type=click.IntRange(1))
 @acting_as
@@ -120,7 +120,7 @@ async def start_checkout(
     say(payment.session_url)
 
 
-@billing_group.command("payments")
+@billing_group.command("payments", epilog="Example: gateway billing payments Acme")
 @click.argument("organization")
 @click.option("--before", help="Show payments older than this one.")
 @click.option(
@@ -138,7 +138,7 @@ async def list_payments(
     show(found, as_json=as_json, title="payments", columns=_COLUMNS)
 
 
-@billing_group.command("reconcile")
+@billing_group.command("reconcile", epilog="Example: gateway billing reconcile PAYMENT_ID")
 @click.argument("payment")
 @acting_as
 @because

@@ -67,7 +67,9 @@ def receipts_group() -> None:
     """Receipts: what answers cost, signed."""
 
 
-@receipts_group.command("verify")
+@receipts_group.command(
+    "verify", epilog="Example: gateway receipts verify receipt.txt --url https://gateway.example"
+)
 @click.argument("receipt")
 @click.option(
     "--key",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import rich_click as click
 
 
-@click.command("run")
+@click.command("run", epilog="Example: gateway run --host 0.0.0.0 --processes 4")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
 @click.option("--uds", help="A unix socket to listen on instead.")

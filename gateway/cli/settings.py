@@ -8,7 +8,7 @@ from gateway.cli.printing import say
 from gateway.settings import SECRETS, describe, variable
 
 
-@click.command("settings")
+@click.command("settings", epilog="Example: gateway settings --markdown")
 @click.option("--markdown", is_flag=True, help="Print docs/settings.md.")
 def settings(*, markdown: bool) -> None:
     """List every setting, its default and what it does."""

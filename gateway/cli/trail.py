@@ -34,7 +34,7 @@ def trail_group() -> None:
     """The audit trail: what operators, members and commands did."""
 
 
-@trail_group.command("list")
+@trail_group.command("list", epilog="Example: gateway trail list --organization Acme")
 @click.option("--actor", help="The address or the id of who did it.")
 @click.option("--action", default="", help="As key.created, or key for all of keys.")
 @click.option("--subject", default="", help="What was acted on, as key:ID.")
@@ -79,7 +79,7 @@ async def list_trail(
         say("No entries.")
 
 
-@trail_group.command("verify")
+@trail_group.command("verify", epilog="Example: gateway trail verify")
 @click.option("--known", help="NUMBER:HASH that an earlier run printed: it must still be there.")
 @as_json
 @asynchronous
@@ -113,7 +113,7 @@ async def verify_trail(*, known: str | None, as_json: bool) -> None:
         sys.exit(1)
 
 
-@click.command("audit")
+@click.command("audit", epilog="Example: gateway audit")
 @as_json
 @asynchronous
 async def audit(*, as_json: bool) -> None:

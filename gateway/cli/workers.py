@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
+import msgspec
 import rich_click as click
 
 from backends.authentication import WrongKey, authority_of, derive_key
@@ -27,6 +29,8 @@ from gateway.storage.database import Database
 
 _DONE_SECONDS = 15.0
 _POLL_SECONDS = 0.1
+_SLOW = 1.1
+"""From here on a worker is called slower than its gateway measured it; jitter is no news."""
 
 
 @click.group("workers")
@@ -34,7 +38,7 @@ def workers_group() -> None:
     """Workers, as the running gateways see them."""
 
 
-@workers_group.command("list")
+@workers_group.command("list", epilog="Example: gateway workers list")
 @as_json
 @asynchronous
 async def list_workers(*, as_json: bool) -> None:
@@ -49,7 +53,7 @@ async def list_workers(*, as_json: bool) -> None:
             say(f"{model}  {url}  unknown model: see gateway models list")
 
 
-@workers_group.command("check")
+@workers_group.command("check", epilog="Example: gateway workers check http://gpu-1:9000")
 @click.argument("url")
 @acting_as
 @because
@@ -66,7 +70,9 @@ async def check(url: str, *, acting: str | None, reason: str, as_json: bool) -> 
     await _command(url, "check", examined, acting, reason, as_json=as_json)
 
 
-@workers_group.command("drain")
+@workers_group.command(
+    "drain", epilog='Example: gateway workers drain http://gpu-1:9000 --reason "a new driver"'
+)
 @click.argument("url")
 @acting_as
 @because
@@ -84,7 +90,10 @@ async def drain(url: str, *, acting: str | None, reason: str, as_json: bool) -> 
     )
 
 
-@workers_group.command("undrain")
+@workers_group.command(
+    "undrain",
+    epilog='Example: gateway workers undrain http://gpu-1:9000 --reason "it is installed"',
+)
 @click.argument("url")
 @acting_as
 @because
@@ -102,7 +111,7 @@ async def undrain(url: str, *, acting: str | None, reason: str, as_json: bool) -
     )
 
 
-@workers_group.command("pin")
+@workers_group.command("pin", epilog="Example: gateway workers pin MODEL http://gpu-1:9000")
 @click.argument("model")
 @click.argument("url")
 @because
@@ -130,7 +139,7 @@ async def pin(model: str, url: str, *, reason: str, acting: str | None) -> None:
     say(f"Pinned {rows} golden rows of revision {revision}; each worker must match them.")
 
 
-@workers_group.command("key")
+@workers_group.command("key", epilog="Example: gateway workers key http://gpu-1:9000")
 @click.argument("url")
 def key(url: str) -> None:
     """Print the key of the worker at URL, for GATEWAY_WORKER_KEY there.
@@ -189,7 +198,37 @@ def _print(reports: list[WorkerReport], *, as_json: bool) -> None:
         return
     if not reports:
         say("No running gateway reports a worker.")
-    for report in reports:
+        return
+    now = datetime.now(UTC)
+    show([_Row.of(report, now) for report in reports], as_json=False)
+
+
+class _Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the list."""
+
+    model: str
+    worker: str
+    state: str
+    speed: str
+    tokens_per_second: str
+    gateway: str
+    seen: str
+    reason: str
+
+    @classmethod
+    def of(cls, report: WorkerReport, now: datetime) -> _Row:
+        """Describe one gateway's view of a worker in words."""
         worker = report.worker
-        figures = f"{worker.slowdown:.1f}x slow, {worker.tokens_per_second:.0f} tokens/s"
-        say(f"{report.model}  {worker.url}  {worker.state.value}  {figures}  {worker.reason}")
+        is_measured = worker.proved_seconds is not None
+        slower = f"{worker.slowdown:.1f} times as slow as measured"
+        speed = slower if worker.slowdown >= _SLOW else "as fast as measured"
+        return cls(
+            model=report.model,
+            worker=worker.url,
+            state=worker.state.value,
+            speed=speed if is_measured else "not measured yet",
+            tokens_per_second=f"{worker.tokens_per_second:.0f}" if is_measured else "-",
+            gateway=report.gateway_id[-8:],
+            seen=f"{max(0, round((now - report.seen_at).total_seconds()))} s ago",
+            reason=worker.reason.removeprefix(f"{worker.url}: "),
+        )

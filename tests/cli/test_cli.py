@@ -133,7 +133,7 @@ def test_a_reference_stands_for_one_grant_alone(shell: Shell, change: list[str])
 def test_credit_is_taken_back_from_its_lot(shell: Shell):
     shell.run("organizations", "create", "Acme")
     shell.run("credits", "grant", "Acme", "5", "--kind", "paid")
-    (lot,) = shell.json("credits", "balance", "Acme")["lots"]
+    (lot,) = shell.json("credits", "balance", "Acme")["grants"]
     take = ("credits", "take", "Acme", lot["id"])
     assert "$5.00 is left" in shell.run(*take, "6", "--reason", "a mistake", status=1)
     assert "Took $2.00. Acme has $3.00" in shell.run(*take, "2", "--reason", "a mistake")
@@ -144,10 +144,10 @@ def test_credit_is_taken_back_from_its_lot(shell: Shell):
     once = (*take, "1", "--reason", "a mistake", "--ref", "case 7")
     assert "Took $1.00. Acme has $2.00" in shell.run(*once)
     assert "Already taken, so nothing changed. Acme has $2.00" in shell.run(*once)
-    assert "took $1.00 of the lot before" in shell.run(
+    assert "took $1.00 of the grant before" in shell.run(
         *take, "2", "--reason", "a mistake", "--ref", "case 7", status=1
     )
-    assert "no lot" in shell.run(*take[:3], "nonsense", "2", "--reason", "a mistake", status=1)
+    assert "no grant" in shell.run(*take[:3], "nonsense", "2", "--reason", "a mistake", status=1)
     assert shell.json("audit") == []
 
 

@@ -5,16 +5,21 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from backends.authentication import derive_key
+from gateway.cli import workers as worker_commands
 from gateway.control_plane.catalog import golden
 from gateway.control_plane.workers import commands
+from gateway.control_plane.workers.commands import WorkerReport
 from gateway.data_plane.routing.pool import Pool
 from gateway.snapshots import WorkerState
 from testing.gateways import MODEL, STELLA, open_api
 from testing.processes import Process, running
+from testing.workers import a_view
 from tests.cli.test_cli import Shell
 
 VOCABULARY = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
@@ -63,7 +68,10 @@ def test_every_running_gateway_obeys(shell: Shell, fake_worker: Process):
     for old, new in zip(before, checked, strict=True):
         assert new["worker"]["examinations"] > old["worker"]["examinations"]
     assert states(shell.json("workers", "drain", url)) == ["draining"] * 2
-    assert "drained by an operator" in shell.run("workers", "list")
+    header, *lines = shell.run("workers", "list").splitlines()
+    assert header.split()[:4] == ["model", "worker", "state", "speed"]
+    assert len(lines) == 2
+    assert all("drained by an operator" in line and line.count(url) == 1 for line in lines)
     assert "draining" not in states(shell.json("workers", "undrain", url))
     all_ready(shell, 2)
     assert "No running gateway knows" in shell.run("workers", "drain", "http://x:1", status=1)
@@ -79,9 +87,35 @@ async def test_workers_of_no_model_are_told_of(
     warned = [line for line in capfd.readouterr().err.splitlines() if typo in line]
     assert len(warned) == 1
     assert "the catalog does not have" in warned[0]
-    assert f"{typo}  http://127.0.0.1:9  unknown model" in await asyncio.to_thread(
-        shell.run, "workers", "list"
-    )
+    listed = await asyncio.to_thread(shell.run, "workers", "list")
+    assert f"{typo}  http://127.0.0.1:9  unknown model" in listed
+    assert "No running gateway reports a worker." in listed, "what stops takes its reports along"
+
+
+def test_the_list_is_in_words_and_says_how_old_each_line_is():
+    now = datetime.now(UTC)
+    view = msgspec.structs.replace(
+        a_view("http://gpu-1:9000"), reason="http://gpu-1:9000: no answer in 2 s",
+        slowdown=1.04, tokens_per_second=81_000.4, proved_seconds=3.0,
+    )  # fmt: skip
+    slow = msgspec.structs.replace(view, slowdown=2.26)
+    new = msgspec.structs.replace(view, proved_seconds=None)
+    rows = [
+        worker_commands._Row.of(
+            WorkerReport(
+                gateway_id="a" * 20, model=MODEL, worker=one, seen_at=now - timedelta(seconds=4)
+            ),
+            now,
+        )
+        for one in (view, slow, new)
+    ]
+    assert [row.speed for row in rows] == [
+        "as fast as measured",
+        "2.3 times as slow as measured",
+        "not measured yet",
+    ]
+    assert [row.tokens_per_second for row in rows] == ["81000", "81000", "-"]
+    assert (rows[0].seen, rows[0].reason) == ("4 s ago", "no answer in 2 s")
 
 
 def test_each_worker_has_a_key_of_its_own(shell: Shell):

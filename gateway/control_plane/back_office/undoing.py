@@ -66,7 +66,7 @@ async def reversal(connection: AsyncConnection, order: UndoOrder) -> GrantOrder 
         raise CannotUndo("This entry was undone before.")
     left = of.expires_at - await database_now(connection) if of.expires_at else None
     if left is not None and left <= timedelta(0):
-        raise CannotUndo("Its lot has expired: grant credit instead.")
+        raise CannotUndo("Its grant has expired: grant credit anew instead.")
     return GrantOrder(
         organization_id=order.organization_id,
         amount_nanos=-undone.amount_nanos,

@@ -67,7 +67,7 @@ class Balance(msgspec.Struct, frozen=True):
     owed_nanos: int
     frozen: bool
     frozen_by: list[FreezeCause]
-    lots: list[Lot]
+    lots: list[Lot] = msgspec.field(name="grants")
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):

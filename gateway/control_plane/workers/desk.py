@@ -7,21 +7,24 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import structlog
 from sqlalchemy import delete, insert, select
 
 from gateway.control_plane.workers.commands import FRESH_SECONDS, RENEW_SECONDS, Wish
 from gateway.control_plane.workers.quarantines import QuarantineLog
 from gateway.data_plane.routing.router import Router
 from gateway.snapshots import WorkerState
-from gateway.storage.database import Database
+from gateway.storage.database import Database, DatabaseAway
 from gateway.storage.tables import pool_reports, worker_orders, worker_reports
+
+log = structlog.get_logger()
 
 _BACKLOG_SECONDS_MAX = 86_400.0
 """The longest backlog that is reported: without a ready worker there is no end to it."""
 
 
 class WorkerDesk:
-    """Obeys orders and writes reports; `run` is a job."""
+    """Obeys orders and writes reports: `run` is a job, and `stop` ends it."""
 
     def __init__(self, database: Database, router: Router, gateway_id: str) -> None:
         self._database = database
@@ -43,6 +46,16 @@ class WorkerDesk:
             self._obey(order.model_id, order.url, order.wish, check=check)
         self._checks = seen
         await self._report()
+
+    async def stop(self) -> None:
+        """Take the reports back: this gateway has no workers any more."""
+        try:
+            async with self._database.write() as connection:
+                for table in (worker_reports, pool_reports):
+                    mine = table.c.gateway_id == self._gateway_id
+                    await connection.execute(delete(table).where(mine))
+        except DatabaseAway as error:  # they go out of date in seconds
+            log.warning("reports of workers stay", reason=str(error))
 
     def _obey(self, model: str, url: str, wish: Wish, *, check: bool) -> None:
         worker = self._router.worker(model, url)

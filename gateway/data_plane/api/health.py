@@ -1,4 +1,4 @@
-"""/health/live, /health/ready and /metrics, for load balancers and monitoring."""
+"""/health (also /health/live), /health/ready and /metrics, for load balancers and monitoring."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def routes(
     """Make the routes, with the metrics of what they are given."""
     collectors = RouterMetrics(router), LedgerMetrics(credit)
 
-    @get("/health/live", sync_to_thread=False)
+    @get(["/health", "/health/live"], sync_to_thread=False)
     def live() -> dict[str, str]:
-        """Answer 200 as long as the event loop runs."""
+        """Answer 200 as long as the event loop runs. Load tools ask for /health first."""
         return {"status": "live"}
 
     @get("/health/ready", sync_to_thread=False)

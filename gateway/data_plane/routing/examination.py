@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from backends.protocol import (
+    AS_ADDRESSED,
     Backend,
     InvalidAnswer,
     TokenRow,
@@ -64,7 +65,7 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     def mismatch(self, info: WorkerInfo) -> str | None:
         """Return why a worker does not belong in the pool, or None."""
-        if info.model != self.model:
+        if info.model not in (self.model, AS_ADDRESSED):
             return f"serves {info.model!r}, not {self.model!r}"
         if self.revision not in (None, info.revision):
             return f"serves revision {info.revision!r}, not the pinned {self.revision!r}"

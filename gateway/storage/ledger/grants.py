@@ -31,7 +31,7 @@ class NoSuchLot(BadRequest):
     """The organization has no such lot of credit."""
 
     def __init__(self) -> None:
-        super().__init__("The organization has no lot with this id.", param="lot")
+        super().__init__("The organization has no grant with this id.", param="lot")
 
 
 class LotWasBought(BadRequest):
@@ -49,7 +49,7 @@ class LotHasLess(BadRequest):
 
     def __init__(self, left_nanos: int) -> None:
         super().__init__(
-            f"{money(left_nanos)} is left of this lot; nothing was taken.", param="amount"
+            f"{money(left_nanos)} is left of this grant; nothing was taken.", param="amount"
         )
 
 
@@ -61,7 +61,7 @@ class TakenOtherwise(BadRequest):
 
     def __init__(self, taken_nanos: int) -> None:
         super().__init__(
-            f"This reference took {money(taken_nanos)} of the lot before; nothing was taken now.",
+            f"This reference took {money(taken_nanos)} of the grant before; nothing was taken now.",
             param="ref",
         )
 

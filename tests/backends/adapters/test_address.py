@@ -57,6 +57,10 @@ def test_options_are_read():
         ("openai+http://worker?revision=a&key_env=NOT_SET_HERE", "NOT_SET_HERE, which is not set"),
         ("openai+http://worker?revision=a&vocabulary=/no/such/file", "No such file"),
         ("tei+http://worker", "state vocabulary="),
+        (
+            "infinity+http://worker",
+            "state vocabulary= and revision= and tokens_max= in the URL .see docs/engines.md",
+        ),
     ],
 )
 def test_what_can_not_be_is_refused_by_name(url: str, reason: str):

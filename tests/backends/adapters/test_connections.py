@@ -6,6 +6,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
 from backends import hop
@@ -13,7 +14,14 @@ from backends.adapters.answer_reader import AnswerReader
 from backends.adapters.connections import _CONNECTIONS_MAX
 from backends.adapters.dialing import address_of
 from backends.adapters.hop import HopBackend
-from backends.protocol import InvalidAnswer, TokenRow, WorkerFailed, WorkerUnreachable
+from backends.protocol import (
+    AS_ADDRESSED,
+    InvalidAnswer,
+    TokenRow,
+    WorkerFailed,
+    WorkerInfo,
+    WorkerUnreachable,
+)
 from backends.registry import UnknownBackend, connect
 from tests.backends.adapters.scripted import Server, http, serving
 from tests.backends.contract import HELLO
@@ -205,3 +213,13 @@ async def test_an_idle_connection_that_speaks_is_closed():
             await server.left.wait()
         await embed(backend)
         assert server.connections == 2
+
+
+async def test_no_worker_of_ours_may_leave_its_model_to_its_address():
+    info = WorkerInfo(
+        model=AS_ADDRESSED, revision="r", dtype="f", dimensions=(2,), tokens_max=8, rows_max=8,
+        batch_tokens_max=64, vocabulary_sha256="v",
+    )  # fmt: skip
+    async with calling(http(200, b"{}"), http(200, msgspec.json.encode(info))) as (backend, _):
+        with pytest.raises(InvalidAnswer, match="names no model"):
+            await backend.info(timeout_seconds=10)

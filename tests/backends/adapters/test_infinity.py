@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from backends.protocol import (
+    AS_ADDRESSED,
     InvalidAnswer,
     RequestRefused,
     TokenRow,
@@ -17,6 +18,8 @@ from backends.protocol import (
     WorkerTimeout,
 )
 from backends.registry import UnknownBackend, connect
+from gateway.data_plane.routing.examination import Examiner, PoolSpec
+from testing.gateways import STELLA
 from tests.backends.contract import HELLO, WORLD, BackendContract, Subject
 from tests.backends.standins import vectors
 from tests.backends.standins.control import Engine, engine
@@ -122,3 +125,27 @@ def test_what_it_does_not_tell_must_be_stated(infinity: Engine, vocabulary: Path
     del stated[missing]
     with pytest.raises(UnknownBackend, match=f"state {missing}="):
         connect(infinity.url(**stated))
+
+
+async def test_what_calls_the_model_otherwise_joins_its_pool(vocabulary: Path):
+    """`model=` is its name there. GATEWAY_WORKERS says which model of the catalog it is."""
+    stated = {"vocabulary": vocabulary, "revision": "r1", "tokens_max": 512}
+    with engine("infinity", "infinity", vocabulary) as running:
+        served = connect(running.url(model="stella", **stated))
+        other = connect(running.url(model="local/path", **stated))
+        examiner = Examiner(PoolSpec(model=STELLA))
+        info = await examiner.handshake(served, timeout_seconds=10)
+        assert info.model == AS_ADDRESSED
+        assert len(await served.embed(ROWS, timeout_seconds=10)) == 2
+        assert (await running.seen())[-1]["body"]["model"] == "stella"
+        with pytest.raises(InvalidAnswer, match="serves 'stella', not 'local/path'"):
+            await examiner.handshake(other, timeout_seconds=10)
+        for backend in (served, other):
+            await backend.close()
+
+
+async def test_behind_an_address_of_our_workers_it_is_named(infinity: Engine):
+    backend = connect(infinity.base)
+    with pytest.raises(WorkerFailed, match=r"404 .*another engine.*infinity\+http://.*engines.md"):
+        await backend.info(timeout_seconds=10)
+    await backend.close()

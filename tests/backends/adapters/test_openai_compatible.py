@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from backends.protocol import (
+    AS_ADDRESSED,
     InvalidAnswer,
     OutOfResources,
     RequestRefused,
@@ -142,7 +143,7 @@ async def test_another_model_under_the_same_address_is_its_fault(vocabulary: Pat
     """After a restart with another model every call is 404, but another worker can serve it."""
     with engine("openai", "vllm", vocabulary, "--models", "one", "two") as two:
         backend = connect(two.url(revision="r1", model="two"))
-        assert (await backend.info(timeout_seconds=10)).model == "two"
+        assert (await backend.info(timeout_seconds=10)).model == AS_ADDRESSED
         proven = backend._proven
         backend._proven = proven._replace(about=proven.about._replace(model="three"))
         with pytest.raises(WorkerFailed, match="404"):

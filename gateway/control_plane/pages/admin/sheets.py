@@ -85,7 +85,7 @@ async def _lots(connection: AsyncConnection, owner: str, before: str, limit: int
     rows = await connection.execute(_page(query, lot.id, before, limit))
     return Sheet(
         columns=[
-            SheetColumn("Lot", "code"),
+            SheetColumn("Grant", "code"),
             SheetColumn("Kind"),
             SheetColumn("From", "code"),
             SheetColumn("Since", "moment"),
@@ -298,7 +298,7 @@ def _is_granted(lot: Any) -> bool:
 
 
 SHEETS: Mapping[str, tuple[str, Reader]] = {
-    "lots": ("Lots", _lots),
+    "lots": ("Grants", _lots),
     "ledger": ("Ledger", _ledger),
     "holds": ("Holds", _holds),
     "keys": ("Keys", _keys),

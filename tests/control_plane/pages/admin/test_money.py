@@ -123,7 +123,7 @@ async def test_credit_is_taken_back_from_its_lot(browser: Browser, gateway: Proc
     assert (entry.actor, entry.action) == (ops, "credit.taken")
     assert (await balance_of(gateway, customer)).available_nanos == 150_000_000
     page = await check(browser, path, **fields | {"amount": "9"})
-    assert "is left of this lot" in page.text
+    assert "is left of this grant" in page.text
 
 
 async def test_a_grant_is_undone_from_its_line(browser: Browser, gateway: Process, customer: str):
