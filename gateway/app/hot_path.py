@@ -6,10 +6,12 @@ before the engine starts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from prometheus_client.registry import Collector
 
 from gateway.app.core import Core
 from gateway.control_plane.accounts.key_changes import KeyChanges
@@ -65,6 +67,8 @@ class DataPlane:
     answered: Answered
     hot_path: HotPath
     organization_limits: OrganizationLimits
+    watched: list[Collector] = field(default_factory=list)
+    """What else /metrics shows."""
 
     async def key_changed(self, digest: bytes) -> None:
         """Forget a key here and in all other processes."""
@@ -220,6 +224,7 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
         core.catalog,
         core.router,
         data.credit,
+        data.watched,
         ledger_away_seconds_max=settings.ledger_away_seconds_max,
     )
     return [

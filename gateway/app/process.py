@@ -17,8 +17,10 @@ from gateway.app.core import Core, partition, warn_of_unknown_models
 from gateway.app.errors import answering
 from gateway.app.hot_path import DataPlane, bounds, endpoints
 from gateway.app.jobs import Jobs
+from gateway.app.redis_metrics import RedisMetrics
 from gateway.control_plane.web.headers import answer_head
 from gateway.data_plane.api.door import Door
+from gateway.data_plane.api.metrics import DoorMetrics
 from gateway.settings import Role
 from gateway.storage import migrate
 from gateway.wings import Plane, Wing
@@ -70,6 +72,10 @@ class Process:
         )
         is_data = runs(core.settings.role, "data")
         self.door = Door(endpoints(data) if is_data else [], bounds(core.settings))
+        data.watched.append(DoorMetrics(self.door, data.hot_path.in_flight))
+        if core.presence and core.peers and data.announcements:
+            about = {"keys": data.announcements, "workers": core.peers.announcements}
+            data.watched.append(RedisMetrics(about, core.presence))
         self.app.asgi_handler = answer_head(self.app.asgi_handler)
         self.app.asgi_handler = parted(self.app.asgi_handler, core.settings)
 

@@ -7,6 +7,7 @@ revoked keys from the database, and the last count of gateways holds.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
@@ -45,6 +46,8 @@ class Channels:
         self._listening: asyncio.Task[None] | None = None
         self.subscribed = asyncio.Event()
         """Set while messages can be received."""
+        self.heard_at = time.monotonic()
+        """When anything last came of Redis; first, when this was made."""
 
     async def tell(self, channel: str, message: bytes) -> None:
         """Send a message to all processes. Never raises."""
@@ -84,7 +87,7 @@ class Channels:
         while True:
             message = await pubsub.get_message(timeout=_PING_SECONDS)
             if message is not None:
-                asked = False
+                asked, self.heard_at = False, time.monotonic()
                 self._hear(message)
             elif asked:
                 raise _Silent("no answer to a ping")

@@ -65,6 +65,8 @@ class Door:
         }
         self.bounds = bounds
         self._connections: set[Checked] = set()
+        self.refused = 0
+        """Connections that were one too many."""
         self._checking: asyncio.TimerHandle | None = None
         self._lines_of: Sequence[tuple[bytes, bytes]] | None = None
         self._lines = b""
@@ -72,12 +74,16 @@ class Door:
     def open(self, connection: Checked) -> bool:
         """Count a connection in; false if it is one too many."""
         if len(self._connections) >= self.bounds.connections_max:
+            self.refused += 1
             return False
         self._connections.add(connection)
         if self._checking is None:
             loop = asyncio.get_running_loop()
             self._checking = loop.call_later(_CHECK_SECONDS, self._check)
         return True
+
+    def __len__(self) -> int:
+        return len(self._connections)
 
     def close(self, connection: Checked) -> None:
         """Count a connection out."""

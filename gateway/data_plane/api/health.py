@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
+from prometheus_client.registry import Collector
 
 from gateway.data_plane.metering.leased_credits import LeasedCredits
 from gateway.data_plane.metering.metrics import LedgerMetrics
@@ -25,10 +26,11 @@ def routes(
     catalog: Callable[[], Catalog],
     router: Router,
     credit: LeasedCredits,
+    watched: Sequence[Collector],
     *,
     ledger_away_seconds_max: float,
 ) -> list[HTTPRouteHandler]:
-    """Make the routes, with the metrics of what they are given."""
+    """Make the routes, with the metrics of what they are given and of what else is `watched`."""
     collectors = RouterMetrics(router), LedgerMetrics(credit)
 
     @get(["/health", "/health/live"], sync_to_thread=False)
@@ -74,6 +76,6 @@ def routes(
     @get("/metrics", sync_to_thread=False)
     def read_metrics() -> Response[bytes]:
         """Serve the metrics in Prometheus's text format."""
-        return Response(metrics.render(*collectors), media_type=metrics.CONTENT_TYPE)
+        return Response(metrics.render(*collectors, *watched), media_type=metrics.CONTENT_TYPE)
 
     return [live, ready, read_metrics]

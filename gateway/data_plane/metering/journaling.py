@@ -57,6 +57,8 @@ class Journaling:
         self._timer: asyncio.TimerHandle | None = None
         self._journaling: asyncio.Task[None] | None = None
         self._segments: Counter[Path] = Counter()
+        self.requests = 0
+        """Requests acknowledged by the journal, since the ledger took too long."""
         self._appending = 0
         """Appends in progress; which segment each goes to is known only when it ends."""
         self._finished: set[Path] = set()
@@ -224,6 +226,7 @@ class Journaling:
         finally:
             self._appending -= 1
         self._works()
+        self.requests += len(kept)
         for entry in (*kept, *unknown):
             if entry.pending or entry.unknown:
                 entry.segment = segment

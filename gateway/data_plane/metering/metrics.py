@@ -17,7 +17,30 @@ class LedgerMetrics(Collector):
         self._credit = credit
 
     def collect(self) -> Iterator[Metric]:
-        """Describe the ledger as the process sees it."""
+        """Describe the ledger and the journal as the process sees them, and the credit it holds."""
+        yield from self._ledger()
+        yield from self._leases()
+
+    def _leases(self) -> Iterator[Metric]:
+        leases = [purse.lease for purse in self._credit.book.purses.values() if purse.lease]
+        waiting = sum(len(purse.waiters) for purse in self._credit.book.purses.values())
+        for name, words, gauge in (
+            ("leases", "Parts of accounts' credit that this process holds.", len(leases)),
+            (
+                "lease_free_nanos",
+                "Credit in them that no request has reserved.",
+                sum(lease.free for lease in leases),
+            ),
+            (
+                "lease_reserved_nanos",
+                "Credit in them that requests in progress have reserved.",
+                sum(lease.reserved for lease in leases),
+            ),
+            ("lease_waiting_requests", "Requests that wait for more credit.", waiting),
+        ):
+            yield GaugeMetricFamily(f"gateway_{name}", words, gauge)
+
+    def _ledger(self) -> Iterator[Metric]:
         credit, writer = self._credit, self._credit.writer
         for name, words, gauge in (
             ("ledger_away_seconds", "How long the ledger has not answered.", writer.away_seconds),
@@ -46,5 +69,10 @@ class LedgerMetrics(Collector):
                 writer.written_off,
             ),
             ("journal_failures", "Attempts to write that failed.", credit.journal.failures),
+            (
+                "journal_requests",
+                "Requests that the journal acknowledged, for the ledger took too long.",
+                credit.journal.requests,
+            ),
         ):
             yield CounterMetricFamily(f"gateway_{name}", words, count)
