@@ -4,8 +4,9 @@ PORT ?= 8080
 DATA ?= .data
 PYTHON ?= python3
 BIN := .venv/bin
-# a CPU build of torch from a local folder, where there is one; the index gives the CUDA build
-TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)") torch==2.13.0
+# the index's build of torch, by its hashes; or a CPU build from a local folder, which has none of these
+TORCH_VERSION := 2.13.0
+TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)" torch==$(TORCH_VERSION),--require-hashes -r requirements/torch.txt)
 
 # where the environment forbids bytecode, each of the tests' processes would compile everything anew
 unexport PYTHONDONTWRITEBYTECODE
@@ -13,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long lint types imports check format requirements docs clean \
   bench bench-worker bench-credits bench-pages bench-admin bench-webhook chaos-credits chaos-payments \
-  storm sim faults
+  storm sim faults sbom audit-packages fuzz
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -88,7 +89,26 @@ requirements: .venv/uv.stamp ## Resolve the dependencies anew into requirements/
 	$(BIN)/uv pip compile $(COMPILE) --extra minilm --extra worker --group dev --group oracle \
 	  pyproject.toml --override requirements/no-torch.txt -c requirements/worker.txt \
 	  -o requirements/dev.txt
+	echo torch==$(TORCH_VERSION) | $(BIN)/uv pip compile $(COMPILE) - -c requirements/run.txt \
+	  -o requirements/torch.txt
+	printf 'cyclonedx-bom\npip-audit\n' | $(BIN)/uv pip compile $(COMPILE) - -o requirements/audit.txt
 COMPILE := -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+sbom: .venv/audit.stamp ## List all that is installed, with hashes, as CycloneDX in build/
+	@mkdir -p build
+	@for part in run worker torch; do \
+	  PYTHONWARNINGS=ignore .venv/audit/bin/cyclonedx-py requirements requirements/$$part.txt --pyproject pyproject.toml \
+	    --output-reproducible --of JSON -o build/sbom-$$part.json && echo "build/sbom-$$part.json" || exit; \
+	done
+
+audit-packages: .venv/audit.stamp ## Ask the vulnerability databases about all that is installed (needs the network)
+	@for part in run worker torch; do \
+	  .venv/audit/bin/pip-audit --disable-pip --require-hashes -r requirements/$$part.txt || exit; \
+	done
+
+fuzz: .venv/dev.stamp ## Hold the tokenizer that parses strangers' texts against the reference (SECONDS)
+	$(BIN)/python -m benchmarks.fuzz_tokens --seconds $(SECONDS) $(ARGS)
+SECONDS ?= 3600
 
 clean: ## Remove what was installed and built; .data stays
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
@@ -106,10 +126,16 @@ clean: ## Remove what was installed and built; .data stays
 	@$(BIN)/uv pip install --quiet --no-deps --editable .
 	@touch $@
 
-.venv/worker.stamp: .venv/run.stamp requirements/worker.txt
-	@echo "Installing the Stella worker ..."
+.venv/worker.stamp: .venv/run.stamp requirements/worker.txt requirements/torch.txt
+	@echo "Installing the Stella worker$(if $(PIP_FIND_LINKS), (torch from PIP_FIND_LINKS, its hash unchecked)) ..."
 	@$(BIN)/uv pip install --quiet $(TORCH)
 	@$(BIN)/uv pip install --quiet --require-hashes -r requirements/worker.txt
+	@touch $@
+
+.venv/audit.stamp: .venv/uv.stamp requirements/audit.txt
+	@echo "Installing what looks at the packages ..."
+	@$(PYTHON) -m venv .venv/audit
+	@$(BIN)/uv pip install --quiet --python .venv/audit/bin/python --require-hashes -r requirements/audit.txt
 	@touch $@
 
 .venv/dev.stamp: .venv/worker.stamp requirements/dev.txt

