@@ -215,3 +215,12 @@ BEGIN
     EXECUTE format('ALTER TABLE %I ENABLE TRIGGER USER', rest);
     RETURN rest;
 END $$;
+
+-- Sums up the newest pages of usage, so that who looks for rows since a position reads few others.
+CREATE FUNCTION ledger_summarize() RETURNS void LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
+BEGIN
+    PERFORM brin_summarize_new_values(inhrelid) FROM pg_inherits
+    WHERE inhparent = to_regclass('ix_usage_events_position');
+EXCEPTION WHEN lock_not_available THEN
+    RETURN;  -- a vacuum does it
+END $$;

@@ -36,6 +36,7 @@ _CHECKS = {
 _STRICT = {"sqlite_strict": True}
 _REPLACED = {"0001_lease_fencing.sql": "ledger_burn", "0002_freezes.sql": "ledger_return"}
 _FUNCTIONS = (
+    "ledger_summarize()",
     "ledger_retire(text, date)",
     "ledger_open_sums(text, uuid)",
     "ledger_partition(text, date)",

@@ -72,6 +72,8 @@ async def reach(connection: AsyncConnection, before: Reach | None) -> Reach | No
     """
     if connection.dialect.name == "sqlite":
         return None
+    await connection.execute(_SUMMARIZE)
+    await connection.commit()
     now = await postings.database_now(connection)
     entries, usage = (await connection.execute(_POSITIONS)).one()
     writing = list(await connection.scalars(_WRITING))
@@ -141,6 +143,7 @@ async def forget_closed(connection: AsyncConnection, upto: Reach) -> None:
     await connection.execute(_FORGET_CLOSED, {"leases": upto.leases})
 
 
+_SUMMARIZE = text("SELECT ledger_summarize()")
 _POSITIONS = text("""
 SELECT coalesce((SELECT max(id) FROM ledger_entries), 0),
     (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM usage_events_position)""")
