@@ -22,6 +22,10 @@ Plane = Literal["data", "control", "both"]
 """The processes that a wing runs in; GATEWAY_ROLE says what a process is."""
 
 
+JOB_SECONDS = 60.0
+"""How long a run of most jobs may take."""
+
+
 class Wing(NamedTuple):
     """One part of the service: routes, what their handlers are given, and background jobs."""
 
@@ -41,7 +45,7 @@ class Job(NamedTuple):
     run: Callable[[], Awaitable[object]]
     wake: asyncio.Event | None = None
     """Set it to have the job run at once, instead of at its next turn."""
-    timeout_seconds: float = 60.0
+    timeout_seconds: float = JOB_SECONDS
     """A run that takes longer is canceled."""
 
 

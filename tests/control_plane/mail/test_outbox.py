@@ -8,7 +8,7 @@ import pytest
 import structlog
 from sqlalchemy import select, update
 
-from gateway.app.jobs import TIMEOUT_SECONDS, Jobs
+from gateway.app.jobs import Jobs
 from gateway.control_plane.mail import outbox as outbox_module
 from gateway.control_plane.mail import smtp, unsubscribe, upkeep
 from gateway.control_plane.mail.messages import Mail
@@ -16,7 +16,7 @@ from gateway.control_plane.mail.outbox import Lifetimes, Outbox, OutboxFull
 from gateway.control_plane.mail.smtp import MailLost, MailRefused, SmtpSender
 from gateway.storage.database import Database
 from gateway.storage.tables import outbox
-from gateway.wings import Job
+from gateway.wings import JOB_SECONDS, Job
 from testing.mailbox import Mailbox
 from tests.control_plane.mail.conftest import a_mail
 
@@ -257,7 +257,7 @@ async def test_a_clean_stop_loses_nothing(database: Database, mailbox: Mailbox):
 async def test_a_turn_ends_before_its_job_is_given_up(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ):
-    assert outbox_module.TURN_SECONDS + smtp.SEND_SECONDS < TIMEOUT_SECONDS
+    assert outbox_module.TURN_SECONDS + smtp.SEND_SECONDS < JOB_SECONDS
     target = box(database, sender := Scripted())
     await put(database, target, a_mail("1", kind="launch"), a_mail("2", kind="launch"))
     clock = iter([0.0, 0.0, outbox_module.TURN_SECONDS])

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from gateway.app.jobs import TIMEOUT_SECONDS
 from gateway.app.payments import _HELD_UP_SECONDS
 from gateway.control_plane.payments import event_routes, facts, reconciler, stored_events
 from gateway.control_plane.payments.events import StripeEvent
@@ -22,6 +21,7 @@ from gateway.control_plane.payments.stripe_api import StripeDown
 from gateway.identifiers import new_id
 from gateway.storage import tables
 from gateway.storage.database import DatabaseAway
+from gateway.wings import JOB_SECONDS
 from testing.buying import Shop
 
 pytestmark = pytest.mark.sqlite
@@ -82,7 +82,7 @@ async def test_a_database_that_is_away_ends_a_run(shop: Shop, monkeypatch: pytes
 async def test_a_reading_ends_before_its_claim(shop: Shop, monkeypatch: pytest.MonkeyPatch):
     payment = await shop.buy(10)
     job_seconds = TURN_SECONDS + READ_SECONDS + reconciler._CARD_SECONDS + _HELD_UP_SECONDS
-    assert job_seconds < TIMEOUT_SECONDS
+    assert job_seconds < JOB_SECONDS
     assert CLAIMED.total_seconds() > READ_SECONDS + 10
     monkeypatch.setattr(reconciler, "READ_SECONDS", 0.1)
     shop.fake.faults.add("hang", "payment_intents.retrieve")
