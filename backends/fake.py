@@ -9,6 +9,8 @@ all of them); `DELETE /fault` ends that. Kinds, by what they affect:
 - the status: `error` (500), `busy` (429), `refuse` (400); `poison` and `poison_error` answer 400
   and 500 to calls with a row that has the id `POISON`, and serve all others
 - the process: `deadly` ends it at once when such a row comes, `breaking` as a broken engine does
+- the truth: `cheat` and `cheat_rows` answer well the calls, or the rows, that came three times
+  before, and lie about all others: what tests by the same rows each time never sees
 - the connection: `hang` and `slow` (answer after `seconds`), `crawl` (takes `seconds` for each
   token), `reset`, `short` (sends fewer bytes than it declares), `drip` (a byte at a time, `seconds`
   apart)
@@ -24,6 +26,7 @@ import hashlib
 import os
 import random
 import struct
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
@@ -39,8 +42,12 @@ Kind = Literal[
     "nan", "zero", "foreign", "permuted", "missing", "dimension", "truncated", "html",
     "error", "busy", "refuse", "poison", "poison_error", "deadly", "breaking",
     "hang", "slow", "crawl", "reset", "short", "drip",
+    "cheat", "cheat_rows",
 ]  # fmt: skip
 
+_LEARNED_AFTER = 3
+"""How often a cheat must see something to know it."""
+_LEARNED_MAX = 100_000
 _WIRE_FAULTS = ("reset", "short", "drip")
 _ON_DEMAND = b'{"error":{"code":"fault","message":"on demand"}}'
 
@@ -72,7 +79,9 @@ class FakeEngine:
     def __init__(self, info: WorkerInfo, seconds_per_token: float = 0.0, salt: str = "") -> None:
         self.info = info
         self.seconds_per_token = seconds_per_token
+        self.cheats: Kind | None = None
         self._salt = salt
+        self._seen: Counter[bytes] = Counter()
         self._turn = asyncio.Lock()
 
     async def embed(self, rows: Sequence[TokenRow], deadline: float) -> Computed:  # noqa: ARG002
@@ -80,7 +89,19 @@ class FakeEngine:
         async with self._turn:
             if self.seconds_per_token:
                 await asyncio.sleep(self.seconds_per_token * sum(row.tokens for row in rows))
-            return Computed([vector(row.ids, row.dimensions, self._salt) for row in rows])
+            return Computed(
+                [vector(row.ids, row.dimensions, self._salt + lie) for row, lie in self._lies(rows)]
+            )
+
+    def _lies(self, rows: Sequence[TokenRow]) -> list[tuple[TokenRow, str]]:
+        """Learn a call and its rows; return the salt of the lie about each row, or no salt."""
+        if len(self._seen) > _LEARNED_MAX:
+            self._seen.clear()
+        call = b"call" + b"".join(row.ids for row in rows)
+        keys = [call if self.cheats == "cheat" else row.ids for row in rows]
+        lies = ["a lie" if self.cheats and self._seen[key] < _LEARNED_AFTER else "" for key in keys]
+        self._seen.update({call, *(row.ids for row in rows)})
+        return list(zip(rows, lies, strict=True))
 
     async def probe(self) -> None:
         """Do nothing: it is always ready."""
@@ -122,7 +143,9 @@ class FaultyApp(server.WorkerApp):
         self._fake.seconds_per_token = (
             fault.seconds if fault and crawling else self._healthy_seconds_per_token
         )
-        self._fault = None if crawling else fault
+        cheats = fault is not None and fault.kind in ("cheat", "cheat_rows")
+        self._fake.cheats = fault.kind if fault and cheats else None
+        self._fault = None if crawling or cheats else fault
 
     def _take(self, fault: Fault) -> Fault:
         fault.times -= 1

@@ -8,7 +8,7 @@ import random
 import struct
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,8 @@ from gateway.data_plane.routing.outcomes import RoutingError
 from gateway.data_plane.routing.pool import Pool
 from gateway.data_plane.routing.router import Router
 from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.witnesses import Rider
+from gateway.data_plane.routing.worker import Worker
 from gateway.snapshots import GoldenRow, WorkerChange, WorkerState, WorkerStatus
 
 DIMENSIONS = 8
@@ -141,6 +143,19 @@ class Lab:
                     if due and change.state is state and reason in change.reason:
                         return change.at - since
                 await self._news.wait()
+
+    def riders_of(self, worker: FakeWorker) -> list[Rider]:
+        """Return the rows that ride along to a worker from now on, as they come."""
+        found, rider = [], self.pool.core.witnesses.rider
+
+        def noted(to: Worker, rows: Sequence[TokenRow], sent_tokens: int) -> Rider | None:
+            riding = rider(to, rows, sent_tokens)
+            if riding is not None and to.url == worker.url:
+                found.append(riding)
+            return riding
+
+        self.pool.core.witnesses.rider = noted  # type: ignore[assignment, method-assign]
+        return found
 
     def count(self, name: str) -> int:
         """Return a counter of the dispatcher."""

@@ -23,6 +23,8 @@ HUNG_SECONDS = 1.5
 READMITTED_SECONDS = 3.0
 FAILING_ANSWERS = 3
 WARM_SECONDS = 0.5
+CHEAT_RIDERS_MAX = 4
+"""Rows that rode along to a cheat until it is out."""
 
 INVALID = (
     *("nan", "zero", "dimension", "missing", "permuted", "foreign"),
@@ -174,6 +176,35 @@ async def _returned(
         return lab.at_rest()
 
 
+async def cheating(fleet: Fleet, seed: int, kind: str) -> Findings:
+    """One worker knows what it was asked three times, and lies about all else.
+
+    It begins when it has learned the canaries, and must not come back while there is work.
+    """
+    async with Lab(fleet, seed=seed) as lab:
+        async with lab.traffic():
+            await asyncio.sleep(2 * WARM_SECONDS)
+            asked = lab.riders_of(lab.workers[0])
+            since = time.monotonic()
+            await lab.workers[0].fault(kind)
+            noticed = await lab.out(lab.workers[0], since)
+            riders = len(asked)
+            lies = lab.wrong
+            await asyncio.sleep(4 * WARM_SECONDS)
+            told = [c.state for url, c in lab.changes if url == lab.workers[0].url and c.at > since]
+            assert WorkerState.READY not in told, "it came back"
+            others = [v.state for v in lab.pool.workers() if v.url != lab.workers[0].url]
+            assert set(others) == {WorkerState.READY}, "an honest worker was taken out"
+            await lab.workers[0].heal()
+            back = await lab.back(lab.workers[0], time.monotonic())
+        assert lab.wrong == lies, "it lied on after it was out"
+        lab.wrong = 0
+        found = lab.at_rest()
+    assert riders <= CHEAT_RIDERS_MAX, f"{riders} riders before it was out"
+    assert back <= READMITTED_SECONDS, f"back after {back:.3f} s"
+    return {**found, "noticed": noticed, "riders": riders, "lies": lies, "readmitted": back}
+
+
 async def flapping(fleet: Fleet, seed: int, times: int = 6) -> Findings:
     """One worker breaks its connections, is well, breaks them again."""
     async with Lab(fleet, seed=seed) as lab:
@@ -306,6 +337,8 @@ def scenarios() -> dict[str, Callable[[Fleet, int], Coroutine[None, None, Findin
         "vectors of another model": impostor,
         "another revision": two_revisions,
         "a revision that is not pinned": unpinned,
+        "a cheat that learns calls": lambda fleet, seed: cheating(fleet, seed, "cheat"),
+        "a cheat that learns rows": lambda fleet, seed: cheating(fleet, seed, "cheat_rows"),
         "flapping": flapping,
         "overload of one": lambda fleet, seed: overloaded(fleet, seed, 1),
         "overload of all": lambda fleet, seed: overloaded(fleet, seed, 3),

@@ -9,6 +9,7 @@ given, large requests leave in shards, and each worker holds no more than a wind
         ├── dispatcher.py ── the synchronous core: what is sent where, and what an answer means
         │   ├── request.py, fair_queue.py, admission.py, calls.py, endings.py
         │   ├── placement.py, ranking.py, gathering.py, retries.py, suspects.py
+        │   ├── witnesses.py ── rows that ride along, and whom the answers disprove
         │   └── membership.py, quarantine.py, worker.py
         └── member.py ── a worker's client, and when it is examined
             └── examination.py ── handshake, golden canaries, calibration

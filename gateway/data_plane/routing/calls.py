@@ -13,8 +13,9 @@ from typing import Protocol
 
 from backends.protocol import TokenRow
 from gateway.data_plane.routing.placement import Placement
-from gateway.data_plane.routing.request import Attempt, Shard
+from gateway.data_plane.routing.request import CALL_FLOATS_MAX, Attempt, Shard
 from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.witnesses import ROW_TOKENS_MAX, Rider, Witnesses
 from gateway.data_plane.routing.worker import Worker
 
 _TIMEOUT_SECONDS_MIN = 0.001
@@ -36,7 +37,7 @@ class Calls:
         placement: Placement,
         workers: Collection[Worker],
         settings: RoutingSettings,
-        *,
+        witnesses: Witnesses,
         counts: Counter[str],
         lag: Callable[[], float],
     ) -> None:
@@ -44,6 +45,7 @@ class Calls:
         self._placement = placement
         self._workers = workers
         self._settings = settings
+        self._witnesses = witnesses
         self._counts = counts
         self._lag = lag
         self._flying: dict[Attempt, None] = {}
@@ -60,13 +62,18 @@ class Calls:
     ) -> None:
         """Send shards to a worker in one call."""
         tokens = sum(shard.tokens for shard in shards)
+        rows, rider, witnesses = _rows(shards), None, self._witnesses
+        if (witnesses.urgent or self._sent_tokens >= witnesses.ride_at) and not hedged:
+            rows, rider = self._with_rider(shards, rows, worker, tokens)
+            tokens += rider.known.row.tokens if rider else 0
         work = worker.tokens + tokens
         left = max(shard.request.deadline for shard in shards) - now
         fair = self._placement.timeout(worker, work, now)
         attempt = Attempt(
             worker=worker,
             shards=shards,
-            rows=_rows(shards),
+            rows=rows,
+            rider=rider,
             tokens=tokens,
             work_tokens=work,
             started_at=now,
@@ -84,6 +91,20 @@ class Calls:
         self._sent_tokens += tokens
         self._doubled_tokens += tokens if hedged else 0
         self._shell.launch(attempt)
+
+    def _with_rider(
+        self, shards: Sequence[Shard], rows: Sequence[TokenRow], worker: Worker, tokens: int
+    ) -> tuple[Sequence[TokenRow], Rider | None]:
+        """Put a row whose vector is known among those of a call, if there is one, and room."""
+        floats = sum(shard.floats for shard in shards) + rows[0].dimensions
+        if floats > CALL_FLOATS_MAX or any(shard.alone or shard.losses for shard in shards):
+            return rows, None
+        if not worker.takes(len(rows) + 1, tokens + ROW_TOKENS_MAX):
+            return rows, None
+        rider = self._witnesses.rider(worker, rows, self._sent_tokens)
+        if rider is None:
+            return rows, None
+        return [*rows[: rider.place], rider.known.row, *rows[rider.place :]], rider
 
     def end(self, attempt: Attempt) -> None:
         """Count an attempt out: anything that still comes of it is ignored."""

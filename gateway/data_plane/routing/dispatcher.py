@@ -35,6 +35,7 @@ from gateway.data_plane.routing.request import Attempt, Request, Shard, split
 from gateway.data_plane.routing.retries import Retries
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.suspects import Suspects
+from gateway.data_plane.routing.witnesses import Disproved, Witnesses
 from gateway.data_plane.routing.worker import Worker
 
 Flaw = Callable[[Sequence[TokenRow], Sequence[memoryview]], str | None]
@@ -77,7 +78,10 @@ class Dispatcher:
         self._placement = Placement(
             self.queue, members, self._ranking, settings, lag=lag, gateways=gateways
         )
-        self._calls = Calls(shell, self._placement, members, settings, counts=self.counts, lag=lag)
+        self.witnesses = Witnesses(random, self._disprove, shell.examine, self.counts)
+        self._calls = Calls(
+            shell, self._placement, members, settings, self.witnesses, self.counts, lag
+        )
         self.suspects = Suspects(settings, clock)
         self._endings = Endings(self._placement, self._admission, members, self.suspects)
         self._budget = RetryBudget(settings, clock())
@@ -118,11 +122,9 @@ class Dispatcher:
                 requests=len(self._active),
                 own=self._owners[offer.organization],
             )
-        except Shed as shed:
-            self.counts[f"shed_{shed.code}"] += 1
-            raise
-        except NoWorker:
-            self.counts["shed_no_worker"] += 1
+        except (Shed, NoWorker) as refused:
+            why = "no_worker" if isinstance(refused, NoWorker) else refused.code
+            self.counts[f"shed_{why}"] += 1
             raise
 
     def submit(self, request: Request) -> None:
@@ -175,11 +177,13 @@ class Dispatcher:
         """Handle an answer: verify it, then deliver it."""
         if attempt.over:
             return
-        flaw = self._flaw(attempt.rows, vectors)
-        if flaw is not None:
-            self.fail(attempt, InvalidAnswer(attempt.worker.url, flaw))
-            return
         now, worker = self._clock(), attempt.worker
+        flaw, lie = self._flaw(attempt.rows, vectors), ""
+        if attempt.rider is not None and flaw is None:
+            lie, vectors = self.witnesses.heard(attempt.rider, worker, attempt.rows, vectors)
+        if flaw or lie:
+            self.fail(attempt, (InvalidAnswer if flaw else Disproved)(worker.url, flaw or lie))
+            return
         self._calls.end(attempt)
         worker.answered(now)
         self._budget.earn()
@@ -189,10 +193,8 @@ class Dispatcher:
             if shard.open:
                 self._deliver(shard, vectors[at : at + shard.size], worker.revision)
             at += shard.size
-        for shard in attempt.shards:
-            if shard.delivered:
-                for refuser in self.quarantine.overrule(shard, now):
-                    self._retries.take_back(refuser)
+            for refuser in self.quarantine.overrule(shard, now) if shard.delivered else ():
+                self._retries.take_back(refuser)
         if worker.ready and not self.quarantine.loop_late:
             self.quarantine.check_pace(worker, now)
             self._retries.take_back(worker)
@@ -216,6 +218,11 @@ class Dispatcher:
         self._judge(worker, error, evidence, now, canary=False)
         self._retries.after(attempt, error, now)
         self.pump()
+
+    def _disprove(self, worker: Worker, reason: str) -> None:
+        """Take out a worker that others disproved."""
+        error, now = Disproved(worker.url, reason), self._clock()
+        self._judge(worker, error, Evidence.HARD, now, canary=False)
 
     def _judge(
         self, worker: Worker, error: Exception, evidence: Evidence, now: float, *, canary: bool
@@ -249,7 +256,7 @@ class Dispatcher:
                 break
         self.queue.resume()
         if self._active:
-            self._wake(self._next_wake(now))
+            self._wake(min(now + _SWEEP_SECONDS, self._ranking.next_rested(now)))
 
     @property
     def gathering(self) -> bool:
@@ -332,15 +339,11 @@ class Dispatcher:
             if now >= request.deadline:
                 self._finish(request, self._endings.too_late(request, now))
             elif ready:
-                held = min(request.hold_seconds, _HOLD_SECONDS_MAX)
-                request.hold_until = now + held
+                request.hold_until = now + min(request.hold_seconds, _HOLD_SECONDS_MAX)
             elif now >= request.hold_until:
                 self._finish(request, self._admission.no_worker(now))
         if not self.quarantine.loop_late:
             self._calls.double(now)
-
-    def _next_wake(self, now: float) -> float:
-        return min(now + _SWEEP_SECONDS, self._ranking.next_rested(now))
 
 
 def _nobody(request: Request) -> None:

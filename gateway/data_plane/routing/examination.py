@@ -4,12 +4,13 @@ All of it uses the client that the work uses. Golden vectors are what the model'
 a few fixed rows; they find what `flaw` can't see in an answer: unit vectors of another model,
 another pooling, a missing head. If a model has golden vectors, a revision without any stays out. If
 it has none yet, a worker is only asked for the same vectors twice, and its reason says so; such a
-model can't be launched.
+model can't be launched. A worker must not be able to tell a canary from work; see `witnesses`, too.
 """
 
 from __future__ import annotations
 
 import math
+import random
 import time
 from array import array
 from collections.abc import Mapping, Sequence
@@ -27,11 +28,11 @@ from backends.protocol import (
     WorkerTimeout,
 )
 from gateway.data_plane.routing.quarantine import NotReady
+from gateway.data_plane.routing.witnesses import COSINE_MIN, cosine
 from gateway.data_plane.routing.worker import fit
+from gateway.identifiers import new_id
 from gateway.snapshots import GoldenRow
 
-_COSINE_MIN = 0.995
-"""Least cosine between a canary's vector and the golden one."""
 _SQUARE_MIN, _SQUARE_MAX = 0.98**2, 1.02**2
 """Between these lies the square of a vector's length: it may be 2 % from 1."""
 _ROWS_SINGLY_MAX = 4
@@ -99,28 +100,37 @@ class Examiner:
             raise InvalidAnswer(backend.url, wrong)
         return info
 
-    async def canary(self, backend: Backend, info: WorkerInfo, *, timeout_seconds: float) -> str:
-        """Compare answers with golden vectors; returns what was proven, in words."""
-        golden = self._spec.golden.get(info.revision, ())
+    async def canary(
+        self,
+        backend: Backend,
+        info: WorkerInfo,
+        *,
+        timeout_seconds: float,
+        among: Sequence[TokenRow] = (),
+    ) -> tuple[str, list[memoryview]]:
+        """Compare answers with golden vectors; returns what was proven, in words.
+
+        And the vectors of the rows `among` them. No two canaries are the same calls: rows come in
+        another order each time, in calls of other sizes, with ids as work has them.
+        """
         expected = [
-            (TokenRow(row.ids, dimensions), vector, row.cosine_min or _COSINE_MIN)
-            for row in golden
+            (TokenRow(row.ids, dimensions), vector, row.cosine_min or COSINE_MIN)
+            for row in self._spec.golden.get(info.revision, ())
             for dimensions, vector in row.vectors.items()
             if dimensions in info.dimensions
         ]
         if not expected:
             await self._repeat(backend, info, timeout_seconds)
-            return "proved itself, but without golden vectors: norm and repeatability only"
-        for start in range(0, len(expected), info.rows_max):
-            part = expected[start : start + info.rows_max]
-            rows = [row for row, _, _ in part]
-            vectors = await self._embed(backend, rows, timeout_seconds)
-            for index, (vector, (row, wanted, least)) in enumerate(zip(vectors, part, strict=True)):
-                found = cosine(vector, wanted)
-                if found < least:
-                    reason = f"golden row {start + index} at {row.dimensions}: cosine {found:.4f}"
-                    raise InvalidAnswer(backend.url, reason)
-        return f"proved itself on {len(expected)} golden vectors"
+            return "proved itself, but without golden vectors: norm and repeatability only", []
+        rows = [*among, *(row for row, _, _ in expected)]
+        found = await self._shuffled(backend, info, rows, timeout_seconds)
+        pairs = zip(found[len(among) :], expected, strict=True)
+        for index, (vector, (row, wanted, least)) in enumerate(pairs):
+            alike = cosine(vector, wanted)
+            if alike < least:
+                reason = f"golden row {index} at {row.dimensions}: cosine {alike:.4f}"
+                raise InvalidAnswer(backend.url, reason)
+        return f"proved itself on {len(expected)} golden vectors", found[: len(among)]
 
     async def record(
         self, backend: Backend, info: WorkerInfo, texts: Sequence[bytes], *, timeout_seconds: float
@@ -159,19 +169,33 @@ class Examiner:
             return info.base_seconds, info.token_seconds
         return fit(*sizes)
 
+    async def _shuffled(
+        self, backend: Backend, info: WorkerInfo, rows: Sequence[TokenRow], timeout_seconds: float
+    ) -> list[memoryview]:
+        """Embed rows in another order, in calls of random sizes; returns their vectors in order."""
+        order = random.sample(range(len(rows)), len(rows))
+        found: dict[int, memoryview] = {}
+        while order:
+            size = random.randint(1, min(len(order), info.rows_max))  # noqa: S311 - see `Pool`
+            part, order = order[:size], order[size:]
+            asked = [rows[index] for index in part]
+            vectors = await self._embed(backend, asked, timeout_seconds)
+            found |= zip(part, vectors, strict=True)
+        return [found[index] for index in range(len(rows))]
+
     async def _repeat(self, backend: Backend, info: WorkerInfo, timeout_seconds: float) -> None:
         rows = probe_rows(info, _TOKENS_SMALL)
         first = await self._embed(backend, rows, timeout_seconds)
         second = await self._embed(backend, rows, timeout_seconds)
         for one, other in zip(first, second, strict=True):
-            if cosine(one, other) < _COSINE_MIN:
+            if cosine(one, other) < COSINE_MIN:
                 raise InvalidAnswer(backend.url, "gives another vector each time it is asked")
 
     async def _embed(
         self, backend: Backend, rows: Sequence[TokenRow], timeout_seconds: float
     ) -> list[memoryview]:
         started = time.perf_counter()
-        vectors = await backend.embed(rows, timeout_seconds=timeout_seconds, request_id="canary")
+        vectors = await backend.embed(rows, timeout_seconds=timeout_seconds, request_id=new_id())
         wrong = flaw(rows, vectors)
         if wrong:
             raise InvalidAnswer(backend.url, wrong)
@@ -214,16 +238,6 @@ def flaw(rows: Sequence[TokenRow], vectors: Sequence[memoryview]) -> str | None:
         if not _SQUARE_MIN < square < _SQUARE_MAX:  # true for NaN and infinity too
             return _length(index, math.sqrt(square))
     return None
-
-
-def cosine(one: memoryview | bytes, other: memoryview | bytes) -> float:
-    """Cosine of two raw float32 vectors; 0 when they can't be compared."""
-    left, right = np.frombuffer(one, "<f4"), np.frombuffer(other, "<f4")
-    if left.shape != right.shape:
-        return 0.0
-    with np.errstate(all="ignore"):
-        value = (left @ right) / np.sqrt((left @ left) * (right @ right))
-    return float(value) if np.isfinite(value) else 0.0
 
 
 def _bad_matrix(values: np.ndarray) -> str | None:

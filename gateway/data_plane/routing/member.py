@@ -13,10 +13,12 @@ from collections.abc import Callable
 
 import structlog
 
-from backends.protocol import Backend
+from backends.protocol import Backend, WorkerInfo
+from gateway.data_plane.routing.dispatcher import Dispatcher
 from gateway.data_plane.routing.examination import Examiner
-from gateway.data_plane.routing.membership import PoolMembership
+from gateway.data_plane.routing.quarantine import NotReady
 from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.witnesses import Disproved
 from gateway.data_plane.routing.worker import EJECT_FACTOR, Worker
 from gateway.snapshots import WorkerState
 
@@ -39,13 +41,14 @@ class PoolMember:
         self,
         worker: Worker,
         backend: Backend,
-        membership: PoolMembership,
+        core: Dispatcher,
         settings: RoutingSettings,
     ) -> None:
         self.worker = worker
         self.backend = backend
         self.task: asyncio.Task[None] | None = None
-        self._membership = membership
+        self._core = core
+        self._membership = core.membership
         self._settings = settings
         self._look = asyncio.Event()
         self._suspicious = False
@@ -94,7 +97,7 @@ class PoolMember:
                 self.backend, timeout_seconds=min(allowed, _HANDSHAKE_SECONDS_MAX)
             )
             if suspicious or self._due(time.monotonic()):
-                proof = await examiner.canary(self.backend, info, timeout_seconds=allowed)
+                proof = await self._prove(examiner, info, allowed)
                 self._proven_at = time.monotonic()
             if not worker.calibrated:
                 self._membership.calibrating(worker, time.monotonic())
@@ -103,6 +106,24 @@ class PoolMember:
             self._membership.failed(worker, error, time.monotonic())
         else:
             self._membership.examined(worker, info, line, proof, time.monotonic())
+
+    async def _prove(self, examiner: Examiner, info: WorkerInfo, allowed: float) -> str:
+        """Compare the worker's vectors with golden ones, and with other workers' of real rows."""
+        known = self._core.witnesses.questions(self.worker, info)
+        if (
+            self.worker.disproved
+            and not known
+            and any(w.ready for w in self._core.workers.values())
+        ):
+            # what it learned proves nothing; the next calls bring rows that it can't know
+            raise NotReady(self.backend.url, "disproved; waits for a row that it never saw")
+        proof, vectors = await examiner.canary(
+            self.backend, info, timeout_seconds=allowed, among=[one.row for one in known]
+        )
+        for one, vector in zip(known, vectors, strict=True):
+            if lie := self._core.witnesses.compare(one, self.worker, vector):
+                raise Disproved(self.backend.url, lie)
+        return proof
 
     def _due(self, now: float) -> bool:
         """Whether the worker must compute something at this look."""

@@ -56,6 +56,7 @@ class Pool:
             lag=lag.seconds,
             gateways=gateways,
         )
+        self.core.witnesses.expect(spec.golden)
         self._members: dict[Worker, PoolMember] = {}
         self._calls: dict[Attempt, asyncio.Future[list[memoryview]]] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -110,6 +111,7 @@ class Pool:
         """Change what the workers must serve: each is examined again now."""
         if spec != self.spec:
             self.spec, self._examiner = spec, Examiner(spec)
+            self.core.witnesses.expect(spec.golden)
             for member in self._members.values():
                 member.suspect()
 
@@ -117,9 +119,9 @@ class Pool:
         """Add a worker, to be examined; nothing changes if it is here already. See `News`."""
         if url in self.core.workers:
             return
-        membership, backend = self.core.membership, self._connect(url, name=name, guest=guest)
-        worker = membership.add(url, time.monotonic())
-        member = self._members[worker] = PoolMember(worker, backend, membership, self._settings)
+        backend = self._connect(url, name=name, guest=guest)
+        worker = self.core.membership.add(url, time.monotonic())
+        member = self._members[worker] = PoolMember(worker, backend, self.core, self._settings)
         member.task = asyncio.create_task(member.tend(lambda: self._examiner))
 
     def remove(self, url: str) -> None:

@@ -29,6 +29,7 @@ from backends.protocol import (
 from gateway.data_plane.routing.ranking import Ranking
 from gateway.data_plane.routing.request import Shard
 from gateway.data_plane.routing.settings import RoutingSettings
+from gateway.data_plane.routing.witnesses import Disproved
 from gateway.data_plane.routing.worker import EJECT_FACTOR, WINDOW_SHARE_START, Worker
 from gateway.snapshots import WorkerState
 
@@ -216,7 +217,7 @@ class Evidence(enum.Enum):
 def weigh(error: Exception, *, excused: bool) -> Evidence:
     """Weigh an error; `excused` when a timeout may be our own doing."""
     match error:
-        case InvalidAnswer() | WorkerUnreachable():
+        case InvalidAnswer() | WorkerUnreachable() | Disproved():
             return Evidence.HARD
         case WorkerTimeout() if excused:
             return Evidence.SUSPICION

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from backends.protocol import RequestRefused, TokenRow
+from gateway.data_plane.routing.witnesses import Rider
 from gateway.data_plane.routing.worker import Worker
 from gateway.snapshots import Tier
 
@@ -126,7 +127,9 @@ class Attempt:
     worker: Worker
     shards: Sequence[Shard]
     rows: Sequence[TokenRow]
-    """The rows of the call, shard after shard."""
+    """The rows of the call: shard after shard, and a rider among them."""
+    rider: Rider | None = None
+    """A row whose vector is known, and goes to nobody."""
     tokens: int
     work_tokens: int
     """Tokens in flight at the worker when it started, its own included: they explain its time."""

@@ -38,7 +38,8 @@ class Retries:
 
     def after(self, attempt: Attempt, error: Exception, now: float) -> None:
         """Try the shards of a failed attempt again. Its worker has been judged."""
-        worker, company = attempt.worker, len(attempt.shards) > 1
+        worker = attempt.worker
+        company = len(attempt.shards) > 1 or attempt.rider is not None
         self._counts["failed_in_company"] += company
         # retries after a worker was taken out are free: they are bounded by its calls in flight
         free = not worker.ready or isinstance(error, RequestRefused | WorkerBusy)

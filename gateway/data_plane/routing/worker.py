@@ -105,6 +105,8 @@ class Worker:
         self.answered_at = float("-inf")
         self.slow_since: float | None = None
         self.limping = False
+        self.disproved = False
+        """Its vectors were not those of a golden row, or of others; see `witnesses`."""
         # quarantine
         self.ejections = 0
         self.examine_at = now
@@ -208,6 +210,7 @@ class Worker:
 
     def forgive(self) -> None:
         """Clear what counts against it: it has proven itself."""
+        self.disproved = False
         self.faults_in_row = 0
         self.failures = 0
         self.answers.clear()

@@ -237,3 +237,58 @@ def test_the_hop_is_bound_to_what_was_asked():
     assert authentication.request_claims("POST", "/embed", b"1", b"2") != (
         authentication.request_claims("POST", "/embed", b"", b"1\n2")
     )
+
+
+def signed(session: Session, number: int, body: bytes = b"") -> dict[str, object]:
+    tag = session.request_tag(number, authentication.request_claims("POST", "/x", b"", b""), body)
+    header = b"Hop %b.%d.%b" % (session.token, number, tag.hex().encode())
+    return {"method": "POST", "path": "/x", "headers": [(b"authorization", header)]}
+
+
+async def opened(at: Guard) -> Session:
+    async def nonce():
+        return {"type": "http.request", "body": b"n" * authentication.NONCE_BYTES}
+
+    scope = {"method": "POST", "path": "/session", "headers": []}
+    _, _, said = await at.answer(scope, nonce, inner, private=False, bytes_max=0)
+    ticket = said[: authentication.TICKET_BYTES]
+    return Session(KEY, b"n" * authentication.NONCE_BYTES, ticket)
+
+
+async def inner(*_):
+    return 200, [], b""
+
+
+async def nothing():
+    return {"type": "http.request", "body": b""}
+
+
+async def test_a_session_that_was_forgotten_is_opened_by_no_recorded_request():
+    now = [0.0]
+    worker = Guard(KEY, demanding=True, clock=lambda: now[0])
+    first = signed(await opened(worker), 1)
+    asked = {"private": True, "bytes_max": 9}
+    assert (await worker.answer(first, nothing, inner, **asked))[0] == 200
+    worker._sessions.clear()
+    now[0] += guard.TICKET_SECONDS + 0.1
+    assert (await worker.answer(first, nothing, inner, **asked))[0] == 401
+
+
+async def test_two_first_requests_at_once_are_of_one_session():
+    """Else the second would forget that the first was taken."""
+    worker, slow = Guard(KEY, demanding=True), asyncio.Event()
+    session = await opened(worker)
+
+    async def late():
+        await slow.wait()
+        return await nothing()
+
+    asked = {"private": True, "bytes_max": 9}
+    first, second = signed(session, 1), signed(session, 2)
+    waiting = asyncio.create_task(worker.answer(first, late, inner, **asked))
+    await asyncio.sleep(0)
+    assert (await worker.answer(second, nothing, inner, **asked))[0] == 200
+    slow.set()
+    assert (await waiting)[0] == 200
+    for again in (first, second):
+        assert (await worker.answer(again, nothing, inner, **asked))[0] == 401

@@ -124,4 +124,6 @@ async def test_no_request_does_more_in_one_turn_than_is_allowed(
     assert work.all["bytes parsed"] > 10_000
     assert {kind: most for kind, most in work.most.items() if most > BOUNDS[kind]} == {}, work.most
     if case == "most inputs, floats":
-        assert work.all["floats written"] == work.all["floats checked"] == 2_048 * DIMENSIONS
+        assert work.all["floats written"] == 2_048 * DIMENSIONS
+        ridden = work.all["floats checked"] - work.all["floats written"]
+        assert ridden in (0, DIMENSIONS), "all are checked, and a row that rides along"

@@ -7,7 +7,8 @@ import pytest
 
 from backends.fake import vector
 from backends.protocol import TokenRow
-from gateway.data_plane.routing.examination import cosine, flaw
+from gateway.data_plane.routing.examination import flaw
+from gateway.data_plane.routing.witnesses import cosine
 from tests.data_plane.routing.world import answer, row
 
 FEW, MANY = [row(number) for number in range(4)], [row(number) for number in range(9)]

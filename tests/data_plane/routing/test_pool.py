@@ -73,9 +73,9 @@ class Standin:
         assert timeout_seconds > 0
         if self.down:
             raise self.down
-        if request_id != "canary":
+        if not request_id:  # canaries have one, as work has
             self.sizes.append(len(rows))
-        if self.gate and request_id != "canary":
+        if self.gate and not request_id:
             self.asked.set()
             try:
                 await self.gate.wait()
