@@ -26,7 +26,8 @@ _PIECES = (
     "the", "ing", "un", "##ing", "[CLS]", "[SEP]", "[MASK]", "[UNK]", "[PAD]", "'s", "don't",
     "e\u0301", "\u0130", "\u1e9e", "\ufb01", "\u00df", "\u03a3", "\u200d", "\ufe0f", "\u00ad",
     "\ufeff", "\0", "\t", "\r\n", "\u2028", "\u3000", "\u4e2d", "\uac00", "\u1100\u1161",
-    "\U0001f468", "\U0001f1e9\U0001f1ea", "\ufffd", "\U0010ffff", "\u0300" * 9, "a" * 99, "a" * 100, "a" * 101,
+    "\U0001f468", "\U0001f1e9\U0001f1ea", "\ufffd", "\U0010ffff", "\u0300" * 9, "a" * 99,
+    "a" * 100, "a" * 101,
 )  # fmt: skip
 """What tokenizers trip over: special tokens, folding, marks, spaces, long words."""
 
