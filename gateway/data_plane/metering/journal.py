@@ -48,13 +48,17 @@ class Journal:
         """Lines skipped because their checksum is wrong."""
 
     def open(self) -> None:
-        """Create the folder and lock it. Raises JournalError."""
+        """Create the folder and lock it; its name is durable. Raises JournalError."""
         try:
+            folders = (self._root, *self._root.parents)
+            made = [folder.parent for folder in folders if not folder.exists()]
             # locked before it gets its name, or another process could take it for abandoned
             unnamed = self._root / f".{self._own.name}"
             unnamed.mkdir(parents=True, mode=0o700)
             self._lock = _locked(unnamed)
             unnamed.rename(self._own)
+            for folder in (self._root, *made):
+                _sync_folder(folder)
         except OSError as error:
             raise JournalError(f"the journal can't be created in {self._root}: {error}") from error
         assert self._lock, "a journal's name is its process's own"
@@ -239,7 +243,7 @@ def _write(path: Path, lines: Sequence[bytes]) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a new file's name durable; fdatasync covers only its bytes."""
+    """Make the names in a folder durable; fdatasync of a file covers only its bytes."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

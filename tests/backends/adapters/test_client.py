@@ -57,6 +57,13 @@ def client(
     return opened
 
 
+async def test_it_asks_for_answers_as_they_are(client):
+    """A proxy that compressed them would spoil every vector."""
+    async with serving(http(200, VECTORS)) as server, client(server.url) as call:
+        await call(30.0)
+        assert b"\r\naccept-encoding: identity\r\n" in server.heads[0]
+
+
 @pytest.mark.parametrize("end", ["close", "reset"])
 async def test_a_stale_connection_is_no_fault(client, end: str):
     """A kept-alive connection that closes during a call is no fault, once."""

@@ -5,20 +5,22 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, tzinfo
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, insert, select, text, update
 
 from gateway.control_plane.accounts import memberships, privacy, users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.key_changes import KeyChanges
+from gateway.control_plane.accounts.key_limits import TooManyKeys, check_room
 from gateway.control_plane.accounts.key_revocation import revoke_made_by
 from gateway.control_plane.accounts.keys import ApiKeys, KeyNotFound
 from gateway.control_plane.accounts.memberships import MemberNotFound
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
-from gateway.storage.database import Database
+from gateway.storage.database import Database, alone
 from gateway.storage.redis import KeyAnnouncements
 from gateway.storage.tables import api_keys
+from gateway.storage.tables import users as user_rows
 from testing.gateways import MODEL, SECRET, Api, Ledger, open_api
 from testing.processes import Process
 
@@ -36,6 +38,47 @@ async def test_a_key_is_shown_once_and_stored_as_a_digest(keys: ApiKeys, ledger:
     listed = (await keys.listed(ledger.organization_id))[-1]
     assert listed == made.key
     assert (listed.name, listed.prefix, listed.last_four) == ("laptop", "sk-", made.secret[-4:])
+
+
+async def test_as_many_keys_as_allowed_and_no_more_when_none_is_of_today(
+    ledger: Ledger,
+):
+    yesterday = datetime.now(UTC) - timedelta(days=2)
+    async with ledger.database.write() as connection:
+        await connection.execute(update(api_keys).values(created_at=yesterday))
+        with pytest.raises(TooManyKeys, match="at most 1 keys: revoke"):
+            await check_room(connection, ledger.organization_id, 1)
+        await check_room(connection, ledger.organization_id, 2)
+
+
+@pytest.mark.postgresql
+async def test_a_key_that_is_being_made_does_not_outlive_its_maker_s_removal(
+    postgresql_database_url: list[str],
+):
+    database = Database(postgresql_database_url[0])
+    ledger = await Ledger.create(database)
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'")
+    async with database.write() as connection:
+        user_id = new_id()
+        await connection.execute(
+            insert(user_rows).values(
+                id=user_id, email="ada@example.com", created_at=datetime.now(UTC), welcome="given"
+            )
+        )
+
+    async def remove() -> list[bytes]:
+        async with database.write() as connection:
+            return await revoke_made_by(connection, ledger.organization_id, user_id)
+
+    async with database.write() as connection:
+        await alone(connection, f"keys of {ledger.organization_id}")  # as `ApiKeys.create` does
+        await connection.execute(update(api_keys).values(created_by=user_id))
+        removing = asyncio.create_task(remove())
+        async with asyncio.timeout(20), database.read() as other:
+            while not removing.done() and not await other.scalar(waiting):
+                await asyncio.sleep(0.01)
+    assert len(await removing) == 1
+    await database.close()
 
 
 async def test_it_is_recognized_until_it_is_revoked(keys: ApiKeys, ledger: Ledger):

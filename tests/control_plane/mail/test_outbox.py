@@ -65,6 +65,16 @@ async def row_of(database: Database, ref: str):
         return (await connection.execute(select(outbox).where(outbox.c.ref == ref))).one()
 
 
+async def test_when_a_mail_left_is_kept_and_of_one_that_did_not_nothing(database: Database):
+    target = box(database, Scripted(None, MailRefused("no such address", for_good=True)))
+    await put(database, target, a_mail("sent"), a_mail("refused"))
+    before = datetime.now(UTC)
+    await target.deliver()
+    sent = (await row_of(database, "sent")).sent_at
+    assert before <= sent <= datetime.now(UTC)
+    assert (await row_of(database, "refused")).sent_at is None
+
+
 async def be_due(database: Database) -> None:
     async with database.write() as connection:
         past = datetime.now(UTC) - timedelta(seconds=1)

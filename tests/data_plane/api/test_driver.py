@@ -114,8 +114,8 @@ async def test_a_cancellation_before_it_waits_is_raised_once_and_counted(waits):
         assert driver.cancelling() == 1
         with pytest.raises(asyncio.CancelledError):
             await waits()
-        await asyncio.sleep(0)
         await asyncio.create_task(asyncio.sleep(0))
+        await asyncio.sleep(0)
         assert driver.uncancel() == 0
         return "finished"
 

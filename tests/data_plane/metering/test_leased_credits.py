@@ -202,6 +202,20 @@ async def test_a_key_s_budget_is_exact(database: Database, tmp_path):
     await assert_sound(database)
 
 
+async def test_a_refusal_of_the_organization_leaves_the_key_s_budget_whole(
+    database: Database, tmp_path
+):
+    customer = await add_customer(database)
+    async with database.write() as connection:
+        await budgets.set_budget(connection, customer.key_id, 10 * NANOS_PER_TOKEN, "month")
+    async with running(database, tmp_path) as engine:
+        with pytest.raises(InsufficientCredit, match="has 0 left"):
+            await engine.reserve(customer.charge(10, budget="month"))
+        await add_credit(database, customer, 10)
+        await spend(engine, customer, 10, budget="month")
+    assert await usage_of(database, customer) == (1, 80)
+
+
 async def spend(engine, customer, tokens: int, budget=None) -> None:
     charge = customer.charge(tokens, budget=budget)
     await engine.reserve(charge)

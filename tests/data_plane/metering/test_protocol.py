@@ -149,6 +149,51 @@ def test_who_leaves_after_being_served_keeps_nothing(stage: Stage):
     assert stage.spent() == 80
 
 
+def test_what_one_request_gives_back_serves_who_waits_without_the_ledger(stage: Stage):
+    charge = stage.ledger.charge(40)
+    assert stage.first.reserve(charge) is None
+    book = stage.first.book
+    (purse,) = book.purses.values()
+    waiter = book.wait(purse, 40, lambda: None)
+    stage.first.send()  # it asks for the other's credit
+    woken = []
+    book.on_work = lambda: woken.append(True)
+    book.asking.clear()
+    purse.ask_again_at = stage.world.seconds + 60  # and would wait long before it asks again
+    book.release(charge)
+    assert woken
+    stage.first.talk.compose()
+    assert waiter.lease is not None
+    book.cancel(waiter)
+    stage.first.receive(answered=False)
+
+
+def test_a_tick_has_one_line_for_a_lease_that_is_recalled_and_asks(stage: Stage):
+    recall_from_first(stage)
+    book = stage.first.book
+    (purse,) = book.purses.values()
+    book.wait(purse, 72, lambda: None)
+    sent = stage.first.talk.compose()
+    assert sent is not None
+    assert [line.action for line in sent.tick.leases] == ["ask"]
+    stage.first.talk.failed(sent)
+
+
+def test_usage_that_is_sent_again_keeps_its_order(stage: Stage):
+    """The first and the last line tell the ledger between which hours they are."""
+    charges = [stage.ledger.charge(8) for _ in range(3)]
+    for charge in charges:
+        assert stage.first.reserve(charge) is None
+    for charge in charges:
+        stage.first.settle(charge, journal=False)
+    stage.first.tick(arrives=False)
+    sent = stage.first.talk.compose()
+    assert sent is not None
+    assert [entry.request_id for entry in sent.entries] == [one.request_id for one in charges]
+    stage.first.talk.failed(sent)
+    stage.first.tick()
+
+
 def test_what_went_unanswered_is_not_refused_so_that_it_can_t_be_charged_later(stage: Stage):
     charge = stage.ledger.charge(8)
     assert stage.first.reserve(charge) is None

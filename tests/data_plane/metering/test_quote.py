@@ -1,7 +1,10 @@
 """A quote: the rows of a model, and their price, as every page and endpoint gets them."""
 
+import pytest
+
 from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.quote import quote
+from gateway.data_plane.metering.rows import ContextLengthExceeded, TooManyTokens
 from gateway.snapshots import ModelSnapshot, PriceSnapshot
 
 PRICE, FLEX = PriceSnapshot("p", 8_000_000), PriceSnapshot("f", 1_500_000)
@@ -30,6 +33,22 @@ def test_a_prompt_is_part_of_every_row_and_a_tier_has_its_price():
     assert [row.tokens for row in quoted.rows.rows] == [5] * 3
     assert {row.dimensions for row in quoted.rows.rows} == {8}
     assert (quoted.price, quoted.cost_nanos) == (FLEX, 23)  # 22.5, rounded up once
+
+
+def test_what_a_prompt_leaves_no_room_for_is_told_as_cut():
+    """Eight tokens of text and two of the prompt, with [CLS] and [SEP], where ten fit."""
+    quoted = quote(tokens.load(), MODEL, ["hello " * 8], prompt="query", truncate="end")
+    assert quoted.rows.tokens_full == [12]
+    assert [row.tokens for row in quoted.rows.rows] == [10]
+    assert list(quoted.rows.truncated()) == [0]
+    with pytest.raises(ContextLengthExceeded, match="has 12 tokens"):
+        quote(tokens.load(), MODEL, ["hello " * 8], prompt="query")
+
+
+def test_a_request_may_have_exactly_the_most_tokens():
+    assert quote(tokens.load(), MODEL, ["hello"] * 3, tokens_max=9).rows.tokens == 9
+    with pytest.raises(TooManyTokens):
+        quote(tokens.load(), MODEL, ["hello"] * 3, tokens_max=8)
 
 
 def test_ids_cost_what_their_text_does_and_only_what_is_kept_of_it():

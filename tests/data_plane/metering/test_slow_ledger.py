@@ -12,11 +12,16 @@ import msgspec
 import pytest
 
 from gateway.data_plane.metering.engine_rules import EngineRules
-from gateway.data_plane.metering.journal import Journal
+from gateway.data_plane.metering.journal import Journal, JournalError
 from gateway.data_plane.metering.leased_credits import LeasedCredits
 from gateway.data_plane.metering.leases import NEVER, LeaseRules
 from gateway.data_plane.metering.messages import LedgerUnavailable, Tick, TickAnswer, UsageLine
-from gateway.data_plane.metering.port import Charge, ChargeUnknown, CreditUnavailable
+from gateway.data_plane.metering.port import (
+    Charge,
+    ChargeUnknown,
+    CreditUnavailable,
+    ReservationExpired,
+)
 from gateway.identifiers import new_id
 from gateway.storage.ledger.upkeep import reap
 from testing.gateways import Ledger
@@ -117,6 +122,86 @@ async def test_what_is_under_way_to_the_ledger_is_not_refused_when_its_lease_exp
         await engine.settle(charge)
         slow.hold(nothing)
     assert [row.charged_nanos for row in await ledger.usage()] == [8]
+
+
+async def leave_the_lease(engine: LeasedCredits, ledger: Ledger) -> None:
+    """Let the ledger close the only lease, and wait until the engine has heard of it."""
+    (purse,) = engine.book.purses.values()
+    lease = purse.lease
+    await reap(ledger.database, at=datetime.now(UTC) + timedelta(hours=1))
+    async with asyncio.timeout(30):
+        while purse.lease is lease:
+            await asyncio.sleep(0.01)
+
+
+async def test_the_journal_answers_nothing_on_a_lease_that_the_ledger_closed(
+    ledger: Ledger, tmp_path: Path
+):
+    """It could only be written off: its credit may be another's by now."""
+    await ledger.grant(80)
+    slow = Slow(ledger)
+    rules = EngineRules(commit_seconds=0.01, credit_seconds=30)
+    async with running(ledger.database, tmp_path, ledger=slow, rules=rules) as engine:
+        charge, other = ledger.charge(8), ledger.charge(8)
+        await engine.reserve(charge)
+        await leave_the_lease(engine, ledger)
+        slow.hold(everything)
+        waiting = asyncio.create_task(engine.reserve(other))  # so that a tick is under way
+        await slow.holding.wait()
+        with pytest.raises(CreditUnavailable):
+            await engine.settle(charge)
+        slow.hold(nothing)
+        await waiting
+        await engine.release(other)
+    assert await ledger.usage() == []
+
+
+async def test_what_the_journal_could_not_take_may_still_be_refused(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its client got no answer, so that a row of it, written off, would tell of none."""
+    await ledger.grant(80)
+    slow, tried = Slow(ledger), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def fail(_journal: Journal, _records: list[bytes]) -> Path:
+        loop.call_soon_threadsafe(tried.set)
+        raise JournalError("the disk fails")
+
+    monkeypatch.setattr(Journal, "append", fail)
+    rules = EngineRules(commit_seconds=0.01, credit_seconds=30, settle_seconds=30)
+    async with running(ledger.database, tmp_path, ledger=slow, rules=rules) as engine:
+        charge = ledger.charge(8)
+        await engine.reserve(charge)
+        slow.hold(everything)
+        await slow.holding.wait()  # a heartbeat without the usage, so that no tick with it fails
+        settling = asyncio.create_task(engine.settle(charge))
+        await tried.wait()
+        await reap(ledger.database, at=datetime.now(UTC) + timedelta(hours=1))
+        async with running(ledger.database, tmp_path / "other") as other:
+            await serve(other, ledger, 80)
+        slow.hold(nothing)
+        with pytest.raises(ReservationExpired):
+            await settling
+    assert charge.request_id not in {row.request_id for row in await ledger.usage()}
+
+
+async def test_while_the_ledger_is_away_for_long_nobody_waits_for_credit(
+    ledger: Ledger, tmp_path: Path
+):
+    await ledger.grant(80)
+    slow = Slow(ledger)
+    rules = EngineRules(credit_seconds=600, retry_seconds=0.01, close_seconds=0.01)
+    async with running(ledger.database, tmp_path, ledger=slow, rules=rules) as engine:
+        slow.is_away = True
+        first = asyncio.create_task(engine.reserve(ledger.charge(8)))
+        async with asyncio.timeout(30):
+            while engine.writer.reachable:
+                await asyncio.sleep(0.01)
+        engine.rules = msgspec.structs.replace(rules, credit_seconds=0.0)
+        with pytest.raises(CreditUnavailable):
+            engine.reserve(ledger.charge(8)).send(None)  # it never waits
+        first.cancel()
 
 
 async def test_what_the_journal_answered_is_written_off_where_it_can_t_be_charged(

@@ -232,6 +232,35 @@ def test_who_had_a_worker_until_the_deadline_ran_out_of_time(world):
     assert isinstance(begun.error, DeadlineMissed)
 
 
+def test_what_a_drained_worker_has_in_hand_is_taken_back_when_it_must_prove_itself_again(world):
+    first = world.worker("w1")
+    request = world.submit(3)
+    (attempt,) = world.flying
+    world.core.membership.drain(first, "by hand", world.now)
+    world.worker("w2")
+    world.turn()
+    assert world.flying == [attempt]
+    world.core.membership.undrain(first, world.now)
+    world.turn()
+    assert attempt.over
+    (shard,) = attempt.shards
+    assert first in shard.tried  # which goes elsewhere first
+    assert [one.worker.url for one in world.flying] == ["w2"]
+    world.finish()
+    assert right(request)
+
+
+def test_a_call_takes_the_worker_s_last_row(world):
+    world.worker("w1", info=REVISED(rows_max=3))
+    world.submit(3, first=9)
+    for number in range(3):
+        world.submit(3, first=number, turn=False)
+    world.turn(busy=True)
+    world.succeed(world.flying[0])
+    assert max(len(attempt.rows) for attempt in world.launched) == 3
+    world.finish()
+
+
 def test_a_drained_worker_finishes_and_gets_nothing_new(world):
     worker = world.worker()
     request = world.submit(3)

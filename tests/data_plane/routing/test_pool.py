@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 
 import msgspec
+import numpy as np
 import pytest
 
 from backends.fake import vector
@@ -141,6 +142,60 @@ async def settled(pool, state: WorkerState, reason: str):
     async with asyncio.timeout(5):
         while not any(w.state is state and reason in w.reason for w in pool.workers()):
             await asyncio.sleep(0.001)
+
+
+async def test_a_canary_takes_no_more_rows_than_the_worker(bench):
+    sizes: list[int] = []
+    asked: set[bytes] = set()
+
+    class Small(Standin):
+        async def embed(self, rows, **options):
+            sizes.append(len(rows))
+            asked.update(one.ids for one in rows)
+            return await super().embed(rows, **options)
+
+    def connect(url: str, **_: object) -> Standin:
+        made = bench.standins[url] = Small(url)
+        made.tells = msgspec.structs.replace(INFO, rows_max=2)
+        return made
+
+    bench.router = Router(connect, settings=SETTINGS)
+    golden = tuple(
+        GoldenRow(ids=one.ids, vectors={DIMENSIONS: vector(one.ids, DIMENSIONS)})
+        for one in map(row, range(5))
+    )
+    pool = bench.serve("a", golden={"one": golden})
+    await ready(pool)
+    assert max(sizes) == 2
+    assert asked >= {one.ids for one in golden}
+
+
+@pytest.mark.parametrize("golden", [{}, {"one": (GOLDEN,)}], ids=["without", "with"])
+async def test_a_worker_with_vectors_of_another_length_stays_out(bench, golden):
+    """Of a model without golden vectors the canary looks at the length too, or garbage passes."""
+
+    class Long(Standin):
+        async def embed(self, rows, **options):
+            found = await super().embed(rows, **options)
+            return [memoryview((2 * np.frombuffer(one, "<f4")).tobytes()) for one in found]
+
+    bench.router = Router(lambda url, **_: Long(url), settings=SETTINGS)
+    pool = bench.serve("a", golden=golden)
+    await settled(pool, WorkerState.WARMING, "length 2")
+
+
+async def test_an_earlier_wake_is_not_replaced_by_a_later_one(bench):
+    pool = bench.serve()
+    pumped = asyncio.Event()
+    pool._pump = pumped.set
+    now = time.monotonic()
+    pool.wake(now + 60)
+    pool.wake(now + 0.01)
+    pool.wake(now + 60)
+    async with asyncio.timeout(10):
+        await pumped.wait()
+    pool._timer.cancel()
+    del pool._pump
 
 
 async def test_a_worker_proves_itself_and_serves(bench):

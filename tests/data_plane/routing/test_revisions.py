@@ -55,6 +55,13 @@ def test_two_late_answers_of_two_revisions_are_not_mixed(world):
     assert right(request)
 
 
+def test_a_worker_that_served_another_revision_is_measured_anew(world):
+    world.worker("w1")
+    late = world.worker("w2", info=REVISED(revision="2"))
+    assert late.state is WorkerState.WARMING
+    assert not late.calibrated
+
+
 @pytest.mark.parametrize("how", ["dead", "drained"])
 def test_the_dead_do_not_keep_another_revision_out(world, how):
     old, other = world.worker("old"), REVISED(revision="2")

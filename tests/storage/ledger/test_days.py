@@ -16,7 +16,7 @@ from gateway.storage.database import Database
 from gateway.storage.ledger import reading
 from gateway.storage.ledger.postgres import _SHARDS_LOCK
 from gateway.storage.tables import usage_days
-from testing.ledger import Customer, add_customer, assert_sound, in_auckland, ledger_of
+from testing.ledger import Customer, add_customer, assert_sound, ledger_of, on_chatham
 
 LAST = datetime(2026, 11, 3, 23, 59, 59, 999_000, UTC)
 FIRST = datetime(2026, 11, 4, 0, 0, 0, 0, UTC)
@@ -54,7 +54,7 @@ async def days(database: Database) -> list[tuple[Any, ...]]:
 
 @pytest.fixture
 async def far_east(database: Database) -> Database:
-    await in_auckland(database)
+    await on_chatham(database)
     return database
 
 
@@ -70,6 +70,22 @@ async def test_a_day_ends_at_midnight_of_utc(far_east: Database):
         (date(2026, 11, 4), 9, 1, 7, 56),
     ]
     await assert_sound(far_east)
+
+
+async def test_requests_and_their_inputs_are_told_apart(database: Database):
+    customer = await add_customer(database, 100)
+    line = msgspec.json.decode(used(customer, FIRST, 3)) | {"inputs": 5}
+    await tick(database, msgspec.json.encode(line))
+    async with database.read() as connection:
+        (day,) = await reading.by_day(connection, customer.organization_id)
+    assert (day.requests, day.inputs, day.tokens, day.charged_nanos) == (1, 5, 3, 24)
+
+
+async def test_usage_without_a_lease_may_cost_all_there_is(database: Database):
+    customer = await add_customer(database, 3)
+    await tick(database, used(customer, FIRST, 3))
+    assert await days(database) == [(date(2026, 11, 4), 0, 1, 3, 24)]
+    await assert_sound(database)
 
 
 async def test_usage_that_is_handed_over_twice_is_in_its_day_once(database: Database):

@@ -13,7 +13,7 @@ from gateway.data_plane.metering.leases import LeaseRules
 from gateway.data_plane.metering.port import InsufficientCredit
 from gateway.storage.ledger import grants
 from gateway.storage.ledger.upkeep import reap
-from gateway.storage.tables import ledger_entries
+from gateway.storage.tables import accounts, ledger_entries
 from testing.gateways import Ledger
 from testing.ledger import running
 
@@ -47,6 +47,21 @@ async def test_promo_burns_first_then_what_expires_first_then_the_oldest(
         [0, 0, 0, 80],
         [0, 0, 0, 0],
     ]
+    assert await ledger.breaches() == []
+
+
+async def test_what_expires_while_a_lease_holds_it_is_recalled(ledger: Ledger, tmp_path: Path):
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    await ledger.grant(80, expires_at=soon)
+    later = soon + timedelta(hours=1)
+    async with running(ledger.database, tmp_path) as credit:
+        charge = ledger.charge(8)
+        await credit.reserve(charge)
+        assert await grants.expire(ledger.database, later) == 0
+        async with ledger.database.read() as connection:
+            assert await connection.scalar(select(accounts.c.recalled_at)) == later
+        await credit.release(charge)
+    assert await grants.expire(ledger.database, later) == 1
     assert await ledger.breaches() == []
 
 

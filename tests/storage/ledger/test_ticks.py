@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from gateway.data_plane.metering.receipts import FIRST, ReceiptSigner
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.ledger import partitions
-from gateway.storage.tables import receipt_keys, receipt_roots
+from gateway.storage.tables import leases, receipt_keys, receipt_roots
 from testing.ledger import add_customer, ledger_of
 from tests.data_plane.metering.test_receipts import line
 
@@ -61,6 +62,57 @@ async def test_old_roots_go_with_their_usage(database: Database):
 
     await partitions.maintain(database, retention_days=32)
     assert await left() == [new.id]
+
+
+async def leased(ledger, customer, replica_id: str) -> LeaseLine:
+    """Open a lease of ten tokens for a process, and return what it asked."""
+    asked = LeaseLine(
+        id=new_id(), account_id=customer.organization_id, action="ask", least_nanos=80,
+        target_nanos=80,
+    )  # fmt: skip
+    await ledger.tick(
+        msgspec.structs.replace(tick(leases=[asked], lease_ids=[asked.id]), replica_id=replica_id)
+    )
+    return asked
+
+
+async def test_of_two_lines_about_one_lease_a_tick_applies_the_first(database: Database):
+    customer = await add_customer(database, 100)
+    ledger, replica_id = ledger_of(database), new_id()
+    asked = await leased(ledger, customer, replica_id)
+    more = msgspec.structs.replace(asked, least_nanos=160, target_nanos=160)
+    most = msgspec.structs.replace(asked, least_nanos=800, target_nanos=800)
+    twice = msgspec.structs.replace(
+        tick(number=2, leases=[more, most], lease_ids=[asked.id]), replica_id=replica_id
+    )
+    answer = await ledger.tick(twice)
+    await ledger.close()
+    assert [(told.id, told.granted_nanos) for told in answer.leases] == [(asked.id, 160)]
+
+
+async def test_who_replays_the_usage_of_another_does_not_renew_its_lease(database: Database):
+    """Or the credit of a dead process would come back later with each replay."""
+    customer = await add_customer(database, 100)
+    ledger = ledger_of(database)
+    asked = await leased(ledger, customer, new_id())
+
+    async def expiry() -> datetime:
+        async with database.read() as connection:
+            return await connection.scalar(
+                select(leases.c.expires_at).where(leases.c.id == asked.id)
+            )
+
+    before = await expiry()
+    usage = msgspec.structs.replace(
+        line(), organization_id=customer.organization_id, lease_id=asked.id, cost_nanos=8
+    )
+    replayed = tick(
+        usage=[msgspec.Raw(msgspec.json.encode(usage))], lease_ids=[asked.id],
+        answered=[usage.request_id],
+    )  # fmt: skip
+    await ledger.tick(msgspec.structs.replace(replayed, lease_seconds=9_000.0))
+    await ledger.close()
+    assert await expiry() == before
 
 
 @pytest.fixture

@@ -1,0 +1,131 @@
+"""`python -m testing.mutation`: change one line of the heart at a time; does a test notice?
+
+Writes docs/benchmarks/mutation.md. Which tests run each line is recorded first and kept in
+build/mutation until a file of the tree changes. The same seed samples the same changes, and a
+change elsewhere leaves the sample as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from queue import SimpleQueue
+
+import msgspec
+
+from testing import servers
+from testing.mutation import page, sample, trial
+from testing.mutation.changes import Change
+from testing.mutation.sample import AREAS, Meeting
+from testing.mutation.tracing import Traced
+from testing.mutation.trial import Tree, Verdict
+
+_PAGE = Path("docs/benchmarks/mutation.md")
+_EQUIVALENT = Path(__file__).with_name("equivalent.json")
+_TRACE_SECONDS = 3_600.0
+TESTS = (
+    ("tests/data_plane",),
+    ("tests/storage", "tests/backends", "tests/app", "tests/control_plane/accounts",
+     "tests/control_plane/billing", "tests/control_plane/receipts", "tests/control_plane/workers"),
+)  # fmt: skip
+"""What may meet a change, in parts that are recorded side by side."""
+
+
+def main() -> int:
+    """Run the command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m testing.mutation", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--changes", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=60, help="begin no trial after them")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only", default="", help="files that hold this text")
+    parser.add_argument("--print", action="store_true", help="write no page")
+    args = parser.parse_args()
+    ends = time.monotonic() + args.minutes * 60
+    root = Path.cwd()
+    with contextlib.ExitStack() as stack:
+        trees = [stack.enter_context(_tree(root)) for _ in range(args.processes)]
+        meeting = Meeting(_traced(root, trees))
+        chosen = [
+            change
+            for area in AREAS
+            for change in sample.of_area(root, area, args.changes, args.seed)
+            if args.only in change.path
+        ]
+        verdicts = []
+        for verdict in _verdicts(trees, meeting, chosen, ends):
+            verdicts.append(verdict)
+            said = f"seen by {verdict.seen_by}" if verdict.seen_by else "SURVIVED"
+            print(f"{verdict.change}, {verdict.ran} tests: {said}", flush=True)
+    equivalent = msgspec.json.decode(_EQUIVALENT.read_bytes(), type=list[page.Equivalent])
+    written = page.write(verdicts, len(chosen), equivalent, seed=args.seed)
+    if args.print:
+        print(written)
+    else:
+        (root / _PAGE).write_text(written)
+    return 0
+
+
+@contextlib.contextmanager
+def _tree(root: Path) -> Iterator[Tree]:
+    with (
+        tempfile.TemporaryDirectory(prefix="mutation-") as folder,
+        servers.postgresql(is_durable=False) as url,
+    ):
+        trial.copy(root, Path(folder))
+        yield Tree(Path(folder), {servers.DATABASE: url})
+
+
+def _traced(root: Path, trees: Sequence[Tree]) -> list[Traced]:
+    """Return which tests run each line, as recorded before if nothing has changed since."""
+    digest = sha256()
+    for file in sorted(trees[0].root.rglob("*")):
+        if file.suffix in {".py", ".sql", ".toml"}:
+            digest.update(b"%b\0%b\0" % (str(file).encode(), file.read_bytes()))
+    kept = root / "build" / "mutation" / f"{digest.hexdigest()[:16]}.json"
+    if not kept.exists():
+        print("Recording which tests run each line ...", flush=True)
+        with ThreadPoolExecutor(len(trees)) as threads:
+            parts = list(threads.map(_trace, [*trees] * len(TESTS), TESTS))
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes(msgspec.json.encode(parts))
+    return msgspec.json.decode(kept.read_bytes(), type=list[Traced])
+
+
+def _trace(tree: Tree, tests: Sequence[str]) -> Traced:
+    files = [str(tree.root / pattern) for area in AREAS for pattern in area.files]
+    return tree.trace(tests, files, _TRACE_SECONDS)
+
+
+def _verdicts(
+    trees: Sequence[Tree], meeting: Meeting, chosen: Sequence[Change], ends: float
+) -> Iterator[Verdict]:
+    """Try the changes side by side, each in a tree that is free."""
+    free: SimpleQueue[Tree] = SimpleQueue()
+    for tree in trees:
+        free.put(tree)
+
+    def try_(change: Change) -> Verdict | None:
+        if time.monotonic() > ends:
+            return None
+        tests, seconds = meeting.of(change)
+        tree = free.get()
+        try:
+            return tree.try_(change, tests, seconds)
+        finally:
+            free.put(tree)
+
+    with ThreadPoolExecutor(len(trees)) as threads:
+        yield from filter(None, threads.map(try_, chosen))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

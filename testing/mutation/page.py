@@ -1,0 +1,78 @@
+"""Writes docs/benchmarks/mutation.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from fnmatch import fnmatch
+
+import msgspec
+
+from testing.mutation.changes import Change
+from testing.mutation.sample import AREAS
+from testing.mutation.trial import Verdict
+
+
+class Equivalent(msgspec.Struct, frozen=True):
+    """A change that makes no difference to anybody, by judgement."""
+
+    path: str
+    text: str
+    """The line, without its indent."""
+    before: str
+    after: str
+    why: str
+
+
+def write(
+    verdicts: Sequence[Verdict], chosen: int, equivalent: Sequence[Equivalent], *, seed: int
+) -> str:
+    """Return the page: how many were seen in each area, and each that was not."""
+    reasons = {(one.path, one.text, one.before, one.after): one.why for one in equivalent}
+
+    def why(change: Change) -> str | None:
+        return reasons.get((change.path, change.text, change.before, change.after))
+
+    survivors = [verdict for verdict in verdicts if verdict.seen_by is None]
+    real = [verdict for verdict in survivors if why(verdict.change) is None]
+    table = [
+        "| area | changes | equivalent | seen | not seen | seen |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, files in [*((area.name, area.files) for area in AREAS), ("**all**", ("*",))]:
+        inside = [v for v in verdicts if any(fnmatch(v.change.path, each) for each in files)]
+        if not inside:
+            continue
+        same = sum(v.seen_by is None and why(v.change) is not None for v in inside)
+        seen = sum(v.seen_by is not None for v in inside)
+        missed = len(inside) - same - seen
+        share = f"{seen / (seen + missed):.0%}" if seen + missed else ""
+        table.append(f"| {name} | {len(inside)} | {same} | {seen} | {missed} | {share} |")
+    return "\n".join(
+        [
+            _OPENING.format(seed=seed, tried=len(verdicts), day=datetime.now(UTC).date()),
+            *(["", f"{chosen - len(verdicts)} were not tried."] if chosen > len(verdicts) else []),
+            "",
+            *table,
+            "",
+            "## Not seen",
+            "",
+            *(f"- {v.change} ({v.ran} tests ran it)" for v in real),
+            *([] if real else ["None."]),
+            "",
+            "## Equivalent, by judgement",
+            "",
+            *(f"- {v.change}: {why(v.change)}" for v in survivors if why(v.change)),
+            "",
+        ]
+    )
+
+
+_OPENING = """\
+# Does a test fail when a line of the heart changes?
+
+`make mutate` changes one thing at a time in a copy of the tree: a bound by one, a condition turned
+round or left out, a call or an assignment that is missing, a lock or a condition that a query
+loses. It runs the tests that run that line, the quickest first and at most 40 seconds of them,
+until one fails. {tried} changes, sampled with the seed {seed}, on {day}. What lines other processes
+run is not recorded, so a change that only a test of processes could see counts as not seen."""
