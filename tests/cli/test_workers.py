@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import msgspec
 import pytest
 
@@ -75,6 +76,12 @@ def test_every_running_gateway_obeys(shell: Shell, fake_worker: Process):
     assert "draining" not in states(shell.json("workers", "undrain", url))
     all_ready(shell, 2)
     assert "No running gateway knows" in shell.run("workers", "drain", "http://x:1", status=1)
+    with httpx.Client(base_url=url) as control:
+        control.put("/fault", json={"kind": "error", "times": -1})
+        checked = shell.json("workers", "check", url)
+        control.delete("/fault")
+    for report in checked:  # one failed examination does not take a sole worker out
+        assert "500" in report["worker"]["reason"]
 
 
 async def test_workers_of_no_model_are_told_of(

@@ -283,6 +283,7 @@ class Dispatcher:
 
     def _deliver(self, shard: Shard, vectors: Sequence[memoryview], revision: str) -> None:
         request = shard.request
+        shard.losses = shard.invalid = 0
         if {self.membership.revision, request.revision} - {None, revision}:
             # its worker left, and another revision serves now or began the answer
             if not shard.attempts:

@@ -54,7 +54,8 @@ class Endings:
         if isinstance(error, RequestRefused | WorkerBusy):
             return None
         spent = shard.tries > len(self._workers) + 1
-        if shard.losses >= LOSSES_MAX or (spent and shard.invalid > shard.tries):
+        none_valid = spent and shard.size == 1 and shard.invalid > shard.tries
+        if shard.losses >= LOSSES_MAX or none_valid:
             return _because(self._suspects.condemn(shard), error)
         if paid and shard.tries <= len(self._workers) + 1:
             return None

@@ -40,7 +40,8 @@ class Suspects:
     def blame(self, attempt: Attempt) -> None:
         """Suspect what a worker had when it was lost."""
         for shard in attempt.shards:
-            shard.losses = LOSSES_MAX if attempt.suspect else 1
+            is_sure = shard.losses > 0 and shard.size == 1 == len(attempt.shards)
+            shard.losses = LOSSES_MAX if is_sure else 1
 
     def hold(self, shard: Shard) -> None:
         """Let a suspected shard wait for its turn, row by row."""

@@ -74,6 +74,33 @@ def test_a_sole_worker_is_lost_twice_at_most(world: World):
     assert isinstance(deadly.error, FatalInput)
 
 
+@pytest.mark.parametrize(("rows", "lost"), [(1, 2), (5, 3)])
+def test_one_that_ends_workers_slowly_is_doubled_first(world: World, rows: int, lost: int):
+    for number in range(8):
+        world.worker(f"w{number}")
+    deadly = world.submit(*[3] * rows, first=DEADLY)
+    world.later(0.3)
+    assert len(world.flying) == 2
+    assert len(play(world)) == lost
+    assert isinstance(deadly.error, FatalInput)
+
+
+def test_an_answer_bears_a_shard_out_for_good(world: World):
+    """Even if another revision serves then, and it has to be computed again."""
+    for url in ("w1", "w2"):
+        world.worker(url)
+    request = world.submit(4000, 4000)
+    first = world.flying[0]
+    world.later(0.3)  # both are doubled
+    fail(world, first, WorkerLost, "killed")
+    (double,) = [a for a in world.flying if a.shards == first.shards]
+    assert double.shards[0].losses == 1
+    world.succeed(double)
+    assert double.shards[0].losses == 0
+    world.finish()
+    assert right(request)
+
+
 def test_what_was_with_it_when_its_worker_was_lost_is_borne_out(world: World):
     one, _ = world.worker("w1"), world.worker("w2")
     requests = [world.submit(2000, first=number) for number in range(8)]
