@@ -14,6 +14,10 @@ STRIPE = "GATEWAY_STRIPE_"
 """How the variables of what sells credit begin."""
 
 
+class CannotStart(Exception):
+    """Something on this machine prevents the start; the text says what."""
+
+
 def use_environment(data: Path = DATA) -> None:
     """Point other commands at the database of `gateway dev`, unless they are configured."""
     if _is_set("GATEWAY_SECRET"):

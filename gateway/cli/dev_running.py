@@ -15,13 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import secrets
+import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -31,9 +34,10 @@ import uvloop
 
 from backends.protocol import BackendError, InvalidAnswer
 from gateway.app import build
-from gateway.cli.dev_environment import read_variables, write_variables
+from gateway.cli.dev_environment import CannotStart, read_variables, write_variables
 from gateway.cli.dev_stripe import fake_stripe, stripe_variables
-from gateway.cli.embedded_workers import RESTART_SECONDS, CannotStart, EmbeddedWorker
+from gateway.cli.embedded_workers import RESTART_SECONDS, EmbeddedWorker
+from gateway.cli.ending import EndingServer
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.back_office import pinning
@@ -65,8 +69,9 @@ _SHUTDOWN_SECONDS = 10
 def run(*, port: int, data: Path, stella_weights: str | None) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises CannotStart."""
     _prepare_folder(data)
-    with _listen(port) as listener, contextlib.suppress(KeyboardInterrupt):
+    with _locked(data) as note, _listen(port) as listener, contextlib.suppress(KeyboardInterrupt):
         url = f"http://{HOST}:{listener.getsockname()[1]}"
+        note(url)
         settings = _settings(data, url)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings, data, listener, stella_weights))
@@ -110,17 +115,18 @@ async def _serve(
                 timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             ),
             _banner(settings, key, data),
+            at_once=partial(_end_at_once, list(workers.values()), sockets),
         )
         await server.serve([listener])
         if not server.started:
             raise CannotStart("The gateway did not start; the lines above say why.")
 
 
-class _Server(uvicorn.Server):
-    """A uvicorn server that prints a banner once it listens, and always shuts down gracefully."""
+class _Server(EndingServer):
+    """A server that prints a banner once it listens."""
 
-    def __init__(self, config: uvicorn.Config, banner: str) -> None:
-        super().__init__(config)
+    def __init__(self, config: uvicorn.Config, banner: str, *, at_once: Callable[[], None]) -> None:
+        super().__init__(config, at_once=at_once)
         self._banner = banner
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -128,16 +134,19 @@ class _Server(uvicorn.Server):
         if self.started:
             _say(self._banner)
 
-    def handle_exit(self, *_: object) -> None:
-        self.should_exit = True  # a second signal too: requests in flight are bounded
-
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         with super().capture_signals():
             yield
             self._captured_signals.clear()  # else uvicorn raises them again before our cleanup
-        for number in (signal.SIGINT, signal.SIGTERM):  # which no further signal cuts short
-            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the workers' end is under way
+        signal.signal(signal.SIGINT, lambda *_: self.end_at_once())
+
+
+def _end_at_once(workers: Sequence[EmbeddedWorker], sockets: Path) -> None:
+    for worker in workers:
+        worker.kill()
+    shutil.rmtree(sockets, ignore_errors=True)
 
 
 @asynccontextmanager
@@ -214,6 +223,30 @@ def _prepare_folder(data: Path) -> None:
             pass
     except OSError as error:
         raise CannotStart(f"Can't write to {data}: {error.strerror}.") from None
+
+
+@contextlib.contextmanager
+def _locked(data: Path) -> Iterator[Callable[[str], None]]:
+    """Hold the folder, which one process serves at a time; note its address for those after it.
+
+    The lock ends with the process, however that ends. Raises CannotStart.
+    """
+    with (data / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise CannotStart(
+                f"{data} is served already, at {file.read() or 'an address to come'}. Stop that, "
+                f"or keep another folder: make run DATA={data}-2."
+            ) from None
+
+        def note(url: str) -> None:
+            file.truncate(0)
+            file.write(url)
+            file.flush()
+
+        yield note
 
 
 def _listen(port: int) -> socket.socket:

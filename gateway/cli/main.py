@@ -7,7 +7,7 @@ import sys
 
 import rich_click as click
 
-from gateway.cli.dev_environment import use_environment
+from gateway.cli.dev_environment import CannotStart, use_environment
 from gateway.cli.lazy import Later, LazyGroup
 from gateway.errors import GatewayError
 from gateway.settings import SettingsError
@@ -112,7 +112,6 @@ def _line(error: Exception) -> str | None:
     """Return what to print about an expected error; None for one that is a defect."""
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - imported already, where it matters
 
-    from gateway.cli.embedded_workers import CannotStart  # noqa: PLC0415
     from gateway.storage.database import DatabaseError  # noqa: PLC0415
     from gateway.storage.migrate import reason  # noqa: PLC0415
 

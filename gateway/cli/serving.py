@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
+import sys
+from pathlib import Path
 
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 from gateway.app.core import worker_sources
+from gateway.cli.ending import EndingServer
 from gateway.cli.printing import opened, say
 from gateway.data_plane.api.front_door import FrontDoor
 from gateway.observability.logging import configure
 from gateway.settings import Settings
 
 _LISTENING = re.compile(r"Uvicorn running on (.+) \(Press CTRL\+C to quit\)")
+_NOT_STARTED = 3  # as uvicorn's own command
 
 
 def run(*, host: str, port: int, uds: str | None, processes: int) -> None:
@@ -26,7 +32,7 @@ def run(*, host: str, port: int, uds: str | None, processes: int) -> None:
     server_log = logging.getLogger("uvicorn.error")
     server_log.setLevel(logging.INFO)
     server_log.addHandler(_Announcer(processes))
-    uvicorn.run(
+    config = uvicorn.Config(
         "gateway.app:build",
         factory=True,
         host=host,
@@ -39,6 +45,22 @@ def run(*, host: str, port: int, uds: str | None, processes: int) -> None:
         proxy_headers=False,  # GATEWAY_TRUSTED_PROXIES lists the trusted ones
         timeout_graceful_shutdown=round(settings.request_timeout_seconds),
     )
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            _serve(config)
+    finally:
+        if uds:
+            Path(uds).unlink(missing_ok=True)
+
+
+def _serve(config: uvicorn.Config) -> None:
+    if config.workers > 1:
+        Multiprocess(config, sockets=[config.bind_socket()]).run()
+        return
+    server = EndingServer(config)
+    server.run()
+    if not server.started:
+        sys.exit(_NOT_STARTED)
 
 
 class _Announcer(logging.Handler):
