@@ -1,4 +1,4 @@
-"""Code that calls a model, in three languages and some frameworks, highlighted here."""
+"""Code that calls a model, in three languages, highlighted here."""
 
 from __future__ import annotations
 
@@ -40,15 +40,6 @@ def calls(
         Snippet("curl", "curl", "bash", shell),
         Snippet("python", "Python", "python", python),
         Snippet("javascript", "JavaScript", "javascript", javascript),
-    ]
-
-
-def clients(public_url: str, model_id: str) -> list[Snippet]:
-    """Return calls by clients other than OpenAI's, in Python."""
-    options = {"url": f"{public_url}/v1", "model": model_id, "variable": VARIABLE}
-    return [
-        Snippet(name.lower(), name, "python", template.format(**options))
-        for name, template in _CLIENTS.items()
     ]
 
 
@@ -112,48 +103,3 @@ def _javascript(public_url: str, model_id: str, *, key: str | None, prompt: str 
         "});\n"
         "console.log(answer.data[0].embedding);"
     )
-
-
-_CLIENTS = {
-    "LangChain": """\
-import os
-
-from langchain_openai import OpenAIEmbeddings
-
-embeddings = OpenAIEmbeddings(
-    base_url="{url}",
-    api_key=os.environ["{variable}"],
-    model="{model}",
-    check_embedding_ctx_length=False,
-)""",
-    "LlamaIndex": """\
-import os
-
-from llama_index.embeddings.openai_like import OpenAILikeEmbedding
-
-embeddings = OpenAILikeEmbedding(
-    api_base="{url}",
-    api_key=os.environ["{variable}"],
-    model_name="{model}",
-)""",
-    "Haystack": """\
-from haystack.components.embedders import OpenAITextEmbedder
-from haystack.utils import Secret
-
-embedder = OpenAITextEmbedder(
-    api_base_url="{url}",
-    api_key=Secret.from_env_var("{variable}"),
-    model="{model}",
-)""",
-    "LiteLLM": """\
-import os
-
-import litellm
-
-answer = litellm.embedding(
-    model="openai/{model}",
-    api_base="{url}",
-    api_key=os.environ["{variable}"],
-    input=["Hello, world"],
-)""",
-}

@@ -16,7 +16,7 @@ from litestar.params import FromPath
 
 from gateway.control_plane.catalog.listings import Shelf
 from gateway.control_plane.pages.docs import reference
-from gateway.control_plane.web import snippets
+from gateway.control_plane.web import client_snippets, snippets
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
 from gateway.data_plane.api.prints import IdempotencyKeyTooLong
@@ -35,6 +35,10 @@ PAGES = {
     "tokens": "What a token is",
     "clients": "Clients",
 }
+
+
+_TRIES = 3
+"""What OpenAI's clients make of a request: one and two retries."""
 
 
 class RequestLimit(NamedTuple):
@@ -150,13 +154,17 @@ def _page(settings: Settings, render: Render, shelf: Shelf, slug: str) -> Respon
             context["errors"] = errors = documented()
             context["titles"] = {one.status: HTTPStatus(one.status).phrase for one in errors}
             context["replay_seconds"] = f"{settings.replay_seconds:g}"
+            context["hold_seconds"] = f"{settings.hold_seconds:g}"
+            context["held_seconds"] = f"{_TRIES * settings.hold_seconds:g}"
+            context["timeout_seconds"] = f"{settings.request_timeout_seconds:g}"
         case "limits":
             context["limits"] = limits(settings)
         case "reference":
             context["entries"] = reference.entries(url)
             context["error"], context["error_example"] = reference.error(url)
         case "clients":
-            context["clients"] = snippets.clients(url, model.id)
+            context["clients"] = client_snippets.clients(url, model.id)
+            context["openai"] = client_snippets.OPENAI
     return render(
         f"docs/{slug}.html",
         slug=slug,

@@ -16,6 +16,7 @@ from gateway.control_plane.billing.api import OPERATIONS
 from gateway.control_plane.pages.docs import reference
 from gateway.control_plane.pages.docs.docs import documented, limits
 from gateway.control_plane.web import snippets
+from gateway.control_plane.web.client_snippets import clients
 from gateway.data_plane.api import openapi
 from gateway.data_plane.api.requests import EmbeddingsRequest
 from gateway.errors import GatewayError
@@ -139,15 +140,20 @@ async def test_every_example_reads_the_key_from_the_same_variable(browser: Brows
         assert '"$API_KEY"' not in page
         assert f'"${snippets.VARIABLE}"' not in page
     page = (await browser.get("/docs/clients")).text
-    for name in ("LangChain", "LlamaIndex", "Haystack", "LiteLLM"):
-        assert f'<h2 id="{name.lower()}">{name}</h2>' in page
+    for name in (
+        "LangChain", "LangChain.js", "Vercel AI SDK", "LlamaIndex", "Haystack", "LiteLLM", "Chroma",
+        "mem0", "Pydantic AI", "Semantic Kernel",
+    ):  # fmt: skip
+        assert f">{name}</h2>" in page
+        assert f">{name}</a></th>" in page, "with its retries and its timeout"
+    assert "raise_on_failure=True" in page
 
 
 def test_python_examples_are_python():
     for snippet in [
         *snippets.calls("http://gateway", "m", prompt="p"),
         *snippets.calls("http://gateway", "m", key="sk-1"),
-        *snippets.clients("http://gateway", "m"),
+        *(client.snippet for client in clients("http://gateway", "m")),
     ]:
         if snippet.lexer == "python":
             ast.parse(snippet.code)
