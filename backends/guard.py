@@ -57,7 +57,7 @@ class Guard:
         if given.startswith(SCHEME):
             return await self._answer(given, scope, receive, inner, bytes_max)
         if private and self._demanding:
-            return _refused("unproven", "this worker wants to know who asks")
+            return _refused("unproven", "this worker asks who we are: GATEWAY_WORKER_SECRET")
         return await inner(scope, receive)
 
     async def _answer(

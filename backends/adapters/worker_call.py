@@ -93,7 +93,7 @@ class WorkerCall(asyncio.Future[T], Generic[T]):
             if self.claims:
                 self._caller.start(self)
             else:
-                self.fail(WorkerBusy(url, "it wants to know who asks", 0.0))
+                self.fail(WorkerBusy(url, "it asks who we are", 0.0))
 
     def stale(self) -> None:
         """Try again, once: the server had closed the kept connection it was sent on."""

@@ -35,7 +35,8 @@ class RouterMetrics(Collector):
         )
         events = CounterMetricFamily(
             "gateway_routing_events",
-            "What happened: attempts, retries, hedges, shed_REASON, error_KIND, served.",
+            "What happened: attempts, retries, hedges, shed_REASON, error_KIND, served, riders "
+            "(rows with known vectors in real calls), disputes, disproved.",
             labels=["model", "event"],
         )
         fatal = CounterMetricFamily(

@@ -4,11 +4,13 @@ import asyncio
 import os
 import ssl
 import struct
+import sys
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from backends import registry
 from backends.adapters.dialing import Dialer
@@ -18,11 +20,12 @@ from backends.fake import vector
 from backends.guests import GuestNetworks, NotForGuests
 from backends.options import Options
 from backends.process import _configured, _Server
-from backends.protocol import TokenRow, WorkerUnreachable
+from backends.protocol import TokenRow, WorkerFailed, WorkerUnreachable
 from gateway.data_plane.routing.examination import PoolSpec
 from gateway.data_plane.routing.router import Router
 from testing.certificates import Authority
-from tests.backends.adapters.proving import INFO, NAME, SECRET, Between, Worker, asking
+from testing.processes import Process
+from tests.backends.adapters.proving import INFO, KEY, NAME, SECRET, Between, Worker, asking
 
 HOST = NAME.partition(":")[0]
 ROWS = [TokenRow(struct.pack("<2I", 101, 102), 2)]
@@ -158,6 +161,28 @@ def test_files_that_are_no_certificate_are_refused_at_the_start(tmp_path: Path):
     options = Options(tls_cert=tmp_path / "x.pem", tls_key=tmp_path / "none.key")
     with pytest.raises(SystemExit, match="--tls-cert"):
         _configured(Worker().app, options)
+
+
+async def test_the_process_of_a_worker_serves_tls_and_demands_its_key(authority: Authority):
+    certified = authority.certify(HOST, file="process")
+    command = [
+        *(sys.executable, "-m", "backends.fake", "--dimensions", "2"),
+        *("--tls-cert", str(certified.cert), "--tls-key", str(certified.key)),
+        *("--announce-as", f"https://{NAME}"),
+    ]
+    process = Process(command, {**os.environ, "GATEWAY_WORKER_KEY": KEY.hex()})
+    try:
+        port = URL(process.url).port
+        assert process.url == f"https://127.0.0.1:{port}"
+        async with asking(port, scheme="https", authority=authority.path) as backend:
+            assert await embed(backend) == [vector(ROWS[0].ids, 2)]
+        stranger = HopBackend(process.url, Trust(authority=authority.path), name="127.0.0.1:1")
+        stranger._connections._dialer._known_as = HOST
+        with pytest.raises(WorkerFailed, match=r"401.*GATEWAY_WORKER_SECRET"):
+            await stranger.info(timeout_seconds=10)
+        await stranger.close()
+    finally:
+        process.close()
 
 
 async def test_a_guest_s_name_may_lead_to_no_forbidden_address():
