@@ -110,7 +110,7 @@ audit-packages: .venv/audit.stamp ## Ask the vulnerability databases about all t
 	done
 
 fuzz: .venv/dev.stamp ## Hold the tokenizer that parses strangers' texts against the reference (SECONDS)
-	$(BIN)/python -m benchmarks.fuzz_tokens --seconds $(SECONDS) $(ARGS)
+	$(BIN)/python -m testing.fuzz_tokens --seconds $(SECONDS) $(ARGS)
 SECONDS ?= 3600
 
 clean: ## Remove what was installed and built; .data stays

@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from benchmarks import fuzz_tokens
 from gateway.data_plane.metering.tokens import NanotokenCounter
+from testing import fuzz_tokens
 
 
 def test_both_tokenizers_read_random_texts_alike():
     """In a process of its own, since a memory error ends it."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.fuzz_tokens", "--texts", "1500"],
+        [sys.executable, "-m", "testing.fuzz_tokens", "--texts", "1500"],
         check=False, capture_output=True, text=True, timeout=110,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,6 +1,6 @@
 """Holds the fast tokenizer against the reference on random texts: the same ids, and no crash.
 
-    python -m benchmarks.fuzz_tokens [--texts 1000000 | --seconds 3600] [--seed N]
+    python -m testing.fuzz_tokens [--texts 1000000 | --seconds 3600] [--seed N]
 
 nanotoken parses strangers' texts in the process that holds the money, and is native code of one
 author. Run this as a process: a memory error ends it with a signal. A text that the two read
