@@ -23,6 +23,11 @@ def new_id() -> str:
     return f"{made[:8]}-{made[8:12]}-7{made[12:]}-{variant}{random[1:4]}-{random[4:]}"
 
 
+def bytes_of(identifier: str) -> bytes:
+    """Return the 16 bytes of an identifier in its canonical form."""
+    return bytes.fromhex(identifier.replace("-", ""))
+
+
 def made_at_ms(identifier: str) -> int:
     """Return when a UUIDv7 was made, in Unix milliseconds."""
     return int(identifier[:8] + identifier[9:13], 16)

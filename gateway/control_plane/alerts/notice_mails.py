@@ -61,13 +61,12 @@ class NoticeMails:
         ends, written = monotonic() + TURN_SECONDS, 0
         while monotonic() < ends:
             async with self._database.read() as connection:
-                waiting = await self._outbox.waiting(connection, ("notice",))
-                due = await _due(connection) if waiting < PENDING_MAX else []
+                due = await _due(connection)
+                if not due or await self._outbox.waiting(connection, ("notice",)) >= PENDING_MAX:
+                    break
                 ours = {row.organization_id for row in due}
                 owners = await _owners(connection, ours)
                 mailed = await _mailed_lately(connection, ours)
-            if not due:
-                break
             mails: list[Mail] = []
             told: list[str] = []
             for row in due:

@@ -164,6 +164,8 @@ class Outbox:
 
     async def deliver(self) -> int:
         """Send due mails for up to TURN_SECONDS, and return how many were sent."""
+        if not await self._has_due():
+            return 0
         await self._recover()
         await self._drop()
         ends = monotonic() + TURN_SECONDS
@@ -190,6 +192,13 @@ class Outbox:
         query = select(*columns).order_by(outbox.c.id.desc()).limit(_LISTED_MAX)
         async with self._database.read() as connection:
             return [SentMail(**row) for row in (await connection.execute(query)).mappings()]
+
+    async def _has_due(self) -> bool:
+        """Tell whether there is any mail to look at, in one query: usually there is none."""
+        unfinished = outbox.c.state.in_(("pending", "sending"))
+        query = select(outbox.c.id).where(unfinished, outbox.c.due_at <= datetime.now(UTC)).limit(1)
+        async with self._database.read() as connection:
+            return await connection.scalar(query) is not None
 
     async def _send_next(self) -> bool | None:
         """Send one mail and store the outcome; return None if nothing is due."""

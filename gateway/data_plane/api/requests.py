@@ -110,7 +110,8 @@ class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 _decoder = msgspec.json.Decoder(EmbeddingsRequest)
 _KEYS = tuple(f'"{name}"'.encode() for name in EmbeddingsRequest.__struct_fields__)
-_KEY = re.compile(rb"\\u00|" + b"|".join(_KEYS))
+_KEY = re.compile(rf'"(?:{"|".join(EmbeddingsRequest.__struct_fields__)})"'.encode())
+"""Any of them; it begins with a character, which the search skips to."""
 _EXPECTED = {
     "model": "a model's id as a string, see GET /v1/models",
     "input": "a string, a list of strings, a list of token ids or a list of lists of token ids",
@@ -320,5 +321,7 @@ def _may_repeat_a_key(body: bytes | bytearray) -> bool:
     """Tell whether a name of ours stands there twice, or a key might be spelled with escapes."""
     if len(body) > structure.UNCOUNTED_BYTES_MAX:  # in calls that are short, whatever is in it
         return b"\\u00" in body or any(body.count(key) > 1 for key in _KEYS)
+    if b"\\" in body and b"\\u00" in body:
+        return True
     found: list[bytes] = _KEY.findall(body)
-    return len(found) != len(set(found)) or b"\\u00" in found
+    return len(found) != len(set(found))

@@ -22,7 +22,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
-import uuid
 from collections.abc import Sequence
 from typing import Final
 
@@ -32,7 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.data_plane.metering.merkle import Tree
 from gateway.data_plane.metering.messages import RootLine, UsageLine
-from gateway.identifiers import new_id
+from gateway.identifiers import bytes_of, new_id
 
 STATEMENT: Final = b"gateway receipts root v1\n"
 PROOF: Final = struct.Struct(">16sII32s64s")
@@ -86,7 +85,7 @@ class Batch:
         """Of the root's statement: `previous` of the next one."""
         self._bodies = bodies
         self._tree = tree
-        self._before = uuid.UUID(root.id).bytes
+        self._before = bytes_of(root.id)
         self._after = root.size.to_bytes(4, "big") + root.previous + root.signature
 
     def receipt(self, index: int) -> str:
@@ -112,7 +111,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
 def statement(root_id: str, size: int, previous: bytes, root: bytes) -> bytes:
     """Return what is signed of a root."""
-    return STATEMENT + uuid.UUID(root_id).bytes + size.to_bytes(4, "big") + previous + root
+    return STATEMENT + bytes_of(root_id) + size.to_bytes(4, "big") + previous + root
 
 
 def key_id(public: bytes) -> str:
