@@ -75,6 +75,10 @@ def options_of(args: argparse.Namespace) -> Options:
         sys.exit("--tls-cert and --tls-key belong together")
     if options.uds and options.tls_cert:
         sys.exit("--uds and --tls-cert: a unix socket needs no TLS")
+    try:
+        authentication.is_local(options.known_as(1))
+    except WrongKey as error:
+        sys.exit(f"--announce-as: {error}")
     return options
 
 

@@ -1,11 +1,12 @@
 """Whom a worker asks for a proof follows from where it listens."""
 
+import argparse
 from pathlib import Path
 
 import pytest
 
 from backends.authentication import derive_key
-from backends.options import Options, key_of
+from backends.options import Options, add_options, key_of, options_of
 
 SECRET = "of the gateways alone"
 OWN = derive_key(SECRET.encode(), "gpu-7:9000").hex()
@@ -46,3 +47,27 @@ def test_what_is_no_key_is_refused_without_being_shown():
 def test_to_announce_itself_it_needs_a_key():
     with pytest.raises(SystemExit, match="--announce needs GATEWAY_WORKER_KEY"):
         key_of(Options(announce=("http://gateway",)), 9000, {})
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (["--announce-as", "gpu-7"], "names no host and port"),
+        (["--tls-cert", "a.pem"], "belong together"),
+        (["--uds", "/run/w", "--tls-cert", "a.pem", "--tls-key", "a.key"], "needs no TLS"),
+    ],
+)
+def test_options_that_can_not_be_are_named(given: list[str], reason: str):
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    with pytest.raises(SystemExit, match=reason):
+        options_of(parser.parse_args(given))
+
+
+def test_options_are_read():
+    parser = argparse.ArgumentParser()
+    add_options(parser, drain_seconds=5.0)
+    given = ["--host", "::", "--announce", "https://a", "--announce", "https://b"]
+    read = options_of(parser.parse_args(given))
+    assert read == Options(host="::", announce=("https://a", "https://b"), drain_seconds=5.0)
+    assert read.url(9000) == "http://[::]:9000"

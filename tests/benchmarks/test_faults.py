@@ -14,4 +14,4 @@ from testing.processes import said
 @pytest.mark.timeout(300)
 def test_clients_see_nothing_of_any_fault():
     out = said("benchmarks.faults", "--short", "--seed", "7")
-    assert len(re.findall(r"^kept ", out, re.MULTILINE)) == 21, out
+    assert len(re.findall(r"^kept ", out, re.MULTILINE)) == 23, out
