@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import random
 import sys
 import tempfile
 import time
@@ -57,9 +58,10 @@ def main() -> int:
         chosen = [
             change
             for area in AREAS
-            for change in sample.of_area(root, area, args.changes, args.seed)
+            for change in sample.of_area(trees[0].root, area, args.changes, args.seed)
             if args.only in change.path
         ]
+        random.Random(args.seed).shuffle(chosen)  # so that what time leaves out is of no one area
         verdicts = []
         for verdict in _verdicts(trees, meeting, chosen, ends):
             verdicts.append(verdict)

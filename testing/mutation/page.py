@@ -28,6 +28,7 @@ def write(
     verdicts: Sequence[Verdict], chosen: int, equivalent: Sequence[Equivalent], *, seed: int
 ) -> str:
     """Return the page: how many were seen in each area, and each that was not."""
+    verdicts = sorted(verdicts, key=lambda verdict: (verdict.change.path, verdict.change.start))
     reasons = {(one.path, one.text, one.before, one.after): one.why for one in equivalent}
 
     def why(change: Change) -> str | None:

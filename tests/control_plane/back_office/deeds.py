@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+import msgspec
 from sqlalchemy import select
 
-from gateway.control_plane.back_office import approvals
+from gateway.control_plane.back_office import approvals, model_control
 from gateway.control_plane.billing import credit
+from gateway.control_plane.catalog import toml
 from gateway.storage.database import Database
 from gateway.storage.tables import api_keys, ledger_entries, price_changes, users
 from testing.back_office import ADMIN
@@ -154,6 +157,19 @@ async def of_model(world: World, name: str, why: str, *said: str) -> Deed | None
         case "state", (state,):
             path, fields["state"] = f"{page}/state", state
             command = ("models", "state", model, state)
+        case "edit", (license_,):
+            card, _ = await _texts(world, license_)
+            page = path = f"{page}/edit"
+            fields |= {"card": card, "page": "", "do": "save"}
+            command = ("models", "edit", model, "--facts", _file(world, "facts", card))
+        case "add", (new, dollars):
+            card, words = await _texts(world, "MIT")
+            words, page = words.replace(model, new), "/admin/models/new"
+            path = page
+            fields |= {"id": new, "card": card, "page": words, "price": dollars, "flex": ""}
+            fields["do"] = "save"
+            files = ("--facts", _file(world, "facts", card), "--page", _file(world, "page", words))
+            command = ("models", "add", new, *files, "--price", dollars)
         case (("set-aside" | "restore"), ()):
             page, path = f"/admin/demand/{model}", "/admin/bulk/do"
             fields |= {"action": f"{name}-votes", "ids": world.vote_id}
@@ -161,6 +177,22 @@ async def of_model(world: World, name: str, why: str, *said: str) -> Deed | None
         case _:
             raise AssertionError(name)
     return Deed(page, path, fields, (*command, *because), BO)
+
+
+async def _texts(world: World, license_: str) -> tuple[str, str]:
+    """Return the model's facts, with another license, and the words of its page."""
+    async with world.database.read() as connection:
+        found = await model_control.current(connection, world.model_id)
+    card = msgspec.structs.replace(found.card, license=license_)
+    return toml.written(card), toml.written(found.page)
+
+
+def _file(world: World, name: str, text: str) -> str:
+    """Write what a command reads, beside the database."""
+    assert world.database.url.database
+    file = Path(world.database.url.database).with_name(f"{name}.toml")
+    file.write_text(text)
+    return str(file)
 
 
 async def of_service(world: World, name: str, why: str, *said: str) -> Deed:

@@ -150,6 +150,8 @@ def drawn(seed: int) -> list[Step]:
         ("requests", "9"), ("requests", chance.choice(["none", "0"])),
     ]  # fmt: skip
     model: list[tuple[str, ...]] = [
+        ("edit", "Apache-2.0"), ("edit", chance.choice(["MIT", ""])), ("add", "acme/new", "0.01"),
+        ("add", chance.choice(["acme/new", "no name"]), chance.choice(["0.02", "much"])),
         ("launch", "0.009"), ("pause",), ("resume",), ("set-aside",), ("restore",),
         ("price", chance.choice(["0.002", "0.5"]), ""), ("price", "0.004", later),
         ("cancel-price",), ("state", "retired"), ("state", chance.choice(["live", "coming_soon"])),
@@ -253,5 +255,5 @@ async def test_both_doors_lead_to_the_same(
         "key.revoked", "key.changed", "note.written", "mail.resent", "payment.read",
         "payment.seen", "payment.abandoned", "worker.drained", "worker.undrained",
         "worker.checked", "model.state_changed", "vote.set_aside", "event.replayed",
-        "operator.added",
+        "operator.added", "model.edited", "model.added",
     }  # fmt: skip

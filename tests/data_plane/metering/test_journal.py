@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.data_plane.metering import journal as journal_module
 from gateway.data_plane.metering.engine_rules import EngineRules
 from gateway.data_plane.metering.journal import Journal, JournalError
 from gateway.data_plane.metering.messages import LedgerUnavailable, UsageLine
@@ -81,6 +82,24 @@ def test_what_the_dead_wrote_is_read_and_what_the_living_write_is_not(tmp_path: 
     assert read_all(reader) == [f"record {number}".encode() * 5 for number in range(5)]
     living.close()
     reader.close()
+
+
+def test_a_folder_is_not_taken_for_a_dead_process_s_before_it_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    other, locked = opened(tmp_path), journal_module._locked
+    found: list[object] = []
+
+    def look_first(folder: Path) -> IO[bytes] | None:
+        monkeypatch.undo()
+        found.extend(other.abandoned())
+        return locked(folder)
+
+    monkeypatch.setattr(journal_module, "_locked", look_first)
+    journal = opened(tmp_path)
+    assert found == []
+    journal.close()
+    other.close()
 
 
 def test_a_folder_that_is_not_ours_to_read_holds_up_no_other(

@@ -57,7 +57,9 @@ def test_two_late_answers_of_two_revisions_are_not_mixed(world):
 
 def test_a_worker_that_served_another_revision_is_measured_anew(world):
     world.worker("w1")
-    late = world.worker("w2", info=REVISED(revision="2"))
+    late = world.worker("w2")
+    assert late.calibrated
+    world.core.membership.examined(late, REVISED(revision="2"), LINE, "proof", world.now)
     assert late.state is WorkerState.WARMING
     assert not late.calibrated
 
