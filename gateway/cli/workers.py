@@ -120,7 +120,8 @@ async def undrain(url: str, *, acting: str | None, reason: str, as_json: bool) -
 async def pin(model: str, url: str, *, reason: str, acting: str | None) -> None:
     """Pin a trusted worker's answers as the golden vectors of its revision, for good.
 
-    From then on no other revision of the model is accepted unless it is pinned too.
+    From then on no other revision of the model is accepted unless it is pinned too. On another
+    machine URL is what its key is made for: workers behind dns+ are pinned by that name.
     """
     from gateway.control_plane.back_office import pinning  # noqa: PLC0415 - it asks, and compares
 

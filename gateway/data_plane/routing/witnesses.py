@@ -156,8 +156,9 @@ class Witnesses:
     ) -> None:
         least = self._least.get(worker.revision)
         if least is not None and rows[index].tokens <= ROW_TOKENS_MAX:
-            claim = Claim(bytes(vectors[index]), [worker])
-            self._rows.append(Testimony(rows[index], least, [claim], None, worker.revision))
+            kept = Testimony(rows[index], least, [Claim(bytes(vectors[index]), [worker])])
+            kept.revision, kept.by, kept.since = worker.revision, worker, worker.healthy_since
+            self._rows.append(kept)
 
     def questions(self, worker: Worker, info: WorkerInfo) -> list[Testimony]:
         """Return rows for the examination of a worker: what it answers is for `compare`.
@@ -206,7 +207,7 @@ class Witnesses:
             if (
                 known.revision == revision
                 and known.sightings[worker] < (_SIGHTINGS_MAX if settled else 1)
-                and (settled or worker not in known.witnesses)
+                and (settled or (known.stands and worker not in known.witnesses))
             ):
                 yield known
 
@@ -237,6 +238,10 @@ class Testimony:
     """What the reference says, or two workers at least."""
     revision: str = ""
     """Of a row of real work."""
+    by: Worker | None = None
+    """Who gave the first vector of a row of real work."""
+    since: float = 0.0
+    """Since when that worker was ready at the time."""
     sightings: Counter[Worker] = field(default_factory=Counter)
     """How often we asked each worker."""
 
@@ -244,6 +249,12 @@ class Testimony:
     def is_disputed(self) -> bool:
         """Whether workers disagree and none is disproved yet."""
         return len(self.claims) > 1
+
+    @property
+    def stands(self) -> bool:
+        """Whether who gave the first vector was never out since: else it speaks against nobody."""
+        by = self.by
+        return by is not None and by.ready and by.healthy_since == self.since
 
     @property
     def witnesses(self) -> list[Worker]:

@@ -163,6 +163,22 @@ def test_it_does_not_come_back_while_there_is_work():
     assert [pool.examine(pool.workers[0]) for _ in range(2)] == [True, True]
 
 
+def test_what_a_worker_said_before_it_was_out_speaks_against_nobody():
+    cheat = Cheat(learns_rows=True)
+    pool = Pool(cheat, honest)
+    first = pool.workers[0]
+    cheat.lies = True
+    for number in range(20):  # lies of the first, which nobody was asked about yet
+        pool.core.witnesses._keep(first, [row(number)], lie([row(number)]), 0)
+    cheat.lies = False
+    pool.core.quarantine.take_out(first, "for a test", pool.world.now, hard=True)
+    pool.work(60)
+    pool.core.quarantine.readmit(first, "for a test", pool.world.now)
+    pool.work(60)
+    assert pool.core.counts["riders"] > 2
+    assert not pool.core.counts["disputes"] + pool.core.counts["disproved"]
+
+
 def test_honest_workers_are_never_in_doubt():
     pool = Pool(honest, honest, honest)
     pool.work(400)
