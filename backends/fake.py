@@ -51,8 +51,8 @@ _LEARNED_MAX = 100_000
 _WIRE_FAULTS = ("reset", "short", "drip")
 _ON_DEMAND = b'{"error":{"code":"fault","message":"on demand"}}'
 
-POISON = 666
-"""Id in a row that a poisoned worker fails on; no text has it in BERT's vocabulary."""
+POISON = 30_521
+"""Id in a row that a poisoned worker fails on: the last of BERT's vocabulary."""
 
 
 class Fault(msgspec.Struct, kw_only=True):

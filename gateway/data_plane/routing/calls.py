@@ -76,6 +76,7 @@ class Calls:
             rider=rider,
             tokens=tokens,
             work_tokens=work,
+            number=self._counts["attempts"],
             started_at=now,
             timeout_seconds=max(min(left, fair), _TIMEOUT_SECONDS_MIN),
             cut=left < fair,

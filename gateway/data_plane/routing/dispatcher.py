@@ -19,7 +19,6 @@ from backends.protocol import (
     InvalidAnswer,
     TokenRow,
     WorkerFailed,
-    WorkerLost,
 )
 from gateway.data_plane.routing.admission import Admission, Offer
 from gateway.data_plane.routing.calls import Calls, RetryBudget, Shell
@@ -213,9 +212,8 @@ class Dispatcher:
         evidence = Evidence.SUSPICION if repeated else weigh(error, excused=excused)
         if evidence is Evidence.SOFT:
             self._calls.measure(attempt, now)
-        if isinstance(error, WorkerLost):
-            self.suspects.blame(attempt)
-        self._judge(worker, error, evidence, now, canary=False)
+        self.quarantine.judge(worker, error, evidence, now, canary=False)
+        self._retries.take_back(worker, error, attempt)
         self._retries.after(attempt, error, now)
         self.pump()
 

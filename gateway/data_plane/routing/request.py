@@ -133,6 +133,8 @@ class Attempt:
     tokens: int
     work_tokens: int
     """Tokens in flight at the worker when it started, its own included: they explain its time."""
+    number: int
+    """The lower, the earlier it was made."""
     started_at: float
     timeout_seconds: float
     cut: bool

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from backends.protocol import RequestRefused, WorkerBusy, WorkerLost
+from backends.protocol import RequestRefused, WorkerBusy, WorkerLost, WorkerUnreachable
 from gateway.data_plane.routing.calls import Calls, RetryBudget
 from gateway.data_plane.routing.endings import Endings, note
 from gateway.data_plane.routing.fair_queue import FairQueue
 from gateway.data_plane.routing.request import Attempt, Request, Shard
-from gateway.data_plane.routing.suspects import Suspects
+from gateway.data_plane.routing.suspects import LOSSES_MAX, Suspects
 from gateway.data_plane.routing.worker import TRUSTED, Worker
 
 
@@ -39,6 +39,8 @@ class Retries:
     def after(self, attempt: Attempt, error: Exception, now: float) -> None:
         """Try the shards of a failed attempt again. Its worker has been judged."""
         worker = attempt.worker
+        if isinstance(error, WorkerLost):
+            self._suspects.blame(attempt)
         company = len(attempt.shards) > 1 or attempt.rider is not None
         self._counts["failed_in_company"] += company
         # retries after a worker was taken out are free: they are bounded by its calls in flight
@@ -53,17 +55,28 @@ class Retries:
             self._again(shard, error, paid=paid)
             self._counts["retries"] += shard.open
 
-    def take_back(self, worker: Worker, error: Exception | None = None) -> None:
+    def take_back(
+        self, worker: Worker, error: Exception | None = None, attempt: Attempt | None = None
+    ) -> None:
         """Close the calls of a worker that is no longer trusted, and send their shards elsewhere.
 
-        `error` is why it is not; all that it had is suspected if it was lost.
+        `error` is why it is not, and `attempt` the call that found it. All that it had is suspected
+        if it was lost. If it could not be reached, it was lost with the calls made before that one:
+        they were connected, or they would have found it.
         """
         if worker.state in TRUSTED or not worker.calls:
             return
-        lost = error if isinstance(error, WorkerLost) else None
-        for shard in self._calls.take_back(worker, self._suspects.blame if lost else _nobody):
+
+        def ended(other: Attempt) -> None:
+            is_lost = isinstance(error, WorkerLost)
+            if attempt is not None and isinstance(error, WorkerUnreachable):
+                is_lost = is_lost or other.number < attempt.number
+            if is_lost:
+                self._suspects.blame(other)
+
+        for shard in self._calls.take_back(worker, ended):
             shard.tried.add(worker)
-            self._again(shard, lost, paid=True)
+            self._again(shard, error if shard.losses >= LOSSES_MAX else None, paid=True)
 
     def _again(self, shard: Shard, error: Exception | None, *, paid: bool) -> None:
         """Try a shard again, unless its error was the last one; None: it did not fail itself."""
@@ -73,7 +86,3 @@ class Retries:
             self._suspects.hold(shard)
         else:
             self._queue.put_back(shard)
-
-
-def _nobody(_: Attempt) -> None:
-    """Is blamed."""

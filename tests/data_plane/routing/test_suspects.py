@@ -122,6 +122,19 @@ def test_a_worker_that_was_never_reached_accuses_no_row(world: World):
     assert right(request)
 
 
+def test_a_worker_that_is_found_gone_was_lost_with_what_it_had(world: World):
+    """A call that is refused may be heard of before those that were cut off."""
+    for url in ("w1", "w2", "w3"):
+        world.worker(url)
+    requests = [world.submit(2000, first=number) for number in range(12)]
+    one = world.flying[0].worker
+    had, refused, later = [attempt for attempt in world.flying if attempt.worker is one][:3]
+    fail(world, refused, WorkerUnreachable, "refused")
+    assert [a.shards[0].losses for a in (had, refused, later)] == [1, 0, 0]
+    world.finish()
+    assert all(right(request) for request in requests)
+
+
 def test_a_suspected_row_is_not_doubled(world: World):
     for url in ("w1", "w2", "w3"):
         world.worker(url)
