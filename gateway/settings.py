@@ -27,6 +27,7 @@ _UNPREFIXED = ("database_url", "redis_url")
 SECRETS = (
     "secret",
     "database_url",
+    "migration_database_url",
     "redis_url",
     "worker_secret",
     "metrics_token",
@@ -67,6 +68,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Annotated[
         str, _text("The database: postgresql://user:password@host/name or sqlite:///path.")
     ] = "sqlite:///.data/gateway.db"
+    migration_database_url: Annotated[
+        str,
+        _text(
+            "The same database, for `gateway migrate` alone, as the role that owns the schema. The "
+            "role of DATABASE_URL then needs no right but to connect. Empty: that of DATABASE_URL."
+        ),
+    ] = ""
     redis_url: Annotated[
         str,
         _text(
