@@ -167,20 +167,21 @@ def inputs_of(
     given: Sequence[Any] = [request.input] if isinstance(request.input, str) else request.input
     if not given:
         raise BadRequest("input is empty; send at least one text.", param="input")
-    if isinstance(given[0], int):
-        if set(map(type, given)) != {int}:
-            raise _mixed()
-        given = [given]  # one array of ids
+    kinds = set(map(type, given))
+    if kinds == {int}:
+        given, kinds = [given], {list}  # one array of ids
     if len(given) > limits.inputs_max:
         raise BadRequest(
             f"input has {len(given)} items; at most {limits.inputs_max} fit in one request. "
             "Send the rest in another.",
             param="input",
         )
-    if all(isinstance(item, str) for item in given):
+    if kinds == {str}:
         return _checked_texts(given, limits)
-    if not all(isinstance(item, list) for item in given):
-        raise _mixed()
+    if kinds != {list}:
+        raise BadRequest(
+            "input mixes texts and token ids; send texts only, or ids only.", param="input"
+        )
     total = sum(map(len, given))
     if total > limits.request_tokens_max:
         raise BadRequest(
@@ -189,12 +190,6 @@ def inputs_of(
             param="input",
         )
     return _checked_ids(given, request, key, model)
-
-
-def _mixed() -> BadRequest:
-    return BadRequest(
-        "input mixes texts and token ids; send texts only, or ids only.", param="input"
-    )
 
 
 def dimensions_of(request: EmbeddingsRequest, model: ModelSnapshot) -> int:
@@ -213,6 +208,8 @@ def prompt_of(request: EmbeddingsRequest, model: ModelSnapshot, suffix: str | No
 
     Raises BadRequest for an unknown prompt, or two different ones.
     """
+    if request.prompt_name is None and request.input_type is None and suffix is None:
+        return None
     alias = model.query_prompt if request.input_type == "query" else None
     names = {name for name in (request.prompt_name, alias, suffix) if name}
     if request.input_type == "document" and names:
@@ -235,19 +232,20 @@ def prompt_of(request: EmbeddingsRequest, model: ModelSnapshot, suffix: str | No
 
 
 def _checked_texts(texts: Sequence[str], limits: RequestLimits) -> Sequence[str]:
-    for index, text in enumerate(texts):
-        if not text:
-            raise BadRequest(
-                f"input[{index}] is an empty string; leave it out or send some text.",
-                param="input",
-            )
-        if len(text) > limits.input_characters_max:
-            raise BadRequest(
-                f"input[{index}] has {len(text)} characters; at most "
-                f"{limits.input_characters_max} fit in one input. Split it.",
-                param="input",
-            )
-    total = sum(map(len, texts))
+    lengths = list(map(len, texts))
+    if 0 in lengths:
+        raise BadRequest(
+            f"input[{lengths.index(0)}] is an empty string; leave it out or send some text.",
+            param="input",
+        )
+    longest = max(lengths)
+    if longest > limits.input_characters_max:
+        raise BadRequest(
+            f"input[{lengths.index(longest)}] has {longest} characters; at most "
+            f"{limits.input_characters_max} fit in one input. Split it.",
+            param="input",
+        )
+    total = sum(lengths)
     if total > limits.request_characters_max:
         raise BadRequest(
             f"The inputs have {total} characters in all; at most {limits.request_characters_max} "

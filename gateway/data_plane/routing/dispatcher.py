@@ -85,7 +85,8 @@ class Dispatcher:
         self._endings = Endings(self._placement, self._admission, members, self.suspects)
         self._budget = RetryBudget(settings, clock())
         self._active: dict[Request, None] = {}
-        self._owners: Counter[str] = Counter()
+        self._owners: dict[str, int] = {}
+        """How many of them each organization has."""
         self._swept_at = clock()
         self._gathering = Gathering(self.queue, self._calls)
         self._retries = Retries(
@@ -119,7 +120,7 @@ class Dispatcher:
                 offer,
                 self._clock(),
                 requests=len(self._active),
-                own=self._owners[offer.organization],
+                own=self._owners.get(offer.organization, 0),
             )
         except (Shed, NoWorker) as refused:
             why = "no_worker" if isinstance(refused, NoWorker) else refused.code
@@ -135,11 +136,10 @@ class Dispatcher:
         split(request, tokens_max=self.membership.split_tokens, rows_max=self.membership.rows_max)
         request.hold_until = now + min(request.hold_seconds, _HOLD_SECONDS_MAX)
         self._active[request] = None
-        self._owners[request.organization] += 1
+        own = self._owners.get(request.organization, 0)
+        self._owners[request.organization] = own + 1
         try:  # again: of those admitted at the same moment, not all may be held
-            self._admission.check_held(
-                now, requests=len(self._active) - 1, own=self._owners[request.organization] - 1
-            )
+            self._admission.check_held(now, requests=len(self._active) - 1, own=own)
         except NoWorker as error:
             self._finish(request, error)
             return
@@ -305,9 +305,8 @@ class Dispatcher:
             self._drop(shard)
         request.let_go()
         del self._active[request]
-        self._owners[request.organization] -= 1
-        if not self._owners[request.organization]:
-            del self._owners[request.organization]
+        if left := self._owners.pop(request.organization) - 1:
+            self._owners[request.organization] = left
         self.counts[outcome or (type(error).__name__ if error else "served")] += 1
         request.resolve(request)
 

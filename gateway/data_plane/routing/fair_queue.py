@@ -16,15 +16,13 @@ import heapq
 import math
 from dataclasses import dataclass, field
 
-from gateway.data_plane.routing.request import Request, Shard
-from gateway.snapshots import Tier
+from gateway.data_plane.routing.request import AccountKey, Request, Shard
 
 _IDLE_ACCOUNTS_MAX = 1024
 _DEMAND_SECONDS = 10.0
 _FLEX_WEIGHT = 0.5
 """Share of an organization's flex tier under contention; that of its default tier is 1."""
 
-AccountKey = tuple[str, Tier]
 Place = tuple[int, int, int, Shard]
 
 
@@ -135,7 +133,7 @@ class FairQueue:
 
     def discard(self, shard: Shard) -> None:
         """Remove a shard if it is here."""
-        account = self._accounts.get(_key(shard.request))
+        account = self._accounts.get(shard.request.account)
         if account and shard in account.shards:
             self._remove(account, shard)
 
@@ -181,7 +179,7 @@ class FairQueue:
         return sum(shard.tokens for shard in account.shards if shard.request.rank <= rank)
 
     def _account(self, request: Request) -> QueueAccount:
-        key = _key(request)
+        key = request.account
         account = self._accounts.get(key)
         if account is None:
             if len(self._accounts) > 2 * len(self._heap) + _IDLE_ACCOUNTS_MAX:
@@ -219,10 +217,6 @@ class FairQueue:
         ahead = [key for key in idle if self._accounts[key].counter > self._floor]
         for key in idle if len(ahead) > _IDLE_ACCOUNTS_MAX else set(idle) - set(ahead):
             del self._accounts[key]
-
-
-def _key(request: Request) -> AccountKey:
-    return request.organization, request.tier
 
 
 def _weight(key: AccountKey) -> float:

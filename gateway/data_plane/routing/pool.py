@@ -42,6 +42,7 @@ class Pool:
         gateways: Callable[[], int],
         observe: Callable[[str, str, WorkerChange], None],
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self.spec = spec
         self._settings = settings
         self._connect = connect
@@ -78,7 +79,7 @@ class Pool:
         progress: Progress | None = None,
     ) -> list[memoryview]:
         """See `Router.dispatch`."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[None] = self._loop.create_future()
         request = Request(
             organization=offer.organization,
             rows=rows,
@@ -183,7 +184,7 @@ class Pool:
                 request_id=attempt.request_id,
             )
         except Exception as error:  # noqa: BLE001 - the core weighs every error, once it is back
-            call: asyncio.Future[list[memoryview]] = asyncio.get_running_loop().create_future()
+            call: asyncio.Future[list[memoryview]] = self._loop.create_future()
             call.set_exception(error)
         else:
             call = asyncio.ensure_future(embedding)
@@ -213,7 +214,7 @@ class Pool:
         """Pump at the end of this turn of the loop, and of the next ones while it pays."""
         if not self._turning:
             self._turning, self._turned_at = True, float("-inf")
-            asyncio.get_running_loop().call_soon(self._turn)
+            self._loop.call_soon(self._turn)
 
     def wake(self, at: float) -> None:
         """Pump at this time, or at an earlier one that was asked for."""
@@ -222,7 +223,7 @@ class Pool:
                 return
             self._timer.cancel()
         self._wakes_at = at
-        self._timer = asyncio.get_running_loop().call_later(at - time.monotonic(), self._pump)
+        self._timer = self._loop.call_later(at - time.monotonic(), self._pump)
 
     # -- callbacks ------------------------------------------------------------------------------
 
@@ -245,7 +246,7 @@ class Pool:
         self.core.pump(quiet=now - self._turned_at < _QUIET_SECONDS)
         self._turning, self._turned_at = self.core.gathering, now
         if self._turning:
-            asyncio.get_running_loop().call_soon(self._turn)
+            self._loop.call_soon(self._turn)
 
     def _close_if_done(self, member: PoolMember) -> None:
         if member.worker.state is not WorkerState.GONE or member.worker not in self._members:

@@ -18,6 +18,10 @@ CALL_FLOATS_MAX = 262_144
 """Most numbers of one call's vectors: so many are checked, and written, in one turn of the loop."""
 
 
+AccountKey = tuple[str, Tier]
+"""An organization's requests of one tier."""
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class Request:
     """One caller's rows. `resolve` is called once, with all `vectors` or with `error` set."""
@@ -32,6 +36,8 @@ class Request:
     hold_seconds: float = 15.0
     """How long to wait while no worker is ready."""
 
+    account: AccountKey = field(init=False)
+    """Whose turn in the queue it takes."""
     vectors: list[memoryview | None] = field(init=False)
     missing: int = field(init=False)
     """Rows without a vector yet."""
@@ -45,6 +51,7 @@ class Request:
     error: Exception | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        self.account = (self.organization, self.tier)
         self.vectors = [None] * len(self.rows)
         self.missing = len(self.rows)
 
