@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import structlog
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -30,6 +31,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+log = structlog.get_logger()
 
 _DRIVERS = {
     "postgres": "postgresql+asyncpg",
@@ -143,6 +146,17 @@ def refuses(error: BaseException) -> bool:
     if cause is not None:
         return refuses(cause)
     return str(getattr(error, "sqlstate", None))[:2] in _REFUSING
+
+
+@contextmanager
+def skipping(what: str, **named: str) -> Iterator[None]:
+    """Log what the database refuses of one of many, so that the others go on."""
+    try:
+        yield
+    except (SQLAlchemyError, AssertionError) as error:
+        if not refuses(error):
+            raise
+        log.error(what, reason=str(error), **named)
 
 
 def insert_into(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:

@@ -24,7 +24,7 @@ from gateway.control_plane.alerts import levels, walks
 from gateway.control_plane.alerts.levels import EMPTY, LOW
 from gateway.control_plane.alerts.notices import Notice, publish
 from gateway.data_plane.metering.leases import period_at
-from gateway.storage.database import Database
+from gateway.storage.database import Database, skipping
 from gateway.storage.ledger import runway
 from gateway.storage.ledger.reading import leased_unspent
 from gateway.storage.tables import (
@@ -92,8 +92,9 @@ class Crossings:
             budgets = (await connection.execute(_budgets(account_ids, now))).all()
         told = 0
         for account, level in _crossed(organizations, budgets):
-            async with self._database.write() as connection:
-                told += await _tell(connection, account, level, now)
+            with skipping("a crossing is not told", account=account.id):
+                async with self._database.write() as connection:
+                    told += await _tell(connection, account, level, now)
         if in_use != watched:
             async with self._database.write() as connection:
                 await levels.watch(connection, in_use - watched)

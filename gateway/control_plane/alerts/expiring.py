@@ -15,7 +15,7 @@ from sqlalchemy import Row, select
 
 from gateway.control_plane.alerts import walks
 from gateway.control_plane.alerts.notices import Notice, publish
-from gateway.storage.database import Database
+from gateway.storage.database import Database, skipping
 from gateway.storage.tables import api_keys, notices
 
 DAYS = (1, 10, 30)
@@ -70,8 +70,9 @@ async def _tell(database: Database, keys: Sequence[Row[Any]], now: datetime) -> 
     new = 0
     for ref, key in due.items():
         if ref not in told:
-            async with database.write() as connection:
-                new += await publish(connection, key.organization_id, _notice(key, ref, now))
+            with skipping("the end of a key is not told", key=key.id):
+                async with database.write() as connection:
+                    new += await publish(connection, key.organization_id, _notice(key, ref, now))
     return new
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select, text, update
 
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.alerts import crossings
@@ -77,6 +77,25 @@ async def prefer(ledger: Ledger, low_nanos: int | None) -> None:
         await Preferences().save(
             connection, ledger.organization_id, AlertPreferences(low_nanos=low_nanos)
         )
+
+
+async def test_a_crossing_that_can_t_be_stored_holds_up_no_other(ledger: Ledger):
+    other = await Ledger.create(ledger.database, 100 * DOLLAR)
+    await ledger.grant(100 * DOLLAR)
+    bad, good = sorted((ledger, other), key=lambda one: one.organization_id)
+    async with ledger.database.write() as connection:
+        await connection.execute(
+            text(
+                "CREATE TRIGGER refuse BEFORE INSERT ON notices "
+                f"WHEN NEW.organization_id = '{bad.organization_id}' "
+                "BEGIN SELECT RAISE(ABORT, 'a rule'); END"
+            )
+        )
+    for one in (bad, good):
+        await prefer(one, 5 * DOLLAR)
+        await use(one, 4 * DOLLAR)
+    assert [kind for kind, _ in await look(ledger.database)] == ["balance.low"]
+    assert [kind for kind, _ in await look(ledger.database)] == ["balance.low"]
 
 
 async def test_a_balance_that_swings_is_told_once(ledger: Ledger):

@@ -78,6 +78,18 @@ async def test_metrics_count_requests_and_tokens(api: Api):
     assert f'gateway_tokens_total{{model="{MODEL}"}}' in text
 
 
+async def test_metrics_tell_how_the_ledger_and_the_journal_are(api: Api):
+    assert (await api.embed()).status_code == 200
+    text = (await api.monitored("/metrics")).text
+    for name in (
+        "gateway_ledger_away_seconds", "gateway_ledger_refused_organizations",
+        "gateway_ledger_refusals_total", "gateway_ledger_written_off_requests_total",
+        "gateway_journal_bytes", "gateway_journal_failures_total",
+    ):  # fmt: skip
+        assert f"\n{name} 0.0" in text or name == "gateway_ledger_away_seconds"
+    assert "\ngateway_ledger_unconfirmed_requests " in text
+
+
 async def test_metrics_describe_the_pools_and_the_workers(api: Api, fake_worker: Process):
     await api.embed(input="hello world")
     text = (await api.monitored("/metrics")).text

@@ -7,6 +7,7 @@ from sqlalchemy import insert
 
 from gateway.app.process import Process
 from gateway.control_plane.pages.admin.sheets import SHEETS
+from gateway.storage.ledger.freezes import freeze_refused
 from gateway.storage.tables import answer_hours
 from testing.back_office import ADMIN, owned_organization, trail_of
 from testing.browsing import Browser, sign_in, squeezed
@@ -89,6 +90,21 @@ async def test_nobody_else_sees_it(gateway: Process, customer: str):
     for path in ("", "/ledger", "/grant", "/suspend"):
         assert (await outsider.get(f"{ADMIN}/{customer}{path}")).status_code == 404
     await outsider.close()
+
+
+async def test_what_the_ledger_refused_is_reviewed_and_goes_on(
+    browser: Browser, gateway: Process, customer: str
+):
+    await freeze_refused(gateway.core.database, customer, "a constraint")
+    page = await browser.get(f"{ADMIN}/{customer}")
+    assert "Frozen: books" in page.text
+    assert "End review" in page.text
+    await browser.get(f"{ADMIN}/{customer}/unsuspend")
+    page = await browser.submit(f"{ADMIN}/{customer}/unsuspend", words="its lots are mended")
+    assert "Active" in page.text
+    assert "End review" not in page.text
+    (*_, last) = await trail_of(gateway.core.database)
+    assert (last.action, last.reason) == ("account.unsuspended", "its lots are mended")
 
 
 async def test_a_suspension_begins_and_ends(browser: Browser, gateway: Process, customer: str):
