@@ -116,6 +116,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gateways: Annotated[
         Count, _text("How many gateways share the workers, if there is no Redis to count them.")
     ] = 1
+    processes: Annotated[
+        Count, _text("How many processes each of them has; `gateway run --processes` sets it.")
+    ] = 1
+    siblings: Annotated[
+        str,
+        _text("The folder where these processes meet; `gateway run --processes` makes it."),
+    ] = ""
     log_format: Annotated[Literal["console", "json"], _text("Logs for people or for machines.")] = (
         "json"
     )

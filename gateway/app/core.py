@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
 from backends import registry
+from gateway.app.siblings import Siblings
 from gateway.control_plane.catalog.catalog import PublishedCatalog
 from gateway.control_plane.catalog.price_changes import PricesToCome
 from gateway.control_plane.demand.counts import DemandCounts
@@ -20,7 +23,7 @@ from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.tokens import TokenCounter
 from gateway.data_plane.routing.discovery.listed import DNS, parse_workers
 from gateway.data_plane.routing.discovery.provider import Provider
-from gateway.data_plane.routing.discovery.registrations import Registrations
+from gateway.data_plane.routing.discovery.registrations import RegistrationRefused, Registrations
 from gateway.data_plane.routing.fleet import Fleet, provider
 from gateway.data_plane.routing.router import Router
 from gateway.data_plane.routing.settings import RoutingSettings
@@ -58,6 +61,8 @@ class Core:
     presence: Presence | None
     peers: Peers | None
     """The other gateways; None without Redis, as `presence`."""
+    siblings: Siblings | None
+    """The other processes of this gateway; None if it is the only one."""
     calls: DemandTally
     demand_counts: DemandCounts
     prices_to_come: PricesToCome
@@ -81,7 +86,7 @@ def make_core(settings: Settings) -> Core:
     router = Router(
         partial(registry.connect, trust=worker_trust(settings)),
         settings=RoutingSettings(fatal_input_seconds=settings.fatal_input_seconds),
-        gateways=lambda: presence.gateways if presence else settings.gateways,
+        gateways=lambda: presence.gateways if presence else settings.gateways * settings.processes,
         observe=worker_changed,
     )
     registrations = None
@@ -91,7 +96,8 @@ def make_core(settings: Settings) -> Core:
         from gateway.app.peers import Peers  # noqa: PLC0415 - 7 MB that few deployments need
         from gateway.storage.redis import Presence  # noqa: PLC0415
 
-        presence = Presence(redis_url, gateway_id, expected=settings.gateways)
+        expected = settings.gateways * settings.processes
+        presence = Presence(redis_url, gateway_id, expected=expected)
         peers = Peers(redis_url, gateway_id, router, registrations)
     sources = worker_sources(settings)
 
@@ -113,10 +119,23 @@ def make_core(settings: Settings) -> Core:
         registrations=registrations,
         presence=presence,
         peers=peers,
+        siblings=_siblings(settings, registrations),
         calls=calls,
         demand_counts=DemandCounts(database, calls),
         prices_to_come=PricesToCome(database),
     )
+
+
+def _siblings(settings: Settings, registrations: Registrations | None) -> Siblings | None:
+    if not settings.siblings:
+        return None
+
+    def hear(body: bytes, signature: str) -> None:
+        if registrations:
+            with suppress(RegistrationRefused):  # late
+                registrations.announce(body, signature)
+
+    return Siblings(Path(settings.siblings), hear)
 
 
 def wing(core: Core) -> Wing:
@@ -134,6 +153,8 @@ def wing(core: Core) -> Wing:
     async def pass_on(body: bytes, signature: str) -> None:
         if core.peers:
             await core.peers.pass_on(body, signature)
+        elif core.siblings:
+            await core.siblings.pass_on(body, signature)
 
     jobs = [
         Job("catalog", settings.catalog_refresh_seconds, refresh),

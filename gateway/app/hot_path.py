@@ -36,10 +36,13 @@ from gateway.data_plane.metering.engine_rules import EngineRules
 from gateway.data_plane.metering.journal import Journal
 from gateway.data_plane.metering.leased_credits import LeasedCredits
 from gateway.data_plane.metering.leases import LeaseRules
+from gateway.data_plane.metering.metrics import LedgerMetrics
 from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.data_plane.metering.tokens import CountingThreads
+from gateway.data_plane.routing.metrics import RouterMetrics
 from gateway.data_plane.tallies import AnswerTally
 from gateway.identifiers import new_id
+from gateway.observability.exposition import Exposition
 from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.storage.keys import PostgresKeys, SqliteKeys, open_key_store
@@ -220,11 +223,15 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
             Job("write-answers", settings.answer_write_seconds, data.answered.flush),
         ],
     )
+    data.watched.extend((RouterMetrics(core.router), LedgerMetrics(data.credit)))
+    exposition = Exposition(data.watched, core.siblings.metrics if core.siblings else None)
+    if core.siblings:
+        core.siblings.own_metrics = exposition.own
     watched = health.routes(
         core.catalog,
         core.router,
         data.credit,
-        data.watched,
+        exposition,
         ledger_away_seconds_max=settings.ledger_away_seconds_max,
     )
     return [

@@ -126,6 +126,9 @@ class Process:
             if core.peers:
                 await core.peers.start()
                 stack.push_async_callback(core.peers.stop)
+            if core.siblings:
+                await core.siblings.start()
+                stack.push_async_callback(core.siblings.stop)
             await core.fleet.refresh()
             stack.push_async_callback(core.fleet.stop)
             if self._control:

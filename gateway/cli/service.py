@@ -14,7 +14,7 @@ import rich_click as click
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="One per core; they share nothing but the database.",
+    help="One per core; together they are one service.",
 )
 def serve(*, host: str, port: int, uds: str | None, processes: int) -> None:
     """Run the gateway until SIGTERM or Ctrl-C; requests in flight are still answered."""

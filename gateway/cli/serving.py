@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import re
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
@@ -17,7 +20,7 @@ from gateway.cli.ending import EndingServer
 from gateway.cli.printing import opened, say
 from gateway.data_plane.api.front_door import FrontDoor
 from gateway.observability.logging import configure
-from gateway.settings import Settings
+from gateway.settings import Settings, variable
 
 _LISTENING = re.compile(r"Uvicorn running on (.+) \(Press CTRL\+C to quit\)")
 _NOT_STARTED = 3  # as uvicorn's own command
@@ -46,7 +49,7 @@ def run(*, host: str, port: int, uds: str | None, processes: int) -> None:
         timeout_graceful_shutdown=round(settings.request_timeout_seconds),
     )
     try:
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt), _meeting(processes):
             _serve(config)
     finally:
         if uds:
@@ -61,6 +64,18 @@ def _serve(config: uvicorn.Config) -> None:
     server.run()
     if not server.started:
         sys.exit(_NOT_STARTED)
+
+
+@contextlib.contextmanager
+def _meeting(processes: int) -> Iterator[None]:
+    """Give several processes a folder to meet in, and tell them how many they are."""
+    if processes == 1:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="gateway-") as folder:
+        os.environ[variable("siblings")] = folder
+        os.environ[variable("processes")] = str(processes)
+        yield
 
 
 class _Announcer(logging.Handler):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
-from prometheus_client.registry import Collector
 
 from gateway.data_plane.metering.leased_credits import LeasedCredits
-from gateway.data_plane.metering.metrics import LedgerMetrics
-from gateway.data_plane.routing.metrics import RouterMetrics
 from gateway.data_plane.routing.router import Router
 from gateway.observability import metrics
+from gateway.observability.exposition import Exposition
 from gateway.snapshots import Catalog, WorkerState
 
 MONITORING = "gateway.monitoring"
@@ -26,12 +24,11 @@ def routes(
     catalog: Callable[[], Catalog],
     router: Router,
     credit: LeasedCredits,
-    watched: Sequence[Collector],
+    exposition: Exposition,
     *,
     ledger_away_seconds_max: float,
 ) -> list[HTTPRouteHandler]:
-    """Make the routes, with the metrics of what they are given and of what else is `watched`."""
-    collectors = RouterMetrics(router), LedgerMetrics(credit)
+    """Make the routes."""
 
     @get(["/health", "/health/live"], sync_to_thread=False)
     def live() -> dict[str, str]:
@@ -73,9 +70,9 @@ def routes(
             body |= {"reasons": reasons, "ready_workers": counts}
         return Response(body, status_code=200 if status == "ready" else 503)
 
-    @get("/metrics", sync_to_thread=False)
-    def read_metrics() -> Response[bytes]:
-        """Serve the metrics in Prometheus's text format."""
-        return Response(metrics.render(*collectors, *watched), media_type=metrics.CONTENT_TYPE)
+    @get("/metrics")
+    async def read_metrics() -> Response[bytes]:
+        """Serve the metrics of all processes of this gateway in Prometheus's text format."""
+        return Response(await exposition.whole(), media_type=metrics.CONTENT_TYPE)
 
     return [live, ready, read_metrics]

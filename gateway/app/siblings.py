@@ -1,0 +1,97 @@
+"""The processes of one `gateway run --processes N`: each listens on a unix socket in their folder.
+
+Whichever of them is asked, the service answers: they pass a worker's announcement on to one
+another, and add their metrics up. Across machines Redis passes announcements on; see `peers`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger()
+
+_ANSWER_SECONDS = 1.0
+_MESSAGE_BYTES_MAX = 32 << 20
+_LENGTH_BYTES = 4
+_METRICS = b"M"
+_ANNOUNCEMENT = b"A"
+
+
+class Siblings:
+    """This process among them. `start` and `stop` it with the application."""
+
+    def __init__(self, folder: Path, hear: Callable[[bytes, str], None] | None = None) -> None:
+        self._folder = folder
+        self._hear = hear
+        """Takes an announcement and its signature."""
+        self.own_metrics: Callable[[], bytes] = bytes
+        self._server: asyncio.Server | None = None
+        self._socket = folder / f"{os.getpid()}-{id(self):x}.sock"
+
+    async def start(self) -> None:
+        """Listen."""
+        self._server = await asyncio.start_unix_server(self._serve, self._socket)
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+        self._socket.unlink(missing_ok=True)
+
+    async def pass_on(self, body: bytes, signature: str) -> None:
+        """Pass a worker's announcement on to the others."""
+        await self._ask_all(_ANNOUNCEMENT + signature.encode() + b" " + body)
+
+    async def metrics(self) -> list[bytes]:
+        """Return the metrics of those others that answer within a second."""
+        return await self._ask_all(_METRICS)
+
+    async def _ask_all(self, message: bytes) -> list[bytes]:
+        others = [path for path in self._folder.glob("*.sock") if path != self._socket]
+        answers = await asyncio.gather(*(self._ask(path, message) for path in others))
+        return [answer for answer in answers if answer is not None]
+
+    async def _ask(self, path: Path, message: bytes) -> bytes | None:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                reader, writer = await asyncio.open_unix_connection(path)
+                try:
+                    _send(writer, message)
+                    return await _receive(reader)
+                finally:
+                    writer.close()
+        except ConnectionRefusedError:  # of a process that died
+            path.unlink(missing_ok=True)  # noqa: ASYNC240 - in memory, as a rule
+        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            log.warning("a sibling does not answer", socket=path.name, reason=repr(error))
+        return None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            message = await _receive(reader)
+            kind, rest = message[:1], message[1:]
+            if kind == _METRICS:
+                _send(writer, self.own_metrics())
+            elif kind == _ANNOUNCEMENT and self._hear is not None:
+                signature, _, body = rest.partition(b" ")
+                self._hear(body, signature.decode("latin-1"))
+                _send(writer, b"")
+            await writer.drain()
+
+
+def _send(writer: asyncio.StreamWriter, message: bytes) -> None:
+    writer.write(len(message).to_bytes(_LENGTH_BYTES, "big") + message)
+
+
+async def _receive(reader: asyncio.StreamReader) -> bytes:
+    length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
+    if length > _MESSAGE_BYTES_MAX:
+        raise OSError(f"a message of {length} bytes")
+    return await reader.readexactly(length)
