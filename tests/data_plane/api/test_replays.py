@@ -12,7 +12,7 @@ from gateway.data_plane.api.exchange import Disconnected, Ended
 from gateway.data_plane.api.prints import Print
 from gateway.data_plane.api.replays import IdempotencyKeyReused, Replays, TooManyRetries
 from gateway.data_plane.limits.abandonment import Abandonment
-from gateway.data_plane.metering.port import Charge, InsufficientCredit
+from gateway.data_plane.metering.port import Charge, CreditUnavailable, InsufficientCredit
 from gateway.identifiers import new_id
 
 
@@ -217,6 +217,15 @@ class Working:
         return exchange, task
 
 
+async def test_another_body_does_not_join_what_is_at_work():
+    working = Working(kept())
+    await working.begins.wait()
+    with pytest.raises(IdempotencyKeyReused):
+        working.replays.find(of("a", b"another"))
+    working.hold.set()
+    await working.task
+
+
 async def test_the_last_one_who_leaves_ends_what_was_not_begun_and_no_other():
     working = Working(kept())
     leaves, left = await working.join()
@@ -290,9 +299,30 @@ async def test_who_leaves_while_it_is_charged_has_paid_and_gets_it_free_once():
     working.credit.commits.set()
     await working.task
     retry = of("a", is_retry=False)
-    await working.replays.find(retry).reply_to(Exchanging("2"))
+    gone = Exchanging("2")
+    gone.leave()
+    await working.replays.find(retry).reply_to(gone)  # which reaches nobody either
+    await working.replays.find(retry).reply_to(Exchanging("3"))
     assert working.credit.charged == ["1"]
     assert working.replays.find(retry) is None
+
+
+async def test_the_end_of_a_connection_is_read_before_its_answer_is_charged():
+    class Begun:
+        begun = True
+
+    working = Working(kept())
+    await working.begins.wait()
+    working.work.progress.request = Begun()
+
+    async def read_end() -> None:
+        working.first.leave()  # as the client did while the worker was at it
+
+    working.first.read_end = read_end
+    working.hold.set()
+    with pytest.raises(Disconnected):
+        await working.task
+    assert working.credit.charged == []
 
 
 async def test_an_answer_that_could_not_be_written_is_given_again():
@@ -326,6 +356,27 @@ async def test_what_a_retry_could_not_pay_is_kept_for_the_next():
         await working.replays.find(retry).reply_to(left)
     assert (await working.replays.find(retry).reply_to(Exchanging("4"))).body == b"done"
     assert working.credit.charged == ["1"]
+
+
+async def test_an_answer_whose_charge_is_not_known_is_not_kept_to_be_charged_again():
+    class Begun:
+        begun = True
+
+    working = Working(kept())
+    await working.begins.wait()
+    working.work.progress.request = Begun()
+    working.first.leave()
+    working.hold.set()
+    await asyncio.gather(working.task, return_exceptions=True)
+
+    async def fail(_charge: Charge) -> str | None:
+        raise CreditUnavailable
+
+    working.credit.settle = fail
+    retry = of("a", is_retry=False)
+    with pytest.raises(CreditUnavailable):
+        await working.replays.find(retry).reply_to(Exchanging("2"))
+    assert working.replays.find(retry) is None
 
 
 async def test_two_retries_of_what_is_not_paid_pay_once():
@@ -435,6 +486,25 @@ async def test_only_so_many_wait_for_one():
     working.hold.set()
     await asyncio.gather(*waiting)
     assert working.replays.find(of("a")) is not None
+
+
+async def test_the_end_of_an_earlier_work_leaves_the_later_one():
+    replays = kept()
+    first, second = (replays.begin(of("a"), Exchanging(name)) for name in ("first", "second"))
+    with second:
+        with first:
+            await first.deliver(b"first", bill(Credit()))
+        assert replays.find(of("a")) is second
+        await second.deliver(b"second", bill(Credit()))
+    assert (await replays.find(of("a")).reply_to(Exchanging())).body == b"second"
+
+
+async def test_an_answer_is_forgotten_once_its_request_begins_anew():
+    replays = kept()
+    await answer(replays, of("a"), 10)
+    with pytest.raises(KeyError), replays.begin(of("a"), Exchanging("2")):
+        raise KeyError
+    assert replays.find(of("a")) is None
 
 
 async def test_the_latest_of_equal_works_is_kept():
