@@ -108,6 +108,8 @@ class Shard:
     """Workers that were lost with it in hand: above 0 it is suspected; see `suspects`."""
     invalid: int = 0
     """Invalid answers to it."""
+    not_before: float = 0.0
+    """When it may be sent again, if it is suspected."""
     delivered: bool = False
 
     @property

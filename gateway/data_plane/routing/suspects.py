@@ -4,6 +4,8 @@ When a worker is lost, any row that it had may be why. Each is then sent in a ca
 a worker is given one such row at a time, beside all that is not suspected. So the row that costs a
 second worker is known: its request ends, and its digest is refused for a while, whoever sends it
 and with whatever else. An answer bears a row out.
+
+It is sent again after a pause, or workers that somebody ends at one moment would accuse it too.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from gateway.data_plane.routing.settings import RoutingSettings
 
 LOSSES_MAX = 2
 """Workers that a row may cost."""
+PAUSE_SECONDS = 0.1
+"""How long a row waits after a loss: by then, others that were ended at that moment are closed."""
 _REFUSED_MAX = 1_024
 """Digests that are remembered; the oldest is forgotten."""
 
@@ -47,12 +51,16 @@ class Suspects:
         """Let a suspected shard wait for its turn, row by row."""
         if shard in self.out:
             self.out.remove(shard)
+        shard.not_before = self._clock() + PAUSE_SECONDS
         self.waiting += _rows_of(shard) if shard.size > 1 else [shard]
 
     def turn(self, workers: int) -> Iterator[Shard]:
         """Return whose turn it is: no more are out than there are workers."""
+        now = self._clock()
         self.out = [shard for shard in self.out if shard.open]
         while self.waiting and len(self.out) < max(1, workers):
+            if now < self.waiting[0].not_before and self.waiting[0].open:
+                break
             shard = self.waiting.popleft()
             if shard.open:
                 self.out.append(shard)
@@ -100,6 +108,7 @@ def _rows_of(shard: Shard) -> list[Shard]:
             failed=shard.failed,
             losses=shard.losses,
             invalid=shard.invalid,
+            not_before=shard.not_before,
         )
         for index, row in enumerate(rows)
     ]

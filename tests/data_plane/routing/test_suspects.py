@@ -5,17 +5,23 @@ import pytest
 from backends.protocol import WorkerLost, WorkerUnreachable
 from gateway.data_plane.routing import suspects
 from gateway.data_plane.routing.outcomes import FatalInput
-from gateway.data_plane.routing.suspects import digest_of
+from gateway.data_plane.routing.suspects import PAUSE_SECONDS, digest_of
 from gateway.snapshots import WorkerState
 from tests.data_plane.routing.world import World, answer, fail, idle, right, row
 
 DEADLY = 666
 
 
+def ready(world: World) -> bool:
+    return any(worker.ready for worker in world.core.workers.values())
+
+
 def play(world: World, kind: str = "lost") -> list[str]:
     """Let every call end, in an error where it has the deadly row; returns the workers lost."""
     lost = []
-    while world.flying:
+    while world.flying or (world.core.suspects.waiting and ready(world)):
+        if not world.flying:
+            world.later(PAUSE_SECONDS)
         world.now += 0.001
         for attempt in world.flying:
             if attempt.over:
@@ -108,8 +114,22 @@ def test_what_was_with_it_when_its_worker_was_lost_is_borne_out(world: World):
     assert len(held) > 1
     fail(world, held[0], WorkerLost, "killed")
     assert all(shard.losses == 1 for attempt in held for shard in attempt.shards)
-    world.finish()
+    assert play(world) == []
     assert all(right(request) for request in requests)
+
+
+def test_workers_that_are_ended_at_one_moment_accuse_no_row(world: World):
+    for url in ("w1", "w2", "w3", "w4"):
+        world.worker(url)
+    request = world.submit(3)
+    fail(world, world.flying[0], WorkerLost, "killed")
+    for url in ("w2", "w3"):
+        world.later(PAUSE_SECONDS / 3)
+        worker = world.core.workers[url]
+        world.core.membership.failed(worker, WorkerUnreachable(url, "refused"), world.now)
+        assert not world.flying, "it waits until all are known to be gone"
+    assert play(world) == []
+    assert right(request)
 
 
 def test_a_worker_that_was_never_reached_accuses_no_row(world: World):
@@ -131,7 +151,7 @@ def test_a_worker_that_is_found_gone_was_lost_with_what_it_had(world: World):
     had, refused, later = [attempt for attempt in world.flying if attempt.worker is one][:3]
     fail(world, refused, WorkerUnreachable, "refused")
     assert [a.shards[0].losses for a in (had, refused, later)] == [1, 0, 0]
-    world.finish()
+    assert play(world) == []
     assert all(right(request) for request in requests)
 
 
@@ -140,6 +160,7 @@ def test_a_suspected_row_is_not_doubled(world: World):
         world.worker(url)
     request = world.submit(3)
     fail(world, world.flying[0], WorkerLost, "killed")
+    world.later(PAUSE_SECONDS)
     world.later(0.4)
     assert len(world.flying) == 1
     world.finish()
