@@ -441,6 +441,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     calculations_per_hour: Annotated[
         Count, _text("Calculations per visitor and process (429).")
     ] = 3_600
+    experiments_in_all_per_hour: Annotated[
+        Count, _text("Playground requests of all visitors together, per process (429).")
+    ] = 6_000
     experiments_per_hour: Annotated[
         Count, _text("Playground requests per visitor and process (429).")
     ] = 60

@@ -106,6 +106,7 @@ class Web:
     oauth_state: OAuthState
     calculation_limit: Limit
     experiment_limit: Limit
+    experiment_limit_of_all: Limit
     status_limit: Limit
     sign_in_quota: Quota
     vote_quota: Quota
@@ -218,6 +219,7 @@ def make_web(core: Core) -> Web:
         oauth_state=OAuthState(secret=derive(settings.secret, "github"), secure=secure),
         calculation_limit=Limit(settings.calculations_per_hour),
         experiment_limit=Limit(settings.experiments_per_hour),
+        experiment_limit_of_all=Limit(settings.experiments_in_all_per_hour),
         status_limit=Limit(settings.status_views_per_hour),
         sign_in_quota=of_networks("sign_ins", settings.sign_ins_per_hour),
         vote_quota=of_networks("votes", settings.votes_per_hour),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import structlog
 from litestar import Request, Router
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
@@ -20,6 +21,8 @@ from gateway.control_plane.web.parties import party_of
 from gateway.control_plane.web.rate_limits import visitor_of
 from gateway.control_plane.web.rendering import Render, Renderer
 from gateway.settings import Settings, derive
+
+log = structlog.get_logger()
 
 _ENCODED_BYTES_MAX = 12
 """Of one character in a form: four bytes of UTF-8, each as %XX."""
@@ -36,8 +39,16 @@ def pages(
     renderer: Renderer,
 ) -> Router:
     """Make the router of all pages. No middleware of it touches /v1."""
+    untold = settings.is_https and not settings.trusted_proxies
 
     def provide_origin(request: Request[Any, Any, Any]) -> str:
+        nonlocal untold
+        if untold and "x-forwarded-for" in request.headers:
+            untold = False
+            log.warning(
+                "a proxy adds X-Forwarded-For and GATEWAY_TRUSTED_PROXIES is 0: all visitors have "
+                "its address, and share its limits"
+            )
         return visitor_of(request, proxies=settings.trusted_proxies)
 
     def provide_render(request: Request[Any, Any, Any]) -> Render:

@@ -4,9 +4,11 @@ from typing import NamedTuple
 
 import pytest
 from litestar.datastructures import Headers
+from structlog.testing import capture_logs
 
 from gateway.control_plane.web.rate_limits import Limit, visitor_of
 from gateway.errors import TooManyRequests
+from testing.browsing import Browser
 
 
 class Client(NamedTuple):
@@ -52,3 +54,14 @@ def test_a_bucket_fills_again():
 )
 def test_who_a_visitor_is(host: str, forwarded: str, proxies: int, visitor: str):
     assert visitor_of(FakeRequest(host, forwarded), proxies=proxies) == visitor
+
+
+@pytest.mark.parametrize("options", [{"public_url": "https://gateway.example"}])
+@pytest.mark.sqlite
+async def test_a_proxy_that_nobody_told_of_is_told_of_once(browser: Browser):
+    browser.http.headers["x-forwarded-for"] = "203.0.113.7"
+    with capture_logs() as logs:
+        for _ in range(2):
+            await browser.http.get("/status")
+    (said,) = [line["event"] for line in logs if line["log_level"] == "warning"]
+    assert "GATEWAY_TRUSTED_PROXIES is 0" in said

@@ -1,7 +1,7 @@
 """The playground of a live model: a few sentences, their cost, and how similar they are.
 
 It uses the same workers as every request, but is free: it shows similarities, never the vectors,
-and each visitor has a small number of tries.
+and each visitor, and all together, have so many tries.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ async def experiment(
     counters: NamedDependency[Counters],
     router: NamedDependency[Router],
     experiment_limit: NamedDependency[Limit],
+    experiment_limit_of_all: NamedDependency[Limit],
     origin: NamedDependency[str],
     owner: FromPath[str],
     name: FromPath[str],
@@ -98,6 +99,7 @@ async def experiment(
     try:
         sentences = _sentences(data)
         experiment_limit.take(origin)
+        experiment_limit_of_all.take(_VISITORS)
         result = await _embed(counters, router, listing, sentences)
     except GatewayError as error:  # that no worker is free is shown in place too
         refused = RefusedForm("playground", error, data)

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from gateway.app.process import Process
+from gateway.buckets import Buckets
 from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
 from testing.browsing import Browser
 from testing.processes import running
@@ -46,3 +48,14 @@ async def test_bounds(browser: Browser):
 
 async def test_a_model_that_is_not_live_has_none(browser: Browser):
     assert (await browser.get(f"/playground/{STELLA}")).status_code == 404
+
+
+async def test_all_visitors_together_have_a_bound(gateway: Process, browser: Browser):
+    one_more = Browser(gateway.app, address="203.0.113.99")
+    gateway.web.experiment_limit_of_all._buckets = Buckets(1, 3600)
+    statuses = []
+    for visitor in (browser, one_more):
+        await visitor.get(PATH)
+        statuses.append((await visitor.submit(PATH, sentences="a\nb")).status_code)
+    assert statuses == [200, 429]
+    await one_more.close()
