@@ -161,8 +161,8 @@ def test_python_examples_are_python():
 
 _NOT_OF_A_REQUEST = {
     # of pages, the console and mail
-    "form_bytes_max", "calculations_per_hour", "experiments_per_hour", "experiments_in_all_per_hour",
-    "sign_ins_per_hour",
+    "form_bytes_max", "calculations_per_hour", "experiments_per_hour",
+    "experiments_in_all_per_hour", "sign_ins_per_hour",
     "status_views_per_hour", "votes_per_hour", "invitations_per_hour", "purchases_per_hour",
     "organization_keys_max", "organization_members_max",
     # of a connection
