@@ -17,6 +17,8 @@ _SUMS = {
 }
 _NARROW = "{} BETWEEN 0 AND 9007199254740991"
 _WIDE = "{} >= 0"
+_LOCK_SECONDS = 2
+"""How long ticks may have to wait behind the change, while it waits for somebody else."""
 
 
 def upgrade() -> None:
@@ -28,23 +30,29 @@ def downgrade() -> None:
 
 
 def _replace(old: str, new: str) -> None:
+    if op.get_bind().dialect.name == "postgresql":  # in the order in which ticks lock rows
+        op.execute(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
+        op.execute("LOCK TABLE leases, accounts IN ACCESS EXCLUSIVE MODE")
     for table, columns in _SUMS.items():
         if op.get_bind().dialect.name == "postgresql":
             _replace_checks(table, columns, new)
         else:
             _edit_schema(table, columns, old, new)
+    if op.get_bind().dialect.name == "postgresql":
+        with op.get_context().autocommit_block():  # ticks go on while rows are looked through
+            for table, columns in _SUMS.items():
+                for column in columns:
+                    op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT ck_{table}_{column}")
 
 
 def _replace_checks(table: str, columns: tuple[str, ...], check: str) -> None:
-    """Replace the checks of a table, whose lock is held while it is not read through."""
+    """Replace the checks of a table, which is not read through while it is locked."""
     for column in columns:
         name = f"ck_{table}_{column}"
         op.execute(
             f"ALTER TABLE {table} DROP CONSTRAINT {name}, "
             f"ADD CONSTRAINT {name} CHECK ({check.format(column)}) NOT VALID"
         )
-    for column in columns:
-        op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT ck_{table}_{column}")
 
 
 def _edit_schema(table: str, columns: tuple[str, ...], old: str, new: str) -> None:

@@ -1,13 +1,15 @@
 """Transactions: canceled ones leave neither a row nor a lock, and SQLite's writers take turns."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError
 
-from gateway.storage.database import Database, DatabaseAway
+from gateway.storage.database import Database, DatabaseAway, refuses
 
 
 @pytest.fixture
@@ -98,3 +100,36 @@ async def test_a_connection_that_the_server_closed_while_it_rested_is_replaced(
     finally:
         await database.close()
         await other.close()
+
+
+class Told(Exception):
+    """An error of PostgreSQL's."""
+
+    def __init__(self, sqlstate: str) -> None:
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize(
+    ("error", "is_refused"),
+    [
+        (Told("23514"), True),  # a constraint
+        (Told("22003"), True),  # a number out of range
+        (Told("P0001"), True),  # a rule of ours
+        (Told("21000"), True),  # one row twice
+        (DBAPIError("", {}, Told("23505")), True),
+        (sqlite3.IntegrityError(), True),
+        (AssertionError(), True),
+        (Told("40P01"), False),  # a deadlock
+        (Told("40001"), False),
+        (Told("55P03"), False),  # a lock
+        (Told("57014"), False),  # too late
+        (Told("25006"), False),  # read-only, as during a failover
+        (Told("53300"), False),
+        (DBAPIError("", {}, Told("08006")), False),
+        (sqlite3.OperationalError("database is locked"), False),
+        (TimeoutError(), False),
+        (ConnectionError(), False),
+    ],
+)
+def test_refusing_is_not_being_away(error: Exception, is_refused: bool):
+    assert refuses(error) == is_refused

@@ -196,6 +196,22 @@ async def test_a_ledger_that_refuses_everything_blames_nobody(database: Database
 
 
 @pytest.mark.sqlite
+async def test_one_of_many_is_found_in_few_ticks(database: Database, tmp_path: Path):
+    """All others have what they asked for meanwhile, or right after."""
+    customers = [await add_customer(database, 1000) for _ in range(32)]
+    bad, *good = customers
+    refusing = Refusing(database)
+    async with running(database, tmp_path, ledger=refusing) as engine:
+        refusing.organizations = {bad.organization_id}
+        asked = [asyncio.create_task(spend(engine, one)) for one in customers]
+        (refusal, *others) = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(refusal, AccountUnderReview)
+        assert others == [None] * 31
+        assert engine.writer.refusals <= 6  # all of them, and each half of those
+    assert [await usage(database, one) for one in good] == [1] * 31
+
+
+@pytest.mark.sqlite
 async def test_few_are_frozen_however_many_are_refused(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
