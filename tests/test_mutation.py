@@ -41,7 +41,7 @@ def tree(tmp_path: Path) -> Tree:
 
 
 def test_a_survivor_is_told_as_one(tree: Tree):
-    meeting = Meeting([tree.trace(["test_purse.py"], [str(tree.root / "purse.py")], 60)])
+    meeting = Meeting([tree.trace(["test_purse.py"], [str(tree.root / "purse.py")], 60)], 40)
     verdicts = []
     for change in changes.of_python("purse.py", PURSE):
         tests, seconds = meeting.of(change)
@@ -55,7 +55,7 @@ def test_a_survivor_is_told_as_one(tree: Tree):
     }
     assert (tree.root / "purse.py").read_text() == PURSE
     survivor = page.Equivalent("purse.py", "return left + 1", "1", "2", "nobody calls it")
-    written = page.write(verdicts, 5, [survivor], seed=1)
+    written = page.write(verdicts, 5, [survivor], seed=1, seconds=40)
     assert "| **all** | 4 | 1 | 1 | 2 | 33% |" in written
     assert "1 were not tried." in written
     assert "- purse.py:4 `>` to `>=` (2 tests ran it)" in written

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from hashlib import sha256
 from pathlib import Path
 from queue import SimpleQueue
@@ -46,6 +46,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--changes", type=int, default=200)
     parser.add_argument("--minutes", type=float, default=60, help="begin no trial after them")
+    parser.add_argument("--seconds", type=float, default=40, help="of tests for each change")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", default="", help="files that hold this text")
     parser.add_argument("--print", action="store_true", help="write no page")
@@ -54,7 +55,7 @@ def main() -> int:
     root = Path.cwd()
     with contextlib.ExitStack() as stack:
         trees = [stack.enter_context(_tree(root)) for _ in range(args.processes)]
-        meeting = Meeting(_traced(root, trees))
+        meeting = Meeting(_traced(root, trees), args.seconds)
         chosen = [
             change
             for area in AREAS
@@ -68,7 +69,7 @@ def main() -> int:
             said = f"seen by {verdict.seen_by}" if verdict.seen_by else "SURVIVED"
             print(f"{verdict.change}, {verdict.ran} tests: {said}", flush=True)
     equivalent = msgspec.json.decode(_EQUIVALENT.read_bytes(), type=list[page.Equivalent])
-    written = page.write(verdicts, len(chosen), equivalent, seed=args.seed)
+    written = page.write(verdicts, len(chosen), equivalent, seed=args.seed, seconds=args.seconds)
     if args.print:
         print(written)
     else:
@@ -91,7 +92,8 @@ def _traced(root: Path, trees: Sequence[Tree]) -> list[Traced]:
     digest = sha256()
     for file in sorted(trees[0].root.rglob("*")):
         if file.suffix in {".py", ".sql", ".toml"}:
-            digest.update(b"%b\0%b\0" % (str(file).encode(), file.read_bytes()))
+            name = str(file.relative_to(trees[0].root))
+            digest.update(b"%b\0%b\0" % (name.encode(), file.read_bytes()))
     kept = root / "build" / "mutation" / f"{digest.hexdigest()[:16]}.json"
     if not kept.exists():
         print("Recording which tests run each line ...", flush=True)
@@ -126,7 +128,9 @@ def _verdicts(
             free.put(tree)
 
     with ThreadPoolExecutor(len(trees)) as threads:
-        yield from filter(None, threads.map(try_, chosen))
+        for tried in as_completed([threads.submit(try_, change) for change in chosen]):
+            if (verdict := tried.result()) is not None:
+                yield verdict
 
 
 if __name__ == "__main__":

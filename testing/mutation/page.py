@@ -25,7 +25,12 @@ class Equivalent(msgspec.Struct, frozen=True):
 
 
 def write(
-    verdicts: Sequence[Verdict], chosen: int, equivalent: Sequence[Equivalent], *, seed: int
+    verdicts: Sequence[Verdict],
+    chosen: int,
+    equivalent: Sequence[Equivalent],
+    *,
+    seed: int,
+    seconds: float,
 ) -> str:
     """Return the page: how many were seen in each area, and each that was not."""
     verdicts = sorted(verdicts, key=lambda verdict: (verdict.change.path, verdict.change.start))
@@ -51,7 +56,9 @@ def write(
         table.append(f"| {name} | {len(inside)} | {same} | {seen} | {missed} | {share} |")
     return "\n".join(
         [
-            _OPENING.format(seed=seed, tried=len(verdicts), day=datetime.now(UTC).date()),
+            _OPENING.format(
+                seed=seed, tried=len(verdicts), day=datetime.now(UTC).date(), seconds=seconds
+            ),
             *(["", f"{chosen - len(verdicts)} were not tried."] if chosen > len(verdicts) else []),
             "",
             *table,
@@ -74,6 +81,6 @@ _OPENING = """\
 
 `make mutate` changes one thing at a time in a copy of the tree: a bound by one, a condition turned
 round or left out, a call or an assignment that is missing, a lock or a condition that a query
-loses. It runs the tests that run that line, the quickest first and at most 40 seconds of them,
-until one fails. {tried} changes, sampled with the seed {seed}, on {day}. What lines other processes
-run is not recorded, so a change that only a test of processes could see counts as not seen."""
+loses. It runs the tests that run that line, the quickest first and at most {seconds:.0f} seconds
+of them, until one fails. {tried} changes, sampled with the seed {seed}, on {day}. What lines other
+processes run is not recorded, so what only a test of processes could see counts as not seen."""

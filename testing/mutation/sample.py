@@ -11,8 +11,6 @@ from testing.mutation import changes
 from testing.mutation.changes import Change
 from testing.mutation.tracing import Traced
 
-_SECONDS_MAX = 40.0
-"""CPU seconds of tests that a change meets, the quickest first."""
 _SQL_CALLER = "gateway/storage/ledger/postgres.py"
 
 
@@ -59,8 +57,10 @@ def of_area(root: Path, area: Area, most: int, seed: int) -> list[Change]:
 class Meeting:
     """The tests that meet a change: those that run its line."""
 
-    def __init__(self, traced: Sequence[Traced]) -> None:
+    def __init__(self, traced: Sequence[Traced], seconds_max: float) -> None:
+        """A change meets the quickest tests first, at most so many CPU seconds of them."""
         self._traced = traced
+        self._seconds_max = seconds_max
 
     def of(self, change: Change) -> tuple[list[str], float]:
         """Return the tests, the quickest first, and the seconds that they take."""
@@ -69,7 +69,7 @@ class Meeting:
         total = 0.0
         for seconds, test in sorted(found):
             total += seconds
-            if tests and total > _SECONDS_MAX:
+            if tests and total > self._seconds_max:
                 break
             tests.append(test)
         return tests, total

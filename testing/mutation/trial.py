@@ -21,7 +21,7 @@ from testing.mutation.tracing import FILES, TRACED, Traced
 
 _START_SECONDS = 60.0
 """For a run to begin and collect, on a busy machine."""
-_SLOWER = 20
+_SLOWER = 10
 """A run that takes so many times its tests' own time is stuck, which is noticed too."""
 _PASSED, _FAILED, _INTERRUPTED, _USAGE = 0, 1, 2, 4
 _PATIENT = ("-p", "testing.mutation.patient")

@@ -81,6 +81,15 @@ def test_half_of_the_last_answers_failing_is_as_bad_as_three_in_a_row(world):
     assert verdicts[-1] is True
 
 
+def test_a_relapse_is_told_when_its_reason_is_another(world):
+    worker = world.worker()
+    world.core.quarantine.take_out(worker, "silent", world.now, hard=True)
+    told = len(worker.history)
+    for reason in ("silent", "refused", "refused"):
+        world.core.quarantine.relapse(worker, reason, world.now)
+    assert [change.reason for change in worker.history][told:] == ["refused"]
+
+
 def test_quarantine_doubles_with_each_relapse_up_to_a_bound(world):
     world.worker("other")
     worker = world.worker()

@@ -6,14 +6,14 @@ from datetime import datetime
 
 import msgspec
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 
 from gateway.data_plane.metering.messages import LeaseLine, RootLine, Tick
 from gateway.data_plane.metering.receipts import FIRST, ReceiptSigner
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.ledger import partitions
-from gateway.storage.tables import leases, receipt_keys, receipt_roots
+from gateway.storage.tables import accounts, leases, receipt_keys, receipt_roots
 from testing.ledger import add_customer, ledger_of
 from tests.data_plane.metering.test_receipts import line
 
@@ -120,6 +120,28 @@ async def postgresql(postgresql_database_url: list[str]) -> AsyncIterator[Databa
     opened = Database(postgresql_database_url[0])
     yield opened
     await opened.close()
+
+
+async def test_a_tick_that_is_canceled_says_so_and_the_next_has_a_connection(
+    postgresql: Database,
+):
+    customer = await add_customer(postgresql, 100)
+    ledger = ledger_of(postgresql)
+    waits = text(
+        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+        "WHERE NOT granted AND datname = current_database()"
+    )
+    async with postgresql.write() as connection:
+        await connection.execute(update(accounts).values(owed_nanos=0))  # and holds its row
+        waiting = asyncio.create_task(leased(ledger, customer, new_id()))
+        async with asyncio.timeout(20), postgresql.read() as other:
+            while not await other.scalar(waits):
+                await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    await leased(ledger, customer, new_id())
+    await ledger.close()
 
 
 async def test_a_tick_opens_the_partition_that_it_writes_to_alone(postgresql: Database):
