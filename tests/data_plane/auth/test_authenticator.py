@@ -92,6 +92,20 @@ async def world() -> World:
     return made
 
 
+async def test_who_comes_while_a_key_is_being_read_waits_for_the_same_answer(world: World):
+    """And takes it from nobody who waits already."""
+    world.store.hang()
+    first = asyncio.create_task(world.authenticate())
+    await world.store.reached.wait()
+    second = asyncio.create_task(world.authenticate())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    world.store.answers.set()
+    async with asyncio.timeout(30):
+        assert await asyncio.gather(first, second) == ["k", "k"]
+    assert len(world.store.asked) == 1
+
+
 async def test_a_known_key_is_served_without_a_turn_of_the_loop(world: World):
     await world.authenticate()
     coroutine = world.authenticate()

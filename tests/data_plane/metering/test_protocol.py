@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.data_plane.metering.messages import LeaseAnswer, TickAnswer
 from gateway.data_plane.metering.port import Charge, InsufficientCredit
 from gateway.storage.database import Database
 from gateway.storage.ledger import invariants
@@ -192,6 +193,28 @@ def test_usage_that_is_sent_again_keeps_its_order(stage: Stage):
     assert [entry.request_id for entry in sent.entries] == [one.request_id for one in charges]
     stage.first.talk.failed(sent)
     stage.first.tick()
+
+
+def test_a_lease_that_is_being_closed_is_not_opened_by_a_late_word(stage: Stage):
+    stage.serve(stage.first, 8)
+    stage.first.tick()
+    (purse,) = stage.first.book.purses.values()
+    lease = purse.lease
+    assert lease is not None
+    stage.world.seconds += machine.RULES.idle_seconds + 1
+    sent = stage.first.talk.compose()
+    assert sent is not None
+    assert [line.action for line in sent.tick.leases] == ["close"]
+    free, asks_from = lease.free, purse.prefetch_at
+    told = LeaseAnswer(
+        id=lease.id, state="open", granted_nanos=80, available_nanos=80, denied=False, frozen=None,
+        unreached_nanos=0,
+    )  # fmt: skip
+    empty = TickAnswer(refused=[], written_off=[], leases=[told], closed=[], recalled=[])
+    stage.first.talk.applied(sent, empty)
+    assert (lease.free, purse.prefetch_at) == (free, asks_from)
+    stage.first.tick()  # and is closed by what follows
+    assert purse.lease is None
 
 
 def test_what_went_unanswered_is_not_refused_so_that_it_can_t_be_charged_later(stage: Stage):
