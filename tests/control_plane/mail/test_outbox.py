@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from gateway.app.jobs import Jobs
 from gateway.control_plane.mail import outbox as outbox_module
@@ -47,6 +47,21 @@ def box(database: Database, sender, **options) -> Outbox:
         sender,
         **{"pending_max": 3, "lifetimes": LIVES, "host": "h.example"} | options,
     )
+
+
+@pytest.mark.sqlite
+async def test_a_turn_in_which_nothing_is_due_asks_one_question(database: Database):
+    target, asked = box(database, Scripted()), []
+    await put(database, target, a_mail("1"))
+    assert await target.deliver() == 1
+
+    def note(_connection, _cursor, statement, *_) -> None:
+        asked.append(statement)
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+    assert await target.deliver() == 0
+    event.remove(database.engine.sync_engine, "before_cursor_execute", note)
+    assert len([text for text in asked if text.startswith("SELECT")]) == 1
 
 
 async def put(database: Database, target: Outbox, *mails: Mail) -> None:
