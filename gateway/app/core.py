@@ -13,6 +13,7 @@ import structlog
 
 from backends import registry
 from gateway.app.siblings import Siblings
+from gateway.app.worker_sources import worker_sources
 from gateway.control_plane.catalog.catalog import PublishedCatalog
 from gateway.control_plane.catalog.price_changes import PricesToCome
 from gateway.control_plane.demand.counts import DemandCounts
@@ -21,16 +22,15 @@ from gateway.control_plane.workers.trust import guest_networks, worker_trust
 from gateway.data_plane.api import registration
 from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.tokens import TokenCounter
-from gateway.data_plane.routing.discovery.listed import DNS, parse_workers
 from gateway.data_plane.routing.discovery.provider import Provider
 from gateway.data_plane.routing.discovery.registrations import RegistrationRefused, Registrations
-from gateway.data_plane.routing.fleet import Fleet, provider
+from gateway.data_plane.routing.fleet import Fleet
 from gateway.data_plane.routing.router import Router
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.tallies import DemandTally
 from gateway.identifiers import new_id
 from gateway.observability import metrics
-from gateway.settings import Settings, SettingsError
+from gateway.settings import Settings
 from gateway.snapshots import WorkerChange, WorkerState
 from gateway.storage.database import Database
 from gateway.storage.ledger.partitions import maintain, strays
@@ -195,16 +195,3 @@ def warn_of_unknown_models(core: Core) -> None:
             model=model,
             known=sorted(known),
         )
-
-
-def worker_sources(settings: Settings) -> dict[str, list[Provider]]:
-    """Return where the workers of GATEWAY_WORKERS are, by model. Raises SettingsError."""
-    trust = worker_trust(settings)
-    try:
-        found = parse_workers(settings.workers)
-        for url in (url for urls in found.values() for url in urls):
-            # opens nothing; knows what an address is, and what a worker there has to prove
-            registry.connect(url.removeprefix(DNS), trust)
-        return {model: [provider(url) for url in urls] for model, urls in found.items()}
-    except ValueError as error:
-        raise SettingsError(f"GATEWAY_WORKERS: {error}") from None

@@ -15,10 +15,9 @@ from pathlib import Path
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from gateway.app.core import worker_sources
+from gateway.app.worker_sources import worker_sources
 from gateway.cli.ending import EndingServer
 from gateway.cli.printing import opened, say
-from gateway.data_plane.api.front_door import FrontDoor
 from gateway.observability.logging import configure
 from gateway.settings import Settings, variable
 
@@ -41,7 +40,7 @@ def run(*, host: str, port: int, uds: str | None, processes: int) -> None:
         host=host,
         port=port,
         uds=uds,
-        http=FrontDoor,
+        http="gateway.data_plane.api.front_door:FrontDoor",
         workers=processes,
         log_config=None,  # use our logging
         access_log=False,

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from urllib.parse import urlsplit
 
 import structlog
 
-from gateway.data_plane.routing.discovery.dns import DnsName
-from gateway.data_plane.routing.discovery.listed import DNS
-from gateway.data_plane.routing.discovery.provider import Provider, StaticList, follow
+from gateway.data_plane.routing.discovery.provider import Provider, follow
 from gateway.data_plane.routing.examination import PoolSpec
 from gateway.data_plane.routing.router import Router
 from gateway.snapshots import Catalog, ModelSnapshot
@@ -83,21 +80,6 @@ def spec_of(model: ModelSnapshot) -> PoolSpec:
         tokens_max=model.tokens_max,
         golden=model.golden,
     )
-
-
-def provider(url: str) -> Provider:
-    """Return the provider for an address: `dns+` and a headless Service, or a worker's own URL.
-
-    Raises ValueError.
-    """
-    if not url.startswith(DNS):
-        return StaticList([url])
-    parts = urlsplit(url)
-    if not parts.hostname or not parts.port:
-        raise ValueError(f"{url!r} needs a host and a port")
-    path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-    scheme = parts.scheme.removeprefix(DNS)
-    return DnsName(parts.hostname, parts.port, scheme=scheme, path=path)
 
 
 def _followed(task: asyncio.Task[None]) -> None:

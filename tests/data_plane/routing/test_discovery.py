@@ -12,8 +12,7 @@ import pytest
 from backends.authentication import authority_of, derive_key, sign_announcement, sign_time
 from backends.guests import GuestNetworks, NotForGuests, parse_networks
 from backends.registry import UnknownBackend
-from gateway.data_plane.routing import fleet
-from gateway.data_plane.routing.discovery import dns
+from gateway.data_plane.routing.discovery import dns, listed
 from gateway.data_plane.routing.discovery import provider as discovery
 from gateway.data_plane.routing.discovery.dns import DnsName
 from gateway.data_plane.routing.discovery.provider import News, StaticList, follow
@@ -452,7 +451,7 @@ async def test_a_name_s_path_and_options_are_those_of_each_worker():
         assert (host, port) == ("workers", 80)
         return frozenset({"10.0.0.1", "fd00::1"})
 
-    found = fleet.provider("dns+tei+http://workers:80/prefix?vocabulary=/v.txt&tokens_max=512")
+    found = listed.provider("dns+tei+http://workers:80/prefix?vocabulary=/v.txt&tokens_max=512")
     found._resolve = resolve
     news = found.watch()
     assert {(await anext(news)).url for _ in range(2)} == {

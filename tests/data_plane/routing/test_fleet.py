@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from gateway.data_plane.routing.discovery.dns import DnsName
-from gateway.data_plane.routing.discovery.listed import parse_workers
+from gateway.data_plane.routing.discovery.listed import parse_workers, provider
 from gateway.data_plane.routing.discovery.provider import StaticList
-from gateway.data_plane.routing.fleet import Fleet, provider, spec_of
+from gateway.data_plane.routing.fleet import Fleet, spec_of
 from gateway.data_plane.routing.router import Router
 from gateway.snapshots import Catalog, ModelSnapshot, PriceSnapshot, WorkerState
 from tests.data_plane.routing.test_pool import SETTINGS, Standin, ready, settled
