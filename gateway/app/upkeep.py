@@ -27,7 +27,7 @@ from gateway.control_plane.web import rate_limits
 from gateway.control_plane.workers import quarantines
 from gateway.settings import Settings
 from gateway.storage.database import Database
-from gateway.storage.ledger import grants
+from gateway.storage.ledger import grants, prints
 from gateway.storage.ledger.upkeep import reap
 from gateway.wings import Job, Wing
 
@@ -55,6 +55,7 @@ def wing(core: Core, services: Services) -> Wing:
         "control",
         jobs=[
             Job("reap-leases", _REAP_SECONDS, lambda: reap(database)),
+            Job("forget-paid-prints", _REAP_SECONDS, lambda: prints.forget(database)),
             Job("usage-partitions", _PARTITIONS_SECONDS, lambda: partition(core)),
             Job(
                 "audit",

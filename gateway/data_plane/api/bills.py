@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from gateway.data_plane.api.exchange import head_lines
-from gateway.data_plane.metering.port import Charge, Credits
+from gateway.data_plane.metering.port import AlreadyCharged, Charge, Credits
 from gateway.observability import metrics
 
 
@@ -57,15 +57,24 @@ class Bill:
         if self._paid is not None:
             return self._paid
         charge = self.charge
-        receipt = await self._credit.settle(charge)
+        cost_nanos, original_id = charge.cost_nanos, None
+        try:
+            receipt = await self._credit.settle(charge)
+        except AlreadyCharged as one:
+            cost_nanos, original_id, receipt = 0, one.original_id, one.receipt
         headers = [
-            ("x-cost-nanos", str(charge.cost_nanos)),
-            ("x-balance-nanos", str(self._balance_nanos)),
+            ("x-cost-nanos", str(cost_nanos)),
+            ("x-balance-nanos", str(self._balance_nanos + charge.cost_nanos - cost_nanos)),
         ]
         if receipt is not None:
             headers.append(("x-receipt", receipt))
         metrics.count_tokens(charge.model_id, charge.tokens)
-        return Paid(head_lines(headers))
+        return Paid(head_lines(headers), original_id)
+
+    def miss(self, seconds: float) -> None:
+        """Let an equal request be free for so long: nobody got what was paid for."""
+        if self._paid is None:
+            self._credit.undelivered(self.charge, seconds)
 
 
 class Paid(NamedTuple):

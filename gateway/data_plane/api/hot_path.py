@@ -170,6 +170,8 @@ class HotPath:
             tokens=quoted.rows.tokens,
             cost_nanos=quoted.cost_nanos,
             budget=key.budget,
+            print=print_.mark,
+            print_seconds=self.replays.seconds if print_.is_named else None,
         )
         return Bill(self.credit, charge, self.replays.paid(print_))
 

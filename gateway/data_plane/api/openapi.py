@@ -52,7 +52,7 @@ LIMITS = {
 COST = {
     "x-cost-nanos": "What this answer was charged, in nano-dollars. A replay "
     "(`idempotent-replayed`) repeats the single charge of its original: if you received both "
-    "answers, count one.",
+    "answers, count one. One that another process computed anew has 0.",
     "x-balance-nanos": "What is left, in nano-dollars.",
     "x-receipt": "What was charged, signed; `GET /v1/receipts/key` checks it.",
     "openai-processing-ms": "Milliseconds from the first byte read to the answer.",
@@ -61,6 +61,8 @@ COST = {
 REPLAY = {
     "idempotent-replayed": "`true` if this is the answer of an earlier request, free of charge.",
     "x-original-request-id": "The id of that earlier request.",
+    "x-abandoned-requests": "How many requests you abandoned in ten minutes, if so many that you "
+    "pay for them.",
 }
 _RETRY = {
     "retry-after": "Seconds after which to try again, if known.",
@@ -94,8 +96,7 @@ _HEADERS = (
     parameter(
         "Idempotency-Key",
         "A name you choose for this request. Sent again with the same body within a minute, it "
-        "gets the first answer, free, if the same gateway process receives it. At most 255 "
-        "characters.",
+        "is not charged again. At most 255 characters.",
         {"type": "string", "maxLength": 255},
         place="header",
         example="batch-17",

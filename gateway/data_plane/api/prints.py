@@ -9,7 +9,7 @@ from gateway.data_plane.api.exchange import Exchange
 from gateway.errors import BadRequest
 from gateway.snapshots import KeySnapshot
 
-_MARK_BYTES = 16
+_MARK_BYTES = 12
 
 
 class Print(NamedTuple):

@@ -119,6 +119,11 @@ class Replays:
         if not self._kept.mark_reached(identity, request_id, has_reached=has_reached):
             self._facts.mark_reached(identity, request_id, has_reached=has_reached)
 
+    def lose(self, identity: bytes, request_id: str, bill: Bill) -> None:
+        """Note that a charged answer could not be written."""
+        self.mark_reached(identity, request_id, has_reached=False)
+        bill.miss(self.seconds)
+
     def _begin(self, work: Work) -> Work:
         if work.exchange.has_left:
             raise Disconnected
@@ -215,12 +220,14 @@ class Work:
         paid = await bill.pay()
         self.request_id = paid.original_id or self.request_id
         self._has_reached = bool(self.waiting)
+        if not self._has_reached:
+            bill.miss(self._replays.seconds)
         self._reply = Reply(body, paid.lines)
         if self.print.organization_id in self._replays.abandonment.watched:
             self._reply = Reply(body, paid.lines + self._lines_of_abandonment(bill))
         if not self._retries:
             self.exchange.on_lost = partial(
-                self._replays.mark_reached, self.identity, self.request_id, has_reached=False
+                self._replays.lose, self.identity, self.request_id, bill
             )
         if self.request_id == self.exchange.request_id:
             return self._reply

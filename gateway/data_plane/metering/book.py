@@ -15,6 +15,7 @@ from gateway.data_plane.metering.leases import (
     LeaseRules,
     Purse,
     Settlement,
+    Undelivered,
     Waiter,
     budget_id,
     period_at,
@@ -50,6 +51,8 @@ class LeaseBook:
         """The purses that need more credit."""
         self.is_closed = False
         """Whether neither the ledger nor the journal takes anything: requests are refused."""
+        self.undelivered: dict[str, Undelivered] = {}
+        """Charged requests that reached nobody, for the ledger to know."""
         self.unconfirmed = 0
         """How many settled requests the ledger has not confirmed."""
         self.charged_unknown: deque[Settlement] = deque()
@@ -119,6 +122,8 @@ class LeaseBook:
             budget_id=None if budget is None else budget.purse.account_id,
             budget_lease_id=None if budget is None else budget.id,
             created_ms=made_at_ms(charge.request_id),
+            print=charge.print,
+            print_seconds=charge.print_seconds,
         )
         entry = Settlement(charge.request_id, cost, line, self.clock(), lease, budget)
         self.outbox.append(entry)
@@ -224,6 +229,21 @@ class LeaseBook:
         self.unconfirmed += 1
         self.on_work()
 
+    def miss(self, charge: Charge, seconds: float) -> None:
+        """Note that nobody got an answer that was charged: for so long an equal one is free."""
+        if charge.print is not None and len(self.undelivered) < self.rules.undelivered_max:
+            until = self.clock() + seconds
+            self.undelivered[charge.request_id] = Undelivered(charge, until)
+            self.on_work()
+
+    def waive(self, entry: Settlement, original_id: str) -> None:
+        """Handle that the ledger did not charge it, since it had charged an equal request."""
+        if entry.pending:
+            entry.original_id = original_id
+            entry.unknown = False
+            self._drop_uncharged(entry)
+            entry.finish()
+
     def confirm(self, entry: Settlement) -> None:
         """Handle that the ledger has it."""
         if entry.pending:
@@ -236,9 +256,7 @@ class LeaseBook:
     def refuse(self, entry: Settlement, error: GatewayError) -> None:
         """Handle that the ledger has no row for it and never will: its credit is free again."""
         if entry.pending:
-            for lease in self._drop(entry):
-                lease.spent -= entry.cost_nanos
-                lease.free += entry.cost_nanos
+            self._drop_uncharged(entry)
             entry.unknown = False
             entry.finish(error)
 
@@ -260,6 +278,11 @@ class LeaseBook:
             entry.finish(ChargeUnknown(entry.request_id))
         else:
             self.refuse(entry, CreditUnavailable())
+
+    def _drop_uncharged(self, entry: Settlement) -> None:
+        for lease in self._drop(entry):
+            lease.spent -= entry.cost_nanos
+            lease.free += entry.cost_nanos
 
     def _drop(self, entry: Settlement) -> list[Lease]:
         entry.pending = False

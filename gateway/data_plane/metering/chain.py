@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from gateway.data_plane.metering.leases import Settlement
 from gateway.data_plane.metering.messages import RootLine
 from gateway.data_plane.metering.receipts import FIRST, ReceiptSigner
@@ -51,6 +53,8 @@ class ReceiptChain:
         """Return the receipt of an entry that is durable; None: none are made."""
         if self._signer is None:
             return None
+        if entry.original_id is not None:  # its leaf, which nobody gets, tells what it would cost
+            return self._signer.sign(replace(entry.line, cost_nanos=0))
         if entry.leaf is None or entry.pending:  # the ledger may never get its root
             return self._signer.sign(entry.line)
         batch, index = entry.leaf

@@ -35,6 +35,7 @@ from gateway.data_plane.metering.leases import (
 )
 from gateway.data_plane.metering.messages import Ledger
 from gateway.data_plane.metering.port import (
+    AlreadyCharged,
     Charge,
     CreditUnavailable,
     ReservationExpired,
@@ -133,7 +134,10 @@ class LeasedCredits:
         await _until(entry)
         if entry.error is not None:
             _raise(entry)
-        return self._receipts.receipt(entry)
+        receipt = self._receipts.receipt(entry)
+        if entry.original_id is not None:
+            raise AlreadyCharged(entry.original_id, receipt)
+        return receipt
 
     async def release(self, charge: Charge) -> None:
         """See `Credits.release`."""
@@ -150,6 +154,10 @@ class LeasedCredits:
         """See `Credits.resume`."""
         balance = self.book.resume(charge)
         return await self.reserve(charge) if balance is None else balance
+
+    def undelivered(self, charge: Charge, seconds: float) -> None:
+        """See `Credits.undelivered`."""
+        self.book.miss(charge, seconds)
 
     async def _hold(self, purse: Purse, cost_nanos: int) -> Lease:
         lease = self.book.take(purse, cost_nanos)

@@ -60,6 +60,8 @@ class LeaseRules(msgspec.Struct, frozen=True, kw_only=True):
     """Most lease lines, and most renewals, in one tick."""
     outbox_max: int = 500_000
     """Most settled requests that the ledger has not confirmed; beyond it requests get 503."""
+    undelivered_max: int = 10_000
+    """Most charged answers that reached nobody and that the ledger doesn't know of."""
     waiters_max: int = 1_024
     """Most requests waiting on one purse; further ones get 503."""
 
@@ -199,6 +201,8 @@ class Settlement:
     unknown: bool = False
     """Whether its client was told that the charge is unknown, and it is not credited back yet."""
     error: GatewayError | None = None
+    original_id: str | None = None
+    """The equal request that was charged instead."""
     done: Callable[[], None] | None = None
     """Called when it is durable or refused."""
     leaf: tuple[Batch, int] | None = None
@@ -217,6 +221,13 @@ class Settlement:
         if self.done:
             done, self.done = self.done, None
             done()
+
+
+class Undelivered(msgspec.Struct, frozen=True, gc=False):
+    """A charged request whose answer reached nobody, and until when an equal one is free."""
+
+    charge: Charge
+    until: float
 
 
 class Hold(msgspec.Struct, frozen=True, gc=False):

@@ -39,6 +39,20 @@ class UsageLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Unix time in milliseconds, as in the request id."""
     unknown: bool = False
     """In a journal: its client was told that the charge is unknown. It is to be credited back."""
+    print: str | None = None
+    """What the request is recognized by, among those of its key; None: a process of 0.1."""
+    print_seconds: float | None = None
+    """For how long equal requests are free once this one is charged: it has an Idempotency-Key."""
+
+
+class UndeliveredLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A charged request whose answer reached nobody: one equal request is free."""
+
+    key_id: str
+    print: str
+    request_id: str
+    seconds: float
+    """For how long."""
 
 
 class LeaseLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +92,7 @@ class RootLine(msgspec.Struct, frozen=True, kw_only=True):
     signature: bytes
 
 
-class Tick(msgspec.Struct, frozen=True, kw_only=True):
+class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Everything that a process sends at one moment."""
 
     replica_id: str
@@ -94,6 +108,9 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     """The requests among them that can no longer be refused: answered, or sent before."""
     leases: list[LeaseLine]
     root: RootLine | None = None
+    claims: bool = False
+    """Whether any of the usage has `print_seconds`."""
+    undelivered: list[UndeliveredLine] = []
 
 
 class LeaseAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +144,8 @@ class TickAnswer(msgspec.Struct, frozen=True, kw_only=True):
     recalled: list[str]
     """Accounts whose unused credit here is to be returned: another process needs it, or they are
     frozen. The latter are listed as long as the ledger sees any here."""
+    free: dict[str, str] = {}
+    """Requests that were not charged because an equal one had been, and that one."""
 
 
 class Ledger(Protocol):

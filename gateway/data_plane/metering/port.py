@@ -42,7 +42,8 @@ class Credits(Protocol):
     async def settle(self, charge: Charge) -> str | None:
         """Charge what was reserved, and return its receipt once the usage row is durable.
 
-        None: no receipts are made. Call it once for each reservation. Raises ReservationExpired
+        None: no receipts are made. Call it once for each reservation. Raises AlreadyCharged if an
+        equal request was charged instead: this one's row charges nothing. Raises ReservationExpired
         (503) if the reservation is gone: nothing is charged. If neither the ledger nor the journal
         is available, the answer must not be delivered: raises CreditUnavailable (503) if nothing
         was charged, ChargeUnknown (503) if something may have been, which is credited back then.
@@ -60,6 +61,21 @@ class Credits(Protocol):
     async def resume(self, charge: Charge) -> int:
         """Reserve again what was kept; see `reserve`."""
         ...
+
+    def undelivered(self, charge: Charge, seconds: float) -> None:
+        """Let an equal request be free once in any process: nobody got what was charged."""
+        ...
+
+
+class AlreadyCharged(Exception):
+    """An equal request was charged, so this one was not."""
+
+    def __init__(self, original_id: str, receipt: str | None) -> None:
+        super().__init__(original_id)
+        self.original_id = original_id
+        """The one that was."""
+        self.receipt = receipt
+        """Of nothing."""
 
 
 class InsufficientCredit(PaymentRequired):
@@ -192,3 +208,7 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     cost_nanos: int
     budget: Period | None = None
     """The period of the key's own budget, if it has one."""
+    print: str | None = None
+    """What the request is recognized by, among those of its key."""
+    print_seconds: float | None = None
+    """For how long equal requests are free once this one is charged; None: they are not."""

@@ -7,13 +7,14 @@ was lost is followed by one that is correct whether or not the first was applied
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from gateway.data_plane.metering.book import LeaseBook
 from gateway.data_plane.metering.chain import ReceiptChain
-from gateway.data_plane.metering.leases import NEVER, Lease, Purse, Settlement
+from gateway.data_plane.metering.leases import NEVER, Lease, Purse, Settlement, Undelivered
 from gateway.data_plane.metering.lines import LeaseLines
-from gateway.data_plane.metering.messages import LeaseAnswer, Tick, TickAnswer
+from gateway.data_plane.metering.messages import LeaseAnswer, Tick, TickAnswer, UndeliveredLine
 from gateway.data_plane.metering.port import ReservationExpired, frozen_error
 from gateway.data_plane.metering.refusals import Part, Refusals
 from gateway.data_plane.metering.stages import LeaseStages
@@ -44,7 +45,8 @@ class LeaseProtocol:
     def due_in(self) -> float | None:
         """Return the seconds until there is something to send; None if nothing is foreseeable."""
         now = self._book.clock()
-        if self._book.outbox or self._stages.is_due or self.refusals.are_sought:
+        book = self._book
+        if book.outbox or book.undelivered or self._stages.is_due or self.refusals.are_sought:
             return 0.0
         times = [
             purse.ask_again_at if purse.waiters else now for purse in self._book.asking.values()
@@ -73,10 +75,12 @@ class LeaseProtocol:
             self._stages.try_again(part.organizations & self.refusals.apart.keys())
         leases: dict[str, Lease] = {}
         lines = self._lines.compose(now, leases, part, stopping=self._stopping)
+        undelivered: list[Undelivered] = []
         if part is None:
+            undelivered = self._undelivered()
             for lease_id in list(self._stages.renewing)[: rules.leases_per_tick_max]:
                 leases[lease_id] = self._stages.renewing.pop(lease_id)
-            if not (entries or lines or leases or now >= self._beat_at):
+            if not (entries or lines or leases or undelivered or now >= self._beat_at):
                 return None
         self._beat_at = now + rules.heartbeat_seconds
         inherited: set[str] = set()
@@ -102,8 +106,10 @@ class LeaseProtocol:
             answered=[entry.request_id for entry in entries if entry.answered or entry.uncertain],
             leases=lines,
             root=self._receipts.root_of(entries),
+            claims=any(entry.line.print_seconds for entry in entries),
+            undelivered=[_line(one, now) for one in undelivered],
         )
-        return Sent(tick, entries, leases, now, part)
+        return Sent(tick, entries, leases, now, part, undelivered)
 
     def _usage(self) -> list[Settlement]:
         """Take from the outbox what a tick has room for."""
@@ -115,6 +121,21 @@ class LeaseProtocol:
                 entries.append(entry)
         return entries
 
+    def _undelivered(self) -> list[Undelivered]:
+        """Take what there is room for of the answers that reached nobody."""
+        book = self._book
+        if not book.undelivered:
+            return []
+        taken = list(book.undelivered)[: book.rules.usage_per_tick_max]
+        return [book.undelivered.pop(request_id) for request_id in taken]
+
+    def _keep_undelivered(self, sent: Sent) -> None:
+        """Send it again: however often it is told, one equal request is free."""
+        now = self._book.clock()
+        for one in sent.undelivered:
+            if now < one.until:
+                self._book.undelivered[one.charge.request_id] = one
+
     def failed(self, sent: Sent) -> None:
         """Handle a tick whose outcome is unknown: everything in it will be sent again.
 
@@ -122,6 +143,7 @@ class LeaseProtocol:
         is written off, and its row keeps the late tick from charging.
         """
         self._is_unheard = True
+        self._keep_undelivered(sent)
         for entry in sent.entries:
             entry.uncertain = True
         if sent.part is None:
@@ -142,6 +164,7 @@ class LeaseProtocol:
         everything is sent again as after `failed`.
         """
         now = self._book.clock()
+        self._keep_undelivered(sent)
         for entry in sent.entries:
             entry.sent = entry.uncertain
         organizations = {entry.line.organization_id for entry in sent.entries}
@@ -183,7 +206,9 @@ class LeaseProtocol:
         refused = set(answer.refused)
         again = []
         for entry in sent.entries:
-            if entry.request_id not in refused:
+            if entry.request_id in answer.free:
+                self._book.waive(entry, answer.free[entry.request_id])
+            elif entry.request_id not in refused:
                 self._book.confirm(entry)
             elif entry.answered:  # journaled in the meantime: it can only be written off
                 again.append(entry)
@@ -283,3 +308,14 @@ class Sent(NamedTuple):
     sent_at: float
     part: Part | None = None
     """Whose it is, if not everybody's."""
+    undelivered: Sequence[Undelivered] = ()
+
+
+def _line(one: Undelivered, now: float) -> UndeliveredLine:
+    assert one.charge.print is not None
+    return UndeliveredLine(
+        key_id=one.charge.key_id,
+        print=one.charge.print,
+        request_id=one.charge.request_id,
+        seconds=one.until - now,
+    )

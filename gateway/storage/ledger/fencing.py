@@ -24,8 +24,8 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.data_plane.metering.messages import Tick, UsageLine
-from gateway.storage.ledger import postings
-from gateway.storage.ledger.inline import Inline, finish
+from gateway.storage.ledger import postings, prints
+from gateway.storage.ledger.inline import Inline, as_json, finish, instant
 
 
 class FencedUsage:
@@ -39,16 +39,22 @@ class FencedUsage:
         self._postings = cast("AsyncConnection", inline)
         self._tick = tick
         self._at = at
+        self.free: dict[str, str] = {}
 
     def charge(self, open_leases: set[str], expiry: str) -> tuple[list[str], list[str]]:
         """Write the rows of usage and charge them, and keep this process's leases until `expiry`.
 
-        Returns who was refused and who written off.
+        Returns who was refused and who written off; `free` is who was not charged because an equal
+        request had been.
         """
         lines: dict[str, UsageLine] = {}
         for raw in self._tick.usage:
             line = msgspec.json.decode(raw, type=UsageLine)
             lines.setdefault(line.request_id, line)
+        if lines or self._tick.undelivered:
+            self.free = prints.find_free(
+                self._connection, list(lines.values()), self._tick.undelivered, self._at
+            )
         covered: list[UsageLine] = []
         fenced: list[UsageLine] = []
         for line in lines.values():
@@ -67,11 +73,13 @@ class FencedUsage:
             self._insert(covered)
         spent = Counter(dict.fromkeys(open_leases, 0))
         for line in covered:
+            if line.request_id in self.free:
+                continue
             spent[line.lease_id] += line.cost_nanos
             if line.budget_lease_id is not None:
                 spent[line.budget_lease_id] += line.cost_nanos
         if spent:
-            moves = _json(list(spent.items()))
+            moves = as_json(list(spent.items()))
             self._connection.execute(_SPEND, (self._tick.replica_id, expiry, moves))
 
     def _charge_fenced(
@@ -93,6 +101,9 @@ class FencedUsage:
         """Charge usage whose lease is closed to the accounts; return whether they could pay."""
         payer = line.lease_id if line.lease_id in open_leases else None
         allower = line.budget_lease_id if line.budget_lease_id in open_leases else None
+        if line.request_id in self.free:
+            self._write([_row(line, 0, payer, allower)])
+            return True
         debtors = [] if payer else [line.organization_id]
         if line.budget_id is not None and allower is None:
             debtors.append(line.budget_id)
@@ -103,26 +114,34 @@ class FencedUsage:
         cost, at = line.cost_nanos, self._at
         for account_id in debtors:
             finish(postings.debit(self._postings, account_id, cost, line.request_id, at))
-        moves = _json([(lease_id, cost) for lease_id in (payer, allower) if lease_id])
+        moves = as_json([(lease_id, cost) for lease_id in (payer, allower) if lease_id])
         self._connection.execute(_SPEND, (None, None, moves))
         self._write([_row(line, cost, payer, allower)])
         return True
 
     def _new(self, lines: list[UsageLine]) -> list[UsageLine]:
         """Return the lines whose requests have no row yet."""
-        ids = _json([line.request_id for line in lines])
+        ids = as_json([line.request_id for line in lines])
         known = msgspec.json.decode(self._connection.execute(_KNOWN, (ids,)).fetchone()[0])
         return [line for line in lines if line.request_id not in set(known)]
 
     def _insert(self, lines: list[UsageLine]) -> None:
         if lines:
             self._write(
-                [_row(line, line.cost_nanos, line.lease_id, line.budget_lease_id) for line in lines]
+                [
+                    _row(
+                        line,
+                        0 if line.request_id in self.free else line.cost_nanos,
+                        line.lease_id,
+                        line.budget_lease_id,
+                    )
+                    for line in lines
+                ]
             )
 
     def _write(self, rows: list[_Row]) -> None:
         """Write rows of usage, and add them to their hours."""
-        self._connection.execute(_INSERT, (_json(rows),))
+        self._connection.execute(_INSERT, (as_json(rows),))
         sums: dict[tuple[str, str, str, str, int], list[int]] = {}
         for row in rows:
             hour = row.created_at[:13] + ":00:00.000000+00:00"
@@ -130,7 +149,7 @@ class FencedUsage:
             part = sums.setdefault(key, [0, 0, 0, 0])
             for n, more in enumerate((1, row.inputs, row.tokens, row.charged_nanos)):
                 part[n] += more
-        self._connection.execute(_SUM, (_json([(*key, *part) for key, part in sums.items()]),))
+        self._connection.execute(_SUM, (as_json([(*key, *part) for key, part in sums.items()]),))
 
 
 class _Row(NamedTuple):
@@ -167,15 +186,6 @@ def _row(line: UsageLine, charged: int, payer: str | None, allower: str | None) 
         allower,
         instant(datetime.fromtimestamp(line.created_ms / 1000, UTC)),
     )
-
-
-def instant(moment: datetime) -> str:
-    """Return a moment as `Instant` stores it on SQLite."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 _HOUR = ("organization_id", "hour", "key_id", "model_id", "shard")

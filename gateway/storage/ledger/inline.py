@@ -8,8 +8,10 @@ coroutines run over an `Inline` connection.
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy import Connection, CursorResult, Dialect, Executable, ScalarResult
 
 T = TypeVar("T")
@@ -48,3 +50,13 @@ def finish(coroutine: Coroutine[Any, Any, T]) -> T:
         return result
     coroutine.close()
     raise AssertionError("a coroutine over an inline connection waited")
+
+
+def instant(moment: datetime) -> str:
+    """Return a moment as `Instant` stores it on SQLite."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def as_json(value: object) -> str:
+    """Return a statement's rows as the one value that it takes them from."""
+    return msgspec.json.encode(value).decode()

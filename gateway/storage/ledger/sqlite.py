@@ -30,8 +30,8 @@ from gateway.data_plane.metering.messages import (
 from gateway.data_plane.metering.receipts import FIRST
 from gateway.storage.database import Database
 from gateway.storage.ledger import freezes, grants, postings
-from gateway.storage.ledger.fencing import FencedUsage, instant
-from gateway.storage.ledger.inline import Inline, finish
+from gateway.storage.ledger.fencing import FencedUsage
+from gateway.storage.ledger.inline import Inline, finish, instant
 from gateway.storage.tables import api_keys, key_budgets, leases
 
 _RECALL = timedelta(seconds=1)
@@ -123,6 +123,7 @@ class _Transaction:
             leases=[answer for answer in told if answer is not None],
             closed=[lease_id for lease_id, state in named.items() if state == "closed"],
             recalled=self._read(_RECALLED, (self._tick.replica_id, since)),
+            free=usage.free,
         )
 
     def _add(self, root: RootLine) -> None:

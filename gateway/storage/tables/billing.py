@@ -211,7 +211,8 @@ usage_events = Table(
     Column("inputs", Integer, nullable=False),
     Column("tokens", Integer, nullable=False),
     *nanos("cost_nanos"),
-    # the cost, or 0 where the answer was sent before its lease and its credit turned out to be gone
+    # the cost; or 0 where the answer was sent before its lease and its credit turned out to be
+    # gone, and where an equal request was charged instead (`paid_prints`)
     *nanos("charged_nanos"),
     # the lease that paid; null when the account paid directly, after the lease was reaped
     Column("lease_id", Id),
@@ -226,6 +227,26 @@ usage_events = Table(
     Index(None, "organization_id", "request_id"),
     **STRICT,
     postgresql_partition_by="RANGE (request_id)",
+)
+
+paid_prints = Table(
+    "paid_prints",
+    metadata,
+    # what equal requests of a key have in common: their bytes, and their Idempotency-Key
+    Column("key_id", Id, primary_key=True),
+    Column("print", Text, primary_key=True),
+    # the one that was charged: while this row stands, others are free
+    Column("request_id", Id, nullable=False),
+    # only one of them, because nobody got the answer, and which
+    Column(
+        "is_once",
+        Boolean().with_variant(Integer(), "sqlite"),
+        nullable=False,
+    ),
+    Column("used_by", Id),
+    Column("expires_at", Instant, nullable=False),
+    Index(None, "expires_at"),
+    **STRICT,
 )
 
 usage_hours = Table(

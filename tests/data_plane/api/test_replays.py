@@ -51,6 +51,7 @@ class Credit:
     def __init__(self) -> None:
         self.charged: list[str] = []
         self.kept: list[str] = []
+        self.missed: list[str] = []
         self.settling = asyncio.Event()
         self.commits = asyncio.Event()
         self.commits.set()
@@ -69,6 +70,9 @@ class Credit:
 
     def keep(self, charge: Charge, _seconds: float) -> None:
         self.kept.append(charge.request_id)
+
+    def undelivered(self, charge: Charge, _seconds: float) -> None:
+        self.missed.append(charge.request_id)
 
     async def resume(self, _charge: Charge) -> int:
         if self.refusal:
@@ -303,7 +307,7 @@ async def test_who_leaves_while_it_is_charged_has_paid_and_gets_it_free_once():
     gone.leave()
     await working.replays.find(retry).reply_to(gone)  # which reaches nobody either
     await working.replays.find(retry).reply_to(Exchanging("3"))
-    assert working.credit.charged == ["1"]
+    assert (working.credit.charged, working.credit.missed) == (["1"], ["1"])
     assert working.replays.find(retry) is None
 
 
@@ -331,7 +335,9 @@ async def test_an_answer_that_could_not_be_written_is_given_again():
     await working.task
     retry = of("a", is_retry=False)
     assert working.replays.find(retry) is None
+    assert working.credit.missed == []
     working.first.on_lost()
+    assert working.credit.missed == ["1"]
     assert (await working.replays.find(retry).reply_to(Exchanging("2"))).body == b"done"
 
 

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 from sqlalchemy import select
 
 from gateway.control_plane.billing import credit
@@ -50,7 +50,9 @@ from tests.data_plane.metering.machine import RULES, SIGNER, Replica, World
 
 REPLICAS = 3
 PAYMENTS = 2
+FOREVER = 1e6
 which = st.integers(0, REPLICAS - 1)
+names = st.sampled_from([None, None, "one Idempotency-Key", "another"])
 tokens = st.integers(1, 12)
 causes = st.sampled_from(["books", "operator", "dispute"])
 fates = st.just([]) | st.lists(
@@ -97,6 +99,14 @@ class Books(RuleBasedStateMachine):
         self.unsure: dict[str, int] = {}
         """Settled and not acknowledged: the client has no answer yet."""
         self.acknowledged: dict[str, int] = {}
+        self.named: dict[str, str] = {}
+        """The requests with an Idempotency-Key."""
+        self.delivered: list[Charge] = []
+        """Acknowledged, by replicas that live and may learn that nobody got the answer."""
+        self.lost: set[str] = set()
+        """Those of which nobody got the answer."""
+        self.waived: set[str] = set()
+        """Told to be free."""
         self.rooted: set[str] = set()
         """The roots that receipts name."""
         self.old_roots = {root.id for root in self.runner.run(self._log())}
@@ -205,10 +215,13 @@ class Books(RuleBasedStateMachine):
         else:
             self.taken += amount * 8
 
-    @rule(who=which, amount=tokens, fates=fates)
-    def reserve(self, who: int, amount: int, fates: list[str]) -> None:
+    @rule(who=which, amount=tokens, fates=fates, name=names)
+    def reserve(self, who: int, amount: int, fates: list[str], name: str | None = None) -> None:
         self.world.fates = list(fates)
-        charge = self.ledger.charge(amount * 8)
+        charge = replace(self.ledger.charge(amount * 8), print="bytes")
+        if name is not None:
+            charge = replace(charge, print=name, print_seconds=FOREVER)
+            self.named[charge.request_id] = name
         error = self.replicas[who].reserve(charge)
         if error is None:
             self.held[who].append(charge)
@@ -245,6 +258,7 @@ class Books(RuleBasedStateMachine):
         if journal:
             assert self.verified(replica, entry) is None
             self.acknowledged[charge.request_id] = charge.cost_nanos
+            self.delivered.append(charge)
             return
         self.unsure[charge.request_id] = charge.cost_nanos
 
@@ -252,6 +266,9 @@ class Books(RuleBasedStateMachine):
             del self.unsure[charge.request_id]
             if entry.error is None:
                 self.acknowledged[charge.request_id] = charge.cost_nanos
+                self.delivered.append(charge)
+                if entry.original_id is not None:
+                    self.waived.add(charge.request_id)
                 self.rooted |= {root for root in [self.verified(replica, entry)] if root}
             elif isinstance(entry.error, ChargeUnknown):
                 self.unknown[charge.request_id] = replica
@@ -288,6 +305,14 @@ class Books(RuleBasedStateMachine):
             charge = self.held[who].pop()
             self.replicas[who].book.release(charge)
             self.failed.add(charge.request_id)
+
+    @rule(who=which)
+    def lose(self, who: int) -> None:
+        """Learn that nobody got an answer that was charged."""
+        if self.delivered:
+            charge = self.delivered.pop()
+            self.lost.add(charge.request_id)
+            self.replicas[who].book.miss(charge, FOREVER)
 
     @rule(who=which)
     def keep(self, who: int) -> None:
@@ -359,6 +384,11 @@ class Books(RuleBasedStateMachine):
         charged = self.usage()
         waiting = {charge.request_id for kept in self.kept for charge in kept}
         assert not (self.failed | waiting) & set(charged), "a failed request has a usage row"
+        free = {one for one in self.waived if one not in self.named}
+        assert not any(charged.get(one) for one in self.waived), "a free request was charged"
+        assert len(free) <= len(self.lost), "more are free than answers were lost"
+        paid = [name for one, name in self.named.items() if charged.get(one)]
+        assert len(paid) == len(set(paid)), "an Idempotency-Key was charged twice"
         left = self.left()
         credited = sum(self.credited.values())
         assert left == self.granted + credited - self.taken - self.expired - sum(charged.values())

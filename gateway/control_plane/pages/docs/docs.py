@@ -157,6 +157,8 @@ def _page(settings: Settings, render: Render, shelf: Shelf, slug: str) -> Respon
             context["hold_seconds"] = f"{settings.hold_seconds:g}"
             context["held_seconds"] = f"{_TRIES * settings.hold_seconds:g}"
             context["timeout_seconds"] = f"{settings.request_timeout_seconds:g}"
+            context["abandoned_requests"] = f"{settings.abandoned_requests:,}"
+            context["abandoned_share"] = f"{settings.abandoned_tokens_share * 100:g} %"
         case "limits":
             context["limits"] = limits(settings)
         case "reference":
