@@ -41,7 +41,10 @@ _MAC_SECRETS = "SELECT secret FROM mac_secrets ORDER BY signs_from DESC"
 _OTHERS = """
 SELECT EXISTS (
   SELECT 1 FROM api_keys WHERE mac_secret_id IS NULL AND revoked_at IS NULL
-) OR EXISTS (SELECT 1 FROM api_keys WHERE previous_digest IS NOT NULL)"""
+) OR EXISTS (
+  SELECT 1 FROM api_keys WHERE previous_digest IS NOT NULL
+  AND previous_mac_secret_id IS NULL AND revoked_at IS NULL
+)"""
 
 
 def open_key_store(database: Database) -> PostgresKeys | SqliteKeys:

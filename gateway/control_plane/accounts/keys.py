@@ -265,9 +265,10 @@ class ApiKeys:
         organization_id: str | None = None,
         doer: Doer | None = None,
     ) -> NewApiKey:
-        """Give a key a new secret; the one before works for `overlap` more, if that is not zero.
+        """Give a key a new secret; the one before works for `overlap` more.
 
-        An even older one ends at once. Raises KeyNotFound.
+        An even older one ends as well; where its announcement is lost, within a minute. Raises
+        KeyNotFound.
         """
         key = and_(own(key_id, organization_id), api_keys.c.revoked_at.is_(None))
         async with self._database.write() as connection:
@@ -285,8 +286,9 @@ class ApiKeys:
                     digest=keys.digest(self._secret, secret),
                     last_four=secret[-4:],
                     mac_secret_id=mac_secret.id,
-                    previous_digest=before.digest if overlap else None,
-                    previous_until=clock(overlap) if overlap else None,
+                    previous_digest=before.digest,  # kept without an overlap too: others are told
+                    previous_until=clock(overlap),
+                    previous_mac_secret_id=before.mac_secret_id,
                     changed_at=clock(),
                 )
                 .returning(*(api_keys.c[name] for name in COLUMNS))

@@ -90,8 +90,9 @@ async def drop(connection: AsyncConnection, secret_id: str) -> None:
     """Drop a secret, for instance one that leaked. Raises MacSecretNotFound."""
     gone = 0
     if is_id(secret_id):
-        signed = update(api_keys).where(api_keys.c.mac_secret_id == secret_id)
-        await connection.execute(signed.values(mac_secret_id=None))
+        for column in (api_keys.c.mac_secret_id, api_keys.c.previous_mac_secret_id):
+            signed = update(api_keys).where(column == secret_id)
+            await connection.execute(signed.values({column: None}))
         own = delete(mac_secrets).where(mac_secrets.c.id == secret_id)
         gone = (await connection.execute(own)).rowcount
     if not gone:

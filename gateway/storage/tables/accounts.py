@@ -70,6 +70,7 @@ api_keys = Table(
     # of the secret before, which works until then; the key's id, budget and usage stay the same
     Column("previous_digest", LargeBinary),
     Column("previous_until", Instant),
+    Column("previous_mac_secret_id", Id, ForeignKey(mac_secrets.c.id)),
     Column("last_four", Text, nullable=False),
     # what it may do: names, separated by spaces
     Column("scopes", Text, nullable=False, server_default="embed read"),

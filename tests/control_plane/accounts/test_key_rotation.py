@@ -82,10 +82,19 @@ async def test_both_secrets_are_the_same_key_until_the_first_ends(
 async def test_a_secret_that_leaked_ends_at_once(database: Database, ledger: Ledger):
     keys = ApiKeys(database, secret=SECRET)
     old = await keys.create(ledger.organization_id, "k")
+    forgotten: list[bytes] = []
+    changes = KeyChanges(database, forgotten.append, lambda _: None)
+    await changes.read()
+    forgotten.clear()
     new = await keys.rotate(old.key.id, overlap=timedelta(0))
     before, after = await found(database, old.secret, new.secret)
-    assert before is None
+    assert before is not None  # and known to have ended, which tells it from a mistyped one
+    assert before.expires_at is not None
+    assert before.expires_at <= datetime.now(UTC).timestamp()
     assert after is not None
+    assert after.expires_at is None
+    await changes.read()
+    assert forgotten == [digest(old.secret)]  # by processes that missed the announcement too
 
 
 async def test_the_overlap_is_not_longer_than_the_key(database: Database, ledger: Ledger):
@@ -120,19 +129,22 @@ async def test_a_lost_announcement_costs_half_a_second(database: Database, ledge
 
 async def test_the_secret_before_outlives_the_secret_of_its_mac(database: Database, ledger: Ledger):
     """It is looked up then, as the keys of version 0.1 are."""
-    async with database.write() as connection:
-        await mac_secrets.rotate(connection)
-        first = (await mac_secrets.listed(connection))[-1].id
-        await connection.execute(update(api_keys).values(mac_secret_id=first))
     keys = ApiKeys(database, secret=SECRET)
+    async with database.write() as connection:
+        (signing,) = await mac_secrets.listed(connection)
+        await connection.execute(update(api_keys).values(mac_secret_id=signing.id))
+        await mac_secrets.rotate(connection)
     old = await keys.create(ledger.organization_id, "k")
     await keys.rotate(old.key.id, overlap=DAY)
     store = open_key_store(database)
     try:
-        assert (await store.mac_secrets()).others
-        await keys.rotate(old.key.id, overlap=timedelta(0))
+        assert not (await store.mac_secrets()).others
         async with database.write() as connection:
-            await connection.execute(update(api_keys).values(mac_secret_id=first))
+            newest = (await mac_secrets.listed(connection))[0].id
+            await connection.execute(update(api_keys).values(mac_secret_id=newest))
+            await mac_secrets.drop(connection, signing.id)
+        assert (await store.mac_secrets()).others
+        await keys.revoke(old.key.id)
         assert not (await store.mac_secrets()).others
     finally:
         await store.close()

@@ -175,13 +175,21 @@ async def create_key(
     return _shown(render, settings, listing, made)
 
 
-def _shown(render: Render, settings: Settings, listing: Listing, made: NewApiKey) -> Response[Any]:
-    """Show a new secret, this once."""
+def _shown(
+    render: Render,
+    settings: Settings,
+    listing: Listing,
+    made: NewApiKey,
+    *,
+    until: datetime | None = None,
+) -> Response[Any]:
+    """Show a new secret, this once, and until when the one before works."""
     return render(
         "console/key.html",
         section="keys",
         secret=made.secret,
         made=made.key,
+        until=until,
         calls=snippets.calls(settings.public_url, listing.model.id, key=made.secret),
         listing=listing,
     )
@@ -204,6 +212,7 @@ async def _key_page(
             section="keys",
             refused=refused,
             key=key,
+            works=bool(key.previous_until and key.previous_until > datetime.now(UTC)),
             budget=budget,
             form=_typed(refused, key) if refused else current,
             current=current,
@@ -255,13 +264,13 @@ async def rotate_key(
 ) -> Response[Any]:
     """Give a key a new secret, and show it, this once."""
     listing = shelf.first  # may raise: do not make a secret that could not be shown
+    overlap = timedelta(hours=int(data.overlap_hours))
     made = await keys.rotate(
-        key_id,
-        overlap=timedelta(hours=int(data.overlap_hours)),
-        organization_id=visitor.organization_id,
-        doer=trail.doer,
+        key_id, overlap=overlap, organization_id=visitor.organization_id, doer=trail.doer
     )
-    return _shown(render, settings, listing, made)
+    return _shown(
+        render, settings, listing, made, until=made.key.previous_until if overlap else None
+    )
 
 
 @post("/console/keys/{key_id:str}/revoke", guards=[_MAY])
