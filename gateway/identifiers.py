@@ -1,4 +1,7 @@
-"""Identifiers: UUIDv7 (RFC 9562), so that rows sort and partition by when they were made."""
+"""Identifiers: UUIDv7 (RFC 9562), so that rows sort and partition by when they were made.
+
+Their time is the deployment's, not the machine's: see wall.py.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import os
 import time
 from datetime import datetime
 from uuid import UUID
+
+from gateway import wall
 
 _VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 """The digit that holds the variant, and two random bits."""
@@ -16,7 +21,7 @@ def new_id() -> str:
 
     The time is in milliseconds and 4096ths of one, so that what one process makes sorts in order.
     """
-    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    milliseconds, rest = divmod(time.monotonic_ns() + wall.ahead_ns, 1_000_000)
     made = f"{milliseconds:012x}{rest * 4096 // 1_000_000:03x}"
     random = os.urandom(8).hex()
     variant = _VARIANTS[random[0]]

@@ -5,12 +5,14 @@ import time
 from datetime import UTC, datetime
 from uuid import RFC_4122, UUID
 
+from gateway import wall
 from gateway.identifiers import first_id, is_id, made_at_ms, new_id
 
 
 def test_ids_of_one_millisecond_sort_in_the_order_in_which_they_were_made(monkeypatch):
-    moments = itertools.count(1_750_000_000_000_000_000, 500)
-    monkeypatch.setattr(time, "time_ns", lambda: next(moments))
+    moments = itertools.count(0, 500)
+    monkeypatch.setattr(time, "monotonic_ns", lambda: next(moments))
+    monkeypatch.setattr(wall, "ahead_ns", 1_750_000_000_000_000_000)
     made = [new_id() for _ in range(2_000)]
     assert made == sorted(made)
     assert {made_at_ms(one) for one in made} == {1_750_000_000_000}

@@ -32,6 +32,7 @@ from gateway.identifiers import new_id
 from gateway.observability import metrics
 from gateway.settings import Settings
 from gateway.snapshots import WorkerChange, WorkerState
+from gateway.storage.clock import FOLLOW_SECONDS, follow
 from gateway.storage.database import Database
 from gateway.storage.ledger.partitions import maintain, strays
 from gateway.wings import Job, Wing
@@ -157,6 +158,7 @@ def wing(core: Core) -> Wing:
             await core.siblings.pass_on(body, signature)
 
     jobs = [
+        Job("clock", FOLLOW_SECONDS, lambda: follow(core.database)),
         Job("catalog", settings.catalog_refresh_seconds, refresh),
         Job("worker-orders", settings.worker_orders_poll_seconds, core.desk.run),
         Job("write-demand", settings.demand_write_seconds, core.demand_counts.flush),

@@ -23,6 +23,7 @@ from gateway.data_plane.api.door import Door
 from gateway.data_plane.api.metrics import DoorMetrics
 from gateway.settings import Role
 from gateway.storage import migrate
+from gateway.storage.clock import follow
 from gateway.wings import Plane, Wing
 
 if TYPE_CHECKING:  # a process of the data plane alone imports neither
@@ -103,6 +104,7 @@ class Process:
             stack.push_async_callback(core.database.close)
             stack.callback(data.counting.close)
             await migrate.check(core.database)
+            await follow(core.database)
             await core.catalog.refresh()
             warn_of_unknown_models(core)
             await core.demand_counts.refresh()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
+from gateway import wall
 from gateway.app.core import Core, partition
 from gateway.app.services import Services
 from gateway.control_plane.accounts import (
@@ -114,7 +113,7 @@ async def forget_old(database: Database, settings: Settings) -> None:
 
 async def forget_alerts(database: Database) -> None:
     """Remove old deliveries, then the notices and endpoints that no delivery names any more."""
-    now = datetime.now(UTC)
+    now = wall.now()
     for forget in (deliveries.forget_old, notices.forget_old):
         for _ in range(_FOLDS_MAX):
             async with database.write() as connection:

@@ -7,12 +7,13 @@ process that dies loses what it counted since the last drain; no money depends o
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Generic, NamedTuple, TypeVar
+
+from gateway import wall
 
 EntryT = TypeVar("EntryT", bound=Hashable)
 
@@ -71,7 +72,7 @@ class AnswerEntry(NamedTuple):
 class AnswerTally(Tally[AnswerEntry]):
     """Counts the answers of /v1. The hour is that of the last drain."""
 
-    def __init__(self, *, entries_max: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, entries_max: int, clock: Callable[[], float] = wall.unix_time) -> None:
         super().__init__(entries_max=entries_max)
         self._clock = clock
         self._hour = self._now()

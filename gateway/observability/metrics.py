@@ -39,6 +39,10 @@ _job_successes = Gauge(
     ["job"],
 )
 _job_failures = Counter("gateway_job_failures", "Runs of a background job that failed.", ["job"])
+_clock = Gauge(
+    "gateway_clock_ahead_seconds",
+    "How far this machine's clock is ahead of the database's, which the gateway goes by.",
+)
 _strays = Gauge(
     "gateway_ledger_stray_rows",
     "Rows in a default partition: of days that have no partition. 1,000 stands for more.",
@@ -171,6 +175,11 @@ def count_run(job: str, *, failed: bool) -> None:
 def name_job(job: str) -> None:
     """Begin to count a job's failures, so that the first one is a step from zero."""
     _job_failures.labels(job)
+
+
+def set_clock(ahead_seconds: float) -> None:
+    """Set how far this machine's clock is ahead of the database's."""
+    _clock.set(ahead_seconds)
 
 
 def set_strays(table: str, rows: int) -> None:

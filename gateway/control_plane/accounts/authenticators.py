@@ -9,9 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 import pyotp
@@ -19,6 +18,7 @@ import segno
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.errors import BadRequest
 from gateway.sealing import Seal, Unsealable
 from gateway.storage.database import insert_into
@@ -53,7 +53,9 @@ class OfferedSecret(msgspec.Struct, frozen=True, kw_only=True):
 class Authenticators:
     """Sets up apps and checks their codes. `brand` is how an app names this service."""
 
-    def __init__(self, seal: Seal, *, brand: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, seal: Seal, *, brand: str, clock: Callable[[], float] = wall.unix_time
+    ) -> None:
         self._seal = seal
         self._brand = brand
         self._clock = clock
@@ -85,7 +87,7 @@ class Authenticators:
         values = {
             "sealed": self._seal.close(secret, owner=user_id),
             "last_step": step,
-            "created_at": datetime.now(UTC),
+            "created_at": wall.now(),
         }
         await connection.execute(
             insert_into(connection, authenticators)

@@ -8,13 +8,14 @@ does not get free credit again.
 from __future__ import annotations
 
 import hmac
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 import msgspec
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.accounts import users
 from gateway.control_plane.accounts.users import User
 from gateway.storage.database import insert_into
@@ -51,7 +52,7 @@ async def find(connection: AsyncConnection, who: Identity) -> User | None:
 
 async def connect(connection: AsyncConnection, who: Identity, user_id: str) -> bool:
     """Connect an identity to a user; return False if it was known before."""
-    values = {"user_id": user_id, "connected_at": datetime.now(UTC)}
+    values = {"user_id": user_id, "connected_at": wall.now()}
     added = await connection.scalar(
         insert_into(connection, identities)
         .values(provider=who.provider, digest=who.digest, **values)

@@ -7,10 +7,11 @@ database as well, so a lost announcement costs half a second, not a revocation.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
+from gateway import wall
 from gateway.control_plane.accounts.key_revocation import DIGESTS, digests_of
 from gateway.storage.database import Database
 from gateway.storage.tables import api_keys
@@ -33,7 +34,7 @@ class KeyChanges:
         self._database = database
         self._forget = forget
         self._outdate = outdate
-        self._until = datetime.now(UTC) - _CLOCKS
+        self._until = wall.now() - _CLOCKS
         self._told: set[tuple[bytes, datetime]] = set()
         """The changes since `_until` less the overlap; each is told once."""
 

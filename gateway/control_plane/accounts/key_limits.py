@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.errors import BadRequest
 from gateway.snapshots import SCOPES, Scope
 from gateway.storage.ledger import budgets
@@ -32,7 +33,7 @@ class KeyLimits(NamedTuple):
 
 async def check_room(connection: AsyncConnection, organization_id: str, keys_max: int) -> None:
     """Check that one more key may be made. Raises TooManyKeys."""
-    day = datetime.now(UTC) - timedelta(days=1)
+    day = wall.now() - timedelta(days=1)
     query = select(
         func.count().filter(api_keys.c.revoked_at.is_(None)),
         func.count().filter(api_keys.c.created_at > day),

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 from sqlalchemy import and_, bindparam, insert, select, update
 
+from gateway import wall
 from gateway.control_plane.accounts import (
     key_limits,
     key_revocation,
@@ -133,7 +134,7 @@ class ApiKeys:
         """
         if budget is not None:
             key_limits.check_budget(budget.limit_nanos)
-        if expires_at is not None and expires_at <= datetime.now(UTC):
+        if expires_at is not None and expires_at <= wall.now():
             raise BadRequest("The expiry is in the past.", param="expires_at")
         name = clean_name(name)
         async with self._database.write() as connection:
@@ -203,7 +204,7 @@ class ApiKeys:
     async def budgets(self, organization_id: str) -> dict[str, Spent]:
         """Return the budgets of an organization's keys, by key id."""
         async with self._database.read() as connection:
-            return await budgets.of_organization(connection, organization_id, datetime.now(UTC))
+            return await budgets.of_organization(connection, organization_id, wall.now())
 
     async def change(
         self,

@@ -7,12 +7,13 @@ outsiders an organization does not exist.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 from sqlalchemy import ColumnElement, and_, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.accounts import links
 from gateway.control_plane.accounts.rights import Role
 from gateway.errors import BadRequest, NotFound
@@ -81,7 +82,7 @@ async def add(
             user_id=user_id,
             organization_id=organization_id,
             role=role,
-            created_at=datetime.now(UTC),
+            created_at=wall.now(),
         )
         .on_conflict_do_nothing()
     )
@@ -145,7 +146,7 @@ async def remove(connection: AsyncConnection, organization_id: str, user_id: str
     goes_on = (
         {"organization_id": left[0].organization_id, "removed_from": organization_id}
         if left
-        else {"revoked_at": datetime.now(UTC)}
+        else {"revoked_at": wall.now()}
     )
     await connection.execute(
         update(sessions)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 from sqlalchemy import Select, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import is_id, new_id
 from gateway.snapshots import TokenIdsFrom, Truncate
@@ -48,7 +49,7 @@ class KeyDefaults(msgspec.Struct, frozen=True):
 async def create(connection: AsyncConnection, name: str) -> Organization:
     """Create an organization without credit. Raises BadRequest for an invalid name."""
     name = clean_name(name)
-    created = Organization(new_id(), name, datetime.now(UTC), 0)
+    created = Organization(new_id(), name, wall.now(), 0)
     await connection.execute(
         insert(organizations).values(id=created.id, name=name, created_at=created.created_at)
     )

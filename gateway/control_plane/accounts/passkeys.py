@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -32,6 +32,7 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
+from gateway import wall
 from gateway.control_plane.accounts.organizations import clean_name
 from gateway.control_plane.accounts.passkey_listing import Passkey
 from gateway.errors import BadRequest
@@ -110,7 +111,7 @@ async def add(
     known = passkeys.c.credential == made.credential_id
     if await connection.scalar(select(passkeys.c.id).where(known)) is not None:
         raise PasskeyRefused("This passkey is known already.")
-    added = Passkey(id=new_id(), name=name, created_at=datetime.now(UTC), used_at=None)
+    added = Passkey(id=new_id(), name=name, created_at=wall.now(), used_at=None)
     await connection.execute(
         insert(passkeys).values(
             **msgspec.structs.asdict(added),
@@ -229,7 +230,7 @@ async def _accept(
     await connection.execute(
         update(passkeys)
         .where(passkeys.c.id == row["id"])
-        .values(signatures=proved.new_sign_count, used_at=datetime.now(UTC))
+        .values(signatures=proved.new_sign_count, used_at=wall.now())
     )
 
 

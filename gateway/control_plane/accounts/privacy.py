@@ -9,12 +9,13 @@ started one is then nobody. The audit trail keeps that someone acted, and forget
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.accounts import (
     authenticators,
     enrollments,
@@ -162,7 +163,7 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
         raise StillOperates(
             "You are an operator of this service. Have another owner of it remove you first."
         )
-    now = datetime.now(UTC)
+    now = wall.now()
     closed: set[str] = set()
     belongs = await memberships.of_user(connection, visitor.user_id)
     # in one order: two who leave the same organizations at once must not deadlock

@@ -6,11 +6,11 @@ They go to the people who can undo it, and can't be switched off.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.mail.messages import MailWriter, plain
 from gateway.control_plane.mail.outbox import Outbox
@@ -127,7 +127,7 @@ class SecurityMails:
         label: str,
         path: str,
     ) -> None:
-        now, ref = datetime.now(UTC), new_id()
+        now, ref = wall.now(), new_id()
         mails = [
             self._writer.write(
                 "security",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.errors import NotFound
 from gateway.identifiers import is_id
 from gateway.storage.tables import sessions
@@ -39,7 +40,7 @@ async def of_user(connection: AsyncConnection, user_id: str) -> list[HeldSession
         .where(
             sessions.c.user_id == user_id,
             sessions.c.revoked_at.is_(None),
-            sessions.c.expires_at > datetime.now(UTC),
+            sessions.c.expires_at > wall.now(),
         )
         .order_by(sessions.c.rotated_at.desc())
         .limit(SHOWN_MAX)
@@ -55,7 +56,7 @@ async def end(connection: AsyncConnection, user_id: str, session_id: str) -> Non
         result = await connection.execute(
             update(sessions)
             .where(mine, sessions.c.revoked_at.is_(None))
-            .values(revoked_at=datetime.now(UTC))
+            .values(revoked_at=wall.now())
         )
         ended = result.rowcount
     if not ended:

@@ -9,13 +9,14 @@ another. A session can be ended at any time, and expires after a month.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
 from sqlalchemy import bindparam, case, delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.accounts.rights import RIGHTS, Right, Role
 from gateway.identifiers import new_id
 from gateway.storage.clock import clock, clock_of_statement
@@ -125,7 +126,7 @@ class Sessions:
     async def read(self, session_id: str, generation: int) -> tuple[Visitor, str | None] | None:
         """Return a cookie's visitor, and the cookie that replaces it when it is time."""
         async with self._database.read() as connection:
-            asked = {"session_id": session_id, "now": datetime.now(UTC)}
+            asked = {"session_id": session_id, "now": wall.now()}
             row = (await connection.execute(_SELECTION, asked)).one_or_none()
         if row is None or row.expires_at <= row.read_at:
             return None
@@ -174,7 +175,7 @@ class Sessions:
             await connection.execute(
                 update(sessions)
                 .where(sessions.c.id == session_id, sessions.c.revoked_at.is_(None))
-                .values(revoked_at=datetime.now(UTC))
+                .values(revoked_at=wall.now())
             )
 
     async def _see(self, session_id: str, generation: int) -> None:
@@ -200,7 +201,7 @@ class Sessions:
         claims = {
             "sub": user_id,
             "jti": session_id,
-            "iat": datetime.now(UTC),
+            "iat": wall.now(),
             "exp": expires_at,
             "extras": {"generation": generation},  # where Litestar's Token keeps it
         }
@@ -214,7 +215,7 @@ async def end_all(connection: AsyncConnection, user_id: str) -> None:
     await connection.execute(
         update(sessions)
         .where(sessions.c.user_id == user_id, sessions.c.revoked_at.is_(None))
-        .values(revoked_at=datetime.now(UTC))
+        .values(revoked_at=wall.now())
     )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.accounts import memberships, organizations
 from gateway.control_plane.accounts.addresses import Address
 from gateway.identifiers import new_id
@@ -33,7 +32,7 @@ async def find_or_create(connection: AsyncConnection, address: Address) -> User:
             id=new_id(),
             email=address.email,
             address_key=address.key,
-            created_at=datetime.now(UTC),
+            created_at=wall.now(),
             welcome="",
         )
         # two links to one address may be used at once: the second finds the first's user

@@ -12,7 +12,7 @@ under the lock of its row in alert_levels, and only if the level is still what i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
@@ -20,6 +20,7 @@ from sqlalchemy import ColumnElement, CompoundSelect, Row, Select, case, exists,
 from sqlalchemy import update as change
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.alerts import levels, walks
 from gateway.control_plane.alerts.levels import EMPTY, LOW
 from gateway.control_plane.alerts.notices import Notice, publish
@@ -83,7 +84,7 @@ class Crossings:
         """Look at a batch of accounts; return how many notices are new."""
         if not account_ids:
             return 0
-        now = datetime.now(UTC)
+        now = wall.now()
         async with self._database.read() as connection:
             # first, so that a lease that closes in between is looked at once more
             in_use = set(await connection.scalars(_in_use(account_ids)))
@@ -182,7 +183,7 @@ def _changed(read_until: datetime, after: str) -> CompoundSelect[Any]:
         select(accounts.c.id).where(accounts.c.recalled_at >= since),
         select(credit_lots.c.organization_id).where(
             credit_lots.c.expires_at >= since - _EXPIRY_SECONDS,
-            credit_lots.c.expires_at <= datetime.now(UTC),
+            credit_lots.c.expires_at <= wall.now(),
         ),
         select(alert_preferences.c.organization_id).where(alert_preferences.c.changed_at >= since),
         select(alert_levels.c.account_id).where(alert_levels.c.watched),

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ import structlog
 from sqlalchemy import Row, Select, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.alerts import signatures
 from gateway.control_plane.alerts.endpoints import DisabledByUs, disable_failing
 from gateway.control_plane.alerts.lookups import LookupsBusy
@@ -128,7 +129,7 @@ class Deliverer:
                 await asyncio.shield(self._release(claim))
 
     async def _claim(self) -> _Claim | None:
-        now = datetime.now(UTC)
+        now = wall.now()
         waiting = _waiting(now)
         async with self._database.read() as connection:  # no write lock if nothing is due
             if await connection.scalar(waiting) is None:
@@ -182,7 +183,7 @@ class Deliverer:
             .where(
                 webhook_deliveries.c.endpoint_id == endpoint_id,
                 webhook_deliveries.c.state == "pending",
-                webhook_deliveries.c.due_at <= datetime.now(UTC),
+                webhook_deliveries.c.due_at <= wall.now(),
             )
             .order_by(webhook_deliveries.c.due_at, webhook_deliveries.c.id)
             .limit(AT_ONCE)
@@ -191,7 +192,7 @@ class Deliverer:
             return list(await connection.execute(query))
 
     async def _send(self, claim: _Claim, delivery: Row[Any]) -> None:
-        began = datetime.now(UTC)
+        began = wall.now()
         try:
             answered = await self._attempt(claim, delivery, began)
         except LookupsBusy:
@@ -236,7 +237,7 @@ async def _record(
     began: datetime,
 ) -> None:
     """Store how an attempt ended, unless the delivery is another's or over by now."""
-    now = datetime.now(UTC)
+    now = wall.now()
     wait = _wait(delivery.attempts, answered)
     is_last = wait is None or now + wait > delivery.give_up_at
     retried = {"state": "failed"} if wait is None or is_last else {"due_at": now + wait}

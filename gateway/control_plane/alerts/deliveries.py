@@ -6,13 +6,14 @@ with the same webhook-id, so that a receiver can tell that it has it already.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import Row, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.alerts.notices import GIVE_UP, Notice, queue, store
 from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import is_id, new_id
@@ -116,7 +117,7 @@ class Deliveries:
         if endpoint is None:
             raise _unknown()
         _check_enabled(endpoint.disabled_at)
-        now = datetime.now(UTC)
+        now = wall.now()
         await connection.execute(
             update(webhook_deliveries)
             .where(webhook_deliveries.c.id == delivery_id, webhook_deliveries.c.state != "pending")
@@ -141,7 +142,7 @@ class Deliveries:
         if endpoint is None:
             raise _unknown()
         _check_enabled(endpoint.disabled_at)
-        now = datetime.now(UTC)
+        now = wall.now()
         ping = Notice("endpoint.ping", f"ping:{new_id()}", {"endpoint_id": endpoint_id}, now)
         notice_id = await store(connection, organization_id, ping)
         assert notice_id is not None

@@ -7,13 +7,14 @@ page does names its organization, and other organizations' endpoints are not fou
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import ColumnElement, Row, and_, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.alerts import signatures
 from gateway.control_plane.alerts.addresses import Addresses
 from gateway.control_plane.alerts.notices import SUBSCRIBABLE, Notice, publish
@@ -99,7 +100,7 @@ class Endpoints:
             raise TooManyEndpoints(
                 f"An organization can have at most {ENDPOINTS_MAX} webhooks: remove one first."
             )
-        now, endpoint_id, secret = datetime.now(UTC), new_id(), signatures.mint()
+        now, endpoint_id, secret = wall.now(), new_id(), signatures.mint()
         lately = (
             webhook_endpoints.c.organization_id == organization_id,
             webhook_endpoints.c.created_at > now - timedelta(days=1),
@@ -172,7 +173,7 @@ class Endpoints:
             endpoint_id,
             secret=self._secrets.seal(endpoint_id, secret),
             secret_before=webhook_endpoints.c.secret,
-            secret_before_until=datetime.now(UTC) + ROTATION,
+            secret_before_until=wall.now() + ROTATION,
         )
         return secret
 
@@ -194,7 +195,7 @@ class Endpoints:
             connection,
             organization_id,
             endpoint_id,
-            removed_at=datetime.now(UTC),
+            removed_at=wall.now(),
             secret=b"",
             secret_before=None,
         )
@@ -221,7 +222,7 @@ class Endpoints:
             connection,
             organization_id,
             endpoint_id,
-            disabled_at=datetime.now(UTC),
+            disabled_at=wall.now(),
             disabled_reason="person",
         )
         await _end_pending(connection, endpoint_id, "The webhook was switched off.")
@@ -253,7 +254,7 @@ async def forget_removed(connection: AsyncConnection) -> None:
         webhook_deliveries.c.endpoint_id == webhook_endpoints.c.id
     )
     gone = select(webhook_endpoints.c.id).where(
-        webhook_endpoints.c.removed_at < datetime.now(UTC) - ROTATION, ~named.exists()
+        webhook_endpoints.c.removed_at < wall.now() - ROTATION, ~named.exists()
     )
     await connection.execute(
         delete(webhook_subscriptions).where(webhook_subscriptions.c.endpoint_id.in_(gone))
@@ -295,7 +296,7 @@ def _endpoint(row: Row[Any], types: Collection[str]) -> Endpoint:
         disabled_at=row.disabled_at,
         disabled_reason=row.disabled_reason,
         failing_since=row.failing_since,
-        rotating_until=until if until and until > datetime.now(UTC) else None,
+        rotating_until=until if until and until > wall.now() else None,
     )
 
 

@@ -12,7 +12,7 @@ of all notices.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from time import monotonic
 from typing import Any
 
@@ -21,6 +21,7 @@ import structlog
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.alerts import wording
 from gateway.control_plane.mail.messages import Mail, MailWriter, plain
 from gateway.control_plane.mail.outbox import Outbox
@@ -85,7 +86,7 @@ class NoticeMails:
         self, connection: AsyncConnection, due: list[str], told: list[str], mails: list[Mail]
     ) -> int:
         """Store the mails of notices, and that nothing is due of them; return how many are new."""
-        now = datetime.now(UTC)
+        now = wall.now()
         new = await self._outbox.put_all(connection, [(mail, now) for mail in mails])
         await connection.execute(
             update(notices).where(notices.c.id.in_(due)).values(mail_due_at=None)
@@ -150,7 +151,7 @@ async def _due(connection: AsyncConnection) -> Sequence[Row[*tuple[Any, ...]]]:
         .outerjoin(
             alert_preferences, alert_preferences.c.organization_id == notices.c.organization_id
         )
-        .where(notices.c.mail_due_at <= datetime.now(UTC))
+        .where(notices.c.mail_due_at <= wall.now())
         .order_by(turn, *order)
         .limit(BATCH)
     )
@@ -165,7 +166,7 @@ async def _mailed_lately(
         select(notices.c.organization_id, notices.c.type, func.count())
         .where(
             notices.c.organization_id.in_(organization_ids),
-            notices.c.mailed_at > datetime.now(UTC) - _DAY,
+            notices.c.mailed_at > wall.now() - _DAY,
         )
         .group_by(notices.c.organization_id, notices.c.type)
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.alerts.notices import OPTIONAL
 from gateway.errors import BadRequest
 from gateway.storage.database import insert_into
@@ -53,7 +52,7 @@ class Preferences:
         values = {
             "low_nanos": wanted.low_nanos,
             "mails_off": " ".join(kind for kind in OPTIONAL if kind not in wanted.mails),
-            "changed_at": datetime.now(UTC),
+            "changed_at": wall.now(),
         }
         await connection.execute(
             insert_into(connection, alert_preferences)

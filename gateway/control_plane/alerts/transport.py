@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from time import monotonic
@@ -13,6 +12,7 @@ from time import monotonic
 import httpx
 import msgspec
 
+from gateway import wall
 from gateway.control_plane.alerts.addresses import Addresses, AddressRefused, host_of
 
 SECONDS = 15.0
@@ -171,7 +171,7 @@ def _retry_after(text: str) -> float:
         return 0.0
     if at.tzinfo is None:
         return 0.0
-    return max((at - datetime.now(UTC)).total_seconds(), 0.0)
+    return max((at - wall.now()).total_seconds(), 0.0)
 
 
 def _since(began: float) -> int:

@@ -8,12 +8,13 @@ the sources itself. A source that fails is a need of its own, and hides no other
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from gateway import wall
 from gateway.control_plane.attention import snoozes
 from gateway.control_plane.attention.needs import NEEDS_MAX, SEVERITIES, Need, Source
 from gateway.control_plane.attention.snoozes import Snooze
@@ -54,7 +55,7 @@ class Lookout:
         self._sources = sources
         self._clock = clock
         self._told: list[Need] | None = None
-        self._at = datetime.now(UTC)
+        self._at = wall.now()
 
     @property
     def rules(self) -> dict[str, str]:
@@ -96,7 +97,7 @@ class Lookout:
         return next((need for need in told if need.key == key), None)
 
     async def _ask(self) -> list[Need]:
-        now = self._clock() if self._clock else datetime.now(UTC)
+        now = self._clock() if self._clock else wall.now()
         told: list[Need] = []
         for name, source in self._sources.items():
             try:

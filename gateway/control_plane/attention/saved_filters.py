@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import msgspec
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.errors import BadRequest
 from gateway.identifiers import is_id, new_id
 from gateway.storage.database import alone, count, insert_into
@@ -64,7 +63,7 @@ async def save(
             path=path,
             name=name,
             query=query,
-            created_at=datetime.now(UTC),
+            created_at=wall.now(),
         )
         .on_conflict_do_update(index_elements=["user_id", "path", "name"], set_={"query": query})
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.back_office.orders import GrantOrder, PlainOrder, RefundOrder
 from gateway.control_plane.mail.messages import Mail, MailWriter, plain
@@ -77,7 +77,7 @@ class AccountMails:
     ) -> None:
         """Tell an organization's owners something, once for each `ref`."""
         name = await organizations.name_of(connection, organization_id)
-        now, told = datetime.now(UTC), await owners(connection, organization_id)
+        now, told = wall.now(), await owners(connection, organization_id)
         mails = [(self._mail(name, address, subject, ref, link), now) for address in told]
         await self._outbox.put_all(connection, mails)
 

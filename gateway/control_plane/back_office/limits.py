@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.accounts import organization_limits
 from gateway.control_plane.back_office import acting
 from gateway.control_plane.operators.operators import Operator
@@ -19,7 +18,7 @@ async def release(
     """Let an organization buy again; return what held it, None if nothing did."""
     operator.must("money")
     reason = acting.checked(operator, reason, param="words")
-    held_for = await customers.release(connection, organization_id, datetime.now(UTC))
+    held_for = await customers.release(connection, organization_id, wall.now())
     if held_for is not None:
         await record(
             connection,
@@ -40,7 +39,7 @@ async def switch_off_top_up(
     """Switch an organization's auto top-up off; return whether it was on."""
     operator.must("money")
     reason = acting.checked(operator, reason, param="words")
-    was_on = await auto_top_up.switch_off(connection, organization_id, datetime.now(UTC))
+    was_on = await auto_top_up.switch_off(connection, organization_id, wall.now())
     if was_on:
         await record(
             connection,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.back_office import acting
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.trail.entries import record
@@ -41,7 +42,7 @@ async def write(
             organization_id=organization_id,
             author_id=operator.user_id,
             words=words,
-            created_at=datetime.now(UTC),
+            created_at=wall.now(),
         )
     )
     # for operators alone: the organization does not read it in its own trail

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.back_office import acting
 from gateway.control_plane.catalog import catalog, edits, golden, price_changes
 from gateway.control_plane.catalog.price_changes import PriceChange
@@ -79,7 +80,7 @@ async def effect(connection: AsyncConnection, model_id: str, tier: Tier, nanos: 
     if newest is None:
         raise ModelUnknown(f"The catalog has no model {model_id!r}.")
     before = newest.nanos_per_million_tokens
-    since = datetime.now(UTC).date() - timedelta(days=DAYS)
+    since = wall.now().date() - timedelta(days=DAYS)
     used = (
         select(
             usage_days.c.organization_id,
@@ -140,7 +141,7 @@ async def set_price(
     said = acting.checked(operator, reason)
     await golden.lock_catalog(connection)
     changes = await effect(connection, model_id, tier, nanos)
-    now = datetime.now(UTC)
+    now = wall.now()
     at = max(effective_at or now, now)
     if at > now + AHEAD:
         raise BadPrice("A price can be set for up to a year ahead.", param="day")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.back_office import acting
 from gateway.control_plane.demand import standings
 from gateway.control_plane.operators.operators import Operator
@@ -46,7 +46,7 @@ async def set_aside(
             model_id=vote.model_id,
             voter_key=vote.voter_key,
             reason=said,
-            created_at=datetime.now(UTC),
+            created_at=wall.now(),
         )
         .on_conflict_do_nothing()
         .returning(set_aside_votes.c.model_id)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import Table, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.networks import wide
 from gateway.control_plane.accounts.users import User
@@ -56,7 +57,7 @@ class Gift(msgspec.Struct, frozen=True, kw_only=True):
             return "off"
         if is_disposable:
             return "disposable"
-        now = datetime.now(UTC)
+        now = wall.now()
         async with connection.begin_nested() as attempt:
             granted = await grants.grant(
                 connection,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
 from typing import Any, get_args
 
 import msgspec
@@ -11,6 +10,7 @@ import structlog
 from sqlalchemy import Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.catalog import cards, edits, golden
 from gateway.control_plane.catalog.cards import ModelCard
 from gateway.control_plane.catalog.edits import CardEdits
@@ -75,7 +75,7 @@ async def seed(connection: AsyncConnection) -> None:
         if not changed.rowcount:
             await connection.execute(
                 insert(models).values(
-                    id=model.id, state=model.state, card=card, created_at=datetime.now(UTC)
+                    id=model.id, state=model.state, card=card, created_at=wall.now()
                 )
             )
         if not ours.price and await _price_is_an_estimate(connection, model.id):
@@ -109,7 +109,7 @@ async def set_price(
             model_id=model_id,
             tier=tier,
             nanos_per_million_tokens=nanos_per_million_tokens,
-            created_at=datetime.now(UTC),
+            created_at=wall.now(),
         )
     )
     return price_id

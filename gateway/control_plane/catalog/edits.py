@@ -7,13 +7,13 @@ says is the file's again, and all others follow the files as before.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.catalog import content, golden
 from gateway.control_plane.catalog.cards import ModelCard
 from gateway.control_plane.catalog.content import ModelPage, ReviewedPage
@@ -113,7 +113,7 @@ async def store(
         update(models).where(models.c.id == model_id).values(**values)
     )
     if not changed.rowcount:
-        new = {"id": model_id, "state": "coming_soon", "created_at": datetime.now(UTC)}
+        new = {"id": model_id, "state": "coming_soon", "created_at": wall.now()}
         await connection.execute(insert(models).values(**new, **values))
 
 

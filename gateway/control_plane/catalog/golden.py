@@ -7,7 +7,7 @@ worker that differs is wrong.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import Select, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.errors import GatewayError
 from gateway.snapshots import GoldenRow
 from gateway.storage.database import alone
@@ -124,6 +125,6 @@ async def _write(
             model_id=model_id,
             revision=revision,
             rows=msgspec.json.encode(rows).decode(),
-            pinned_at=datetime.now(UTC),
+            pinned_at=wall.now(),
         )
     )

@@ -5,12 +5,13 @@ At its moment a job makes it a version of the price; until then it changes nothi
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.catalog import catalog, golden
 from gateway.identifiers import is_id, new_id
 from gateway.snapshots import Tier
@@ -51,7 +52,7 @@ async def schedule(
     is_rise: bool,
 ) -> str:
     """Have a price apply from a moment on; return the change's id. Of a rise people are told."""
-    change_id, now = new_id(), datetime.now(UTC)
+    change_id, now = new_id(), wall.now()
     await connection.execute(
         insert(price_changes).values(
             id=change_id,
@@ -73,7 +74,7 @@ async def cancel(connection: AsyncConnection, change_id: str) -> PriceChange | N
     found = await connection.execute(
         update(price_changes)
         .where(price_changes.c.id == change_id, _waits())
-        .values(canceled_at=datetime.now(UTC))
+        .values(canceled_at=wall.now())
         .returning(*_columns())
     )
     row = found.mappings().one_or_none()
@@ -82,7 +83,7 @@ async def cancel(connection: AsyncConnection, change_id: str) -> PriceChange | N
 
 async def apply_due(database: Database) -> int:
     """Make the changes whose moment has come versions of their prices; return how many."""
-    due = _waits() & (price_changes.c.effective_at <= datetime.now(UTC))
+    due = _waits() & (price_changes.c.effective_at <= wall.now())
     async with database.read() as connection:  # avoid the write lock if nothing is due
         if await connection.scalar(select(price_changes.c.id).where(due).limit(1)) is None:
             return 0
@@ -119,7 +120,7 @@ async def unannounced(connection: AsyncConnection) -> list[PriceChange]:
 async def announced(connection: AsyncConnection, change_id: str) -> None:
     """Note that everyone was told of a rise."""
     change = update(price_changes).where(price_changes.c.id == change_id)
-    await connection.execute(change.values(announced_at=datetime.now(UTC)))
+    await connection.execute(change.values(announced_at=wall.now()))
 
 
 class PricesToCome:

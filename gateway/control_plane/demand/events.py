@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Literal
 
 import msgspec
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.identifiers import new_id
 from gateway.storage.database import insert_into
 from gateway.storage.tables import demand_events, demand_months, total
@@ -38,7 +39,7 @@ class Event(msgspec.Struct, frozen=True):
 
 async def record(connection: AsyncConnection, *events: Event) -> None:
     """Append events."""
-    now = datetime.now(UTC)
+    now = wall.now()
     rows = [
         {"id": new_id(), "created_at": now, **msgspec.structs.asdict(event)} for event in events
     ]
@@ -64,7 +65,7 @@ async def fold_old(connection: AsyncConnection, days: int) -> int:
     """Fold a batch of events older than `days` into their months' sums; return how many."""
     old = (
         select(demand_events.c.id)
-        .where(demand_events.c.created_at < datetime.now(UTC) - timedelta(days=days))
+        .where(demand_events.c.created_at < wall.now() - timedelta(days=days))
         .order_by(demand_events.c.created_at)
         .limit(_AT_ONCE)
         .with_for_update(skip_locked=True)

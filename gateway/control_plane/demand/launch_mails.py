@@ -16,13 +16,14 @@ short transaction that this process or another can repeat after a crash:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 
 import msgspec
 from sqlalchemy import Subquery, func, literal, select, union, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.billing.promotions import Gift
 from gateway.control_plane.demand.counts import is_counted
@@ -113,7 +114,7 @@ class LaunchMails:
                 model_id=model_id,
                 organization_id=organization_id,
                 credit="off",
-                decided_at=datetime.now(UTC),
+                decided_at=wall.now(),
             )
             .on_conflict_do_nothing()
             .returning(launch_organizations.c.organization_id)
@@ -162,7 +163,7 @@ class LaunchMails:
         mails: Sequence[Mail],
     ) -> None:
         """Put a batch into the outbox; without mails, mark the launch as announced."""
-        now = datetime.now(UTC)
+        now = wall.now()
         of_launch = launches.c.model_id == model_id
         launch = (
             await connection.execute(select(launches).where(of_launch).with_for_update())

@@ -7,12 +7,13 @@ goes on after a crash where it stood, and a launch ends once all of them were to
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
 from sqlalchemy import Row, select
 
+from gateway import wall
 from gateway.control_plane.alerts import walks
 from gateway.control_plane.alerts.notices import Notice, publish
 from gateway.storage.database import Database
@@ -48,9 +49,7 @@ class LaunchNotices:
                 model_prices.c.nanos_per_million_tokens.label("price_nanos"),
             )
             .join(model_prices, model_prices.c.id == launches.c.price_id)
-            .where(
-                launches.c.launched_at > datetime.now(UTC) - _NEWS, launches.c.paused_at.is_(None)
-            )
+            .where(launches.c.launched_at > wall.now() - _NEWS, launches.c.paused_at.is_(None))
             .order_by(launches.c.launched_at)
         )
         async with self._database.read() as connection:

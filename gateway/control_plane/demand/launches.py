@@ -7,12 +7,12 @@ state within seconds. `launch_mails` then tells everyone who asked for the model
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import UTC, datetime
 
 import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.catalog import catalog, golden
 from gateway.errors import BadRequest, NotFound
 from gateway.money import money
@@ -75,7 +75,7 @@ async def launch(
     await catalog.set_price(connection, model_id, prices.flex_nanos, tier="flex")
     await connection.execute(update(models).where(models.c.id == model_id).values(state="live"))
     await connection.execute(
-        insert(launches).values(model_id=model_id, price_id=price_id, launched_at=datetime.now(UTC))
+        insert(launches).values(model_id=model_id, price_id=price_id, launched_at=wall.now())
     )
     return prices
 

@@ -7,12 +7,13 @@ launch stood still, so that the waves go on at their pace.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Row, delete, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.demand.launch_mails import mail_ref, people_of
 from gateway.errors import BadRequest, NotFound
 from gateway.storage.tables import launch_organizations, launches, outbox
@@ -39,7 +40,7 @@ async def pause(connection: AsyncConnection, model_id: str) -> int | None:
 
     Raises LaunchUnknown.
     """
-    now = datetime.now(UTC)
+    now = wall.now()
     launch = await _locked(connection, model_id)
     if launch.paused_at is not None:
         return None
@@ -63,7 +64,7 @@ async def pause(connection: AsyncConnection, model_id: str) -> int | None:
 
 async def resume(connection: AsyncConnection, model_id: str) -> bool:
     """Let a launch go on; return whether it was paused. Raises LaunchUnknown, CannotResume."""
-    now = datetime.now(UTC)
+    now = wall.now()
     launch = await _locked(connection, model_id)
     if launch.paused_at is None:
         return False

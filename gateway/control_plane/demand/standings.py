@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.accounts.addresses import MAILBOX_PROVIDERS
 from gateway.control_plane.demand.report import (
     VOLUME_CAP_MILLIONS,
@@ -122,7 +123,7 @@ class Standings:
 
     async def compute(self) -> None:
         """Compute those that are missing or older than SECONDS."""
-        old = datetime.now(UTC) - timedelta(seconds=SECONDS)
+        old = wall.now() - timedelta(seconds=SECONDS)
         fresh = select(demand_standings.c.model_id).where(demand_standings.c.computed_at > old)
         query = select(models.c.id).where(
             models.c.state == "coming_soon", models.c.id.not_in(fresh)
@@ -138,7 +139,7 @@ class Standings:
 
 async def computed(connection: AsyncConnection, model_id: str) -> DemandStanding:
     """Compute a model's standing from its votes."""
-    now = datetime.now(UTC)
+    now = wall.now()
     sums: dict[VoterKind, list[float]] = {kind: [] for kind in WEIGHTS}
     steps: dict[int | None, list[int]] = {}
     domains: Counter[str] = Counter()
@@ -169,7 +170,7 @@ async def store(connection: AsyncConnection, model_id: str, standing: DemandStan
     """Store a model's standing."""
     values = {
         "standing": msgspec.json.encode(standing).decode(),
-        "computed_at": datetime.now(UTC),
+        "computed_at": wall.now(),
     }
     await connection.execute(
         insert_into(connection, demand_standings)

@@ -11,12 +11,13 @@ neither mails nor credits its voter for it. It stays aside when it is withdrawn 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.demand.events import Event, record
 from gateway.errors import BadRequest
@@ -76,7 +77,7 @@ async def cast(connection: AsyncConnection, visitor: Visitor, vote: Vote) -> Non
             model_id=vote.model_id,
             user_id=visitor.user_id,
             voter_key=visitor.address_key,
-            created_at=datetime.now(UTC),
+            created_at=wall.now(),
             **said,
         )
         .on_conflict_do_update(index_elements=["model_id", "voter_key"], set_=said)

@@ -6,11 +6,10 @@ can sign up another person. At sign-in, the entries of an address become the acc
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.demand import votes
 from gateway.control_plane.demand.events import Event, record
@@ -40,7 +39,7 @@ async def join(
             email=address.email,
             address_key=address.key,
             user_id=user_id,
-            confirmed_at=datetime.now(UTC),
+            confirmed_at=wall.now(),
         )
         .on_conflict_do_update(
             index_elements=["model_id", "address_key"],

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ import structlog
 from sqlalchemy import ColumnElement, case, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.mail.messages import Mail
 from gateway.control_plane.mail.smtp import MailLost, MailRefused, Sender
 from gateway.errors import Unavailable
@@ -131,7 +132,7 @@ class Outbox:
         )
         if waiting >= self._pending_max:
             raise OutboxFull("Too many mails are waiting to be sent. Try again in a few minutes.")
-        await self.put_all(connection, [(mail, datetime.now(UTC))])
+        await self.put_all(connection, [(mail, wall.now())])
 
     async def holds(self, connection: AsyncConnection, ref: str) -> bool:
         """Tell whether a mail with this ref is stored."""
@@ -143,7 +144,7 @@ class Outbox:
         """Store mails with their due times, skip known refs, and return how many were new."""
         if not mails:
             return 0
-        now = datetime.now(UTC)
+        now = wall.now()
         rows = [
             {
                 **msgspec.structs.asdict(mail),
@@ -196,7 +197,7 @@ class Outbox:
     async def _has_due(self) -> bool:
         """Tell whether there is any mail to look at, in one query: usually there is none."""
         unfinished = outbox.c.state.in_(("pending", "sending"))
-        query = select(outbox.c.id).where(unfinished, outbox.c.due_at <= datetime.now(UTC)).limit(1)
+        query = select(outbox.c.id).where(unfinished, outbox.c.due_at <= wall.now()).limit(1)
         async with self._database.read() as connection:
             return await connection.scalar(query) is not None
 
@@ -221,7 +222,7 @@ class Outbox:
         return False
 
     async def _claim(self) -> _Claim | None:
-        now = datetime.now(UTC)
+        now = wall.now()
         due = (
             select(outbox.c.id)
             .where(
@@ -257,7 +258,7 @@ class Outbox:
 
     async def _drop(self) -> None:
         """Mark due mails as failed that are never claimed: unsubscribed or expired."""
-        now = datetime.now(UTC)
+        now = wall.now()
         is_quiet = outbox.c.kind.in_(QUIET)
         expired = "its link expired before it could be sent"
         for condition, reason, values in (
@@ -270,7 +271,7 @@ class Outbox:
 
     async def _recover(self) -> None:
         """Release mails whose process died while sending them."""
-        overdue = (outbox.c.state == "sending") & (outbox.c.due_at < datetime.now(UTC))
+        overdue = (outbox.c.state == "sending") & (outbox.c.due_at < wall.now())
         state = case((outbox.c.kind.in_(ONCE), "unknown"), else_="pending")
         await self._update(overdue, state=state, reason="the process ended while sending it")
 
@@ -284,7 +285,7 @@ class Outbox:
 
     async def _try_later(self, claim: _Claim, reason: str, *, for_good: bool) -> None:
         wait = min(_FIRST_WAIT * 2 ** min(claim.attempts - 1, 16), _LONGEST_WAIT)
-        if for_good or datetime.now(UTC) + wait > claim.give_up_at:
+        if for_good or wall.now() + wait > claim.give_up_at:
             log.error("mail given up", mail=claim.id, reason=reason)
             await self._finish(claim, "failed", reason)
         else:
@@ -299,7 +300,7 @@ class Outbox:
     async def _finish(
         self, claim: _Claim, state: str, reason: str, *, wait: timedelta = timedelta(0)
     ) -> None:
-        now = datetime.now(UTC)
+        now = wall.now()
         values: dict[str, Any] = {"state": state, "reason": reason, "due_at": now + wait}
         if state == "sent":
             values["sent_at"] = now

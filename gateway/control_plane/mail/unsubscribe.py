@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hmac
-from datetime import UTC, datetime
 
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.storage.database import insert_into
 from gateway.storage.tables import unsubscriptions
 
@@ -45,7 +45,7 @@ async def add(connection: AsyncConnection, email: str) -> None:
     """Unsubscribe an address."""
     await connection.execute(
         insert_into(connection, unsubscriptions)
-        .values(email=email, created_at=datetime.now(UTC))
+        .values(email=email, created_at=wall.now())
         .on_conflict_do_nothing()
     )
 

@@ -11,13 +11,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import Select, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.mail.outbox import ONCE, QUIET, TOO_OLD, UNSUBSCRIBED
 from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import is_id
@@ -131,7 +132,7 @@ async def retry(
         raise CannotRetry(f"{mail_id} can't be sent again: {mail.why_not}.")
     if mail.state == "unknown" and not even_unknown:
         raise CannotRetry(f"{mail_id} may have arrived; --even-unknown sends it anyway.")
-    now = datetime.now(UTC)
+    now = wall.now()
     again = {} if mail.state == "pending" else {"attempts": 0, "give_up_at": now + lifetime}
     # only as it was read: it may have been sent meanwhile
     unchanged = (outbox.c.id == mail_id) & (outbox.c.state == mail.state)
@@ -145,7 +146,7 @@ async def retry(
 
 async def retry_failed(connection: AsyncConnection, *, lifetime: timedelta) -> int:
     """Send all launch mails that failed again, at most _AT_ONCE; return how many."""
-    now = datetime.now(UTC)
+    now = wall.now()
     chosen = (
         select(outbox.c.id)
         .where(
@@ -168,7 +169,7 @@ async def retry_failed(connection: AsyncConnection, *, lifetime: timedelta) -> i
 
 async def forget_old(connection: AsyncConnection, *, keep_text: bool = False) -> None:
     """Clear finished mails and delete old ones, up to _AT_ONCE each."""
-    now = datetime.now(UTC)
+    now = wall.now()
     links, over = outbox.c.kind.not_in(ONCE), outbox.c.state.in_(_OVER)
     gone = or_(
         links & (outbox.c.due_at < now - timedelta(days=ROW_DAYS)),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import msgspec
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.accounts.sessions import OperatorRole
 from gateway.control_plane.operators.permissions import PERMISSIONS, Permission
 from gateway.control_plane.trail.entries import Actor, ActorKind
@@ -71,7 +70,7 @@ async def add(connection: AsyncConnection, user_id: str, role: OperatorRole) -> 
     """Make a user an operator, or give an operator another role."""
     await connection.execute(
         insert_into(connection, operators)
-        .values(user_id=user_id, role=role, created_at=datetime.now(UTC))
+        .values(user_id=user_id, role=role, created_at=wall.now())
         .on_conflict_do_update(index_elements=["user_id"], set_={"role": role})
     )
 

@@ -7,7 +7,6 @@ event, and the reconciler is woken. What is refused leaves nothing but a count.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from litestar import Request, post
 from litestar.exceptions import ClientException
 from litestar.handlers import HTTPRouteHandler
 
+from gateway import wall
 from gateway.control_plane.payments import stored_events
 from gateway.control_plane.payments.events import TYPES, EventRefused, parse
 from gateway.control_plane.payments.stripe_api import API_VERSION
@@ -42,7 +42,9 @@ def webhook(
         try:
             body = await _body(request)
             signature = request.headers.get("stripe-signature", "")
-            event = parse(body, signature, secrets, live=live, version=API_VERSION, now=time.time())
+            event = parse(
+                body, signature, secrets, live=live, version=API_VERSION, now=wall.unix_time()
+            )
         except EventRefused as error:
             metrics.count_refused_event(error.reason)
             raise

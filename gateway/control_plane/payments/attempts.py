@@ -25,6 +25,7 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.payments import outcomes, payments
 from gateway.control_plane.payments.charges import (
     intent_parameters,
@@ -82,7 +83,7 @@ class Attempts:
         reconciler: Reconciling,
         *,
         tax: bool,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] = wall.now,
     ) -> None:
         self._database = database
         self._stripe = stripe

@@ -8,13 +8,14 @@ same page and never a second payment. The credit is the row's, whatever is said 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.payments import customers, payments
 from gateway.control_plane.payments.customers import Customers
 from gateway.control_plane.payments.payments import CENT_NANOS, Payment
@@ -76,7 +77,7 @@ class Checkout:
         sweep_seconds: float,
         product: str,
         public_url: str,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] = wall.now,
     ) -> None:
         self._database = database
         self._api = api

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.payments import auto_top_up, payments
 from gateway.control_plane.payments.stripe_api import StripeApi
 from gateway.control_plane.payments.stripe_failures import StripeDown, StripeRefused
@@ -100,7 +101,7 @@ class Customers:
                     payment_customers.c.generation == customer.generation,
                     payment_customers.c.customer_id.is_(None),
                 )
-                .values(customer_id=made.id, changed_at=datetime.now(UTC))
+                .values(customer_id=made.id, changed_at=wall.now())
             )
         return made.id
 
@@ -113,7 +114,7 @@ class Customers:
                     payment_customers.c.generation == customer.generation,
                     payment_customers.c.customer_id.is_(None),
                 )
-                .values(generation=customer.generation + 1, changed_at=datetime.now(UTC))
+                .values(generation=customer.generation + 1, changed_at=wall.now())
             )
 
     async def portal(self, organization_id: str) -> str:
@@ -145,7 +146,7 @@ class Customers:
                     payment_customers.c.organization_id == known.organization_id,
                     payment_customers.c.changed_at == known.changed_at,
                 )
-                .values(**values, changed_at=datetime.now(UTC))
+                .values(**values, changed_at=wall.now())
             )
             if done.rowcount == 1 and values["card_fingerprint"] != known.card_fingerprint:
                 await auto_top_up.reassess(connection, known.organization_id)
@@ -254,7 +255,7 @@ async def _add(connection: AsyncConnection, organization_id: str) -> None:
             organization_id=organization_id,
             generation=1,
             held_reason="",
-            changed_at=datetime.now(UTC),
+            changed_at=wall.now(),
             **_NO_CARD,
         )
         .on_conflict_do_nothing()

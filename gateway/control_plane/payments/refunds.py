@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 
 import msgspec
@@ -19,6 +19,7 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.payments import payments
 from gateway.control_plane.payments.attempts import Reconciling
 from gateway.control_plane.payments.payments import Payment
@@ -79,7 +80,7 @@ class Refunds:
         stripe: StripeApi,
         reconciler: Reconciling,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] = wall.now,
     ) -> None:
         self._database = database
         self._stripe = stripe

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.payments.events import StripeEvent
 from gateway.errors import NotFound
 from gateway.storage.database import Database, insert_into
@@ -70,7 +71,7 @@ async def put(database: Database, event: StripeEvent) -> bool:
     """Store an event, in one statement; return whether it is new."""
     async with database.write() as connection:
         # the database's time, by which it becomes due, without a statement of its own
-        now = func.now() if not database.is_sqlite else datetime.now(UTC)
+        now = func.now() if not database.is_sqlite else wall.now()
         stored = await connection.execute(
             insert_into(connection, stripe_events)
             .values(**event._asdict(), received_at=now, due_at=now, attempts=0)

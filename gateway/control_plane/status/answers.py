@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import case, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.data_plane.tallies import AnswerEntry, AnswerTally
 from gateway.storage.database import Database, insert_into
 from gateway.storage.tables import answer_hours, total
@@ -96,7 +97,7 @@ def percentile(counts: Mapping[int, int], percent: int) -> int | None:
 
 async def forget_old(connection: AsyncConnection, days: int) -> None:
     """Delete hours older than `days`."""
-    end = datetime.now(UTC) - timedelta(days=days)
+    end = wall.now() - timedelta(days=days)
     await connection.execute(delete(answer_hours).where(answer_hours.c.hour < end))
 
 

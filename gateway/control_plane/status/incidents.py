@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.workers import commands
 from gateway.identifiers import new_id
 from gateway.snapshots import Catalog, WorkerState
@@ -56,7 +57,7 @@ class Incidents:
         *,
         catalog: Callable[[], Catalog],
         patience_seconds: float,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] = wall.now,
     ) -> None:
         self._database = database
         self._catalog = catalog

@@ -8,13 +8,14 @@ be written late; usage that is later still is in the ledger and in an organizati
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import msgspec
 from sqlalchemy import Row, Select, Table, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.storage.database import Database, insert_into
 from gateway.storage.tables import (
     answer_hours,
@@ -78,7 +79,7 @@ class Leader(msgspec.Struct, frozen=True, kw_only=True):
 
 async def sum_up(database: Database) -> None:
     """Bring the sums up to date; a job's function. What it did before it fails stays."""
-    now = datetime.now(UTC)
+    now = wall.now()
     async with database.read() as connection:
         newest = await connection.scalar(select(func.max(traffic_hours.c.hour)))
         answered = await connection.scalar(select(func.max(traffic_answers.c.hour)))
@@ -100,7 +101,7 @@ async def sum_up(database: Database) -> None:
 
 async def rank(database: Database) -> None:
     """Name the organizations that spent most today and yesterday; a job's function."""
-    today = datetime.now(UTC).date()
+    today = wall.now().date()
     for day in (today - timedelta(days=1), today):
         used = usage_days.c
         spent = total(used.charged_nanos).label("charged_nanos")
@@ -180,7 +181,7 @@ async def leaders(connection: AsyncConnection, day: date) -> list[Leader]:
 
 async def forget_old(connection: AsyncConnection) -> None:
     """Remove sums that are past their time."""
-    end = datetime.now(UTC) - KEPT
+    end = wall.now() - KEPT
     for table in (traffic_hours, traffic_answers):
         await connection.execute(delete(table).where(table.c.hour < end))
     await connection.execute(delete(traffic_leaders).where(traffic_leaders.c.day < end.date()))

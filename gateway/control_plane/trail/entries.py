@@ -12,13 +12,14 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.storage.database import alone
 from gateway.storage.tables import trail_entries, trail_words
 
@@ -77,7 +78,7 @@ async def record(
     words: list[dict[str, Any]] = []
     row = {
         "number": number,
-        "created_at": datetime.now(UTC),
+        "created_at": wall.now(),
         "actor_kind": actor.kind,
         "actor_id": actor.user_id,
         "organization_id": organization_id,

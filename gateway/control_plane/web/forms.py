@@ -6,7 +6,6 @@ A refused form is answered with the page that it stands on, what was typed still
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -21,6 +20,7 @@ from litestar.enums import RequestEncodingType
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Redirect
 
+from gateway import wall
 from gateway.errors import BadRequest, GatewayError, TooManyRequests, Unavailable
 from gateway.identifiers import is_id, new_id
 
@@ -131,7 +131,7 @@ def once(form_id: str, address: str) -> str:
     """
     if not is_id(form_id):
         return new_id()
-    asked = f"{form_id}|{address}|{int(time.time()) // _TWICE_SECONDS}"
+    asked = f"{form_id}|{address}|{int(wall.unix_time()) // _TWICE_SECONDS}"
     return sha256(asked.encode()).hexdigest()
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 from litestar.datastructures import Cookie
 from litestar.exceptions import NotAuthorizedException
 from litestar.security.jwt import Token
 
+from gateway import wall
 from gateway.control_plane.accounts.github import GithubRefused
 from gateway.control_plane.accounts.sessions import ALGORITHM
 from gateway.control_plane.web.cookies import HostCookie
@@ -32,7 +33,7 @@ class OAuthState:
     def begin(self, journey: Journey) -> tuple[str, Cookie]:
         """Return a new state, and the cookie that remembers it."""
         state = secrets.token_urlsafe(32)
-        until = datetime.now(UTC) + timedelta(minutes=_MINUTES)
+        until = wall.now() + timedelta(minutes=_MINUTES)
         token = Token(sub=state, exp=until, extras=msgspec.structs.asdict(journey))
         return state, self.cookie.holding(token.encode(self._secret, ALGORITHM))
 

@@ -31,6 +31,7 @@ from litestar import Request
 from sqlalchemy import ColumnElement, Interval, case, delete, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.buckets import Buckets
 from gateway.errors import TooManyRequests, retry_after
 from gateway.networks import client_address, visitor_network, wider_networks
@@ -200,5 +201,5 @@ def _clock(connection: AsyncConnection) -> tuple[ColumnElement[Any], ColumnEleme
     """
     if connection.dialect.name == "postgresql":
         return func.now(type_=Instant), func.now() - literal(WINDOW, Interval)
-    now = datetime.now(UTC)
+    now = wall.now()
     return literal(now, Instant), literal(now - WINDOW, Instant)

@@ -7,13 +7,13 @@ own context. What people wrote is text to the templates, never markup.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Request, Response
 
+from gateway import wall
 from gateway.control_plane.accounts import addresses, organizations
 from gateway.control_plane.alerts.addresses import URL_CHARACTERS_MAX
 from gateway.control_plane.billing import credit
@@ -93,7 +93,7 @@ class Renderer:
             returning=not is_read(request.scope) and seems_signed_in(request.cookies),
             csrf_token=request.scope.get("state", {}).get("csrf_token", ""),
             path=path or request.url.path,
-            now=datetime.now(UTC),
+            now=wall.now(),
             status=status,
             refused=refused,
             **context,

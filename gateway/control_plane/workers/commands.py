@@ -7,13 +7,14 @@ belongs to a gateway that is gone.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.snapshots import WorkerView
 from gateway.storage.tables import worker_orders, worker_reports
 
@@ -36,7 +37,7 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
 
 async def reports(connection: AsyncConnection) -> list[WorkerReport]:
     """Return the reports of all running gateways."""
-    fresh = datetime.now(UTC) - timedelta(seconds=FRESH_SECONDS)
+    fresh = wall.now() - timedelta(seconds=FRESH_SECONDS)
     found = await connection.execute(
         select(worker_reports)
         .where(worker_reports.c.seen_at >= fresh)
@@ -59,7 +60,7 @@ async def order(
     """Set a worker's wanted state; without one, have it examined now."""
     place = (worker_orders.c.model_id == model) & (worker_orders.c.url == url)
     change = {"wish": wish} if wish else {"checks": worker_orders.c.checks + 1}
-    now = datetime.now(UTC)
+    now = wall.now()
     changed = await connection.execute(
         update(worker_orders).where(place).values(**change, changed_at=now)
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 import structlog
 from sqlalchemy import delete, insert, select
 
+from gateway import wall
 from gateway.control_plane.workers.commands import FRESH_SECONDS, RENEW_SECONDS, Wish
 from gateway.control_plane.workers.quarantines import QuarantineLog
 from gateway.data_plane.routing.router import Router
@@ -78,7 +79,7 @@ class WorkerDesk:
         due = time.monotonic() - self._written_at >= RENEW_SECONDS
         if not due and told == self._written:
             return
-        now = datetime.now(UTC)
+        now = wall.now()
         queues = [
             {
                 "gateway_id": self._gateway_id,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.workers import commands
 from gateway.control_plane.workers.commands import FRESH_SECONDS, Wish, WorkerReport
 from gateway.snapshots import WorkerState
@@ -91,7 +92,7 @@ async def pools(connection: AsyncConnection) -> list[PoolState]:
             select(worker_orders.c.model_id, worker_orders.c.url, worker_orders.c.wish)
         )
     }
-    fresh = datetime.now(UTC) - timedelta(seconds=FRESH_SECONDS)
+    fresh = wall.now() - timedelta(seconds=FRESH_SECONDS)
     waiting = {
         row[0]: (row[1], row[2])
         for row in await connection.execute(

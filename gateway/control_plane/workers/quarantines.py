@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.identifiers import new_id
 from gateway.snapshots import WorkerChange, WorkerState, WorkerView
 from gateway.storage.database import Database
@@ -146,7 +147,7 @@ async def recent(
 
 async def forget_old(connection: AsyncConnection) -> int:
     """Remove some that are past their time; return how many."""
-    old = worker_quarantines.c.began_at < datetime.now(UTC) - KEPT
+    old = worker_quarantines.c.began_at < wall.now() - KEPT
     some = select(worker_quarantines.c.id).where(old).limit(_FORGOTTEN_AT_ONCE)
     done = await connection.execute(
         delete(worker_quarantines).where(worker_quarantines.c.id.in_(some))
@@ -156,7 +157,7 @@ async def forget_old(connection: AsyncConnection) -> int:
 
 def _moment(at: float) -> datetime:
     """Return the time of a moment of the monotonic clock."""
-    return datetime.now(UTC) - timedelta(seconds=time.monotonic() - at)
+    return wall.now() - timedelta(seconds=time.monotonic() - at)
 
 
 def _as_of(view: WorkerView, at: float) -> WorkerView:

@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple
 import msgspec
 from cachetools import TTLCache
 
+from gateway import wall
 from gateway.data_plane.auth import keys
 from gateway.data_plane.auth.networks import TooManyUnknownKeys, UnknownKeys
 from gateway.data_plane.auth.reads import KeyReads, KeyStore, KeyStoreUnavailable, ReadRules
@@ -57,7 +58,7 @@ class Authenticator:
         secret: str,
         rules: KeyRules,
         monotonic: Callable[[], float] = time.monotonic,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = wall.unix_time,
     ) -> None:
         self._store = store
         self._secret = secret.encode()

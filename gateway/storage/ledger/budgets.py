@@ -13,6 +13,7 @@ import msgspec
 from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.data_plane.metering.leases import budget_id, period_at
 from gateway.data_plane.metering.port import Period
 from gateway.storage.database import insert_into
@@ -45,7 +46,7 @@ async def set_budget(
     A process that has leased from the old limit may spend what it leased; the account then owes the
     difference, and grants nothing until the limit covers it.
     """
-    now = datetime.now(UTC)
+    now = wall.now()
     values = {"period": period, "limit_nanos": limit_nanos, "changed_at": now}
     await connection.execute(
         insert_into(connection, key_budgets)

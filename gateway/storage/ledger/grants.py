@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.data_plane.metering.messages import UsageLine
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
@@ -112,7 +113,7 @@ async def grant(
 
     It pays what the organization owes first. What is paid through Stripe is posted by payments.py.
     """
-    now = datetime.now(UTC)
+    now = wall.now()
     lot_id = new_id()
     account = await postings.lock_account(connection, organization_id)
     assert account is not None, "an organization is created with its account"

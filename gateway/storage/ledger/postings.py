@@ -8,12 +8,13 @@ while anything is owed: whatever comes in, or back from a lease, pays the debt f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.storage.tables import accounts, credit_lots, leases, ledger_entries
 
 BURNING: Sequence[ColumnElement[Any]] = (
@@ -32,7 +33,7 @@ async def database_now(connection: AsyncConnection) -> datetime:
     if connection.dialect.name == "postgresql":
         now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
         return now
-    return datetime.now(UTC)
+    return wall.now()
 
 
 async def lock_account(connection: AsyncConnection, account_id: str) -> Row[Any] | None:

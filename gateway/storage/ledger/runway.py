@@ -6,12 +6,13 @@ counts as credit is what is available and what leases hold unspent.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import msgspec
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.storage.ledger.reading import leased_unspent
 from gateway.storage.tables import accounts, total, usage_days
 
@@ -31,7 +32,7 @@ async def runway(connection: AsyncConnection, organization_id: str) -> Runway:
     """Return an organization's, in one statement."""
     query = select(
         (accounts.c.available_nanos + leased_unspent()).label("available"),
-        spent_lately(datetime.now(UTC).date()).label("spent"),
+        spent_lately(wall.now().date()).label("spent"),
     ).where(accounts.c.id == organization_id)
     row = (await connection.execute(query)).one()
     return of(row.available, row.spent)

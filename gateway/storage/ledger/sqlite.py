@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import msgspec
@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.data_plane.metering.messages import (
     LeaseAnswer,
     LeaseLine,
@@ -75,7 +76,7 @@ class SqliteLedger:
         raw = cast("sqlite3.Connection", self._connection.connection.dbapi_connection)
         try:
             raw.execute("BEGIN IMMEDIATE")
-            answer = _Transaction(self._connection, raw, tick, at or datetime.now(UTC)).apply()
+            answer = _Transaction(self._connection, raw, tick, at or wall.now()).apply()
             self._connection.commit()  # of what went through it, if anything did
             raw.commit()
         except BaseException:

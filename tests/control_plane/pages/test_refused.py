@@ -23,7 +23,7 @@ async def test_a_form_sent_twice_sends_one_mail(
     gateway: Process, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ):
     now = [1_000_000.0]
-    monkeypatch.setattr(forms, "time", SimpleNamespace(time=lambda: now[0]))
+    monkeypatch.setattr(forms, "wall", SimpleNamespace(unix_time=lambda: now[0]))
 
     async def mails() -> int:
         return len(await gateway.services.outbox.listed())

@@ -2,11 +2,12 @@
 
 import json
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from gateway import wall
 from gateway.app.upkeep import forget_old
 from gateway.control_plane.payments import stored_events
 from gateway.control_plane.payments.event_routes import AT_ONCE
@@ -176,14 +177,9 @@ async def test_a_payment_that_enters_stripes_balance_later_is_booked(shop: Shop)
 
 
 async def test_an_event_is_due_by_the_database_time(shop: Shop, monkeypatch):
-    class Ahead(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
-            return datetime.now(tz) + timedelta(hours=1)
-
     if shop.database.is_sqlite:
         pytest.skip("its time is the process's")
-    monkeypatch.setattr(stored_events, "datetime", Ahead)
+    monkeypatch.setattr(wall, "ahead_ns", wall.ahead_ns + 3_600 * 10**9)
     payment = await shop.buy(25)
     await hear(shop, event(shop, "payment_intent.succeeded"))
     assert (await shop.now(payment)).state == "paid"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
+from gateway import wall
 from gateway.control_plane.billing import audit_runs, promotions
 from gateway.control_plane.billing.audit_runs import BooksAudit
 from gateway.control_plane.pages.admin.lists import export, keyset
@@ -58,7 +58,7 @@ async def show_books(
             ),
             _cells,
         )
-    now = datetime.now(UTC)
+    now = wall.now()
     async with database.read() as connection:
         runs = await audit_runs.recent(
             connection, before=before if is_id(before) else None, limit=_RUNS + 1

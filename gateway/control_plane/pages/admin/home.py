@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -10,6 +10,7 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromQuery, URLEncodedBody
 
+from gateway import wall
 from gateway.control_plane.attention.lookout import LOOK_SECONDS, Lookout
 from gateway.control_plane.attention.needs import NEEDS_MAX, Need
 from gateway.control_plane.back_office import snoozes
@@ -54,7 +55,7 @@ async def show_home(
     if is_fragment(request):
         return render("admin/needs.html", section="home", look=look)
     async with database.read() as connection:
-        shown = await pulse.read(connection, datetime.now(UTC))
+        shown = await pulse.read(connection, wall.now())
     return render(
         "admin/home.html",
         section="home",

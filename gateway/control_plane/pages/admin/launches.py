@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -11,6 +10,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, URLEncodedBody
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.back_office import launch_control, orders
 from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.catalog.listings import Listing, Shelf
@@ -176,7 +176,7 @@ async def _preview(
     refused: RefusedForm | None,
 ) -> Response[Any]:
     model = listing.model
-    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    today = f"{wall.now():%Y-%m-%d}"
     async with database.read() as connection:
         readiness = await launch_progress.readiness(connection, model.id)
         audience = await launch_progress.audience(connection, model.id, mails.terms, today)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from litestar.params import FromPath, FromQuery
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.organizations import OrganizationNotFound
 from gateway.control_plane.back_office import account_mails, approvals, notes
@@ -75,7 +76,7 @@ async def provide_organization_page(
     """Provide an organization at a glance. `done` names the action that led there."""
 
     async def page(refused: RefusedForm | None) -> Response[str]:
-        today = datetime.now(UTC).date()
+        today = wall.now().date()
         since = today - timedelta(days=_DAYS - 1)
         async with database.read() as connection:
             one = await standing(connection, organization_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -10,6 +10,7 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
+from gateway import wall
 from gateway.control_plane.accounts.networks import wide
 from gateway.control_plane.attention import saved_filters
 from gateway.control_plane.back_office import directory
@@ -56,7 +57,7 @@ async def list_organizations(
         since=_day(since),
         until=_day(until),
     )
-    now = datetime.now(UTC)
+    now = wall.now()
     if format == "csv":
         return await lists.export(
             database,

@@ -10,6 +10,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, URLEncodedBody
 
+from gateway import wall
 from gateway.control_plane.back_office import model_control, orders, price_control
 from gateway.control_plane.back_office.price_control import Effect
 from gateway.control_plane.back_office.price_mails import PriceMails
@@ -116,7 +117,7 @@ def _mail(
         tier=form.chosen_tier,
         nanos_per_million_tokens=effect.nanos,
         effective_at=at,
-        created_at=datetime.now(UTC),
+        created_at=wall.now(),
     )
     return mails.example(change, effect.before_nanos)
 

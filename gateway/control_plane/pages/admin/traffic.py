@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
@@ -12,6 +12,7 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
+from gateway import wall
 from gateway.control_plane.pages.admin.lists import as_csv
 from gateway.control_plane.pages.admin.tiles import Tile, Tone, change, sparkline
 from gateway.control_plane.status import traffic
@@ -62,7 +63,7 @@ async def show_traffic(
             pools = await fleet_state.pools(connection)
         return render("admin/traffic_live.html", section="traffic", pools=pools)
     span = hours if hours in _SPANS else 72
-    now = datetime.now(UTC)
+    now = wall.now()
     start = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=span - 1)
     before = start - timedelta(hours=span)
     async with database.read() as connection:

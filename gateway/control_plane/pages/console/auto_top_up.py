@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
 
+from gateway import wall
 from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.pages.console.payment_words import Mark
 from gateway.control_plane.payments.auto_top_up import AutoTopUp, TopUpRules
@@ -123,7 +123,7 @@ def _running(current: AutoTopUp, last: Payment | None) -> AutoWords:
         f"{cents(current.amount_cents)} of credit is bought, at most "
         f"{cents(current.month_cents_max)} a month."
     )
-    if current.not_before is None or current.not_before <= datetime.now(UTC):
+    if current.not_before is None or current.not_before <= wall.now():
         return AutoWords("good", "On", rule)
     later = f"{_why(current, last)} The next try is after {moment(current.not_before)}."
     return AutoWords("warn", "Waits", f"{later} {rule}")
@@ -131,7 +131,7 @@ def _running(current: AutoTopUp, last: Payment | None) -> AutoWords:
 
 def _why(current: AutoTopUp, last: Payment | None) -> str:
     """Say why the next attempt waits."""
-    if current.not_before == next_month(datetime.now(UTC)):
+    if current.not_before == next_month(wall.now()):
         return "The monthly limit is reached."
     if current.declines:
         return "The last charge was declined."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -13,6 +12,7 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import URLEncodedBody
 
+from gateway import wall
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog.listings import Listing, Shelf
@@ -206,7 +206,7 @@ async def set_auto_top_up(
             visitor.organization_id,
             rules,
             user_id=visitor.user_id,
-            now=datetime.now(UTC),
+            now=wall.now(),
         )
         after = msgspec.structs.asdict(rules)
         await trail.record(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -11,6 +11,7 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, URLEncodedBody
 
+from gateway import wall
 from gateway.control_plane.accounts import key_listing, organizations
 from gateway.control_plane.accounts.key_listing import HeldKey
 from gateway.control_plane.accounts.keys import ApiKeys, KeyChanged, KeyMade, NewApiKey
@@ -117,7 +118,7 @@ async def _keys_page(
         async with database.read() as connection:
             held = await key_listing.of_organization(connection, visitor.organization_id)
             defaults = await organizations.defaults(connection, visitor.organization_id)
-            since = datetime.now(UTC).date() - timedelta(days=_USED_DAYS)
+            since = wall.now().date() - timedelta(days=_USED_DAYS)
             used = await key_listing.last_used(connection, visitor.organization_id, since)
         form = _prefilled(defaults)
         if refused and not isinstance(refused.error, KeyMade):
@@ -163,7 +164,7 @@ async def create_key(
         visitor.organization_id,
         data.name,
         created_by=visitor.user_id,
-        expires_at=datetime.now(UTC) + timedelta(days=days) if days else None,
+        expires_at=wall.now() + timedelta(days=days) if days else None,
         token_ids_from=data.token_ids_from(defaults),
         truncate=data.truncated_at(defaults),
         budget=data.limited(),

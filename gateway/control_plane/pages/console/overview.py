@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from litestar import Response, get
 from litestar.di import NamedDependency
 
+from gateway import wall
 from gateway.control_plane.accounts import key_listing, users
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import credit, usage
@@ -35,7 +36,7 @@ async def show_overview(
     visitor: NamedDependency[Visitor],
 ) -> Response[str]:
     """Show the account at a glance."""
-    today = datetime.now(UTC).date()
+    today = wall.now().date()
     month = today.replace(day=1)
     since = min(month, today - timedelta(days=_DAYS - 1))
     async with database.read() as connection:

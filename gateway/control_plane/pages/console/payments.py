@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
+from gateway import wall
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.pages.console.payment_words import words_of
 from gateway.control_plane.payments import payments
@@ -92,7 +93,7 @@ def _may_ask(request: Request[Any, Any, Any], payment: Payment) -> bool:
     Whoever asks claims the payment, and so spoils what another reads at the time. A page that looks
     again by itself leaves a payment alone for as long as it is claimed.
     """
-    now = datetime.now(UTC)
+    now = wall.now()
     claimed_at = None
     if payment.due_at is not None and now < payment.due_at <= now + CLAIMED:
         claimed_at = payment.due_at - CLAIMED

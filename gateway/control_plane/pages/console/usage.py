@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
+from gateway import wall
 from gateway.control_plane.accounts import key_listing
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import usage
@@ -35,7 +36,7 @@ async def show_usage(
 ) -> Response[str]:
     """Show the usage of some days, of all keys and models or of one."""
     chosen = _filter(days, key, model)
-    today = datetime.now(UTC).date()
+    today = wall.now().date()
     async with database.read() as connection:
         sums = await usage.every_sum(connection, visitor.organization_id, chosen)
         used = await usage.models_of(connection, visitor.organization_id, chosen.since)
@@ -96,5 +97,5 @@ def written(by: By, sums: list[Sum], last_four: Mapping[str, str]) -> str:
 
 def _filter(days: int, key: str, model: str) -> Filter:
     span = min(max(days, 1), _SPANS[-1])
-    since = datetime.now(UTC).date() - timedelta(days=span - 1)
+    since = wall.now().date() - timedelta(days=span - 1)
     return Filter(since=since, key_id=key or None, model_id=model or None)

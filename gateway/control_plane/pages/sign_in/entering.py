@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway import wall
 from gateway.control_plane.accounts import identities, users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.identities import Identity
@@ -68,5 +67,5 @@ class Entering:
         if user is None:
             raise PasskeyRefused("This passkey's account is deleted.")
         return await self._sessions.begin(
-            connection, user.id, user.organization_id, device, verified_at=datetime.now(UTC)
+            connection, user.id, user.organization_id, device, verified_at=wall.now()
         )

@@ -30,6 +30,7 @@ from yarl import URL
 
 from backends.authentication import authority_of, derive_key, sign_announcement, sign_time
 from backends.guests import GuestNetworks
+from gateway import wall
 from gateway.data_plane.routing.discovery.provider import News
 
 LEASE_SECONDS = 15.0
@@ -54,7 +55,7 @@ class Registrations:
         guests: GuestNetworks,
         *,
         clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
+        wall_clock: Callable[[], float] = wall.unix_time,
     ) -> None:
         assert secret, "an empty secret would let anyone in"
         self._secret = secret
