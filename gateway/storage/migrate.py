@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Connection, inspect, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gateway.storage.database import Database, DatabaseError
 
@@ -28,6 +28,12 @@ _MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _LOCK = 0x57E11A  # any number, the same in every process
 _LOCK_SECONDS = 0.2
 """How often a process that waits for the lock asks for it."""
+_WAIT = "2s"
+"""How long a revision waits for a lock: all ticks wait behind it."""
+_PAUSE_SECONDS = 1.0
+"""How long others then go on, before the revision is tried again."""
+_TRIES = 200
+_LOCK_NOT_AVAILABLE = "55P03"
 _UNRELEASED = re.compile(r"\d{4}")  # the ids of the revisions before the first release
 
 
@@ -74,7 +80,19 @@ def _upgrade(connection: Connection) -> None:
     with _locked(connection):
         _known_revision(connection)
         connection.rollback()  # ends a transaction that only read, which SQLite can't make a writer
-        command.upgrade(config(connection), "head")
+        if connection.dialect.name == "postgresql":
+            connection.execute(text(f"SET lock_timeout = '{_WAIT}'"))
+            connection.commit()
+        for attempt in range(_TRIES):
+            try:
+                command.upgrade(config(connection), "head")
+                break
+            except DBAPIError as error:
+                connection.rollback()
+                locked = getattr(error.orig, "sqlstate", "") == _LOCK_NOT_AVAILABLE
+                if not locked or attempt == _TRIES - 1:
+                    raise
+            time.sleep(_PAUSE_SECONDS)
     connection.commit()
 
 

@@ -82,5 +82,5 @@ def _index() -> None:
         for name in names:
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}_position")
             op.execute(f"CREATE INDEX CONCURRENTLY {name}_position ON {name} {using}")
-        op.execute("RESET lock_timeout")
+        op.execute("SET lock_timeout = '2s'")
     op.execute(f"CREATE INDEX {_INDEX} ON usage_events {using}")  # takes those of the partitions

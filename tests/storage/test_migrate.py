@@ -257,6 +257,32 @@ async def test_a_broken_file_is_one_clear_line(tmp_path):
     await database.close()
 
 
+async def test_an_upgrade_lets_others_go_on_while_it_waits(
+    postgresql_database_url: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    """`pg_dump` holds its locks for hours, and whoever waits for one has all ticks wait behind."""
+    monkeypatch.setattr(migrate, "_WAIT", "50ms")
+    monkeypatch.setattr(migrate, "_PAUSE_SECONDS", 0.05)
+    database, others = (Database(postgresql_database_url[0]) for _ in range(2))
+    async with database.engine.connect() as connection:
+        await connection.run_sync(_downgrade, "0022_floods")
+    async with others.engine.connect() as backup:
+        await backup.execute(text("LOCK TABLE usage_events IN ACCESS SHARE MODE"))
+        upgrading = asyncio.create_task(migrate.upgrade(database))
+        waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'")
+        async with asyncio.timeout(20):
+            for _ in range(2):  # it waits, gives up, and waits again
+                while not await backup.scalar(waits):
+                    assert not upgrading.done()
+                async with others.write() as connection:
+                    await connection.execute(text("DELETE FROM usage_events WHERE false"))
+        assert not upgrading.done()
+    await upgrading
+    await migrate.check(database)
+    await database.close()
+    await others.close()
+
+
 async def test_a_migration_has_all_the_time_it_needs(
     postgresql_database_url: list[str], monkeypatch: pytest.MonkeyPatch
 ):
