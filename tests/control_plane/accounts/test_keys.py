@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 import pytest
 from sqlalchemy import func, insert, select, text, update
 
+from gateway import wall
 from gateway.control_plane.accounts import memberships, privacy, users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.key_changes import KeyChanges
@@ -128,7 +129,7 @@ async def test_who_is_no_member_makes_no_key(keys: ApiKeys, ledger: Ledger):
 
 async def test_a_key_that_would_expire_before_it_exists(keys: ApiKeys, ledger: Ledger):
     with pytest.raises(BadRequest):
-        await keys.create(ledger.organization_id, "late", expires_at=datetime.now(UTC))
+        await keys.create(ledger.organization_id, "late", expires_at=wall.now())
 
 
 async def test_changes_of_another_process_are_read_once_each(keys: ApiKeys, ledger: Ledger):
