@@ -213,7 +213,7 @@ async def _key_page(
             section="keys",
             refused=refused,
             key=key,
-            works=bool(key.previous_until and key.previous_until > datetime.now(UTC)),
+            works=bool(key.previous_until and key.previous_until > wall.now()),
             budget=budget,
             form=_typed(refused, key) if refused else current,
             current=current,
