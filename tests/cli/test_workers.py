@@ -18,6 +18,7 @@ from gateway.control_plane.workers import commands
 from gateway.control_plane.workers.commands import WorkerReport
 from gateway.data_plane.routing.pool import Pool
 from gateway.snapshots import WorkerState
+from gateway.storage.database import Database
 from testing.gateways import MODEL, STELLA, open_api
 from testing.processes import Process, running
 from testing.workers import a_view
@@ -96,7 +97,24 @@ async def test_workers_of_no_model_are_told_of(
     assert "the catalog does not have" in warned[0]
     listed = await asyncio.to_thread(shell.run, "workers", "list")
     assert f"{typo}  http://127.0.0.1:9  unknown model" in listed
-    assert "No running gateway reports a worker." in listed, "what stops takes its reports along"
+    assert "No running gateway reports a worker." in listed
+
+
+async def test_a_gateway_that_stops_takes_its_reports_along(
+    sqlite_database_url: list[str], fake_worker: Process
+):
+    database = Database(sqlite_database_url[0])
+
+    async def reported() -> list[WorkerReport]:
+        async with database.read() as connection:
+            return await commands.reports(connection)
+
+    workers, options = f"{MODEL}={fake_worker.url}", {"worker_orders_poll_seconds": 0.02}
+    async with open_api(sqlite_database_url[0], workers, **options), asyncio.timeout(20):
+        while not await reported():
+            await asyncio.sleep(0.02)
+    assert await reported() == []
+    await database.close()
 
 
 def test_the_list_is_in_words_and_says_how_old_each_line_is():
