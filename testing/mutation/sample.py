@@ -11,7 +11,7 @@ from testing.mutation import changes
 from testing.mutation.changes import Change
 from testing.mutation.tracing import Traced
 
-_SQL_CALLER = "gateway/storage/ledger/postgres.py"
+_SQL_CALLERS = "gateway/storage/ledger/"
 
 
 class Area(NamedTuple):
@@ -76,9 +76,9 @@ class Meeting:
 
 
 def _met(traced: Traced, change: Change) -> Iterable[tuple[float, str]]:
-    if change.path.endswith(".sql"):  # whatever sends ticks to PostgreSQL
-        lines = traced.lines.get(_SQL_CALLER, {}).values()
-        numbers = {number for ran in lines for number in ran}
+    if change.path.endswith(".sql"):  # whatever has the ledger call PostgreSQL
+        files = [lines for path, lines in traced.lines.items() if path.startswith(_SQL_CALLERS)]
+        numbers = {number for lines in files for ran in lines.values() for number in ran}
         numbers = {number for number in numbers if "postgresql" in traced.tests[number]}
     else:
         by_line = traced.lines.get(change.path, {})

@@ -61,6 +61,8 @@ def test_what_none_may_hold_is_refused(body: bytes):
         ('{"model":1,"x":{"model":2,"y":[{"input":1},{"input":2}]}}', None),
         ('{"x":[{"input":1,"y":"input","input" : 2}]}', "input"),
         ('{"x":1,"x":2}', None),
+        ('{"x":{"model":1},"model":2}', None),
+        ('{"model":1,"x":{},"model":2}', "model"),
         ('{"input":1,"inp\\u0075t":2}', "input"),
         ('{"input":"\\"input\\":\\\\","model":"input"}', None),
         ('{"input":1}]}]}{"model":1,"model":2}', "model"),  # no JSON, which the decoder tells

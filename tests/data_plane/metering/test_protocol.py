@@ -213,8 +213,11 @@ def test_a_lease_that_is_being_closed_is_not_opened_by_a_late_word(stage: Stage)
     empty = TickAnswer(refused=[], written_off=[], leases=[told], closed=[], recalled=[])
     stage.first.talk.applied(sent, empty)
     assert (lease.free, purse.prefetch_at) == (free, asks_from)
-    stage.first.tick()  # and is closed by what follows
-    assert purse.lease is None
+    again = stage.first.talk.compose()
+    assert again is not None
+    assert [line.action for line in again.tick.leases] == ["close"]  # until it is
+    stage.first.talk.failed(again)
+    stage.first.tick()
 
 
 def test_what_went_unanswered_is_not_refused_so_that_it_can_t_be_charged_later(stage: Stage):

@@ -65,6 +65,18 @@ async def test_what_expires_while_a_lease_holds_it_is_recalled(ledger: Ledger, t
     assert await ledger.breaches() == []
 
 
+async def test_what_was_spent_from_a_lot_can_t_be_taken_back(ledger: Ledger, tmp_path: Path):
+    """Not even while a lease has yet to post it."""
+    await ledger.grant(80)
+    (lot,) = (await ledger.balance()).lots
+    async with running(ledger.database, tmp_path) as credit:
+        await spend(credit, ledger, 80)
+        async with ledger.database.write() as connection:
+            with pytest.raises(grants.LotHasLess):
+                await grants.take(connection, ledger.organization_id, lot.id, 8, reason="a test")
+    assert await ledger.breaches() == []
+
+
 async def test_what_is_left_of_the_lots_is_the_balance_at_every_moment(
     ledger: Ledger, tmp_path: Path
 ):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
@@ -88,6 +88,25 @@ async def test_of_two_lines_about_one_lease_a_tick_applies_the_first(database: D
     answer = await ledger.tick(twice)
     await ledger.close()
     assert [(told.id, told.granted_nanos) for told in answer.leases] == [(asked.id, 160)]
+
+
+async def test_for_a_second_after_a_recall_a_lease_gets_no_more_than_it_needs(database: Database):
+    """Or what the others return for the one who waits would go to who asks ahead."""
+    customer = await add_customer(database, 100)
+    ledger, recalled_at = ledger_of(database), datetime.now(UTC)
+    async with database.write() as connection:
+        await connection.execute(update(accounts).values(recalled_at=recalled_at))
+    granted = []
+    for seconds in (0.9, 1.1):
+        asked = LeaseLine(
+            id=new_id(), account_id=customer.organization_id, action="ask", least_nanos=8,
+            target_nanos=80,
+        )  # fmt: skip
+        at = recalled_at + timedelta(seconds=seconds)
+        (told,) = (await ledger.tick(tick(leases=[asked], lease_ids=[asked.id]), at)).leases
+        granted.append(told.granted_nanos)
+    await ledger.close()
+    assert granted == [8, 80]
 
 
 async def test_who_replays_the_usage_of_another_does_not_renew_its_lease(database: Database):
