@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.data_plane.metering.messages import LeaseAnswer, TickAnswer
 from gateway.data_plane.metering.port import Charge, InsufficientCredit
@@ -114,6 +115,22 @@ def test_a_row_in_two_journals_is_charged_once(stage: Stage):
     for replica in (stage.second, stage.first, stage.second):
         replica.tick()
     assert stage.spent() == 8
+
+
+def test_an_answer_that_nobody_got_is_told_until_the_ledger_has_heard_it(stage: Stage):
+    lost, retry = (replace(stage.ledger.charge(8), print="bytes") for _ in range(2))
+    assert stage.first.reserve(lost) is None
+    stage.first.settle(lost, journal=False)
+    stage.first.tick()
+    stage.first.book.miss(lost, 60)
+    stage.first.tick(arrives=False)
+    stage.first.tick()
+    assert not stage.first.book.undelivered
+    assert stage.second.reserve(retry) is None
+    entry = stage.second.settle(retry, journal=False)
+    stage.second.tick()
+    assert entry.original_id == lost.request_id
+    assert (stage.charged(lost), stage.charged(retry)) == ([8], [0])
 
 
 def test_past_its_deadline_a_lease_is_not_used(stage: Stage):
