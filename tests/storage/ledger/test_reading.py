@@ -13,6 +13,7 @@ from testing.ledger import running
 
 async def test_only_what_is_spent_within_the_time_counts(ledger: Ledger, tmp_path: Path):
     await ledger.grant(80, kind="paid")
+    await (await Ledger.create(ledger.database)).grant(80, kind="paid")  # who spends nothing
     async with running(ledger.database, tmp_path) as credit:
         charge = ledger.charge(80)
         await credit.reserve(charge)
