@@ -17,7 +17,6 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from gateway import wall
-from gateway.observability import metrics
 from gateway.storage.database import Database
 from gateway.storage.tables.types import Instant
 
@@ -79,6 +78,8 @@ async def follow(database: Database) -> None:
     assert told is not None
     if answered - asked > _ROUND_TRIP_SECONDS * 1e9:
         return
+    from gateway.observability import metrics  # noqa: PLC0415 - for processes, not for commands
+
     middle = (asked + answered) // 2
     unix_ns = int(told.timestamp() * 1_000_000) * 1_000
     wall.set_to(unix_ns, middle)
