@@ -16,13 +16,8 @@ from gateway.cli.acting import acting_as, because, operator_of
 from gateway.cli.mac_secrets import mac_group
 from gateway.cli.printing import DAYS, as_json, asynchronous, in_days, opened, say, show
 from gateway.control_plane.accounts import organizations
-from gateway.control_plane.accounts.keys import (
-    DEFAULT_SCOPES,
-    OVERLAP_HOURS_MAX,
-    ApiKey,
-    ApiKeys,
-    NewApiKey,
-)
+from gateway.control_plane.accounts.api_key import ApiKey, NewApiKey
+from gateway.control_plane.accounts.keys import DEFAULT_SCOPES, OVERLAP_HOURS_MAX, ApiKeys
 from gateway.control_plane.accounts.security_mails import SecurityMails
 from gateway.control_plane.back_office import limits, notes
 from gateway.control_plane.back_office.keys import create, revoke, rotate, set_budget

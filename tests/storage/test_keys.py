@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import text, update
 
 from gateway.control_plane.accounts import mac_secrets
-from gateway.control_plane.accounts.keys import ApiKeys, NewApiKey
+from gateway.control_plane.accounts.api_key import NewApiKey
+from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.data_plane.auth import keys
 from gateway.data_plane.auth.reads import KeyStoreUnavailable
 from gateway.snapshots import KeySnapshot

@@ -10,8 +10,8 @@ import msgspec
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.control_plane.accounts.api_key import COLUMNS, ApiKey
 from gateway.control_plane.accounts.key_revocation import KeyNotFound
-from gateway.control_plane.accounts.keys import COLUMNS, ApiKey
 from gateway.identifiers import is_id
 from gateway.storage.database import count
 from gateway.storage.tables import api_keys, memberships, usage_days, users

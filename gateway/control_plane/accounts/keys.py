@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
-import msgspec
 from sqlalchemy import and_, bindparam, insert, select, update
 
 from gateway import wall
@@ -21,6 +20,7 @@ from gateway.control_plane.accounts import (
     mac_secrets,
     memberships,
 )
+from gateway.control_plane.accounts.api_key import COLUMNS, ApiKey, NewApiKey
 from gateway.control_plane.accounts.key_limits import KeyLimits
 from gateway.control_plane.accounts.key_revocation import DIGESTS, KeyNotFound, digests_of, own
 from gateway.control_plane.accounts.key_trail import Doer
@@ -58,38 +58,6 @@ class KeyChanged(BadRequest):
 
     status = 409
     code = "key_changed"
-
-
-class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key without its secret."""
-
-    id: str
-    organization_id: str
-    name: str
-    prefix: str = keys.PREFIX
-    last_four: str
-    scopes: str
-    """Names, separated by spaces."""
-    previous_until: datetime | None
-    """Until when its secret before works."""
-    token_ids_from: TokenIdsFrom | None
-    truncate: Truncate | None
-    created_at: datetime
-    created_by: str | None
-    """The user who made it, if known."""
-    expires_at: datetime | None
-    revoked_at: datetime | None
-
-
-COLUMNS = tuple(name for name in ApiKey.__struct_fields__ if name != "prefix")
-"""The fields of a key that the table holds."""
-
-
-class NewApiKey(msgspec.Struct, frozen=True):
-    """A new key, with the only copy of its secret."""
-
-    key: ApiKey
-    secret: str
 
 
 class ApiKeys:

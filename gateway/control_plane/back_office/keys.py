@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts import mac_secrets
+from gateway.control_plane.accounts.api_key import NewApiKey
 from gateway.control_plane.accounts.key_trail import Doer
-from gateway.control_plane.accounts.keys import DEFAULT_SCOPES, ApiKeys, NewApiKey
+from gateway.control_plane.accounts.keys import DEFAULT_SCOPES, ApiKeys
 from gateway.control_plane.back_office import acting
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.trail.entries import record

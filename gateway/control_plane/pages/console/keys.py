@@ -13,8 +13,9 @@ from litestar.params import FromPath, URLEncodedBody
 
 from gateway import wall
 from gateway.control_plane.accounts import key_listing, organizations
+from gateway.control_plane.accounts.api_key import NewApiKey
 from gateway.control_plane.accounts.key_listing import HeldKey
-from gateway.control_plane.accounts.keys import ApiKeys, KeyChanged, KeyMade, NewApiKey
+from gateway.control_plane.accounts.keys import ApiKeys, KeyChanged, KeyMade
 from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.credit import nanos_of_dollars
