@@ -365,9 +365,5 @@ async def spend(shop: Shop, cents: int) -> None:
     amount = cents * payments.CENT_NANOS
     async with shop.database.write() as connection:
         await postings.lock_account(connection, shop.organization_id)
-        await postings.move(connection, shop.organization_id, available=-amount)
-        await postings.burn(connection, shop.organization_id, amount)
-        await postings.enter(
-            connection, shop.organization_id, "usage", new_id(), -amount, "revenue",
-            await database_now(connection),
-        )  # fmt: skip
+        at = await database_now(connection)
+        await postings.debit(connection, shop.organization_id, amount, new_id(), at)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
+from gateway import wall
 from gateway.app.process import Process
 from gateway.control_plane.pages.console import payments as pages
 from gateway.fake_stripe.fake import FakeStripe
@@ -127,9 +128,7 @@ async def test_a_look_again_asks_stripe_unless_somebody_does(
     assert len(asked) == 1
     async with gateway.core.database.write() as connection:  # as it is while somebody reads it
         await connection.execute(
-            tables.payments.update().values(
-                due_at=pages.datetime.now(pages.UTC) + pages.CLAIMED / 2
-            )
+            tables.payments.update().values(due_at=wall.now() + pages.CLAIMED / 2)
         )
     await browser.get(path, headers=POLL)
     assert len(asked) == 1
