@@ -62,7 +62,8 @@ PRIVATE = {
 }
 NO_PAGES = {
     "programs read it": [
-        "/health/live", "/health/ready", "/metrics", "/openapi.json", "/robots.txt", "/sitemap.xml",
+        "/health", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/robots.txt",
+        "/sitemap.xml",
         "/v1/credits", "/v1/models", "/v1/models/{model_id:path}", "/v1/receipts/key",
         "/v1/receipts/roots", "/v1/receipts/roots/{root_id:str}", "/v1/usage",
     ],

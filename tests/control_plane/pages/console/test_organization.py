@@ -239,7 +239,7 @@ async def test_the_keys_of_who_goes_end_where_that_is_asked_for(
         assert made
         secrets.append({"authorization": f"Bearer {made[0]}"})
     for headers in secrets:  # known to this process from here on
-        assert (await browser.http.get("/v1/credits", headers=headers)).status_code == 200
+        assert (await browser.http.get("/v1/models", headers=headers)).status_code == 200
     (bobs,) = await rows(gateway, select(users).where(users.c.email == "bob@example.org"))
     leaver = bob if way == "left" else browser
     page = (await leaver.get("/console/settings")).text
@@ -254,7 +254,7 @@ async def test_the_keys_of_who_goes_end_where_that_is_asked_for(
         await browser.submit(f"/console/settings/members/{bobs.id}/remove", **fields)
     expected = 200 if way == "removed without" else 401
     for headers in secrets:
-        assert (await browser.http.get("/v1/credits", headers=headers)).status_code == expected
+        assert (await browser.http.get("/v1/models", headers=headers)).status_code == expected
     kept = await rows(gateway, select(api_keys.c.name).where(api_keys.c.revoked_at.is_(None)))
     assert ("adas",) in kept
     assert len(kept) == (3 if way == "removed without" else 1)
