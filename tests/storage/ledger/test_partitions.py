@@ -136,12 +136,14 @@ async def test_ticks_go_on_while_a_backup_runs(
     async with postgresql.write() as connection:
         await connection.execute(text(f"DROP TABLE {ahead}"))
     monkeypatch.setattr(partitions, "_TRIES", 1)
-    waiting = 0
+    waiting = ticks = 0
 
     async def work() -> None:
-        nonlocal waiting
+        nonlocal waiting, ticks
         while not upkeep.done():
-            await books.use(1)  # raises LedgerUnavailable when it waits for two seconds
+            ticks += 1
+            if ticks < 30:  # then its lease is spent
+                await books.use(1)  # raises LedgerUnavailable when it waits for two seconds
             async with postgresql.read() as connection:
                 query = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
                 waiting += await connection.scalar(query) or 0
@@ -149,9 +151,12 @@ async def test_ticks_go_on_while_a_backup_runs(
     async with postgresql.engine.connect() as backup:
         await backup.execute(text("LOCK TABLE usage_events, receipt_roots IN ACCESS SHARE MODE"))
         with capture_logs() as logs:
-            upkeep = asyncio.create_task(partitions.maintain(postgresql, retention_days=RETENTION))
-            await work()
-        assert (await upkeep).dropped == []
+            async with asyncio.TaskGroup() as group:
+                upkeep = group.create_task(
+                    partitions.maintain(postgresql, retention_days=RETENTION)
+                )
+                await work()
+        assert upkeep.result().dropped == []
         assert [line["what"] for line in logs] == ["ledger_partition", "ledger_retire"]
         assert waiting == 0
     done = await partitions.maintain(postgresql, retention_days=RETENTION)
