@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ _MESSAGE_BYTES_MAX = 32 << 20
 _LENGTH_BYTES = 4
 _METRICS = b"M"
 _ANNOUNCEMENT = b"A"
+_numbers = itertools.count()
 
 
 class Siblings:
@@ -32,7 +34,7 @@ class Siblings:
         """Takes an announcement and its signature."""
         self.own_metrics: Callable[[], bytes] = bytes
         self._server: asyncio.Server | None = None
-        self._socket = folder / f"{os.getpid()}-{id(self):x}.sock"
+        self._socket = folder / f"{os.getpid()}-{next(_numbers)}.sock"
 
     async def start(self) -> None:
         """Listen."""

@@ -22,6 +22,8 @@ from gateway.observability.logging import configure
 from gateway.settings import Settings, variable
 
 _LISTENING = re.compile(r"Uvicorn running on (.+) \(Press CTRL\+C to quit\)")
+_FOLDER_CHARACTERS_MAX = 60
+"""An address of a unix socket has 107 characters at most."""
 _NOT_STARTED = 3  # as uvicorn's own command
 
 
@@ -71,7 +73,9 @@ def _meeting(processes: int) -> Iterator[None]:
     if processes == 1:
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="gateway-") as folder:
+    usual = tempfile.gettempdir()
+    place = usual if len(usual) <= _FOLDER_CHARACTERS_MAX else "/tmp"  # noqa: S108 - 0700, and random
+    with tempfile.TemporaryDirectory(prefix="gateway-", dir=place) as folder:
         os.environ[variable("siblings")] = folder
         os.environ[variable("processes")] = str(processes)
         yield

@@ -245,6 +245,7 @@ class Work:
         finally:
             exchange.on_leave = None
             self._retries.discard(told)
+            del told  # an error that it holds would hold this frame, and the frame it
             self._cancel_if_unwanted()
 
     def __enter__(self) -> Self:

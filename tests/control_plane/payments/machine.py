@@ -242,6 +242,9 @@ class _LedgerWorld:
         self.runner = world.runner
         self.seconds = 0.0
         self.fates: list[str] = []
+        self.refuses = False
+
+    apply = machine.World.apply
 
     @property
     def now(self) -> datetime:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from gateway.buckets import Buckets
 from gateway.control_plane.accounts import organizations
 from gateway.data_plane.auth import keys
 from testing import door
@@ -127,6 +128,7 @@ KINDS: list[Callable[[Door], None]] = [
 @pytest.mark.timeout(600)
 async def test_requests_leave_no_garbage(requests: int, api: Api, fake_worker: Process):
     await api.ready()
+    api.gateway.data.hot_path.estimates._buckets = Buckets(10**9, 60)
     keys_ = api.keys
     async with api.gateway.core.database.write() as connection:
         poor = await organizations.create(connection, "poor")

@@ -172,7 +172,8 @@ def test_a_key_is_limited_and_revoked(office: Office):
         expect(page.get_by_role("status")).to_have_text("The key's limit is set.")
     (entry,) = left.entries
     assert entry[:3] == ("finance", "key.changed", f"key:{key_id}")
-    assert entry.after == {"budget_nanos": 20 * 10**9, "period": "month"}
+    changed = {"budget_nanos": 20 * 10**9, "period": "month"}
+    assert entry.after == changed | {"scopes": "embed"}
     assert (entry.reason, left.mails) == ("A loop", [])
 
     tab(page, "Keys")

@@ -61,7 +61,7 @@ def test_credit_is_taken_back(office: Office):
     office.run(add_credit(office.database, ada, 7))
     page = office.page("finance")
     open_organization(page, ada)
-    tab(page, "Lots")
+    tab(page, "Grants")
     page.get_by_role("link", name="Take back").click()
     page.get_by_label("Amount in dollars").fill("8")
     page.get_by_label("In words").fill("Meant for another")
