@@ -239,7 +239,7 @@ class Work:
             raise Disconnected
         told: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._retries.add(told)
-        exchange.on_leave = lambda: _fail(told, Disconnected())
+        exchange.on_leave = partial(_leave, told)
         try:
             return _replayed(self.request_id, await told)
         finally:
@@ -319,6 +319,10 @@ def _check_body(print_: Print, digest: bytes) -> None:
 def _replayed(request_id: str, reply: Reply) -> Reply:
     told = [("idempotent-replayed", "true"), ("x-original-request-id", request_id)]
     return Reply(reply.body, reply.lines + head_lines(told))
+
+
+def _leave(told: asyncio.Future[Reply]) -> None:
+    _fail(told, Disconnected())
 
 
 def _fail(told: asyncio.Future[Reply], error: Exception) -> None:
