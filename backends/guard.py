@@ -1,4 +1,4 @@
-"""The worker's side of `authentication`: lets in whoever proves to hold the key, signs its answers.
+"""The worker's side of `authentication`: admits whoever proves to have the key, and signs answers.
 
 Nothing is kept of strangers. A session is kept from its first signed request on, until newer ones
 need its place; its ticket is too old by then to open it again, so no recorded request opens it.

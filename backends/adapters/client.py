@@ -56,7 +56,7 @@ class WorkerClient:
     ) -> None:
         """`url` names the worker in errors; paths are appended to `base`.
 
-        `host` is whose certificate the worker has, if not that of `base`.
+        `host` must be in the worker's certificate; by default that of `base`.
         """
         self._trust = trust if trust and base.startswith("https:") else None
         self._host = host or None

@@ -72,7 +72,7 @@ class Credentials:
     def believes(
         self, signature: Signature | None, answer: AnswerReader, content: bytes | bytearray
     ) -> bool:
-        """Whether an answer is the worker's. 401 is nobody's: who doesn't know us can't sign."""
+        """Whether the worker signed an answer. A 401 bears no tag: there is no session yet."""
         if signature is None:
             return answer.status != UNKNOWN
         return signature.fits(answer.status, answer.retry_after, content, answer.tag)

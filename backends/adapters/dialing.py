@@ -57,7 +57,7 @@ class Dialer:
         self.credentials = trust.credentials(known_as) if known_as else None
         """What proves us to the worker, and it to us; None on this machine."""
         self._known_as = known_as.rpartition(":")[0].strip("[]")
-        """The host whose certificate it has."""
+        """The host name that its certificate must have."""
 
     async def connect(self, make: Callable[[], asyncio.Protocol]) -> None:
         """Connect a protocol to where the worker listens. Raises OSError or UnicodeError."""

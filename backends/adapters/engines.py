@@ -17,7 +17,7 @@ def connect_engine(
 ) -> StockBackend:
     """Make the client for an engine's address; opens the files that it names.
 
-    `name` (host:port) is whose certificate it must have, if not its address's.
+    `name` (host:port) must be in its certificate; by default that of its address.
 
     Raises UnknownBackend.
     """

@@ -69,7 +69,7 @@ class StockBackend:
         trust: Trust,
         name: str = "",
     ) -> None:
-        """`name` (host:port) is whose certificate it has, if not its address's."""
+        """`name` (host:port) must be in its certificate; by default that of its address."""
         self.url = address.url
         self._options = address.options
         self._dialect = dialect

@@ -105,7 +105,7 @@ class WorkerCall(asyncio.Future[T], Generic[T]):
         self.fail(WorkerTimeout(self._caller.url, reason))
 
     def _let_go(self) -> None:
-        """Leave no reference that leads back here, and no work for an answer nobody awaits."""
+        """Leave no reference that leads back here, and no work that nobody waits for."""
         self._timer.cancel()
         connection, self.connection = self.connection, None
         if connection is not None:
