@@ -14,10 +14,10 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long lint types imports check format requirements docs clean \
   bench bench-worker bench-credits bench-pages bench-admin bench-webhook chaos-credits chaos-payments \
-  mutate storm sim faults sbom audit-packages fuzz check-deploy
+  mutate explore-payments storm sim faults sbom audit-packages fuzz check-deploy
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
 
 run: .venv/run.stamp $(if $(STELLA_WEIGHTS),.venv/worker.stamp) ## Start everything: a database, a real model, the gateway, a key (PORT, DATA, STELLA_WEIGHTS)
 	@exec $(BIN)/gateway dev --port $(PORT) --data $(DATA) $(if $(STELLA_WEIGHTS),--stella-weights "$(STELLA_WEIGHTS)")
@@ -74,10 +74,13 @@ bench-webhook: .venv/dev.stamp ## Measure POST /webhooks/stripe while Stripe can
 chaos-payments: .venv/dev.stamp ## Send 10,000 shuffled events to two gateways that are killed, then check each balance
 	$(BIN)/python -m benchmarks.payments $(ARGS)
 
-storm: .venv/dev.stamp ## Explore payments as a state machine for minutes (EXAMPLES), and shorten what fails
-	STORM_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -m long --timeout 7200 -x -s \
+explore-payments: .venv/dev.stamp ## Explore payments as a state machine for minutes (EXAMPLES), and shorten what fails
+	EXPLORE_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -m long --timeout 7200 -x -s \
 	  tests/control_plane/payments/test_state_machine.py -k received $(ARGS)
 EXAMPLES ?= 100
+
+storm: .venv/dev.stamp ## Break everything under load, one fault after the other, into docs/storm.md (ARGS="--only NAME")
+	$(BIN)/python -m benchmarks.storm $(ARGS)
 
 sim: .venv/dev.stamp ## Simulate the router beside other policies, and draw docs/benchmarks/routing.svg
 	$(BIN)/python -m benchmarks.sim $(ARGS)

@@ -3,7 +3,7 @@
 The auditor (testing/auditing.py) reads the fake Stripe's objects. After every step no payment may
 have more credit than was received for it, and every invariant of the ledger holds; after a sweep
 all credit is exactly what is left of what was received. The same steps run over a naive handler,
-which the auditor must catch: see the last tests. `make storm` runs them for minutes.
+which the auditor must catch: see the last tests. `make explore-payments` runs them for minutes.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ SETTINGS = settings(
     # a step takes its time: to find shorter steps takes minutes, see EXAMPLES below
     phases=[Phase.generate],
 )
-SEED = os.environ.get("STORM_SEED")
-STORM_EXAMPLES = int(os.environ.get("STORM_EXAMPLES", "0"))
-"""`make storm` sets it: so many histories, and a failure is shortened."""
+SEED = os.environ.get("EXPLORE_SEED")
+EXPLORE_EXAMPLES = int(os.environ.get("EXPLORE_EXAMPLES", "0"))
+"""`make explore-payments` sets it: so many histories, and a failure is shortened."""
 
 
 @pytest.fixture
@@ -78,9 +78,9 @@ def explore(new_url: NewUrl, examples: int) -> None:
         had: ClassVar[Counter[str]] = Counter()
 
     number = int(SEED or random.SystemRandom().randrange(2**32))
-    print(f"STORM_SEED={number}")
-    chosen = settings(SETTINGS, max_examples=STORM_EXAMPLES or examples)
-    if STORM_EXAMPLES:
+    print(f"EXPLORE_SEED={number}")
+    chosen = settings(SETTINGS, max_examples=EXPLORE_EXAMPLES or examples)
+    if EXPLORE_EXAMPLES:
         chosen = settings(chosen, phases=[Phase.generate, Phase.shrink])
     run_state_machine_as_test(seed(number)(OnDatabase), settings=chosen)
     print(", ".join(f"{count} {name}" for name, count in OnDatabase.had.items()))
