@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 from sqlalchemy import Table, select, update
 
 from gateway.app.payments import Payments, make_payments
@@ -36,7 +36,7 @@ def selling(database_url: str, fake: FakeStripe, **changes: Any) -> Settings:
         stripe_api_url=fake.url,
         stripe_tax=False,
     )
-    return msgspec.structs.replace(chosen, **changes)
+    return replace(chosen, **changes)
 
 
 class Shop:

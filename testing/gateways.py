@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -165,7 +165,7 @@ def settings(database_url: str, workers: str = "", **changes: Any) -> Settings:
         key_wait_seconds=60.0,
         metrics_token=METRICS_TOKEN,
     )
-    return msgspec.structs.replace(chosen, **changes)
+    return replace(chosen, **changes)
 
 
 @asynccontextmanager

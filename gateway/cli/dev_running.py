@@ -24,10 +24,10 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import structlog
 import uvicorn
 import uvloop
@@ -101,7 +101,7 @@ async def _serve(
         if STELLA in workers:
             await stack.enter_async_context(_background(_pin(settings, data, workers[STELLA].url)))
         pairs = " ".join(f"{model}={worker.url}" for model, worker in workers.items())
-        settings = msgspec.structs.replace(settings, workers=pairs)
+        settings = replace(settings, workers=pairs)
         if not settings.stripe_secret_key:
             settings = await stack.enter_async_context(fake_stripe(settings))
         write_variables(data / "gateway.env", _environment(settings))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-
-import msgspec
+from dataclasses import replace
 
 from gateway.fake_stripe.serving import serving
 from gateway.fake_stripe.store import SECRET_KEY
@@ -22,7 +21,7 @@ async def fake_stripe(settings: Settings) -> AsyncIterator[Settings]:
     secret = f"whsec_{secrets.token_hex(16)}"
     async with serving() as fake:
         fake.listen(f"{settings.public_url}/webhooks/stripe", secret)
-        yield msgspec.structs.replace(
+        yield replace(
             settings,
             stripe_secret_key=SECRET_KEY,
             stripe_webhook_secrets=secret,

@@ -1,0 +1,36 @@
+"""The database, and the Redis beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from gateway.settings.declaring import SECRET, Count, text
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseSettings:
+    """The database, and the Redis beside it."""
+
+    database_url: Annotated[
+        str, SECRET, text("The database: postgresql://user:password@host/name or sqlite:///path.")
+    ] = "sqlite:///.data/gateway.db"
+    migration_database_url: Annotated[
+        str,
+        SECRET,
+        text(
+            "The same database, for `gateway migrate` alone, as the role that owns the schema. The "
+            "role of DATABASE_URL then needs no right but to connect. Empty: that of DATABASE_URL."
+        ),
+    ] = ""
+    database_connections_max: Annotated[Count, text("Most PostgreSQL connections per process.")] = (
+        16
+    )
+    redis_url: Annotated[
+        str,
+        SECRET,
+        text(
+            "redis://host:port/0 of a Valkey or Redis that carries revocations and news of workers "
+            "between processes. Empty: revocations are polled from the database."
+        ),
+    ] = ""

@@ -1,0 +1,79 @@
+"""Stripe, what is sold, and what operators may move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from gateway import selling
+from gateway.settings.declaring import SECRET, Count, Natural, Seconds, text
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaymentSettings:
+    """Stripe, what is sold, and what operators may move."""
+
+    stripe_secret_key: Annotated[
+        str,
+        SECRET,
+        text(
+            "A secret or restricted key of Stripe (docs/payments.md lists what it must be allowed "
+            "to do). Empty: nobody can buy, and `gateway credits grant` remains."
+        ),
+    ] = ""
+    stripe_webhook_secrets: Annotated[
+        str,
+        SECRET,
+        text(
+            "The signing secrets of the endpoint at Stripe that calls "
+            "GATEWAY_PUBLIC_URL/webhooks/stripe, separated by spaces: two while one is replaced. "
+            "Empty: no such route, and payments are found by the buyer's return and the sweep."
+        ),
+    ] = ""
+    stripe_api_url: Annotated[
+        str, text("Where Stripe's API is; in test mode, a double of it may be elsewhere.")
+    ] = selling.STRIPE_API_URL
+    stripe_live: Annotated[
+        bool,
+        text(
+            "Whether payments move money. The key must be of the same mode; live mode also needs "
+            "GATEWAY_SELLER, GATEWAY_TERMS, GATEWAY_SUPPORT and an https GATEWAY_PUBLIC_URL."
+        ),
+    ] = False
+    stripe_sweep_seconds: Annotated[
+        Seconds,
+        text("How often payments that are not finished are read at Stripe, whatever events say."),
+    ] = 600.0
+    stripe_tax: Annotated[
+        bool, text("Whether Stripe Tax adds tax to what is bought; it must be set up there.")
+    ] = True
+    purchases_per_hour: Annotated[
+        Count,
+        text("Purchases begun, and visits to Stripe's customer portal, per organization (429)."),
+    ] = 60
+    auto_top_ups_per_day: Annotated[
+        Count, text("Most auto top-ups that an organization starts in 24 hours, declined or not.")
+    ] = 8
+    seller: Annotated[
+        str, text("Who sells the credit, with the postal address; shown where it is bought.")
+    ] = ""
+    terms: Annotated[str, text("The address of the terms of sale; linked where it is bought.")] = ""
+    approval_dollars: Annotated[
+        Natural,
+        text(
+            "Above this, an operator's grant, taking or refund waits for a second operator, or for "
+            "24 hours where there is none."
+        ),
+    ] = 100
+    operator_dollars_per_day: Annotated[
+        Natural,
+        text("What one operator may move in a UTC day alone; the rest waits for a second one."),
+    ] = 250
+    webhook_private_hosts: Annotated[
+        str,
+        text(
+            "Exact hosts, separated by spaces, that webhooks may be sent to although they are "
+            "private, by plain http too; for development and tests, not in live mode. Empty: "
+            "public addresses alone."
+        ),
+    ] = ""
