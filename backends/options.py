@@ -90,9 +90,9 @@ def key_of(
     None: it has none, and needs none, since only this machine reaches it. Raises SystemExit.
     """
     try:
-        if own := environment.get(KEY_VARIABLE, ""):
+        if own := secret_of(KEY_VARIABLE, environment):
             return authentication.parse_key(own)
-        if secret := environment.get(SECRET_VARIABLE, ""):
+        if secret := secret_of(SECRET_VARIABLE, environment):
             return _made_key(secret.encode(), options, port)
     except WrongKey as error:
         sys.exit(f"{KEY_VARIABLE}: {error}")
@@ -101,6 +101,23 @@ def key_of(
     if not options.is_local:
         sys.exit(f"other machines reach {options.url(port)}, so {KEY_VARIABLE} must be set; {_HOW}")
     return None
+
+
+def secret_of(variable: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Return a secret from the environment, or from the file that VARIABLE_FILE names; "": none.
+
+    Raises SystemExit if both are set, or if the file can't be read.
+    """
+    path = environment.get(f"{variable}_FILE", "")
+    if not path:
+        return environment.get(variable, "")
+    if environment.get(variable):
+        sys.exit(f"{variable}_FILE: {variable} is set too; use one of them")
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        sys.exit(f"{variable}_FILE: {path} can't be read: {reason}")
 
 
 _HOW = f"`gateway workers key URL` prints it ({SECRET_VARIABLE}, as gateways have it, does too)"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from functools import partial
 
-from backends.options import add_options, options_of
+from backends.options import add_options, options_of, secret_of
 from backends.stella.door import KEY_VARIABLE, OpenAIDoor
 
 DRAIN_SECONDS_DEFAULT = 5.0
@@ -29,7 +28,7 @@ def main() -> None:
     options = WorkerOptions(**{name: getattr(args, name) for name in WorkerOptions._fields})
     metrics = Metrics()
     door = OpenAIDoor(
-        args.openai_key or os.environ.get(KEY_VARIABLE, ""), is_local=listening.is_local
+        args.openai_key or secret_of(KEY_VARIABLE), is_local=listening.is_local
     )
     if door.notice:
         _report(door.notice)

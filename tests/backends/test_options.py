@@ -38,6 +38,18 @@ def test_the_gateways_secret_makes_the_key_of_its_address():
         key_of(OPEN, 9000, {"GATEWAY_WORKER_SECRET": SECRET})
 
 
+def test_a_key_may_be_in_a_file(tmp_path: Path):
+    file = tmp_path / "key"
+    file.write_text(f"{OWN}\n")
+    named = {"GATEWAY_WORKER_KEY_FILE": str(file)}
+    assert key_of(OPEN, 9000, named) == bytes.fromhex(OWN)
+    with pytest.raises(SystemExit, match="use one of them"):
+        key_of(OPEN, 9000, {**named, "GATEWAY_WORKER_KEY": OWN})
+    file.unlink()
+    with pytest.raises(SystemExit, match="can't be read: No such file"):
+        key_of(OPEN, 9000, named)
+
+
 def test_what_is_no_key_is_refused_without_being_shown():
     with pytest.raises(SystemExit, match="not a key") as refused:
         key_of(OPEN, 9000, {"GATEWAY_WORKER_KEY": "mistyped"})
