@@ -27,9 +27,7 @@ def main() -> None:
         sys.exit(f"stella-worker: {error}; install the worker extra: stella-gateway[worker]")
     options = WorkerOptions(**{name: getattr(args, name) for name in WorkerOptions._fields})
     metrics = Metrics()
-    door = OpenAIDoor(
-        args.openai_key or secret_of(KEY_VARIABLE), is_local=listening.is_local
-    )
+    door = OpenAIDoor(args.openai_key or secret_of(KEY_VARIABLE), is_local=listening.is_local)
     if door.notice:
         _report(door.notice)
     app = StellaApp(metrics, door)
