@@ -35,6 +35,11 @@ for name, source, sentence in (
         "Run the gateway until SIGTERM or Ctrl-C; requests in flight are still answered.",
     ),
     ("migrate", "migrate:migrate", "Bring the database to this version's schema and catalog."),
+    (
+        "move",
+        "relocation:move",
+        "Move everything from SQLite to the empty, migrated PostgreSQL of DATABASE_URL.",
+    ),
     ("settings", "settings:settings", "List every setting, its default and what it does."),
     (
         "organizations",
