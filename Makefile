@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long lint types imports check format requirements docs clean \
   bench bench-worker bench-credits bench-pages bench-admin bench-webhook chaos-credits chaos-payments \
-  mutate explore-payments storm sim faults sbom audit-packages fuzz check-deploy
+  mutate explore-payments storm sim faults sbom audit-packages fuzz check-deploy chart
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -51,8 +51,12 @@ check-deploy: .venv/deploy.stamp ## Lint what deploys: images, compose, chart, r
 	$(BIN)/compose-lint --fail-on medium docker-compose.yml
 	promtool check config --syntax-only docker/prometheus/prometheus.yml
 
-docs: .venv/dev.stamp ## Print docs/settings.md anew
+docs: .venv/dev.stamp ## Print docs/settings.md anew, and the chart's schema of settings
 	$(BIN)/gateway settings --markdown > docs/settings.md
+	$(BIN)/python -m testing.chart schema
+
+chart: .venv/deploy.stamp ## Renew the snapshots of what the chart renders
+	$(BIN)/python -m testing.chart
 
 bench: .venv/dev.stamp ## Measure the gateway beside others, twelve minutes, into docs/benchmarks/gateway.md
 	$(BIN)/python -m benchmarks.gateway $(ARGS)
