@@ -55,7 +55,10 @@ def of_area(root: Path, area: Area, most: int, seed: int) -> list[Change]:
 
 
 class Meeting:
-    """The tests that meet a change: those that run its line."""
+    """The tests that meet a change: those that run its line.
+
+    What runs when its module is imported, such as a constant, is met by all that run the module.
+    """
 
     def __init__(self, traced: Sequence[Traced], seconds_max: float) -> None:
         """A change meets the quickest tests first, at most so many CPU seconds of them."""
@@ -82,9 +85,8 @@ def _met(traced: Traced, change: Change) -> Iterable[tuple[float, str]]:
         numbers = {number for number in numbers if "postgresql" in traced.tests[number]}
     else:
         by_line = traced.lines.get(change.path, {})
-        numbers = {
-            number
-            for line in range(change.first, change.line + 1)
-            for number in by_line.get(line, ())
-        }
+        changed = range(change.first, change.line + 1)
+        numbers = {number for line in changed for number in by_line.get(line, ())}
+        if not numbers and not set(changed).isdisjoint(traced.imported.get(change.path, ())):
+            numbers = {number for ran in by_line.values() for number in ran}
     return ((traced.seconds[number], traced.tests[number]) for number in numbers)

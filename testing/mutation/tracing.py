@@ -28,6 +28,8 @@ class Traced(msgspec.Struct):
     """CPU time of this process."""
     lines: dict[str, dict[int, list[int]]] = {}
     """By file and line, the tests that ran it and passed."""
+    imported: dict[str, list[int]] = {}
+    """By file, the lines that no test ran, but the import of their module."""
 
 
 class _Tracing:
@@ -66,10 +68,13 @@ class _Tracing:
         root = Path.cwd()
         for file in data.measured_files():
             by_line = self.traced.lines[str(Path(file).relative_to(root))] = {}
+            imported = self.traced.imported[str(Path(file).relative_to(root))] = []
             for line, contexts in data.contexts_by_lineno(file).items():
                 ran = sorted({int(context) for context in contexts if context} - self.failed)
                 if ran:
                     by_line[line] = ran
+                elif contexts == [""]:
+                    imported.append(line)
         Path(os.environ[TRACED]).write_bytes(msgspec.json.encode(self.traced))
 
 

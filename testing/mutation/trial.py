@@ -23,6 +23,8 @@ _START_SECONDS = 60.0
 """For a run to begin and collect, on a busy machine."""
 _SLOWER = 10
 """A run that takes so many times its tests' own time is stuck, which is noticed too."""
+_TEST_SECONDS = 40
+"""A test that takes so long hangs: most take a hundredth."""
 _PASSED, _FAILED, _INTERRUPTED, _USAGE = 0, 1, 2, 4
 _PATIENT = ("-p", "testing.mutation.patient")
 _FAILURE = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
@@ -63,7 +65,7 @@ class Tree:
         with self._changed(change):
             timeout = _START_SECONDS + _SLOWER * seconds
             try:
-                ended = self._pytest(tests, timeout, {}, "-x")
+                ended = self._pytest(tests, timeout, {}, "-x", f"--timeout={_TEST_SECONDS}")
             except subprocess.TimeoutExpired:
                 return Verdict(change, len(tests), "they no longer end")
         if ended.returncode == _PASSED:
