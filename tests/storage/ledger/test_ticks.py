@@ -1,6 +1,7 @@
 """What a tick writes beside the charges, and what it opens to do so."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -8,11 +9,17 @@ import msgspec
 import pytest
 from sqlalchemy import func, select, text, update
 
-from gateway.data_plane.metering.messages import LeaseLine, RootLine, Tick
+from gateway.data_plane.metering.messages import (
+    LeaseLine,
+    LedgerRefused,
+    RootLine,
+    Tick,
+)
 from gateway.data_plane.metering.receipts import FIRST, ReceiptSigner
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.ledger import partitions
+from gateway.storage.ledger.postgres import PostgresLedger
 from gateway.storage.tables import accounts, leases, receipt_keys, receipt_roots
 from testing.ledger import add_customer, ledger_of
 from tests.data_plane.metering.test_receipts import line
@@ -161,6 +168,20 @@ async def test_a_tick_that_is_canceled_says_so_and_the_next_has_a_connection(
             await waiting
     await leased(ledger, customer, new_id())
     await ledger.close()
+
+
+async def test_who_refuses_keeps_the_connection(postgresql: Database):
+    customer = await add_customer(postgresql, 100)
+    ledger = ledger_of(postgresql)
+    assert isinstance(ledger, PostgresLedger)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(ledger.close)
+        asked = await leased(ledger, customer, new_id())
+        before = ledger._own._connection
+        too_much = msgspec.structs.replace(asked, id=new_id(), least_nanos=2**70)
+        with pytest.raises(LedgerRefused):
+            await ledger.tick(tick(leases=[too_much], lease_ids=[too_much.id]))
+        assert ledger._own._connection is before
 
 
 async def test_a_tick_opens_the_partition_that_it_writes_to_alone(postgresql: Database):

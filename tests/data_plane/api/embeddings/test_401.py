@@ -39,6 +39,13 @@ async def test_401_for_a_mistyped_key_says_so(api: Api):
     assert "a character is missing or wrong" in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("header", ["Bearer", "Bearer  ", "Basic dXNlcjpwYXNz"])
+async def test_401_for_a_header_without_a_key_says_how_to_send_one(api: Api, header: str):
+    api.headers["authorization"] = header
+    answer = await api.embed(BODY)
+    assert "Authorization: Bearer sk-..." in answer.json()["error"]["message"]
+
+
 async def test_401_once_a_key_is_revoked(api: Api):
     assert (await api.embed(BODY)).status_code == 200
     await api.keys.revoke(api.ledger.key_id)
