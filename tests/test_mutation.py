@@ -39,6 +39,7 @@ def test_it_does_not_pay_more():
 def tree(tmp_path: Path) -> Tree:
     (tmp_path / "purse.py").write_text(PURSE)
     (tmp_path / "test_purse.py").write_text(TESTS)
+    (tmp_path / "conftest.py").write_text("import purse")
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     return Tree(tmp_path, {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"})
 

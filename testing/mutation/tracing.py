@@ -78,6 +78,7 @@ class _Tracing:
         Path(os.environ[TRACED]).write_bytes(msgspec.json.encode(self.traced))
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Begin before the modules of the tests are imported."""
-    config.pluginmanager.register(_Tracing())
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Begin before anything is imported that is measured."""
+    early_config.pluginmanager.register(_Tracing())
