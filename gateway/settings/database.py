@@ -13,7 +13,13 @@ class DatabaseSettings:
     """The database, and the Redis beside it."""
 
     database_url: Annotated[
-        str, SECRET, text("The database: postgresql://user:password@host/name or sqlite:///path.")
+        str,
+        SECRET,
+        text(
+            "The database: postgresql://user:password@host/name or sqlite:///path. As libpq reads "
+            "it: ?sslmode=verify-full for TLS; "
+            "?host=A:5432,B:5432&target_session_attrs=read-write for a server and its standby."
+        ),
     ] = "sqlite:///.data/gateway.db"
     migration_database_url: Annotated[
         str,

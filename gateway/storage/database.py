@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -207,6 +207,36 @@ def parse(url: str | URL) -> URL:
     return parsed.set(drivername=driver)
 
 
+async def connect(
+    url: URL,
+    *,
+    seconds: float,
+    command_seconds: float | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> asyncpg.Connection:
+    """Connect to PostgreSQL, with settings of the session. Raises what asyncpg raises."""
+    return await asyncpg.connect(
+        libpq_address(url),
+        timeout=seconds,
+        command_timeout=command_seconds,
+        server_settings=dict(settings or {}),
+    )
+
+
+def libpq_address(url: URL) -> str:
+    """Return the address of a PostgreSQL in libpq's words, which the driver reads best.
+
+    SQLAlchemy's own words for several hosts and for TLS mean the same: `host=A:1&host=B:2`, `ssl`.
+    """
+    query = dict(url.query)
+    if isinstance(hosts := query.get("host"), tuple):
+        query["host"] = ",".join(hosts)
+    if "ssl" in query:
+        query["sslmode"] = query.pop("ssl")
+    plain = url.set(drivername="postgresql", query=query)
+    return plain.render_as_string(hide_password=False)
+
+
 def _engine(url: URL, connections_max: int, command_seconds: float | None) -> AsyncEngine:
     if url.drivername.startswith("postgresql"):
         engine = create_async_engine(
@@ -215,7 +245,9 @@ def _engine(url: URL, connections_max: int, command_seconds: float | None) -> As
             pool_size=connections_max,
             max_overflow=0,
             pool_timeout=_CONNECT_SECONDS,
-            connect_args={"timeout": _CONNECT_SECONDS, "command_timeout": command_seconds},
+            async_creator=lambda: connect(
+                url, seconds=_CONNECT_SECONDS, command_seconds=command_seconds
+            ),
         )
         event.listen(engine.sync_engine, "checkout", _refuse_closed)
         return engine

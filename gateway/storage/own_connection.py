@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
-from gateway.storage.database import Database
+from gateway.storage.database import Database, connect
 
 CONNECT_SECONDS = 2.0
 LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
@@ -19,9 +19,7 @@ class OwnConnection:
     """Connects when it is first used, and again after `drop`. Used by one task at a time."""
 
     def __init__(self, database: Database, settings: Mapping[str, str]) -> None:
-        self._address = database.url.set(drivername="postgresql").render_as_string(
-            hide_password=False
-        )
+        self._url = database.url
         self._settings = dict(settings)
         self._connection: asyncpg.Connection | None = None
         self._prepared: dict[str, PreparedStatement] = {}
@@ -30,8 +28,8 @@ class OwnConnection:
         """Return a statement that is prepared once a connection. Raises one of LOST."""
         if self._connection is None or self._connection.is_closed():
             self._prepared = {}
-            self._connection = await asyncpg.connect(
-                self._address, timeout=CONNECT_SECONDS, server_settings=self._settings
+            self._connection = await connect(
+                self._url, seconds=CONNECT_SECONDS, settings=self._settings
             )
         statement = self._prepared.get(query)
         if statement is None:

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from gateway.storage.database import Database, DatabaseAway, refuses
+from gateway.storage.own_connection import OwnConnection
 
 
 @pytest.fixture
@@ -133,3 +134,28 @@ class Told(Exception):
 )
 def test_refusing_is_not_being_away(error: Exception, is_refused: bool):
     assert refuses(error) == is_refused
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        "postgresql://{user}@/{name}?host={dead}&host={host}:{port}&host={dead}",
+        "postgresql://{user}@/{name}?host=127.0.0.1,{host}&port=1,{port}&sslmode=disable",
+        "postgresql://{user}@{host}:{port}/{name}?ssl=disable",
+    ],
+)
+async def test_an_address_may_name_several_hosts_and_tls_in_either_dialect(
+    postgresql_database_url: list[str], of: str
+):
+    at = make_url(postgresql_database_url[0])
+    url = of.format(
+        user=at.username, name=at.database, host=at.host, port=at.port, dead="127.0.0.1:1"
+    )
+    database = Database(url)
+    async with database.read() as connection:
+        assert await connection.scalar(text("SELECT 1")) == 1
+    own = OwnConnection(database, {"application_name": "of its own"})
+    asked = await own.prepared("SELECT current_setting('application_name')")
+    assert await asked.fetchval() == "of its own"
+    await own.close()
+    await database.close()

@@ -1,0 +1,83 @@
+"""`make storm`: run every scenario, and draw docs/storm.md.
+
+    python -m benchmarks.storm [--only NAME ...] [--seconds N] [--seed N] [--list] [--no-page]
+
+Exits with 1 if an invariant is broken or the service did not do as a scenario expects; the
+evidence is in build/storm/NAME then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.storm import deployment, scenarios
+from benchmarks.storm.outcome import Outcome
+from benchmarks.storm.registry import SCENARIOS, Scenario
+from benchmarks.storm.runner import EVIDENCE, run
+from benchmarks.storm.template import Template
+from testing import servers
+
+assert scenarios  # imported for the scenarios that it registers
+
+
+async def storm(chosen: list[Scenario], *, seed: int, seconds: float | None) -> list[Outcome]:
+    """Run scenarios, one after the other."""
+    outcomes, workers = [], deployment.fleet()
+    try:
+        with tempfile.TemporaryDirectory(prefix="stella-storm-", dir=servers.in_memory()) as name:
+            template = Template(Path(name))
+            await template.make()
+            for scenario in chosen:
+                outcomes.append(await run(scenario, template, workers, seed=seed, seconds=seconds))
+                _tell(outcomes[-1])
+    finally:
+        workers.end()
+    return outcomes
+
+
+def _tell(outcome: Outcome) -> None:
+    verdict = outcome.verdict
+    print(
+        f"{'holds ' if outcome.holds else 'BROKEN'} {outcome.name:36} "
+        f"{outcome.served}/{outcome.requests} served, slowest {outcome.slowest_seconds:.1f} s, "
+        f"whole after {outcome.whole_seconds:.1f} s, {outcome.refused or 'nothing refused'}, "
+        f"{verdict.unasked} unasked, {verdict.written_off} written off, "
+        f"{outcome.seconds:.0f} s",
+        *outcome.notes,
+        flush=True,
+    )
+    for line in [*verdict.broken, *outcome.unmet]:
+        print(f"    {line}", flush=True)
+    if not outcome.holds:
+        print(f"    evidence: {EVIDENCE / outcome.name}", flush=True)
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.storm", description=__doc__)
+    parser.add_argument("--only", action="append", default=[], help="names that hold this text")
+    parser.add_argument("--seconds", type=float, help="how long each fault lasts")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    parser.add_argument("--list", action="store_true", help="list the scenarios")
+    args = parser.parse_args()
+    chosen = [one for one in SCENARIOS if not args.only or any(s in one.name for s in args.only)]
+    if args.list:
+        for one in chosen:
+            print(f"{one.group:12} {one.name:36} {one.about}")
+        return 0
+    print(f"seed {args.seed}", flush=True)
+    began = time.monotonic()
+    outcomes = asyncio.run(storm(chosen, seed=args.seed, seconds=args.seconds))
+    broken = [outcome.name for outcome in outcomes if not outcome.holds]
+    print(f"{len(outcomes)} scenarios in {time.monotonic() - began:.0f} s; broken: {broken or 0}")
+    return 1 if broken or not outcomes else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
