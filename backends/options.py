@@ -12,6 +12,9 @@ from typing import NamedTuple
 from backends import authentication
 from backends.authentication import KEY_VARIABLE, SECRET_VARIABLE, WrongKey
 
+DRAIN_SECONDS_DEFAULT = 5.0
+"""How long the `/ready` of a real worker says 503 before it closes, so that routers see it."""
+
 
 class Options(NamedTuple):
     """Where a worker listens, how it ends, and which gateways hear of it."""
@@ -61,7 +64,7 @@ def add_options(parser: argparse.ArgumentParser, *, drain_seconds: float = 0.0) 
     add("--uds", type=Path, help="a unix socket, in place of the port")
     add("--tls-cert", type=Path, help="serve TLS with this certificate (PEM, with its chain)")
     add("--tls-key", type=Path, help="the certificate's key (PEM)")
-    add("--drain-seconds", type=float, default=drain_seconds)
+    add("--drain-seconds", type=float, default=drain_seconds, help="serve on after SIGTERM")
     add("--announce", action="append", default=[], metavar="GATEWAY", help="announce us to it")
     add("--announce-as", metavar="URL", help="the address at which gateways reach this worker")
     add("--exit-with-stdin", action="store_true", help="end when stdin ends")

@@ -92,6 +92,8 @@ class WorkerApp:
             )
         status, headers, body = answer
         headers.append((b"content-length", str(len(body)).encode()))
+        if self.draining:
+            headers.append((b"connection", b"close"))  # so that none rests when the server closes
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

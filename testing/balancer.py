@@ -32,6 +32,8 @@ class Target:
         self.missed = 0
         self.lost = 0
         """Connections that ended before their answer."""
+        self.refused = 0
+        """Connections that could not be made; another target got the request."""
 
     def asked(self, *, ready: bool, misses: int) -> None:
         """Note an answer about its readiness; `misses` of them take it out, one takes it in."""
@@ -60,14 +62,14 @@ class Balancer:
         """Serve until the block ends."""
         app = web.Application(client_max_size=_BODY_BYTES_MAX)
         app.router.add_route("*", "/{path:.*}", self._pass_on)
-        runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
+        runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0)
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
         async with aiohttp.ClientSession(
             connector=connector, timeout=timeout, auto_decompress=False
         ) as self._http:
             await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024, shutdown_timeout=0)
+            site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
             await site.start()
             self.url = "http://{}:{}".format(*runner.addresses[0][:2])
             watching = asyncio.create_task(self._watch())
@@ -117,7 +119,7 @@ class Balancer:
                     ]
                     made = web.Response(status=answer.status, body=await answer.read())
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-                continue  # nothing was sent
+                target.refused += 1  # nothing was sent
             except (aiohttp.ClientError, OSError):
                 target.lost += 1
                 return web.Response(status=502, headers={"x-balancer": "lost"})

@@ -67,6 +67,7 @@ def test_the_service_is_pasted_twice(postgresql_database_url: list[str], tmp_pat
     assert install in block
     block = block.replace(install, ":")
     block = re.sub(r"postgresql://.*", postgresql_database_url[0], block)
+    block = block.replace("--port 9000", "--port 9000 --drain-seconds 0")
     door, worker = servers.free_port(), servers.free_port()
     block = block.replace("8080", str(door)).replace("9000", str(worker))
     url = f"http://127.0.0.1:{door}"
@@ -89,6 +90,7 @@ def pasted(block: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
     unwanted = ("GATEWAY_", "DATABASE_URL", "REDIS_URL")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(unwanted)}
     environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment["GATEWAY_DRAIN_SECONDS"] = "0"
     environment["PYTHONPATH"] = str(Path(__file__).parent.parent)
     with subprocess.Popen(
         ["bash", "-c", block], cwd=folder, env=environment, text=True, start_new_session=True,

@@ -7,13 +7,13 @@ import sys
 
 from backends import process, server
 from backends.minilm.engine import MiniLMEngine, WrongModel
-from backends.options import add_options, options_of
+from backends.options import DRAIN_SECONDS_DEFAULT, add_options, options_of
 
 
 def main() -> None:
     """Serve until told to stop."""
     parser = argparse.ArgumentParser(prog="python -m backends.minilm", description=__doc__)
-    add_options(parser)
+    add_options(parser, drain_seconds=DRAIN_SECONDS_DEFAULT)
     parser.add_argument("--threads", type=int, default=1, help="threads that compute")
     args = parser.parse_args()
     options = options_of(args)

@@ -6,11 +6,8 @@ import argparse
 import sys
 from functools import partial
 
-from backends.options import add_options, options_of, secret_of
+from backends.options import DRAIN_SECONDS_DEFAULT, add_options, options_of, secret_of
 from backends.stella.door import KEY_VARIABLE, OpenAIDoor
-
-DRAIN_SECONDS_DEFAULT = 5.0
-"""How long `/ready` says 503 before the server closes, so that every router sees it."""
 
 
 def main() -> None:

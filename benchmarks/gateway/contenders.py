@@ -156,6 +156,7 @@ def ours(
             "DATABASE_URL": url,
             "GATEWAY_WORKERS": workers,
             "GATEWAY_JOURNAL_PATH": str(folder / f"journal-{port}"),
+            "GATEWAY_DRAIN_SECONDS": "0",
             "PYTHONPATH": str(Path.cwd()),  # it starts in the benchmark's folder
             **environment,
         },

@@ -6,6 +6,7 @@ before the engine starts.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -72,6 +73,8 @@ class DataPlane:
     organization_limits: OrganizationLimits
     watched: list[Collector] = field(default_factory=list)
     """What else /metrics shows."""
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once this process leaves its load balancer."""
 
     async def key_changed(self, digest: bytes) -> None:
         """Forget a key here and in all other processes."""
@@ -199,6 +202,7 @@ def bounds(settings: Settings) -> Bounds:
         body_seconds=settings.body_seconds,
         bytes_per_second_min=settings.client_bytes_per_second_min,
         keep_alive_seconds=settings.keep_alive_seconds,
+        connection_seconds=settings.connection_seconds,
         unread_seconds=settings.unread_seconds,
     )
 
@@ -232,6 +236,7 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
         core.router,
         data.credit,
         exposition,
+        draining=data.draining.is_set,
         ledger_away_seconds_max=settings.ledger_away_seconds_max,
     )
     return [

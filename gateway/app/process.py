@@ -96,6 +96,11 @@ class Process:
         """Serve what is not of a hot path."""
         await self.app(scope, receive, send)
 
+    def drain(self) -> None:
+        """Leave the load balancer: not ready, and each connection closes at its next answer."""
+        self.data.draining.set()
+        self.door.retire()
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Start everything, and stop it in the reverse order."""

@@ -19,7 +19,6 @@ import fcntl
 import os
 import secrets
 import shutil
-import signal
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -133,14 +132,6 @@ class _Server(EndingServer):
         await super().startup(sockets)
         if self.started:
             _say(self._banner)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        with super().capture_signals():
-            yield
-            self._captured_signals.clear()  # else uvicorn raises them again before our cleanup
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the workers' end is under way
-        signal.signal(signal.SIGINT, lambda *_: self.end_at_once())
 
 
 def _end_at_once(workers: Sequence[EmbeddedWorker], sockets: Path) -> None:

@@ -7,10 +7,11 @@ so ending at once loses nothing but the answers in progress.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import uvicorn
@@ -42,6 +43,15 @@ class EndingServer(uvicorn.Server):
         """End this process now."""
         self._at_once()
         os._exit(_STATUS)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take signals while it serves; what ended it is no error, so the exit status is 0."""
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()  # else uvicorn raises them again before our cleanup
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end of what else runs is under way
+        signal.signal(signal.SIGINT, lambda *_: self.end_at_once())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what is in progress, then stop."""

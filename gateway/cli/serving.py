@@ -13,18 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from gateway.app.worker_sources import worker_sources
-from gateway.cli.ending import EndingServer
+from gateway.cli.draining import DrainingServer
 from gateway.cli.printing import opened, say
+from gateway.cli.processes import NOT_STARTED, Processes
 from gateway.observability.logging import configure
 from gateway.settings import Settings, variable
 
 _LISTENING = re.compile(r"Uvicorn running on (.+) \(Press CTRL\+C to quit\)")
 _FOLDER_CHARACTERS_MAX = 60
 """An address of a unix socket has 107 characters at most."""
-_NOT_STARTED = 3  # as uvicorn's own command
 
 
 def run(*, host: str, port: int, uds: str | None, processes: int) -> None:
@@ -51,20 +50,19 @@ def run(*, host: str, port: int, uds: str | None, processes: int) -> None:
     )
     try:
         with contextlib.suppress(KeyboardInterrupt), _meeting(processes):
-            _serve(config)
+            _serve(config, settings.drain_seconds)
     finally:
         if uds:
             Path(uds).unlink(missing_ok=True)
 
 
-def _serve(config: uvicorn.Config) -> None:
+def _serve(config: uvicorn.Config, drain_seconds: float) -> None:
     if config.workers > 1:
-        Multiprocess(config, sockets=[config.bind_socket()]).run()
-        return
-    server = EndingServer(config)
+        sys.exit(Processes(config, drain_seconds=drain_seconds).run())
+    server = DrainingServer(config, drain_seconds=drain_seconds)
     server.run()
     if not server.started:
-        sys.exit(_NOT_STARTED)
+        sys.exit(NOT_STARTED)
 
 
 @contextlib.contextmanager

@@ -41,6 +41,13 @@ class ConnectionSettings:
             "front, which would else reuse one that is being closed."
         ),
     ] = 75.0
+    connection_seconds: Annotated[
+        Seconds,
+        text(
+            "How long a connection is used, a tenth more or less; its next answer then closes it, "
+            "so that clients which keep their connections find new gateways."
+        ),
+    ] = 300.0
     body_bytes_max: Annotated[Count, text("Largest request body, in bytes (413).")] = 4_194_304
     bodies_bytes_max: Annotated[
         Count, text("Most bytes of bodies in one process, of all requests in flight (429).")

@@ -35,6 +35,15 @@ class ProcessSettings:
         str,
         text("The folder where these processes meet; `gateway run --processes` makes it."),
     ] = ""
+    drain_seconds: Annotated[
+        float,
+        Meta(ge=0, le=3600),
+        text(
+            "How long SIGTERM leaves a gateway serving with /health/ready at 503, each answer "
+            "closing its connection, before it stops listening: longer than its load balancer "
+            "takes to see that. 0: it stops listening at once."
+        ),
+    ] = 5.0
     log_format: Annotated[Literal["console", "json"], text("Logs for people or for machines.")] = (
         "json"
     )

@@ -122,6 +122,7 @@ def test_whichever_process_answers_speaks_for_all(sqlite_database_url: list[str]
         "GATEWAY_SECRET": SECRET,
         "GATEWAY_METRICS_TOKEN": "a token for monitoring",
         "GATEWAY_CONNECTIONS_MAX": "100",
+        "GATEWAY_DRAIN_SECONDS": "0",
         "DATABASE_URL": sqlite_database_url[0],
         "TMPDIR": str(folder),
     }

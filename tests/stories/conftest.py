@@ -158,7 +158,8 @@ def dev_service(
 def serving(environment: dict[str, str], port: int, path: str = "/health/ready") -> Iterator[None]:
     """Run a gateway until the end of the block; it is there when a path is answered with 200."""
     command = [sys.executable, "-m", "gateway", "run", "--port", str(port)]
-    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    at_once = {"GATEWAY_DRAIN_SECONDS": "0"}
+    child = subprocess.Popen(command, env=environment | at_once, stdout=subprocess.DEVNULL)
     try:
         _await(f"http://127.0.0.1:{port}{path}", child)
         yield

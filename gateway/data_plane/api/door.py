@@ -6,6 +6,8 @@ Once a second each connection is asked whether it is late, so that a request cos
 from __future__ import annotations
 
 import asyncio
+import random
+import select
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 from urllib.parse import unquote
@@ -14,12 +16,16 @@ import httptools
 import msgspec
 
 from gateway.data_plane.api.exchange import HotEndpoint, head_lines
-from gateway.errors import GatewayError, HeadTooLarge
+from gateway.errors import BadRequest, GatewayError, HeadTooLarge
 from gateway.identifiers import new_id
 
 _CHECK_SECONDS = 1.0
+PIECE_BYTES = 16_384
+"""Most bytes that are parsed before the bounds are asked: a millisecond of the worst."""
 GRACE_SECONDS = 5.0
 """How long a body may come at any rate."""
+_AGE_SPREAD = 0.1
+"""So much sooner or later a connection is old: those of one moment don't all end in another."""
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,11 +39,17 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     body_seconds: float
     bytes_per_second_min: int
     keep_alive_seconds: float
+    connection_seconds: float
     unread_seconds: float
 
     def body_allowed(self, got: int) -> float:
         """Return the seconds that a body may take of which `got` bytes are here."""
         return min(self.body_seconds, GRACE_SECONDS + got / self.bytes_per_second_min)
+
+    def age(self) -> float:
+        """Return the seconds that a new connection is kept."""
+        spread = random.uniform(1 - _AGE_SPREAD, 1 + _AGE_SPREAD)  # noqa: S311 - no secret
+        return spread * self.connection_seconds
 
     def flaw_of_head(
         self, url: bytes, headers: Sequence[tuple[bytes, bytes]], bytes_most: int
@@ -50,6 +62,25 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
             if size > self.head_bytes_max:
                 return self.head_too_large()
         return None
+
+    def excess_of_bytes(self, overhead: int, body: int | None) -> GatewayError | None:
+        """Return why what came of a request so far is refused, if it is.
+
+        `overhead` are the bytes that are not of its body; `body` is None before its head is whole.
+        """
+        room = self.head_bytes_max + PIECE_BYTES
+        if body is None:
+            return self.head_too_large() if overhead > room else None
+        if overhead > room + body // 8:
+            return BadRequest("The body comes in too many small chunks. Send larger ones.")
+        return None
+
+    def excess_of_requests(self, waiting: int) -> GatewayError | None:
+        """Return why one request more is refused, if it is, where so many wait already."""
+        if waiting < self.pipelined_max:
+            return None
+        message = f"Over {self.pipelined_max} requests wait on this connection for their answers."
+        return BadRequest(message)
 
     def head_too_large(self) -> GatewayError:
         """Return the refusal of a head with too many bytes."""
@@ -67,6 +98,8 @@ class Door:
         self._connections: set[Checked] = set()
         self.refused = 0
         """Connections that were one too many."""
+        self.retiring = False
+        """Whether every answer is the last one on its connection."""
         self._checking: asyncio.TimerHandle | None = None
         self._lines_of: Sequence[tuple[bytes, bytes]] | None = None
         self._lines = b""
@@ -81,6 +114,12 @@ class Door:
             loop = asyncio.get_running_loop()
             self._checking = loop.call_later(_CHECK_SECONDS, self._check)
         return True
+
+    def retire(self) -> None:
+        """Close each connection at its next answer, and those that are still to come."""
+        self.retiring = True
+        for connection in tuple(self._connections):
+            connection.retire()
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -107,6 +146,16 @@ class Door:
             self._lines = b"".join(b"%b: %b\r\n" % header for header in headers)
         return self._lines
 
+    @staticmethod
+    def has_unread(transport: asyncio.Transport) -> bool:
+        """Tell whether bytes have come that the loop has not read yet."""
+        socket = transport.get_extra_info("socket")
+        if socket is None:  # a test's
+            return False
+        poll = select.poll()
+        poll.register(socket.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
     def _check(self) -> None:
         self._checking = None
         loop = asyncio.get_running_loop()
@@ -122,6 +171,10 @@ class Checked(Protocol):
 
     def check(self, now: float) -> None:
         """Close or refuse what takes too long; `now` is the loop's time."""
+        ...
+
+    def retire(self) -> None:
+        """Close at the next answer."""
         ...
 
 

@@ -22,12 +22,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from gateway.data_plane.api.call import HotCall
-from gateway.data_plane.api.door import GRACE_SECONDS, Bounds, Door, by_name, refusal
+from gateway.data_plane.api.door import GRACE_SECONDS, PIECE_BYTES, Door, by_name, refusal
 from gateway.data_plane.api.exchange import RawAnswer
-from gateway.errors import BadRequest, GatewayError, RequestTimeout, Unavailable
+from gateway.errors import GatewayError, RequestTimeout, Unavailable
 
-_PIECE_BYTES = 16_384
-"""Most bytes that are parsed before the bounds are asked: a millisecond of the worst."""
 _JOINED_BYTES_MAX = 65_536
 """A longer body is not copied to be sent with its head."""
 _ENDED = getattr(select, "POLLRDHUP", select.POLLHUP)
@@ -64,6 +62,8 @@ class FrontDoor(HttpToolsProtocol):
         """When the client is late, on the loop's clock; see `check`."""
         self._ends: select.poll | None = None
         self._unread, self._unread_since = 0, 0.0
+        self._is_last, self._old_at = self._door.retiring, math.inf
+        """Whether the next answer is the last one, and when it will be."""
         self._unread_call: HotCall | None = None
         """The last one whose answer was not written at once."""
 
@@ -73,6 +73,7 @@ class FrontDoor(HttpToolsProtocol):
         """Take the connection, if there is room for one more."""
         super().connection_made(transport)
         self._rest()
+        self._old_at = self.loop.time() + self._bounds.age()
         if not self._door.open(self):
             self._refuse(Unavailable("The gateway has too many connections. Try again shortly."))
 
@@ -91,8 +92,8 @@ class FrontDoor(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, piece by piece, and begin the request that it completes."""
-        for start in range(0, len(data), _PIECE_BYTES):
-            self._read(data[start : start + _PIECE_BYTES])
+        for start in range(0, len(data), PIECE_BYTES):
+            self._read(data[start : start + PIECE_BYTES])
             if self.transport.is_closing():
                 return
         if self._part != _REST and self._due == math.inf:
@@ -104,10 +105,18 @@ class FrontDoor(HttpToolsProtocol):
             self._begin(call)
 
     def shutdown(self) -> None:
-        """Close once what is at work is answered; a body that still comes has little time left."""
-        super().shutdown()
+        """Close once what is at work is answered; what still comes has little time left."""
+        self.retire()
+        if self._part == _REST and not self._door.has_unread(self.transport):
+            super().shutdown()
         self._bounds = msgspec.structs.replace(self._bounds, body_seconds=GRACE_SECONDS)
         self._due = min(self._due, self.loop.time() + GRACE_SECONDS)
+
+    def retire(self) -> None:
+        """See `Checked.retire`."""
+        self._is_last = True
+        if self.cycle is not None and not isinstance(self.cycle, HotCall) and not self.pipeline:
+            self.cycle.keep_alive = False
 
     # -- what the parser finds ------------------------------------------------------------------
 
@@ -131,7 +140,10 @@ class FrontDoor(HttpToolsProtocol):
         self._part, self._due = _BODY, math.inf
         if self._refused is not None:
             return
-        self._refused = self._flaw()
+        bounds, bytes_most = self._bounds, self._overhead + self._piece
+        self._refused = bounds.flaw_of_head(
+            self.url, self.headers, bytes_most
+        ) or bounds.excess_of_requests(len(self.pipeline))
         if self._refused is not None:
             return
         endpoint = self._door.find(self.url)
@@ -182,6 +194,8 @@ class FrontDoor(HttpToolsProtocol):
     def answer(self, call: HotCall, answer: RawAnswer | None) -> None:
         """See `Wire.answer`."""
         self._serving = None
+        if self._is_last and self._part == _REST and not self.pipeline:
+            call.keep_alive = False
         if answer is not None and not self.transport.is_closing():
             self._send(
                 answer.status,
@@ -246,6 +260,8 @@ class FrontDoor(HttpToolsProtocol):
         """End what takes too long: a rest, a head, a body, or the reading of an answer."""
         if self.flow.write_paused:
             self._check_unread(now)
+        if now >= self._old_at:
+            self._is_last = True
         if now < self._due:
             return
         if self._part != _REST and self.flow.read_paused:  # it is we who do not read
@@ -279,24 +295,6 @@ class FrontDoor(HttpToolsProtocol):
         if now - self._unread_since > allowed:
             self.transport.abort()
 
-    def _flaw(self) -> GatewayError | None:
-        """Return why a whole head is refused, if it is."""
-        bounds: Bounds = self._bounds
-        flaw = bounds.flaw_of_head(self.url, self.headers, self._overhead + self._piece)
-        most = bounds.pipelined_max
-        if flaw is None and len(self.pipeline) >= most:
-            return BadRequest(f"Over {most} requests wait on this connection for their answers.")
-        return flaw
-
-    def _excess(self) -> GatewayError | None:
-        """Return why what came of a request so far is refused, if it is."""
-        room = self._bounds.head_bytes_max + _PIECE_BYTES
-        if self._part == _HEAD:
-            return self._bounds.head_too_large() if self._overhead > room else None
-        if self._overhead > room + self._got // 8:
-            return BadRequest("The body comes in too many small chunks. Send larger ones.")
-        return None
-
     def _refuse(self, error: GatewayError | None) -> None:
         """End the connection, with an answer if there is an error to tell."""
         if self.transport.is_closing():
@@ -313,7 +311,8 @@ class FrontDoor(HttpToolsProtocol):
         super().data_received(piece)
         if self._part != _REST and self._refused is None:
             self._overhead += len(piece)
-            self._refused = self._excess()
+            body = self._got if self._part == _BODY else None
+            self._refused = self._bounds.excess_of_bytes(self._overhead, body)
         if self._refused is not None:
             self._refuse(self._refused)
 
@@ -336,6 +335,8 @@ class FrontDoor(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expects
         self.headers += headers  # the list that is in the scope
         super().on_headers_complete()
+        if self._is_last:
+            self.cycle.keep_alive = False
 
     def _rest(self) -> None:
         self._due = self.loop.time() + self._bounds.keep_alive_seconds

@@ -16,7 +16,12 @@ from gateway.snapshots import Catalog, WorkerState
 
 MONITORING = "gateway.monitoring"
 """In the state of a request: whether it may be told of workers and models."""
-_UNREADY = {"catalog": "starting", "ledger": "no ledger", "journal": "no journal"}
+_UNREADY = {
+    "draining": "draining",
+    "catalog": "starting",
+    "ledger": "no ledger",
+    "journal": "no journal",
+}
 """What takes this gateway out of its load balancer, and its status then."""
 
 
@@ -26,6 +31,7 @@ def routes(
     credit: LeasedCredits,
     exposition: Exposition,
     *,
+    draining: Callable[[], bool],
     ledger_away_seconds_max: float,
 ) -> list[HTTPRouteHandler]:
     """Make the routes."""
@@ -44,7 +50,8 @@ def routes(
         balancer at once. For the same reason workers don't matter: without one, requests are held
         and then answered with a Retry-After, which is more than a balancer could do.
 
-        `reasons` has a word for each thing that is wrong: `catalog`, `ledger`, `journal` if
+        `reasons` has a word for each thing that is wrong: `draining` once it was told to end,
+        `catalog`, `ledger`, `journal` if
         neither the ledger nor the journal takes anything, so that requests are refused, `refused`
         if the ledger refuses what an organization used (that one alone is concerned), and `workers`
         if a live model has none that is ready; `ready_workers` counts those of every model. Both
@@ -57,6 +64,7 @@ def routes(
         }
         live = [model.id for model in models.values() if model.state == "live"]
         causes = {
+            "draining": draining(),
             "catalog": not models,
             "ledger": credit.away_seconds > ledger_away_seconds_max,
             "journal": credit.book.is_closed,

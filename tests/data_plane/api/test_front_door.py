@@ -6,6 +6,7 @@ to uvicorn's protocol in front of an application that gives the same answers.
 
 import asyncio
 import re
+import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, cast
@@ -13,6 +14,7 @@ from unittest.mock import Mock
 
 import msgspec
 import pytest
+import uvicorn
 from litestar import Request
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -28,6 +30,7 @@ from testing.front_door import Client, post
 BOUNDS = Bounds(
     connections_max=4, pipelined_max=4, head_bytes_max=32_768, headers_max=100, head_seconds=10,
     body_seconds=30, bytes_per_second_min=1_000, keep_alive_seconds=75, unread_seconds=10,
+    connection_seconds=300,
 )  # fmt: skip
 
 
@@ -570,6 +573,80 @@ async def test_what_is_at_work_is_finished_when_the_server_stops_and_bodies_have
     answer = await works.answer()
     assert (answer.text, answer.headers["connection"]) == ("5", "close")
     assert works.is_closing()
+
+
+@pytest.mark.parametrize("request_", [POST, GET])
+async def test_a_process_that_drains_closes_each_connection_at_its_next_answer(request_: bytes):
+    served = Served()
+    kept = Client(served)
+    await kept.send(request_)
+    assert "connection" not in (await kept.answer()).headers
+    served.door.retire()
+    assert not kept.is_closing()
+    for client in (kept, Client(served)):
+        await client.send(request_)
+        answer = await client.answer()
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        assert client.is_closing()
+
+
+@pytest.mark.parametrize("request_", [POST, GET])
+async def test_what_is_at_work_when_a_process_drains_is_answered_with_close(request_: bytes):
+    served = Served()
+    served.waits.clear()
+    client = Client(served)
+    await client.send(request_)
+    served.door.retire()
+    served.waits.set()
+    assert (await client.answer()).headers["connection"] == "close"
+    assert client.is_closing()
+
+
+async def test_what_waits_behind_an_answer_is_answered_before_a_connection_closes():
+    served = Served()
+    served.door.retire()
+    client = Client(served)
+    await client.send(POST * 3)
+    received = (await client.answered(1 << 20)).lower()
+    assert received.count(b"http/1.1 200") == 3
+    assert received.count(b"connection: close") == 1
+
+
+async def test_an_old_connection_closes_at_its_next_answer():
+    served = Served(msgspec.structs.replace(BOUNDS, keep_alive_seconds=1_000))
+    client = Client(served)
+    later(client, 269)
+    await client.send(POST)
+    assert "connection" not in (await client.answer()).headers
+    later(client, 331)
+    await client.send(POST)
+    assert (await client.answer()).headers["connection"] == "close"
+
+
+async def test_a_request_that_has_come_is_answered_though_the_server_stops():
+    """It lies in the socket: closing it unread would reset the connection."""
+    served = Served()
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        state = ServerState()
+        config = uvicorn.Config(
+            served, log_config=None, access_log=False, proxy_headers=False, lifespan="off"
+        )
+        await loop.connect_accepted_socket(lambda: FrontDoor(config, state, {}), ours)
+        await asyncio.sleep(0)  # it begins to read
+        rests, theirs_too = socket.socketpair()
+        with theirs_too:
+            await loop.connect_accepted_socket(lambda: FrontDoor(config, state, {}), rests)
+            await asyncio.sleep(0)
+            theirs.sendall(POST)
+            for connection in tuple(state.connections):
+                connection.shutdown()
+            assert await asyncio.to_thread(theirs_too.recv, 1) == b""
+            said = await asyncio.to_thread(theirs.recv, 65_536)
+            assert b"200 OK" in said
+            assert b"connection: close" in said.lower()
+            assert await asyncio.to_thread(theirs.recv, 1) == b""
 
 
 async def test_the_server_may_cancel_what_does_not_end():

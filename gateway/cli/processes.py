@@ -1,0 +1,116 @@
+"""The processes of `gateway run --processes N`, on one socket, watched by their parent.
+
+One that dies or hangs is replaced. They end together: the parent passes on what it is told, closes
+its own copy of the socket, and waits until all have drained. If one can't start, all end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from multiprocessing.connection import wait
+
+import structlog
+import uvicorn
+from uvicorn.server import Server
+from uvicorn.supervisors.multiprocess import Process as Child
+
+from gateway.cli.draining import DrainingServer
+
+log = structlog.get_logger()
+
+NOT_STARTED = 3
+"""The exit status of a server that could not start, as of uvicorn's own command."""
+_LOOK_SECONDS = 1.0
+"""How often it is looked whether a process hangs."""
+_HANGS_SECONDS = 10.0
+"""How long a process may take to say that it lives."""
+
+
+class Processes:
+    """The parent. `run` returns once all have ended."""
+
+    def __init__(self, config: uvicorn.Config, *, drain_seconds: float) -> None:
+        self._config = config
+        self._drain_seconds = drain_seconds
+        self._socket = config.bind_socket()
+        self._children: list[Child] = []
+        self._ending: signal.Signals | None = None
+        """What the children are told."""
+        self._told_once: set[Child] = set()
+        self._status = 0
+
+    def run(self) -> int:
+        """Serve until told to end; returns the exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, self._told)
+        with contextlib.closing(self._socket):
+            self._children = [self._start() for _ in range(self._config.workers)]
+            while self._ending is None:
+                wait([child.process.sentinel for child in self._children], _LOOK_SECONDS)
+                self._look()
+        for child in self._children:
+            if child not in self._told_once:  # it started while the signal came
+                self._tell(child)
+            child.join()
+        return self._status
+
+    def _start(self) -> Child:
+        child = _Child(self._config, [self._socket], self._drain_seconds)
+        child.start()
+        return child
+
+    def _told(self, number: int, _frame: object) -> None:
+        """Pass a signal on. Runs between any two steps of the parent.
+
+        A terminal sends Ctrl-C to the children as well. They may get SIGQUIT then, which ends as
+        the first Ctrl-C does, while a second SIGINT would end them at once.
+        """
+        if number == signal.SIGINT and self._ending == signal.SIGQUIT:
+            for child in self._children:
+                child.process.kill()
+            os._exit(128 + signal.SIGINT)
+        self._ending = signal.SIGTERM if number == signal.SIGTERM else signal.SIGQUIT
+        for child in self._children:
+            self._tell(child)
+
+    def _tell(self, child: Child) -> None:
+        if self._ending is not None and child.process.pid is not None and child.exitcode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.process.pid, self._ending)
+                self._told_once.add(child)
+
+    def _look(self) -> None:
+        """Replace what died or hangs, unless it could not start."""
+        for place, child in enumerate(self._children):
+            if self._ending is not None:
+                return
+            if child.is_alive(_HANGS_SECONDS):
+                continue
+            child.kill()
+            child.join()
+            if child.exitcode == NOT_STARTED:
+                self._status = NOT_STARTED
+                self._told(signal.SIGQUIT, None)
+            elif self._ending is None:
+                log.error("a process of this gateway died", status=child.exitcode)
+                self._children[place] = self._start()
+
+
+class _Child(Child):
+    """One process."""
+
+    def __init__(
+        self, config: uvicorn.Config, sockets: list[socket.socket], drain_seconds: float
+    ) -> None:
+        super().__init__(config, sockets)
+        self._drain_seconds = drain_seconds
+
+    @property
+    def server(self) -> Server:
+        """What serves in the child."""
+        if self._server is None:
+            self._server = DrainingServer(self.config, drain_seconds=self._drain_seconds)
+        return self._server
