@@ -12,6 +12,7 @@ closed them all. On a fresh connection the same is a fault, and the work may hav
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable
@@ -55,6 +56,8 @@ class Connections:
         self.refuse = refuse
         self._dialer = Dialer(url, trust, name=name, guest=guest)
         self.address, self.credentials = self._dialer.address, self._dialer.credentials
+        self.certificate_ends_at: float | None = None
+        """When the certificate ends that the worker had last, in Unix time."""
         self._unproven: list[WorkerCall[Any]] = []
         """Calls that wait for the worker's proof."""
         self._idle: list[_Connection] = []
@@ -223,6 +226,9 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        if certificate := transport.get_extra_info("peercert"):
+            ends_at = ssl.cert_time_to_seconds(certificate["notAfter"])
+            self._connections.certificate_ends_at = ends_at
 
     def data_received(self, data: bytes) -> None:
         """Read on in the answer."""

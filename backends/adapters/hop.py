@@ -40,6 +40,11 @@ class HopBackend:
             f"{hop.TIMEOUT_HEADER}: "
         ).encode()
 
+    @property
+    def certificate_ends_at(self) -> float | None:
+        """When the worker's certificate ends, in Unix time; None if it has shown none."""
+        return self._connections.certificate_ends_at
+
     async def info(self, *, timeout_seconds: float) -> WorkerInfo:
         """Ask `/ready`, then `/info`. A worker that warms or drains is busy, not broken."""
         loop = asyncio.get_running_loop()

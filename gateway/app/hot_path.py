@@ -46,6 +46,7 @@ from gateway.identifiers import new_id
 from gateway.observability.exposition import Exposition
 from gateway.settings import Settings
 from gateway.storage.database import Database
+from gateway.storage.database_metrics import DatabaseMetrics
 from gateway.storage.keys import PostgresKeys, SqliteKeys, open_key_store
 from gateway.storage.ledger.postgres import PostgresLedger
 from gateway.storage.ledger.sqlite import SqliteLedger
@@ -225,9 +226,20 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
             Job("organization-limits", _LIMITS_SECONDS, data.organization_limits.refresh),
             Job("mac-secrets", _MAC_SECRETS_SECONDS, data.authenticator.refresh),
             Job("write-answers", settings.answer_write_seconds, data.answered.flush),
+            Job("journal-room", _ROOM_SECONDS, data.credit.journal.measure),
         ],
     )
-    data.watched.extend((RouterMetrics(core.router), LedgerMetrics(data.credit)))
+
+    def live() -> list[str]:
+        return [model.id for model in core.catalog().models.values() if model.state == "live"]
+
+    data.watched.extend(
+        (
+            RouterMetrics(core.router, live),
+            LedgerMetrics(data.credit),
+            DatabaseMetrics(core.database),
+        )
+    )
     exposition = Exposition(data.watched, core.siblings.metrics if core.siblings else None)
     if core.siblings:
         core.siblings.own_metrics = exposition.own
@@ -256,6 +268,8 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
 _LIMITS_SECONDS = 5.0
 """How long a changed limit of an organization takes to hold."""
 _SEGMENT_BYTES = 4_194_304
+_ROOM_SECONDS = 30.0
+"""How often the room on the journal's disk is measured."""
 _MAC_SECRETS_SECONDS = 10.0
 """How often they are read again."""
 

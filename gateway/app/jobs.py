@@ -39,7 +39,7 @@ class Jobs:
 
 async def _repeat(job: Job) -> None:
     failing = False
-    metrics.name_job(job.name)
+    metrics.name_job(job.name, job.seconds)
     while True:
         # jitter, so that the jobs of many processes don't all come at once
         await _turn(job, job.seconds * random.uniform(0.9, 1.1))  # noqa: S311

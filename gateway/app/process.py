@@ -74,6 +74,10 @@ class Process:
         is_data = runs(core.settings.role, "data")
         self.door = Door(endpoints(data) if is_data else [], bounds(core.settings))
         data.watched.append(DoorMetrics(self.door, data.hot_path.in_flight))
+        if control:
+            from gateway.app.control_metrics import ControlMetrics  # noqa: PLC0415 - only where it runs
+
+            data.watched.append(ControlMetrics(control.services, core.demand_counts))
         if core.presence and core.peers and data.announcements:
             about = {"keys": data.announcements, "workers": core.peers.announcements}
             data.watched.append(RedisMetrics(about, core.presence))

@@ -13,6 +13,7 @@ from gateway.app.payments import Payments, make_payments
 from gateway.app.terms import launch_terms, make_gpu_terms
 from gateway.control_plane.accounts.authenticators import Authenticators
 from gateway.control_plane.accounts.github import Github
+from gateway.control_plane.accounts.head_count import HeadCount
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.accounts.links import LinkMails, MailLinks
 from gateway.control_plane.accounts.security_mails import SecurityMails
@@ -39,6 +40,7 @@ from gateway.control_plane.demand.launch_notices import LaunchNotices
 from gateway.control_plane.demand.standings import Standings
 from gateway.control_plane.mail.outbox import Outbox
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
+from gateway.control_plane.mail.waits import MailWaits
 from gateway.control_plane.pages.sign_in.github import make_github
 from gateway.control_plane.payments.hosted_pages import stripe_pages
 from gateway.control_plane.status.incidents import Incidents
@@ -74,6 +76,8 @@ class Services:
     github: Github | None
     welcome: Welcome
     outbox: Outbox
+    mail_waits: MailWaits
+    head_count: HeadCount
     unsubscriptions: Unsubscriptions
     incidents: Incidents
     launches: LaunchMails
@@ -164,6 +168,8 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
             share_nanos=settings.promotion_share_nanos_per_day,
         ),
         outbox=outbox,
+        mail_waits=MailWaits(database, outbox.lifetimes),
+        head_count=HeadCount(database),
         unsubscriptions=unsubscriptions,
         incidents=Incidents(
             database, catalog=core.catalog, patience_seconds=settings.incident_after_seconds

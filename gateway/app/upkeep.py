@@ -43,6 +43,8 @@ _WEBHOOKS_SECONDS = 1.0
 _TRAFFIC_SECONDS = 20.0
 _RANKING_SECONDS = 60.0
 _APPROVALS_SECONDS = 60.0
+_WAITS_SECONDS = 15.0
+_HEADS_SECONDS = 60.0
 _FOLDS_MAX = 50
 
 
@@ -64,6 +66,8 @@ def wing(core: Core, services: Services) -> Wing:
             ),
             Job("audit-trail", auditing, lambda: trail_in_turn(database, auditing)),
             Job("expire-credit", _EXPIRE_SECONDS, lambda: grants.expire(database)),
+            Job("mail-waits", _WAITS_SECONDS, services.mail_waits.measure),
+            Job("head-count", _HEADS_SECONDS, services.head_count.count),
             Job("mail", settings.mail_seconds, services.outbox.deliver),
             Job("read-demand", settings.demand_seconds, core.demand_counts.refresh),
             Job("demand-standings", _STANDINGS_SECONDS, services.standings.compute),

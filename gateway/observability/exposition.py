@@ -15,7 +15,8 @@ from gateway.observability import metrics
 
 _SHARES = frozenset([
     "gateway_backlog_seconds", "gateway_bodies_bytes", "gateway_connections",
-    "gateway_connections_max", "gateway_journal_bytes", "gateway_lease_free_nanos",
+    "gateway_connections_max", "gateway_database_connections", "gateway_database_connections_max",
+    "gateway_journal_bytes", "gateway_journal_bytes_max", "gateway_lease_free_nanos",
     "gateway_lease_reserved_nanos", "gateway_lease_waiting_requests", "gateway_leases",
     "gateway_ledger_unconfirmed_requests", "gateway_queue_tokens", "gateway_requests_in_flight",
     "gateway_worker_tokens_in_flight", "process_open_fds", "process_resident_memory_bytes",

@@ -6,7 +6,6 @@ import collections
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from itertools import accumulate
 
 from prometheus_client import (
@@ -26,7 +25,6 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
-_tokens = Counter("gateway_tokens", "Tokens embedded and billed.", ["model"])
 _refused_keys = Counter("gateway_keys_refused", "API keys refused, by reason.", ["reason"])
 _breaches = Gauge(
     "gateway_audit_breaches",
@@ -36,9 +34,12 @@ _breaches = Gauge(
 _job_successes = Gauge(
     "gateway_job_last_success_timestamp_seconds",
     "When a background job last went well, in Unix time. Absent until it has.",
-    ["job"],
+    ["name"],  # not `job`: Prometheus would put its own over that
 )
-_job_failures = Counter("gateway_job_failures", "Runs of a background job that failed.", ["job"])
+_job_failures = Counter("gateway_job_failures", "Runs of a background job that failed.", ["name"])
+_job_intervals = Gauge(
+    "gateway_job_interval_seconds", "How often a background job is due.", ["name"]
+)
 _clock = Gauge(
     "gateway_clock_ahead_seconds",
     "How far this machine's clock is ahead of the database's, which the gateway goes by.",
@@ -132,9 +133,28 @@ class _Answers(Collector):
         yield from (requests, seconds, overhead)
 
 
+class _Charges(Collector):
+    """What was charged, by model. One thread counts, so it takes no lock."""
+
+    def __init__(self) -> None:
+        self.tokens: collections.Counter[str] = collections.Counter()
+        self.nanos: collections.Counter[str] = collections.Counter()
+
+    def collect(self) -> Iterator[Metric]:
+        for name, words, counts in (
+            ("gateway_tokens", "Tokens embedded and billed.", self.tokens),
+            ("gateway_charged_nanos", "What they cost, in nano-dollars.", self.nanos),
+        ):
+            family = CounterMetricFamily(name, words, labels=["model"])
+            for model, count in counts.items():
+                family.add_metric([model], count)
+            yield family
+
+
 _answers = _Answers()
+_charges = _Charges()
 REGISTRY.register(_answers)
-_tokens_of = cache(_tokens.labels)
+REGISTRY.register(_charges)
 
 
 def answers_of(path: str) -> AnswerMetrics:
@@ -142,9 +162,10 @@ def answers_of(path: str) -> AnswerMetrics:
     return _answers.paths.setdefault(path, AnswerMetrics(path))
 
 
-def count_tokens(model: str, tokens: int) -> None:
-    """Count embedded and billed tokens of a model."""
-    _tokens_of(model).inc(tokens)
+def count_charge(model: str, tokens: int, cost_nanos: int) -> None:
+    """Count embedded and billed tokens of a model, and what they cost."""
+    _charges.tokens[model] += tokens
+    _charges.nanos[model] += cost_nanos
 
 
 def count_refused_key(reason: str) -> None:
@@ -172,9 +193,10 @@ def count_run(job: str, *, failed: bool) -> None:
         _job_successes.labels(job).set_to_current_time()
 
 
-def name_job(job: str) -> None:
+def name_job(job: str, seconds: float) -> None:
     """Begin to count a job's failures, so that the first one is a step from zero."""
     _job_failures.labels(job)
+    _job_intervals.labels(job).set(seconds)
 
 
 def set_clock(ahead_seconds: float) -> None:

@@ -31,6 +31,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 log = structlog.get_logger()
 
@@ -44,6 +45,8 @@ _DRIVERS = {
 _REFUSING = ("21", "22", "23", "P0")
 """Classes of PostgreSQL's errors: cardinality, a value, a constraint, an exception of ours."""
 _BUSY_SECONDS = 5.0
+_SQLITE_OVERFLOW = 10
+"""Connections to SQLite beyond those that are kept open."""
 _CONNECT_SECONDS = 5.0
 _COMMAND_SECONDS = 10.0
 
@@ -72,6 +75,13 @@ class Database:
     def is_sqlite(self) -> bool:
         """Whether this is SQLite, the embedded default."""
         return self.engine.dialect.name == "sqlite"
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many connections are in use, and the most there may be."""
+        pool = self.engine.pool
+        assert isinstance(pool, QueuePool), "a database in memory is nobody's"
+        return pool.checkedout(), pool.size() + (_SQLITE_OVERFLOW if self.is_sqlite else 0)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -253,7 +263,7 @@ def _engine(url: URL, connections_max: int, command_seconds: float | None) -> As
         return engine
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(url, hide_parameters=True)
+    engine = create_async_engine(url, hide_parameters=True, max_overflow=_SQLITE_OVERFLOW)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     event.listen(engine.sync_engine, "invalidate", _roll_back_sqlite)

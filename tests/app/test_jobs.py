@@ -26,8 +26,8 @@ async def test_a_job_that_fails_runs_again():
         await jobs.stop()
     assert [line["event"] for line in logs] == ["job fails"]  # said once, not at every turn
     told = metrics.render().decode()
-    assert 'gateway_job_failures_total{job="failing"} 5.0' in told
-    assert 'last_success_timestamp_seconds{job="failing"}' not in told
+    assert 'gateway_job_failures_total{name="failing"} 5.0' in told
+    assert 'last_success_timestamp_seconds{name="failing"}' not in told
 
 
 async def test_metrics_say_when_a_job_last_went_well():
@@ -45,8 +45,8 @@ async def test_metrics_say_when_a_job_last_went_well():
             await runs.acquire()
     await jobs.stop()
     told = metrics.render().decode()
-    assert 'gateway_job_failures_total{job="well"} 0.0' in told
-    (line,) = (one for one in told.splitlines() if 'timestamp_seconds{job="well"}' in one)
+    assert 'gateway_job_failures_total{name="well"} 0.0' in told
+    (line,) = (one for one in told.splitlines() if 'timestamp_seconds{name="well"}' in one)
     assert began <= float(line.split()[1]) <= time.time()
 
 

@@ -7,6 +7,7 @@ the sources itself. A source that fails is a need of its own, and hides no other
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
@@ -16,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import wall
 from gateway.control_plane.attention import snoozes
-from gateway.control_plane.attention.needs import NEEDS_MAX, SEVERITIES, Need, Source
+from gateway.control_plane.attention.needs import NEEDS_MAX, SEVERITIES, Need, Severity, Source
 from gateway.control_plane.attention.snoozes import Snooze
 from gateway.storage.database import Database
 
@@ -51,6 +52,8 @@ class Lookout:
     ) -> None:
         self.count = 0
         """How many needs there were last, without those that wait."""
+        self.counts: Mapping[Severity, int] = dict.fromkeys(SEVERITIES, 0)
+        """The same by how bad they are."""
         self._database = database
         self._sources = sources
         self._clock = clock
@@ -84,6 +87,8 @@ class Lookout:
             else:
                 open_.append(need)
         self.count = len(open_)
+        counted = Counter(need.severity for need in open_)
+        self.counts = {severity: counted[severity] for severity in SEVERITIES}
         return Look(
             at=self._at,
             needs=open_[:SHOWN_MAX],

@@ -42,6 +42,10 @@ class DemandCounts:
         """Return the public number of votes by model."""
         return self._votes
 
+    def all_waiting(self) -> Mapping[str, int]:
+        """Return how many confirmed addresses are on the waitlist, by model."""
+        return self._waiting
+
     def viewed(self, model_id: str) -> None:
         """Count a view of a model's page."""
         self._views.add(model_id)

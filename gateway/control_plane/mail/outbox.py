@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
@@ -42,6 +43,7 @@ ONCE = ("launch",)
 """Kinds that no one waits for, and of which a second copy is worse than none."""
 QUIET = ("notice", "account", "security", *ONCE)
 """Kinds that no one waits for."""
+OUTCOMES = ("sent", "retried", "failed", "unknown")
 UNSUBSCRIBED = "unsubscribed before it left"
 TOO_OLD = "it could not be sent in time, and is too old now"
 TURN_SECONDS = 30.0
@@ -116,10 +118,12 @@ class Outbox:
         self._database = database
         self._sender = sender
         self._pending_max = pending_max
-        self._lifetimes = lifetimes
+        self.lifetimes = lifetimes
         self._host = host
         self._senders = senders
         self._keep_text = keep_text
+        self.outcomes = Counter(dict.fromkeys(OUTCOMES, 0))
+        """What became of mails that this process handed over, for the metrics."""
 
     async def put(self, connection: AsyncConnection, mail: Mail) -> None:
         """Store a mail that someone waits for, in the caller's transaction. Raises OutboxFull."""
@@ -150,7 +154,7 @@ class Outbox:
                 **msgspec.structs.asdict(mail),
                 "id": new_id(), "state": "pending", "attempts": 0,
                 "created_at": now, "due_at": due_at, "reason": "",
-                "give_up_at": due_at + self._lifetimes.of(mail.kind),
+                "give_up_at": due_at + self.lifetimes.of(mail.kind),
             }
             for mail, due_at in mails
         ]  # fmt: skip
@@ -302,6 +306,7 @@ class Outbox:
     ) -> None:
         now = wall.now()
         values: dict[str, Any] = {"state": state, "reason": reason, "due_at": now + wait}
+        self.outcomes["retried" if state == "pending" else state] += 1
         if state == "sent":
             values["sent_at"] = now
         if state == "sent" or (state == "failed" and claim.mail.kind not in QUIET):

@@ -68,7 +68,7 @@ class Bill:
         ]
         if receipt is not None:
             headers.append(("x-receipt", receipt))
-        metrics.count_tokens(charge.model_id, charge.tokens)
+        metrics.count_charge(charge.model_id, charge.tokens, cost_nanos)
         return Paid(head_lines(headers), original_id)
 
     def miss(self, seconds: float) -> None:

@@ -57,6 +57,8 @@ class LeaseBook:
         """How many settled requests the ledger has not confirmed."""
         self.charged_unknown: deque[Settlement] = deque()
         """Charged, though their clients were told that this is unknown: to be credited back."""
+        self.unknown = 0
+        """How many clients were told so."""
 
     def reserve(self, charge: Charge) -> int | None:
         """Reserve from what is held and return the balance left; None if it must `wait`."""
@@ -275,6 +277,7 @@ class LeaseBook:
             return
         if entry.sent:
             entry.unknown = True
+            self.unknown += 1
             entry.finish(ChargeUnknown(entry.request_id))
         else:
             self.refuse(entry, CreditUnavailable())

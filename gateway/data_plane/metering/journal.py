@@ -36,9 +36,9 @@ class Journal:
     """The journal of this process. Call it from one thread at a time."""
 
     def __init__(self, folder: Path, name: str, *, bytes_max: int, segment_bytes: int) -> None:
+        self.bytes_max = bytes_max
         self._root = folder
         self._own = folder / name
-        self._bytes_max = bytes_max
         self._segment_bytes = segment_bytes
         self._number = 0
         self._sizes: dict[Path, int] = {}
@@ -68,14 +68,18 @@ class Journal:
         """Bytes on disk."""
         return sum(tuple(self._sizes.values()))  # metrics read it from another thread
 
+    def free_bytes(self) -> int:
+        """Return what the disk has left for us. Raises OSError."""
+        return shutil.disk_usage(self._root).free
+
     def append(self, records: Sequence[bytes]) -> Path:
         """Write the records and return their segment once they are durable.
 
         Raises JournalError: then none of the requests may be answered.
         """
         lines = b"".join(map(_line, records))
-        if self.size_bytes + len(lines) > self._bytes_max:
-            raise JournalError(f"the journal is full: {self._bytes_max} bytes")
+        if self.size_bytes + len(lines) > self.bytes_max:
+            raise JournalError(f"the journal is full: {self.bytes_max} bytes")
         try:
             path, file = self._segment()
             file.write(lines)
@@ -92,8 +96,8 @@ class Journal:
 
     def probe(self) -> None:
         """Find out whether records could be appended. Raises JournalError."""
-        if self.size_bytes + _PROBE_BYTES > self._bytes_max:
-            raise JournalError(f"the journal is full: {self._bytes_max} bytes")
+        if self.size_bytes + _PROBE_BYTES > self.bytes_max:
+            raise JournalError(f"the journal is full: {self.bytes_max} bytes")
         path = self._own / "probe"
         try:
             with path.open("wb") as file:

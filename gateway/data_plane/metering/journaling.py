@@ -11,6 +11,7 @@ unknown. That the charge is to be credited back is journaled as soon as the jour
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -65,6 +66,8 @@ class Journaling:
         """Segments that the ledger has completely, to be removed."""
         self._failed: set[Settlement] = set()
         """The journal did not take them; the ledger still may, until they are given up."""
+        self.free_bytes = math.nan
+        """Bytes free on its disk when last measured."""
         self.failures = 0
         """Attempts to write that failed."""
         self.has_failed = False
@@ -125,6 +128,15 @@ class Journaling:
     def size_bytes(self) -> int:
         """Bytes of the journal on disk."""
         return self._journal.size_bytes
+
+    @property
+    def bytes_max(self) -> int:
+        """Most bytes of it."""
+        return self._journal.bytes_max
+
+    async def measure(self) -> None:
+        """Find out how much room its disk has. Raises OSError."""
+        self.free_bytes = float(await self.in_thread(self._journal.free_bytes))
 
     def count_off(self, entries: Sequence[Settlement]) -> None:
         """Subtract what the ledger has confirmed from the counts of the segments."""

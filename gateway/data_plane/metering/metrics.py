@@ -59,6 +59,16 @@ class LedgerMetrics(Collector):
                 "Bytes of the journal on disk.",
                 credit.journal.size_bytes,
             ),
+            (
+                "journal_bytes_max",
+                "Most of them (GATEWAY_JOURNAL_BYTES_MAX).",
+                credit.journal.bytes_max,
+            ),
+            (
+                "journal_disk_free_bytes",
+                "Bytes free on the journal's disk, a minute ago at most; NaN before that is known.",
+                credit.journal.free_bytes,
+            ),
         ):
             yield GaugeMetricFamily(f"gateway_{name}", words, gauge)
         for name, words, count in (
@@ -67,6 +77,11 @@ class LedgerMetrics(Collector):
                 "ledger_written_off_requests",
                 "Requests that were answered and then could not be charged.",
                 writer.written_off,
+            ),
+            (
+                "charges_unknown",
+                "Clients told that it is not known whether they were charged (503).",
+                credit.book.unknown,
             ),
             ("journal_failures", "Attempts to write that failed.", credit.journal.failures),
             (

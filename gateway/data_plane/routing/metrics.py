@@ -5,24 +5,46 @@ Read from the router at each scrape, so that a request pays nothing for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gateway.data_plane.routing.router import Router
+from gateway.snapshots import WorkerState
+
+_EXPECTED = ("attempts", "retries", "hedges", "served", "riders", "disputes", "disproved")
+"""Events that begin at zero, so that the first one is a step: alerts see no other."""
 
 
 class RouterMetrics(Collector):
     """Collects the metrics of one router."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, live: Callable[[], Collection[str]]) -> None:
+        """`live` returns the models that can be used now."""
         self._router = router
+        self._live = live
 
     def collect(self) -> Iterator[Metric]:
         """Describe every pool and every worker."""
+        yield CounterMetricFamily(
+            "gateway_event_loop_late_seconds",
+            "How late the event loop's ticks were together: of a second, the part it was behind.",
+            self._router.lag.late_seconds,
+        )
+        yield self._ready()
         yield from self._pools()
         yield from self._workers()
+
+    def _ready(self) -> Metric:
+        ready = GaugeMetricFamily(
+            "gateway_ready_workers", "Ready workers of each live model.", labels=["model"]
+        )
+        for model in sorted(self._live()):
+            pool = self._router.pools.get(model)
+            states = [worker.state for worker in pool.workers()] if pool else []
+            ready.add_metric([model], states.count(WorkerState.READY))
+        return ready
 
     def _pools(self) -> Iterator[Metric]:
         waiting = GaugeMetricFamily(
@@ -48,7 +70,7 @@ class RouterMetrics(Collector):
             fatal.add_metric([model], pool.core.suspects.condemned)
             waiting.add_metric([model], pool.core.queue.tokens)
             backlog.add_metric([model], pool.core.backlog_seconds)
-            for event, count in pool.core.counts.items():
+            for event, count in (dict.fromkeys(_EXPECTED, 0) | pool.core.counts).items():
                 events.add_metric([model, event], count)
         yield from (waiting, backlog, events, fatal)
 
@@ -68,11 +90,18 @@ class RouterMetrics(Collector):
             "Relapses that its next quarantine is measured by; healthy time takes them back.",
             labels=labels,
         )
+        certificate = GaugeMetricFamily(
+            "gateway_worker_certificate_expiry_timestamp_seconds",
+            "When the certificate ends that a worker of https:// had last, in Unix time.",
+            labels=labels,
+        )
         for model, pool in self._router.pools.items():
+            for url, ends_at in pool.certificates().items():
+                certificate.add_metric([model, url], ends_at)
             for worker in pool.workers():
                 place = [model, worker.url]
                 state.add_metric([*place, worker.state.value], 1)
                 slowdown.add_metric(place, worker.slowdown)
                 flying.add_metric(place, worker.tokens_in_flight)
                 ejections.add_metric(place, worker.ejections)
-        yield from (state, slowdown, flying, ejections)
+        yield from (state, slowdown, flying, ejections, certificate)

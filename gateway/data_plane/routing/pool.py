@@ -157,6 +157,14 @@ class Pool:
         now = time.monotonic()
         return [worker.view(now) for worker in self.core.workers.values()]
 
+    def certificates(self) -> dict[str, float]:
+        """Return when the certificate of each worker ends, in Unix time, as far as it is known."""
+        ends = {
+            member.worker.url: getattr(member.backend, "certificate_ends_at", None)
+            for member in self._members.values()  # only the client of our own hop reads it
+        }
+        return {url: at for url, at in ends.items() if at is not None}
+
     async def close(self) -> None:
         """Close all tasks and clients; requests end with Closing."""
         self.core.close()
@@ -281,6 +289,8 @@ class LoopLag:
         self._worst = 0.0
         self._worst_at = 0.0
         self._task: asyncio.Task[None] | None = None
+        self.late_seconds = 0.0
+        """How late all ticks were together."""
 
     def start(self) -> None:
         """Start to tick; needs a running loop."""
@@ -309,6 +319,7 @@ class LoopLag:
             await asyncio.sleep(self._tick_seconds)
             now = time.monotonic()
             late = now - self._due
+            self.late_seconds += max(late, 0.0)
             if late >= self._worst or now - self._worst_at > self._memory_seconds:
                 self._worst, self._worst_at = max(late, 0.0), now
             self._due = now + self._tick_seconds

@@ -58,18 +58,18 @@ class Router:
         self._connect = connect
         self._gateways = gateways
         self._settings = settings or RoutingSettings()
-        self._lag = LoopLag()
+        self.lag = LoopLag()
         self.pools: dict[str, Pool] = {}
 
     def serve(self, spec: PoolSpec) -> Pool:
         """Open a pool, empty at first; its workers are added by `Pool.add`."""
         assert spec.model not in self.pools, f"{spec.model} has a pool already"
-        self._lag.start()
+        self.lag.start()
         pool = self.pools[spec.model] = Pool(
             spec,
             connect=self._connect,
             settings=self._settings,
-            lag=self._lag,
+            lag=self.lag,
             gateways=self._gateways,
             observe=self._observe,
         )
@@ -133,7 +133,7 @@ class Router:
         """Close every pool."""
         for model in tuple(self.pools):
             await self.stop_serving(model)
-        await self._lag.close()
+        await self.lag.close()
 
     def _pool(self, model: str) -> Pool:
         pool = self.pools.get(model)

@@ -5,6 +5,7 @@ import os
 import ssl
 import struct
 import sys
+import time
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
@@ -50,6 +51,7 @@ async def test_the_round_trip(authority: Authority):
         heard: list[bytes] = []
         between.answer = lambda data: heard.append(data) or data
         assert await backend.info(timeout_seconds=10) == INFO
+        assert backend.certificate_ends_at == pytest.approx(time.time() + 86_400, abs=7200)
         assert await embed(backend) == await embed(backend) == [vector(ROWS[0].ids, 2)]
         assert ROWS[0].ids not in b"".join(between.asked)
         assert vector(ROWS[0].ids, 2) not in b"".join(heard)

@@ -56,6 +56,7 @@ async def test_the_worst_come_first_then_the_oldest(desk: Desk):
     ]  # fmt: skip
     assert await desk.keys() == ["worst", "old", "young", "unknown", "b"]
     assert desk.attention.count == 5
+    assert desk.attention.counts == {"critical": 1, "warning": 3, "notice": 1}
 
 
 async def test_what_is_put_off_waits_until_then(desk: Desk):
@@ -64,6 +65,7 @@ async def test_what_is_put_off_waits_until_then(desk: Desk):
     await desk.put_off("a", "warning", hours=2)
     assert await desk.keys() == ["b"]
     assert desk.attention.count == 1
+    assert desk.attention.counts == {"critical": 0, "warning": 1, "notice": 0}
     assert [found.key for found, _ in (await desk.attention.found()).snoozed] == ["a"]
     desk.now = NOW + timedelta(hours=2)
     assert await desk.keys() == ["a", "b"]

@@ -318,6 +318,7 @@ async def give_up(engine: LeasedCredits, ledger: Ledger, slow: Slow, broken: Bro
     broken.begin()
     with pytest.raises(ChargeUnknown, match=charge.request_id):
         await engine.settle(charge)
+    assert engine.book.unknown == 1
     return charge
 
 
