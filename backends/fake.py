@@ -26,6 +26,7 @@ import hashlib
 import os
 import random
 import struct
+import time
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
@@ -86,12 +87,15 @@ class FakeEngine:
 
     async def embed(self, rows: Sequence[TokenRow], deadline: float) -> Computed:  # noqa: ARG002
         """Compute every row, in order."""
+        arrived = time.monotonic()
         async with self._turn:
+            started = time.monotonic()
             if self.seconds_per_token:
                 await asyncio.sleep(self.seconds_per_token * sum(row.tokens for row in rows))
-            return Computed(
-                [vector(row.ids, row.dimensions, self._salt + lie) for row, lie in self._lies(rows)]
-            )
+            vectors = [
+                vector(row.ids, row.dimensions, self._salt + lie) for row, lie in self._lies(rows)
+            ]
+            return Computed(vectors, started - arrived, time.monotonic() - started)
 
     def _lies(self, rows: Sequence[TokenRow]) -> list[tuple[TokenRow, str]]:
         """Learn a call and its rows; return the salt of the lie about each row, or no salt."""
@@ -255,7 +259,7 @@ def main() -> None:
         vocabulary_sha256=args.vocabulary_sha256,
     )
     app = FaultyApp(FakeEngine(info, args.seconds_per_token, args.salt))
-    process.serve(app, options_of(args))
+    process.serve(app, options_of(args), service="fake-worker")
 
 
 if __name__ == "__main__":

@@ -15,16 +15,21 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from backends import tracing
 from backends.announcement import Announcer
 from backends.engine import Engine, StartupError
 from backends.guard import Guard
 from backends.options import Options, key_of
 from backends.server import WorkerApp
+
+if TYPE_CHECKING:  # where traces are off, nothing of them is imported
+    from backends.spans import Spans
 
 BROKEN_EXIT_STATUS = 70
 """Exit status after the engine broke: EX_SOFTWARE of sysexits.h, which means a crash."""
@@ -38,6 +43,7 @@ def serve(
     app: WorkerApp,
     options: Options,
     *,
+    service: str,
     warm_up: Callable[[], Engine] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; prints the line `listening on URL` once it listens.
@@ -45,6 +51,7 @@ def serve(
     `warm_up` makes the engine while the server already listens; then the line `ready` is printed.
     A worker that other machines reach has a key and asks everybody for a proof (`backends.guard`);
     with the same key it signs its announcements (`backends.announcement`).
+    `service` is its name in traces (`backends.tracing`).
     Raises SystemExit when the engine can't start or breaks, and when the options don't allow it.
     """
     try:
@@ -63,6 +70,7 @@ def serve(
         )
         server.announcer.start()
     app.on_broken = server.close
+    spans = _trace(app, service)
     if options.exit_with_stdin:
         threading.Thread(target=_follow_stdin, args=[server], daemon=True).start()
     print(f"listening on {options.url(port)}", flush=True)
@@ -71,11 +79,23 @@ def serve(
     server.run(sockets=[listener])
     if server.announcer:
         server.announcer.leave()
+    if spans:
+        spans.close()
     if server.start_failure:
         sys.exit(server.start_failure)
     if app.broken:
         print(f"the engine broke: {app.broken}", file=sys.stderr, flush=True)
         sys.exit(BROKEN_EXIT_STATUS)
+
+
+def _trace(app: WorkerApp, service: str) -> Spans | None:
+    """Let the application go on with the traces of gateways, where traces are on."""
+    spans = tracing.start(service, partial(print, file=sys.stderr, flush=True), follows=True)
+    if spans:
+        from backends.work_trace import WorkTracing  # noqa: PLC0415 - where traces are on
+
+        app.tracing = WorkTracing(spans)
+    return spans
 
 
 def _configured(app: WorkerApp, options: Options) -> uvicorn.Config:

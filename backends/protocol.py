@@ -20,10 +20,12 @@ the errors below. Each says who is to blame, because the router acts on that alo
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
+
+NO_HEADERS: Mapping[str, str] = {}
 
 
 class Backend(Protocol):
@@ -36,12 +38,18 @@ class Backend(Protocol):
         ...
 
     def embed(
-        self, rows: Sequence[TokenRow], *, timeout_seconds: float, request_id: str = ""
+        self,
+        rows: Sequence[TokenRow],
+        *,
+        timeout_seconds: float,
+        request_id: str = "",
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> Future[list[memoryview]] | Coroutine[Any, Any, list[memoryview]]:
         """Embed the rows in one call. Canceling it closes the call.
 
         Gives one buffer for each row, in order: `dimensions` little-endian float32. The count
-        and the sizes are checked here, the values by the router. Raises BackendError.
+        and the sizes are checked here, the values by the router. `headers` are sent with the call:
+        they say which trace it belongs to. Raises BackendError.
         """
         ...
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from backends import hop
 from backends.asgi import Answer, Failure, Receive, Scope, Send, error_answer, json_answer, read
@@ -29,6 +29,9 @@ from backends.engine import (
 )
 from backends.guard import Guard
 from backends.protocol import TokenRow
+
+if TYPE_CHECKING:  # where traces are off, nothing of them is imported
+    from backends.work_trace import WorkTrace, WorkTracing
 
 TIMEOUT_SECONDS_DEFAULT = 30.0
 TIMEOUT_SECONDS_MAX = 600.0
@@ -51,6 +54,8 @@ class WorkerApp:
         self.on_broken: Callable[[], None] = lambda: None
         self.guard: Guard | None = None
         """Who has to be asked first; None: nobody but this machine reaches the worker."""
+        self.tracing: WorkTracing | None = None
+        """None where traces are off."""
         self._engine = engine
         self._proven = False
 
@@ -133,6 +138,18 @@ class WorkerApp:
             raise
 
     async def _embed(self, scope: Scope, receive: Receive) -> Answer:
+        if self.tracing is None:
+            return await self._embedded(scope, receive, None)
+        trace, status = self.tracing.begin("/embed", dict(scope["headers"]), "decode"), 500
+        try:
+            answer = await self._embedded(scope, receive, trace)
+            status = answer[0]
+        finally:
+            if trace is not None:
+                trace.end(status)
+        return answer
+
+    async def _embedded(self, scope: Scope, receive: Receive, trace: WorkTrace | None) -> Answer:
         started = time.monotonic()
         info = self.engine.info
         bytes_max = hop.request_bytes_max(info)
@@ -144,9 +161,13 @@ class WorkerApp:
             rows = hop.decode_request(
                 body, rows_max=info.rows_max, tokens_max=info.batch_tokens_max
             )
+            if trace is not None:
+                trace.wait()
             computed = await self.compute(scope, receive, rows)
         except Exception as error:  # noqa: BLE001 - `explain` raises unknown ones again
             return error_answer(explain(error))
+        if trace is not None:
+            trace.computed(info, rows, computed)
         headers = [(b"content-type", hop.CONTENT_TYPE.encode()), *timings(rows, computed, started)]
         return 200, headers, hop.encode_answer(rows, computed.vectors)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -14,7 +14,7 @@ from backends.adapters.connections import Connections
 from backends.adapters.statuses import worker_refusal
 from backends.adapters.trust import Trust
 from backends.authentication import request_claims
-from backends.protocol import AS_ADDRESSED, TokenRow, WorkerInfo
+from backends.protocol import AS_ADDRESSED, NO_HEADERS, TokenRow, WorkerInfo
 
 _TIMEOUT_MARGIN = 0.9  # the worker gives up before we do, so that its answer can still arrive
 _INFO_BYTES_MAX = 65_536
@@ -67,7 +67,12 @@ class HopBackend:
         )
 
     def embed(
-        self, rows: Sequence[TokenRow], *, timeout_seconds: float, request_id: str = ""
+        self,
+        rows: Sequence[TokenRow],
+        *,
+        timeout_seconds: float,
+        request_id: str = "",
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> asyncio.Future[list[memoryview]]:
         """Embed the rows in one call; see `Backend.embed`."""
         assert request_id.isprintable(), "a request's id would break out of its header"
@@ -75,6 +80,8 @@ class HopBackend:
         milliseconds = b"%d" % max(1, math.floor(timeout_seconds * 1000 * _TIMEOUT_MARGIN))
         asked = request_id.encode()
         head = b"%b%b\r\nx-request-id: %b\r\n" % (self._embed, milliseconds, asked)
+        for name, value in headers.items():
+            head += f"{name}: {value}\r\n".encode("latin-1")
         signs = self._connections.signs
         return self._connections.call(
             head,

@@ -15,7 +15,7 @@ What differs (paths, bodies, what an engine reports) is its `Dialect`. What is t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -30,6 +30,7 @@ from backends.adapters.vectors import Malformed, Matrix
 from backends.adapters.vocabulary import NotText
 from backends.protocol import (
     AS_ADDRESSED,
+    NO_HEADERS,
     BackendError,
     BeyondWorker,
     InvalidAnswer,
@@ -94,14 +95,20 @@ class StockBackend:
             raise
 
     async def embed(
-        self, rows: Sequence[TokenRow], *, timeout_seconds: float, request_id: str = ""
+        self,
+        rows: Sequence[TokenRow],
+        *,
+        timeout_seconds: float,
+        request_id: str = "",
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> list[memoryview]:
         """Embed the rows in as few calls as the engine allows; see `Backend.embed`."""
         async with deadline(self.url, timeout_seconds):
             proven = self._proven or await self._prove()
             if misfit := proven.info.misfit(rows):
                 raise BeyondWorker(self.url, misfit)
-            found = await self._compute(rows, proven.about, proven.width, request_id)
+            named = {**headers, "x-request-id": request_id}
+            found = await self._compute(rows, proven.about, proven.width, named)
             return await self._finished(rows, found)
 
     async def close(self) -> None:
@@ -115,7 +122,7 @@ class StockBackend:
             raise InvalidAnswer(self.url, str(error)) from None
         revision, tokens_max = self._agreed(about)
         probes = [TokenRow(ids, 0) for ids in _PROBES]
-        width = self._probed(await self._compute(probes, about, None, "probe"))
+        width = self._probed(await self._compute(probes, about, None, {"x-request-id": "probe"}))
         info = WorkerInfo(
             model=about.model if self._options.model is None else AS_ADDRESSED,
             revision=revision,
@@ -166,7 +173,11 @@ class StockBackend:
         return width
 
     async def _compute(
-        self, rows: Sequence[TokenRow], about: About, width: int | None, request_id: str
+        self,
+        rows: Sequence[TokenRow],
+        about: About,
+        width: int | None,
+        named: Mapping[str, str],
     ) -> Matrix:
         """Get the engine's own vectors: rows x width. `width` is None until it is known."""
         try:
@@ -175,7 +186,7 @@ class StockBackend:
             raise BeyondWorker(self.url, str(error)) from None
         row_bytes_max = (width or _WIDTH_MAX) * _FLOAT_CHARACTERS_MAX
         found: list[Matrix] = []
-        headers = {"content-type": "application/json", "x-request-id": request_id}
+        headers = {"content-type": "application/json", **named}
         start = 0
         for part in self._parts(items, about):
             taken = rows[start : start + len(part)]

@@ -22,7 +22,7 @@ def main() -> None:
     except (WrongModel, OSError) as error:
         sys.exit(f"minilm worker: {error}")
     app = server.WorkerApp(engine)
-    process.serve(app, options)
+    process.serve(app, options, service="minilm-worker")
 
 
 if __name__ == "__main__":

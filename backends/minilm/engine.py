@@ -72,7 +72,9 @@ class MiniLMEngine:
             work = asyncio.get_running_loop().run_in_executor(
                 self._thread, self._compute, list(rows), deadline
             )
-            return Computed(await work)
+            arrived = time.monotonic()
+            vectors, started, ended = await work
+            return Computed(vectors, started - arrived, ended - started)
         finally:
             self._waiting_tokens -= tokens
 
@@ -80,14 +82,16 @@ class MiniLMEngine:
         """Embed one word."""
         await self.embed([TokenRow(_PROBE, DIMENSIONS)], time.monotonic() + 30)
 
-    def _compute(self, rows: list[TokenRow], deadline: float) -> list[bytes]:
+    def _compute(self, rows: list[TokenRow], deadline: float) -> tuple[list[bytes], float, float]:
+        """Return the vectors, and when their work began and ended."""
+        started = time.monotonic()
         vectors = [b""] * len(rows)
         for group in _by_length(rows):
             if time.monotonic() > deadline:
                 raise DeadlinePassed
             for index, vector in zip(group, self._forward([rows[i] for i in group]), strict=True):
                 vectors[index] = vector.tobytes()
-        return vectors
+        return vectors, started, time.monotonic()
 
     def _forward(self, rows: list[TokenRow]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         """Compute one padded group: unit vectors, float32, rows x 384."""

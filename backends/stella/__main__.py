@@ -28,7 +28,12 @@ def main() -> None:
     if door.notice:
         _report(door.notice)
     app = StellaApp(metrics, door)
-    process.serve(app, listening, warm_up=partial(warm_up, options, app, metrics, _report))
+    process.serve(
+        app,
+        listening,
+        service="stella-worker",
+        warm_up=partial(warm_up, options, app, metrics, _report),
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backends import asgi, server
 from backends.stella import openai
@@ -18,6 +18,9 @@ from backends.stella.door import OpenAIDoor
 from backends.stella.engine import StellaEngine
 from backends.stella.metrics import CONTENT_TYPE, Metrics
 from backends.stella.tokenizer import Tokenizer
+
+if TYPE_CHECKING:  # where traces are off, nothing of them is imported
+    from backends.work_trace import WorkTrace
 
 BODY_BYTES_MAX = 8 << 20
 STUCK_SECONDS = 120.0
@@ -59,25 +62,49 @@ class StellaApp(server.WorkerApp):
         return answer
 
     async def _embeddings(self, scope: asgi.Scope, receive: asgi.Receive) -> asgi.Answer:
-        started = time.monotonic()
         if refusal := self._door.refusal(scope):
             return _envelope(refusal)
         if self._stella is None or self._tokenizer is None:
             return _envelope(self.warming_up())
+        if self.tracing is None:
+            return await self._answered(scope, receive, self._stella, self._tokenizer, None)
+        headers, status = dict(scope["headers"]), 500
+        trace = self.tracing.begin("/v1/embeddings", headers, "tokenize")
+        try:
+            answer = await self._answered(scope, receive, self._stella, self._tokenizer, trace)
+            status = answer[0]
+        finally:
+            if trace is not None:
+                trace.end(status)
+        return answer
+
+    async def _answered(
+        self,
+        scope: asgi.Scope,
+        receive: asgi.Receive,
+        stella: StellaEngine,
+        tokenizer: Tokenizer,
+        trace: WorkTrace | None,
+    ) -> asgi.Answer:
+        started = time.monotonic()
         body = await asgi.read(receive, BODY_BYTES_MAX)
         if body is None:
             message = f"at most {BODY_BYTES_MAX} bytes fit"
             return _envelope(asgi.Failure(413, "too_large", message))
-        info = self._stella.info
+        info = stella.info
         try:
             asked = await _maybe_on_thread(
-                len(body), openai.decode, body, info, self._tokenizer, self._prompts
+                len(body), openai.decode, body, info, tokenizer, self._prompts
             )
+            if trace is not None:
+                trace.wait()
             computed = await self.compute(scope, receive, asked.rows)
         except openai.InvalidRequest as error:
             return _envelope(error.failure, error.param)
         except Exception as error:  # noqa: BLE001 - told apart there, and raised again if unknown
             return _envelope(server.explain(error))
+        if trace is not None:
+            trace.computed(info, asked.rows, computed)
         size = sum(len(vector) for vector in computed.vectors)
         content = await _maybe_on_thread(size, openai.encode, asked, computed, info.model)
         headers = server.timings(asked.rows, computed, started)

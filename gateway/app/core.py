@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from backends import registry
+from backends import registry, tracing
 from gateway.app.siblings import Siblings
 from gateway.app.worker_sources import worker_sources
 from gateway.control_plane.catalog.catalog import PublishedCatalog
@@ -37,8 +37,9 @@ from gateway.storage.database import Database
 from gateway.storage.ledger.partitions import maintain, strays
 from gateway.wings import Job, Wing
 
-if TYPE_CHECKING:  # only a deployment with Redis imports them
+if TYPE_CHECKING:  # only a deployment with Redis, or with traces, imports them
     from gateway.app.peers import Peers
+    from gateway.observability.tracing import Tracing
     from gateway.storage.redis import Presence
 
 log = structlog.get_logger()
@@ -67,6 +68,8 @@ class Core:
     calls: DemandTally
     demand_counts: DemandCounts
     prices_to_come: PricesToCome
+    tracing: Tracing | None
+    """None where traces are off."""
 
 
 def make_core(settings: Settings) -> Core:
@@ -124,6 +127,20 @@ def make_core(settings: Settings) -> Core:
         calls=calls,
         demand_counts=DemandCounts(database, calls),
         prices_to_come=PricesToCome(database),
+        tracing=_tracing(settings, database),
+    )
+
+
+def _tracing(settings: Settings, database: Database) -> Tracing | None:
+    spans = tracing.start("stella-gateway", log.warning)
+    if spans is None:
+        return None
+    from gateway.observability.tracing import Tracing  # noqa: PLC0415 - where traces are on
+
+    return Tracing(
+        spans,
+        trusts_callers=settings.trace_callers == "trust",
+        database="sqlite" if database.is_sqlite else "postgresql",
     )
 
 

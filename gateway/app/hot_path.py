@@ -52,7 +52,8 @@ from gateway.storage.ledger.postgres import PostgresLedger
 from gateway.storage.ledger.sqlite import SqliteLedger
 from gateway.wings import Job, Wing
 
-if TYPE_CHECKING:  # only a deployment with Redis imports it
+if TYPE_CHECKING:  # only a deployment with Redis, or with traces, imports them
+    from gateway.observability.tracing import Tracing
     from gateway.storage.redis import KeyAnnouncements
 
 
@@ -174,7 +175,7 @@ def _limits(settings: Settings) -> RequestLimits:
     )
 
 
-def endpoints(data: DataPlane) -> list[HotEndpoint]:
+def endpoints(data: DataPlane, tracing: Tracing | None) -> list[HotEndpoint]:
     """Return the paths that the front door answers itself."""
     path = data.hot_path
     return [
@@ -183,11 +184,13 @@ def endpoints(data: DataPlane) -> list[HotEndpoint]:
             handle=partial(embeddings.embed, path),
             in_flight=path.in_flight,
             tally=data.answers,
+            tracing=tracing,
         ),
         HotEndpoint(
             path="/v1/embeddings/estimate",
             handle=partial(embeddings.estimate, path),
             in_flight=path.in_flight,
+            tracing=tracing,
         ),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -72,7 +73,7 @@ class Process:
             logging_config=None,
         )
         is_data = runs(core.settings.role, "data")
-        self.door = Door(endpoints(data) if is_data else [], bounds(core.settings))
+        self.door = Door(endpoints(data, core.tracing) if is_data else [], bounds(core.settings))
         data.watched.append(DoorMetrics(self.door, data.hot_path.in_flight))
         if control:
             from gateway.app.control_metrics import ControlMetrics  # noqa: PLC0415 - only where it runs
@@ -110,6 +111,8 @@ class Process:
         """Start everything, and stop it in the reverse order."""
         core, data = self.core, self.data
         async with AsyncExitStack() as stack:
+            if core.tracing:
+                stack.push_async_callback(asyncio.to_thread, core.tracing.spans.close)
             stack.push_async_callback(core.database.close)
             stack.callback(data.counting.close)
             await migrate.check(core.database)

@@ -1,4 +1,4 @@
-"""What a process is and how it writes its log."""
+"""What a process is, how it writes its log, and whose traces it goes on with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Role = Literal["all", "data", "control"]
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessSettings:
-    """What a process is and how it writes its log."""
+    """What a process is, how it writes its log, and whose traces it goes on with."""
 
     role: Annotated[
         Role, text("data serves /v1 and health, control the pages and background jobs, all both.")
@@ -47,3 +47,19 @@ class ProcessSettings:
     log_format: Annotated[Literal["console", "json"], text("Logs for people or for machines.")] = (
         "json"
     )
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        text("The least of what is logged. Of libraries it is warnings, at every level."),
+    ] = "info"
+    access_log: Annotated[
+        Literal["off", "errors", "all"],
+        text("A line for each request that is answered, or for each that is answered with 5xx."),
+    ] = "off"
+    trace_callers: Annotated[
+        Literal["link", "trust"],
+        text(
+            "What a client's traceparent is, where OTEL_EXPORTER_OTLP_ENDPOINT turns traces on: "
+            "only a link from ours, or its parent, whose sampled flag is obeyed. Trust it where a "
+            "proxy of your own writes the header; else any client decides how much is traced."
+        ),
+    ] = "link"

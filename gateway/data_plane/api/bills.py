@@ -29,6 +29,8 @@ class Bill:
         """Nobody waited when the work was done."""
 
     async def __aenter__(self) -> Self:
+        if self.charge.trace is not None:
+            self.charge.trace.step("reserve")
         if self._paid is None:
             self._balance_nanos = await self._credit.reserve(self.charge)
         return self
@@ -69,6 +71,8 @@ class Bill:
         if receipt is not None:
             headers.append(("x-receipt", receipt))
         metrics.count_charge(charge.model_id, charge.tokens, cost_nanos)
+        if charge.trace is not None:
+            charge.trace.describe({"gateway.cost.nanos": cost_nanos})
         return Paid(head_lines(headers), original_id)
 
     def miss(self, seconds: float) -> None:

@@ -33,7 +33,7 @@ async def _embed(
         request = await path.decode(key, body, requests.decode)  # 400
         quoted = await _quoted(path, exchange, key, request)  # 404, 400
         offer = path.admit(exchange, key, quoted)  # 429, 503
-        async with path.bill(exchange.request_id, key, quoted, print_) as bill:  # 402, 503
+        async with path.bill(exchange, key, quoted, print_) as bill:  # 402, 503
             vectors = await path.dispatch(exchange, quoted, offer, work.progress)  # 500, 502-504
             encoded = await responses.encode(
                 vectors,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
@@ -27,6 +27,9 @@ from gateway.errors import (
 from gateway.identifiers import new_id
 from gateway.networks import caller_network, client_address
 from gateway.observability import metrics
+
+if TYPE_CHECKING:  # where traces are off, nothing of them is imported
+    from gateway.observability.tracing import Trace, Tracing
 
 log = structlog.get_logger()
 
@@ -50,6 +53,7 @@ class Exchange:
         "organization_id",
         "request_id",
         "started",
+        "trace",
         "waited_seconds",
     )
 
@@ -77,6 +81,10 @@ class Exchange:
         self._headers = headers
         self._connection = connection
         self._endpoint = endpoint
+        self.trace: Trace | None = None
+        """None unless it is sampled."""
+        if endpoint.tracing is not None:
+            self.trace = endpoint.tracing.begin(endpoint.path, method, headers, self.request_id)
 
     def header(self, name: bytes) -> str | None:
         """Return a header of the request by its lower-case name."""
@@ -96,14 +104,20 @@ class Exchange:
         Disconnected.
         """
         self._check_media()
+        if self.trace is not None:
+            self.trace.step("read")
         length = self._headers.get(b"content-length")
+        take: Callable[[int], None] | None = None
         if length is None:
-            room = _Room(bytes_max, place)
-            return await self._connection.body(room.take)
-        if int(length) > bytes_max:
+            take = _Room(bytes_max, place).take
+        elif int(length) > bytes_max:
             raise _too_large(bytes_max)
-        place.hold(int(length))
-        return await self._connection.body(None)
+        else:
+            place.hold(int(length))
+        body = await self._connection.body(take)
+        if self.trace is not None:
+            self.trace.step("count")
+        return body
 
     def leave(self) -> None:
         """Tell the exchange, once, that its client has closed the connection."""
@@ -125,25 +139,31 @@ class Exchange:
 
     async def answer(self) -> RawAnswer:
         """Answer with what the handler returns, the body of a 200, or with the error it raises."""
-        status = 200
+        status, code = 200, None
         try:
             self._check_method()
             body, lines = await self._endpoint.handle(self)
         except GatewayError as error:
             status, body, lines = error.status, error.envelope(), head_lines(error.headers.items())
+            code = error.code or error.type
         except (Disconnected, asyncio.CancelledError) as ending:
+            code = "client_closed"
             if self.has_left or isinstance(ending, Disconnected):
                 gone = BadRequest("The client closed the connection.")
                 status, body, lines = _STATUS_CLIENT_CLOSED, gone.envelope(), b""
             else:
                 ended = Ended("The gateway ended this request. Try again.")
                 status, body, lines = 503, ended.envelope(), head_lines(ended.headers.items())
+                code = ended.code
         except Exception:
             log.exception("request failed", request=self.request_id)
             status, body, lines = 500, _our_mistake().envelope(), b""
+            code = "internal_error"
         elapsed = time.monotonic() - self.started
         self._count(status, elapsed)
         own = elapsed - self.waited_seconds
+        if self.trace is not None:
+            self.trace.end(status, code, self.organization_id)
         limits = b""
         if self.organization_id is not None:
             limits = self._endpoint.in_flight.lines(self.organization_id)
@@ -208,12 +228,14 @@ class HotEndpoint:
         *,
         in_flight: InFlight,
         tally: AnswerTally | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         """`handle` raises GatewayError; without a tally organizations don't see the answers."""
         self.path = path
         self.handle = handle
         self.in_flight = in_flight
         self.tally = tally
+        self.tracing = tracing
         self.observe = metrics.answers_of(path).observe
 
 

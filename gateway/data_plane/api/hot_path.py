@@ -146,6 +146,8 @@ class HotPath:
 
     def admit(self, exchange: Exchange, key: KeySnapshot, quoted: Quote) -> Offer:
         """Ask the router for a place in the queue: 429 not in time, 503 no worker."""
+        if exchange.trace is not None:
+            exchange.trace.describe(_described(quoted))
         deadline, hold_seconds = urgency_of(exchange, self.patience)
         organization, tokens, tier = key.organization_id, quoted.rows.tokens, quoted.tier
         self.router.admit(
@@ -155,13 +157,13 @@ class HotPath:
         deadline = exchange.started + self.patience.timeout_seconds
         return Offer(organization, tokens, deadline, tier, hold_seconds)
 
-    def bill(self, request_id: str, key: KeySnapshot, quoted: Quote, print_: Print) -> Bill:
+    def bill(self, exchange: Exchange, key: KeySnapshot, quoted: Quote, print_: Print) -> Bill:
         """Return what the request costs; its block reserves that, for the work: 402, 503.
 
         A retry of what was paid costs nothing.
         """
         charge = Charge(
-            request_id=request_id,
+            request_id=exchange.request_id,
             organization_id=key.organization_id,
             key_id=key.id,
             model_id=quoted.model.id,
@@ -172,6 +174,7 @@ class HotPath:
             budget=key.budget,
             print=print_.mark,
             print_seconds=self.replays.seconds if print_.is_named else None,
+            trace=exchange.trace,
         )
         return Bill(self.credit, charge, self.replays.paid(print_))
 
@@ -180,7 +183,9 @@ class HotPath:
     ) -> list[memoryview]:
         """Return a vector for each row: 500, 502, 503, 504."""
         await exchange.read_end()  # 499: a client that left while the process stood still
-        started = time.monotonic()
+        started, trace = time.monotonic(), exchange.trace
+        if trace is not None:
+            trace.step("dispatch")
         try:
             return await self.router.dispatch(
                 quoted.model.id,
@@ -188,9 +193,12 @@ class HotPath:
                 offer,
                 request_id=exchange.request_id,
                 progress=progress,
+                trace=trace,
             )
         finally:
             exchange.waited_seconds += time.monotonic() - started
+            if trace is not None:
+                trace.step("encode")
 
 
 class ModelNotFound(NotFound):
@@ -205,6 +213,18 @@ class ModelComingSoon(NotFound):
 
     code = "model_coming_soon"
     remedy = "Price it with `POST /v1/embeddings/estimate`, and ask to be notified on its page."
+
+
+def _described(quoted: Quote) -> dict[str, str | int]:
+    """Return what a request's span says of its work."""
+    rows = quoted.rows.rows
+    return {
+        "gen_ai.request.model": quoted.model.id,
+        "gen_ai.usage.input_tokens": quoted.rows.tokens,
+        "gen_ai.embeddings.dimension.count": rows[0].dimensions if rows else 0,
+        "gateway.inputs": len(rows),
+        "gateway.tier": quoted.tier,
+    }
 
 
 def _digest(body: bytes | bytearray) -> bytes:

@@ -216,6 +216,8 @@ class Work:
             self.unpaid = self._kept(body, b"", bill)
             bill.keep(self._replays.seconds)
             raise Disconnected
+        if self.exchange.trace is not None:
+            self.exchange.trace.step("settle")
         self._task = self.unpaid = None  # from here on it is charged, whoever leaves
         paid = await bill.pay()
         self.request_id = paid.original_id or self.request_id
@@ -237,6 +239,8 @@ class Work:
         """Wait for the reply while the client of a retry is connected."""
         if exchange.has_left:
             raise Disconnected
+        if exchange.trace is not None:
+            exchange.trace.join(self.exchange.trace)
         told: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._retries.add(told)
         exchange.on_leave = partial(_leave, told)

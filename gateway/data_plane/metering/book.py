@@ -128,6 +128,7 @@ class LeaseBook:
             print_seconds=charge.print_seconds,
         )
         entry = Settlement(charge.request_id, cost, line, self.clock(), lease, budget)
+        entry.trace = charge.trace
         self.outbox.append(entry)
         self.unconfirmed += 1
         self.on_work()

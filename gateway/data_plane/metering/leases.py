@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -28,6 +28,9 @@ from gateway.data_plane.metering.port import (
 )
 from gateway.data_plane.metering.receipts import Batch
 from gateway.errors import GatewayError
+
+if TYPE_CHECKING:  # where traces are off, nothing of them is imported
+    from gateway.observability.tracing import Trace
 
 NEVER: Final = float("-inf")
 
@@ -207,6 +210,8 @@ class Settlement:
     """Called when it is durable or refused."""
     leaf: tuple[Batch, int] | None = None
     """Where its receipt is in the tree of its tick."""
+    trace: Trace | None = None
+    """The request's, if it is sampled."""
     _raw: msgspec.Raw | None = None
 
     def encoded(self) -> msgspec.Raw:

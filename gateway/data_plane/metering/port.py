@@ -212,3 +212,5 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     """What the request is recognized by, among those of its key."""
     print_seconds: float | None = None
     """For how long equal requests are free once this one is charged; None: they are not."""
+    trace: Any = None
+    """The request's Trace, if it is sampled: the tick that carries the charge is linked to it."""

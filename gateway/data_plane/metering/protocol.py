@@ -8,7 +8,7 @@ was lost is followed by one that is correct whether or not the first was applied
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.data_plane.metering.book import LeaseBook
 from gateway.data_plane.metering.chain import ReceiptChain
@@ -19,6 +19,9 @@ from gateway.data_plane.metering.port import ReservationExpired, frozen_error
 from gateway.data_plane.metering.refusals import Part, Refusals
 from gateway.data_plane.metering.stages import LeaseStages
 from gateway.identifiers import new_id
+
+if TYPE_CHECKING:  # where traces are off, nothing of them is imported
+    from gateway.observability.tracing import Trace
 
 _SWEEP_SECONDS = 1.0
 _STOP_SECONDS = 0.02
@@ -84,8 +87,11 @@ class LeaseProtocol:
                 return None
         self._beat_at = now + rules.heartbeat_seconds
         inherited: set[str] = set()
+        traces: list[Trace] = []
         for entry in entries:
             entry.sent = True
+            if entry.trace is not None:
+                traces.append(entry.trace)
             if entry.lease is None:
                 inherited |= {
                     entry.line.lease_id,
@@ -109,7 +115,7 @@ class LeaseProtocol:
             claims=any(entry.line.print_seconds for entry in entries),
             undelivered=[_line(one, now) for one in undelivered],
         )
-        return Sent(tick, entries, leases, now, part, undelivered)
+        return Sent(tick, entries, leases, now, part, undelivered, traces)
 
     def _usage(self) -> list[Settlement]:
         """Take from the outbox what a tick has room for."""
@@ -309,6 +315,8 @@ class Sent(NamedTuple):
     part: Part | None = None
     """Whose it is, if not everybody's."""
     undelivered: Sequence[Undelivered] = ()
+    traces: Sequence[Trace] = ()
+    """Those of the sampled requests among the entries."""
 
 
 def _line(one: Undelivered, now: float) -> UndeliveredLine:

@@ -145,18 +145,25 @@ class LedgerWriter:
         self._asked_at = time.monotonic()
         if sent.entries:
             self._charged_at = self._asked_at
+        span, failure = None, None
+        if sent.traces:
+            span = sent.traces[0].tick(sent.traces, sent.tick.number, len(sent.entries))
         try:
             answer = await self._ledger.tick(sent.tick)
             self._protocol.applied(sent, answer)
         except LedgerRefused as error:
+            failure = type(error).__name__  # the error itself would hold this frame
             return self._refused(sent, error)
         except Exception as error:  # noqa: BLE001 - after any error the outcome is unknown
+            failure = type(error).__name__
             self._protocol.failed(sent)
             self._away(error)
             return False
         finally:
             self._asked_at = None
             self._journaling.count_off(sent.entries)
+            if span is not None:
+                span.end(failure)
         self._heard()
         if answer.written_off:
             self.written_off += len(answer.written_off)

@@ -13,9 +13,9 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from backends.protocol import Backend, TokenRow
+from backends.protocol import NO_HEADERS, Backend, TokenRow
 from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.dispatcher import Dispatcher
 from gateway.data_plane.routing.examination import Examiner, PoolSpec, flaw
@@ -24,6 +24,9 @@ from gateway.data_plane.routing.request import Attempt, Progress, Request
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import Worker
 from gateway.snapshots import WorkerChange, WorkerState, WorkerView
+
+if TYPE_CHECKING:  # where traces are off, nothing of them is imported
+    from gateway.observability.tracing import Call, Trace
 
 _QUIET_SECONDS = 0.00005
 """A turn of the loop that took no longer had next to nothing to do."""
@@ -60,6 +63,8 @@ class Pool:
         self.core.witnesses.expect(spec.golden)
         self._members: dict[Worker, PoolMember] = {}
         self._calls: dict[Attempt, asyncio.Future[list[memoryview]]] = {}
+        self._spans: dict[Attempt, Call] = {}
+        """Of those that carry sampled requests."""
         self._closing: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
@@ -77,6 +82,7 @@ class Pool:
         *,
         request_id: str = "",
         progress: Progress | None = None,
+        trace: Trace | None = None,
     ) -> list[memoryview]:
         """See `Router.dispatch`."""
         done: asyncio.Future[None] = self._loop.create_future()
@@ -88,7 +94,10 @@ class Pool:
             request_id=request_id,
             tier=offer.tier,
             hold_seconds=offer.hold_seconds,
+            trace=trace,
         )
+        if trace is not None:
+            trace.wait()
         if progress is not None:
             progress.request = request
         self.core.submit(request)
@@ -185,11 +194,18 @@ class Pool:
 
     def launch(self, attempt: Attempt) -> None:
         """Make the call."""
+        spans: Call | None = None
+        for shard in attempt.shards:
+            if (trace := shard.request.trace) is not None:
+                if spans is None:
+                    spans = self._spans[attempt] = self._call(attempt, trace)
+                spans.carry(trace)
         try:
             embedding = self._members[attempt.worker].backend.embed(
                 attempt.rows,
                 timeout_seconds=attempt.timeout_seconds,
                 request_id=attempt.request_id,
+                headers=NO_HEADERS if spans is None else spans.headers,
             )
         except Exception as error:  # noqa: BLE001 - the core weighs every error, once it is back
             call: asyncio.Future[list[memoryview]] = self._loop.create_future()
@@ -233,10 +249,24 @@ class Pool:
         self._wakes_at = at
         self._timer = self._loop.call_later(at - time.monotonic(), self._pump)
 
+    def _call(self, attempt: Attempt, trace: Trace) -> Call:
+        """Begin the spans of a call."""
+        return trace.call(
+            attempt.worker.url,
+            self.spec.model,
+            rows=len(attempt.rows),
+            tokens=attempt.tokens,
+            requests=len(attempt.shards),
+            number=attempt.number,
+        )
+
     # -- callbacks ------------------------------------------------------------------------------
 
     def _called(self, attempt: Attempt, call: asyncio.Future[list[memoryview]]) -> None:
         del self._calls[attempt]
+        if self._spans and (spans := self._spans.pop(attempt, None)):
+            error = None if call.cancelled() else call.exception()
+            spans.end(error, canceled=call.cancelled())
         if not call.cancelled():
             error = call.exception()
             if error is None:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from backends.protocol import RequestRefused, TokenRow
 from gateway.data_plane.routing.witnesses import Rider
 from gateway.data_plane.routing.worker import Worker
 from gateway.snapshots import Tier
+
+if TYPE_CHECKING:  # where traces are off, nothing of them is imported
+    from gateway.observability.tracing import Trace
 
 CALL_FLOATS_MAX = 262_144
 """Most numbers of one call's vectors: so many are checked, and written, in one turn of the loop."""
@@ -35,6 +39,8 @@ class Request:
     tier: Tier = "default"
     hold_seconds: float = 15.0
     """How long to wait while no worker is ready."""
+    trace: Trace | None = None
+    """None unless it is sampled."""
 
     account: AccountKey = field(init=False)
     """Whose turn in the queue it takes."""

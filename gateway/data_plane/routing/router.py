@@ -17,6 +17,7 @@ the queue's bounds; the API's own limit on concurrent requests bounds them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -34,6 +35,9 @@ from gateway.data_plane.routing.request import Progress
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.worker import Worker
 from gateway.snapshots import WorkerChange, WorkerState, WorkerStatus
+
+if TYPE_CHECKING:  # where traces are off, nothing of them is imported
+    from gateway.observability.tracing import Trace
 
 log = structlog.get_logger()
 
@@ -96,15 +100,17 @@ class Router:
         *,
         request_id: str = "",
         progress: Progress | None = None,
+        trace: Trace | None = None,
     ) -> list[memoryview]:
         """Embed the rows: one buffer of raw little-endian float32 for each, in order, verified.
 
         Cancelling this closes its calls to workers; `progress`, if given, tells meanwhile whether
-        any was made. Raises a RoutingError; see `outcomes`.
+        any was made. The spans of its calls are put in its `trace`, if it has one. Raises a
+        RoutingError; see `outcomes`.
         """
         try:
             return await self._pool(model).dispatch(
-                rows, offer, request_id=request_id, progress=progress
+                rows, offer, request_id=request_id, progress=progress, trace=trace
             )
         except FatalInput as error:
             if error.is_new:

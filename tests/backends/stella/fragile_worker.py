@@ -58,7 +58,7 @@ def main() -> None:
         app.open(engine, Tokenizer(TINY / "vocab.txt"), {})
         return engine
 
-    process.serve(app, Options(drain_seconds=0.5), warm_up=warm_up)
+    process.serve(app, Options(drain_seconds=0.5), service="test", warm_up=warm_up)
 
 
 if __name__ == "__main__":

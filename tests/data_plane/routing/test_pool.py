@@ -69,7 +69,7 @@ class Standin:
         return self.tells
 
     async def embed(
-        self, rows: Sequence[TokenRow], *, timeout_seconds: float, request_id: str = ""
+        self, rows: Sequence[TokenRow], *, timeout_seconds: float, request_id: str = "", **_
     ) -> list[memoryview]:
         assert timeout_seconds > 0
         if self.down:
