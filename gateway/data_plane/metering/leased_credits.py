@@ -152,6 +152,8 @@ class LeasedCredits:
 
     async def resume(self, charge: Charge) -> int:
         """See `Credits.resume`."""
+        if self.book.is_closed:  # what is kept stays
+            raise CreditUnavailable
         balance = self.book.resume(charge)
         return await self.reserve(charge) if balance is None else balance
 

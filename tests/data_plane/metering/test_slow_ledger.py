@@ -399,13 +399,18 @@ async def test_without_ledger_and_journal_no_work_is_begun(
     impatient = msgspec.structs.replace(HURRIED, retry_seconds_max=0.05)
     async with running(ledger.database, tmp_path, ledger=slow, rules=impatient) as engine:
         await serve(engine, ledger, 8)
+        kept = ledger.charge(8)
+        await engine.reserve(kept)
+        engine.keep(kept, 60)
         slow.is_away = True
         broken.begin()
         with pytest.raises((ChargeUnknown, CreditUnavailable)):  # whether it was sent or not
             await serve(engine, ledger, 8)
         with pytest.raises(CreditUnavailable):
             await engine.reserve(ledger.charge(8))
-        assert not engine.book.held
+        with pytest.raises(CreditUnavailable):
+            await engine.resume(kept)
+        assert list(engine.book.kept) == list(engine.book.held) == [kept.request_id]
         broken.end()
         async with asyncio.timeout(20):
             while engine.book.is_closed:
