@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from sqlalchemy import func, select, text, update
 
+from gateway.data_plane.metering.leases import budget_id
 from gateway.data_plane.metering.messages import (
     LeaseLine,
     LedgerRefused,
@@ -18,10 +19,10 @@ from gateway.data_plane.metering.messages import (
 from gateway.data_plane.metering.receipts import FIRST, ReceiptSigner
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
-from gateway.storage.ledger import partitions
+from gateway.storage.ledger import budgets, partitions
 from gateway.storage.ledger.postgres import PostgresLedger
 from gateway.storage.tables import accounts, leases, receipt_keys, receipt_roots
-from testing.ledger import add_customer, ledger_of
+from testing.ledger import add_customer, assert_sound, ledger_of
 from tests.data_plane.metering.test_receipts import line
 
 SIGNER = ReceiptSigner("a secret for tests, long enough to pass")
@@ -224,3 +225,45 @@ async def test_a_tick_takes_its_turn_among_the_tasks_that_write(database: Databa
         assert not waiting.done()
     await waiting
     await ledger.close()
+
+
+@pytest.mark.parametrize("closed", ["account", "budget"])
+async def test_usage_counts_on_the_lease_that_is_still_open(database: Database, closed: str):
+    """Of the two that pay for a request, the account's and its key's budget's, one is gone."""
+    customer = await add_customer(database, 100)
+    async with database.write() as connection:
+        await budgets.set_budget(connection, customer.key_id, 800, "total")
+    ledger, replica_id = ledger_of(database), new_id()
+    asked = {
+        "account": LeaseLine(
+            id=new_id(), account_id=customer.organization_id, action="ask", least_nanos=80,
+            target_nanos=80,
+        ),
+        "budget": LeaseLine(
+            id=new_id(), account_id=budget_id(customer.key_id, "total"), action="ask",
+            least_nanos=80, target_nanos=80, key_id=customer.key_id, period="total",
+        ),
+    }  # fmt: skip
+    used = msgspec.structs.replace(
+        line(), organization_id=customer.organization_id, key_id=customer.key_id,
+        model_id=customer.model_id, price_id=customer.price_id, lease_id=asked["account"].id,
+        budget_id=asked["budget"].account_id, budget_lease_id=asked["budget"].id,
+    )  # fmt: skip
+    close = msgspec.structs.replace(asked[closed], action="close")
+    ids = [one.id for one in asked.values()]
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(ledger.close)
+        for number, more in enumerate(
+            (
+                {"leases": list(asked.values()), "lease_ids": ids},
+                {"leases": [close], "lease_ids": [close.id]},
+                {"usage": [msgspec.Raw(msgspec.json.encode(used))], "lease_ids": ids},
+            ),
+            start=1,
+        ):
+            sent = msgspec.structs.replace(tick(number=number, **more), replica_id=replica_id)
+            await ledger.tick(sent)
+    async with database.read() as connection:
+        spent = (await connection.execute(select(leases.c.id, leases.c.spent_nanos))).all()
+    assert dict(spent) == {one.id: 0 if one.id == close.id else 8 for one in asked.values()}
+    await assert_sound(database)
