@@ -144,6 +144,23 @@ async def test_the_answers_size_is_bounded(sqlite_database_url, fake_worker):
         assert "4224 numbers" in answer.json()["error"]["message"]
 
 
+async def test_a_bound_is_the_most_that_fits(sqlite_database_url, fake_worker):
+    bounds = {"inputs_max": 4, "input_characters_max": 8, "request_characters_max": 20,
+              "request_tokens_max": 14}  # fmt: skip
+    at_most = {
+        "inputs": (["a"] * 4, ["a"] * 5, "at most 4"),
+        "characters of one": (["remember"], ["remembers"], "at most 8"),
+        "characters of all": (["remember"] * 2 + ["word"], ["remember"] * 2 + ["words"], "20"),
+        "tokens": (["a a", "a a", "a a a a"], ["a a", "a a a", "a a a a"], "more than 14 tokens"),
+    }
+    async with open_api(sqlite_database_url[0], f"{MODEL}={fake_worker.url}", **bounds) as api:
+        for fits, does_not, said in at_most.values():
+            assert (await api.embed(input=fits)).status_code == 200
+            answer = await api.embed(input=does_not)
+            assert answer.status_code == 400
+            assert said in answer.json()["error"]["message"]
+
+
 async def test_prompts_that_contradict(api: Api):
     for fields, param in [
         ({"prompt_name": "s2p_query", "input_type": "document"}, "input_type"),
