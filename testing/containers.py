@@ -174,13 +174,12 @@ class Running:
         """Whether its process 1 has not ended."""
         return self._process.poll() is None
 
-    def ended(self) -> int:
-        """Wait until it ends by itself; return its status."""
-        return self._process.wait(timeout=_READY_SECONDS)
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send process 1 a signal and return the status that it ends with."""
+    def send(self, number: int = signal.SIGTERM) -> None:
+        """Send process 1 a signal."""
         os.kill(self.first_process, number)
+
+    def ended(self) -> int:
+        """Wait until it ends; return its status."""
         return self._process.wait(timeout=_STOP_SECONDS)
 
     def close(self) -> None:

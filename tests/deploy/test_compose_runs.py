@@ -16,6 +16,7 @@ from testing.servers import programs
 
 pytestmark = [
     pytest.mark.long,
+    pytest.mark.timeout(300),  # the service starts in the first test's
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "they can"),
 ]
 OTHERS = {"prometheus", "grafana", "otel-collector", "worker-stella"}
@@ -138,6 +139,8 @@ def test_the_service_s_role_can_neither_change_tables_nor_history(up: Up):
 
 
 def test_last_each_ends_by_sigterm_with_status_0(up: Up):
-    for name in ("proxy", "gateway-data", "gateway-control", "worker", "valkey", "postgres"):
-        running = up.running[name]
-        assert running.stop() == 0, f"{name}: {running.said[-2000:]}"
+    for names in (("proxy", "gateway-data", "gateway-control", "worker"), ("valkey", "postgres")):
+        for name in names:
+            up.running[name].send()
+        for name in names:
+            assert up.running[name].ended() == 0, f"{name}: {up.running[name].said[-2000:]}"
