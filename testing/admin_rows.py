@@ -12,6 +12,7 @@ from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import golden
 from gateway.control_plane.demand import waitlist
 from gateway.identifiers import new_id
+from gateway.keyring import Keyring
 from gateway.storage.database import Database
 from gateway.storage.tables import (
     auto_top_ups,
@@ -37,7 +38,7 @@ async def add_credit(database: Database, customer: Customer, dollars: int) -> No
 
 async def make_key(database: Database, customer: Customer, name: str) -> str:
     """Make a key; return its id."""
-    return (await ApiKeys(database, secret=SECRET).create(customer.id, name)).key.id
+    return (await ApiKeys(database, secret=Keyring(SECRET)).create(customer.id, name)).key.id
 
 
 async def put_event(database: Database, name: str) -> None:

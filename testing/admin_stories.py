@@ -28,7 +28,7 @@ from gateway.control_plane.pages.admin import bulk, workers
 from gateway.control_plane.pages.admin.routes import admin_wing
 from gateway.control_plane.pages.sign_in import verification
 from gateway.control_plane.web.visitors import SESSION
-from gateway.settings import derive
+from gateway.keyring import Keyring
 from gateway.storage.database import Database
 from gateway.storage.tables import outbox, sessions
 from testing.back_office import Acted, trail_of
@@ -113,7 +113,7 @@ class Office:
         self.database = Database(database_url, is_patient=True)
         self._sessions = Sessions(
             self.database,
-            secret=derive(secret, "sessions"),
+            secret=Keyring(secret).derive("sessions"),
             seconds=_DAY_SECONDS,
             rotation_seconds=_DAY_SECONDS,
         )

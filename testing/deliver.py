@@ -10,7 +10,7 @@ from gateway.control_plane.alerts.addresses import Addresses
 from gateway.control_plane.alerts.deliverer import Deliverer
 from gateway.control_plane.alerts.signatures import SigningSecrets
 from gateway.control_plane.alerts.transport import Transport
-from gateway.settings import derive
+from gateway.keyring import Keyring
 from gateway.storage.database import Database
 from testing.gateways import SECRET
 
@@ -20,7 +20,7 @@ _AGAIN_SECONDS = 0.05
 async def main(url: str) -> None:
     """Run the job as the application does, more often."""
     database = Database(url)
-    secrets = SigningSecrets(derive(SECRET, "webhooks"))
+    secrets = SigningSecrets(Keyring(SECRET).derive("webhooks"))
     deliverer = Deliverer(database, secrets, Transport(Addresses(["127.0.0.1"])))
     print("listening on nothing", flush=True)
     while True:

@@ -19,6 +19,7 @@ from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import catalog
 from gateway.data_plane.metering.port import Charge
 from gateway.identifiers import new_id
+from gateway.keyring import Keyring
 from gateway.settings import Settings
 from gateway.snapshots import SCOPES
 from gateway.storage.database import Database
@@ -51,7 +52,9 @@ class Ledger:
             if credit_nanos:
                 await credit.grant(connection, owner.id, credit_nanos)
             price = (await catalog.snapshot(connection)).models[MODEL].price
-        made = await ApiKeys(database, secret=SECRET).create(owner.id, "tests", scopes=SCOPES)
+        made = await ApiKeys(database, secret=Keyring(SECRET)).create(
+            owner.id, "tests", scopes=SCOPES
+        )
         return cls(database, owner.id, made.key.id, made.secret, price.id)
 
     def charge(self, cost_nanos: int) -> Charge:
@@ -108,7 +111,7 @@ class Api:
     def keys(self) -> ApiKeys:
         """What makes and revokes keys, which a process of the data plane alone does not run."""
         announce = self.gateway.data.key_changed
-        return ApiKeys(self.ledger.database, secret=SECRET, announce=announce)
+        return ApiKeys(self.ledger.database, secret=Keyring(SECRET), announce=announce)
 
     @property
     def app(self) -> Litestar:

@@ -17,6 +17,7 @@ from gateway.control_plane.catalog import catalog
 from gateway.control_plane.operators.operators import COMMAND_LINE
 from gateway.data_plane.auth import keys
 from gateway.identifiers import new_id
+from gateway.keyring import Keyring
 from gateway.storage import migrate
 from gateway.storage.database import Database
 from gateway.storage.ledger import invariants
@@ -76,7 +77,7 @@ def _row(secret: str, owner: str) -> dict[str, Any]:
     now = datetime.now(UTC)
     return {
         "id": new_id(), "organization_id": owner, "name": "bench", "last_four": secret[-4:],
-        "digest": keys.digest(SECRET.encode(), secret), "created_at": now, "changed_at": now,
+        "digest": Keyring(SECRET).digest(secret), "created_at": now, "changed_at": now,
     }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from benchmarks.gateway.loads import raw
 from gateway.data_plane.api.requests import EmbeddingsRequest
 from gateway.data_plane.auth import keys
 from gateway.data_plane.metering import tokens
+from gateway.keyring import Keyring
 from testing.gateways import SECRET, STELLA
 
 _ROUNDS, _CALLS = 7, 2_000
@@ -45,7 +46,7 @@ def measure() -> dict[str, Floor]:
     packed, known = vector.tobytes(), {}
     answer = hop.encode_answer([row], [packed])
     key = keys.mint(b"")
-    known[keys.digest(SECRET.encode(), key)] = key
+    known[Keyring(SECRET).digest(key)] = key
     parts = (b'{"object":"list","data":[', b'],"model":"', b'"}')
 
     def look_up() -> object:

@@ -12,6 +12,7 @@ from gateway.control_plane.accounts import organizations
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import catalog, golden
+from gateway.keyring import Keyring
 from gateway.snapshots import SCOPES
 from gateway.storage import migrate
 from gateway.storage.database import Database
@@ -60,5 +61,5 @@ async def add_customer(database: Database, name: str, credit_nanos: int) -> Cust
         owner = await organizations.create(connection, name)
         if credit_nanos:
             await credit.grant(connection, owner.id, credit_nanos, kind="paid")
-    made = await ApiKeys(database, secret=SECRET).create(owner.id, "storm", scopes=SCOPES)
+    made = await ApiKeys(database, secret=Keyring(SECRET)).create(owner.id, "storm", scopes=SCOPES)
     return Customer(owner.id, made.key.id, made.secret, credit_nanos)

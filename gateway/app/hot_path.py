@@ -19,6 +19,7 @@ from gateway.control_plane.accounts.key_changes import KeyChanges
 from gateway.control_plane.accounts.organization_limits import OrganizationLimits
 from gateway.control_plane.billing import api
 from gateway.control_plane.receipts.api import RECEIPT_OPERATIONS, receipt_routes
+from gateway.control_plane.secrets.remaking import Remaking
 from gateway.control_plane.status.answers import Answered
 from gateway.data_plane.api import embeddings, health, models
 from gateway.data_plane.api.callers import Callers
@@ -89,8 +90,8 @@ def make_data_plane(core: Core) -> DataPlane:
     """Make the parts; nothing connects yet."""
     settings, database = core.settings, core.database
     key_store = open_key_store(database)
-    authenticator = Authenticator(key_store, secret=settings.secret, rules=_key_rules(settings))
-    receipts = ReceiptSigner(settings.secret)
+    authenticator = Authenticator(key_store, secret=settings.keyring, rules=_key_rules(settings))
+    receipts = ReceiptSigner(*settings.receipt_keyring.all)
     ledger = _open_ledger(database)
     credits_ = _engine(settings, database, ledger, receipts)
     counting = CountingThreads(settings.counting_threads)
@@ -218,6 +219,11 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
         data.authenticator, KeyRate(settings.reads_per_minute), proxies=settings.trusted_proxies
     )
     authenticator = data.authenticator
+    remaking = Remaking(
+        core.database,
+        authenticator.take_outdated,
+        fingerprint=settings.keyring.fingerprints[0],
+    )
     changes = KeyChanges(core.database, authenticator.forget, authenticator.outdate)
     served = Wing(
         "data",
@@ -227,6 +233,7 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
         jobs=[
             Job("key-changes", settings.revocation_poll_seconds, changes.read),
             Job("organization-limits", _LIMITS_SECONDS, data.organization_limits.refresh),
+            Job("outdated-digests", _OUTDATED_SECONDS, remaking.run),
             Job("mac-secrets", _MAC_SECRETS_SECONDS, data.authenticator.refresh),
             Job("write-answers", settings.answer_write_seconds, data.answered.flush),
             Job("journal-room", _ROOM_SECONDS, data.credit.journal.measure),
@@ -268,6 +275,8 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
     ]
 
 
+_OUTDATED_SECONDS = 5.0
+"""How often digests of keys that were found by an older secret are written anew."""
 _LIMITS_SECONDS = 5.0
 """How long a changed limit of an organization takes to hold."""
 _SEGMENT_BYTES = 4_194_304

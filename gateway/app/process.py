@@ -19,6 +19,7 @@ from gateway.app.errors import answering
 from gateway.app.hot_path import DataPlane, bounds, endpoints
 from gateway.app.jobs import Jobs
 from gateway.app.redis_metrics import RedisMetrics
+from gateway.control_plane.secrets import record
 from gateway.control_plane.web.headers import answer_head
 from gateway.data_plane.api.door import Door
 from gateway.data_plane.api.metrics import DoorMetrics
@@ -116,6 +117,7 @@ class Process:
             stack.push_async_callback(core.database.close)
             stack.callback(data.counting.close)
             await migrate.check(core.database)
+            await record.register(core.database, core.settings.keyring)
             await follow(core.database)
             await core.catalog.refresh()
             warn_of_unknown_models(core)

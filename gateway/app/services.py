@@ -52,7 +52,7 @@ from gateway.control_plane.web.rate_limits import Limit, Quota
 from gateway.control_plane.web.rendering import Renderer
 from gateway.control_plane.web.visitors import SESSION
 from gateway.sealing import Seal
-from gateway.settings import Settings, derive
+from gateway.settings import Settings
 
 ADDRESSES_PER_HOUR = 60
 """Most addresses of webhooks that an organization's people have looked up."""
@@ -131,12 +131,12 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
     writer, outbox = make_mail(settings, database)
     links = _links(settings)
     unsubscriptions = Unsubscriptions(
-        secret=derive(settings.secret, "unsubscribe"), public_url=settings.public_url
+        secret=settings.keyring.derive("unsubscribe"), public_url=settings.public_url
     )
 
     gpu_terms = make_gpu_terms(settings)
     private_hosts = settings.webhook_private_hosts.split()
-    webhook_secrets = SigningSecrets(derive(settings.secret, "webhooks"))
+    webhook_secrets = SigningSecrets(settings.keyring.derive("webhooks"))
 
     def is_live(model_id: str) -> bool:
         model = core.catalog().models.get(model_id)
@@ -146,22 +146,22 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
     security_mails = SecurityMails(outbox, writer, public_url=settings.public_url)
     account_mails = AccountMails(outbox, writer, public_url=settings.public_url)
     return Services(
-        keys=ApiKeys(database, secret=settings.secret, announce=key_changed, mails=security_mails),
+        keys=ApiKeys(database, secret=settings.keyring, announce=key_changed, mails=security_mails),
         security_mails=security_mails,
         sessions=Sessions(
             database,
-            secret=derive(settings.secret, "sessions"),
+            secret=settings.keyring.derive("sessions"),
             seconds=settings.session_seconds,
             rotation_seconds=settings.session_rotation_seconds,
         ),
         authenticators=Authenticators(
-            Seal(derive(settings.secret, "authenticators")), brand=settings.brand
+            Seal(settings.keyring.derive("authenticators")), brand=settings.brand
         ),
         links=links,
         link_mails=LinkMails(links, outbox, writer, public_url=settings.public_url),
         github=make_github(settings),
         welcome=Welcome(
-            secret=derive(settings.secret, "welcome"),
+            secret=settings.keyring,
             credit_nanos=settings.signup_credit_nanos,
             credit_days=settings.signup_credit_days,
             day_nanos=settings.promotion_nanos_per_day,
@@ -212,7 +212,7 @@ def make_web(core: Core) -> Web:
         "credit": settings.signup_credit_nanos,
         "github": bool(settings.github_client_id),
     }
-    quota = partial(Quota, core.database, secret=derive(settings.secret, "quotas"))
+    quota = partial(Quota, core.database, secret=settings.keyring.derive("quotas").first)
     of_networks = partial(quota, of_networks=True)
     return Web(
         assets=assets,
@@ -222,7 +222,7 @@ def make_web(core: Core) -> Web:
             page_headers(secure=secure, forms_to=stripe_pages(settings)),
         ),
         cookie=HostCookie(SESSION, secure=secure, seconds=int(settings.session_seconds)),
-        oauth_state=OAuthState(secret=derive(settings.secret, "github"), secure=secure),
+        oauth_state=OAuthState(secret=settings.keyring.derive("github"), secure=secure),
         calculation_limit=Limit(settings.calculations_per_hour),
         experiment_limit=Limit(settings.experiments_per_hour),
         experiment_limit_of_all=Limit(settings.experiments_in_all_per_hour),
@@ -239,7 +239,7 @@ def make_web(core: Core) -> Web:
 
 def _links(settings: Settings) -> MailLinks:
     return MailLinks(
-        secret=derive(settings.secret, "links"),
+        secret=settings.keyring.derive("links"),
         seconds={
             "sign_in": settings.mail_link_seconds,
             "invitation": settings.mail_invitation_seconds,

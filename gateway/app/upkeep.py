@@ -20,6 +20,7 @@ from gateway.control_plane.catalog import price_changes
 from gateway.control_plane.demand import events
 from gateway.control_plane.mail import upkeep
 from gateway.control_plane.payments import stored_events
+from gateway.control_plane.secrets.resealing import reseal
 from gateway.control_plane.status import answers, traffic
 from gateway.control_plane.trail.audits import trail_in_turn
 from gateway.control_plane.web import rate_limits
@@ -45,6 +46,7 @@ _RANKING_SECONDS = 60.0
 _APPROVALS_SECONDS = 60.0
 _WAITS_SECONDS = 15.0
 _HEADS_SECONDS = 60.0
+_RESEAL_SECONDS = 3600.0
 _FOLDS_MAX = 50
 
 
@@ -83,6 +85,7 @@ def wing(core: Core, services: Services) -> Wing:
             Job("approvals", _APPROVALS_SECONDS, services.moves.run),
             Job("sum-traffic", _TRAFFIC_SECONDS, lambda: traffic.sum_up(database)),
             Job("rank-traffic", _RANKING_SECONDS, lambda: traffic.rank(database)),
+            Job("reseal", _RESEAL_SECONDS, lambda: reseal(database, settings.keyring)),
             Job("incidents", settings.incident_seconds, services.incidents.watch),
             Job("attention", LOOK_SECONDS, services.attention.look),
             Job("forget-old", _FORGET_SECONDS, lambda: forget_old(database, settings)),

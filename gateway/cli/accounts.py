@@ -301,13 +301,13 @@ async def opened_keys(database: Database) -> AsyncIterator[ApiKeys]:
     writer, outbox = make_mail(settings, database)
     mails = SecurityMails(outbox, writer, public_url=settings.public_url)
     if not settings.redis_url:
-        yield ApiKeys(database, secret=settings.secret, mails=mails)
+        yield ApiKeys(database, secret=settings.keyring, mails=mails)
         return
     from gateway.storage.redis import KeyAnnouncements  # noqa: PLC0415 - 7 MB, 60 ms
 
     announcements = KeyAnnouncements(settings.redis_url, lambda _digest: None)
     announce = announcements.announce
     try:
-        yield ApiKeys(database, secret=settings.secret, announce=announce, mails=mails)
+        yield ApiKeys(database, secret=settings.keyring, announce=announce, mails=mails)
     finally:
         await announcements.stop()

@@ -185,7 +185,7 @@ async def _prepare_database(settings: Settings, data: Path, live: set[str]) -> s
     database = Database(settings.database_url)
     try:
         await upgrade(database)
-        keys = ApiKeys(database, secret=settings.secret)
+        keys = ApiKeys(database, secret=settings.keyring)
         async with database.write() as connection:
             await catalog.seed(connection)
             for model in (MODEL, STELLA):

@@ -42,6 +42,11 @@ for name, source, sentence in (
     ),
     ("settings", "settings:settings", "List every setting, its default and what it does."),
     (
+        "secrets",
+        "secrets:secrets_group",
+        "The deployment's secret: make one, rotate it, see when the old one can be dropped.",
+    ),
+    (
         "organizations",
         "accounts:organizations_group",
         "Organizations own keys, credit and usage.",

@@ -111,9 +111,9 @@ async def verify_receipt(
 
 async def _here(text: str) -> tuple[VerifiedReceipt, PublishedRoot | None]:
     """Check with this deployment's secret and database. Raises InvalidReceipt."""
-    signer = ReceiptSigner(Settings.from_environment().secret)
+    signer = ReceiptSigner(*Settings.from_environment().receipt_keyring.all)
     async with opened() as database, database.read() as connection:
-        verified = verify(text, await published.keys(connection, signer.public))
+        verified = verify(text, await published.keys(connection, signer.publics))
         if verified.tree is None:
             return verified, None
         return verified, await published.root(connection, verified.tree.root_id)

@@ -5,9 +5,9 @@ Each module holds the settings of one noun. Values come from the environment: `D
 docs/settings.md is printed from here (`gateway settings --markdown`).
 """
 
+from gateway.keyring import derive
 from gateway.settings.declaring import SettingsError, variable
 from gateway.settings.process import Role
-from gateway.settings.secrets import derive
 from gateway.settings.settings import SECRETS, Settings, describe
 
 __all__ = ["SECRETS", "Role", "Settings", "SettingsError", "derive", "describe", "variable"]

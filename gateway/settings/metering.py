@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from gateway.settings.declaring import Count, Seconds, text
+from gateway.settings.declaring import SECRET, Count, Seconds, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,4 +60,12 @@ class MeteringSettings:
         int, Meta(ge=32), text("How long single usage rows are kept; hourly sums stay.")
     ] = 400
     audit_interval_seconds: Annotated[Seconds, text("How often the ledger is audited.")] = 300.0
+    receipt_secret: Annotated[
+        str,
+        SECRET,
+        text(
+            "Makes the keys of receipts instead of GATEWAY_SECRET, so that each is rotated apart. "
+            "Several, separated by commas: the first signs. Empty: GATEWAY_SECRET."
+        ),
+    ] = ""
     receipts: Annotated[bool, text("Whether answers carry a signed receipt, x-receipt.")] = True

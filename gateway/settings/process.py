@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from gateway.keyring import Keyring
 from gateway.settings.declaring import SECRET, Count, text
 
 Role = Literal["all", "data", "control"]
@@ -22,8 +24,10 @@ class ProcessSettings:
     secret: Annotated[
         str,
         SECRET,
-        Meta(min_length=32),
-        text("At least 32 characters, one for all processes. A new one invalidates every key."),
+        text(
+            "At least 32 characters, the same for all processes. Several while it is rotated, "
+            "separated by commas: the first makes, all verify (docs/secrets.md)."
+        ),
     ]
     gateways: Annotated[
         Count, text("How many gateways share the workers, if there is no Redis to count them.")
@@ -63,3 +67,8 @@ class ProcessSettings:
             "proxy of your own writes the header; else any client decides how much is traced."
         ),
     ] = "link"
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """The secrets of GATEWAY_SECRET."""
+        return Keyring.parse(self.secret)

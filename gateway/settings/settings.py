@@ -15,6 +15,7 @@ import msgspec
 from msgspec.inspect import Metadata, type_info
 
 from gateway import selling
+from gateway.keyring import Keyring
 from gateway.networks import is_loopback
 from gateway.settings.accounts import AccountSettings
 from gateway.settings.addresses import AddressSettings
@@ -29,12 +30,9 @@ from gateway.settings.pages import PageSettings
 from gateway.settings.payments import PaymentSettings
 from gateway.settings.process import ProcessSettings
 from gateway.settings.requests import RequestSettings
-from gateway.settings.secrets import from_files
+from gateway.settings.secrets import from_files, guessable, mistakes
 from gateway.settings.status import StatusSettings
 from gateway.settings.workers import WorkerSettings
-
-_DISTINCT_MIN = 10
-"""How many characters of a secret differ at least, as those of 32 random bytes in hex do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +54,11 @@ class Settings(
 ):
     """The settings of one gateway process."""
 
+    @property
+    def receipt_keyring(self) -> Keyring:
+        """The secrets that receipts' keys are made from."""
+        return Keyring.parse(self.receipt_secret) if self.receipt_secret else self.keyring
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Read the settings from environment variables. Raises SettingsError."""
@@ -68,7 +71,7 @@ class Settings(
         if "secret" not in values:
             raise SettingsError(
                 "GATEWAY_SECRET is not set: give it 32 or more random characters, for example "
-                "from `openssl rand -hex 32`"
+                "from `gateway secrets generate`"
             )
         try:
             settings = msgspec.convert(values, cls, strict=False)
@@ -109,13 +112,9 @@ SECRETS = tuple(field.name for field, kind in _declared() if (kind.extra or {}).
 
 def _mistakes(settings: Settings) -> Iterator[str]:
     """Yield what is wrong with the settings together, each in a sentence."""
-    for field in ("secret", "worker_secret", "metrics_token"):
-        value = getattr(settings, field)
-        if value and len(set(value)) < _DISTINCT_MIN:
-            yield (
-                f"{variable(field)} is easy to guess: it repeats a few characters. Make one "
-                "with `openssl rand -hex 32`"
-            )
+    for field in ("secret", "worker_secret", "receipt_secret"):
+        yield from mistakes(field, getattr(settings, field))
+    yield from guessable("metrics_token", settings.metrics_token)
     if settings.dev_mail and not is_loopback(urlsplit(settings.public_url).hostname or ""):
         yield (
             "GATEWAY_DEV_MAIL shows sign-in links to everyone; it is for development only, on "

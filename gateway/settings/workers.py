@@ -25,11 +25,11 @@ class WorkerSettings:
     worker_secret: Annotated[
         str,
         SECRET,
-        Meta(pattern=r"^(.{32,})?$"),
         text(
             "Makes the key of each worker (`gateway workers key URL`), with which workers on other "
             "machines prove who they are, and register themselves at /internal/workers; at least "
-            "32 characters. Empty: there are no such workers, and no such route."
+            "32 characters. Several while it is rotated, separated by commas: the first makes, all "
+            "verify. Empty: there are no such workers, and no such route."
         ),
     ] = ""
     worker_ca: Annotated[

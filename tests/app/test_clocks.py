@@ -20,6 +20,7 @@ from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.billing.audit import audit
 from gateway.control_plane.trail import audits
 from gateway.identifiers import made_at_ms, new_id
+from gateway.keyring import Keyring
 from gateway.storage.clock import clock, follow
 from gateway.storage.database import Database
 from gateway.storage.ledger import partitions
@@ -78,7 +79,7 @@ async def test_gateways_whose_clocks_differ_are_one_service(
 ):
     database = Database(postgresql_database_url[0])
     ledger = await Ledger.create(database, 10**9)
-    keys = ApiKeys(database, secret=SECRET)
+    keys = ApiKeys(database, secret=Keyring(SECRET))
     now = datetime.now(UTC)
     soon = await keys.create(ledger.organization_id, "soon", expires_at=now + timedelta(minutes=5))
     with gateways(postgresql_database_url[0], shim, fake_worker.url, tmp_path) as both:

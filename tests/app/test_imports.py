@@ -73,6 +73,7 @@ def test_a_process_of_the_data_plane_imports_no_page_and_what_only_pages_need(tm
         "catalog",
         "demand",
         "receipts",
+        "secrets",
         "status",
         "trail",
         "web",

@@ -20,6 +20,7 @@ from gateway.control_plane.back_office.snoozes import CannotSnooze
 from gateway.control_plane.operators.operators import NotPermitted
 from gateway.control_plane.pages.admin.routes import admin_wing
 from gateway.identifiers import new_id
+from gateway.keyring import Keyring
 from gateway.storage.database import Database
 from gateway.storage.tables import outbox, trail_entries, users
 from testing.gateways import SECRET
@@ -147,7 +148,7 @@ async def _prepared(url: str, folder: Path) -> dict[str, list[str]]:
     await make_operator(database, "reader@example.com", "read")
     async with database.write() as connection:
         owner = (await organizations.create(connection, "acme")).id
-    key = (await ApiKeys(database, secret=SECRET).create(owner, "laptop")).key.id
+    key = (await ApiKeys(database, secret=Keyring(SECRET)).create(owner, "laptop")).key.id
     payment = (await Payment.create(database, owner, cents=500)).id
     await report(database, STELLA, a_view("http://10.0.0.1:1"))
     mail, order = await put_mail(database), new_id()

@@ -301,7 +301,10 @@ def test_audit_exits_1_and_names_what_is_broken(shell: Shell):
     ("change", "message"),
     [
         ({"GATEWAY_SECRET": ""}, "GATEWAY_SECRET is not set"),
-        ({"GATEWAY_SECRET": "short"}, "GATEWAY_SECRET: Expected str of length >= 32"),
+        (
+            {"GATEWAY_SECRET": "short"},
+            "GATEWAY_SECRET is too short: a secret has at least 32 characters",
+        ),
         ({"GATEWAY_INPUTS_MAX": "many"}, "GATEWAY_INPUTS_MAX"),
         ({"GATEWAY_WORKERS": "nonsense"}, "GATEWAY_WORKERS: 'nonsense' is not MODEL=URL"),
         ({"GATEWAY_WORKERS": "m=ftp://x"}, "not a worker's address"),

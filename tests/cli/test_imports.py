@@ -60,6 +60,8 @@ IMPORTED = {
     "payment_care": ["jinja2", "prometheus_client", "sqlalchemy"],
     "payments": ["prometheus_client", "sqlalchemy"],
     "receipts": ["cryptography", "httpx", "pygments", "rich", "sqlalchemy"],
+    "relocation": _SQL,
+    "secrets": ["cryptography", *_SQL],
     "service": _SQL,
     "settings": _SQL,
     "trail": ["email_validator", *_MAIL],

@@ -25,6 +25,7 @@ from gateway.control_plane.back_office.orders import GrantOrder
 from gateway.control_plane.back_office.snoozes import snooze
 from gateway.control_plane.web import verification
 from gateway.identifiers import new_id
+from gateway.keyring import Keyring
 from gateway.settings import Settings
 from gateway.storage import tables
 from gateway.storage.clock import clock
@@ -76,7 +77,7 @@ async def visitor_of(signed: Sessions, session_id: str) -> Visitor:
 
 
 async def test_a_proof_is_fresh_for_ten_minutes_and_a_view_lasts_half_an_hour(off: Database):
-    signed = Sessions(off, secret="s" * 32, seconds=3600, rotation_seconds=300)
+    signed = Sessions(off, secret=Keyring("s" * 32), seconds=3600, rotation_seconds=300)
     mia = await make_operator(off, "mia@example.com", "owner")
     async with off.write() as connection:
         user = await users.find_or_create(connection, ADA)
@@ -132,7 +133,9 @@ async def test_a_snooze_ends(off: Database):
 
 
 async def test_what_is_sent_to_people_lasts_as_long_as_it_says(off: Database):
-    links = MailLinks(secret="s" * 32, seconds={"sign_in": 300}, per_hour=5, domain_per_hour=9)
+    links = MailLinks(
+        secret=Keyring("s" * 32), seconds={"sign_in": 300}, per_hour=5, domain_per_hour=9
+    )
     async with off.write() as connection:
         user_id = (await users.find_or_create(connection, ADA)).id
         link = await links.create(connection, "sign_in", ADA, "")

@@ -11,6 +11,7 @@ from gateway.control_plane.accounts.api_key import NewApiKey
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.data_plane.auth import keys
 from gateway.data_plane.auth.reads import KeyStoreUnavailable
+from gateway.keyring import Keyring
 from gateway.snapshots import KeySnapshot
 from gateway.storage.database import Database
 from gateway.storage.keys import PostgresKeys, SqliteKeys, open_key_store
@@ -28,11 +29,11 @@ async def store(database: Database) -> AsyncIterator[PostgresKeys | SqliteKeys]:
 
 
 def digest(key: str) -> bytes:
-    return keys.digest(SECRET.encode(), key)
+    return Keyring(SECRET).digest(key)
 
 
 async def make(ledger: Ledger, **options) -> NewApiKey:
-    service = ApiKeys(ledger.database, secret=SECRET)
+    service = ApiKeys(ledger.database, secret=Keyring(SECRET))
     return await service.create(ledger.organization_id, "k", **options)
 
 
@@ -47,7 +48,7 @@ async def test_many_keys_are_found_at_once(store: PostgresKeys | SqliteKeys, led
         budget=Budget(limit_nanos=8, period="month"),
     )
     revoked = await make(ledger)
-    await ApiKeys(ledger.database, secret=SECRET).revoke(revoked.key.id)
+    await ApiKeys(ledger.database, secret=Keyring(SECRET)).revoke(revoked.key.id)
     for asked in ([plain], [plain, full, revoked], [full, plain, revoked] * 11):
         found = await store.find([*{digest(made.secret): None for made in asked}, b"unknown"])
         assert found[digest(plain.secret)] == KeySnapshot(
@@ -89,7 +90,7 @@ async def test_new_keys_carry_a_mac_and_those_of_version_0_1_are_noticed(
     async with ledger.database.write() as connection:  # as version 0.1 leaves it
         await connection.execute(update(api_keys).values(mac_secret_id=None))
     assert (await store.mac_secrets()).others
-    await ApiKeys(ledger.database, secret=SECRET).revoke(ledger.key_id)
+    await ApiKeys(ledger.database, secret=Keyring(SECRET)).revoke(ledger.key_id)
     assert not (await store.mac_secrets()).others
 
 

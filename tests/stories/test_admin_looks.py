@@ -22,7 +22,8 @@ from gateway.control_plane.catalog import catalog
 from gateway.control_plane.operators import operators
 from gateway.control_plane.web.visitors import SESSION
 from gateway.identifiers import new_id
-from gateway.settings import Settings, derive
+from gateway.keyring import Keyring
+from gateway.settings import Settings
 from gateway.storage.database import Database
 from testing import admin_pages
 from testing.crowd import Crowd, gather
@@ -76,7 +77,7 @@ async def _filled(server: str, template: str) -> tuple[str, str, dict[str, list[
         await catalog.seed(connection)
     await gather(database, CROWD)
     sessions = Sessions(
-        database, secret=derive(SECRET, "sessions"), seconds=86_400, rotation_seconds=86_400
+        database, secret=Keyring(SECRET).derive("sessions"), seconds=86_400, rotation_seconds=86_400
     )
     async with database.write() as connection:
         user = await users.find_or_create(connection, Address("ops@example.org"))

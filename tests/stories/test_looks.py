@@ -15,13 +15,14 @@ import gateway
 from gateway.app import build
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.pages.docs.docs import PAGES as DOCS
-from gateway.settings import Settings, derive
+from gateway.keyring import Keyring
+from gateway.settings import Settings
 from testing import looks
 from testing.gateways import SECRET
 from testing.mailbox import Mailbox
 from tests.stories.conftest import MINILM, STELLA, Service, link_in, sign_in
 
-UNSUBSCRIBE = Unsubscriptions(secret=derive(SECRET, "unsubscribe"), public_url="")
+UNSUBSCRIBE = Unsubscriptions(secret=Keyring(SECRET).derive("unsubscribe"), public_url="")
 PUBLIC = {
     "home": "/",
     "models": "/models",

@@ -7,7 +7,6 @@ does not get free credit again.
 
 from __future__ import annotations
 
-import hmac
 from datetime import datetime
 from typing import Literal
 
@@ -18,6 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway import wall
 from gateway.control_plane.accounts import users
 from gateway.control_plane.accounts.users import User
+from gateway.control_plane.secrets import lasting
+from gateway.keyring import Keyring
 from gateway.storage.database import insert_into
 from gateway.storage.tables import identities
 
@@ -38,10 +39,12 @@ class Connected(msgspec.Struct, frozen=True):
     connected_at: datetime
 
 
-def of(secret: str, provider: Provider, subject: str) -> Identity:
+async def of(
+    connection: AsyncConnection, secret: Keyring, provider: Provider, subject: str
+) -> Identity:
     """Return an account's identity. Unlike a login name, `subject` never changes."""
-    message = f"{provider}|{subject}".encode()
-    return Identity(provider, hmac.digest(secret.encode(), message, "sha256"))
+    kept = Keyring(await lasting.read(connection, secret, "identities"))
+    return Identity(provider, kept.digest(f"{provider}|{subject}"))
 
 
 async def find(connection: AsyncConnection, who: Identity) -> User | None:

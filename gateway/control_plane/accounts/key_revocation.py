@@ -88,7 +88,12 @@ async def forget_old(connection: AsyncConnection) -> None:
             api_keys.c.previous_digest.is_not(None),
             api_keys.c.previous_until < clock(-_PREVIOUS_KEPT),
         )
-        .values(previous_digest=None, previous_until=None, previous_mac_secret_id=None)
+        .values(
+            previous_digest=None,
+            previous_digest_secret=None,
+            previous_until=None,
+            previous_mac_secret_id=None,
+        )
     )
 
 

@@ -30,6 +30,7 @@ from gateway.data_plane.auth import keys
 from gateway.data_plane.metering.port import Period
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
+from gateway.keyring import Keyring
 from gateway.snapshots import Scope, TokenIdsFrom, Truncate
 from gateway.storage.clock import clock
 from gateway.storage.database import Database, alone
@@ -70,12 +71,12 @@ class ApiKeys:
         self,
         database: Database,
         *,
-        secret: str,
+        secret: Keyring,
         announce: Announce | None = None,
         mails: SecurityMails | None = None,
     ) -> None:
         self._database = database
-        self._secret = secret.encode()
+        self._secret = secret
         self._announce = announce
         self._mails = mails
 
@@ -132,10 +133,11 @@ class ApiKeys:
                 expires_at=expires_at,
                 revoked_at=None,
             )
-            digest = keys.digest(self._secret, secret)
+            digest = self._secret.digest(secret)
             await connection.execute(
                 insert(api_keys).values(
                     digest=digest,
+                    digest_secret=self._secret.fingerprints[0],
                     changed_at=now,
                     mac_secret_id=mac_secret.id,
                     **{column: getattr(key, column) for column in COLUMNS},
@@ -252,10 +254,12 @@ class ApiKeys:
                 update(api_keys)
                 .where(key)
                 .values(
-                    digest=keys.digest(self._secret, secret),
+                    digest=self._secret.digest(secret),
+                    digest_secret=self._secret.fingerprints[0],
                     last_four=secret[-4:],
                     mac_secret_id=mac_secret.id,
                     previous_digest=before.digest,  # kept without an overlap too: others are told
+                    previous_digest_secret=before.digest_secret,
                     previous_until=clock(overlap),
                     previous_mac_secret_id=before.mac_secret_id,
                     changed_at=clock(),
@@ -331,9 +335,8 @@ class ApiKeys:
 
     async def recognize(self, secret: str) -> str | None:
         """Return the id of the key with this secret; None if it is revoked or unknown."""
-        digest = keys.digest(self._secret, secret)
         query = select(api_keys.c.id).where(
-            api_keys.c.digest == digest, api_keys.c.revoked_at.is_(None)
+            api_keys.c.digest.in_(self._secret.digests(secret)), api_keys.c.revoked_at.is_(None)
         )
         async with self._database.read() as connection:
             key_id: str | None = await connection.scalar(query)

@@ -8,7 +8,6 @@ one transaction.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
@@ -33,6 +32,7 @@ from gateway.control_plane.mail.messages import MailWriter, lasting
 from gateway.control_plane.mail.outbox import Outbox
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
+from gateway.keyring import Keyring
 from gateway.storage.clock import clock
 from gateway.storage.database import alone
 from gateway.storage.tables import mail_links, users
@@ -99,12 +99,12 @@ class MailLinks:
     def __init__(
         self,
         *,
-        secret: str,
+        secret: Keyring,
         seconds: Mapping[Purpose, float],
         per_hour: int,
         domain_per_hour: int,
     ) -> None:
-        self._secret = secret.encode()
+        self._secret = secret
         self.seconds = seconds
         self._per_hour = per_hour
         self._domain_per_hour = domain_per_hour
@@ -134,7 +134,7 @@ class MailLinks:
                 domain=known.domain, created_at=clock(), expires_at=clock(lifetime),
             )
         )  # fmt: skip
-        return NewLink(f"{link_id}.{self._proof(link_id, purpose)}", known.stranger)
+        return NewLink(f"{link_id}.{self._secret.prove(f'{purpose}|{link_id}')}", known.stranger)
 
     async def _known(
         self, connection: AsyncConnection, purpose: Purpose, address: Address
@@ -187,12 +187,9 @@ class MailLinks:
 
     def _named(self, purpose: Purpose, token: str) -> ColumnElement[bool]:
         link_id, _, proof = token.partition(".")
-        if not hmac.compare_digest(self._proof(link_id, purpose).encode(), proof.encode()):
+        if not self._secret.accepts(f"{purpose}|{link_id}", proof):
             raise _spent()
         return and_(mail_links.c.id == link_id, mail_links.c.purpose == purpose)
-
-    def _proof(self, link_id: str, purpose: Purpose) -> str:
-        return hmac.digest(self._secret, f"{purpose}|{link_id}".encode(), "sha256").hex()
 
 
 async def pending(connection: AsyncConnection, purpose: Purpose, subject: str) -> list[Pending]:

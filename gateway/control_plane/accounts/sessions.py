@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway import wall
 from gateway.control_plane.accounts.rights import RIGHTS, Right, Role
 from gateway.identifiers import new_id
+from gateway.keyring import Keyring
 from gateway.storage.clock import clock, clock_of_statement
 from gateway.storage.database import Database
 from gateway.storage.ledger.postings import database_now
@@ -87,7 +88,7 @@ class Sessions:
     """Begins, reads and ends sessions. `secret` signs the cookies."""
 
     def __init__(
-        self, database: Database, *, secret: str, seconds: float, rotation_seconds: float
+        self, database: Database, *, secret: Keyring, seconds: float, rotation_seconds: float
     ) -> None:
         self._database = database
         self.secret = secret
@@ -207,7 +208,7 @@ class Sessions:
         }
         import jwt  # noqa: PLC0415 - not for what only reads about sessions, as commands do
 
-        return jwt.encode(claims, self.secret, algorithm=ALGORITHM)
+        return jwt.encode(claims, self.secret.first, algorithm=ALGORITHM)
 
 
 async def end_all(connection: AsyncConnection, user_id: str) -> None:

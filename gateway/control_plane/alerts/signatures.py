@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Sequence
 
 from gateway.errors import BadRequest
+from gateway.keyring import Keyring
 from gateway.sealing import Seal, Unsealable
 
 PREFIX = "whsec_"
@@ -26,9 +27,9 @@ class SecretUnreadable(BadRequest):
 
 
 class SigningSecrets:
-    """Makes secrets and encrypts them. `secret` is the deployment's for this purpose, in hex."""
+    """Makes secrets and encrypts them. `secret` is the deployment's for this purpose."""
 
-    def __init__(self, secret: str) -> None:
+    def __init__(self, secret: Keyring) -> None:
         self._seal = Seal(secret)
 
     def seal(self, endpoint_id: str, secret: str) -> bytes:

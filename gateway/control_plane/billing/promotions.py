@@ -8,8 +8,7 @@ have such a row each too, so that neither takes the day's budget from everybody 
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, Literal
 
@@ -21,6 +20,8 @@ from gateway import wall
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.networks import wide
 from gateway.control_plane.accounts.users import User
+from gateway.control_plane.secrets import lasting
+from gateway.keyring import Keyring
 from gateway.storage.database import insert_into
 from gateway.storage.ledger import grants
 from gateway.storage.tables import promotion_days, promotion_shares, users
@@ -102,18 +103,18 @@ class Gift(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Welcome:
-    """Grants free credit to new users."""
+    """Grants free credit to new users. `secret` is GATEWAY_SECRET."""
 
     def __init__(
         self,
         *,
-        secret: str,
+        secret: Keyring,
         credit_nanos: int,
         credit_days: int,
         day_nanos: int,
         share_nanos: int,
     ) -> None:
-        self._secret = secret.encode()
+        self._secret = secret
         self._gift = Gift(
             nanos=credit_nanos, days=credit_days, day_nanos=day_nanos, share_nanos=share_nanos
         )
@@ -135,22 +136,20 @@ class Welcome:
         reason: Reason = "granted_before"
         names = (address.organization_domain, wide(network))
         if not came_before:
+            digest = await self._digester(connection)
             reason = await self._gift.give(
                 connection,
                 user.organization_id,
-                self._ref(address),
+                # the ledger is kept for good and names no one, so it gets a digest
+                f"signup:{digest(address.key).hex()}",
                 is_disposable=address.is_disposable,
-                shares=[self._digest(name) for name in names if name],
+                shares=[digest(name) for name in names if name],
             )
         await connection.execute(update(users).where(users.c.id == user.id).values(welcome=reason))
         return reason
 
-    def _ref(self, address: Address) -> str:
-        # the ledger is kept forever and names no one, so it gets a digest
-        return f"signup:{self._digest(address.key).hex()}"
-
-    def _digest(self, name: str) -> bytes:
-        return hmac.digest(self._secret, name.encode(), "sha256")
+    async def _digester(self, connection: AsyncConnection) -> Callable[[str], bytes]:
+        return Keyring(await lasting.read(connection, self._secret, "welcome")).digest
 
 
 async def given(connection: AsyncConnection, today: date, *, days: int) -> list[int]:

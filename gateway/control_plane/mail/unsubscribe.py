@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hmac
-
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import wall
+from gateway.keyring import Keyring
 from gateway.storage.database import insert_into
 from gateway.storage.tables import unsubscriptions
 
@@ -15,8 +14,8 @@ from gateway.storage.tables import unsubscriptions
 class Unsubscriptions:
     """Creates and reads unsubscribe links. A link never expires, since old mails contain it."""
 
-    def __init__(self, *, secret: str, public_url: str) -> None:
-        self._secret = secret.encode()
+    def __init__(self, *, secret: Keyring, public_url: str) -> None:
+        self._secret = secret
         self._public_url = public_url
 
     def url(self, email: str) -> str:
@@ -25,7 +24,7 @@ class Unsubscriptions:
 
     def token(self, email: str) -> str:
         """Return the link's token: the mail address and an HMAC."""
-        return f"{email.encode().hex()}.{self._proof(email)}"
+        return f"{email.encode().hex()}.{self._secret.prove(_said(email))}"
 
     def read(self, token: str) -> str | None:
         """Return the mail address of a valid token, or None."""
@@ -34,11 +33,11 @@ class Unsubscriptions:
             email = bytes.fromhex(text).decode()
         except ValueError:
             return None
-        ours = hmac.compare_digest(self._proof(email).encode(), proof.encode())
-        return email if ours else None
+        return email if self._secret.accepts(_said(email), proof) else None
 
-    def _proof(self, email: str) -> str:
-        return hmac.digest(self._secret, f"unsubscribe|{email}".encode(), "sha256").hex()
+
+def _said(email: str) -> str:
+    return f"unsubscribe|{email}"
 
 
 async def add(connection: AsyncConnection, email: str) -> None:

@@ -156,7 +156,7 @@ def receipt_routes(
     async def read_keys(request: Request[Any, Any, Any]) -> Response[bytes]:
         count(request)
         async with _reading(database) as connection:
-            keys = await published.keys(connection, signer.public)
+            keys = await published.keys(connection, signer.publics)
         found = [msgspec.convert(receipts.jwk(key), ReceiptKey) for key in keys]
         return _answer(ReceiptKeys(keys=found))
 

@@ -7,6 +7,8 @@ deployment's secret.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -45,8 +47,8 @@ async def root(connection: AsyncConnection, root_id: str) -> PublishedRoot | Non
     return None if row is None else PublishedRoot(*row)
 
 
-async def keys(connection: AsyncConnection, current: bytes) -> list[bytes]:
-    """Return the public keys: the current one, then those before it, the newest first."""
+async def keys(connection: AsyncConnection, current: Sequence[bytes]) -> list[bytes]:
+    """Return the public keys: those of this process, then all that ever signed, newest first."""
     query = select(receipt_keys.c.public).order_by(receipt_keys.c.created_at.desc())
     known = list((await connection.scalars(query)).all())
-    return list(dict.fromkeys([current, *known]))
+    return list(dict.fromkeys([*current, *known]))

@@ -9,7 +9,6 @@ embeddings route included, and can't be bound to a session; this one sits on the
 
 from __future__ import annotations
 
-import hmac
 import secrets
 from typing import Any
 
@@ -23,6 +22,7 @@ from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.visitors import must_be_read
 from gateway.errors import BadRequest, GatewayError
+from gateway.keyring import Keyring
 
 FIELD = "csrf_token"
 HEADER = "x-csrf-token"
@@ -55,8 +55,8 @@ class CsrfMiddleware(ASGIMiddleware):
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self, *, secret: str, secure: bool) -> None:
-        self._secret = secret.encode()
+    def __init__(self, *, secret: Keyring, secure: bool) -> None:
+        self._secret = secret
         self._cookie = HostCookie("form", secure=secure)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
@@ -66,15 +66,15 @@ class CsrfMiddleware(ASGIMiddleware):
         known = len(nonce) == _RANDOM_CHARACTERS
         if not known:
             nonce = secrets.token_hex(_RANDOM_CHARACTERS // 2)
-        token = self._token(nonce, scope)
-        scope["state"]["csrf_token"] = token
+        said = _said(nonce, scope)
+        scope["state"]["csrf_token"] = self._secret.prove(said)
         options = request.route_handler.opt
         if request.method not in _SAFE and not options.get(EXEMPT):
             pairs = await _fields(request)
             fields = dict(pairs)
             sent = request.headers.get(HEADER) or fields.pop(FIELD, "")
             ours = request.headers.get("sec-fetch-site") == "same-origin"
-            good = known and hmac.compare_digest(token.encode(), sent.encode())
+            good = known and self._secret.accepts(said, sent)
             good |= ours and bool(options.get(ANYBODYS))
             # what another site sent is not shown as if it had been typed here
             if good or ours:
@@ -88,11 +88,6 @@ class CsrfMiddleware(ASGIMiddleware):
                 )
         await next_app(scope, receive, send if known else self._with_cookie(send, nonce))
 
-    def _token(self, nonce: str, scope: Scope) -> str:
-        visitor: Visitor | None = scope.get("user")
-        acting = f"{visitor.session_id}|{visitor.organization_id}" if visitor else ""
-        return hmac.digest(self._secret, f"form|{nonce}|{acting}".encode(), "sha256").hex()
-
     def _with_cookie(self, send: Send, nonce: str) -> Send:
         async def send_with_cookie(message: Message) -> None:
             # a page that is not for this visitor answers as one that does not exist
@@ -104,6 +99,13 @@ class CsrfMiddleware(ASGIMiddleware):
 
     def _header(self, nonce: str) -> str:
         return self._cookie.holding(nonce).to_header(header="")
+
+
+def _said(nonce: str, scope: Scope) -> str:
+    """Return what a token proves: whose form it is, and for whom it acts."""
+    visitor: Visitor | None = scope.get("user")
+    acting = f"{visitor.session_id}|{visitor.organization_id}" if visitor else ""
+    return f"form|{nonce}|{acting}"
 
 
 async def _fields(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:

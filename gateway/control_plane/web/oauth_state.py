@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from contextlib import suppress
 from datetime import timedelta
 
 import msgspec
@@ -19,6 +20,7 @@ from gateway import wall
 from gateway.control_plane.accounts.github import GithubRefused
 from gateway.control_plane.accounts.sessions import ALGORITHM
 from gateway.control_plane.web.cookies import HostCookie
+from gateway.keyring import Keyring
 
 _MINUTES = 10
 
@@ -26,7 +28,7 @@ _MINUTES = 10
 class OAuthState:
     """The cookies of browsers that are away at GitHub."""
 
-    def __init__(self, *, secret: str, secure: bool) -> None:
+    def __init__(self, *, secret: Keyring, secure: bool) -> None:
         self._secret = secret
         self.cookie = HostCookie("github", secure=secure, seconds=60 * _MINUTES)
 
@@ -35,14 +37,14 @@ class OAuthState:
         state = secrets.token_urlsafe(32)
         until = wall.now() + timedelta(minutes=_MINUTES)
         token = Token(sub=state, exp=until, extras=msgspec.structs.asdict(journey))
-        return state, self.cookie.holding(token.encode(self._secret, ALGORITHM))
+        return state, self.cookie.holding(token.encode(self._secret.first, ALGORITHM))
 
     def end(self, cookie: str, state: str) -> Journey:
         """Return what a browser went for. Raises GithubRefused for another browser's state."""
-        try:
-            token = Token.decode(cookie, self._secret, ALGORITHM)
-        except NotAuthorizedException:
-            token = None
+        token = None
+        for secret in self._secret.all:
+            with suppress(NotAuthorizedException):
+                token = token or Token.decode(cookie, secret, ALGORITHM)
         if token is None or not hmac.compare_digest(token.sub.encode(), state.encode()):
             raise GithubRefused(
                 "This sign-in was begun in another browser, or too long ago. Start it again."

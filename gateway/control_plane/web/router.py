@@ -20,7 +20,7 @@ from gateway.control_plane.web.headers import HeadersMiddleware
 from gateway.control_plane.web.parties import party_of
 from gateway.control_plane.web.rate_limits import visitor_of
 from gateway.control_plane.web.rendering import Render, Renderer
-from gateway.settings import Settings, derive
+from gateway.settings import Settings
 
 log = structlog.get_logger()
 
@@ -65,7 +65,7 @@ def pages(
             HeadersMiddleware(renderer.headers),
             visitors.authentication(sessions, cookie).middleware,
             visitors.FreshCookieMiddleware(cookie),
-            CsrfMiddleware(secret=derive(settings.secret, "forms"), secure=secure),
+            CsrfMiddleware(secret=settings.keyring.derive("forms"), secure=secure),
         ],
         before_request=forms.refuse_unstorable,
         guards=[visitors.not_while_viewing],

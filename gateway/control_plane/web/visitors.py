@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, ClassVar
 
+from jwt import InvalidSignatureError
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import MutableScopeHeaders
@@ -65,16 +67,30 @@ class ViewingOnly(GatewayError):
 class SessionToken(Token):
     """A session's token that may be issued ahead of this machine's clock.
 
-    Another process issued it, whose clock may differ; when a session began, its row says.
+    Another process issued it, whose clock may differ; when a session began, its row says. It may
+    also be signed under another secret than the first, while that is rotated.
     """
+
+    others: ClassVar[tuple[str, ...]] = ()
+    """The secrets beside the first."""
 
     @classmethod
     def decode_payload(cls, encoded_token: str, secret: str, *args: Any, **more: Any) -> Any:
         """Verify all but when it was issued, and return the claims."""
         more["options"] = {**(more.get("options") or {}), "verify_iat": False}
-        payload = super().decode_payload(encoded_token, secret, *args, **more)
+        try:
+            payload = super().decode_payload(encoded_token, secret, *args, **more)
+        except InvalidSignatureError:
+            payload = cls._of_another(encoded_token, *args, **more)
         payload["iat"] = min(payload["iat"], int(time.time()))  # noqa: TID251 - which Litestar asks
         return payload
+
+    @classmethod
+    def _of_another(cls, encoded_token: str, *args: Any, **more: Any) -> Any:
+        for secret in cls.others:
+            with suppress(InvalidSignatureError):
+                return super().decode_payload(encoded_token, secret, *args, **more)
+        raise InvalidSignatureError
 
 
 class SignedInOrNot(JWTCookieAuthenticationMiddleware):
@@ -137,12 +153,15 @@ def authentication(sessions: Sessions, cookie: HostCookie) -> JWTCookieAuth[Visi
         connection.scope["state"][_FRESH] = fresh
         return visitor
 
+    class _OurToken(SessionToken):
+        others = sessions.secret.all[1:]
+
     return JWTCookieAuth[Visitor, Token](
-        token_secret=sessions.secret,
+        token_secret=sessions.secret.first,
         retrieve_user_handler=find_visitor,
         algorithm=ALGORITHM,
         key=cookie.name,
-        token_cls=SessionToken,
+        token_cls=_OurToken,
         authentication_middleware_class=SignedInOrNot,
         exclude_http_methods=["OPTIONS"],
     )

@@ -8,13 +8,17 @@ not know, and never long.
 A key that was made up lacks a MAC of ours, and is refused without a query. So are all others of
 that kind where no key without one is in use; where such keys are, each network may try so many.
 An unavailable database is 503, never 401: a client must not discard a good key.
+
+While the deployment's secret is rotated, a key may be stored under another of its secrets. That is
+looked up by the same statement, and `take_outdated` tells what was found so. In here a key is named
+by its digest under the first secret; those who tell of a change may name it by any.
 """
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -22,9 +26,11 @@ from cachetools import TTLCache
 
 from gateway import wall
 from gateway.data_plane.auth import keys
+from gateway.data_plane.auth.keys import Digests
 from gateway.data_plane.auth.networks import TooManyUnknownKeys, UnknownKeys
 from gateway.data_plane.auth.reads import KeyReads, KeyStore, KeyStoreUnavailable, ReadRules
 from gateway.errors import Forbidden, Unauthorized, Unavailable
+from gateway.keyring import Keyring
 from gateway.networks import UNKNOWN
 from gateway.observability import metrics
 from gateway.snapshots import KeySnapshot, MacSecrets, Scope
@@ -33,6 +39,8 @@ _UNKNOWN_SECONDS = 2.0
 _UNKNOWN_ENTRIES = 10_000
 _CHANGED_SECONDS = 60.0
 _CHANGED_ENTRIES = 10_000
+_OUTDATED_MAX = 500
+"""Most digests under another secret that are kept until they are written anew."""
 
 
 class KeyRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,18 +63,21 @@ class Authenticator:
         self,
         store: KeyStore,
         *,
-        secret: str,
+        secret: Keyring,
         rules: KeyRules,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = wall.unix_time,
     ) -> None:
         self._store = store
-        self._secret = secret.encode()
+        self._secret = secret
         self._rules = rules
         self._monotonic = monotonic
         self._now = now
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         """By the time at which they were read."""
+        self._firsts: dict[bytes, bytes] = {}
+        """The first digests of known keys, by their others."""
+        self._outdated: dict[bytes, bytes] = {}
         self._unknown: TTLCache[bytes, bool] = TTLCache(
             _UNKNOWN_ENTRIES, _UNKNOWN_SECONDS, monotonic
         )
@@ -87,8 +98,8 @@ class Authenticator:
         Raises Unauthorized (401), TooManyUnknownKeys (429) or AuthenticationUnavailable (503).
         """
         key = _bearer(authorization)
-        digest = keys.digest(self._secret, key)
-        known = self._recall(digest) or await self._look_up(key, digest, network)
+        digest = self._secret.digest(key)
+        known = self._recall(digest) or await self._look_up(key, network)
         if known.expires_at is not None and known.expires_at <= self._now():
             raise ExpiredKey("This API key has expired. Create a new one.")
         return known
@@ -98,22 +109,33 @@ class Authenticator:
         self._changed[digest] = True
         self._unknown.pop(digest, None)
         self._reads.outdate(digest)
-        if self._known.pop(digest, None) is not None:
-            self._reads.again(digest)
+        known = self._drop(self._firsts.get(digest, digest))
+        if known is not None:
+            self._reads.outdate(known.digests.first)
+            self._reads.again(known.digests)
 
     def outdate(self, digest: bytes) -> None:
         """Read a key again that changed and is still good.
 
         Until it is read, and so while the database is unavailable, it is used as it was.
         """
-        known = self._known.get(digest)
+        first = self._firsts.get(digest, digest)
+        known = self._known.get(first)
         if known is None:
             self.forget(digest)
             return
         aged = self._monotonic() - self._rules.trusted_seconds
-        self._known[digest] = known._replace(read_at=min(known.read_at, aged))
-        self._reads.outdate(digest)
-        self._reads.again(digest)
+        self._known[first] = known._replace(read_at=min(known.read_at, aged))
+        self._reads.outdate(first)
+        self._reads.again(known.digests)
+
+    def take_outdated(self) -> Mapping[bytes, bytes]:
+        """Return digests under another secret by which keys were found, and those under the first.
+
+        Each is told once, and again when its key is read again.
+        """
+        taken, self._outdated = self._outdated, {}
+        return taken
 
     async def refresh(self) -> None:
         """Read the secrets of MACs. Raises KeyStoreUnavailable; then no key counts as made up."""
@@ -133,25 +155,27 @@ class Authenticator:
         if age >= self._rules.trusted_seconds:
             if age >= self._rules.stale_seconds:
                 return None
-            self._reads.again(digest)
+            self._reads.again(known.digests)
         return known.key
 
-    async def _look_up(self, key: str, digest: bytes, network: Callable[[], str]) -> KeySnapshot:
-        if digest in self._unknown:
-            raise _refused("unknown")
+    async def _look_up(self, key: str, network: Callable[[], str]) -> KeySnapshot:
         if not keys.is_well_formed(key):
             raise _refused("malformed")
-        if keys.is_ours(key, self._macs.secrets) or digest in self._changed:
-            found = await self._wait(digest)
+        digests = keys.digests(self._secret, key)
+        named = (digests.first, *digests.others)
+        if all(digest in self._unknown for digest in named):
+            raise _refused("unknown")
+        if keys.is_ours(key, self._macs.secrets) or any(one in self._changed for one in named):
+            found = await self._wait(digests)
         elif self._macs.others or self._monotonic() >= self._macs_until:
-            found = await self._try(digest, network())
+            found = await self._try(digests, network())
         else:
             raise _refused("made up")
         if found is None:
             raise _refused("unknown")
         return found
 
-    async def _try(self, digest: bytes, network: str) -> KeySnapshot | None:
+    async def _try(self, digests: Digests, network: str) -> KeySnapshot | None:
         """Look a key up that anybody may have made up; those that exist are not counted."""
         try:
             self._tries.take(network)
@@ -160,29 +184,41 @@ class Authenticator:
             raise
         exists = True
         try:
-            found = await self._wait(digest)
+            found = await self._wait(digests)
             exists = found is not None
         finally:
             if exists:
                 self._tries.give_back(network)
         return found
 
-    async def _wait(self, digest: bytes) -> KeySnapshot | None:
+    async def _wait(self, digests: Digests) -> KeySnapshot | None:
         try:
-            return await self._reads.wait(digest)
+            return await self._reads.wait(digests)
         except KeyStoreUnavailable:
             raise AuthenticationUnavailable(
                 "The API key can't be checked at the moment. It may be valid: try again."
             ) from None
 
-    def _remember(self, digest: bytes, key: KeySnapshot | None) -> None:
-        self._known.pop(digest, None)
+    def _remember(self, digests: Digests, key: KeySnapshot | None, found_by: bytes | None) -> None:
+        self._drop(digests.first)
         if key is None:
-            self._unknown[digest] = True
+            for digest in (digests.first, *digests.others):
+                self._unknown[digest] = True
             return
         if len(self._known) >= self._rules.entries_max:
-            self._known.popitem(last=False)
-        self._known[digest] = _Known(key, self._monotonic())
+            self._drop(next(iter(self._known)))
+        self._known[digests.first] = _Known(key, self._monotonic(), digests)
+        for digest in digests.others:
+            self._firsts[digest] = digests.first
+        if found_by in digests.others and len(self._outdated) < _OUTDATED_MAX:
+            self._outdated[found_by] = digests.first
+
+    def _drop(self, first: bytes) -> _Known | None:
+        known = self._known.pop(first, None)
+        if known is not None:
+            for digest in known.digests.others:
+                self._firsts.pop(digest, None)
+        return known
 
 
 class MissingKey(Unauthorized):
@@ -219,6 +255,7 @@ class AuthenticationUnavailable(Unavailable):
 class _Known(NamedTuple):
     key: KeySnapshot
     read_at: float
+    digests: Digests
 
 
 def _bearer(authorization: str | None) -> str:

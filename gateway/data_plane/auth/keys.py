@@ -13,7 +13,10 @@ import hmac
 import secrets
 import string
 from collections.abc import Iterable
+from typing import NamedTuple
 from zlib import crc32
+
+from gateway.keyring import Keyring
 
 PREFIX = "sk-"
 MAC_SECRETS_SECONDS = 60.0
@@ -50,9 +53,19 @@ def is_ours(key: str, mac_secrets: Iterable[bytes]) -> bool:
     return any(hmac.compare_digest(_mac(secret, random), mac) for secret in mac_secrets)
 
 
-def digest(secret: bytes, key: str) -> bytes:
-    """Return the key's HMAC-SHA256 under the deployment's secret: what is stored and looked up."""
-    return hmac.digest(secret, key.encode(), "sha256")
+class Digests(NamedTuple):
+    """A key's HMAC-SHA256 under the deployment's secret: what is stored and looked up."""
+
+    first: bytes
+    """Under the first secret: how this process names the key."""
+    others: tuple[bytes, ...] = ()
+    """Under the others, while the secret is rotated."""
+
+
+def digests(keyring: Keyring, key: str) -> Digests:
+    """Return a key's digests under all secrets."""
+    first, *others = keyring.digests(key)
+    return Digests(first, tuple(others))
 
 
 def _mac(secret: bytes, random: str) -> str:

@@ -4,6 +4,9 @@ One statement is under way at a time; what is asked for meanwhile goes into the 
 request waits for is read at once; one that is only read again waits a little for others. While the
 database doesn't answer, requests wait `wait_seconds` at most, and after a failure none waits until
 `retry_seconds` are over.
+
+While the deployment's secret is rotated a key has a digest under each secret. All are in the same
+statement, and the first names the key here.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from gateway.data_plane.auth.keys import Digests
 from gateway.snapshots import KeySnapshot, MacSecrets
 
 _READ_AT_ONCE_MAX = 500
@@ -54,6 +58,18 @@ class ReadRules(msgspec.Struct, frozen=True, kw_only=True):
 
 Read = KeySnapshot | KeyStoreUnavailable | None
 """What became of a read: a key, no key, or no answer."""
+ReadKey = Callable[[Digests, KeySnapshot | None, bytes | None], None]
+"""Is told of each key that was read: its digests, and the one that found it; or of its absence."""
+
+
+class _Wanted:
+    """A key to be read, and who waits for it, if anybody does."""
+
+    __slots__ = ("digests", "future")
+
+    def __init__(self, digests: Digests, future: asyncio.Future[Read] | None = None) -> None:
+        self.digests = digests
+        self.future = future
 
 
 class KeyReads:
@@ -62,7 +78,7 @@ class KeyReads:
     def __init__(
         self,
         store: KeyStore,
-        read_: Callable[[bytes, KeySnapshot | None], None],
+        read_: ReadKey,
         rules: ReadRules,
         monotonic: Callable[[], float],
     ) -> None:
@@ -70,12 +86,14 @@ class KeyReads:
         self._read = read_
         self._rules = rules
         self._monotonic = monotonic
-        self._queued: dict[bytes, asyncio.Future[Read]] = {}
-        """Requests wait for these."""
-        self._aged: dict[bytes, None] = {}
-        """To be read again; nobody waits for them. A dict, for its order."""
-        self._under_way: dict[bytes, asyncio.Future[Read] | None] = {}
-        self._outdated: dict[bytes, asyncio.Future[Read] | None] = {}
+        self._queued: dict[bytes, _Wanted] = {}
+        """Requests wait for these. By the first digest, as those below."""
+        self._aged: dict[bytes, _Wanted] = {}
+        """To be read again; nobody waits for them."""
+        self._under_way: dict[bytes, _Wanted] = {}
+        self._firsts: dict[bytes, bytes] = {}
+        """The first digests of those under way, by their others."""
+        self._outdated: dict[bytes, _Wanted] = {}
         """Of the statement under way too, and changed since it began."""
         self._hurry = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
@@ -86,22 +104,24 @@ class KeyReads:
         """Whether the store failed so lately that it isn't asked."""
         return self._monotonic() < self._retry_at
 
-    def again(self, digest: bytes) -> None:
+    def again(self, digests: Digests) -> None:
         """Read a key again soon, unless that is on its way or the store has just failed."""
-        if not (digest in self._queued or digest in self._under_way or self.failed):
-            self._aged[digest] = None
+        first = digests.first
+        if not (first in self._queued or first in self._under_way or self.failed):
+            self._aged[first] = _Wanted(digests)
             self._run()
 
     def outdate(self, digest: bytes) -> None:
         """Let what is being read of a key be the answer to those alone who wait for it already."""
-        if digest in self._under_way:
-            self._outdated[digest] = self._under_way.pop(digest)
+        first = self._firsts.get(digest, digest)
+        if first in self._under_way:
+            self._outdated[first] = self._under_way.pop(first)
 
-    async def wait(self, digest: bytes) -> KeySnapshot | None:
+    async def wait(self, digests: Digests) -> KeySnapshot | None:
         """Return a key, or None if there is none. Raises KeyStoreUnavailable."""
         if self.failed:
             raise KeyStoreUnavailable
-        future = self._future(digest)
+        future = self._future(digests)
         await asyncio.wait([future], timeout=self._rules.wait_seconds)
         for _ in range(_TURNS):  # the answer may be here, and the loop late
             if future.done():
@@ -122,18 +142,18 @@ class KeyReads:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._running
 
-    def _future(self, digest: bytes) -> asyncio.Future[Read]:
-        future = self._queued.get(digest) or self._under_way.get(digest)
-        if future is not None:
-            return future
-        future = asyncio.get_running_loop().create_future()
-        if digest in self._under_way:
-            self._under_way[digest] = future
-            return future
+    def _future(self, digests: Digests) -> asyncio.Future[Read]:
+        first = digests.first
+        wanted = self._queued.get(first) or self._under_way.get(first)
+        if wanted is not None:
+            if wanted.future is None:
+                wanted.future = asyncio.get_running_loop().create_future()
+            return wanted.future
         if len(self._queued) >= _WAITING_MAX:
             raise KeyStoreUnavailable
-        self._queued[digest] = future
-        self._aged.pop(digest, None)
+        future = asyncio.get_running_loop().create_future()
+        self._queued[first] = _Wanted(digests, future)
+        self._aged.pop(first, None)
         self._hurry.set()
         self._run()
         return future
@@ -158,31 +178,40 @@ class KeyReads:
             self._under_way[digest] = self._queued.pop(digest)
         for digest in list(self._aged)[: _READ_AT_ONCE_MAX - len(self._under_way)]:
             self._under_way[digest] = self._aged.pop(digest)
+        for first, wanted in self._under_way.items():
+            self._firsts.update(dict.fromkeys(wanted.digests.others, first))
         try:
-            found = await self._store.find(list(self._under_way))
+            found = await self._store.find([*self._under_way, *self._firsts])
         except Exception as error:  # this is the only reader
             self._fail()
             known = isinstance(error, KeyStoreUnavailable)
             log.warning("keys not read", reason=str(error), exc_info=None if known else error)
             self._aged.clear()
-            self._answer(self._queued, lambda _digest: KeyStoreUnavailable())
-            self._answer(self._under_way, lambda _digest: KeyStoreUnavailable())
-            self._answer(self._outdated, lambda _digest: KeyStoreUnavailable())
+            for waiting in (self._queued, self._under_way, self._outdated):
+                self._answer(waiting, lambda _wanted: KeyStoreUnavailable())
             return
+        finally:
+            self._firsts.clear()
         self._retry_at = float("-inf")
-        for digest in self._under_way:
-            self._read(digest, found.get(digest))
-        self._answer(self._under_way, found.get)
-        self._answer(self._outdated, found.get)
 
-    def _answer(
-        self,
-        waiting: dict[bytes, asyncio.Future[Read]] | dict[bytes, asyncio.Future[Read] | None],
-        result: Callable[[bytes], Read],
-    ) -> None:
-        for digest, future in waiting.items():
-            if future is not None:
-                future.set_result(result(digest))
+        def found_by(wanted: _Wanted) -> bytes | None:
+            named = (wanted.digests.first, *wanted.digests.others)
+            return next((digest for digest in named if digest in found), None)
+
+        def result(wanted: _Wanted) -> KeySnapshot | None:
+            digest = found_by(wanted)
+            return None if digest is None else found[digest]
+
+        for wanted in self._under_way.values():
+            self._read(wanted.digests, result(wanted), found_by(wanted))
+        self._answer(self._under_way, result)
+        self._answer(self._outdated, result)
+
+    @staticmethod
+    def _answer(waiting: dict[bytes, _Wanted], result: Callable[[_Wanted], Read]) -> None:
+        for wanted in waiting.values():
+            if wanted.future is not None:
+                wanted.future.set_result(result(wanted))
         waiting.clear()
 
     def _fail(self) -> None:

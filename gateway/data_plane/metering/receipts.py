@@ -14,7 +14,7 @@ The statement of a root is `STATEMENT`, then its id, the number of leaves, the d
 statement before in this process's chain (zeros for the first), and the root. Its row is written by
 the tick that charges its leaves, and read at /v1/receipts/roots.
 
-The key is derived from the deployment's secret, so that all processes sign alike.
+The keys are derived from the deployment's secrets, so that all processes sign alike.
 """
 
 from __future__ import annotations
@@ -43,12 +43,17 @@ _PURPOSE = b"stella-gateway receipts v1"
 
 
 class ReceiptSigner:
-    """The key that signs the receipts of one deployment."""
+    """The keys of one deployment's receipts: the first signs."""
 
-    def __init__(self, secret: str) -> None:
-        seed = hmac.digest(secret.encode(), _PURPOSE, "sha256")
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        self.public = self._key.public_key().public_bytes_raw()
+    def __init__(self, *secrets: str) -> None:
+        keys = [
+            Ed25519PrivateKey.from_private_bytes(hmac.digest(secret.encode(), _PURPOSE, "sha256"))
+            for secret in secrets
+        ]
+        self._key = keys[0]
+        self.publics = tuple(key.public_key().public_bytes_raw() for key in keys)
+        """All public keys, the one that signs first: those to come are published before."""
+        self.public = self.publics[0]
         self.key_id = key_id(self.public)
 
     def sign(self, line: UsageLine) -> str:

@@ -77,6 +77,7 @@ from gateway.storage.tables.payments import (
     stripe_transactions,
 )
 from gateway.storage.tables.quotas import quota_windows
+from gateway.storage.tables.secrets import known_secrets, lasting_secrets
 from gateway.storage.tables.status import (
     answer_hours,
     incidents,
@@ -120,6 +121,8 @@ __all__ = [
     "identities",
     "incidents",
     "key_budgets",
+    "known_secrets",
+    "lasting_secrets",
     "launch_organizations",
     "launches",
     "leases",

@@ -67,8 +67,11 @@ api_keys = Table(
     Column("name", Text, nullable=False),
     # HMAC-SHA256 of the key under GATEWAY_SECRET: the key itself is stored nowhere
     Column("digest", LargeBinary, nullable=False, unique=True),
+    # the fingerprint of that secret: see known_secrets; null: version 0.1 made it
+    Column("digest_secret", Text),
     # of the secret before, which works until then; the key's id, budget and usage stay the same
     Column("previous_digest", LargeBinary),
+    Column("previous_digest_secret", Text),
     Column("previous_until", Instant),
     Column("previous_mac_secret_id", Id, ForeignKey(mac_secrets.c.id)),
     Column("last_four", Text, nullable=False),

@@ -13,6 +13,7 @@ from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.accounts.links import MailLinks, NewLink, Purpose
 from gateway.control_plane.accounts.memberships import OrganizationFull
 from gateway.control_plane.billing.promotions import Welcome
+from gateway.keyring import Keyring
 from gateway.storage.database import Database
 from gateway.storage.tables import credit_lots, organizations, promotion_days
 from gateway.storage.tables import users as users_table
@@ -28,7 +29,9 @@ async def enter(database: Database, email: str, welcome: Welcome) -> str:
 
 
 async def test_two_links_of_one_address_at_once(database: Database):
-    welcome = Welcome(secret="s", credit_nanos=5, credit_days=1, day_nanos=100, share_nanos=100)
+    welcome = Welcome(
+        secret=Keyring("s"), credit_nanos=5, credit_days=1, day_nanos=100, share_nanos=100
+    )
     found = await asyncio.gather(*(enter(database, "a@e.org", welcome) for _ in range(4)))
     assert len(set(found)) == 1
     async with database.read() as connection:
@@ -38,7 +41,7 @@ async def test_two_links_of_one_address_at_once(database: Database):
 
 async def test_a_mailbox_is_sent_so_many_links_however_many_ask_at_once(database: Database):
     links = MailLinks(
-        secret="s",
+        secret=Keyring("s"),
         seconds={"sign_in": 60, "waitlist": 60, "invitation": 60},
         per_hour=3,
         domain_per_hour=9,
@@ -55,7 +58,7 @@ async def test_a_mailbox_is_sent_so_many_links_however_many_ask_at_once(database
 
 
 async def test_a_domain_is_sent_so_many_links_by_strangers(database: Database):
-    links = MailLinks(secret="s", seconds={"sign_in": 60}, per_hour=3, domain_per_hour=2)
+    links = MailLinks(secret=Keyring("s"), seconds={"sign_in": 60}, per_hour=3, domain_per_hour=2)
 
     async def ask(email: str) -> NewLink | None:
         async with database.write() as connection:
@@ -72,7 +75,9 @@ async def test_a_domain_is_sent_so_many_links_by_strangers(database: Database):
 
 
 async def test_no_domain_and_no_network_takes_the_day_s_credit(database: Database):
-    welcome = Welcome(secret="s", credit_nanos=5, credit_days=1, day_nanos=100, share_nanos=10)
+    welcome = Welcome(
+        secret=Keyring("s"), credit_nanos=5, credit_days=1, day_nanos=100, share_nanos=10
+    )
 
     async def greet(email: str, network: str) -> str:
         async with database.write() as connection:
@@ -99,7 +104,7 @@ async def test_no_domain_and_no_network_takes_the_day_s_credit(database: Databas
 async def test_an_organization_has_so_many_keys_however_many_ask_at_once(database: Database):
     async with database.write() as connection:
         organization = await organization_service.create(connection, "acme")
-    keys = ApiKeys(database, secret="s" * 32)
+    keys = ApiKeys(database, secret=Keyring("s" * 32))
 
     async def make() -> bool:
         try:
@@ -131,7 +136,9 @@ async def test_an_organization_has_so_many_members_however_many_join_at_once(dat
 
 
 async def test_the_budget_holds_however_many_come_at_once(database: Database):
-    welcome = Welcome(secret="s", credit_nanos=5, credit_days=1, day_nanos=17, share_nanos=17)
+    welcome = Welcome(
+        secret=Keyring("s"), credit_nanos=5, credit_days=1, day_nanos=17, share_nanos=17
+    )
     await asyncio.gather(*(enter(database, f"p{n}@e.org", welcome) for n in range(12)))
     async with database.read() as connection:
         lots = (await connection.execute(select(credit_lots))).all()

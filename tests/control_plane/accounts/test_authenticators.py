@@ -11,6 +11,7 @@ from gateway.control_plane.accounts.authenticators import (
     Authenticators,
     WrongCode,
 )
+from gateway.keyring import Keyring
 from gateway.sealing import Seal
 from gateway.storage.database import Database
 
@@ -31,7 +32,7 @@ class Phone:
         self.database = database
         self.user_id = user_id
         self.clock = clock
-        self.service = Authenticators(Seal("ab" * 32), brand="Stella", clock=clock)
+        self.service = Authenticators(Seal(Keyring("ab" * 32)), brand="Stella", clock=clock)
         self.offer = self.service.offer(user_id, "eve@example.com")
 
     def code(self, later: float = 0) -> str:
@@ -98,7 +99,7 @@ async def test_an_offer_is_one_persons_for_an_hour(phone: Phone):
 
 async def test_a_secret_is_stored_encrypted(phone: Phone):
     await phone.set_up()
-    phone.service = Authenticators(Seal("cd" * 32), brand="Stella", clock=phone.clock)
+    phone.service = Authenticators(Seal(Keyring("cd" * 32)), brand="Stella", clock=phone.clock)
     phone.clock.now += STEP_SECONDS
     with pytest.raises(WrongCode, match="can't be read"):
         await phone.prove(phone.code())

@@ -10,8 +10,8 @@ from gateway.control_plane.accounts import key_revocation, mac_secrets
 from gateway.control_plane.accounts.key_changes import KeyChanges
 from gateway.control_plane.accounts.key_revocation import KeyNotFound
 from gateway.control_plane.accounts.keys import ApiKeys
-from gateway.data_plane.auth import keys as forms
 from gateway.identifiers import new_id
+from gateway.keyring import Keyring
 from gateway.snapshots import KeySnapshot
 from gateway.storage.database import Database
 from gateway.storage.keys import open_key_store
@@ -23,7 +23,7 @@ DAY = timedelta(days=1)
 
 
 def digest(secret: str) -> bytes:
-    return forms.digest(SECRET.encode(), secret)
+    return Keyring(SECRET).digest(secret)
 
 
 async def found(database: Database, *secrets: str) -> list[KeySnapshot | None]:
@@ -44,7 +44,7 @@ async def test_both_secrets_are_the_same_key_until_the_first_ends(
     async def announce(changed: bytes) -> None:
         told.append(changed)
 
-    keys = ApiKeys(database, secret=SECRET, announce=announce)
+    keys = ApiKeys(database, secret=Keyring(SECRET), announce=announce)
     budget = Budget(limit_nanos=8, period="month")
     old = await keys.create(ledger.organization_id, "k", budget=budget)
     told.clear()
@@ -80,7 +80,7 @@ async def test_both_secrets_are_the_same_key_until_the_first_ends(
 
 
 async def test_a_secret_that_leaked_ends_at_once(database: Database, ledger: Ledger):
-    keys = ApiKeys(database, secret=SECRET)
+    keys = ApiKeys(database, secret=Keyring(SECRET))
     old = await keys.create(ledger.organization_id, "k")
     forgotten: list[bytes] = []
     changes = KeyChanges(database, forgotten.append, lambda _: None)
@@ -98,7 +98,7 @@ async def test_a_secret_that_leaked_ends_at_once(database: Database, ledger: Led
 
 
 async def test_the_overlap_is_not_longer_than_the_key(database: Database, ledger: Ledger):
-    keys = ApiKeys(database, secret=SECRET)
+    keys = ApiKeys(database, secret=Keyring(SECRET))
     ends = datetime.now(UTC) + timedelta(hours=1)
     old = await keys.create(ledger.organization_id, "k", expires_at=ends)
     new = await keys.rotate(old.key.id, overlap=DAY)
@@ -108,7 +108,7 @@ async def test_the_overlap_is_not_longer_than_the_key(database: Database, ledger
 
 
 async def test_others_keys_are_not_found(database: Database, ledger: Ledger):
-    keys = ApiKeys(database, secret=SECRET)
+    keys = ApiKeys(database, secret=Keyring(SECRET))
     made = await keys.create(ledger.organization_id, "k")
     with pytest.raises(KeyNotFound):
         await keys.rotate(made.key.id, overlap=DAY, organization_id=new_id())
@@ -116,7 +116,7 @@ async def test_others_keys_are_not_found(database: Database, ledger: Ledger):
 
 
 async def test_a_lost_announcement_costs_half_a_second(database: Database, ledger: Ledger):
-    keys = ApiKeys(database, secret=SECRET)
+    keys = ApiKeys(database, secret=Keyring(SECRET))
     old = await keys.create(ledger.organization_id, "k")
     forgotten: list[bytes] = []
     changes = KeyChanges(database, forgotten.append, forgotten.append)
@@ -129,7 +129,7 @@ async def test_a_lost_announcement_costs_half_a_second(database: Database, ledge
 
 async def test_the_secret_before_outlives_the_secret_of_its_mac(database: Database, ledger: Ledger):
     """It is looked up then, as the keys of version 0.1 are."""
-    keys = ApiKeys(database, secret=SECRET)
+    keys = ApiKeys(database, secret=Keyring(SECRET))
     async with database.write() as connection:
         (signing,) = await mac_secrets.listed(connection)
         await connection.execute(update(api_keys).values(mac_secret_id=signing.id))
@@ -151,7 +151,7 @@ async def test_the_secret_before_outlives_the_secret_of_its_mac(database: Databa
 
 
 async def test_old_secrets_are_forgotten(database: Database, ledger: Ledger):
-    keys = ApiKeys(database, secret=SECRET)
+    keys = ApiKeys(database, secret=Keyring(SECRET))
     old = await keys.create(ledger.organization_id, "k")
     await keys.rotate(old.key.id, overlap=DAY)
 

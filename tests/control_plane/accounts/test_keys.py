@@ -18,6 +18,7 @@ from gateway.control_plane.accounts.memberships import MemberNotFound
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
+from gateway.keyring import Keyring
 from gateway.storage.database import Database, alone
 from gateway.storage.redis import KeyAnnouncements
 from gateway.storage.tables import api_keys
@@ -28,7 +29,7 @@ from testing.processes import Process
 
 @pytest.fixture
 def keys(database: Database) -> ApiKeys:
-    return ApiKeys(database, secret=SECRET)
+    return ApiKeys(database, secret=Keyring(SECRET))
 
 
 async def test_a_key_is_shown_once_and_stored_as_a_digest(keys: ApiKeys, ledger: Ledger):
@@ -260,7 +261,9 @@ async def test_a_revocation_reaches_a_gateway_over_redis(
         assert (await api.embed()).status_code == 200
         await api.gateway.data.announcements.subscribed.wait()
         elsewhere = KeyAnnouncements(redis_url, lambda _digest: None)
-        other = ApiKeys(api.gateway.core.database, secret=SECRET, announce=elsewhere.announce)
+        other = ApiKeys(
+            api.gateway.core.database, secret=Keyring(SECRET), announce=elsewhere.announce
+        )
         await other.revoke(api.ledger.key_id)
         await elsewhere.stop()
         await refused(api)
@@ -272,5 +275,5 @@ async def test_a_revocation_reaches_a_gateway_through_the_database(
     workers = f"{MODEL}={fake_worker.url}"
     async with open_api(sqlite_database_url[0], workers, revocation_poll_seconds=0.05) as api:
         assert (await api.embed()).status_code == 200
-        await ApiKeys(api.gateway.core.database, secret=SECRET).revoke(api.ledger.key_id)
+        await ApiKeys(api.gateway.core.database, secret=Keyring(SECRET)).revoke(api.ledger.key_id)
         await refused(api)

@@ -17,13 +17,13 @@ from gateway.control_plane.alerts.notices import SUBSCRIBABLE, Notice, publish
 from gateway.control_plane.alerts.signatures import SigningSecrets
 from gateway.control_plane.alerts.transport import Transport
 from gateway.identifiers import new_id
-from gateway.settings import derive
+from gateway.keyring import Keyring
 from gateway.storage.database import Database
 from gateway.storage.tables import webhook_deliveries
 from testing.gateways import SECRET
 from testing.webhooks import Receiver
 
-SECRETS = SigningSecrets(derive(SECRET, "webhooks"))
+SECRETS = SigningSecrets(Keyring(SECRET).derive("webhooks"))
 LOCAL = ("127.0.0.1",)
 
 

@@ -14,6 +14,7 @@ from gateway.control_plane.alerts.crossings import Crossings
 from gateway.control_plane.alerts.preferences import AlertPreferences, Preferences
 from gateway.data_plane.metering.leases import budget_id
 from gateway.identifiers import new_id
+from gateway.keyring import Keyring
 from gateway.storage.database import Database
 from gateway.storage.ledger.runway import runway
 from gateway.storage.tables import (
@@ -239,7 +240,7 @@ async def test_a_walk_goes_on_where_it_stood(ledger: Ledger, monkeypatch: pytest
 
 
 async def test_steps_of_a_budget(ledger: Ledger):
-    keys = ApiKeys(ledger.database, secret=SECRET)
+    keys = ApiKeys(ledger.database, secret=Keyring(SECRET))
     await keys.set_budget(ledger.key_id, 10 * DOLLAR, "total")
     budget = budget_id(ledger.key_id, "total")
     for available in (6, 5, 4):
@@ -264,7 +265,7 @@ async def test_steps_of_a_budget(ledger: Ledger):
 
 @pytest.mark.postgresql
 async def test_a_revoked_key_and_a_month_that_is_over_are_silent(ledger: Ledger):
-    keys = ApiKeys(ledger.database, secret=SECRET)
+    keys = ApiKeys(ledger.database, secret=Keyring(SECRET))
     await keys.set_budget(ledger.key_id, 10 * DOLLAR, "total")
     budget = budget_id(ledger.key_id, "total")
     await use(ledger, 0, account_id=budget)

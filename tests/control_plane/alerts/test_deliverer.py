@@ -17,6 +17,7 @@ from gateway.control_plane.alerts.deliverer import Deliverer
 from gateway.control_plane.alerts.deliveries import Deliveries
 from gateway.control_plane.alerts.signatures import SigningSecrets
 from gateway.control_plane.alerts.transport import Transport
+from gateway.keyring import Keyring
 from gateway.storage.database import Database
 from gateway.storage.tables import notices, webhook_deliveries, webhook_endpoints
 from testing.webhooks import Message, Receiver, Reply
@@ -270,7 +271,7 @@ async def test_a_secret_that_can_not_be_read_is_not_the_endpoints_fault(
 ):
     endpoint, _ = await add_endpoint(database, owner, receiver.url)
     await happen(database, owner.organization_id)
-    other = Deliverer(database, SigningSecrets("0" * 64), Transport(Addresses(LOCAL)))
+    other = Deliverer(database, SigningSecrets(Keyring("0" * 64)), Transport(Addresses(LOCAL)))
     await deliver(other)
     (row,) = await rows(database, select(webhook_deliveries))
     assert (row.state, row.error) == ("pending", module.UNREADABLE)

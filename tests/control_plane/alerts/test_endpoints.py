@@ -13,7 +13,7 @@ from gateway.control_plane.alerts.deliveries import Deliveries, DeliveryNotFound
 from gateway.control_plane.alerts.endpoints import EndpointNotFound, RotationRuns, TooManyEndpoints
 from gateway.control_plane.alerts.signatures import SecretUnreadable, SigningSecrets
 from gateway.errors import BadRequest, NotFound
-from gateway.settings import derive
+from gateway.keyring import Keyring
 from gateway.storage.database import Database
 from gateway.storage.tables import webhook_deliveries, webhook_endpoints
 from testing.webhooks import Receiver
@@ -74,7 +74,7 @@ async def test_secrets_are_encrypted_and_bound_to_their_endpoint(database: Datab
     async with database.read() as connection:
         with pytest.raises(SecretUnreadable):
             await some_endpoints().reveal(connection, owner.organization_id, second.id)
-    other = SigningSecrets(derive("another secret of thirty-two char", "webhooks"))
+    other = SigningSecrets(Keyring("another secret of thirty-two char").derive("webhooks"))
     with pytest.raises(SecretUnreadable):
         other.unseal(first.id, sealed[first.id])
 

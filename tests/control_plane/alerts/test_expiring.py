@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.alerts import expiring
+from gateway.keyring import Keyring
 from gateway.storage.database import Database
 from gateway.storage.tables import alert_walks, api_keys, notices
 from testing.gateways import SECRET, Ledger
@@ -21,7 +22,7 @@ DAY = timedelta(days=1)
 
 async def key(ledger: Ledger, *, lives_days: int) -> str:
     """Make a key that was made now and ends in so many days."""
-    keys = ApiKeys(ledger.database, secret=SECRET)
+    keys = ApiKeys(ledger.database, secret=Keyring(SECRET))
     made = await keys.create(
         ledger.organization_id, "ci", expires_at=NOW + lives_days * DAY + timedelta(hours=1)
     )
@@ -66,7 +67,7 @@ async def test_a_key_made_for_a_week_has_one_step(ledger: Ledger):
 
 async def test_a_revoked_key_is_silent(ledger: Ledger):
     made = await key(ledger, lives_days=20)
-    await ApiKeys(ledger.database, secret=SECRET).revoke(made)
+    await ApiKeys(ledger.database, secret=Keyring(SECRET)).revoke(made)
     assert await told(ledger.database, days_later=19.5) == []
 
 

@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import text
 
 from gateway.control_plane.accounts.keys import ApiKeys
+from gateway.keyring import Keyring
 from testing.gateways import MODEL, SECRET, Api, Ledger, open_api
 from testing.processes import Process
 
@@ -84,7 +85,7 @@ async def test_a_key_reads_so_often_and_verifies_less(
         assert statuses == [200, 429]
         assert (await get(api, "/v1/models")).status_code == 429
         assert (await api.embed()).status_code == 200  # what is paid for is not counted
-        keys = ApiKeys(api.ledger.database, secret=SECRET)
+        keys = ApiKeys(api.ledger.database, secret=Keyring(SECRET))
         made = await keys.create(api.ledger.organization_id, "another", scopes=["read"])
         other = {"authorization": f"Bearer {made.secret}"}
         assert (await api.http.get("/v1/credits", headers=other)).status_code == 200

@@ -16,6 +16,7 @@ from gateway.control_plane.mail.messages import MailWriter
 from gateway.control_plane.mail.outbox import Lifetimes, Outbox
 from gateway.control_plane.mail.smtp import LogSender
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
+from gateway.keyring import Keyring
 from gateway.storage.database import Database
 from tests.control_plane.conftest import STELLA
 
@@ -43,7 +44,7 @@ def announcements(
     box = Outbox(database, LogSender(), pending_max=9, lifetimes=LIVES, host="g.example")
     return LaunchMails(
         database, box, MailWriter({"brand": "B", "public_url": URL}),
-        Unsubscriptions(secret="s", public_url=URL),
+        Unsubscriptions(secret=Keyring("s"), public_url=URL),
         LaunchTerms(
             gift=Gift(nanos=credit, days=30, day_nanos=day_nanos),
             wave_mails=wave_mails, wave_seconds=60, pending_max=pending_max,

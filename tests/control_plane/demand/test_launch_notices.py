@@ -10,7 +10,7 @@ from gateway.control_plane.alerts.endpoints import Endpoints
 from gateway.control_plane.alerts.signatures import SigningSecrets
 from gateway.control_plane.demand import launch_notices
 from gateway.control_plane.demand.launch_notices import LaunchNotices
-from gateway.settings import derive
+from gateway.keyring import Keyring
 from gateway.storage.database import Database
 from gateway.storage.ledger.postings import database_now
 from gateway.storage.tables import alert_walks, notices, webhook_deliveries
@@ -20,7 +20,7 @@ from tests.control_plane.demand.conftest import account, launch, rows
 
 async def subscribe(database: Database, email: str, types: list[str]) -> str:
     visitor = await account(database, email)
-    endpoints = Endpoints(SigningSecrets(derive("s" * 32, "webhooks")), Addresses())
+    endpoints = Endpoints(SigningSecrets(Keyring("s" * 32).derive("webhooks")), Addresses())
     async with database.write() as connection:
         await endpoints.add(
             connection, visitor.organization_id, "https://hooks.example.com/", types, None

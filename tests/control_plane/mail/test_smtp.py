@@ -9,6 +9,7 @@ import pytest
 from gateway.control_plane.accounts import addresses
 from gateway.control_plane.mail import smtp, unsubscribe
 from gateway.control_plane.mail.smtp import MailLost, MailRefused, SmtpSender
+from gateway.keyring import Keyring
 from gateway.settings import SettingsError
 from testing.mailbox import Mailbox
 from tests.control_plane.mail.conftest import a_mail
@@ -32,7 +33,7 @@ async def test_a_mail_arrives_in_both_forms_with_one_click(mailbox: Mailbox):
 
 async def test_what_programs_read_in_a_mail_is_never_folded(mailbox: Mailbox):
     recipient = f"{'a' * 64}@{'b' * 63}.{'c' * 63}.example.org"
-    url = unsubscribe.Unsubscriptions(secret="s" * 32, public_url="https://g.example").url(
+    url = unsubscribe.Unsubscriptions(secret=Keyring("s" * 32), public_url="https://g.example").url(
         recipient
     )
     name = "Ein sehr langer Name für ein Tor, hinter dem Vektoren wohnen " * 2

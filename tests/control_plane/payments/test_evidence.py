@@ -9,6 +9,7 @@ from gateway.control_plane.accounts.sessions import Sessions
 from gateway.control_plane.payments import attention, evidence
 from gateway.control_plane.payments.payments import NoSuchPayment
 from gateway.identifiers import new_id
+from gateway.keyring import Keyring
 from gateway.storage.database import Database
 from gateway.storage.tables import usage_days
 from testing.stripe import fake_stripe
@@ -31,7 +32,7 @@ async def shop(database: Database) -> AsyncIterator[TopUps]:
 async def test_evidence_says_who_paid_what_and_how_it_was_used(shop: TopUps):
     (payment,) = await shop.payments()
     assert payment.intent_id is not None
-    sessions = Sessions(shop.database, secret="s" * 32, seconds=3600, rotation_seconds=60)
+    sessions = Sessions(shop.database, secret=Keyring("s" * 32), seconds=3600, rotation_seconds=60)
     async with shop.database.write() as connection:
         await sessions.begin(connection, shop.user_id, shop.organization_id)
         await connection.execute(

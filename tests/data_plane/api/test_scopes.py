@@ -4,6 +4,7 @@ import pytest
 
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.errors import BadRequest
+from gateway.keyring import Keyring
 from gateway.snapshots import Scope
 from testing.gateways import MODEL, SECRET, Api
 
@@ -23,7 +24,7 @@ BOTH = [("GET", "/v1/models")]
 async def test_a_key_does_what_its_scopes_allow(
     api: Api, scopes: list[Scope], may: list[tuple[str, str]], may_not: list[tuple[str, str]]
 ):
-    keys = ApiKeys(api.ledger.database, secret=SECRET)
+    keys = ApiKeys(api.ledger.database, secret=Keyring(SECRET))
     made = await keys.create(api.ledger.organization_id, "k", scopes=scopes)
     headers = {"authorization": f"Bearer {made.secret}"}
 
@@ -40,7 +41,7 @@ async def test_a_key_does_what_its_scopes_allow(
 
 
 async def test_a_key_embeds_unless_more_is_asked_for_and_never_does_nothing(api: Api):
-    keys = ApiKeys(api.ledger.database, secret=SECRET)
+    keys = ApiKeys(api.ledger.database, secret=Keyring(SECRET))
     assert (await keys.create(api.ledger.organization_id, "k")).key.scopes == "embed"
     with pytest.raises(BadRequest) as refused:
         await keys.create(api.ledger.organization_id, "k", scopes=[])

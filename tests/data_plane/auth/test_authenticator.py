@@ -15,6 +15,7 @@ from gateway.data_plane.auth.authenticator import (
 from gateway.data_plane.auth.networks import TooManyUnknownKeys
 from gateway.data_plane.auth.reads import KeyStoreUnavailable, ReadRules
 from gateway.errors import Unauthorized
+from gateway.keyring import Keyring
 from gateway.snapshots import KeySnapshot, MacSecrets
 
 SECRET = "x" * 32
@@ -63,14 +64,14 @@ class World:
         reads = ReadRules(wait_seconds=wait_seconds, retry_seconds=2)
         self.authenticator = Authenticator(
             self.store,
-            secret=SECRET,
+            secret=Keyring(SECRET),
             rules=KeyRules(reads=reads, **rules),
             monotonic=lambda: self.time,
             now=lambda: self.time,
         )
 
     def add(self, key: str, name: str, expires_at: float | None = None) -> bytes:
-        digest = keys.digest(SECRET.encode(), key)
+        digest = Keyring(SECRET).digest(key)
         self.store.known[digest] = KeySnapshot(id=name, organization_id="o", expires_at=expires_at)
         return digest
 
@@ -234,7 +235,7 @@ async def test_a_database_that_hangs_is_waited_for_no_longer_than_allowed():
     assert await world.authenticate(other) == "other"
     assert (
         sum(
-            other_digests.count(keys.digest(SECRET.encode(), other))
+            other_digests.count(Keyring(SECRET).digest(other))
             for other_digests in world.store.asked
         )
         == 1

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.data_plane.auth import keys
+from gateway.keyring import Keyring
 
 SECRET = b"x" * 32
 OF_VERSION_0_1 = "sk-sm8vJIe51PWCvntTKNuY5ZJNykiXT46C94NEA8Hg3J0qqn"
@@ -46,7 +47,9 @@ def test_a_key_is_ours_under_any_secret_of_the_set_and_under_no_other():
 
 
 def test_a_digest_needs_the_deployments_secret():
-    key = keys.mint(SECRET)
-    assert keys.digest(SECRET, key) == keys.digest(SECRET, key)
-    assert keys.digest(SECRET, key) != keys.digest(b"y" * 32, key)
-    assert key.encode() not in keys.digest(SECRET, key)
+    key, ours, other = keys.mint(SECRET), Keyring("x" * 32), Keyring("y" * 32)
+    assert keys.digests(ours, key) == keys.digests(ours, key)
+    assert keys.digests(ours, key) != keys.digests(other, key)
+    assert key.encode() not in keys.digests(ours, key).first
+    both = keys.digests(Keyring("x" * 32, "y" * 32), key)
+    assert both == (ours.digest(key), (other.digest(key),))

@@ -25,7 +25,7 @@ from gateway.control_plane.web.rate_limits import Quota
 from gateway.control_plane.web.recording import MemberTrail
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
-from gateway.settings import Settings, SettingsError, derive
+from gateway.settings import Settings, SettingsError
 from gateway.storage.database import Database
 
 PATH = "/sign-in/github"
@@ -78,7 +78,8 @@ async def come_back(
         _check(journey, user_id, "" if error else code)
         account = await github.account(code, returned)
         address = addresses.parse(account.email)
-        who = identities.of(derive(settings.secret, "identities"), "github", account.subject)
+        async with database.write() as connection:
+            who = await identities.of(connection, settings.keyring, "github", account.subject)
         answer = see_other(journey.path)
         if user_id:
             trail = MemberTrail.of(user_id, request.user.organization_id, origin)

@@ -3,7 +3,6 @@
 import httpx
 import pytest
 
-from gateway.data_plane.auth import keys
 from testing.gateways import MODEL, Api, open_api
 from tests.data_plane.api.embeddings.conftest import BODY, INVALID, code
 
@@ -54,7 +53,7 @@ async def test_503_not_401_while_the_database_is_away(api: Api):
     async with api.ledger.database.write() as connection:
         await connection.exec_driver_sql("ALTER TABLE api_keys RENAME TO away")
     api.gateway.data.authenticator.forget(
-        keys.digest(api.gateway.core.settings.secret.encode(), api.ledger.secret)
+        api.gateway.core.settings.keyring.digest(api.ledger.secret)
     )
     answer = await api.embed(BODY)
     assert (answer.status_code, code(answer)) == (503, "authentication_unavailable")

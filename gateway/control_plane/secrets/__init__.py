@@ -1,0 +1,1 @@
+"""The deployment's secret: which one this database was used with, and its rotation."""
