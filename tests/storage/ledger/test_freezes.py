@@ -4,6 +4,7 @@ import asyncio
 from typing import get_args
 
 import pytest
+from sqlalchemy import update
 
 from gateway.data_plane.metering.leases import LeaseRules
 from gateway.data_plane.metering.port import (
@@ -17,6 +18,7 @@ from gateway.data_plane.metering.port import (
 from gateway.storage.database import Database
 from gateway.storage.ledger import budgets, freezes
 from gateway.storage.ledger.books import NANOS_PER_CENT
+from gateway.storage.tables import accounts
 from testing.gateways import Ledger
 from testing.ledger import NANOS_PER_TOKEN, add_credit, add_customer, assert_sound, running
 from testing.payments import Payment
@@ -94,6 +96,15 @@ async def test_a_payment_that_went_back_is_owed_and_the_next_one_pays_it(
     with pytest.raises(ReservationExpired):
         async with running(database, tmp_path) as engine:
             await engine.settle(charge)
+
+
+async def test_a_debt_of_one_nano_dollar_is_a_debt(database: Database, tmp_path):
+    customer = await add_customer(database)
+    async with database.write() as connection:
+        await connection.execute(update(accounts).values(owed_nanos=1))
+    async with running(database, tmp_path) as engine:
+        with pytest.raises(AccountOwing):
+            await engine.reserve(customer.charge(1))
 
 
 async def test_a_debt_that_returned_credit_pays_refuses_nobody(database: Database, tmp_path):
