@@ -215,11 +215,12 @@ class Outbox:
             await self._sender.send(claim.mail, f"<{claim.id}@{self._host}>")
         except MailRefused as error:
             await self._try_later(claim, str(error), for_good=error.for_good)
-        except MailLost as error:
+        except Exception as error:  # noqa: BLE001 - MailLost, or a bug: it holds up no other mail
+            reason = str(error) if isinstance(error, MailLost) else repr(error)
             if is_once:
-                await self._finish(claim, "unknown", str(error))
+                await self._finish(claim, "unknown", reason)
             else:
-                await self._try_later(claim, str(error), for_good=False)
+                await self._try_later(claim, reason, for_good=False)
         else:
             await self._finish(claim, "sent", "")
             return True

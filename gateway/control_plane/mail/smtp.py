@@ -102,7 +102,7 @@ class SmtpSender:
             message = mime(mail, self._sender, message_id)
             text = message.as_bytes(policy=message.policy.clone(linesep="\r\n"))
             mail.recipient.encode("ascii")
-        except UnicodeError as error:  # an address that an earlier version accepted
+        except ValueError as error:  # an address or a name that an earlier version accepted
             raise MailRefused(_reason(error), for_good=True) from None
         session = self._session()
         deadline = asyncio.get_running_loop().time() + SEND_SECONDS

@@ -327,6 +327,23 @@ async def test_one_slow_mail_holds_up_no_other(database: Database):
     assert sender.sent == ["next", "last", "slow"]
 
 
+async def test_a_mail_that_nothing_can_send_holds_up_no_other(database: Database, mailbox: Mailbox):
+    target = box(database, SmtpSender(mailbox.url, sender="no-reply@g.example"))
+    broken = msgspec.structs.replace(a_mail("broken"), subject="two\nlines")
+    await put(database, target, broken, a_mail("good"))
+    assert await target.deliver() == 1
+    assert await states(database) == {"broken": "failed", "good": "sent"}
+
+
+async def test_a_sender_that_fails_for_one_mail_sends_the_next(database: Database):
+    sender = Scripted(ZeroDivisionError("a bug"))
+    target = box(database, sender, senders=1)
+    await put(database, target, a_mail("first"), a_mail("second"))
+    assert await target.deliver() == 1
+    assert await states(database) == {"first": "pending", "second": "sent"}
+    assert "a bug" in (await row_of(database, "first")).reason
+
+
 async def test_who_unsubscribes_gets_no_later_wave(database: Database):
     target = box(database, sender := Scripted())
     await put(database, target, a_mail("launch", kind="launch"), a_mail("link"))
