@@ -19,6 +19,7 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import httpx
@@ -140,11 +141,11 @@ class World:
             stripe.dispute(intent_id, choose.choice(["needs_response", "warning_needs_response"]))
 
 
-class Storm:
+class Deliveries:
     """Sends events, again and again in any order, until each copy was answered with 200."""
 
-    def __init__(self, gateways: Gateways, choose: random.Random) -> None:
-        self._gateways = gateways
+    def __init__(self, urls: Callable[[], Sequence[str]], choose: random.Random) -> None:
+        self._urls = urls
         self._choose = choose
         self._waiting: list[bytes] = []
         self.queued = 0
@@ -170,7 +171,7 @@ class Storm:
                 await asyncio.sleep(0.05)
 
     async def _post(self, http: httpx.AsyncClient, body: bytes) -> int:
-        url = self._choose.choice(self._gateways.urls)
+        url = self._choose.choice(self._urls())
         secret = self._choose.choice(_SECRETS)
         headers = {"stripe-signature": signature(body.decode(), secret)}
         started = time.perf_counter()
@@ -183,6 +184,15 @@ class Storm:
             self.seconds.append(time.perf_counter() - started)
         self.answers[status] += 1
         return status
+
+
+def environment(stripe_url: str) -> dict[str, str]:
+    """Return the settings with which gateways sell."""
+    return {
+        "GATEWAY_STRIPE_SECRET_KEY": SECRET_KEY,
+        "GATEWAY_STRIPE_WEBHOOK_SECRETS": " ".join(_SECRETS),
+        "GATEWAY_STRIPE_API_URL": stripe_url,
+    }
 
 
 async def buy(url: str, stripe_url: str, count: int) -> list[str]:
@@ -221,31 +231,33 @@ async def buy(url: str, stripe_url: str, count: int) -> list[str]:
 
 
 async def happen(
-    world: World, stripe: FakeStripe, sessions: list[str], storm: Storm, options: Options
+    world: World, stripe: FakeStripe, sessions: list[str], deliveries: Deliveries, options: Options
 ) -> None:
     """Pay everything, and let things happen to the payments while their events are delivered."""
     choose, known = options.choose, 0
     for session_id in choose.sample(sessions, len(sessions)):
         world.pay(session_id)
-        known = deliver(storm, stripe, known, options.events, choose)
+        known = deliver(deliveries, stripe, known, options.events, choose)
         await asyncio.sleep(0)
     paid = [purchase.intent_id for purchase in purchases(stripe)]
     for _ in range(options.payments * 2):
         world.live(choose.choice(paid))
-        known = deliver(storm, stripe, known, options.events, choose)
+        known = deliver(deliveries, stripe, known, options.events, choose)
         await asyncio.sleep(0.002)
     told = [event for event in stripe.all("event") if event["type"] in SUBSCRIBED]
-    while storm.queued < options.events:
-        storm.add(choose.choice(told))
+    while deliveries.queued < options.events:
+        deliveries.add(choose.choice(told))
 
 
-def deliver(storm: Storm, stripe: FakeStripe, known: int, total: int, choose: random.Random) -> int:
+def deliver(
+    deliveries: Deliveries, stripe: FakeStripe, known: int, total: int, choose: random.Random
+) -> int:
     """Queue events that are new since, most of them more than once; return how many there are."""
     made = list(stripe.by_kind.get("event", {}).values())
     for event in made[known:]:
         if event["type"] in SUBSCRIBED:
-            for _ in range(min(choose.choice([1, 1, 2, 3]), total - storm.queued)):
-                storm.add(event)
+            for _ in range(min(choose.choice([1, 1, 2, 3]), total - deliveries.queued)):
+                deliveries.add(event)
     return len(made)
 
 
@@ -299,27 +311,21 @@ async def run(options: Options, url: str) -> list[str]:
     async with fake_stripe() as stripe, httpx.AsyncClient(timeout=30, trust_env=False) as http:
         sessions = await buy(url, stripe.url, options.payments)
         gateways = Gateways(
-            {
-                "GATEWAY_SECRET": SECRET,
-                "DATABASE_URL": url,
-                "GATEWAY_STRIPE_SECRET_KEY": SECRET_KEY,
-                "GATEWAY_STRIPE_WEBHOOK_SECRETS": " ".join(_SECRETS),
-                "GATEWAY_STRIPE_API_URL": stripe.url,
-            }
+            {"GATEWAY_SECRET": SECRET, "DATABASE_URL": url, **environment(stripe.url)}
         )
         database = Database(url)
-        storm = Storm(gateways, options.choose)
+        deliveries = Deliveries(lambda: gateways.urls, options.choose)
         ended = asyncio.Event()
         await gateways.start()
         started = time.monotonic()
         killing = asyncio.create_task(trouble(gateways, options.choose, options.kills, ended))
         try:
-            clients = [asyncio.create_task(storm.client(http, ended)) for _ in range(_CLIENTS)]
-            await happen(World(stripe, options.choose), stripe, sessions, storm, options)
+            clients = [asyncio.create_task(deliveries.client(http, ended)) for _ in range(_CLIENTS)]
+            await happen(World(stripe, options.choose), stripe, sessions, deliveries, options)
             ended.set()
             await asyncio.gather(*clients, killing)
             wrong = await verdict(database, stripe)
-            tell(storm, stripe, gateways, time.monotonic() - started)
+            tell(deliveries, stripe, gateways, time.monotonic() - started)
         finally:
             ended.set()
             await asyncio.gather(killing, return_exceptions=True)  # it may be starting a process
@@ -328,18 +334,18 @@ async def run(options: Options, url: str) -> list[str]:
     return wrong
 
 
-def tell(storm: Storm, stripe: FakeStripe, gateways: Gateways, seconds: float) -> None:
+def tell(deliveries: Deliveries, stripe: FakeStripe, gateways: Gateways, seconds: float) -> None:
     """Print what happened."""
     bought = list(purchases(stripe))
-    taken = sorted(storm.seconds)
+    taken = sorted(deliveries.seconds)
     p50, p99 = (taken[int(len(taken) * share)] * 1000 for share in (0.5, 0.99))
     print(
         f"{len(bought)} payments, {sum(1 for one in bought if one.received_cents)} received, "
         f"{sum(1 for one in bought if one.gone_cents)} with money that went back"
     )
     print(
-        f"{storm.queued} deliveries of {len(list(stripe.all('event')))} events; answers "
-        + ", ".join(f"{status}: {count}" for status, count in sorted(storm.answers.items()))
+        f"{deliveries.queued} deliveries of {len(list(stripe.all('event')))} events; answers "
+        + ", ".join(f"{status}: {count}" for status, count in sorted(deliveries.answers.items()))
         + f"; p50 {p50:.1f} ms, p99 {p99:.1f} ms"
     )
     print(f"{gateways.kills} kill -9; {seconds:.0f} seconds until every balance was exact")

@@ -29,11 +29,13 @@ _BALANCES = """
         - (SELECT coalesce(sum(l.spent_nanos - l.posted_nanos), 0) FROM leases l
            WHERE l.account_id = a.id)::bigint AS left_nanos,
         (SELECT coalesce(sum(c.amount_nanos), 0) FROM credit_lots c
-         WHERE c.organization_id = a.id)::bigint AS granted_nanos,
-        (SELECT coalesce(sum(c.amount_nanos), 0) FROM credit_lots c
-         WHERE c.organization_id = a.id AND c.source_ref LIKE 'request:%')::bigint
-            AS credited_nanos
+         WHERE c.organization_id = a.id)::bigint
+            AS granted_nanos
     FROM accounts a WHERE a.key_id IS NULL
+"""
+_CREDITED = """
+    SELECT source_ref, organization_id, amount_nanos FROM credit_lots
+    WHERE source_ref LIKE 'request:%'
 """
 
 
@@ -65,8 +67,8 @@ class Books:
         self._prices = prices_nanos
         self._rows: dict[str, asyncpg.Record] = {}
         self._charged: Counter[str] = Counter()
-        self._unknown: Counter[str] = Counter()
-        """What was charged though its client was told that this is unknown, by organization."""
+        self._credited: dict[str, tuple[str, int]] = {}
+        """What was credited back: organization and nano-dollars, by charged request."""
         self.verdict = Verdict()
 
     async def check(self, connection: asyncpg.Connection) -> Verdict:
@@ -79,9 +81,17 @@ class Books:
         for row in rows:
             self._charged[str(row["organization_id"])] += row["charged_nanos"]
         self.verdict.charged = sum(row["charged_nanos"] > 0 for row in rows)
+        for lot in await connection.fetch(_CREDITED):
+            request_id = lot["source_ref"].removeprefix("request:")
+            self._credited[request_id] = (str(lot["organization_id"]), lot["amount_nanos"])
+        credited = Counter[str]()
+        for owner, nanos in self._credited.values():
+            credited[owner] += nanos
         left = self._answers()
         self._unasked(left)
-        await self._balances(connection)
+        for request_id in self._credited:
+            self.verdict.breaks(f"credited back, though it was answered: {request_id}")
+        await self._balances(connection, credited)
         return self.verdict
 
     def _answers(self) -> dict[str, asyncpg.Record]:
@@ -99,12 +109,8 @@ class Books:
                 self.verdict.replays += 1
                 if row is not None and row["charged_nanos"]:
                     self.verdict.breaks(f"a replay was charged: {_told(attempt)}")
-            elif row is not None and row["charged_nanos"]:
-                if attempt.code == "charge_unknown":
-                    self.verdict.credited += 1
-                    self._unknown[str(row["organization_id"])] += row["charged_nanos"]
-                else:
-                    self.verdict.breaks(f"an error was charged: {_told(attempt)}")
+            elif row is not None and row["charged_nanos"] and not self._is_credited(row):
+                self.verdict.breaks(f"an error was charged: {_told(attempt)}")
         return left
 
     def _original(self, request: Request, attempt: Attempt, row: Any) -> None:
@@ -137,32 +143,34 @@ class Books:
             unanswered[kind] -= 1
             if unanswered[kind] < 0:
                 self.verdict.breaks(f"usage that nobody asked for: {request_id}")
-            elif row["charged_nanos"] and request_id not in named:
+            elif row["charged_nanos"] and request_id not in named and not self._is_credited(row):
                 self.verdict.unasked += 1
+
+    def _is_credited(self, row: asyncpg.Record) -> bool:
+        """Whether exactly what a request was charged was given back; each is asked for once."""
+        owner, nanos = self._credited.pop(str(row["request_id"]), ("", 0))
+        if not nanos:
+            return False
+        self.verdict.credited += 1
+        return (owner, nanos) == (str(row["organization_id"]), row["charged_nanos"])
 
     def _kind(self, request: Request) -> tuple[str, int, int]:
         owner = self._record.customers[request.customer].organization_id
         return owner, request.inputs, request.tokens
 
-    async def _balances(self, connection: asyncpg.Connection) -> None:
+    async def _balances(self, connection: asyncpg.Connection, credited: Counter[str]) -> None:
         rows = await connection.fetch(_BALANCES)
         balances = {str(row["id"]): row for row in rows}
         for customer in self._record.customers:
             owner, row = customer.organization_id, balances[customer.organization_id]
-            left, granted, credited = (
-                row[f"{name}_nanos"] for name in ("left", "granted", "credited")
-            )
+            left, granted = row["left_nanos"], row["granted_nanos"]
             if left != granted - self._charged[owner]:
                 due = granted - self._charged[owner]
                 self.verdict.breaks(f"the balance of {owner} is {left}, not {due}")
             if left < 0:
                 self.verdict.breaks(f"{owner} is overdrawn: {left}")
-            if granted != customer.credit_nanos + credited:
+            if granted != customer.credit_nanos + credited[owner]:
                 self.verdict.breaks(f"credit of {owner} that nobody granted: {granted}")
-            if credited != self._unknown[owner]:
-                self.verdict.breaks(
-                    f"{owner} was credited back {credited}, not {self._unknown[owner]}"
-                )
 
 
 def _told(attempt: Attempt) -> str:

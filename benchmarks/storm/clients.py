@@ -27,6 +27,7 @@ RETRIES = 2
 TIMEOUT_SECONDS = 10.0
 _BACK_OFF_SECONDS, _BACK_OFF_SECONDS_MAX = 0.5, 8.0
 _WAIT_SECONDS_MAX = 60.0
+_LATE_SECONDS = 0.02
 _CLS, _SEP = struct.pack("<I", 101), struct.pack("<I", 102)
 _WORDS = ("vector", "tide", "anchor", "lantern", "harbor", "signal", "copper", "meadow", "orbit")
 
@@ -74,7 +75,8 @@ class Clients:
 
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+            timeout=aiohttp.ClientTimeout(total=None),
         )
         return self
 
@@ -119,6 +121,11 @@ class Clients:
                 await asyncio.sleep(wait or self._back_off(retry))
         return request
 
+    async def status(self, customer: Customer, url: str) -> int:
+        """Ask once for somebody who is not in the record; return the status, 0 without one."""
+        attempt, _ = await self._try(customer, self.text(1), 0, url)
+        return attempt.status
+
     def text(self, inputs: int) -> Text:
         """Make inputs that were never sent before."""
         self._number += 1
@@ -131,6 +138,12 @@ class Clients:
         return Text(
             body, [vector(row, DIMENSIONS) for row in ids], sum(len(row) // 4 for row in ids)
         )
+
+    async def _post(
+        self, url: str, body: bytes, headers: dict[str, str]
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
+        async with self._http.post(f"{url}/v1/embeddings", data=body, headers=headers) as answer:
+            return answer, await answer.read()
 
     def _back_off(self, retry: int) -> float:
         if self.prompt_retries:
@@ -152,14 +165,9 @@ class Clients:
             "x-stainless-retry-count": str(retry),
             "x-stainless-read-timeout": f"{self.patience_seconds:g}",
         }
+        posting = asyncio.create_task(self._post(url or self.url, text.body, headers))
         try:
-            async with (
-                asyncio.timeout(self.patience_seconds),
-                self._http.post(
-                    f"{url or self.url}/v1/embeddings", data=text.body, headers=headers
-                ) as answer,
-            ):
-                content = await answer.read()
+            answer, content = await _patiently(posting, self.patience_seconds)
         except TimeoutError:
             return Attempt(began, self.now(), 0, GIVEN_UP), 0.0
         except (aiohttp.ClientError, OSError) as error:
@@ -177,6 +185,26 @@ class Clients:
             return attempt, None
         attempt.code = answer.headers.get("x-balancer") or _code(content)
         return attempt, _wait(answer)
+
+
+async def _patiently(
+    posting: asyncio.Task[tuple[aiohttp.ClientResponse, bytes]], seconds: float
+) -> tuple[aiohttp.ClientResponse, bytes]:
+    """Wait for an answer. Raises TimeoutError, and leaves.
+
+    Where this process was late itself, it looks once more for what has come meanwhile: balancer and
+    clients share a loop here, and no client is to blame for the time of all others.
+    """
+    began = time.monotonic()
+    await asyncio.wait({posting}, timeout=seconds)
+    late = time.monotonic() - began - seconds
+    if not posting.done() and late > _LATE_SECONDS:
+        await asyncio.wait({posting}, timeout=late)
+    if not posting.done():
+        posting.cancel()
+        await asyncio.wait({posting})
+        raise TimeoutError
+    return await posting
 
 
 def _wrong(content: bytes, text: Text) -> str:

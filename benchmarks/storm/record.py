@@ -85,9 +85,13 @@ class Record(msgspec.Struct):
             if request.attempts and not request.served
         )
 
-    def refused(self) -> Counter[str]:
+    def refused(self, *, since: float = 0.0) -> Counter[str]:
         """Return how many attempts got no vectors, by status and code."""
-        return Counter(_name(attempt) for _, attempt in self.attempts() if not attempt.served)
+        return Counter(
+            _name(attempt)
+            for _, attempt in self.attempts()
+            if not attempt.served and attempt.began >= since
+        )
 
     def slowest(self) -> float:
         """Return the longest that a request took that was served, its retries included."""

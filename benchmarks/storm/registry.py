@@ -1,19 +1,20 @@
 """What a scenario is, and the list of them.
 
-    @scenario("PostgreSQL", fails=["503 credit_unavailable"])
+    @scenario("PostgreSQL", fails={"503 credit_unavailable": 0.5})
     async def postgresql_is_away_for_long(storm: Storm) -> None:
         \"\"\"PostgreSQL crashes and stays away for longer than leased credit lasts.\"\"\"
-        await storm.through(storm.postgres.away(), seconds=20)
+        await storm.through(storm.deployment.postgres.away(), seconds=20)
 
-Its docstring is what the page says of it. `fails` lists what requests may end with for good, after
-their retries; `unasked` how many charges may have reached nobody, `written_off` how many answers
-may be free, `whole_seconds` how long after the fault anything may still go wrong.
+Its docstring is what the page says of it. `fails` says with what requests may end for good, after
+their retries, and how many of them, as a share; `unasked` how many charges may have reached nobody,
+`written_off` how many answers may be free, `whole_seconds` how long after the fault anything may
+still go wrong.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 Run = Callable[["Storm"], Awaitable[None]]
 
 SCENARIOS: list[Scenario] = []
+SHORT = "Short"
+"""The group of what the suite runs; a run of all leaves it out."""
 
 
 class Scenario(NamedTuple):
@@ -31,7 +34,7 @@ class Scenario(NamedTuple):
     group: str
     about: str
     run: Run
-    fails: frozenset[str]
+    fails: Mapping[str, float]
     unasked: int
     written_off: int
     whole_seconds: float
@@ -42,7 +45,7 @@ class Scenario(NamedTuple):
 def scenario(
     group: str,
     *,
-    fails: Sequence[str] = (),
+    fails: Mapping[str, float] | None = None,
     unasked: int = 0,
     written_off: int = 0,
     whole_seconds: float = 10.0,
@@ -60,7 +63,7 @@ def scenario(
                 group=group,
                 about=" ".join(inspect.cleandoc(run.__doc__ or "").split()),
                 run=run,
-                fails=frozenset(fails),
+                fails=fails or {},
                 unasked=unasked,
                 written_off=written_off,
                 whole_seconds=whole_seconds,

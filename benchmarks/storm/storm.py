@@ -12,14 +12,15 @@ from contextlib import AbstractAsyncContextManager
 from benchmarks.storm.clients import Clients
 from benchmarks.storm.deployment import Deployment
 from benchmarks.storm.record import Record
+from benchmarks.storm.template import CUSTOMERS
 
-WARM_SECONDS = 3.0
+WARM_SECONDS = 2.0
 SLOW_SECONDS = 2.0
 """A service is whole once every attempt is served, and sooner than this."""
 CALM_SECONDS = 3.0
 """How long it must have been whole before a scenario ends."""
 _CALM_SECONDS_MAX = 45.0
-_AT_ONCE = 8
+_AT_ONCE = 4
 
 
 class Storm:
@@ -40,27 +41,18 @@ class Storm:
         """What a scenario expected and did not see."""
         self.spans: list[tuple[float, float]] = []
         """When something was wrong, in seconds since the scenario began."""
+        self.loaded_at = 0.0
+        """When the load began. What was before only made keys and credit known to the gateways."""
         self.clients: Clients
         self._seconds = seconds
         self._rate = rate
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Have clients in front of the balancer, whose keys both gateways have seen."""
+        """Have clients in front of the balancer."""
         url = self.deployment.balancer.url
         async with Clients(self.record, url, self.choose, time.monotonic()) as self.clients:
-            await self.warm()
             yield
-
-    async def warm(self) -> None:
-        """Let every organization ask at each gateway: a key that is new there needs PostgreSQL."""
-        for gateway in self.deployment.gateways:
-            await self.everybody(gateway.url)
-
-    async def restart(self, **changes: str) -> None:
-        """Start the gateways anew with other settings, which are named as their variables."""
-        await self.deployment.restart_gateways(**changes)
-        await self.warm()
 
     async def everybody(self, url: str = "") -> None:
         """Let every organization ask once, a few at a time."""
@@ -70,11 +62,18 @@ class Storm:
             async with turn:
                 await self.clients.ask(customer, url=url)
 
-        await asyncio.gather(*(ask(number) for number in range(len(self.record.customers))))
+        await asyncio.gather(*(ask(number) for number in range(CUSTOMERS)))
 
     @contextlib.asynccontextmanager
     async def load(self) -> AsyncIterator[None]:
-        """Send requests until the block ends, and then until all is whole again."""
+        """Send requests until the block ends, and then until all is whole again.
+
+        Before, every organization asks each gateway: a key that is new there, or credit that is not
+        leased there, needs PostgreSQL.
+        """
+        for gateway in self.deployment.gateways:
+            await self.everybody(gateway.url)
+        self.loaded_at = self.clients.now()
         loading = asyncio.create_task(self.clients.load(self._rate))
         try:
             await asyncio.sleep(WARM_SECONDS)
