@@ -262,3 +262,17 @@ def test_what_the_journal_answered_meanwhile_is_written_off_and_not_dropped(stag
     stage.first.tick()
     assert entry.error is None
     assert stage.charged(charge) == [0]
+
+
+def test_what_is_kept_of_one_set_apart_keeps_no_process_from_ending(stage: Stage):
+    first = stage.first
+    charge = stage.ledger.charge(8)
+    assert first.reserve(charge) is None
+    first.settle(charge, journal=True)
+    assert not first.talk.done
+    stage.world.refuses = True
+    first.tick()
+    assert list(first.talk.refusals.apart) == [charge.organization_id]
+    first.talk.stop()
+    first.tick()
+    assert first.talk.done
