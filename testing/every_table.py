@@ -34,11 +34,14 @@ _VALUES: Mapping[str, Any] = {
     "operators.role": "owner",
     "outbox.state": "sent",
     "passkey_challenges.purpose": "add",
+    "payment_disputes.status": "won",
     "price_changes.tier": "default",
     "snoozes.severity": "notice",
     "users.deleted_at": None,
     "webhook_deliveries.state": "sent",
+    "webhook_endpoints.disabled_at": None,
     "webhook_endpoints.disabled_reason": "",
+    "webhook_endpoints.removed_at": None,
     "worker_orders.wish": "drain",
 }
 

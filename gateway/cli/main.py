@@ -40,6 +40,16 @@ for name, source, sentence in (
         "relocation:move",
         "Move everything from SQLite to the empty, migrated PostgreSQL of DATABASE_URL.",
     ),
+    (
+        "export",
+        "transfers:export_organization",
+        "Close a suspended organization here, and write the file by which it goes on elsewhere.",
+    ),
+    (
+        "import",
+        "transfers:import_organization",
+        "Let an organization go on here, from the file of `gateway export`; once.",
+    ),
     ("settings", "settings:settings", "List every setting, its default and what it does."),
     (
         "secrets",

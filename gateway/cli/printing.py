@@ -90,11 +90,24 @@ def asynchronous(run: Callable[P, Awaitable[None]]) -> Callable[P, None]:
 @asynccontextmanager
 async def opened() -> AsyncIterator[Database]:
     """Open the configured database and check its schema. Raises DatabaseError."""
+    async with _opened(is_patient=False) as database:
+        yield database
+
+
+@asynccontextmanager
+async def patient() -> AsyncIterator[Database]:
+    """Open the configured database for statements that may take long; see `opened`."""
+    async with _opened(is_patient=True) as database:
+        yield database
+
+
+@asynccontextmanager
+async def _opened(*, is_patient: bool) -> AsyncIterator[Database]:
     from gateway.storage.database import Database  # noqa: PLC0415 - not for those that only print
     from gateway.storage.migrate import check  # noqa: PLC0415
 
     settings = Settings.from_environment()
-    database = Database(settings.database_url, connections_max=2)
+    database = Database(settings.database_url, connections_max=2, is_patient=is_patient)
     try:
         await check(database)
         yield database

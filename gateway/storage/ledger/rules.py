@@ -194,7 +194,7 @@ INVARIANTS = (
                 CASE WHEN hour >= :kept THEN key_id END AS key_id,
                 CASE WHEN hour >= :kept THEN model_id END AS model_id,
                 requests, inputs, tokens, charged_nanos
-            FROM usage_hours
+            FROM usage_hours WHERE shard >= 0
             UNION ALL SELECT
                 CASE WHEN created_at < :kept THEN utc_day(created_at)
                 ELSE CAST(organization_id AS text) END,
@@ -218,7 +218,7 @@ INVARIANTS = (
         by_hour="""
         SELECT organization_id FROM (
             SELECT organization_id, key_id, model_id, requests, inputs, tokens, charged_nanos
-            FROM usage_hours WHERE hour = :hour
+            FROM usage_hours WHERE hour = :hour AND shard >= 0
             UNION ALL SELECT organization_id, key_id, model_id, -1, -inputs, -tokens,
                 -charged_nanos FROM usage_events
             WHERE request_id >= ledger_first_id(:hour)
@@ -226,6 +226,25 @@ INVARIANTS = (
         GROUP BY organization_id, key_id, model_id
         HAVING sum(requests) <> 0 OR sum(inputs) <> 0 OR sum(tokens) <> 0
             OR sum(charged_nanos) <> 0
+        """,
+    ),
+    Invariant(
+        "imported-hours-are-what-came",
+        "the hours that came with an organization from another deployment, without their usage "
+        "rows, are charged what they were",
+        """
+        SELECT id FROM (
+            SELECT CAST(organization_id AS text) AS id, charged_nanos AS nanos
+            FROM usage_hours WHERE shard < 0
+            UNION ALL SELECT id, -amount FROM audit_sums
+            WHERE part = 'opening' AND kind = 'imported') parts
+        GROUP BY id HAVING sum(nanos) <> 0
+        """,
+        of_rows=True,
+        by_hour="""
+        SELECT organization_id FROM usage_hours WHERE hour = :hour AND shard < 0
+            AND CAST(organization_id AS text) NOT IN (
+                SELECT id FROM audit_sums WHERE part = 'opening' AND kind = 'imported')
         """,
     ),
     Invariant(
@@ -254,14 +273,18 @@ INVARIANTS = (
     Invariant(
         "lots-equal-grants",
         "a lot that was granted has one entry of its amount, and one that was bought is its "
-        "payment's",
+        "payment's, here or where its organization was before",
         """
         SELECT l.id FROM credit_lots l
         LEFT JOIN ledger_entries e ON e.kind = 'grant' AND e.ref = CAST(l.id AS text)
         LEFT JOIN payments p ON l.source_ref = 'payment:' || CAST(p.id AS text)
-        WHERE (e.id IS NULL) = (p.id IS NULL)
-            OR l.amount_nanos <> coalesce(e.amount_nanos, p.credit_nanos)
-            OR l.organization_id <> coalesce(e.organization_id, p.organization_id)
+        LEFT JOIN audit_sums s ON s.part = 'opening' AND s.kind = 'lot'
+            AND s.id = CAST(l.id AS text)
+        WHERE CASE WHEN e.id IS NULL THEN 0 ELSE 1 END + CASE WHEN p.id IS NULL THEN 0 ELSE 1 END
+                + CASE WHEN s.id IS NULL THEN 0 ELSE 1 END <> 1
+            OR l.amount_nanos <> coalesce(e.amount_nanos, p.credit_nanos, s.amount)
+            OR l.organization_id <>
+                coalesce(e.organization_id, p.organization_id, l.organization_id)
         UNION ALL SELECT e.organization_id FROM ledger_entries e
         LEFT JOIN credit_lots l ON CAST(l.id AS text) = e.ref
         WHERE e.kind = 'grant' AND l.id IS NULL

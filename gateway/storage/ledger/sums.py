@@ -50,6 +50,13 @@ async def open_with(connection: AsyncConnection, kind: str, of: str, amount: int
     )
 
 
+async def is_opened(connection: AsyncConnection, kind: str, of: str) -> bool:
+    """Return whether there is such an opening sum."""
+    part = audit_sums.c
+    found = select(part.id).where(part.part == "opening", part.kind == kind, part.id == of)
+    return await connection.scalar(found) is not None
+
+
 async def add_gone(connection: AsyncConnection, before: str) -> None:
     """Add what usage before an id says, which is about to be deleted; on SQLite."""
     await connection.execute(_ADD_GONE, {"before": before})

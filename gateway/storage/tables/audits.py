@@ -18,8 +18,9 @@ audit_sums = Table(
     Column("part", Text, primary_key=True),
     # balance, used: an organization's entries, and those of usage (negated); platform: entries by
     # counterpart (negated); posted: a lease's entries (negated); lease, budget: what usage charged
-    # to it; requests, inputs, tokens, charged: usage of a day that is gone; position: how far the
-    # sealed rows of a table go
+    # to it; requests, inputs, tokens, charged: usage of a day that is gone; imported: usage that
+    # came with an organization, and lot: the amount of one that it had bought before; position:
+    # how far the sealed rows of a table go
     Column("kind", Text, primary_key=True),
     # of what: an organization, a counterpart, a lease, the account of a budget, a day, a table
     Column("id", Text, primary_key=True),

@@ -113,6 +113,14 @@ COOKED = {
         # of a day whose rows are gone
         "INSERT INTO audit_sums VALUES ('opening', 'requests', '2026-01-01', 1)",
     ],
+    "imported-hours-are-what-came": [
+        "UPDATE usage_hours SET shard = -1",
+        (
+            "INSERT INTO usage_hours SELECT organization_id, hour, key_id, model_id, -1, requests, "
+            "inputs, tokens, charged_nanos FROM usage_hours WHERE true"
+        ),
+        "INSERT INTO audit_sums SELECT 'opening', 'imported', id, 1 FROM organizations WHERE true",
+    ],
     "days-equal-hours": [
         "UPDATE usage_days SET day = date(day, '-1 day')",
         "UPDATE usage_days SET requests = requests + 1",
