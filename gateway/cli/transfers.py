@@ -51,7 +51,7 @@ async def export_organization(
             closed = await closing.close(connection, operator, owner.id, reason=reason)
         try:
             footer = await exports.write(
-                database, owner.id, closed, file, secret=Settings.from_environment().secret
+                database, owner.id, closed, file, secret=Settings.from_environment().keyring
             )
         except OSError as error:
             raise DatabaseError(
@@ -77,9 +77,8 @@ async def import_organization(
     *, file: Path, join_members: bool, without_keys: bool, acting: str | None, reason: str
 ) -> None:
     """Let an organization go on here, from the file of `gateway export`; once."""
-    secrets = [Settings.from_environment().secret]
     try:
-        header, footer, ours = organization_file.checked(file, secrets)
+        header, footer, ours = organization_file.checked(file, Settings.from_environment().keyring)
     except OSError as error:
         raise DatabaseError(f"{file} can't be read: {error.strerror}") from error
     if not ours and not without_keys:

@@ -42,6 +42,8 @@ from gateway.storage.ledger import invariants, postings
 from gateway.storage.tables import (
     catalog_versions,
     golden_rows,
+    known_secrets,
+    lasting_secrets,
     leases,
     mac_secrets,
     metadata,
@@ -54,8 +56,17 @@ from gateway.storage.tables import (
     usage_hours,
 )
 
-SEEDED = (golden_rows, model_prices, models, catalog_versions, mac_secrets, trail_heads)
-"""What `gateway migrate` fills: the source's rows take the place of these."""
+SEEDED = (
+    golden_rows,
+    model_prices,
+    models,
+    catalog_versions,
+    mac_secrets,
+    known_secrets,
+    lasting_secrets,
+    trail_heads,
+)
+"""What commands fill in an empty database: the source's rows take the place of these."""
 _FOLLOWED = (usage_hours, models, model_prices, golden_rows, trail_entries)
 """Tables whose triggers write into others, which are moved as they are."""
 _BY_THE_DAY = (usage_events, receipt_roots)

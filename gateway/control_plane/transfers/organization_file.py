@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import hmac
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +21,7 @@ from sqlalchemy import Table
 
 from gateway.control_plane.transfers import parts
 from gateway.errors import BadRequest
-from gateway.settings.secrets import derive
+from gateway.keyring import Keyring
 
 FORMAT = "stella-gateway/organization"
 VERSION = 1
@@ -93,7 +92,7 @@ class FileRow(msgspec.Struct, frozen=True, kw_only=True):
 class OrganizationFile:
     """Writes a file line by line; it gets its name once it is whole and on the disk."""
 
-    def __init__(self, path: Path, header: FileHeader, secret: str) -> None:
+    def __init__(self, path: Path, header: FileHeader, secret: Keyring) -> None:
         self._path = path
         self._secret = secret
         self._unfinished = path.with_name(f"{path.name}.unfinished")
@@ -116,7 +115,7 @@ class OrganizationFile:
             rows=self._tally.rows,
             sums=self._tally.sums(),
             sha256=digest,
-            mac=_mac(self._secret, digest),
+            mac=self._secret.derive(_PURPOSE).prove(digest),
         )
         self._line(footer)
         self._file.close()
@@ -169,10 +168,10 @@ class FileTally:
         return FileSums(**{name: str(value) for name, value in self._sums.items()})
 
 
-def checked(path: Path, secrets: Sequence[str]) -> tuple[FileHeader, FileFooter, bool]:
-    """Read a file through; return its first and last line, and whether one of the secrets made it.
+def checked(path: Path, secret: Keyring) -> tuple[FileHeader, FileFooter, bool]:
+    """Read a file through; return its first and last line, and whether it is proven.
 
-    Raises UnreadableFile and OSError.
+    Proven: made under GATEWAY_SECRET. Raises UnreadableFile and OSError.
     """
     tally, digest = FileTally(), hashlib.sha256()
     try:
@@ -195,7 +194,7 @@ def checked(path: Path, secrets: Sequence[str]) -> tuple[FileHeader, FileFooter,
         raise UnreadableFile(f"{path}: the file is cut or was changed.")
     if footer.sums != tally.sums():
         raise UnreadableFile(f"{path}: its sums are not those of its rows.")
-    ours = any(hmac.compare_digest(_mac(one, footer.sha256), footer.mac) for one in secrets)
+    ours = secret.derive(_PURPOSE).accepts(footer.sha256, footer.mac)
     return header, footer, ours
 
 
@@ -238,7 +237,3 @@ def _row(line: bytes) -> tuple[Table, dict[str, Any]]:
     said = msgspec.json.decode(line, type=FileRow)
     table = _TABLES[said.table]
     return table, parts.read(said.row, table)
-
-
-def _mac(secret: str, digest: str) -> str:
-    return hmac.digest(bytes.fromhex(derive(secret, _PURPOSE)), digest.encode(), "sha256").hex()

@@ -41,7 +41,9 @@ PARTS: Mapping[Table, Sequence[str]] = {
         "organization_id",
         "name",
         "digest",
+        "digest_secret",
         "previous_digest",
+        "previous_digest_secret",
         "previous_until",
         "last_four",
         "scopes",
@@ -141,7 +143,8 @@ STAYING: Mapping[str, str] = {
         operators operator_views money_orders organization_notes freezes saved_filters snoozes
         trail_entries trail_heads trail_words audit_runs""",
     "of the deployment": """
-        catalog_versions models model_prices price_changes golden_rows mac_secrets incidents
+        catalog_versions models model_prices price_changes golden_rows mac_secrets known_secrets
+        lasting_secrets incidents
         pool_reports promotion_days promotion_shares quota_windows worker_orders worker_reports
         worker_quarantines""",
 }

@@ -17,6 +17,7 @@ from gateway.control_plane.transfers.closing import NotClosable
 from gateway.control_plane.transfers.organization_file import FileFooter, UnreadableFile
 from gateway.control_plane.transfers.parts import PARTS
 from gateway.identifiers import new_id
+from gateway.keyring import Keyring
 from gateway.storage import tables
 from gateway.storage.database import Database
 from gateway.storage.ledger import books, freezes, grants, invariants
@@ -61,10 +62,12 @@ class Deployments(NamedTuple):
 
     async def export(self, organization_id: str) -> FileFooter:
         closed = await self.close(organization_id)
-        return await exports.write(self.source, organization_id, closed, self.path, secret=SECRET)
+        return await exports.write(
+            self.source, organization_id, closed, self.path, secret=Keyring(SECRET)
+        )
 
     async def bring_in(self, *, secret: str = SECRET, joins_members: bool = False) -> bool:
-        header, footer, ours = organization_file.checked(self.path, [secret])
+        header, footer, ours = organization_file.checked(self.path, Keyring(secret))
         async with self.target.write() as connection:
             return await imports.bring_in(
                 connection,
