@@ -28,6 +28,7 @@ from gateway.control_plane.transfers.organization_file import (
     OrganizationFile,
 )
 from gateway.control_plane.transfers.parts import PARTS
+from gateway.keyring import Keyring
 from gateway.storage.database import Database, see_one_moment
 from gateway.storage.tables import (
     accounts,
@@ -57,7 +58,7 @@ async def write(
     closing: ClosedOrganization,
     path: Path,
     *,
-    secret: str,
+    secret: Keyring,
 ) -> FileFooter:
     """Write the file of a closed organization, at one moment; the database is only read.
 
