@@ -119,7 +119,8 @@ class Balancer:
                     ]
                     made = web.Response(status=answer.status, body=await answer.read())
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-                target.refused += 1  # nothing was sent
+                target.refused += 1
+                continue  # nothing was sent
             except (aiohttp.ClientError, OSError):
                 target.lost += 1
                 return web.Response(status=502, headers={"x-balancer": "lost"})

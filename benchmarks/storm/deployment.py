@@ -55,6 +55,7 @@ class Deployment:
             "DATABASE_URL": self.postgres.url,
             "REDIS_URL": self.valkey.url,
             "GATEWAY_WORKERS": " ".join(f"{MODEL}={worker.url}" for worker in self.workers),
+            "GATEWAY_DRAIN_SECONDS": "0",
             **self.settings,
         }
 
@@ -90,6 +91,15 @@ class Deployment:
         for gateway in self.gateways:
             gateway.environment |= changes
         await asyncio.gather(*(gateway.start() for gateway in self.gateways))
+
+    async def roll(self, **changes: str) -> None:
+        """Restart one after the other with other settings, as a deployment does."""
+        self.settings |= changes
+        for gateway in self.gateways:
+            gateway.environment |= changes
+            await gateway.stop()
+            await gateway.start()
+            await asyncio.sleep(2 * _PROBE_SECONDS)  # the balancer has seen it by then
 
     async def stop_gateways(self) -> None:
         """Stop in order those that run: they hand in all that they have."""
