@@ -57,6 +57,11 @@ for name, source, sentence in (
         "The deployment's secret: make one, rotate it, see when the old one can be dropped.",
     ),
     (
+        "check",
+        "check:check",
+        "Ask the database, Redis, mail, workers and Stripe, and look for settings that disagree.",
+    ),
+    (
         "organizations",
         "accounts:organizations_group",
         "Organizations own keys, credit and usage.",

@@ -48,6 +48,7 @@ IMPORTED = {
     "billing": _MAIL,
     "books": ["prometheus_client", "sqlalchemy"],
     "catalog": _SQL,
+    "check": _SQL,
     "demand": ["email_validator", *_MAIL],
     "dev": _SQL,
     "events": _SQL,

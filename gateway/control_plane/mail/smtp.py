@@ -121,6 +121,22 @@ class SmtpSender:
                     await session.quit()
             session.close()
 
+    async def greet(self) -> bool:
+        """Connect, sign in and leave; sends no mail. Returns whether TLS hides what is sent.
+
+        Raises MailRefused.
+        """
+        session = self._session()
+        try:
+            await session.connect()
+            encrypted = session.get_transport_info("cipher") is not None
+            await session.quit()
+        except (aiosmtplib.SMTPException, OSError, UnicodeError) as error:
+            raise MailRefused(_reason(error), for_good=False) from None
+        finally:
+            session.close()
+        return encrypted
+
     def _session(self) -> _Session:
         return _Session(
             hostname=self._host,

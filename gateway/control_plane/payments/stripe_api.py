@@ -63,6 +63,10 @@ class StripeApi:
         if self._http is not None:
             await self._http.close_async()
 
+    async def greet(self) -> None:
+        """Read the newest checkout, if there is one: does Stripe answer, and take the key?"""
+        await self._ask(self._v1.checkout.sessions.list_async, _Page, {"limit": 1})
+
     # --- customers and cards
 
     async def create_customer(self, params: Mapping[str, Any], *, key: str) -> StripeCustomer:
