@@ -66,6 +66,7 @@ IMPORTED = {
     "service": _SQL,
     "settings": _SQL,
     "trail": ["email_validator", *_MAIL],
+    "transfers": _SQL,
     "workers": ["cryptography", *_SQL],
 }
 
