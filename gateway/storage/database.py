@@ -225,12 +225,23 @@ async def connect(
     settings: Mapping[str, str] | None = None,
 ) -> asyncpg.Connection:
     """Connect to PostgreSQL, with settings of the session. Raises what asyncpg raises."""
-    return await asyncpg.connect(
+    said = dict(settings or {})
+    name = said.pop("application_name", "")
+    connection = await asyncpg.connect(
         libpq_address(url),
         timeout=seconds,
         command_timeout=command_seconds,
-        server_settings=dict(settings or {}),
+        server_settings={"application_name": name} if name else {},
     )
+    if said:
+        # not in the packet that opens the connection: poolers refuse most settings there
+        try:
+            words = "; ".join(f"SET {setting} = '{value}'" for setting, value in said.items())
+            await connection.execute(words, timeout=seconds)
+        except BaseException:
+            connection.terminate()
+            raise
+    return connection
 
 
 def libpq_address(url: URL) -> str:

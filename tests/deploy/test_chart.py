@@ -169,9 +169,8 @@ def test_a_pod_has_the_time_that_its_requests_take(chosen: str):
         environment = _environment(container)
         settings = Settings.from_environment(environment)
         stop = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-        drain = getattr(settings, "drain_seconds", 5)
         grace = pod["spec"]["terminationGracePeriodSeconds"]
-        assert grace > stop + drain + settings.request_timeout_seconds
+        assert grace > stop + settings.drain_seconds + settings.request_timeout_seconds
 
 
 def test_a_migration_needs_nothing_that_the_release_makes(chosen: str):
@@ -220,6 +219,23 @@ def test_gateways_are_told_how_many_they_are():
     assert counts == {
         "everything": {"5"}, "gpu": {"3"}, "minimal": {"3"}, "production": {"5"}, "single": {"1"},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("data", "processes", "control", "connections"), [(2, 1, 1, 73), (12, 2, 3, 503)]
+)
+def test_connections_are_counted_as_the_docs_do(
+    data: int, processes: int, control: int, connections: int
+):
+    of_two = f", of {processes} processes each" if processes > 1 else ""
+    row = f"| {data}{of_two} | {control} | {connections} |"
+    assert row in (rendering.REPOSITORY / "docs/connections.md").read_text()
+    values = {
+        "databaseConnectionsAllowed": connections - 1,
+        "dataPlane": {"replicas": data, "processes": processes},
+        "controlPlane": {"replicas": control},
+    }
+    assert f"the pods may open {connections} (" in _refusal(yaml.dump(values))
 
 
 def test_every_mistake_is_told_with_what_to_do():
