@@ -2,7 +2,7 @@
 
     python -m benchmarks.storm [--only NAME ...] [--seconds N] [--seed N] [--list]
 
-Only a run of all of them draws the page.
+The page is drawn of the latest run of each, once each was run.
 
 Exits with 1 if an invariant is broken or the service did not do as a scenario expects; the
 evidence is in build/storm/NAME then.
@@ -21,7 +21,7 @@ from pathlib import Path
 from benchmarks.storm import deployment, page, scenarios
 from benchmarks.storm.outcome import Outcome
 from benchmarks.storm.registry import SCENARIOS, SHORT, Scenario
-from benchmarks.storm.runner import EVIDENCE, run
+from benchmarks.storm.runner import EVIDENCE, kept, run
 from benchmarks.storm.template import Template
 from testing import servers
 
@@ -80,8 +80,8 @@ def main() -> int:
     print(f"seed {args.seed}", flush=True)
     began = time.monotonic()
     outcomes = asyncio.run(storm(chosen, seed=args.seed, seconds=args.seconds))
-    if not args.only and args.seconds is None:
-        page.write(outcomes, args.seed)
+    if args.seconds is None and (latest := kept([one for one in SCENARIOS if one.group != SHORT])):
+        page.write(latest)
     broken = [outcome.name for outcome in outcomes if not outcome.holds]
     print(f"{len(outcomes)} scenarios in {time.monotonic() - began:.0f} s; broken: {broken or 0}")
     return 1 if broken or not outcomes else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -27,6 +28,7 @@ class Outcome(msgspec.Struct):
     group: str
     about: str
     seed: int
+    at: datetime
     requests: int
     served: int
     failed: dict[str, int]
@@ -70,6 +72,7 @@ def outcome_of(scenario: Scenario, storm: Storm, verdict: Verdict, seed: int) ->
         group=scenario.group,
         about=scenario.about,
         seed=seed,
+        at=datetime.now(UTC),
         requests=len(record.requests),
         served=record.served,
         failed=dict(failed),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 
@@ -18,18 +17,18 @@ PAGE, PICTURE = Path("docs/storm.md"), Path("docs/storm.svg")
 _TEMPLATE = Path(__file__).with_name("page.md")
 
 
-def write(outcomes: Sequence[Outcome], seed: int) -> None:
+def write(outcomes: Sequence[Outcome]) -> None:
     """Write the page and its picture."""
     PICTURE.write_text(draw(outcomes))
-    PAGE.write_text(page(outcomes, seed))
+    PAGE.write_text(page(outcomes))
 
 
-def page(outcomes: Sequence[Outcome], seed: int) -> str:
+def page(outcomes: Sequence[Outcome]) -> str:
     """Return the page, in Markdown."""
     broken = sum(len(outcome.verdict.broken) for outcome in outcomes)
     return _TEMPLATE.read_text().format(
-        day=datetime.now(UTC).date(),
-        seed=seed,
+        when=_when(outcomes),
+        seeds=", ".join(map(str, sorted({outcome.seed for outcome in outcomes}))),
         machine=_machine(),
         customers=CUSTOMERS,
         count=len(outcomes),
@@ -72,6 +71,12 @@ def _line(outcome: Outcome) -> str:
         "holds" if outcome.holds else "**broken**: " + "; ".join(outcome.unmet or ["invariants"]),
     ]
     return f"| {' | '.join(cells)} |\n"
+
+
+def _when(outcomes: Sequence[Outcome]) -> str:
+    """Say from when until when they ran."""
+    first, last = (ends(outcome.at for outcome in outcomes) for ends in (min, max))
+    return f"{first:%d %B %Y, %H:%M} to {last:%H:%M} UTC"
 
 
 def _machine() -> str:

@@ -8,6 +8,7 @@ import random
 import shutil
 import tempfile
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 import asyncpg
@@ -71,6 +72,14 @@ async def _judge(storm: Storm) -> Verdict:
     if left:
         verdict.breaks(f"journals that nobody replayed: {left}")
     return verdict
+
+
+def kept(scenarios: Sequence[Scenario]) -> list[Outcome]:
+    """Return the latest outcome of each scenario; nothing if one was never run."""
+    files = [EVIDENCE / scenario.name / "outcome.json" for scenario in scenarios]
+    if not all(file.exists() for file in files):
+        return []
+    return [msgspec.json.decode(file.read_bytes(), type=Outcome) for file in files]
 
 
 def _segments(journal: Path) -> list[Path]:

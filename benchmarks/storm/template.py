@@ -21,7 +21,8 @@ from testing.gateways import MODEL, SECRET
 from testing.vouching import fake_golden
 
 CUSTOMERS = 40
-CREDIT_NANOS = 10_000_000
+CREDIT_NANOS = 1_000_000_000
+"""Many times the first slice of a lease: what a killed gateway holds comes back only later."""
 
 
 class Template:

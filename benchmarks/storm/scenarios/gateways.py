@@ -12,7 +12,7 @@ from benchmarks.storm.scenarios.database import SHORT_LEASES
 from benchmarks.storm.storm import Storm
 from benchmarks.storm.template import CREDIT_NANOS, add_customer
 
-KILLS = 8
+KILLS = 4
 _AT_KILL = 2
 """Most charges that one kill may cut from their answers."""
 _ROUNDS = 2
@@ -24,7 +24,7 @@ _SHIM = Path(__file__).parents[3] / "testing" / "skewed.c"
 
 @scenario("Gateways", unasked=KILLS * _AT_KILL)
 async def gateways_are_killed(storm: Storm) -> None:
-    """One of the two is killed with SIGKILL and started again, eight times in turn.
+    """One of the two is killed with SIGKILL and started again, four times in turn.
 
     A charge and its answer can be cut from each other here: the limit that the README names.
     """
