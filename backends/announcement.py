@@ -34,11 +34,13 @@ _REFUSED = 401
 class Announcer:
     """Announces one worker on its own thread. Call `start`, and `leave` before exiting."""
 
-    def __init__(self, app: WorkerApp, *, url: str, gateways: Sequence[str], key: bytes) -> None:
+    def __init__(
+        self, app: WorkerApp, *, url: str, gateways: Sequence[str], keys: Sequence[bytes]
+    ) -> None:
         self._app = app
         self._url = url
         self._gateways = [f"{gateway.rstrip('/')}/internal/workers" for gateway in gateways]
-        self._key = key
+        self._keys = keys
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._run, name="announcer", daemon=True)
         self._refused: set[str] = set()
@@ -99,10 +101,14 @@ class Announcer:
             "leaving": leaving,
         }
         body = json.dumps(said).encode()
-        signature = authentication.sign_announcement(self._key, body)
+        # under each key while they are rotated: a gateway may have one of them only
+        signature = ",".join(authentication.sign_announcement(key, body) for key in self._keys)
         answer = client.post(gateway, content=body, headers={"x-signature": signature})
         told = answer.headers.get("x-time", "")
-        signed = authentication.sign_time(self._key, body, told)
-        if hmac.compare_digest(signed, answer.headers.get("x-time-signature", "")):
+        proof = answer.headers.get("x-time-signature", "")
+        if any(
+            hmac.compare_digest(authentication.sign_time(key, body, told), proof)
+            for key in self._keys
+        ):
             self._ahead[gateway] = float(told) - time.time()
         return answer

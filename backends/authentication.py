@@ -14,6 +14,9 @@ The session's key is HMAC(key, nonce, ticket), fresh for each session. The tags 
 what matters of the message, its direction and its number: a few microseconds for a large one. The
 worker keeps nothing until the first signed message, and takes each number once.
 
+Several keys are known while the secret is rotated. The gateway names those it has (`name_key`), and
+the worker proves the first of its own among them.
+
 Texts are not hidden by this: whoever may listen between the machines must be kept out by TLS.
 """
 
@@ -35,7 +38,11 @@ TAG_HEADER = b"x-hop-tag"
 """Holds the tag of an answer."""
 SESSION_PATH = "/session"
 NONCE_BYTES, TICKET_BYTES, PROOF_BYTES, TAG_BYTES = 16, 24, 32, 16
+NAMES_HEADER = b"x-hop-keys"
+"""Names the keys that the gateway has, separated by commas."""
 _KEY_BYTES = 32
+_NAME_BYTES = 8
+_SECRET_CHARACTERS_MIN = 32
 _PORTS = {"http": 80, "https": 443}
 _REQUEST, _ANSWER = b"requ", b"answ"
 
@@ -72,8 +79,20 @@ def derive_key(secret: bytes, authority: str) -> bytes:
     return hmac.digest(secret, b"worker " + authority.encode(), "sha256")
 
 
-def parse_key(text: str) -> bytes:
-    """Read a key as `gateway workers key` prints it. Raises WrongKey."""
+def parse_secrets(text: str) -> tuple[bytes, ...]:
+    """Read GATEWAY_WORKER_SECRET: secrets, separated by commas, or one that has commas in it."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(len(part) >= _SECRET_CHARACTERS_MIN for part in parts):
+        parts = [text] if text else []
+    return tuple(part.encode() for part in parts)
+
+
+def parse_keys(text: str) -> tuple[bytes, ...]:
+    """Read keys as `gateway workers key` prints them. Raises WrongKey."""
+    return tuple(_parse_key(part.strip()) for part in text.split(","))
+
+
+def _parse_key(text: str) -> bytes:
     try:
         key = bytes.fromhex(text)
     except ValueError:
@@ -81,6 +100,11 @@ def parse_key(text: str) -> bytes:
     if len(key) != _KEY_BYTES:
         raise WrongKey("it is not a key as `gateway workers key` prints it")
     return key
+
+
+def name_key(key: bytes) -> bytes:
+    """Return the name of a key, in hex: it gives nothing of it away."""
+    return hmac.digest(key, b"name", "sha256")[:_NAME_BYTES].hex().encode()
 
 
 def sign_announcement(key: bytes, body: bytes) -> str:

@@ -9,12 +9,19 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from backends import asgi, authentication, hop
 from backends.asgi import Answer, Failure, Receive, Scope, error_answer
-from backends.authentication import NONCE_BYTES, SCHEME, SESSION_PATH, TICKET_BYTES, Session
+from backends.authentication import (
+    NAMES_HEADER,
+    NONCE_BYTES,
+    SCHEME,
+    SESSION_PATH,
+    TICKET_BYTES,
+    Session,
+)
 
 TICKET_SECONDS = 30.0
 """How long a ticket opens a session."""
@@ -32,10 +39,13 @@ class Guard:
     """Stands before a worker's application."""
 
     def __init__(
-        self, key: bytes, *, demanding: bool, clock: Callable[[], float] = time.monotonic
+        self, *keys: bytes, demanding: bool, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """A guard that isn't `demanding` lets strangers in too; it signs for those who sign."""
-        self._key = key
+        """A guard that isn't `demanding` lets strangers in too; it signs for those who sign.
+
+        Of several keys it proves the first one that a gateway has too.
+        """
+        self._keys = {authentication.name_key(key): key for key in keys}
         self._demanding = demanding
         self._clock = clock
         self._own = secrets.token_bytes(32)
@@ -52,7 +62,7 @@ class Guard:
         `bytes_max` bytes are read.
         """
         if (scope["method"], scope["path"]) == ("POST", SESSION_PATH):
-            return await self._welcome(receive)
+            return await self._welcome(dict(scope["headers"]), receive)
         given = dict(scope["headers"]).get(b"authorization", b"")
         if given.startswith(SCHEME):
             return await self._answer(given, scope, receive, inner, bytes_max)
@@ -96,12 +106,15 @@ class Guard:
             return _refused("repeated", "this request came before")
         return None
 
-    async def _welcome(self, receive: Receive) -> Answer:
+    async def _welcome(self, headers: Mapping[bytes, bytes], receive: Receive) -> Answer:
         nonce = await asgi.read(receive, NONCE_BYTES)
         if nonce is None or len(nonce) != NONCE_BYTES:
             return error_answer(Failure(400, "bad_request", f"a nonce has {NONCE_BYTES} bytes"))
-        ticket = self._ticket(round(self._clock() * 1000).to_bytes(_TIME_BYTES, "big"), nonce)
-        return 200, [], ticket + authentication.prove(self._key, nonce, ticket)
+        names = headers.get(NAMES_HEADER, b"").split(b",")
+        name = next((name for name in self._keys if name in names), next(iter(self._keys)))
+        at = round(self._clock() * 1000).to_bytes(_TIME_BYTES, "big")
+        ticket = self._ticket(at, nonce, name)
+        return 200, [], ticket + authentication.prove(self._keys[name], nonce, ticket)
 
     def _find(self, token: bytes) -> _Opened | None:
         """Return the session of a token: one that is kept, or a new one by its ticket."""
@@ -112,10 +125,10 @@ class Guard:
         except ValueError:
             return None
         nonce, ticket = raw[:NONCE_BYTES], raw[NONCE_BYTES:]
-        session = Session(self._key, nonce, ticket)
-        ours = self._ticket(ticket[:_TIME_BYTES], nonce)
-        if len(ticket) != TICKET_BYTES or not hmac.compare_digest(ticket, ours):
+        key = self._key_of(nonce, ticket)
+        if len(ticket) != TICKET_BYTES or key is None:
             return None
+        session = Session(key, nonce, ticket)
         age = self._clock() - int.from_bytes(ticket[:_TIME_BYTES], "big") / 1000
         if age > TICKET_SECONDS or session.token != token:  # one session has one spelling
             return None
@@ -132,9 +145,17 @@ class Guard:
         self._sessions[token] = opened
         return True
 
-    def _ticket(self, at: bytes, nonce: bytes) -> bytes:
-        """Return the ticket of a nonce: when it was given, and the proof that we gave it."""
-        return at + hmac.digest(self._own, at + nonce, "sha256")[: TICKET_BYTES - _TIME_BYTES]
+    def _key_of(self, nonce: bytes, ticket: bytes) -> bytes | None:
+        """Return the key that was proved with a ticket of ours."""
+        for name, key in self._keys.items():
+            if hmac.compare_digest(ticket, self._ticket(ticket[:_TIME_BYTES], nonce, name)):
+                return key
+        return None
+
+    def _ticket(self, at: bytes, nonce: bytes, name: bytes) -> bytes:
+        """Return the ticket of a nonce: when it was given, and that we gave it, for which key."""
+        proof = hmac.digest(self._own, at + nonce + name, "sha256")
+        return at + proof[: TICKET_BYTES - _TIME_BYTES]
 
 
 @dataclass(slots=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from backends import authentication
 from backends.authentication import KEY_VARIABLE, SECRET_VARIABLE, WrongKey
+from backends.secret_files import SecretFileError, read_secret
 
 DRAIN_SECONDS_DEFAULT = 5.0
 """How long the `/ready` of a real worker says 503 before it closes, so that routers see it."""
@@ -85,50 +86,43 @@ def options_of(args: argparse.Namespace) -> Options:
     return options
 
 
-def key_of(
+def keys_of(
     options: Options, port: int, environment: Mapping[str, str] = os.environ
-) -> bytes | None:
-    """Return the worker's key: its own, or the one that the gateways' secret makes for its address.
+) -> tuple[bytes, ...]:
+    """Return the worker's keys: its own, or those that the gateways' secrets make for its address.
 
-    None: it has none, and needs none, since only this machine reaches it. Raises SystemExit.
+    Several while they are rotated. None: it needs none, since only this machine reaches it. Raises
+    SystemExit.
     """
     try:
         if own := secret_of(KEY_VARIABLE, environment):
-            return authentication.parse_key(own)
+            return authentication.parse_keys(own)
         if secret := secret_of(SECRET_VARIABLE, environment):
-            return _made_key(secret.encode(), options, port)
+            return _made_keys(authentication.parse_secrets(secret), options, port)
     except WrongKey as error:
         sys.exit(f"{KEY_VARIABLE}: {error}")
     if options.announce:
         sys.exit(f"--announce needs {KEY_VARIABLE} in the environment; {_HOW}")
     if not options.is_local:
         sys.exit(f"other machines reach {options.url(port)}, so {KEY_VARIABLE} must be set; {_HOW}")
-    return None
+    return ()
 
 
 def secret_of(variable: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Return a secret from the environment, or from the file that VARIABLE_FILE names; "": none.
-
-    Raises SystemExit if both are set, or if the file can't be read.
-    """
-    path = environment.get(f"{variable}_FILE", "")
-    if not path:
-        return environment.get(variable, "")
-    if environment.get(variable):
-        sys.exit(f"{variable}_FILE: {variable} is set too; use one of them")
+    """Return a secret, as `read_secret`. Raises SystemExit if its file can't be used."""
     try:
-        return Path(path).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
-        sys.exit(f"{variable}_FILE: {path} can't be read: {reason}")
+        return read_secret(variable, environment)
+    except SecretFileError as error:
+        sys.exit(str(error))
 
 
 _HOW = f"`gateway workers key URL` prints it ({SECRET_VARIABLE}, as gateways have it, does too)"
 
 
-def _made_key(secret: bytes, options: Options, port: int) -> bytes | None:
+def _made_keys(secrets: Sequence[bytes], options: Options, port: int) -> tuple[bytes, ...]:
     if options.uds and options.announce_as is None:
-        return None
+        return ()
     if options.announce_as is None and options.host in ("0.0.0.0", "::"):  # noqa: S104 - refused
         sys.exit(f"{options.host} is no address: say with --announce-as URL where gateways find us")
-    return authentication.derive_key(secret, authentication.authority_of(options.known_as(port)))
+    authority = authentication.authority_of(options.known_as(port))
+    return tuple(authentication.derive_key(secret, authority) for secret in secrets)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 import sys
 import threading
 import traceback
@@ -25,7 +26,7 @@ from backends import tracing
 from backends.announcement import Announcer
 from backends.engine import Engine, StartupError
 from backends.guard import Guard
-from backends.options import Options, key_of
+from backends.options import Options, keys_of
 from backends.server import WorkerApp
 
 if TYPE_CHECKING:  # where traces are off, nothing of them is imported
@@ -60,13 +61,13 @@ def serve(
         where = options.uds or f"{options.host}:{options.port}"
         sys.exit(f"can't listen on {where}: {error.strerror or error}")
     port = 0 if options.uds else listener.getsockname()[1]
-    key = key_of(options, port)
-    if key is not None:
-        app.guard = Guard(key, demanding=not options.is_local)
+    keys = keys_of(options, port)
+    if keys:
+        app.guard = Guard(*keys, demanding=not options.is_local)
     server = _Server(_configured(app, options), app, options)
-    if key is not None and options.announce:
+    if keys and options.announce:
         server.announcer = Announcer(
-            app, url=options.known_as(port), gateways=options.announce, key=key
+            app, url=options.known_as(port), gateways=options.announce, keys=keys
         )
         server.announcer.start()
     app.on_broken = server.close
@@ -138,8 +139,11 @@ class _Server(uvicorn.Server):
         if found == self._certified or self.config.ssl is None or not self._options.tls_cert:
             return
         self._certified = found
+        files = (self._options.tls_cert, self._options.tls_key)
         try:
-            self.config.ssl.load_cert_chain(self._options.tls_cert, self._options.tls_key)
+            # tried apart: a certificate without its key would take the old key from the context
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*files)
+            self.config.ssl.load_cert_chain(*files)
         except OSError as error:  # half written: the next change is looked at again
             print(f"the certificate can't be read: {error}", file=sys.stderr, flush=True)
         else:

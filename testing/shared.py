@@ -105,8 +105,12 @@ def _context(
     purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH,
     **options: Any,
 ) -> ssl.SSLContext:
-    """Give a client's context, which nobody changes, again; a server's gets a key of its own."""
-    return (shared if purpose is ssl.Purpose.SERVER_AUTH else new)(purpose, **options)
+    """Give a client's context, which nobody changes, again; a server's gets a key of its own.
+
+    What is in a file may change.
+    """
+    is_shared = purpose is ssl.Purpose.SERVER_AUTH and not options.get("cafile")
+    return (shared if is_shared else new)(purpose, **options)
 
 
 def _once(compute: Callable[..., Any], key: Callable[..., Hashable]) -> Callable[..., Any]:

@@ -7,12 +7,13 @@ silent default.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from yarl import URL
+
+from backends.secret_files import SecretFileError, read_secret
 
 GUIDE = "docs/engines.md"
 _TOKENS_MAX_MAX = 1_000_000
@@ -33,9 +34,13 @@ class EngineAddress(msgspec.Struct, frozen=True, kw_only=True):
         name = self.options.key_env
         if name is None:
             return ""
-        if not os.environ.get(name):
+        try:
+            found = read_secret(name)
+        except SecretFileError as error:
+            raise UnknownBackend(f"{self.url}: key_env names {name}: {error}") from None
+        if not found:
             raise UnknownBackend(f"{self.url}: key_env names {name}, which is not set")
-        return os.environ[name]
+        return found
 
     def require(self, *names: str) -> None:
         """Refuse an address that leaves any of these options out. Raises UnknownBackend."""
@@ -57,7 +62,8 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     tokens_max: Annotated[int, msgspec.Meta(ge=1, le=_TOKENS_MAX_MAX)] | None = None
     """Most tokens in one row, for an engine that does not report it, or fewer than it reports."""
     key_env: str | None = None
-    """Environment variable that holds the engine's API key: a key in a URL ends up in logs."""
+    """Environment variable that holds the engine's API key: a key in a URL ends up in logs. With
+    _FILE behind its name, the variable of a file that does."""
 
 
 class UnknownBackend(ValueError):

@@ -25,7 +25,7 @@ from backends.adapters.dialing import Dialer, unconnected
 from backends.adapters.statuses import Refuse, reason_of
 from backends.adapters.trust import Trust
 from backends.adapters.worker_call import WorkerCall
-from backends.authentication import SESSION_PATH
+from backends.authentication import NAMES_HEADER, SESSION_PATH
 from backends.protocol import (
     InvalidAnswer,
     WorkerFailed,
@@ -102,7 +102,14 @@ class Connections:
         address = self.address
         opening = WorkerCall(
             self,
-            f"POST {address.path}{SESSION_PATH} HTTP/1.1\r\nhost: {address.host}\r\n".encode(),
+            b"POST %b%b HTTP/1.1\r\nhost: %b\r\n%b: %b\r\n"
+            % (
+                address.path.encode(),
+                SESSION_PATH.encode(),
+                address.host.encode(),
+                NAMES_HEADER,
+                self.credentials.names,
+            ),
             b"",
             self.credentials.nonce(),
             WELCOME_BYTES,

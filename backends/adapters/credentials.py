@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 
 from backends import authentication
 from backends.adapters.answer_reader import AnswerReader
@@ -24,13 +25,15 @@ UNKNOWN = 401
 class Credentials:
     """What proves us to a worker, and the worker to us."""
 
-    def __init__(self, key: bytes, name: str, *, used: bool) -> None:
-        """`name` is the authority whose key this is; `used` if nothing goes without a proof.
+    def __init__(self, keys: Sequence[bytes], name: str, *, used: bool) -> None:
+        """`name` is the authority whose keys these are; `used` if nothing goes without a proof.
 
-        Else it is used once the worker asks for it.
+        Else they are used once the worker asks for it.
         """
         self.used = used
-        self._key = key
+        self.names = b",".join(map(authentication.name_key, keys))
+        """Of the keys, as a worker is told them."""
+        self._keys = keys
         self._name = name
         self._nonce = b""
         self._session: Session | None = None
@@ -56,10 +59,11 @@ class Credentials:
     def welcome(self, content: bytes | bytearray) -> None:
         """Check a worker's answer to the nonce, and open the session. Raises ValueError."""
         ticket, proof = bytes(content[:TICKET_BYTES]), bytes(content[TICKET_BYTES:])
-        wanted = authentication.prove(self._key, self._nonce, ticket)
-        if not hmac.compare_digest(wanted, proof):
-            raise ValueError(f"it does not have the key of {self._name} (gateway workers key)")
-        self._session, self._number = Session(self._key, self._nonce, ticket), 0
+        for key in self._keys:
+            if hmac.compare_digest(authentication.prove(key, self._nonce, ticket), proof):
+                self._session, self._number = Session(key, self._nonce, ticket), 0
+                return
+        raise ValueError(f"it does not have the key of {self._name} (gateway workers key)")
 
     def sign(self, claims: bytes, body: bytes) -> Signature | None:
         """Sign a request; None as long as the worker asks for no signature."""

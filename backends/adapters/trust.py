@@ -16,8 +16,7 @@ class Trust:
 
     def __init__(
         self,
-        secret: bytes = b"",
-        *,
+        *secrets: bytes,
         authority: Path | None = None,
         guests: GuestNetworks | None = None,
     ) -> None:
@@ -25,7 +24,7 @@ class Trust:
 
         `guests` says where workers may be that announced themselves.
         """
-        self._secret = secret
+        self._secrets = tuple(filter(None, secrets))
         self._authority = authority
         self.guests = guests
         self._context: ssl.SSLContext | None = None
@@ -37,9 +36,9 @@ class Trust:
         None for one on this machine, if there is no secret. Raises WrongKey where one is needed.
         """
         local = authentication.is_local(name)
-        if self._secret:
-            key = authentication.derive_key(self._secret, name)
-            return Credentials(key, name, used=not local)
+        if self._secrets:
+            keys = [authentication.derive_key(secret, name) for secret in self._secrets]
+            return Credentials(keys, name, used=not local)
         if local:
             return None
         raise WrongKey(
@@ -50,12 +49,17 @@ class Trust:
     def tls(self) -> ssl.SSLContext:
         """Return how to connect by TLS; the authority's file is read again when it changes.
 
-        Raises OSError if it can't be read.
+        A file that is half written, or away, leaves what was read before. Raises OSError if it
+        could never be read.
         """
-        changed_at = self._authority.stat().st_mtime_ns if self._authority else 0
-        if self._context is None or changed_at != self._read_at:
-            self._context = ssl.create_default_context(cafile=self._authority)
-            self._read_at = changed_at
+        try:
+            changed_at = self._authority.stat().st_mtime_ns if self._authority else 0
+            if self._context is None or changed_at != self._read_at:
+                self._read_at = changed_at
+                self._context = ssl.create_default_context(cafile=self._authority)
+        except OSError:
+            if self._context is None:
+                raise
         return self._context
 
 

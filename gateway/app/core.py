@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from backends import registry, tracing
+from backends.authentication import parse_secrets
 from gateway.app.siblings import Siblings
 from gateway.app.worker_sources import worker_sources
 from gateway.control_plane.catalog.catalog import PublishedCatalog
@@ -94,8 +95,8 @@ def make_core(settings: Settings) -> Core:
         observe=worker_changed,
     )
     registrations = None
-    if secret := settings.worker_secret.encode():
-        registrations = Registrations(secret, guest_networks(settings))
+    if secrets := parse_secrets(settings.worker_secret):
+        registrations = Registrations(secrets, guest_networks(settings))
     if redis_url:
         from gateway.app.peers import Peers  # noqa: PLC0415 - 7 MB that few deployments need
         from gateway.storage.redis import Presence  # noqa: PLC0415

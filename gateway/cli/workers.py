@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 import rich_click as click
 
-from backends.authentication import WrongKey, authority_of, derive_key
+from backends.authentication import WrongKey, authority_of, derive_key, parse_secrets
 from backends.protocol import BackendError
 from backends.registry import UnknownBackend
 from gateway.cli.acting import acting_as, because, operator_of
@@ -146,7 +146,8 @@ def key(url: str) -> None:
     """Print the key of the worker at URL, for GATEWAY_WORKER_KEY there.
 
     URL is what gateways know the worker by: in GATEWAY_WORKERS (without dns+), or as it announces
-    itself. Host and port count: http and https have the same key.
+    itself. Host and port count: http and https have the same key. While the secret is rotated there
+    is a key of each, separated by commas.
     """
     secret = Settings.from_environment().worker_secret
     if not secret:
@@ -155,7 +156,8 @@ def key(url: str) -> None:
         authority = authority_of(url.removeprefix(DNS))
     except WrongKey as error:
         raise BadRequest(f"{error}.") from None
-    say(derive_key(secret.encode(), authority).hex())
+    keys = (derive_key(one, authority).hex() for one in parse_secrets(secret))
+    say(",".join(keys))
 
 
 async def _command(

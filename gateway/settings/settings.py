@@ -30,7 +30,7 @@ from gateway.settings.pages import PageSettings
 from gateway.settings.payments import PaymentSettings
 from gateway.settings.process import ProcessSettings
 from gateway.settings.requests import RequestSettings
-from gateway.settings.secrets import from_files, guessable, mistakes
+from gateway.settings.secrets import guessable, mistakes, read_secrets
 from gateway.settings.status import StatusSettings
 from gateway.settings.workers import WorkerSettings
 
@@ -67,7 +67,7 @@ class Settings(
         values = {
             field: environment[name] for name, field in names.items() if environment.get(name)
         }
-        values |= from_files(environment, SECRETS, values)
+        values |= read_secrets(environment, SECRETS)
         if "secret" not in values:
             raise SettingsError(
                 "GATEWAY_SECRET is not set: give it 32 or more random characters, for example "

@@ -38,7 +38,9 @@ def test_a_secret_makes_the_key_of_each():
     assert worker_sources(given)["m"]
     one, other = (worker_trust(given).credentials(name) for name in ("gpu-1:9000", "gpu-2:9000"))
     assert one.used
-    assert one._key != other._key
+    assert one.names != other.names
+    two = settings(worker_secret=f"{'abcdefghij' * 4},{'0123456789' * 4}")
+    assert worker_trust(two).credentials("gpu-1:9000").names.count(b",") == 1
 
 
 def test_guests_are_in_private_networks_and_never_at_the_gateway_s_ports(

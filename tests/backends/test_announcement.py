@@ -170,7 +170,7 @@ def test_a_worker_whose_clock_is_wrong_goes_on_with_each_gateway_s_time(
     monkeypatch.setattr(announcement, "_EVERY_SECONDS", 0.05)
     ahead, right = Gateway(clock=time.time() - 600), Gateway()
     announcer = announcement.Announcer(
-        app(), url="http://gpu:1", gateways=[ahead.url, right.url], key=KEY
+        app(), url="http://gpu:1", gateways=[ahead.url, right.url], keys=[KEY]
     )
     announcer.start()
     try:
@@ -190,7 +190,7 @@ def test_a_time_that_is_not_the_gateway_s_is_not_believed(monkeypatch: pytest.Mo
     monkeypatch.setattr(announcement, "_EVERY_SECONDS", 0.05)
     stranger = Gateway(clock=time.time() + 600)
     announcer = announcement.Announcer(
-        app(), url="http://gpu:1", gateways=[stranger.url], key=b"another"
+        app(), url="http://gpu:1", gateways=[stranger.url], keys=[b"another"]
     )
     announcer.start()
     try:
@@ -206,7 +206,7 @@ def test_a_gateway_that_hangs_keeps_no_other_from_hearing(monkeypatch: pytest.Mo
     monkeypatch.setattr(announcement, "_TIMEOUT_SECONDS", 30)
     slow, prompt = Gateway(hangs=True), Gateway()
     announcer = announcement.Announcer(
-        app(), url="http://gpu:1", gateways=[slow.url, prompt.url], key=KEY
+        app(), url="http://gpu:1", gateways=[slow.url, prompt.url], keys=[KEY]
     )
     announcer.start()
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backends.authentication import derive_key
-from backends.options import Options, add_options, key_of, options_of
+from backends.options import Options, add_options, keys_of, options_of
 
 SECRET = "of the gateways alone"
 OWN = derive_key(SECRET.encode(), "gpu-7:9000").hex()
@@ -20,45 +20,56 @@ NAMED = Options(host="0.0.0.0", announce_as="https://gpu-7:9000")
 def test_others_reach_it_so_it_has_a_key_or_does_not_start(options: Options):
     assert not options.is_local
     with pytest.raises(SystemExit, match="GATEWAY_WORKER_KEY must be set"):
-        key_of(options, 9000, {})
-    assert key_of(options, 9000, {"GATEWAY_WORKER_KEY": OWN}) == bytes.fromhex(OWN)
+        keys_of(options, 9000, {})
+    assert keys_of(options, 9000, {"GATEWAY_WORKER_KEY": OWN}) == (bytes.fromhex(OWN),)
 
 
 @pytest.mark.parametrize("options", [Options(), Options(host="::1"), Options(uds=Path("/run/w"))])
 def test_only_this_machine_reaches_it_so_it_needs_none(options: Options):
     assert options.is_local
-    assert key_of(options, 9000, {}) is None
+    assert keys_of(options, 9000, {}) == ()
 
 
-def test_the_gateways_secret_makes_the_key_of_its_address():
-    assert key_of(NAMED, 9000, {"GATEWAY_WORKER_SECRET": SECRET}) == bytes.fromhex(OWN)
-    here = key_of(Options(host="10.0.0.7"), 9000, {"GATEWAY_WORKER_SECRET": SECRET})
-    assert here == derive_key(SECRET.encode(), "10.0.0.7:9000")
+def test_the_gateways_secret_makes_the_keys_of_its_address():
+    assert keys_of(NAMED, 9000, {"GATEWAY_WORKER_SECRET": SECRET}) == (bytes.fromhex(OWN),)
+    here = keys_of(Options(host="10.0.0.7"), 9000, {"GATEWAY_WORKER_SECRET": SECRET})
+    assert here == (derive_key(SECRET.encode(), "10.0.0.7:9000"),)
     with pytest.raises(SystemExit, match="--announce-as"):
-        key_of(OPEN, 9000, {"GATEWAY_WORKER_SECRET": SECRET})
+        keys_of(OPEN, 9000, {"GATEWAY_WORKER_SECRET": SECRET})
 
 
 def test_a_key_may_be_in_a_file(tmp_path: Path):
     file = tmp_path / "key"
     file.write_text(f"{OWN}\n")
     named = {"GATEWAY_WORKER_KEY_FILE": str(file)}
-    assert key_of(OPEN, 9000, named) == bytes.fromhex(OWN)
+    assert keys_of(OPEN, 9000, named) == (bytes.fromhex(OWN),)
     with pytest.raises(SystemExit, match="use one of them"):
-        key_of(OPEN, 9000, {**named, "GATEWAY_WORKER_KEY": OWN})
+        keys_of(OPEN, 9000, {**named, "GATEWAY_WORKER_KEY": OWN})
     file.unlink()
     with pytest.raises(SystemExit, match="can't be read: No such file"):
-        key_of(OPEN, 9000, named)
+        keys_of(OPEN, 9000, named)
+
+
+def test_while_they_are_rotated_there_are_several():
+    other = "cd" * 32
+    named = {"GATEWAY_WORKER_KEY": f"{OWN}, {other}"}
+    assert keys_of(OPEN, 9000, named) == (bytes.fromhex(OWN), bytes.fromhex(other))
+    secrets = ("old secret of the gateways alone", "new secret of the gateways alone")
+    made = keys_of(NAMED, 9000, {"GATEWAY_WORKER_SECRET": ",".join(secrets)})
+    (first,) = keys_of(NAMED, 9000, {"GATEWAY_WORKER_SECRET": secrets[0]})
+    assert made[0] == first
+    assert made[1] != first
 
 
 def test_what_is_no_key_is_refused_without_being_shown():
     with pytest.raises(SystemExit, match="not a key") as refused:
-        key_of(OPEN, 9000, {"GATEWAY_WORKER_KEY": "mistyped"})
+        keys_of(OPEN, 9000, {"GATEWAY_WORKER_KEY": "mistyped"})
     assert "mistyped" not in str(refused.value)
 
 
 def test_to_announce_itself_it_needs_a_key():
     with pytest.raises(SystemExit, match="--announce needs GATEWAY_WORKER_KEY"):
-        key_of(Options(announce=("http://gateway",)), 9000, {})
+        keys_of(Options(announce=("http://gateway",)), 9000, {})
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """Settings of payments, and secrets in files: a mistake is one line that names the variable."""
 
-from pathlib import Path
-
 import pytest
 from structlog.testing import capture_logs
 
@@ -165,22 +163,3 @@ def test_test_mode_where_the_world_can_reach_it_is_warned_of(changed: dict[str, 
     with capture_logs() as logs:
         warn_of_test_mode(Settings.from_environment(GOOD | changed))
     assert [line["log_level"] for line in logs] == ["warning"] * warns
-
-
-def test_a_secret_in_a_file(tmp_path: Path):
-    file = tmp_path / "key"
-    file.write_text("sk_test_2\n")
-    name = "GATEWAY_STRIPE_SECRET_KEY"
-    environment = {
-        "GATEWAY_SECRET": SECRET,
-        f"{name}_FILE": str(file),
-    }
-    assert Settings.from_environment(environment).stripe_secret_key == "sk_test_2"
-    assert name in mistake(environment | {name: "sk_test_3"})
-    assert "can't be read" in mistake(environment | {f"{name}_FILE": str(tmp_path / "none")})
-
-
-def test_the_secret_itself_in_a_file(tmp_path: Path):
-    file = tmp_path / "secret"
-    file.write_text(f"{SECRET}\n")
-    assert Settings.from_environment({"GATEWAY_SECRET_FILE": str(file)}).secret == SECRET

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from backends.adapters.trust import Trust
+from backends.authentication import parse_secrets
 from backends.guests import GuestNetworks, parse_networks
 from gateway.settings import Settings, SettingsError
 
@@ -13,7 +14,7 @@ from gateway.settings import Settings, SettingsError
 def worker_trust(settings: Settings) -> Trust:
     """Return what workers must prove. Raises SettingsError."""
     trust = Trust(
-        settings.worker_secret.encode(),
+        *parse_secrets(settings.worker_secret),
         authority=Path(settings.worker_ca) if settings.worker_ca else None,
         guests=guest_networks(settings),
     )

@@ -44,7 +44,9 @@ def route(
         try:
             said = leases.announce(body, signature)
         except RegistrationRefused as error:
-            told = leases.time_for(body, error.url) if isinstance(error, WrongTime) else {}
+            told = (
+                leases.time_for(body, signature, error.url) if isinstance(error, WrongTime) else {}
+            )
             message = f"The announcement is refused: {error}."
             raise AnnouncementRefused(message, headers=told) from None
         await pass_on(body, signature)

@@ -69,6 +69,15 @@ def test_what_can_not_be_is_refused_by_name(url: str, reason: str):
     assert "secret" not in str(caught.value)
 
 
+def test_an_engine_s_key_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    address = parse("openai+http://worker?revision=a&key_env=ENGINE_KEY")
+    monkeypatch.setenv("ENGINE_KEY_FILE", str(tmp_path / "key"))
+    with pytest.raises(UnknownBackend, match=r"ENGINE_KEY_FILE: .* can't be read"):
+        _ = address.key
+    (tmp_path / "key").write_text("of the engine\n")
+    assert address.key == "of the engine"
+
+
 def test_a_file_that_is_no_vocabulary_is_refused(tmp_path: Path):
     path = tmp_path / "vocab.txt"
     path.write_text("[CLS]\nword\n")

@@ -139,7 +139,11 @@ async def test_a_new_certificate_serves_new_connections(authority: Authority):
     os.utime(certified.cert, (1, 1))  # clocks of file systems are coarse
     server._read_certificate()
     assert await host_of_new_connections() == "old"
-    authority.certify("new", file="rolled")
+    made = authority.certify("new", file="made")
+    made.cert.replace(certified.cert)  # and not its key yet
+    server._read_certificate()
+    assert await host_of_new_connections() == "old"
+    made.key.replace(certified.key)
     server._read_certificate()
     assert await host_of_new_connections() == "new"
 

@@ -164,7 +164,7 @@ class Office:
     def __init__(self) -> None:
         self.now = 1000.0
         self.leases = Registrations(
-            SECRET, ANYWHERE, clock=lambda: self.now, wall_clock=lambda: self.now + 1e9
+            [SECRET], ANYWHERE, clock=lambda: self.now, wall_clock=lambda: self.now + 1e9
         )
 
     def announce(self, url="http://gpu:1", *, secret=SECRET, ago=0.0, **more):
@@ -232,12 +232,29 @@ def test_a_worker_of_a_version_with_one_secret_for_all_is_told_to_upgrade(office
         office.leases.announce(body, hmac.digest(SECRET, body, "sha256").hex())
 
 
+@pytest.mark.parametrize("theirs", [(b"old",), (b"new",), (b"new", b"old"), (b"none", b"old")])
+def test_while_the_secret_is_rotated_each_signature_counts(office, theirs):
+    office.leases._secrets = [b"new", b"old"]
+    said = {"model": "m", "url": "http://gpu:1", "issued_at": office.now + 1e9}
+    body = json.dumps(said).encode()
+    office.leases.announce(body, ",".join(sign(secret, body) for secret in theirs))
+    assert set(office.leases.live("m")) == {"http://gpu:1"}
+    late = json.dumps(said | {"issued_at": 0}).encode()
+    with pytest.raises(RegistrationRefused, match="not made with the key"):
+        office.leases.announce(late, ",".join([sign(b"none", late)] * 9))
+    signature = ",".join(sign(secret, late) for secret in theirs)
+    told = office.leases.time_for(late, signature, "http://gpu:1")
+    proofs = [sign_time(derive_key(one, "gpu:1"), late, told["x-time"]) for one in theirs]
+    assert told["x-time-signature"] in proofs
+
+
 def test_a_worker_whose_clock_is_wrong_is_told_the_time(office):
     with pytest.raises(WrongTime) as refused:
         office.announce(ago=-600.0)
-    told = office.leases.time_for(b"what it said", refused.value.url)
-    assert float(told["x-time"]) == office.now + 1e9
     key = derive_key(SECRET, "gpu:1")
+    signature = sign_announcement(key, b"what it said")
+    told = office.leases.time_for(b"what it said", signature, refused.value.url)
+    assert float(told["x-time"]) == office.now + 1e9
     assert told["x-time-signature"] == sign_time(key, b"what it said", told["x-time"])
 
 
@@ -347,7 +364,7 @@ def test_leases_are_bounded_and_dead_ones_are_dropped(office):
 
 async def test_a_pool_follows_the_leases():
     clock = time.monotonic
-    leases, members = Registrations(SECRET, ANYWHERE, wall_clock=clock), Members()
+    leases, members = Registrations([SECRET], ANYWHERE, wall_clock=clock), Members()
     task = asyncio.create_task(follow(members, [leases.provider("m")]))
 
     async def say(**more):
@@ -395,7 +412,7 @@ async def test_an_announcement_wakes_the_pools_of_its_model_and_no_other(office:
 async def test_a_worker_that_falls_silent_is_let_go(monkeypatch):
     monkeypatch.setattr("gateway.data_plane.routing.discovery.registrations.LEASE_SECONDS", 0.05)
     clock = time.monotonic
-    leases, members = Registrations(SECRET, ANYWHERE, wall_clock=clock), Members()
+    leases, members = Registrations([SECRET], ANYWHERE, wall_clock=clock), Members()
     task = asyncio.create_task(follow(members, [leases.provider("m")]))
     body = json.dumps({"model": "m", "url": "http://w:1", "issued_at": clock()}).encode()
     leases.announce(body, sign(SECRET, body))

@@ -23,7 +23,7 @@ import hmac
 import ipaddress
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 from yarl import URL
@@ -44,6 +44,7 @@ WORKERS_MAX = 1024
 BODY_BYTES_MAX = 4096
 """Size of an announcement."""
 _URL_BYTES_MAX = 512
+_SIGNATURES_MAX = 4
 
 
 class Registrations:
@@ -51,14 +52,14 @@ class Registrations:
 
     def __init__(
         self,
-        secret: bytes,
+        secrets: Sequence[bytes],
         guests: GuestNetworks,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = wall.unix_time,
     ) -> None:
-        assert secret, "an empty secret would let anyone in"
-        self._secret = secret
+        assert secrets and all(secrets), "an empty secret would let anyone in"  # noqa: PT018
+        self._secrets = secrets
         self._guests = guests
         self._clock = clock
         self._wall_clock = wall_clock
@@ -93,10 +94,12 @@ class Registrations:
         self._tell({said.model, last.model if last else said.model})
         return said
 
-    def time_for(self, body: bytes, url: str) -> dict[str, str]:
-        """Return headers that tell a worker the time, signed, in answer to its announcement."""
+    def time_for(self, body: bytes, signature: str, url: str) -> dict[str, str]:
+        """Return headers that tell a worker the time, signed as its announcement is."""
         now = f"{self._wall_clock():.3f}"
-        return {"x-time": now, "x-time-signature": sign_time(self._key(url), body, now)}
+        key = self._signer(url, body, signature)
+        assert key, "whose time is wrong has signed"
+        return {"x-time": now, "x-time-signature": sign_time(key, body, now)}
 
     def hearing(self, *, others: bool) -> None:
         """Record whether announcements of other gateways can be heard now."""
@@ -153,14 +156,22 @@ class Registrations:
             if news := self._news.pop(model, None):
                 news.set()
 
-    def _key(self, url: str) -> bytes:
-        return derive_key(self._secret, authority_of(url))
+    def _signer(self, url: str, body: bytes, signature: str) -> bytes | None:
+        """Return the key of the worker at an address, if one of the signatures is made with it."""
+        given = [one.encode() for one in signature.split(",")[:_SIGNATURES_MAX]]
+        for secret in self._secrets:
+            key = derive_key(secret, authority_of(url))
+            wanted = sign_announcement(key, body).encode()
+            if any(hmac.compare_digest(wanted, one) for one in given):
+                return key
+        return None
 
     def _authenticate(self, url: str, body: bytes, signature: str) -> None:
         """See that it is signed by the worker at this address, which a guest may have."""
-        given = signature.encode()
-        if not hmac.compare_digest(sign_announcement(self._key(url), body).encode(), given):
-            if hmac.compare_digest(hmac.digest(self._secret, body, "sha256").hex().encode(), given):
+        if self._signer(url, body, signature) is None:
+            given = signature.encode()
+            of_all = [hmac.digest(one, body, "sha256").hex().encode() for one in self._secrets]
+            if any(hmac.compare_digest(one, given) for one in of_all):
                 raise RegistrationRefused("this worker's version signs as all do; upgrade it")
             raise RegistrationRefused(f"the signature is not made with the key of {url}")
         host, _, port = authority_of(url).rpartition(":")
