@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long lint types imports check format requirements docs clean \
   bench bench-worker bench-credits bench-pages bench-admin bench-webhook chaos-credits chaos-payments \
-  mutate explore-payments storm sim faults sbom audit-packages fuzz check-deploy chart
+  mutate explore-payments storm sim faults sbom audit-packages fuzz check-deploy chart dashboards
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ docs: .venv/dev.stamp ## Print docs/settings.md anew, and the chart's schema of 
 
 chart: .venv/deploy.stamp ## Renew the snapshots of what the chart renders
 	$(BIN)/python -m testing.chart
+
+dashboards: .venv/dev.stamp ## Write Grafana's dashboards anew, from testing/dashboards
+	$(BIN)/python -m testing.dashboards
 
 bench: .venv/dev.stamp ## Measure the gateway beside others, twelve minutes, into docs/benchmarks/gateway.md
 	$(BIN)/python -m benchmarks.gateway $(ARGS)

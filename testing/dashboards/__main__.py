@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from testing.dashboards import service
+from testing.dashboards import marketplace, money, router, service, workers
 from testing.dashboards.board import FOLDER
 
-BOARDS = (service.board,)
+BOARDS = (service.board, money.board, router.board, workers.board, marketplace.board)
 
 
 def written() -> dict[str, str]:

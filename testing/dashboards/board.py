@@ -143,8 +143,13 @@ class Board:
         threshold: float | None = None,
         decimals: int | None = None,
         ceiling: float | None = None,
+        low: bool = False,
     ) -> dict[str, Any]:
-        defaults: dict[str, Any] = {"unit": unit, "min": 0, "thresholds": _steps(threshold)}
+        defaults: dict[str, Any] = {
+            "unit": unit,
+            "min": 0,
+            "thresholds": _steps(threshold, low=low),
+        }
         if decimals is not None:
             defaults["decimals"] = decimals
         if ceiling is not None:
@@ -204,10 +209,11 @@ def selected(metric: str, **labels: str) -> str:
     return f"{metric}{{{', '.join(chosen)}}}"
 
 
-def _steps(threshold: float | None) -> dict[str, Any]:
-    steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
+def _steps(threshold: float | None, *, low: bool) -> dict[str, Any]:
+    below, above = ("red", "green") if low else ("green", "red")
+    steps: list[dict[str, Any]] = [{"color": below, "value": None}]
     if threshold is not None:
-        steps.append({"color": "red", "value": threshold})
+        steps.append({"color": above, "value": threshold})
     return {"mode": "absolute", "steps": steps}
 
 

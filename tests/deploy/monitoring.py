@@ -31,12 +31,14 @@ class Asked(NamedTuple):
     labels: set[str]
 
 
+@cache
 def rules() -> list[dict[str, Any]]:
     """Return each rule that alerts or records."""
     groups = [group for path in RULES for group in yaml.safe_load(path.read_text())["groups"]]
     return [rule for group in groups for rule in group["rules"]]
 
 
+@cache
 def alerts() -> dict[str, dict[str, Any]]:
     """Return the rules that alert, by name."""
     return {rule["alert"]: rule for rule in rules() if "alert" in rule}
