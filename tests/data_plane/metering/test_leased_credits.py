@@ -436,3 +436,23 @@ async def test_a_request_alone_is_charged_at_once_and_those_that_come_faster_tog
         await asyncio.gather(*settling)
     await database.close()
     assert [size for size in ledger.sizes if size] == [1, 5]
+
+
+async def test_who_waits_for_credit_does_not_wait_for_others_to_gather(
+    sqlite_database_url: list[str], tmp_path
+):
+    database = Database(sqlite_database_url[0])
+    first, second = [await add_customer(database, 1_000) for _ in range(2)]
+    rules = EngineRules(commit_seconds=0.01, gather_seconds=60)
+    async with running(database, tmp_path, rules=rules) as engine:
+        charges = [first.charge(1) for _ in range(2)]
+        for charge in charges:
+            await engine.reserve(charge)
+        await engine.settle(charges[0])
+        gathering = asyncio.create_task(engine.settle(charges[1]))
+        await asyncio.sleep(0)  # it is in the outbox
+        assert len(engine.book.outbox) == 1
+        async with asyncio.timeout(20):
+            await engine.reserve(second.charge(1))
+        await gathering
+    await database.close()

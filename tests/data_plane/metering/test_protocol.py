@@ -276,3 +276,31 @@ def test_what_is_kept_of_one_set_apart_keeps_no_process_from_ending(stage: Stage
     first.talk.stop()
     first.tick()
     assert first.talk.done
+
+
+def test_who_is_set_apart_is_tried_again_ever_less_often(stage: Stage):
+    first = stage.first
+    charge = stage.ledger.charge(8)
+    assert first.reserve(charge) is None
+    first.settle(charge, journal=True)
+    stage.world.refuses = True
+    pauses = []
+    for _ in range(6):
+        first.tick()
+        (apart,) = first.talk.refusals.apart.values()
+        pauses.append(apart.retry_at - stage.world.seconds)
+        stage.world.seconds = apart.retry_at
+    assert pauses == pytest.approx([5, 10, 20, 40, 60, 60])
+
+
+def test_what_is_recalled_is_returned_at_once(stage: Stage):
+    first, second = stage.first, stage.second
+    charge = stage.ledger.charge(40)
+    assert first.reserve(charge) is None
+    first.book.release(charge)
+    second.book.wait(second.book.purse(charge.organization_id), 80, lambda: None)
+    second.tick()
+    assert first.talk.due_in() != 0
+    stage.world.seconds += 0.2  # a heartbeat, by which it learns of the recall
+    first.tick()
+    assert first.talk.due_in() == 0

@@ -11,9 +11,9 @@ from sqlalchemy import func, select
 
 from gateway.data_plane.metering.leases import LeaseRules
 from gateway.data_plane.metering.port import InsufficientCredit
-from gateway.storage.ledger import grants
+from gateway.storage.ledger import grants, upkeep
 from gateway.storage.ledger.upkeep import reap
-from gateway.storage.tables import accounts, ledger_entries
+from gateway.storage.tables import accounts, credit_lots, ledger_entries
 from testing.gateways import Ledger
 from testing.ledger import running
 
@@ -132,6 +132,37 @@ async def test_a_grant_is_granted_once_for_each_reference(ledger: Ledger):
     assert sorted(granted) == [False] * 7 + [True]
     assert await ledger.available() == 100
     assert await ledger.breaches() == []
+
+
+async def test_who_names_what_is_taken_back_takes_it_once(ledger: Ledger):
+    await ledger.grant(100, source_ref="sign-up")
+
+    async def take(nanos: int) -> bool:
+        async with ledger.database.write() as connection:
+            lot_id = await connection.scalar(select(credit_lots.c.id))
+            return await grants.take(
+                connection, ledger.organization_id, lot_id, nanos, reason="spam", ref="case-1"
+            )
+
+    assert [await take(40), await take(40)] == [True, False]
+    assert await ledger.available() == 60
+    with pytest.raises(grants.TakenOtherwise):
+        await take(30)
+    assert await ledger.available() == 60
+    assert await ledger.breaches() == []
+
+
+async def test_leases_that_are_closed_take_no_place_of_one_that_is_overdue(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(upkeep, "_REAP_AT_ONCE", 1)
+    await ledger.grant(100)
+    for _ in range(2):
+        async with running(ledger.database, tmp_path) as credit:
+            await spend(credit, ledger, 8)  # and the lease is closed at the end
+    async with running(ledger.database, tmp_path) as credit:
+        await credit.reserve(ledger.charge(8))
+        assert await reap(ledger.database, at=datetime.now(UTC) + timedelta(minutes=5)) == 1
 
 
 async def test_the_credit_of_a_dead_process_goes_back(ledger: Ledger, tmp_path: Path):
