@@ -24,7 +24,7 @@ from typing import NoReturn
 from gateway.data_plane.metering.book import LeaseBook
 from gateway.data_plane.metering.chain import ReceiptChain
 from gateway.data_plane.metering.engine_rules import EngineRules
-from gateway.data_plane.metering.journal import Adopter, Journal
+from gateway.data_plane.metering.journal import Journal
 from gateway.data_plane.metering.journaling import Journaling
 from gateway.data_plane.metering.leases import (
     Lease,
@@ -43,6 +43,7 @@ from gateway.data_plane.metering.port import (
 )
 from gateway.data_plane.metering.protocol import LeaseProtocol
 from gateway.data_plane.metering.receipts import ReceiptSigner
+from gateway.data_plane.metering.recovery import Adopter
 from gateway.data_plane.metering.writer import LedgerWriter
 
 
@@ -74,7 +75,7 @@ class LeasedCredits:
             ledger, self.book, self._protocol, self._journaling, rules=self.rules
         )
         self.book.on_work = self.writer.wake
-        self._adopter = Adopter(journal, self.book, self._journaling.in_thread)
+        self._adopter = Adopter(journal, self.book, ledger, self._journaling.in_thread)
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -6,6 +6,7 @@ whose answer was lost can be followed by a different one, and nothing happens tw
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -163,6 +164,13 @@ class Ledger(Protocol):
         """Credit what a request was charged, once however often this is called; return how much.
 
         Its client was told that the charge is unknown. Raises LedgerUnavailable or LedgerRefused.
+        """
+        ...
+
+    async def strangers(self, lines: Sequence[UsageLine]) -> set[str]:
+        """Return which requests name a key or a price that the ledger does not know.
+
+        It was restored to a moment before they were made. Raises LedgerUnavailable.
         """
         ...
 

@@ -21,7 +21,7 @@ import msgspec
 
 from gateway.data_plane.metering.messages import Tick, TickAnswer, UsageLine
 from gateway.storage.database import Database, refuses
-from gateway.storage.ledger import freezes, grants
+from gateway.storage.ledger import freezes, grants, strangers
 from gateway.storage.own_connection import LOST, OwnConnection
 
 _SHARDS_LOCK = 0x57E11D  # any number, the same in every process
@@ -86,6 +86,10 @@ class PostgresLedger:
     async def credit_back(self, line: UsageLine) -> int:
         """See `Ledger.credit_back`."""
         return await grants.credit_back(self._database, line)
+
+    async def strangers(self, lines: Sequence[UsageLine]) -> set[str]:
+        """See `Ledger.strangers`."""
+        return await strangers.find(self._database, lines)
 
     async def freeze(self, organization_id: str, reason: str) -> bool:
         """See `Ledger.freeze`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -30,7 +31,7 @@ from gateway.data_plane.metering.messages import (
 )
 from gateway.data_plane.metering.receipts import FIRST
 from gateway.storage.database import Database
-from gateway.storage.ledger import freezes, grants, postings
+from gateway.storage.ledger import freezes, grants, postings, strangers
 from gateway.storage.ledger.fencing import FencedUsage
 from gateway.storage.ledger.inline import Inline, finish, instant
 from gateway.storage.tables import api_keys, key_budgets, leases
@@ -60,6 +61,10 @@ class SqliteLedger:
     async def credit_back(self, line: UsageLine) -> int:
         """See `Ledger.credit_back`."""
         return await grants.credit_back(self._database, line)
+
+    async def strangers(self, lines: Sequence[UsageLine]) -> set[str]:
+        """See `Ledger.strangers`."""
+        return await strangers.find(self._database, lines)
 
     async def freeze(self, organization_id: str, reason: str) -> bool:
         """See `Ledger.freeze`."""

@@ -60,6 +60,9 @@ class Slow:
     async def credit_back(self, line: UsageLine) -> int:
         return await self._ledger.credit_back(line)
 
+    async def strangers(self, lines: list[UsageLine]) -> set[str]:
+        return await self._ledger.strangers(lines)
+
     async def close(self) -> None:
         await self._ledger.close()
 
