@@ -32,8 +32,12 @@ def text(name: str) -> str:
 @cache
 def manifests(name: str) -> tuple[Manifest, ...]:
     """Return what a set renders, parsed."""
-    found = yaml.load_all(text(name), yaml.CSafeLoader)
-    return tuple(manifest for manifest in found if manifest)
+    return parsed(text(name))
+
+
+def parsed(found: str) -> tuple[Manifest, ...]:
+    """Return the manifests in a text."""
+    return tuple(manifest for manifest in yaml.load_all(found, yaml.CSafeLoader) if manifest)
 
 
 def rendered(*options: str, given: str = "") -> str:
