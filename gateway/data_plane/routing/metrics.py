@@ -13,7 +13,10 @@ from prometheus_client.registry import Collector
 from gateway.data_plane.routing.router import Router
 from gateway.snapshots import WorkerState
 
-_EXPECTED = ("attempts", "retries", "hedges", "served", "riders", "disputes", "disproved")
+_EXPECTED = (
+    "attempts", "served", "retries", "hedges", "riders", "examinations_failed", "disputes",
+    "disproved",
+)  # fmt: skip
 """Events that begin at zero, so that the first one is a step: alerts see no other."""
 
 
