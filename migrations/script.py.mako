@@ -7,6 +7,7 @@ revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = None
 depends_on = None
+runs_from = ${repr(down_revision)}  # the oldest revision whose code runs on this schema
 
 
 def upgrade() -> None:

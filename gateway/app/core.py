@@ -36,6 +36,7 @@ from gateway.snapshots import WorkerChange, WorkerState
 from gateway.storage.clock import FOLLOW_SECONDS, follow
 from gateway.storage.database import Database
 from gateway.storage.ledger.partitions import maintain, strays
+from gateway.storage.schema import SchemaWatch
 from gateway.wings import Job, Wing
 
 if TYPE_CHECKING:  # only a deployment with Redis, or with traces, imports them
@@ -69,6 +70,7 @@ class Core:
     calls: DemandTally
     demand_counts: DemandCounts
     prices_to_come: PricesToCome
+    schema: SchemaWatch
     tracing: Tracing | None
     """None where traces are off."""
 
@@ -128,6 +130,7 @@ def make_core(settings: Settings) -> Core:
         calls=calls,
         demand_counts=DemandCounts(database, calls),
         prices_to_come=PricesToCome(database),
+        schema=SchemaWatch(database),
         tracing=_tracing(settings, database),
     )
 

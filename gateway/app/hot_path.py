@@ -259,6 +259,7 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
         data.credit,
         exposition,
         draining=data.draining.is_set,
+        runs_on_schema=lambda: not core.schema.flaw,
         ledger_away_seconds_max=settings.ledger_away_seconds_max,
     )
     return [
@@ -271,7 +272,7 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
             ],
             operations=(*api.OPERATIONS, *RECEIPT_OPERATIONS),
         ),
-        Wing("both", watched),
+        Wing("both", watched, jobs=[Job("schema", _SCHEMA_SECONDS, core.schema.look)]),
     ]
 
 
@@ -279,6 +280,8 @@ _OUTDATED_SECONDS = 5.0
 """How often digests of keys that were found by an older secret are written anew."""
 _LIMITS_SECONDS = 5.0
 """How long a changed limit of an organization takes to hold."""
+_SCHEMA_SECONDS = 5.0
+"""How long a process stays ready on a schema that it does not run on any more."""
 _SEGMENT_BYTES = 4_194_304
 _ROOM_SECONDS = 30.0
 """How often the room on the journal's disk is measured."""

@@ -24,7 +24,7 @@ from gateway.control_plane.web.headers import answer_head
 from gateway.data_plane.api.door import Door
 from gateway.data_plane.api.metrics import DoorMetrics
 from gateway.settings import Role
-from gateway.storage import migrate
+from gateway.storage import schema
 from gateway.storage.clock import follow
 from gateway.wings import Plane, Wing
 
@@ -116,7 +116,7 @@ class Process:
                 stack.push_async_callback(asyncio.to_thread, core.tracing.spans.close)
             stack.push_async_callback(core.database.close)
             stack.callback(data.counting.close)
-            await migrate.check(core.database)
+            await schema.check(core.database)
             await record.register(core.database, core.settings.keyring)
             await follow(core.database)
             await core.catalog.refresh()

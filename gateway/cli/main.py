@@ -138,7 +138,7 @@ def _line(error: Exception) -> str | None:
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - imported already, where it matters
 
     from gateway.storage.database import DatabaseError  # noqa: PLC0415
-    from gateway.storage.migrate import reason  # noqa: PLC0415
+    from gateway.storage.schema import reason  # noqa: PLC0415
 
     if isinstance(error, (GatewayError, SettingsError, DatabaseError, CannotStart)):
         return str(error)

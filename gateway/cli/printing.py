@@ -104,7 +104,7 @@ async def patient() -> AsyncIterator[Database]:
 @asynccontextmanager
 async def _opened(*, is_patient: bool) -> AsyncIterator[Database]:
     from gateway.storage.database import Database  # noqa: PLC0415 - not for those that only print
-    from gateway.storage.migrate import check  # noqa: PLC0415
+    from gateway.storage.schema import check  # noqa: PLC0415
 
     settings = Settings.from_environment()
     database = Database(settings.database_url, connections_max=2, is_patient=is_patient)

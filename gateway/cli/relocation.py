@@ -13,7 +13,7 @@ from gateway.control_plane.back_office.acting import checked
 from gateway.control_plane.trail import verification
 from gateway.control_plane.trail.entries import record
 from gateway.settings import Settings
-from gateway.storage import migrate, relocation
+from gateway.storage import relocation, schema
 from gateway.storage.database import Database, DatabaseError, parse
 from gateway.storage.relocation import NotEmpty, TrailHead
 from gateway.storage.tables import trail_entries
@@ -43,7 +43,7 @@ async def move(*, origin: str, acting: str | None, reason: str) -> None:
     try:
         if not url.drivername.startswith("sqlite") or target.is_sqlite:
             raise DatabaseError("--from is a SQLite database, and DATABASE_URL PostgreSQL's")
-        await migrate.check(target)
+        await schema.check(target)
         with relocation.locked(url) as source:
             relocation.must_be_settled(source, _journals(settings, url))
             await _move(source, target, acting, reason)

@@ -18,6 +18,7 @@ from gateway.storage.tables import (
     metadata,
     receipt_keys,
     receipt_roots,
+    schema_ranges,
     trail_entries,
     trail_words,
     usage_events,
@@ -31,6 +32,7 @@ APPEND_ONLY = (
     receipt_keys,
     trail_entries,
 )
+READ_ONLY = (schema_ranges,)
 _NEVER_REMOVED = (trail_words,)
 _FUNCTIONS = ("ledger_partition(text, date)", "ledger_retire(text, date)", "ledger_summarize()")
 
@@ -59,6 +61,8 @@ def _statements(role: str, schema: str) -> Iterator[str]:
     yield f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {role}"
     for table in metadata.sorted_tables:
         rights = "INSERT, UPDATE, DELETE"
+        if table in READ_ONLY:
+            continue
         if table in APPEND_ONLY:
             rights = "INSERT"
         elif table in _NEVER_REMOVED:

@@ -50,6 +50,7 @@ from gateway.storage.tables import (
     model_prices,
     models,
     receipt_roots,
+    schema_ranges,
     trail_entries,
     trail_heads,
     usage_events,
@@ -65,6 +66,7 @@ SEEDED = (
     known_secrets,
     lasting_secrets,
     trail_heads,
+    schema_ranges,
 )
 """What commands fill in an empty database: the source's rows take the place of these."""
 _FOLLOWED = (usage_hours, models, model_prices, golden_rows, trail_entries)

@@ -12,6 +12,7 @@ from gateway.storage import database as database_module
 from gateway.storage import migrate
 from gateway.storage.database import Database, DatabaseError
 from gateway.storage.ledger import freezes, invariants
+from gateway.storage.schema import MIGRATIONS, revisions
 from gateway.storage.tables import accounts, credit_lots, ledger_entries, metadata
 
 
@@ -52,7 +53,13 @@ async def test_a_schema_that_this_version_cannot_upgrade(database: Database):
     for revision, advice in (
         ("0001", unreleased),
         ("0015", unreleased),
-        ("9999_newer", "this version of the gateway is older than that; run the newer version"),
+        (
+            "9999_newer",
+            (
+                "and this version of the gateway is older than that: it is at "
+                f"{revisions()[-1]}; run the newer version (docs/upgrading.md says how to go back)"
+            ),
+        ),
     ):
         async with database.write() as connection:
             await connection.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
@@ -302,7 +309,7 @@ async def test_a_migration_has_all_the_time_it_needs(
 
 def test_the_revision_of_the_highest_number_is_the_newest():
     """A start compares with it, and does not run all of them to find the head."""
-    scripts = ScriptDirectory(str(migrate._MIGRATIONS))
-    known = migrate._revisions()
+    scripts = ScriptDirectory(str(MIGRATIONS))
+    known = revisions()
     assert set(known) == {script.revision for script in scripts.walk_revisions()}
     assert known[-1] == scripts.get_current_head()

@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.cli.checks.findings import Finding, error, ok, warning
 from gateway.networks import is_loopback
 from gateway.settings import Settings
-from gateway.storage import migrate
+from gateway.storage import schema
 from gateway.storage.database import Database, DatabaseError
+from gateway.storage.privileges import READ_ONLY
 from gateway.storage.tables import metadata, usage_events
 
 ABOUT = "database"
@@ -46,7 +47,7 @@ async def database(settings: Settings) -> AsyncIterator[Finding]:
                     yield await _room(connection, settings)
         except (SQLAlchemyError, OSError) as failure:
             shown = opened.url.render_as_string(hide_password=True)
-            yield error(ABOUT, f"{shown}: {migrate.reason(failure)}")
+            yield error(ABOUT, f"{shown}: {schema.reason(failure)}")
     finally:
         await opened.close()
 
@@ -86,9 +87,13 @@ async def _reached(opened: Database, connection: AsyncConnection) -> Finding:
 
 async def _schema(opened: Database) -> Finding:
     try:
-        await migrate.check(opened)
+        found = await schema.read(opened)
     except DatabaseError as failure:
         return error(ABOUT, str(failure))
+    if found.flaw:
+        return error(ABOUT, f"{schema.shown(opened.url)}: {found.flaw}")
+    if found.is_newer:
+        return ok(ABOUT, f"the schema is at {found.current}, newer than this version, which fits")
     return ok(ABOUT, "the schema fits this version")
 
 
@@ -109,7 +114,7 @@ async def _role(connection: AsyncConnection) -> Finding:
                 "AND relname = ANY(:names) AND NOT (has_table_privilege(oid, 'SELECT') "
                 "AND has_table_privilege(oid, 'INSERT')) ORDER BY relname"
             ),
-            {"names": [table.name for table in metadata.sorted_tables]},
+            {"names": [table.name for table in metadata.sorted_tables if table not in READ_ONLY]},
         )
     ).all()
     if missing:

@@ -18,6 +18,7 @@ MONITORING = "gateway.monitoring"
 """In the state of a request: whether it may be told of workers and models."""
 _UNREADY = {
     "draining": "draining",
+    "schema": "another schema",
     "catalog": "starting",
     "ledger": "no ledger",
     "journal": "no journal",
@@ -32,6 +33,7 @@ def routes(
     exposition: Exposition,
     *,
     draining: Callable[[], bool],
+    runs_on_schema: Callable[[], bool],
     ledger_away_seconds_max: float,
 ) -> list[HTTPRouteHandler]:
     """Make the routes."""
@@ -51,11 +53,11 @@ def routes(
         and then answered with a Retry-After, which is more than a balancer could do.
 
         `reasons` has a word for each thing that is wrong: `draining` once it was told to end,
-        `catalog`, `ledger`, `journal` if
-        neither the ledger nor the journal takes anything, so that requests are refused, `refused`
-        if the ledger refuses what an organization used (that one alone is concerned), and `workers`
-        if a live model has none that is ready; `ready_workers` counts those of every model. Both
-        are for monitoring alone; see GATEWAY_METRICS_TOKEN.
+        `schema` if the database is at a revision that this version does not run on, `catalog`,
+        `ledger`, `journal` if neither the ledger nor the journal takes anything, so that requests
+        are refused, `refused` if the ledger refuses what an organization used (that one alone is
+        concerned), and `workers` if a live model has none that is ready; `ready_workers` counts
+        those of every model. Both are for monitoring alone; see GATEWAY_METRICS_TOKEN.
         """
         models = catalog().models
         counts = {
@@ -65,6 +67,7 @@ def routes(
         live = [model.id for model in models.values() if model.state == "live"]
         causes = {
             "draining": draining(),
+            "schema": not runs_on_schema(),
             "catalog": not models,
             "ledger": credit.away_seconds > ledger_away_seconds_max,
             "journal": credit.book.is_closed,

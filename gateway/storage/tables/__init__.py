@@ -77,6 +77,7 @@ from gateway.storage.tables.payments import (
     stripe_transactions,
 )
 from gateway.storage.tables.quotas import quota_windows
+from gateway.storage.tables.schema import schema_ranges
 from gateway.storage.tables.secrets import known_secrets, lasting_secrets
 from gateway.storage.tables.status import (
     answer_hours,
@@ -156,6 +157,7 @@ __all__ = [
     "receipt_keys",
     "receipt_roots",
     "saved_filters",
+    "schema_ranges",
     "sessions",
     "set_aside_votes",
     "snoozes",
