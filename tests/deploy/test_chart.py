@@ -1,6 +1,7 @@
 """The chart, rendered by the real helm from five sets of values, and from wrong ones."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -327,6 +328,14 @@ def test_the_schema_knows_every_value_and_no_other():
             assert "additionalProperties" in part, name
 
 
+def test_the_readme_has_every_value_with_its_default():
+    rows = re.findall(
+        r"^\| `([\w.]+)` \| `(.*?)` \| .+ \|$", (CHART / "README.md").read_text(), re.MULTILINE
+    )
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert {name: json.loads(default) for name, default in rows} == dict(_leaves(values))
+
+
 def test_the_schema_has_the_settings_of_this_version():
     """`make docs` prints them anew."""
     assert schema.renewed() == schema.FILE.read_text()
@@ -354,6 +363,15 @@ def _objects(part: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
             yield name, part
         for key, value in part.items():
             yield from _objects(value, key)
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value that README.md has a row for, with its dotted name."""
+    for name, value in values.items():
+        if isinstance(value, dict) and value and name not in ("resources", "labels"):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _pods(name: str) -> Iterator[Manifest]:

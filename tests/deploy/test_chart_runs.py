@@ -87,7 +87,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
             "GATEWAY_SMTP_URL": "smtp://user:password@mail.example:587",
         },
         "postgres-service": {"uri": "postgresql://service@postgres/gateway"},
-        "postgres-owner": {"uri": "postgresql://owner@postgres/gateway"},
+        "postgres-app": {"uri": "postgresql://owner@postgres/gateway"},
         "postgres-ca": {"ca.crt": authority.path.read_text()},
     }
     volumes = tmp_path_factory.mktemp("volumes")
