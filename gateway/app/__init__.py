@@ -24,7 +24,7 @@ def build(settings: Settings | None = None) -> Process:
     from gateway.observability import logging  # noqa: PLC0415
 
     settings = settings or Settings.from_environment()
-    logging.configure(settings.log_format)
+    logging.configure(settings.log_format, settings.log_level)
     # first, since reading a vocabulary takes 9 MB for a moment: what is imported next reuses them
     tokens.load()
     from gateway.app.planes import make_process  # noqa: PLC0415

@@ -30,7 +30,7 @@ from gateway.data_plane.routing.router import Router
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.tallies import DemandTally
 from gateway.identifiers import new_id
-from gateway.observability import metrics
+from gateway.observability import logging, metrics
 from gateway.settings import Settings
 from gateway.snapshots import WorkerChange, WorkerState
 from gateway.storage.clock import FOLLOW_SECONDS, follow
@@ -141,11 +141,13 @@ def _tracing(settings: Settings, database: Database) -> Tracing | None:
         return None
     from gateway.observability.tracing import Tracing  # noqa: PLC0415 - where traces are on
 
-    return Tracing(
+    made = Tracing(
         spans,
         trusts_callers=settings.trace_callers == "trust",
         database="sqlite" if database.is_sqlite else "postgresql",
     )
+    logging.follow(made.live)
+    return made
 
 
 def _siblings(settings: Settings, registrations: Registrations | None) -> Siblings | None:

@@ -15,6 +15,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
 
+from gateway.app.request_log import request_id as current_request
 from gateway.errors import (
     BadRequest,
     GatewayError,
@@ -24,7 +25,6 @@ from gateway.errors import (
     TooLarge,
     Unavailable,
 )
-from gateway.identifiers import new_id
 from gateway.storage.database import DatabaseAway
 
 Answer = Callable[[Request[Any, Any, Any], Exception], Response[Any]]
@@ -46,7 +46,7 @@ def answering(page: Page | None) -> Answer:
     """
 
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-        request_id = new_id()
+        request_id = current_request()
         known = error if isinstance(error, GatewayError) else _translate(error, request, request_id)
         if page and (shown := page(request, known, request_id)):
             return shown

@@ -44,6 +44,7 @@ from gateway.data_plane.metering.tokens import CountingThreads
 from gateway.data_plane.routing.metrics import RouterMetrics
 from gateway.data_plane.tallies import AnswerTally
 from gateway.identifiers import new_id
+from gateway.observability.access import access_log
 from gateway.observability.exposition import Exposition
 from gateway.settings import Settings
 from gateway.storage.database import Database
@@ -53,8 +54,7 @@ from gateway.storage.ledger.postgres import PostgresLedger
 from gateway.storage.ledger.sqlite import SqliteLedger
 from gateway.wings import Job, Wing
 
-if TYPE_CHECKING:  # only a deployment with Redis, or with traces, imports them
-    from gateway.observability.tracing import Tracing
+if TYPE_CHECKING:  # only a deployment with Redis imports it
     from gateway.storage.redis import KeyAnnouncements
 
 
@@ -176,22 +176,25 @@ def _limits(settings: Settings) -> RequestLimits:
     )
 
 
-def endpoints(data: DataPlane, tracing: Tracing | None) -> list[HotEndpoint]:
+def endpoints(data: DataPlane, core: Core) -> list[HotEndpoint]:
     """Return the paths that the front door answers itself."""
     path = data.hot_path
+    log_answer = access_log(core.settings.access_log)
     return [
         HotEndpoint(
             path="/v1/embeddings",
             handle=partial(embeddings.embed, path),
             in_flight=path.in_flight,
             tally=data.answers,
-            tracing=tracing,
+            tracing=core.tracing,
+            log_answer=log_answer,
         ),
         HotEndpoint(
             path="/v1/embeddings/estimate",
             handle=partial(embeddings.estimate, path),
             in_flight=path.in_flight,
-            tracing=tracing,
+            tracing=core.tracing,
+            log_answer=log_answer,
         ),
     ]
 

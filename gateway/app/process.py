@@ -19,10 +19,12 @@ from gateway.app.errors import answering
 from gateway.app.hot_path import DataPlane, bounds, endpoints
 from gateway.app.jobs import Jobs
 from gateway.app.redis_metrics import RedisMetrics
+from gateway.app.request_log import logged
 from gateway.control_plane.secrets import record
 from gateway.control_plane.web.headers import answer_head
 from gateway.data_plane.api.door import Door
 from gateway.data_plane.api.metrics import DoorMetrics
+from gateway.observability.access import access_log
 from gateway.settings import Role
 from gateway.storage import schema
 from gateway.storage.clock import follow
@@ -74,7 +76,7 @@ class Process:
             logging_config=None,
         )
         is_data = runs(core.settings.role, "data")
-        self.door = Door(endpoints(data, core.tracing) if is_data else [], bounds(core.settings))
+        self.door = Door(endpoints(data, core) if is_data else [], bounds(core.settings))
         data.watched.append(DoorMetrics(self.door, data.hot_path.in_flight))
         if control:
             from gateway.app.control_metrics import ControlMetrics  # noqa: PLC0415 - only where it runs
@@ -83,6 +85,7 @@ class Process:
         if core.presence and core.peers and data.announcements:
             about = {"keys": data.announcements, "workers": core.peers.announcements}
             data.watched.append(RedisMetrics(about, core.presence))
+        self.app.asgi_handler = logged(self.app.asgi_handler, access_log(core.settings.access_log))
         self.app.asgi_handler = answer_head(self.app.asgi_handler)
         self.app.asgi_handler = parted(self.app.asgi_handler, core.settings)
 

@@ -1,7 +1,8 @@
 """The processes of one `gateway run --processes N`: each listens on a unix socket in their folder.
 
 Whichever of them is asked, the service answers: they pass a worker's announcement on to one
-another, and add their metrics up. Across machines Redis passes announcements on; see `peers`.
+another, and add their metrics up. Their parent has no part in it: it only starts them, so that it
+outlives whatever happens in one. Across machines Redis passes announcements on; see `peers`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import structlog
+
+from gateway.app.last_seen import LastSeen
+from gateway.observability.exposition import lasting
 
 log = structlog.get_logger()
 
@@ -33,6 +37,7 @@ class Siblings:
         self._hear = hear
         """Takes an announcement and its signature."""
         self.own_metrics: Callable[[], bytes] = bytes
+        self.last_seen = LastSeen(folder, lasting)
         self._server: asyncio.Server | None = None
         self._socket = folder / f"{os.getpid()}-{next(_numbers)}.sock"
 
@@ -45,20 +50,31 @@ class Siblings:
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
+            await asyncio.to_thread(self.last_seen.write, {self._socket.stem: self.own_metrics()})
         self._socket.unlink(missing_ok=True)
 
     async def pass_on(self, body: bytes, signature: str) -> None:
         """Pass a worker's announcement on to the others."""
         await self._ask_all(_ANNOUNCEMENT + signature.encode() + b" " + body)
 
-    async def metrics(self) -> list[bytes]:
-        """Return the metrics of those others that answer within a second."""
-        return await self._ask_all(_METRICS)
+    async def metrics(self, own: bytes) -> list[bytes]:
+        """Return the metrics of the others, given one's own.
 
-    async def _ask_all(self, message: bytes) -> list[bytes]:
-        others = [path for path in self._folder.glob("*.sock") if path != self._socket]
+        Of those that do not answer within a second, or have ended, it is what they counted.
+        """
+        name = self._socket.stem
+        answers = (await self._ask_all(_METRICS)).items()
+        told = {name: own} | {other: answer for other, answer in answers if answer is not None}
+        living = {name, *(path.stem for path in self._others())}
+        return await asyncio.to_thread(self.last_seen.exchange, told, name, living)
+
+    async def _ask_all(self, message: bytes) -> dict[str, bytes | None]:
+        others = self._others()
         answers = await asyncio.gather(*(self._ask(path, message) for path in others))
-        return [answer for answer in answers if answer is not None]
+        return {path.stem: answer for path, answer in zip(others, answers, strict=True)}
+
+    def _others(self) -> list[Path]:
+        return [path for path in self._folder.glob("*.sock") if path != self._socket]
 
     async def _ask(self, path: Path, message: bytes) -> bytes | None:
         try:

@@ -27,6 +27,8 @@ _LOOK_SECONDS = 1.0
 """How often it is looked whether a process hangs."""
 _HANGS_SECONDS = 10.0
 """How long a process may take to say that it lives."""
+_STARTS_SECONDS = 120.0
+"""How long until it first says so: it says nothing while it imports, from a cold disk say."""
 
 
 class Processes:
@@ -39,6 +41,8 @@ class Processes:
         self._children: list[Child] = []
         self._ending: signal.Signals | None = None
         """What the children are told."""
+        self._heard: set[Child] = set()
+        """Those that have said that they live."""
         self._told_once: set[Child] = set()
         self._status = 0
 
@@ -87,8 +91,10 @@ class Processes:
         for place, child in enumerate(self._children):
             if self._ending is not None:
                 return
-            if child.is_alive(_HANGS_SECONDS):
+            if child.is_alive(_HANGS_SECONDS if child in self._heard else _STARTS_SECONDS):
+                self._heard.add(child)
                 continue
+            self._heard.discard(child)
             child.kill()
             child.join()
             if child.exitcode == NOT_STARTED:

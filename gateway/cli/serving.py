@@ -31,7 +31,7 @@ def run(*, host: str, port: int, uds: str | None, processes: int) -> None:
     settings = Settings.from_environment()  # report errors once, not in every process
     worker_sources(settings)
     asyncio.run(_check_database())
-    configure(settings.log_format)
+    configure(settings.log_format, settings.log_level)
     server_log = logging.getLogger("uvicorn.error")
     server_log.setLevel(logging.INFO)
     server_log.addHandler(_Announcer(processes))

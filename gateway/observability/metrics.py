@@ -8,20 +8,13 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Metric,
-    generate_latest,
-)
+from prometheus_client import REGISTRY, Counter, Gauge, Metric
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
+from gateway import wall
 
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -84,24 +77,40 @@ class AnswerMetrics:
         self.seconds.add(seconds)
         self.overhead_seconds.add(overhead_seconds)
 
+    def exemplify(self, trace_id: str, seconds: float, overhead_seconds: float) -> None:
+        """Keep the trace of an answer that was observed, as an example of its buckets."""
+        self.seconds.exemplify(trace_id, seconds)
+        self.overhead_seconds.exemplify(trace_id, overhead_seconds)
+
 
 class _Distribution:
     """How often something fell between two bounds, and the sum of it."""
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("counts", "exemplars", "total")
 
     def __init__(self) -> None:
         self.counts = [0] * (len(_BUCKETS) + 1)
         self.total = 0.0
+        self.exemplars: list[Exemplar | None] = [None] * len(self.counts)
+        """Of each bucket, the latest that has a trace."""
 
     def add(self, amount: float) -> None:
         self.counts[bisect_left(_BUCKETS, amount)] += 1
         self.total += amount
 
-    def buckets(self) -> list[tuple[str, float]]:
+    def exemplify(self, trace_id: str, amount: float) -> None:
+        """Keep the trace of what was added."""
+        found = Exemplar({"trace_id": trace_id}, amount, wall.unix_time())
+        self.exemplars[bisect_left(_BUCKETS, amount)] = found
+
+    def buckets(self) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:
         """Return the buckets as Prometheus counts them: each holds those before it."""
         names = [*map(floatToGoString, _BUCKETS), "+Inf"]
-        return list(zip(names, map(float, accumulate(self.counts)), strict=True))
+        counts = map(float, accumulate(self.counts))
+        return [
+            (name, count) if example is None else (name, count, example)
+            for name, count, example in zip(names, counts, self.exemplars, strict=True)
+        ]
 
 
 class _Answers(Collector):
@@ -231,9 +240,7 @@ def set_payments(overdue_seconds: float, unanswered_seconds: float, attention: i
     _payments_attention.set(attention)
 
 
-def render(*collectors: Collector) -> bytes:
-    """Return all metrics, those of the collectors included, in Prometheus's text format."""
-    registry = CollectorRegistry()
-    for collector in collectors:
-        registry.register(collector)
-    return generate_latest() + generate_latest(registry)
+def collect(*collectors: Collector) -> Iterator[Metric]:
+    """Collect all metrics of this process, and those of the collectors."""
+    for collector in (REGISTRY, *collectors):
+        yield from collector.collect()

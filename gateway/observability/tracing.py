@@ -27,9 +27,9 @@ from opentelemetry.trace import (
 
 from backends import semantics
 from backends.spans import LINKS_MAX, Spans, headers_of, parent_of
+from gateway.observability.methods import known_method
 
 _ROOT = Context()
-_METHODS = frozenset(["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"])
 _CARRIED_MAX = 8
 """Most requests of one call to a worker that see it in their traces."""
 _CALLS_KEPT = 16
@@ -66,7 +66,7 @@ class Tracing:
                 span.add_link(linked)
         span.set_attributes(
             {
-                "http.request.method": method if method in _METHODS else "_OTHER",
+                "http.request.method": known_method(method),
                 "http.route": path,
                 "url.path": path,
                 "url.scheme": "http",

@@ -11,12 +11,25 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.data_plane.metering.messages import LedgerUnavailable
+from testing import door
 from testing.gateways import MODEL, Api, open_api
 from testing.processes import Process
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "metrics.md"
 ROW = re.compile(r"^\| `(gateway_\w+)` \| (\w+) \| ([\w, ]*?) ?\| (.*) \|$", re.MULTILINE)
 HELP = re.compile(r"^# HELP (gateway_\w+) (.*)\n# TYPE \S+ (\w+)$", re.MULTILINE)
+METHODS = [
+    "ACL",
+    "LINK",
+    "MKCOL",
+    "NOTIFY",
+    "PATCH",
+    "PROPFIND",
+    "PURGE",
+    "REPORT",
+    "SEARCH",
+    "TRACE",
+]
 LABELS = {name: labels for name, _, labels, _ in ROW.findall(DOCUMENTED.read_text())}
 
 
@@ -85,6 +98,47 @@ async def test_no_client_can_make_a_series(api: Api):
         documented = LABELS.get(name) or LABELS[re.sub(r"_(bucket|count|sum)$", "", name)]
         assert {label for label, _ in labels} - {"le"} == set(documented.split(", ")) - {""}, name
         assert all(len(value) < 100 for _, value in labels)
+
+
+async def test_ten_thousand_odd_requests_make_no_series(api: Api):
+    """Paths, methods, models and headers that are all different."""
+    gateway = door.listening(api.gateway)
+
+    def odd(port: int, start: int, stop: int) -> None:
+        client = door.Client(port)
+        key = api.ledger.secret
+        for number in range(start, stop):
+            word, body = f"odd{number}", {"model": MODEL, "input": "x"}
+            for request in (
+                door.request(key, {}, path=f"/{word}/{word}?{word}={word}"),
+                door.request(key, {}, method=METHODS[number % len(METHODS)], path=f"/v1/{word}"),
+                door.request(key, {}, path=f"/models/{word}", method="DELETE"),
+                door.request(key, body | {"model": word}),
+                door.request(f"sk-{word}", body),
+                door.request(key, body | {"dimensions": 1_000 + number}, user_agent=word),
+                door.request(key, b"{}", content_type=word, traceparent=word),
+                door.request(key, body | {"service_tier": word}, idempotency_key=word),
+                door.request(key, {}, path="/v1/embeddings", method="DELETE", origin=word),
+                door.request(key, {}, path=f"/webhooks/{word}", stripe_signature=word),
+            ):
+                client.send(request)
+                assert client.receive() >= 400
+        client.close()
+        for word in ("ODD", "GET/", "\x00"):  # what is no method at all ends the connection
+            broken = door.Client(port)
+            broken.send(f"{word} / HTTP/1.1\r\n\r\n".encode())
+            assert broken.receive() == 400
+            broken.close()
+
+    async with gateway as port:
+        await door.in_thread(odd, port, 0, 3)
+        before = series(await scraped(api))
+        await door.in_thread(odd, port, 3, 1_003)
+        text = await scraped(api)
+        after = series(text)
+    answered = re.findall(r'gateway_requests_total{path="/v1/embeddings",.*} (.*)', text)
+    assert sum(map(float, answered)) >= 6_000, "the others met the application"
+    assert {found for found in after - before if "name" not in dict(found.labels)} == set()
 
 
 async def value(api: Api, name: str) -> float:

@@ -27,6 +27,8 @@ from gateway.errors import (
 from gateway.identifiers import new_id
 from gateway.networks import caller_network, client_address
 from gateway.observability import metrics
+from gateway.observability.access import LogAnswer
+from gateway.observability.methods import known_method
 
 if TYPE_CHECKING:  # where traces are off, nothing of them is imported
     from gateway.observability.tracing import Trace, Tracing
@@ -162,8 +164,11 @@ class Exchange:
         elapsed = time.monotonic() - self.started
         self._count(status, elapsed)
         own = elapsed - self.waited_seconds
+        if self._endpoint.log_answer is not None:
+            self._log(status, elapsed)
         if self.trace is not None:
             self.trace.end(status, code, self.organization_id)
+            self._endpoint.answers.exemplify(self.trace.id, elapsed, own)
         limits = b""
         if self.organization_id is not None:
             limits = self._endpoint.in_flight.lines(self.organization_id)
@@ -187,6 +192,13 @@ class Exchange:
         self._endpoint.observe(status, elapsed, elapsed - self.waited_seconds)
         if self._endpoint.tally is not None and self.organization_id is not None:
             self._endpoint.tally.answered(self.organization_id, status, elapsed)
+
+    def _log(self, status: int, elapsed: float) -> None:
+        assert self._endpoint.log_answer is not None
+        method, path = known_method(self._method), self._endpoint.path
+        self._endpoint.log_answer(
+            self.request_id, method, path, status, elapsed, self.organization_id
+        )
 
     def _check_method(self) -> None:
         if self._method != "POST":
@@ -229,6 +241,7 @@ class HotEndpoint:
         in_flight: InFlight,
         tally: AnswerTally | None = None,
         tracing: Tracing | None = None,
+        log_answer: LogAnswer | None = None,
     ) -> None:
         """`handle` raises GatewayError; without a tally organizations don't see the answers."""
         self.path = path
@@ -236,7 +249,9 @@ class HotEndpoint:
         self.in_flight = in_flight
         self.tally = tally
         self.tracing = tracing
-        self.observe = metrics.answers_of(path).observe
+        self.log_answer = log_answer
+        self.answers = metrics.answers_of(path)
+        self.observe = self.answers.observe
 
 
 class Disconnected(Exception):

@@ -10,7 +10,6 @@ from litestar.handlers import HTTPRouteHandler
 
 from gateway.data_plane.metering.leased_credits import LeasedCredits
 from gateway.data_plane.routing.router import Router
-from gateway.observability import metrics
 from gateway.observability.exposition import Exposition
 from gateway.snapshots import Catalog, WorkerState
 
@@ -82,8 +81,9 @@ def routes(
         return Response(body, status_code=200 if status == "ready" else 503)
 
     @get("/metrics")
-    async def read_metrics() -> Response[bytes]:
-        """Serve the metrics of all processes of this gateway in Prometheus's text format."""
-        return Response(await exposition.whole(), media_type=metrics.CONTENT_TYPE)
+    async def read_metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """Serve the metrics of all processes of this gateway, in OpenMetrics if it is accepted."""
+        body, media_type = await exposition.whole(request.headers.get("accept", ""))
+        return Response(body, media_type=media_type)
 
     return [live, ready, read_metrics]

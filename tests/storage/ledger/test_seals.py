@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from prometheus_client import generate_latest
 from sqlalchemy import delete, insert, select, text
 
 from gateway.control_plane.billing import audit_runs
 from gateway.control_plane.billing.audit import audit, audit_in_turn
 from gateway.control_plane.trail import audits
 from gateway.identifiers import first_id, new_id
-from gateway.observability import metrics
 from gateway.storage.database import Database
 from gateway.storage.ledger import budgets, seals
 from gateway.storage.ledger.seals import Reach
@@ -218,5 +218,5 @@ async def test_an_audit_that_fails_is_not_one_that_found_nothing(
 def gauge(invariant: str) -> float:
     """What /metrics says of an invariant."""
     line = f'gateway_audit_breaches{{invariant="{invariant}"}} '
-    (told,) = (one for one in metrics.render().decode().splitlines() if one.startswith(line))
+    (told,) = (one for one in generate_latest().decode().splitlines() if one.startswith(line))
     return float(told.removeprefix(line))
