@@ -14,7 +14,8 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long lint types imports check format requirements docs clean \
   bench bench-worker bench-credits bench-pages bench-admin bench-webhook chaos-credits chaos-payments \
-  mutate explore-payments storm sim faults sbom audit-packages fuzz check-deploy chart dashboards
+  mutate explore-payments storm sim faults sbom audit-packages fuzz check-deploy check-images chart \
+  dashboards
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -50,6 +51,9 @@ check-deploy: .venv/deploy.stamp ## Lint what deploys: images, compose, chart, r
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker/tls.yml
 	$(BIN)/compose-lint --fail-on medium docker-compose.yml
 	promtool check config --syntax-only docker/prometheus/prometheus.yml
+
+check-images: .venv/deploy.stamp ## Build the images without Docker and run the service in them (root, buildah, debootstrap; minutes)
+	$(BIN)/python -m testing.images $(ARGS)
 
 docs: .venv/dev.stamp ## Print docs/settings.md anew, and the chart's schema of settings
 	$(BIN)/gateway settings --markdown > docs/settings.md

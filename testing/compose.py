@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -14,6 +14,7 @@ from testing import dockerfile
 from testing.containers import TOP, Container, Exec, Machine, Running
 from testing.dockerfile import Image
 
+IMAGES = "GATEWAY_TEST_IMAGES"
 _VARIABLE = re.compile(r"\$(?:\$|\{(\w+)(?::([-?])([^}]*))?\})")
 
 
@@ -46,39 +47,50 @@ def read(
     return found
 
 
-def containers(
-    services: Mapping[str, Any], *, secrets: Path, volumes: Path, stand_ins: Path
-) -> dict[str, Container]:
-    """Describe services as containers, for `Machine`.
+class Places(NamedTuple):
+    """Where what containers are given is on this machine."""
 
-    `secrets` holds the secrets' files, `volumes` gets a folder for each named volume, and
-    `stand_ins` holds an executable for each program that an image of others brings.
-    """
-    return {
-        name: _container(name, service, secrets, volumes, stand_ins)
-        for name, service in services.items()
-    }
+    secrets: Path
+    """The files of the secrets."""
+    volumes: Path
+    """A folder for each named volume is made here."""
+    stand_ins: Path
+    """An executable for each program that an image of others brings."""
+    images: Mapping[str, Path] = {}
+    """The root of each image of ours that was built, by its tag; without it, this machine's."""
 
 
-def _container(
-    name: str, service: Mapping[str, Any], secrets: Path, volumes: Path, stand_ins: Path
-) -> Container:
+def built_images() -> dict[str, Path]:
+    """Return the images that `make check-images` built and mounted: tag=folder, by spaces."""
+    words = os.environ.get(IMAGES, "").split()
+    return {tag: Path(folder) for tag, _, folder in (word.partition("=") for word in words)}
+
+
+def containers(services: Mapping[str, Any], places: Places) -> dict[str, Container]:
+    """Describe services as containers, for `Machine`."""
+    return {name: _container(name, service, places) for name, service in services.items()}
+
+
+def _container(name: str, service: Mapping[str, Any], places: Places) -> Container:
     image = _image(service)
     user, group = image.user, image.group
     if "user" in service:
         user, group = map(int, service["user"].split(":"))
-    mounts: dict[str, Path] = {"/stand-ins": stand_ins}
-    if "build" in service:
+    root = places.images.get(service["image"], Path("/"))
+    mounts: dict[str, Path] = {}
+    if "build" not in service:
+        mounts["/stand-ins"] = places.stand_ins
+    elif root == Path("/"):
         # what the Dockerfile copies there
         place = image.env["PATH"].partition("/bin")[0]
-        mounts |= {place: Path(sys.prefix), "/usr/local/bin/healthy": TOP / "docker/healthy"}
+        mounts = {place: Path(sys.prefix), "/usr/local/bin/healthy": TOP / "docker/healthy"}
     kept: dict[str, Path] = {}
     for volume in service.get("volumes", []):
         source, path = volume.split(":")[:2]
         if source.startswith("./"):
             mounts[path] = TOP / source
         else:  # it has the owner of the image's folder
-            kept[path] = volumes / source
+            kept[path] = places.volumes / source
             kept[path].mkdir(exist_ok=True)
             os.chown(kept[path], user, group)
     return Container(
@@ -86,7 +98,7 @@ def _container(
         command=[*_entrypoint(service), *service.get("command", image.command)],
         env={**image.env, **service.get("environment", {})},
         files={
-            f"/run/secrets/{secret}": (secrets / secret).read_text()
+            f"/run/secrets/{secret}": (places.secrets / secret).read_text()
             for secret in service.get("secrets", [])
         },
         mounts=mounts,
@@ -95,6 +107,7 @@ def _container(
         user=user,
         group=group,
         folder=image.folder,
+        root=root,
         probe=_probe(service, image),
     )
 
