@@ -27,7 +27,7 @@ def check_memory(
     """Compare the memory needed with what is free; returns a report. Raises NotEnoughMemory."""
     needed = _needed_bytes(checkpoint, dtype, batch_tokens)
     if free_bytes is None:
-        free_bytes = _free_bytes(device)
+        free_bytes = free_memory_bytes(device)
     if free_bytes is None:
         return f"memory: {_gigabytes(needed)} needed, what is free on {device} is unknown"
     text = f"memory: {_gigabytes(needed)} needed, {_gigabytes(free_bytes)} free on {device}"
@@ -57,7 +57,8 @@ def _needed_bytes(checkpoint: Checkpoint, dtype: torch.dtype, batch_tokens: int)
     return int(total * _HEADROOM)
 
 
-def _free_bytes(device: torch.device) -> int | None:
+def free_memory_bytes(device: torch.device) -> int | None:
+    """Return what is free where the model computes; None if nobody says."""
     if device.type == "cuda":
         free: int = torch.cuda.mem_get_info(device)[0]
         return free

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -17,6 +18,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
         self._requests = Counter(
             "stella_requests",
             "Answers by path and status",
@@ -45,6 +47,12 @@ class Metrics:
             buckets=_SECONDS_BUCKETS,
             registry=self._registry,
         )
+        self._memory = Gauge(
+            "stella_memory_free_bytes",
+            "Memory that is free on the device",
+            registry=self._registry,
+        )
+        self._memory.set(math.nan)
         self._queue_tokens = Gauge(
             "stella_queue_tokens", "Tokens that are waiting", registry=self._registry
         )
@@ -71,6 +79,15 @@ class Metrics:
     def watch_queue(self, tokens: Callable[[], int]) -> None:
         """Read the queue's length from `tokens` at each scrape."""
         self._queue_tokens.set_function(tokens)
+
+    def watch_memory(self, free_bytes: Callable[[], int | None]) -> None:
+        """Read what is free on the device from `free_bytes` at each scrape."""
+
+        def read() -> float:
+            free = free_bytes()
+            return math.nan if free is None else float(free)
+
+        self._memory.set_function(read)
 
     def render(self) -> bytes:
         """Write all metrics."""

@@ -15,7 +15,7 @@ from backends.stella.checkpoint import VOCABULARY_SHA256, Checkpoint
 from backends.stella.embedder import Embedder
 from backends.stella.engine import StellaEngine
 from backends.stella.hub import find_weights
-from backends.stella.memory import NotEnoughMemory, check_memory
+from backends.stella.memory import NotEnoughMemory, check_memory, free_memory_bytes
 from backends.stella.metrics import Metrics
 from backends.stella.tokenizer import Tokenizer
 
@@ -86,6 +86,7 @@ def warm_up(
         f"serving {info.model} ({revision}, {info.dtype} on {device}): "
         f"{line.base_seconds * 1000:.2f} ms + {1 / line.token_seconds:,.0f} tokens/s"
     )
+    metrics.watch_memory(lambda: free_memory_bytes(device))
     engine = StellaEngine(info, embedder, metrics, batch_tokens=batch_tokens)
     app.open(engine, tokenizer, checkpoint.prompts)
     return engine

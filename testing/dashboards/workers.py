@@ -109,6 +109,13 @@ def _limits(made: Board) -> None:
         alert="WorkerOutOfMemory",
     )
     made.graph(
+        "Free memory",
+        (selected("stella_memory_free_bytes"), "{{instance}}"),
+        about="Free where the model computes: on the GPU, or of this machine or container.",
+        unit="bytes",
+        alert="WorkerOutOfMemory",
+    )
+    made.graph(
         "Computed again in float32",
         (
             rate_by("stella_rows_recomputed_total", "instance")

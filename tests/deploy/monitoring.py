@@ -20,7 +20,11 @@ RUNBOOKS = TOP / "docs" / "runbooks"
 TARGET = {"instance", "job"}
 """Labels that Prometheus adds to whatever it scrapes."""
 _ROW = re.compile(r"^\| `((?:gateway|stella)_\w+)` \| (\w+) \| ([\w, ]*?) ?\|", re.MULTILINE)
-_OF_EACH_PROCESS = {"process_resident_memory_bytes", "process_cpu_seconds_total"}
+_OF_EACH_PROCESS = {
+    "process_cpu_seconds_total",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
+}
 
 
 class Asked(NamedTuple):
@@ -114,5 +118,5 @@ def worker_metrics() -> dict[str, tuple[str, str, str]]:
             family.documentation,
         )
         for family in families
-        if not family.name.endswith("_created")
+        if family.name.startswith("stella_") and not family.name.endswith("_created")
     }

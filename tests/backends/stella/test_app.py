@@ -1,6 +1,7 @@
 """`/v1/embeddings` of the worker, with OpenAI's own client and with all kinds of mistakes."""
 
 import base64
+import re
 
 import httpx
 import numpy as np
@@ -140,6 +141,9 @@ def test_metrics_count_what_was_answered(client: httpx.Client):
     assert 'stella_requests_total{path="other",status="404"}' in text
     assert "scanner" not in text
     assert "stella_batch_seconds_bucket" in text
+    (free,) = re.findall(r"^stella_memory_free_bytes (\S+)$", text, re.MULTILINE)
+    assert float(free) > 1e6
+    assert "process_resident_memory_bytes" in text
 
 
 @pytest.mark.parametrize(
