@@ -27,7 +27,7 @@ _LIBRARIES = (
     "libreadline8", "libsqlite3-0", "libssl3", "libuuid1", "zlib1g",
 )  # fmt: skip
 """What Python is linked with."""
-_PASSED_ON = ("SSL_CERT_FILE", "UV_SYSTEM_CERTS")
+_PASSED_ON = ("PIP_CERT", "SSL_CERT_FILE", "UV_SYSTEM_CERTS")
 """What a base of this machine's network may need to know."""
 
 

@@ -22,8 +22,8 @@ from gateway.storage.tables import metadata, usage_events
 ABOUT = "database"
 _CLOCK_SECONDS_MAX = 1.0
 """From here on a machine's clock is told to differ."""
-_OWN_CONNECTIONS = 2
-"""Of each process that serves requests, beside its pool: for the ledger, and for keys."""
+_OWN_CONNECTIONS = {"data": 2, "control": 1, "all": 3}
+"""Of each process, beside its pool: docs/connections.md."""
 _FULL = 0.8
 """The share of a server's connections above which little is left for others."""
 
@@ -91,10 +91,10 @@ async def _schema(opened: Database) -> Finding:
     except DatabaseError as failure:
         return error(ABOUT, str(failure))
     if found.flaw:
-        return error(ABOUT, f"{schema.shown(opened.url)}: {found.flaw}")
+        return error(ABOUT, found.flaw)
     if found.is_newer:
-        return ok(ABOUT, f"the schema is at {found.current}, newer than this version, which fits")
-    return ok(ABOUT, "the schema fits this version")
+        return ok(ABOUT, f"the schema is at {found.current}: newer, and this version runs on it")
+    return ok(ABOUT, f"the schema is at {found.current}, which this version needs")
 
 
 async def _role(connection: AsyncConnection) -> Finding:
@@ -169,7 +169,7 @@ async def _room(connection: AsyncConnection, settings: Settings) -> Finding:
     who, most = min(
         ((who, limit) for who, limit in limits.items() if limit >= 0), key=lambda pair: pair[1]
     )
-    each = settings.database_connections_max + _OWN_CONNECTIONS
+    each = settings.database_connections_max + _OWN_CONNECTIONS[settings.role]
     processes = settings.gateways * settings.processes
     needed = each * processes
     told = (
@@ -177,7 +177,7 @@ async def _room(connection: AsyncConnection, settings: Settings) -> Finding:
         f"{'process' if processes == 1 else 'processes'} may open {needed}"
     )
     if needed > most:
-        return error(ABOUT, f"{told}: lower GATEWAY_DATABASE_CONNECTIONS_MAX, or pool them")
+        return error(ABOUT, f"{told}: see docs/connections.md")
     if needed > _FULL * most:
         return warning(ABOUT, f"{told}: little is left for commands, migrations and other gateways")
     return ok(ABOUT, f"{told}; {most // each} processes would fit")
