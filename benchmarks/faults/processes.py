@@ -24,7 +24,8 @@ class FakeWorker:
         """`arguments` are its own; those of a start add to them."""
         self._arguments = arguments
         self.port = fixed_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        scheme = "https" if "--tls-cert" in arguments else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
         self._child: subprocess.Popen[str] | None = None
         self._usual = True
 

@@ -1,8 +1,8 @@
 """`make storm`: run every scenario, and draw docs/storm.md.
 
-    python -m benchmarks.storm [--only NAME ...] [--seconds N] [--seed N] [--list]
+    python -m benchmarks.storm [--only NAME ...] [--seconds N] [--seed N] [--list] [--page]
 
-The page is drawn of the latest run of each, once each was run.
+The page is drawn once each was run, of the latest run of each.
 
 Exits with 1 if an invariant is broken or the service did not do as a scenario expects; the
 evidence is in build/storm/NAME then.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
 import sys
 import tempfile
@@ -60,6 +61,23 @@ def _tell(outcome: Outcome) -> None:
         print(f"    evidence: {EVIDENCE / outcome.name}", flush=True)
 
 
+def _draw(*, even_partly: bool) -> None:
+    all_of_them = [one for one in SCENARIOS if one.group != SHORT]
+    latest = kept(all_of_them)
+    names = {outcome.name for outcome in latest}
+    missing = [one.name for one in all_of_them if one.name not in names]
+    if latest and (even_partly or not missing):
+        page.write(latest, missing)
+
+
+def _become_root() -> None:
+    """Start anew as root of a user namespace of our own: only root may mount a small disk."""
+    if os.geteuid() != 0:
+        own = ["unshare", "--user", "--map-root-user", "--mount"]
+        command = [*own, sys.executable, "-m", "benchmarks.storm", *sys.argv[1:]]
+        os.execvp(command[0], command)  # noqa: S606 - our own command
+
+
 def main() -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.storm", description=__doc__)
@@ -67,7 +85,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="how long each fault lasts")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     parser.add_argument("--list", action="store_true", help="list the scenarios")
+    parser.add_argument("--page", action="store_true", help="draw what was run, and run nothing")
     args = parser.parse_args()
+    if args.page:
+        _draw(even_partly=True)
+        return 0
     chosen = [
         one
         for one in SCENARIOS
@@ -77,11 +99,12 @@ def main() -> int:
         for one in chosen:
             print(f"{one.group:12} {one.name:36} {one.about}")
         return 0
+    _become_root()
     print(f"seed {args.seed}", flush=True)
     began = time.monotonic()
     outcomes = asyncio.run(storm(chosen, seed=args.seed, seconds=args.seconds))
-    if args.seconds is None and (latest := kept([one for one in SCENARIOS if one.group != SHORT])):
-        page.write(latest)
+    if args.seconds is None:
+        _draw(even_partly=False)
     broken = [outcome.name for outcome in outcomes if not outcome.holds]
     print(f"{len(outcomes)} scenarios in {time.monotonic() - began:.0f} s; broken: {broken or 0}")
     return 1 if broken or not outcomes else 0

@@ -25,12 +25,14 @@ _PROBE_SECONDS = 0.5
 """How often the balancer asks for readiness; two misses take a gateway out."""
 
 
-def fleet() -> Fleet:
-    """Return three workers that pass for the catalog's model; their vectors can be recomputed."""
+def fleet(*arguments: str) -> Fleet:
+    """Return three workers that pass for the catalog's model; their vectors can be recomputed.
+
+    `arguments` are for each of them.
+    """
     vocabulary = next(card.vocabulary_sha256 for card in cards.reviewed() if card.id == MODEL)
-    return Fleet(
-        3, "--model", MODEL, "--dimensions", str(DIMENSIONS), "--vocabulary-sha256", vocabulary
-    )
+    told = ("--model", MODEL, "--dimensions", str(DIMENSIONS), "--vocabulary-sha256", vocabulary)
+    return Fleet(3, *told, *arguments)
 
 
 class Deployment:
@@ -42,6 +44,8 @@ class Deployment:
         self.postgres = Postgres(folder)
         self.valkey = Valkey(folder)
         self.settings = dict(settings)
+        self.code = Path.cwd()
+        """The tree whose version commands run."""
         self.gateways: list[Gateway] = []
         self.balancer: Balancer
         self.stack = contextlib.AsyncExitStack()
@@ -112,6 +116,7 @@ class Deployment:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            cwd=self.code,
             env={**os.environ, **self.environment, **changes},
         )
         said, _ = await process.communicate()

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 import msgspec
 
 from benchmarks.storm.books import Verdict
+from benchmarks.storm.deployment import GATEWAYS
 from benchmarks.storm.registry import Scenario
-from benchmarks.storm.storm import Storm
+from benchmarks.storm.storm import WARM_SECONDS, Storm
+from benchmarks.storm.template import CUSTOMERS
 
 
 class Second(msgspec.Struct):
@@ -44,6 +46,26 @@ class Outcome(msgspec.Struct):
     notes: list[str]
     unmet: list[str]
     """What was expected of the service and did not hold."""
+
+    @property
+    def title(self) -> str:
+        """Its name as people write it."""
+        words = self.name.replace("-s-", "'s ").replace("-", " ")
+        for name in ("PostgreSQL", "Valkey", "Stripe"):
+            words = words.replace(name.lower(), name)
+        return words[:1].upper() + words[1:]
+
+    @property
+    def from_second(self) -> int:
+        """Where the time line begins: as the load does, some time before the first fault."""
+        begins = min((begin for begin, _ in self.spans), default=0.0)
+        return max(0, int(begins - WARM_SECONDS))
+
+    @property
+    def rate(self) -> float:
+        """Requests a second under load."""
+        warm = CUSTOMERS * GATEWAYS
+        return max(0, self.requests - warm) / max(1, len(self.line) - self.from_second)
 
     @property
     def holds(self) -> bool:

@@ -17,13 +17,13 @@ PAGE, PICTURE = Path("docs/storm.md"), Path("docs/storm.svg")
 _TEMPLATE = Path(__file__).with_name("page.md")
 
 
-def write(outcomes: Sequence[Outcome]) -> None:
+def write(outcomes: Sequence[Outcome], missing: Sequence[str]) -> None:
     """Write the page and its picture."""
     PICTURE.write_text(draw(outcomes))
-    PAGE.write_text(page(outcomes))
+    PAGE.write_text(page(outcomes, missing))
 
 
-def page(outcomes: Sequence[Outcome]) -> str:
+def page(outcomes: Sequence[Outcome], missing: Sequence[str]) -> str:
     """Return the page, in Markdown."""
     broken = sum(len(outcome.verdict.broken) for outcome in outcomes)
     return _TEMPLATE.read_text().format(
@@ -37,6 +37,7 @@ def page(outcomes: Sequence[Outcome]) -> str:
         broken=broken,
         written_off=sum(outcome.verdict.written_off for outcome in outcomes),
         unasked=sum(outcome.verdict.unasked for outcome in outcomes),
+        missing=f"\nNot run yet: {', '.join(missing)}.\n" if missing else "",
         tables=_tables(outcomes),
     )
 
@@ -54,15 +55,14 @@ def _tables(outcomes: Sequence[Outcome]) -> str:
 def _line(outcome: Outcome) -> str:
     verdict = outcome.verdict
     refused = ", ".join(f"{count} x `{name}`" for name, count in outcome.refused.items())
-    load = outcome.requests / max(1.0, outcome.seconds)
     notes = [*outcome.notes]
     if verdict.unasked:
         notes.append(f"{verdict.unasked} charges reached nobody.")
     if verdict.replays:
         notes.append(f"{verdict.replays} retries were free.")
     cells = [
-        f"**{outcome.name.replace('-', ' ')}**: {outcome.about} {' '.join(notes)}".strip(),
-        f"{load:.0f}/s",
+        f"**{outcome.title}**: {outcome.about} {' '.join(notes)}".strip(),
+        f"{outcome.rate:.0f}/s",
         f"{outcome.served:,} of {outcome.requests:,}",
         refused or "nothing",
         "nothing" if not verdict.broken else str(len(verdict.broken)),

@@ -22,7 +22,7 @@ _KINDS = (("served", "served"), ("refused", "refused"), ("cut", "without an answ
 
 def draw(outcomes: Sequence[Outcome]) -> str:
     """Return an SVG of attempts by second; what a fault lasted is shaded."""
-    seconds = max((len(outcome.line) for outcome in outcomes), default=1)
+    seconds = max((len(outcome.line) - outcome.from_second for outcome in outcomes), default=1)
     height = _TOP + _ROW * len(outcomes) + 16
     rows = "".join(
         _row(outcome, _TOP + _ROW * number, (_WIDTH - _LEFT - 20) / seconds)
@@ -47,21 +47,22 @@ def _legend() -> str:
 
 def _row(outcome: Outcome, top: int, step: float) -> str:
     """Draw one scenario; its bars are as tall as its busiest second."""
-    tallest = max((_total(second) for second in outcome.line), default=1) or 1
+    begins, line = outcome.from_second, outcome.line[outcome.from_second :]
+    tallest = max(map(_total, line), default=1) or 1
     spans = "".join(
-        f'<rect x="{_LEFT + begin * step:.1f}" y="{top}" width="{max(1, (end - begin) * step):.1f}"'
-        f' height="{_BAR + 4}" class="span"/>'
+        f'<rect x="{_LEFT + (begin - begins) * step:.1f}" y="{top}" '
+        f'width="{max(1, (end - begin) * step):.1f}" height="{_BAR + 4}" class="span"/>'
         for begin, end in outcome.spans
     )
     bars = "".join(
         _bar(second, _LEFT + number * step, top + 2, step, tallest)
-        for number, second in enumerate(outcome.line)
+        for number, second in enumerate(line)
     )
-    name = escape(outcome.name.replace("-", " "))
+    name = escape(outcome.title)
     return (
         f'{spans}{bars}<text x="{_LEFT - 10}" y="{top + 13}" text-anchor="end">{name}</text>'
         f'<text x="{_LEFT - 10}" y="{top + 27}" text-anchor="end" class="faint">'
-        f"{len(outcome.line)} s, at most {tallest} a second</text>"
+        f"{len(line)} s, at most {tallest} a second</text>"
     )
 
 

@@ -30,6 +30,8 @@ class Gateway:
         self.log = folder / f"gateway-{number}.log"
         self.journal = folder / f"journal-{number}"
         self.environment = dict(environment)
+        self.code = Path.cwd()
+        """The tree whose version it runs."""
         self._child: subprocess.Popen[bytes] | None = None
 
     async def start(self, *, waits: bool = True) -> None:
@@ -40,6 +42,7 @@ class Gateway:
                 [*servers.dying_with_us(), *command],
                 stdout=out,
                 stderr=out,
+                cwd=self.code,
                 env={**os.environ, "GATEWAY_JOURNAL_PATH": str(self.journal), **self.environment},
             )
         if waits:

@@ -75,11 +75,9 @@ async def _judge(storm: Storm) -> Verdict:
 
 
 def kept(scenarios: Sequence[Scenario]) -> list[Outcome]:
-    """Return the latest outcome of each scenario; nothing if one was never run."""
+    """Return the latest outcome of each scenario that was run."""
     files = [EVIDENCE / scenario.name / "outcome.json" for scenario in scenarios]
-    if not all(file.exists() for file in files):
-        return []
-    return [msgspec.json.decode(file.read_bytes(), type=Outcome) for file in files]
+    return [msgspec.json.decode(file.read_bytes(), type=Outcome) for file in files if file.exists()]
 
 
 def _segments(journal: Path) -> list[Path]:
