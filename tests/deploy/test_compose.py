@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from docker.utils import exclude_paths
 
 from backends.authentication import authority_of, derive_key
@@ -178,3 +179,16 @@ def test_with_tls_both_planes_know_their_address():
 def test_images_have_the_licenses():
     for dockerfile in ("docker/gateway.Dockerfile", "docker/worker.Dockerfile"):
         assert {"LICENSE", "NOTICE"} <= copied(dockerfile)
+
+
+def test_prometheus_scrapes_what_the_rules_ask_about():
+    config = yaml.safe_load((compose.TOP / "docker/prometheus/prometheus.yml").read_text())
+    jobs = {job["job_name"]: job["dns_sd_configs"][0]["names"] for job in config["scrape_configs"]}
+    rules = compose.TOP / "helm/stella-gateway/files"
+    asked = {
+        job
+        for file in [*rules.glob("*.yml"), *rules.glob("dashboards/*.json")]
+        for job in re.findall(r'job=\\?"(\w+)', file.read_text())
+    }
+    assert asked == set(jobs)
+    assert {name for names in jobs.values() for name in names} <= set(SERVICES)
