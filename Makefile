@@ -12,7 +12,7 @@ TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)" torch==$(TORCH_
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long lint types imports check format requirements docs clean \
+.PHONY: help draw-trace run test test-long lint types imports check format requirements docs clean \
   bench bench-worker bench-credits bench-pages bench-admin bench-webhook chaos-credits chaos-payments \
   mutate explore-payments storm sim faults sbom audit-packages fuzz check-deploy check-images chart \
   dashboards
@@ -64,6 +64,9 @@ chart: .venv/deploy.stamp ## Renew the snapshots of what the chart renders
 
 dashboards: .venv/dev.stamp ## Write Grafana's dashboards anew, from testing/dashboards
 	$(BIN)/python -m testing.dashboards
+
+draw-trace: .venv/dev.stamp ## Draw the trace of one request anew, from what a collector took, into docs/tracing.svg
+	$(BIN)/python -m testing.draw_trace docs/tracing.svg
 
 bench: .venv/dev.stamp ## Measure the gateway beside others, twelve minutes, into docs/benchmarks/gateway.md
 	$(BIN)/python -m benchmarks.gateway $(ARGS)

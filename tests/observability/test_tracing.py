@@ -1,13 +1,10 @@
 """A request leaves one trace, from the front door through the worker to the ledger's tick."""
 
-import asyncio
 import itertools
 import os
-import signal
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
@@ -17,10 +14,9 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from backends.tracing import start
 from gateway.control_plane.catalog import cards
 from gateway.observability.tracing import Trace, Tracing
-from gateway.storage.database import Database
-from testing.collector import Collector, Span, collecting
-from testing.gateways import MODEL, SECRET, Ledger
-from testing.processes import Process
+from testing.collector import Span
+from testing.gateways import MODEL, SECRET
+from testing.traced import Traced, traced
 
 TEXT = "a text that no span may hold"
 CLIENT = "0af7651916cd43dd8448eb211c80319c"
@@ -28,68 +24,12 @@ CLIENT = "0af7651916cd43dd8448eb211c80319c"
 PARENT = {"traceparent": f"00-{CLIENT}-b7ad6b7169203331-01", "tracestate": "vendor=opaque"}
 
 
-class Traced(NamedTuple):
-    """A gateway and its worker, as processes of their own that send their traces."""
-
-    url: str
-    ledger: Ledger
-    collector: Collector
-    processes: list[Process]
-
-    def embed(self, **headers: str) -> httpx.Response:
-        named = {"authorization": f"Bearer {self.ledger.secret}", **headers}
-        body = {"model": MODEL, "input": [TEXT, "another"], "encoding_format": "base64"}
-        return httpx.post(f"{self.url}/v1/embeddings", json=body, headers=named)
-
-    def closed(self) -> list[Span]:
-        """End both processes as SIGTERM does, so that nothing is left to come."""
-        for process in self.processes:
-            process.child.terminate()
-        for process in self.processes:
-            assert process.child.wait(timeout=30) in (0, -signal.SIGTERM)
-        return self.collector.spans
-
-
 @pytest.fixture
-def collector(tmp_path: Path) -> Iterator[Collector]:
-    with collecting(tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def traced(
-    collector: Collector, postgresql_database_url: list[str], tmp_path: Path
-) -> Iterator[Traced]:
-    environment = os.environ | collector.environment
+def running(postgresql_database_url: list[str], tmp_path: Path) -> Iterator[Traced]:
     vocabulary = cards.reviewed()[0].vocabulary_sha256
     fake = ["--model", MODEL, "--dimensions", "384", "--vocabulary-sha256", vocabulary]
-    started: list[Process] = []
-    try:
-        worker = Process([sys.executable, "-m", "backends.fake", *fake], environment)
-        started.append(worker)
-        environment |= {
-            "GATEWAY_SECRET": SECRET,
-            "DATABASE_URL": postgresql_database_url[0],
-            "GATEWAY_ROLE": "data",
-            "GATEWAY_WORKERS": f"{MODEL}={worker.url}",
-            "GATEWAY_JOURNAL_PATH": str(tmp_path / "journal"),
-            "GATEWAY_DRAIN_SECONDS": "0",
-        }
-        command = [sys.executable, "-m", "gateway", "run", "--port", "0"]
-        started.append(Process(command, environment))
-        ledger = asyncio.run(_funded(postgresql_database_url[0]))
-        yield Traced(started[1].url, ledger, collector, started)
-    finally:
-        for process in started:
-            process.close()
-
-
-async def _funded(url: str) -> Ledger:
-    database = Database(url)
-    try:
-        return await Ledger.create(database, 10**12)
-    finally:
-        await database.close()
+    with traced(tmp_path, postgresql_database_url[0], ["backends.fake", *fake]) as opened:
+        yield opened
 
 
 def children(spans: list[Span], parent: Span) -> list[Span]:
@@ -106,11 +46,11 @@ def only(spans: list[Span], name: str, **attributes: Any) -> Span:
     return found
 
 
-def test_one_trace_goes_from_the_client_through_the_worker_to_the_ledger(traced: Traced):
-    answer = traced.embed(**PARENT)
+def test_one_trace_goes_from_the_client_through_the_worker_to_the_ledger(running: Traced):
+    answer = running.embed([TEXT, "another"], **PARENT)
     assert answer.status_code == 200
     request_id, cost = answer.headers["x-request-id"], int(answer.headers["x-cost-nanos"])
-    spans = traced.closed()
+    spans = running.closed()
 
     whole = only(spans, "POST /v1/embeddings")
     assert (whole.service, whole.kind, whole.parent_id) == ("stella-gateway", 2, "")
@@ -132,7 +72,7 @@ def test_one_trace_goes_from_the_client_through_the_worker_to_the_ledger(traced:
         "gateway.tier": "default",
         "gateway.request.id": request_id,
         "gateway.cost.nanos": cost,
-        "gateway.organization.id": traced.ledger.organization_id,
+        "gateway.organization.id": running.ledger.organization_id,
     }
     steps = children(spans, whole)
     assert [step.name for step in steps] == [
@@ -142,7 +82,7 @@ def test_one_trace_goes_from_the_client_through_the_worker_to_the_ledger(traced:
         assert step.end_ns <= after.start_ns, "one after the other"
     queue, call = children(spans, steps[4])
     assert (queue.name, call.name, call.kind) == ("queue", f"embeddings {MODEL}", 3)
-    worker_url = httpx.URL(traced.processes[0].url)
+    worker_url = httpx.URL(running.worker.url)
     assert call.attributes["server.address"] == worker_url.host
     assert call.attributes["server.port"] == worker_url.port
     assert call.attributes["gateway.call.rows"] >= 2, "one may ride along"
@@ -162,8 +102,8 @@ def test_one_trace_goes_from_the_client_through_the_worker_to_the_ledger(traced:
     assert tick.attributes["db.system.name"] == "postgresql"
     assert tick.attributes["gateway.tick.requests"] == 1
     assert settle.start_ns <= tick.start_ns <= tick.end_ns <= settle.end_ns
-    said = b"".join(traced.collector.bodies)
-    for secret in (TEXT, "another", traced.ledger.secret, SECRET, "vendor=opaque"):
+    said = b"".join(running.collector.bodies)
+    for secret in (TEXT, "another", running.ledger.secret, SECRET, "vendor=opaque"):
         assert secret.encode() not in said
 
 
