@@ -80,7 +80,13 @@ def derive_key(secret: bytes, authority: str) -> bytes:
 
 
 def parse_secrets(text: str) -> tuple[bytes, ...]:
-    """Read GATEWAY_WORKER_SECRET: secrets, separated by commas, or one that has commas in it."""
+    """Read GATEWAY_WORKER_SECRET: secrets, one a line or separated by commas.
+
+    A part of a line that is too short for a secret belongs to one that has commas in it.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) > 1:
+        return tuple(line.encode() for line in lines)
     parts = [part.strip() for part in text.split(",")]
     if not all(len(part) >= _SECRET_CHARACTERS_MIN for part in parts):
         parts = [text] if text else []

@@ -36,7 +36,7 @@ BROKEN_EXIT_STATUS = 70
 """Exit status after the engine broke: EX_SOFTWARE of sysexits.h, which means a crash."""
 _FINISH_SECONDS_MAX = 30
 """How long shutdown waits for requests in flight."""
-_TICKS_PER_LOOK = 50
+_TICKS_PER_LOOK = 10
 """Ticks of uvicorn, of 0.1 s, between looks at the certificate."""
 
 

@@ -27,11 +27,14 @@ class Keyring:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a setting: secrets, separated by commas.
+        """Read a setting: secrets, one a line, or separated by commas.
 
-        A part that is too short for a secret belongs to one that has commas in it, as version 0.1
-        allowed.
+        A part of a line that is too short for a secret belongs to one that has commas in it, as
+        version 0.1 allowed.
         """
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        if len(lines) > 1:
+            return cls(*lines)
         parts = [part.strip() for part in text.split(",")]
         if all(len(part) >= CHARACTERS_MIN for part in parts):
             return cls(*parts)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from backends.authentication import parse_secrets
 from gateway.keyring import Keyring, derive
 from gateway.sealing import Seal, Unsealable
 
@@ -32,11 +33,13 @@ def test_a_fingerprint_gives_nothing_away():
         (OLD, (OLD,)),
         (f"{NEW},{OLD}", (NEW, OLD)),
         (f"{NEW}, {OLD}\n", (NEW, OLD)),
+        (f"{NEW}\nof version 0.1, with a comma\n", (NEW, "of version 0.1, with a comma")),
         ("of version 0.1, with a comma in it, and long", None),
     ],
 )
 def test_a_comma_separates_secrets_that_are_long_enough(text: str, secrets: tuple[str, ...] | None):
     assert Keyring.parse(text).all == (secrets or (text,))
+    assert b"|".join(parse_secrets(text)).decode() == "|".join(secrets or (text,))
 
 
 def test_what_an_older_secret_sealed_is_read():

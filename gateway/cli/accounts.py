@@ -23,6 +23,7 @@ from gateway.control_plane.back_office import limits, notes
 from gateway.control_plane.back_office.keys import create, revoke, rotate, set_budget
 from gateway.control_plane.back_office.organizations import make_organization
 from gateway.control_plane.billing import credit
+from gateway.control_plane.secrets.record import hold
 from gateway.errors import BadRequest
 from gateway.money import money
 from gateway.settings import Settings
@@ -296,8 +297,13 @@ async def revoke_key(key_id: str, *, acting: str | None, reason: str) -> None:
 
 @asynccontextmanager
 async def opened_keys(database: Database) -> AsyncIterator[ApiKeys]:
-    """Open the key service; with a Redis it announces changes to running gateways."""
+    """Open the key service; with a Redis it announces changes to running gateways.
+
+    Raises WrongSecret.
+    """
     settings = Settings.from_environment()
+    async with database.read() as connection:
+        await hold(connection, settings.keyring)
     writer, outbox = make_mail(settings, database)
     mails = SecurityMails(outbox, writer, public_url=settings.public_url)
     if not settings.redis_url:

@@ -18,6 +18,7 @@ from gateway.app.worker_sources import worker_sources
 from gateway.cli.draining import DrainingServer
 from gateway.cli.printing import opened, say
 from gateway.cli.processes import NOT_STARTED, Processes
+from gateway.control_plane.secrets.record import register
 from gateway.observability.logging import configure
 from gateway.settings import Settings, variable
 
@@ -30,7 +31,7 @@ def run(*, host: str, port: int, uds: str | None, processes: int) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises SettingsError or DatabaseError."""
     settings = Settings.from_environment()  # report errors once, not in every process
     worker_sources(settings)
-    asyncio.run(_check_database())
+    asyncio.run(_check_database(settings))
     configure(settings.log_format, settings.log_level)
     server_log = logging.getLogger("uvicorn.error")
     server_log.setLevel(logging.INFO)
@@ -96,6 +97,6 @@ class _Announcer(logging.Handler):
             say(f"{self._doing} {said[1].replace('unix socket ', 'unix:')}")
 
 
-async def _check_database() -> None:
-    async with opened():
-        pass
+async def _check_database(settings: Settings) -> None:
+    async with opened() as database:
+        await register(database, settings.keyring)

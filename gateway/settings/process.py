@@ -26,7 +26,7 @@ class ProcessSettings:
         SECRET,
         text(
             "At least 32 characters, the same for all processes. Several while it is rotated, "
-            "separated by commas: the first makes, all verify (docs/secrets.md)."
+            "one a line or separated by commas: the first makes, all verify (docs/secrets.md)."
         ),
     ]
     gateways: Annotated[

@@ -35,8 +35,9 @@ class WorkerSettings:
     worker_ca: Annotated[
         str,
         text(
-            "File (PEM) of the one authority whose certificates workers at https:// may have; it "
-            "is read again when it changes. Empty: those that the system trusts."
+            "File (PEM) of the authority whose certificates workers at https:// may have, or of "
+            "two while one replaces the other; it is read again when it changes. Empty: those that "
+            "the system trusts."
         ),
     ] = ""
     worker_networks: Annotated[

@@ -28,8 +28,10 @@ from gateway.cli.checks.mail import mail
 from gateway.cli.checks.redis import redis as of_redis
 from gateway.cli.checks.stripe import stripe
 from gateway.cli.checks.workers import workers
+from gateway.control_plane.secrets.record import register
 from gateway.fake_stripe.store import SECRET_KEY
 from gateway.identifiers import new_id
+from gateway.keyring import Keyring
 from gateway.storage.database import Database
 from gateway.storage.privileges import grant_service
 from gateway.storage.tables import golden_rows
@@ -80,6 +82,18 @@ async def test_the_schema_of_another_version(database: Database, database_url: s
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999_later'"))
     (wrong,) = [one for one in await found(of_database, database_url) if one.level == "error"]
     assert "9999_later" in wrong.words
+
+
+async def test_the_secret_of_another_deployment(database: Database, database_url: str):
+    def secret(answers: list[Finding]) -> str:
+        (told,) = [one for one in answers if one.about == "secret"]
+        return f"{told.level}: {told.words}"
+
+    assert "no gateway has started" in secret(await found(of_database, database_url))
+    await register(database, Keyring("of another deployment" * 3))
+    told = secret(await found(of_database, database_url))
+    assert told.startswith("error: GATEWAY_SECRET (fingerprint")
+    assert "another deployment" not in told
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from sqlalchemy import Executable, insert, update
 from sqlalchemy.schema import DropTable
 
 from gateway.__main__ import main
+from gateway.control_plane.secrets import record
+from gateway.keyring import Keyring
 from gateway.storage.database import Database
 from gateway.storage.tables import accounts, outbox, worker_reports
 from testing.gateways import MODEL, SECRET, STELLA
@@ -324,6 +326,41 @@ def test_bad_settings_are_one_line_without_secrets(shell: Shell, change: dict, m
     said = shell.run(*words, status=1)
     assert message.lower() in said.lower()
     assert "hunter2" not in said
+
+
+def test_a_secret_is_rotated_and_a_wrong_one_is_one_line(shell: Shell):
+    async def start(keyring: Keyring) -> None:
+        database = Database(shell.environment["DATABASE_URL"])
+        await record.register(database, keyring)
+        await database.close()
+
+    new, old = shell.run("secrets", "generate").strip(), SECRET
+    shell.run("organizations", "create", "Acme Inc")
+    shell.run("keys", "create", "Acme Inc")
+    asyncio.run(start(Keyring(old)))
+    shell.environment["GATEWAY_SECRET"] = new
+    for words in (["run"], ["run", "--processes", "2"], ["keys", "create", "Acme Inc"]):
+        said = shell.run(*words, status=1)
+        assert "is not the secret that this database was used with" in said
+        assert said.count("\n") == 1
+        assert new not in said
+
+    asyncio.run(start(Keyring(new, old)))
+    shell.environment["GATEWAY_SECRET"] = f"{new}\n{old}"
+    first, second = shell.json("secrets", "status")
+    assert (first["place"], first["api_keys"], first["can_be_dropped"]) == ("first", 0, False)
+    assert (second["place"], second["api_keys"], second["can_be_dropped"]) == ("second", 1, False)
+    (key,) = shell.json("secrets", "keys", second["fingerprint"])
+    assert key == shell.json("keys", "list")[0]["id"]
+    assert shell.run("secrets", "reseal") == "Sealed again: 2.\n"
+    said = shell.run("secrets", "retire", first["fingerprint"], "--reason", "x", status=1)
+    assert "is the first secret" in said
+    said = shell.run("secrets", "retire", second["fingerprint"], "--reason", "it leaked")
+    assert "Without it end 1 API keys" in said
+    shell.environment["GATEWAY_SECRET"] = new
+    asyncio.run(start(Keyring(new)))
+    assert [row["place"] for row in shell.json("secrets", "status")] == ["first", "retired"]
+    assert "secret.retired" in shell.run("trail", "list")
 
 
 def test_an_old_schema_says_what_to_run(tmp_path: Path):

@@ -142,6 +142,16 @@ async def test_it_can_neither_change_tables_nor_rewrite_history(served: Database
             f"DELETE FROM {table.name}",
         ):
             await refuses(served, statement, DENIED)
+    async with served.read() as connection:
+        parts = await connection.scalars(
+            text("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent IN "
+                 "('usage_events'::regclass, 'receipt_roots'::regclass)")
+        )  # fmt: skip
+        partitions = parts.all()
+    assert partitions
+    for name in partitions[:2] + partitions[-2:]:
+        for statement in (f"DELETE FROM {name}", f"INSERT INTO {name} SELECT * FROM {name}"):
+            await refuses(served, statement, DENIED)
     for table in metadata.sorted_tables:
         for statement in (f"TRUNCATE {table.name} CASCADE", f"DROP TABLE {table.name} CASCADE"):
             await refuses(served, statement, DENIED)

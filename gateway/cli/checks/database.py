@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.cli.checks.findings import Finding, error, ok, warning
+from gateway.control_plane.secrets import record
 from gateway.networks import is_loopback
 from gateway.settings import Settings
 from gateway.storage import schema
@@ -40,7 +41,9 @@ async def database(settings: Settings) -> AsyncIterator[Finding]:
         try:
             async with opened.engine.connect() as connection:
                 yield await _reached(opened, connection)
-                yield await _schema(opened)
+                yield (fits := await _schema(opened))
+                if fits.level == "ok":
+                    yield await _secret(connection, settings)
                 if not opened.is_sqlite:
                     yield await _role(connection)
                     yield await _clock(connection)
@@ -95,6 +98,17 @@ async def _schema(opened: Database) -> Finding:
     if found.is_newer:
         return ok(ABOUT, f"the schema is at {found.current}: newer, and this version runs on it")
     return ok(ABOUT, f"the schema is at {found.current}, which this version needs")
+
+
+async def _secret(connection: AsyncConnection, settings: Settings) -> Finding:
+    """Say whether GATEWAY_SECRET is the one that this database was used with."""
+    try:
+        is_known = await record.hold(connection, settings.keyring)
+    except record.WrongSecret as failure:
+        return error("secret", str(failure))
+    if not is_known:
+        return ok("secret", "no gateway has started on this database yet: any secret fits")
+    return ok("secret", "GATEWAY_SECRET has all that this database needs")
 
 
 async def _role(connection: AsyncConnection) -> Finding:

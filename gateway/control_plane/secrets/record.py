@@ -51,6 +51,14 @@ async def register(database: Database, keyring: Keyring) -> None:
         await _note(connection, keyring, known)
 
 
+async def hold(connection: AsyncConnection, keyring: Keyring) -> bool:
+    """Hold the secrets against the database's, if it knows one. Raises WrongSecret."""
+    known = await listed(connection)
+    if known:
+        await check(connection, keyring, known)
+    return bool(known)
+
+
 async def check(
     connection: AsyncConnection, keyring: Keyring, known: Collection[KnownSecret]
 ) -> None:
