@@ -1,0 +1,69 @@
+"""Each page of the documentation is found, and what pages link to is there."""
+
+import re
+import subprocess
+from collections import deque
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+INDEX = ROOT / "docs" / "README.md"
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+
+
+@cache
+def pages() -> list[Path]:
+    """Return every page that is part of the repository, or about to be."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in listed.stdout.split("\n") if name and (ROOT / name).exists()]
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as hosts of repositories make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#{1,6} +(.+?) *$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@cache
+def links(page: Path) -> list[tuple[str, str]]:
+    """Return (path, anchor) of each relative link of a page."""
+    text = _CODE.sub("", page.read_text())
+    return [
+        (target.partition("#")[0], target.partition("#")[2])
+        for target in _LINK.findall(text)
+        if not re.match(r"[a-z]+:", target)
+    ]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_links_to_is_there(page: Path):
+    for path, anchor in links(page):
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), path
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), f"{path}#{anchor}"
+
+
+def test_every_page_of_the_documentation_is_reached_from_its_index():
+    reached, waiting = {INDEX}, deque([INDEX])
+    while waiting:
+        page = waiting.popleft()
+        for path, _ in links(page):
+            target = (page.parent / path).resolve()
+            found = sorted(target.glob("*.md")) if target.is_dir() else [target]
+            for one in found:
+                if one.suffix == ".md" and one not in reached:
+                    reached.add(one)
+                    waiting.append(one)
+    docs = {page for page in pages() if page.is_relative_to(ROOT / "docs")}
+    assert sorted(map(str, docs - reached)) == []
+
+
+def test_who_comes_to_the_repository_finds_the_index():
+    assert ("docs/README.md", "") in links(ROOT / "README.md")
