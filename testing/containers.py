@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -35,7 +36,8 @@ _NETWORK = "10.88.0."  # in a namespace of its own, so that no other is disturbe
 _READY_SECONDS = 60.0
 _LOOK_SECONDS = 0.5  # a look starts a process
 _STOP_SECONDS = 70.0
-_NEEDED = ("ip", "unshare", "nsenter", "setpriv", "chroot", "mount")
+NEEDED = ("ip", "unshare", "nsenter", "setpriv", "chroot", "mount")
+"""Programs, of Debian's packages iproute2 and util-linux."""
 
 
 class Get(NamedTuple):
@@ -79,12 +81,19 @@ class Container:
     probe: Probe | None = None
 
 
+@cache
 def why_not() -> str:
     """Return why containers can't be run here; "": they can."""
     if sys.platform != "linux" or os.getuid() != 0:
         return "containers take root on Linux"
-    missing = [name for name in _NEEDED if shutil.which(name) is None]
-    return f"missing: {' '.join(missing)}" if missing else ""
+    if missing := [name for name in NEEDED if shutil.which(name) is None]:
+        return f"missing: {' '.join(missing)}"
+    tried = subprocess.run(
+        ["unshare", "--net", "--mount", "--pid", "--ipc", "--uts", "--fork", "ip", "link", "add",
+         "bridge", "type", "bridge"],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    return f"this kernel lets us make no network: {tried.stderr}" if tried.returncode else ""
 
 
 class Running:

