@@ -42,8 +42,17 @@ def parsed(found: str) -> tuple[Manifest, ...]:
 
 def rendered(*options: str, given: str = "") -> str:
     """Run `helm template`; `-f -` reads what is given. Raises RenderFailed, with what helm says."""
+    return _helm("template", *options, given=given)
+
+
+def notes(*options: str) -> str:
+    """Return what `helm install` says when it is done."""
+    return _helm("install", "--dry-run=client", *options).partition("\nNOTES:\n")[2]
+
+
+def _helm(command: str, *options: str, given: str = "") -> str:
     done = subprocess.run(
-        [str(binaries.FOLDER / "helm"), "template", RELEASE, str(CHART), "-n", NAMESPACE, *options],
+        [str(binaries.FOLDER / "helm"), command, RELEASE, str(CHART), "-n", NAMESPACE, *options],
         input=given, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:

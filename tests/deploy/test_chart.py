@@ -101,6 +101,33 @@ def test_kubernetes_knows_every_field(chosen: str):
             assert value or value == 0
 
 
+def test_dashboards_and_rules_are_what_stands_in_the_files():
+    """A ConfigMap may hold a mebibyte."""
+    maps = [m for m in rendering.manifests("production") if m["kind"] == "ConfigMap"]
+    dashboards = {file: text for m in maps for file, text in m["data"].items()}
+    assert dashboards.pop("charge.py").strip() == (CHART / "files/charge.py").read_text().strip()
+    files = list((CHART / "files/dashboards").glob("*.json"))
+    assert {file: json.loads(text) for file, text in dashboards.items()} == {
+        file.name: json.loads(file.read_text()) for file in files
+    }
+    assert max(map(len, dashboards.values())) < 1 << 20
+    rules = [m["spec"] for m in rendering.manifests("production") if m["kind"] == "PrometheusRule"]
+    assert rules == [
+        yaml.safe_load((CHART / "files" / file).read_text()) for file in ("alerts.yml", "slos.yml")
+    ]
+
+
+@pytest.mark.parametrize("name", ["production", "single"])
+def test_the_notes_name_what_there_is(name: str):
+    notes = rendering.notes("-f", str(rendering.SETS / f"{name}-values.yaml"))
+    kinds = {"deploy": "Deployment", "sts": "StatefulSet", "svc": "Service"}
+    named = re.findall(r"\b(deploy|sts|svc)/([\w-]+)", notes)
+    assert named
+    there = {(m["kind"], m["metadata"]["name"]) for m in rendering.manifests(name)}
+    assert {(kinds[kind], of) for kind, of in named} <= there
+    assert "/v1/embeddings" in notes
+
+
 def test_every_pod_is_locked_down(chosen: str):
     for pod in _pods(chosen):
         spec, security = pod["spec"], pod["spec"]["securityContext"]
