@@ -14,7 +14,7 @@ from gateway.control_plane.billing.audit import audit
 from gateway.identifiers import first_id, new_id
 from gateway.storage.database import Database
 from gateway.storage.ledger import partitions
-from gateway.storage.tables import leases, usage_hours
+from gateway.storage.tables import audit_sums, leases, usage_hours
 from testing.filled import Books
 from testing.gateways import open_api
 from testing.ledger import assert_sound
@@ -78,6 +78,27 @@ async def test_old_usage_goes_and_the_books_stay_whole(database: Database):
         await connection.execute(update(usage_hours).values(tokens=usage_hours.c.tokens + 1))
     with pytest.raises(AssertionError):
         await assert_sound(database)
+
+
+async def test_what_is_dropped_leaves_the_seal_and_nothing_else_does(postgresql: Database):
+    async def seal() -> dict[tuple[str, str], int]:
+        query = select(audit_sums).where(audit_sums.c.part == "sealed")
+        async with postgresql.read() as connection:
+            return {(row.kind, row.id): row.amount for row in await connection.execute(query)}
+
+    old = TODAY - timedelta(days=40)
+    books = await Books.fill(postgresql)
+    await partition(postgresql, old)
+    await books.use(4, request_id=id_of(old))
+    assert await audit(postgresql)
+    await books.use(2, request_id=id_of(old))  # which no seal counts
+    before = await seal()
+    await partitions.maintain(postgresql, retention_days=RETENTION)
+    after = await seal()
+    assert {part: after[part] - before[part] for part in before if after[part] != before[part]} == {
+        ("lease", books.lease): -32, ("lease", books.budget_lease): -32,
+        ("budget", books.budget): -32,
+    }  # fmt: skip
 
 
 async def test_old_leases_go_when_they_are_closed_and_long_unused(database: Database):
