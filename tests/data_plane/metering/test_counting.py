@@ -3,6 +3,8 @@
 import asyncio
 import threading
 
+import pytest
+
 from gateway.data_plane.metering.tokens import CountingThreads
 
 
@@ -18,3 +20,12 @@ async def test_one_organization_leaves_room_for_the_others():
     blocked.set()
     assert all(await asyncio.gather(*hog[1:]))
     counting.close()
+
+
+async def test_threads_that_take_nothing_more_leave_nobody_waiting():
+    counting = CountingThreads(1)
+    counting.close()
+    for _ in range(2):
+        async with asyncio.timeout(10):
+            with pytest.raises(RuntimeError):
+                await counting.run("organization", lambda: 7)

@@ -304,3 +304,16 @@ def test_what_is_recalled_is_returned_at_once(stage: Stage):
     stage.world.seconds += 0.2  # a heartbeat, by which it learns of the recall
     first.tick()
     assert first.talk.due_in() == 0
+
+
+def test_what_waited_long_enough_for_its_retry_is_given_up(stage: Stage):
+    first, charge = stage.first, stage.ledger.charge(40)
+    assert first.reserve(charge) is None
+    first.book.keep(charge, 30)
+    stage.world.seconds += 29
+    first.tick()
+    assert charge.request_id in first.book.held
+    stage.world.seconds += 2
+    first.tick()
+    assert charge.request_id not in first.book.held
+    assert first.book.resume(charge) is None

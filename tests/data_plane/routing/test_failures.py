@@ -175,6 +175,16 @@ def test_a_sick_worker_does_not_lengthen_its_own_leash(world):
     assert world.core._placement.timeout(sick, 100, world.now) == pytest.approx(0.5)
 
 
+def test_a_worker_is_not_slow_because_our_own_loop_is_late(world):
+    worker = world.worker()
+    world.submit(3)
+    world.lag = 1.0
+    world.later(0.3)
+    world.finish()
+    assert worker.speed.samples == 1
+    assert worker.speed.slow(world.now) == 1
+
+
 def test_our_own_late_loop_lengthens_every_leash(world):
     worker = world.worker()
     world.lag = 0.1

@@ -167,6 +167,15 @@ def test_a_suspected_row_is_not_doubled(world: World):
     assert right(request)
 
 
+def test_as_many_suspects_are_tried_at_once_as_there_are_workers(world: World):
+    for number in range(3):
+        world.worker(f"w{number}")
+    world.submit(*[3] * 40)
+    fail(world, world.flying[0], WorkerLost, "killed")
+    world.later(PAUSE_SECONDS)
+    assert len(world.core.suspects.out) == 3
+
+
 def test_suspects_whose_client_left_make_room(world: World):
     world.worker("w1")
     world.worker("w2")
