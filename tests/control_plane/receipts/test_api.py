@@ -6,7 +6,7 @@ from sqlalchemy import insert
 
 from gateway.control_plane.receipts import published
 from gateway.data_plane.metering import proofs
-from gateway.data_plane.metering.receipts import encode
+from gateway.data_plane.metering.receipts import ReceiptSigner, encode
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
 from gateway.storage.tables import receipt_roots
@@ -78,3 +78,12 @@ async def test_a_network_reads_the_public_log_so_often(sqlite_database_url: list
             for path in ("/v1/receipts/key", "/v1/receipts/roots", "/v1/receipts/roots")
         ]
     assert statuses == [200, 200, 429]
+
+
+async def test_a_key_to_come_is_published_before_it_signs(sqlite_database_url: list[str]):
+    present, to_come = (ReceiptSigner(letter * 32) for letter in "pt")
+    secrets = f"{'p' * 32}\n{'t' * 32}"
+    async with open_api(sqlite_database_url[0], receipt_secret=secrets) as api:
+        keys = proofs.public_keys((await api.http.get("/v1/receipts/key")).content)
+    assert list(keys) == [present.public, to_come.public]
+    assert api.gateway.data.receipts.key_id == present.key_id

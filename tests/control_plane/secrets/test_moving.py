@@ -117,9 +117,9 @@ async def test_what_is_sealed_is_sealed_again(ledger: Ledger):
     assert first != second
     found = await hanging(database, OLD)
     assert (found.webhooks, found.authenticators, found.lasting) == (2, 1, 2)
-    assert await reseal(database, STEP_1) == {}  # its first secret does not make any more
     assert await reseal(database, STEP_2) == {"webhooks": 2, "authenticators": 1, "lasting": 2}
     assert await reseal(database, STEP_2) == {}
+    assert await reseal(database, STEP_1) == {}  # its first secret does not make any more
     found = await hanging(database, OLD)
     assert (found.webhooks, found.authenticators, found.lasting) == (0, 0, 0)
     async with database.read() as connection:
