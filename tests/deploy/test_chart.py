@@ -321,6 +321,18 @@ workers:
         assert mistake in said
 
 
+def test_a_route_leads_to_a_name_and_through_the_policies():
+    wrong = """
+publicUrl: http://127.0.0.1:8080
+httpRoute: {enabled: true, parentRefs: [{name: public}]}
+backOffice: {exposed: true}
+networkPolicy: {enabled: true}
+"""
+    said = _refusal(wrong)
+    assert "publicUrl: 127.0.0.1 can't be routed to" in said
+    assert "name the ingress controller in networkPolicy.operators too" in said
+
+
 def test_what_the_schema_does_not_know_is_refused():
     wrong = """
 publicUrl: gateway.example

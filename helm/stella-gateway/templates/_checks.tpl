@@ -72,6 +72,13 @@ ingress.tlsSecret is empty, and publicUrl is https: name a Secret with the certi
 {{- if and $values.backOffice.exposed (not (or $values.ingress.enabled $values.httpRoute.enabled)) }}
 backOffice.exposed does nothing without ingress.enabled or httpRoute.enabled
 {{- end }}
+{{- if and $values.backOffice.exposed $values.networkPolicy.enabled (not $values.networkPolicy.operators) }}
+backOffice.exposed is stopped by networkPolicy: name the ingress controller in networkPolicy.operators too
+{{- end }}
+{{- $host := (urlParse $values.publicUrl).host | splitList ":" | first }}
+{{- if and (or $values.ingress.enabled $values.httpRoute.enabled) (regexMatch "^([0-9.]+|localhost|\\[.*)$" $host) }}
+publicUrl: {{ $host }} can't be routed to, a route is for the name of a host
+{{- end }}
 {{- range $variable := $values.extraEnv }}
 {{- if or (hasPrefix "GATEWAY_" .name) (has .name (list "DATABASE_URL" "REDIS_URL")) }}
 extraEnv: {{ .name }} belongs to `settings`, or to `secrets` if it is one
