@@ -37,7 +37,7 @@ def holding(running: Sequence[Manifest], folder: Path) -> Iterator[Path]:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         file = folder / "kubeconfig"
         file.write_text(_KUBECONFIG % server.server_port)
         yield file
