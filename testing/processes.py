@@ -5,15 +5,27 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from typing import IO
 
 
 class Process:
     """A child that printed `listening on URL`."""
 
-    def __init__(self, command: Sequence[str], env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        env: dict[str, str] | None = None,
+        *,
+        stderr: IO[bytes] | None = None,
+    ) -> None:
         self.command = list(command)
         self.child = subprocess.Popen(
-            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+            self.command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env=env,
         )
         assert self.child.stdout
         line = self.child.stdout.readline()
