@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # imported only where traces are on: a tenth of a second and 
     from backends.spans import Spans
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+SPOKEN = "http/protobuf"
 SAMPLER, SAMPLER_ARGUMENT = "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"
 RATIO_DEFAULT = 0.01
 
@@ -29,11 +31,14 @@ def start(
     """Begin to trace; None where traces are off.
 
     `service` is the name that OTEL_SERVICE_NAME may replace. `report` is called, from any thread,
-    with a line when the collector stops to take spans and when it takes them again. Who only
-    `follows` goes on with the traces of callers, and begins none.
+    with a line when the collector stops to take spans and when it takes them again, or if another
+    protocol was asked for. Who only `follows` goes on with traces of callers, and begins none.
     """
     if not is_on(environment):
         return None
+    protocol = next(filter(None, map(environment.get, PROTOCOLS)), SPOKEN)
+    if protocol != SPOKEN:
+        report(f"traces are sent by {SPOKEN}, not by {protocol}")
     from backends.spans import Spans  # noqa: PLC0415
 
     return Spans(service, report, ratio=0.0 if follows else _ratio(environment))

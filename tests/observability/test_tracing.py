@@ -195,6 +195,16 @@ def test_traces_are_off_unless_a_collector_is_named(environment: dict[str, str])
     assert start("gateway", print, environment=environment) is None
 
 
+@pytest.mark.usefixtures("took")
+def test_another_protocol_is_told_of(monkeypatch: pytest.MonkeyPatch):
+    said: list[str] = []
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    spans = start("gateway", said.append)
+    assert spans
+    spans.close()
+    assert said == ["traces are sent by http/protobuf, not by grpc"]
+
+
 def test_each_request_of_a_call_to_a_worker_has_it_in_its_trace(took: Took):
     spans = start("gateway", print)
     assert spans

@@ -2,18 +2,27 @@
 
 import base64
 import re
+from typing import Any, cast
 
 import httpx
+import msgspec
 import numpy as np
 import openai
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from backends import spans, tracing
+from backends.fake import FakeEngine
 from backends.registry import connect
 from backends.stella.app import BODY_BYTES_MAX, StellaApp
+from backends.stella.checkpoint import Checkpoint
 from backends.stella.door import OpenAIDoor
 from backends.stella.metrics import Metrics
+from backends.stella.tokenizer import Tokenizer
+from backends.work_trace import WorkTracing
 from testing.processes import Process
 from tests.backends.stella.golden_set import FP32_MAX, TINY, Golden
+from tests.data_plane.routing.world import INFO
 
 GOLDEN = Golden(TINY)
 PROMPTED = 5  # a golden row with the prompt s2p_query
@@ -166,3 +175,28 @@ async def test_its_own_door_is_off_for_others():
     scope = {"method": "POST", "path": "/v1/embeddings", "headers": []}
     status, _, body = await app.answer(scope, None)
     assert (status, b"STELLA_WORKER_OPENAI_KEY" in body) == (404, True)
+
+
+async def test_text_is_traced_from_its_tokens_to_its_answer(monkeypatch: pytest.MonkeyPatch):
+    exported = InMemorySpanExporter()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(spans, "OTLPSpanExporter", lambda: exported)
+    started = tracing.start("stella-worker", print, follows=True)
+    assert started
+    app, engine = StellaApp(Metrics()), FakeEngine(msgspec.structs.replace(INFO, dimensions=(8,)))
+    app.start(engine)
+    app.open(cast("Any", engine), Tokenizer(Checkpoint(TINY).vocabulary), {})
+    app.tracing = WorkTracing(started)
+    headers = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://worker") as client:
+        for body, status in (({"input": "a text that none may see"}, 200), ({"input": 1}, 400)):
+            answer = await client.post("/v1/embeddings", json=body, headers=headers)
+            assert answer.status_code == status, answer.text
+    started.close()
+    made = exported.get_finished_spans()
+    assert [span.name for span in made] == [
+        "tokenize", "queue", "infer", "encode", "POST /v1/embeddings",
+        "tokenize", "POST /v1/embeddings",
+    ]  # fmt: skip
+    assert not any("none may see" in span.to_json() for span in made)
