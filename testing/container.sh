@@ -22,7 +22,6 @@ cd "$layer"
 mkdir upper work root
 mount -t overlay overlay -o "lowerdir=$image,upperdir=upper,workdir=work" root
 cd root
-chmod go+x root 2> /dev/null || : # where this machine's Python may be
 printf %s "$hosts" > etc/hosts
 echo "hosts: files" > etc/nsswitch.conf # a name that is not there is known not to be
 grep -q "^[^:]*:[^:]*:$user:" etc/passwd || echo "user:x:$user:$group::/tmp:/bin/sh" >> etc/passwd
@@ -44,6 +43,11 @@ while [ "$1" != -- ]; do
   else
     mkdir -p "$path"
   fi
+  above=${path%/*}
+  while [ "$above" != . ]; do # what is shown may be in somebody's home
+    chmod go+x "$above" 2> /dev/null || :
+    above=${above%/*}
+  done
   case $kind in
     memory) mount -t tmpfs -o "$what" tmpfs "$path" ;;
     keep) mount --bind "$what" "$path" ;;

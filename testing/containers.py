@@ -1,7 +1,7 @@
 """Containers without a container runtime: plain processes, each in namespaces of its own.
 
 A container is described as compose and Kubernetes describe one. It gets a network address and a
-name that the others find, its user without any right, a read-only root, fresh volumes, its secrets
+name that the others find, its user without any right, a read-only root, its volumes, its secrets
 as files, and it is process 1, with that one's signals. Only the image is missing: its root is this
 machine's, or one that was built (`Container.root`).
 
@@ -33,7 +33,7 @@ from testing.servers import free_port
 TOP = Path(__file__).parents[1]
 _SCRIPT = Path(__file__).with_name("container.sh")
 _NETWORK = "10.88.0."  # in a namespace of its own, so that no other is disturbed
-_READY_SECONDS = 60.0
+_READY_SECONDS = 120.0
 _LOOK_SECONDS = 0.5  # a look starts a process
 _STOP_SECONDS = 70.0
 NEEDED = ("ip", "unshare", "nsenter", "setpriv", "chroot", "mount")
@@ -212,28 +212,24 @@ class Machine:
         self._running: list[Running] = []
 
     def __enter__(self) -> Self:
-        self.folder = Path(
-            self._stack.enter_context(tempfile.TemporaryDirectory(prefix="stella-machine-"))
-        )
-        self.folder.chmod(0o755)
-        holder = subprocess.Popen(
-            ["unshare", "--net", "setpriv", "--pdeathsig", "KILL", "sh", "-c",
-             "echo here; exec sleep infinity"],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self._stack.callback(_end, holder)
-        assert holder.stdout
-        assert holder.stdout.readline() == "here\n"
-        self.inside = [
-            "setpriv",
-            "--pdeathsig",
-            "KILL",
-            "nsenter",
-            f"--net=/proc/{holder.pid}/ns/net",
-        ]
-        self.run("ip", "link", "add", "bridge", "type", "bridge")
-        self.run("ip", "address", "add", f"{_NETWORK}1/24", "dev", "bridge")
-        self.run("ip", "link", "set", "bridge", "up")
+        with contextlib.ExitStack() as stack:
+            made = tempfile.TemporaryDirectory(prefix="stella-machine-")
+            self.folder = Path(stack.enter_context(made))
+            self.folder.chmod(0o755)
+            holder = subprocess.Popen(
+                ["unshare", "--net", "setpriv", "--pdeathsig", "KILL", "sh", "-c",
+                 "echo here; exec sleep infinity"],
+                stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            stack.callback(_end, holder)
+            assert holder.stdout
+            assert holder.stdout.readline() == "here\n"
+            network = f"--net=/proc/{holder.pid}/ns/net"
+            self.inside = ["setpriv", "--pdeathsig", "KILL", "nsenter", network]
+            self.run("ip", "link", "add", "bridge", "type", "bridge")
+            self.run("ip", "address", "add", f"{_NETWORK}1/24", "dev", "bridge")
+            self.run("ip", "link", "set", "bridge", "up")
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:

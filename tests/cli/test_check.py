@@ -32,6 +32,7 @@ from gateway.control_plane.secrets.record import register
 from gateway.fake_stripe.store import SECRET_KEY
 from gateway.identifiers import new_id
 from gateway.keyring import Keyring
+from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.storage.privileges import grant_service
 from gateway.storage.tables import golden_rows
@@ -300,6 +301,18 @@ async def test_stripe():
         wrong = await the_one(stripe, **{**named, "stripe_secret_key": f"sk_test_{PASSWORD}"})
         assert (wrong.level, "does not accept the key" in wrong.words) == ("error", True)
         await fake.events.close()
+
+
+async def test_what_a_library_says_of_a_secret_is_hidden():
+    async def talkative(given: Settings) -> AsyncIterator[Finding]:
+        yield findings.ok("it", f"signed in with {given.metrics_token}")
+        raise OSError(f"{given.redis_url} and\n{PASSWORD} and {given.secret} are wrong")
+
+    told = await found(talkative, redis_url=f"redis://:{PASSWORD}@valkey/0")
+    assert [(one.level, one.words) for one in told] == [
+        ("ok", "signed in with ***"),
+        ("error", "*** and *** and *** are wrong"),
+    ]
 
 
 # --- settings and the disk
