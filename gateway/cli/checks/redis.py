@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
 from gateway.cli.checks.findings import QUESTION_SECONDS, Finding, error, ok, warning
 from gateway.settings import Settings
 
@@ -21,9 +24,6 @@ async def redis(settings: Settings) -> AsyncIterator[Finding]:
         else:
             yield ok(ABOUT, "REDIS_URL is not set; one gateway needs none")
         return
-    from redis.asyncio import Redis  # noqa: PLC0415 - for those that have one
-    from redis.exceptions import RedisError  # noqa: PLC0415
-
     parts = urlsplit(settings.redis_url)
     where = f"{parts.hostname}:{parts.port or 6379}"
     try:

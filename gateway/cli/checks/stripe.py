@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from gateway.cli.checks.findings import QUESTION_SECONDS, Finding, error, ok, warning
+from gateway.control_plane.payments.stripe_api import StripeApi
+from gateway.control_plane.payments.stripe_failures import StripeFailure
 from gateway.settings import Settings
 
 ABOUT = "stripe"
@@ -15,9 +17,6 @@ async def stripe(settings: Settings) -> AsyncIterator[Finding]:
     if not settings.stripe_secret_key:
         yield ok(ABOUT, "GATEWAY_STRIPE_SECRET_KEY is not set: no credit is sold")
         return
-    from gateway.control_plane.payments.stripe_api import StripeApi  # noqa: PLC0415
-    from gateway.control_plane.payments.stripe_failures import StripeFailure  # noqa: PLC0415
-
     api = StripeApi(
         settings.stripe_secret_key,
         api_url=settings.stripe_api_url,
