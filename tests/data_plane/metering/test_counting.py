@@ -3,8 +3,6 @@
 import asyncio
 import threading
 
-import pytest
-
 from gateway.data_plane.metering.tokens import CountingThreads
 
 
@@ -23,9 +21,12 @@ async def test_one_organization_leaves_room_for_the_others():
 
 
 async def test_threads_that_take_nothing_more_leave_nobody_waiting():
-    counting = CountingThreads(1)
+    counting, blocked = CountingThreads(1), threading.Event()
+    turns = [asyncio.create_task(counting.run("one", blocked.wait)) for _ in range(3)]
+    await asyncio.sleep(0)  # the first has the thread
+    blocked.set()
     counting.close()
-    for _ in range(2):
-        async with asyncio.timeout(10):
-            with pytest.raises(RuntimeError):
-                await counting.run("organization", lambda: 7)
+    async with asyncio.timeout(10):
+        first, *others = await asyncio.gather(*turns, return_exceptions=True)
+    assert first is True
+    assert [type(other) for other in others] == [RuntimeError] * 2
