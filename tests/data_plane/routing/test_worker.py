@@ -161,6 +161,18 @@ def test_a_slow_worker_limps_then_leaves_and_is_measured_meanwhile(world):
     assert "slower than the others" in worker.reason
 
 
+def test_a_slow_worker_stays_where_too_few_would_be_left(world):
+    for url in ("w2", "w3"):
+        world.core.quarantine.take_out(world.worker(url), "refused", world.now, hard=True)
+    world.worker("w4")
+    worker = world.worker("w1")
+    for _ in range(9):
+        worker.speed.observe(50 * worker.speed.expected(4000), 4000, world.now)
+    world.core.quarantine.check_pace(worker, world.now)
+    assert worker.state is WorkerState.READY
+    assert worker.reason.startswith("kept, for too few are left: ")
+
+
 def test_a_worker_that_says_it_drains_gets_no_work(world):
     world.worker("other")
     worker = world.worker()
