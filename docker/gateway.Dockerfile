@@ -27,6 +27,8 @@ RUN python -m compileall -q -j 0 -x '/(test|idlelib|lib2to3)/' /usr/local/lib/py
       --shell /usr/sbin/nologin gateway \
     && install -d -o 65532 -g 65532 -m 0700 /var/lib/gateway
 COPY --from=build /opt/gateway /opt/gateway
+LABEL org.opencontainers.image.title="stella-gateway" \
+    org.opencontainers.image.licenses="MIT"
 COPY LICENSE NOTICE /usr/share/doc/stella-gateway/
 COPY --chmod=0755 docker/healthy /usr/local/bin/healthy
 ENV PATH=/opt/gateway/bin:/usr/local/bin:/usr/bin:/bin \

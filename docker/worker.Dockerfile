@@ -39,6 +39,8 @@ RUN python -m compileall -q -j 0 -x '/(test|idlelib|lib2to3)/' /usr/local/lib/py
     && useradd --uid 65532 --gid 65532 --no-create-home --home-dir /tmp \
       --shell /usr/sbin/nologin worker \
     && install -d -o 65532 -g 65532 -m 0755 /var/cache/hub
+LABEL org.opencontainers.image.title="stella-worker" \
+    org.opencontainers.image.licenses="MIT"
 COPY LICENSE NOTICE /usr/share/doc/stella-gateway/
 COPY --chmod=0755 docker/healthy /usr/local/bin/healthy
 ENV PATH=/opt/worker/bin:/usr/local/bin:/usr/bin:/bin \

@@ -1,6 +1,7 @@
 """What is installed is pinned with hashes, and the files of requirements/ agree."""
 
 import re
+import tomllib
 from collections import defaultdict
 from pathlib import Path
 
@@ -11,8 +12,10 @@ RESOLVED = [file for file in FILES if file.name != "no-torch.txt"]
 _PIN = re.compile(
     r"^([a-z0-9._-]+)(?:\[[a-z0-9,-]+\])?==([^\s;]+)([^\n]*)\n((?: {4}[^\n]*\n)*)", re.MULTILINE
 )
-_TOGETHER = ("run.txt", "worker.txt", "torch.txt", "dev.txt", "deploy.txt")
-"""Installed into one environment."""
+_TOGETHER = (
+    "run.txt", "worker.txt", "torch.txt", "dev.txt", "deploy.txt", "gateway.txt", "build.txt",
+)  # fmt: skip
+"""Installed into one environment; the images' are tested in it."""
 
 
 @pytest.mark.parametrize("file", RESOLVED, ids=lambda file: file.name)
@@ -35,3 +38,10 @@ def test_they_agree():
             if "never" not in marker:  # torch, in the files that it is installed apart from
                 found[package, marker.strip(" \\")].add(version)
     assert {package: versions for package, versions in found.items() if len(versions) > 1} == {}
+
+
+def test_the_gateway_s_image_gets_all_that_the_gateway_needs():
+    project = tomllib.loads((FILES[0].parents[1] / "pyproject.toml").read_text())["project"]
+    pinned = {name for name, *_ in _PIN.findall((FILES[0].parent / "gateway.txt").read_text())}
+    needed = {re.split(r"[\[<>=;\s]", line)[0] for line in project["dependencies"]}
+    assert needed <= pinned
