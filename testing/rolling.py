@@ -16,7 +16,7 @@ from testing.balancer import Balancer, Target
 from testing.gateways import MODEL
 from testing.servers import free_port
 
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
 _EXIT_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
 
@@ -102,13 +102,28 @@ def worker(drain_seconds: float) -> Rolling:
 
 
 @contextlib.asynccontextmanager
-async def started(*servers: Rolling) -> AsyncIterator[None]:
-    """Start servers together, and kill what is left of them when the block ends."""
+async def closing(*servers: Rolling) -> AsyncIterator[None]:
+    """Kill what is left of servers when the block ends."""
     try:
-        await asyncio.gather(*(server.start() for server in servers))
         yield
     finally:
         await asyncio.gather(*(server.close() for server in servers))
+
+
+@contextlib.asynccontextmanager
+async def started(*servers: Rolling) -> AsyncIterator[None]:
+    """Start servers together, and kill what is left of them when the block ends."""
+    async with closing(*servers):
+        await asyncio.gather(*(server.start() for server in servers))
+        yield
+
+
+async def replace(balancer: Balancer, number: int, server: Rolling) -> None:
+    """Let a server that runs take another one's place; that one gets no request from then on."""
+    balancer.point(number, server.url)
+    async with asyncio.timeout(_START_SECONDS):
+        while not balancer.targets[number].is_in:
+            await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def roll(gateways: Sequence[Rolling], workers: Sequence[Rolling], balancer: Balancer) -> None:

@@ -45,8 +45,8 @@ _AFTER = (
     (*_COUNTERPARTS, "receivable", "manual_adjustments"),
 )
 _ENTRIES = "id, organization_id, kind, ref, amount_nanos, counterpart, created_at"
-_LOCK_SECONDS = 10
-"""How long a lock is waited for; then the revision fails with nothing changed."""
+_LOCK_SECONDS = 2
+"""How long a lock is waited for, and ticks wait behind it; then others go on for a while."""
 _SHORTER_KIND = "CASE kind WHEN 'topup' THEN 'grant' WHEN 'takeback' THEN 'reversal' ELSE kind END"
 
 

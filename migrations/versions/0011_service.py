@@ -22,7 +22,6 @@ _INDEXES = (
     ("stripe_events", "object_id"),
     ("stripe_events", "intent_id"),
 )
-_RECENT = (("usage_hours", "hour"), ("usage_days", "day"))
 _PROBLEM = text("problem <> ''")
 
 
@@ -38,18 +37,10 @@ def upgrade() -> None:
     )
     for name, *columns in _INDEXES:
         op.create_index(f"ix_{name}_{'_'.join(columns)}", name, columns)
-    for name, column in _RECENT:
-        op.create_index(
-            f"ix_{name}_{column}",
-            name,
-            [column],
-            postgresql_using="brin",
-            postgresql_with={"autosummarize": "on"},
-        )
 
 
 def downgrade() -> None:
-    for name, *columns in (*_INDEXES, *_RECENT):
+    for name, *columns in _INDEXES:
         op.drop_index(f"ix_{name}_{'_'.join(columns)}", name)
     op.drop_index("ix_stripe_events_problem", "stripe_events")
     op.drop_column("stripe_events", "problem")

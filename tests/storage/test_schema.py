@@ -1,7 +1,5 @@
 """A version runs on a newer schema within its range, and says what to do outside of it."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from sqlalchemy import Connection, inspect, text
 
@@ -99,21 +97,6 @@ async def _columns(database: Database) -> dict[str, set[str]]:
 
     async with database.engine.connect() as connection:
         return await connection.run_sync(find)
-
-
-@pytest.fixture
-async def first(database_url: str, tmp_path) -> AsyncIterator[Database]:
-    """A database that 0.1.0 left."""
-    if database_url.startswith("sqlite"):
-        database_url = f"sqlite:///{tmp_path}/first.db"
-    database = Database(database_url)
-    if not database.is_sqlite:
-        async with database.engine.begin() as connection:
-            await connection.execute(text("DROP SCHEMA public CASCADE"))
-            await connection.execute(text("CREATE SCHEMA public"))
-    await first_release.restore(database_url)
-    yield database
-    await database.close()
 
 
 async def test_what_0_1_0_left_comes_up_and_goes_down_until_there_is_more_to_lose(first: Database):
