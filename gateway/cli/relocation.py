@@ -10,8 +10,10 @@ from sqlalchemy import URL, Connection, select
 from gateway.cli.acting import acting_as, because, operator_of
 from gateway.cli.printing import asynchronous, say, show
 from gateway.control_plane.back_office.acting import checked
+from gateway.control_plane.secrets.record import hold
 from gateway.control_plane.trail import verification
 from gateway.control_plane.trail.entries import record
+from gateway.keyring import Keyring
 from gateway.settings import Settings
 from gateway.storage import relocation, schema
 from gateway.storage.database import Database, DatabaseError, parse
@@ -46,17 +48,20 @@ async def move(*, origin: str, acting: str | None, reason: str) -> None:
         await schema.check(target)
         with relocation.locked(url) as source:
             relocation.must_be_settled(source, _journals(settings, url))
-            await _move(source, target, acting, reason)
+            await _move(source, target, settings.keyring, acting, reason)
             file = relocation.retire(source)
     finally:
         await target.close()
     say(f"The file is {file} now. Keep it until you have a backup of PostgreSQL.")
 
 
-async def _move(source: Connection, target: Database, acting: str | None, reason: str) -> None:
+async def _move(
+    source: Connection, target: Database, keyring: Keyring, acting: str | None, reason: str
+) -> None:
     head = relocation.trail_head(source)
     try:
         async with relocation.moved(source, target) as (connection, tables):
+            await hold(connection, keyring)
             operator = await operator_of(connection, acting)
             operator.must("operators")
             rows = sum(table.rows for table in tables)

@@ -11,6 +11,9 @@ import asyncpg
 import pytest
 from sqlalchemy.engine import make_url
 
+from gateway.control_plane.secrets.record import register
+from gateway.keyring import Keyring
+from gateway.storage.database import Database
 from testing.gateways import SECRET
 from tests.cli.test_cli import Shell
 
@@ -22,10 +25,17 @@ CREATE TRIGGER wait BEFORE INSERT ON ledger_entries FOR EACH ROW EXECUTE FUNCTIO
 _WAITING = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = {_HELD} AND {{}}"
 
 
+async def serve(url: str) -> None:
+    database = Database(url)
+    await register(database, Keyring(SECRET))
+    await database.close()
+
+
 @pytest.fixture
 def before(sqlite_database_url: list[str]) -> Shell:
-    """A deployment on SQLite with a customer."""
+    """A deployment on SQLite with a customer, which a gateway served."""
     shell = Shell(sqlite_database_url[0])
+    asyncio.run(serve(shell.environment["DATABASE_URL"]))
     shell.run("organizations", "create", "Acme")
     shell.run("credits", "grant", "Acme", "5", "--ref", "acme-1")
     return shell
@@ -39,6 +49,9 @@ def after(postgresql_database_url: list[str]) -> Shell:
 def test_a_deployment_goes_on_with_postgresql(before: Shell, after: Shell):
     source = before.environment["DATABASE_URL"]
     path = Path(str(make_url(source).database))
+    after.environment["GATEWAY_SECRET"] = "another secret, which is long enough too"
+    assert "is not the secret" in after.run("move", "--from", source, status=1)
+    after.environment["GATEWAY_SECRET"] = SECRET
     said = after.run("move", "--from", source)
     assert "compared one by one" in said
     assert not path.exists()
