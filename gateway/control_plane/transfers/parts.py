@@ -143,10 +143,9 @@ STAYING: Mapping[str, str] = {
         operators operator_views money_orders organization_notes freezes saved_filters snoozes
         trail_entries trail_heads trail_words audit_runs""",
     "of the deployment": """
-        catalog_versions models model_prices price_changes golden_rows mac_secrets known_secrets
-        lasting_secrets incidents
-        pool_reports promotion_days promotion_shares quota_windows worker_orders worker_reports
-        worker_quarantines""",
+        catalog_versions models model_prices price_changes golden_rows schema_ranges mac_secrets
+        known_secrets lasting_secrets incidents pool_reports promotion_days promotion_shares
+        quota_windows worker_orders worker_reports worker_quarantines""",
 }
 """The tables that no file carries, and what they are about."""
 
