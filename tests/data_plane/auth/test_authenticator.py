@@ -127,7 +127,9 @@ async def test_an_aged_key_is_served_at_once_while_one_refresh_runs_behind_it(wo
     assert len(world.store.asked) == 2
     del world.store.known[world.digest]
     world.store.answers.set()
-    await world.until(lambda: world.authenticator._known[world.digest].read_at == world.time)
+    await world.until(lambda: world.authenticator._reads._running is None)
+    assert world.authenticator._known[world.digest].read_at == world.time
+    assert len(world.store.asked) == 2
     world.time += 61
     await world.authenticate()  # the last one before it is known that the key is gone
     await world.until(lambda: world.digest not in world.authenticator._known)
