@@ -48,6 +48,7 @@ format: .venv/dev.stamp ## Format the code and mend what ruff can
 check-deploy: .venv/deploy.stamp ## Lint what deploys: images, compose, chart, rules (needs Debian's package `prometheus`)
 	@command -v promtool >/dev/null || { echo "promtool is missing: apt-get install prometheus"; exit 1; }
 	$(BIN)/hadolint docker/*.Dockerfile
+	$(BIN)/yamllint --strict -d '{extends: relaxed, rules: {line-length: disable}}' docker-compose.yml docker
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker/tls.yml
 	$(BIN)/compose-lint --fail-on medium docker-compose.yml
 	promtool check config --syntax-only docker/prometheus/prometheus.yml
