@@ -32,7 +32,7 @@ def test_each_alert_is_tested_both_ways():
     firing, quiet = set(), set()
     for path in UNIT_TESTS:
         for test in yaml.safe_load(path.read_text())["tests"]:
-            for asked in test["alert_rule_test"]:
+            for asked in test.get("alert_rule_test", []):
                 (firing if asked["exp_alerts"] else quiet).add(asked["alertname"])
     assert firing == quiet == set(alerts())
 
