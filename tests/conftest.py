@@ -37,6 +37,7 @@ os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", servers.in_memory())
 LONGEST_FIRST = (
     "tests/stories/test_looks.py",
     "tests/benchmarks/",
+    "tests/deploy/test_chart_runs.py",
     "tests/control_plane/payments/test_state_machine.py",
     "tests/data_plane/metering/test_machine.py",
     "tests/stories/",
