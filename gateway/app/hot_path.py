@@ -279,7 +279,7 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
     ]
 
 
-_OUTDATED_SECONDS = 5.0
+_OUTDATED_SECONDS = 1.0
 """How often digests of keys that were found by an older secret are written anew."""
 _LIMITS_SECONDS = 5.0
 """How long a changed limit of an organization takes to hold."""

@@ -23,7 +23,7 @@ from gateway.control_plane.back_office import limits, notes
 from gateway.control_plane.back_office.keys import create, revoke, rotate, set_budget
 from gateway.control_plane.back_office.organizations import make_organization
 from gateway.control_plane.billing import credit
-from gateway.control_plane.secrets.record import hold
+from gateway.control_plane.secrets.record import enter
 from gateway.errors import BadRequest
 from gateway.money import money
 from gateway.settings import Settings
@@ -302,8 +302,7 @@ async def opened_keys(database: Database) -> AsyncIterator[ApiKeys]:
     Raises WrongSecret.
     """
     settings = Settings.from_environment()
-    async with database.read() as connection:
-        await hold(connection, settings.keyring)
+    await enter(database, settings.keyring)
     writer, outbox = make_mail(settings, database)
     mails = SecurityMails(outbox, writer, public_url=settings.public_url)
     if not settings.redis_url:

@@ -12,6 +12,8 @@ from gateway.cli.acting import acting_as, because, operator_of
 from gateway.cli.printing import as_json, asynchronous, opened, say, show
 from gateway.control_plane.back_office.secrets import retire
 from gateway.control_plane.secrets import dependents, record, resealing
+from gateway.control_plane.secrets.making import makes
+from gateway.errors import BadRequest
 from gateway.settings import Settings
 
 _BYTES = 32
@@ -86,8 +88,12 @@ async def keys_under(fingerprint: str, *, as_json: bool) -> None:
 @asynchronous
 async def reseal() -> None:
     """Seal again under the first secret what an older one sealed."""
+    keyring = Settings.from_environment().keyring
     async with opened() as database:
-        done = await resealing.reseal(database, Settings.from_environment().keyring)
+        async with database.read() as connection:
+            if not await makes(connection, keyring):
+                raise BadRequest("No gateway has started with this first secret yet.")
+        done = await resealing.reseal(database, keyring)
     say(f"Sealed again: {sum(done.values())}.")
 
 

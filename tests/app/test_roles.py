@@ -84,7 +84,7 @@ def test_every_job_runs_on_some_plane_and_upkeep_on_one(tmp_path):
 
     data, control = names("data"), names("control")
     assert data | control == names("all")
-    assert data & control == {"catalog", "clock", "worker-orders", "write-demand"}
+    assert data & control == {"catalog", "clock", "schema", "worker-orders", "write-demand"}
     reading = {"key-changes", "mac-secrets", "organization-limits", "outdated-digests"}
     assert data - control == reading | {"journal-room", "write-answers"}
     assert {"reap-leases", "usage-partitions", "audit", "mail", "forget-old"} <= control

@@ -95,9 +95,11 @@ async def the_secret_is_rotated(storm: Storm) -> None:
     Each organization uses its key before the old secret goes. No client notices.
     """
     async with storm.load(), storm.fault():
-        await storm.deployment.roll(GATEWAY_SECRET=f"{SECRET},{_NEW_SECRET}")
-        await storm.deployment.roll(GATEWAY_SECRET=f"{_NEW_SECRET},{SECRET}")
+        await storm.deployment.roll(GATEWAY_SECRET=f"{SECRET}\n{_NEW_SECRET}")
+        await storm.deployment.roll(GATEWAY_SECRET=f"{_NEW_SECRET}\n{SECRET}")
         await storm.everybody()
+        await storm.last(2)  # keys that were used are written anew each second
+        await storm.deployment.command("secrets", "reseal")
         _, said = await storm.deployment.command("secrets", "status", "--json")
         old = [one["can_be_dropped"] for one in json.loads(said) if one["place"] == "second"]
         storm.expect(f"nothing hangs on the old secret: {said}", holds=old == [True])

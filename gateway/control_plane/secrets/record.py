@@ -51,6 +51,18 @@ async def register(database: Database, keyring: Keyring) -> None:
         await _note(connection, keyring, known)
 
 
+async def enter(database: Database, keyring: Keyring) -> None:
+    """Hold the secrets of a command that makes something against the database's.
+
+    The first one to do so writes them down; which one makes is for gateways to say. Raises
+    WrongSecret.
+    """
+    async with database.read() as connection:
+        is_known = await hold(connection, keyring)
+    if not is_known:
+        await register(database, keyring)
+
+
 async def hold(connection: AsyncConnection, keyring: Keyring) -> bool:
     """Hold the secrets against the database's, if it knows one. Raises WrongSecret."""
     known = await listed(connection)
@@ -100,6 +112,13 @@ async def retire(connection: AsyncConnection, fingerprint: str) -> None:
 
 async def _found(connection: AsyncConnection, keyring: Keyring) -> None:
     """See that the first secrets that are noted are those of the rows that there are."""
+    under = select(api_keys.c.digest_secret).distinct()
+    made_by = set(await connection.scalars(under)) - {None, *keyring.fingerprints}
+    if made_by:
+        raise WrongSecret(
+            f"GATEWAY_SECRET (fingerprint {', '.join(keyring.fingerprints)}) is not the secret "
+            f"that API keys of this database were made with ({', '.join(sorted(made_by))})"
+        )
     is_used = await connection.scalar(select(api_keys.c.id).limit(1)) is not None
     if is_used and len(keyring.all) > 1:
         raise WrongSecret(

@@ -1,13 +1,16 @@
 """Which secret a database was used with: a wrong one does not start, whatever hangs on it."""
 
 import pytest
+from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.secrets import record
 from gateway.control_plane.secrets.record import WrongSecret
+from gateway.control_plane.secrets.resealing import reseal
 from gateway.keyring import Keyring
 from gateway.storage.database import Database
+from gateway.storage.tables import api_keys
 from testing.gateways import SECRET, Ledger
 
 OLD, NEW = Keyring(SECRET), Keyring("fedcba9876543210" * 4)
@@ -57,8 +60,6 @@ async def test_what_nothing_hangs_on_is_retired_and_may_come_back(database: Data
     await record.register(database, STEP_2)
     # what outlives the secret is sealed under it until it is sealed again
     assert "2 sealed secrets of digests" in await refused(database, NEW)
-    from gateway.control_plane.secrets.resealing import reseal
-
     assert await reseal(database, STEP_2) == {"lasting": 2}
     await record.register(database, NEW)
     new, old = NEW.fingerprints[0], OLD.fingerprints[0]
@@ -80,6 +81,25 @@ async def test_an_operator_may_give_up_what_hangs_on_a_secret(ledger: Ledger):
 
 async def test_several_secrets_on_a_database_that_knows_none(ledger: Ledger):
     assert "start once with that one alone" in await refused(ledger.database, STEP_2)
+
+
+async def test_keys_that_were_made_before_the_first_start_say_by_what(ledger: Ledger):
+    """The fixture's key says which secret it is under; that of version 0.1 does not."""
+    assert "that API keys of this database were made with" in await refused(ledger.database, NEW)
+    async with ledger.database.write() as connection:
+        await connection.execute(update(api_keys).values(digest_secret=None))
+    await record.register(ledger.database, OLD)
+
+
+async def test_a_command_that_makes_writes_the_first_secret_down_and_none_after(database: Database):
+    await record.enter(database, OLD)
+    assert await known(database) == {OLD.fingerprints[0]: False}
+    await record.register(database, STEP_2)
+    before = await known(database)
+    await record.enter(database, STEP_1)
+    assert list(await known(database)) == list(before)
+    with pytest.raises(WrongSecret):
+        await record.enter(database, Keyring("0f1e2d3c4b5a6978" * 4))
 
 
 async def test_a_new_secret_that_is_the_first_at_once_is_warned_of(database: Database):
