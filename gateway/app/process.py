@@ -20,6 +20,7 @@ from gateway.app.hot_path import DataPlane, bounds, endpoints
 from gateway.app.jobs import Jobs
 from gateway.app.redis_metrics import RedisMetrics
 from gateway.app.request_log import logged
+from gateway.app.trace_metrics import TraceMetrics
 from gateway.control_plane.secrets import record
 from gateway.control_plane.web.headers import answer_head
 from gateway.data_plane.api.door import Door
@@ -78,6 +79,7 @@ class Process:
         is_data = runs(core.settings.role, "data")
         self.door = Door(endpoints(data, core) if is_data else [], bounds(core.settings))
         data.watched.append(DoorMetrics(self.door, data.hot_path.in_flight))
+        data.watched.append(TraceMetrics(core.tracing))
         if control:
             from gateway.app.control_metrics import ControlMetrics  # noqa: PLC0415 - only where it runs
 

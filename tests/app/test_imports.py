@@ -88,3 +88,11 @@ def test_what_only_some_deployments_or_moments_need_is_not_imported(tmp_path: Pa
     later = {"aiohttp", "alembic", "opentelemetry.trace", "redis", "stripe", "tokenizers"}
     assert not later & imported
     assert "gateway.control_plane.pages.console.routes" in imported
+
+
+def test_a_worker_that_is_not_traced_imports_nothing_of_traces():
+    program = "import sys, backends.fake; print(*(set(sys.modules) & {'opentelemetry', 'gateway'}))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "\n"

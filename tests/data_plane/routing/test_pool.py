@@ -111,8 +111,8 @@ class Bench:
             pool.add(url)
         return pool
 
-    async def embed(self, *rows: TokenRow, seconds: float = 5.0, **options):
-        return await self.router.dispatch("fake", rows, offer(seconds, **options))
+    async def embed(self, *rows: TokenRow, seconds: float = 5.0, trace=None, **options):
+        return await self.router.dispatch("fake", rows, offer(seconds, **options), trace=trace)
 
 
 def offer(seconds: float, tokens: int = 3, **options) -> Offer:
