@@ -64,8 +64,6 @@ class Clients:
         self.record = record
         self.url = url
         self.patience_seconds = TIMEOUT_SECONDS
-        self.prompt_retries = False
-        """Whether retries come at once, as those of a person who clicks again."""
         self._choose = choose
         self._began = began
         self._number = 0
@@ -146,8 +144,6 @@ class Clients:
             return answer, await answer.read()
 
     def _back_off(self, retry: int) -> float:
-        if self.prompt_retries:
-            return 0.0
         seconds = min(_BACK_OFF_SECONDS * 2.0**retry, _BACK_OFF_SECONDS_MAX)
         return seconds * self._choose.uniform(0.75, 1.0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -101,7 +102,7 @@ def outcome_of(scenario: Scenario, storm: Storm, verdict: Verdict, seed: int) ->
         refused=dict(record.refused(since=storm.loaded_at)),
         slowest_seconds=record.slowest(),
         whole_seconds=whole,
-        seconds=storm.clients.now(),
+        seconds=time.monotonic() - storm.began,
         spans=storm.spans,
         line=_line(storm),
         verdict=verdict,

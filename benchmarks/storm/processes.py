@@ -17,8 +17,8 @@ import aiohttp
 from benchmarks.faults.processes import fixed_port
 from testing import servers
 
-_READY_SECONDS = 60.0
-_STOP_SECONDS = 60.0
+_READY_SECONDS = 180.0
+_STOP_SECONDS = 90.0
 
 
 class Gateway:

@@ -44,14 +44,14 @@ async def run(
             seconds=seconds,
         )
         verdict = Verdict()
-        async with deployment.running(template):
-            try:
+        try:
+            async with deployment.running(template):
                 async with storm.open():
                     await scenario.run(storm)
                 verdict = await _judge(storm)
-            except Exception:  # noqa: BLE001 - the other scenarios go on
-                verdict.broken.append(traceback.format_exc())
-            outcome = outcome_of(scenario, storm, verdict, seed)
+        except Exception:  # noqa: BLE001 - the other scenarios go on
+            verdict.broken.append(traceback.format_exc())
+        outcome = outcome_of(scenario, storm, verdict, seed)
         _keep(outcome, storm.record, folder)
     return outcome
 

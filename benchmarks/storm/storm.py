@@ -41,6 +41,7 @@ class Storm:
         """What a scenario expected and did not see."""
         self.spans: list[tuple[float, float]] = []
         """When something was wrong, in seconds since the scenario began."""
+        self.began = time.monotonic()
         self.loaded_at = 0.0
         """When the load began. What was before only made keys and credit known to the gateways."""
         self.clients: Clients
@@ -51,7 +52,7 @@ class Storm:
     async def open(self) -> AsyncIterator[None]:
         """Have clients in front of the balancer."""
         url = self.deployment.balancer.url
-        async with Clients(self.record, url, self.choose, time.monotonic()) as self.clients:
+        async with Clients(self.record, url, self.choose, self.began) as self.clients:
             yield
 
     async def everybody(self, url: str = "") -> None:

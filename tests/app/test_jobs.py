@@ -116,3 +116,25 @@ async def test_what_comes_during_a_run_is_not_forgotten():
         goes_on.set()
         await runs.acquire()
     await jobs.stop()
+
+
+async def test_a_job_whose_driver_loses_its_cancellation_ends_too():
+    begun, runs = asyncio.Event(), 0
+
+    async def lose_it() -> None:
+        nonlocal runs
+        runs += 1
+        begun.set()
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            if runs > 1:
+                raise
+            # else as `asyncio.wait_for` does on Python 3.11, if what it waited for is done now
+
+    jobs = Jobs([Job("busy", 0.001, lose_it)])
+    await jobs.start()
+    await begun.wait()
+    async with asyncio.timeout(10):
+        await jobs.stop()
+    assert runs == 1
