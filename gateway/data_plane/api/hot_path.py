@@ -187,7 +187,7 @@ class HotPath:
         if trace is not None:
             trace.step("dispatch")
         try:
-            return await self.router.dispatch(
+            vectors = await self.router.dispatch(
                 quoted.model.id,
                 quoted.rows.rows,
                 offer,
@@ -197,8 +197,9 @@ class HotPath:
             )
         finally:
             exchange.waited_seconds += time.monotonic() - started
-            if trace is not None:
-                trace.step("encode")
+        if trace is not None:
+            trace.step("encode")
+        return vectors
 
 
 class ModelNotFound(NotFound):
