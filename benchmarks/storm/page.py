@@ -37,9 +37,13 @@ def page(outcomes: Sequence[Outcome], missing: Sequence[str]) -> str:
         broken=broken,
         written_off=sum(outcome.verdict.written_off for outcome in outcomes),
         unasked=sum(outcome.verdict.unasked for outcome in outcomes),
-        missing=f"\nNot run yet: {', '.join(missing)}.\n" if missing else "",
+        missing=f"\nNot in this run: {_named(missing)}.\n" if missing else "",
         tables=_tables(outcomes),
     )
+
+
+def _named(scenarios: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in scenarios)
 
 
 def _tables(outcomes: Sequence[Outcome]) -> str:

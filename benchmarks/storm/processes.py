@@ -18,7 +18,7 @@ from benchmarks.faults.processes import fixed_port
 from testing import servers
 
 _READY_SECONDS = 180.0
-_STOP_SECONDS = 90.0
+_STOP_SECONDS = 180.0
 
 
 class Gateway:
