@@ -40,6 +40,7 @@ def main() -> None:
     if reason := why_not() or (missing and f"missing: {' '.join(missing)} (Debian's packages)"):
         sys.exit(f"images can't be built here: {reason}")
     STORE.mkdir(parents=True, exist_ok=True)
+    _buildah("rm", "--all", may_fail=True)  # what the last run mounted
     tag = base_image()
     if not _has(tag) and _buildah("pull", "--quiet", tag, may_fail=True) is None:
         _make_base(tag)
