@@ -19,6 +19,8 @@ from testing.servers import free_port
 _START_SECONDS = 180.0
 _EXIT_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
+_PATIENT = {"GATEWAY_KEY_WAIT_SECONDS": "60", "GATEWAY_CREDIT_WAIT_SECONDS": "60"}
+"""A slow machine is no database that hangs."""
 
 
 class Rolling:
@@ -89,7 +91,9 @@ class Rolling:
 
 def gateway(environment: Mapping[str, str], *options: str) -> Rolling:
     """Return a gateway that is not started."""
-    return Rolling("gateway", "run", *options, ready="/health/ready", environment=environment)
+    return Rolling(
+        "gateway", "run", *options, ready="/health/ready", environment={**_PATIENT, **environment}
+    )
 
 
 def worker(drain_seconds: float) -> Rolling:
