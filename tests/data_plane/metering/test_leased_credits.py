@@ -84,6 +84,17 @@ async def test_without_credit_it_is_402_and_says_so(database: Database, tmp_path
     assert await usage_of(database, customer) == (1, 40)
 
 
+async def test_what_is_left_is_told_with_each_reservation(database: Database, tmp_path):
+    """Some of it is on the lease, and the rest is the account's."""
+    customer = await add_customer(database, 100)
+    rules = LeaseRules(slice_nanos=160, slice_nanos_max=160)
+    async with running(database, tmp_path, leases=rules) as engine:
+        left = [await engine.reserve(customer.charge(1)) for _ in range(3)]
+        purse = engine.book.purse(customer.organization_id)
+        assert purse.available_nanos > 0
+    assert left == [792, 784, 776]
+
+
 async def test_credit_on_another_process_is_recalled(database: Database, tmp_path):
     customer = await add_customer(database, 10)
     async with running(database, tmp_path) as first, running(database, tmp_path) as second:
