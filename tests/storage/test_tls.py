@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,7 +64,7 @@ def url(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Itera
         )
         yield f"postgresql://service@localhost:{port}/postgres"
     finally:
-        server.terminate()
+        server.send_signal(signal.SIGINT)  # it does not wait for connections that a failure left
         server.wait(timeout=30)
 
 
@@ -79,8 +80,11 @@ async def test_every_connection_is_encrypted_and_knows_its_server(url: str, auth
 
 async def test_without_tls_nobody_is_let_in(url: str):
     own = OwnConnection(Database(f"{url}?sslmode=disable"), {})
-    with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError, match="no encryption"):
-        await own.prepared("SELECT 1")
+    try:
+        with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError, match="no encryption"):
+            await own.prepared("SELECT 1")
+    finally:
+        await own.close()
 
 
 @pytest.mark.parametrize(
@@ -100,6 +104,6 @@ async def test_a_wrong_authority_or_name_is_told_in_one_line(
     database = Database(f"{at}?sslmode=verify-full&sslrootcert={file}")
     with pytest.raises(DatabaseError) as refused:
         await migrate.check(database)
+    await database.close()
     (line,) = str(refused.value).splitlines()
     assert reason in line
-    await database.close()
