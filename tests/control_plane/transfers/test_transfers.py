@@ -1,8 +1,9 @@
 """An organization leaves one deployment and goes on in another, to the nano-dollar, and once."""
 
 import gzip
+import hashlib
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -344,33 +345,75 @@ def headed(**fields: Any) -> Callable[[list[bytes]], list[bytes]]:
     return edit
 
 
-@pytest.mark.parametrize(
-    ("edit", "words"),
-    [
-        (headed(version=2), "format 2, written from schema 00.*reads format 1"),
-        (headed(currency="EUR"), "nano-dollars of EUR"),
-        (headed(format="a poem"), "not of an organization"),
-        (headed(name="Other"), "cut or was changed"),
-        (lambda lines: lines[:-1], "cut or was changed"),
-        (lambda lines: [*lines[:5], *lines[6:]], "cut or was changed"),
-        (lambda lines: [lines[0], b"x" * 70_000 + b"\n", *lines[1:]], "too long"),
-        (lambda lines: [lines[0], b'{"table": "sessions", "row": {}}\n', *lines[1:]], "sessions"),
-        (lambda lines: [lines[0], b'{"table": "users", "row": {}}\n', *lines[1:]], "other columns"),
-        (lambda _: [], "cut or was changed"),
-    ],
-)
-async def test_a_file_that_is_not_whole_changes_nothing(
-    deployments: Deployments, edit: Callable[[list[bytes]], list[bytes]], words: str
-):
-    await deployments.export(await deployments.filled())
-    edited(deployments.path, edit)
-    with pytest.raises(UnreadableFile, match=words):
-        await deployments.bring_in()
+EDITS: Sequence[tuple[Callable[[list[bytes]], list[bytes]], str]] = [
+    (headed(version=2), "format 2, written from schema 00.*reads format 1"),
+    (headed(currency="EUR"), "nano-dollars of EUR"),
+    (headed(format="a poem"), "not of an organization"),
+    (headed(name="Other"), "cut or was changed"),
+    (lambda lines: lines[:-1], "cut or was changed"),
+    (lambda lines: [*lines[:5], *lines[6:]], "cut or was changed"),
+    (lambda lines: [lines[0], b"x" * 70_000 + b"\n", *lines[1:]], "too long"),
+    (lambda lines: [lines[0], b'{"table": "sessions", "row": {}}\n', *lines[1:]], "sessions"),
+    (lambda lines: [lines[0], b'{"table": "users", "row": {}}\n', *lines[1:]], "other columns"),
+    (lambda _: [], "cut or was changed"),
+]
 
 
-async def test_a_file_that_was_cut_changes_nothing(deployments: Deployments):
+async def test_a_file_that_is_not_whole_changes_nothing(deployments: Deployments):
     await deployments.export(await deployments.filled())
     whole = deployments.path.read_bytes()
+    for edit, words in EDITS:
+        deployments.path.write_bytes(whole)
+        edited(deployments.path, edit)
+        with pytest.raises(UnreadableFile, match=words):
+            await deployments.bring_in()
     deployments.path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UnreadableFile, match="cut"):
         await deployments.bring_in()
+    deployments.path.write_bytes(whole)
+    assert await deployments.bring_in()
+
+
+def resigned(lines: list[bytes]) -> list[bytes]:
+    """Give changed lines a footer that fits them, as whoever has the secret could."""
+    footer = msgspec.json.decode(lines[-1])
+    footer["sha256"] = hashlib.sha256(b"".join(lines[:-1])).hexdigest()
+    footer["mac"] = Keyring(SECRET).derive("organization files").prove(footer["sha256"])
+    return [*lines[:-1], msgspec.json.encode(footer) + b"\n"]
+
+
+def changed(table: str, **values: Any) -> Callable[[list[bytes]], list[bytes]]:
+    """Change the first row of a table."""
+
+    def edit(lines: list[bytes]) -> list[bytes]:
+        at = next(n for n, line in enumerate(lines) if f'"table":"{table}"'.encode() in line)
+        said = msgspec.json.decode(lines[at])
+        said["row"] |= values
+        return resigned([*lines[:at], msgspec.json.encode(said) + b"\n", *lines[at + 1 :]])
+
+    return edit
+
+
+async def test_a_proven_file_is_not_believed_either(deployments: Deployments):
+    """It can't touch what belongs to others, nor bring more than its entries say."""
+    await deployments.export(await deployments.filled())
+    whole = deployments.path.read_bytes()
+    other = new_id()
+    for edit, words in (
+        (changed("ledger_entries", organization_id=other), "row of another organization"),
+        (changed("memberships", user_id=other), "row of another organization"),
+        (changed("key_budgets", key_id=other), "row of another organization"),
+        (changed("webhook_subscriptions", endpoint_id=other), "row of another organization"),
+        (changed("usage_hours", key_id=other), "row of another organization"),
+        (changed("organizations", id=other), "row of another organization"),
+        (changed("accounts", leased_nanos="1"), "credit leased"),
+        (changed("accounts", available_nanos="1"), "not what the file says"),
+        (changed("credit_lots", remaining_nanos="1"), "Its lots hold"),
+        (changed("usage_hours", tokens="1"), "sums are not those of its rows"),
+    ):
+        deployments.path.write_bytes(whole)
+        edited(deployments.path, edit)
+        with pytest.raises(UnreadableFile, match=words):
+            await deployments.bring_in()
+    async with deployments.target.read() as connection:
+        assert (await connection.execute(select(tables.organizations))).all() == []
