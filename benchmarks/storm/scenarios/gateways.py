@@ -13,7 +13,7 @@ from benchmarks.storm.storm import Storm
 from benchmarks.storm.template import CREDIT_NANOS, add_customer
 
 KILLS = 4
-_AT_KILL = 2
+_AT_KILL = 4
 """Most charges that one kill may cut from their answers."""
 _ROUNDS = 2
 DRAINING = {"GATEWAY_DRAIN_SECONDS": "3"}
