@@ -7,7 +7,6 @@ import asyncio
 from benchmarks.storm.registry import SHORT, scenario
 from benchmarks.storm.storm import Storm
 
-
 _MOST_CUT = 5
 _COLD = {"503 credit_unavailable": 0.05, "503 authentication_unavailable": 0.05}
 """For good, while the gateway that comes back knows nobody, on a machine that is busy."""
