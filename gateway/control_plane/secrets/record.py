@@ -112,7 +112,7 @@ async def retire(connection: AsyncConnection, fingerprint: str) -> None:
 
 async def _found(connection: AsyncConnection, keyring: Keyring) -> None:
     """See that the first secrets that are noted are those of the rows that there are."""
-    under = select(api_keys.c.digest_secret).distinct()
+    under = select(api_keys.c.digest_secret).where(api_keys.c.revoked_at.is_(None)).distinct()
     made_by = set(await connection.scalars(under)) - {None, *keyring.fingerprints}
     if made_by:
         raise WrongSecret(
