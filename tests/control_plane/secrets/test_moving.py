@@ -90,6 +90,7 @@ async def test_a_process_from_before_moves_nothing_back(ledger: Ledger):
     assert (await digests(database, made.key.id))[0] == OLD.digest(made.secret)
 
 
+@pytest.mark.sqlite
 async def test_a_key_that_is_revoked_or_over_holds_nothing(ledger: Ledger):
     database = ledger.database
     await rotate(database)

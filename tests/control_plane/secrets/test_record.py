@@ -67,6 +67,7 @@ async def test_what_nothing_hangs_on_is_retired_and_may_come_back(database: Data
     assert await known(database) == {old: False, new: False}
 
 
+@pytest.mark.sqlite
 async def test_an_operator_may_give_up_what_hangs_on_a_secret(ledger: Ledger):
     database = ledger.database
     await record.register(database, OLD)
@@ -77,10 +78,12 @@ async def test_an_operator_may_give_up_what_hangs_on_a_secret(ledger: Ledger):
     await record.register(database, NEW)
 
 
+@pytest.mark.sqlite
 async def test_several_secrets_on_a_database_that_knows_none(ledger: Ledger):
     assert "start once with that one alone" in await refused(ledger.database, STEP_2)
 
 
+@pytest.mark.sqlite
 async def test_keys_that_were_made_before_the_first_start_say_by_what(ledger: Ledger):
     """Those that are revoked, as an import may bring them, bind nobody."""
     assert "that API keys of this database were made with" in await refused(ledger.database, NEW)
@@ -88,6 +91,7 @@ async def test_keys_that_were_made_before_the_first_start_say_by_what(ledger: Le
     await record.register(ledger.database, NEW)
 
 
+@pytest.mark.sqlite
 async def test_a_command_that_makes_writes_the_first_secret_down_and_none_after(database: Database):
     await record.enter(database, OLD)
     assert await known(database) == {OLD.fingerprints[0]: False}
@@ -99,6 +103,7 @@ async def test_a_command_that_makes_writes_the_first_secret_down_and_none_after(
         await record.enter(database, Keyring("0f1e2d3c4b5a6978" * 4))
 
 
+@pytest.mark.sqlite
 async def test_a_new_secret_that_is_the_first_at_once_is_warned_of(database: Database):
     def warnings(logs: list) -> list[str]:
         return [line["fingerprint"] for line in logs if line["log_level"] == "warning"]
