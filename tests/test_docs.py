@@ -8,8 +8,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 INDEX = ROOT / "docs" / "README.md"
-COMING = {"upgrading.md", "secrets.md", "storm.md"}
-"""Pages that are written at the moment."""
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 
@@ -38,13 +36,8 @@ def links(page: Path) -> list[tuple[str, str]]:
     return [
         (target.partition("#")[0], target.partition("#")[2])
         for target in _LINK.findall(text)
-        if not re.match(r"[a-z]+:", target) and not _is_coming(page, target)
+        if not re.match(r"[a-z]+:", target)
     ]
-
-
-def _is_coming(page: Path, target: str) -> bool:
-    path = page.parent / target.partition("#")[0]
-    return path.name in COMING and not path.exists()
 
 
 def test_what_pages_link_to_is_there():
