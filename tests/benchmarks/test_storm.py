@@ -14,7 +14,7 @@ CREDIT = 10**6
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_nothing_is_lost_in_a_short_storm():
     out = said("benchmarks.storm", "--only", "the-short-form", "--seed", "7")
     assert out.endswith("broken: 0\n"), out
