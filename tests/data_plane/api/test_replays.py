@@ -31,6 +31,7 @@ class Exchanging:
         self.has_left = False
         self.on_leave = None
         self.on_lost = None
+        self.trace = None
 
     def leave_quietly(self) -> None:
         """Leave when nothing can be canceled any more."""

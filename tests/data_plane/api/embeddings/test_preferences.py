@@ -2,6 +2,7 @@
 
 import math
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +19,8 @@ def read(**headers: str) -> Urgency:
 
 def exchange(**headers: str) -> Exchange:
     raw = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
-    return Exchange("POST", raw, None, None)  # type: ignore[arg-type] - no body is read
+    endpoint = SimpleNamespace(tracing=None)
+    return Exchange("POST", raw, None, endpoint)  # type: ignore[arg-type] - no body is read
 
 
 @pytest.mark.parametrize(
