@@ -99,11 +99,13 @@ class Deployment:
     async def roll(self, **changes: str) -> None:
         """Restart one after the other with other settings, as a deployment does."""
         self.settings |= changes
-        for gateway in self.gateways:
+        for gateway, target in zip(self.gateways, self.balancer.targets, strict=True):
             gateway.environment |= changes
             await gateway.stop()
             await gateway.start()
-            await asyncio.sleep(2 * _PROBE_SECONDS)  # the balancer has seen it by then
+            await asyncio.sleep(2 * _PROBE_SECONDS)
+            while not target.is_in:  # the next one goes once the balancer has this one back
+                await asyncio.sleep(_PROBE_SECONDS)
 
     async def stop_gateways(self) -> None:
         """Stop in order those that run: they hand in all that they have."""
