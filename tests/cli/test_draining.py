@@ -21,6 +21,7 @@ async def postgresql_database(postgresql_database_url: list[str]) -> AsyncIterat
     await opened.close()
 
 
+@pytest.mark.timeout(600)  # many processes start
 @pytest.mark.parametrize(
     ("processes", "workers", "restarted", "rounds"),
     [

@@ -19,7 +19,7 @@ from testing.load import Load
 from testing.processes import Process
 from testing.rolling import Rolling, gateway, replace
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]  # a dozen processes start
 
 
 @pytest.fixture
