@@ -25,9 +25,9 @@ class KeptReply(NamedTuple):
     body: bytes
     """Empty once the vectors had to make room: what was paid is remembered longer."""
     lines: bytes
-    has_reached: bool = True
+    has_reached: bool
     """Somebody was connected when it was charged. If nobody was, equal bytes are a retry."""
-    bill: Bill | None = None
+    bill: Bill | None
     """Not paid yet: nobody waited when it was done."""
 
 

@@ -217,6 +217,10 @@ class Dispatcher:
         self._retries.after(attempt, error, now)
         self.pump()
 
+    def is_to_wait(self, worker: Worker) -> bool:
+        """Tell whether only rows that a worker never saw could prove it, and others make some."""
+        return worker.disproved and any(other.ready for other in self.workers.values())
+
     def _disprove(self, worker: Worker, reason: str) -> None:
         """Take out a worker that others disproved."""
         error, now = Disproved(worker.url, reason), self._clock()

@@ -110,11 +110,7 @@ class PoolMember:
     async def _prove(self, examiner: Examiner, info: WorkerInfo, allowed: float) -> str:
         """Compare the worker's vectors with golden ones, and with other workers' of real rows."""
         known = self._core.witnesses.questions(self.worker, info)
-        if (
-            self.worker.disproved
-            and not known
-            and any(w.ready for w in self._core.workers.values())
-        ):
+        if not known and self._core.is_to_wait(self.worker):
             # what it learned proves nothing; the next calls bring rows that it can't know
             raise NotReady(self.backend.url, "disproved; waits for a row that it never saw")
         proof, vectors = await examiner.canary(

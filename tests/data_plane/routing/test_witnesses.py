@@ -88,7 +88,7 @@ class Pool:
     def examine(self, worker: Worker) -> bool:
         """Examine a worker as `PoolMember` does; false if it lied."""
         known = self.core.witnesses.questions(worker, INFO)
-        if worker.disproved and not known:
+        if not known and self.core.is_to_wait(worker):
             return False
         vectors = self.tells[worker]([one.row for one in known])
         lies = [
@@ -161,6 +161,18 @@ def test_it_does_not_come_back_while_there_is_work():
         pool.work(3)
     cheat.lies = False
     assert [pool.examine(pool.workers[0]) for _ in range(2)] == [True, True]
+
+
+def test_a_liar_waits_for_rows_while_anybody_makes_them():
+    pool = Pool(honest, honest, honest)
+    liar, other, last = pool.workers
+    assert not pool.core.is_to_wait(liar)
+    pool.core._disprove(liar, "it lied")
+    liar.disproved = True
+    assert pool.core.is_to_wait(liar)
+    for worker, waits in ((other, True), (last, False)):
+        pool.core.quarantine.take_out(worker, "gone", pool.world.now, hard=True)
+        assert pool.core.is_to_wait(liar) is waits
 
 
 def test_what_a_worker_said_before_it_was_out_speaks_against_nobody():
