@@ -20,6 +20,7 @@ import uvicorn
 from litestar import Litestar
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.utils.path import normalize_path
 
 from gateway.data_plane.api.health import MONITORING
 from gateway.settings import Settings, SettingsError
@@ -52,7 +53,8 @@ def parted(app: ASGIApp, settings: Settings) -> ASGIApp:
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
-            path, is_admin = scope["path"], _MARK in dict(scope)
+            # as the router reads it: //metrics is /metrics
+            path, is_admin = normalize_path(scope["path"]), _MARK in dict(scope)
             is_monitoring = is_admin or (bool(token) and _has_token(scope, token))
             scope.setdefault("state", {})[MONITORING] = is_monitoring
             if is_admin:
