@@ -286,5 +286,6 @@ def _message(call: WorkerCall[Any], credentials: Credentials | None) -> bytes:
     head, body = call.head, call.body
     if credentials is not None and call.claims:
         call.signature = credentials.sign(call.claims, body)
+        call.is_open = not credentials.used  # the session may have ended since it was begun
         head += call.signature.header if call.signature else b""
     return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)

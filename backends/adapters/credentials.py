@@ -74,11 +74,19 @@ class Credentials:
         return Signature(session, self._number, session.request_tag(self._number, claims, body))
 
     def believes(
-        self, signature: Signature | None, answer: AnswerReader, content: bytes | bytearray
+        self,
+        signature: Signature | None,
+        answer: AnswerReader,
+        content: bytes | bytearray,
+        *,
+        is_open: bool,
     ) -> bool:
-        """Whether the worker signed an answer. A 401 bears no tag: there is no session yet."""
+        """Whether the worker signed an answer. A 401 bears no tag: there is no session yet.
+
+        `is_open`: the request was sent when nothing had to be signed.
+        """
         if signature is None:
-            return answer.status != UNKNOWN
+            return is_open and answer.status != UNKNOWN
         return signature.fits(answer.status, answer.retry_after, content, answer.tag)
 
 

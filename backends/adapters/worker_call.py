@@ -33,6 +33,8 @@ class WorkerCall(asyncio.Future[T], Generic[T]):
         super().__init__(loop=loop)
         self.head, self.claims, self.body = head, claims, body
         self.signature: Signature | None = None
+        self.is_open = True
+        """Nothing had to be signed when it was sent."""
         self.bytes_max = bytes_max
         self.connection: Carrier | None = None
         self.dialing: asyncio.Task[None] | None = None
@@ -63,7 +65,9 @@ class WorkerCall(asyncio.Future[T], Generic[T]):
         self.connection = None
         url, retry_after = self._caller.url, answer.retry_after
         credentials = self._caller.credentials
-        if credentials is not None and not credentials.believes(self.signature, answer, content):
+        if credentials is not None and not credentials.believes(
+            self.signature, answer, content, is_open=self.is_open
+        ):
             self._disbelieved(status, credentials)
             return
         if status != _OK:

@@ -88,6 +88,43 @@ async def test_an_error_that_somebody_made_up_is_nobody_s_refusal():
             await embed(backend)
 
 
+async def test_whoever_ends_a_session_can_not_answer_what_is_sent_meanwhile(monkeypatch):
+    """A call that was begun in the session, and is connected once it is over, is not signed."""
+    said: list[bytes] = []
+
+    def keep(data: bytes) -> bytes:
+        said.append(data)
+        return data
+
+    async with (
+        Worker().listening() as worker,
+        Between(worker.port).listening() as between,
+        asking(between.port) as backend,
+    ):
+        good, other = vector(ROWS[0].ids, 2), vector(b"another", 2)
+        between.answer = keep
+        assert await embed(backend) == [good]
+        forged = said[-1].replace(good, other)
+        dialer = backend._connections._dialer
+        over, connect = asyncio.Event(), dialer.connect
+
+        async def late(make) -> None:
+            await over.wait()
+            await connect(make)
+
+        monkeypatch.setattr(dialer, "connect", late)
+        between.answer = lambda _: b"HTTP/1.1 401 No\r\ncontent-length: 2\r\n\r\n{}"
+        calls = [asyncio.create_task(embed(backend)) for _ in range(2)]
+        while backend._connections.credentials.ready:
+            await asyncio.sleep(0)
+        between.answer = lambda _: forged
+        over.set()
+        with pytest.raises(InvalidAnswer, match="not signed"):
+            await calls[1]
+        with pytest.raises(InvalidAnswer):
+            await calls[0]
+
+
 async def test_a_question_that_somebody_changed_is_not_answered():
     async with (
         Worker().listening() as worker,
