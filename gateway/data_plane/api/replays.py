@@ -168,8 +168,12 @@ class Fetch(NamedTuple):
         kept = self.kept
         if kept.bill is not None:
             with self.replays.resume(self.print_, exchange, kept) as work:
-                await kept.bill.resume()
-                return await work.deliver(kept.body, kept.bill)
+                try:
+                    await kept.bill.resume()
+                    return await work.deliver(kept.body, kept.bill)
+                finally:
+                    if work.unpaid is not None:  # this client left too: it waits for another
+                        kept.bill.keep(self.replays.seconds)
         if not kept.has_reached and not exchange.has_left:
             self.replays.mark_reached(self.print_.identity, kept.request_id, has_reached=True)
         return _replayed(kept.request_id, Reply(kept.body, kept.lines))

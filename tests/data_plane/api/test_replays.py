@@ -365,6 +365,25 @@ async def test_what_a_retry_could_not_pay_is_kept_for_the_next():
     assert working.credit.charged == ["1"]
 
 
+async def test_a_retry_that_leaves_before_it_is_charged_leaves_the_reservation_as_it_was():
+    replays = kept()
+    credit = await abandon(replays, "1", 1)
+    assert credit.kept == ["1"]
+    gone, retry = Exchanging("2"), of("1", is_retry=False)
+
+    async def read_end() -> None:
+        gone.leave()  # its end lay behind the request
+        await asyncio.sleep(0)
+
+    gone.read_end = read_end
+    left = asyncio.create_task(replays.find(retry).reply_to(gone))
+    with pytest.raises(asyncio.CancelledError):
+        await left
+    assert credit.kept == ["1", "1"], "or nothing would ever give it back"
+    assert (await replays.find(retry).reply_to(Exchanging("3"))).body == b"done"
+    assert credit.charged == ["1"]
+
+
 async def test_an_answer_whose_charge_is_not_known_is_not_kept_to_be_charged_again():
     class Begun:
         begun = True
