@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.data_plane.metering.engine_rules import EngineRules
 from gateway.data_plane.metering.journal import Journal, JournalError
@@ -22,6 +23,7 @@ from gateway.data_plane.metering.port import (
     CreditUnavailable,
     ReservationExpired,
 )
+from gateway.data_plane.metering.protocol import LeaseProtocol
 from gateway.identifiers import new_id
 from gateway.storage.ledger.upkeep import reap
 from testing.gateways import Ledger
@@ -429,3 +431,22 @@ async def test_without_ledger_and_journal_no_work_is_begun(
                 await asyncio.sleep(0.01)
         await serve(engine, ledger, 8)
     assert await ledger.breaches() == []
+
+
+async def test_a_bug_in_a_turn_is_told_and_ends_no_other(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    await ledger.grant(80)
+    compose, failed = LeaseProtocol.compose, asyncio.Event()
+
+    def fails_once(protocol: LeaseProtocol):
+        if failed.is_set():
+            return compose(protocol)
+        failed.set()
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(LeaseProtocol, "compose", fails_once)
+    with capture_logs() as told:
+        async with running(ledger.database, tmp_path) as engine, asyncio.timeout(20):
+            await serve(engine, ledger, 8)
+    assert [line["reason"] for line in told if line["log_level"] == "error"] == ["a bug"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backends.protocol import WorkerLost, WorkerUnreachable
+from backends.protocol import InvalidAnswer, WorkerLost, WorkerUnreachable
 from gateway.data_plane.routing import suspects
 from gateway.data_plane.routing.outcomes import FatalInput
 from gateway.data_plane.routing.suspects import PAUSE_SECONDS, digest_of
@@ -153,6 +153,19 @@ def test_a_worker_that_is_found_gone_was_lost_with_what_it_had(world: World):
     assert [a.shards[0].losses for a in (had, refused, later)] == [1, 0, 0]
     assert play(world) == []
     assert all(right(request) for request in requests)
+
+
+def test_a_worker_that_answers_what_is_wrong_was_not_lost(world: World):
+    for url in ("w1", "w2", "w3"):
+        world.worker(url)
+    for number in range(12):
+        world.submit(2000, first=number)
+    one = world.flying[0].worker
+    had, wrong = [attempt for attempt in world.flying if attempt.worker is one][:2]
+    fail(world, wrong, InvalidAnswer, "NaN")
+    assert one.state is WorkerState.QUARANTINED
+    assert had.over
+    assert had.shards[0].losses == 0
 
 
 def test_a_suspected_row_is_not_doubled(world: World):

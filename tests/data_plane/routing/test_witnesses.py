@@ -175,6 +175,17 @@ def test_a_liar_waits_for_rows_while_anybody_makes_them():
         assert pool.core.is_to_wait(liar) is waits
 
 
+def test_a_liar_is_asked_no_row_twice():
+    pool = Pool(honest, honest, honest)
+    pool.work(40)
+    liar = pool.workers[0]
+    liar.disproved = True
+    asked = []
+    while found := pool.core.witnesses.questions(liar, INFO):
+        asked += found
+    assert 1 < len(asked) == len({bytes(known.row.ids) for known in asked})
+
+
 def test_what_a_worker_said_before_it_was_out_speaks_against_nobody():
     cheat = Cheat(learns_rows=True)
     pool = Pool(cheat, honest)

@@ -196,6 +196,11 @@ def test_history_is_bounded(world):
     assert len(worker.view(world.now).history) == HISTORY_MAX
 
 
+def test_what_is_shown_of_a_worker_says_how_long_ago_it_proved_itself(world):
+    worker = world.worker()
+    assert worker.view(world.now + 5).proved_seconds == 5
+
+
 def test_one_failed_canary_is_enough(world):
     world.worker("other")
     worker = world.worker()
