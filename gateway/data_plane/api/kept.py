@@ -40,9 +40,9 @@ class Kept:
         bytes_max: int,
         clock: Callable[[], float] = time.monotonic,
         *,
-        on_evict: Callable[[bytes, KeptReply], None] | None = None,
+        on_evict: Callable[[bytes, KeptReply, float], None] | None = None,
     ) -> None:
-        """`on_evict` is given each answer that had to make room for others."""
+        """`on_evict` is given each answer that had to make room for others, and when it expires."""
         self.seconds = seconds
         self.bytes = 0
         self._bytes_max = bytes_max
@@ -59,16 +59,25 @@ class Kept:
         """Return what is kept, if it has not expired."""
         self._expire()
         found = self.answers.get(identity)
-        return KeptReply(*found[:-2]) if found else None
+        return KeptReply(*found[:-2]) if found and found[-1] > self._clock() else None
 
-    def put(self, identity: bytes, answer: KeptReply) -> None:
-        """Keep an answer for `seconds`; one that is larger than all the room is not kept."""
+    def expiry(self, identity: bytes) -> float | None:
+        """Return when an answer expires, if it is kept."""
+        found = self.answers.get(identity)
+        return found[-1] if found else None
+
+    def put(self, identity: bytes, answer: KeptReply, until: float | None = None) -> None:
+        """Keep an answer for `seconds`, or `until` then at most.
+
+        One that is larger than all the room is not kept.
+        """
         size = len(answer.body) + len(answer.lines)
         if size > self._bytes_max:
             return
         if identity in self.answers:
             self.forget(identity)
-        self.answers[identity] = (*answer, size, self._clock() + self.seconds)
+        expiry = self._clock() + self.seconds
+        self.answers[identity] = (*answer, size, expiry if until is None else min(until, expiry))
         organization_id = answer.organization_id
         if organization_id not in self._shares:
             self._shares[organization_id] = _Share(organization_id)
@@ -110,10 +119,10 @@ class Kept:
         largest = next(rank for rank in reversed(self._ranks) if rank)
         share = next(iter(largest.values()))
         oldest = next(iter(share.identities))
-        answer = KeptReply(*self.answers[oldest][:-2])
+        *fields, _, expiry = self.answers[oldest]
         self.forget(oldest)
         if self._on_evict is not None:
-            self._on_evict(oldest, answer)
+            self._on_evict(oldest, KeptReply(*fields), expiry)
 
     def _resize(self, share: _Share, size: int) -> None:
         before = share.bytes.bit_length()

@@ -110,9 +110,11 @@ class Replays:
             return
         del self._running[work.identity]
         if kept is not None:
+            # computed again for nothing: not anew for as long, or that would never end
+            until = self._facts.expiry(work.identity) if work.is_paid_before else None
             if work.identity in self._facts.answers:
                 self._facts.forget(work.identity)
-            self._kept.put(work.identity, kept)
+            self._kept.put(work.identity, kept, until)
 
     def mark_reached(self, identity: bytes, request_id: str, *, has_reached: bool) -> None:
         """Note whether an answer has reached somebody."""
@@ -132,9 +134,9 @@ class Replays:
             self._kept.forget(work.identity)
         return work
 
-    def _keep_facts(self, identity: bytes, kept: KeptReply) -> None:
+    def _keep_facts(self, identity: bytes, kept: KeptReply, until: float) -> None:
         if kept.bill is None:
-            self._facts.put(identity, kept._replace(body=b""))
+            self._facts.put(identity, kept._replace(body=b""), until)
 
     @property
     def bytes(self) -> int:
@@ -210,6 +212,11 @@ class Work:
         """How many exchanges wait for the reply."""
         return len(self._retries) + (not self.exchange.has_left)
 
+    @property
+    def is_paid_before(self) -> bool:
+        """Whether another request is charged for it."""
+        return self.request_id != self.exchange.request_id
+
     async def deliver(self, body: bytes, bill: Bill) -> Reply:
         """Charge the answer and give it to all who wait. If nobody does, keep it unpaid instead.
 
@@ -235,9 +242,7 @@ class Work:
             self.exchange.on_lost = partial(
                 self._replays.lose, self.identity, self.request_id, bill
             )
-        if self.request_id == self.exchange.request_id:
-            return self._reply
-        return _replayed(self.request_id, self._reply)
+        return _replayed(self.request_id, self._reply) if self.is_paid_before else self._reply
 
     async def reply_to(self, exchange: Exchange) -> Reply:
         """Wait for the reply while the client of a retry is connected."""

@@ -184,6 +184,25 @@ async def test_what_was_paid_is_remembered_longer_than_its_vectors():
     assert replays.find(of("a")).kept.request_id == "1"
 
 
+async def test_what_was_paid_once_is_not_computed_for_nothing_for_ever():
+    """Answers that push each other out would be, as long as each is asked for in time."""
+    clock = Clock()
+    replays = kept(clock, bytes_max=2_000)
+    for name in "abc":
+        await answer(replays, of(name), 900)
+    computed = []
+    for at, name in ((30, "a"), (31, "b"), (59, "c"), (61, "a"), (62, "b")):
+        clock.now = at
+        paid = replays.paid(of(name))
+        assert (paid is not None) == (at < 60)
+        if paid and replays.find(of(name)) is None:
+            computed.append(name)
+            with replays.begin(of(name), Exchanging("2")) as work:
+                await work.deliver(bytes(900), Bill(Credit(), bill(Credit(), "2").charge, paid))
+        assert at < 60 or replays.find(of(name)) is None
+    assert computed == ["a", "b", "c"]
+
+
 async def test_another_body_is_refused():
     replays = kept()
     await answer(replays, of("a", b"one"), 1)
