@@ -483,7 +483,10 @@ class NaiveReplica(Replica):
         self._number += 1
         line = UsageLine(
             lease_id=new_id(), budget_id=None, budget_lease_id=None, created_ms=0,
-            **{name: value for name, value in asdict(charge).items() if name != "budget"},
+            **{
+                name: value for name, value in asdict(charge).items()
+                if name not in {"budget", "trace"}
+            },
         )  # fmt: skip
         entry = Settlement(charge.request_id, charge.cost_nanos, line)
         tick = Tick(

@@ -138,7 +138,7 @@ def line(charge: Charge, lease_id: str) -> UsageLine:
         created_ms=int(NOW.timestamp() * 1000),
         **{
             name: value for name, value in msgspec.structs.asdict(charge).items()
-            if name != "budget"
+            if name not in {"budget", "trace"}
         },
     )  # fmt: skip
 
