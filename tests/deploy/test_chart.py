@@ -31,6 +31,7 @@ SECRETS = {
     "GATEWAY_STRIPE_SECRET_KEY": "sk_test_0123456789",
     "GATEWAY_STRIPE_WEBHOOK_SECRETS": "whsec_0123456789abcdef",
     "GATEWAY_METRICS_TOKEN": "0123456789abcdef",
+    "GATEWAY_RECEIPT_SECRET": "00112233445566778899aabbccddeeff",
 }
 """What the Secrets hold, by the variable that refers to them."""
 OTHERS = {

@@ -39,6 +39,7 @@
 {{- end }}
 {{- end }}
 {{- include "gateway.secretEnv" (dict "name" "GATEWAY_SECRET" "of" $secrets.gateway) }}
+{{- include "gateway.secretEnv" (dict "name" "GATEWAY_RECEIPT_SECRET" "of" $secrets.receipt) }}
 {{- include "gateway.secretEnv" (dict "name" "DATABASE_URL" "of" $secrets.database) }}
 {{- include "gateway.secretEnv" (dict "name" "REDIS_URL" "of" $secrets.redis) }}
 {{- include "gateway.secretEnv" (dict "name" "GATEWAY_WORKER_SECRET" "of" $secrets.worker) }}
