@@ -29,5 +29,5 @@ async def operator_of(connection: AsyncConnection, address: str | None) -> Opera
     if address:
         return await operators.find(connection, address)
     if await operators.exist(connection):
-        raise NobodyActs("Say who acts: --as ADDRESS, the address of an operator.")
+        raise NobodyActs("Say who acts: --as ADDRESS, one of `gateway operators list`.")
     return COMMAND_LINE

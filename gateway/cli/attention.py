@@ -72,6 +72,9 @@ async def list_needs(*, as_json: bool) -> None:
         )
         for need, until in told
     ]
+    if not rows and not as_json:
+        say("Nothing needs attention.")
+        return
     show(rows, as_json=as_json, title="needs")
 
 

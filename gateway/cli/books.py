@@ -21,7 +21,7 @@ async def show_books(*, limit: int, as_json: bool) -> None:
         show(runs, as_json=True)
         return
     if not runs:
-        say("No audit has run yet; see gateway audit.")
+        say("No running gateway has audited the books yet. Audit them now: gateway audit.")
     for run in runs:
         books = run.balances
         found = ", ".join(sorted(run.breaches)) or "nothing broken"

@@ -10,6 +10,7 @@ from gateway.cli.acting import acting_as, because, operator_of
 from gateway.cli.printing import asynchronous, patient, say
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.back_office.acting import checked
+from gateway.control_plane.secrets import record
 from gateway.control_plane.transfers import closing, exports, imports, organization_file
 from gateway.control_plane.transfers.organization_file import OtherSecret
 from gateway.errors import BadRequest
@@ -99,6 +100,7 @@ async def import_organization(
             joins_members=join_members,
             reason=checked(operator, reason),
         )
+        unstarted = await record.unstarted(connection)
     if not is_new:
         say(f"{header.name} was imported before; nothing changed.")
         return
@@ -108,3 +110,5 @@ async def import_organization(
         f"{counts['memberships']} members and {counts['api_keys']} keys"
         f"{'' if ours else ', all of them revoked'}."
     )
+    for fingerprint, keys in unstarted.items():
+        say(f"{record.unstarted_words(fingerprint, keys)}.")

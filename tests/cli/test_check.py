@@ -350,7 +350,10 @@ async def test_settings_that_disagree(changes: dict[str, Any], level: str, words
 
 
 async def test_on_this_machine_little_is_needed():
-    assert (await the_one(agreement)).level == "ok"
+    assert (await the_one(agreement, dev_mail=True)).level == "ok"
+    assert (await the_one(agreement, role="data")).level == "ok"
+    told = await the_one(agreement)
+    assert (told.level, "GATEWAY_DEV_MAIL" in told.words) == ("warning", True)
 
 
 async def test_the_journal_s_disk(tmp_path: Path):
@@ -379,6 +382,7 @@ def test_the_exit_status_is_the_worst(sqlite_template: Path, tmp_path: Path):
         "DATABASE_URL": f"sqlite:///{tmp_path}/gateway.db",
         "GATEWAY_METRICS_TOKEN": "a-token-of-monitoring",
         "GATEWAY_WORKER_SECRET": SECRET[::-1],
+        "GATEWAY_DEV_MAIL": "true",
     }
     status, lines = run(right)
     assert (status, {line.split()[0] for line in lines.splitlines()}) == (0, {"ok"})

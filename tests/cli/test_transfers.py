@@ -51,3 +51,19 @@ def test_another_secret_brings_no_keys(source: Shell, target: Shell, tmp_path: P
     assert "another GATEWAY_SECRET" in target.run("import", file, status=1)
     assert "all of them revoked" in target.run("import", file, "--without-keys")
     assert "can't be read" in target.run("import", str(tmp_path / "none"), status=1)
+
+
+def test_keys_under_a_secret_that_no_gateway_has_are_told(
+    source: Shell, target: Shell, tmp_path: Path
+):
+    file = str(tmp_path / "acme.jsonl.gz")
+    source.run("credits", "freeze", "Acme", "--reason", "it moves")
+    source.run("export", "Acme", file)
+    theirs = source.environment["GATEWAY_SECRET"]
+    target.environment["GATEWAY_SECRET"] = "another secret, which is long enough too"
+    target.run("organizations", "create", "Else")
+    target.run("keys", "create", "Else")  # notes which secret the database is used with
+    target.environment["GATEWAY_SECRET"] += f"\n{theirs}"
+    assert "1 API key is under the secret" in (said := target.run("import", file))
+    assert "no gateway has started with" in said
+    assert "no gateway has started with" in target.run("check", status=1)

@@ -14,9 +14,9 @@ ABOUT = "settings"
 
 async def agreement(settings: Settings) -> AsyncIterator[Finding]:
     """Compare settings; nobody is asked."""
-    found = [*_sharing(settings)]
+    found = [*_sharing(settings), *_signing_in(settings)]
     if not is_loopback(urlsplit(settings.public_url).hostname or ""):
-        found += [*_for_others(settings), *_signing_in(settings)]
+        found += [*_for_others(settings), *_reaching(settings)]
     for finding in found:
         yield finding
     if not found:
@@ -63,12 +63,25 @@ def _for_others(settings: Settings) -> Iterator[Finding]:
 
 
 def _signing_in(settings: Settings) -> Iterator[Finding]:
-    """Yield what people need to get in, and to ask."""
+    """Yield what people need to get in, operators included."""
+    ways = settings.smtp_url or settings.github_client_id
+    if settings.role == "data" or ways or settings.dev_mail:
+        return
+    if is_loopback(urlsplit(settings.public_url).hostname or ""):
+        yield warning(
+            ABOUT,
+            "nobody can sign in, operators included: set GATEWAY_SMTP_URL, or for a trial "
+            "GATEWAY_DEV_MAIL=true, which shows the mails at /dev/mail",
+        )
+    else:
+        yield error(ABOUT, "nobody can sign in: set GATEWAY_SMTP_URL, or GATEWAY_GITHUB_CLIENT_ID")
+
+
+def _reaching(settings: Settings) -> Iterator[Finding]:
+    """Yield what reaches people, and how they reach us."""
     if settings.role == "data":
         return
-    if not (settings.smtp_url or settings.github_client_id):
-        yield error(ABOUT, "nobody can sign in: set GATEWAY_SMTP_URL, or GATEWAY_GITHUB_CLIENT_ID")
-    elif not settings.smtp_url:
+    if settings.github_client_id and not settings.smtp_url:
         yield warning(ABOUT, "GATEWAY_SMTP_URL is not set: no mail leaves, alerts included")
     if not settings.support:
         yield warning(ABOUT, "GATEWAY_SUPPORT is not set: people have no address to ask")

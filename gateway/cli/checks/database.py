@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
+from itertools import starmap
 from pathlib import Path
 
 from sqlalchemy import text
@@ -108,6 +109,8 @@ async def _secret(connection: AsyncConnection, settings: Settings) -> Finding:
         return error("secret", str(failure))
     if not is_known:
         return ok("secret", "no gateway has started on this database yet: any secret fits")
+    if imported := await record.unstarted(connection):
+        return warning("secret", "; ".join(starmap(record.unstarted_words, imported.items())))
     return ok("secret", "GATEWAY_SECRET has all that this database needs")
 
 

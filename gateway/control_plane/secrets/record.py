@@ -11,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.secrets import lasting
@@ -99,6 +99,31 @@ async def listed(connection: AsyncConnection) -> list[KnownSecret]:
         known_secrets.c.first_at.desc().nulls_last(), known_secrets.c.seen_at
     )
     return [KnownSecret(**row) for row in (await connection.execute(query)).mappings()]
+
+
+async def unstarted(connection: AsyncConnection) -> dict[str, int]:
+    """Count keys in use under secrets that no gateway has started with, by fingerprint: imported.
+
+    They can't work yet. Before the first start there are none: any secret fits.
+    """
+    known = {one.fingerprint for one in await listed(connection)}
+    query = (
+        select(api_keys.c.digest_secret, func.count())
+        .where(api_keys.c.revoked_at.is_(None), api_keys.c.digest_secret.not_in(known))
+        .group_by(api_keys.c.digest_secret)
+        .order_by(api_keys.c.digest_secret)
+    )
+    found = (await connection.execute(query)).all() if known else []
+    return {fingerprint: keys for fingerprint, keys in found if fingerprint}
+
+
+def unstarted_words(fingerprint: str, keys: int) -> str:
+    """Say what such keys need."""
+    return (
+        f"{keys} API {'key is' if keys == 1 else 'keys are'} under the secret with the fingerprint "
+        f"{fingerprint}, which no gateway has started with: put it at the end of GATEWAY_SECRET of "
+        "all gateways, or they get 401"
+    )
 
 
 async def retire(connection: AsyncConnection, fingerprint: str) -> None:
