@@ -67,3 +67,17 @@ def test_keys_under_a_secret_that_no_gateway_has_are_told(
     assert "1 API key is under the secret" in (said := target.run("import", file))
     assert "no gateway has started with" in said
     assert "no gateway has started with" in target.run("check", status=1)
+
+
+def test_who_may_not_move_money_imports_nothing(source: Shell, target: Shell, tmp_path: Path):
+    file = str(tmp_path / "acme.jsonl.gz")
+    source.run("credits", "freeze", "Acme", "--reason", "it moves")
+    source.run("export", "Acme", file)
+    target.run("operators", "add", "boss@example.com", "--role", "owner")
+    boss = ("--as", "boss@example.com", "--reason")
+    target.run("operators", "add", "eve@example.com", "--role", "support", *boss, "helps")
+    assert "Say who acts" in target.run("import", file, status=1)
+    target.run("import", file, "--as", "eve@example.com", "--reason", "why", status=1)
+    target.run("import", file, *boss, " ", status=1)
+    assert "Acme" not in target.run("organizations", "list")
+    assert "goes on here" in target.run("import", file, *boss, "came from Dublin")
