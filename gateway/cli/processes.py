@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from multiprocessing.connection import wait
 
 import structlog
@@ -38,12 +39,10 @@ class Processes:
         self._config = config
         self._drain_seconds = drain_seconds
         self._socket = config.bind_socket()
-        self._children: list[Child] = []
+        self._children: list[_Child] = []
         self._ending: signal.Signals | None = None
         """What the children are told."""
-        self._heard: set[Child] = set()
-        """Those that have said that they live."""
-        self._told_once: set[Child] = set()
+        self._told_once: set[_Child] = set()
         self._status = 0
 
     def run(self) -> int:
@@ -61,7 +60,7 @@ class Processes:
             child.join()
         return self._status
 
-    def _start(self) -> Child:
+    def _start(self) -> _Child:
         child = _Child(self._config, [self._socket], self._drain_seconds)
         child.start()
         return child
@@ -80,7 +79,7 @@ class Processes:
         for child in self._children:
             self._tell(child)
 
-    def _tell(self, child: Child) -> None:
+    def _tell(self, child: _Child) -> None:
         if self._ending is not None and child.process.pid is not None and child.exitcode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.process.pid, self._ending)
@@ -91,10 +90,8 @@ class Processes:
         for place, child in enumerate(self._children):
             if self._ending is not None:
                 return
-            if child.is_alive(_HANGS_SECONDS if child in self._heard else _STARTS_SECONDS):
-                self._heard.add(child)
+            if child.process.is_alive() and not child.hangs():
                 continue
-            self._heard.discard(child)
             child.kill()
             child.join()
             if child.exitcode == NOT_STARTED:
@@ -113,6 +110,22 @@ class _Child(Child):
     ) -> None:
         super().__init__(config, sockets)
         self._drain_seconds = drain_seconds
+        self._asked_at: float | None = None
+        self._has_answered = False
+
+    def hangs(self) -> bool:
+        """Tell whether it has been silent for too long. Waits for nothing: others may die too."""
+        try:
+            while self.parent_conn.poll():
+                self.parent_conn.recv()
+                self._asked_at, self._has_answered = None, True
+            if self._asked_at is None:
+                self._asked_at = time.monotonic()
+                self.parent_conn.send(b"ping")
+        except (OSError, EOFError):
+            return True
+        silence_max = _HANGS_SECONDS if self._has_answered else _STARTS_SECONDS
+        return time.monotonic() - self._asked_at > silence_max
 
     @property
     def server(self) -> Server:
