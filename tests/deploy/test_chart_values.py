@@ -77,6 +77,7 @@ workers:
         "workers.pools.b.weights: hub and existingClaim exclude each other",
         "workers.pools.b.weights.revision is empty: pin a/b to a full commit",
         "workers.pools.c.gpus: the engine minilm computes on a CPU",
+        "workers.pools.c.model is m, and the engine minilm serves sentence-transformers/all-",
         "workers.pools.c.autoscaling needs monitoring.prometheusUrl",
         "workers.pools.c.autoscaling: minReplicas 9 is more than maxReplicas 4",
         "longer than the 52 characters",

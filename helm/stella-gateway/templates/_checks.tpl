@@ -97,6 +97,9 @@ extraEnv: {{ .name }} belongs to `settings`, or to `secrets` if it is one
 {{- if and $pool.weights.hub (ne $pool.weights.hub "NovaSearch/stella_en_400M_v5") (not $pool.weights.revision) }}
 {{ $where }}.weights.revision is empty: pin {{ $pool.weights.hub }} to a full commit, for a branch changes under a running pool
 {{- end }}
+{{- if and (eq $pool.engine "minilm") (ne $pool.model "sentence-transformers/all-MiniLM-L6-v2") }}
+{{ $where }}.model is {{ $pool.model }}, and the engine minilm serves sentence-transformers/all-MiniLM-L6-v2 alone
+{{- end }}
 {{- if and (not $isStella) (gt (int64 $pool.gpus) 0) }}
 {{ $where }}.gpus: the engine {{ $pool.engine }} computes on a CPU and would leave them idle
 {{- end }}
