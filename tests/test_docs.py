@@ -6,8 +6,12 @@ from collections import deque
 from functools import cache
 from pathlib import Path
 
+from testing.typed import flaw
+
 ROOT = Path(__file__).parents[1]
 INDEX = ROOT / "docs" / "README.md"
+NOT_TYPED = ("gateway receipts root v1", "gateway run --processes")
+"""What begins each text that is signed, and an option by its name."""
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 
@@ -70,3 +74,23 @@ def test_every_page_of_the_documentation_is_reached_from_its_index():
 
 def test_who_comes_to_the_repository_finds_the_index():
     assert ("docs/README.md", "") in links(ROOT / "README.md")
+
+
+def told(page: Path) -> list[str]:
+    """Return each command of the gateway that a page gives to type, alone or inside of another."""
+    code = "\n".join(_CODE.findall(page.read_text()))
+    lines = re.findall(r"(?:^|[\s`'$(])(gateway [a-z]+[^`\n]*)", code)
+    typed = [re.split(r" +#|&&|;| &$|'|\|", line)[0].rstrip("\\ ") for line in lines]
+    return [line for line in typed if not line.startswith(NOT_TYPED)]
+
+
+def test_commands_can_be_typed():
+    folders = [ROOT / "docs" / name for name in ("decisions", "benchmarks", "development")]
+    typed = [
+        (page.name, line)
+        for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+        if not any(page.is_relative_to(folder) for folder in folders)
+        for line in told(page)
+    ]
+    assert len(typed) > 150
+    assert [(name, wrong) for name, line in typed if (wrong := flaw(line))] == []

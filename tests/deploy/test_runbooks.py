@@ -1,19 +1,15 @@
 """What a runbook tells somebody to type at 3 am exists: commands, metrics, settings, tables."""
 
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import rich_click as click
-from click.exceptions import UsageError
 from sqlalchemy import text
 
-from gateway.cli.lazy import Later
-from gateway.cli.main import gateway
 from gateway.settings import describe
 from gateway.storage.database import Database
+from testing.typed import flaw
 from tests.deploy.monitoring import RUNBOOKS, alerts, known, unknown
 
 PAGES = sorted(set(RUNBOOKS.glob("*.md")) - {RUNBOOKS / "README.md"})
@@ -40,31 +36,6 @@ def commands(page: Path) -> Iterator[str]:
     for line in [*words(page), *"".join(blocks(page, "sh")).splitlines()]:
         if line.startswith("gateway "):
             yield line
-
-
-def flaw(line: str) -> str | None:
-    """Return why a command can't be typed so."""
-    command: click.Command = gateway
-    arguments = shlex.split(line)[1:]
-    while isinstance(command, click.Group) and arguments:
-        found = command.commands.get(arguments[0])
-        if found is None:
-            return f"{line}: no {arguments[0]}"
-        command = found.load() if isinstance(found, Later) else found
-        arguments = arguments[1:]
-    context = click.Context(command)
-    try:
-        given, left, _ = command.make_parser(context).parse_args(arguments)
-        for one in command.params:
-            if isinstance(one.type, click.Choice) and given.get(one.name):
-                one.type.convert(given[one.name], one, context)
-    except UsageError as error:
-        return f"{line}: {error.message}"
-    missing = [
-        one.name for one in command.params
-        if one.required and one.name not in given and (arguments or isinstance(one, click.Option))
-    ]  # fmt: skip
-    return f"{line}: {left or missing}" if left or (arguments and missing) else None
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
