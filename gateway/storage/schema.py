@@ -78,7 +78,13 @@ async def read(database: Database) -> Schema:
         async with database.engine.connect() as connection:
             return await connection.run_sync(find)
     except (SQLAlchemyError, OSError) as error:
-        raise DatabaseError(f"{shown(database.url)}: {reason(error)}") from error
+        told = reason(error)
+        if told.startswith("permission denied"):
+            told += (
+                "; `gateway migrate` gives this role its rights, with the owner's address in "
+                "GATEWAY_MIGRATION_DATABASE_URL"
+            )
+        raise DatabaseError(f"{shown(database.url)}: {told}") from error
 
 
 async def check(database: Database) -> None:

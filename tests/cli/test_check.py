@@ -118,6 +118,7 @@ async def test_the_rights_of_a_role(role: tuple[Database, str]):
     owner, url = role
     closed = [one.words for one in await found(of_database, url) if one.level == "error"]
     assert "permission denied" in closed[0]
+    assert "`gateway migrate` gives this role its rights" in closed[0]
     assert f"the role {make_url(url).username} may not read and write" in closed[1]
     async with owner.write() as connection:
         await grant_service(connection, make_url(url))
