@@ -63,6 +63,8 @@ LOSSES: Mapping[str, Mapping[str, str]] = {
     },
     # once another secret came first, what each of them made can't be told any more
     "0028_secrets": {"known_secrets": "(SELECT count(*) FROM known_secrets) > 1"},
+    # whoever rotated a key would keep it when they are removed with their keys
+    "0030_rotators": {"api_keys": "rotated_by IS NOT NULL OR previous_rotated_by IS NOT NULL"},
 }
 
 FORGOTTEN: Mapping[str, str] = {
@@ -73,7 +75,9 @@ FORGOTTEN: Mapping[str, str] = {
     "api_keys.previous_digest": "see LOSSES",
     "api_keys.previous_digest_secret": "the only one, or see LOSSES",
     "api_keys.previous_mac_secret_id": "see LOSSES",
+    "api_keys.previous_rotated_by": "see LOSSES",
     "api_keys.previous_until": "see LOSSES",
+    "api_keys.rotated_by": "see LOSSES",
     "api_keys.scopes": "see LOSSES",
     "audit_runs": "audited again",
     "audits": "audited again",

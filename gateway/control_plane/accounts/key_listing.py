@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.api_key import COLUMNS, ApiKey
-from gateway.control_plane.accounts.key_revocation import KeyNotFound
+from gateway.control_plane.accounts.key_revocation import KeyNotFound, holder, holder_before
 from gateway.identifiers import is_id
+from gateway.storage.clock import clock
 from gateway.storage.database import count
 from gateway.storage.tables import api_keys, memberships, usage_days, users
 
 REVOKED_SHOWN_MAX = 20
+Knowledge = Literal["created", "rotated", "before"]
+"""What a user did with a key to know its secret; or they know only the one before a rotation."""
 
 
 class KeyListing(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +39,14 @@ class HeldKey(ApiKey, frozen=True, kw_only=True):
     """The maker's address; None if it is unknown or their account is deleted."""
     maker_left: bool
     """Whether the maker has left the organization."""
+
+
+class KnownKey(msgspec.Struct, frozen=True):
+    """A key of which a user knows a secret."""
+
+    name: str
+    last_four: str
+    how: Knowledge
 
 
 class NamedKey(msgspec.Struct, frozen=True):
@@ -107,19 +118,26 @@ async def last_used(
     return {row.key_id: row.last for row in found}
 
 
-async def active_by_maker(
+async def known_by_user(
     connection: AsyncConnection, organization_id: str
-) -> dict[str, list[HeldKey]]:
-    """Return the keys in use by their maker's user id, if known."""
-    found: dict[str, list[HeldKey]] = defaultdict(list)
-    query = _selection(
-        api_keys.c.organization_id == organization_id,
-        api_keys.c.revoked_at.is_(None),
-        api_keys.c.created_by.is_not(None),
+) -> dict[str, list[KnownKey]]:
+    """Return the keys in use by the ids of the users who know a secret of theirs that works."""
+    query = (
+        select(
+            *(api_keys.c[name] for name in ("name", "last_four", "created_by")),
+            holder().label("holder"),
+            case((api_keys.c.previous_until > clock(), holder_before())).label("holder_before"),
+        )
+        .where(api_keys.c.organization_id == organization_id, api_keys.c.revoked_at.is_(None))
+        .order_by(api_keys.c.id.desc())
     )
-    for key in await _read(connection, query):
-        assert key.created_by is not None
-        found[key.created_by].append(key)
+    found: dict[str, list[KnownKey]] = defaultdict(list)
+    for key in await connection.execute(query):
+        if key.holder is not None:
+            how: Knowledge = "created" if key.holder == key.created_by else "rotated"
+            found[key.holder].append(KnownKey(key.name, key.last_four, how))
+        if key.holder_before not in (None, key.holder):
+            found[key.holder_before].append(KnownKey(key.name, key.last_four, "before"))
     return found
 
 

@@ -1,11 +1,12 @@
-"""The end of API keys: revoked one by one or with their maker, and old secrets forgotten."""
+"""The end of API keys: revoked one by one or with who knows them, and old secrets forgotten."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts import key_trail
@@ -27,6 +28,13 @@ class KeyNotFound(NotFound):
     """No such key."""
 
     code = "key_not_found"
+
+
+class EndedKeys(NamedTuple):
+    """What ended: how many keys were revoked, and the digests to `tell` after the commit."""
+
+    keys: int
+    digests: list[bytes]
 
 
 def digests_of(row: Any) -> list[bytes]:
@@ -62,22 +70,39 @@ async def revoke(
     return digests_of(row)
 
 
-async def revoke_made_by(
+async def revoke_known_to(
     connection: AsyncConnection, organization_id: str, user_id: str
-) -> list[bytes]:
-    """Revoke the keys that a user made for an organization; return digests for `tell`."""
+) -> EndedKeys:
+    """End what a user knows of an organization's keys: those that they made or rotated last.
+
+    A key that somebody else rotated since goes on: only its secret before ends, if they know it.
+    """
     await alone(connection, f"keys of {organization_id}")  # see keys that are being made
-    ended = await connection.execute(
+    in_use = and_(api_keys.c.organization_id == organization_id, api_keys.c.revoked_at.is_(None))
+    revoked = await connection.execute(
         update(api_keys)
-        .where(
-            api_keys.c.organization_id == organization_id,
-            api_keys.c.created_by == user_id,
-            api_keys.c.revoked_at.is_(None),
-        )
+        .where(in_use, holder() == user_id)
         .values(revoked_at=clock(), changed_at=clock())
         .returning(*DIGESTS)
     )
-    return [digest for row in ended for digest in digests_of(row)]
+    digests = [digests_of(row) for row in revoked]
+    cut_short = await connection.scalars(
+        update(api_keys)
+        .where(in_use, holder_before() == user_id, api_keys.c.previous_until > clock())
+        .values(previous_until=clock(), changed_at=clock())
+        .returning(api_keys.c.previous_digest)
+    )
+    return EndedKeys(len(digests), [*chain.from_iterable(digests), *cut_short])
+
+
+def holder() -> ColumnElement[str | None]:
+    """Return the id of the user who saw a key's secret, if that is known."""
+    return func.coalesce(api_keys.c.rotated_by, api_keys.c.created_by)
+
+
+def holder_before() -> ColumnElement[str | None]:
+    """Return the id of the user who saw the secret before, if that is known."""
+    return func.coalesce(api_keys.c.previous_rotated_by, api_keys.c.created_by)
 
 
 async def forget_old(connection: AsyncConnection) -> None:
@@ -93,6 +118,7 @@ async def forget_old(connection: AsyncConnection) -> None:
             previous_digest_secret=None,
             previous_until=None,
             previous_mac_secret_id=None,
+            previous_rotated_by=None,
         )
     )
 

@@ -238,11 +238,15 @@ class ApiKeys:
     ) -> NewApiKey:
         """Give a key a new secret; the one before works for `overlap` more.
 
-        An even older one ends as well; where its announcement is lost, within a minute. Raises
-        KeyNotFound.
+        An even older one ends as well; where its announcement is lost, within a minute. With an
+        organization, whoever does it must belong to it. Raises KeyNotFound, MemberNotFound.
         """
         key = and_(own(key_id, organization_id), api_keys.c.revoked_at.is_(None))
+        by = doer.actor.user_id if doer else None
         async with self._database.write() as connection:
+            if organization_id is not None and by is not None:
+                await alone(connection, f"keys of {organization_id}")  # as `revoke_known_to` does
+                await memberships.must_belong(connection, organization_id, by)
             before = (
                 await connection.execute(select(api_keys).where(key).with_for_update())
             ).one_or_none()
@@ -258,10 +262,12 @@ class ApiKeys:
                     digest_secret=self._secret.fingerprints[0],
                     last_four=secret[-4:],
                     mac_secret_id=mac_secret.id,
+                    rotated_by=by,
                     previous_digest=before.digest,  # kept without an overlap too: others are told
                     previous_digest_secret=before.digest_secret,
                     previous_until=clock(overlap),
                     previous_mac_secret_id=before.mac_secret_id,
+                    previous_rotated_by=before.rotated_by,
                     changed_at=clock(),
                 )
                 .returning(*(api_keys.c[name] for name in COLUMNS))
@@ -273,7 +279,7 @@ class ApiKeys:
                     made.organization_id,
                     name=made.name,
                     last_four=made.last_four,
-                    user_id=doer.actor.user_id if doer else None,
+                    user_id=by,
                 )
             await key_trail.rotated(connection, doer, made.organization_id, key_id, overlap)
         await self.tell(digests_of(before))

@@ -1,10 +1,11 @@
 """What we hold about a person: exported and deleted on request.
 
 Deletion clears the address and removes sessions, votes, waitlist entries and memberships; keys no
-longer name their maker. An organization without remaining members loses its name, its keys, its
-webhooks, its invitations and its saved card, which is never charged again. The ledger stays as it
-is: it names organizations, never people. So do payments, which the law may want to be kept; whoever
-started one is then nobody. The audit trail keeps that someone acted, and forgets their words.
+longer name who made or rotated them. An organization without remaining members loses its name, its
+keys, its webhooks, its invitations and its saved card, which is never charged again. The ledger
+stays as it is: it names organizations, never people. So do payments, which the law may want to be
+kept; whoever started one is then nobody. The audit trail keeps that someone acted, and forgets
+their words.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, delete, select, update
+from sqlalchemy import Select, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import wall
@@ -99,6 +100,15 @@ async def export(connection: AsyncConnection, visitor: Visitor) -> dict[str, Any
             connection,
             select(api_keys.c.name, api_keys.c.created_at, api_keys.c.revoked_at).where(
                 api_keys.c.created_by == visitor.user_id
+            ),
+        ),
+        "rotated_keys": await _rows(
+            connection,
+            select(api_keys.c.name, api_keys.c.created_at, api_keys.c.revoked_at).where(
+                or_(
+                    api_keys.c.rotated_by == visitor.user_id,
+                    api_keys.c.previous_rotated_by == visitor.user_id,
+                )
             ),
         ),
         "organizations": await memberships.of_user(connection, visitor.user_id),
@@ -197,10 +207,10 @@ async def forget(connection: AsyncConnection, visitor: Visitor) -> None:
         .where(users.c.id == visitor.user_id)
         .values(email=None, address_key=None, deleted_at=now)
     )
-    await connection.execute(
-        update(api_keys).where(api_keys.c.created_by == visitor.user_id).values(created_by=None)
-    )
     for table, by in (
+        (api_keys, api_keys.c.created_by),
+        (api_keys, api_keys.c.rotated_by),
+        (api_keys, api_keys.c.previous_rotated_by),
         (webhook_endpoints, webhook_endpoints.c.created_by),
         (auto_top_ups, auto_top_ups.c.changed_by),
     ):

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.transfers.organization_file import UnreadableFile
+from gateway.control_plane.transfers.parts import KEY_PEOPLE
 from gateway.errors import BadRequest
 from gateway.storage.database import refuses
 from gateway.storage.ledger import sums
@@ -122,8 +123,8 @@ class Arrival:
     def _key(self, row: Mapping[str, Any]) -> dict[str, Any]:
         self._keys.add(row["id"])
         revoked = row["revoked_at"] or (None if self._has_keys else self._now)
-        made_by = self._users.get(row["created_by"])
-        return {"created_by": made_by, "revoked_at": revoked, "changed_at": self._now}
+        people = {name: self._users.get(row[name]) for name in KEY_PEOPLE}
+        return {**people, "revoked_at": revoked, "changed_at": self._now}
 
     def _endpoint(self, row: Mapping[str, Any]) -> dict[str, Any]:
         self._endpoints.add(row["id"])

@@ -27,7 +27,7 @@ from gateway.control_plane.transfers.organization_file import (
     FileHeader,
     OrganizationFile,
 )
-from gateway.control_plane.transfers.parts import PARTS
+from gateway.control_plane.transfers.parts import KEY_PEOPLE, PARTS
 from gateway.keyring import Keyring
 from gateway.storage.database import Database, see_one_moment
 from gateway.storage.tables import (
@@ -129,8 +129,9 @@ def _queries(organization_id: str) -> Iterator[tuple[Table, Select[Any]]]:
         elif table is usage_hours:
             yield table, _hours(organization_id)
         elif table is api_keys:
-            made_by = case((api_keys.c.created_by.in_(members), api_keys.c.created_by))
-            columns[names.index("created_by")] = made_by.label("created_by")
+            for name in KEY_PEOPLE:
+                person = case((api_keys.c[name].in_(members), api_keys.c[name]))
+                columns[names.index(name)] = person.label(name)
             yield table, select(*columns).where(api_keys.c.organization_id == organization_id)
         else:
             mine = conditions.get(table)

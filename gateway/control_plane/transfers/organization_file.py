@@ -24,7 +24,9 @@ from gateway.errors import BadRequest
 from gateway.keyring import Keyring
 
 FORMAT = "stella-gateway/organization"
-VERSION = 1
+VERSION = 2
+_READ = (1, VERSION)
+"""The first lacks columns: see `parts`."""
 CURRENCY = "USD"
 LINE_BYTES_MAX = 65_536
 _PURPOSE = "organization files"
@@ -220,10 +222,11 @@ def _header(line: bytes) -> FileHeader:
     header = msgspec.json.decode(line, type=FileHeader)
     if header.format != FORMAT:
         raise UnreadableFile("The file is not of an organization: see `gateway export`.")
-    if header.version != VERSION:
+    if header.version not in _READ:
         raise UnreadableFile(
             f"The file is of format {header.version}, written from schema {header.schema}; this "
-            f"version reads format {VERSION}. Import it with the version that wrote it."
+            f"version reads formats {_READ[0]} to {VERSION}. Import it with the version that wrote "
+            "it."
         )
     if (header.currency, header.unit) != (CURRENCY, "nano-dollars"):
         raise UnreadableFile(

@@ -45,12 +45,14 @@ PARTS: Mapping[Table, Sequence[str]] = {
         "previous_digest",
         "previous_digest_secret",
         "previous_until",
+        "previous_rotated_by",
         "last_four",
         "scopes",
         "token_ids_from",
         "truncate",
         "created_at",
         "created_by",
+        "rotated_by",
         "expires_at",
         "revoked_at",
         "changed_at",
@@ -106,6 +108,12 @@ PARTS: Mapping[Table, Sequence[str]] = {
 }
 """The tables of a file in their order, which is that of their references, and their columns."""
 
+KEY_PEOPLE = ("created_by", "rotated_by", "previous_rotated_by")
+"""Columns of a key that name members; whoever is none is nobody in a file."""
+
+_ADDED: Mapping[Table, Sequence[str]] = {api_keys: ("rotated_by", "previous_rotated_by")}
+"""The columns that files of format 1 lack; they are null then."""
+
 LEFT: Mapping[Table, Sequence[str]] = {
     organizations: (),
     organization_limits: (),
@@ -157,6 +165,7 @@ def written(row: Mapping[str, Any], table: Table) -> dict[str, Any]:
 
 def read(values: Mapping[str, Any], table: Table) -> dict[str, Any]:
     """Return what `written` wrote as a row. Raises ValueError, KeyError or TypeError."""
+    values = {**dict.fromkeys(_ADDED.get(table, ())), **values}
     if values.keys() != set(PARTS[table]):
         raise ValueError(f"{table.name}: other columns than those of this format")
     return {name: _read(values[name], table.c[name].type) for name in PARTS[table]}

@@ -74,6 +74,8 @@ api_keys = Table(
     Column("previous_digest_secret", Text),
     Column("previous_until", Instant),
     Column("previous_mac_secret_id", Id, ForeignKey(mac_secrets.c.id)),
+    # who saw that secret; null: as for rotated_by
+    Column("previous_rotated_by", Id, ForeignKey("users.id")),
     Column("last_four", Text, nullable=False),
     # what it may do: names, separated by spaces
     Column("scopes", Text, nullable=False, server_default="embed read"),
@@ -82,6 +84,8 @@ api_keys = Table(
     Column("created_at", Instant, nullable=False),
     # null: made by an operator, or by a user who has deleted their account
     Column("created_by", Id, ForeignKey("users.id")),
+    # who rotated it last, and saw its secret; null: nobody did, nobody known, or a deleted account
+    Column("rotated_by", Id, ForeignKey("users.id")),
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
     # by the database's clock; processes watch it, to drop a changed key from their caches
@@ -103,6 +107,12 @@ api_keys = Table(
         unique=True,
     ),
     partial_index("ix_api_keys_expires_at", "expires_at", where="expires_at IS NOT NULL"),
+    partial_index("ix_api_keys_rotated_by", "rotated_by", where="rotated_by IS NOT NULL"),
+    partial_index(
+        "ix_api_keys_previous_rotated_by",
+        "previous_rotated_by",
+        where="previous_rotated_by IS NOT NULL",
+    ),
     # whether there is any
     partial_index(
         "ix_api_keys_without_mac", "id", where="mac_secret_id IS NULL AND revoked_at IS NULL"

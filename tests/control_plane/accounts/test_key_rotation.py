@@ -1,15 +1,32 @@
 """A key's new secret: the one before works on for a while, and ends with the key."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
-from gateway.control_plane.accounts import key_revocation, mac_secrets
+from gateway.control_plane.accounts import (
+    key_listing,
+    key_revocation,
+    key_trail,
+    mac_secrets,
+    memberships,
+    privacy,
+    users,
+)
+from gateway.control_plane.accounts.addresses import Address
+from gateway.control_plane.accounts.api_key import NewApiKey
 from gateway.control_plane.accounts.key_changes import KeyChanges
-from gateway.control_plane.accounts.key_revocation import KeyNotFound
+from gateway.control_plane.accounts.key_listing import KnownKey
+from gateway.control_plane.accounts.key_revocation import EndedKeys, KeyNotFound
+from gateway.control_plane.accounts.key_trail import Doer
 from gateway.control_plane.accounts.keys import ApiKeys
+from gateway.control_plane.accounts.memberships import MemberNotFound
+from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.trail.entries import Actor
+from gateway.control_plane.transfers.parts import KEY_PEOPLE
 from gateway.identifiers import new_id
 from gateway.keyring import Keyring
 from gateway.snapshots import KeySnapshot
@@ -20,6 +37,55 @@ from gateway.storage.tables import api_keys
 from testing.gateways import SECRET, Ledger
 
 DAY = timedelta(days=1)
+
+
+class Colleagues:
+    """Two members of an organization, and its keys."""
+
+    def __init__(self, ledger: Ledger, maker: str, rotator: str) -> None:
+        self.ledger, self.maker, self.rotator = ledger, maker, rotator
+        self.keys = ApiKeys(ledger.database, secret=Keyring(SECRET))
+
+    async def made(self, user_id: str = "") -> NewApiKey:
+        user_id = user_id or self.maker
+        return await self.keys.create(self.ledger.organization_id, "k", created_by=user_id)
+
+    async def rotated(self, key: NewApiKey, user_id: str) -> NewApiKey:
+        return await self.keys.rotate(
+            key.key.id,
+            overlap=DAY,
+            organization_id=self.ledger.organization_id,
+            doer=Doer(Actor(kind="member", user_id=user_id)),
+        )
+
+    async def known(self) -> dict[str, list[KnownKey]]:
+        async with self.ledger.database.read() as connection:
+            return await key_listing.known_by_user(connection, self.ledger.organization_id)
+
+    async def parted(self, user_id: str) -> EndedKeys:
+        async with self.ledger.database.write() as connection:
+            return await key_revocation.revoke_known_to(
+                connection, self.ledger.organization_id, user_id
+            )
+
+    async def working(self, *made: NewApiKey) -> list[bool]:
+        """Which secrets work."""
+        now = datetime.now(UTC).timestamp()
+        return [
+            known is not None and (known.expires_at is None or known.expires_at > now)
+            for known in await found(self.ledger.database, *(key.secret for key in made))
+        ]
+
+
+@pytest.fixture
+async def colleagues(ledger: Ledger) -> Colleagues:
+    both = []
+    async with ledger.database.write() as connection:
+        for name, role in (("maker", "owner"), ("rotator", "member")):
+            user = await users.find_or_create(connection, Address(f"{name}@example.org"))
+            await memberships.add(connection, user.id, ledger.organization_id, role)
+            both.append(user.id)
+    return Colleagues(ledger, *both)
 
 
 def digest(secret: str) -> bytes:
@@ -167,3 +233,110 @@ async def test_old_secrets_are_forgotten(database: Database, ledger: Ledger):
         ended = datetime.now(UTC) - timedelta(days=8)
         await connection.execute(update(api_keys).values(previous_until=ended))
     assert await kept() is None
+
+
+async def test_whoever_rotated_a_key_last_does_not_keep_it(colleagues: Colleagues):
+    made = await colleagues.made()
+    rotated = await colleagues.rotated(made, colleagues.rotator)
+    assert await colleagues.known() == {
+        colleagues.maker: [KnownKey("k", rotated.key.last_four, "before")],
+        colleagues.rotator: [KnownKey("k", rotated.key.last_four, "rotated")],
+    }
+    ended = await colleagues.parted(colleagues.rotator)
+    assert ended.keys == 1
+    assert sorted(ended.digests) == sorted([digest(made.secret), digest(rotated.secret)])
+    assert await colleagues.working(made, rotated) == [False, False]
+    assert await colleagues.known() == {}
+
+
+async def test_of_a_key_that_others_rotated_since_only_the_former_secret_ends(
+    colleagues: Colleagues,
+):
+    made = await colleagues.made()
+    rotated = await colleagues.rotated(made, colleagues.rotator)
+    forgotten: list[bytes] = []
+    changes = KeyChanges(colleagues.ledger.database, forgotten.append, lambda _: None)
+    await changes.read()
+    forgotten.clear()
+    assert await colleagues.working(made, rotated) == [True, True]
+    assert await colleagues.parted(colleagues.maker) == EndedKeys(0, [digest(made.secret)])
+    assert await colleagues.working(made, rotated) == [False, True]
+    await changes.read()
+    assert forgotten == [digest(made.secret)]  # where the announcement was lost too
+    assert await colleagues.parted(colleagues.maker) == EndedKeys(0, [])
+    rotations = [KnownKey("k", rotated.key.last_four, "rotated")]
+    assert await colleagues.known() == {colleagues.rotator: rotations}
+
+
+async def test_the_former_secret_of_a_rotation_ends_with_who_made_that_one(colleagues: Colleagues):
+    made = await colleagues.made()
+    second = await colleagues.rotated(made, colleagues.rotator)
+    third = await colleagues.rotated(second, colleagues.maker)
+    assert await colleagues.known() == {
+        colleagues.maker: [KnownKey("k", third.key.last_four, "created")],
+        colleagues.rotator: [KnownKey("k", third.key.last_four, "before")],
+    }
+    assert await colleagues.parted(colleagues.rotator) == EndedKeys(0, [digest(second.secret)])
+    assert await colleagues.working(made, second, third) == [False, False, True]
+    assert (await colleagues.parted(colleagues.maker)).keys == 1
+    assert await colleagues.working(third) == [False]
+
+
+async def test_a_key_that_nobody_known_rotated_is_its_maker_s(colleagues: Colleagues):
+    made = await colleagues.rotated(await colleagues.made(), colleagues.rotator)
+    rotated = await colleagues.keys.rotate(made.key.id, overlap=timedelta(0))
+    assert await colleagues.parted(colleagues.rotator) == EndedKeys(0, [])
+    assert (await colleagues.parted(colleagues.maker)).keys == 1
+    assert await colleagues.working(rotated) == [False]
+
+
+async def test_who_was_just_removed_rotates_no_key(colleagues: Colleagues):
+    """The request may have been let in just before."""
+    made = await colleagues.made()
+    async with colleagues.ledger.database.write() as connection:
+        await memberships.remove(connection, colleagues.ledger.organization_id, colleagues.rotator)
+    with pytest.raises(MemberNotFound):
+        await colleagues.rotated(made, colleagues.rotator)
+    assert await colleagues.working(made) == [True]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_key_that_is_being_rotated_does_not_outlive_its_rotator_s_removal(
+    colleagues: Colleagues, monkeypatch: pytest.MonkeyPatch
+):
+    """A removal that begins before the rotation's commit waits for it."""
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'")
+    made, database = await colleagues.made(), colleagues.ledger.database
+    removing: list[asyncio.Task[EndedKeys]] = []
+
+    async def between(*_: Any) -> None:
+        """Last in the rotation's transaction."""
+        removing.append(asyncio.create_task(colleagues.parted(colleagues.rotator)))
+        async with asyncio.timeout(20), database.read() as other:
+            while not removing[0].done() and not await other.scalar(waiting):
+                await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(key_trail, "rotated", between)
+    rotated = await colleagues.rotated(made, colleagues.rotator)
+    assert (await removing[0]).keys == 1
+    assert await colleagues.working(rotated) == [False]
+
+
+async def test_keys_forget_whoever_deletes_their_account(colleagues: Colleagues):
+    twice = await colleagues.rotated(await colleagues.made(colleagues.rotator), colleagues.rotator)
+    await colleagues.rotated(twice, colleagues.rotator)
+    people = [api_keys.c[name] for name in KEY_PEOPLE]
+    mine = api_keys.c.id == twice.key.id
+    visitor = Visitor(
+        read_at=datetime.now(UTC), session_id="", user_id=colleagues.rotator,
+        email="rotator@example.org", address_key="rotator@example.org", role="member",
+        organization_id=colleagues.ledger.organization_id, organization_name="acme",
+    )  # fmt: skip
+    async with colleagues.ledger.database.write() as connection:
+        before = (await connection.execute(select(*people).where(mine))).one()
+        held = await privacy.export(connection, visitor)
+        await privacy.forget(connection, visitor)
+        after = (await connection.execute(select(*people).where(mine))).one()
+    assert tuple(before) == (colleagues.rotator,) * 3
+    assert [key["name"] for key in held["rotated_keys"]] == ["k"]
+    assert tuple(after) == (None,) * 3

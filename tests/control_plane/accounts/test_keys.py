@@ -12,7 +12,7 @@ from gateway.control_plane.accounts import memberships, privacy, users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.key_changes import KeyChanges
 from gateway.control_plane.accounts.key_limits import TooManyKeys, check_room
-from gateway.control_plane.accounts.key_revocation import revoke_made_by
+from gateway.control_plane.accounts.key_revocation import EndedKeys, revoke_known_to
 from gateway.control_plane.accounts.keys import ApiKeys, KeyNotFound
 from gateway.control_plane.accounts.memberships import MemberNotFound
 from gateway.control_plane.accounts.sessions import Visitor
@@ -68,9 +68,9 @@ async def test_a_key_that_is_being_made_does_not_outlive_its_maker_s_removal(
             )
         )
 
-    async def remove() -> list[bytes]:
+    async def remove() -> EndedKeys:
         async with database.write() as connection:
-            return await revoke_made_by(connection, ledger.organization_id, user_id)
+            return await revoke_known_to(connection, ledger.organization_id, user_id)
 
     async with database.write() as connection:
         await alone(connection, f"keys of {ledger.organization_id}")  # as `ApiKeys.create` does
@@ -79,7 +79,7 @@ async def test_a_key_that_is_being_made_does_not_outlive_its_maker_s_removal(
         async with asyncio.timeout(20), database.read() as other:
             while not removing.done() and not await other.scalar(waiting):
                 await asyncio.sleep(0.01)
-    assert len(await removing) == 1
+    assert (await removing).keys == 1
     await database.close()
 
 
@@ -177,10 +177,10 @@ async def test_the_keys_of_who_was_removed_are_among_them(keys: ApiKeys, ledger:
     await changes.read()
     forgotten.clear()
     async with ledger.database.write() as connection:
-        ended = await revoke_made_by(connection, ledger.organization_id, user.id)
+        ended = await revoke_known_to(connection, ledger.organization_id, user.id)
     await changes.read()
-    assert forgotten == ended
-    assert len(ended) == 1
+    assert forgotten == ended.digests
+    assert (ended.keys, len(ended.digests)) == (1, 1)
 
 
 @pytest.mark.sqlite

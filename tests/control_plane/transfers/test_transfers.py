@@ -16,7 +16,7 @@ from gateway.control_plane.transfers import closing, exports, imports, organizat
 from gateway.control_plane.transfers.arrival import MemberIsAnother, TakenHere
 from gateway.control_plane.transfers.closing import NotClosable
 from gateway.control_plane.transfers.organization_file import FileFooter, UnreadableFile
-from gateway.control_plane.transfers.parts import PARTS
+from gateway.control_plane.transfers.parts import KEY_PEOPLE, PARTS
 from gateway.identifiers import new_id
 from gateway.keyring import Keyring
 from gateway.storage import tables
@@ -50,6 +50,10 @@ class Deployments(NamedTuple):
     async def filled(self) -> str:
         """Fill the source, and suspend its organization; return the organization's id."""
         filled = await every_table.fill(self.source)
+        async with self.source.write() as connection:
+            member = await connection.scalar(select(memberships.c.user_id))
+            people = dict.fromkeys(KEY_PEOPLE, member)
+            await connection.execute(update(api_keys).values(people))
         await self.suspend(filled.customer.organization_id)
         return filled.customer.organization_id
 
@@ -136,6 +140,7 @@ async def test_everything_goes_on_elsewhere(moving: Deployments):
         arrived = await rows_of(moving.target, table)
         if table is api_keys:  # processes look for what changed
             assert all(row.pop("changed_at") for row in (*rows, *arrived))
+            assert all(row[name] for row in rows for name in KEY_PEOPLE)
         assert arrived == rows, table.name
     await audited(moving.source)
     await audited(moving.target)
@@ -345,8 +350,25 @@ def headed(**fields: Any) -> Callable[[list[bytes]], list[bytes]]:
     return edit
 
 
+async def test_a_file_of_the_first_format_knows_no_rotators(deployments: Deployments):
+    def first(lines: list[bytes]) -> list[bytes]:
+        older = [msgspec.json.decode(line) for line in lines]
+        for line in older:
+            if line.get("table") == "api_keys":
+                del line["row"]["rotated_by"], line["row"]["previous_rotated_by"]
+        return resigned(headed(version=1)([msgspec.json.encode(line) + b"\n" for line in older]))
+
+    await deployments.export(await deployments.filled())
+    edited(deployments.path, first)
+    assert await deployments.bring_in()
+    async with deployments.target.read() as connection:
+        (people,) = await connection.execute(select(*(api_keys.c[name] for name in KEY_PEOPLE)))
+    assert people.created_by
+    assert (people.rotated_by, people.previous_rotated_by) == (None, None)
+
+
 EDITS: Sequence[tuple[Callable[[list[bytes]], list[bytes]], str]] = [
-    (headed(version=2), "format 2, written from schema 00.*reads format 1"),
+    (headed(version=3), "format 3, written from schema 00.*reads formats 1 to 2"),
     (headed(currency="EUR"), "nano-dollars of EUR"),
     (headed(format="a poem"), "not of an organization"),
     (headed(name="Other"), "cut or was changed"),

@@ -20,7 +20,7 @@ from gateway.control_plane.accounts import (
     rights,
 )
 from gateway.control_plane.accounts.addresses import Address
-from gateway.control_plane.accounts.key_revocation import revoke_made_by
+from gateway.control_plane.accounts.key_revocation import EndedKeys, revoke_known_to
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.accounts.links import LinkMails
 from gateway.control_plane.accounts.memberships import OrganizationFull
@@ -84,7 +84,7 @@ class RoleForm(msgspec.Struct, frozen=True):
 
 
 class PartingForm(msgspec.Struct, frozen=True):
-    """Whether to end the keys that a leaving member made: a ticked box sends a word."""
+    """Whether to end the keys that a leaving member knows: a ticked box sends a word."""
 
     revoke: str = ""
 
@@ -103,7 +103,7 @@ async def settings_page(
             own = await memberships.of_user(connection, visitor.user_id)
             connected = await identities.of_user(connection, visitor.user_id)
             defaults = await organizations.defaults(connection, visitor.organization_id)
-            made = await key_listing.active_by_maker(connection, visitor.organization_id)
+            known = await key_listing.known_by_user(connection, visitor.organization_id)
             invited = await links.pending(connection, "invitation", visitor.organization_id)
         return render(
             "console/settings.html",
@@ -116,7 +116,7 @@ async def settings_page(
             owners=sum(member.role == "owner" for member in members),
             organizations=own,
             connected=connected,
-            made=made,
+            known=known,
             invited=invited if visitor.role == "owner" else [],
             defaults=defaults,
         )
@@ -277,7 +277,7 @@ async def remove_member(
     user_id: FromPath[str],
     data: URLEncodedBody[PartingForm],
 ) -> Response[Any]:
-    """Remove a member and, where asked, end the keys that they made."""
+    """Remove a member and, where asked, end the keys that they know."""
     async with database.write() as connection:
         ended = await part(connection, trail, "member.removed", user_id, data)
     await keys.tell(ended)
@@ -290,15 +290,17 @@ async def part(
     """Remove a member, as `action` says; return the digests of the keys that ended with it."""
     organization_id = trail.organization_id
     role = await memberships.remove(connection, organization_id, user_id)
-    ended = await revoke_made_by(connection, organization_id, user_id) if form.revoke else []
+    ended = EndedKeys(0, [])
+    if form.revoke:
+        ended = await revoke_known_to(connection, organization_id, user_id)
     await trail.record(
         connection,
         action,
         f"user:{user_id}",
         before={"role": role},
-        after={"keys_revoked": len(ended)},
+        after={"keys_revoked": ended.keys},
     )
-    return ended
+    return ended.digests
 
 
 async def _check_new(

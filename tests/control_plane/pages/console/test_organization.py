@@ -243,7 +243,8 @@ async def test_the_keys_of_who_goes_end_where_that_is_asked_for(
     (bobs,) = await rows(gateway, select(users).where(users.c.email == "bob@example.org"))
     leaver = bob if way == "left" else browser
     page = (await leaver.get("/console/settings")).text
-    says = "You created 2 keys" if way == "left" else "They created 2 keys"
+    says = "You" if way == "left" else "They"
+    says += " created or rotated 2 keys"
     assert says in page
     assert "adas" not in page.partition(says)[2].partition("</form>")[0]
     assert 'name="revoke" value="yes" checked' in page
@@ -258,6 +259,41 @@ async def test_the_keys_of_who_goes_end_where_that_is_asked_for(
     kept = await rows(gateway, select(api_keys.c.name).where(api_keys.c.revoked_at.is_(None)))
     assert ("adas",) in kept
     assert len(kept) == (3 if way == "removed without" else 1)
+    await bob.close()
+
+
+async def test_a_key_that_was_rotated_ends_for_those_who_know_it_alone(
+    gateway: Process, browser: Browser, app: Litestar
+):
+    async def shown(who: Browser, path: str, **fields: str) -> dict[str, str]:
+        await who.get("/console/keys")
+        made = SECRET.search((await who.submit(path, **fields)).text)
+        assert made
+        return {"authorization": f"Bearer {made[0]}"}
+
+    async def rotated(who: Browser, name: str) -> dict[str, str]:
+        ((key_id,),) = await rows(gateway, select(api_keys.c.id).where(api_keys.c.name == name))
+        return await shown(who, f"/console/keys/{key_id}/rotate", overlap_hours="24")
+
+    await sign_in(browser, gateway, "ada@example.org")
+    bob = await joined(gateway, browser, app, BOB)
+    adas = await shown(browser, "/console/keys", name="adas")
+    bobs = await shown(bob, "/console/keys", name="bobs")
+    taken, replaced = await rotated(bob, "adas"), await rotated(browser, "bobs")
+    secrets = (adas, bobs, taken, replaced)
+    for headers in secrets:  # known to this process from here on
+        assert (await browser.http.get("/v1/models", headers=headers)).status_code == 200
+    page = squeezed((await browser.get("/console/settings")).text)
+    parting = page.partition("They created or rotated 1 key ")[2].partition("</form>")[0]
+    held, _, before = parting.partition("They know the former secret, which still works, of 1 key ")
+    assert f"adas (…{taken['authorization'][-4:]}, rotated)" in held
+    assert f"bobs (…{replaced['authorization'][-4:]})" in before
+    assert "Revoke it, and end the former secret too:" in before
+    member = select(users).where(users.c.email == BOB)
+    ((bob_id, *_),) = await rows(gateway, member)
+    await browser.submit(f"/console/settings/members/{bob_id}/remove", revoke="yes")
+    answers = [await browser.http.get("/v1/models", headers=headers) for headers in secrets]
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 200]
     await bob.close()
 
 
