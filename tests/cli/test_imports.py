@@ -61,12 +61,12 @@ IMPORTED = {
     "payment_care": ["jinja2", "prometheus_client", "sqlalchemy"],
     "payments": ["prometheus_client", "sqlalchemy"],
     "receipts": ["cryptography", "httpx", "pygments", "rich", "sqlalchemy"],
-    "relocation": _SQL,
+    "relocation": ["cryptography", *_SQL],
     "secrets": ["cryptography", *_SQL],
     "service": _SQL,
     "settings": _SQL,
     "trail": ["email_validator", *_MAIL],
-    "transfers": _SQL,
+    "transfers": ["cryptography", *_SQL],
     "workers": ["cryptography", *_SQL],
 }
 

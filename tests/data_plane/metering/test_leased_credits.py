@@ -89,9 +89,12 @@ async def test_what_is_left_is_told_with_each_reservation(database: Database, tm
     customer = await add_customer(database, 100)
     rules = LeaseRules(slice_nanos=160, slice_nanos_max=160)
     async with running(database, tmp_path, leases=rules) as engine:
-        left = [await engine.reserve(customer.charge(1)) for _ in range(3)]
+        charges = [customer.charge(1) for _ in range(3)]
+        left = [await engine.reserve(charge) for charge in charges]
         purse = engine.book.purse(customer.organization_id)
         assert purse.available_nanos > 0
+        for charge in charges:
+            await engine.release(charge)
     assert left == [792, 784, 776]
 
 
@@ -463,7 +466,9 @@ async def test_who_waits_for_credit_does_not_wait_for_others_to_gather(
         gathering = asyncio.create_task(engine.settle(charges[1]))
         await asyncio.sleep(0)  # it is in the outbox
         assert len(engine.book.outbox) == 1
+        waiting = second.charge(1)
         async with asyncio.timeout(20):
-            await engine.reserve(second.charge(1))
+            await engine.reserve(waiting)
+        await engine.release(waiting)
         await gathering
     await database.close()

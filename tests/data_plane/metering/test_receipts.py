@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from cryptography.exceptions import InvalidSignature
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -290,7 +289,7 @@ def test_the_documented_program_checks_receipts(
     body, proof = parts(receipt)
     altered = f"{encode(body)}.{encode(proof[:-1] + bytes([proof[-1] ^ 1]))}"
     monkeypatch.setattr(sys, "argv", ["check.py", altered, tmp_path.as_uri()])
-    with pytest.raises((InvalidSignature, AssertionError)):
+    with pytest.raises(SystemExit, match="no key signed this"):
         exec(program, {})
 
 

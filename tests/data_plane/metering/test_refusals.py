@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from sqlalchemy import func, insert, select, update
 from gateway.data_plane.metering import refusals, writer
 from gateway.data_plane.metering.engine_rules import EngineRules
 from gateway.data_plane.metering.leased_credits import LeasedCredits
-from gateway.data_plane.metering.messages import LedgerRefused, Tick, TickAnswer
+from gateway.data_plane.metering.messages import LedgerRefused, Tick, TickAnswer, UsageLine
 from gateway.data_plane.metering.port import AccountUnderReview
 from gateway.storage.database import Database
 from gateway.storage.ledger import freezes, grants
@@ -298,6 +298,9 @@ class Refusing:
 
     async def freeze(self, organization_id: str, reason: str) -> bool:
         return await self._ledger.freeze(organization_id, reason)
+
+    async def strangers(self, lines: Sequence[UsageLine]) -> set[str]:
+        return await self._ledger.strangers(lines)
 
     async def close(self) -> None:
         await self._ledger.close()

@@ -1,6 +1,7 @@
 """The documentation, held against the code that it speaks of."""
 
 import ast
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -182,5 +183,5 @@ def test_the_page_of_limits_names_all_that_can_refuse_a_request():
         field = name.removeprefix("GATEWAY_").lower()
         if not re.search(r"\((400|413|429|503|504)\)", sentence) or field in _NOT_OF_A_REQUEST:
             continue
-        other = msgspec.structs.replace(chosen, **{field: getattr(chosen, field) * 2})
+        other = dataclasses.replace(chosen, **{field: getattr(chosen, field) * 2})
         assert limits(other) != page, field
