@@ -69,7 +69,7 @@ async def _revoking(storm: Storm, fault: contextlib.AbstractAsyncContextManager[
         lasts = await asyncio.gather(*watching)
         await storm.last(2)
     late = max(lasts) - returned
-    storm.expect(f"a revoked key is refused within a second, not {late:.2f} s later", holds=late < 1)
+    storm.expect(f"a revoked key is refused within a second, not {late:.2f} s", holds=late < 1)
     when = f"{late:.1f} s after" if late > 0 else f"{-late:.1f} s before"
     storm.notes.append(f"The last 200 of the revoked key was {when} its return.")
 
