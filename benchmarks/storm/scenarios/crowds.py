@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import contextlib
 import resource
 import socket
@@ -22,7 +23,9 @@ _CROSSING = 5
 _HEAD = b"POST /v1/embeddings HTTP/1.1\r\nhost: gateway\r\ncontent-length: 99"
 
 
-@scenario("Clients", fails={"402 insufficient_quota": 0.9}, rate=10.0)
+@scenario(
+    "Clients", fails={"402 insufficient_quota": 0.9}, rate=10.0, whole_seconds=math.inf
+)  # who has spent all is refused to the end
 async def a_thousand_organizations_spend_all(storm: Storm) -> None:
     """1,000 organizations with 0 to 300 nano-dollars spend all at both gateways at once.
 
