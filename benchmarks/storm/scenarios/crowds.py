@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import contextlib
+import math
 import resource
 import socket
 from collections.abc import AsyncIterator
@@ -23,9 +23,8 @@ _CROSSING = 5
 _HEAD = b"POST /v1/embeddings HTTP/1.1\r\nhost: gateway\r\ncontent-length: 99"
 
 
-@scenario(
-    "Clients", fails={"402 insufficient_quota": 0.9}, rate=10.0, whole_seconds=math.inf
-)  # who has spent all is refused to the end
+# who has spent all is refused to the end
+@scenario("Clients", fails={"402 insufficient_quota": 0.9}, rate=10.0, whole_seconds=math.inf)
 async def a_thousand_organizations_spend_all(storm: Storm) -> None:
     """1,000 organizations with 0 to 300 nano-dollars spend all at both gateways at once.
 
