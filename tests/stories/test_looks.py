@@ -56,6 +56,7 @@ PRIVATE = {
     "votes": "/console/votes",
     "trail": "/console/trail",
     "settings": "/console/settings",
+    "organizations": "/console/organizations",
     "security": "/console/security",
     "authenticator": "/console/security/app",
     "verify": "/sign-in/verify",

@@ -23,7 +23,9 @@ from gateway.keyring import Keyring
 from gateway.storage.clock import clock, clock_of_statement
 from gateway.storage.database import Database
 from gateway.storage.ledger.postings import database_now
+from gateway.storage.ledger.reading import leased_unspent
 from gateway.storage.tables import (
+    accounts,
     authenticators,
     memberships,
     operator_views,
@@ -68,6 +70,10 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     has_authenticator: bool = False
     """Whether they have set up an authenticator app."""
     has_passkey: bool = False
+    organizations: int = 1
+    """How many organizations they belong to: with several, pages lead to the others."""
+    available_nanos: int = 0
+    """What the organization they act for may spend, as `credit.balance` has it."""
 
     def may(self, right: Right) -> bool:
         """Tell whether their role lets them do something for the organization."""
@@ -241,13 +247,16 @@ async def forget_old(connection: AsyncConnection) -> None:
 
 _former = organizations.alias("former")
 _viewed = organizations.alias("viewed")
+_own = memberships.alias("own")
+_acted_for = func.coalesce(_viewed.c.id, sessions.c.organization_id)
+_held = accounts.c.available_nanos + leased_unspent()
 _SELECTION = (
     select(
         sessions.c.id.label("session_id"),
         sessions.c.user_id,
         users.c.email,
         users.c.address_key,
-        func.coalesce(_viewed.c.id, sessions.c.organization_id).label("organization_id"),
+        _acted_for.label("organization_id"),
         func.coalesce(_viewed.c.name, organizations.c.name).label("organization_name"),
         case((_viewed.c.id.is_not(None), "read_only"), else_=memberships.c.role).label("role"),
         operator_views.c.ends_at.label("viewing_until"),
@@ -257,6 +266,14 @@ _SELECTION = (
         sessions.c.created_at.label("signed_in_at"),
         exists().where(authenticators.c.user_id == sessions.c.user_id).label("has_authenticator"),
         exists().where(passkeys.c.user_id == sessions.c.user_id).label("has_passkey"),
+        select(func.count())
+        .where(_own.c.user_id == sessions.c.user_id)
+        .correlate(sessions)
+        .scalar_subquery()
+        .label("organizations"),
+        case((_held > accounts.c.owed_nanos, _held - accounts.c.owed_nanos), else_=0).label(
+            "available_nanos"
+        ),
         sessions.c.generation,
         sessions.c.seen,
         sessions.c.rotated_at,
@@ -280,5 +297,6 @@ _SELECTION = (
         isouter=True,
     )
     .join(_viewed, _viewed.c.id == operator_views.c.organization_id, isouter=True)
+    .join(accounts, accounts.c.id == _acted_for)
     .where(sessions.c.id == bindparam("session_id"), sessions.c.revoked_at.is_(None))
 )

@@ -100,7 +100,6 @@ async def settings_page(
     async def page(refused: RefusedForm | None) -> Response[str]:
         async with database.read() as connection:
             members = await memberships.listed(connection, visitor.organization_id)
-            own = await memberships.of_user(connection, visitor.user_id)
             connected = await identities.of_user(connection, visitor.user_id)
             defaults = await organizations.defaults(connection, visitor.organization_id)
             known = await key_listing.known_by_user(connection, visitor.organization_id)
@@ -114,7 +113,6 @@ async def settings_page(
             members=members,
             roles=rights.WORDS,
             owners=sum(member.role == "owner" for member in members),
-            organizations=own,
             connected=connected,
             known=known,
             invited=invited if visitor.role == "owner" else [],

@@ -9,7 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import URLEncodedBody
 
-from gateway.control_plane.accounts import identities, privacy, users
+from gateway.control_plane.accounts import identities, memberships, privacy, rights, users
 from gateway.control_plane.accounts.keys import ApiKeys
 from gateway.control_plane.accounts.sessions import Sessions, Visitor, end_all
 from gateway.control_plane.pages.console.organization import (
@@ -28,6 +28,9 @@ from gateway.control_plane.web.visitors import PageNotFound
 from gateway.errors import BadRequest
 from gateway.identifiers import is_id
 from gateway.storage.database import Database
+
+ORGANIZATIONS = "/console/organizations"
+_SHOWN_MAX = 200
 
 
 class NotConfirmed(BadRequest):
@@ -87,6 +90,24 @@ async def note_move(
     """Close the notice that the visitor now acts for another organization."""
     await sessions.understood(visitor.session_id)
     return see_other(HOME)
+
+
+@get(ORGANIZATIONS)
+async def list_organizations(
+    database: NamedDependency[Database],
+    render: NamedDependency[Render],
+    visitor: NamedDependency[Visitor],
+) -> Response[str]:
+    """List the organizations that the visitor belongs to, each with a button to act for it."""
+    async with database.read() as connection:
+        own = await memberships.of_user(connection, visitor.user_id)
+    return render(
+        "console/organizations.html",
+        section="organizations",
+        organizations=own[:_SHOWN_MAX],
+        more=len(own) - _SHOWN_MAX,
+        roles=rights.WORDS,
+    )
 
 
 @post(f"{PATH}/organization")

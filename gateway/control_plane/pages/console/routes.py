@@ -71,6 +71,7 @@ def console_wing() -> Wing:
             trail.show_trail,
             person.leave_organization,
             person.note_move,
+            person.list_organizations,
             person.switch_organization,
             person.disconnect_github,
             person.end_sessions,

@@ -320,8 +320,12 @@ async def test_somebody_of_two_organizations_switches(
     await browser.submit("/console/settings/invite", email="bob@example.org")
     await accept_invitation(bob, gateway, BOB)
     names = {row.name: row.id for row in await rows(gateway, select(organizations))}
-    await bob.get("/console/settings")
+    await bob.get("/console/organizations")
     assert '<p class="eyebrow">ada</p>' in bob.page.text
+    assert bob.page.text.count('value="' + names["bob"]) == 1  # a button for the other one alone
+    assert names["ada"] not in bob.page.text
+    assert 'href="/console/organizations"' in bob.page.text
+    assert 'href="/console/organizations"' not in (await browser.get("/console")).text
     other_tab = bob.token
     await bob.submit("/console/settings/organization", organization=names["bob"])
     assert '<p class="eyebrow">bob</p>' in bob.page.text
