@@ -6,7 +6,9 @@ listing and a sort.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,6 +21,9 @@ from gateway.snapshots import Catalog, ModelSnapshot
 
 QUERY_CHARACTERS_MAX = 200
 """Longest search query."""
+
+_SEPARATORS = re.compile(r"[-_./]+")
+_UNDASHED = str.maketrans("", "", "-_.")
 
 
 class ListingNotFound(NotFound):
@@ -39,6 +44,16 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def path(self) -> str:
         """The path of its page."""
         return f"/models/{self.model.id}"
+
+    @property
+    def author(self) -> str:
+        """Who publishes it: the first part of its id."""
+        return self.model.id.partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """Its id without the author."""
+        return self.model.id.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -82,6 +97,23 @@ class Shelf:
         return sorted({li.model.license for li in self.listings})
 
     @cached_property
+    def terms(self) -> Mapping[str, Sequence[str]]:
+        """The ids of the models by each word that their names are made of."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for listing in self.listings:
+            for term in _terms(listing):
+                found[term].append(listing.model.id)
+        return found
+
+    @cached_property
+    def by_author(self) -> Mapping[str, Sequence[Listing]]:
+        """The listings by author, in the order of the shelf."""
+        found: defaultdict[str, list[Listing]] = defaultdict(list)
+        for listing in self.listings:
+            found[listing.author].append(listing)
+        return dict(found)
+
+    @cached_property
     def cheapest_nanos(self) -> int:
         """The lowest price per million tokens; 0 without models."""
         prices = (li.model.price.nanos_per_million_tokens for li in self.listings)
@@ -113,5 +145,21 @@ class Shelves:
 
     def _listing(self, model: ModelSnapshot) -> Listing:
         page = edits.edited_page(self._words.get(model.id) or content.plain(model), model.words)
-        text = f"{model.id} {page.title} {page.tagline} {page.task_detail}".casefold()
-        return Listing(model=model, page=page, text=text)
+        return Listing(model=model, page=page, text=_text(model, page))
+
+
+def _text(model: ModelSnapshot, page: ModelPage) -> str:
+    """Return what a search finds a model by: its names, with and without dashes, and its facts."""
+    name = model.id.rpartition("/")[2]
+    facts = [
+        model.id, name.translate(_UNDASHED), page.title, page.tagline, page.task_detail,
+        model.owned_by, model.license, *page.languages, page.parameters or "",
+        *map(str, model.dimensions), str(model.tokens_max), f"{model.tokens_max:,}",
+    ]  # fmt: skip
+    return " ".join(facts).casefold()
+
+
+def _terms(listing: Listing) -> set[str]:
+    name = listing.name.casefold()
+    parts = _SEPARATORS.split(listing.model.id.casefold())
+    return {name, name.translate(_UNDASHED), *parts}

@@ -1,87 +1,33 @@
-"""The models: all of them with filters, one of them, and side by side."""
+"""One model: everything that a visitor needs to choose it and to call it."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Any
 
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath
 
 from gateway.control_plane.accounts.sessions import Visitor
-from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.catalog.content import ModelPage
-from gateway.control_plane.catalog.listings import Listing, ListingNotFound, Shelf
+from gateway.control_plane.catalog.listings import Listing, Shelf
 from gateway.control_plane.catalog.price_changes import PricesToCome
 from gateway.control_plane.demand import votes, waitlist
 from gateway.control_plane.demand.counts import DemandCounts
 from gateway.control_plane.mail import unsubscribe
 from gateway.control_plane.pages.storefront import calculator
 from gateway.control_plane.pages.storefront.calculator import CalculatorForm, Counters, counter_of
-from gateway.control_plane.pages.storefront.search import PAGE_MODELS, Search, page_of
 from gateway.control_plane.web import snippets
 from gateway.control_plane.web.forms import RefusedForm
 from gateway.control_plane.web.rendering import Render
 from gateway.data_plane.metering.quote import quote
-from gateway.errors import BadRequest
 from gateway.settings import Settings
 from gateway.snapshots import ModelSnapshot
 from gateway.storage.database import Database
 
-_COMPARED_MAX = 6
-_NAME_CHARACTERS_MAX = 100
-
 ListingPage = Callable[[Listing, RefusedForm | None], Awaitable[Response[str]]]
 """Renders a model's page, with a refused form if any."""
-
-
-@get("/models")
-async def list_models(
-    render: NamedDependency[Render],
-    shelf: NamedDependency[Shelf],
-    demand_counts: NamedDependency[DemandCounts],
-    q: FromQuery[str] = "",
-    offered: Annotated[str, QueryParameter(name="state")] = "",
-    task: FromQuery[str] = "",
-    dimensions: FromQuery[str] = "",
-    licensed: Annotated[str, QueryParameter(name="license")] = "",
-    tokens: FromQuery[str] = "",
-    price: FromQuery[str] = "",
-    sort: FromQuery[str] = "",
-    page: FromQuery[int] = 1,
-) -> Response[str]:
-    """List the models that match the filters, which are in the URL, so that it can be shared."""
-    chosen = {
-        "q": q, "state": offered, "task": task, "dimensions": dimensions, "license": licensed,
-        "tokens": tokens, "price": price, "sort": sort,
-    }  # fmt: skip
-    refused = most = None
-    try:
-        most = nanos_of_dollars(price, param="price") if price.strip() else None
-    except BadRequest as error:
-        refused = RefusedForm("filters", error)
-    search = Search(
-        q=q,
-        state=offered,
-        task=task,
-        dimensions=dimensions,
-        license=licensed,
-        tokens=int(tokens) if tokens.isdecimal() and len(tokens) < 10 else 0,
-        price_nanos=most,
-        sort=sort,
-    )
-    wanted = demand_counts.all_votes()
-    return render(
-        "models/list.html",
-        refused=refused,
-        found=page_of(search.find(shelf, wanted), page, "/models", chosen, size=PAGE_MODELS),
-        total=len(shelf.listings),
-        shelf=shelf,
-        many=len(shelf.listings) > PAGE_MODELS,
-        votes=wanted,
-        chosen=chosen,
-    )
 
 
 @get("/models/{owner:str}/{name:str}")
@@ -134,31 +80,6 @@ async def provide_listing_page(
         )
 
     return page
-
-
-@get("/compare")
-async def compare_models(
-    render: NamedDependency[Render],
-    shelf: NamedDependency[Shelf],
-    demand_counts: NamedDependency[DemandCounts],
-    model: FromQuery[list[str] | None] = None,
-) -> Response[str]:
-    """Compare models side by side: the named ones, or the first ones."""
-    named = list(dict.fromkeys(name.strip() for name in model or [] if name.strip()))
-    known = [shelf.by_id[name] for name in named if name in shelf.by_id]
-    unknown = [name[:_NAME_CHARACTERS_MAX] for name in named if name not in shelf.by_id]
-    refused = None
-    if unknown:
-        error = ListingNotFound(f"There is no model {unknown[0]} here.", param="model")
-        refused = RefusedForm("compare", error, {"model": unknown[0]})
-    return render(
-        "models/compare.html",
-        refused=refused,
-        listings=(known or shelf.listings)[:_COMPARED_MAX],
-        most=_COMPARED_MAX,
-        total=len(shelf.listings),
-        votes=demand_counts.all_votes(),
-    )
 
 
 def structured_data(public_url: str, listing: Listing) -> list[dict[str, Any]]:

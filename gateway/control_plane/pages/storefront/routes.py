@@ -8,8 +8,10 @@ from litestar.di import Provide
 
 from gateway.control_plane.pages.storefront import (
     calculator,
+    compare,
     demand,
     home,
+    model_list,
     models,
     playground,
     robots,
@@ -26,9 +28,9 @@ def storefront_wing(document_paths: Iterable[str]) -> Wing:
         "control",
         [
             home.show_home,
-            models.list_models,
+            model_list.list_models,
             models.show_model,
-            models.compare_models,
+            compare.compare_models,
             calculator.show_calculator,
             calculator.calculate,
             playground.show_playground,

@@ -159,6 +159,17 @@ async def test_filters_narrow_the_list(browser: Browser):
     assert "No model matches" in browser.page.text
 
 
+async def test_an_address_says_only_what_was_asked(browser: Browser):
+    typed = "/models?q=stella&state=&task=&dimensions=&license=&tokens=&price=&sort="
+    answer = await browser.http.get(typed, follow_redirects=False)
+    assert answer.status_code == 302
+    assert answer.headers["location"] == "/models?q=stella"
+    assert (await browser.get("/models?q=")).url.raw_path == b"/models"
+    part = await browser.http.get(typed, headers={"hx-request": "true"})
+    assert part.status_code == 200
+    assert part.headers["hx-replace-url"] == "/models?q=stella"
+
+
 async def test_a_length_of_thousands_of_digits_is_no_length(browser: Browser):
     for digits in ("9" * 5_000, "²", "-1", "x"):
         answer = await browser.get("/models", params={"dimensions": digits})
