@@ -21,6 +21,7 @@ from gateway.control_plane.demand.economics import GpuTerms
 from gateway.control_plane.payments import auto_top_up
 from gateway.control_plane.payments.auto_top_up import TopUpRules
 from gateway.control_plane.status.needs import running_dry
+from gateway.dates import day_text, moment_text
 from gateway.identifiers import new_id
 from gateway.settings import Settings
 from gateway.snapshots import WorkerState, WorkerView
@@ -82,7 +83,7 @@ async def test_each_source_tells_its_cause(database: Database, owner: Ledger):
         "worker": "http://one is in quarantine at 1 of 1 gateways: wrong vectors",
         "frozen": "is frozen because its balance does not add up: sums differ",
         "owing": "owes $1.50 and is frozen until that is paid",
-        "dispute": f"disputes $25.00, product not received; evidence is due {_due():%d %b %H:%M}",
+        "dispute": f"disputes $25.00, product not received; evidence is due {moment_text(_due())}",
         "payment": f"payment {odd.id}: more came than was asked for",
         "stuck": "auto top-up of $25.00 has no outcome",
         "held": "may not buy: early fraud warning",
@@ -174,7 +175,7 @@ async def test_credit_that_expires_is_told_if_it_is_much(database: Database):
     async with database.read() as connection:
         found = await expiring(connection, NOW)
     assert [need.words for need in found] == [
-        f"${dollars}.00 of its credit expires on {NOW + timedelta(days=days):%d %b}"
+        f"${dollars}.00 of its credit expires on {day_text(NOW + timedelta(days=days))}"
         for dollars, days in ((15, 2), (12, 5))
     ]
     assert found[0].steps[0].href == f"/admin/organizations/{owner.organization_id}/lots"

@@ -227,6 +227,12 @@ def page(context: BrowserContext) -> Iterator[Page]:
     assert refused == [], "the browser complained: a script failed, or the policy was broken"
 
 
+def sign_out(page: Page) -> None:
+    """Sign out through the account menu."""
+    page.locator(".menu > summary").click()
+    page.get_by_role("button", name="Sign out", exact=True).click()
+
+
 def link_in(mailbox: Mailbox, address: str, subject: str) -> str:
     """Return the link of the newest mail of a subject to somebody, once it is there."""
     body = mailbox.wait(address, subject).get_body(("plain",))

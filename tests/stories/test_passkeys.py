@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from testing.admin_stories import tells
-from tests.stories.conftest import Service
+from tests.stories.conftest import Service, sign_out
 
 EVE, ADA = "eve@example.com", "ada@example.com"
 DEVICE = {
@@ -56,7 +56,7 @@ def test_an_operator_enrolls_and_comes_back_with_a_passkey(page: Page, dev_servi
 
     # by mail alone the back office stays closed; the passkey opens it
     page.goto("/console")
-    page.get_by_role("button", name="Sign out").click()
+    sign_out(page)
     page.goto("/sign-in?next=/admin")
     sign_in(page, EVE)
     expect(page.get_by_role("heading", name="Is it you?")).to_be_visible()
@@ -72,7 +72,7 @@ def test_a_person_adds_a_passkey_signs_in_with_it_and_removes_it(page: Page):
     row = page.get_by_role("row", name="Laptop")
     expect(row).to_contain_text("Never")
 
-    page.get_by_role("button", name="Sign out", exact=True).click()
+    sign_out(page)
     page.goto("/sign-in?next=/console/security")
     page.get_by_role("button", name="Sign in with a passkey").click()
     expect(row).not_to_contain_text("Never")
@@ -87,7 +87,7 @@ def test_a_person_adds_a_passkey_signs_in_with_it_and_removes_it(page: Page):
     row.get_by_role("button", name="Remove Old laptop").click()
     expect(page.get_by_role("region", name="Passkeys")).to_have_count(0)
 
-    page.get_by_role("button", name="Sign out", exact=True).click()
+    sign_out(page)
     page.goto("/sign-in")
     page.get_by_role("button", name="Sign in with a passkey").click()
     expect(page.get_by_role("main")).to_contain_text("not known here")

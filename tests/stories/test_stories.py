@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from gateway.money import money
 from testing.github import Github, person
 from testing.mailbox import Mailbox
-from tests.stories.conftest import MINILM, STELLA, Service, link_in, sign_in
+from tests.stories.conftest import MINILM, STELLA, Service, link_in, sign_in, sign_out
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_visit_vote_sign_in_key_call_usage(
     page.get_by_text("Revoke", exact=True).click()
     page.get_by_role("button", name="Revoke sk-").click()
     expect(page.get_by_text("Revoked: first key")).to_be_visible()
-    page.get_by_role("button", name="Sign out").click()
+    sign_out(page)
     expect(page.get_by_role("link", name="Sign in", exact=True)).to_be_visible()
 
 

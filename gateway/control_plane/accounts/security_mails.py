@@ -14,6 +14,7 @@ from gateway import wall
 from gateway.control_plane.accounts import organizations
 from gateway.control_plane.mail.messages import MailWriter, plain
 from gateway.control_plane.mail.outbox import Outbox
+from gateway.dates import moment_text
 from gateway.identifiers import new_id
 from gateway.storage.tables import memberships, users
 
@@ -134,7 +135,7 @@ class SecurityMails:
                 ref=f"security:{ref}:{address}",
                 recipient=address,
                 subject=subject,
-                happened=f"{happened}, on {now:%Y-%m-%d at %H:%M} UTC.",
+                happened=f"{happened}, on {moment_text(now)}.",
                 advice=f"Wasn't it you, or someone you trust? {advice}.",
                 label=label,
                 url=self._public_url + path,

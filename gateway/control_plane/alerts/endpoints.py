@@ -19,6 +19,7 @@ from gateway.control_plane.alerts import signatures
 from gateway.control_plane.alerts.addresses import Addresses
 from gateway.control_plane.alerts.notices import SUBSCRIBABLE, Notice, publish
 from gateway.control_plane.alerts.signatures import SigningSecrets
+from gateway.dates import moment_text
 from gateway.errors import BadRequest, NotFound
 from gateway.identifiers import is_id, new_id
 from gateway.storage.database import alone, count
@@ -164,7 +165,7 @@ class Endpoints:
         if endpoint.rotating_until is not None:
             raise RotationRuns(
                 "The secret was rotated less than a day ago, and the old one still signs. Rotate "
-                f"again after {endpoint.rotating_until:%Y-%m-%d %H:%M} UTC."
+                f"again after {moment_text(endpoint.rotating_until)}."
             )
         secret = signatures.mint()
         await _update(

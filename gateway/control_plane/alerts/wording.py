@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from gateway.control_plane.mail.messages import plain
+from gateway.dates import moment_text
 from gateway.money import money
 
 _BILLING = "/console/billing"
@@ -172,7 +173,7 @@ def _key_expiring(data: Mapping[str, Any]) -> Wording:
     return Wording(
         subject=f"The key {name} expires in {days}",
         happened=f"The key {name} (ending in {data['last_four']}) expires on "
-        f"{ends:%Y-%m-%d at %H:%M} UTC. After that, requests with it are refused with status 401.",
+        f"{moment_text(ends)}. After that, requests with it are refused with status 401.",
         advice="Create a new key and put it in place before then. If the key is no longer used, "
         "there is nothing to do.",
         label="Create a key",
@@ -238,7 +239,7 @@ def _again(data: Mapping[str, Any]) -> str:
     if not data["next_attempt_at"]:
         return "We try again later."
     at = datetime.fromisoformat(data["next_attempt_at"])
-    return f"We try again at {at:%H:%M} UTC on {at:%Y-%m-%d}."
+    return f"We try again on {moment_text(at)}."
 
 
 def _dollars(cents: Any) -> str:

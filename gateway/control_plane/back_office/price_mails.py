@@ -19,6 +19,7 @@ from gateway.control_plane.back_office.price_control import DAYS
 from gateway.control_plane.catalog import catalog, price_changes
 from gateway.control_plane.catalog.price_changes import PriceChange
 from gateway.control_plane.mail.messages import Mail
+from gateway.dates import moment_text
 from gateway.money import money
 from gateway.storage.database import Database
 from gateway.storage.tables import usage_days
@@ -89,7 +90,7 @@ def _subject(rise: PriceChange, before_nanos: int) -> str:
     return (
         f"The price of {rise.model_id}{tier} rises from {money(before_nanos)} to "
         f"{money(rise.nanos_per_million_tokens)} per million tokens on "
-        f"{rise.effective_at:%Y-%m-%d at %H:%M} UTC"
+        f"{moment_text(rise.effective_at)}"
     )
 
 

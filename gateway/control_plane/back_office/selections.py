@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.demand import vote_lists
 from gateway.control_plane.mail import upkeep
+from gateway.dates import day_text
 from gateway.identifiers import is_id
 from gateway.money import money
 from gateway.storage import tables
@@ -59,7 +60,7 @@ async def payments(connection: AsyncConnection, ids: Sequence[str]) -> list[Sele
     return [
         SelectedLine(
             id=row.id,
-            words=f"{money(row.credit_nanos)} of {row.created_at:%Y-%m-%d}, {row.state}",
+            words=f"{money(row.credit_nanos)} of {day_text(row.created_at)}, {row.state}",
             of=row.owner,
         )
         for row in found

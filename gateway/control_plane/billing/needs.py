@@ -8,6 +8,7 @@ from sqlalchemy import literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.attention.needs import NEEDS_MAX, Need, Severity, Source, Step, tells
+from gateway.dates import day_text
 from gateway.money import money
 from gateway.storage.ledger import partitions
 from gateway.storage.ledger.freezes import REFUSED
@@ -98,7 +99,8 @@ async def expiring(connection: AsyncConnection, now: datetime) -> list[Need]:
             key=f"expiring:{row.id}",
             severity="notice",
             subject=row.name,
-            words=f"{money(row.remaining_nanos)} of its credit expires on {row.expires_at:%d %b}",
+            words=f"{money(row.remaining_nanos)} of its credit expires on "
+            f"{day_text(row.expires_at)}",
             steps=(
                 Step("Open lots", f"/admin/organizations/{row.organization_id}/lots"),
                 Step("Grant credit", f"/admin/organizations/{row.organization_id}/grant"),

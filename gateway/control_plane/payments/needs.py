@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.attention.needs import NEEDS_MAX, Need, Step, tells
 from gateway.control_plane.payments.refunds import OPEN_DISPUTES
+from gateway.dates import moment_text
 from gateway.money import NANOS_PER_CENT, money
 from gateway.storage.tables import (
     organizations,
@@ -47,7 +48,7 @@ async def disputes(connection: AsyncConnection, now: datetime) -> list[Need]:
     for row in found:
         at, amount = row.evidence_due_at, money(row.amount_cents * NANOS_PER_CENT)
         waits = "review" in row.status
-        until = f"; evidence is due {at:%d %b %H:%M}" if at and not waits else ""
+        until = f"; evidence is due {moment_text(at)}" if at and not waits else ""
         needs.append(
             Need(
                 key=f"dispute:{row.id}",

@@ -1,4 +1,4 @@
-"""Styles and scripts: read once, named after their content, cached by browsers forever.
+"""Styles, scripts, fonts: read once, named after their content, cached by browsers forever.
 
 htmx comes from its package and must have the reviewed digest: no page runs a script that was not
 reviewed.
@@ -6,12 +6,14 @@ reviewed.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import importlib.util
+import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from litestar import Response, get
+from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.response import Redirect
@@ -26,7 +28,11 @@ _MEDIA = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
     ".png": "image/png",
+    ".woff2": "font/woff2",
 }
+_PACKED = (".css", ".js", ".svg")
+"""What gzip makes smaller."""
+_OWN_URL = re.compile(rb'url\("([\w.-]+)"\)')
 _CACHE = "public, max-age=31536000, immutable"
 
 
@@ -39,6 +45,8 @@ class Asset(NamedTuple):
 
     media: str
     body: bytes
+    packed: bytes
+    """The body as gzip; empty where that makes it no smaller."""
 
 
 class Assets:
@@ -47,11 +55,13 @@ class Assets:
     def __init__(self) -> None:
         files = {file.name: file.read_bytes() for file in _FOLDER.iterdir() if file.is_file()}
         files["htmx.js"] = read_htmx()
-        self._names = {name: _fingerprinted(name, body) for name, body in files.items()}
-        self._assets = {
-            self._names[name]: Asset(_MEDIA[Path(name).suffix], body)
-            for name, body in files.items()
-        }
+        # a style names other files: it comes last, so that theirs are known
+        self._names: dict[str, str] = {}
+        self._assets: dict[str, Asset] = {}
+        for name in sorted(files, key=lambda name: name.endswith(".css")):
+            body = self._with_urls(files[name]) if name.endswith(".css") else files[name]
+            self._names[name] = _fingerprinted(name, body)
+            self._assets[self._names[name]] = _asset(Path(name).suffix, body)
 
     def url(self, name: str) -> str:
         """Return the path of a file. Raises KeyError for an unknown name."""
@@ -60,6 +70,12 @@ class Assets:
     def find(self, name: str) -> Asset | None:
         """Return the file of a fingerprinted name."""
         return self._assets.get(name)
+
+    def _with_urls(self, style: bytes) -> bytes:
+        def url(match: re.Match[bytes]) -> bytes:
+            return b'url("' + self.url(match[1].decode()).encode() + b'")'
+
+        return _OWN_URL.sub(url, style)
 
 
 def read_htmx() -> bytes:
@@ -78,11 +94,18 @@ def routes(assets: Assets) -> list[HTTPRouteHandler]:
     """Make the routes of all files, and of /favicon.ico, which is asked for without a page."""
 
     @get("/static/{name:str}", sync_to_thread=False)
-    def read_asset(name: FromPath[str]) -> Response[bytes]:
+    def read_asset(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
         found = assets.find(name)
         if found is None:
             raise NotFound("There is no such file.")
-        return Response(found.body, media_type=found.media, headers={"cache-control": _CACHE})
+        headers = {"cache-control": _CACHE}
+        if not found.packed:
+            return Response(found.body, media_type=found.media, headers=headers)
+        headers["vary"] = "accept-encoding"
+        if not _takes_gzip(request.headers.get("accept-encoding", "")):
+            return Response(found.body, media_type=found.media, headers=headers)
+        headers["content-encoding"] = "gzip"
+        return Response(found.packed, media_type=found.media, headers=headers)
 
     @get("/favicon.ico", sync_to_thread=False)
     def find_favicon() -> Redirect:
@@ -90,6 +113,20 @@ def routes(assets: Assets) -> list[HTTPRouteHandler]:
         return Redirect(assets.url("favicon.svg"), status_code=302)
 
     return [read_asset, find_favicon]
+
+
+def _asset(suffix: str, body: bytes) -> Asset:
+    packed = gzip.compress(body, mtime=0) if suffix in _PACKED else b""
+    return Asset(_MEDIA[suffix], body, packed)
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Tell whether a client takes gzip, by its Accept-Encoding."""
+    for part in accepted.lower().split(","):
+        name, _, weight = part.partition(";")
+        if name.strip() in ("gzip", "*"):
+            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
 
 
 def _fingerprinted(name: str, body: bytes) -> str:

@@ -1,16 +1,57 @@
-"""How numbers, money and times are written on pages."""
+"""How numbers, money and times are written on pages: one form of each.
+
+Times are UTC, in a `<time>` whose title has the minute. Money is rounded where it is only read
+(`dollars`), with the exact amount in its title, and exact where it is checked (`money`, `fixed`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from markupsafe import Markup
+
+from gateway import money as exact
 from gateway.data_plane.tallies import BOUNDS_MS, LATENCY_MS_MAX
-from gateway.money import NANOS_PER_CENT, money
+from gateway.dates import day_text, moment_text
+from gateway.money import NANOS_PER_CENT
 from gateway.pricing import cost_nanos
 
 DAYS_FORESEEN_MAX = 365
+
+
+_MINUS = "\N{MINUS SIGN}"
+_TENTH_OF_A_MILLI = 100_000
+"""The smallest amount that `dollars` writes, in nanos: $0.0001."""
+
+
+def money(nanos: int, decimals_min: int = 2) -> str:
+    """Write nano-dollars as dollars, exactly, without needless zeros: 8_000_000 is $0.008."""
+    return exact.money(nanos, decimals_min).replace("-", _MINUS)
+
+
+def dollars(nanos: int) -> Markup:
+    """Write nano-dollars as people read them: $0.25, $0.0010, < $0.0001; hover has them exactly."""
+    size = abs(nanos)
+    if 0 < size < _TENTH_OF_A_MILLI:
+        written = f"< {_MINUS if nanos < 0 else ''}$0.0001"
+    else:
+        written = fixed(nanos, 2 if size == 0 or size >= NANOS_PER_CENT else 4)
+    data = Markup('<data value="{}" title="{}">{}</data>')
+    return data.format(exact.dollars(nanos), money(nanos), written)
+
+
+def fixed(nanos: int, places: int) -> str:
+    """Write nano-dollars with as many decimals as its column has, rounded half up."""
+    unit = 10 ** (9 - places)
+    whole, fraction = divmod((abs(nanos) + unit // 2) // unit, 10**places)
+    return f"{_MINUS if nanos < 0 else ''}${whole:,}.{fraction:0{places}d}"
+
+
+def places(amounts: Iterable[int]) -> int:
+    """Return the decimals that a column needs to show all its amounts exactly, at least two."""
+    return max((len(money(nanos).partition(".")[2]) for nanos in amounts), default=2)
 
 
 def cents(value: int) -> str:
@@ -31,9 +72,25 @@ def compact(value: int) -> str:
     return str(value)
 
 
-def day(value: date | datetime) -> str:
+def day(value: date) -> Markup:
     """Write a date: 5 Jul 2025."""
-    return f"{value.day} {value:%b %Y}"
+    return _time(value, day_text(value))
+
+
+def moment(value: datetime) -> Markup:
+    """Write a time: 5 Jul 2025, 14:03 UTC."""
+    return _time(value, moment_text(value))
+
+
+def clock(value: datetime) -> Markup:
+    """Write the time of a day that is known: 14:03 UTC."""
+    return _time(value, f"{value:%H:%M} UTC")
+
+
+def ago(value: datetime, now: datetime) -> Markup:
+    """Write how long ago something was: 12 min ago, or `now`."""
+    lasted = span(now - value)
+    return _time(value, lasted if lasted == "now" else f"{lasted} ago")
 
 
 def month(value: date) -> str:
@@ -41,9 +98,12 @@ def month(value: date) -> str:
     return f"{value:%b %Y}"
 
 
-def moment(value: datetime) -> str:
-    """Write a time: 2025-07-05 14:03 UTC."""
-    return f"{value:%Y-%m-%d %H:%M} UTC"
+def _time(value: date, written: str) -> Markup:
+    if not isinstance(value, datetime):
+        return Markup('<time datetime="{}">{}</time>').format(value.isoformat(), written)
+    stamp = f"{value:%Y-%m-%dT%H:%M:%SZ}"
+    element = Markup('<time datetime="{}" title="{}">{}</time>')
+    return element.format(stamp, f"{day_text(value)}, {value:%H:%M:%S} UTC", written)
 
 
 def latency(value_ms: int | None) -> str:
@@ -84,13 +144,20 @@ FILTERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
         money,
+        dollars,
+        fixed,
+        places,
         cents,
         cost_nanos,
         number,
         compact,
         day,
-        month,
+        day_text,
         moment,
+        moment_text,
+        clock,
+        ago,
+        month,
         latency,
         span,
         plural,

@@ -18,6 +18,7 @@ CONTENT_SECURITY_POLICY = (
     "script-src 'self'; "
     "style-src 'self'; "
     "img-src 'self' data:; "
+    "font-src 'self'; "
     "connect-src 'self'; "
     f"{FORM_ACTION}; "
     "frame-ancestors 'none'; "

@@ -19,7 +19,7 @@ from gateway.control_plane.alerts.addresses import URL_CHARACTERS_MAX
 from gateway.control_plane.billing import credit
 from gateway.control_plane.catalog import listings
 from gateway.control_plane.demand import votes
-from gateway.control_plane.web import formats, snippets
+from gateway.control_plane.web import formats, snippets, theme
 from gateway.control_plane.web.assets import Assets
 from gateway.control_plane.web.forms import RefusedForm
 from gateway.control_plane.web.visitors import is_read, seems_signed_in
@@ -92,6 +92,7 @@ class Renderer:
             # without a route, or while the database is away, the visitor is unknown
             returning=not is_read(request.scope) and seems_signed_in(request.cookies),
             csrf_token=request.scope.get("state", {}).get("csrf_token", ""),
+            theme=theme.chosen(request.cookies),
             path=path or request.url.path,
             now=wall.now(),
             status=status,

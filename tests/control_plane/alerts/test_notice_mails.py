@@ -55,11 +55,11 @@ SAYS = {
     "auto_top_up.failed": [
         "tried to buy $25.00 of credit, and the American Express card ending in 0005 was declined",
         "because it has expired",
-        "again at 18:00 UTC on 2026-12-24",
+        "again on 24 Dec 2026, 18:00 UTC",
         f"{URL}/console/billing",
     ],
     "payment.credited": ["$12.34 of credit added", f"{URL}/console/billing/payments/p"],
-    "key.expiring": ["expires in 1 day", "(ending in abcd)", "2026-12-24 at 18:00 UTC"],
+    "key.expiring": ["expires in 1 day", "(ending in abcd)", "24 Dec 2026, 18:00 UTC"],
     "endpoint.disabled": ["https://h.example/x", "It answered 410", "/console/webhooks/e"],
 }
 

@@ -10,6 +10,7 @@ from gateway.control_plane.back_office import price_control, price_mails
 from gateway.control_plane.back_office.account_mails import AccountMails
 from gateway.control_plane.back_office.price_mails import PriceMails
 from gateway.control_plane.operators.operators import COMMAND_LINE
+from gateway.dates import day_text
 from gateway.settings import Settings
 from gateway.storage.database import Database
 from gateway.storage.tables import alert_walks, outbox
@@ -48,7 +49,7 @@ async def test_whoever_uses_the_model_is_told_once(
     assert set(subjects) == {f"{name}@example.org" for name in ("ada", "bob", "eve")}
     (subject,) = set(subjects.values())
     assert subject.startswith(f"The price of {MINILM} rises from $0.008 to $0.016 per million")
-    assert f"{day:%Y-%m-%d}" in subject
+    assert f"{day_text(day)}" in subject
     async with database.read() as connection:
         text = await connection.scalar(select(outbox.c.text).limit(1))
     assert f"https://embed.example/models/{MINILM}" in str(text)

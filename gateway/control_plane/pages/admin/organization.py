@@ -29,6 +29,7 @@ from gateway.control_plane.web.formats import compact, lasting, latency, number
 from gateway.control_plane.web.forms import FormPage, RefusedForm
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
+from gateway.dates import moment_text
 from gateway.identifiers import is_id
 from gateway.money import money
 from gateway.storage.database import Database
@@ -221,8 +222,8 @@ def _tiles(
              note=f"{compact(sum(day.tokens for day in span))} tokens"),
         Tile(name="p95 today", value=latency(answered.p95_ms),
              note=f"{number(answered.errors_today)} of {number(answered.answers_today)} failed"),
-        Tile(name="Last call", value=f"{answered.last_hour:%d %b, %H h}" if answered.last_hour
-             else "none", note="UTC" if answered.last_hour else "this month"),
+        Tile(name="Last call", value=f"{moment_text(answered.last_hour)}" if answered.last_hour
+             else "none", note="" if answered.last_hour else "this month"),
     ]  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from gateway.control_plane.status.traffic import TrafficHour
 from gateway.control_plane.web import charts
 from gateway.control_plane.web.charts import Bar, Chart
 from gateway.control_plane.web.formats import compact, latency, number
+from gateway.dates import day_text
 from gateway.money import NANOS_PER_CENT, money
 
 HOURS = 72
@@ -157,7 +158,7 @@ def _drawn(answers: Answers, now: datetime) -> tuple[Chart, list[Bar]]:
             (
                 f"{at:%d %b}",
                 whole,
-                f"{at:%d %b %H:00}: {number(whole)} answers, {number(bad)} failed",
+                f"{day_text(at)}, {at:%H:00}: {number(whole)} answers, {number(bad)} failed",
             )
             for at, (whole, bad) in zip(hours, sums, strict=True)
         ],

@@ -13,8 +13,9 @@ from gateway.control_plane.payments.auto_top_up import AutoTopUp, TopUpRules
 from gateway.control_plane.payments.customers import Customer
 from gateway.control_plane.payments.payments import Payment
 from gateway.control_plane.payments.top_up_starts import next_month
-from gateway.control_plane.web.formats import cents, moment
+from gateway.control_plane.web.formats import cents
 from gateway.control_plane.web.forms import RefusedForm, whole
+from gateway.dates import moment_text
 from gateway.errors import BadRequest
 from gateway.money import money
 
@@ -125,7 +126,7 @@ def _running(current: AutoTopUp, last: Payment | None) -> AutoWords:
     )
     if current.not_before is None or current.not_before <= wall.now():
         return AutoWords("good", "On", rule)
-    later = f"{_why(current, last)} The next try is after {moment(current.not_before)}."
+    later = f"{_why(current, last)} The next try is after {moment_text(current.not_before)}."
     return AutoWords("warn", "Waits", f"{later} {rule}")
 
 

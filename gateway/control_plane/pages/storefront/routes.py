@@ -18,6 +18,7 @@ from gateway.control_plane.pages.storefront import (
     status,
     unsubscribe,
 )
+from gateway.control_plane.web import theme
 from gateway.wings import Wing
 
 
@@ -47,6 +48,7 @@ def storefront_wing(document_paths: Iterable[str]) -> Wing:
             unsubscribe.show_sent,
             robots.read_robots,
             robots.read_sitemap,
+            theme.choose_theme,
         ],
         dependencies={
             "document_paths": Provide(lambda: paths, sync_to_thread=False),

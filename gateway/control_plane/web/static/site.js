@@ -1,5 +1,23 @@
-// The only script of our own: copy buttons, fields that are at fault, double clicks, and what to say
+// The only script of our own: search by key, menus, copy buttons, fields that are at fault, double clicks, and what to say
 // when no answer comes. Pages work without it: a copy button is hidden until there is a script to obey it.
+document.documentElement.classList.add("scripted");
+
+// "/" goes to the search field, unless someone types; a click beside an open menu closes it, and so does Escape.
+document.addEventListener("keydown", (event) => {
+  const menu = event.key === "Escape" && document.querySelector(".menu[open]");
+  if (menu) { menu.open = false; menu.querySelector("summary").focus(); }
+  const typing = event.target.closest("input:not([type=checkbox], [type=radio]), textarea, select");
+  if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  const field = document.querySelector(".find [data-search]");
+  if (!field) return;
+  event.preventDefault();
+  field.focus();
+  field.select();
+});
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll(".menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+});
+
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;

@@ -1,5 +1,6 @@
 """Keys in the console: created, changed, bounded and revoked."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,6 +8,7 @@ from sqlalchemy import insert, select
 
 from gateway.app.process import Process
 from gateway.data_plane.metering.port import BudgetExceeded, Charge
+from gateway.dates import day_text
 from gateway.identifiers import new_id
 from gateway.storage.tables import api_keys
 from testing.browsing import Browser, field, sign_in, squeezed
@@ -254,8 +256,9 @@ async def test_of_many_revoked_keys_few_are_read(gateway: Process, browser: Brow
     await use(gateway, 1_000, days_ago=20)
     await use(gateway, 1_000, days_ago=30)
     (used,) = await rows(gateway, select(api_keys))
-    day = (datetime.now(UTC) - timedelta(days=20)).strftime("%-d %b %Y")
-    assert f"last used {day}" in (await browser.get("/console/keys")).text
+    day = day_text(datetime.now(UTC) - timedelta(days=20))
+    page = (await browser.get("/console/keys")).text
+    assert re.search(f"last used <time [^>]*>{day}</time>", page)
     now = datetime.now(UTC)
     async with gateway.core.database.write() as connection:
         await connection.execute(

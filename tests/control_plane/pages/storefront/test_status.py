@@ -8,6 +8,7 @@ from sqlalchemy import insert, update
 
 from gateway.app.process import Process
 from gateway.control_plane.status.incidents import history
+from gateway.dates import day_text
 from gateway.identifiers import new_id
 from gateway.storage.tables import incidents, models
 from testing.browsing import Browser
@@ -19,7 +20,7 @@ async def test_a_new_service_does_not_speak_of_the_last_90_days(browser: Browser
     page = (await browser.get("/status")).text
     assert "The last 90 days" not in page
     assert "This service is less than 90 days" in page
-    assert f"Since {datetime.now(UTC):%Y-%m-%d}" in page
+    assert f">{day_text(datetime.now(UTC))}, " in page
 
 
 async def test_downtime_is_counted_within_the_days(gateway: Process, browser: Browser):
