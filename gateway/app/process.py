@@ -126,8 +126,7 @@ class Process:
             await follow(core.database)
             await core.catalog.refresh()
             warn_of_unknown_models(core)
-            await core.demand_counts.refresh()
-            await core.prices_to_come.refresh()
+            await self._read_for_pages()
             if data.announcements:
                 await data.announcements.start()
                 stack.push_async_callback(data.announcements.stop)
@@ -166,6 +165,12 @@ class Process:
             if core.settings.admin_port:
                 await stack.enter_async_context(listening(self.app, core.settings))
             yield
+
+    async def _read_for_pages(self) -> None:
+        await self.core.demand_counts.refresh()
+        await self.core.prices_to_come.refresh()
+        if self._control:
+            await self.services.performances.refresh()
 
     async def _partition(self) -> None:
         """Make partitions. That it fails keeps nothing from starting: the job goes on with it."""

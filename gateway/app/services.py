@@ -44,6 +44,7 @@ from gateway.control_plane.mail.waits import MailWaits
 from gateway.control_plane.pages.sign_in.github import make_github
 from gateway.control_plane.payments.hosted_pages import stripe_pages
 from gateway.control_plane.status.incidents import Incidents
+from gateway.control_plane.status.performance import Performances
 from gateway.control_plane.web.assets import Assets
 from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.headers import page_headers
@@ -80,6 +81,7 @@ class Services:
     head_count: HeadCount
     unsubscriptions: Unsubscriptions
     incidents: Incidents
+    performances: Performances
     launches: LaunchMails
     launch_notices: LaunchNotices
     preferences: Preferences
@@ -174,6 +176,7 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
         incidents=Incidents(
             database, catalog=core.catalog, patience_seconds=settings.incident_after_seconds
         ),
+        performances=Performances(database),
         launches=LaunchMails(
             database,
             outbox,

@@ -22,6 +22,7 @@ from gateway.control_plane.mail import upkeep
 from gateway.control_plane.payments import stored_events
 from gateway.control_plane.secrets.resealing import reseal
 from gateway.control_plane.status import answers, traffic
+from gateway.control_plane.status.performance import REFRESH_SECONDS
 from gateway.control_plane.trail.audits import trail_in_turn
 from gateway.control_plane.web import rate_limits
 from gateway.control_plane.workers import quarantines
@@ -87,6 +88,7 @@ def wing(core: Core, services: Services) -> Wing:
             Job("rank-traffic", _RANKING_SECONDS, lambda: traffic.rank(database)),
             Job("reseal", _RESEAL_SECONDS, lambda: reseal(database, settings.keyring)),
             Job("incidents", settings.incident_seconds, services.incidents.watch),
+            Job("performances", REFRESH_SECONDS, services.performances.refresh),
             Job("attention", LOOK_SECONDS, services.attention.look),
             Job("forget-old", _FORGET_SECONDS, lambda: forget_old(database, settings)),
         ],
