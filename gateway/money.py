@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 NANOS_PER_CENT = 10_000_000
+MINUS = "\N{MINUS SIGN}"
 
 
 class Nanos(int):
@@ -17,10 +18,10 @@ def money(nanos: int, decimals_min: int = 2) -> str:
     """Write nano-dollars as dollars, exactly, without needless zeros: 8_000_000 is $0.008."""
     whole, fraction = divmod(abs(nanos), 10**9)
     decimals = f"{fraction:09d}".rstrip("0").ljust(decimals_min, "0")
-    return f"{'-' if nanos < 0 else ''}${whole:,}.{decimals}"
+    return f"{MINUS if nanos < 0 else ''}${whole:,}.{decimals}"
 
 
-def dollars(nanos: int) -> str:
+def decimal(nanos: int) -> str:
     """Write nano-dollars as dollars for programs, always with nine decimals."""
     return f"{nanos // 10**9}.{nanos % 10**9:09d}"
 

@@ -1,4 +1,4 @@
-"""Nano-dollars, written so that nothing is lost."""
+"""Nano-decimal, written so that nothing is lost."""
 
 from datetime import date
 from fractions import Fraction
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.money import Nanos, dollars, encode
+from gateway.money import Nanos, decimal, encode
 
 
 class Answer(msgspec.Struct):
@@ -19,7 +19,7 @@ class Answer(msgspec.Struct):
 
 @given(st.integers(0, 2**53))
 def test_dollars_lose_nothing(nanos: int):
-    assert Fraction(dollars(nanos)) * 10**9 == nanos
+    assert Fraction(decimal(nanos)) * 10**9 == nanos
 
 
 def test_nanos_are_strings_in_json_wherever_they_are():

@@ -12,41 +12,34 @@ from typing import Any
 
 from markupsafe import Markup
 
-from gateway import money as exact
 from gateway.data_plane.tallies import BOUNDS_MS, LATENCY_MS_MAX
 from gateway.dates import day_text, moment_text
-from gateway.money import NANOS_PER_CENT
+from gateway.money import MINUS, NANOS_PER_CENT, decimal, money
 from gateway.pricing import cost_nanos
 
 DAYS_FORESEEN_MAX = 365
 
 
-_MINUS = "\N{MINUS SIGN}"
 _TENTH_OF_A_MILLI = 100_000
 """The smallest amount that `dollars` writes, in nanos: $0.0001."""
-
-
-def money(nanos: int, decimals_min: int = 2) -> str:
-    """Write nano-dollars as dollars, exactly, without needless zeros: 8_000_000 is $0.008."""
-    return exact.money(nanos, decimals_min).replace("-", _MINUS)
 
 
 def dollars(nanos: int) -> Markup:
     """Write nano-dollars as people read them: $0.25, $0.0010, < $0.0001; hover has them exactly."""
     size = abs(nanos)
     if 0 < size < _TENTH_OF_A_MILLI:
-        written = f"< {_MINUS if nanos < 0 else ''}$0.0001"
+        written = f"< {MINUS if nanos < 0 else ''}$0.0001"
     else:
         written = fixed(nanos, 2 if size == 0 or size >= NANOS_PER_CENT else 4)
     data = Markup('<data value="{}" title="{}">{}</data>')
-    return data.format(exact.dollars(nanos), money(nanos), written)
+    return data.format(decimal(nanos), money(nanos), written)
 
 
 def fixed(nanos: int, places: int) -> str:
     """Write nano-dollars with as many decimals as its column has, rounded half up."""
     unit = 10 ** (9 - places)
     whole, fraction = divmod((abs(nanos) + unit // 2) // unit, 10**places)
-    return f"{_MINUS if nanos < 0 else ''}${whole:,}.{fraction:0{places}d}"
+    return f"{MINUS if nanos < 0 else ''}${whole:,}.{fraction:0{places}d}"
 
 
 def places(amounts: Iterable[int]) -> int:

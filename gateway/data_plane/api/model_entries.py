@@ -22,7 +22,7 @@ class Price(msgspec.Struct, frozen=True):
     def of(cls, price: PriceSnapshot) -> Price:
         """Write a price in both units."""
         nanos = price.nanos_per_million_tokens
-        return cls(Nanos(nanos), money.dollars(nanos))
+        return cls(Nanos(nanos), money.decimal(nanos))
 
 
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -135,7 +135,7 @@ def encode_estimate(model: str, rows: Rows, cost_nanos: int) -> bytes:
         data=data,
         usage=Usage(rows.tokens, rows.tokens),
         cost_nanos=Nanos(cost_nanos),
-        cost_dollars=money.dollars(cost_nanos),
+        cost_dollars=money.decimal(cost_nanos),
     )
     return money.encode(estimate)
 

@@ -71,7 +71,7 @@ def test_credit_is_taken_back(office: Office):
     page.get_by_label("Amount in dollars").fill("2")
     page.get_by_role("button", name="Check").click()
     with office.watched() as left:
-        page.get_by_role("button", name="Post -$2.00").click()
+        page.get_by_role("button", name="Post \N{MINUS SIGN}$2.00").click()
         expect(page.get_by_role("status")).to_have_text("The credit is taken back.")
     (entry,) = left.entries
     assert entry[:3] == ("finance", "credit.taken", f"organization:{ada.id}")
@@ -92,7 +92,7 @@ def test_a_grant_is_undone(office: Office):
     page.get_by_role("button", name="Check").click()
     office.look(page, "undo-checked")
     with office.watched() as left:
-        page.get_by_role("button", name="Post -$7.00").click()
+        page.get_by_role("button", name="Post \N{MINUS SIGN}$7.00").click()
         expect(page.get_by_role("status")).to_have_text("The entry is reversed by another one.")
     (entry,) = left.entries
     assert entry[:3] == ("finance", "credit.taken", f"organization:{ada.id}")
@@ -130,7 +130,7 @@ def test_a_payment_is_read_again_and_refunded(office: Office):
     page.get_by_role("button", name="Check").click()
     office.look(page, "refund-checked")
     with office.watched() as left:
-        page.get_by_role("button", name="Post -$10.00").click()
+        page.get_by_role("button", name="Post \N{MINUS SIGN}$10.00").click()
         expect(page.get_by_role("status")).to_have_text("The refund is on its way.")
     (entry,) = left.entries
     assert (entry.actor, entry.action) == ("finance", "payment.refunded")

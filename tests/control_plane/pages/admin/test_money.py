@@ -46,7 +46,7 @@ async def test_a_grant_is_checked_posted_recorded_and_mailed(
     checked = squeezed((await check(browser, path, **GRANT)).text)
     assert "+$50.00" in checked
     assert "Post +$50.00" in checked
-    assert "from <code>promo_expense</code> -$50.00" in checked
+    assert "from <code>promo_expense</code> \N{MINUS SIGN}$50.00" in checked
     assert "One mail to ada@northwind.example" in checked
     assert "You get this mail because you own the organization." in checked
     assert "This stays below" in checked
@@ -117,7 +117,7 @@ async def test_credit_is_taken_back_from_its_lot(browser: Browser, gateway: Proc
     (lot,) = (await balance_of(gateway, customer)).lots
     fields = {"amount": "0.1", "lot": lot.id, **WHY}
     path = f"{ADMIN}/{customer}/take?lot={lot.id}"
-    assert "Post -$0.10" in squeezed((await check(browser, path, **fields)).text)
+    assert "Post \N{MINUS SIGN}$0.10" in squeezed((await check(browser, path, **fields)).text)
     assert "taken back" in (await post(browser, path, **fields)).text
     (entry,) = await trail_of(gateway.core.database)
     assert (entry.actor, entry.action) == (ops, "credit.taken")
@@ -135,7 +135,7 @@ async def test_a_grant_is_undone_from_its_line(browser: Browser, gateway: Proces
     path = f"{ADMIN}/{customer}/undo?entry={entry}"
     checked = squeezed((await check(browser, path, entry=entry, **WHY)).text)
     assert "grant: <strong>+$50.00</strong>" in checked
-    assert "<code>takeback</code> -$50.00" in checked
+    assert "<code>takeback</code> \N{MINUS SIGN}$50.00" in checked
     assert "$50.00 of credit was taken back: organization" in checked  # the mail, whole
     assert (await balance_of(gateway, customer)).available_nanos == 50_250_000_000
     done = await post(browser, path, entry=entry, **WHY)

@@ -56,8 +56,8 @@ async def test_it_is_checked_asked_of_stripe_once_and_recorded(
     listed = await browser.get(f"{ADMIN}/{organization_id}/payments")
     assert f"refund?payment={payment_id}" in listed.text
     page = squeezed((await check(browser, path, **fields)).text)
-    assert "Post -$10.00" in page
-    assert "<code>reversal</code> -$10.00" in page
+    assert "Post \N{MINUS SIGN}$10.00" in page
+    assert "<code>reversal</code> \N{MINUS SIGN}$10.00" in page
     assert list(fake.all("refund")) == []
 
     checked = browser.page
