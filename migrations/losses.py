@@ -65,6 +65,7 @@ LOSSES: Mapping[str, Mapping[str, str]] = {
     "0028_secrets": {"known_secrets": "(SELECT count(*) FROM known_secrets) > 1"},
     # whoever rotated a key would keep it when they are removed with their keys
     "0030_rotators": {"api_keys": "rotated_by IS NOT NULL OR previous_rotated_by IS NOT NULL"},
+    "0031_model_requests": {"model_requests": "forms > 0"},
 }
 
 FORGOTTEN: Mapping[str, str] = {

@@ -17,6 +17,7 @@ from gateway.app.siblings import Siblings
 from gateway.app.worker_sources import worker_sources
 from gateway.control_plane.catalog.catalog import PublishedCatalog
 from gateway.control_plane.catalog.price_changes import PricesToCome
+from gateway.control_plane.demand.asks import Asks
 from gateway.control_plane.demand.counts import DemandCounts
 from gateway.control_plane.workers.desk import WorkerDesk
 from gateway.control_plane.workers.trust import guest_networks, worker_trust
@@ -28,7 +29,7 @@ from gateway.data_plane.routing.discovery.registrations import RegistrationRefus
 from gateway.data_plane.routing.fleet import Fleet
 from gateway.data_plane.routing.router import Router
 from gateway.data_plane.routing.settings import RoutingSettings
-from gateway.data_plane.tallies import DemandTally
+from gateway.data_plane.tallies import DemandTally, NameTally
 from gateway.identifiers import new_id
 from gateway.observability import logging, metrics
 from gateway.settings import Settings
@@ -68,7 +69,9 @@ class Core:
     siblings: Siblings | None
     """The other processes of this gateway; None if it is the only one."""
     calls: DemandTally
+    unknown: NameTally
     demand_counts: DemandCounts
+    asks: Asks
     prices_to_come: PricesToCome
     schema: SchemaWatch
     tracing: Tracing | None
@@ -114,6 +117,7 @@ def make_core(settings: Settings) -> Core:
 
     counter = tokens.load()
     calls = DemandTally(entries_max=settings.demand_entries_max)
+    unknown = NameTally(entries_max=settings.demand_entries_max)
     return Core(
         settings=settings,
         gateway_id=gateway_id,
@@ -128,7 +132,9 @@ def make_core(settings: Settings) -> Core:
         peers=peers,
         siblings=_siblings(settings, registrations),
         calls=calls,
+        unknown=unknown,
         demand_counts=DemandCounts(database, calls),
+        asks=Asks(database, unknown),
         prices_to_come=PricesToCome(database),
         schema=SchemaWatch(database),
         tracing=_tracing(settings, database),
@@ -185,6 +191,7 @@ def wing(core: Core) -> Wing:
         Job("catalog", settings.catalog_refresh_seconds, refresh),
         Job("worker-orders", settings.worker_orders_poll_seconds, core.desk.run),
         Job("write-demand", settings.demand_write_seconds, core.demand_counts.flush),
+        Job("write-asks", settings.demand_write_seconds, core.asks.flush),
     ]
     if core.presence:
         jobs.append(Job("presence", core.presence.BEAT_SECONDS, core.presence.beat))

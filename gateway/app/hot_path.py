@@ -120,6 +120,7 @@ def make_data_plane(core: Core) -> DataPlane:
             counting=counting,
             credit=credits_,
             demand=core.calls,
+            unknown=core.unknown,
             estimates=KeyRate(settings.estimates_per_minute),
             in_flight=in_flight,
             limits=_limits(settings),

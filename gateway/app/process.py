@@ -139,8 +139,8 @@ class Process:
                 await data.authenticator.refresh()
                 await data.credit.start()
                 stack.push_async_callback(data.credit.close)
-            stack.push_async_callback(core.demand_counts.flush)
-            stack.push_async_callback(data.answered.flush)
+            for flush in (core.demand_counts.flush, core.asks.flush, data.answered.flush):
+                stack.push_async_callback(flush)
             if core.presence:
                 stack.push_async_callback(core.presence.stop)
             if core.peers:

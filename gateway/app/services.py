@@ -60,6 +60,9 @@ ADDRESSES_PER_HOUR = 60
 MESSAGES_PER_HOUR = 60
 """Most tests and replays of webhooks that an organization's people ask for."""
 
+ASKS_PER_HOUR = 20
+"""Most models that one network asks for by the form."""
+
 PROOFS_PER_HOUR = 30
 """Most proofs of a second factor that one person tries: guessing a code takes years."""
 
@@ -116,6 +119,8 @@ class Web:
     status_limit: Limit
     sign_in_quota: Quota
     vote_quota: Quota
+    ask_quota: Quota
+    """Models that are asked for by the form."""
     invitation_quota: Quota
     address_quota: Quota
     """Addresses of webhooks that are looked up for an organization."""
@@ -231,6 +236,7 @@ def make_web(core: Core) -> Web:
         experiment_limit_of_all=Limit(settings.experiments_in_all_per_hour),
         status_limit=Limit(settings.status_views_per_hour),
         sign_in_quota=of_networks("sign_ins", settings.sign_ins_per_hour),
+        ask_quota=of_networks("asks", ASKS_PER_HOUR),
         vote_quota=of_networks("votes", settings.votes_per_hour),
         invitation_quota=quota("invitations", settings.invitations_per_hour),
         address_quota=quota("addresses", ADDRESSES_PER_HOUR),

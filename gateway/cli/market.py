@@ -10,7 +10,7 @@ from gateway.cli.catalog import check_model
 from gateway.cli.printing import as_json, asynchronous, opened, say, show
 from gateway.control_plane.back_office import vote_reviews
 from gateway.control_plane.catalog import catalog
-from gateway.control_plane.demand import economics, standings, vote_lists
+from gateway.control_plane.demand import asks, economics, standings, vote_lists
 from gateway.control_plane.demand.economics import GpuTerms
 from gateway.control_plane.demand.vote_lists import EntryFilter, VoteFilter
 from gateway.control_plane.workers import commands
@@ -83,6 +83,20 @@ async def list_demand(*, as_json: bool) -> None:
                 )
             )
     show(sorted(found, key=lambda row: (-row.score, row.model_id)), as_json=as_json, title="models")
+
+
+@demand_group.command("asked", epilog="Example: gateway demand asked --limit 20")
+@click.option("--limit", type=click.IntRange(1, _LISTED_MAX), default=50, help="How many.")
+@as_json
+@asynchronous
+async def list_asked(*, limit: int, as_json: bool) -> None:
+    """List models that are asked for and not in the catalog, the most wanted first.
+
+    Names come from the form, empty searches, missing pages and API calls; anybody can make them up.
+    """
+    async with opened() as database, database.read() as connection:
+        found = await asks.listed(connection, limit)
+    show(found, as_json=as_json, title="names")
 
 
 @demand_group.command("votes", epilog="Example: gateway demand votes MODEL --match example.com")

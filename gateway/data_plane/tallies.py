@@ -93,3 +93,6 @@ class AnswerTally(Tally[AnswerEntry]):
 
 DemandTally = Tally[tuple[str, str]]
 """Counts calls to models that are not live yet, by model and organization."""
+
+NameTally = Tally[str]
+"""Counts calls to models that nobody knows, by the name that was sent."""

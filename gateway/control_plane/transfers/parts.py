@@ -146,7 +146,7 @@ STAYING: Mapping[str, str] = {
         notices webhook_deliveries alert_levels alert_walks outbox unsubscriptions""",
     "what people want": """
         demand_events demand_months demand_standings demand_votes set_aside_votes waitlist_entries
-        launches launch_organizations""",
+        launches launch_organizations model_requests""",
     "of operators": """
         operators operator_views money_orders organization_notes freezes saved_filters snoozes
         trail_entries trail_heads trail_words audit_runs""",

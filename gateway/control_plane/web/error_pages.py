@@ -15,6 +15,8 @@ from litestar.types import HTTPScope
 
 from gateway.control_plane.accounts.links import LinkSpent, Purpose
 from gateway.control_plane.accounts.sessions import Visitor
+from gateway.control_plane.catalog.listings import ListingNotFound
+from gateway.control_plane.demand import asks
 from gateway.control_plane.web import verification
 from gateway.control_plane.web.csrf import SENT, ForeignForm
 from gateway.control_plane.web.forms import came_from
@@ -116,11 +118,19 @@ def answer(
         message=message,
         back=came_from(request),
         kept=kept,
+        wanted=_wanted(request, error),
         labels=_TYPED_BY_OPERATORS if request.url.path.startswith("/admin/") else _TYPED,
         request_id=request_id if error.status >= 500 else "",
     )
     page.headers.update(headers)
     return page
+
+
+def _wanted(request: Request[Any, Any, Any], error: GatewayError) -> str:
+    """Return the model whose page is not there."""
+    if not isinstance(error, ListingNotFound):
+        return ""
+    return asks.normalized(request.url.path.removeprefix("/models/")) or ""
 
 
 def _heading(error: GatewayError) -> str:

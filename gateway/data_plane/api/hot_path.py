@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from typing import TypeVar
+from urllib.parse import quote as quoted_name
 
 from gateway.data_plane.api.bills import Bill
 from gateway.data_plane.api.exchange import Exchange
@@ -35,7 +36,7 @@ from gateway.data_plane.metering.tokens import (
 from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.request import Progress
 from gateway.data_plane.routing.router import Router
-from gateway.data_plane.tallies import DemandTally
+from gateway.data_plane.tallies import DemandTally, NameTally
 from gateway.errors import NotFound
 from gateway.snapshots import Catalog, KeySnapshot, ModelSnapshot, Tier, Truncate
 
@@ -63,6 +64,7 @@ class HotPath:
     public_url: str
     replays: Replays
     router: Router
+    unknown: NameTally
 
     async def authenticate(self, exchange: Exchange) -> KeySnapshot:
         """Return the caller's key: 401, 403, 429, or 503 while keys can't be checked."""
@@ -103,8 +105,11 @@ class HotPath:
         found = self.catalog().find(name)
         if found is None or found[0].state == "retired":
             shown = name[:_NAME_CHARACTERS_SHOWN]
+            self.unknown.add(shown)
             raise ModelNotFound(
-                f"There is no model {shown!r}; GET /v1/models lists those there are.", param="model"
+                f"There is no model {shown!r}; GET /v1/models lists those there are. "
+                f"Ask us for it: {asking_address(self.public_url, shown)}",
+                param="model",
             )
         model_id = found[0].id
         if live_only and found[0].state == "coming_soon":
@@ -200,6 +205,11 @@ class HotPath:
         if trace is not None:
             trace.step("encode")
         return vectors
+
+
+def asking_address(public_url: str, name: str) -> str:
+    """Return the address of the page on which one asks for a model."""
+    return f"{public_url}/ask?model={quoted_name(name, safe='/')}"
 
 
 class ModelNotFound(NotFound):

@@ -53,6 +53,7 @@ from gateway.storage.tables.demand import (
     demand_votes,
     launch_organizations,
     launches,
+    model_requests,
     set_aside_votes,
     waitlist_entries,
 )
@@ -133,6 +134,7 @@ __all__ = [
     "memberships",
     "metadata",
     "model_prices",
+    "model_requests",
     "models",
     "money_orders",
     "notices",

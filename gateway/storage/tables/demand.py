@@ -141,3 +141,20 @@ launch_organizations = Table(
     ),
     **STRICT,
 )
+
+model_requests = Table(
+    "model_requests",
+    metadata,
+    # models that the catalog does not have, by name: see control_plane/demand/asks.py
+    Column("key", Text, primary_key=True),
+    # as it was spelled first
+    Column("name", Text, nullable=False),
+    Column("forms", BigInt, nullable=False),
+    Column("searches", BigInt, nullable=False),
+    Column("pages", BigInt, nullable=False),
+    Column("calls", BigInt, nullable=False),
+    Column("first_at", Instant, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    CheckConstraint("length(name) <= 100", name="name"),
+    **STRICT,
+)

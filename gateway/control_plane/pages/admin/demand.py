@@ -12,7 +12,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.catalog.listings import Listing, Shelf
-from gateway.control_plane.demand import economics, events, standings, vote_lists
+from gateway.control_plane.demand import asks, economics, events, standings, vote_lists
 from gateway.control_plane.demand.economics import GpuTerms, Outlook
 from gateway.control_plane.demand.standings import NOTHING, DemandStanding
 from gateway.control_plane.demand.vote_lists import ListedVote, VoteFilter
@@ -25,6 +25,8 @@ from gateway.storage.database import Database
 
 _POINTS = (25, 50, 75, 100, 125, 150, 200, 300)
 """Prices of the curve, in percent of the model's."""
+_ASKED = 20
+"""How many of the models that the catalog does not have are listed."""
 _COLUMNS = (
     "model", "score", "votes", "votes_30_days", "votes_30_days_before", "waiting", "set_aside",
     "price_nanos", "expected_tokens", "revenue_nanos", "gpus", "cost_nanos", "pays", "days",
@@ -54,6 +56,7 @@ async def show_demand(
     async with database.read() as connection:
         found = await standings.listed(connection)
         reports = await commands.reports(connection)
+        asked = await asks.listed(connection, _ASKED)
     known = {row.model_id: row.standing for row in found}
     wanted = []
     for listing in shelf.listings:
@@ -76,6 +79,7 @@ async def show_demand(
         wanted=wanted,
         chosen={"q": q, "pays": pays},
         gpu=gpu_terms,
+        asked=asked,
         computed_at=min((row.computed_at for row in found), default=None),
     )
 

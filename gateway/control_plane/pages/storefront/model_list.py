@@ -13,6 +13,7 @@ from litestar.response import Redirect
 from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.catalog.listings import Listing, Shelf
 from gateway.control_plane.catalog.search import Search
+from gateway.control_plane.demand.asks import Asks
 from gateway.control_plane.demand.counts import DemandCounts
 from gateway.control_plane.pages.storefront.paging import address, page_of
 from gateway.control_plane.web.forms import RefusedForm, whole
@@ -29,6 +30,7 @@ async def list_models(
     render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
     demand_counts: NamedDependency[DemandCounts],
+    asks: NamedDependency[Asks],
     q: FromQuery[str] = "",
     offered: Annotated[str, QueryParameter(name="state")] = "",
     task: FromQuery[str] = "",
@@ -62,7 +64,10 @@ async def list_models(
         price_nanos=most,
     )
     wanted = demand_counts.all_votes()
-    found = ordered(search.find(shelf), sort, wanted)
+    matched = search.find(shelf)
+    if q.strip() and not matched and not is_fragment(request):
+        asks.missed(q, "search")  # not while it is typed
+    found = ordered(matched, sort, wanted)
     answer = render(
         "models/list.html",
         refused=refused,

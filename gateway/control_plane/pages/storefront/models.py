@@ -11,9 +11,10 @@ from litestar.params import FromPath
 
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.catalog.content import ModelPage
-from gateway.control_plane.catalog.listings import Listing, Shelf
+from gateway.control_plane.catalog.listings import Listing, ListingNotFound, Shelf
 from gateway.control_plane.catalog.price_changes import PricesToCome
 from gateway.control_plane.demand import votes, waitlist
+from gateway.control_plane.demand.asks import Asks
 from gateway.control_plane.demand.counts import DemandCounts
 from gateway.control_plane.mail import unsubscribe
 from gateway.control_plane.pages.storefront import calculator
@@ -35,11 +36,16 @@ async def show_model(
     shelf: NamedDependency[Shelf],
     demand_counts: NamedDependency[DemandCounts],
     listing_page: NamedDependency[ListingPage],
+    asks: NamedDependency[Asks],
     owner: FromPath[str],
     name: FromPath[str],
 ) -> Response[str]:
     """Show one model: everything that a visitor needs to choose and to call it."""
-    listing = shelf.find(f"{owner}/{name}")
+    try:
+        listing = shelf.find(f"{owner}/{name}")
+    except ListingNotFound:
+        asks.missed(f"{owner}/{name}", "page")
+        raise
     demand_counts.viewed(listing.model.id)
     return await listing_page(listing, None)
 

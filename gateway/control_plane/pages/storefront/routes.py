@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from litestar.di import Provide
 
 from gateway.control_plane.pages.storefront import (
+    asking,
     calculator,
     compare,
     demand,
@@ -32,6 +33,8 @@ def storefront_wing(document_paths: Iterable[str]) -> Wing:
             model_list.list_models,
             models.show_model,
             compare.compare_models,
+            asking.show_ask,
+            asking.ask,
             calculator.show_calculator,
             calculator.calculate,
             playground.show_playground,

@@ -3,12 +3,23 @@
 from sqlalchemy import select
 
 from gateway.app.process import Process
+from gateway.control_plane.demand import asks
 from gateway.storage.tables import demand_votes, set_aside_votes, trail_entries
 from testing.browsing import Browser, squeezed
 from testing.operators import sign_in_operator
 from tests.control_plane.conftest import STELLA, rows
 
 PAGE = f"/admin/demand/{STELLA}"
+
+
+async def test_what_is_asked_for_and_not_there_is_listed(browser: Browser, gateway: Process):
+    await sign_in_operator(browser, gateway, "ops@acme.example", "support")
+    assert "not in the catalog" not in (await browser.get("/admin/demand")).text
+    async with gateway.core.database.write() as connection:
+        await asks.record(connection, {("BAAI/bge-m4", "search"): 3, ("BAAI/bge-m4", "call"): 9})
+    text = squeezed((await browser.get("/admin/demand")).text)
+    assert '<th scope="row">BAAI/bge-m4</th>' in text
+    assert 'data-label="API calls">9<' in text
 
 
 async def vote(browser: Browser, **said: str) -> None:

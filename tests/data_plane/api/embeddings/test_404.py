@@ -1,5 +1,7 @@
 """404: no such model, or none that is served."""
 
+import re
+
 from sqlalchemy import update
 
 from gateway.storage.tables import models
@@ -11,6 +13,21 @@ async def test_404_for_an_unknown_model(api: Api):
     answer = await api.embed(model="gpt-5")
     assert (answer.status_code, code(answer)) == (404, "model_not_found")
     assert answer.json()["error"]["param"] == "model"
+    assert answer.json()["error"]["message"].endswith("/ask?model=gpt-5")
+
+
+async def test_404_of_a_hostile_name_leads_to_an_address_and_fills_no_memory(api: Api):
+    core = api.gateway.core
+    for name in ("a b&c=d#<script>", "x" * 10_000, "\u202e/../..", "{{7*7}}"):
+        answer = await api.embed(model=name)
+        message = answer.json()["error"]["message"]
+        address = message.rpartition(" ")[2]
+        assert len(message) < 1_500
+        assert re.fullmatch(r"http[\w:/.]+/ask\?model=[\w%./~-]*", address), address
+    assert all(len(name) <= 100 for name in core.unknown.drain())
+    for n in range(core.settings.demand_entries_max + 5):
+        core.unknown.add(str(n))
+    assert len(core.unknown.drain()) == core.settings.demand_entries_max
 
 
 async def test_404_for_a_model_that_is_coming_soon(api: Api):
