@@ -97,9 +97,9 @@ WITHOUT_REASON = {"attention unsnooze", "credits approve", "organizations note"}
 READING = {
     "attention list", "attention rules", "audit", "billing attention", "billing evidence",
     "billing payments", "books", "check", "credits approvals", "credits balance", "credits ledger",
-    "demand list", "demand votes", "estimate", "events list", "keys list", "keys mac list",
-    "launches list", "launches preview", "launches show", "mail list", "models demand",
-    "models diff", "models list", "models price-effect", "models show", "operators list",
+    "demand asked", "demand list", "demand votes", "estimate", "events list", "keys list",
+    "keys mac list", "launches list", "launches preview", "launches show", "mail list",
+    "models demand", "models diff", "models list", "models price-effect", "models show", "operators list",
     "organizations list", "receipts verify", "search", "secrets generate", "secrets keys",
     "secrets status", "settings", "trail list", "trail verify",
     "waitlist list", "workers key", "workers list",

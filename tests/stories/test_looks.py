@@ -32,6 +32,8 @@ PUBLIC = {
     "model-live": f"/models/{MINILM}",
     "compare": "/compare",
     "compare-two": f"/compare?model={STELLA}&model={MINILM}",
+    "ask": "/ask?model=stela",
+    "model-not-found": "/models/BAAI/bge-m4",
     "calculator": "/calculator",
     "playground": f"/playground/{MINILM}",
     "docs": "/docs",
