@@ -99,10 +99,10 @@ READING = {
     "billing payments", "books", "check", "credits approvals", "credits balance", "credits ledger",
     "demand asked", "demand list", "demand votes", "estimate", "events list", "keys list",
     "keys mac list", "launches list", "launches preview", "launches show", "mail list",
-    "models demand", "models diff", "models list", "models price-effect", "models show", "operators list",
-    "organizations list", "receipts verify", "search", "secrets generate", "secrets keys",
-    "secrets status", "settings", "trail list", "trail verify",
-    "waitlist list", "workers key", "workers list",
+    "models demand", "models diff", "models list", "models price-effect", "models show",
+    "operators list", "organizations list", "receipts verify", "search", "secrets generate",
+    "secrets keys", "secrets status", "settings", "trail list", "trail verify", "waitlist list",
+    "workers key", "workers list",
 }  # fmt: skip
 RUNNING = {"dev", "run", "migrate", "secrets reseal"}
 """What sets the machine up, and asks no operator."""
