@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help draw-trace run test test-long lint types imports check format requirements docs clean \
-  bench bench-worker bench-credits bench-pages bench-admin bench-webhook chaos-credits chaos-payments \
+  bench bench-worker bench-credits bench-int8 bench-pages bench-admin bench-webhook chaos-credits chaos-payments \
   mutate explore-payments storm sim faults sbom audit-packages fuzz check-deploy check-images chart \
   dashboards
 
@@ -77,6 +77,9 @@ bench-worker: .venv/dev.stamp ## Measure the Stella worker: tokens a second, bes
 
 bench-credits: .venv/dev.stamp ## Measure debits a second: leases beside a row for each request
 	$(BIN)/python -m benchmarks.credits $(ARGS)
+
+bench-int8: .venv/dev.stamp ## Measure how far the int8 MiniLM is from its published weights
+	$(BIN)/python -m benchmarks.int8 $(ARGS)
 
 bench-pages: .venv/dev.stamp ## Measure the server's time for each page, with months of usage behind it
 	$(BIN)/python -m benchmarks.pages $(ARGS)
