@@ -66,6 +66,7 @@ LOSSES: Mapping[str, Mapping[str, str]] = {
     # whoever rotated a key would keep it when they are removed with their keys
     "0030_rotators": {"api_keys": "rotated_by IS NOT NULL OR previous_rotated_by IS NOT NULL"},
     "0031_model_requests": {"model_requests": "forms > 0"},
+    "0032_request_log": {"error_hours": ALL, "model_answers": ALL},
 }
 
 FORGOTTEN: Mapping[str, str] = {
@@ -102,6 +103,7 @@ FORGOTTEN: Mapping[str, str] = {
     "pool_reports": "reported again",
     "price_changes.announced_at": "set for all when it comes back",
     "promotion_shares": "of one day",
+    "request_log": "days old, and what was charged is in usage_events",
     "schema_ranges": "written by revisions",
     "sessions.browser": "shown to whoever signed in",
     "sessions.network": "shown to whoever signed in",

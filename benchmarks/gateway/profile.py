@@ -37,7 +37,10 @@ _RULES = (
     ("retries", r"api/replays"),
     ("key", r"/auth/"),
     ("limits, admission", r"/limits/|routing/admission|api/preferences"),
-    ("metrics, log", r"prometheus_client|observability/|structlog|logging/|data_plane/tallies"),
+    (
+        "metrics, log",
+        r"prometheus_client|observability/|structlog|logging/|data_plane/(tallies|records|recent)",
+    ),
     ("ids", r"gateway/identifiers|secrets\.py|random\.py|uuid\.py"),
     ("dispatch", r"data_plane/routing/"),
     (

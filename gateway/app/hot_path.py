@@ -21,6 +21,7 @@ from gateway.control_plane.billing import api
 from gateway.control_plane.receipts.api import RECEIPT_OPERATIONS, receipt_routes
 from gateway.control_plane.secrets.remaking import Remaking
 from gateway.control_plane.status.answers import Answered
+from gateway.control_plane.status.request_log import RequestLog
 from gateway.data_plane.api import embeddings, health, models
 from gateway.data_plane.api.callers import Callers
 from gateway.data_plane.api.door import Bounds
@@ -41,6 +42,8 @@ from gateway.data_plane.metering.leases import LeaseRules
 from gateway.data_plane.metering.metrics import LedgerMetrics
 from gateway.data_plane.metering.receipts import ReceiptSigner
 from gateway.data_plane.metering.tokens import CountingThreads
+from gateway.data_plane.recent_requests import RecentRequests
+from gateway.data_plane.records import Records
 from gateway.data_plane.routing.metrics import RouterMetrics
 from gateway.data_plane.tallies import AnswerTally
 from gateway.identifiers import new_id
@@ -70,8 +73,9 @@ class DataPlane:
     ledger: PostgresLedger | SqliteLedger
     credit: LeasedCredits
     counting: CountingThreads
-    answers: AnswerTally
+    records: Records
     answered: Answered
+    request_log: RequestLog
     hot_path: HotPath
     organization_limits: OrganizationLimits
     watched: list[Collector] = field(default_factory=list)
@@ -95,7 +99,7 @@ def make_data_plane(core: Core) -> DataPlane:
     ledger = _open_ledger(database)
     credits_ = _engine(settings, database, ledger, receipts)
     counting = CountingThreads(settings.counting_threads)
-    answers = AnswerTally(entries_max=settings.answer_entries_max)
+    records = _records(settings)
     in_flight = InFlight(
         total_max=settings.in_flight_max,
         organization_max=settings.organization_in_flight_max,
@@ -110,8 +114,9 @@ def make_data_plane(core: Core) -> DataPlane:
         ledger=ledger,
         credit=credits_,
         counting=counting,
-        answers=answers,
-        answered=Answered(database, answers),
+        records=records,
+        answered=Answered(database, records.answers),
+        request_log=RequestLog(database, records.recent, rows_max=settings.request_log_rows_max),
         organization_limits=OrganizationLimits(database, in_flight.set_own),
         hot_path=HotPath(
             authenticator=authenticator,
@@ -141,6 +146,16 @@ def make_data_plane(core: Core) -> DataPlane:
                 hold_seconds=settings.hold_seconds,
                 hold_seconds_max=settings.hold_seconds_max,
             ),
+        ),
+    )
+
+
+def _records(settings: Settings) -> Records:
+    return Records(
+        AnswerTally(entries_max=settings.answer_entries_max),
+        RecentRequests(
+            entries_max=settings.request_log_entries_max,
+            organization_entries_max=settings.request_log_organization_entries_max,
         ),
     )
 
@@ -186,7 +201,7 @@ def endpoints(data: DataPlane, core: Core) -> list[HotEndpoint]:
             path="/v1/embeddings",
             handle=partial(embeddings.embed, path),
             in_flight=path.in_flight,
-            tally=data.answers,
+            records=data.records,
             tracing=core.tracing,
             log_answer=log_answer,
         ),
@@ -240,6 +255,7 @@ def wings(core: Core, data: DataPlane) -> list[Wing]:
             Job("outdated-digests", _OUTDATED_SECONDS, remaking.run),
             Job("mac-secrets", _MAC_SECRETS_SECONDS, data.authenticator.refresh),
             Job("write-answers", settings.answer_write_seconds, data.answered.flush),
+            Job("write-requests", settings.answer_write_seconds, data.request_log.flush),
             Job("journal-room", _ROOM_SECONDS, data.credit.journal.measure),
         ],
     )

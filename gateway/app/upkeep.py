@@ -21,7 +21,7 @@ from gateway.control_plane.demand import events
 from gateway.control_plane.mail import upkeep
 from gateway.control_plane.payments import stored_events
 from gateway.control_plane.secrets.resealing import reseal
-from gateway.control_plane.status import answers, traffic
+from gateway.control_plane.status import answers, request_log, traffic
 from gateway.control_plane.status.performance import REFRESH_SECONDS
 from gateway.control_plane.trail.audits import trail_in_turn
 from gateway.control_plane.web import rate_limits
@@ -112,6 +112,10 @@ async def forget_old(database: Database, settings: Settings) -> None:
     for _ in range(_FOLDS_MAX):
         async with database.write() as connection:
             if not await events.fold_old(connection, settings.demand_retention_days):
+                break
+    for _ in range(_FOLDS_MAX):
+        async with database.write() as connection:
+            if not await request_log.forget_old(connection, settings.request_log_days):
                 break
     for forget in (stored_events.forget_old, rate_limits.forget_old, quarantines.forget_old):
         for _ in range(_FOLDS_MAX):

@@ -1,4 +1,4 @@
-"""What requests count in memory for a background job to write down: answers, and demand.
+"""What requests count in memory for a background job to write down: answers, errors and demand.
 
 Counting costs a request one lookup and one increment, never blocks and never raises. A tally is
 bounded: past its bound new entries are not counted, and the request is served just the same. A
@@ -13,6 +13,8 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Generic, NamedTuple, TypeVar
 
+import msgspec
+
 from gateway import wall
 
 EntryT = TypeVar("EntryT", bound=Hashable)
@@ -25,6 +27,9 @@ BOUNDS_MS = (
 )  # fmt: skip
 """A latency is counted under the first bound that it does not exceed."""
 
+ERRORS_FROM = 400
+"""The lowest status of an error."""
+_LAST = len(BOUNDS_MS) - 1
 _HOUR_SECONDS = 3_600
 
 
@@ -57,35 +62,76 @@ class Tally(Generic[EntryT]):
             raise
 
 
-class AnswerEntry(NamedTuple):
-    """Answers of one organization, hour, status class and latency are counted together."""
+class AnswerEntry(msgspec.Struct, frozen=True, order=True, gc=False):
+    """Answers of one organization, hour, model, status class and latency are counted together."""
 
     organization_id: str
     hour: int
     """Hours since 1970."""
+    model_id: str
+    """Empty if the request ended before its model was known."""
     status_class: int
     """The first digit of the status."""
     latency_ms: int
     """One of BOUNDS_MS."""
 
 
-class AnswerTally(Tally[AnswerEntry]):
-    """Counts the answers of /v1. The hour is that of the last drain."""
+class ErrorEntry(msgspec.Struct, frozen=True, order=True, gc=False):
+    """Errors of one organization, hour, key, model, status and code are counted together."""
+
+    organization_id: str
+    hour: int
+    key_id: str
+    model_id: str
+    status: int
+    code: str
+    """One of ours: no client can make one up."""
+
+
+class AnswerCounts(NamedTuple):
+    """What was counted between two drains."""
+
+    answers: Counter[AnswerEntry]
+    errors: Counter[ErrorEntry]
+
+
+class AnswerTally:
+    """Counts the answers of /v1, and the errors among them. The hour is that of the last drain."""
 
     def __init__(self, *, entries_max: int, clock: Callable[[], float] = wall.unix_time) -> None:
-        super().__init__(entries_max=entries_max)
+        """`entries_max` bounds the answers and, apart from them, the errors."""
+        self._answers = Tally[AnswerEntry](entries_max=entries_max)
+        self._errors = Tally[ErrorEntry](entries_max=entries_max)
         self._clock = clock
         self._hour = self._now()
 
-    def answered(self, organization_id: str, status: int, seconds: float) -> None:
+    def answered(
+        self,
+        organization_id: str,
+        key_id: str,
+        model_id: str,
+        status: int,
+        code: str,
+        seconds: float,
+    ) -> None:
         """Count one answer."""
-        bound = min(bisect_left(BOUNDS_MS, seconds * 1000), len(BOUNDS_MS) - 1)
-        self.add(AnswerEntry(organization_id, self._hour, status // 100, BOUNDS_MS[bound]))
+        hour = self._hour
+        bound = BOUNDS_MS[bisect_left(BOUNDS_MS, seconds * 1000, 0, _LAST)]
+        self._answers.add(AnswerEntry(organization_id, hour, model_id, status // 100, bound))
+        if status >= ERRORS_FROM:
+            self._errors.add(ErrorEntry(organization_id, hour, key_id, model_id, status, code))
 
-    def drain(self) -> Counter[AnswerEntry]:
+    def drain(self) -> AnswerCounts:
         """Return the counts and start over, in the current hour."""
         self._hour = self._now()
-        return super().drain()
+        return AnswerCounts(self._answers.drain(), self._errors.drain())
+
+    @contextmanager
+    def draining(self) -> Iterator[AnswerCounts]:
+        """Hand the counts to the block; if it raises, add them back."""
+        self._hour = self._now()
+        with self._answers.draining() as answers, self._errors.draining() as errors:
+            yield AnswerCounts(answers, errors)
 
     def _now(self) -> int:
         return int(self._clock()) // _HOUR_SECONDS

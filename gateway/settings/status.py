@@ -15,8 +15,8 @@ class StatusSettings:
     answer_entries_max: Annotated[
         Count,
         text(
-            "Most distinct sets of organization, hour, status class and latency counted between "
-            "two writes; answers beyond it are not counted."
+            "Most distinct sets of organization, hour, model, status class and latency counted "
+            "between two writes, and as many of errors; answers beyond it are not counted."
         ),
     ] = 10_000
     answer_write_seconds: Annotated[Seconds, text("How often counts of answers are written.")] = (
@@ -25,6 +25,27 @@ class StatusSettings:
     answer_retention_days: Annotated[
         Count, text("How many days counts of answers are kept; the console shows a month.")
     ] = 92
+    request_log_days: Annotated[
+        Count,
+        text(
+            "How many days an organization's single requests are shown in its console. What they "
+            "cost is kept longer: GATEWAY_USAGE_RETENTION_DAYS."
+        ),
+    ] = 30
+    request_log_rows_max: Annotated[
+        Count, text("About how many of an organization's latest requests are kept.")
+    ] = 10_000
+    request_log_entries_max: Annotated[
+        Count,
+        text(
+            "Most requests that a process keeps between two writes; beyond it, newer ones replace "
+            "older ones of their organization. The console says how many are missing."
+        ),
+    ] = 5_000
+    request_log_organization_entries_max: Annotated[
+        Count,
+        text("Most refusals, and as many successes, of one organization among them."),
+    ] = 100
     incident_after_seconds: Annotated[
         Seconds, text("How long a live model has no ready worker before the status page says so.")
     ] = 15.0

@@ -2,15 +2,15 @@
 
 import pytest
 
-from gateway.data_plane.tallies import BOUNDS_MS, LATENCY_MS_MAX, AnswerTally, Tally
-from testing.gateways import Api
+from gateway.data_plane.tallies import BOUNDS_MS, LATENCY_MS_MAX, AnswerTally, ErrorEntry, Tally
+from testing.gateways import MODEL, Api
 
 
 def test_an_answer_is_counted_under_the_bound_that_it_does_not_pass():
     counter = AnswerTally(entries_max=100, clock=lambda: 7_200.0)
     for seconds in (0.0, 0.001, 0.0011, 0.050, 0.051, 59.0, 10_000.0):
-        counter.answered("o", 200, seconds)
-    counted = {entry.latency_ms: count for entry, count in counter.drain().items()}
+        counter.answered("o", "k", "m", 200, "", seconds)
+    counted = {entry.latency_ms: count for entry, count in counter.drain().answers.items()}
     assert counted == {1: 2, 2: 1, 50: 1, 70: 1, 60_000: 1, LATENCY_MS_MAX: 1}
     assert list(BOUNDS_MS) == sorted(set(BOUNDS_MS))
 
@@ -18,12 +18,16 @@ def test_an_answer_is_counted_under_the_bound_that_it_does_not_pass():
 def test_the_hour_is_that_of_the_last_drain():
     now = [3_599.0]
     counter = AnswerTally(entries_max=100, clock=lambda: now[0])
-    counter.answered("o", 200, 0.01)
+    counter.answered("o", "k", "m", 200, "", 0.01)
     now[0] = 3_601.0
-    counter.answered("o", 200, 0.01)
-    assert [(entry.hour, count) for entry, count in counter.drain().items()] == [(0, 2)]
-    counter.answered("o", 404, 0.01)
-    assert [(entry.hour, entry.status_class) for entry in counter.drain()] == [(1, 4)]
+    counter.answered("o", "k", "m", 200, "", 0.01)
+    drained = counter.drain()
+    assert [(entry.hour, count) for entry, count in drained.answers.items()] == [(0, 2)]
+    assert not drained.errors
+    counter.answered("o", "k", "", 404, "model_not_found", 0.01)
+    drained = counter.drain()
+    assert [(entry.hour, entry.status_class) for entry in drained.answers] == [(1, 4)]
+    assert drained.errors == {ErrorEntry("o", 1, "k", "", 404, "model_not_found"): 1}
 
 
 def test_a_tally_is_bounded_and_a_failed_drain_loses_nothing():
@@ -53,7 +57,8 @@ async def test_answers_count_for_the_organization_of_a_good_key_alone(api: Api):
     api.headers["authorization"] = "Bearer sk-nobody"
     assert (await api.embed()).status_code == 401
     counted = [
-        (entry.organization_id, entry.status_class, count)
-        for entry, count in sorted(api.gateway.data.answers.drain().items())
+        (entry.organization_id, entry.model_id, entry.status_class, count)
+        for entry, count in sorted(api.gateway.data.records.answers.drain().answers.items())
     ]
-    assert counted == [(api.ledger.organization_id, 2, 1), (api.ledger.organization_id, 4, 1)]
+    own = api.ledger.organization_id
+    assert counted == [(own, "", 4, 1), (own, MODEL, 2, 1)]

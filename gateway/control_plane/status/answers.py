@@ -1,4 +1,4 @@
-"""Errors and latency of an organization's requests, from hourly sums.
+"""Errors and latency of an organization's requests, and those of each model, from hourly sums.
 
 The data plane counts in memory; `Answered.flush` adds its counts to the hours. If the outcome of a
 commit is unknown, the counts are added again: these are statistics, not money.
@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 import msgspec
-from sqlalchemy import case, delete, func, select
+from msgspec.structs import astuple
+from sqlalchemy import Table, case, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import wall
-from gateway.data_plane.tallies import AnswerEntry, AnswerTally
+from gateway.data_plane.tallies import AnswerEntry, AnswerTally, ErrorEntry
 from gateway.storage.database import Database, insert_into
-from gateway.storage.tables import answer_hours, total
+from gateway.storage.tables import answer_hours, error_hours, model_answers, total
 
 _SUCCESS = 2
-_KEYS = ("organization_id", "hour", "status_class", "latency_ms")
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,9 +48,10 @@ class Answered:
     async def flush(self) -> None:
         """Write the counts; on an error they are kept for the next time."""
         with self._tally.draining() as counts:
-            if counts:
+            if counts.answers:
                 async with self._database.write() as connection:
-                    await _add(connection, counts)
+                    for table, sums in _rows(counts.answers, counts.errors).items():
+                        await _add(connection, table, sums)
 
 
 async def summary(connection: AsyncConnection, organization_id: str, today: date) -> Summary:
@@ -96,27 +98,41 @@ def percentile(counts: Mapping[int, int], percent: int) -> int | None:
 
 
 async def forget_old(connection: AsyncConnection, days: int) -> None:
-    """Delete hours older than `days`."""
+    """Delete an organization's hours older than `days`."""
     end = wall.now() - timedelta(days=days)
-    await connection.execute(delete(answer_hours).where(answer_hours.c.hour < end))
+    for table in (answer_hours, error_hours):
+        await connection.execute(delete(table).where(table.c.hour < end))
 
 
-async def _add(connection: AsyncConnection, counts: Counter[AnswerEntry]) -> None:
-    added = insert_into(connection, answer_hours)
+def _rows(
+    answers: Counter[AnswerEntry], errors: Counter[ErrorEntry]
+) -> Mapping[Table, Counter[tuple[Any, ...]]]:
+    """Return what is added to each table, by its primary key."""
+    by_organization, by_model = Counter[tuple[Any, ...]](), Counter[tuple[Any, ...]]()
+    for one, count in answers.items():
+        by_organization[one.organization_id, one.hour, one.status_class, one.latency_ms] += count
+        by_model[one.hour, one.model_id, one.status_class, one.latency_ms] += count
+    return {
+        answer_hours: by_organization,
+        model_answers: by_model,
+        error_hours: Counter({astuple(one): count for one, count in errors.items()}),
+    }
+
+
+async def _add(connection: AsyncConnection, table: Table, sums: Counter[tuple[Any, ...]]) -> None:
+    if not sums:
+        return
+    keys = [column.name for column in table.primary_key]
+    (counted,) = (column for column in table.columns if not column.primary_key)
+    added = insert_into(connection, table)
+    rows = []
+    for key, count in sorted(sums.items()):  # in one order, so that processes never deadlock
+        row = {**dict(zip(keys, key, strict=True)), counted.name: count}
+        row["hour"] = datetime.fromtimestamp(row["hour"] * 3_600, UTC)
+        rows.append(row)
     await connection.execute(
         added.on_conflict_do_update(
-            index_elements=_KEYS,
-            set_={"answers": answer_hours.c.answers + added.excluded.answers},
+            index_elements=keys, set_={counted.name: counted + added.excluded[counted.name]}
         ),
-        # in one order everywhere, so that two processes never deadlock
-        [
-            {
-                "organization_id": entry.organization_id,
-                "hour": datetime.fromtimestamp(entry.hour * 3_600, UTC),
-                "status_class": entry.status_class,
-                "latency_ms": entry.latency_ms,
-                "answers": count,
-            }
-            for entry, count in sorted(counts.items())
-        ],
+        rows,
     )

@@ -23,9 +23,9 @@ from gateway.storage.database import Database
 from gateway.storage.tables import (
     incidents,
     launches,
+    model_answers,
     models,
     total,
-    traffic_answers,
     traffic_hours,
 )
 
@@ -225,9 +225,7 @@ async def _latencies(
     connection: AsyncConnection, start: datetime
 ) -> Mapping[str, Mapping[int, int]]:
     """Return the successes since then by model and bound of latency."""
-    table = traffic_answers.c
-    if "model_id" not in table:
-        return defaultdict(dict)
+    table = model_answers.c
     found = await connection.execute(
         select(table.model_id, table.latency_ms, total(table.answers))
         .where(table.hour >= start, table.status_class == _SUCCESS)
@@ -241,9 +239,7 @@ async def _latencies(
 
 async def _answers(connection: AsyncConnection, first: datetime, last: datetime) -> _Answers:
     """Return the responses of the hours from the first to the last."""
-    table = traffic_answers.c
-    if "model_id" not in table:
-        return defaultdict(Counter)
+    table = model_answers.c
     found = await connection.execute(
         select(table.model_id, table.status_class, total(table.answers))
         .where(table.hour.between(first, last))

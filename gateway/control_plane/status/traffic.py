@@ -19,6 +19,7 @@ from gateway import wall
 from gateway.storage.database import Database, insert_into
 from gateway.storage.tables import (
     answer_hours,
+    model_answers,
     organizations,
     total,
     traffic_answers,
@@ -182,7 +183,7 @@ async def leaders(connection: AsyncConnection, day: date) -> list[Leader]:
 async def forget_old(connection: AsyncConnection) -> None:
     """Remove sums that are past their time."""
     end = wall.now() - KEPT
-    for table in (traffic_hours, traffic_answers):
+    for table in (traffic_hours, traffic_answers, model_answers):
         await connection.execute(delete(table).where(table.c.hour < end))
     await connection.execute(delete(traffic_leaders).where(traffic_leaders.c.day < end.date()))
 

@@ -52,7 +52,7 @@ async def _quoted(
     *,
     live_only: bool = True,
 ) -> Quote:
-    model, suffix = path.resolve(request.model, key, live_only=live_only)  # 404
+    model, suffix = path.resolve(exchange, request.model, key, live_only=live_only)  # 404
     dimensions = requests.dimensions_of(request, model)
     prompt = requests.prompt_of(request, model, suffix)
     inputs = requests.inputs_of(request, key, model, path.limits)

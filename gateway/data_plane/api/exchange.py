@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import structlog
 
 from gateway.data_plane.limits.concurrency import InFlight, RequestPlace
-from gateway.data_plane.tallies import AnswerTally
+from gateway.data_plane.records import Records
 from gateway.errors import (
     BadRequest,
     GatewayError,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # where traces are off, nothing of them is imported
 log = structlog.get_logger()
 
 _STATUS_CLIENT_CLOSED = 499
+_CLIENT_CLOSED = "client_closed"
 _TURNS_MAX = 100
 """Turns of the loop that the end of a connection has to cancel its work: it takes about six."""
 
@@ -50,11 +51,15 @@ class Exchange:
         "_is_counted",
         "_method",
         "has_left",
+        "key_id",
+        "model_id",
         "on_leave",
         "on_lost",
         "organization_id",
+        "original_id",
         "request_id",
         "started",
+        "tokens",
         "trace",
         "waited_seconds",
     )
@@ -72,6 +77,13 @@ class Exchange:
         """Time spent waiting for a worker; the rest is the gateway's own."""
         self.organization_id: str | None = None
         """The caller's, once the key is known."""
+        self.key_id: str | None = None
+        self.model_id = ""
+        """The catalog's name of what was asked for, once it is found."""
+        self.tokens: int | None = None
+        """Once they are counted."""
+        self.original_id: str | None = None
+        """The request whose answer this one is given again, for nothing."""
         self.has_left = False
         """The client has closed the connection: nobody gets the answer."""
         self.on_leave: Callable[[], None] | None = None
@@ -124,7 +136,7 @@ class Exchange:
     def leave(self) -> None:
         """Tell the exchange, once, that its client has closed the connection."""
         self.has_left = True
-        self._count(_STATUS_CLIENT_CLOSED, time.monotonic() - self.started)
+        self._count(_STATUS_CLIENT_CLOSED, _CLIENT_CLOSED, time.monotonic() - self.started)
         if self.on_leave is not None:
             self.on_leave()
 
@@ -149,7 +161,7 @@ class Exchange:
             status, body, lines = error.status, error.envelope(), head_lines(error.headers.items())
             code = error.code or error.type
         except (Disconnected, asyncio.CancelledError) as ending:
-            code = "client_closed"
+            code = _CLIENT_CLOSED
             if self.has_left or isinstance(ending, Disconnected):
                 gone = BadRequest("The client closed the connection.")
                 status, body, lines = _STATUS_CLIENT_CLOSED, gone.envelope(), b""
@@ -162,7 +174,7 @@ class Exchange:
             status, body, lines = 500, _our_mistake().envelope(), b""
             code = "internal_error"
         elapsed = time.monotonic() - self.started
-        self._count(status, elapsed)
+        self._count(status, code or "", elapsed)
         own = elapsed - self.waited_seconds
         if self._endpoint.log_answer is not None:
             self._log(status, elapsed)
@@ -185,13 +197,13 @@ class Exchange:
         )
         return RawAnswer(status, head, body)
 
-    def _count(self, status: int, elapsed: float) -> None:
+    def _count(self, status: int, code: str, elapsed: float) -> None:
         if self._is_counted:
             return
         self._is_counted = True
         self._endpoint.observe(status, elapsed, elapsed - self.waited_seconds)
-        if self._endpoint.tally is not None and self.organization_id is not None:
-            self._endpoint.tally.answered(self.organization_id, status, elapsed)
+        if self._endpoint.records is not None:
+            self._endpoint.records.answered(self, status, code, elapsed)
 
     def _log(self, status: int, elapsed: float) -> None:
         assert self._endpoint.log_answer is not None
@@ -231,7 +243,7 @@ class RawAnswer(NamedTuple):
 
 
 class HotEndpoint:
-    """A path, what handles its requests, and where its answers are counted."""
+    """A path, what handles its requests, and where its answers are recorded."""
 
     def __init__(
         self,
@@ -239,15 +251,15 @@ class HotEndpoint:
         handle: Callable[[Exchange], Awaitable[Reply]],
         *,
         in_flight: InFlight,
-        tally: AnswerTally | None = None,
+        records: Records | None = None,
         tracing: Tracing | None = None,
         log_answer: LogAnswer | None = None,
     ) -> None:
-        """`handle` raises GatewayError; without a tally organizations don't see the answers."""
+        """`handle` raises GatewayError; without records organizations don't see the answers."""
         self.path = path
         self.handle = handle
         self.in_flight = in_flight
-        self.tally = tally
+        self.records = records
         self.tracing = tracing
         self.log_answer = log_answer
         self.answers = metrics.answers_of(path)

@@ -71,7 +71,7 @@ class HotPath:
         key = await self.authenticator.authenticate(
             exchange.header(b"authorization"), partial(exchange.network, proxies=self.proxies)
         )
-        exchange.organization_id = key.organization_id
+        exchange.organization_id, exchange.key_id = key.organization_id, key.id
         if "embed" not in key.scopes:
             raise ScopeMissing("embed")
         return key
@@ -99,7 +99,7 @@ class HotPath:
         return await self.counting.run(key.organization_id, decode, body, self.limits)
 
     def resolve(
-        self, name: str, key: KeySnapshot, *, live_only: bool = True
+        self, exchange: Exchange, name: str, key: KeySnapshot, *, live_only: bool = True
     ) -> tuple[ModelSnapshot, str | None]:
         """Find a model, and the prompt in its name's suffix: 404 unknown, retired, coming soon."""
         found = self.catalog().find(name)
@@ -111,7 +111,7 @@ class HotPath:
                 f"Ask us for it: {asking_address(self.public_url, shown)}",
                 param="model",
             )
-        model_id = found[0].id
+        exchange.model_id = model_id = found[0].id
         if live_only and found[0].state == "coming_soon":
             self.demand.add((model_id, key.organization_id))
             raise ModelComingSoon(
@@ -155,6 +155,7 @@ class HotPath:
             exchange.trace.describe(_described(quoted))
         deadline, hold_seconds = urgency_of(exchange, self.patience)
         organization, tokens, tier = key.organization_id, quoted.rows.tokens, quoted.tier
+        exchange.tokens = tokens
         self.router.admit(
             quoted.model.id, Offer(organization, tokens, deadline, tier, hold_seconds)
         )

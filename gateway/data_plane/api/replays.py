@@ -178,7 +178,7 @@ class Fetch(NamedTuple):
                         kept.bill.keep(self.replays.seconds)
         if not kept.has_reached and not exchange.has_left:
             self.replays.mark_reached(self.print_.identity, kept.request_id, has_reached=True)
-        return _replayed(kept.request_id, Reply(kept.body, kept.lines))
+        return _replayed(exchange, kept.request_id, Reply(kept.body, kept.lines))
 
 
 class Work:
@@ -242,7 +242,9 @@ class Work:
             self.exchange.on_lost = partial(
                 self._replays.lose, self.identity, self.request_id, bill
             )
-        return _replayed(self.request_id, self._reply) if self.is_paid_before else self._reply
+        if self.is_paid_before:
+            return _replayed(self.exchange, self.request_id, self._reply)
+        return self._reply
 
     async def reply_to(self, exchange: Exchange) -> Reply:
         """Wait for the reply while the client of a retry is connected."""
@@ -254,7 +256,7 @@ class Work:
         self._retries.add(told)
         exchange.on_leave = partial(_leave, told)
         try:
-            return _replayed(self.request_id, await told)
+            return _replayed(exchange, self.request_id, await told)
         finally:
             exchange.on_leave = None
             self._retries.discard(told)
@@ -329,7 +331,8 @@ def _check_body(print_: Print, digest: bytes) -> None:
         )
 
 
-def _replayed(request_id: str, reply: Reply) -> Reply:
+def _replayed(exchange: Exchange, request_id: str, reply: Reply) -> Reply:
+    exchange.original_id = request_id
     told = [("idempotent-replayed", "true"), ("x-original-request-id", request_id)]
     return Reply(reply.body, reply.lines + head_lines(told))
 

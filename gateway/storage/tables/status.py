@@ -1,4 +1,7 @@
-"""Status: times in which a live model had no ready worker, and how requests were answered."""
+"""Status: times in which a live model had no ready worker, and how requests were answered.
+
+How requests were answered is statistics, not money: what a request cost is in the ledger alone.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,59 @@ answer_hours = Table(
     Column("answers", BigInt, nullable=False),
     CheckConstraint("answers > 0", name="answers"),
     Index(None, "hour"),
+    **STRICT,
+)
+
+error_hours = Table(
+    "error_hours",
+    metadata,
+    Column("organization_id", Id, primary_key=True),
+    Column("hour", Instant, primary_key=True),
+    Column("key_id", Id, primary_key=True),
+    # empty if the request ended before its model was known
+    Column("model_id", Text, primary_key=True),
+    Column("status", SmallInt, primary_key=True),
+    Column("code", Text, primary_key=True),
+    Column("errors", BigInt, nullable=False),
+    CheckConstraint("errors > 0", name="errors"),
+    Index(None, "hour"),
+    **STRICT,
+)
+
+model_answers = Table(
+    "model_answers",
+    metadata,
+    # answers by the model, over all organizations; empty if the request ended before it was known
+    Column("hour", Instant, primary_key=True),
+    Column("model_id", Text, primary_key=True),
+    Column("status_class", SmallInt, primary_key=True),
+    Column("latency_ms", Integer, primary_key=True),
+    Column("answers", BigInt, nullable=False),
+    CheckConstraint("answers > 0", name="answers"),
+    **STRICT,
+)
+
+request_log = Table(
+    "request_log",
+    metadata,
+    # an organization's latest requests: see data_plane/recent_requests.py
+    Column("organization_id", Id, primary_key=True),
+    # UUIDv7, so that a key's range is a time
+    Column("request_id", Id, primary_key=True),
+    Column("key_id", Id, nullable=False),
+    Column("model_id", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("status", SmallInt, nullable=False),
+    # of the error; empty if there was none
+    Column("code", Text, nullable=False),
+    Column("latency_ms", Integer, nullable=False),
+    # null if the request ended before they were counted
+    Column("tokens", Integer),
+    # the request whose answer this one was given again, free of charge
+    Column("original_id", Id),
+    # how many of the same outcome came before it that were not recorded
+    Column("missed", Integer, nullable=False),
+    Index(None, "created_at"),
     **STRICT,
 )
 

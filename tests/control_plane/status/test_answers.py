@@ -11,9 +11,10 @@ from gateway.control_plane.status.answers import Answered, Summary
 from gateway.data_plane.tallies import AnswerTally
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
-from gateway.storage.tables import answer_hours
+from gateway.storage.tables import answer_hours, error_hours, model_answers
 
 TODAY = date(2026, 11, 23)
+KEY, MODEL = new_id(), "a model"
 
 
 def at(moment: datetime) -> Callable[[], float]:
@@ -37,12 +38,12 @@ async def test_hours_add_up_to_today_and_the_month(database: Database):
             entries_max=100, clock=at(datetime(2026, month, day, 10, 30, tzinfo=UTC))
         )
         for status in statuses:
-            counter.answered(own, status, 0.012)
-        counter.answered(other, 500, 0.012)
+            counter.answered(own, KEY, MODEL, status, "", 0.012)
+        counter.answered(other, KEY, MODEL, 500, "internal_error", 0.012)
         await Answered(database, counter).flush()
     slow = AnswerTally(entries_max=9, clock=at(datetime(2026, 11, 23, 23, 59, tzinfo=UTC)))
     for status in (200, 200, 504):
-        slow.answered(own, status, 2.5)
+        slow.answered(own, KEY, MODEL, status, "", 2.5)
     await Answered(database, slow).flush()
     assert await summed(database, own) == Summary(
         answers_month=28,
@@ -64,16 +65,36 @@ async def test_hours_add_up_to_today_and_the_month(database: Database):
     )
 
 
+async def test_each_answer_is_a_model_s_and_each_error_has_its_key_and_code(database: Database):
+    own, other, key = new_id(), new_id(), new_id()
+    for _ in range(2):  # of two processes
+        counter = AnswerTally(entries_max=100, clock=at(datetime(2026, 11, 23, 10, tzinfo=UTC)))
+        counter.answered(own, KEY, MODEL, 200, "", 0.012)
+        counter.answered(other, key, MODEL, 200, "", 0.012)
+        counter.answered(own, KEY, "", 404, "model_not_found", 0.001)
+        counter.answered(own, key, MODEL, 402, "key_budget_exceeded", 0.001)
+        await Answered(database, counter).flush()
+    hour = datetime(2026, 11, 23, 10, tzinfo=UTC)
+    async with database.read() as connection:
+        answered = set((await connection.execute(select(model_answers))).all())
+        failed = set((await connection.execute(select(error_hours))).all())
+    assert answered == {(hour, "", 4, 1, 2), (hour, MODEL, 2, 15, 4), (hour, MODEL, 4, 1, 2)}
+    assert failed == {
+        (own, hour, KEY, "", 404, "model_not_found", 2),
+        (own, hour, key, MODEL, 402, "key_budget_exceeded", 2),
+    }
+
+
 async def test_what_cannot_be_written_is_kept(database: Database):
     counter = AnswerTally(entries_max=100)
-    counter.answered(new_id(), 200, 0.01)
+    counter.answered(new_id(), KEY, MODEL, 200, "", 0.01)
     async with database.write() as connection:
         await connection.execute(text("ALTER TABLE answer_hours RENAME TO away"))
     with pytest.raises(Exception, match="answer_hours"):
         await Answered(database, counter).flush()
     async with database.write() as connection:
         await connection.execute(text("ALTER TABLE away RENAME TO answer_hours"))
-    counter.answered(new_id(), 200, 0.01)
+    counter.answered(new_id(), KEY, MODEL, 200, "", 0.01)
     await Answered(database, counter).flush()
     await Answered(database, counter).flush()  # with nothing counted it writes nothing
     async with database.write() as connection:

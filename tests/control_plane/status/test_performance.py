@@ -19,16 +19,15 @@ from gateway.identifiers import new_id
 from gateway.storage.tables import (
     incidents,
     launches,
+    model_answers,
     model_prices,
     models,
-    traffic_answers,
     traffic_hours,
 )
 from tests.control_plane.conftest import MINILM, STELLA
 
 NOW = datetime(2026, 11, 28, 14, 30, tzinfo=UTC)
 HOUR = NOW.replace(minute=0)
-by_model = pytest.mark.skipif("model_id" not in traffic_answers.c, reason="not by model yet")
 
 
 @pytest.fixture
@@ -57,7 +56,7 @@ async def answer(
 ) -> None:  # fmt: skip
     async with gateway.core.database.write() as connection:
         await connection.execute(
-            insert(traffic_answers).values(
+            insert(model_answers).values(
                 hour=hour, model_id=model, status_class=status, latency_ms=ms, answers=count
             )
         )
@@ -147,7 +146,6 @@ def test_outages_that_overlap_count_once():
     assert list(apart([])) == []
 
 
-@by_model
 async def test_latency_is_that_of_successes_of_a_day(gateway: Process):
     await answer(gateway, HOUR, 90, ms=30)
     await answer(gateway, HOUR - timedelta(hours=23), 10, ms=200)
@@ -159,14 +157,12 @@ async def test_latency_is_that_of_successes_of_a_day(gateway: Process):
     assert found.requests_24h == 1100
 
 
-@by_model
 async def test_too_few_successes_have_no_percentile(gateway: Process):
     await answer(gateway, HOUR, SAMPLES_MIN - 1)
     found = await measured(gateway)
     assert (found.p50_ms, found.p95_ms, found.requests_24h) == (None, None, SAMPLES_MIN - 1)
 
 
-@by_model
 async def test_errors_are_the_gateways_own(gateway: Process):
     await answer(gateway, HOUR, 90)
     await answer(gateway, HOUR, 8, status=4)
