@@ -230,7 +230,7 @@ def page(context: BrowserContext) -> Iterator[Page]:
 def sign_out(page: Page) -> None:
     """Sign out through the account menu."""
     page.locator(".menu > summary").click()
-    page.get_by_role("button", name="Sign out", exact=True).click()
+    page.get_by_role("banner").get_by_role("button", name="Sign out").click()
 
 
 def link_in(mailbox: Mailbox, address: str, subject: str) -> str:
