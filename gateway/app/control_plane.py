@@ -84,7 +84,7 @@ def _pages(parts: Core, services: Services, web: Web) -> Wing:
         storefront_wing(PATHS),
         sign_in_wing(Entering(services.welcome, services.sessions, services.security_mails)),
         console_wing(),
-        docs_wing(),
+        docs_wing(parts.settings),
         admin_wing(),
     ]
     named = {

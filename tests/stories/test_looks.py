@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 import gateway
 from gateway.app import build
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
-from gateway.control_plane.pages.docs.docs import PAGES as DOCS
+from gateway.control_plane.pages.docs.manual import PAGES as DOCS
 from gateway.keyring import Keyring
 from gateway.settings import Settings
 from testing import looks

@@ -1,192 +1,62 @@
-"""The documentation: words written by hand, numbers from the settings of this gateway.
-
-The reference is rendered from the OpenAPI document, and errors and limits from the classes that
-are raised, so none of them can fall behind the code.
-"""
+"""The documentation: pages for people, the same as Markdown for programs."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
-from http import HTTPStatus
-from typing import Any, NamedTuple
 
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from gateway.control_plane.catalog.listings import Shelf
-from gateway.control_plane.pages.docs import reference
-from gateway.control_plane.web import client_snippets, snippets
+from gateway.control_plane.pages.docs.manual import PAGES, DocsPage, Manual
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
-from gateway.data_plane.api.prints import IdempotencyKeyTooLong
-from gateway.data_plane.api.replays import TooManyRetries
-from gateway.data_plane.limits.concurrency import TooManyBytes, TooManyInFlight
-from gateway.data_plane.limits.rates import TooManyReads
-from gateway.data_plane.routing.outcomes import DeadlineMissed, NoWorker
-from gateway.errors import BadRequest, GatewayError, TooLarge
-from gateway.settings import Settings
 
-PAGES = {
-    "quickstart": "Quickstart",
-    "reference": "API reference",
-    "errors": "Errors",
-    "limits": "Limits",
-    "tokens": "What a token is",
-    "clients": "Clients",
-}
-
-
-_TRIES = 3
-"""What OpenAI's clients make of a request: one and two retries."""
-
-
-class RequestLimit(NamedTuple):
-    """A limit, and the error over it."""
-
-    what: str
-    most: str
-    error: type[GatewayError]
+_MARKDOWN = ".md"
 
 
 @get("/docs")
 async def show_start(
-    settings: NamedDependency[Settings],
     render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
+    manual: NamedDependency[Manual],
 ) -> Response[str]:
-    """Show the quickstart."""
-    return _page(settings, render, shelf, "quickstart")
+    """Show the first page."""
+    return _shown(render, manual, shelf, PAGES[0])
 
 
 @get("/docs/{slug:str}")
 async def show_docs(
-    settings: NamedDependency[Settings],
     render: NamedDependency[Render],
     shelf: NamedDependency[Shelf],
+    manual: NamedDependency[Manual],
     slug: FromPath[str],
 ) -> Response[str]:
-    """Show one page of the documentation."""
-    return _page(settings, render, shelf, slug)
+    """Show one page; with `.md` at the end, as Markdown."""
+    if slug.endswith(_MARKDOWN):
+        page = _found(manual, shelf, slug.removesuffix(_MARKDOWN))
+        return Response(page.source, media_type="text/markdown")
+    return _shown(render, manual, shelf, slug)
 
 
-def limits(settings: Settings) -> list[RequestLimit]:
-    """Return the limits of one request and of one organization, as they are configured."""
-    megabytes = settings.body_bytes_max / 2**20
-    hold = f"{settings.hold_seconds:g} seconds, up to {settings.hold_seconds_max:g}"
-    rows = [
-        ("Texts in one request", f"{settings.inputs_max:,} texts", BadRequest),
-        ("Length of one text", f"{settings.input_characters_max:,} characters", BadRequest),
-        (
-            "Length of all texts in one request",
-            f"{settings.request_characters_max:,} characters",
-            BadRequest,
-        ),
-        ("Tokens in one request", f"{settings.request_tokens_max:,} tokens", BadRequest),
-        (
-            "Numbers in one answer: texts times dimensions",
-            f"{settings.answer_floats_max:,} numbers",
-            BadRequest,
-        ),
-        ("Size of the body", f"{megabytes:,.4g} MiB", TooLarge),
-        (
-            "Concurrent requests of one organization",
-            f"{settings.organization_in_flight_max:,} requests for each gateway process",
-            TooManyInFlight,
-        ),
-        (
-            "Concurrent requests of all organizations",
-            f"{settings.in_flight_max:,} requests for each gateway process",
-            TooManyInFlight,
-        ),
-        (
-            "Estimates of one key",
-            f"{settings.estimates_per_minute:,} a minute for each gateway process",
-            TooManyReads,
-        ),
-        (
-            "Other requests of one key that cost nothing",
-            f"{settings.reads_per_minute:,} a minute for each gateway process",
-            TooManyReads,
-        ),
-        (
-            "Bodies of one organization's requests at a time",
-            f"{settings.organization_bodies_bytes_max / 2**20:,.4g} MiB for each gateway process",
-            TooManyBytes,
-        ),
-        (
-            "Bodies of all organizations' requests at a time",
-            f"{settings.bodies_bytes_max / 2**20:,.4g} MiB for each gateway process",
-            TooManyBytes,
-        ),
-        (
-            "Length of an `Idempotency-Key`",
-            f"{settings.idempotency_key_characters_max:,} characters",
-            IdempotencyKeyTooLong,
-        ),
-        (
-            "Connections that wait for one request, its retries included",
-            f"{settings.replay_waiting_max:,} connections",
-            TooManyRetries,
-        ),
-        (
-            "Time until the vectors are ready",
-            f"{settings.request_timeout_seconds:g} seconds",
-            DeadlineMissed,
-        ),
-        ("Wait for a worker while none is ready", f"{hold} with `Prefer: wait`", NoWorker),
-    ]
-    return [RequestLimit(*row) for row in rows]
-
-
-def _page(settings: Settings, render: Render, shelf: Shelf, slug: str) -> Response[str]:
-    if slug not in PAGES:
-        raise PageNotFound("There is no such page in the documentation.")
-    model = shelf.first.model  # live, if any is
-    url = settings.public_url
-    context: dict[str, Any] = {
-        "model": model,
-        "calls": snippets.calls(url, model.id),
-        "environment": snippets.environment(url),
-    }
-    match slug:
-        case "errors":
-            context["errors"] = errors = documented()
-            context["titles"] = {one.status: HTTPStatus(one.status).phrase for one in errors}
-            context["replay_seconds"] = f"{settings.replay_seconds:g}"
-            context["hold_seconds"] = f"{settings.hold_seconds:g}"
-            context["held_seconds"] = f"{_TRIES * settings.hold_seconds:g}"
-            context["timeout_seconds"] = f"{settings.request_timeout_seconds:g}"
-            context["abandoned_requests"] = f"{settings.abandoned_requests:,}"
-            context["abandoned_share"] = f"{settings.abandoned_tokens_share * 100:g} %"
-        case "limits":
-            context["limits"] = limits(settings)
-        case "reference":
-            context["entries"] = reference.entries(url)
-            context["error"], context["error_example"] = reference.error(url)
-        case "clients":
-            context["clients"] = client_snippets.clients(url, model.id)
-            context["openai"] = client_snippets.OPENAI
+def _shown(render: Render, manual: Manual, shelf: Shelf, slug: str) -> Response[str]:
+    page = _found(manual, shelf, slug)
+    pages = list(manual.pages(shelf.first.model).values())
+    place = pages.index(page)
+    groups: dict[str, list[DocsPage]] = {}
+    for one in pages:
+        groups.setdefault(one.group, []).append(one)
     return render(
-        f"docs/{slug}.html",
-        slug=slug,
-        docs=PAGES,
-        heading=PAGES[slug],
-        rich=reference.rich,
-        **context,
+        "docs/page.html",
+        page=page,
+        groups=groups,
+        before=pages[place - 1] if place else None,
+        after=pages[place + 1] if place + 1 < len(pages) else None,
     )
 
 
-def documented() -> Sequence[type[GatewayError]]:
-    """Return the errors that have a remedy of their own, by status and code.
-
-    What declares them is imported by now: the reference beside this needs the whole API.
-    """
-    found = {kind for kind in _descendants(GatewayError) if "remedy" in vars(kind)}
-    return sorted(found, key=lambda kind: (kind.status, kind.code or ""))
-
-
-def _descendants(kind: type[GatewayError]) -> Iterator[type[GatewayError]]:
-    for child in kind.__subclasses__():
-        yield child
-        yield from _descendants(child)
+def _found(manual: Manual, shelf: Shelf, slug: str) -> DocsPage:
+    """Return a page. Raises PageNotFound, or ListingNotFound where there is no model."""
+    page = manual.pages(shelf.first.model).get(slug)
+    if page is None:
+        raise PageNotFound("There is no such page in the documentation.")
+    return page

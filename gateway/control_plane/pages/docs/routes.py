@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from litestar.di import Provide
+
 from gateway.control_plane.pages.docs import docs
+from gateway.control_plane.pages.docs.manual import PAGES, Manual
+from gateway.settings import Settings
 from gateway.wings import Wing
 
-PATHS = tuple(f"/docs/{slug}" for slug in docs.PAGES)
+PATHS = tuple(f"/docs/{slug}" for slug in PAGES)
 
 
-def docs_wing() -> Wing:
+def docs_wing(settings: Settings) -> Wing:
     """Return the pages."""
-    return Wing("control", [docs.show_start, docs.show_docs])
+    manual = Manual(settings)
+    return Wing(
+        "control",
+        [docs.show_start, docs.show_docs],
+        dependencies={"manual": Provide(lambda: manual, sync_to_thread=False)},
+    )

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.app.process import Process
 from gateway.control_plane.catalog import cards, catalog, content
-from gateway.control_plane.pages.docs.docs import PAGES
+from gateway.control_plane.pages.docs.manual import PAGES
 from gateway.control_plane.web import assets
 from gateway.control_plane.web.formats import contact
 from testing.browsing import Browser, sign_in

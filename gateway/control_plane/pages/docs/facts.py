@@ -1,0 +1,141 @@
+"""What the pages of the documentation may name: the errors, limits and fields of this gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from gateway.control_plane.pages.docs import reference
+from gateway.control_plane.web import client_snippets, snippets
+from gateway.data_plane.api.prints import IdempotencyKeyTooLong
+from gateway.data_plane.api.replays import TooManyRetries
+from gateway.data_plane.limits.concurrency import TooManyBytes, TooManyInFlight
+from gateway.data_plane.limits.rates import TooManyReads
+from gateway.data_plane.routing.outcomes import DeadlineMissed, NoWorker
+from gateway.errors import BadRequest, GatewayError, TooLarge
+from gateway.settings import Settings
+
+_TRIES = 3
+"""What OpenAI's clients make of a request: one and two retries."""
+
+
+class RequestLimit(NamedTuple):
+    """A limit, and the error over it."""
+
+    what: str
+    most: str
+    error: type[GatewayError]
+
+
+def about(settings: Settings, model_id: str, tokens_max: int) -> dict[str, Any]:
+    """Return the names that a page's file may use, for examples about a model."""
+    url = settings.public_url
+    error, error_example = reference.error(url)
+    return {
+        "brand": settings.brand,
+        "public_url": url,
+        "dev_mail": settings.dev_mail,
+        "model": model_id,
+        "tokens_max": f"{tokens_max:,}",
+        "environment": snippets.environment(url),
+        "calls": snippets.calls(url, model_id),
+        "clients": client_snippets.clients(url, model_id),
+        "openai": client_snippets.OPENAI,
+        "limits": limits(settings),
+        "entries": reference.entries(url),
+        "error": error,
+        "error_example": error_example,
+        "errors": documented(),
+        "titles": {one.status: HTTPStatus(one.status).phrase for one in documented()},
+        "replay_seconds": f"{settings.replay_seconds:g}",
+        "hold_seconds": f"{settings.hold_seconds:g}",
+        "held_seconds": f"{_TRIES * settings.hold_seconds:g}",
+        "timeout_seconds": f"{settings.request_timeout_seconds:g}",
+        "abandoned_requests": f"{settings.abandoned_requests:,}",
+        "abandoned_share": f"{settings.abandoned_tokens_share * 100:g}%",
+    }
+
+
+def limits(settings: Settings) -> list[RequestLimit]:
+    """Return the limits of one request and of one organization, as they are configured."""
+    megabytes = settings.body_bytes_max / 2**20
+    hold = f"{settings.hold_seconds:g} seconds, up to {settings.hold_seconds_max:g}"
+    rows = [
+        ("Texts in one request", f"{settings.inputs_max:,} texts", BadRequest),
+        ("Length of one text", f"{settings.input_characters_max:,} characters", BadRequest),
+        (
+            "Length of all texts in one request",
+            f"{settings.request_characters_max:,} characters",
+            BadRequest,
+        ),
+        ("Tokens in one request", f"{settings.request_tokens_max:,} tokens", BadRequest),
+        (
+            "Numbers in one answer: texts times dimensions",
+            f"{settings.answer_floats_max:,} numbers",
+            BadRequest,
+        ),
+        ("Size of the body", f"{megabytes:,.4g} MiB", TooLarge),
+        (
+            "Concurrent requests of one organization",
+            f"{settings.organization_in_flight_max:,} requests for each gateway process",
+            TooManyInFlight,
+        ),
+        (
+            "Concurrent requests of all organizations",
+            f"{settings.in_flight_max:,} requests for each gateway process",
+            TooManyInFlight,
+        ),
+        (
+            "Estimates of one key",
+            f"{settings.estimates_per_minute:,} a minute for each gateway process",
+            TooManyReads,
+        ),
+        (
+            "Other requests of one key that cost nothing",
+            f"{settings.reads_per_minute:,} a minute for each gateway process",
+            TooManyReads,
+        ),
+        (
+            "Bodies of one organization's requests at a time",
+            f"{settings.organization_bodies_bytes_max / 2**20:,.4g} MiB for each gateway process",
+            TooManyBytes,
+        ),
+        (
+            "Bodies of all organizations' requests at a time",
+            f"{settings.bodies_bytes_max / 2**20:,.4g} MiB for each gateway process",
+            TooManyBytes,
+        ),
+        (
+            "Length of an `Idempotency-Key`",
+            f"{settings.idempotency_key_characters_max:,} characters",
+            IdempotencyKeyTooLong,
+        ),
+        (
+            "Connections that wait for one request, its retries included",
+            f"{settings.replay_waiting_max:,} connections",
+            TooManyRetries,
+        ),
+        (
+            "Time until the vectors are ready",
+            f"{settings.request_timeout_seconds:g} seconds",
+            DeadlineMissed,
+        ),
+        ("Wait for a worker while none is ready", f"{hold} with `Prefer: wait`", NoWorker),
+    ]
+    return [RequestLimit(*row) for row in rows]
+
+
+def documented() -> Sequence[type[GatewayError]]:
+    """Return the errors that have a remedy of their own, by status and code.
+
+    What declares them is imported by now: the reference beside this needs the whole API.
+    """
+    found = {kind for kind in _descendants(GatewayError) if "remedy" in vars(kind)}
+    return sorted(found, key=lambda kind: (kind.status, kind.code or ""))
+
+
+def _descendants(kind: type[GatewayError]) -> Iterator[type[GatewayError]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _descendants(child)

@@ -1,0 +1,100 @@
+"""The pages of the documentation: Markdown files, filled with the numbers of this gateway.
+
+A file is a template first: `{{ code: rag/index.py }}` on a line of its own shows the file that
+tests run, and names like `limits` are what the code really holds. Then it is Markdown. Both happen
+once for each model that examples are about, so a page costs what its frame costs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from jinja2 import Environment, StrictUndefined
+
+from gateway.control_plane.pages.docs import code, facts, markdown
+from gateway.settings import Settings
+from gateway.snapshots import ModelSnapshot
+
+CONTENT = Path(__file__).parent / "content"
+PAGES = ("quickstart", "clients", "tokens", "reference", "errors", "limits")
+"""The slugs, in the order in which they are read; a page's group stands in its file."""
+
+_MODELS_MAX = 4
+_FRONT = re.compile(r"---\n(.*?)\n---\n+(.*)", re.DOTALL)
+
+
+class DocsPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page."""
+
+    slug: str
+    title: str
+    description: str
+    group: str
+    contents: int
+    """The level of headings down to which its contents are listed."""
+    source: str
+    """Markdown, with its title."""
+    article: markdown.Article
+
+    @property
+    def path(self) -> str:
+        """Where it is."""
+        return f"/docs/{self.slug}"
+
+
+class Manual:
+    """All pages, for the model that examples are about."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._environment = Environment(
+            autoescape=False,  # noqa: S701 - Markdown, whose renderer escapes
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            comment_start_string="<!--#",  # {#id} is an anchor
+            comment_end_string="#-->",
+        )
+        self._environment.filters.update(cell=_cell)
+        self._environment.globals.update(code=code.shown, tabs=code.tabs, block=code.block)
+        self._read = lru_cache(_MODELS_MAX)(self._pages)
+
+    def pages(self, model: ModelSnapshot) -> Mapping[str, DocsPage]:
+        """Return the pages by slug, in order."""
+        return self._read(model.id, model.tokens_max)
+
+    def _pages(self, model_id: str, tokens_max: int) -> Mapping[str, DocsPage]:
+        about = facts.about(self._settings, model_id, tokens_max)
+        return {slug: self._page(slug, about) for slug in PAGES}
+
+    def _page(self, slug: str, about: Mapping[str, Any]) -> DocsPage:
+        written = code.included((CONTENT / f"{slug}.md").read_text())
+        front, body = split(self._environment.from_string(written).render(about))
+        return DocsPage(
+            slug=slug,
+            title=front["title"],
+            description=front["description"],
+            group=front["group"],
+            contents=int(front.get("contents", "3")),
+            source=f"# {front['title']}\n\n{markdown.plain(body)}",
+            article=markdown.read(body),
+        )
+
+
+def split(text: str) -> tuple[dict[str, str], str]:
+    """Return the front matter, lines of `name: words`, and the text below it."""
+    found = _FRONT.match(text)
+    assert found, "a page begins with front matter"
+    pairs = (line.partition(": ") for line in found[1].splitlines())
+    return {name.strip(): words.strip() for name, _, words in pairs}, found[2]
+
+
+def _cell(words: str) -> str:
+    """Return words for a cell of a table."""
+    return " ".join(str(words).split()).replace("|", "\\|")

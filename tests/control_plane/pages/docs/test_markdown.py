@@ -1,0 +1,66 @@
+"""Markdown as parts of a page."""
+
+import pytest
+
+from gateway.control_plane.pages.docs import markdown
+from gateway.control_plane.pages.docs.markdown import Code, Passage, Tabs
+
+
+def html(source: str) -> str:
+    return "".join(part for part in markdown.read(source).parts if isinstance(part, str))
+
+
+def test_what_looks_like_html_is_text():
+    assert "&lt;script&gt;" in html("a <script> b\n\n<script>x</script>\n")
+    assert "<script" not in html("a <script> b\n\n<script>x</script>\n")
+    assert "javascript:" not in html("[x](javascript:alert)").replace("(javascript:alert)", "")
+
+
+def test_headings_have_anchors_that_are_theirs_alone():
+    article = markdown.read(
+        "## A `b` c\n\n### Body\n\n## Two {#own}\n\n### Body\n\n### `snake_case`\n"
+    )
+    assert [(one.level, one.id, one.words) for one in article.headings] == [
+        (2, "a-b-c", "A b c"), (3, "body", "Body"), (2, "own", "Two"), (3, "own-body", "Body"),
+        (3, "snake_case", "snake_case"),
+    ]  # fmt: skip
+    (page,) = article.parts
+    assert '<h2 id="own">Two <a class="anchor" href="#own" aria-label="Link to “Two”">' in page
+    assert article.headings[-1].breakable == "snake_<wbr>case"
+    assert markdown.plain("## Two {#own}\n") == "## Two\n"
+    with pytest.raises(ValueError, match="two headings"):
+        markdown.read("## A {#x}\n\n## B {#x}\n")
+
+
+def test_code_stands_between_the_parts_even_inside_a_list():
+    before, code, after = markdown.read("1. one\n\n   ```python a.py\n   x = 1\n   ```\n").parts
+    assert before.endswith("<p>one</p>\n")
+    assert isinstance(code, Code)
+    assert code.snippet == ("code-1", "a.py", "python", "x = 1")
+    assert after == "</li>\n</ol>\n"
+    with pytest.raises(ValueError, match="cobol"):
+        markdown.read("```cobol\n```\n")
+
+
+def test_neighbors_with_a_tab_are_one_set():
+    source = "```bash tab: curl\na\n```\n\n```python tab: Python\nb\n```\n\n```json\n{}\n```\n"
+    tabs, code, _ = markdown.read(source).parts
+    assert isinstance(tabs, Tabs)
+    assert [(one.slug, one.name, one.code) for one in tabs.snippets] == [
+        ("curl", "curl", "a"), ("python", "Python", "b"),
+    ]  # fmt: skip
+    assert isinstance(code, Code)
+
+
+def test_tables_scroll_in_a_box_and_hold_no_style():
+    page = html("## Prices\n\n| a | b | c |\n| --- | ---: | --- |\n| 1 | 2 | 3 |\n")
+    assert 'role="region" aria-label="Prices"><table class="rows">' in page
+    assert '<td data-label="b" class="number">2</td>' in page
+    assert "style=" not in page
+
+
+def test_passages_are_the_words_below_each_heading():
+    source = "Lede.\n\n## One\n\n- **a** b\n\n```bash\nls  -l\n```\n\n## Two\n"
+    assert markdown.read(source).passages == (
+        Passage("", "", "Lede."), Passage("one", "One", "a b ls -l"), Passage("two", "Two", ""),
+    )  # fmt: skip
