@@ -51,10 +51,13 @@ class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     derived_dimensions: Mapping[int, int] = {}
     """Dimensions without a head of their own, and the head each is cut from."""
     tokens_max: int
-    vocabulary_sha256: str
+    vocabulary_sha256: str | None = None
+    """None: no gateway counts its tokens yet, so that it can't be live."""
     prompts: Mapping[str, str] = {}
     query_prompt: str | None = None
     """The prompt that `input_type: query` stands for."""
+    document_prompt: str | None = None
+    """The prompt that `input_type: document` stands for; None: documents take none."""
     golden: Mapping[str, tuple[GoldenRow, ...]] = {}
     """What good workers answer, by revision."""
     created: int = 0

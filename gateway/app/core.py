@@ -115,7 +115,7 @@ def make_core(settings: Settings) -> Core:
         registered = [registrations.provider(model)] if registrations else []
         return [*sources.get(model, []), *registered]
 
-    counter = tokens.load()
+    counters = tokens.counters()
     calls = DemandTally(entries_max=settings.demand_entries_max)
     unknown = NameTally(entries_max=settings.demand_entries_max)
     return Core(
@@ -123,7 +123,7 @@ def make_core(settings: Settings) -> Core:
         gateway_id=gateway_id,
         database=database,
         catalog=catalog,
-        counters={counter.vocabulary_sha256: counter},
+        counters=counters,
         router=router,
         fleet=Fleet(router, catalog, providers),
         desk=WorkerDesk(database, router, gateway_id),

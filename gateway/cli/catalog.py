@@ -134,14 +134,14 @@ async def estimate(
 ) -> None:
     """Count the tokens of texts and compute what embedding them would cost."""
     from gateway.data_plane.metering import tokens  # noqa: PLC0415 - 10 MB for this one command
-    from gateway.data_plane.metering.quote import quote  # noqa: PLC0415
+    from gateway.data_plane.metering.quote import counter_of, quote  # noqa: PLC0415
 
     async with opened() as database, database.read() as connection:
         known = (await catalog.snapshot(connection)).find(model)
     if known is None or (prompt_name and prompt_name not in known[0].prompts):
         raise NotFound(f"There is no model {model!r} with this prompt; see gateway models list.")
     found, suffix = known
-    quoted = quote(tokens.load(), found, texts, prompt=prompt_name or suffix)
+    quoted = quote(counter_of(tokens.counters(), found), found, texts, prompt=prompt_name or suffix)
     rows, cost = quoted.rows, quoted.cost_nanos
     if as_json:
         counts = [row.tokens for row in rows.rows]

@@ -20,17 +20,19 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     dimensions_default: int
     derived_dimensions: dict[int, int] = {}
     tokens_max: int
-    vocabulary_sha256: str
+    vocabulary_sha256: str | None = None
     prompts: dict[str, str] = {}
     query_prompt: str | None = None
+    document_prompt: str | None = None
 
     def __post_init__(self) -> None:
         if self.dimensions_default not in self.dimensions:
             raise ValueError("dimensions_default is not one of the dimensions")
         if not set(self.derived_dimensions) <= set(self.dimensions):
             raise ValueError("a derived dimension is not one of the dimensions")
-        if self.query_prompt is not None and self.query_prompt not in self.prompts:
-            raise ValueError("query_prompt is not one of the prompts")
+        for field in ("query_prompt", "document_prompt"):
+            if (prompt := getattr(self, field)) is not None and prompt not in self.prompts:
+                raise ValueError(f"{field} is not one of the prompts")
 
 
 class ReviewedModel(ModelCard, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,6 +42,11 @@ class ReviewedModel(ModelCard, frozen=True, kw_only=True, forbid_unknown_fields=
     state: State
     nanos_per_million_tokens: int
     flex_nanos_per_million_tokens: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.state == "live" and self.vocabulary_sha256 is None:
+            raise ValueError("a live model needs a vocabulary_sha256, which counts its tokens")
 
 
 def reviewed() -> list[ReviewedModel]:

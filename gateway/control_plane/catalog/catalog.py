@@ -188,6 +188,7 @@ def _model(
         vocabulary_sha256=card.vocabulary_sha256,
         prompts=card.prompts,
         query_prompt=card.query_prompt,
+        document_prompt=card.document_prompt,
         golden=golden_rows,
         created=int(row.created_at.timestamp()),
         owned_by=card.owned_by,

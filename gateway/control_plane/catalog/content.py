@@ -1,8 +1,9 @@
 """The words of a model's page: a reviewed data file per model, under content/.
 
 The files hold words and history only. What is sold (state, price, dimensions, prompts, limits) is
-in models.toml and the database, so that a page can't promise what the API does not do. A model
-without a file has a page too, with the facts from the catalog.
+in models.toml and the database, so that a page can't promise what the API does not do. Every model
+of models.toml has a file here; one that an operator brought without words has a page too, with a
+sentence from its facts.
 """
 
 from __future__ import annotations
@@ -39,6 +40,46 @@ class Related(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     why: str
 
 
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where facts of the page were read, and on which day."""
+
+    what: str
+    url: str
+    read_on: date
+
+
+class Quality(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model's scores in one benchmark, in points of 100; None: not published in full."""
+
+    benchmark: str
+    """With its version: scores of different versions can't be compared."""
+    mean: float | None = None
+    """Over all tasks."""
+    retrieval: float | None = None
+    read_on: date
+    source: str
+
+
+class AtDimension(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The same scores with vectors of one number of dimensions."""
+
+    dimensions: int
+    retrieval: float | None = None
+    mean: float | None = None
+
+
+class ServedAs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How our workers serve a model."""
+
+    precision: str
+    engine: str
+    revision: str | None = None
+    """Of the weights, as workers name it."""
+    sha256: str | None = None
+    """Of the file of weights."""
+    note: str = ""
+
+
 class ModelPage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """The words of a model's page; empty fields are left out of the page.
 
@@ -56,10 +97,25 @@ class ModelPage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     published: date | None = None
     updated: date | None = None
     downloads_month: int | None = None
+    """Shown with `downloads_read_on` only: the number changes all the time."""
+    downloads_read_on: date | None = None
     parameters: str | None = None
+    """In short, as its authors say it."""
+    parameters_total: int | None = None
     architecture: str | None = None
     languages: tuple[str, ...] = ()
     license_url: str | None = None
+    commercial_use: bool | None = None
+    """Whether the license lets us sell its vectors, and customers use them in business."""
+    pooling: str | None = None
+    revision: str | None = None
+    """The revision of the repository that the facts are of."""
+    quality: Quality | None = None
+    by_dimension: tuple[AtDimension, ...] = ()
+    by_dimension_benchmark: str | None = None
+    by_dimension_source: str | None = None
+    served: ServedAs | None = None
+    sources: tuple[Source, ...] = ()
     about: tuple[str, ...] = ()
     best_for: tuple[Use, ...] = ()
     not_for: tuple[str, ...] = ()
@@ -74,11 +130,13 @@ class ReviewedPage(ModelPage, frozen=True, kw_only=True, forbid_unknown_fields=T
     task: str
     task_detail: str
     repository: str
-    published: date
     parameters: str
+    parameters_total: int
     architecture: str
     languages: tuple[str, ...]
     license_url: str
+    commercial_use: bool
+    sources: tuple[Source, ...]
     about: tuple[str, ...]
     best_for: tuple[Use, ...]
     not_for: tuple[str, ...]
@@ -96,10 +154,10 @@ def reviewed() -> Mapping[str, ModelPage]:
 
 def plain(model: ModelSnapshot) -> ModelPage:
     """Return the page of a model without a file."""
-    lengths = ", ".join(map(str, model.dimensions))
+    facts = (
+        f"{model.dimensions_default}-dimensional embeddings from {model.owned_by}. "
+        f"Reads {model.tokens_max:,} tokens. {model.license}."
+    )
     return ModelPage(
-        id=model.id,
-        title=model.id.rpartition("/")[2],
-        description=f"{model.id}, an embedding model of {model.owned_by}: dimensions {lengths}, "
-        f"texts of up to {model.tokens_max} tokens, license {model.license}.",
+        id=model.id, title=model.id.rpartition("/")[2], tagline=facts, description=facts
     )

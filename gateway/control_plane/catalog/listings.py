@@ -115,8 +115,9 @@ class Shelf:
 
     @cached_property
     def cheapest_nanos(self) -> int:
-        """The lowest price per million tokens; 0 without models."""
-        prices = (li.model.price.nanos_per_million_tokens for li in self.listings)
+        """The lowest price per million tokens that can be paid now; 0 without a live model."""
+        live = (li.model for li in self.listings if li.model.state == "live")
+        prices = (model.price.nanos_per_million_tokens for model in live)
         return min(prices, default=0)
 
 

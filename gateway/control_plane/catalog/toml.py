@@ -23,7 +23,7 @@ def written(struct: msgspec.Struct) -> str:
             continue
         if isinstance(value, Mapping):
             tables.append(f"\n[{_key(name)}]")
-            tables += [f"{_key(key)} = {_value(item)}" for key, item in value.items()]
+            tables += _pairs(value)
         else:
             lines.append(f"{_key(name)} = {_value(value)}")
     return "\n".join([*lines, *tables]) + "\n"
@@ -32,7 +32,7 @@ def written(struct: msgspec.Struct) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | date):
+    if isinstance(value, int | float | date):
         return str(value)
     if isinstance(value, list | tuple):
         items = [_value(item) for item in value]
@@ -41,11 +41,14 @@ def _value(value: Any) -> str:
             return line
         return "[\n" + "".join(f"  {item},\n" for item in items) + "]"
     if isinstance(value, Mapping):
-        fields = ", ".join(f"{_key(key)} = {_value(item)}" for key, item in value.items())
-        return f"{{ {fields} }}"
+        return f"{{ {', '.join(_pairs(value))} }}"
     assert isinstance(value, str)
     # a JSON string is a TOML string, but for DEL
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _pairs(table: Mapping[str, Any]) -> list[str]:
+    return [f"{_key(key)} = {_value(item)}" for key, item in table.items() if item is not None]
 
 
 def _key(name: str) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import wall
 from gateway.control_plane.catalog import catalog, golden
+from gateway.control_plane.catalog.cards import ModelCard
 from gateway.errors import BadRequest, NotFound
 from gateway.money import money
 from gateway.storage.tables import launches, models
@@ -53,13 +54,18 @@ async def launch(
     could not be told from those of another model.
     """
     await golden.lock_catalog(connection)
-    state = await connection.scalar(
-        select(models.c.state).where(models.c.id == model_id).with_for_update()
-    )
-    if state is None:
+    query = select(models.c.state, models.c.card).where(models.c.id == model_id)
+    row = (await connection.execute(query.with_for_update())).one_or_none()
+    if row is None:
         raise ModelUnknown(f"The catalog has no model {model_id!r}.")
+    state = row.state
     if state != "coming_soon":
         raise CannotLaunch(f"{model_id} is already {state}.")
+    if msgspec.json.decode(row.card, type=ModelCard).vocabulary_sha256 is None:
+        raise CannotLaunch(
+            f"The tokens of {model_id} can't be counted: its facts name no vocabulary_sha256. Add "
+            f"it with `gateway models edit {model_id} --facts FILE`."
+        )
     if not ready:
         raise CannotLaunch(f"{model_id} has no ready worker: see `gateway workers list`.")
     pinned = await golden.revisions(connection, model_id)

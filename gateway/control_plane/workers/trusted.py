@@ -10,7 +10,7 @@ from backends import registry
 from backends.adapters.trust import Trust
 from gateway.control_plane.catalog import catalog, golden
 from gateway.data_plane.metering import tokens
-from gateway.data_plane.metering.quote import quote
+from gateway.data_plane.metering.quote import counter_of, quote
 from gateway.data_plane.routing.examination import Examiner
 from gateway.data_plane.routing.fleet import spec_of
 from gateway.errors import NotFound
@@ -25,7 +25,8 @@ async def asked(
 ) -> tuple[str, list[GoldenRow]]:
     """Ask a worker for its answers to the golden texts; return its revision and the rows.
 
-    Raises UnknownBackend, NotFound, or BackendError if the worker is not ready or does not fit.
+    Raises UnknownBackend, NotFound, Uncountable, or BackendError if the worker is not ready or
+    does not fit.
     """
     async with database.read() as connection:
         known = (await catalog.snapshot(connection)).models.get(model)
@@ -45,4 +46,5 @@ async def asked(
 
 
 def _ids_of_texts(model: ModelSnapshot) -> list[Any]:
-    return [row.ids for row in quote(tokens.load(), model, golden.TEXTS).rows.rows]
+    counter = counter_of(tokens.counters(), model)
+    return [row.ids for row in quote(counter, model, golden.TEXTS).rows.rows]

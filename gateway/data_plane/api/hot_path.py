@@ -25,7 +25,7 @@ from gateway.data_plane.auth.authenticator import Authenticator, ScopeMissing
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.limits.rates import KeyRate
 from gateway.data_plane.metering.port import Charge, Credits
-from gateway.data_plane.metering.quote import Quote, quote
+from gateway.data_plane.metering.quote import Quote, counter_of, quote
 from gateway.data_plane.metering.rows import Inputs
 from gateway.data_plane.metering.tokens import (
     AT_ONCE_BYTES_MAX,
@@ -40,6 +40,7 @@ from gateway.data_plane.tallies import DemandTally, NameTally
 from gateway.errors import NotFound
 from gateway.snapshots import Catalog, KeySnapshot, ModelSnapshot, Tier, Truncate
 
+_ESTIMATE = " What a request would cost: POST /v1/embeddings/estimate."
 _NAME_CHARACTERS_SHOWN = 100
 
 BodyT = TypeVar("BodyT")
@@ -116,8 +117,8 @@ class HotPath:
             self.demand.add((model_id, key.organization_id))
             raise ModelComingSoon(
                 f"{model_id} is coming soon and not served yet; this call was counted as demand. "
-                f"Vote for it, or be told when it is live: {self.public_url}/models/{model_id}. "
-                "What a request would cost: POST /v1/embeddings/estimate.",
+                f"Vote for it, or be told when it is live: {self.public_url}/models/{model_id}."
+                f"{_ESTIMATE if found[0].vocabulary_sha256 in self.counters else ''}",
                 param="model",
             )
         return found
@@ -133,10 +134,10 @@ class HotPath:
         truncate: Truncate | None,
         tier: Tier,
     ) -> Quote:
-        """Count and price the inputs, long ones on a thread: 400 too long."""
+        """Count and price the inputs, long ones on a thread: 400 too long, 404 uncountable."""
         count = partial(
             quote,
-            self.counters[model.vocabulary_sha256],
+            counter_of(self.counters, model),
             model,
             inputs,
             prompt=prompt,

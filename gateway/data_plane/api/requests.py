@@ -61,7 +61,10 @@ class EmbeddingsRequest(msgspec.Struct, kw_only=True, frozen=True):
     ] = None
     input_type: Annotated[
         Literal["query", "document"] | None,
-        Meta(description="`query` for the model's query prompt, `document` for none."),
+        Meta(
+            description="`query` for the model's query prompt, `document` for its document prompt, "
+            "or none where it has none."
+        ),
     ] = None
     token_ids_from: Annotated[
         TokenIdsFrom | None,
@@ -210,9 +213,10 @@ def prompt_of(request: EmbeddingsRequest, model: ModelSnapshot, suffix: str | No
     """
     if request.prompt_name is None and request.input_type is None and suffix is None:
         return None
-    alias = model.query_prompt if request.input_type == "query" else None
+    aliases = {"query": model.query_prompt, "document": model.document_prompt}
+    alias = aliases.get(request.input_type or "")
     names = {name for name in (request.prompt_name, alias, suffix) if name}
-    if request.input_type == "document" and names:
+    if request.input_type == "document" and alias is None and names:
         raise BadRequest(
             "input_type document takes no prompt; leave out prompt_name and the model's suffix.",
             param="input_type",

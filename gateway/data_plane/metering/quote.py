@@ -7,13 +7,22 @@ the command line.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import msgspec
 
 from gateway.data_plane.metering.rows import Inputs, Rows, make_rows
 from gateway.data_plane.metering.tokens import TokenCounter
+from gateway.errors import NotFound
 from gateway.pricing import cost_nanos
 from gateway.snapshots import ModelSnapshot, PriceSnapshot, Tier, Truncate
+
+
+class Uncountable(NotFound):
+    """The model's tokens can't be counted yet, so that nothing can be priced exactly."""
+
+    code = "tokenizer_not_found"
+    remedy = "Its price per million tokens is on its page and in `GET /v1/models`."
 
 
 class Quote(msgspec.Struct, frozen=True):
@@ -24,6 +33,17 @@ class Quote(msgspec.Struct, frozen=True):
     price: PriceSnapshot
     rows: Rows
     cost_nanos: int
+
+
+def counter_of(counters: Mapping[str, TokenCounter], model: ModelSnapshot) -> TokenCounter:
+    """Return what counts a model's tokens. Raises Uncountable."""
+    try:
+        return counters[model.vocabulary_sha256 or ""]
+    except KeyError:
+        raise Uncountable(
+            f"We can't count the tokens of {model.id} yet: its tokenizer is not installed here.",
+            param="model",
+        ) from None
 
 
 def quote(

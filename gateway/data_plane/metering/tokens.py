@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -108,6 +108,12 @@ def load(
             return counter
         log.error("tokenizer failed its self-check", name=candidate.__name__, cases=len(failed))
     raise BrokenTokenizer("no tokenizer gives the ids of the stored cases; install again")
+
+
+def counters() -> Mapping[str, TokenCounter]:
+    """Return what counts tokens here, by the digest of the vocabulary. Raises BrokenTokenizer."""
+    counter = load()
+    return {counter.vocabulary_sha256: counter}
 
 
 def stored_cases() -> list[Case]:

@@ -16,23 +16,16 @@ from gateway.control_plane.web.csrf import ANYBODYS
 from gateway.control_plane.web.forms import IN_PLACE, RefusedForm
 from gateway.control_plane.web.rate_limits import Limit
 from gateway.control_plane.web.rendering import Render, Renderer, answer, is_fragment
-from gateway.data_plane.metering.quote import quote
+from gateway.data_plane.metering.quote import Uncountable, counter_of, quote
 from gateway.data_plane.metering.tokens import TokenCounter
-from gateway.errors import BadRequest, NotFound
+from gateway.errors import BadRequest
 from gateway.settings import Settings
-from gateway.snapshots import ModelSnapshot
 
 Counters = SkipValidation[Mapping[str, TokenCounter]]
 """What counts tokens, by the digest of the vocabulary."""
 
 _TEXTS_MONTH_MAX = 10**10
 _CHOICES_MAX = 50
-
-
-class Uncountable(NotFound):
-    """A model whose tokenizer this gateway does not have."""
-
-    code = "tokenizer_not_found"
 
 
 class CalculatorForm(msgspec.Struct, frozen=True):
@@ -146,16 +139,6 @@ def calculation(
         texts_month=texts_month,
         month_nanos=quoted.cost_nanos * texts_month,  # each rounded up, as the ledger does
     )
-
-
-def counter_of(counters: Counters, model: ModelSnapshot) -> TokenCounter:
-    """Return what counts a model's tokens. Raises Uncountable."""
-    counter = counters.get(model.vocabulary_sha256)
-    if counter is None:
-        raise Uncountable(
-            f"The tokenizer of {model.id} is not installed here, so nothing can be counted."
-        )
-    return counter
 
 
 def _choices(shelf: Shelf) -> Sequence[Listing]:

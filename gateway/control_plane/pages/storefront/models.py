@@ -18,11 +18,11 @@ from gateway.control_plane.demand.asks import Asks
 from gateway.control_plane.demand.counts import DemandCounts
 from gateway.control_plane.mail import unsubscribe
 from gateway.control_plane.pages.storefront import calculator
-from gateway.control_plane.pages.storefront.calculator import CalculatorForm, Counters, counter_of
+from gateway.control_plane.pages.storefront.calculator import CalculatorForm, Counters
 from gateway.control_plane.web import snippets
 from gateway.control_plane.web.forms import RefusedForm
 from gateway.control_plane.web.rendering import Render
-from gateway.data_plane.metering.quote import quote
+from gateway.data_plane.metering.quote import counter_of, quote
 from gateway.settings import Settings
 from gateway.snapshots import ModelSnapshot
 from gateway.storage.database import Database
@@ -75,7 +75,6 @@ async def provide_listing_page(
             words=listing.page,
             calls=snippets.calls(settings.public_url, model.id, prompt=model.query_prompt),
             related=[(known[r.id], r.why) for r in listing.page.related if r.id in known],
-            providers=int(model.state == "live"),
             votes=demand_counts.votes(model.id),
             coming=prices_to_come.of(model.id),
             data=structured_data(settings.public_url, listing),

@@ -17,13 +17,13 @@ from litestar.params import FromPath, URLEncodedBody
 from numpy.typing import NDArray
 
 from gateway.control_plane.catalog.listings import Listing, Shelf
-from gateway.control_plane.pages.storefront.calculator import Counters, counter_of
+from gateway.control_plane.pages.storefront.calculator import Counters
 from gateway.control_plane.web.csrf import ANYBODYS
 from gateway.control_plane.web.forms import RefusedForm
 from gateway.control_plane.web.rate_limits import Limit
 from gateway.control_plane.web.rendering import Render, Renderer, answer, is_fragment
 from gateway.control_plane.web.visitors import PageNotFound
-from gateway.data_plane.metering.quote import quote
+from gateway.data_plane.metering.quote import counter_of, quote
 from gateway.data_plane.routing.admission import Offer
 from gateway.data_plane.routing.router import Router
 from gateway.errors import BadRequest, GatewayError

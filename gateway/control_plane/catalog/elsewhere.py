@@ -1,0 +1,48 @@
+"""What the same million tokens cost elsewhere: elsewhere.toml, each price with source and day.
+
+Prices change: `read_on` is the day on which the source was read, and pages show it. What has no
+source isn't here, whether it would speak for us or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from gateway.control_plane.catalog.content import Quality
+
+_FILE = Path(__file__).parent / "elsewhere.toml"
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A provider's price for an embedding model."""
+
+    provider: str
+    model: str
+    """As the provider names it."""
+    same_as: str | None = None
+    """Our id of the same weights; None: we don't have this model."""
+    nanos_per_million_tokens: int
+    dimensions: int | None = None
+    """Without a request for others."""
+    tokens_max: int | None = None
+    quality: Quality | None = None
+    source: str
+    read_on: date
+
+
+@cache
+def offers() -> Sequence[Offer]:
+    """Return all, the cheapest first."""
+    tables = msgspec.toml.decode(_FILE.read_bytes(), type=dict[str, list[Offer]], strict=False)
+    found = sorted(tables["offers"], key=lambda o: (o.nanos_per_million_tokens, o.provider))
+    return tuple(found)
+
+
+def offers_of(model_id: str) -> Sequence[Offer]:
+    """Return the offers of the same weights as one of our models', the cheapest first."""
+    return [offer for offer in offers() if offer.same_as == model_id]
