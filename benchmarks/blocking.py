@@ -23,7 +23,8 @@ from typing import NamedTuple
 import uvloop
 
 from gateway.control_plane.accounts import organizations
-from gateway.control_plane.catalog import cards, catalog, golden
+from gateway.control_plane.catalog import catalog, golden
+from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
 from gateway.storage import migrate
 from gateway.storage.database import Database
 from testing import door
@@ -141,7 +142,6 @@ async def longest_pause(port: int, data: bytes) -> float:
 
 async def main(times: int, only: str) -> None:
     """Measure each case, and print the median of the longest pauses."""
-    vocabulary = cards.reviewed()[0].vocabulary_sha256
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/gateway.db"
         database = Database(url)
@@ -150,7 +150,7 @@ async def main(times: int, only: str) -> None:
             await catalog.seed(connection)
             await golden.pin(connection, MODEL, "fake", fake_golden())
         await database.close()
-        fake = ("--model", MODEL, "--dimensions", "384", "--vocabulary-sha256", vocabulary)
+        fake = ("--model", MODEL, "--dimensions", "384", "--vocabulary-sha256", BERT_UNCASED_SHA256)
         with running("backends.fake", *fake) as worker:
             async with (
                 open_api(url, f"{MODEL}={worker.url}", log_format="console") as api,

@@ -24,7 +24,7 @@ from pathlib import Path
 import asyncpg
 import httpx
 
-from gateway.control_plane.catalog import cards
+from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
 from testing import servers
 from testing.browsing import field
 from testing.gateways import MODEL, SECRET, STELLA
@@ -108,8 +108,7 @@ def _fill(release: FirstRelease, url: str) -> str:
         for use in ("search", "batch"):
             key = json.loads(run("keys", "create", made["id"], "--name", use, "--json"))
             secrets.append(key["secret"])
-    vocabulary = cards.reviewed()[0].vocabulary_sha256
-    options = ["--model", MODEL, "--dimensions", "384", "--vocabulary-sha256", vocabulary]
+    options = ["--model", MODEL, "--dimensions", "384", "--vocabulary-sha256", BERT_UNCASED_SHA256]
     with running("backends.fake", *options) as worker:
         run("workers", "pin", MODEL, worker.url)
         port = servers.free_port()

@@ -13,6 +13,7 @@ from sqlalchemy import Table, func, insert, select, text
 
 from gateway.app.process import Process
 from gateway.control_plane.catalog import cards
+from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
 from gateway.data_plane.tallies import BOUNDS_MS
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
@@ -118,7 +119,7 @@ async def fill_catalog(database: Database, count: int) -> None:
             dimensions=[256, (384, 768, 1024, 2048)[n % 4]],
             dimensions_default=256,
             tokens_max=(256, 512, 8192)[n % 3],
-            vocabulary_sha256=cards.reviewed()[n % 2].vocabulary_sha256,
+            vocabulary_sha256=BERT_UNCASED_SHA256,
             prompts={"query": "query: "},
         )
         for n in range(count)

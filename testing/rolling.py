@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import httpx
 
-from gateway.control_plane.catalog import cards
+from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
 from testing.balancer import Balancer, Target
 from testing.gateways import MODEL
 from testing.servers import free_port
@@ -98,9 +98,9 @@ def gateway(environment: Mapping[str, str], *options: str) -> Rolling:
 
 def worker(drain_seconds: float) -> Rolling:
     """Return a fake worker that poses as the embedded model and is not started."""
-    vocabulary = cards.reviewed()[0].vocabulary_sha256
     return Rolling(
-        "backends.fake", "--model", MODEL, "--dimensions", "384", "--vocabulary-sha256", vocabulary,
+        "backends.fake", "--model", MODEL, "--dimensions", "384",
+        "--vocabulary-sha256", BERT_UNCASED_SHA256,
         "--drain-seconds", str(drain_seconds), ready="/ready", environment={},
     )  # fmt: skip
 

@@ -14,7 +14,8 @@ import pytest
 import uvloop
 from sqlalchemy import make_url
 
-from gateway.control_plane.catalog import cards, catalog, golden
+from gateway.control_plane.catalog import catalog, golden
+from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
 from gateway.identifiers import new_id
 from gateway.storage import migrate
 from gateway.storage.database import Database
@@ -179,9 +180,14 @@ async def sqlite_ledger(sqlite_database_url: list[str]) -> AsyncIterator[Ledger]
 
 @pytest.fixture(scope="session")
 def fake_worker() -> Iterator[Process]:
-    vocabulary = cards.reviewed()[0].vocabulary_sha256
     with running(
-        "backends.fake", "--model", MODEL, "--dimensions", "384", "--vocabulary-sha256", vocabulary
+        "backends.fake",
+        "--model",
+        MODEL,
+        "--dimensions",
+        "384",
+        "--vocabulary-sha256",
+        BERT_UNCASED_SHA256,
     ) as process:
         yield process
 

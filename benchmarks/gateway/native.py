@@ -16,6 +16,7 @@ import msgspec
 from backends.protocol import WorkerInfo
 from benchmarks.gateway.loads import Pace
 from gateway.control_plane.catalog import cards
+from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
 from testing import servers
 from testing.gateways import STELLA
 
@@ -83,7 +84,7 @@ def stand_in(folder: Path) -> Iterator[StandIn]:
         tokens_max=card.tokens_max,
         rows_max=2_048,
         batch_tokens_max=300_000,
-        vocabulary_sha256=card.vocabulary_sha256,
+        vocabulary_sha256=BERT_UNCASED_SHA256,
     )
     made = StandIn(folder / "worker.sock", servers.free_port())
     made.socket.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from benchmarks.faults.processes import Fleet
 from benchmarks.storm.postgres import Postgres
 from benchmarks.storm.processes import Gateway, Valkey
 from benchmarks.storm.template import Template
-from gateway.control_plane.catalog import cards
+from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
 from gateway.storage.database import Database
 from testing.balancer import Balancer, balancing
 from testing.gateways import MODEL, SECRET
@@ -30,8 +30,14 @@ def fleet(*arguments: str) -> Fleet:
 
     `arguments` are for each of them.
     """
-    vocabulary = next(card.vocabulary_sha256 for card in cards.reviewed() if card.id == MODEL)
-    told = ("--model", MODEL, "--dimensions", str(DIMENSIONS), "--vocabulary-sha256", vocabulary)
+    told = (
+        "--model",
+        MODEL,
+        "--dimensions",
+        str(DIMENSIONS),
+        "--vocabulary-sha256",
+        BERT_UNCASED_SHA256,
+    )
     return Fleet(3, *told, *arguments)
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from backends import announcement
 from backends.authentication import sign_time
-from gateway.control_plane.catalog.cards import reviewed
+from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
 from gateway.data_plane.routing.discovery.registrations import LEASE_SECONDS
 from testing.gateways import METRICS_TOKEN, MODEL, MONITORING, SECRET
 from testing.processes import Process
@@ -43,10 +43,9 @@ def gateway(sqlite_database_url: list[str]) -> Iterator[Process]:
 
 
 def worker(gateway: Process, secret: str) -> Process:
-    vocabulary = reviewed()[0].vocabulary_sha256
     command = [
         *(sys.executable, "-m", "backends.fake", "--model", MODEL, "--dimensions", "384"),
-        *("--vocabulary-sha256", vocabulary, "--announce", gateway.url),
+        *("--vocabulary-sha256", BERT_UNCASED_SHA256, "--announce", gateway.url),
     ]
     return Process(command, {**os.environ, "GATEWAY_WORKER_SECRET": secret})
 

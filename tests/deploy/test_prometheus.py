@@ -14,7 +14,7 @@ import httpx
 import pytest
 import yaml
 
-from gateway.control_plane.catalog import cards
+from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
 from gateway.storage.database import Database
 from testing.dashboards.board import RULES
 from testing.gateways import MODEL, SECRET, Ledger
@@ -143,7 +143,7 @@ def test_a_real_prometheus_is_content_and_sees_a_worker_die(
 ):
     fake = ("backends.fake", "--model", MODEL, "--dimensions", "384")
     with (
-        running(*fake, "--vocabulary-sha256", cards.reviewed()[0].vocabulary_sha256) as worker,
+        running(*fake, "--vocabulary-sha256", BERT_UNCASED_SHA256) as worker,
         gateway("data", sqlite_database_url[0], worker.url, tmp_path) as (url, data),
         gateway("control", sqlite_database_url[0], worker.url, tmp_path) as (_, control),
         prometheus(tmp_path, [data, control]) as seen,

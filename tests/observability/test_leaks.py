@@ -17,7 +17,7 @@ from litestar.routes import HTTPRoute
 from gateway.app import build
 from gateway.app.process import Process as Gateway
 from gateway.control_plane.accounts.keys import ApiKeys
-from gateway.control_plane.catalog import cards
+from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
 from gateway.keyring import Keyring
 from gateway.settings import Settings
 from gateway.snapshots import SCOPES
@@ -120,8 +120,7 @@ async def drive(browser: Browser, gateway: Gateway, key: str) -> None:
 async def test_no_process_writes_what_it_was_told(sqlite_database_url: list[str], tmp_path: Path):
     named = environment(sqlite_database_url[0], tmp_path)
     output = tmp_path / "output"
-    vocabulary = cards.reviewed()[0].vocabulary_sha256
-    fake = ["--model", MODEL, "--dimensions", "384", "--vocabulary-sha256", vocabulary]
+    fake = ["--model", MODEL, "--dimensions", "384", "--vocabulary-sha256", BERT_UNCASED_SHA256]
     started: list[Process] = []
     with output.open("wb") as written:
 

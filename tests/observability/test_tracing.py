@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from backends.tracing import start
-from gateway.control_plane.catalog import cards
+from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
 from gateway.observability.tracing import Trace, Tracing
 from testing.collector import Span
 from testing.gateways import MODEL, SECRET
@@ -26,8 +26,7 @@ PARENT = {"traceparent": f"00-{CLIENT}-b7ad6b7169203331-01", "tracestate": "vend
 
 @pytest.fixture
 def running(postgresql_database_url: list[str], tmp_path: Path) -> Iterator[Traced]:
-    vocabulary = cards.reviewed()[0].vocabulary_sha256
-    fake = ["--model", MODEL, "--dimensions", "384", "--vocabulary-sha256", vocabulary]
+    fake = ["--model", MODEL, "--dimensions", "384", "--vocabulary-sha256", BERT_UNCASED_SHA256]
     with traced(tmp_path, postgresql_database_url[0], ["backends.fake", *fake]) as opened:
         yield opened
 

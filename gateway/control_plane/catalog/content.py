@@ -40,7 +40,7 @@ class Related(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     why: str
 
 
-class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FactSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where facts of the page were read, and on which day."""
 
     what: str
@@ -115,7 +115,7 @@ class ModelPage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     by_dimension_benchmark: str | None = None
     by_dimension_source: str | None = None
     served: ServedAs | None = None
-    sources: tuple[Source, ...] = ()
+    sources: tuple[FactSource, ...] = ()
     about: tuple[str, ...] = ()
     best_for: tuple[Use, ...] = ()
     not_for: tuple[str, ...] = ()
@@ -136,7 +136,7 @@ class ReviewedPage(ModelPage, frozen=True, kw_only=True, forbid_unknown_fields=T
     languages: tuple[str, ...]
     license_url: str
     commercial_use: bool
-    sources: tuple[Source, ...]
+    sources: tuple[FactSource, ...]
     about: tuple[str, ...]
     best_for: tuple[Use, ...]
     not_for: tuple[str, ...]

@@ -18,7 +18,7 @@ from gateway.control_plane.catalog.content import Quality
 _FILE = Path(__file__).parent / "elsewhere.toml"
 
 
-class Offer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ProviderOffer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A provider's price for an embedding model."""
 
     provider: str
@@ -36,13 +36,15 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 @cache
-def offers() -> Sequence[Offer]:
+def offers() -> Sequence[ProviderOffer]:
     """Return all, the cheapest first."""
-    tables = msgspec.toml.decode(_FILE.read_bytes(), type=dict[str, list[Offer]], strict=False)
+    tables = msgspec.toml.decode(
+        _FILE.read_bytes(), type=dict[str, list[ProviderOffer]], strict=False
+    )
     found = sorted(tables["offers"], key=lambda o: (o.nanos_per_million_tokens, o.provider))
     return tuple(found)
 
 
-def offers_of(model_id: str) -> Sequence[Offer]:
+def offers_of(model_id: str) -> Sequence[ProviderOffer]:
     """Return the offers of the same weights as one of our models', the cheapest first."""
     return [offer for offer in offers() if offer.same_as == model_id]

@@ -10,7 +10,7 @@ from sqlalchemy import insert, update
 from gateway.app.process import Process
 from gateway.control_plane.catalog import cards
 from gateway.control_plane.pages.storefront import robots
-from gateway.control_plane.pages.storefront.search import PAGE_MODELS
+from gateway.control_plane.pages.storefront.model_list import PAGE_MODELS
 from gateway.storage.tables import demand_votes, models
 from testing import marketplace
 from testing.browsing import Browser, sign_in

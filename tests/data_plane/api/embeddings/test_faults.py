@@ -16,9 +16,9 @@ import httpx
 import pytest
 
 from backends.fake import POISON, vector
-from gateway.control_plane.catalog.cards import reviewed
 from gateway.control_plane.status.incidents import Incidents
 from gateway.control_plane.workers import commands
+from gateway.data_plane.metering.tokens import BERT_UNCASED_SHA256
 from gateway.snapshots import WorkerState, WorkerStatus, WorkerView
 from testing.gateways import MODEL, Api, Ledger, open_api
 from testing.processes import Process, running
@@ -32,9 +32,14 @@ WORDS = {"hello": 7592, "world": 2088, "cat": 4937, "dog": 3899, "house": 2160, 
 
 @contextlib.contextmanager
 def worker() -> Iterator[Process]:
-    vocabulary = reviewed()[0].vocabulary_sha256
     with running(
-        "backends.fake", "--model", MODEL, "--dimensions", "384", "--vocabulary-sha256", vocabulary
+        "backends.fake",
+        "--model",
+        MODEL,
+        "--dimensions",
+        "384",
+        "--vocabulary-sha256",
+        BERT_UNCASED_SHA256,
     ) as process:
         yield process
 
