@@ -21,7 +21,12 @@ from gateway.settings import Settings
 from gateway.snapshots import ModelSnapshot
 
 CONTENT = Path(__file__).parent / "content"
-PAGES = ("quickstart", "clients", "tokens", "reference", "errors", "limits")
+PAGES = (
+    "quickstart", "clients", "tokens",
+    "rag-with-pgvector", "rag-with-qdrant", "from-openai", "queries-and-documents", "dimensions",
+    "batching", "retries", "receipts", "budgets", "evaluate", "data-handling",
+    "reference", "errors", "limits",
+)  # fmt: skip
 """The slugs, in the order in which they are read; a page's group stands in its file."""
 
 _MODELS_MAX = 4
