@@ -92,6 +92,17 @@ async def named(connection: AsyncConnection, organization_id: str, since: date) 
     return [NamedKey(**row) for row in found.mappings()]
 
 
+async def newest(connection: AsyncConnection, organization_id: str) -> NamedKey | None:
+    """Return the newest key in use, if there is one."""
+    found = await connection.execute(
+        select(api_keys.c.id, api_keys.c.name, api_keys.c.last_four)
+        .where(api_keys.c.organization_id == organization_id, api_keys.c.revoked_at.is_(None))
+        .order_by(api_keys.c.id.desc())
+        .limit(1)
+    )
+    return next((NamedKey(**row) for row in found.mappings()), None)
+
+
 async def find(connection: AsyncConnection, organization_id: str, key_id: str) -> HeldKey:
     """Return a key in use. Raises KeyNotFound."""
     if is_id(key_id):

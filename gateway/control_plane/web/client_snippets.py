@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gateway.control_plane.web.snippets import VARIABLE, Snippet
+from gateway.control_plane.web import snippets
+from gateway.control_plane.web.snippets import TEXT, VARIABLE, Snippet
 
 
 class Client(NamedTuple):
@@ -36,17 +37,7 @@ _KNOWN = (
     _Known(
         "LangChain",
         "python",
-        """\
-import os
-
-from langchain_openai import OpenAIEmbeddings
-
-embeddings = OpenAIEmbeddings(
-    base_url="{url}",
-    api_key=os.environ["{variable}"],
-    model="{model}",
-    check_embedding_ctx_length=False,
-)""",
+        snippets.LANGCHAIN,
         *_AS_OPENAI,
         "By default it sends token ids from OpenAI's vocabulary. Configure it to send text:",
     ),
@@ -88,16 +79,7 @@ const {{ embeddings }} = await embedMany({{
     _Known(
         "LlamaIndex",
         "python",
-        """\
-import os
-
-from llama_index.embeddings.openai_like import OpenAILikeEmbedding
-
-embeddings = OpenAILikeEmbedding(
-    api_base="{url}",
-    api_key=os.environ["{variable}"],
-    model_name="{model}",
-)""",
+        snippets.LLAMAINDEX,
         "10",
         "60 seconds for each try",
     ),
@@ -210,7 +192,8 @@ embedding = OpenAITextEmbedding(
 
 def clients(public_url: str, model_id: str) -> list[Client]:
     """Return them all, with code that calls a model."""
-    options = {"url": f"{public_url}/v1", "model": model_id, "variable": VARIABLE}
+    options = {"url": f"{public_url}/v1", "model": model_id, "variable": VARIABLE, "input": TEXT}
+    options |= snippets.python_key()
     return [
         Client(
             Snippet(_slug(one.name), one.name, one.lexer, one.code.format(**options)),

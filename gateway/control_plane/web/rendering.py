@@ -93,6 +93,7 @@ class Renderer:
             returning=not is_read(request.scope) and seems_signed_in(request.cookies),
             csrf_token=request.scope.get("state", {}).get("csrf_token", ""),
             theme=theme.chosen(request.cookies),
+            language=snippets.chosen_language(request.cookies),
             path=path or request.url.path,
             now=wall.now(),
             status=status,

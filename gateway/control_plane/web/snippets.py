@@ -1,7 +1,11 @@
-"""Code that calls a model, in three languages, highlighted here."""
+"""Code that calls a model, in the languages that a reader can choose, highlighted here.
+
+The choice is kept in a cookie, so that one reads on in one language everywhere; a script sets it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -13,6 +17,58 @@ from pygments.lexers import get_lexer_by_name
 TEXT = "Hello, world"
 VARIABLE = "OPENAI_API_KEY"
 """The variable that examples read the key from, as OpenAI's own clients do."""
+
+LANGUAGES = ("curl", "python", "javascript", "langchain", "llamaindex", "go")
+"""The slugs of what can be chosen, in the order of the tabs."""
+COOKIE = "code_language"
+
+LANGCHAIN = """\
+{imports}from langchain_openai import OpenAIEmbeddings
+
+embeddings = OpenAIEmbeddings(
+    base_url="{url}",
+    api_key={key},
+    model="{model}",
+    check_embedding_ctx_length=False,  # send text, not token ids of OpenAI's
+)
+print(embeddings.embed_query("{input}"))"""
+
+LLAMAINDEX = """\
+{imports}from llama_index.embeddings.openai_like import OpenAILikeEmbedding
+
+embeddings = OpenAILikeEmbedding(
+    api_base="{url}",
+    api_key={key},
+    model_name="{model}",
+)
+print(embeddings.get_text_embedding("{input}"))"""
+
+_GO = """\
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"{imports}
+
+	"github.com/openai/openai-go/v3"
+	"github.com/openai/openai-go/v3/option"
+)
+
+func main() {{
+	client := openai.NewClient(
+		option.WithBaseURL("{url}"),
+		option.WithAPIKey({key}),
+	)
+	response, err := client.Embeddings.New(context.Background(), openai.EmbeddingNewParams{{
+		Model: "{model}",
+		Input: openai.EmbeddingNewParamsInputUnion{{OfArrayOfStrings: []string{{"{input}"}}}},
+	}})
+	if err != nil {{
+		log.Fatal(err)
+	}}
+	fmt.Println(response.Data[0].Embedding)
+}}"""
 
 _FORMATTER = HtmlFormatter(nowrap=True, classprefix="t-")
 
@@ -29,18 +85,36 @@ class Snippet(NamedTuple):
 def calls(
     public_url: str, model_id: str, *, key: str | None = None, prompt: str | None = None
 ) -> list[Snippet]:
-    """Return a call of the model in curl, Python and JavaScript.
+    """Return a call of the model in each language.
 
-    The code reads the key from the environment, or holds the `key` that is given.
+    The code reads the key from the environment, or holds the `key` that is given. What can send
+    nothing but a model's name has the prompt there.
     """
     python = _python(public_url, model_id, key=key, prompt=prompt)
     javascript = _javascript(public_url, model_id, key=key, prompt=prompt)
     shell = curl(public_url, model_id, key=key, prompt=prompt)
+    named = f"{model_id}:{prompt}" if prompt else model_id
+    common = {"url": f"{public_url}/v1", "model": named, "input": TEXT}
+    of_python = common | python_key(key)
+    of_go = common | (
+        {"imports": "", "key": f'"{key}"'}
+        if key
+        else {"imports": '\n\t"os"', "key": f'os.Getenv("{VARIABLE}")'}
+    )
     return [
         Snippet("curl", "curl", "bash", shell),
         Snippet("python", "Python", "python", python),
         Snippet("javascript", "JavaScript", "javascript", javascript),
+        Snippet("langchain", "LangChain", "python", LANGCHAIN.format(**of_python)),
+        Snippet("llamaindex", "LlamaIndex", "python", LLAMAINDEX.format(**of_python)),
+        Snippet("go", "Go", "go", _GO.format(**of_go)),
     ]
+
+
+def chosen_language(cookies: Mapping[str, str]) -> str:
+    """Return the slug of the language that a visitor reads; empty if they chose none."""
+    found = cookies.get(COOKIE, "")
+    return found if found in LANGUAGES else ""
 
 
 def environment(public_url: str) -> str:
@@ -64,7 +138,14 @@ def curl(
     )
 
 
-@lru_cache(maxsize=512)
+def python_key(key: str | None = None) -> dict[str, str]:
+    """Return how Python code has its key, and what it imports for that."""
+    if key:
+        return {"imports": "", "key": f'"{key}"'}
+    return {"imports": "import os\n\n", "key": f'os.environ["{VARIABLE}"]'}
+
+
+@lru_cache(maxsize=1_024)
 def highlight(code: str, lexer: str) -> Markup:
     """Highlight code; the lexer escapes it. Results are cached: give it no secrets."""
     return Markup(to_markup(code, get_lexer_by_name(lexer), _FORMATTER))  # noqa: S704
@@ -72,19 +153,18 @@ def highlight(code: str, lexer: str) -> Markup:
 
 def _python(public_url: str, model_id: str, *, key: str | None, prompt: str | None) -> str:
     extra = f'\n    extra_body={{"prompt_name": "{prompt}"}},' if prompt else ""
-    given = f'"{key}"' if key else f'os.environ["{VARIABLE}"]'
-    imports = "" if key else "import os\n\n"
+    given = python_key(key)
     return (
-        f"{imports}from openai import OpenAI\n\n"
+        f"{given['imports']}from openai import OpenAI\n\n"
         "client = OpenAI(\n"
         f'    base_url="{public_url}/v1",\n'
-        f"    api_key={given},\n"
+        f"    api_key={given['key']},\n"
         ")\n"
-        "answer = client.embeddings.create(\n"
+        "response = client.embeddings.create(\n"
         f'    model="{model_id}",\n'
         f'    input=["{TEXT}"],{extra}\n'
         ")\n"
-        "print(answer.data[0].embedding)"
+        "print(response.data[0].embedding)"
     )
 
 
@@ -97,9 +177,9 @@ def _javascript(public_url: str, model_id: str, *, key: str | None, prompt: str 
         f'  baseURL: "{public_url}/v1",\n'
         f"  apiKey: {given},\n"
         "});\n"
-        "const answer = await client.embeddings.create({\n"
+        "const response = await client.embeddings.create({\n"
         f'  model: "{model_id}",\n'
         f'  input: ["{TEXT}"],{extra}\n'
         "});\n"
-        "console.log(answer.data[0].embedding);"
+        "console.log(response.data[0].embedding);"
     )

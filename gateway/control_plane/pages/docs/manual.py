@@ -87,7 +87,7 @@ class Manual:
             description=front["description"],
             group=front["group"],
             contents=int(front.get("contents", "3")),
-            source=f"# {front['title']}\n\n{markdown.plain(body)}",
+            source=f"# {front['title']}\n\n{markdown.plain(body, self._settings.public_url)}",
             article=markdown.read(body),
         )
 

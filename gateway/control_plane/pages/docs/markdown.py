@@ -76,9 +76,10 @@ def read(source: str) -> Article:
     return Article(tuple(_parts(tokens)), headings, tuple(_passages(tokens, headings)))
 
 
-def plain(source: str) -> str:
-    """Return the text for readers of Markdown: without the names of anchors."""
-    return re.sub(r"^(#+ .*?) *\{#[\w-]+\}$", r"\1", source, flags=re.MULTILINE)
+def plain(source: str, public_url: str) -> str:
+    """Return the text for readers of Markdown: whole addresses, and no names of anchors."""
+    source = re.sub(r"^(#+ .*?) *\{#[\w-]+\}$", r"\1", source, flags=re.MULTILINE)
+    return re.sub(r"\n{3,}", "\n\n", source).replace("](/", f"]({public_url}/")
 
 
 def _anchored(tokens: Sequence[Token]) -> Iterator[Heading]:

@@ -27,9 +27,43 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => { button.textContent = "Copy"; }, 1600);
 });
 
+// The language of code is chosen once, for all pages: the server reads the cookie.
+document.addEventListener("change", (event) => {
+  const chosen = event.target;
+  if (!chosen.closest(".tabs > .names")) return;
+  const secure = location.protocol === "https:" ? "; secure" : "";
+  document.cookie = `code_language=${chosen.value}; path=/; max-age=31536000; samesite=lax${secure}`;
+  const before = chosen.closest(".tabs").getBoundingClientRect().top;
+  for (const other of document.querySelectorAll(".tabs > .names input")) {
+    if (other.value === chosen.value) other.checked = true;
+  }
+  scrollBy(0, chosen.closest(".tabs").getBoundingClientRect().top - before); // what is above may have grown
+});
+
+// A page as Markdown, and the address of a heading.
+const told = (button, words) => {
+  const before = button.textContent;
+  button.textContent = words;
+  setTimeout(() => { button.textContent = before; }, 1600);
+};
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy-from]");
+  if (button) {
+    const answer = await fetch(button.dataset.copyFrom);
+    await navigator.clipboard.writeText(await answer.text());
+    told(button, answer.ok ? "Copied" : "Not found");
+  }
+  const anchor = navigator.clipboard && event.target.closest("a.anchor");
+  if (anchor) {
+    await navigator.clipboard.writeText(anchor.href);
+    told(anchor, "Copied");
+  }
+});
+
 const showCopyButtons = (part) => {
   if (!navigator.clipboard) return; // plain http, but for this machine's own: one selects and copies
   for (const button of part.querySelectorAll("[data-copy]")) button.hidden = false;
+  for (const button of part.querySelectorAll("[data-copy-from]")) button.parentElement.hidden = false;
 };
 showCopyButtons(document);
 document.addEventListener("htmx:afterSwap", (event) => showCopyButtons(event.target));

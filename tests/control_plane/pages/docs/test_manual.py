@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from html import unescape
 from urllib.parse import urlsplit
 
+from gateway.app.process import Process
 from gateway.control_plane.pages.docs import code, manual
 from gateway.control_plane.pages.docs.manual import PAGES
-from testing.browsing import Browser
+from testing.browsing import Browser, sign_in
+from tests.control_plane.conftest import MINILM
 
 _LINK = re.compile(r'href="(/[^"]*|#[^"]*)"')
 _ID = re.compile(r' id="([^"]+)"')
@@ -81,3 +83,37 @@ def test_a_file_is_shown_whole_in_part_or_in_tabs(tmp_path, monkeypatch):
     assert code.shown("a.py#use") == "```python a.py\nif os:\n    x = 1\n```"
     assert code.shown("a.py, a.js").splitlines()[0] == "```python tab: Python"
     assert "```javascript tab: JavaScript" in code.shown("a.py, a.js")
+
+
+async def test_programs_find_every_page_and_the_live_models(browser: Browser):
+    listed = (await browser.get("/llms.txt")).text
+    whole = (await browser.get("/llms-full.txt")).text
+    for slug in PAGES:
+        assert f"(http://127.0.0.1:8080/docs/{slug}.md): " in listed
+        page = (await browser.get(f"/docs/{slug}.md")).text
+        assert page in whole
+        assert "](/" not in page, "whole addresses"
+    assert f"- [{MINILM}](http://127.0.0.1:8080/models/{MINILM}): $" in listed
+
+
+async def test_the_language_that_one_reads_is_kept(browser: Browser):
+    assert 'value="curl"\n      checked' in (await browser.get("/docs")).text
+    for path in ("/docs", f"/models/{MINILM}"):
+        page = (await browser.get(path, headers={"cookie": "code_language=go"})).text
+        assert page.count('value="go"\n      checked') == page.count('value="go"') >= 1
+        assert 'value="curl"\n      checked' not in page
+    page = (await browser.get("/docs", headers={"cookie": "code_language=cobol"})).text
+    assert 'value="curl"\n      checked' in page
+
+
+async def test_a_reader_is_told_of_the_key_whose_secret_nobody_keeps(
+    gateway: Process, browser: Browser
+):
+    assert "Get a key</a>" in (await browser.get("/docs")).text
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.get("/console/keys")
+    made = (await browser.submit("/console/keys", name="ci")).text
+    secret = re.findall(r"sk-\w{30,}", unescape(re.sub(r"<[^>]+>", "", made)))[0]
+    page = (await browser.get("/docs")).text
+    assert f"“ci”, sk-…{secret[-4:]}" in page
+    assert secret not in page

@@ -27,7 +27,9 @@ def test_headings_have_anchors_that_are_theirs_alone():
     (page,) = article.parts
     assert '<h2 id="own">Two <a class="anchor" href="#own" aria-label="Link to “Two”">' in page
     assert article.headings[-1].breakable == "snake_<wbr>case"
-    assert markdown.plain("## Two {#own}\n") == "## Two\n"
+    assert (
+        markdown.plain("## Two {#own}\n\n\n[a](/b)\n", "http://h") == "## Two\n\n[a](http://h/b)\n"
+    )
     with pytest.raises(ValueError, match="two headings"):
         markdown.read("## A {#x}\n\n## B {#x}\n")
 
