@@ -213,7 +213,8 @@ class FaultyApp(server.WorkerApp):
             transport.abort()
             return
         answer = await self._wrong_vectors(fault.kind, receive)
-        headers = [(b"content-length", str(len(answer)).encode())]
+        length = str(len(answer)).encode()
+        headers = [(b"content-length", length), (server.PROCESS_HEADER, self.process)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         if fault.kind == "short":
             await send({"type": "http.response.body", "body": answer[:-3], "more_body": True})

@@ -104,6 +104,7 @@ def _configured(app: WorkerApp, options: Options) -> uvicorn.Config:
         app,
         log_level="warning",
         access_log=False,
+        server_header=False,
         lifespan="off",
         timeout_graceful_shutdown=_FINISH_SECONDS_MAX,
         ssl_certfile=options.tls_cert,

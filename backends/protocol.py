@@ -12,6 +12,7 @@ the errors below. Each says who is to blame, because the router acts on that alo
     │   ├── WorkerFailed       it answered 5xx, or something that no worker answers
     │   └── InvalidAnswer      it answered 200 with something that is not the rows' vectors
     ├── WorkerBusy             alive and full (429, 503): retry elsewhere, no fault
+    │   └── WorkerReplaced     another process answered than the one that was examined
     ├── RequestRefused         it refused what we sent (400, 413, 422): our mistake, no fault
     │   └── BeyondWorker       valid rows that this worker can't take; another may
     └── OutOfResources         this process could not ask (no descriptor, no port): no fault
@@ -20,7 +21,7 @@ the errors below. Each says who is to blame, because the router acts on that alo
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -32,6 +33,8 @@ class Backend(Protocol):
     """One worker, as the router sees it. Implementations keep their own bounded connections."""
 
     url: str
+    on_lost: Callable[[], None]
+    """Called when the worker's process may have ended, and another one may answer now."""
 
     async def info(self, *, timeout_seconds: float) -> WorkerInfo:
         """Ask the worker what it serves. Raises BackendError."""
@@ -147,6 +150,10 @@ class WorkerBusy(BackendError):
     def __init__(self, url: str, reason: str, retry_after_seconds: float = 1.0) -> None:
         super().__init__(url, reason)
         self.retry_after_seconds = retry_after_seconds
+
+
+class WorkerReplaced(WorkerBusy):
+    """Another process answered than the one that was examined: it is to be examined first."""
 
 
 class RequestRefused(BackendError):

@@ -13,6 +13,7 @@ Errors are `{"error": {"code", "message"}}`. `backends.process` runs it.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,6 +36,8 @@ if TYPE_CHECKING:  # where traces are off, nothing of them is imported
 
 TIMEOUT_SECONDS_DEFAULT = 30.0
 TIMEOUT_SECONDS_MAX = 600.0
+PROCESS_HEADER = b"x-worker-process"
+"""Names the process that answers: gateways believe the one that they examined."""
 _WARMING_RETRY_SECONDS = 1.0
 _WARMING_BYTES_MAX = 1 << 20
 """Most that is read of a request while no engine says how large one may be."""
@@ -56,6 +59,8 @@ class WorkerApp:
         """Who has to be asked first; None: nobody but this machine reaches the worker."""
         self.tracing: WorkTracing | None = None
         """None where traces are off."""
+        self.process = secrets.token_hex(8).encode()
+        """Tells this process from the next one at its address."""
         self._engine = engine
         self._proven = False
 
@@ -96,7 +101,10 @@ class WorkerApp:
                 ),
             )
         status, headers, body = answer
-        headers.append((b"content-length", str(len(body)).encode()))
+        headers += [
+            (b"content-length", str(len(body)).encode()),
+            (PROCESS_HEADER, self.process),
+        ]
         if self.draining:
             headers.append((b"connection", b"close"))  # so that none rests when the server closes
         await send({"type": "http.response.start", "status": status, "headers": headers})

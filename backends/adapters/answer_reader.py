@@ -34,6 +34,8 @@ class AnswerReader:
         self.retry_after: str | None = None
         self.tag = b""
         """The worker's signature, if it gave one."""
+        self.process = b""
+        """The id of the worker's process, if it told one."""
         self._bytes_max = bytes_max
         self._received = 0
         self._declared = 0
@@ -97,6 +99,8 @@ class AnswerReader:
                 self.retry_after = value.decode("latin-1")
             case b"x-hop-tag":
                 self.tag = value
+            case b"x-worker-process":
+                self.process = value
 
     def on_headers_complete(self) -> None:
         """Learn the status."""

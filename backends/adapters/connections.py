@@ -35,6 +35,8 @@ from backends.protocol import (
 
 _CONNECTIONS_MAX = 16  # to one worker: one that hangs can't take the connections of another
 _KEEPALIVE_SECONDS = 3.0  # under the 5 s at which most servers close an idle connection
+_LOSS_SECONDS = 1.0
+"""Connections that a worker ends within this time are one loss."""
 _OPENING_SECONDS = 2.0
 """How long a worker may take to prove who it is."""
 _NOT_FOUND = "404"
@@ -65,6 +67,9 @@ class Connections:
         self._open: set[_Connection] = set()
         self._dialing: set[asyncio.Task[None]] = set()
         self._waiting: deque[WorkerCall[Any]] = deque()
+        self.on_lost: Callable[[], None] = lambda: None
+        """Called when the worker ended a connection that it had no reason to end."""
+        self._lost_at = float("-inf")
 
     def call(
         self,
@@ -154,6 +159,14 @@ class Connections:
             self._idle.remove(connection)
         self._next()
 
+    def ended(self, connection: _Connection, *, idle: bool) -> None:
+        """Note that the worker ended a kept connection: one that was long idle usually is."""
+        now = time.monotonic()
+        is_usual = idle and now - connection.idle_since >= _KEEPALIVE_SECONDS
+        if not is_usual and now - self._lost_at >= _LOSS_SECONDS:
+            self._lost_at = now
+            self.on_lost()
+
     def _introduced(self, opening: asyncio.Future[None]) -> None:
         calls, self._unproven = self._unproven, []
         error = None if opening.cancelled() else opening.exception()
@@ -217,6 +230,8 @@ class _Connection(asyncio.Protocol):
         self._answer = AnswerReader()
         self._fresh = True
         """Whether its first call is on it."""
+        self._closed = False
+        """Whether we closed it."""
 
     def send(self, call: WorkerCall[Any]) -> None:
         """Send a call's request."""
@@ -227,6 +242,7 @@ class _Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close it at once."""
+        self._closed = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -252,6 +268,8 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End the call that is on it, or begin it anew."""
         call, self.call = self.call, None
+        if not self._closed and (call is None or not (self._fresh or self._answer.begun)):
+            self._connections.ended(self, idle=call is None)
         if call is not None:
             call.connection = None
             self._cut_off(call, exc)

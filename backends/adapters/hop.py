@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -28,9 +28,11 @@ class HopBackend:
     ) -> None:
         """See `Connections`."""
         self.url = url
+        self.on_lost: Callable[[], None] = lambda: None
         self._connections = Connections(
             url, worker_refusal, trust or Trust(), name=name, guest=guest
         )
+        self._connections.on_lost = self._lost
         address = self._connections.address
         rest = f" HTTP/1.1\r\nhost: {address.host}\r\naccept-encoding: identity\r\n"
         self._ready = f"GET {address.path}/ready{rest}".encode()
@@ -95,6 +97,9 @@ class HopBackend:
     async def close(self) -> None:
         """Close its connections."""
         await self._connections.close()
+
+    def _lost(self) -> None:
+        self.on_lost()
 
 
 def _read_info(content: bytes | bytearray) -> WorkerInfo:

@@ -15,7 +15,7 @@ What differs (paths, bodies, what an engine reports) is its `Dialect`. What is t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -24,6 +24,7 @@ import numpy as np
 from backends.adapters.address import EngineAddress, state
 from backends.adapters.client import Answer, WorkerClient, deadline
 from backends.adapters.heads import DenseHeads
+from backends.adapters.lifeline import Lifeline
 from backends.adapters.statuses import engine_refusal
 from backends.adapters.trust import Trust
 from backends.adapters.vectors import Malformed, Matrix
@@ -75,20 +76,25 @@ class StockBackend:
         self._options = address.options
         self._dialect = dialect
         self._heads = heads
+        host = name.rpartition(":")[0].strip("[]")
         self._client = WorkerClient(
             address.url,
             address.base,
             engine_refusal,
             _headers(address),
             trust=trust,
-            host=name.rpartition(":")[0].strip("[]"),
+            host=host,
         )
+        self.on_lost: Callable[[], None] = lambda: None
+        self._lifeline = Lifeline(address.base, trust.tls, host)
+        self._lifeline.on_lost = self._lost
         self._proven: _Proven | None = None
 
     async def info(self, *, timeout_seconds: float) -> WorkerInfo:
         """Ask what the engine serves, and compute a probe. Raises BackendError."""
         try:
             async with deadline(self.url, timeout_seconds):
+                await self._lifeline.hold()
                 return (await self._prove()).info
         except BackendError:
             self._proven = None  # it may be another engine now
@@ -113,7 +119,11 @@ class StockBackend:
 
     async def close(self) -> None:
         """Close its connections."""
+        self._lifeline.close()
         await self._client.close()
+
+    def _lost(self) -> None:
+        self.on_lost()
 
     async def _prove(self) -> _Proven:
         try:

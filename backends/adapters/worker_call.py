@@ -38,6 +38,8 @@ class WorkerCall(asyncio.Future[T], Generic[T]):
         self.bytes_max = bytes_max
         self.connection: Carrier | None = None
         self.dialing: asyncio.Task[None] | None = None
+        self.process = b""
+        """The id of the process that answered, if it told one."""
         self.was_sent = False
         """On a connection that then turned out to be closed."""
         self._repeated = False
@@ -62,7 +64,7 @@ class WorkerCall(asyncio.Future[T], Generic[T]):
 
     def answered(self, status: int, content: bytes | bytearray, answer: AnswerReader) -> None:
         """End it with an answer; its connection is the caller's to keep or to close."""
-        self.connection = None
+        self.connection, self.process = None, answer.process
         url, retry_after = self._caller.url, answer.retry_after
         credentials = self._caller.credentials
         if credentials is not None and not credentials.believes(

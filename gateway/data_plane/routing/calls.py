@@ -73,6 +73,7 @@ class Calls:
             worker=worker,
             shards=shards,
             rows=rows,
+            doubts=worker.answerers.doubts,
             rider=rider,
             tokens=tokens,
             work_tokens=work,

@@ -19,8 +19,10 @@ from backends.protocol import (
     InvalidAnswer,
     TokenRow,
     WorkerFailed,
+    WorkerReplaced,
 )
 from gateway.data_plane.routing.admission import Admission, Offer
+from gateway.data_plane.routing.answerers import UNTOLD
 from gateway.data_plane.routing.calls import Calls, RetryBudget, Shell
 from gateway.data_plane.routing.endings import Endings
 from gateway.data_plane.routing.fair_queue import FairQueue
@@ -172,11 +174,17 @@ class Dispatcher:
 
     # -- attempts -------------------------------------------------------------------------------
 
-    def succeed(self, attempt: Attempt, vectors: Sequence[memoryview]) -> None:
-        """Handle an answer: verify it, then deliver it."""
+    def succeed(
+        self, attempt: Attempt, vectors: Sequence[memoryview], process: bytes = UNTOLD
+    ) -> None:
+        """Handle an answer of a process: verify it, then deliver it."""
         if attempt.over:
             return
         now, worker = self._clock(), attempt.worker
+        if not worker.answerers.believes(process, attempt.doubts):
+            reason = "another process answered than the one that was examined"
+            self.fail(attempt, WorkerReplaced(worker.url, reason))
+            return
         flaw, lie = self._flaw(attempt.rows, vectors), ""
         if attempt.rider is not None and flaw is None:
             lie, vectors = self.witnesses.heard(attempt.rider, worker, attempt.rows, vectors)

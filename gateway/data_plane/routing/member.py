@@ -16,6 +16,7 @@ import structlog
 from backends.protocol import Backend, WorkerInfo
 from gateway.data_plane.routing.dispatcher import Dispatcher
 from gateway.data_plane.routing.examination import Examiner
+from gateway.data_plane.routing.interview import Interview
 from gateway.data_plane.routing.quarantine import NotReady
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.data_plane.routing.witnesses import Disproved
@@ -92,13 +93,15 @@ class PoolMember:
             allowed = max(PROBE_SECONDS_MIN, EJECT_FACTOR * expected)
         line: tuple[float, float] | None = None
         proof: str | None = None
+        interview, doubts = Interview(self.backend), worker.answerers.doubts
         try:
             info = await examiner.handshake(
-                self.backend, timeout_seconds=min(allowed, _HANDSHAKE_SECONDS_MAX)
+                interview, timeout_seconds=min(allowed, _HANDSHAKE_SECONDS_MAX)
             )
             if suspicious or self._due(time.monotonic()):
-                proof = await self._prove(examiner, info, allowed)
+                proof = await self._prove(examiner, interview, info, allowed)
                 self._proven_at = time.monotonic()
+                worker.answerers.examined(interview.processes, doubts)
             if not worker.calibrated:
                 self._membership.calibrating(worker, time.monotonic())
                 line = await examiner.calibrate(self.backend, info, timeout_seconds=allowed)
@@ -107,14 +110,16 @@ class PoolMember:
         else:
             self._membership.examined(worker, info, line, proof, time.monotonic())
 
-    async def _prove(self, examiner: Examiner, info: WorkerInfo, allowed: float) -> str:
+    async def _prove(
+        self, examiner: Examiner, interview: Interview, info: WorkerInfo, allowed: float
+    ) -> str:
         """Compare the worker's vectors with golden ones, and with other workers' of real rows."""
         known = self._core.witnesses.questions(self.worker, info)
         if not known and self._core.is_to_wait(self.worker):
             # what it learned proves nothing; the next calls bring rows that it can't know
             raise NotReady(self.backend.url, "disproved; waits for a row that it never saw")
         proof, vectors = await examiner.canary(
-            self.backend, info, timeout_seconds=allowed, among=[one.row for one in known]
+            interview, info, timeout_seconds=allowed, among=[one.row for one in known]
         )
         for one, vector in zip(known, vectors, strict=True):
             if lie := self._core.witnesses.compare(one, self.worker, vector):
@@ -125,6 +130,7 @@ class PoolMember:
         """Whether the worker must compute something at this look."""
         return (
             not self.worker.ready
+            or self.worker.answerers.doubted
             or self.worker.failures > 0
             or now - self.worker.used_at >= self._settings.check_seconds
             or now - self._proven_at >= self._settings.canary_seconds

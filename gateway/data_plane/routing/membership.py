@@ -161,7 +161,7 @@ class PoolMembership:
         """How long to leave a worker alone, seconds."""
         if worker.state in NEW or worker.state is WorkerState.QUARANTINED:
             return max(0.0, worker.examine_at - now)
-        suspicious = worker.ready and worker.failures
+        suspicious = worker.ready and (worker.failures or worker.answerers.doubted)
         settings = self._settings
         seconds = settings.warming_seconds if suspicious else settings.check_seconds
         return self._quarantine.jitter(seconds)

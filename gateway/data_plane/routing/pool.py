@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from backends.protocol import NO_HEADERS, Backend, TokenRow
 from gateway.data_plane.routing.admission import Offer
+from gateway.data_plane.routing.answerers import UNTOLD
 from gateway.data_plane.routing.dispatcher import Dispatcher
 from gateway.data_plane.routing.examination import Examiner, PoolSpec, flaw
 from gateway.data_plane.routing.member import PoolMember
@@ -131,6 +132,7 @@ class Pool:
             return
         backend = self._connect(url, name=name, guest=guest)
         worker = self.core.membership.add(url, time.monotonic())
+        backend.on_lost = partial(self.core.quarantine.doubt, worker)
         member = self._members[worker] = PoolMember(worker, backend, self.core, self._settings)
         member.task = asyncio.create_task(member.tend(lambda: self._examiner))
 
@@ -270,7 +272,8 @@ class Pool:
         if not call.cancelled():
             error = call.exception()
             if error is None:
-                self.core.succeed(attempt, call.result())
+                # only a call of our own hop knows who answered it
+                self.core.succeed(attempt, call.result(), getattr(call, "process", UNTOLD))
             elif isinstance(error, Exception):
                 self.core.fail(attempt, error)
         self._close_if_done(self._members[attempt.worker])

@@ -23,6 +23,7 @@ from backends.protocol import (
     RequestRefused,
     WorkerBusy,
     WorkerFault,
+    WorkerReplaced,
     WorkerTimeout,
     WorkerUnreachable,
 )
@@ -97,8 +98,15 @@ class Quarantine:
             case Evidence.BUSY:
                 assert isinstance(error, WorkerBusy)
                 worker.busy(error.retry_after_seconds, now)
+            case Evidence.DOUBT:
+                self.doubt(worker)
             case _:
                 pass
+
+    def doubt(self, worker: Worker) -> None:
+        """Give a worker no work until it is examined: it may be another process now."""
+        worker.answerers.doubt()
+        self._examine(worker)
 
     def overrule(self, shard: Shard, now: float) -> list[Worker]:
         """Accuse the workers that refused what another one then computed; returns them."""
@@ -210,6 +218,8 @@ class Evidence(enum.Enum):
     """Proves nothing, but a canary should look."""
     BUSY = "busy"
     """Alive and full."""
+    DOUBT = "doubt"
+    """Another process answered: nobody has examined it."""
     NONE = "none"
     """Something of our own broke, or the worker is well but can't take this."""
 
@@ -224,7 +234,7 @@ def weigh(error: Exception, *, excused: bool) -> Evidence:
         case WorkerFault():
             return Evidence.SOFT
         case WorkerBusy():
-            return Evidence.BUSY
+            return Evidence.DOUBT if isinstance(error, WorkerReplaced) else Evidence.BUSY
         case RequestRefused() if not isinstance(error, BeyondWorker):
             return Evidence.SUSPICION  # our mistake, as long as no other worker takes the same
         case _:

@@ -143,6 +143,8 @@ class Attempt:
     shards: Sequence[Shard]
     rows: Sequence[TokenRow]
     """The rows of the call: shard after shard, and a rider among them."""
+    doubts: int = 0
+    """The doubts about the worker's process when it started."""
     rider: Rider | None = None
     """A row whose vector is known, and goes to nobody."""
     tokens: int

@@ -14,6 +14,7 @@ from functools import partial
 from itertools import count
 
 from backends.protocol import WorkerInfo
+from gateway.data_plane.routing.answerers import Answerers
 from gateway.data_plane.routing.settings import RoutingSettings
 from gateway.snapshots import WorkerChange, WorkerState, WorkerView
 
@@ -87,6 +88,7 @@ class Worker:
         self.reason = "found"
         self.history: deque[WorkerChange] = deque(maxlen=HISTORY_MAX)
         self.info: WorkerInfo | None = None
+        self.answerers = Answerers()
         self.speed = Speed(self._moved)
         self.calibrated = False
         # what is in flight
@@ -149,7 +151,7 @@ class Worker:
 
         After the first few calls the next one must be full: what arrives meanwhile leaves together.
         """
-        if now < self.rest_until or self.calls >= CALLS_MAX:
+        if now < self.rest_until or self.calls >= CALLS_MAX or self.answerers.doubted:
             return 0.0
         if self.calls == 0:
             return float("inf")

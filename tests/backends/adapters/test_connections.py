@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from backends import hop
+from backends.adapters import connections
 from backends.adapters.answer_reader import AnswerReader
 from backends.adapters.connections import _CONNECTIONS_MAX
 from backends.adapters.dialing import address_of
@@ -223,3 +224,72 @@ async def test_no_worker_of_ours_may_leave_its_model_to_its_address():
     async with calling(http(200, b"{}"), http(200, msgspec.json.encode(info))) as (backend, _):
         with pytest.raises(InvalidAnswer, match="names no model"):
             await backend.info(timeout_seconds=10)
+
+
+def lost_of(backend: HopBackend) -> list[float]:
+    """Note when a backend tells that its worker ended a connection."""
+    losses: list[float] = []
+    backend.on_lost = lambda: losses.append(asyncio.get_running_loop().time())
+    return losses
+
+
+async def until_closed(backend: HopBackend) -> None:
+    async with asyncio.timeout(10):
+        while backend._connections._open:
+            await asyncio.sleep(0)
+
+
+async def test_that_a_worker_ends_a_kept_connection_is_told():
+    async with calling(GOOD) as (backend, server):
+        losses = lost_of(backend)
+        await embed(backend)
+        server.hang_up()
+        await until_closed(backend)
+        assert len(losses) == 1
+
+
+async def test_so_it_is_of_one_that_has_a_call_on_it_which_is_sent_again():
+    async with calling(GOOD, "close", GOOD) as (backend, _):
+        losses = lost_of(backend)
+        await embed(backend)
+        await embed(backend)
+        assert len(losses) == 1
+
+
+@pytest.mark.parametrize("answer", [GOOD, http(200, VECTORS, "connection: close")])
+async def test_that_we_end_one_is_not(answer: bytes):
+    async with calling(answer) as (backend, _):
+        losses = lost_of(backend)
+        await embed(backend)
+        await backend.close()
+        await until_closed(backend)
+        assert losses == []
+
+
+async def test_nor_that_one_ends_which_was_idle_for_long(monkeypatch: pytest.MonkeyPatch):
+    async with calling(GOOD) as (backend, server):
+        losses = lost_of(backend)
+        await embed(backend)
+        monkeypatch.setattr(connections, "_KEEPALIVE_SECONDS", 0.0)
+        server.hang_up()
+        await until_closed(backend)
+        assert losses == []
+
+
+async def test_many_that_end_at_a_time_are_one_loss():
+    async with calling(GOOD, GOOD) as (backend, server):
+        losses = lost_of(backend)
+        for _ in range(2):
+            await embed(backend)
+            server.hang_up()
+            await until_closed(backend)
+        assert (len(losses), server.connections) == (1, 2)
+
+
+async def test_an_answer_s_process_is_known_by_its_call():
+    named = http(200, VECTORS, "X-Worker-Process: abc")
+    async with calling(named, GOOD) as (backend, _):
+        for process in (b"abc", b""):
+            call = backend.embed(ROWS, timeout_seconds=30)
+            await call
+            assert call.process == process

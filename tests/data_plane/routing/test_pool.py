@@ -544,3 +544,30 @@ async def test_an_examiner_outlives_a_mistake_of_ours(bench):
     await ready(pool)
     assert not mistakes
     assert await bench.embed(ROW) == answer([ROW])
+
+
+async def test_a_stock_engine_that_may_be_another_process_is_examined_before_it_serves(bench):
+    """It is back as another model at once, and tells no id."""
+    pool = bench.serve("a", "b", golden={"one": (GOLDEN,)})
+    await ready(pool, workers=2)
+    standin = bench.standins["a"]
+    standin.salt = "another model"
+    standin.on_lost()
+    for number in range(20):
+        assert await bench.embed(row(number)) == answer([row(number)])
+    await settled(pool, WorkerState.QUARANTINED, "cosine")
+
+
+async def test_what_it_was_asked_before_is_asked_again(bench):
+    pool = bench.serve("a", golden={"one": (GOLDEN,)})
+    await ready(pool)
+    standin = bench.standins["a"]
+    standin.gate = asyncio.Event()
+    embedding = asyncio.create_task(bench.embed(ROW))
+    await standin.asked.wait()
+    standin.salt = "another model"
+    standin.on_lost()
+    standin.gate.set()
+    await settled(pool, WorkerState.QUARANTINED, "cosine")
+    standin.salt = ""
+    assert await embedding == answer([ROW])

@@ -1,0 +1,91 @@
+"""A connection to a stock engine on which nothing is sent: it ends when the engine's process does.
+
+An engine tells nobody which process it is, and one that ends may be back at once with another
+model. This is how it is noticed between two looks. What is between us and an engine may end such a
+connection by itself: then the engine is examined once more than it had to be, and if it is ended at
+once each time, it is left alone for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from ssl import SSLContext
+
+from yarl import URL
+
+_BRIEF_SECONDS = 2.0
+"""A connection that is ended within this time of its beginning was perhaps not wanted."""
+_BRIEF_MAX = 3
+"""So many of them in a row are enough."""
+_REST_SECONDS = 60.0
+"""How long there is none then."""
+
+
+class Lifeline:
+    """Holds one such connection."""
+
+    def __init__(self, base: str, tls: Callable[[], SSLContext] | None, host: str | None) -> None:
+        """`base` is the engine's address; `tls` and `host` are for one of https://."""
+        self.on_lost: Callable[[], None] = lambda: None
+        """Called when the other side ended it."""
+        self._url = URL(base)
+        self._tls = tls
+        self._host = host
+        self._held: _Silence | None = None
+        self._brief = 0
+        self._not_before = float("-inf")
+
+    async def hold(self) -> None:
+        """Connect, unless it is. That nothing listens is found out by whoever asks something."""
+        if self._held or time.monotonic() < self._not_before:
+            return
+        loop, encrypted = asyncio.get_running_loop(), self._url.scheme == "https"
+        with suppress(OSError):
+            _, self._held = await loop.create_connection(
+                lambda: _Silence(self._ended),
+                self._url.host or "",
+                self._url.port or 0,
+                ssl=(self._tls() if self._tls else True) if encrypted else None,
+                server_hostname=(self._host or self._url.host) if encrypted else None,
+            )
+
+    def close(self) -> None:
+        """Let go of it. Safe to call twice."""
+        held, self._held = self._held, None
+        if held:
+            held.close()
+
+    def _ended(self, silence: _Silence) -> None:
+        if silence is not self._held:
+            return
+        self._held = None
+        now = time.monotonic()
+        self._brief = self._brief + 1 if now - silence.began_at < _BRIEF_SECONDS else 0
+        if self._brief >= _BRIEF_MAX:
+            self._brief, self._not_before = 0, now + _REST_SECONDS
+        self.on_lost()
+
+
+class _Silence(asyncio.Protocol):
+    """Says nothing, and hears nothing."""
+
+    def __init__(self, ended: Callable[[_Silence], None]) -> None:
+        self.began_at = time.monotonic()
+        self._ended = ended
+        self._transport: asyncio.BaseTransport | None = None
+
+    def close(self) -> None:
+        """Close it."""
+        if self._transport:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """Tell that it ended."""
+        self._ended(self)
