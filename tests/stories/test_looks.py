@@ -50,6 +50,7 @@ PRIVATE = {
     "overview": "/console",
     "usage": "/console/usage",
     "keys": "/console/keys",
+    "new-key": "/console/keys/new",
     "billing": "/console/billing",
     "payments": "/console/billing/payments",
     "ledger": "/console/ledger",
@@ -143,7 +144,9 @@ class Scene:
 
     def key_made(self) -> Page:
         self.owner.goto("/console/keys")
+        self.owner.get_by_role("link", name="New key").click()
         self.owner.get_by_label("Name").fill("production")
+        self.owner.get_by_text("More options").click()
         self.owner.get_by_label("Budget").first.fill("5")
         self.owner.get_by_role("button", name="Create").click()
         return self.owner
@@ -152,6 +155,14 @@ class Scene:
         self.owner.goto("/console/keys")
         row = self.owner.get_by_role("row").filter(has_text="production")
         row.get_by_role("link", name="Change").click()
+        return self.owner
+
+    def key_to_revoke(self) -> Page:
+        self.owner.get_by_role("link", name="Revoke this key").click()
+        return self.owner
+
+    def first_call(self) -> Page:
+        self.owner.goto(self.owner.url.replace("/revoke", "/first-call"))
         return self.owner
 
     def buying_refused(self) -> Page:
@@ -232,6 +243,8 @@ OPENED: dict[str, tuple[str, Callable[[Scene], Page]]] = {
     "unsubscribed": ("/mail/unsubscribe/{token:str}", Scene.unsubscribed),
     "key-made": ("/console/keys", Scene.key_made),
     "key": ("/console/keys/{key_id:str}", Scene.key),
+    "key-to-revoke": ("/console/keys/{key_id:str}/revoke", Scene.key_to_revoke),
+    "first-call": ("/console/keys/{key_id:str}/first-call", Scene.first_call),
     "billing-refused": ("/console/billing/buy", Scene.buying_refused),
     "payment-left": ("/console/billing/payments/{payment_id:str}", Scene.payment_left),
     "payment-credited": ("/console/billing/payments/{payment_id:str}", Scene.payment_credited),

@@ -80,7 +80,7 @@ def test_a_second_click_before_the_answer_sends_nothing(page: Page, mailbox: Mai
     def hold(route: Route) -> None:
         held.append(route)
 
-    page.goto("/sign-in?next=/console/keys")
+    page.goto("/sign-in?next=/console/keys/new")
     sign_in(page, mailbox, address)
     page.get_by_label("Name").fill("production")
     page.route("**/console/keys", hold)
@@ -92,13 +92,13 @@ def test_a_second_click_before_the_answer_sends_nothing(page: Page, mailbox: Mai
         page.mouse.click(*middle)
     page.mouse.click(*middle)  # the mouse waits for no page
     held[0].continue_()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Here is your key")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your new key")
     assert len(held) == 1
     page.unroute("**/console/keys")
     page.go_back()
     page.get_by_label("Name").fill("another")
     create.click()  # who comes back means it
-    expect(page.get_by_role("heading", level=1)).to_have_text("Here is your key")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your new key")
     expect(page.get_by_text("another")).to_be_visible()
 
 

@@ -20,7 +20,7 @@ def address(request: pytest.FixtureRequest) -> str:
 
 
 def test_visit_vote_sign_in_key_call_usage(
-    page: Page, service: Service, mailbox: Mailbox, address: str
+    page: Page, service: Service, mailbox: Mailbox, address: str, context_has_javascript: bool
 ):
     page.goto("/")
     page.get_by_role("link", name="See the models").click()
@@ -36,9 +36,14 @@ def test_visit_vote_sign_in_key_call_usage(
     expect(page.locator(".stat").first).to_contain_text("$0.25")
     page.get_by_role("button", name="Create my first key").click()
     command = page.locator("#command-curl").inner_text()
+    line = page.locator("#first-call")
+    expect(line).to_contain_text("Waiting for your first call")
     answer = run(command)
     assert len(answer["data"][0]["embedding"]) == 384
     spent = answer["usage"]["total_tokens"] * 8
+    if not context_has_javascript:
+        page.get_by_role("link", name="Check again").click()
+    expect(line).to_contain_text(f"200, {answer['usage']['total_tokens']} tokens, {money(spent)}")
 
     page.goto("/console/usage")
     expect(page.locator(".chart .bar")).to_have_count(1)
@@ -53,8 +58,8 @@ def test_visit_vote_sign_in_key_call_usage(
     assert f"{service.url}/models/{STELLA}" in refused["error"]["message"]
 
     page.goto("/console/keys")
-    page.get_by_text("Revoke", exact=True).click()
-    page.get_by_role("button", name="Revoke sk-").click()
+    page.get_by_role("link", name="Revoke key first key").click()
+    page.get_by_role("button", name="Revoke first key").click()
     expect(page.get_by_text("Revoked: first key")).to_be_visible()
     sign_out(page)
     expect(page.get_by_role("link", name="Sign in", exact=True)).to_be_visible()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import accumulate
+from operator import sub
 from typing import Any, Literal, NamedTuple, get_args
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.data_plane.metering.port import FreezeCause
@@ -16,12 +18,14 @@ from gateway.errors import BadRequest
 from gateway.identifiers import new_id
 from gateway.storage.ledger import freezes, grants, postings
 from gateway.storage.ledger.reading import leased_unspent
-from gateway.storage.tables import NANOS_MAX, accounts, credit_lots, ledger_entries
+from gateway.storage.tables import NANOS_MAX, accounts, credit_lots, ledger_entries, total
 
 _STORED_CAUSES: tuple[freezes.StoredCause, ...] = get_args(freezes.StoredCause)
 _WHOLE_DIGITS_MAX = 12
 _DECIMALS_MAX = 9
 _REF_CHARACTERS_MAX = 200
+NEWER_MAX = 5_000
+"""Entries that are added up at most, to know the balance after an older one."""
 AMOUNT_CHARACTERS_MAX = len("$.") + _WHOLE_DIGITS_MAX + _DECIMALS_MAX
 
 
@@ -216,6 +220,41 @@ async def ledger(
         query = query.where(ledger_entries.c.id < before)
     found = await connection.execute(query.order_by(ledger_entries.c.id.desc()).limit(limit))
     return [LedgerEntry(**row) for row in found.mappings()]
+
+
+async def balances_after(
+    connection: AsyncConnection, organization_id: str, entries: Sequence[LedgerEntry]
+) -> list[int] | None:
+    """Return the balance after each entry of a page; None too far back to be added up.
+
+    All entries of an account sum to what it has and leases, less what it owes: so the balance after
+    an entry is that, less all that is newer.
+    """
+    if not entries:
+        return []
+    newer = (
+        select(ledger_entries.c.amount_nanos)
+        .where(
+            ledger_entries.c.organization_id == organization_id,
+            ledger_entries.c.id > entries[0].id,
+        )
+        .order_by(ledger_entries.c.id.desc())
+        .limit(NEWER_MAX + 1)
+        .cte("newer")
+    )
+    total_now = accounts.c.available_nanos + accounts.c.leased_nanos - accounts.c.owed_nanos
+    after, count = (
+        await connection.execute(
+            select(
+                total_now - select(total(newer.c.amount_nanos)).scalar_subquery(),
+                select(func.count()).select_from(newer).scalar_subquery(),
+            ).where(accounts.c.id == organization_id)
+        )
+    ).one()
+    if count > NEWER_MAX:
+        return None
+    before = accumulate((entry.amount_nanos for entry in entries[:-1]), sub, initial=after)
+    return list(before)
 
 
 async def sources(connection: AsyncConnection, lots: Sequence[str]) -> Mapping[str, str]:

@@ -37,11 +37,14 @@ async def show_ledger(
         )
         given = [entry.ref for entry in entries if entry.kind == "grant"]
         sources = await credit.sources(connection, given)
+        after = await credit.balances_after(connection, visitor.organization_id, entries)
     return render(
         "console/ledger.html",
         section="ledger",
         balance=balance,
         entries=[(entry, _words(entry, sources, shelf)) for entry in entries[:_PAGE]],
+        after=after[:_PAGE] if after is not None else None,
+        newer_max=credit.NEWER_MAX,
         next_before=entries[_PAGE - 1].id if len(entries) > _PAGE else None,
     )
 

@@ -106,9 +106,12 @@ async def test_a_key_with_a_budget_shows_what_is_spent_of_it(gateway: Process, b
     await gateway.data.credit.settle(paid)
     await settled(gateway)
     page = (await browser.get("/console/keys")).text
-    assert ">$0.000000008 of $0.000000016 this month</td>" in page
-    assert ">$0.00 of $5.00 in total</td>" in page
-    assert page.count(">none</td>") == 1
+    assert 'title="$0.000000008 of $0.000000016"' in page
+    assert '<meter min="0" max="16" value="8"' in page
+    assert 'title="$0.00 of $5.00"' in page
+    assert [page.count(words) for words in ("this month</span>", "in total</span>")] == [1, 1]
+    assert page.count(">none</span>") == 1
+    assert "Used up" not in page
     with pytest.raises(BudgetExceeded):
         await gateway.data.credit.reserve(charge(2))
 
@@ -144,7 +147,7 @@ async def test_new_keys_start_with_what_the_settings_say(gateway: Process, brows
     assert '<option value="end" selected>' in browser.page.text
     await browser.get("/console")
     await browser.submit("/console/keys", name="first key")  # the button sends nothing but a name
-    await browser.get("/console/keys")
+    await browser.get("/console/keys/new")
     assert '<option value="end" selected>' in browser.page.text
     await browser.submit("/console/keys", name="strict", truncate="refuse", integers="refuse")
     await browser.get("/console/settings")
@@ -155,7 +158,7 @@ async def test_new_keys_start_with_what_the_settings_say(gateway: Process, brows
 
 async def test_a_form_sent_twice_makes_one_key(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
-    for path in ("/console", "/console/keys"):
+    for path in ("/console", "/console/keys/new"):
         page = await browser.get(path)
         form = {"name": path, "id": field(page.text, "id"), "csrf_token": browser.token}
         made = await browser.http.post("/console/keys", data=form)
@@ -208,13 +211,13 @@ async def test_a_key_is_changed_and_obeyed_at_once(gateway: Process, browser: Br
     await browser.get(path)
     assert 'value="$5.00"' in browser.page.text
     await browser.submit(path, name="renamed", truncate="end", integers="refuse", budget="$1234.5")
-    assert "of $1,234.50 this month" in browser.page.text
+    assert 'title="$0.00 of $1,234.50"' in browser.page.text
     assert (await posted(gateway, **call)).status_code == 200
     await browser.get(path)
     assert 'value="$1234.50"' in browser.page.text
     assert '<option value="end" selected>' in browser.page.text
     await browser.submit(path, name="renamed", truncate="refuse", integers="refuse")
-    assert ">none</td>" in browser.page.text
+    assert ">none</span>" in browser.page.text
     assert (await posted(gateway, **call)).status_code == 400
     await browser.submit(f"/console/keys/{key.id}/revoke")
     assert (await browser.submit(path, csrf=browser.token, name="back")).status_code == 404
@@ -236,7 +239,7 @@ async def test_a_tab_that_is_behind_replaces_nothing_unseen(gateway: Process, br
     assert "nothing was saved" in late.text
     assert "budget: $5.00 each month." in squeezed(late.text)  # what is there now
     assert 'value="other"' in late.text  # and what was typed
-    assert ">$0.00 of $5.00 this month</td>" in (await browser.get("/console/keys")).text
+    assert 'title="$0.00 of $5.00"' in (await browser.get("/console/keys")).text
     token = field(late.text, "csrf_token")
     wrong = await browser.submit(path, csrf=token, name="", budget="", seen=seen)
     assert wrong.status_code == 400
@@ -258,7 +261,7 @@ async def test_of_many_revoked_keys_few_are_read(gateway: Process, browser: Brow
     (used,) = await rows(gateway, select(api_keys))
     day = day_text(datetime.now(UTC) - timedelta(days=20))
     page = (await browser.get("/console/keys")).text
-    assert re.search(f"last used <time [^>]*>{day}</time>", page)
+    assert re.search(f'"Last used">\\s*<time [^>]*>{day}</time>', page)
     now = datetime.now(UTC)
     async with gateway.core.database.write() as connection:
         await connection.execute(
@@ -275,7 +278,7 @@ async def test_of_many_revoked_keys_few_are_read(gateway: Process, browser: Brow
     await gateway.services.keys.create(used.organization_id, "in use")
     await gateway.services.keys.revoke(used.id)
     page = (await browser.get("/console/keys")).text
-    assert page.count("not used for 90 days") == 1
+    assert page.count("not for 90 days") == 1
     assert page.count("old-") == 19  # beside `used`, which was revoked last
     assert "old-18." in page
     assert "and 6 more" in page
