@@ -32,7 +32,8 @@ from testing.gateways import MODEL, STELLA
 PAGES = [
     "/", "/models", f"/models/{STELLA}", f"/models/{MODEL}", "/compare", "/calculator", "/status",
     "/docs", "/docs/reference", "/sign-in", "/console", "/console/usage", "/console/usage?days=90",
-    "/console/keys", "/console/keys/new", "/console/billing", "/console/billing/payments", "/console/ledger",
+    "/console/keys", "/console/keys/new", "/console/billing", "/console/billing/payments",
+    "/console/ledger",
     "/console/alerts", "/console/webhooks", "/console/votes", "/console/settings", "/sitemap.xml",
     "/sitemap.xml?part=1",
     "/models?q=small+7&state=coming_soon&dimensions=768&sort=votes", "/models?page=2&sort=newest",
