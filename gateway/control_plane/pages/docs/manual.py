@@ -8,7 +8,7 @@ once for each model that examples are about, so a page costs what its frame cost
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import msgspec
 from jinja2 import Environment, StrictUndefined
 
 from gateway.control_plane.pages.docs import code, facts, markdown
+from gateway.control_plane.pages.docs.index import Entry, Index
+from gateway.control_plane.pages.docs.places import PLACES
 from gateway.settings import Settings
 from gateway.snapshots import ModelSnapshot
 
@@ -44,12 +46,22 @@ class DocsPage(msgspec.Struct, frozen=True, kw_only=True):
     """The level of headings down to which its contents are listed."""
     source: str
     """Markdown, with its title."""
+    keywords: str
+    """What people search its sections by, beside their words."""
     article: markdown.Article
 
     @property
     def path(self) -> str:
         """Where it is."""
         return f"/docs/{self.slug}"
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield what search finds: the page, and each of its sections."""
+        for id_, title, words in self.article.passages:
+            if id_:
+                yield Entry(self.title, title, f"{self.path}#{id_}", words, self.keywords)
+            else:
+                yield Entry(self.title, "", self.path, f"{words} {self.description}", self.keywords)
 
 
 class Manual:
@@ -69,10 +81,19 @@ class Manual:
         self._environment.filters.update(cell=_cell)
         self._environment.globals.update(code=code.shown, tabs=code.tabs, block=code.block)
         self._read = lru_cache(_MODELS_MAX)(self._pages)
+        self._indexed = lru_cache(_MODELS_MAX)(self._index)
 
     def pages(self, model: ModelSnapshot) -> Mapping[str, DocsPage]:
         """Return the pages by slug, in order."""
         return self._read(model.id, model.tokens_max)
+
+    def index(self, model: ModelSnapshot) -> Index:
+        """Return the search over the sections of all pages, and over the site's other pages."""
+        return self._indexed(model.id, model.tokens_max)
+
+    def _index(self, model_id: str, tokens_max: int) -> Index:
+        pages = self._read(model_id, tokens_max).values()
+        return Index([*PLACES, *(entry for page in pages for entry in page.entries())])
 
     def _pages(self, model_id: str, tokens_max: int) -> Mapping[str, DocsPage]:
         about = facts.about(self._settings, model_id, tokens_max)
@@ -87,6 +108,7 @@ class Manual:
             description=front["description"],
             group=front["group"],
             contents=int(front.get("contents", "3")),
+            keywords=front.get("keywords", ""),
             source=f"# {front['title']}\n\n{markdown.plain(body, self._settings.public_url)}",
             article=markdown.read(body),
         )

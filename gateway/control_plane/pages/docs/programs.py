@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 
 from gateway.control_plane.catalog.listings import Shelf
 from gateway.control_plane.pages.docs.manual import Manual
-from gateway.control_plane.web.formats import money
+from gateway.money import money
 from gateway.settings import Settings
 
 _MODELS_MAX = 100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar.di import Provide
 
-from gateway.control_plane.pages.docs import docs, programs
+from gateway.control_plane.pages.docs import docs, programs, search
 from gateway.control_plane.pages.docs.manual import PAGES, Manual
 from gateway.settings import Settings
 from gateway.wings import Wing
@@ -17,6 +17,12 @@ def docs_wing(settings: Settings) -> Wing:
     manual = Manual(settings)
     return Wing(
         "control",
-        [docs.show_start, docs.show_docs, programs.read_llms, programs.read_llms_full],
+        [
+            docs.show_start,
+            docs.show_docs,
+            programs.read_llms,
+            programs.read_llms_full,
+            search.show_search,
+        ],
         dependencies={"manual": Provide(lambda: manual, sync_to_thread=False)},
     )
