@@ -46,7 +46,7 @@ def test_forms_keep_what_was_typed(
 
     context.clear_cookies(name="session")  # it ended while one was typing
     volume.fill("250")
-    page.get_by_role("button", name="I want this model").click()
+    page.get_by_role("button", name="Vote for this model").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("This form has expired")
     expect(page.get_by_label("Use case")).to_have_value("search\nin mails")
     expect(page.get_by_label("Million tokens per month")).to_have_value("250")

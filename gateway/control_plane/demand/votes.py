@@ -98,11 +98,13 @@ async def withdraw(connection: AsyncConnection, visitor: Visitor, model_id: str)
         await record(connection, Event("withdraw", model_id, visitor.organization_id))
 
 
-async def has_voted(connection: AsyncConnection, visitor: Visitor, model_id: str) -> bool:
-    """Tell whether a visitor voted for a model."""
+async def of_model(connection: AsyncConnection, visitor: Visitor, model_id: str) -> Vote | None:
+    """Return a visitor's vote for a model, if there is one."""
     own = demand_votes.c.voter_key == visitor.address_key
-    query = select(demand_votes.c.id).where(demand_votes.c.model_id == model_id, own)
-    return await connection.scalar(query) is not None
+    query = select(*(demand_votes.c[name] for name in Vote.__struct_fields__))
+    found = await connection.execute(query.where(demand_votes.c.model_id == model_id, own))
+    row = found.mappings().one_or_none()
+    return None if row is None else Vote(**row)
 
 
 async def of_visitor(connection: AsyncConnection, visitor: Visitor) -> list[Vote]:

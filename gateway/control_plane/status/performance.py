@@ -55,6 +55,11 @@ class DayBar(NamedTuple):
     """Share of the day's live time, 0 to 1; None: the model was not live."""
     seconds_down: int
 
+    @property
+    def minutes_down(self) -> int:
+        """Whole minutes, rounded up."""
+        return -(-self.seconds_down // 60)
+
 
 class ModelPerformance(msgspec.Struct, frozen=True, kw_only=True):
     """A live model's service as measured; all None for a model that is not live."""
@@ -89,6 +94,12 @@ class ModelPerformance(msgspec.Struct, frozen=True, kw_only=True):
     def uptime_90d(self) -> float | None:
         """Share of the last 90 days, or of the time since launch if that is shorter."""
         return self._uptime(timedelta(days=DAYS))
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the model is live for as long as its bars go back."""
+        span = timedelta(days=DAYS)
+        return bool(self.as_of and self.live_since and self.live_since <= self.as_of - span)
 
     @property
     def days(self) -> tuple[DayBar, ...]:

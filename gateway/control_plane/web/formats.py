@@ -6,6 +6,7 @@ Times are UTC, in a `<time>` whose title has the minute. Money is rounded where 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -86,6 +87,20 @@ def ago(value: datetime, now: datetime) -> Markup:
     return _time(value, lasted if lasted == "now" else f"{lasted} ago")
 
 
+def uptime(share: float | None) -> str:
+    """Write a share of time, rounded down, so that only what was never down is 100%."""
+    if share is None:
+        return "–"  # noqa: RUF001 a dash is meant
+    return f"{math.floor(share * 10_000 + 1e-9) / 100:g}%"
+
+
+def errors(share: float | None) -> str:
+    """Write a share of failures, so that only what never failed is 0%."""
+    if share is None:
+        return "–"  # noqa: RUF001 a dash is meant
+    return "< 0.01%" if 0 < share < 0.000_1 else f"{round(share * 100, 2):g}%"
+
+
 def month(value: date) -> str:
     """Write a month: Jul 2024."""
     return f"{value:%b %Y}"
@@ -151,6 +166,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
         clock,
         ago,
         month,
+        uptime,
+        errors,
         latency,
         span,
         plural,

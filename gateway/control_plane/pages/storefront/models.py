@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from litestar import Request, Response, get
@@ -10,15 +10,16 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from gateway.control_plane.accounts.sessions import Visitor
-from gateway.control_plane.catalog.content import ModelPage
 from gateway.control_plane.catalog.listings import Listing, ListingNotFound, Shelf
 from gateway.control_plane.catalog.price_changes import PricesToCome
 from gateway.control_plane.demand import votes, waitlist
 from gateway.control_plane.demand.asks import Asks
 from gateway.control_plane.demand.counts import DemandCounts
 from gateway.control_plane.mail import unsubscribe
-from gateway.control_plane.pages.storefront import calculator
+from gateway.control_plane.pages.storefront import calculator, dimension_chart, elsewhere
 from gateway.control_plane.pages.storefront.calculator import CalculatorForm, Counters
+from gateway.control_plane.pages.storefront.structured_data import structured_data
+from gateway.control_plane.status.performance import Performances
 from gateway.control_plane.web import snippets
 from gateway.control_plane.web.forms import RefusedForm
 from gateway.control_plane.web.rendering import Render
@@ -59,6 +60,7 @@ async def provide_listing_page(
     counters: NamedDependency[Counters],
     demand_counts: NamedDependency[DemandCounts],
     prices_to_come: NamedDependency[PricesToCome],
+    performances: NamedDependency[Performances],
 ) -> ListingPage:
     """Provide a model's page to the handlers that show it and to those of its forms."""
 
@@ -75,7 +77,13 @@ async def provide_listing_page(
             words=listing.page,
             calls=snippets.calls(settings.public_url, model.id, prompt=model.query_prompt),
             related=[(known[r.id], r.why) for r in listing.page.related if r.id in known],
+            measured=performances.of(model.id),
+            chart=dimension_chart.drawn(listing.page, model.dimensions_default),
+            elsewhere=elsewhere.beside(listing),
+            span=elsewhere.span,
+            gigabytes=dimension_chart.gigabytes,
             votes=demand_counts.votes(model.id),
+            to_lead=_to_lead(shelf, demand_counts.all_votes(), model),
             coming=prices_to_come.of(model.id),
             data=structured_data(settings.public_url, listing),
             limits=settings,
@@ -85,40 +93,6 @@ async def provide_listing_page(
         )
 
     return page
-
-
-def structured_data(public_url: str, listing: Listing) -> list[dict[str, Any]]:
-    """Describe a model to search engines: itself, its breadcrumbs and its questions."""
-    page = listing.page
-    return [
-        {
-            "@context": "https://schema.org",
-            "@type": "SoftwareApplication",
-            "name": page.title,
-            "description": page.description,
-            "url": f"{public_url}{listing.path}",
-            "applicationCategory": "DeveloperApplication",
-            "operatingSystem": "Any",
-            "offers": _offer(listing.model),
-            **_written(page),
-        },
-        {
-            "@context": "https://schema.org",
-            "@type": "BreadcrumbList",
-            "itemListElement": [
-                {"@type": "ListItem", "position": position, "name": name, "item": public_url + path}
-                for position, (name, path) in enumerate(
-                    [
-                        ("Models", "/models"),
-                        ("Embeddings", f"/models?task={page.task}"),
-                        (page.title, listing.path),
-                    ],
-                    start=1,
-                )
-            ],
-        },
-        *([_questions(page)] if page.faq else []),
-    ]
 
 
 def _sample(counters: Counters, model: ModelSnapshot) -> str:
@@ -140,46 +114,28 @@ def _sample(counters: Counters, model: ModelSnapshot) -> str:
     )
 
 
-def _written(page: ModelPage) -> dict[str, str]:
-    """Return what a reviewed page adds."""
-    said = {} if page.license_url is None else {"license": page.license_url}
-    return said if page.published is None else {**said, "datePublished": page.published.isoformat()}
+def _to_lead(shelf: Shelf, wanted: Mapping[str, int], model: ModelSnapshot) -> int | None:
+    """Return how many more votes a model needs to have most; None if it has, or is not coming."""
+    if model.state != "coming_soon":
+        return None
+    coming = (count for model_id, count in wanted.items() if _is_coming(shelf, model_id))
+    most = max(coming, default=0)
+    own = wanted.get(model.id, 0)
+    return None if own and own == most else most - own + 1
 
 
-def _questions(page: ModelPage) -> dict[str, Any]:
-    return {
-        "@context": "https://schema.org",
-        "@type": "FAQPage",
-        "mainEntity": [
-            {
-                "@type": "Question",
-                "name": item.question,
-                "acceptedAnswer": {"@type": "Answer", "text": item.answer},
-            }
-            for item in page.faq
-        ],
-    }
+def _is_coming(shelf: Shelf, model_id: str) -> bool:
+    listing = shelf.by_id.get(model_id)
+    return listing is not None and listing.model.state == "coming_soon"
 
 
-async def _own(database: Database, visitor: Visitor | None, model_id: str) -> dict[str, bool]:
-    """Tell whether a visitor voted for a model, waits for it, and accepts our mail."""
+async def _own(database: Database, visitor: Visitor | None, model_id: str) -> dict[str, Any]:
+    """Return a visitor's vote for a model, whether they wait for it, and accept our mail."""
     if visitor is None:
-        return {"voted": False, "waiting": False, "unsubscribed": False}
+        return {"own_vote": None, "waiting": False, "unsubscribed": False}
     async with database.read() as connection:
         return {
-            "voted": await votes.has_voted(connection, visitor, model_id),
+            "own_vote": await votes.of_model(connection, visitor, model_id),
             "waiting": await waitlist.is_waiting(connection, visitor.address_key, model_id),
             "unsubscribed": await unsubscribe.holds(connection, visitor.email),
         }
-
-
-def _offer(model: ModelSnapshot) -> dict[str, Any]:
-    nanos = model.price.nanos_per_million_tokens
-    availability = "InStock" if model.state == "live" else "PreOrder"
-    return {
-        "@type": "Offer",
-        "price": f"{nanos // 10**9}.{nanos % 10**9:09d}".rstrip("0").rstrip("."),
-        "priceCurrency": "USD",
-        "description": "per million tokens",
-        "availability": f"https://schema.org/{availability}",
-    }

@@ -108,7 +108,7 @@ async def test_nobody_is_put_on_the_list_by_another(gateway: Process, browser: B
     assert "You are on the waitlist" in again.text
     assert len(await rows(gateway, select(waitlist_entries))) == 1
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
-    assert "We will mail you when it is live" in browser.page.text
+    assert "We will email you when it launches" in browser.page.text
     (entry,) = await rows(gateway, select(waitlist_entries))
     assert entry.user_id is not None
     await browser.submit("/waitlist/leave", model=STELLA)
@@ -122,7 +122,7 @@ async def test_nobody_is_put_on_the_list_by_another(gateway: Process, browser: B
 async def test_one_click_with_an_account(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     await browser.submit("/waitlist", model=STELLA)
-    assert "We will mail you when it is live" in browser.page.text
+    assert "We will email you when it launches" in browser.page.text
     await browser.get("/console/votes")
     await browser.submit("/waitlist/leave", model=STELLA, back="//evil.example")
     assert browser.page.url.path == "/console"
@@ -195,7 +195,7 @@ async def test_of_two_spellings_the_one_that_asked_last_is_written_to(
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     assert "We will mail you" not in browser.page.text
     await browser.submit("/waitlist", model=STELLA)
-    assert "We will mail you when it is live" in browser.page.text
+    assert "We will email you when it launches" in browser.page.text
     async with gateway.core.database.read() as connection:
         (person,) = await launch_mails.unwritten(connection, STELLA, 9)
     assert person.email == "ada@example.org"
@@ -219,15 +219,15 @@ async def test_who_unsubscribed_and_asks_again_hears_again(gateway: Process, bro
 
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     await browser.submit("/vote", model=STELLA)
-    assert "You unsubscribed from our mail" in browser.page.text  # a vote asks for no mail
+    assert "You unsubscribed from our email" in browser.page.text  # a vote asks for no mail
     await browser.submit("/waitlist", model=STELLA)
-    assert "We will mail you when it is live" in browser.page.text
+    assert "we will email you when it launches" in browser.page.text
     assert "unsubscribed" not in browser.page.text
     assert await rows(gateway, select(unsubscriptions)) == []
 
     async with gateway.core.database.write() as connection:
         await unsubscribe.add(connection, "ada@example.org")
-    assert "We will mail you when it is live" not in (await browser.get(PATH)).text
+    assert "we will email you when it launches" not in (await browser.get(PATH)).text
     page = (await browser.get("/console/votes")).text
     assert "We will mail you" not in page
     assert "won't mail" in page
