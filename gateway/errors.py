@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
@@ -199,6 +199,21 @@ class Unavailable(GatewayError):
 
     def __init__(self, message: str, *, retry_after_seconds: float = 1.0) -> None:
         super().__init__(message, headers=retry_after(retry_after_seconds))
+
+
+def documented() -> Sequence[type[GatewayError]]:
+    """Return the errors that have a remedy of their own, by status and code.
+
+    They are those of the modules that are imported: where the API is, all of them.
+    """
+    found = {kind for kind in _descendants(GatewayError) if "remedy" in vars(kind)}
+    return sorted(found, key=lambda kind: (kind.status, kind.code or ""))
+
+
+def _descendants(kind: type[GatewayError]) -> Iterator[type[GatewayError]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _descendants(child)
 
 
 class ErrorBody(msgspec.Struct, frozen=True):

@@ -116,6 +116,7 @@ def service(
             "GATEWAY_SMTP_URL": mailbox.url,
             "GATEWAY_MAIL_SECONDS": "0.1",
             "GATEWAY_DEMAND_SECONDS": "0.2",
+            "GATEWAY_ANSWER_WRITE_SECONDS": "0.2",
             "GATEWAY_SIGN_INS_PER_HOUR": "1000",
             "GATEWAY_STRIPE_SECRET_KEY": SECRET_KEY,
             "GATEWAY_STRIPE_API_URL": stripe,

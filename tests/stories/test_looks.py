@@ -49,6 +49,8 @@ PUBLIC = {
 PRIVATE = {
     "overview": "/console",
     "usage": "/console/usage",
+    "requests": "/console/requests",
+    "errors": "/console/errors",
     "keys": "/console/keys",
     "new-key": "/console/keys/new",
     "billing": "/console/billing",
@@ -151,6 +153,17 @@ class Scene:
         self.owner.get_by_role("button", name="Create").click()
         return self.owner
 
+    def request(self) -> Page:
+        secret = re.search(r"sk-[0-9A-Za-z]{46}", self.owner.content())
+        assert secret
+        answer = self.owner.request.post(
+            "/v1/embeddings",
+            headers={"authorization": f"Bearer {secret[0]}"},
+            data={"model": MINILM, "input": "a request to look at"},
+        )
+        self.owner.goto(f"/console/requests/{answer.headers['x-request-id']}")
+        return self.owner
+
     def key(self) -> Page:
         self.owner.goto("/console/keys")
         row = self.owner.get_by_role("row").filter(has_text="production")
@@ -242,6 +255,7 @@ OPENED: dict[str, tuple[str, Callable[[Scene], Page]]] = {
     "invitation": ("/sign-in/invitation", Scene.invitation),
     "unsubscribed": ("/mail/unsubscribe/{token:str}", Scene.unsubscribed),
     "key-made": ("/console/keys", Scene.key_made),
+    "request": ("/console/requests/{request_id:str}", Scene.request),
     "key": ("/console/keys/{key_id:str}", Scene.key),
     "key-to-revoke": ("/console/keys/{key_id:str}/revoke", Scene.key_to_revoke),
     "first-call": ("/console/keys/{key_id:str}/first-call", Scene.first_call),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from gateway.data_plane.api.replays import TooManyRetries
 from gateway.data_plane.limits.concurrency import TooManyBytes, TooManyInFlight
 from gateway.data_plane.limits.rates import TooManyReads
 from gateway.data_plane.routing.outcomes import DeadlineMissed, NoWorker
-from gateway.errors import BadRequest, GatewayError, TooLarge
+from gateway.errors import BadRequest, GatewayError, TooLarge, documented
 from gateway.settings import Settings
 
 _TRIES = 3
@@ -124,18 +123,3 @@ def limits(settings: Settings) -> list[RequestLimit]:
         ("Wait for a worker while none is ready", f"{hold} with `Prefer: wait`", NoWorker),
     ]
     return [RequestLimit(*row) for row in rows]
-
-
-def documented() -> Sequence[type[GatewayError]]:
-    """Return the errors that have a remedy of their own, by status and code.
-
-    What declares them is imported by now: the reference beside this needs the whole API.
-    """
-    found = {kind for kind in _descendants(GatewayError) if "remedy" in vars(kind)}
-    return sorted(found, key=lambda kind: (kind.status, kind.code or ""))
-
-
-def _descendants(kind: type[GatewayError]) -> Iterator[type[GatewayError]]:
-    for child in kind.__subclasses__():
-        yield child
-        yield from _descendants(child)

@@ -21,8 +21,9 @@ from tests.control_plane.conftest import MINILM, rows
 
 PAGES = [
     "/console", "/console/usage", "/console/keys", "/console/billing", "/console/billing/payments",
-    "/console/ledger", "/console/alerts", "/console/webhooks", "/console/votes",
-    "/console/trail", "/console/settings", "/console/organizations",
+    "/console/ledger", "/console/requests", "/console/errors", "/console/alerts",
+    "/console/webhooks", "/console/votes", "/console/trail", "/console/settings",
+    "/console/organizations",
 ]  # fmt: skip
 SECRET = re.compile(r"sk-[0-9A-Za-z]{46}")
 

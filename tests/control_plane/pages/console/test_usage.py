@@ -82,7 +82,7 @@ async def test_the_overview_shows_errors_and_latency(gateway: Process, browser: 
     assert answer.status_code == 404  # coming soon
     ((organization,),) = await rows(gateway, select(organizations.c.id))
     for seconds in (0.04, 0.04, 1.2):
-        gateway.data.answers.answered(organization, 200, seconds)
+        gateway.data.records.answers.answered(organization, organization, MINILM, 200, "", seconds)
     await gateway.data.answered.flush()
     page = (await browser.get("/console")).text
     assert page.count("of 4 responses") == 2

@@ -15,12 +15,12 @@ import gateway
 from gateway import money
 from gateway.control_plane.billing.api import OPERATIONS
 from gateway.control_plane.pages.docs import reference
-from gateway.control_plane.pages.docs.facts import documented, limits
+from gateway.control_plane.pages.docs.facts import limits
 from gateway.control_plane.web import snippets
 from gateway.control_plane.web.client_snippets import clients
 from gateway.data_plane.api import openapi
 from gateway.data_plane.api.requests import EmbeddingsRequest
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, documented
 from gateway.money import Nanos
 from gateway.settings import describe
 from testing.browsing import Browser

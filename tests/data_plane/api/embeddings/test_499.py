@@ -28,7 +28,7 @@ async def test_a_client_that_leaves_before_its_body_is_whole_costs_nothing(
     client.leave()
     while api.gateway.data.hot_path.in_flight:
         await asyncio.sleep(0)
-    (counted,) = api.gateway.data.answers.drain()
+    (counted,) = api.gateway.data.records.answers.drain().answers
     assert counted.status_class == 4
     assert api.gateway.data.hot_path.in_flight.bytes == 0
     assert await client.answered() == b""

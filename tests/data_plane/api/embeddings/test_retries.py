@@ -185,10 +185,10 @@ async def leave(api: Api, when, **headers: str) -> None:
     async with asyncio.timeout(30):
         while not when():
             await asyncio.sleep(0)
-    api.gateway.data.answers.drain()
+    api.gateway.data.records.answers.drain()
     client.leave()
     await asyncio.sleep(0)  # the server is told in a turn of its own
-    (counted,) = api.gateway.data.answers.drain()
+    (counted,) = api.gateway.data.records.answers.drain().answers
     assert counted.status_class == 4  # 499
 
 

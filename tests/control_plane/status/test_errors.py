@@ -1,0 +1,77 @@
+"""Errors by code, key and day, and what a used-up budget refused."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import insert
+
+from gateway import wall
+from gateway.control_plane.status import errors
+from gateway.control_plane.status.errors import ErrorSum
+from gateway.identifiers import new_id
+from gateway.storage.database import Database
+from gateway.storage.tables import error_hours
+
+OWN, OTHER = new_id(), new_id()
+FIRST, SECOND = sorted([new_id(), new_id()])
+NOW = datetime(2026, 11, 28, 14, 30, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+async def counted(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wall, "now", lambda: NOW)
+    async with database.write() as connection:
+        for organization, hours_ago, key, status, code, count in (
+            (OWN, 0, FIRST, 402, "key_budget_exceeded", 20),
+            (OWN, 14, FIRST, 402, "key_budget_exceeded", 6),  # the first hour of today
+            (OWN, 15, FIRST, 402, "key_budget_exceeded", 3),
+            (OWN, 1, SECOND, 404, "model_not_found", 29),
+            (OWN, 24 * 3, SECOND, 404, "model_not_found", 1),
+            (OWN, 24 * 40, SECOND, 503, "model_warming", 1_000),
+            (OTHER, 0, FIRST, 402, "key_budget_exceeded", 1_000),
+        ):
+            at = NOW.replace(minute=0) - timedelta(hours=hours_ago)
+            await connection.execute(
+                insert(error_hours).values(
+                    organization_id=organization, hour=at, key_id=key, model_id="",
+                    status=status, code=code, errors=count,
+                )
+            )  # fmt: skip
+
+
+async def test_errors_are_told_apart_by_code_and_key_and_day(database: Database):
+    async with database.read() as connection:
+        by_code = await errors.errors_by(connection, OWN, 30)
+        by_key = await errors.errors_by(connection, OWN, 30, by="key")
+        by_both = await errors.errors_by_code_and_key(connection, OWN, 7)
+        by_day = await errors.errors_by(connection, OWN, 4, by="day")
+        assert await errors.errors_by(connection, new_id(), 30) == []
+    assert by_code == [
+        ErrorSum(status=404, code="model_not_found", errors=30),
+        ErrorSum(status=402, code="key_budget_exceeded", errors=29),
+    ]
+    assert by_key == [ErrorSum(key_id=SECOND, errors=30), ErrorSum(key_id=FIRST, errors=29)]
+    assert [(one.code, one.key_id, one.errors) for one in by_both] == [
+        ("model_not_found", SECOND, 30),
+        ("key_budget_exceeded", FIRST, 29),
+    ]
+    assert [(one.day.day if one.day else 0, one.errors) for one in by_day] == [
+        (28, 55), (27, 3), (26, 0), (25, 1),
+    ]  # fmt: skip
+
+
+async def test_a_used_up_budget_is_its_own_key_s(database: Database):
+    midnight = datetime(2026, 11, 28, tzinfo=UTC)
+    async with database.read() as connection:
+        assert await errors.refused_by_budget(connection, OWN, midnight) == {FIRST: 26}
+        assert await errors.refused_by_budget(connection, new_id(), midnight) == {}
+
+
+async def test_only_the_most_frequent_are_told_apart(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(errors, "GROUPS_MAX", 1)
+    async with database.read() as connection:
+        assert [one.code for one in await errors.errors_by(connection, OWN, 30)] == [
+            "model_not_found"
+        ]
