@@ -12,10 +12,12 @@ from gateway.app.needs import sources
 from gateway.app.payments import Payments, make_payments
 from gateway.app.terms import launch_terms, make_gpu_terms
 from gateway.control_plane.accounts.authenticators import Authenticators
+from gateway.control_plane.accounts.codes import SignInCodes
 from gateway.control_plane.accounts.github import Github
 from gateway.control_plane.accounts.head_count import HeadCount
 from gateway.control_plane.accounts.keys import ApiKeys
-from gateway.control_plane.accounts.links import LinkMails, MailLinks
+from gateway.control_plane.accounts.link_mails import LinkMails
+from gateway.control_plane.accounts.links import MailLinks
 from gateway.control_plane.accounts.security_mails import SecurityMails
 from gateway.control_plane.accounts.sessions import Sessions
 from gateway.control_plane.alerts.addresses import Addresses
@@ -76,6 +78,7 @@ class Services:
     sessions: Sessions
     authenticators: Authenticators
     links: MailLinks
+    sign_in_codes: SignInCodes
     link_mails: LinkMails
     github: Github | None
     welcome: Welcome
@@ -137,6 +140,7 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
     pages = content.reviewed()
     writer, outbox = make_mail(settings, database)
     links = _links(settings)
+    codes = SignInCodes(settings.keyring.derive("links"))
     unsubscriptions = Unsubscriptions(
         secret=settings.keyring.derive("unsubscribe"), public_url=settings.public_url
     )
@@ -165,7 +169,8 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
             Seal(settings.keyring.derive("authenticators")), brand=settings.brand
         ),
         links=links,
-        link_mails=LinkMails(links, outbox, writer, public_url=settings.public_url),
+        sign_in_codes=codes,
+        link_mails=LinkMails(links, codes, outbox, writer, public_url=settings.public_url),
         github=make_github(settings),
         welcome=Welcome(
             secret=settings.keyring,

@@ -247,7 +247,7 @@ def sign_in(page: Page, mailbox: Mailbox, address: str) -> None:
     """Sign in by the mailed link, beginning on a page that asks for it."""
     before = len(mailbox.to(address, "Sign in"))
     page.get_by_label("Email", exact=True).fill(address)
-    page.get_by_role("button", name="Mail me a link").click()
+    page.get_by_role("button", name="Email me a link").click()
     mailbox.wait_for_more(address, "Sign in", before)
     page.goto(link_in(mailbox, address, "Sign in"))
     page.get_by_role("main").get_by_role("button", name="Sign in").click()

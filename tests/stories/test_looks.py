@@ -96,7 +96,7 @@ class Scene:
     def asks_for_a_link(self, name: str, url: str = "") -> Page:
         self.stranger.goto(f"{url}/sign-in")
         self.stranger.get_by_label("Email", exact=True).fill(f"{name}@example.org")
-        self.stranger.get_by_role("button", name="Mail me a link").click()
+        self.stranger.get_by_role("button", name="Email me a link").click()
         return self.stranger
 
     def follows_the_link(self, name: str, subject: str) -> Page:
@@ -108,7 +108,7 @@ class Scene:
     def sign_in_refused(self) -> Page:
         self.stranger.goto("/sign-in")
         self.stranger.get_by_label("Email", exact=True).fill("ada@localhost")
-        self.stranger.get_by_role("button", name="Mail me a link").click()
+        self.stranger.get_by_role("button", name="Email me a link").click()
         return self.stranger
 
     def sign_in_sent(self) -> Page:

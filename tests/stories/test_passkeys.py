@@ -35,7 +35,7 @@ def page(chromium: Browser, dev_service: Service) -> Iterator[Page]:
 
 def sign_in(page: Page, address: str) -> None:
     page.get_by_label("Email", exact=True).fill(address)
-    page.get_by_role("button", name="Mail me a link").click()
+    page.get_by_role("button", name="Email me a link").click()
     page.goto("/dev/mail")
     link = re.search(r"/sign-in/link\?token=[\w.-]+", page.content())
     assert link

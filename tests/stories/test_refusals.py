@@ -27,7 +27,7 @@ def test_forms_keep_what_was_typed(
 ):
     page.goto(f"/sign-in?next=/models/{STELLA}")
     page.get_by_label("Email", exact=True).fill("ada@nowhere")
-    page.get_by_role("button", name="Mail me a link").click()
+    page.get_by_role("button", name="Email me a link").click()
     expect_blamed(page.get_by_label("Email", exact=True), "not a valid mail address")
     expect(page.get_by_label("Email", exact=True)).to_have_value("ada@nowhere")
     sign_in(page, mailbox, address)

@@ -2,15 +2,14 @@
 
 A token is the id of a row and an HMAC over the id and the purpose, so forged tokens fail before the
 database is read. A link works once, until it expires. Opening it only shows what it would do; a
-button on that page does it, since mail scanners open every link. A link and its mail are written in
-one transaction.
+button on that page does it, since mail scanners open every link.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 from sqlalchemy import (
@@ -28,8 +27,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.rights import Role
-from gateway.control_plane.mail.messages import MailWriter, lasting
-from gateway.control_plane.mail.outbox import Outbox
 from gateway.errors import BadRequest
 from gateway.identifiers import new_id
 from gateway.keyring import Keyring
@@ -64,6 +61,7 @@ class MailLink(msgspec.Struct, frozen=True, kw_only=True):
 class NewLink(NamedTuple):
     """A link that was just created."""
 
+    id: str
     token: str
     stranger: bool
     """Whether the address has no account."""
@@ -117,6 +115,7 @@ class MailLinks:
         subject: str,
         role: Role | None = None,
         maker: str = "",
+        form: str = "",
     ) -> NewLink | None:
         """Create a link, or return None if the mailbox or its domain is at its limit.
 
@@ -130,11 +129,12 @@ class MailLinks:
         await connection.execute(
             insert(mail_links).values(
                 id=link_id, purpose=purpose, email=address.email, address_key=address.key,
-                subject=subject, role=role or "", maker=maker,
+                subject=subject, role=role or "", maker=maker, form=form,
                 domain=known.domain, created_at=clock(), expires_at=clock(lifetime),
             )
         )  # fmt: skip
-        return NewLink(f"{link_id}.{self._secret.prove(f'{purpose}|{link_id}')}", known.stranger)
+        token = f"{link_id}.{self._secret.prove(f'{purpose}|{link_id}')}"
+        return NewLink(link_id, token, known.stranger)
 
     async def _known(
         self, connection: AsyncConnection, purpose: Purpose, address: Address
@@ -263,61 +263,3 @@ def _one(row: RowMapping | None) -> MailLink:
 
 def _spent() -> LinkSpent:
     return LinkSpent("This link has expired or was already used.")
-
-
-PATHS: Mapping[Purpose, str] = {
-    "sign_in": "/sign-in/link?token=",
-    "invitation": "/sign-in/invitation?token=",
-    "waitlist": "/waitlist/confirm?token=",
-}
-"""The page that each kind of link opens."""
-
-
-class LinkMails:
-    """Mails links to people."""
-
-    def __init__(
-        self, links: MailLinks, outbox: Outbox, writer: MailWriter, *, public_url: str
-    ) -> None:
-        self._links = links
-        self._outbox = outbox
-        self._writer = writer
-        self._public_url = public_url
-
-    async def send(
-        self,
-        connection: AsyncConnection,
-        purpose: Purpose,
-        address: Address,
-        about: str,
-        *,
-        request: str,
-        subject: str,
-        as_role: Role | None = None,
-        maker: str = "",
-        **context: Any,
-    ) -> bool:
-        """Mail a link about something, with the template of its purpose; return if it was.
-
-        Nothing is sent for a `request` whose mail is already in the outbox, since a form that is
-        sent twice must not use up a second link, nor to a mailbox that was sent enough links. The
-        caller's answer tells nobody which it was, nor whether there is an account.
-        """
-        ref = f"{purpose}:{request}"
-        if await self._outbox.holds(connection, ref):
-            return False
-        link = await self._links.create(connection, purpose, address, about, as_role, maker)
-        if link is None:
-            return False
-        mail = self._writer.write(
-            purpose,
-            ref=ref,
-            recipient=address.email,
-            subject=subject,
-            url=f"{self._public_url}{PATHS[purpose]}{link.token}",
-            lasts=lasting(self._links.seconds[purpose]),
-            for_stranger=link.stranger,
-            **context,
-        )
-        await self._outbox.put(connection, mail)
-        return True

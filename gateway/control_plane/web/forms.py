@@ -124,6 +124,11 @@ def lines(text: str) -> str:
     return text.replace("\r\n", "\n")
 
 
+def form_of(form_id: str) -> str:
+    """Return a form's id, or a new one for a form that brought none."""
+    return form_id if is_id(form_id) else new_id()
+
+
 def once(form_id: str, address: str) -> str:
     """Name a form's request: the same name for a form that is sent twice, as by a double click.
 

@@ -193,6 +193,9 @@ mail_links = Table(
     Column("maker", Text, nullable=False, server_default=""),
     # of an address without an account, unless anyone has a mailbox there: whose links are counted
     Column("domain", Text, nullable=False, server_default=""),
+    # id of the form that asked for it, which alone takes its code, and how many were typed there
+    Column("form", Text, nullable=False, server_default=""),
+    Column("tries", Integer, nullable=False, server_default=text("0")),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("used_at", Instant),

@@ -22,7 +22,7 @@ from gateway.control_plane.accounts import (
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.accounts.key_revocation import EndedKeys, revoke_known_to
 from gateway.control_plane.accounts.keys import ApiKeys
-from gateway.control_plane.accounts.links import LinkMails
+from gateway.control_plane.accounts.link_mails import LinkMails
 from gateway.control_plane.accounts.memberships import OrganizationFull
 from gateway.control_plane.accounts.organizations import KeyDefaults
 from gateway.control_plane.accounts.rights import Role
@@ -200,7 +200,8 @@ async def invite(
             address,
             visitor.organization_id,
             request=once(data.id, address.email),
-            subject=f"An invitation to {settings.brand}",
+            subject=f"{visitor.email} invited you to "
+            f"{plain(visitor.organization_name)} on {settings.brand}",
             as_role=data.role,
             maker=visitor.user_id,
             inviter=visitor.email,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from litestar import Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import wall
@@ -13,6 +16,8 @@ from gateway.control_plane.accounts.security_mails import SecurityMails
 from gateway.control_plane.accounts.sessions import Device, Sessions
 from gateway.control_plane.billing.promotions import Welcome
 from gateway.control_plane.demand import waitlist
+from gateway.control_plane.web.cookies import HostCookie
+from gateway.control_plane.web.forms import safe_path, see_other
 from gateway.control_plane.web.recording import MemberTrail
 
 
@@ -69,3 +74,10 @@ class Entering:
         return await self._sessions.begin(
             connection, user.id, user.organization_id, device, verified_at=wall.now()
         )
+
+
+def come_in(cookie: HostCookie, session: str, path: str) -> Response[Any]:
+    """Open the page that somebody wanted to see before they signed in."""
+    answer = see_other(safe_path(path))
+    answer.set_cookie(cookie.holding(session))
+    return answer

@@ -16,11 +16,21 @@ from litestar.params import URLEncodedBody
 
 from gateway.control_plane.accounts import memberships, organizations, rights
 from gateway.control_plane.accounts.addresses import Address
-from gateway.control_plane.accounts.links import PATHS, LinkMails, LinkSpent, MailLink, MailLinks
+from gateway.control_plane.accounts.link_mails import PATHS, LinkMails
+from gateway.control_plane.accounts.links import LinkSpent, MailLink, MailLinks
 from gateway.control_plane.accounts.sessions import Sessions, Visitor
-from gateway.control_plane.mail.messages import lasting
+from gateway.control_plane.pages.sign_in.codes import sent_page
+from gateway.control_plane.web.devices import device_of
 from gateway.control_plane.web.error_pages import spent_link
-from gateway.control_plane.web.forms import HOME, FormPage, RefusedForm, once, post_form, see_other
+from gateway.control_plane.web.forms import (
+    HOME,
+    FormPage,
+    RefusedForm,
+    form_of,
+    once,
+    post_form,
+    see_other,
+)
 from gateway.control_plane.web.rate_limits import Quota
 from gateway.control_plane.web.recording import MemberTrail
 from gateway.control_plane.web.rendering import Render
@@ -95,21 +105,19 @@ async def accept_invitation(
         await sessions.switch(visitor.session_id, visitor.user_id, link.subject)
         return see_other(HOME)
     await sign_in_quota.take(origin)
+    form_id = form_of(data.id)
     async with database.write() as connection:
         await link_mails.send(
             connection,
             "sign_in",
             Address(link.email),
             f"{PATHS['invitation']}{data.token}",
-            request=once(data.id, link.email),
+            request=once(form_id, link.email),
+            form=form_id,
             subject=f"Sign in to {settings.brand}",
+            device=device_of(request, origin),
         )
-    return render(
-        "sign_in/sent.html",
-        email=link.email,
-        lasts=lasting(settings.mail_link_seconds),
-        per_hour=settings.mail_links_per_hour,
-    )
+    return sent_page(render, settings, link.email, form_id)
 
 
 async def _join(

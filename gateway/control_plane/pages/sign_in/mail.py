@@ -11,15 +11,15 @@ from urllib.parse import quote
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.datastructures import Cookie
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromQuery, URLEncodedBody
 
 from gateway.control_plane.accounts import addresses
-from gateway.control_plane.accounts.links import PATHS, LinkMails, LinkSpent, MailLinks
+from gateway.control_plane.accounts.link_mails import PATHS, LinkMails
+from gateway.control_plane.accounts.links import LinkSpent, MailLinks
 from gateway.control_plane.accounts.sessions import Sessions
-from gateway.control_plane.mail.messages import lasting
-from gateway.control_plane.pages.sign_in.entering import Entering
+from gateway.control_plane.pages.sign_in.codes import sent_page
+from gateway.control_plane.pages.sign_in.entering import Entering, come_in
 from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.csrf import ANYBODYS
 from gateway.control_plane.web.devices import device_of
@@ -28,6 +28,7 @@ from gateway.control_plane.web.forms import (
     HOME,
     FormPage,
     RefusedForm,
+    form_of,
     once,
     post_form,
     safe_path,
@@ -76,6 +77,7 @@ async def _sign_in_page(render: NamedDependency[Render]) -> FormPage:
 
 @post_form("/sign-in", "sign-in", _sign_in_page, status_code=200, opt={ANYBODYS: True})
 async def ask_for_link(
+    request: Request[Any, Any, Any],
     settings: NamedDependency[Settings],
     database: NamedDependency[Database],
     render: NamedDependency[Render],
@@ -84,24 +86,21 @@ async def ask_for_link(
     origin: NamedDependency[str],
     data: URLEncodedBody[SignInForm],
 ) -> Response[Any]:
-    """Mail a link, and say so."""
+    """Email a link and its code, and say so."""
     await sign_in_quota.take(origin)
-    address = addresses.parse(data.email)
+    address, form_id = addresses.parse(data.email), form_of(data.id)
     async with database.write() as connection:
         await link_mails.send(
             connection,
             "sign_in",
             address,
             safe_path(data.next),
-            request=once(data.id, address.email),
+            request=once(form_id, address.email),
+            form=form_id,
             subject=f"Sign in to {settings.brand}",
+            device=device_of(request, origin),
         )
-    return render(
-        "sign_in/sent.html",
-        email=address.email,
-        lasts=lasting(settings.mail_link_seconds),
-        per_hour=settings.mail_links_per_hour,
-    )
+    return sent_page(render, settings, address.email, form_id)
 
 
 async def _link_page(
@@ -152,7 +151,7 @@ async def use_link(
         link = await links.use(connection, "sign_in", data.token)
         address, device = addresses.Address(link.email), device_of(request, origin)
         session = await entering.enter(connection, address, device)
-    return _go(cookie.holding(session), safe_path(link.subject))
+    return come_in(cookie, session, link.subject)
 
 
 @post("/sign-out", opt={ANYBODYS: True})
@@ -165,10 +164,6 @@ async def sign_out(
     must_be_read(request.scope)
     if request.user is not None:
         await sessions.end(request.user.session_id)
-    return _go(cookie.empty(), "/")
-
-
-def _go(cookie: Cookie, path: str) -> Response[Any]:
-    answer = see_other(path)
-    answer.set_cookie(cookie)
+    answer = see_other("/")
+    answer.set_cookie(cookie.empty())
     return answer

@@ -11,10 +11,10 @@ from litestar.params import URLEncodedBody
 
 from gateway.control_plane.accounts import passkeys
 from gateway.control_plane.accounts.passkeys import RelyingParty
-from gateway.control_plane.pages.sign_in.entering import Entering
+from gateway.control_plane.pages.sign_in.entering import Entering, come_in
 from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.devices import device_of
-from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, safe_path, see_other
+from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form
 from gateway.control_plane.web.parties import must_have
 from gateway.control_plane.web.rate_limits import Quota
 from gateway.control_plane.web.rendering import Render
@@ -72,6 +72,4 @@ async def sign_in_by_passkey(
         user_id = await passkeys.sign_in(connection, must_have(party), data.factor_answer)
         device = device_of(request, origin)
         session = await entering.enter_by_passkey(connection, user_id, device)
-    answer = see_other(safe_path(data.next))
-    answer.set_cookie(cookie.holding(session))
-    return answer
+    return come_in(cookie, session, data.next)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from litestar.di import Provide
 
-from gateway.control_plane.pages.sign_in import github, invitations, mail, passkey, verification
+from gateway.control_plane.pages.sign_in import (
+    codes,
+    github,
+    invitations,
+    mail,
+    passkey,
+    verification,
+)
 from gateway.control_plane.pages.sign_in.entering import Entering
 from gateway.wings import Wing
 
@@ -18,6 +25,7 @@ def sign_in_wing(entering: Entering) -> Wing:
             mail.ask_for_link,
             mail.show_link,
             mail.use_link,
+            codes.use_code,
             invitations.show_invitation,
             invitations.accept_invitation,
             mail.sign_out,

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.control_plane.accounts import addresses
 from gateway.control_plane.accounts.addresses import Address
-from gateway.control_plane.accounts.links import LinkMails, LinkSpent, MailLink, MailLinks
+from gateway.control_plane.accounts.link_mails import LinkMails
+from gateway.control_plane.accounts.links import LinkSpent, MailLink, MailLinks
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing.credit import nanos_of_dollars
 from gateway.control_plane.catalog.listings import Listing, Shelf
@@ -20,6 +21,7 @@ from gateway.control_plane.demand import votes, waitlist
 from gateway.control_plane.demand.counts import DemandCounts
 from gateway.control_plane.demand.votes import Vote
 from gateway.control_plane.pages.storefront.models import ListingPage
+from gateway.control_plane.web.devices import device_of
 from gateway.control_plane.web.error_pages import spent_link
 from gateway.control_plane.web.forms import (
     FormPage,
@@ -137,8 +139,9 @@ async def join_waitlist(
                 address,
                 listing.model.id,
                 request=once(data.id, address.email),
-                subject=f"Confirm: tell me when {listing.page.title} is live",
+                subject=f"Confirm your address: {listing.page.title} waitlist",
                 title=listing.page.title,
+                device=device_of(request, origin),
             )
         return render("waitlist/sent.html", email=address.email, listing=listing)
     async with database.write() as connection:

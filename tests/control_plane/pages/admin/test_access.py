@@ -80,7 +80,7 @@ async def test_an_operator_without_a_factor_gets_no_further(browser: Browser, ga
     assert page.url.path == "/admin/verify"
     assert f"gateway operators reset {EVE}" in page.text
     assert "factor_code" not in page.text
-    assert "Mail me a link" not in page.text
+    assert "Email me a link" not in page.text
 
 
 async def test_an_enrollment_is_used_once_and_by_its_operator(browser: Browser, gateway: Process):

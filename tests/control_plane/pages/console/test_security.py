@@ -84,7 +84,7 @@ async def test_a_person_without_a_factor_signs_in_anew(browser: Browser, gateway
     asked = await browser.submit("/console/settings/delete", confirm=ADA)
     assert asked.status_code == 401
     assert "factor_code" not in asked.text
-    assert "Mail me a link" in asked.text
+    assert "Email me a link" in asked.text
 
     await browser.http.post("/sign-out", headers={"sec-fetch-site": "same-origin"})
     await sign_in(browser, gateway, ADA)

@@ -54,7 +54,7 @@ async def test_it_signs_nobody_in(gateway: Process, browser: Browser, app: Lites
     page = await mallory.get(path)
     assert "This invitation is for <strong>bob@example.org</strong>" in page.text
     sent = await mallory.submit("/sign-in/invitation", token=field(page.text, "token"))
-    assert "Check your mail" in sent.text
+    assert "Check your email" in sent.text
     assert (await mallory.get("/console")).url.path == "/sign-in"
     assert await members_of(gateway, "ada") == {ADA: "owner"}
 
@@ -79,7 +79,7 @@ async def test_somebody_else_who_is_signed_in_does_not_join(
     eve = Browser(app)
     await sign_in(eve, gateway, EVE, next_path=path)
     sent = await eve.submit("/sign-in/invitation", token=field(eve.page.text, "token"))
-    assert "Check your mail" in sent.text
+    assert "Check your email" in sent.text
     assert await members_of(gateway, "ada") == {ADA: "owner"}
     assert '<p class="eyebrow">eve</p>' in (await eve.get("/console")).text
     await eve.close()
