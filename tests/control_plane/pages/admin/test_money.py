@@ -48,7 +48,7 @@ async def test_a_grant_is_checked_posted_recorded_and_mailed(
     assert "Post +$50.00" in checked
     assert "from <code>promo_expense</code> \N{MINUS SIGN}$50.00" in checked
     assert "One mail to ada@northwind.example" in checked
-    assert "You get this mail because you own the organization." in checked
+    assert "You&#39;re getting this email because you own the organization" in checked
     assert "This stays below" in checked
     # nothing was done yet
     assert (await balance_of(gateway, customer)).available_nanos == 250_000_000
