@@ -10,6 +10,7 @@ from litestar import Request, Response, post
 from litestar.datastructures import Cookie
 from litestar.params import URLEncodedBody
 
+from gateway.control_plane.web.csrf import ANYBODYS
 from gateway.control_plane.web.forms import came_from, see_other
 
 COOKIE = "theme"
@@ -29,7 +30,7 @@ def chosen(cookies: Mapping[str, str]) -> str:
     return found if found in _THEMES else ""
 
 
-@post("/theme")
+@post("/theme", opt={ANYBODYS: True})
 async def choose_theme(
     request: Request[Any, Any, Any], data: URLEncodedBody[ThemeForm]
 ) -> Response[Any]:

@@ -83,7 +83,10 @@ async def test_what_anybody_may_send_lives_on_when_one_signs_in_elsewhere(
         if isinstance(route, HTTPRoute) and "POST" in route.methods
         if posted(route).opt.get(ANYBODYS)
     )
-    assert own == ["/calculator", "/playground/{owner:str}/{name:str}", "/sign-in", "/sign-out"]
+    assert own == [
+        "/calculator", "/playground/{owner:str}/{name:str}", "/sign-in", "/sign-in/code",
+        "/sign-out", "/theme",
+    ]  # fmt: skip
 
 
 async def test_the_answer_to_one_click_from_a_mail_has_forms_that_work(
