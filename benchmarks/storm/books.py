@@ -97,6 +97,7 @@ class Books:
     def _answers(self) -> dict[str, asyncpg.Record]:
         """Check each attempt; return the rows that no answer named."""
         left = dict(self._rows)
+        named = {attempt.original_id for _, attempt in self._record.attempts()}
         for request, attempt in self._record.attempts():
             row = left.pop(attempt.request_id, None)
             if attempt.status in (401, 403):
@@ -109,6 +110,8 @@ class Books:
                 self.verdict.replays += 1
                 if row is not None and row["charged_nanos"]:
                     self.verdict.breaks(f"a replay was charged: {_told(attempt)}")
+            elif attempt.request_id in named:
+                continue  # a retry was free because this one was charged
             elif row is not None and row["charged_nanos"] and not self._is_credited(row):
                 self.verdict.breaks(f"an error was charged: {_told(attempt)}")
         return left

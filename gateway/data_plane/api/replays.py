@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -177,7 +177,9 @@ class Fetch(NamedTuple):
                     if work.unpaid is not None:  # this client left too: it waits for another
                         kept.bill.keep(self.replays.seconds)
         if not kept.has_reached and not exchange.has_left:
-            self.replays.mark_reached(self.print_.identity, kept.request_id, has_reached=True)
+            mark = partial(self.replays.mark_reached, self.print_.identity, kept.request_id)
+            mark(has_reached=True)
+            exchange.on_lost = partial(mark, has_reached=False)
         return _replayed(exchange, kept.request_id, Reply(kept.body, kept.lines))
 
 
@@ -205,7 +207,7 @@ class Work:
         self._task = asyncio.current_task()
         self._reply: Reply | None = None
         self._has_reached = True
-        self._retries: set[asyncio.Future[Reply]] = set()
+        self._retries: dict[asyncio.Future[Reply], Exchange] = {}
 
     @property
     def waiting(self) -> int:
@@ -238,10 +240,12 @@ class Work:
         self._reply = Reply(body, paid.lines)
         if self.print.organization_id in self._replays.abandonment.watched:
             self._reply = Reply(body, paid.lines + self._lines_of_abandonment(bill))
+        lose = partial(self._replays.lose, self.identity, self.request_id, bill)
         if not self._retries:
-            self.exchange.on_lost = partial(
-                self._replays.lose, self.identity, self.request_id, bill
-            )
+            self.exchange.on_lost = lose
+        else:
+            own = [] if self.exchange.has_left else [self.exchange]
+            _lose_with_the_last([*own, *self._retries.values()], lose)
         if self.is_paid_before:
             return _replayed(self.exchange, self.request_id, self._reply)
         return self._reply
@@ -253,13 +257,13 @@ class Work:
         if exchange.trace is not None:
             exchange.trace.join(self.exchange.trace)
         told: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._retries.add(told)
+        self._retries[told] = exchange
         exchange.on_leave = partial(_leave, told)
         try:
             return _replayed(exchange, self.request_id, await told)
         finally:
             exchange.on_leave = None
-            self._retries.discard(told)
+            self._retries.pop(told, None)
             del told  # an error that it holds would hold this frame, and the frame it
             self._cancel_if_unwanted()
 
@@ -335,6 +339,20 @@ def _replayed(exchange: Exchange, request_id: str, reply: Reply) -> Reply:
     exchange.original_id = request_id
     told = [("idempotent-replayed", "true"), ("x-original-request-id", request_id)]
     return Reply(reply.body, reply.lines + head_lines(told))
+
+
+def _lose_with_the_last(exchanges: Sequence[Exchange], lose: Callable[[], None]) -> None:
+    """Call `lose` once the answer could be written to none of the exchanges."""
+    left = len(exchanges)
+
+    def lose_one() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            lose()
+
+    for exchange in exchanges:
+        exchange.on_lost = lose_one
 
 
 def _leave(told: asyncio.Future[Reply]) -> None:

@@ -57,6 +57,8 @@ class LeaseBook:
         """How many settled requests the ledger has not confirmed."""
         self.charged_unknown: deque[Settlement] = deque()
         """Charged, though their clients were told that this is unknown: to be credited back."""
+        self.free = 0
+        """Requests that were not charged because an equal one had been."""
         self.unknown = 0
         """How many clients were told so."""
 
@@ -242,6 +244,7 @@ class LeaseBook:
     def waive(self, entry: Settlement, original_id: str) -> None:
         """Handle that the ledger did not charge it, since it had charged an equal request."""
         if entry.pending:
+            self.free += 1
             entry.original_id = original_id
             entry.unknown = False
             self._drop_uncharged(entry)

@@ -163,7 +163,8 @@ class Ledger(Protocol):
     async def credit_back(self, line: UsageLine) -> int:
         """Credit what a request was charged, once however often this is called; return how much.
 
-        Its client was told that the charge is unknown. Raises LedgerUnavailable or LedgerRefused.
+        Its client was told that the charge is unknown. Nothing is credited if an equal request was
+        free because of it. Raises LedgerUnavailable or LedgerRefused.
         """
         ...
 

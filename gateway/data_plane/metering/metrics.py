@@ -79,6 +79,11 @@ class LedgerMetrics(Collector):
                 writer.written_off,
             ),
             (
+                "free_requests",
+                "Requests that were not charged because an equal one had been already.",
+                credit.book.free,
+            ),
+            (
                 "charges_unknown",
                 "Clients told that it is not known whether they were charged (503).",
                 credit.book.unknown,

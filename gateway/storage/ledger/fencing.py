@@ -85,7 +85,7 @@ class FencedUsage:
     def _charge_fenced(
         self, fenced: list[UsageLine], open_leases: set[str]
     ) -> tuple[list[str], list[str]]:
-        refused: list[str] = []
+        refused: list[UsageLine] = []
         written_off: list[str] = []
         for line in self._new(fenced):
             if self._charge_accounts(line, open_leases):
@@ -94,8 +94,9 @@ class FencedUsage:
                 written_off.append(line.request_id)
                 self._write([_row(line, 0, None, None)])
             else:
-                refused.append(line.request_id)
-        return refused, written_off
+                refused.append(line)
+        prints.drop_refused(self._connection, refused)
+        return [line.request_id for line in refused], written_off
 
     def _charge_accounts(self, line: UsageLine, open_leases: set[str]) -> bool:
         """Charge usage whose lease is closed to the accounts; return whether they could pay."""

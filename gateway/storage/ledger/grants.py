@@ -16,7 +16,7 @@ from gateway.errors import BadRequest
 from gateway.identifiers import new_id
 from gateway.money import money
 from gateway.storage.database import Database, insert_into, refuses
-from gateway.storage.ledger import freezes, postings, sums
+from gateway.storage.ledger import freezes, postings, prints, sums
 from gateway.storage.tables import accounts, credit_lots, ledger_entries, usage_events
 
 Kind = Literal["promo", "paid"]
@@ -147,7 +147,8 @@ async def grant(
 async def credit_back(database: Database, line: UsageLine) -> int:
     """Grant what a request was charged, once; see `Ledger.credit_back`.
 
-    The usage row stays, as does what a budget of its key counts: this is new credit.
+    The usage row stays, as does what a budget of its key counts: this is new credit. Nothing is
+    granted if an equal request was free because this one was charged: its client got an answer.
     """
     query = select(usage_events.c.charged_nanos).where(
         usage_events.c.request_id == line.request_id,
@@ -156,14 +157,15 @@ async def credit_back(database: Database, line: UsageLine) -> int:
     try:
         async with database.write() as connection:
             charged: int = await connection.scalar(query) or 0
-            if charged:
-                await grant(
-                    connection,
-                    line.organization_id,
-                    charged,
-                    kind="promo",
-                    source_ref=f"request:{line.request_id}",
-                )
+            if not charged or not await prints.take_back(connection, line):
+                return 0
+            await grant(
+                connection,
+                line.organization_id,
+                charged,
+                kind="promo",
+                source_ref=f"request:{line.request_id}",
+            )
     except (AssertionError, SQLAlchemyError, OSError) as error:
         raise freezes.ledger_error(error) from error
     return charged

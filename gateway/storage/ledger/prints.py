@@ -5,9 +5,9 @@ Idempotency-Key, which pays for all others with that print; and for a request th
 though nobody got its answer, which pays for one more. So other requests write nothing here.
 
 A request that was charged stays charged: a tick may come again after the print of another was
-written.
+written. One that is refused has paid for nothing: its print goes with it.
 
-On PostgreSQL `ledger_prints` does the same: migrations/sql/0027_paid_prints.sql.
+On PostgreSQL `ledger_prints` does the same: migrations/sql/0033_refused_prints.sql.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.data_plane.metering.messages import UndeliveredLine, UsageLine
 from gateway.storage.database import Database
@@ -44,13 +45,31 @@ def find_free(
     for request_id, original_id, is_once, used_by, *print_ in connection.execute(
         _FOUND, (asked, now)
     ).fetchall():
-        if is_once and used_by is None:
-            if tuple(print_) in taken:
-                continue
+        is_first = used_by is None and tuple(print_) not in taken
+        if is_first:
             taken.add(tuple(print_))
             connection.execute(_USE, (request_id, *print_))
-        free[request_id] = original_id
+        if is_first or not is_once or used_by == request_id:
+            free[request_id] = original_id
     return free
+
+
+def drop_refused(connection: sqlite3.Connection, lines: Sequence[UsageLine]) -> None:
+    """Remove the prints of requests that were refused."""
+    connection.executemany(_DROP, [(line.key_id, line.request_id) for line in lines])
+
+
+async def take_back(connection: AsyncConnection, line: UsageLine) -> bool:
+    """Remove the prints of a charged request that is to be credited back: nobody is free for it.
+
+    Returns False if somebody was already.
+    """
+    own = (paid_prints.c.key_id == line.key_id) & (paid_prints.c.request_id == line.request_id)
+    found = await connection.scalars(select(paid_prints.c.used_by).where(own).with_for_update())
+    if any(used_by is not None for used_by in found):
+        return False
+    await connection.execute(delete(paid_prints).where(own))
+    return True
 
 
 async def forget(database: Database) -> int:
@@ -104,7 +123,8 @@ FROM json_each(?) WHERE true
 ON CONFLICT (key_id, print) DO UPDATE SET request_id = excluded.request_id,
     is_once = excluded.is_once, used_by = NULL, expires_at = excluded.expires_at
 WHERE paid_prints.expires_at <= ?
-    OR (paid_prints.used_by IS NOT NULL AND paid_prints.request_id <> excluded.request_id)
+    OR (paid_prints.is_once AND paid_prints.used_by IS NOT NULL
+        AND paid_prints.request_id <> excluded.request_id)
 """
 _FOUND = """
 SELECT json_extract(value, '$[0]') AS request, p.request_id, p.is_once, p.used_by, p.key_id, p.print
@@ -116,4 +136,5 @@ WHERE p.expires_at > ? AND p.request_id <> request
         AND e.charged_nanos > 0)
 ORDER BY request
 """
+_DROP = "DELETE FROM paid_prints WHERE key_id = ? AND request_id = ?"
 _USE = "UPDATE paid_prints SET used_by = ? WHERE key_id = ? AND print = ?"

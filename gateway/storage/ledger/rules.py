@@ -175,6 +175,15 @@ INVARIANTS = (
         of_rows=True,
     ),
     Invariant(
+        "charged-whole-or-not-at-all",  # I5
+        "each usage row charges its cost, or nothing where it is free or written off",
+        """
+        SELECT request_id FROM usage_events u
+        WHERE {usage} AND u.charged_nanos NOT IN (0, u.cost_nanos)
+        """,
+        of_rows=True,
+    ),
+    Invariant(
         "usage-has-an-owner",  # I5
         "each usage row names a key of its organization",
         """

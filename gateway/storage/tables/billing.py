@@ -237,12 +237,13 @@ paid_prints = Table(
     Column("print", Text, primary_key=True),
     # the one that was charged: while this row stands, others are free
     Column("request_id", Id, nullable=False),
-    # only one of them, because nobody got the answer, and which
+    # only one of them, because nobody got the answer
     Column(
         "is_once",
         Boolean().with_variant(Integer(), "sqlite"),
         nullable=False,
     ),
+    # who was free for it first
     Column("used_by", Id),
     Column("expires_at", Instant, nullable=False),
     Index(None, "expires_at"),

@@ -84,7 +84,7 @@ async def test_metrics_tell_how_the_ledger_and_the_journal_are(api: Api):
     for name in (
         "gateway_ledger_away_seconds", "gateway_ledger_refused_organizations",
         "gateway_ledger_refusals_total", "gateway_ledger_written_off_requests_total",
-        "gateway_journal_bytes", "gateway_journal_failures_total",
+        "gateway_journal_bytes", "gateway_journal_failures_total", "gateway_free_requests_total",
     ):  # fmt: skip
         assert f"\n{name} 0.0" in text or name == "gateway_ledger_away_seconds"
     assert "\ngateway_ledger_unconfirmed_requests " in text

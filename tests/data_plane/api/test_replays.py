@@ -361,6 +361,48 @@ async def test_an_answer_that_could_not_be_written_is_given_again():
     assert (await working.replays.find(retry).reply_to(Exchanging("2"))).body == b"done"
 
 
+async def test_one_that_was_written_to_a_retry_alone_has_reached_somebody():
+    working = Working(kept())
+    await working.begins.wait()
+    second = Exchanging("2")
+    joined = asyncio.create_task(working.work.reply_to(second))
+    await asyncio.sleep(0)
+    working.hold.set()
+    await asyncio.gather(working.task, joined)
+    working.first.on_lost()
+    assert working.credit.missed == []
+    second.on_lost()
+    assert working.credit.missed == ["1"]
+
+
+async def test_one_that_no_retry_could_be_given_has_reached_nobody():
+    """Its own client had left."""
+    working = Working(kept())
+    await working.begins.wait()
+    second = Exchanging("2")
+    joined = asyncio.create_task(working.work.reply_to(second))
+    await asyncio.sleep(0)
+    working.first.leave()
+    working.hold.set()
+    await asyncio.gather(working.task, joined)
+    second.on_lost()
+    assert working.credit.missed == ["1"]
+    retry = of("a", is_retry=False)
+    assert (await working.replays.find(retry).reply_to(Exchanging("3"))).body == b"done"
+
+
+async def test_a_kept_answer_that_could_not_be_written_again_is_given_once_more():
+    working = Working(kept())
+    working.hold.set()
+    await working.task
+    working.first.on_lost()
+    retry, second = of("a", is_retry=False), Exchanging("2")
+    await working.replays.find(retry).reply_to(second)
+    assert working.replays.find(retry) is None
+    second.on_lost()
+    assert (await working.replays.find(retry).reply_to(Exchanging("3"))).body == b"done"
+
+
 async def test_what_a_retry_could_not_pay_is_kept_for_the_next():
     class Begun:
         begun = True

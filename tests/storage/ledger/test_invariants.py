@@ -101,6 +101,11 @@ COOKED = {
         "UPDATE usage_events SET price_id = key_id",
         "UPDATE model_prices SET nanos_per_million_tokens = nanos_per_million_tokens + 1",
     ],
+    "charged-whole-or-not-at-all": [
+        "UPDATE usage_events SET charged_nanos = charged_nanos - 1 WHERE charged_nanos > 1",
+        "UPDATE usage_events SET charged_nanos = charged_nanos + 1",
+        "UPDATE usage_events SET cost_nanos = cost_nanos + 1 WHERE charged_nanos > 0",
+    ],
     "usage-has-an-owner": [
         "UPDATE usage_events SET key_id = price_id",
         "UPDATE usage_events SET organization_id = key_id",

@@ -64,6 +64,7 @@ async def test_an_idempotency_key_is_charged_once_over_processes(database: Datab
         with pytest.raises(AlreadyCharged) as free:
             await spend(two, named(customer))
         assert free.value.original_id == first.request_id
+        assert (one.book.free, two.book.free) == (0, 1)
         receipt = proofs.verify(free.value.receipt, [SIGNER.public]).receipt
         assert (receipt.cost_nanos, receipt.tokens) == ("0", 2)
         await spend(two, named(customer, "another"))
@@ -231,3 +232,46 @@ async def test_prints_that_expired_are_removed(database: Database, monkeypatch: 
         await connection.execute(insert(paid_prints), rows)
     assert [await prints.forget(database) for _ in range(3)] == [2, 1, 0]
     assert await kept(database) == 1
+
+
+async def test_one_that_is_refused_has_paid_for_nothing(database: Database):
+    """Its lease is gone, and its account can't pay."""
+    poor = await add_customer(database, 1)
+    ledger = ledger_of(database)
+    refused, retry = named(poor), named(poor)
+    assert (await ledger.tick(tick(refused), NOW)).refused == [refused.request_id]
+    assert await kept(database) == 0
+    told = await ledger.tick(tick(retry), NOW)
+    assert (told.free, told.refused) == ({}, [retry.request_id])
+    await ledger.close()
+    assert await charged(database) == []
+
+
+async def test_what_is_credited_back_makes_no_retry_free(database: Database):
+    customer = await add_customer(database, 100)
+    ledger = ledger_of(database)
+    unknown, retry = named(customer), named(customer)
+    await ledger.tick(tick(unknown), NOW)
+    assert await ledger.credit_back(line(unknown, new_id())) == 16
+    assert (await ledger.tick(tick(retry), NOW)).free == {}
+    await ledger.close()
+    assert await charged(database) == [16, 16]
+    assert await available(database, customer) == 800 - 16
+    await assert_sound(database)
+
+
+async def test_nothing_is_credited_back_once_a_retry_was_free_for_it(database: Database):
+    customer = await add_customer(database, 100)
+    ledger = ledger_of(database)
+    unknown, retry, later = (named(customer) for _ in range(3))
+    await ledger.tick(tick(unknown), NOW)
+    for _ in range(2):
+        told = await ledger.tick(tick(retry), NOW)
+        assert told.free == {retry.request_id: unknown.request_id}
+    assert await ledger.credit_back(line(unknown, new_id())) == 0
+    told = await ledger.tick(tick(later), NOW)
+    assert told.free == {later.request_id: unknown.request_id}
+    await ledger.close()
+    assert await charged(database) == [16, 0, 0]
+    assert await available(database, customer) == 800 - 16
+    await assert_sound(database)
