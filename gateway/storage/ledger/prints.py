@@ -7,7 +7,7 @@ though nobody got its answer, which pays for one more. So other requests write n
 A request that was charged stays charged: a tick may come again after the print of another was
 written. One that is refused has paid for nothing: its print goes with it.
 
-On PostgreSQL `ledger_prints` does the same: migrations/sql/0033_refused_prints.sql.
+On PostgreSQL `ledger_prints` does the same: migrations/sql/0034_refused_prints.sql.
 """
 
 from __future__ import annotations

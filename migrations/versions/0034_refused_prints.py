@@ -4,8 +4,8 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "0033_refused_prints"
-down_revision = "0032_request_log"
+revision = "0034_refused_prints"
+down_revision = "0033_sign_in_codes"
 branch_labels = None
 depends_on = None
 runs_from = "0029_schema_range"
@@ -14,7 +14,7 @@ _SQL = Path(__file__).parents[1] / "sql"
 
 
 def upgrade() -> None:
-    _replace("0033_refused_prints.sql")
+    _replace("0034_refused_prints.sql")
 
 
 def downgrade() -> None:
