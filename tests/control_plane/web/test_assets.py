@@ -6,6 +6,7 @@ import re
 import pytest
 
 from testing.browsing import Browser
+from tests.control_plane.conftest import MINILM
 
 
 async def style(browser: Browser, accepts: str):
@@ -40,3 +41,16 @@ async def test_a_style_is_sent_packed_to_who_takes_that(
     plain = (await style(browser, "identity")).content
     assert answer.content == plain  # httpx unpacks
     assert len(gzip.compress(plain)) < len(plain) / 3
+
+
+@pytest.mark.parametrize("path", ["/", "/models", f"/models/{MINILM}", "/docs", "/status"])
+async def test_a_first_visit_weighs_little(browser: Browser, path: str):
+    """Under 140 KB as sent, font included; the gateway leaves packing pages to the proxy."""
+    page = await browser.get(path)
+    urls = set(re.findall(r'<(?:link|script)[^>]*(?:href|src)="(/static/[^"]+)"', page.text))
+    assert any("inter" in url for url in urls)
+    sent = len(page.content)
+    for url in urls:
+        async with browser.http.stream("GET", url, headers={"accept-encoding": "gzip"}) as answer:
+            sent += len(b"".join([part async for part in answer.aiter_raw()]))
+    assert 80_000 < sent < 140_000
