@@ -86,7 +86,7 @@ def test_errors_lead_to_their_reason(
     expect(page.locator("#model_not_found")).to_be_in_viewport()
 
     page.goto("/console/requests")
-    page.get_by_label("Request ID").fill(paid.headers["x-request-id"])
+    page.get_by_role("searchbox", name="Request ID").fill(paid.headers["x-request-id"])
     page.get_by_role("button", name="Find").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("200")
     expect(page.get_by_text("$0.00000")).to_be_visible()

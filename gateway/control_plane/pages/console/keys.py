@@ -24,6 +24,7 @@ from gateway.control_plane.pages.console.key_forms import (
     typed_again,
 )
 from gateway.control_plane.pages.console.new_keys import shown
+from gateway.control_plane.status import errors
 from gateway.control_plane.web.forms import FormPage, RefusedForm, post_form, see_other
 from gateway.control_plane.web.recording import MemberTrail
 from gateway.control_plane.web.rendering import Render
@@ -55,6 +56,9 @@ async def list_keys(
         since = today - timedelta(days=_USED_DAYS)
         used = await key_listing.last_used(connection, visitor.organization_id, since)
         spent = await usage.sums(connection, visitor.organization_id, month, by="key")
+        over_budget = await errors.refused_by_budget(
+            connection, visitor.organization_id, errors.first_moment(1)
+        )
     by_use = sorted(held.active, key=lambda key: used.get(key.id, since), reverse=True)
     return render(
         "console/keys.html",
@@ -67,6 +71,7 @@ async def list_keys(
         today=today,
         spent={item.group: item.cost_nanos for item in spent},
         budgets=budgets,
+        over_budget=over_budget,
         form_id=new_id(),
     )
 
@@ -81,6 +86,9 @@ async def _key_page(
     async def page(refused: RefusedForm | None) -> Response[str]:
         async with database.read() as connection:
             key = await key_listing.find(connection, visitor.organization_id, key_id)
+            over_budget = await errors.refused_by_budget(
+                connection, visitor.organization_id, errors.first_moment(1)
+            )
         budget = (await keys.budgets(visitor.organization_id)).get(key_id)
         current = as_it_is(key, budget)
         return render(
@@ -90,6 +98,7 @@ async def _key_page(
             key=key,
             works=bool(key.previous_until and key.previous_until > wall.now()),
             budget=budget,
+            refused_today=over_budget.get(key.id, 0),
             form=typed_again(refused, key) if refused else current,
             current=current,
             stale=refused is not None and isinstance(refused.error, KeyChanged),

@@ -110,12 +110,12 @@ async def test_each_request_says_how_it_ended_and_what_the_ledger_charged(
     found = {row[-1].split()[0]: row[1:-1] for row in await shown(browser)}
     model = MINILM.rpartition("/")[2]
     assert found == {
-        "…" + left[-8:]: ["499 client_closed", "production", model, "41 ms", "7", "$0.000000056"],
-        "…" + refused[-8:]: ["402 key_budget_exceeded", "production", model, "1 ms", "7", DASH],
-        "…" + replay[-8:]: ["200 replayed", "production", DASH, "41 ms", DASH, "free"],
-        "…" + pending[-8:]: ["200", "production", model, "41 ms", "9", "pending"],
-        "…" + lost[-8:]: ["200", "production", model, "41 ms", "7", "free"],
-        "…" + paid[-8:]: ["200", "production", model, "41 ms", "7", "$0.000000056"],
+        "…" + left[-8:]: ["499 client_closed", f"production {model}", "41 ms", "7", "$0.000000056"],
+        "…" + refused[-8:]: ["402 key_budget_exceeded", f"production {model}", "1 ms", "7", DASH],
+        "…" + replay[-8:]: ["200 replayed", f"production {DASH}", "41 ms", DASH, "free"],
+        "…" + pending[-8:]: ["200", f"production {model}", "41 ms", "9", "pending"],
+        "…" + lost[-8:]: ["200", f"production {model}", "41 ms", "7", "free"],
+        "…" + paid[-8:]: ["200", f"production {model}", "41 ms", "7", "$0.000000056"],
     }
 
 
@@ -303,3 +303,28 @@ async def test_errors_are_listed_by_code_and_key_and_lead_to_their_requests(
     assert "model_warming" not in said
     assert "model_warming" in (await browser.get("/console/errors?days=90")).text
     assert (await browser.get("/console/errors?days=1000000")).status_code == 200
+
+
+async def test_a_key_whose_budget_is_used_up_says_how_many_were_refused_today(
+    gateway: Process, browser: Browser
+):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.submit("/console/keys", name="production", budget="0.000005")
+    ((key, owner),) = await rows(gateway, select(api_keys.c.id, api_keys.c.organization_id))
+    assert "refused today" not in (await browser.get("/console/keys")).text
+    hour = NOW.replace(minute=0, second=0, microsecond=0)
+    async with gateway.core.database.write() as connection:
+        for at, errors in ((hour, 26), (hour - timedelta(days=1), 100)):
+            await connection.execute(
+                insert(error_hours).values(
+                    organization_id=owner, hour=at, key_id=key, model_id=MINILM, status=402,
+                    code="key_budget_exceeded", errors=errors,
+                )
+            )  # fmt: skip
+    page = await browser.get("/console/keys")
+    assert "Used up: 26 refused today" in words(page.text)
+    lead = f'href="{PATH}?code=key_budget_exceeded&amp;key={key}"'
+    assert lead in page.text
+    page = await browser.get(f"/console/keys/{key}")
+    assert "Budget used up: 26 requests refused today" in words(page.text)
+    assert lead in page.text
