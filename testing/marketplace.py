@@ -31,6 +31,7 @@ from testing.gateways import MODEL, STELLA
 
 PAGES = [
     "/", "/models", f"/models/{STELLA}", f"/models/{MODEL}", "/compare", "/calculator", "/status",
+    f"/playground/{MODEL}", f"/playground/{MODEL}?mode=search",
     "/docs", "/docs/reference", "/sign-in", "/console", "/console/usage", "/console/usage?days=90",
     "/console/keys", "/console/keys/new", "/console/billing", "/console/billing/payments",
     "/console/ledger",

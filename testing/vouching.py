@@ -9,10 +9,11 @@ from gateway.snapshots import GoldenRow
 DIMENSIONS = 384
 
 
-def fake_golden() -> list[GoldenRow]:
+def fake_golden(*dimensions: int) -> list[GoldenRow]:
     """What `gateway workers pin` would record of it, without a process to ask."""
+    lengths = dimensions or (DIMENSIONS,)
     rows = make_rows(tokens.load(), golden.TEXTS, dimensions=DIMENSIONS, row_tokens_max=512)
     return [
-        GoldenRow(ids=row.ids, vectors={DIMENSIONS: vector(row.ids, DIMENSIONS)})
+        GoldenRow(ids=row.ids, vectors={length: vector(row.ids, length) for length in lengths})
         for row in rows.rows
     ]

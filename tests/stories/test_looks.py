@@ -36,6 +36,7 @@ PUBLIC = {
     "model-not-found": "/models/BAAI/bge-m4",
     "calculator": "/calculator",
     "playground": f"/playground/{MINILM}",
+    "playground-search": f"/playground/{MINILM}?mode=search",
     "docs": "/docs",
     **{f"docs-{slug}": f"/docs/{slug}" for slug in DOCS},
     "status": "/status",

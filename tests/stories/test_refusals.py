@@ -191,17 +191,23 @@ def test_what_was_wrong_when_the_page_came_goes_when_it_is_right(context: Browse
     expect(alert).to_have_count(0)
 
 
-def test_the_playground_refuses_where_the_result_stands(page: Page):
+def test_the_playground_refuses_at_the_field(page: Page):
     page.goto(f"/playground/{MINILM}")
     page.get_by_role("button", name="Embed and compare").click()
-    result = page.locator("#result")
-    expect(result.locator(".heat td")).to_have_count(16)
-    for sentences, message in [("only one", "So far: 1"), ("short\n" + "x" * 301, "Sentence 2")]:
-        page.get_by_role("textbox", name="Sentences").fill(sentences)
+    cells = page.locator("#result .heat td")
+    expect(cells).to_have_count(16)
+    for sentences, message in [("only one", "So far: 1"), ("short\n" + "x" * 301, "Line 2")]:
+        field = page.get_by_role("textbox", name="Sentences")
+        field.fill(sentences)
         page.get_by_role("button", name="Embed and compare").click()
-        expect(result.get_by_role("alert")).to_contain_text(message)
-        expect(result.locator(".heat td")).to_have_count(0)
-        expect(page.get_by_role("textbox", name="Sentences")).to_have_value(sentences)
+        expect(page.locator("#problem-sentences").get_by_role("alert")).to_contain_text(message)
+        expect(field).to_have_attribute("aria-invalid", "true")
+        expect(field).to_have_value(sentences)
+        expect(cells).to_have_count(0)
+    field.fill("one\ntwo")
+    page.get_by_role("button", name="Embed and compare").click()
+    expect(cells).to_have_count(4)
+    expect(page.get_by_role("alert")).to_have_count(0)
 
 
 @pytest.mark.parametrize("context", [True], indirect=True, ids=["javascript"])

@@ -1,6 +1,7 @@
 """What people do, from the first visit to the launch mail, in a real browser."""
 
 import json
+import re
 import subprocess
 import zlib
 from typing import Any
@@ -104,6 +105,25 @@ def test_the_playground(page: Page):
     page.goto(f"/playground/{MINILM}")
     page.get_by_role("button", name="Embed and compare").click()
     expect(page.locator(".heat td")).to_have_count(16)
+    page.get_by_role("link", name="Search", exact=True).click()
+    page.get_by_role("textbox", name="Query").fill("Orders leave today")
+    page.get_by_role("button", name="Embed and rank").click()
+    expect(page.locator(".hits li")).to_have_count(5)
+    page.get_by_text("Copy as code").click()
+    page.get_by_text("Python", exact=True).click()
+    expect(page.locator("#code-1-python")).to_contain_text('query = "Orders leave today"')
+    page.goto(f"/playground/{STELLA}")
+    expect(page).to_have_url(re.compile(f"/models/{STELLA}#demand$"))
+
+
+@pytest.mark.parametrize("context", [True], indirect=True, ids=["javascript"])
+def test_the_button_says_what_it_does(page: Page):
+    page.goto(f"/playground/{MINILM}")
+    page.route("**/playground/**", lambda _: None)  # no answer, so that it stays so
+    page.get_by_role("button", name="Embed and compare").click()
+    button = page.get_by_role("button", name="Embedding…")
+    expect(button).to_be_visible()
+    expect(button).to_be_disabled()
 
 
 @pytest.mark.parametrize("context", [True], indirect=True, ids=["javascript"])

@@ -5,7 +5,7 @@ from sqlalchemy import select
 
 from gateway.app.process import Process
 from gateway.control_plane.catalog import cards
-from gateway.control_plane.pages.storefront import playground
+from gateway.control_plane.pages.storefront import trials
 from gateway.storage.tables import demand_votes
 from testing import marketplace
 from testing.browsing import Browser, field, mailed_link, sign_in
@@ -141,7 +141,7 @@ async def test_a_filter(browser: Browser):
 
 
 async def test_sentences(browser: Browser, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(playground, "_HOLD_SECONDS", 0.0)
+    monkeypatch.setattr(trials, "_HOLD_SECONDS", 0.0)
     await browser.get(f"/playground/{MINILM}")
     page = await browser.submit(f"/playground/{MINILM}", sentences="only one")
     assert page.status_code == 400
