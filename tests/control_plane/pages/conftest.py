@@ -20,7 +20,10 @@ _asking: ContextVar[bool] = ContextVar("asking", default=False)
 
 
 class Fields(HTMLParser):
-    """The fields of a page and what stands in them, and its alerts by their ids."""
+    """The fields of a page and what stands in them, and its alerts by their ids.
+
+    The search in the header, which every page has, is none of them.
+    """
 
     def __init__(self, page: httpx.Response) -> None:
         super().__init__()
@@ -28,12 +31,15 @@ class Fields(HTMLParser):
         self.values: dict[str, str] = {}
         self.alerts: dict[str, str] = {}
         self._area = self._alert = ""
+        self._in_header = False
         self.feed(page.text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         said = {name: value or "" for name, value in attrs}
         # what has no name is not sent
-        if tag in ("input", "textarea") and said.get("type") != "hidden" and "name" in said:
+        self._in_header |= tag == "header"
+        is_field = tag in ("input", "textarea") and said.get("type") != "hidden"
+        if is_field and "name" in said and not self._in_header:
             self.fields[said["name"]] = said
             self.values[said["name"]] = said.get("value", "")
         self._area = said["name"] if tag == "textarea" else ""
@@ -45,7 +51,8 @@ class Fields(HTMLParser):
         if self._alert:
             self.alerts[self._alert] = self.alerts.get(self._alert, "") + data
 
-    def handle_endtag(self, _tag: str) -> None:
+    def handle_endtag(self, tag: str) -> None:
+        self._in_header &= tag != "header"
         self._area = self._alert = ""
 
     def blamed(self) -> str:

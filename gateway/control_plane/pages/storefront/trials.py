@@ -52,7 +52,7 @@ class Cell(msgspec.Struct, frozen=True):
     shade: int
 
 
-class Hit(msgspec.Struct, frozen=True):
+class RankedPassage(msgspec.Struct, frozen=True):
     """A passage, and its similarity to the query."""
 
     passage: str
@@ -70,7 +70,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     milliseconds: int
     sentences: Sequence[str] = ()
     cells: Sequence[Sequence[Cell]] = ()
-    hits: Sequence[Hit] = ()
+    hits: Sequence[RankedPassage] = ()
     code: Sequence[Snippet] = ()
 
 
@@ -112,7 +112,7 @@ async def search(
     ]
     vectors, trial = await _embed(router, candidate, quotes)
     hits = [
-        Hit(passage, float(cosine))
+        RankedPassage(passage, float(cosine))
         for passage, cosine in zip(passages, vectors[1:] @ vectors[0], strict=True)
     ]
     hits.sort(key=lambda hit: hit.cosine, reverse=True)
