@@ -318,7 +318,7 @@ class LoopLag:
     def __init__(self, *, tick_seconds: float = 0.05, memory_seconds: float = 1.0) -> None:
         self._tick_seconds = tick_seconds
         self._memory_seconds = memory_seconds
-        self._due = time.monotonic() + tick_seconds
+        self._due = 0.0
         self._worst = 0.0
         self._worst_at = 0.0
         self._task: asyncio.Task[None] | None = None

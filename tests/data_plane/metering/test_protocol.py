@@ -317,3 +317,23 @@ def test_what_waited_long_enough_for_its_retry_is_given_up(stage: Stage):
     first.tick()
     assert charge.request_id not in first.book.held
     assert first.book.resume(charge) is None
+
+
+@pytest.mark.parametrize(("available", "asks"), [(0, False), (8, True)])
+def test_more_is_asked_for_ahead_only_where_there_is_more(stage: Stage, available: int, asks: bool):
+    stage.serve(stage.first, 8)
+    stage.first.tick()
+    (purse,) = stage.first.book.purses.values()
+    lease = purse.lease
+    assert lease is not None
+    purse.prefetch_at = held_off = stage.world.seconds + 1_000
+    told = LeaseAnswer(
+        id=lease.id, state="open", granted_nanos=80, available_nanos=available, denied=False,
+        frozen=None, unreached_nanos=0,
+    )  # fmt: skip
+    empty = TickAnswer(refused=[], written_off=[], leases=[told], closed=[], recalled=[])
+    stage.serve(stage.first, 8)
+    sent = stage.first.talk.compose()
+    assert sent is not None
+    stage.first.talk.applied(sent, empty)
+    assert (purse.prefetch_at < held_off) is asks

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.data_plane.metering import tokens
 from gateway.data_plane.metering.quote import quote
-from gateway.data_plane.metering.rows import ContextLengthExceeded, TooManyTokens
+from gateway.data_plane.metering.rows import ContextLengthExceeded, InvalidTokenId, TooManyTokens
 from gateway.snapshots import ModelSnapshot, PriceSnapshot
 
 PRICE, FLEX = PriceSnapshot("p", 8_000_000), PriceSnapshot("f", 1_500_000)
@@ -58,3 +58,12 @@ def test_ids_cost_what_their_text_does_and_only_what_is_kept_of_it():
     )
     assert text == ids
     assert (text.rows.tokens_full, text.cost_nanos) == ([22], 10 * 8)
+
+
+def test_every_id_of_the_vocabulary_is_one_and_no_other():
+    counter = tokens.load()
+    last = counter.vocabulary_size - 1
+    assert quote(counter, MODEL, [[0, last]]).rows.tokens == 4
+    for ids in ([-1], [last + 1], [0, last, last + 1]):
+        with pytest.raises(InvalidTokenId, match=f"0 to {last}"):
+            quote(counter, MODEL, [ids])

@@ -208,6 +208,9 @@ async def test_two_at_once_and_twice(postgresql: Database):
     for table in ("usage_events", "receipt_roots"):
         days = {f"{table}_{TODAY + timedelta(days=ahead):%Y%m%d}" for ahead in range(8)}
         assert days <= made
+    async with postgresql.write() as connection:
+        again = text("SELECT ledger_partition('usage_events', current_date)")
+        assert await connection.scalar(again) == 0, "and nothing is moved twice"
 
 
 @pytest.mark.parametrize(

@@ -134,3 +134,16 @@ async def owed(ledger: Ledger) -> int | None:
     query = select(accounts.c.owed_nanos).where(accounts.c.id == ledger.organization_id)
     async with ledger.database.read() as connection:
         return await connection.scalar(query)
+
+
+async def test_who_holds_what_a_refund_takes_is_asked_to_return_it(ledger: Ledger, tmp_path: Path):
+    payment = await bought(ledger, 1)
+    async with running(ledger.database, tmp_path, leases=SILENT) as credit:
+        charge = ledger.charge(CENT)
+        await credit.reserve(charge)
+        async with ledger.database.read() as connection:
+            assert await connection.scalar(select(accounts.c.recalled_at)) is None
+        await payment.refund(1)
+        async with ledger.database.read() as connection:
+            assert await connection.scalar(select(accounts.c.recalled_at)) is not None
+        await credit.release(charge)
