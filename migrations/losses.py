@@ -67,6 +67,7 @@ LOSSES: Mapping[str, Mapping[str, str]] = {
     "0030_rotators": {"api_keys": "rotated_by IS NOT NULL OR previous_rotated_by IS NOT NULL"},
     "0031_model_requests": {"model_requests": "forms > 0"},
     "0032_request_log": {"error_hours": ALL, "model_answers": ALL},
+    "0035_incident_updates": {"incident_updates": ALL},
 }
 
 FORGOTTEN: Mapping[str, str] = {

@@ -171,6 +171,7 @@ class Process:
         await self.core.prices_to_come.refresh()
         if self._control:
             await self.services.performances.refresh()
+            await self.services.api_health.refresh()
 
     async def _partition(self) -> None:
         """Make partitions. That it fails keeps nothing from starting: the job goes on with it."""

@@ -45,6 +45,7 @@ from gateway.control_plane.mail.unsubscribe import Unsubscriptions
 from gateway.control_plane.mail.waits import MailWaits
 from gateway.control_plane.pages.sign_in.github import make_github
 from gateway.control_plane.payments.hosted_pages import stripe_pages
+from gateway.control_plane.status.api_health import ApiHealth
 from gateway.control_plane.status.incidents import Incidents
 from gateway.control_plane.status.performance import Performances
 from gateway.control_plane.web.assets import Assets
@@ -88,6 +89,7 @@ class Services:
     unsubscriptions: Unsubscriptions
     incidents: Incidents
     performances: Performances
+    api_health: ApiHealth
     launches: LaunchMails
     launch_notices: LaunchNotices
     preferences: Preferences
@@ -187,6 +189,7 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
             database, catalog=core.catalog, patience_seconds=settings.incident_after_seconds
         ),
         performances=Performances(database),
+        api_health=ApiHealth(database),
         launches=LaunchMails(
             database,
             outbox,

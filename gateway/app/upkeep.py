@@ -89,6 +89,7 @@ def wing(core: Core, services: Services) -> Wing:
             Job("reseal", _RESEAL_SECONDS, lambda: reseal(database, settings.keyring)),
             Job("incidents", settings.incident_seconds, services.incidents.watch),
             Job("performances", REFRESH_SECONDS, services.performances.refresh),
+            Job("api-health", REFRESH_SECONDS, services.api_health.refresh),
             Job("attention", LOOK_SECONDS, services.attention.look),
             Job("forget-old", _FORGET_SECONDS, lambda: forget_old(database, settings)),
         ],

@@ -75,6 +75,7 @@ for name, source, sentence in (
     ("launches", "launches:launches_group", "Launches: `gateway models launch` makes one."),
     ("waitlist", "market:waitlist_group", "Who waits for a model."),
     ("workers", "workers:workers_group", "Workers, as the running gateways see them."),
+    ("incidents", "incidents:incidents_group", "Incidents, and what the public is told of them."),
     ("mail", "mail:mail_group", "Mails: recipients, and what became of them."),
     (
         "attention",

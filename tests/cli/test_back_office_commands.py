@@ -86,6 +86,7 @@ OF_COMMANDS = {
     "keys rotate": "shows a secret, which customers have made for them in the console",
     "keys mac rotate": "is about the service's own secrets",
     "keys mac drop": "and takes one away that leaked",
+    "incidents post": "says in public what an operator has found out",
     "organizations create": "for who does not sign up",
     "workers pin": "asks the worker from where the command runs",
     "export": "writes a file where the command runs",
@@ -97,8 +98,8 @@ WITHOUT_REASON = {"attention unsnooze", "credits approve", "organizations note"}
 READING = {
     "attention list", "attention rules", "audit", "billing attention", "billing evidence",
     "billing payments", "books", "check", "credits approvals", "credits balance", "credits ledger",
-    "demand asked", "demand list", "demand votes", "estimate", "events list", "keys list",
-    "keys mac list", "launches list", "launches preview", "launches show", "mail list",
+    "demand asked", "demand list", "demand votes", "estimate", "events list", "incidents list",
+    "keys list", "keys mac list", "launches list", "launches preview", "launches show", "mail list",
     "models demand", "models diff", "models list", "models price-effect", "models show",
     "operators list", "organizations list", "receipts verify", "search", "secrets generate",
     "secrets keys", "secrets status", "settings", "trail list", "trail verify", "waitlist list",
@@ -186,6 +187,7 @@ async def _prepared(url: str, folder: Path) -> dict[str, list[str]]:
         "operators add": ["new@example.com", "--role", "read"],
         "operators role": ["ops@example.com", "read"], "operators reset": ["ops@example.com"],
         "operators remove": ["ops@example.com"], "secrets retire": ["3f2a9c017b44"],
+        "incidents post": [new_id(), "--title", "A full disk", "--words", "It is replaced."],
         "export": [owner, str(folder / "acme.jsonl.gz")],
     }  # fmt: skip
 

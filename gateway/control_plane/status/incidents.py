@@ -23,6 +23,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import wall
+from gateway.control_plane.status import incident_updates
+from gateway.control_plane.status.incident_updates import IncidentUpdate
 from gateway.control_plane.workers import commands
 from gateway.identifiers import new_id
 from gateway.snapshots import Catalog, WorkerState
@@ -41,6 +43,13 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     model_id: str
     started_at: datetime
     ended_at: datetime | None
+    updates: tuple[IncidentUpdate, ...] = ()
+    """What an operator said of it, the newest first."""
+
+    @property
+    def title(self) -> str:
+        """What it is called in public."""
+        return self.updates[0].title if self.updates else f"{self.model_id} was unavailable"
 
     def minutes(self, now: datetime) -> int:
         """Return its duration so far in whole minutes, at least one."""
@@ -90,15 +99,8 @@ class Incidents:
 
     async def recent(self, days: int) -> list[Incident]:
         """Return the incidents of the last days, newest first."""
-        since = self._clock() - timedelta(days=days)
-        query = (
-            select(incidents)
-            .where(or_(incidents.c.ended_at.is_(None), incidents.c.ended_at > since))
-            .order_by(incidents.c.started_at.desc())
-            .limit(_LISTED_MAX)
-        )
         async with self._database.read() as connection:
-            return [Incident(**row) for row in (await connection.execute(query)).mappings()]
+            return await recent(connection, self._clock() - timedelta(days=days))
 
     async def past(self, days: int) -> Past:
         """Return the history and the incidents of the last days, read at most every 5 seconds."""
@@ -129,6 +131,19 @@ class Incidents:
                 .where(incidents.c.model_id == model_id, incidents.c.ended_at.is_(None))
                 .values(ended_at=now)
             )
+
+
+async def recent(connection: AsyncConnection, since: datetime) -> list[Incident]:
+    """Return the incidents of which some part is later, newest first."""
+    found = await connection.execute(
+        select(incidents)
+        .where(or_(incidents.c.ended_at.is_(None), incidents.c.ended_at > since))
+        .order_by(incidents.c.started_at.desc())
+        .limit(_LISTED_MAX)
+    )
+    rows = found.mappings().all()
+    said = await incident_updates.of_all(connection, [row["id"] for row in rows])
+    return [Incident(**row, updates=tuple(said.get(row["id"], ()))) for row in rows]
 
 
 _INCIDENTS_MAX = 10_000

@@ -153,8 +153,8 @@ STAYING: Mapping[str, str] = {
         trail_entries trail_heads trail_words audit_runs""",
     "of the deployment": """
         catalog_versions models model_prices price_changes golden_rows schema_ranges mac_secrets
-        known_secrets lasting_secrets incidents pool_reports promotion_days promotion_shares
-        quota_windows worker_orders worker_reports worker_quarantines""",
+        known_secrets lasting_secrets incidents incident_updates pool_reports promotion_days
+        promotion_shares quota_windows worker_orders worker_reports worker_quarantines""",
 }
 """The tables that no file carries, and what they are about."""
 

@@ -83,6 +83,7 @@ from gateway.storage.tables.secrets import known_secrets, lasting_secrets
 from gateway.storage.tables.status import (
     answer_hours,
     error_hours,
+    incident_updates,
     incidents,
     model_answers,
     request_log,
@@ -125,6 +126,7 @@ __all__ = [
     "freezes",
     "golden_rows",
     "identities",
+    "incident_updates",
     "incidents",
     "key_budgets",
     "known_secrets",

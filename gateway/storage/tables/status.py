@@ -32,6 +32,19 @@ incidents = Table(
     **STRICT,
 )
 
+incident_updates = Table(
+    "incident_updates",
+    metadata,
+    # what an operator says of an incident in public: the newest title is the incident's
+    Column("id", Id, primary_key=True),
+    Column("incident_id", Id, ForeignKey(incidents.c.id), nullable=False),
+    Column("posted_at", Instant, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("words", Text, nullable=False),
+    Index(None, "incident_id"),
+    **STRICT,
+)
+
 answer_hours = Table(
     "answer_hours",
     metadata,

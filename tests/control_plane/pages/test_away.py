@@ -43,7 +43,11 @@ async def test_what_is_for_everybody_is_still_there(browser: Browser):
     status = await browser.get("/status")
     assert status.status_code == 200
     assert "temporarily unavailable" in status.text
-    assert "Coming soon" in status.text
+    assert "No ready worker" in status.text
+    told = await browser.get("/status.json")
+    assert (told.status_code, told.json()["incidents"]) == (200, None)
+    assert (await browser.get("/status/badge.svg")).status_code == 200
+    assert (await browser.get("/status.rss")).status_code == 503  # an empty one would say: none
 
 
 @pytest.mark.usefixtures("away")

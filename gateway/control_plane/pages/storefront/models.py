@@ -16,7 +16,12 @@ from gateway.control_plane.demand import votes, waitlist
 from gateway.control_plane.demand.asks import Asks
 from gateway.control_plane.demand.counts import DemandCounts
 from gateway.control_plane.mail import unsubscribe
-from gateway.control_plane.pages.storefront import calculator, dimension_chart, elsewhere
+from gateway.control_plane.pages.storefront import (
+    calculator,
+    day_bars,
+    dimension_chart,
+    elsewhere,
+)
 from gateway.control_plane.pages.storefront.calculator import CalculatorForm, Counters
 from gateway.control_plane.pages.storefront.structured_data import structured_data
 from gateway.control_plane.status.performance import Performances
@@ -78,6 +83,7 @@ async def provide_listing_page(
             calls=snippets.calls(settings.public_url, model.id, prompt=model.query_prompt),
             related=[(known[r.id], r.why) for r in listing.page.related if r.id in known],
             measured=performances.of(model.id),
+            bars=day_bars.bars,
             chart=dimension_chart.drawn(listing.page, model.dimensions_default),
             elsewhere=elsewhere.beside(listing),
             span=elsewhere.span,

@@ -16,7 +16,9 @@ from gateway.control_plane.pages.storefront import (
     models,
     playground,
     robots,
+    service_state,
     status,
+    status_feeds,
     unsubscribe,
 )
 from gateway.control_plane.web import theme
@@ -40,6 +42,9 @@ def storefront_wing(document_paths: Iterable[str]) -> Wing:
             playground.show_playground,
             playground.experiment,
             status.show_status,
+            status_feeds.read_status,
+            status_feeds.read_feed,
+            status_feeds.read_badge,
             demand.vote,
             demand.withdraw_vote,
             demand.join_waitlist,
@@ -56,5 +61,7 @@ def storefront_wing(document_paths: Iterable[str]) -> Wing:
         dependencies={
             "document_paths": Provide(lambda: paths, sync_to_thread=False),
             "listing_page": Provide(models.provide_listing_page),
+            "service_state": Provide(service_state.provide_service_state),
         },
+        operations=[status_feeds.OPERATION],
     )

@@ -1,0 +1,75 @@
+"""`gateway incidents`: what the status page says of incidents."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+import rich_click as click
+
+from gateway import wall
+from gateway.cli.acting import acting_as, because, operator_of
+from gateway.cli.printing import as_json, asynchronous, opened, say, show
+from gateway.control_plane.back_office import incidents
+from gateway.control_plane.status.incidents import recent
+
+
+@click.group("incidents")
+def incidents_group() -> None:
+    """Incidents, and what the public is told of them."""
+
+
+@incidents_group.command("list", epilog="Example: gateway incidents list")
+@click.option("--days", type=click.IntRange(1, 365), default=30, show_default=True)
+@as_json
+@asynchronous
+async def list_incidents(days: int, *, as_json: bool) -> None:
+    """List the incidents of the last days, the newest first."""
+    async with opened() as database, database.read() as connection:
+        found = await recent(connection, wall.now() - timedelta(days=days))
+    if as_json:
+        show(found, as_json=True)
+    elif not found:
+        say("No incidents.")
+    else:
+        lines = [
+            _Line(
+                id=one.id,
+                model=one.model_id,
+                started_at=one.started_at,
+                ended_at=one.ended_at,
+                title=one.title,
+                updates=len(one.updates),
+            )
+            for one in found
+        ]
+        show(lines, as_json=False)
+
+
+@incidents_group.command(
+    "post",
+    epilog="Example: gateway incidents post ID --title 'A full disk' --words 'It is replaced.'",
+)
+@click.argument("incident")
+@click.option("--title", required=True, help="What the incident is called from now on.")
+@click.option("--words", required=True, help="What happened, and what is done about it.")
+@because
+@acting_as
+@asynchronous
+async def post(incident: str, *, title: str, words: str, reason: str, acting: str | None) -> None:
+    """Say something of an incident on the status page, its feed and its JSON."""
+    async with opened() as database, database.write() as connection:
+        operator = await operator_of(connection, acting)
+        await incidents.post(
+            connection, operator, incident, title=title, words=words, reason=reason
+        )
+    say("Posted: /status shows it within seconds.")
+
+
+class _Line(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    model: str
+    started_at: datetime
+    ended_at: datetime | None
+    title: str
+    updates: int
