@@ -233,9 +233,9 @@ class Machine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for running in reversed(self._running):
-            running.close()
-        self._stack.close()
+        with self._stack:
+            for running in self._running:
+                self._stack.callback(running.close)
 
     def run(self, *command: str) -> None:
         """Run a command in the network of the containers."""
@@ -315,5 +315,6 @@ def _as_user(container: Container) -> list[str]:
     return [
         "setpriv", f"--reuid={container.user}", f"--regid={container.group}", "--clear-groups",
         "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all",
+        "--pdeathsig=KILL",  # the kernel forgot it when the user changed
         "env", "-i", *(f"{name}={value}" for name, value in container.env.items()),
     ]  # fmt: skip

@@ -36,6 +36,8 @@ class _SecretRow(msgspec.Struct, frozen=True, kw_only=True):
     lasting: int
     sessions: int
     mail_links: int
+    is_next: bool
+    """No gateway has made anything with it yet: it is to be put first."""
     can_be_dropped: bool
 
 
@@ -61,12 +63,14 @@ async def status(*, as_json: bool) -> None:
         for one in await record.listed(connection):
             found = await dependents.dependents(connection, keyring, one.fingerprint)
             is_first = one.fingerprint == keyring.fingerprints[0]
+            is_next = one.first_at is None and one.fingerprint in keyring.fingerprints
             rows.append(
                 _SecretRow(
                     fingerprint=one.fingerprint,
                     place=_place(one, keyring.fingerprints),
                     seen_at=one.seen_at,
-                    can_be_dropped=not is_first and not found.must_stay,
+                    is_next=is_next,
+                    can_be_dropped=not (is_first or is_next or found.must_stay),
                     **msgspec.structs.asdict(found),
                 )
             )

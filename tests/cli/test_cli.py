@@ -345,6 +345,12 @@ def test_a_secret_is_rotated_and_a_wrong_one_is_one_line(shell: Shell):
         assert said.count("\n") == 1
         assert new not in said
 
+    asyncio.run(start(Keyring(old, new)))
+    shell.environment["GATEWAY_SECRET"] = f"{old}\n{new}"
+    first, second = shell.json("secrets", "status")
+    assert (first["place"], first["is_next"], first["can_be_dropped"]) == ("first", False, False)
+    assert (second["place"], second["is_next"], second["can_be_dropped"]) == ("second", True, False)
+
     asyncio.run(start(Keyring(new, old)))
     shell.environment["GATEWAY_SECRET"] = f"{new}\n{old}"
     first, second = shell.json("secrets", "status")

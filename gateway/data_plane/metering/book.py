@@ -21,7 +21,9 @@ from gateway.data_plane.metering.leases import (
     period_at,
 )
 from gateway.data_plane.metering.messages import UsageLine
+from gateway.data_plane.metering.misses import Misses
 from gateway.data_plane.metering.port import Charge, ChargeUnknown, CreditUnavailable
+from gateway.data_plane.metering.waiting_holds import WaitingHolds
 from gateway.errors import GatewayError
 from gateway.identifiers import made_at_ms
 
@@ -44,14 +46,14 @@ class LeaseBook:
         """Called when there is something to send to the ledger."""
         self.purses: dict[str, Purse] = {}
         self.held: dict[str, Hold] = {}
-        self.kept: dict[str, float] = {}
+        self.kept = WaitingHolds()
         """Those of them that only wait for a retry, and until when."""
         self.outbox: deque[Settlement] = deque()
         self.asking: dict[str, Purse] = {}
         """The purses that need more credit."""
         self.is_closed = False
         """Whether neither the ledger nor the journal takes anything: requests are refused."""
-        self.undelivered: dict[str, Undelivered] = {}
+        self.undelivered = Misses(rules)
         """Charged requests that reached nobody, for the ledger to know."""
         self.unconfirmed = 0
         """How many settled requests the ledger has not confirmed."""
@@ -147,11 +149,12 @@ class LeaseBook:
     def keep(self, charge: Charge, seconds: float) -> None:
         """Keep a reservation for a retry: it ends in `resume`, or is given up."""
         if charge.request_id in self.held:
-            self.kept[charge.request_id] = self.clock() + seconds
+            hold = self.held[charge.request_id]
+            self.kept.add(charge.request_id, self.clock() + seconds, hold.account_ids)
 
     def resume(self, charge: Charge) -> int | None:
         """Take a kept reservation back and return the balance left; None if it is gone."""
-        if self.kept.pop(charge.request_id, None) is None:
+        if not self.kept.remove(charge.request_id):
             return None
         hold = self.held[charge.request_id]
         now = self.clock()
@@ -162,18 +165,13 @@ class LeaseBook:
 
     def give_up_kept(self, account_id: str) -> bool:
         """Give up the reservations of an account that only wait; return whether there were any."""
-        waiting = [
-            request_id
-            for request_id in self.kept
-            if account_id in self.held[request_id].account_ids
-        ]
+        waiting = self.kept.of(account_id)
         self._give_up(waiting)
         return bool(waiting)
 
     def give_up_overdue(self) -> None:
         """Give up what waited for its retry long enough."""
-        now = self.clock()
-        self._give_up([request_id for request_id, until in self.kept.items() if until <= now])
+        self._give_up(self.kept.overdue(self.clock()))
 
     def give_up_all_kept(self) -> None:
         """Give up everything that only waits."""
@@ -181,7 +179,7 @@ class LeaseBook:
 
     def _give_up(self, request_ids: list[str]) -> None:
         for request_id in request_ids:
-            del self.kept[request_id]
+            self.kept.remove(request_id)
             self.release(self.held[request_id].charge)
 
     def wait(self, purse: Purse, cost_nanos: int, done: Callable[[], None]) -> Waiter:
@@ -236,10 +234,10 @@ class LeaseBook:
 
     def miss(self, charge: Charge, seconds: float) -> None:
         """Note that nobody got an answer that was charged: for so long an equal one is free."""
-        if charge.print is not None and len(self.undelivered) < self.rules.undelivered_max:
+        if charge.print is not None:
             until = self.clock() + seconds
-            self.undelivered[charge.request_id] = Undelivered(charge, until)
-            self.on_work()
+            if self.undelivered.add(Undelivered(charge, until)):
+                self.on_work()
 
     def waive(self, entry: Settlement, original_id: str) -> None:
         """Handle that the ledger did not charge it, since it had charged an equal request."""

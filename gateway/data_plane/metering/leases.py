@@ -65,6 +65,8 @@ class LeaseRules(msgspec.Struct, frozen=True, kw_only=True):
     """Most settled requests that the ledger has not confirmed; beyond it requests get 503."""
     undelivered_max: int = 10_000
     """Most charged answers that reached nobody and that the ledger doesn't know of."""
+    undelivered_own_max: int = 2_500
+    """Most of them of one organization: a quarter."""
     waiters_max: int = 1_024
     """Most requests waiting on one purse; further ones get 503."""
 

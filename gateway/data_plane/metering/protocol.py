@@ -130,17 +130,14 @@ class LeaseProtocol:
     def _undelivered(self) -> list[Undelivered]:
         """Take what there is room for of the answers that reached nobody."""
         book = self._book
-        if not book.undelivered:
-            return []
-        taken = list(book.undelivered)[: book.rules.usage_per_tick_max]
-        return [book.undelivered.pop(request_id) for request_id in taken]
+        return book.undelivered.take(book.rules.usage_per_tick_max) if book.undelivered else []
 
     def _keep_undelivered(self, sent: Sent) -> None:
         """Send it again: however often it is told, one equal request is free."""
         now = self._book.clock()
         for one in sent.undelivered:
             if now < one.until:
-                self._book.undelivered[one.charge.request_id] = one
+                self._book.undelivered.put_back(one)
 
     def failed(self, sent: Sent) -> None:
         """Handle a tick whose outcome is unknown: everything in it will be sent again.
