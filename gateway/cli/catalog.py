@@ -42,6 +42,7 @@ for _command in (
         "model_edits:show_differences",
         "Show what operators set, and what the data files say.",
     ),
+    Later("check", "model_review:check_models", "Check the words and facts of all models."),
     Later("state", "model_edits:set_state", "Retire a model, or bring a retired one back."),
     Later(
         "price-effect",

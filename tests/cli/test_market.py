@@ -40,6 +40,18 @@ def test_a_model_is_edited_and_compared_with_its_file(shell: Shell, tmp_path: Pa
     )
 
 
+def test_the_catalog_is_checked(shell: Shell, tmp_path: Path):
+    assert "reviewed words and sourced facts" in shell.run("models", "check")
+    facts, page = tmp_path / "facts.toml", tmp_path / "page.toml"
+    facts.write_text(shell.run("models", "show", STELLA))
+    page.write_text(shell.run("models", "show", STELLA, "--page").replace(STELLA, "acme/new"))
+    shell.run(
+        "models", "add", "acme/new", "--facts", str(facts), "--page", str(page), "--price", "0.01",
+        "--reason", "asked for",
+    )  # fmt: skip
+    assert shell.json("models", "check") == []
+
+
 def test_a_price_from_a_day_on_and_called_off(shell: Shell):
     day = f"{datetime.now(UTC) + timedelta(days=40):%Y-%m-%d}"
     said = shell.run("models", "price", MODEL, "0.009", "--from", day)
@@ -52,8 +64,9 @@ def test_a_price_from_a_day_on_and_called_off(shell: Shell):
 
 
 def test_what_is_wanted_is_listed(shell: Shell):
-    (wanted,) = shell.json("demand", "list")
-    assert (wanted["model_id"], wanted["votes"], wanted["pays"]) == (STELLA, 0, False)
+    by_id = {wanted["model_id"]: wanted for wanted in shell.json("demand", "list")}
+    assert (by_id[STELLA]["votes"], by_id[STELLA]["pays"]) == (0, False)
+    assert MODEL not in by_id  # it is live
     assert shell.json("demand", "votes", STELLA) == []
     assert shell.json("waitlist", "list", "--model", STELLA) == []
     assert "There is no vote" in shell.run(

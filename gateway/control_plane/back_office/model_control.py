@@ -199,6 +199,14 @@ async def vouchers(connection: AsyncConnection, model_id: str) -> dict[str, str]
     }
 
 
+async def unwritten(connection: AsyncConnection) -> list[str]:
+    """Return the models that are offered and have neither a file of words nor an operator's."""
+    query = select(models.c.id).where(models.c.state != "retired", models.c.page_edits.is_(None))
+    without = await connection.scalars(query.order_by(models.c.id))
+    known = content.reviewed()
+    return [model_id for model_id in without if model_id not in known]
+
+
 async def differences(connection: AsyncConnection, model_id: str = "") -> list[Difference]:
     """Return what operators set and what the files say, of one model or of all."""
     query = select(models.c.id, models.c.card_edits, models.c.page_edits).order_by(models.c.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any, get_args
 
 import msgspec
@@ -12,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import wall
 from gateway.control_plane.catalog import cards, edits, golden
-from gateway.control_plane.catalog.cards import ModelCard
+from gateway.control_plane.catalog.cards import ModelCard, ReviewedModel
 from gateway.control_plane.catalog.edits import CardEdits
 from gateway.identifiers import new_id
 from gateway.snapshots import Catalog, GoldenRow, ModelSnapshot, PriceSnapshot, State, Tier
@@ -59,28 +60,35 @@ async def seed(connection: AsyncConnection) -> None:
     changes one of them: `gateway models diff` shows both.
     """
     await golden.lock_catalog(connection)
-    stored = await connection.execute(select(models.c.id, models.c.card_edits))
-    edited = {row.id: edits.read_edits(row.card_edits) for row in stored}
-    for model in cards.reviewed():
-        ours = edited.get(model.id, CardEdits())
+    files = cards.reviewed()
+    ids = [model.id for model in files]
+    found = await connection.execute(select(models).where(models.c.id.in_(ids)))
+    stored = {row.id: row for row in found}
+    prices = await _prices_of(connection, ids)
+    new_models, new_prices, now = [], [], wall.now()
+    for model in files:
+        row = stored.get(model.id)
+        ours = edits.read_edits(row.card_edits) if row else CardEdits()
         try:
             merged = edits.merged(edits.fields_of(cards.as_card(model)), ours.card, ModelCard)
         except msgspec.ValidationError as error:
             log.warning("edits of a model do not fit its file", model=model.id, reason=str(error))
             continue
         card = msgspec.json.encode(merged).decode()
-        changed = await connection.execute(
-            update(models).where(models.c.id == model.id).values(card=card)
-        )
-        if not changed.rowcount:
-            await connection.execute(
-                insert(models).values(
-                    id=model.id, state=model.state, card=card, created_at=wall.now()
-                )
+        if row is None:
+            new_models.append(
+                {"id": model.id, "state": model.state, "card": card, "created_at": now}
             )
-        if not ours.price and await _price_is_an_estimate(connection, model.id):
-            await set_price(connection, model.id, model.nanos_per_million_tokens)
-            await set_price(connection, model.id, model.flex_nanos_per_million_tokens, tier="flex")
+        elif row.card != card:
+            change = update(models).where(models.c.id == model.id)
+            await connection.execute(change.values(card=card))
+        if not ours.price:
+            known = prices.get(model.id, {})
+            new_prices += _file_prices(model, row.state if row else model.state, known, now)
+    if new_models:
+        await connection.execute(insert(models), new_models)
+    if new_prices:
+        await connection.execute(insert(model_prices), new_prices)
     await golden.seed(connection)
 
 
@@ -159,15 +167,34 @@ async def changed_since(connection: AsyncConnection, version: int) -> dict[str, 
     return {row.id: _model(row, prices, rows.get(row.id, {})) for row in found}
 
 
-async def _price_is_an_estimate(connection: AsyncConnection, model_id: str) -> bool:
-    """Tell whether models.toml still sets the price: until the model is live with one."""
-    state = await connection.scalar(select(models.c.state).where(models.c.id == model_id))
-    if state == "coming_soon":
-        return True
-    tiers = await connection.scalars(
-        select(model_prices.c.tier).where(model_prices.c.model_id == model_id).distinct()
-    )
-    return len(tiers.all()) < len(get_args(Tier))
+async def _prices_of(
+    connection: AsyncConnection, ids: Collection[str]
+) -> dict[str, dict[str, int]]:
+    """Return the newest prices of some models, by model and tier."""
+    query = select(
+        model_prices.c.model_id, model_prices.c.tier, model_prices.c.nanos_per_million_tokens
+    ).where(model_prices.c.model_id.in_(ids))
+    newest: dict[str, dict[str, int]] = {}
+    for row in await connection.execute(query.order_by(model_prices.c.id)):
+        newest.setdefault(row.model_id, {})[row.tier] = row.nanos_per_million_tokens
+    return newest
+
+
+def _file_prices(
+    model: ReviewedModel, state: State, known: Mapping[str, int], now: datetime
+) -> list[dict[str, Any]]:
+    """Return the versions that the file's prices are: until the model is live with one."""
+    if state != "coming_soon" and len(known) == len(get_args(Tier)):
+        return []
+    says = {
+        "default": model.nanos_per_million_tokens,
+        "flex": model.flex_nanos_per_million_tokens,
+    }
+    return [
+        {"id": new_id(), "model_id": model.id, "tier": tier, "nanos_per_million_tokens": nanos,
+         "created_at": now}
+        for tier, nanos in says.items() if known.get(tier) != nanos
+    ]  # fmt: skip
 
 
 def _model(

@@ -41,12 +41,14 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     price: Annotated[Price, Meta(description="What a million tokens cost.")]
     flex_price: Annotated[Price, Meta(description="The same with `service_tier: flex`.")]
     dimensions: Annotated[
-        tuple[int, ...], Meta(description="The lengths of vector that can be requested.")
+        tuple[int, ...], Meta(description="The dimensions that can be requested.")
     ]
-    dimensions_default: Annotated[int, Meta(description="The length without `dimensions`.")]
+    dimensions_default: Annotated[
+        int, Meta(description="What a request without `dimensions` gets.")
+    ]
     dimensions_derived: Annotated[
         dict[str, int],
-        Meta(description="Lengths without a head of their own, and the one each is cut from."),
+        Meta(description="Dimensions without a head of their own, and the head each is cut from."),
     ]
     tokens_max: Annotated[
         int,
@@ -56,13 +58,22 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
         dict[str, str],
         Meta(description="Each prompt's name, and the text that it puts in front."),
     ]
+    query_prompt: Annotated[
+        str | None, Meta(description="The prompt that `input_type: query` stands for.")
+    ]
+    document_prompt: Annotated[
+        str | None, Meta(description="The prompt that `input_type: document` stands for.")
+    ]
 
 
 class ModelList(msgspec.Struct, frozen=True, kw_only=True):
-    """All models that are live or coming soon."""
+    """A page of the models that are live or coming soon, the live ones first."""
 
     object: Literal["list"] = "list"
     data: list[ModelEntry]
+    first_id: Annotated[str | None, Meta(description="The page's first model; null: none.")]
+    last_id: Annotated[str | None, Meta(description="Its last one: the next page's `after`.")]
+    has_more: Annotated[bool, Meta(description="Whether there is a page behind this one.")]
 
 
 def entry(model: ModelSnapshot) -> ModelEntry:
@@ -80,4 +91,6 @@ def entry(model: ModelSnapshot) -> ModelEntry:
         dimensions_derived={str(k): v for k, v in model.derived_dimensions.items()},
         tokens_max=model.tokens_max,
         prompts=dict(model.prompts),
+        query_prompt=model.query_prompt,
+        document_prompt=model.document_prompt,
     )

@@ -2,21 +2,28 @@
 
 Public, like the pages. A key that is sent is checked all the same: tools ask here whether their
 key is good.
+
+The list is in pages, the models that can be called first: OpenAI's SDKs read one page of it, and
+their cursor pages go on from `after`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 from litestar import Request, Response, Router, get
-from litestar.params import Parameter
+from litestar.params import FromQuery, Parameter, QueryParameter
 
 from gateway import money
 from gateway.data_plane.api.hot_path import ModelNotFound
 from gateway.data_plane.api.model_entries import ModelList, entry
+from gateway.errors import BadRequest
 from gateway.identifiers import new_id
-from gateway.snapshots import Catalog, KeySnapshot
+from gateway.snapshots import Catalog, KeySnapshot, ModelSnapshot
+
+PAGE_MODELS_MAX = 200
+"""Most models of a page, and how many it has where a client does not say."""
 
 
 def router(
@@ -32,8 +39,11 @@ def router(
     listed = Listed(catalog)
 
     @get("/", sync_to_thread=False)
-    def list_models() -> Response[bytes]:
-        return _answer(listed())
+    def list_models(
+        after: FromQuery[str | None] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=PAGE_MODELS_MAX)] = PAGE_MODELS_MAX,
+    ) -> Response[bytes]:
+        return _answer(listed.page(after, limit))
 
     @get("/{model_id:path}", sync_to_thread=False)
     def retrieve_model(
@@ -52,21 +62,41 @@ def router(
 
 
 class Listed:
-    """The list as JSON, encoded once for each snapshot of the catalog."""
+    """The pages of the list, as JSON; the first one is encoded once for each catalog."""
 
     def __init__(self, catalog: Callable[[], Catalog]) -> None:
         self._catalog = catalog
         self._of: Catalog | None = None
-        self._json = b""
+        self._models: Sequence[ModelSnapshot] = ()
+        self._places: Mapping[str, int] = {}
+        self._first = b""
 
-    def __call__(self) -> bytes:
-        """Return the body of GET /v1/models."""
+    def page(self, after: str | None, limit: int) -> bytes:
+        """Return the models behind one, or the first ones. Raises BadRequest for an unknown one."""
         catalog = self._catalog()
         if catalog is not self._of:
-            models = [model for model in catalog.models.values() if model.state != "retired"]
-            self._json = money.encode(ModelList(data=[entry(model) for model in models]))
+            offered = [model for model in catalog.models.values() if model.state != "retired"]
+            self._models = sorted(offered, key=lambda model: model.state != "live")
+            self._places = {model.id: place for place, model in enumerate(self._models, 1)}
+            self._first = self._encoded(0, PAGE_MODELS_MAX)
             self._of = catalog
-        return self._json
+        if after is None:
+            return self._first if limit == PAGE_MODELS_MAX else self._encoded(0, limit)
+        place = self._places.get(after)
+        if place is None:
+            raise BadRequest("There is no model of that name to go on after.", param="after")
+        return self._encoded(place, limit)
+
+    def _encoded(self, place: int, limit: int) -> bytes:
+        found = [entry(model) for model in self._models[place : place + limit]]
+        return money.encode(
+            ModelList(
+                data=found,
+                first_id=found[0].id if found else None,
+                last_id=found[-1].id if found else None,
+                has_more=place + limit < len(self._models),
+            )
+        )
 
 
 def _answer(body: bytes) -> Response[bytes]:

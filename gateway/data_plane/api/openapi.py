@@ -18,6 +18,7 @@ from litestar import Response, get
 from gateway import money
 from gateway.data_plane.api.hot_path import ModelNotFound
 from gateway.data_plane.api.model_entries import ModelEntry, ModelList, Price
+from gateway.data_plane.api.models import PAGE_MODELS_MAX
 from gateway.data_plane.api.requests import EmbeddingsRequest
 from gateway.data_plane.api.responses import (
     Embedding,
@@ -31,6 +32,7 @@ from gateway.data_plane.limits.rates import TooManyReads
 from gateway.data_plane.metering.port import FROZEN
 from gateway.data_plane.routing.outcomes import AllAttemptsFailed, DeadlineMissed
 from gateway.errors import (
+    BadRequest,
     ErrorEnvelope,
     GatewayError,
     PaymentRequired,
@@ -139,6 +141,8 @@ _ENTRY = ModelEntry(
     dimensions_derived={},
     tokens_max=256,
     prompts={},
+    query_prompt=None,
+    document_prompt=None,
 )
 ERROR = MissingKey("No API key. Send it as a header: Authorization: Bearer sk-...")
 """The example of an error."""
@@ -177,8 +181,21 @@ OPERATIONS = (
         "get",
         "listModels",
         "List the models",
-        ModelList(data=[_ENTRY]),
-        errors=(Unauthorized, TooManyReads, Unavailable),
+        ModelList(data=[_ENTRY], first_id=_MODEL, last_id=_MODEL, has_more=False),
+        parameters=(
+            parameter("after", "The `last_id` of the page before.", {"type": "string"}),
+            parameter(
+                "limit",
+                "Models per page.",
+                {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": PAGE_MODELS_MAX,
+                    "default": PAGE_MODELS_MAX,
+                },
+            ),
+        ),
+        errors=(BadRequest, Unauthorized, TooManyReads, Unavailable),
         key="optional",
     ),
     Operation(

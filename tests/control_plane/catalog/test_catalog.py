@@ -1,5 +1,6 @@
 """The catalogue: reviewed, seeded once, priced in versions, published as a snapshot."""
 
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
@@ -48,6 +49,20 @@ async def test_seeding_again_leaves_a_live_models_price_alone(database: Database
         seeded = (await catalog.snapshot(connection)).models
     assert seeded[MODEL].price.nanos_per_million_tokens == 9_000_000
     assert seeded[STELLA].price.nanos_per_million_tokens == 8_000_000
+
+
+async def test_seeding_again_writes_nothing(database: Database):
+    written: list[str] = []
+
+    def note(_connection, _cursor, statement, *_) -> None:
+        if re.match("(INSERT INTO|UPDATE) model(s|_prices) ", statement):
+            written.append(statement)
+
+    async with database.write() as connection:
+        event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+        await catalog.seed(connection)
+        event.remove(database.engine.sync_engine, "before_cursor_execute", note)
+    assert written == []
 
 
 async def test_a_new_price_is_a_new_version(database: Database):
@@ -146,6 +161,8 @@ async def test_a_new_model_takes_its_place_and_a_changed_card_is_read(database: 
         {"dimensions_default": 5},
         {"derived_dimensions": {7: 1024}},
         {"query_prompt": "nope"},
+        {"document_prompt": "nope"},
+        {"state": "live", "vocabulary_sha256": None},
         {"colour": "blue"},
     ],
 )

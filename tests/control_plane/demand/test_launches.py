@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from gateway.control_plane.accounts.addresses import Address
-from gateway.control_plane.catalog import catalog
+from gateway.control_plane.catalog import catalog, golden
 from gateway.control_plane.demand import launches, votes, waitlist
 from gateway.control_plane.demand.launches import CannotLaunch, ModelUnknown
 from gateway.control_plane.demand.votes import NotComing, Vote
@@ -132,3 +132,11 @@ async def test_who_joins_at_the_moment_of_a_launch_is_told_or_refused(
         assert isinstance(outcomes[1], NotComing)
         assert "is live" in outcomes[1].message
         assert (mails, await rows(seeded, select(demand_votes))) == ([], [])
+
+
+@pytest.mark.sqlite
+async def test_a_model_whose_tokens_nobody_can_count_stays_coming(seeded: Database):
+    async with seeded.write() as connection:
+        await golden.pin(connection, "BAAI/bge-m3", "pinned", [])
+        with pytest.raises(CannotLaunch, match="vocabulary_sha256"):
+            await launches.launch(connection, "BAAI/bge-m3", ready=["pinned"])

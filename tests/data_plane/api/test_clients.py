@@ -5,8 +5,11 @@ import struct
 
 import openai
 import pytest
+from openai.pagination import SyncCursorPage
+from openai.types import Model
 
 from backends.fake import vector
+from gateway.control_plane.catalog import cards
 from testing.gateways import MODEL, STELLA
 
 HELLO = vector(struct.pack("<3I", 101, 7592, 102), 384)
@@ -48,8 +51,19 @@ def test_openai_reads_our_own_fields(client: openai.OpenAI):
 
 
 def test_openai_models(client: openai.OpenAI):
-    assert {model.id for model in client.models.list()} == {MODEL, STELLA}
+    listed = [model.id for model in client.models.list()]
+    assert listed[0] == MODEL
+    assert set(listed) == {model.id for model in cards.reviewed()}
     assert client.models.retrieve(STELLA).owned_by == "NovaSearch"
+
+
+def test_openai_pages_through_the_models(client: openai.OpenAI):
+    """By its cursor pages: its own `models.list` reads the first page alone."""
+    pages = client.get_api_list(
+        "/models", model=Model, page=SyncCursorPage[Model], options={"params": {"limit": 2}}
+    )
+    ids = [model.id for model in pages]
+    assert len(ids) == len(set(ids)) == len(cards.reviewed())
 
 
 def test_openai_sees_its_own_error_types(client: openai.OpenAI):

@@ -59,6 +59,30 @@ async def test_it_equals_the_bill(api: Api):
     assert billed.json()["usage"] == estimated["usage"]
 
 
+async def test_what_nobody_can_count_has_no_estimate(api: Api):
+    answer = await estimate(api, model="BAAI/bge-m3", input="x")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "tokenizer_not_found")
+    asked = await api.http.post(
+        "/v1/embeddings", json={"model": "BAAI/bge-m3", "input": "x"}, headers=api.headers
+    )
+    assert asked.json()["error"]["code"] == "model_coming_soon"
+    assert "estimate" not in asked.json()["error"]["message"]
+
+
+async def test_documents_take_the_prompt_that_their_model_has_for_them(api: Api):
+    async def tokens(**fields: str) -> int:
+        answer = await estimate(api, model="intfloat/e5-base-v2", input="hello", **fields)
+        assert answer.status_code == 200
+        return answer.json()["usage"]["total_tokens"]
+
+    bare = await tokens()
+    assert await tokens(input_type="document") == await tokens(prompt_name="passage") > bare
+    assert await tokens(input_type="query") == await tokens(prompt_name="query") > bare
+    both = {"input_type": "document", "prompt_name": "query"}
+    answer = await estimate(api, model="intfloat/e5-base-v2", input="hello", **both)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt_name")
+
+
 async def test_it_needs_a_key_and_a_good_body(api: Api):
     assert (await estimate(api, model=STELLA, input=[])).status_code == 400
     assert (await estimate(api, model="none", input="x")).status_code == 404

@@ -1,7 +1,15 @@
 """GET /v1/models and what stands around it: health, metrics, and errors of the framework."""
 
+import msgspec
 import pytest
+from msgspec import structs
 
+from gateway.control_plane.catalog import cards
+from gateway.data_plane.api import models
+from gateway.data_plane.api.model_entries import ModelEntry, entry
+from gateway.data_plane.api.models import PAGE_MODELS_MAX
+from gateway.snapshots import Catalog, ModelSnapshot, PriceSnapshot
+from testing import marketplace
 from testing.gateways import MODEL, STELLA, Api
 from testing.processes import Process
 
@@ -11,7 +19,9 @@ async def test_the_list_shows_what_a_developer_must_know(api: Api):
     body = answer.json()
     assert body["object"] == "list"
     by_id = {model["id"]: model for model in body["data"]}
-    assert set(by_id) == {MODEL, STELLA}
+    assert {MODEL, STELLA} < set(by_id)
+    assert set(by_id) == {model.id for model in cards.reviewed()}
+    assert body["data"][0]["id"] == MODEL  # what can be called comes first
     stella = by_id[STELLA]
     assert stella["object"] == "model"
     assert stella["state"] == "coming_soon"
@@ -22,6 +32,59 @@ async def test_the_list_shows_what_a_developer_must_know(api: Api):
     assert stella["dimensions_derived"] == {"512": 1024}
     assert (stella["dimensions_default"], stella["tokens_max"]) == (1024, 512)
     assert answer.headers["x-request-id"]
+
+
+async def test_its_pages_hold_every_model_once(api: Api):
+    await marketplace.fill_catalog(api.gateway.core.database, 300)
+    await api.gateway.core.catalog.refresh()
+    found: list[str] = []
+    after, has_more = {}, True
+    while has_more:
+        page = (await api.http.get("/v1/models", params=after)).json()
+        ids = [model["id"] for model in page["data"]]
+        assert (page["first_id"], page["last_id"]) == (ids[0], ids[-1])
+        found += ids
+        after, has_more = {"after": ids[-1]}, page["has_more"]
+        assert len(ids) == PAGE_MODELS_MAX or not has_more
+    every = len(cards.reviewed()) + 300
+    assert (found[0], len(found), len(set(found))) == (MODEL, every, every)
+    assert found[1:] == sorted(found[1:])
+
+
+def test_a_page_of_ten_thousand_models_is_encoded_alone(monkeypatch: pytest.MonkeyPatch):
+    one = ModelSnapshot(
+        id="lab/0", state="coming_soon", price=PriceSnapshot("p", 1), dimensions=(8,),
+        dimensions_default=8, tokens_max=9,
+    )  # fmt: skip
+    named = {f"lab/{n:05}": structs.replace(one, id=f"lab/{n:05}") for n in range(10_000)}
+    catalog = Catalog(named)
+    encoded: list[str] = []
+
+    def noted(model: ModelSnapshot) -> ModelEntry:
+        encoded.append(model.id)
+        return entry(model)
+
+    monkeypatch.setattr(models, "entry", noted)
+    listed = models.Listed(lambda: catalog)
+    first = listed.page(None, PAGE_MODELS_MAX)
+    assert listed.page(None, PAGE_MODELS_MAX) is first
+    page = msgspec.json.decode(listed.page("lab/05000", 2))
+    assert [model["id"] for model in page["data"]] == ["lab/05001", "lab/05002"]
+    assert len(encoded) == PAGE_MODELS_MAX + 2
+
+
+async def test_a_page_is_as_long_as_one_asks(api: Api):
+    short = (await api.http.get("/v1/models?limit=2")).json()
+    assert (len(short["data"]), short["has_more"]) == (2, True)
+    (rest,) = [(await api.http.get(f"/v1/models?after={short['last_id']}")).json()]
+    assert len(rest["data"]) == len(cards.reviewed()) - 2
+    assert rest["has_more"] is False
+    last = (await api.http.get(f"/v1/models?after={rest['last_id']}")).json()
+    assert (last["data"], last["first_id"], last["has_more"]) == ([], None, False)
+    for wrong in ("limit=0", "limit=201", "limit=x"):
+        assert (await api.http.get(f"/v1/models?{wrong}")).status_code == 400
+    lost = await api.http.get("/v1/models?after=none/such")
+    assert (lost.status_code, lost.json()["error"]["param"]) == (400, "after")
 
 
 @pytest.mark.parametrize("path", [STELLA, STELLA.replace("/", "%2F")])
@@ -65,9 +128,14 @@ async def test_health(api: Api):
         assert (await api.http.get(path)).json() == {"status": "live"}
     await api.ready()
     ready = await api.monitored("/health/ready")
+    workers = {model.id: int(model.id == MODEL) for model in cards.reviewed()}
     assert (ready.status_code, ready.json()) == (
         200,
-        {"status": "ready", "reasons": [], "ready_workers": {MODEL: 1, STELLA: 0}},
+        {
+            "status": "ready",
+            "reasons": [],
+            "ready_workers": workers,
+        },
     )
 
 
