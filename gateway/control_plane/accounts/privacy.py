@@ -2,7 +2,8 @@
 
 Deletion clears the address and removes sessions, votes, waitlist entries and memberships; keys no
 longer name who made or rotated them. An organization without remaining members loses its name, its
-keys, its webhooks, its invitations and its saved card, which is never charged again. The ledger
+keys, its webhooks, its invitations, the log of its requests and its saved card, which is never
+charged again. The ledger
 stays as it is: it names organizations, never people. So do payments, which the law may want to be
 kept; whoever started one is then nobody. The audit trail keeps that someone acted, and forgets
 their words.
@@ -41,10 +42,12 @@ from gateway.storage.tables import (
     api_keys,
     auto_top_ups,
     demand_votes,
+    error_hours,
     mail_links,
     outbox,
     payment_customers,
     payments,
+    request_log,
     set_aside_votes,
     unsubscriptions,
     users,
@@ -255,6 +258,8 @@ async def _close(connection: AsyncConnection, organization_id: str, now: datetim
         .where(api_keys.c.organization_id == organization_id, api_keys.c.revoked_at.is_(None))
         .values(revoked_at=clock(), changed_at=clock())
     )
+    for table in (request_log, error_hours):
+        await connection.execute(delete(table).where(table.c.organization_id == organization_id))
     await connection.execute(
         update(webhook_endpoints)
         .where(

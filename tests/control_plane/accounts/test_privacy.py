@@ -34,6 +34,29 @@ async def test_the_saved_card_is_forgotten_and_nothing_is_bought_with_it(shop: T
     assert (customer.card_brand, customer.card_last_four, customer.card_fingerprint) == ("", "", "")
 
 
+async def test_the_log_of_requests_goes_with_the_last_member(shop: TopUps):
+    other, now = new_id(), datetime.now(UTC)
+    async with shop.database.write() as connection:
+        for owner in (shop.organization_id, other):
+            await connection.execute(
+                insert(tables.request_log).values(
+                    organization_id=owner, request_id=new_id(), key_id=new_id(), model_id="m",
+                    created_at=now, status=402, code="key_budget_exceeded", latency_ms=1, missed=0,
+                )
+            )  # fmt: skip
+            await connection.execute(
+                insert(tables.error_hours).values(
+                    organization_id=owner, hour=now, key_id=new_id(), model_id="m", status=402,
+                    code="key_budget_exceeded", errors=1,
+                )
+            )  # fmt: skip
+    await forget(shop)
+    async with shop.database.read() as connection:
+        for table in (tables.request_log, tables.error_hours):
+            left = await connection.scalars(select(table.c.organization_id))
+            assert left.all() == [other]
+
+
 async def test_a_card_that_stripe_tells_of_later_is_not_charged_either(shop: TopUps):
     await forget(shop)
     await shop.customers.refresh(shop.customer_id)

@@ -112,7 +112,7 @@ async def test_each_request_says_how_it_ended_and_what_the_ledger_charged(
     assert found == {
         "…" + left[-8:]: ["499 client_closed", f"production {model}", "41 ms", "7", "$0.000000056"],
         "…" + refused[-8:]: ["402 key_budget_exceeded", f"production {model}", "1 ms", "7", DASH],
-        "…" + replay[-8:]: ["200 replayed", f"production {DASH}", "41 ms", DASH, "free"],
+        "…" + replay[-8:]: ["200 replayed", "production", "41 ms", DASH, "free"],
         "…" + pending[-8:]: ["200", f"production {model}", "41 ms", "9", "pending"],
         "…" + lost[-8:]: ["200", f"production {model}", "41 ms", "7", "free"],
         "…" + paid[-8:]: ["200", f"production {model}", "41 ms", "7", "$0.000000056"],
