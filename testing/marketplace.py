@@ -33,6 +33,8 @@ PAGES = [
     "/", "/models", f"/models/{STELLA}", f"/models/{MODEL}", "/compare", "/calculator", "/status",
     f"/playground/{MODEL}", f"/playground/{MODEL}?mode=search",
     "/docs", "/docs/reference", "/sign-in", "/console", "/console/usage", "/console/usage?days=90",
+    "/console/usage?days=90&metric=tokens&split=key", "/console/usage?days=2&split=model",
+    "/console/usage?days=90&metric=errors&split=key", "/console/usage?days=90&metric=latency",
     "/console/keys", "/console/keys/new", "/console/billing", "/console/billing/payments",
     "/console/ledger",
     "/console/alerts", "/console/webhooks", "/console/votes", "/console/settings", "/sitemap.xml",

@@ -65,7 +65,7 @@ def bars(values: Sequence[tuple[str, int, str]], written: Callable[[int], str] =
         height=_HEIGHT,
         bars=drawn,
         marks=[written(top), written(top // 2), written(0)],
-        labels=_labels([label for label, _, _ in values]),
+        labels=labeled([label for label, _, _ in values]),
     )
 
 
@@ -80,7 +80,7 @@ def ceiling(value: int) -> int:
         power *= 10
 
 
-def _labels(names: Sequence[str]) -> list[list[str]]:
+def labeled(names: Sequence[str]) -> list[list[str]]:
     """Label where the parts begin, and the last bar."""
     if len(names) <= _SEGMENTS_MAX:
         return [[name] for name in names]

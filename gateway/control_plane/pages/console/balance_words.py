@@ -34,6 +34,19 @@ def days_left(lasts: Runway) -> str:
     return f"About {plural(lasts.days, 'day')} of use left at the present rate."
 
 
+def pace(lasts: Runway) -> str:
+    """Say for how long the balance lasts at the pace of the last days, in a few words."""
+    if not lasts.available_nanos:
+        return "nothing is left"
+    if lasts.days is None:
+        return f"not used in the last {RATE_DAYS} days, so there is no pace to tell days by"
+    if not lasts.days:
+        return "less than a day at this week's pace"
+    if lasts.days > DAYS_FORESEEN_MAX:
+        return "more than a year at this week's pace"
+    return f"about {plural(lasts.days, 'day')} at this week's pace"
+
+
 def stops_of(balance: Balance) -> list[Stop]:
     """Return all that stops an account now, in words."""
     return [_stop(cause, balance) for cause in balance.frozen_by]

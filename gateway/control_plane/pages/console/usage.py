@@ -1,13 +1,15 @@
-"""Usage by day, key and model: a chart, a table, and the same as CSV."""
+"""Usage by day, key and model: a chart, tables, and the same as CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
+from typing import Any
+from urllib.parse import urlencode
 
-from litestar import Response, get
+from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
@@ -16,44 +18,85 @@ from gateway.control_plane.accounts import key_listing
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import usage
 from gateway.control_plane.billing.usage import By, Filter, Sum
-from gateway.control_plane.pages.console.overview import spending
-from gateway.control_plane.web.rendering import Render
+from gateway.control_plane.billing.usage_series import Split
+from gateway.control_plane.pages.console.usage_chart import Metric, Picked, charted
+from gateway.control_plane.web.rendering import Render, is_fragment
 from gateway.storage.database import Database
 
-_SPANS = (7, 30, 90)
+PATH = "/console/usage"
+_SPANS = {1: "Today", 2: "2 days", 7: "7 days", 30: "30 days", 90: "90 days"}
+_DAYS_MAX = max(_SPANS)
+_METRICS = {
+    "cost": "Cost",
+    "tokens": "Tokens",
+    "requests": "Requests",
+    "errors": "Errors",
+    "latency": "Latency",
+}
+_SPLITS = {"none": "Nothing", "model": "Model", "key": "Key"}
 _KEYS_MAX = 1_000
 """Most keys to choose from: the newest of those in use now or in the time shown."""
 
 
-@get("/console/usage")
+@get(PATH)
 async def show_usage(
+    request: Request[Any, Any, Any],
     database: NamedDependency[Database],
     render: NamedDependency[Render],
     visitor: NamedDependency[Visitor],
     days: FromQuery[int] = 30,
+    metric: FromQuery[Metric] = "cost",
+    split: FromQuery[Split] = "none",
     key: FromQuery[str] = "",
     model: FromQuery[str] = "",
 ) -> Response[str]:
     """Show the usage of some days, of all keys and models or of one."""
-    chosen = _filter(days, key, model)
-    today = wall.now().date()
+    picked = Picked(
+        now=wall.now(),
+        days=min(max(days, 1), _DAYS_MAX),
+        metric=metric,
+        split=split,
+        key_id=key,
+        model_id=model,
+    )
     async with database.read() as connection:
-        sums = await usage.every_sum(connection, visitor.organization_id, chosen)
-        used = await usage.models_of(connection, visitor.organization_id, chosen.since)
-        keys = await key_listing.named(connection, visitor.organization_id, chosen.since)
-    return render(
+        sums = await usage.every_sum(connection, visitor.organization_id, picked.filter)
+        used = await usage.models_of(connection, visitor.organization_id, picked.since)
+        keys = await key_listing.named(connection, visitor.organization_id, picked.since)
+        names = {item.id: item.name for item in keys}
+        drawn = await charted(connection, visitor.organization_id, picked, sums, names)
+    answer = render(
         "console/usage.html",
         section="usage",
         spans=_SPANS,
-        days=days,
+        metrics=_METRICS,
+        splits=_SPLITS,
+        picked=picked,
         key=key,
         model=model,
         keys=keys[-_KEYS_MAX:],
         models=used,
-        names={item.id: item.name for item in keys},
+        names=names,
         sums=sums,
-        chart=spending(usage.every_day(sums["day"], chosen.since, today)),
+        drawn=drawn,
+        date=date.fromisoformat,
     )
+    if is_fragment(request):
+        answer.headers["hx-replace-url"] = address(picked)
+    return answer
+
+
+def address(picked: Picked) -> str:
+    """Return the address that shows it, which says only what is not as usual."""
+    usual = Picked(now=picked.now)
+    said = {"days": "days", "metric": "metric", "split": "split", "key_id": "key",
+            "model_id": "model"}  # fmt: skip
+    chosen = {
+        name: getattr(picked, field)
+        for field, name in said.items()
+        if getattr(picked, field) != getattr(usual, field)
+    }
+    return f"{PATH}?{urlencode(chosen)}" if chosen else PATH
 
 
 @get("/console/usage.csv")
@@ -96,6 +139,5 @@ def written(by: By, sums: list[Sum], last_four: Mapping[str, str]) -> str:
 
 
 def _filter(days: int, key: str, model: str) -> Filter:
-    span = min(max(days, 1), _SPANS[-1])
-    since = wall.now().date() - timedelta(days=span - 1)
+    since = wall.now().date() - timedelta(days=min(max(days, 1), _DAYS_MAX) - 1)
     return Filter(since=since, key_id=key or None, model_id=model or None)

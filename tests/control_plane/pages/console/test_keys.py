@@ -286,7 +286,7 @@ async def test_of_many_revoked_keys_few_are_read(gateway: Process, browser: Brow
     assert ">used</option>" in choice
     assert ">in use</option>" in choice
     assert "old-" not in choice
-    assert "<td>used</td>" in choice
+    assert '<th scope="row">used</th>' in choice
     assert ">used</option>" not in (await browser.get("/console/usage?days=7")).text
     assert used.last_four in (await browser.get("/console/usage.csv?by=key")).text
     assert "Create my first key" not in (await browser.get("/console")).text

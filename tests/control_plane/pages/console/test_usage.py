@@ -35,9 +35,9 @@ async def test_usage_is_summed_by_day_key_and_model(gateway: Process, browser: B
     await use(gateway, 4_000, days_ago=3, model=STELLA)
     await use(gateway, 9_999, days_ago=45)
     page = (await browser.get("/console/usage")).text
-    assert page.count('class="bar"') == 2
+    assert page.count('class="bar hue-1') == 2
     assert "$0.000016" in page  # 2,000 tokens of today
-    assert "2 requests, 2,000 tokens" in page
+    assert re.search(r'">2</td>\s*<td [^>]*>2,000</td>', page)
     assert "9,999" not in page
     assert "9,999" in (await browser.get("/console/usage?days=90")).text
 
@@ -67,13 +67,13 @@ async def test_usage_is_summed_by_day_key_and_model(gateway: Process, browser: B
     assert (await browser.get("/console/usage.csv?by=organization")).status_code == 400
     overview = (await browser.get("/console")).text
     assert "under $0.01" not in overview
-    assert '<p class="value">$0.000016</p>' in overview
+    assert 'title="$0.000016">&lt; $0.0001</data></p>' in overview
 
 
 async def test_the_overview_shows_errors_and_latency(gateway: Process, browser: Browser):
     await sign_in(browser, gateway, "ada@example.org")
     assert '<p class="value">–</p>' in browser.page.text  # noqa: RUF001 a dash is meant
-    assert "No usage in this period." in browser.page.text
+    assert "Nothing in this period." in browser.page.text
     secret = SECRET.search((await browser.submit("/console/keys", name="k")).text)
     assert secret
     headers = {"authorization": f"Bearer {secret[0]}"}
@@ -81,13 +81,16 @@ async def test_the_overview_shows_errors_and_latency(gateway: Process, browser: 
     answer = await posted(gateway, "/v1/embeddings", json=body, headers=headers)
     assert answer.status_code == 404  # coming soon
     ((organization,),) = await rows(gateway, select(organizations.c.id))
+    (key,) = await rows(gateway, select(api_keys))
     for seconds in (0.04, 0.04, 1.2):
-        gateway.data.records.answers.answered(organization, organization, MINILM, 200, "", seconds)
+        gateway.data.records.answers.answered(organization, key.id, MINILM, 200, "", seconds)
     await gateway.data.answered.flush()
     page = (await browser.get("/console")).text
     assert page.count("of 4 responses") == 2
-    for value in ("1", "50 ms", "1.5 s"):
+    for value in ("1", "50 ms"):
         assert f'<p class="value">{value}</p>' in page
+    assert "p50; p95 1.5 s" in page
+    assert 'href="/console/requests?outcome=errors"' in page
 
 
 async def test_the_ledger_is_read_page_by_page(gateway: Process, browser: Browser):

@@ -1,0 +1,153 @@
+"""Charts of stacked bars as SVG, drawn on the server, with the numbers of every bar beside them.
+
+A series has one of four hues, or the gray of all others; site.css holds the hues apart for every
+eye and in both schemes. A bar whose time goes on is drawn as a part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from gateway.control_plane.web.charts import ceiling, labeled
+from gateway.money import money
+
+SERIES_MAX = 4
+"""Series with a hue of their own; the rest is one more."""
+_REST = SERIES_MAX + 1
+_WIDTH, _HEIGHT = 720.0, 180.0
+_GAP_SHARE = 0.2
+
+
+class StackedChart(msgspec.Struct, frozen=True, kw_only=True):
+    """Columns over a base line, and the labels of both axes."""
+
+    width: float
+    height: float
+    step: float
+    """How wide a slot is."""
+    columns: list[Column]
+    """One for each slot, also where nothing is drawn."""
+    series: list[Drawn]
+    marks: list[str]
+    """Labels up the side: the whole height, half of it, zero."""
+    labels: list[list[str]]
+    """Labels along the base: for each of its equal parts, those at its start and at its end."""
+    nested: bool
+    """Whether each series holds the one before it, so that none of them add up."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to draw."""
+        return not any(column.parts for column in self.columns)
+
+
+class BarTime(msgspec.Struct, frozen=True, kw_only=True):
+    """A time on the base line: on the axis, and in full."""
+
+    label: str
+    title: str
+    goes_on: bool = False
+
+
+class Series(msgspec.Struct, frozen=True, kw_only=True):
+    """A name and a value for each slot; what `is_rest` stands for all others."""
+
+    name: str
+    values: Sequence[int]
+    is_rest: bool = False
+
+
+class Drawn(msgspec.Struct, frozen=True):
+    """A series in the legend."""
+
+    name: str
+    hue: int
+    total: str
+
+
+class BarPart(msgspec.Struct, frozen=True):
+    """The part of a column that is of one series."""
+
+    hue: int
+    y: float
+    height: float
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """One bar, and its numbers in words."""
+
+    title: str
+    goes_on: bool
+    x: float
+    left: float
+    width: float
+    parts: list[BarPart]
+    values: list[str]
+    """Of each series."""
+    total: str
+
+
+def stacked(
+    slots: Sequence[BarTime],
+    series: Sequence[Series],
+    written: Callable[[int], str] = money,
+    *,
+    mark: Callable[[int], str] | None = None,
+    told: Callable[[int], str] | None = None,
+    nested: Sequence[str] = (),
+) -> StackedChart:
+    """Draw series on top of one another; the scale ends at a round number above them all.
+
+    Each number is `written` so, those of the scale as `mark` says, and the sums in the legend as
+    `told` does. Where each series holds the one before it, like percentiles, `nested` has what the
+    legend says of each: their sums say nothing.
+    """
+    columns_of = list(zip(*(one.values for one in series), strict=True))
+    sums = [column[-1] if nested else sum(column) for column in columns_of]
+    top = ceiling(max(sums, default=0))
+    step = _WIDTH / max(len(slots), 1)
+    hues = [_REST if one.is_rest else place for place, one in enumerate(series, 1)]
+    columns = [
+        Column(
+            title=slot.title,
+            goes_on=slot.goes_on,
+            left=round(at * step, 2),
+            x=round((at + _GAP_SHARE / 2) * step, 2),
+            width=round(step * (1 - _GAP_SHARE), 2),
+            parts=_parts(_heights(columns_of[at]) if nested else columns_of[at], hues, top),
+            values=[written(one.values[at]) for one in series],
+            total=written(sums[at]),
+        )
+        for at, slot in enumerate(slots)
+    ]
+    totals = nested or [(told or written)(sum(one.values)) for one in series]
+    mark = mark or written
+    return StackedChart(
+        width=_WIDTH,
+        height=_HEIGHT,
+        step=round(step, 2),
+        columns=columns,
+        series=[Drawn(*one) for one in zip((s.name for s in series), hues, totals, strict=True)],
+        marks=[mark(top), mark(top // 2), mark(0)],
+        labels=labeled([slot.label for slot in slots]),
+        nested=bool(nested),
+    )
+
+
+def _heights(values: Sequence[int]) -> list[int]:
+    """Return what each value adds to the one before it."""
+    return [value - before for before, value in zip((0, *values), values, strict=False)]
+
+
+def _parts(values: Sequence[int], hues: Sequence[int], top: int) -> list[BarPart]:
+    """Stack values from the base line up."""
+    parts, y = [], _HEIGHT
+    for value, hue in zip(values, hues, strict=True):
+        if value:
+            # a value over zero must be visible, however small beside the highest
+            height = min(max(round(value * _HEIGHT / top, 2), 2.0), y)
+            y = round(y - height, 2)
+            parts.append(BarPart(hue, y, height))
+    return parts
