@@ -39,6 +39,7 @@ from gateway.control_plane.catalog.listings import Shelves
 from gateway.control_plane.demand.economics import GpuTerms
 from gateway.control_plane.demand.launch_mails import LaunchMails
 from gateway.control_plane.demand.launch_notices import LaunchNotices
+from gateway.control_plane.demand.race import Race
 from gateway.control_plane.demand.standings import Standings
 from gateway.control_plane.mail.outbox import Outbox
 from gateway.control_plane.mail.unsubscribe import Unsubscriptions
@@ -48,6 +49,7 @@ from gateway.control_plane.payments.hosted_pages import stripe_pages
 from gateway.control_plane.status.api_health import ApiHealth
 from gateway.control_plane.status.incidents import Incidents
 from gateway.control_plane.status.performance import Performances
+from gateway.control_plane.status.served import Served
 from gateway.control_plane.web.assets import Assets
 from gateway.control_plane.web.cookies import HostCookie
 from gateway.control_plane.web.headers import page_headers
@@ -90,6 +92,8 @@ class Services:
     incidents: Incidents
     performances: Performances
     api_health: ApiHealth
+    served: Served
+    race: Race
     launches: LaunchMails
     launch_notices: LaunchNotices
     preferences: Preferences
@@ -190,6 +194,8 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
         ),
         performances=Performances(database),
         api_health=ApiHealth(database),
+        served=Served(database),
+        race=Race(database, core.demand_counts, gpu_terms, core.catalog),
         launches=LaunchMails(
             database,
             outbox,

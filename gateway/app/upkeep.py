@@ -17,11 +17,11 @@ from gateway.control_plane.attention import snoozes
 from gateway.control_plane.attention.lookout import LOOK_SECONDS
 from gateway.control_plane.billing.audit import AUDIT_SECONDS, audit_in_turn
 from gateway.control_plane.catalog import price_changes
-from gateway.control_plane.demand import events
+from gateway.control_plane.demand import events, race
 from gateway.control_plane.mail import upkeep
 from gateway.control_plane.payments import stored_events
 from gateway.control_plane.secrets.resealing import reseal
-from gateway.control_plane.status import answers, request_log, traffic
+from gateway.control_plane.status import answers, request_log, served, traffic
 from gateway.control_plane.status.performance import REFRESH_SECONDS
 from gateway.control_plane.trail.audits import trail_in_turn
 from gateway.control_plane.web import rate_limits
@@ -88,6 +88,8 @@ def wing(core: Core, services: Services) -> Wing:
             Job("rank-traffic", _RANKING_SECONDS, lambda: traffic.rank(database)),
             Job("reseal", _RESEAL_SECONDS, lambda: reseal(database, settings.keyring)),
             Job("incidents", settings.incident_seconds, services.incidents.watch),
+            Job("served", served.REFRESH_SECONDS, services.served.refresh),
+            Job("race", race.REFRESH_SECONDS, services.race.refresh),
             Job("performances", REFRESH_SECONDS, services.performances.refresh),
             Job("api-health", REFRESH_SECONDS, services.api_health.refresh),
             Job("attention", LOOK_SECONDS, services.attention.look),

@@ -226,7 +226,7 @@ class Scene:
 
     def calculated(self) -> Page:
         self.stranger.goto("/calculator")
-        self.stranger.get_by_label("A typical text").fill("A cat sleeps on the sofa.")
+        self.stranger.get_by_label("A typical input").fill("A cat sleeps on the sofa.")
         self.stranger.get_by_role("button", name="Calculate").click()
         expect(self.stranger.locator(".result .value").first).to_be_visible()
         expect(self.stranger.locator(".htmx-request")).to_have_count(0)  # pale until it is done

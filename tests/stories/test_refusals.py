@@ -116,28 +116,28 @@ def test_a_filter_is_blamed(page: Page):
 
 def test_the_calculator_refuses_where_the_result_stands(page: Page):
     page.goto(f"/calculator?model={MINILM}")
-    page.get_by_label("A typical text").fill("hi")
+    page.get_by_label("A typical input").fill("hi")
     page.get_by_role("button", name="Calculate").click()
     result = page.locator(".result")
     expect(result).to_contain_text("$0.000000024")
-    page.get_by_label("Texts per month").fill("a lot")
+    page.get_by_label("Inputs per month").fill("a lot")
     page.get_by_role("button", name="Calculate").click()
     expect(result.get_by_role("alert")).to_contain_text("a whole number")
     expect(result).not_to_contain_text("$")
-    expect_blamed(page.get_by_label("Texts per month"), "a whole number")
-    expect(page.get_by_label("A typical text")).to_have_value("hi")
-    page.get_by_label("Texts per month").fill("1000")
-    page.get_by_label("A typical text").fill("x" * 20_001)
+    expect_blamed(page.get_by_label("Inputs per month"), "a whole number")
+    expect(page.get_by_label("A typical input")).to_have_value("hi")
+    page.get_by_label("Inputs per month").fill("1000")
+    page.get_by_label("A typical input").fill("x" * 20_001)
     page.get_by_role("button", name="Calculate").click()
     expect(result.get_by_role("alert")).to_contain_text("20,001 characters")
-    expect_blamed(page.get_by_label("A typical text"), "20,001 characters")
-    expect(page.get_by_label("Texts per month")).not_to_have_attribute("aria-invalid", "true")
-    assert len(page.get_by_label("A typical text").input_value()) == 20_001
+    expect_blamed(page.get_by_label("A typical input"), "20,001 characters")
+    expect(page.get_by_label("Inputs per month")).not_to_have_attribute("aria-invalid", "true")
+    assert len(page.get_by_label("A typical input").input_value()) == 20_001
 
 
 def test_another_model_brings_its_own_prompts(page: Page, context_has_javascript: bool):
     page.goto(f"/calculator?model={STELLA}")
-    page.get_by_label("A typical text").fill("hi")
+    page.get_by_label("A typical input").fill("hi")
     page.get_by_label("Prompt").select_option("s2p_query")
 
     def choose(model: str) -> None:
@@ -148,7 +148,7 @@ def test_another_model_brings_its_own_prompts(page: Page, context_has_javascript
     choose(MINILM)
     expect(page.get_by_label("Prompt")).to_have_count(0)
     expect(page.locator(".result .value").first).to_have_text("3")
-    expect(page.get_by_label("A typical text")).to_have_value("hi")
+    expect(page.get_by_label("A typical input")).to_have_value("hi")
     choose(STELLA)
     expect(page.get_by_label("Prompt").get_by_role("option")).to_have_count(3)
     page.get_by_label("Prompt").select_option("s2s_query")
@@ -169,14 +169,14 @@ def test_what_one_types_while_another_model_is_asked_for_stays(page: Page):
     page.route("**/calculator", hold_the_first)
     with page.expect_request("**/calculator"):
         page.get_by_label("Model", exact=True).select_option(STELLA)
-    page.get_by_label("A typical text").fill("hi")
-    page.get_by_label("Texts per month").fill("1,000,000")
+    page.get_by_label("A typical input").fill("hi")
+    page.get_by_label("Inputs per month").fill("1,000,000")
     page.get_by_role("button", name="Calculate").click()
     held[0].continue_()
     expect(page.locator(".result .value").first).to_have_text("3")
     expect(page.get_by_label("Prompt").get_by_role("option")).to_have_count(3)
-    expect(page.get_by_label("A typical text")).to_have_value("hi")
-    expect(page.get_by_label("Texts per month")).to_have_value("1,000,000")
+    expect(page.get_by_label("A typical input")).to_have_value("hi")
+    expect(page.get_by_label("Inputs per month")).to_have_value("1,000,000")
 
 
 @pytest.mark.parametrize("context", [True], indirect=True, ids=["javascript"])

@@ -90,8 +90,8 @@ def test_the_waitlist_without_an_account(page: Page, mailbox: Mailbox, address: 
 def test_the_calculator_and_the_filters(page: Page):
     page.goto("/calculator")
     page.get_by_label("Model").select_option(STELLA)
-    page.get_by_label("A typical text").fill("hi")
-    page.get_by_label("Texts per month").fill("1,000,000")
+    page.get_by_label("A typical input").fill("hi")
+    page.get_by_label("Inputs per month").fill("1,000,000")
     page.get_by_role("button", name="Calculate").click()
     expect(page.locator(".result")).to_contain_text("$0.000000024")
     expect(page.locator(".result")).to_contain_text("$0.02")
@@ -130,7 +130,7 @@ def test_the_button_says_what_it_does(page: Page):
 def test_with_javascript_it_answers_as_one_types(context: BrowserContext, page: Page):
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto(f"/models/{STELLA}")
-    page.get_by_label("A typical text").press_sequentially("hi")
+    page.get_by_label("A typical input").press_sequentially("hi")
     expect(page.locator(".result")).to_contain_text("$0.000000024")
     page.get_by_text("Python", exact=True).first.click()
     expect(page.locator("#call-python")).to_be_visible()

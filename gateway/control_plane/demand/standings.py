@@ -204,6 +204,13 @@ async def of_model(connection: AsyncConnection, model_id: str) -> ModelStanding 
     return _standing(row.model_id, row.standing, row.computed_at) if row else None
 
 
+async def of_models(connection: AsyncConnection, model_ids: Sequence[str]) -> list[ModelStanding]:
+    """Return the standings of some models, those that are computed."""
+    query = select(demand_standings).where(demand_standings.c.model_id.in_(model_ids))
+    found = await connection.execute(query)
+    return [_standing(row.model_id, row.standing, row.computed_at) for row in found]
+
+
 def _standing(model_id: str, encoded: str, computed_at: datetime) -> ModelStanding:
     standing = msgspec.json.decode(encoded, type=DemandStanding)
     return ModelStanding(model_id=model_id, standing=standing, computed_at=computed_at)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
+from gateway.control_plane.catalog.collections import COLLECTIONS
 from gateway.control_plane.catalog.listings import Shelf
+from gateway.control_plane.pages.storefront.pills import path_of
 from gateway.control_plane.web.visitors import PageNotFound
 from gateway.settings import Settings
 
-_PUBLIC = ("/", "/models", "/compare", "/calculator", "/status")
+_PUBLIC = ("/", "/models", "/compare", "/calculator", "/ask", "/status")
 _PART_PATHS = 1_000
 _PRIVATE = ("/console", "/sign-in", "/waitlist", "/mail", "/dev")
 
@@ -37,7 +40,7 @@ def read_sitemap(
 
     A part is a query of the same path, since a sitemap in a folder may list only that folder.
     """
-    fixed = (*_PUBLIC, *document_paths)
+    fixed = (*_PUBLIC, *document_paths, *_lists(shelf))
     count = len(fixed) + len(shelf.listings)
     parts = -(-count // _PART_PATHS)
     if not 0 <= part <= parts:
@@ -47,6 +50,12 @@ def read_sitemap(
         return _answer(settings.public_url, "urlset", "url", paths)
     every = [f"/sitemap.xml?part={number}" for number in range(1, parts + 1)]
     return _answer(settings.public_url, "sitemapindex", "sitemap", every)
+
+
+def _lists(shelf: Shelf) -> list[str]:
+    """Return the paths of the collections that hold a model, and of the authors."""
+    held = [one for one in COLLECTIONS if any(map(one.holds, shelf.listings))]
+    return [*map(path_of, held), *(f"/models/{quote(author)}" for author in shelf.by_author)]
 
 
 def _paths(fixed: Sequence[str], shelf: Shelf, start: int) -> list[str]:

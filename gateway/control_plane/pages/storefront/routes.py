@@ -21,23 +21,27 @@ from gateway.control_plane.pages.storefront import (
     status_feeds,
     unsubscribe,
 )
+from gateway.control_plane.pages.storefront.pills import Pills
 from gateway.control_plane.web import theme
 from gateway.wings import Wing
 
 
 def storefront_wing(document_paths: Iterable[str]) -> Wing:
     """Return the pages; `document_paths` are those of the documentation, for the sitemap."""
-    paths = tuple(document_paths)
+    paths, pills = tuple(document_paths), Pills()
     return Wing(
         "control",
         [
             home.show_home,
             model_list.list_models,
+            model_list.list_collection,
+            model_list.list_author,
             models.show_model,
             compare.compare_models,
             asking.show_ask,
             asking.ask,
             calculator.show_calculator,
+            calculator.show_pricing,
             calculator.calculate,
             playground.show_playground,
             playground.experiment,
@@ -60,6 +64,8 @@ def storefront_wing(document_paths: Iterable[str]) -> Wing:
         ],
         dependencies={
             "document_paths": Provide(lambda: paths, sync_to_thread=False),
+            "model_list": Provide(model_list.provide_model_list),
+            "pills": Provide(lambda: pills, sync_to_thread=False),
             "listing_page": Provide(models.provide_listing_page),
             "service_state": Provide(service_state.provide_service_state),
         },

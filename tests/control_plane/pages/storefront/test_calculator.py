@@ -1,11 +1,14 @@
 """The calculator: the numbers of the endpoint itself, with and without JavaScript."""
 
+import re
+
 import pytest
 from httpx import Response
 
 from gateway.app.process import Process
 from gateway.control_plane.catalog import catalog
-from testing.browsing import Browser
+from gateway.control_plane.catalog.elsewhere import offers
+from testing.browsing import Browser, squeezed
 from tests.control_plane.conftest import MINILM, STELLA
 
 
@@ -111,3 +114,64 @@ async def test_it_is_limited(browser: Browser):
     assert ">hi there</textarea>" in page
     assert browser.page.status_code == 429
     assert int(browser.page.headers["retry-after"]) > 0
+
+
+def cells(page: str, table: str) -> list[list[str]]:
+    """The texts of a table's rows."""
+    body = page.partition(f'aria-label="{table}"')[2].partition("</table>")[0]
+    found = []
+    for row in body.partition("<tbody>")[2].split("</tr>")[:-1]:
+        parts = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)
+        found.append([squeezed(re.sub(r"<[^>]+>", " ", part)).strip() for part in parts])
+    return found
+
+
+async def test_it_is_filled_in_and_compares_all_models_and_others(
+    gateway: Process, browser: Browser
+):
+    page = (await browser.get("/calculator")).text
+    assert "Refunds are issued" in page
+    assert 'value="1,000,000"' in page
+    rows = cells(page, "Cost on every model")
+    ours = {listing.page.title for listing in gateway.services.shelves().listings}
+    named = [row[0].replace(" chosen", "") for row in rows]
+    assert ours <= set(named)
+    assert len(rows) == len(ours) + len(offers())
+    there = next(row for row in rows if row[0].startswith("text-embedding-3-small"))
+    assert "at OpenAI, read on" in there[0]
+    tokens = int(there[2].removeprefix("≈ "))
+    assert there[3] == f"≈ ${tokens * 0.02:.2f}"
+    mine = next(row for row in rows if row[0].startswith("all-MiniLM"))
+    assert mine[2] == str(tokens)  # counted, by its own tokenizer
+    assert mine[3] == f"${tokens * 0.008:.2f}"
+
+
+async def test_what_is_not_counted_by_its_own_tokenizer_says_so(gateway: Process, browser: Browser):
+    strange = next(
+        li for li in gateway.services.shelves().listings if not li.model.vocabulary_sha256
+    )
+    await browser.get(f"/calculator?model={strange.model.id}")
+    assert "An estimate: the tokenizer" in browser.page.text
+    row = next(
+        row for row in cells(browser.page.text, "Cost on every model")
+        if row[0] == f"{strange.page.title} chosen"
+    )  # fmt: skip
+    assert row[2].startswith("≈ ")
+    assert row[3].startswith("≈ ")
+
+
+async def test_a_change_brings_the_table_to_its_own_page_alone(browser: Browser):
+    await browser.get("/calculator")
+    headers = {"hx-request": "true", "x-csrf-token": browser.token}
+    data = {"model": STELLA, "prompts_of": STELLA, "text": "hi", "texts_month": "2,000,000"}
+    of_model_page = await browser.http.post("/calculator", data=data, headers=headers)
+    assert "across" not in of_model_page.text
+    own = await browser.http.post("/calculator", data=data | {"across": "y"}, headers=headers)
+    assert 'id="across" class="stack" hx-swap-oob="true"' in own.text
+    assert "2,000,000 inputs like this" in own.text
+    sizes = cells(own.text, "Storage by dimensions")
+    assert ["1,024 (default)", "8.19 GB"] in sizes
+
+
+async def test_pricing_leads_here(browser: Browser):
+    assert (await browser.get("/pricing")).url.path == "/calculator"

@@ -1,0 +1,114 @@
+"""The race of models that are coming soon: who leads by votes, and what each still needs.
+
+Operators launch what pays for its GPU, so what a model needs are tokens a month at its price; what
+its votes stand for is the expected volume of its standing. Both are read by a job, for the most
+voted for alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from heapq import nlargest
+
+import msgspec
+
+from gateway.control_plane.catalog.listings import Listing, Shelf
+from gateway.control_plane.demand import economics, standings
+from gateway.control_plane.demand.counts import DemandCounts
+from gateway.control_plane.demand.economics import GpuTerms
+from gateway.control_plane.workers import commands
+from gateway.snapshots import Catalog
+from gateway.storage.database import Database
+
+REFRESH_SECONDS = 30.0
+LEADERS_MAX = 6
+"""How many are shown."""
+_READ_MAX = 24
+"""Of how many it is read what they need: some may go live until it is read again."""
+
+
+class LaunchNeed(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens a month: what votes stand for, and from where a GPU pays for itself."""
+
+    expected_tokens: int
+    needed_tokens: int
+
+    @property
+    def is_met(self) -> bool:
+        """Whether demand would pay for a GPU."""
+        return self.expected_tokens >= self.needed_tokens
+
+    @property
+    def missing_tokens(self) -> int:
+        """What is missing."""
+        return max(0, self.needed_tokens - self.expected_tokens)
+
+
+class Contender(msgspec.Struct, frozen=True, kw_only=True):
+    """A model in the race."""
+
+    listing: Listing
+    votes: int
+    percent: int
+    """Of the leader's votes."""
+    behind: int
+    """Votes behind the leader."""
+    need: LaunchNeed | None
+    """None until it is computed, or where the price is zero."""
+
+
+class Race:
+    """The leaders by votes; `refresh` is a job."""
+
+    def __init__(
+        self,
+        database: Database,
+        counts: DemandCounts,
+        terms: GpuTerms,
+        catalog: Callable[[], Catalog],
+    ) -> None:
+        self._database = database
+        self._counts = counts
+        self._terms = terms
+        self._catalog = catalog
+        self._needs: Mapping[str, LaunchNeed] = {}
+
+    def leaders(self, shelf: Shelf) -> Sequence[Contender]:
+        """Return the most voted for that are coming soon; none without a vote."""
+        votes = self._counts.all_votes()
+        coming = [li for li in shelf.listings[shelf.live :] if votes.get(li.model.id)]
+        first = nlargest(LEADERS_MAX, coming, key=lambda li: votes[li.model.id])
+        most = votes[first[0].model.id] if first else 0
+        return [
+            Contender(
+                listing=listing,
+                votes=(mine := votes[listing.model.id]),
+                percent=mine * 100 // most,
+                behind=most - mine,
+                need=self._needs.get(listing.model.id),
+            )
+            for listing in first
+        ]
+
+    async def refresh(self) -> None:
+        """Read what the leaders need."""
+        votes, models = self._counts.all_votes(), self._catalog().models
+        coming = [
+            model_id
+            for model_id in votes
+            if (model := models.get(model_id)) and model.state == "coming_soon"
+        ]
+        first = nlargest(_READ_MAX, coming, key=lambda model_id: votes[model_id])
+        async with self._database.read() as connection:
+            found = await standings.of_models(connection, first)
+            reports = await commands.reports(connection)
+        needs = {}
+        for row in found:
+            price = models[row.model_id].price.nanos_per_million_tokens
+            capacity = economics.capacity_of(row.model_id, reports)
+            seen = economics.outlook(row.standing, price, capacity, self._terms)
+            if seen.needed_tokens:
+                needs[row.model_id] = LaunchNeed(
+                    expected_tokens=seen.expected_tokens, needed_tokens=seen.needed_tokens
+                )
+        self._needs = needs

@@ -1,0 +1,210 @@
+"""The list of models as a table, its pills, collections and authors, and models side by side."""
+
+import json
+import re
+from datetime import UTC, datetime
+from html import unescape
+from itertools import pairwise
+
+import msgspec
+import pytest
+from sqlalchemy import insert
+
+from gateway.app.process import Process
+from gateway.control_plane.catalog.collections import COLLECTIONS
+from gateway.control_plane.pages.storefront import columns, compare
+from gateway.control_plane.pages.storefront.columns import COLUMNS, Measured, ordered
+from gateway.control_plane.pages.storefront.paging import page_of
+from gateway.control_plane.status.performance import ModelPerformance
+from gateway.control_plane.web.formats import FILTERS
+from gateway.storage.tables import demand_votes, users
+from testing import marketplace
+from testing.browsing import Browser, squeezed
+from tests.control_plane.conftest import MINILM, STELLA
+
+ROWS = re.compile(r'<th scope="row"><a href="/models/([^"]+)"')
+
+
+async def vote(gateway: Process, model_id: str, count: int) -> None:
+    now = datetime.now(UTC)
+    async with gateway.core.database.write() as connection:
+        for n in range(count):
+            person = f"{model_id}-{n}"
+            said = {"id": person, "email": f"{person}@e.org", "address_key": person}
+            await connection.execute(insert(users).values(**said, created_at=now, welcome=""))
+            await connection.execute(
+                insert(demand_votes).values(marketplace.vote(person, model_id, now))
+            )
+    await gateway.core.demand_counts.refresh()
+
+
+async def test_each_pill_leads_to_as_many_models_as_it_says(browser: Browser):
+    page = (await browser.get("/models")).text
+    pills = re.findall(r'class="pill" href="([^"]+)"[^>]*>([^<]+) <span>(\d+)<', page)
+    assert [name.strip() for _, name, _ in pills][:3] == ["All", "Live", "Coming soon"]
+    assert len(pills) >= 5
+    for path, name, count in pills:
+        found = (await browser.get(unescape(path))).text
+        assert len(ROWS.findall(found)) == int(count), name
+        current = re.findall(r'aria-current="page">([^<]+) <span', found)
+        assert current == [name], path
+
+
+async def test_heads_sort_both_ways_and_say_so(browser: Browser):
+    page = (await browser.get("/models?sort=price")).text
+    assert page.count("aria-sort=") == 1
+    assert re.search(r'of-price"\s+aria-sort="ascending"', page)
+    (back,) = re.findall(r'of-price"[^>]*>\s*<a href="([^"]+)"', page)
+    assert back == "/models?sort=-price"
+    up = ROWS.findall(page)
+    down = (await browser.get(back)).text
+    assert re.search(r'of-price"\s+aria-sort="descending"', down)
+    assert set(up) == set(ROWS.findall(down))
+    assert all(f'href="/models?sort={column.slug}"' in down for column in COLUMNS
+               if column.slug != "price")  # fmt: skip
+
+
+@pytest.mark.parametrize("slug", [column.slug for column in COLUMNS])
+async def test_what_is_not_known_is_last_in_either_direction(gateway: Process, slug: str):
+    gateway.services.performances._known = {MINILM: ModelPerformance(p50_ms=7)}
+    measured = Measured({STELLA: 3}, gateway.services.performances)
+    value = columns._values(measured)[slug]
+    shelf = gateway.services.shelves()
+    for sort in (slug, f"-{slug}"):
+        found = ordered(shelf.listings, sort, measured)
+        assert {li.name for li in found} == {li.name for li in shelf.listings}
+        worth = [value(listing) for listing in found]
+        known = [w for w in worth if w is not None]
+        assert worth == known + [None] * (len(worth) - len(known))
+        (column,) = [column for column in COLUMNS if column.slug == slug]
+        assert known == sorted(known, reverse=column.falls != sort.startswith("-"))
+
+
+async def test_scores_of_another_benchmark_are_not_in_the_column(gateway: Process):
+    listing = next(li for li in gateway.services.shelves().listings if li.page.quality)
+    assert columns.retrieval(listing) == listing.page.quality.retrieval  # type: ignore[union-attr]
+    old = {"benchmark": "MTEB English v1", "retrieval": 99.0}
+    quality = msgspec.structs.replace(listing.page.quality, **old)
+    page = msgspec.structs.replace(listing.page, quality=quality)
+    assert columns.retrieval(msgspec.structs.replace(listing, page=page)) is None
+
+
+async def test_collections_and_authors_have_pages_that_search_engines_can_read(browser: Browser):
+    sitemap = (await browser.get("/sitemap.xml")).text
+    for path in ("/models/collections/matryoshka", "/models/NovaSearch"):
+        page = await browser.get(path)
+        assert page.status_code == 200
+        assert f"{path}</loc>" in sitemap
+        assert f'rel="canonical" href="http://127.0.0.1:8080{path}"' in page.text
+        blocks = re.findall(r'ld\+json">(.*?)</script>', page.text, re.DOTALL)
+        kinds = {item["@type"]: item for item in map(json.loads, blocks)}
+        listed = [item["url"] for item in kinds["ItemList"]["itemListElement"]]
+        assert any(url.endswith(STELLA) for url in listed)
+        assert kinds["BreadcrumbList"]["itemListElement"][-1]["item"].endswith(path)
+        assert f'href="/models/{MINILM}"' not in page.text
+    assert (await browser.get("/models/collections/no-such")).status_code == 404
+    assert (await browser.get("/models/nobody")).status_code == 404
+    within = (await browser.get("/models/collections/matryoshka?q=stella")).text
+    assert ROWS.findall(within) == [STELLA]
+    assert 'action="/models/collections/matryoshka"' in within
+
+
+async def test_ticks_and_heads_need_no_script(browser: Browser):
+    page = (await browser.get("/models?license=MIT")).text
+    form = page.partition('<form class="picks"')[2].partition("</form>")[0]
+    assert 'method="get" action="/compare"' in form[:200]
+    assert f'type="checkbox" name="model" value="{STELLA}"' in form
+    assert "sort=price" in form
+    assert "license=MIT" in form
+
+
+async def test_cards_are_the_other_way_to_show_them(browser: Browser):
+    page = (await browser.get("/models?view=cards")).text
+    assert "card-link" in page
+    assert "<table" not in page
+    order = re.findall(r"<h([1-6])", page)
+    steps = [int(one) for one in order]
+    assert all(b - a <= 1 for a, b in pairwise(steps)), steps
+
+
+@pytest.mark.parametrize("path", ["/", "/models", "/compare", "/ask", "/calculator"])
+async def test_headings_leave_out_no_level(browser: Browser, path: str):
+    main = (await browser.get(path)).text.partition("<main")[2].partition("</main")[0]
+    steps = [int(one) for one in re.findall(r"<h([1-6])", main)]
+    assert steps[0] == 1
+    assert all(b - a <= 1 for a, b in pairwise(steps)), steps
+
+
+async def test_the_race_says_who_leads_and_what_is_missing(gateway: Process, browser: Browser):
+    assert "What launches next" not in (await browser.get("/models")).text
+    await vote(gateway, STELLA, 3)
+    other = next(
+        li for li in gateway.services.shelves().listings
+        if li.model.state == "coming_soon" and li.model.id != STELLA
+    )  # fmt: skip
+    await vote(gateway, other.model.id, 1)
+    await gateway.services.standings.compute()
+    await gateway.services.race.refresh()
+    page = squeezed((await browser.get("/models")).text)
+    race = page.partition('<ol class="race">')[2].partition("</ol>")[0]
+    assert race.index("Stella EN 400M V5") < race.index(other.page.title)
+    assert "3 votes" in race
+    assert "2 behind the lead" in race
+    assert "more tokens a month to pay for a GPU" in race
+    assert "What launches next" not in (await browser.get("/models?q=stella")).text
+
+
+async def test_a_launched_model_is_out_of_the_race(gateway: Process):
+    await vote(gateway, STELLA, 1)
+    shelf = gateway.services.shelves()
+    assert [one.listing.model.id for one in gateway.services.race.leaders(shelf)] == [STELLA]
+    live = msgspec.structs.replace
+    changed = type(shelf)(
+        tuple(
+            live(li, model=live(li.model, state="live")) if li.model.id == STELLA else li
+            for li in sorted(shelf.listings, key=lambda li: li.model.id != STELLA)
+        )
+    )
+    assert gateway.services.race.leaders(changed) == []
+
+
+async def test_the_best_of_a_row_is_marked_in_words(browser: Browser):
+    page = (await browser.get(f"/compare?model={MINILM}&model={STELLA}")).text
+    text = squeezed(page)
+    assert 'class="best">512' in text.replace(" class", "class").replace("<tdclass", "<td class")
+    assert 'best<span class="visually-hidden"> of this row' in text
+    row = text.partition("Price per 1M tokens")[2].partition("</tr>")[0]
+    assert "best" not in row  # both cost the same
+
+
+def test_there_is_no_best_where_there_is_no_choice():
+    assert compare.best([1, 2, 2], highest=True) == {1, 2}
+    assert compare.best([1, 2, None], highest=False) == {0}
+    assert compare.best([2, 2, None], highest=True) == frozenset()
+    assert compare.best([None, 5], highest=True) == frozenset()
+
+
+async def test_more_than_six_are_left_out_and_said_so(gateway: Process, browser: Browser):
+    await marketplace.fill_catalog(gateway.core.database, 10)
+    await gateway.core.catalog.refresh()
+    named = "&".join(f"model={li.model.id}" for li in gateway.services.shelves().listings[:8])
+    page = squeezed((await browser.get(f"/compare?{named}")).text)
+    assert page.count('scope="col"') == 6
+    assert "2 more were left out" in page
+    assert "disabled" in page.partition('name="model" type="text"')[2].partition(">")[0]
+    assert "<datalist" in page
+
+
+def test_pages_are_named_around_the_current_one():
+    page = page_of(range(500), 6, "/models", {"q": "a b"}, size=50)
+    assert [one.number if one.address else "…" for one in page.named] == [
+        1, "…", 4, 5, 6, 7, 8, "…", 10,
+    ]  # fmt: skip
+    assert page.named[0].address == "/models?q=a+b"
+    assert page.next == "/models?q=a+b&page=7"
+    assert page_of(range(3), 9, "/models", {}, size=50).named[0].number == 1
+
+
+def test_collections_have_addresses_of_their_own():
+    assert len({one.slug for one in COLLECTIONS}) == len(COLLECTIONS)
+    assert "places" in FILTERS
