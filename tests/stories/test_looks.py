@@ -32,6 +32,10 @@ PUBLIC = {
     "model-live": f"/models/{MINILM}",
     "compare": "/compare",
     "compare-two": f"/compare?model={STELLA}&model={MINILM}",
+    "models-cards": "/models?view=cards",
+    "models-collection": "/models/collections/matryoshka",
+    "models-author": "/models/NovaSearch",
+    "search": "/search?q=stella",
     "ask": "/ask?model=stela",
     "model-not-found": "/models/BAAI/bge-m4",
     "calculator": "/calculator",
@@ -71,7 +75,7 @@ PRIVATE = {
 NO_PAGES = {
     "programs read it": [
         "/health", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/robots.txt",
-        "/sitemap.xml",
+        "/sitemap.xml", "/llms.txt", "/llms-full.txt",
         "/v1/credits", "/v1/models", "/v1/models/{model_id:path}", "/v1/receipts/key",
         "/v1/receipts/roots", "/v1/receipts/roots/{root_id:str}", "/v1/usage",
     ],
@@ -79,6 +83,7 @@ NO_PAGES = {
         "/console/settings/export", "/console/usage.csv", "/favicon.ico", "/static/{name:str}",
     ],
     "leads to GitHub": ["/sign-in/github"],
+    "leads to the calculator": ["/pricing"],
 }  # fmt: skip
 BACK_OFFICE = "/admin"
 """Its pages are looked at in test_admin_looks.py, which finds them by itself."""
