@@ -36,9 +36,9 @@ class Fields(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         said = {name: value or "" for name, value in attrs}
-        # what has no name is not sent
+        # what has no name is not sent, and what is ticked is not typed
         self._in_header |= tag == "header"
-        is_field = tag in ("input", "textarea") and said.get("type") != "hidden"
+        is_field = tag in ("input", "textarea") and said.get("type") not in ("hidden", "checkbox")
         if is_field and "name" in said and not self._in_header:
             self.fields[said["name"]] = said
             self.values[said["name"]] = said.get("value", "")
