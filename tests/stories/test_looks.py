@@ -138,7 +138,7 @@ class Scene:
 
     def invited(self) -> Page:
         self.owner.goto("/console/settings")
-        self.owner.get_by_label("Invite by mail").fill("carol@example.org")
+        self.owner.get_by_label("Invite by email").fill("carol@example.org")
         self.owner.get_by_role("button", name="Invite").click()
         return self.owner
 

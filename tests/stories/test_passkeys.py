@@ -59,7 +59,7 @@ def test_an_operator_enrolls_and_comes_back_with_a_passkey(page: Page, dev_servi
     sign_out(page)
     page.goto("/sign-in?next=/admin")
     sign_in(page, EVE)
-    expect(page.get_by_role("heading", name="Is it you?")).to_be_visible()
+    expect(page.get_by_role("heading", name="Confirm it's you")).to_be_visible()
     page.get_by_role("button", name="Use a passkey").click()
     expect(page.get_by_role("heading", name="Needs attention")).to_be_visible()
 

@@ -84,7 +84,7 @@ def test_the_waitlist_without_an_account(page: Page, mailbox: Mailbox, address: 
     page.get_by_role("button", name="Notify me").click()
     page.goto(link_in(mailbox, f"w-{address}", "Confirm"))
     page.get_by_role("button", name="Join the waitlist").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("You are on the waitlist")
+    expect(page.get_by_role("heading", level=1)).to_have_text("You're on the waitlist")
 
 
 def test_the_calculator_and_the_filters(page: Page):

@@ -55,8 +55,8 @@ def _balance_low(data: Mapping[str, Any]) -> Wording:
     return Wording(
         subject=f"Your credit is running low: {left} left",
         happened=f"Your organization has {left} of credit left.{lasts}",
-        advice="When it is used up, requests are refused with status 402. Add credit, or turn on "
-        "auto top-up, so that they go on.",
+        advice="When it is used up, requests are refused with status 402. Add credit or turn on "
+        "auto top-up to keep requests running.",
         label="Add credit",
         path=_BILLING,
     )
@@ -139,7 +139,7 @@ def _stopped(data: Mapping[str, Any]) -> Wording:
     return Wording(
         subject="Auto top-up has stopped: your card was declined",
         happened=_was_declined(data),
-        advice="We don't charge this card again. Auto top-up continues once you save another card, "
+        advice="We won't charge this card again. Auto top-up continues once you save another card, "
         f"or buy credit with this one. {_UNTIL_THEN}",
         label="Go to billing",
         path=_BILLING,
@@ -161,7 +161,7 @@ def _payment_credited(data: Mapping[str, Any]) -> Wording:
     return Wording(
         subject=f"{credit} of credit added",
         happened=f"Your payment arrived, and {credit} of credit can be used now.",
-        advice="There is nothing to do. The payment's page has its invoice.",
+        advice="There's nothing for you to do. The payment's page has its invoice.",
         label="See the payment",
         path=f"{_BILLING}/payments/{data['payment_id']}",
     )
@@ -175,7 +175,7 @@ def _key_expiring(data: Mapping[str, Any]) -> Wording:
         happened=f"The key {name} (ending in {data['last_four']}) expires on "
         f"{moment_text(ends)}. After that, requests with it are refused with status 401.",
         advice="Create a new key and put it in place before then. If the key is no longer used, "
-        "there is nothing to do.",
+        "you can ignore this.",
         label="Create a key",
         path="/console/keys",
     )
@@ -185,7 +185,7 @@ def _endpoint_disabled(data: Mapping[str, Any]) -> Wording:
     whys = {
         "gone": "It answered 410, which means that it is gone.",
         "unreadable": "We can no longer read its signing secret, so nothing could be sent for 3 "
-        "days. Make a new secret on its page before you switch it on again.",
+        "days. Create a new secret on its page before you switch it on again.",
     }
     why = whys.get(data["reason"], "It accepted no message for 3 days.")
     return Wording(
@@ -237,9 +237,9 @@ def _card(data: Mapping[str, Any]) -> str:
 
 def _again(data: Mapping[str, Any]) -> str:
     if not data["next_attempt_at"]:
-        return "We try again later."
+        return "We'll try again later."
     at = datetime.fromisoformat(data["next_attempt_at"])
-    return f"We try again on {moment_text(at)}."
+    return f"We'll try again on {moment_text(at)}."
 
 
 def _dollars(cents: Any) -> str:

@@ -72,7 +72,7 @@ async def resume(connection: AsyncConnection, model_id: str) -> bool:
     if stood > timedelta(days=PAUSE_DAYS_MAX) and launch.announced_at is None:
         raise CannotResume(
             f"The launch of {model_id} stood still for more than {PAUSE_DAYS_MAX} days: who was "
-            "mailed is no longer known, so nobody is mailed any more."
+            "mailed is no longer known, so nobody is emailed any more."
         )
     began_at = launch.began_at and launch.began_at + stood
     await connection.execute(

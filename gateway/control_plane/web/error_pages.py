@@ -27,14 +27,14 @@ from gateway.errors import GatewayError, NotFound, Unavailable
 
 _MACHINES = ("/v1", "/internal", "/health", "/metrics", "/openapi.json", "/webhooks")
 _HEADINGS = {
-    400: "That request can't be done",
+    400: "We couldn't do that",
     401: "You are signed out",
-    403: "This isn't possible now",
+    403: "You can't do that right now",
     404: "Nothing here",
     405: "This page doesn't work that way",
-    409: "Someone changed this already",
-    413: "Too much at once",
-    429: "A little slower, please",
+    409: "Someone else changed this first",
+    413: "That's too large",
+    429: "Too many requests",
     503: "Temporarily unavailable",
 }
 _TYPED = {
@@ -68,7 +68,7 @@ _AGAIN = (400, 401, 403, 429, 500, 502, 503, 504)
 """Statuses after which the same form may be accepted later."""
 
 _NEW_LINKS: Mapping[Purpose, tuple[str, str, str]] = {
-    "sign_in": ("Ask for a new one.", "Mail me a new one", "/sign-in"),
+    "sign_in": ("Ask for a new one.", "Email me a new one", "/sign-in"),
     "invitation": ("The person who invited you can send another.", "To the console", "/console"),
     "waitlist": ("Ask for a new one on the model's page.", "See the models", "/models"),
 }
@@ -145,7 +145,7 @@ def spent_link(render: Render, error: LinkSpent, purpose: Purpose) -> Response[s
     return render(
         "again.html",
         status=error.status,
-        heading="This link is used up",
+        heading="This link no longer works",
         message=f"{error.message} {message}",
         way=way,
         href=href,

@@ -54,7 +54,7 @@ ACTIONS = {
         "Suspend",
         "money",
         "Requests of the organization are answered 403 within a second. Credit stays as it is, and "
-        "nothing is posted to the ledger. Its owners are mailed.",
+        "nothing is posted to the ledger. Its owners are emailed.",
         "Suspend the account",
         "danger",
     ),
@@ -63,14 +63,14 @@ ACTIONS = {
         "money",
         "Requests are served again, unless something else freezes the account: debt, dispute or "
         "audit. What the ledger refused of it is posted now, or freezes it again. Its owners are "
-        "mailed.",
+        "emailed.",
         "Lift the suspension",
     ),
     "release": AccountAction(
         "Let buy again:",
         "money",
         "An early fraud warning holds buying. It ends now; one that comes later holds again. "
-        "Nothing is posted, and nobody is mailed.",
+        "Nothing is posted, and nobody is emailed.",
         "Let it buy",
     ),
     "top-up-off": AccountAction(
@@ -128,9 +128,9 @@ ACTIONS = {
         "Set the limit",
     ),
     "resend": AccountAction(
-        "Send a mail again to",
+        "Resend an email to",
         "support",
-        "A running gateway sends it. A mail with a link is not: people ask for a new one.",
+        "A running gateway sends it. An email with a link is never resent: ask for a new one.",
         "Send it again",
         describe=selections.mails,
     ),

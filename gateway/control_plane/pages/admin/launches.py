@@ -25,7 +25,7 @@ from gateway.storage.database import Database
 
 _SHOWN_MAX = 50
 _DONE = {
-    "launch": "It is live. The mails go out in waves.",
+    "launch": "It is live. The emails go out in waves.",
     "pause": "Paused: what has not left is held back.",
     "resume": "It goes on.",
 }

@@ -56,7 +56,7 @@ async def test_an_old_proof_is_renewed_and_the_form_goes_through(
     await grow_old(gateway, EVE, verified_at=datetime.now(UTC) - FRESH)
     typed = {"email": BOB, "role": "support", "reason": "on call"}
     asked = await browser.submit(PATH, **typed)
-    assert (asked.status_code, "Is it you?" in asked.text) == (401, True)
+    assert (asked.status_code, "Confirm it's you" in asked.text) == (401, True)
     assert f'name="email" value="{BOB}"' in asked.text
     done = await browser.submit(
         "/admin/verify", factor_code=phone.code(), factor_next=PATH, factor_resend="yes", **typed

@@ -48,7 +48,7 @@ async def test_what_is_live_is_waited_for_no_more(gateway: Process, browser: Bro
         await browser.get(f"/models/{STELLA}")
         await browser.submit(path, model=STELLA, email="ada@example.org")
     page = (await browser.get("/console/votes")).text
-    assert "We will mail you when these are live" in page
+    assert "We'll email you when these launch" in page
     assert "Leave the waitlist" in page
     assert "Withdraw" in page
     assert "Live now" not in page
@@ -56,7 +56,7 @@ async def test_what_is_live_is_waited_for_no_more(gateway: Process, browser: Bro
         await connection.execute(update(models).where(models.c.id == STELLA).values(state="live"))
     await gateway.core.catalog.refresh()
     page = (await browser.get("/console/votes")).text
-    assert "We will mail you" not in page
+    assert "We'll email you when these launch" not in page
     assert "Leave the waitlist" not in page
     assert "Withdraw" not in page
     live = page.partition("Live now")[2]

@@ -25,7 +25,7 @@ async def set_up_app(browser: Browser) -> Phone:
     assert refused.status_code == 400
     assert Phone(refused.text).code() == Phone(page.text).code()  # the same secret again
     await browser.submit("/console/security/app", sealed=sealed, factor_code=phone.code())
-    assert "Set up since" in browser.page.text
+    assert "Set up on" in browser.page.text
     return phone
 
 

@@ -88,7 +88,7 @@ async def test_a_link_works_once_and_only_by_its_button(
     again = await browser.http.post("/sign-in/link", data={"token": token, "csrf_token": form})
     assert again.status_code in {400, 403}
     stranger = Browser(app)
-    assert "used up" in (await stranger.get(link)).text
+    assert "no longer works" in (await stranger.get(link)).text
     await stranger.close()
     assert (await browser.get(link)).url.path == "/console"  # it did what it was opened for
 

@@ -100,12 +100,12 @@ async def test_nobody_is_put_on_the_list_by_another(gateway: Process, browser: B
     assert await rows(gateway, select(waitlist_entries)) == []
     token = field(browser.page.text, "token")
     await browser.submit("/waitlist/confirm", token=token)
-    assert "You are on the waitlist" in browser.page.text
+    assert "You're on the waitlist" in browser.page.text
     (entry,) = await rows(gateway, select(waitlist_entries))
     assert (entry.email, entry.user_id) == ("ada@example.org", None)
     await browser.get(PATH)
     again = await browser.submit("/waitlist/confirm", token=token)  # as reloading does
-    assert "You are on the waitlist" in again.text
+    assert "You're on the waitlist" in again.text
     assert len(await rows(gateway, select(waitlist_entries))) == 1
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
     assert "We will email you when it launches" in browser.page.text
@@ -114,7 +114,7 @@ async def test_nobody_is_put_on_the_list_by_another(gateway: Process, browser: B
     await browser.submit("/waitlist/leave", model=STELLA)
     replay = await browser.submit("/waitlist/confirm", token=token)
     assert replay.status_code == 400
-    assert "used up" in replay.text
+    assert "no longer works" in replay.text
     assert await rows(gateway, select(waitlist_entries)) == []
 
 
@@ -193,7 +193,7 @@ async def test_of_two_spellings_the_one_that_asked_last_is_written_to(
     async with gateway.core.database.write() as connection:
         await unsubscribe.add(connection, "ada+news@example.org")
     await sign_in(browser, gateway, "ada@example.org", next_path=PATH)
-    assert "We will mail you" not in browser.page.text
+    assert "We will email you when it launches" not in browser.page.text
     await browser.submit("/waitlist", model=STELLA)
     assert "We will email you when it launches" in browser.page.text
     async with gateway.core.database.read() as connection:
@@ -229,8 +229,8 @@ async def test_who_unsubscribed_and_asks_again_hears_again(gateway: Process, bro
         await unsubscribe.add(connection, "ada@example.org")
     assert "we will email you when it launches" not in (await browser.get(PATH)).text
     page = (await browser.get("/console/votes")).text
-    assert "We will mail you" not in page
-    assert "won't mail" in page
+    assert "We'll email you when these launch" not in page
+    assert "won't send" in page
 
 
 async def test_a_call_to_a_model_that_is_coming_counts_and_says_where_to_vote(

@@ -85,7 +85,7 @@ async def test_the_button_of_a_waitlists_link(gateway: Process, browser: Browser
     await browser.get(await mailed_link(gateway, "ada@example.org"))
     page = await browser.submit("/waitlist/confirm", token=field(browser.page.text, "token") + "x")
     assert page.status_code == 400
-    assert "This link is used up" in page.text
+    assert "This link no longer works" in page.text
     assert "on the model&#39;s page" in page.text
 
 
