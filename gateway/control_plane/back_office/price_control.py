@@ -16,6 +16,7 @@ from gateway.control_plane.catalog.price_changes import PriceChange
 from gateway.control_plane.demand.launches import ModelUnknown
 from gateway.control_plane.operators.operators import Operator
 from gateway.control_plane.trail import entries
+from gateway.dates import day_text
 from gateway.errors import BadRequest, NotFound
 from gateway.money import money
 from gateway.snapshots import Tier
@@ -59,7 +60,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     before_nanos: int
-    """The price per million tokens until then."""
+    """The price per million tokens just before it."""
     nanos: int
     """The new one."""
     organizations: int
@@ -73,13 +74,20 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
         return notice_days if self.nanos > self.before_nanos and self.organizations else 0
 
 
-async def effect(connection: AsyncConnection, model_id: str, tier: Tier, nanos: int) -> Effect:
-    """Return what a price per million tokens changes, and for whom. Raises ModelUnknown."""
-    newest = await catalog.newest_price(connection, model_id, tier)
-    newest = newest or await catalog.newest_price(connection, model_id, "default")
-    if newest is None:
+async def effect(
+    connection: AsyncConnection,
+    model_id: str,
+    tier: Tier,
+    nanos: int,
+    at: datetime | None = None,
+) -> Effect:
+    """Return what a price per million tokens changes now or at a moment, and for whom.
+
+    Raises ModelUnknown.
+    """
+    before = await price_changes.in_force(connection, model_id, tier, at)
+    if before is None:
         raise ModelUnknown(f"The catalog has no model {model_id!r}.")
-    before = newest.nanos_per_million_tokens
     since = wall.now().date() - timedelta(days=DAYS)
     used = (
         select(
@@ -134,15 +142,15 @@ async def set_price(
 ) -> str | None:
     """Set a price per million tokens, now or from a moment on; return the change's id, if later.
 
-    A rise needs notice while someone uses the model. Raises NotPermitted, NoReasonGiven,
-    ModelUnknown, BadPrice.
+    A rise needs notice while someone uses the model: over the price that is in force by then, so
+    that no drop before it hides it. Raises NotPermitted, NoReasonGiven, ModelUnknown, BadPrice.
     """
     operator.must("service")
     said = acting.checked(operator, reason)
     await golden.lock_catalog(connection)
-    changes = await effect(connection, model_id, tier, nanos)
     now = wall.now()
     at = max(effective_at or now, now)
+    changes = await effect(connection, model_id, tier, nanos, at)
     if at > now + AHEAD:
         raise BadPrice("A price can be set for up to a year ahead.", param="day")
     days = changes.least_days(notice_days)
@@ -153,6 +161,7 @@ async def set_price(
             f"{who} used it in the last {DAYS} days: a rise needs {days} days' notice.", param="day"
         )
     await _check_tiers(connection, model_id, tier, nanos, at)
+    await _check_following(connection, model_id, tier, at, changes.before_nanos, nanos)
     before = {"tier": tier, "price_nanos": changes.before_nanos}
     after: dict[str, Any] = {"tier": tier, "price_nanos": nanos}
     subject, change_id = f"model:{model_id}", None
@@ -181,13 +190,17 @@ async def cancel(
 ) -> PriceChange:
     """Call off a price that has not applied yet.
 
-    Raises NotPermitted, NoReasonGiven, ChangeUnknown.
+    Raises NotPermitted, NoReasonGiven, ChangeUnknown, BadPrice.
     """
     operator.must("service")
     said = acting.checked(operator, reason)
     change = await price_changes.cancel(connection, change_id)
     if change is None:
         raise ChangeUnknown(f"There is no price to come {change_id[:40]!r}.")
+    model_id, tier, at = change.model_id, change.tier, change.effective_at
+    before = await price_changes.in_force(connection, model_id, tier, at)
+    assert before is not None, "a model with a change has a price"
+    await _check_following(connection, model_id, tier, at, change.nanos_per_million_tokens, before)
     await entries.record(
         connection,
         operator.actor,
@@ -202,6 +215,26 @@ async def cancel(
         reason=said,
     )
     return change
+
+
+async def _check_following(
+    connection: AsyncConnection, model_id: str, tier: Tier, at: datetime, was: int, becomes: int
+) -> None:
+    """Refuse what would make the next price a rise that nobody was told of. Raises BadPrice.
+
+    `was` and `becomes` are the price that it follows.
+    """
+    coming = await price_changes.waiting(connection, model_id)
+    later = [change for change in coming if change.tier == tier and change.effective_at > at]
+    if not later:
+        return
+    following = later[0].nanos_per_million_tokens
+    if was >= following > becomes:
+        raise BadPrice(
+            f"{money(following)} from {day_text(later[0].effective_at)} on would be a rise then. "
+            "Call that price off first.",
+            param="day",
+        )
 
 
 async def _check_tiers(

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.control_plane.alerts import walks
 from gateway.control_plane.back_office.account_mails import AccountMails, MailedLink
 from gateway.control_plane.back_office.price_control import DAYS
-from gateway.control_plane.catalog import catalog, price_changes
+from gateway.control_plane.catalog import price_changes
 from gateway.control_plane.catalog.price_changes import PriceChange
 from gateway.control_plane.mail.messages import Mail
 from gateway.dates import moment_text
@@ -58,8 +58,10 @@ class PriceMails:
         while monotonic() < ends:
             async with self._database.write() as connection:
                 some = await _users(connection, rise, after)
-                before = await catalog.newest_price(connection, rise.model_id, rise.tier)
-                subject = _subject(rise, before.nanos_per_million_tokens if before else 0)
+                before = await price_changes.in_force(
+                    connection, rise.model_id, rise.tier, rise.effective_at
+                )
+                subject = _subject(rise, before or 0)
                 for organization_id in some:
                     await self._mails.tell(connection, organization_id, subject, name, _link(rise))
                 if len(some) < BATCH:

@@ -110,6 +110,19 @@ async def waiting(connection: AsyncConnection, model_id: str) -> list[PriceChang
     return [PriceChange(**row) for row in found.mappings()]
 
 
+async def in_force(
+    connection: AsyncConnection, model_id: str, tier: Tier, at: datetime | None = None
+) -> int | None:
+    """Return the price of a tier just before a moment, or now; None for an unknown model."""
+    if at is not None:
+        coming = [c for c in await waiting(connection, model_id) if c.tier == tier]
+        if sooner := [c for c in coming if c.effective_at < at]:
+            return sooner[-1].nanos_per_million_tokens
+    newest = await catalog.newest_price(connection, model_id, tier)
+    newest = newest or await catalog.newest_price(connection, model_id, "default")
+    return newest.nanos_per_million_tokens if newest else None
+
+
 async def unannounced(connection: AsyncConnection) -> list[PriceChange]:
     """Return rises to come that not everyone was told of, the oldest first."""
     query = select(*_columns()).where(_waits(), price_changes.c.announced_at.is_(None))

@@ -120,3 +120,28 @@ async def test_the_files_estimate_does_not_replace_an_operators_price(database: 
     async with database.write() as connection:
         await catalog.seed(connection)
     assert await price(database, STELLA) == 7_000_000
+
+
+async def test_a_drop_before_it_hides_no_rise(database: Database):
+    """From 8 down to 5, and back to 8: whoever pays 5 by then is told, and in time."""
+    await uses(database, "ada@example.org", 1, 1)
+    await set_price(database, 5_000_000, days=5)
+    with pytest.raises(BadPrice, match="30 days' notice"):
+        await set_price(database, 8_000_000, days=20)
+    assert await set_price(database, 8_000_000, days=40)
+    async with database.read() as connection:
+        (rise,) = await price_changes.unannounced(connection)
+    assert rise.nanos_per_million_tokens == 8_000_000
+
+
+async def test_nothing_makes_a_rise_of_what_was_told_as_none(database: Database):
+    await uses(database, "ada@example.org", 1, 1)
+    up = await set_price(database, 12_000_000, days=35)
+    assert up
+    await set_price(database, 10_000_000, days=60)  # down from 12
+    with pytest.raises(BadPrice, match=r"\$0.01 from .* would be a rise"):
+        async with database.write() as connection:
+            await price_control.cancel(connection, COMMAND_LINE, up, reason="why")
+    with pytest.raises(BadPrice, match="would be a rise"):
+        await set_price(database, 9_000_000, days=50)
+    await set_price(database, 11_000_000, days=50)

@@ -84,7 +84,7 @@ async def provide_price_page(
             current = await model_control.current(connection, f"{owner}/{name}")
             if nanos is not None:
                 effect = await price_control.effect(
-                    connection, current.model.id, form.chosen_tier, nanos
+                    connection, current.model.id, form.chosen_tier, nanos, at
                 )
         return render(
             "admin/price.html",
