@@ -40,8 +40,6 @@ def mistakes(settings: Selling) -> Iterator[str]:
     secrets = settings.stripe_webhook_secrets.split()
     if not all(_WEBHOOK_SECRET.fullmatch(secret) for secret in secrets):
         yield "GATEWAY_STRIPE_WEBHOOK_SECRETS: each must start with whsec_, and go on"
-    if settings.terms and not _PAGE.fullmatch(settings.terms):
-        yield "GATEWAY_TERMS must be an address that starts with https:// or http://"
     if not _is_site(settings.stripe_api_url):
         yield (
             "GATEWAY_STRIPE_API_URL must be https://host or http://host, with a port if it has "
@@ -88,6 +86,11 @@ def _of_live_mode(settings: Selling) -> Iterator[str]:
         yield f"GATEWAY_STRIPE_LIVE needs GATEWAY_STRIPE_API_URL to be {STRIPE_API_URL}"
     if settings.webhook_private_hosts:
         yield "GATEWAY_STRIPE_LIVE needs GATEWAY_WEBHOOK_PRIVATE_HOSTS to be empty"
+
+
+def is_page(url: str) -> bool:
+    """Tell whether a link may lead to an address."""
+    return _PAGE.fullmatch(url) is not None
 
 
 def _is_site(url: str) -> bool:

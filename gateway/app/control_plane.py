@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import urlsplit
 
+import structlog
 from litestar import Request, Response
 from litestar.di import Provide
 
@@ -19,7 +21,7 @@ from gateway.app.core import Core
 from gateway.app.services import Services, Web, make_services, make_web
 from gateway.control_plane.pages.admin.routes import admin_wing
 from gateway.control_plane.pages.console.routes import console_wing
-from gateway.control_plane.pages.docs.routes import PATHS, docs_wing
+from gateway.control_plane.pages.docs.routes import docs_wing, public_paths
 from gateway.control_plane.pages.sign_in.entering import Entering
 from gateway.control_plane.pages.sign_in.routes import sign_in_wing
 from gateway.control_plane.pages.storefront.routes import storefront_wing
@@ -27,7 +29,11 @@ from gateway.control_plane.web import assets, error_pages
 from gateway.control_plane.web.router import pages
 from gateway.data_plane.api import openapi
 from gateway.errors import GatewayError
+from gateway.networks import is_loopback
+from gateway.settings import Settings
 from gateway.wings import Operation, Wing
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +71,7 @@ def make_control_plane(
     """
     settings = core.settings
     payments.warn_of_test_mode(settings)
+    _warn_of_legal_pages(settings)
     services = make_services(core, key_changed=key_changed)
     web = make_web(core)
     wings = [
@@ -78,10 +85,16 @@ def make_control_plane(
     return ControlPlane(services=services, web=web, wings=wings)
 
 
+def _warn_of_legal_pages(settings: Settings) -> None:
+    """Tell which pages can't be shown, unless only this machine's people could look for them."""
+    if settings.what_is_unfilled and not is_loopback(urlsplit(settings.public_url).hostname or ""):
+        log.warning("legal pages are missing", why=settings.what_is_unfilled)
+
+
 def _pages(parts: Core, services: Services, web: Web) -> Wing:
     """Put the page wings behind one session and form token; handlers name the parts they use."""
     wings = [
-        storefront_wing(PATHS),
+        storefront_wing(public_paths(parts.settings)),
         sign_in_wing(Entering(services.welcome, services.sessions, services.security_mails)),
         console_wing(),
         docs_wing(parts.settings),

@@ -41,8 +41,8 @@ def constants(settings: Settings) -> dict[str, Any]:
         "brand": settings.brand,
         "public_url": settings.public_url,
         "support": contact(settings.support),
-        "seller": settings.seller,
-        "terms": settings.terms,
+        "seller": settings.seller_words,
+        "terms": settings.terms_address,
         "buying": bool(settings.stripe_secret_key),
         "test_mode": bool(settings.stripe_secret_key) and not settings.stripe_live,
     }

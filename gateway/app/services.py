@@ -39,6 +39,7 @@ from gateway.control_plane.catalog.listings import Shelves
 from gateway.control_plane.demand.economics import GpuTerms
 from gateway.control_plane.demand.launch_mails import LaunchMails
 from gateway.control_plane.demand.launch_notices import LaunchNotices
+from gateway.control_plane.demand.news import CatalogNews
 from gateway.control_plane.demand.race import Race
 from gateway.control_plane.demand.standings import Standings
 from gateway.control_plane.mail.outbox import Outbox
@@ -103,6 +104,7 @@ class Services:
     deliveries: Deliveries
     deliverer: Deliverer
     standings: Standings
+    news: CatalogNews
     gpu_terms: GpuTerms
     shelves: Shelves
     attention: Lookout
@@ -215,6 +217,7 @@ def make_services(core: Core, *, key_changed: Callable[[bytes], Awaitable[None]]
         deliveries=Deliveries(),
         deliverer=Deliverer(database, webhook_secrets, Transport(Addresses(private_hosts))),
         standings=Standings(database),
+        news=CatalogNews(database),
         gpu_terms=gpu_terms,
         shelves=Shelves(core.catalog, pages),
         attention=Lookout(database, sources(settings, gpu_terms)),
@@ -233,6 +236,10 @@ def make_web(core: Core) -> Web:
         "dev_mail": settings.dev_mail,
         "credit": settings.signup_credit_nanos,
         "github": bool(settings.github_client_id),
+        "legal": tuple(
+            (place, path.removeprefix("/").capitalize())
+            for path, place in settings.legal_pages.items()
+        ),
     }
     quota = partial(Quota, core.database, secret=settings.keyring.derive("quotas").first)
     of_networks = partial(quota, of_networks=True)

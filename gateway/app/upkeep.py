@@ -18,6 +18,7 @@ from gateway.control_plane.attention.lookout import LOOK_SECONDS
 from gateway.control_plane.billing.audit import AUDIT_SECONDS, audit_in_turn
 from gateway.control_plane.catalog import price_changes
 from gateway.control_plane.demand import events, race
+from gateway.control_plane.demand.news import NEWS_SECONDS
 from gateway.control_plane.mail import upkeep
 from gateway.control_plane.payments import stored_events
 from gateway.control_plane.secrets.resealing import reseal
@@ -73,6 +74,7 @@ def wing(core: Core, services: Services) -> Wing:
             Job("head-count", _HEADS_SECONDS, services.head_count.count),
             Job("mail", settings.mail_seconds, services.outbox.deliver),
             Job("read-demand", settings.demand_seconds, core.demand_counts.refresh),
+            Job("news", NEWS_SECONDS, services.news.refresh),
             Job("demand-standings", _STANDINGS_SECONDS, services.standings.compute),
             Job("price-changes", _PRICES_SECONDS, lambda: price_changes.apply_due(database)),
             Job("price-mails", settings.demand_seconds, services.price_mails.tell),

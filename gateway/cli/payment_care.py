@@ -129,7 +129,7 @@ async def show_evidence(payment: str) -> None:
     """Print what can be shown to a bank about a payment, as JSON: receipt, usage, sign-ins."""
     settings = Settings.from_environment()
     async with opened() as database, database.read() as connection:
-        found = await evidence.collect(connection, payment, terms_url=settings.terms)
+        found = await evidence.collect(connection, payment, terms_url=settings.terms_address)
     show(found, as_json=True)
 
 

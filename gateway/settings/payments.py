@@ -54,10 +54,6 @@ class PaymentSettings:
     auto_top_ups_per_day: Annotated[
         Count, text("Most auto top-ups that an organization starts in 24 hours, declined or not.")
     ] = 8
-    seller: Annotated[
-        str, text("Who sells the credit, with the postal address; shown where it is bought.")
-    ] = ""
-    terms: Annotated[str, text("The address of the terms of sale; linked where it is bought.")] = ""
     approval_dollars: Annotated[
         Natural,
         text(

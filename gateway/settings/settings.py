@@ -24,6 +24,7 @@ from gateway.settings.connections import ConnectionSettings
 from gateway.settings.database import DatabaseSettings
 from gateway.settings.declaring import SettingsError, variable
 from gateway.settings.keys import KeySettings
+from gateway.settings.legal import LegalSettings
 from gateway.settings.mail import MailSettings
 from gateway.settings.metering import MeteringSettings
 from gateway.settings.pages import PageSettings
@@ -51,6 +52,7 @@ class Settings(
     PageSettings,
     StatusSettings,
     PaymentSettings,
+    LegalSettings,
 ):
     """The settings of one gateway process."""
 
@@ -58,6 +60,12 @@ class Settings(
     def receipt_keyring(self) -> Keyring:
         """The secrets that receipts' keys are made from."""
         return Keyring.parse(self.receipt_secret) if self.receipt_secret else self.keyring
+
+    @property
+    def terms_address(self) -> str:
+        """The whole address of the terms; empty if there are none."""
+        place = self.legal_pages.get("/terms", "")
+        return f"{self.public_url}{place}" if place.startswith("/") else place
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
@@ -127,4 +135,10 @@ def _mistakes(settings: Settings) -> Iterator[str]:
             "GATEWAY_LEASE_SECONDS must be at least twice GATEWAY_REQUEST_TIMEOUT_SECONDS: "
             "a lease must outlive its requests"
         )
-    yield from selling.mistakes(msgspec.convert(settings, selling.Selling, from_attributes=True))
+    for field in ("terms", "privacy"):
+        if (place := getattr(settings, field)) and not selling.is_page(place):
+            yield f"{variable(field)} must be an address that starts with https:// or http://"
+    sold = msgspec.convert(settings, selling.Selling, from_attributes=True)
+    yield from selling.mistakes(
+        msgspec.structs.replace(sold, seller=settings.seller_words, terms=settings.terms_address)
+    )

@@ -326,6 +326,11 @@ OTHERS = {
     "mail_from": "no-reply@gateway.example",
     "support": "help@gateway.example",
     "journal_path": "/var/lib/gateway",
+    "legal_name": "Example Ltd",
+    "legal_address": "1 Main Street, Dublin, Ireland",
+    "legal_email": "hello@gateway.example",
+    "legal_law": "the laws of Ireland",
+    "processing_region": "Dublin, Ireland",
 }
 
 
@@ -338,6 +343,7 @@ OTHERS = {
         ({"smtp_url": ""}, "error", "nobody can sign in"),
         ({"mail_from": "x@localhost"}, "error", "GATEWAY_MAIL_FROM"),
         ({"support": ""}, "warning", "GATEWAY_SUPPORT"),
+        ({"legal_law": ""}, "warning", "/terms: not shown or linked for want of GATEWAY_LEGAL_LAW"),
         ({"journal_path": ""}, "warning", "GATEWAY_JOURNAL_PATH"),
         ({"metrics_token": ""}, "warning", "/metrics"),
         ({"stripe_secret_key": "sk_test_abc"}, "warning", "no money"),

@@ -85,3 +85,5 @@ def _reaching(settings: Settings) -> Iterator[Finding]:
         yield warning(ABOUT, "GATEWAY_SMTP_URL is not set: no mail leaves, alerts included")
     if not settings.support:
         yield warning(ABOUT, "GATEWAY_SUPPORT is not set: people have no address to ask")
+    if settings.what_is_unfilled:
+        yield warning(ABOUT, settings.what_is_unfilled)

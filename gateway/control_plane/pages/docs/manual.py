@@ -69,15 +69,7 @@ class Manual:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._environment = Environment(
-            autoescape=False,  # noqa: S701 - Markdown, whose renderer escapes
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-            comment_start_string="<!--#",  # {#id} is an anchor
-            comment_end_string="#-->",
-        )
+        self._environment = environment()
         self._environment.filters.update(cell=_cell)
         self._environment.globals.update(code=code.shown, tabs=code.tabs, block=code.block)
         self._read = lru_cache(_MODELS_MAX)(self._pages)
@@ -112,6 +104,19 @@ class Manual:
             source=f"# {front['title']}\n\n{markdown.plain(body, self._settings.public_url)}",
             article=markdown.read(body),
         )
+
+
+def environment() -> Environment:
+    """Return what makes Markdown of our files."""
+    return Environment(
+        autoescape=False,  # noqa: S701 - Markdown, whose renderer escapes
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        comment_start_string="<!--#",  # {#id} is an anchor
+        comment_end_string="#-->",
+    )
 
 
 def split(text: str) -> tuple[dict[str, str], str]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from litestar.di import Provide
 
-from gateway.control_plane.pages.docs import docs, programs, search
+from gateway.control_plane.pages.docs import changelog, docs, legal, programs, search
 from gateway.control_plane.pages.docs.manual import PAGES, Manual
 from gateway.settings import Settings
 from gateway.wings import Wing
 
-PATHS = tuple(f"/docs/{slug}" for slug in PAGES)
+
+def public_paths(settings: Settings) -> tuple[str, ...]:
+    """Return the paths of this wing's pages that search engines may know."""
+    legal = (place for place in settings.legal_pages.values() if place.startswith("/"))
+    return (*(f"/docs/{slug}" for slug in PAGES), "/changelog", *legal)
 
 
 def docs_wing(settings: Settings) -> Wing:
@@ -23,6 +27,10 @@ def docs_wing(settings: Settings) -> Wing:
             programs.read_llms,
             programs.read_llms_full,
             search.show_search,
+            legal.show_legal,
+            legal.read_security,
+            changelog.show_changelog,
+            changelog.read_feed,
         ],
         dependencies={"manual": Provide(lambda: manual, sync_to_thread=False)},
     )
