@@ -95,9 +95,11 @@ async def measure_jobs(gateway: Process, rounds: int) -> dict[str, list[float]]:
         some = await connection.scalars(select(demand_votes.c.id).limit(rounds))
         votes = iter(some.all())
     interest = gateway.core.demand_counts.refresh
+    service = gateway.services.performances.refresh
     jobs = {
         "catalog, nothing new": (nothing, refresh), "catalog, a new price": (reprice, refresh),
         "votes, nothing new": (nothing, interest), "votes, one less": (vote, interest),
+        "performance of the models": (nothing, service),
     }  # fmt: skip
     return {
         name: sorted([await _stillness(before, job) for _ in range(rounds)])

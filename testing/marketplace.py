@@ -21,6 +21,8 @@ from gateway.storage.tables import (
     answer_hours,
     api_keys,
     demand_votes,
+    incidents,
+    model_answers,
     model_prices,
     organizations,
     usage_hours,
@@ -30,7 +32,8 @@ from gateway.storage.tables import models as models_table
 from testing.gateways import MODEL, STELLA
 
 PAGES = [
-    "/", "/models", f"/models/{STELLA}", f"/models/{MODEL}", "/compare", "/calculator", "/status",
+    "/", "/models", f"/models/{STELLA}", f"/models/{MODEL}", "/compare", "/calculator",
+    "/status", "/status.json",
     f"/playground/{MODEL}", f"/playground/{MODEL}?mode=search",
     "/docs", "/docs/reference", "/sign-in", "/console", "/console/usage", "/console/usage?days=90",
     "/console/usage?days=90&metric=tokens&split=key", "/console/usage?days=2&split=model",
@@ -103,10 +106,14 @@ async def fill(gateway: Process, size: Size) -> dict[str, int]:
     await _insert(gateway.core.database, demand_votes, own_votes)
     await _insert(gateway.core.database, usage_hours, _hours(size, keys, now))
     await _insert(gateway.core.database, answer_hours, _answers(size, own, now))
+    await _insert(gateway.core.database, model_answers, _model_answers(size, now))
+    await _insert(gateway.core.database, incidents, _incidents(size, now))
     if not gateway.core.database.is_sqlite:  # which autovacuum does by itself, a minute later
         async with gateway.core.database.write() as connection:
             await connection.execute(text("ANALYZE"))
     await gateway.core.demand_counts.refresh()
+    await gateway.services.performances.refresh()
+    await gateway.services.api_health.refresh()
     gc.unfreeze()
     gc.freeze()  # as a process does that starts with all of these models
     return await _counted(gateway.core.database, own)
@@ -191,6 +198,27 @@ def _answers(size: Size, owner: str, now: datetime) -> Iterator[dict[str, Any]]:
         yield {
             "organization_id": owner, "hour": hour.replace(minute=0, second=0, microsecond=0),
             "status_class": status_class, "latency_ms": bound, "answers": 100,
+        }  # fmt: skip
+
+
+def _model_answers(size: Size, now: datetime) -> Iterator[dict[str, Any]]:
+    last = now.replace(minute=0, second=0, microsecond=0)
+    hours = (last - timedelta(hours=n) for n in range(size.days * 24))
+    bounds = BOUNDS_MS[: size.latencies]
+    for hour, model_id, status_class, bound in product(hours, (MODEL, STELLA), (2, 4, 5), bounds):
+        yield {
+            "hour": hour, "model_id": model_id, "status_class": status_class, "latency_ms": bound,
+            "answers": 1 if status_class == 5 else 100,
+        }  # fmt: skip
+
+
+def _incidents(size: Size, now: datetime) -> Iterator[dict[str, Any]]:
+    """One a day, of ten minutes each."""
+    for day in range(size.days):
+        start = now - timedelta(days=day, minutes=30)
+        yield {
+            "id": new_id(), "model_id": MODEL, "started_at": start,
+            "ended_at": start + timedelta(minutes=10),
         }  # fmt: skip
 
 

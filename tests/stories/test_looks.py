@@ -75,12 +75,13 @@ PRIVATE = {
 NO_PAGES = {
     "programs read it": [
         "/health", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/robots.txt",
-        "/sitemap.xml", "/llms.txt", "/llms-full.txt",
+        "/sitemap.xml", "/llms.txt", "/llms-full.txt", "/status.json", "/status.rss",
         "/v1/credits", "/v1/models", "/v1/models/{model_id:path}", "/v1/receipts/key",
         "/v1/receipts/roots", "/v1/receipts/roots/{root_id:str}", "/v1/usage",
     ],
     "a file": [
         "/console/settings/export", "/console/usage.csv", "/favicon.ico", "/static/{name:str}",
+        "/status/badge.svg",
     ],
     "leads to GitHub": ["/sign-in/github"],
     "leads to the calculator": ["/pricing"],
