@@ -32,6 +32,11 @@ def test_visit_vote_sign_in_key_call_usage(
     page.get_by_role("button", name="Vote for this model").click()
     expect(page.get_by_text("You voted; we will email you when it launches.")).to_be_visible()
     expect(page.locator("#demand")).to_contain_text("verified vote")
+    page.get_by_text("Edit your vote").click()
+    page.get_by_label("Use case").fill("search")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("Edit your vote").click()
+    expect(page.get_by_label("Use case")).to_have_value("search")
 
     page.get_by_role("link", name="Console", exact=True).click()
     expect(page.locator(".stat").first).to_contain_text("$0.25")

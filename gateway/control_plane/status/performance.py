@@ -106,28 +106,52 @@ class ModelPerformance(msgspec.Struct, frozen=True, kw_only=True):
         """The last days, today last."""
         if self.as_of is None:
             return ()
-        today = self.as_of.date()
-        return tuple(self._day(today - timedelta(days=ago)) for ago in reversed(range(DAYS)))
+        today, down = self.as_of.date(), self._down_by_day()
+        return tuple(
+            self._bar(day, down[day])
+            for day in (today - timedelta(days=ago) for ago in reversed(range(DAYS)))
+        )
+
+    def _down_by_day(self) -> Counter[date]:
+        """Return the seconds of outages by UTC day; those before the launch don't count."""
+        down = Counter[date]()
+        assert self.as_of, "of a model that is not live"
+        earliest = self.as_of - timedelta(days=DAYS)
+        if self.live_since:
+            earliest = max(earliest, self.live_since)
+        for outage in self.outages:
+            start, end = max(outage.start, earliest), min(outage.end, self.as_of)
+            while start < end:
+                tomorrow = _midnight(start.date() + timedelta(days=1))
+                down[start.date()] += round((min(end, tomorrow) - start).total_seconds())
+                start = tomorrow
+        return down
+
+    def _bar(self, day: date, seconds_down: int) -> DayBar:
+        if self.as_of is None or self.live_since is None:
+            return DayBar(day, None, 0)
+        start = max(_midnight(day), self.live_since)
+        lasted = (min(_midnight(day + timedelta(days=1)), self.as_of) - start).total_seconds()
+        if lasted <= 0:
+            return DayBar(day, None, 0)
+        return DayBar(day, 1 - min(seconds_down / lasted, 1.0), seconds_down)
 
     def _uptime(self, span: timedelta) -> float | None:
-        return None if self.as_of is None else self._share(self.as_of - span, self.as_of)[0]
-
-    def _day(self, day: date) -> DayBar:
-        start = datetime.combine(day, time(), UTC)
-        return DayBar(day, *self._share(start, start + timedelta(days=1)))
-
-    def _share(self, start: datetime, end: datetime) -> tuple[float | None, int]:
-        """Return the share of a span that was up, and the seconds that were not."""
+        """Return the share of the last time that was up."""
         if self.as_of is None or self.live_since is None:
-            return None, 0
-        start, end = max(start, self.live_since), min(end, self.as_of)
+            return None
+        start, end = max(self.as_of - span, self.live_since), self.as_of
         lasted = (end - start).total_seconds()
         if lasted <= 0:
-            return None, 0
+            return None
         parts = ((min(o.end, end) - max(o.start, start)).total_seconds() for o in self.outages)
         # an outage outside of the span, or one that a clock was put back in, has no part in it
         down = sum(part for part in parts if part > 0)
-        return 1 - down / lasted, round(down)
+        return 1 - down / lasted
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
 
 
 NOTHING = ModelPerformance()
@@ -152,7 +176,7 @@ class Performances:
         now = self._clock()
         hour = now.replace(minute=0, second=0, microsecond=0)
         day = hour - timedelta(hours=_HOURS - 1)
-        yesterday = datetime.combine(now.date() - timedelta(days=1), time(), UTC)
+        yesterday = _midnight(now.date() - timedelta(days=1))
         async with self._database.read() as connection:
             live = await _live(connection)
             outages = await _outages(connection, now)
