@@ -159,7 +159,8 @@ async def test_pages_that_name_models_are_bounded(gateway: Process, browser: Bro
     page = (await browser.get("/calculator")).text
     assert '<datalist id="calc-models"' in page
     assert "<select" not in page.partition("calc-text")[0]
-    assert page.count('<th scope="row"><a href="/models/') == ROWS_MAX  # the first is a cheap one
+    rows = page.count('<th scope="row"><a href="/models/')
+    assert rows == ROWS_MAX + 1, "the cheapest, and the chosen one"
     assert "more models" in page
     await sign_in(browser, gateway, "ada@example.org")
     await vote_for_all(gateway)

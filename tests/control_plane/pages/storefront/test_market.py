@@ -22,6 +22,7 @@ from testing import marketplace
 from testing.browsing import Browser, squeezed
 from tests.control_plane.conftest import MINILM, STELLA
 
+BEFORE = datetime(2026, 1, 1, tzinfo=UTC)
 ROWS = re.compile(r'<th scope="row"><a href="/models/([^"]+)"')
 
 
@@ -209,3 +210,20 @@ def test_pages_are_named_around_the_current_one():
 def test_collections_have_addresses_of_their_own():
     assert len({one.slug for one in COLLECTIONS}) == len(COLLECTIONS)
     assert "places" in FILTERS
+
+
+async def test_home_shows_what_is_measured_and_no_more(gateway: Process, browser: Browser):
+    gateway.services.performances._known = {}
+    page = squeezed((await browser.get("/")).text)
+    proof = page.partition('<dl class="proof">')[2].partition("</dl>")[0]
+    assert "$0.008" in proof
+    assert "Latency" not in proof
+    assert "Uptime" not in proof
+    known = ModelPerformance(p50_ms=20, p95_ms=70, as_of=datetime.now(UTC), live_since=BEFORE)
+    gateway.services.performances._known = {MINILM: known}
+    proof = squeezed((await browser.get("/")).text).partition('<dl class="proof">')[2]
+    assert "20 ms" in proof
+    assert "p95 70 ms" in proof
+    assert "100%" in proof
+    assert f'href="/models/{MINILM}"' in proof
+    assert 'href="/models/collections/matryoshka"' in proof
