@@ -12,6 +12,11 @@ from backends.adapters.statuses import REFUSAL_BYTES_MAX, reason_of
 
 _HEAD_BYTES_MAX = 65_536
 _OK = 200
+_AS_WRITTEN = frozenset(
+    b"content-length content-type date retry-after x-compute-ms x-compute-tokens x-hop-tag "
+    b"x-queue-ms x-worker-ms x-worker-process".split()
+)
+"""Names as our workers write them: they cost no call."""
 _INTERIM = {100, 102, 103}
 """Statuses that an answer follows."""
 
@@ -89,7 +94,7 @@ class AnswerReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep what is needed of the head."""
-        match name.lower():
+        match name if name in _AS_WRITTEN else name.lower():
             case b"content-length":
                 self.ends = True
                 self._declared = int(value)  # the parser has seen to it that it is a number
