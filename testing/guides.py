@@ -20,7 +20,7 @@ _ABOUT = 0.06
 """How far a score may be from what is shown: int8 rounds by what else is in a batch."""
 _SCORE = re.compile(r"(?<![\d.$])[01]\.\d{2,3}\b")
 _STEP = re.compile(
-    r"^\{\{ code: (?P<path>\S+) \}\}$|^```(?P<kind>bash|text)\n(?P<body>.*?)^```$",
+    r"^\{\{ code: (?P<path>\S+) \}\}$|^```(?P<kind>bash|text)[^\n]*\n(?P<body>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 

@@ -20,10 +20,16 @@ from testing.guides import CONTENT, SLUGS, follow, module, run, words
 from testing.processes import Process
 from tests.guides.conftest import Reader
 
+pytestmark = pytest.mark.timeout(300)  # each command is a process that imports an SDK
 QUESTION = "How long until I get my money back?"
 
 
 def test_rag_with_pgvector(reader: Reader, tmp_path: Path):
+    follow("rag-with-pgvector", tmp_path, reader.environment)
+
+
+@pytest.mark.long
+def test_rag_with_pgvector_again(reader: Reader, tmp_path: Path):
     follow("rag-with-pgvector", tmp_path, reader.environment)
     assert_answered(reader, tmp_path)
 

@@ -1,7 +1,8 @@
-"""Embed a file of any length: many inputs per request, few requests at once, and resumable.
+"""Embed a file of any length, a few large requests at a time.
 
-Reads inputs.jsonl with {"id", "text"} on each line, and appends {"id", "embedding"} to
-vectors.jsonl. Start it again after an interruption: what is done is not paid for again.
+Reads inputs.jsonl with {"id", "text"} on each line, and appends
+{"id", "embedding"} to vectors.jsonl. Start it again after an
+interruption: what is done is not paid for again.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ BATCH = 256  # inputs per request
 AT_ONCE = 4  # requests
 OUTPUT = Path("vectors.jsonl")
 
-# a request that meets a full queue gets a 429; the client waits for Retry-After, then tries again
+# after a 429 the client waits for Retry-After, then tries again
 api = AsyncOpenAI(max_retries=10, timeout=120)
 
 
@@ -28,7 +29,10 @@ async def embed(batch, output):
     )
     vectors = response.parse().data
     for line, item in zip(batch, vectors, strict=True):
-        output.write(json.dumps({"id": line["id"], "embedding": item.embedding}) + "\n")
+        output.write(
+            json.dumps({"id": line["id"], "embedding": item.embedding})
+            + "\n"
+        )
     output.flush()
     return len(batch), int(response.headers["x-cost-nanos"])
 
@@ -37,11 +41,24 @@ async def main():
     """Embed what is not in the output yet."""
     done = set()
     if OUTPUT.exists():
-        done = {json.loads(line)["id"] for line in OUTPUT.read_text().splitlines()}
-    lines = [json.loads(line) for line in Path("inputs.jsonl").read_text().splitlines()]
+        done = {
+            json.loads(line)["id"]
+            for line in OUTPUT.read_text().splitlines()
+        }
+    lines = [
+        json.loads(line)
+        for line in Path("inputs.jsonl").read_text().splitlines()
+    ]
     lines = [line for line in lines if line["id"] not in done]
-    lines.sort(key=lambda line: len(line["text"]))  # inputs of one length are the fastest together
-    batches = iter([lines[start : start + BATCH] for start in range(0, len(lines), BATCH)])
+    lines.sort(
+        key=lambda line: len(line["text"])
+    )  # inputs of one length are the fastest together
+    batches = iter(
+        [
+            lines[start : start + BATCH]
+            for start in range(0, len(lines), BATCH)
+        ]
+    )
     inputs, cost = 0, 0
 
     async def worker(output):

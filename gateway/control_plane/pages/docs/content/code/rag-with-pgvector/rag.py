@@ -1,4 +1,4 @@
-"""Search your own files by meaning: PostgreSQL with pgvector keeps the vectors."""
+"""Search your own files by meaning, in PostgreSQL with pgvector."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ api = AsyncOpenAI()  # reads OPENAI_BASE_URL and OPENAI_API_KEY
 
 
 async def embed(inputs, input_type):
-    """Return the vectors of the inputs, and what they cost in nano-dollars."""
+    """Return the vectors of the inputs, and their cost in nano-dollars."""
     response = await api.embeddings.with_raw_response.create(
         model=MODEL, input=inputs, extra_body={"input_type": input_type}
     )
@@ -42,14 +42,17 @@ async def embed(inputs, input_type):
 
 
 def split(text, words=150, overlap=30):
-    """Cut a text into passages that the model can read whole: 256 tokens are about 190 words."""
+    """Cut a text into passages that the model reads whole.
+
+    It reads 256 tokens, which are about 190 words.
+    """
     every = text.split()
     starts = range(0, max(len(every) - overlap, 1), words - overlap)
     return [" ".join(every[start : start + words]) for start in starts]
 
 
 async def ingest(database, folder):
-    """Embed each text file of a folder, and replace what was stored of it."""
+    """Embed each text file of a folder; replace what was stored of it."""
     passages, cost = 0, 0
     for path in sorted(Path(folder).glob("*.txt")):
         bodies = split(path.read_text())
@@ -58,11 +61,18 @@ async def ingest(database, folder):
             batch = bodies[start : start + BATCH]
             vectors, batch_cost = await embed(batch, "document")
             numbers = range(start, start + len(batch))
-            rows += [(path.name, *row) for row in zip(numbers, batch, vectors, strict=True)]
+            rows += [
+                (path.name, *row)
+                for row in zip(numbers, batch, vectors, strict=True)
+            ]
             cost += batch_cost
         async with database.transaction():
-            await database.execute("DELETE FROM passages WHERE source = $1", path.name)
-            await database.executemany("INSERT INTO passages VALUES ($1, $2, $3, $4)", rows)
+            await database.execute(
+                "DELETE FROM passages WHERE source = $1", path.name
+            )
+            await database.executemany(
+                "INSERT INTO passages VALUES ($1, $2, $3, $4)", rows
+            )
         passages += len(rows)
     print(f"{passages} passages, ${cost / 1e9:.9f}")
 
@@ -75,10 +85,12 @@ async def search(database, question):
 
 def prompt(question, found):
     """Return what to send to the language model of your choice."""
-    passages = "\n\n".join(f"[{row['source']}] {row['body']}" for row in found)
+    passages = "\n\n".join(
+        f"[{row['source']}] {row['body']}" for row in found
+    )
     return (
-        "Answer the question from these passages only, and name the file that you used. "
-        "If they don't answer it, say so.\n\n"
+        "Answer the question from these passages only, and name the file "
+        "that you used. If they don't answer it, say so.\n\n"
         f"{passages}\n\nQuestion: {question}"
     )
 
@@ -87,7 +99,9 @@ async def main(command, argument):
     """Run one of the three commands."""
     database = await asyncpg.connect(os.environ["DATABASE_URL"])
     await database.execute(SCHEMA)
-    await database.set_type_codec("vector", schema="public", encoder=json.dumps, decoder=json.loads)
+    await database.set_type_codec(
+        "vector", schema="public", encoder=json.dumps, decoder=json.loads
+    )
     if command == "ingest":
         await ingest(database, argument)
     elif command == "search":

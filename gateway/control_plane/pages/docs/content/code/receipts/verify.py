@@ -1,4 +1,4 @@
-"""Check a receipt: was this charged, by this gateway, and what was it for?"""
+"""Check a receipt: was this charged, by this gateway, and for what?"""
 
 import hashlib
 import json
@@ -8,7 +8,9 @@ from base64 import urlsafe_b64decode
 from urllib.request import urlopen
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PublicKey,
+)
 
 STATEMENT = b"gateway receipts root v1\n"
 
@@ -24,7 +26,7 @@ def sha256(*parts):
 
 
 def root(leaf, index, size, path):
-    """Return the root of a Merkle tree (RFC 6962), from one leaf and its path."""
+    """Return the root of a Merkle tree (RFC 6962), from a leaf's path."""
     node, last = sha256(b"\0", leaf), size - 1
     for start in range(0, len(path), 32):
         sibling = path[start : start + 32]
@@ -42,20 +44,22 @@ def root(leaf, index, size, path):
 
 def signed_part(body, proof):
     """Return the bytes that were signed, and their signature."""
-    if len(proof) == 64:  # it left before its batch was charged, and is signed by itself
+    if len(proof) == 64:  # it left before its batch: signed by itself
         return body, proof
-    index, size = int.from_bytes(proof[16:20], "big"), int.from_bytes(proof[20:24], "big")
+    index = int.from_bytes(proof[16:20], "big")
+    size = int.from_bytes(proof[20:24], "big")
     if index >= size:
         sys.exit("The proof is of another tree.")
-    statement = STATEMENT + proof[:16] + proof[20:56] + root(body, index, size, proof[120:])
-    return statement, proof[56:120]
+    top = root(body, index, size, proof[120:])
+    return STATEMENT + proof[:16] + proof[20:56] + top, proof[56:120]
 
 
 def is_signed(signed, signature, keys):
     """Tell whether one of the gateway's keys signed this."""
     for key in keys:
+        public = Ed25519PublicKey.from_public_bytes(decode(key["x"]))
         try:
-            Ed25519PublicKey.from_public_bytes(decode(key["x"])).verify(signature, signed)
+            public.verify(signature, signed)
         except InvalidSignature:
             continue
         return True
@@ -68,5 +72,7 @@ with urlopen(os.environ["OPENAI_BASE_URL"] + "/receipts/key") as response:
 if not is_signed(*signed_part(body, proof), keys):
     sys.exit("No key of this gateway signed it.")
 receipt = json.loads(body)
-print(f"Valid: {receipt['tokens']} tokens of {receipt['model_id']},", end=" ")
+print(
+    f"Valid: {receipt['tokens']} tokens of {receipt['model_id']},", end=" "
+)
 print(f"${int(receipt['cost_nanos']) / 1e9:.9f}")
