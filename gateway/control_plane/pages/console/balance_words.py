@@ -39,7 +39,7 @@ def pace(lasts: Runway) -> str:
     if not lasts.available_nanos:
         return "nothing is left"
     if lasts.days is None:
-        return f"not used in the last {RATE_DAYS} days, so there is no pace to tell days by"
+        return f"no usage in the last {RATE_DAYS} days"
     if not lasts.days:
         return "less than a day at this week's pace"
     if lasts.days > DAYS_FORESEEN_MAX:

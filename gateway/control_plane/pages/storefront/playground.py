@@ -67,6 +67,12 @@ class PlaygroundForm(msgspec.Struct, frozen=True, kw_only=True):
 _FIELDS = PlaygroundForm.__struct_fields__
 
 
+@get("/playground")
+async def open_playground(shelf: NamedDependency[Shelf]) -> Response[Any]:
+    """Lead to the playground of a live model, or to the models while none is live."""
+    return see_other(f"/playground/{shelf.first.model.id}" if shelf.live else "/models")
+
+
 @get("/playground/{owner:str}/{name:str}")
 async def show_playground(
     render: NamedDependency[Render],

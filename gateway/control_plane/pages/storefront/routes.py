@@ -43,6 +43,7 @@ def storefront_wing(document_paths: Iterable[str]) -> Wing:
             calculator.show_calculator,
             calculator.show_pricing,
             calculator.calculate,
+            playground.open_playground,
             playground.show_playground,
             playground.experiment,
             status.show_status,

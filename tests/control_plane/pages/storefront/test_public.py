@@ -276,3 +276,12 @@ def contrast(one: str, two: str) -> float:
 
     low, high = sorted((luminance(one), luminance(two)))
     return (high + 0.05) / (low + 0.05)
+
+
+async def test_header_and_footer_lead_somewhere(browser: Browser):
+    page = (await browser.get("/")).text
+    around = page.partition("<main")[0] + page.rpartition("</main>")[2]
+    links = set(re.findall(r'<a[^>]* href="(/[^"#]*)"', around))
+    assert {"/models", "/calculator", "/playground", "/docs", "/status", "/sign-in"} <= links
+    answers = {link: (await browser.get(link)).status_code for link in sorted(links)}
+    assert {link for link, status in answers.items() if status != 200} == set()
