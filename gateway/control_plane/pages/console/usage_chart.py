@@ -189,7 +189,11 @@ async def _latency(connection: AsyncConnection, organization_id: str, picked: Pi
     totals = [latency(percentile(whole, share)) for share in (50, 95)]
     series = [Series(name="p50", values=p50), Series(name="p95", values=p95)]
     chart = stacked(
-        list(slots.values()), series, lambda value: latency(value or None), nested=totals
+        list(slots.values()),
+        series,
+        lambda value: latency(value or None),
+        mark=lambda value: latency(value) if value else "0",
+        nested=totals,
     )
     now, then = percentile(whole, 95), percentile(before, 95)
     change = f"p95 was {latency(then)} in {_before(picked)}" if now and then else ""
