@@ -32,7 +32,7 @@ def structured_data(public_url: str, listing: Listing) -> list[dict[str, Any]]:
                 for position, (name, path) in enumerate(
                     [
                         ("Models", "/models"),
-                        ("Embeddings", f"/models?task={page.task}"),
+                        (listing.author, f"/models/{listing.author}"),
                         (page.title, listing.path),
                     ],
                     start=1,

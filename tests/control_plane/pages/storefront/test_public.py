@@ -91,7 +91,7 @@ async def test_structured_data_is_json_that_describes_the_model(browser: Browser
     assert kinds["SoftwareApplication"]["offers"]["availability"].endswith("PreOrder")
     assert len(kinds["FAQPage"]["mainEntity"]) == 5
     assert [i["name"] for i in kinds["BreadcrumbList"]["itemListElement"]][:2] == [
-        "Models", "Embeddings",
+        "Models", "NovaSearch",
     ]  # fmt: skip
 
 
