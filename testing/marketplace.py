@@ -42,6 +42,9 @@ PAGES = [
     "/console/ledger",
     "/console/alerts", "/console/webhooks", "/console/votes", "/console/settings", "/sitemap.xml",
     "/sitemap.xml?part=1",
+    "/models?view=cards", "/models?sort=retrieval", "/models?q=beg-m3",
+    "/models/collections/matryoshka", "/models/lab-7", f"/compare?model={STELLA}&model={MODEL}",
+    "/ask?model=beg-m3", "/search?q=matryoshka",
     "/models?q=small+7&state=coming_soon&dimensions=768&sort=votes", "/models?page=2&sort=newest",
     "/models?price=0.02&tokens=512&license=MIT&sort=price", "/v1/models",
 ]  # fmt: skip
