@@ -152,7 +152,7 @@ OPERATIONS = (
         "/v1/embeddings",
         "post",
         "createEmbeddings",
-        "Embed texts",
+        "Create embeddings",
         Embeddings("list", [Embedding("embedding", 0, [0.036, -0.028, 0.051])], _MODEL, _USAGE),
         parameters=_HEADERS,
         errors=(*_TAKES_BODY, PaymentRequired, *FROZEN, AllAttemptsFailed, DeadlineMissed),

@@ -50,9 +50,9 @@ class EmbeddingsRequest(msgspec.Struct, kw_only=True, frozen=True):
     truncate: Annotated[
         Truncate | None,
         Meta(
-            description="Cut a text that is too long at its end or start, and bill what is left; "
-            "`truncated` in the answer tells what was cut. Such a text is refused unless this or "
-            "the key's own default says to cut it."
+            description="Cut an input that is too long at its end or start, and bill what is left; "
+            "`truncated` in the response tells what was cut. Without this, and without such a "
+            "default of the key, it is refused."
         ),
     ] = None
     prompt_name: Annotated[

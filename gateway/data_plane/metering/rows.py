@@ -44,14 +44,14 @@ class Rows(msgspec.Struct, frozen=True):
 
 
 class ContextLengthExceeded(BadRequest):
-    """A text has more tokens than the model reads. The message says which, and how many."""
+    """An input has more tokens than the model takes. The message says which, and how many."""
 
     code = "context_length_exceeded"
     remedy = "Split it, or send `truncate` with `end` or `start` to have it cut and be told so."
 
 
 class InvalidUnicode(BadRequest):
-    """A text contains half a character: a lone surrogate, usually an emoji cut in two."""
+    """An input contains half a character: a lone surrogate, usually an emoji cut in two."""
 
     code = "invalid_unicode"
     remedy = "Clean the text before you send it."

@@ -61,16 +61,16 @@ def limits(settings: Settings) -> list[RequestLimit]:
     megabytes = settings.body_bytes_max / 2**20
     hold = f"{settings.hold_seconds:g} seconds, up to {settings.hold_seconds_max:g}"
     rows = [
-        ("Texts in one request", f"{settings.inputs_max:,} texts", BadRequest),
-        ("Length of one text", f"{settings.input_characters_max:,} characters", BadRequest),
+        ("Inputs in one request", f"{settings.inputs_max:,} inputs", BadRequest),
+        ("Length of one input", f"{settings.input_characters_max:,} characters", BadRequest),
         (
-            "Length of all texts in one request",
+            "Length of all inputs in one request",
             f"{settings.request_characters_max:,} characters",
             BadRequest,
         ),
         ("Tokens in one request", f"{settings.request_tokens_max:,} tokens", BadRequest),
         (
-            "Numbers in one answer: texts times dimensions",
+            "Numbers in one response: inputs times dimensions",
             f"{settings.answer_floats_max:,} numbers",
             BadRequest,
         ),
