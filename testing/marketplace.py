@@ -23,8 +23,10 @@ from gateway.storage.tables import (
     demand_votes,
     incidents,
     model_answers,
+    error_hours,
     model_prices,
     organizations,
+    request_log,
     usage_hours,
     users,
 )
@@ -38,6 +40,8 @@ PAGES = [
     "/docs", "/docs/reference", "/sign-in", "/console", "/console/usage", "/console/usage?days=90",
     "/console/usage?days=90&metric=tokens&split=key", "/console/usage?days=2&split=model",
     "/console/usage?days=90&metric=errors&split=key", "/console/usage?days=90&metric=latency",
+    "/console/requests", "/console/requests?outcome=errors&model=nothing",
+    f"/console/requests?id={new_id()}", "/console/errors", "/console/errors?days=90",
     "/console/keys", "/console/keys/new", "/console/billing", "/console/billing/payments",
     "/console/ledger",
     "/console/alerts", "/console/webhooks", "/console/votes", "/console/settings", "/sitemap.xml",
@@ -67,6 +71,10 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     """Processes that served them; each writes its own hourly sums."""
     latencies: int = 6
     """Different ones in each hour, for successes and for errors."""
+    logged: int = 10_000
+    """Single requests of the visitor's organization: a log that is full."""
+    codes: int = 5
+    """Different errors of each key in each hour."""
     others: int = 50
     """Other organizations, with a sum in each hour."""
 
@@ -111,6 +119,8 @@ async def fill(gateway: Process, size: Size) -> dict[str, int]:
     await _insert(gateway.core.database, answer_hours, _answers(size, own, now))
     await _insert(gateway.core.database, model_answers, _model_answers(size, now))
     await _insert(gateway.core.database, incidents, _incidents(size, now))
+    await _insert(gateway.core.database, error_hours, _errors(size, own, keys, now))
+    await _insert(gateway.core.database, request_log, _logged(size, own, keys, now))
     if not gateway.core.database.is_sqlite:  # which autovacuum does by itself, a minute later
         async with gateway.core.database.write() as connection:
             await connection.execute(text("ANALYZE"))
@@ -222,6 +232,29 @@ def _incidents(size: Size, now: datetime) -> Iterator[dict[str, Any]]:
         yield {
             "id": new_id(), "model_id": MODEL, "started_at": start,
             "ended_at": start + timedelta(minutes=10),
+def _errors(
+    size: Size, owner: str, keys: list[tuple[str, str]], now: datetime
+) -> Iterator[dict[str, Any]]:
+    first = now.replace(minute=0, second=0, microsecond=0) - timedelta(days=size.days)
+    own = [key for key, its_owner in keys if its_owner == owner]
+    for hour, key, code in product(range(size.days * 24), own, range(size.codes)):
+        yield {
+            "organization_id": owner, "hour": first + timedelta(hours=hour), "key_id": key,
+            "model_id": MODEL, "status": 400 + code, "code": f"code_{code}", "errors": 10,
+        }  # fmt: skip
+
+
+def _logged(
+    size: Size, owner: str, keys: list[tuple[str, str]], now: datetime
+) -> Iterator[dict[str, Any]]:
+    own = [key for key, its_owner in keys if its_owner == owner]
+    for number in range(size.logged):
+        is_error = number % 10 == 0
+        yield {
+            "organization_id": owner, "request_id": new_id(), "key_id": own[number % len(own)],
+            "model_id": MODEL, "created_at": now, "status": 404 if is_error else 200,
+            "code": f"code_{number % size.codes}" if is_error else "", "latency_ms": 40,
+            "tokens": 100, "original_id": None, "missed": 7 if number % 100 == 0 else 0,
         }  # fmt: skip
 
 

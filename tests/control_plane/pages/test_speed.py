@@ -11,7 +11,15 @@ async def test_no_page_asks_the_database_more_than_ten_times(gateway: Process, b
     await sign_in_by_mail(browser, gateway, "ada@example.org")
     await gateway.services.outbox.deliver()
     size = marketplace.Size(
-        models=60, votes=20, own_votes=5, requests=200, days=3, keys=3, shards=2, others=2
+        models=60,
+        votes=20,
+        own_votes=5,
+        requests=200,
+        days=3,
+        keys=3,
+        shards=2,
+        others=2,
+        logged=60,
     )
     filled = await marketplace.fill(gateway, size)
     assert (filled["votes"], filled["requests of the visitor"]) == (25, 200)
