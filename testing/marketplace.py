@@ -41,7 +41,7 @@ PAGES = [
     "/console/usage?days=90&metric=tokens&split=key", "/console/usage?days=2&split=model",
     "/console/usage?days=90&metric=errors&split=key", "/console/usage?days=90&metric=latency",
     "/console/requests", "/console/requests?outcome=errors&model=nothing",
-    f"/console/requests?id={new_id()}", "/console/errors", "/console/errors?days=90",
+    f"/console/requests?id={new_id()}", "/console/errors",
     "/console/keys", "/console/keys/new", "/console/billing", "/console/billing/payments",
     "/console/ledger",
     "/console/alerts", "/console/webhooks", "/console/votes", "/console/settings", "/sitemap.xml",

@@ -7,15 +7,18 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Date, Select, Text, cast, func, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import wall
 from gateway.data_plane.metering.port import BudgetExceeded
 from gateway.storage.tables import error_hours, total
+from gateway.storage.tables.types import Day
 
 GROUPS_MAX = 200
-"""Most codes, keys or pairs of them that are told apart: those with the most errors."""
+"""Most codes or keys that are told apart: those with the most errors."""
+SUMS_MAX = 10_000
+"""Most sums by day, code and key that are read at once."""
 
 By = Literal["code", "key", "day"]
 
@@ -51,42 +54,53 @@ async def errors_by(
     if by == "day":
         return await _by_day(connection, organization_id, days)
     groups = (hours.status, hours.code) if by == "code" else (hours.key_id,)
-    return await _most(connection, organization_id, days, *groups)
+    return await _most(connection, organization_id, days, *groups, limit=GROUPS_MAX)
 
 
-async def errors_by_code_and_key(
-    connection: AsyncConnection, organization_id: str, days: int
-) -> list[ErrorSum]:
-    """Return the errors of the last UTC days by code and key, most first."""
+async def every_sum(connection: AsyncConnection, organization_id: str, days: int) -> list[ErrorSum]:
+    """Return the errors of the last UTC days by day, code and key, most first, in one query.
+
+    There are at most SUMS_MAX; with as many, there may have been more errors.
+    """
     hours = error_hours.c
-    groups = (hours.status, hours.code, hours.key_id)
-    return await _most(connection, organization_id, days, *groups)
+    groups = (_day(connection), hours.status, hours.code, hours.key_id)
+    return await _most(connection, organization_id, days, *groups, limit=SUMS_MAX)
 
 
 async def _most(
-    connection: AsyncConnection, organization_id: str, days: int, *groups: ColumnElement[Any]
+    connection: AsyncConnection,
+    organization_id: str,
+    days: int,
+    *groups: ColumnElement[Any],
+    limit: int,
 ) -> list[ErrorSum]:
     counted = total(error_hours.c.errors)
     found = await connection.execute(
         _since(organization_id, first_moment(days), *groups)
         .group_by(*groups)
         .order_by(counted.desc(), *groups)
-        .limit(GROUPS_MAX)
+        .limit(limit)
     )
     return [ErrorSum(**row) for row in found.mappings()]
 
 
 async def _by_day(connection: AsyncConnection, organization_id: str, days: int) -> list[ErrorSum]:
     """Return each day, those without errors too."""
-    start = first_moment(days)
-    found = await connection.execute(
-        _since(organization_id, start, error_hours.c.hour).group_by(error_hours.c.hour)
-    )
-    sums = {(start + timedelta(days=number)).date(): 0 for number in range(days)}
-    for hour, errors in found:
-        day = hour.astimezone(UTC).date()
-        sums[day] = sums.get(day, 0) + errors
-    return [ErrorSum(day=day, errors=errors) for day, errors in sorted(sums.items(), reverse=True)]
+    found = await _most(connection, organization_id, days, _day(connection), limit=days)
+    counted = {one.day: one.errors for one in found}
+    today = wall.now().date()
+    every = (today - timedelta(days=number) for number in range(days))
+    return [ErrorSum(day=day, errors=counted.get(day, 0)) for day in every]
+
+
+def _day(connection: AsyncConnection) -> ColumnElement[date]:
+    """Return the UTC day of an hour."""
+    hour = error_hours.c.hour
+    if connection.dialect.name == "postgresql":
+        written: ColumnElement[Any] = cast(func.timezone("UTC", hour), Date)
+    else:
+        written = func.substr(type_coerce(hour, Text), 1, len("2026-11-30"))
+    return type_coerce(written, Day()).label("day")
 
 
 def first_moment(days: int) -> datetime:

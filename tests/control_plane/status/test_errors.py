@@ -1,6 +1,6 @@
 """Errors by code, key and day, and what a used-up budget refused."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from sqlalchemy import insert
@@ -43,7 +43,7 @@ async def test_errors_are_told_apart_by_code_and_key_and_day(database: Database)
     async with database.read() as connection:
         by_code = await errors.errors_by(connection, OWN, 30)
         by_key = await errors.errors_by(connection, OWN, 30, by="key")
-        by_both = await errors.errors_by_code_and_key(connection, OWN, 7)
+        every = await errors.every_sum(connection, OWN, 4)
         by_day = await errors.errors_by(connection, OWN, 4, by="day")
         assert await errors.errors_by(connection, new_id(), 30) == []
     assert by_code == [
@@ -51,9 +51,11 @@ async def test_errors_are_told_apart_by_code_and_key_and_day(database: Database)
         ErrorSum(status=402, code="key_budget_exceeded", errors=29),
     ]
     assert by_key == [ErrorSum(key_id=SECOND, errors=30), ErrorSum(key_id=FIRST, errors=29)]
-    assert [(one.code, one.key_id, one.errors) for one in by_both] == [
-        ("model_not_found", SECOND, 30),
-        ("key_budget_exceeded", FIRST, 29),
+    assert [(one.day, one.status, one.code, one.key_id, one.errors) for one in every] == [
+        (date(2026, 11, 28), 404, "model_not_found", SECOND, 29),
+        (date(2026, 11, 28), 402, "key_budget_exceeded", FIRST, 26),
+        (date(2026, 11, 27), 402, "key_budget_exceeded", FIRST, 3),
+        (date(2026, 11, 25), 404, "model_not_found", SECOND, 1),
     ]
     assert [(one.day.day if one.day else 0, one.errors) for one in by_day] == [
         (28, 55), (27, 3), (26, 0), (25, 1),

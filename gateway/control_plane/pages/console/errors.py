@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date, timedelta
+
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
@@ -9,7 +13,7 @@ from litestar.params import FromQuery
 from gateway.control_plane.accounts import key_listing
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.status import errors
-from gateway.control_plane.status.errors import ErrorSum, first_moment
+from gateway.control_plane.status.errors import first_moment
 from gateway.control_plane.web import charts
 from gateway.control_plane.web.charts import Chart
 from gateway.control_plane.web.formats import number, plural
@@ -17,7 +21,9 @@ from gateway.control_plane.web.rendering import Render
 from gateway.dates import day_text
 from gateway.storage.database import Database
 
-_SPANS = (7, 30, 90)
+_SPANS = (1, 7, 30)
+_PAIRS_MAX = 200
+"""Most pairs of a code and a key that are shown: those with the most errors."""
 
 
 @get("/console/errors")
@@ -25,34 +31,37 @@ async def show_errors(
     database: NamedDependency[Database],
     render: NamedDependency[Render],
     visitor: NamedDependency[Visitor],
-    days: FromQuery[int] = 30,
+    days: FromQuery[int] = _SPANS[-1],
 ) -> Response[str]:
     """Show the errors of some days."""
-    span = days if days in _SPANS else _SPANS[1]
+    span = days if days in _SPANS else _SPANS[-1]
+    first = first_moment(span).date()
     async with database.read() as connection:
-        by_code = await errors.errors_by_code_and_key(connection, visitor.organization_id, span)
-        by_day = await errors.errors_by(connection, visitor.organization_id, span, by="day")
-        keys = await key_listing.named(
-            connection, visitor.organization_id, first_moment(span).date()
-        )
+        found = await errors.every_sum(connection, visitor.organization_id, span)
+        keys = await key_listing.named(connection, visitor.organization_id, first)
+    by_day, by_pair = Counter[date](), Counter[tuple[int, str, str]]()
+    for one in found:
+        assert one.day is not None, "sums by day have their day"
+        by_day[one.day] += one.errors
+        by_pair[one.status, one.code, one.key_id] += one.errors
     return render(
         "console/errors.html",
         section="requests",
         spans=_SPANS,
         days=span,
-        total=sum(day.errors for day in by_day),
-        by_code=by_code,
-        most=errors.GROUPS_MAX,
-        by_day=by_day,
+        total=by_day.total(),
+        is_cut=len(found) == errors.SUMS_MAX,
+        by_pair=by_pair.most_common(_PAIRS_MAX),
+        most=_PAIRS_MAX,
+        by_day=sorted(by_day.items(), reverse=True),
         names={key.id: key for key in keys},
-        chart=_drawn(by_day),
+        chart=_drawn(by_day, [first + timedelta(days=number) for number in range(span)]),
     )
 
 
-def _drawn(days: list[ErrorSum]) -> Chart:
+def _drawn(errors_of: Mapping[date, int], days: list[date]) -> Chart:
     values = []
-    for one in reversed(days):
-        assert one.day is not None, "sums by day have their day"
-        day = day_text(one.day)
-        values.append((day[:-5], one.errors, f"{day}: {plural(one.errors, 'error')}"))
+    for day in days:
+        count, written = errors_of.get(day, 0), day_text(day)
+        values.append((written[:-5], count, f"{written}: {plural(count, 'error')}"))
     return charts.bars(values, number)
