@@ -21,9 +21,9 @@ from gateway.storage.tables import (
     answer_hours,
     api_keys,
     demand_votes,
+    error_hours,
     incidents,
     model_answers,
-    error_hours,
     model_prices,
     organizations,
     request_log,
@@ -232,6 +232,9 @@ def _incidents(size: Size, now: datetime) -> Iterator[dict[str, Any]]:
         yield {
             "id": new_id(), "model_id": MODEL, "started_at": start,
             "ended_at": start + timedelta(minutes=10),
+        }  # fmt: skip
+
+
 def _errors(
     size: Size, owner: str, keys: list[tuple[str, str]], now: datetime
 ) -> Iterator[dict[str, Any]]:

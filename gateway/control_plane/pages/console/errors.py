@@ -14,10 +14,9 @@ from gateway.control_plane.accounts import key_listing
 from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.status import errors
 from gateway.control_plane.status.errors import first_moment
-from gateway.control_plane.web import charts
-from gateway.control_plane.web.charts import Chart
-from gateway.control_plane.web.formats import number, plural
+from gateway.control_plane.web.formats import number
 from gateway.control_plane.web.rendering import Render
+from gateway.control_plane.web.stacked_chart import BarTime, Series, StackedChart, stacked
 from gateway.dates import day_text
 from gateway.storage.database import Database
 
@@ -59,9 +58,10 @@ async def show_errors(
     )
 
 
-def _drawn(errors_of: Mapping[date, int], days: list[date]) -> Chart:
-    values = []
-    for day in days:
-        count, written = errors_of.get(day, 0), day_text(day)
-        values.append((written[:-5], count, f"{written}: {plural(count, 'error')}"))
-    return charts.bars(values, number)
+def _drawn(errors_of: Mapping[date, int], days: list[date]) -> StackedChart:
+    slots = [
+        BarTime(label=day_text(day)[:-5], title=day_text(day), goes_on=day == days[-1])
+        for day in days
+    ]
+    values = [errors_of.get(day, 0) for day in days]
+    return stacked(slots, [Series(name="Errors", values=values)], number)
