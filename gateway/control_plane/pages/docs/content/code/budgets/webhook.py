@@ -32,15 +32,14 @@ class Receiver(BaseHTTPRequestHandler):
             name.lower(): value for name, value in self.headers.items()
         }
         try:
-            webhook.verify(body, headers)  # and recent
+            webhook.verify(body, headers)  # old ones fail, too
         except WebhookVerificationError:
             self.send_response(400)
         else:
-            if (
-                headers["webhook-id"] not in handled
-            ):  # retries and replays have the same id
+            name = headers["webhook-id"]  # the same for each retry
+            if name not in handled:
                 handle(json.loads(body))
-                handled.add(headers["webhook-id"])
+                handled.add(name)
             self.send_response(204)
         self.end_headers()
 
