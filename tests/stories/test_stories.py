@@ -28,7 +28,7 @@ def test_visit_vote_sign_in_key_call_usage(
     page: Page, service: Service, mailbox: Mailbox, address: str, context_has_javascript: bool
 ):
     page.goto("/")
-    page.get_by_role("link", name="See the models").click()
+    page.get_by_role("navigation").get_by_role("link", name="Models", exact=True).first.click()
     page.get_by_role("link", name="Stella EN 400M V5").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Stella EN 400M V5")
     page.get_by_role("link", name="Sign in to vote").click()
