@@ -93,11 +93,12 @@ def _warn_of_legal_pages(settings: Settings) -> None:
 
 def _pages(parts: Core, services: Services, web: Web) -> Wing:
     """Put the page wings behind one session and form token; handlers name the parts they use."""
+    storefront = storefront_wing(public_paths(parts.settings))
     wings = [
-        storefront_wing(public_paths(parts.settings)),
+        storefront,
         sign_in_wing(Entering(services.welcome, services.sessions, services.security_mails)),
         console_wing(),
-        docs_wing(parts.settings),
+        docs_wing(parts.settings, storefront.operations),
         admin_wing(),
     ]
     named = {

@@ -123,6 +123,11 @@ def service(
             "GATEWAY_STRIPE_WEBHOOK_SECRETS": STRIPE_SECRET,
             "GATEWAY_WEBHOOK_PRIVATE_HOSTS": "127.0.0.1",
             "GATEWAY_SUPPORT": "help@gateway.example",
+            "GATEWAY_LEGAL_NAME": "Example Embeddings Ltd",
+            "GATEWAY_LEGAL_ADDRESS": "1 Main Street, Dublin, Ireland",
+            "GATEWAY_LEGAL_EMAIL": "hello@gateway.example",
+            "GATEWAY_LEGAL_LAW": "the laws of Ireland",
+            "GATEWAY_PROCESSING_REGION": "Dublin, Ireland",
             **{variable(name): value for name, value in github.settings.items()},
             **options,
         }

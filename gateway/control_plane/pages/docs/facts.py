@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from gateway.data_plane.limits.rates import TooManyReads
 from gateway.data_plane.routing.outcomes import DeadlineMissed, NoWorker
 from gateway.errors import BadRequest, GatewayError, TooLarge, documented
 from gateway.settings import Settings
+from gateway.wings import Operation
 
 _TRIES = 3
 """What OpenAI's clients make of a request: one and two retries."""
@@ -27,7 +29,9 @@ class RequestLimit(NamedTuple):
     error: type[GatewayError]
 
 
-def about(settings: Settings, model_id: str, tokens_max: int) -> dict[str, Any]:
+def about(
+    settings: Settings, model_id: str, tokens_max: int, others: Sequence[Operation] = ()
+) -> dict[str, Any]:
     """Return the names that a page's file may use, for examples about a model."""
     url = settings.public_url
     error, error_example = reference.error(url)
@@ -42,7 +46,7 @@ def about(settings: Settings, model_id: str, tokens_max: int) -> dict[str, Any]:
         "clients": client_snippets.clients(url, model_id),
         "openai": client_snippets.OPENAI,
         "limits": limits(settings),
-        "entries": reference.entries(url),
+        "entries": reference.entries(url, others),
         "error": error,
         "error_example": error_example,
         "errors": documented(),

@@ -8,7 +8,7 @@ once for each model that examples are about, so a page costs what its frame cost
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from jinja2 import Environment, StrictUndefined
 from gateway.control_plane.pages.docs import code, facts, markdown
 from gateway.control_plane.pages.docs.index import Entry, Index
 from gateway.control_plane.pages.docs.places import PLACES
+from gateway.errors import documented
 from gateway.settings import Settings
 from gateway.snapshots import ModelSnapshot
+from gateway.wings import Operation
 
 CONTENT = Path(__file__).parent / "content"
 PAGES = (
@@ -67,10 +69,12 @@ class DocsPage(msgspec.Struct, frozen=True, kw_only=True):
 class Manual:
     """All pages, for the model that examples are about."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, operations: Sequence[Operation] = ()) -> None:
+        """Make it; `operations` are those of other wings, for the reference."""
         self._settings = settings
+        self._operations = operations
         self._environment = environment()
-        self._environment.filters.update(cell=_cell)
+        self._environment.filters.update(cell=_cell, codes=_codes)
         self._environment.globals.update(code=code.shown, tabs=code.tabs, block=code.block)
         self._read = lru_cache(_MODELS_MAX)(self._pages)
         self._indexed = lru_cache(_MODELS_MAX)(self._index)
@@ -88,7 +92,7 @@ class Manual:
         return Index([*PLACES, *(entry for page in pages for entry in page.entries())])
 
     def _pages(self, model_id: str, tokens_max: int) -> Mapping[str, DocsPage]:
-        about = facts.about(self._settings, model_id, tokens_max)
+        about = facts.about(self._settings, model_id, tokens_max, self._operations)
         return {slug: self._page(slug, about) for slug in PAGES}
 
     def _page(self, slug: str, about: Mapping[str, Any]) -> DocsPage:
@@ -125,6 +129,16 @@ def split(text: str) -> tuple[dict[str, str], str]:
     assert found, "a page begins with front matter"
     pairs = (line.partition(": ") for line in found[1].splitlines())
     return {name.strip(): words.strip() for name, _, words in pairs}, found[2]
+
+
+def _codes(words: str) -> str:
+    """Return words whose error codes lead to what they mean."""
+    known = {kind.code for kind in documented()}
+    return re.sub(
+        r"`(\w+)`",
+        lambda code: f"[{code[0]}](/docs/errors#{code[1]})" if code[1] in known else code[0],
+        words,
+    )
 
 
 def _cell(words: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -18,6 +17,7 @@ from markupsafe import Markup, escape
 from gateway.control_plane.billing.api import OPERATIONS
 from gateway.control_plane.receipts.api import RECEIPT_OPERATIONS
 from gateway.data_plane.api import openapi
+from gateway.wings import Operation
 
 _METHODS = ("get", "post")
 _CODE = re.compile(r"`([^`]+)`")
@@ -54,18 +54,15 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
     answer_example: str
 
 
-@lru_cache(maxsize=4)
-def document(public_url: str) -> Mapping[str, Any]:
-    """Return the OpenAPI document of this gateway."""
-    return openapi.document(
-        public_url, version("stella-gateway"), (*OPERATIONS, *RECEIPT_OPERATIONS)
-    )
+def document(public_url: str, others: Sequence[Operation] = ()) -> Mapping[str, Any]:
+    """Return the OpenAPI document of this gateway; `others` are what other wings serve."""
+    operations = (*OPERATIONS, *RECEIPT_OPERATIONS, *others)
+    return openapi.document(public_url, version("stella-gateway"), operations)
 
 
-@lru_cache(maxsize=4)
-def entries(public_url: str) -> Sequence[Section]:
+def entries(public_url: str, others: Sequence[Operation] = ()) -> Sequence[Section]:
     """Return the operations of the document, in its order."""
-    described = document(public_url)
+    described = document(public_url, others)
     schemas = described["components"]["schemas"]
     found: list[Section] = []
     bodies: dict[str, str] = {}
@@ -78,7 +75,6 @@ def entries(public_url: str) -> Sequence[Section]:
     return found
 
 
-@lru_cache(maxsize=4)
 def error(public_url: str) -> tuple[Sequence[Row], str]:
     """Return the fields of every error, and an example."""
     schemas = document(public_url)["components"]["schemas"]
@@ -158,12 +154,18 @@ def _rows(
                 description=field.get("description", ""),
             )
         )
-        inner = _resolved(field, schemas)
+        inner = _held(field, schemas)
         if depth < _DEPTH_MAX and inner.get("type") == "array":
             rows += _rows(inner["items"], schemas, f"{path}[].", depth + 1)
         elif depth < _DEPTH_MAX:
             rows += _rows(inner, schemas, f"{path}.", depth + 1)
     return rows
+
+
+def _held(field: Mapping[str, Any], schemas: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a field holds, if it isn't null."""
+    choices = [one for one in field.get("anyOf", ()) if one.get("type") != "null"]
+    return _resolved(choices[0] if len(choices) == 1 else field, schemas)
 
 
 def _resolved(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from litestar.di import Provide
 
 from gateway.control_plane.pages.docs import changelog, docs, legal, programs, search
 from gateway.control_plane.pages.docs.manual import PAGES, Manual
 from gateway.settings import Settings
-from gateway.wings import Wing
+from gateway.wings import Operation, Wing
 
 
 def public_paths(settings: Settings) -> tuple[str, ...]:
@@ -16,9 +18,9 @@ def public_paths(settings: Settings) -> tuple[str, ...]:
     return (*(f"/docs/{slug}" for slug in PAGES), "/changelog", *legal)
 
 
-def docs_wing(settings: Settings) -> Wing:
-    """Return the pages."""
-    manual = Manual(settings)
+def docs_wing(settings: Settings, operations: Sequence[Operation]) -> Wing:
+    """Return the pages; `operations` are those of other wings, for the reference."""
+    manual = Manual(settings, operations)
     return Wing(
         "control",
         [
