@@ -155,7 +155,7 @@ async def test_the_overview_tells_for_how_long_the_balance_lasts(
     gateway: Process, browser: Browser
 ):
     await sign_in(browser, gateway, "ada@example.org")
-    assert "· not used in the last 7 days" in browser.page.text
+    assert "· no usage in the last 7 days" in browser.page.text
     await browser.submit("/console/keys", name="prod")
     await use(gateway, 18_000_000)  # 144 million nanos in the week: 20.6 a day of 250
     assert "· about 12 days at this week&#39;s pace" in (await browser.get("/console")).text
