@@ -19,7 +19,8 @@ _CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 @cache
 def pages() -> list[Path]:
     """Return every page that is part of the repository, or about to be."""
-    kinds = ["*.md", ":!benchmarks/*"]  # a program's template of a page is none
+    # a template of a page is none; what links of the site lead to is asked of the site
+    kinds = ["*.md", ":!benchmarks/*", ":!gateway/*"]
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *kinds]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return [ROOT / name for name in listed.stdout.split("\n") if name and (ROOT / name).exists()]

@@ -128,7 +128,7 @@ def test_examples_are_what_the_schemas_say(operation: openapi.Operation):
 
 async def test_limits_have_units_and_no_settings_prose(browser: Browser):
     page = (await browser.get("/docs/limits")).text
-    for said in ["2,048 texts", "4 MiB", "30 seconds", "300,000 tokens", "512 requests"]:
+    for said in ["2,048 inputs", "4 MiB", "30 seconds", "300,000 tokens", "512 requests"]:
         assert said in page, said
     assert "GATEWAY_" not in page
 
