@@ -35,7 +35,7 @@ async def test_a_launch_is_checked_and_done_and_paused(browser: Browser, gateway
     preview = await browser.get(f"{PAGE}?price=0.009")
     assert "Launch at $0.009, mail 2 people" in squeezed(preview.text)
     assert "ada@one.example" in preview.text
-    assert "is live. You asked us to tell you" in preview.text
+    assert "is live. You asked us to let you know" in preview.text
 
     refused = await browser.submit(PAGE, price="0.009", flex="1", reason="x")
     assert refused.status_code == 400

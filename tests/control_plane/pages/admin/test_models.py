@@ -1,5 +1,6 @@
 """Models in the back office: an edit is checked and saved, prices are set, roles hold."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from gateway.control_plane.back_office import model_control, pinning
 from gateway.control_plane.catalog import golden, toml
 from gateway.control_plane.operators.operators import COMMAND_LINE
 from gateway.control_plane.workers import trusted
+from gateway.dates import day_text
 from gateway.identifiers import new_id
 from gateway.storage.tables import memberships, price_changes, trail_entries, usage_hours
 from testing.browsing import Browser, squeezed
@@ -90,7 +92,8 @@ async def test_a_price_is_checked_set_and_called_off(browser: Browser, gateway: 
     done = await browser.submit(page, price="0.01", day=day, reason="power")
     await gateway.core.prices_to_come.refresh()
     public = squeezed((await browser.get(f"/models/{MINILM}")).text)
-    assert f"From {datetime.now(UTC) + timedelta(days=40):%-d %b %Y}: <strong>$0.01" in public
+    day = day_text(datetime.now(UTC) + timedelta(days=40))
+    assert re.search(f"From <time [^>]*>{day}</time>: <strong>\\$0.01", public)
     (change,) = await rows(gateway, select(price_changes))
     assert change.id in done.text
     gone = await browser.submit(f"{page}/cancel", change=change.id, reason="not now")

@@ -7,6 +7,7 @@ from sqlalchemy import insert
 
 from gateway.app.process import Process
 from gateway.control_plane.pages.admin.sheets import SHEETS
+from gateway.dates import moment_text
 from gateway.storage.ledger.freezes import freeze_refused
 from gateway.storage.tables import answer_hours
 from testing.back_office import ADMIN, owned_organization, trail_of
@@ -42,7 +43,7 @@ async def test_it_is_told_at_a_glance(browser: Browser, gateway: Process, custom
         page = squeezed((await browser.get(f"{ADMIN}/{customer}")).text)
     assert "150 ms" in page
     assert "1 of 10 failed" in page
-    assert f"{hour:%d %b, %H h}" in page
+    assert moment_text(hour) in page
     assert len(statements) <= QUERIES_MAX
     assert "$0.25" in page
     assert "ada@northwind.example" in page
