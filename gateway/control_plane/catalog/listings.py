@@ -16,6 +16,7 @@ import msgspec
 
 from gateway.control_plane.catalog import content, edits
 from gateway.control_plane.catalog.content import ModelPage
+from gateway.control_plane.catalog.languages import searched_by
 from gateway.errors import NotFound
 from gateway.snapshots import Catalog, ModelSnapshot
 
@@ -154,7 +155,7 @@ def _text(model: ModelSnapshot, page: ModelPage) -> str:
     name = model.id.rpartition("/")[2]
     facts = [
         model.id, name.translate(_UNDASHED), page.title, page.tagline, page.task_detail,
-        model.owned_by, model.license, *page.languages, page.parameters or "",
+        model.owned_by, model.license, *searched_by(page.languages), page.parameters or "",
         *map(str, model.dimensions), str(model.tokens_max), f"{model.tokens_max:,}",
     ]  # fmt: skip
     return " ".join(facts).casefold()

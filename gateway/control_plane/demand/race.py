@@ -23,6 +23,8 @@ from gateway.storage.database import Database
 REFRESH_SECONDS = 30.0
 LEADERS_MAX = 6
 """How many are shown."""
+LEAD_VOTES_MIN = 5
+"""With fewer votes nobody is said to lead: one more would turn the race around."""
 _READ_MAX = 24
 """Of how many it is read what they need: some may go live until it is read again."""
 
@@ -53,6 +55,8 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     """Of the leader's votes."""
     behind: int
     """Votes behind the leader."""
+    is_race: bool
+    """Whether the leader has enough votes to be called that."""
     need: LaunchNeed | None
     """None until it is computed, or where the price is zero."""
 
@@ -85,6 +89,7 @@ class Race:
                 votes=(mine := votes[listing.model.id]),
                 percent=mine * 100 // most,
                 behind=most - mine,
+                is_race=most >= LEAD_VOTES_MIN,
                 need=self._needs.get(listing.model.id),
             )
             for listing in first

@@ -43,6 +43,7 @@ async def show_home(
         tokens=served.tokens(first.model.id) if first else None,
         rows=columns.ordered(shelf.listings, "", measured)[:_ROWS],
         total=len(shelf.listings),
+        live=shelf.live,
         retrieval=columns.retrieval,
         measured=measured,
         votes=measured.votes,

@@ -171,6 +171,7 @@ async def provide_model_list(
             votes=measured.votes,
             compared_max=COMPARED_MAX,
             contenders=race.leaders(shelf) if is_all else (),
+            coming=is_all and shelf.live < len(shelf.listings),
             week=week.this_week(shelf, served) if is_all else None,
             data=_data(settings.public_url, scope, shown.items),
         )

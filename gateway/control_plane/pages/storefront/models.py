@@ -15,6 +15,7 @@ from gateway.control_plane.catalog.price_changes import PricesToCome
 from gateway.control_plane.demand import votes, waitlist
 from gateway.control_plane.demand.asks import Asks
 from gateway.control_plane.demand.counts import DemandCounts
+from gateway.control_plane.demand.race import LEAD_VOTES_MIN
 from gateway.control_plane.mail import unsubscribe
 from gateway.control_plane.pages.storefront import (
     calculator,
@@ -121,13 +122,15 @@ def _sample(counters: Counters, model: ModelSnapshot) -> str:
 
 
 def _to_lead(shelf: Shelf, wanted: Mapping[str, int], model: ModelSnapshot) -> int | None:
-    """Return how many more votes a model needs to have most; None if it has, or is not coming."""
+    """Return how many more votes a model needs to have most, 0 if it has; None: not to be said."""
     if model.state != "coming_soon":
         return None
     coming = (count for model_id, count in wanted.items() if _is_coming(shelf, model_id))
     most = max(coming, default=0)
+    if most < LEAD_VOTES_MIN:
+        return None
     own = wanted.get(model.id, 0)
-    return None if own and own == most else most - own + 1
+    return 0 if own == most else most - own + 1
 
 
 def _is_coming(shelf: Shelf, model_id: str) -> bool:

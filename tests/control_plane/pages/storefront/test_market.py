@@ -26,10 +26,10 @@ BEFORE = datetime(2026, 1, 1, tzinfo=UTC)
 ROWS = re.compile(r'<th scope="row"><a href="/models/([^"]+)"')
 
 
-async def vote(gateway: Process, model_id: str, count: int) -> None:
+async def vote(gateway: Process, model_id: str, count: int, *, start: int = 0) -> None:
     now = datetime.now(UTC)
     async with gateway.core.database.write() as connection:
-        for n in range(count):
+        for n in range(start, start + count):
             person = f"{model_id}-{n}"
             said = {"id": person, "email": f"{person}@e.org", "address_key": person}
             await connection.execute(insert(users).values(**said, created_at=now, welcome=""))
@@ -138,8 +138,12 @@ async def test_headings_leave_out_no_level(browser: Browser, path: str):
 
 
 async def test_the_race_says_who_leads_and_what_is_missing(gateway: Process, browser: Browser):
-    assert "What launches next" not in (await browser.get("/models")).text
-    await vote(gateway, STELLA, 3)
+    page = (await browser.get("/models")).text
+    assert "Be the first to vote" in page
+    assert 'class="race"' not in page
+    await vote(gateway, STELLA, 4)
+    assert "In the lead" not in (await browser.get("/models")).text
+    await vote(gateway, STELLA, 1, start=4)
     other = next(
         li for li in gateway.services.shelves().listings
         if li.model.state == "coming_soon" and li.model.id != STELLA
@@ -150,10 +154,37 @@ async def test_the_race_says_who_leads_and_what_is_missing(gateway: Process, bro
     page = squeezed((await browser.get("/models")).text)
     race = page.partition('<ol class="race">')[2].partition("</ol>")[0]
     assert race.index("Stella EN 400M V5") < race.index(other.page.title)
-    assert "3 votes" in race
-    assert "2 behind the lead" in race
+    assert "5 votes" in race
+    assert "4 behind the lead" in race
     assert "more tokens a month to pay for a GPU" in race
     assert "What launches next" not in (await browser.get("/models?q=stella")).text
+
+
+async def test_a_model_leads_from_five_votes_on(gateway: Process, browser: Browser):
+    other = "/models/BAAI/bge-m3"
+    await vote(gateway, STELLA, 4)
+    assert "the most of all" not in (await browser.get(f"/models/{STELLA}")).text
+    assert "to lead" not in (await browser.get(other)).text
+    await vote(gateway, STELLA, 1, start=4)
+    assert "the most of all" in (await browser.get(f"/models/{STELLA}")).text
+    assert "6 more votes to lead" in (await browser.get(other)).text
+
+
+@pytest.mark.parametrize("language", ["German", "deutsch", "日本語"])
+async def test_a_language_finds_the_models_of_many(browser: Browser, language: str):
+    found = ROWS.findall((await browser.get(f"/models?q={language}")).text)
+    assert {"BAAI/bge-m3", "Alibaba-NLP/gte-multilingual-base"} <= set(found)
+    assert not {MINILM, STELLA} & set(found)
+
+
+async def test_the_scores_of_multilingual_models_are_said_to_be_english(browser: Browser):
+    page = squeezed((await browser.get("/models/collections/multilingual")).text)
+    assert "The retrieval score shown is for English; we show no multilingual score." in page
+
+
+async def test_home_says_how_many_models_are_live(browser: Browser):
+    page = squeezed((await browser.get("/")).text)
+    assert re.search(r"1 live</a></dd> ?<dd class=\"unit\">\d+ coming soon", page)
 
 
 async def test_a_launched_model_is_out_of_the_race(gateway: Process):
