@@ -32,6 +32,21 @@ class LegalSettings:
     legal_email: Annotated[
         str, text("Its email address for legal matters, privacy and everything else.")
     ] = ""
+    legal_details: Annotated[
+        str,
+        text(
+            "What the law wants beside the address, such as a register number, a VAT ID, who "
+            "represents the company and a phone number, for /contact and /terms: one line each, "
+            "separated by line breaks or semicolons."
+        ),
+    ] = ""
+    legal_dpa: Annotated[
+        str,
+        text(
+            "Whether you sign data processing agreements, for /contact and /privacy: yes, or the "
+            "address of yours. Empty: neither page speaks of one."
+        ),
+    ] = ""
     legal_law: Annotated[
         str,
         text("The law that governs the terms, as after `governed by`: the laws of Ireland."),
@@ -44,7 +59,8 @@ class LegalSettings:
         str,
         text(
             "The companies that process data for the operator, for /privacy: `Name: what for, "
-            "where`, separated by semicolons. Empty: the page says that there are none."
+            "where`, separated by semicolons. Stripe and GitHub are listed by themselves where "
+            "they are used. Empty: the page says whom to ask for the others."
         ),
     ] = ""
     security_email: Annotated[

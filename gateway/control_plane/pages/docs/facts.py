@@ -36,7 +36,6 @@ def about(
     url = settings.public_url
     error, error_example = reference.error(url)
     return {
-        "brand": settings.brand,
         "public_url": url,
         "dev_mail": settings.dev_mail,
         "model": model_id,
@@ -51,12 +50,32 @@ def about(
         "error_example": error_example,
         "errors": documented(),
         "titles": {one.status: HTTPStatus(one.status).phrase for one in documented()},
-        "replay_seconds": f"{settings.replay_seconds:g}",
         "hold_seconds": f"{settings.hold_seconds:g}",
         "held_seconds": f"{_TRIES * settings.hold_seconds:g}",
         "timeout_seconds": f"{settings.request_timeout_seconds:g}",
         "abandoned_requests": f"{settings.abandoned_requests:,}",
         "abandoned_share": f"{settings.abandoned_tokens_share * 100:g}%",
+    } | held(settings)
+
+
+def held(settings: Settings) -> dict[str, Any]:
+    """Return who operates the service, where it runs, and for how long it keeps what."""
+    return {
+        "brand": settings.brand,
+        "legal_name": settings.legal_name,
+        "legal_address": settings.legal_address,
+        "legal_email": settings.legal_email,
+        "legal_pages": settings.legal_pages,
+        "processing_region": settings.processing_region,
+        "github": bool(settings.github_client_id),
+        "buying": bool(settings.stripe_secret_key),
+        "emailing": bool(settings.smtp_url),
+        "https": settings.is_https,
+        "replay_seconds": f"{settings.replay_seconds:g}",
+        "usage_days": f"{settings.usage_retention_days:,}",
+        "request_log_days": f"{settings.request_log_days:,}",
+        "answer_days": f"{settings.answer_retention_days:,}",
+        "demand_days": f"{settings.demand_retention_days:,}",
     }
 
 

@@ -6,6 +6,7 @@ there; the terms and the privacy policy may be the operator's own, elsewhere.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
@@ -17,16 +18,17 @@ from litestar.response import Redirect
 
 from gateway import wall
 from gateway.control_plane.mail.upkeep import ONCE_ROW_DAYS
-from gateway.control_plane.pages.docs import markdown
+from gateway.control_plane.pages.docs import facts, markdown
 from gateway.control_plane.pages.docs.manual import CONTENT, environment, split
 from gateway.control_plane.web.formats import contact
 from gateway.control_plane.web.rendering import Render
 from gateway.control_plane.web.visitors import PageNotFound
+from gateway.selling import is_page
 from gateway.settings import Settings
 
+_DAY_SECONDS = 86_400
 _EXPIRES = timedelta(days=180)
 """RFC 9116 wants to know when a security.txt is stale: it is written anew at each request."""
-_DAY_SECONDS = 86_400
 
 
 @get(["/terms", "/privacy", "/security", "/contact"])
@@ -44,6 +46,15 @@ async def show_legal(
         return Redirect(place, status_code=302)
     front, article = _letter(settings, path.removeprefix("/"))
     return render("docs/letter.html", front=front, article=article)
+
+
+@get(["/impressum", "/imprint"])
+async def show_imprint(settings: NamedDependency[Settings]) -> Redirect:
+    """Lead to who operates the service: by these names the page is looked for in Europe."""
+    place = settings.legal_pages.get("/contact")
+    if place is None:
+        raise PageNotFound("The operator of this gateway has not filled in this page.")
+    return Redirect(place, status_code=302)
 
 
 @get(["/.well-known/security.txt", "/security.txt"])
@@ -73,25 +84,22 @@ def _letter(settings: Settings, slug: str) -> tuple[Mapping[str, str], markdown.
 def _filled(settings: Settings) -> dict[str, Any]:
     """Return what the texts name."""
     support = contact(settings.support)
-    return {
-        "brand": settings.brand,
-        "legal_name": settings.legal_name,
-        "legal_address": settings.legal_address,
-        "legal_email": settings.legal_email,
+    subprocessors = _listed(settings.subprocessors)
+    return facts.held(settings) | {
+        "legal_details": _listed(settings.legal_details),
         "legal_law": settings.legal_law,
-        "processing_region": settings.processing_region,
+        "dpa": settings.legal_dpa,
+        "dpa_page": settings.legal_dpa if is_page(settings.legal_dpa) else "",
         "security_email": settings.security_contact,
         "support": support,
         "support_words": support.removeprefix("mailto:"),
-        "subprocessors": [one.strip() for one in settings.subprocessors.split(";") if one.strip()],
-        "github": bool(settings.github_client_id),
-        "buying": bool(settings.stripe_secret_key),
+        "subprocessors": subprocessors,
+        "stripe_listed": any(one.casefold().startswith("stripe") for one in subprocessors),
         "price_notice_days": settings.price_notice_days,
-        "replay_seconds": f"{settings.replay_seconds:g}",
-        "usage_days": f"{settings.usage_retention_days:,}",
-        "request_log_days": f"{settings.request_log_days:,}",
-        "answer_days": f"{settings.answer_retention_days:,}",
-        "demand_days": f"{settings.demand_retention_days:,}",
         "session_days": f"{settings.session_seconds / _DAY_SECONDS:,.4g}",
         "mail_days": f"{ONCE_ROW_DAYS:,}",
     }
+
+
+def _listed(words: str) -> list[str]:
+    return [one for line in re.split("[;\n]", words) if (one := line.strip())]

@@ -30,6 +30,7 @@ def docs_wing(settings: Settings, operations: Sequence[Operation]) -> Wing:
             programs.read_llms_full,
             search.show_search,
             legal.show_legal,
+            legal.show_imprint,
             legal.read_security,
             changelog.show_changelog,
             changelog.read_feed,

@@ -67,7 +67,8 @@ async def test_what_is_not_filled_in_is_not_there_and_not_linked(browser: Browse
         assert (await shown(browser, path)).status_code == 404, path
         assert f'href="{path}"' not in home
         assert f"{path}</loc>" not in listed
-    assert (await browser.get("/.well-known/security.txt")).status_code == 404
+    for path in ("/.well-known/security.txt", "/impressum", "/imprint"):
+        assert (await shown(browser, path)).status_code == 404, path
 
 
 @pytest.mark.parametrize(
@@ -95,3 +96,65 @@ async def test_the_operator_is_told_what_is_missing():
     assert not [one.words async for one in agreement(filled) if "not shown" in one.words]
     some = dataclasses.replace(filled, legal_law="", terms="https://example.com/terms")
     assert not some.unfilled, "the operator's own terms need nothing of ours"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        FILLED
+        | {
+            "subprocessors": "",
+            "stripe_secret_key": "sk_test_" + "x" * 24,
+            "stripe_webhook_secrets": "whsec_" + "x" * 24,
+            "github_client_id": "abc",
+            "github_client_secret": "def",
+            "smtp_url": "smtp://mail.example:587",
+        }
+    ],
+)
+async def test_the_companies_that_process_data_are_named_without_being_listed(browser: Browser):
+    page = (await browser.get("/privacy")).text.partition('id="who-else')[2].partition("<h2")[0]
+    assert "<li>Stripe: payments</li>" in page
+    assert "<li>GitHub: signing in" in page
+    assert "which companies host the service and deliver its email." in page
+
+
+@pytest.mark.parametrize("options", [FILLED])
+async def test_what_is_listed_is_not_asked_for(browser: Browser):
+    page = (await browser.get("/privacy")).text
+    assert page.count("Stripe:") == 1
+    assert "which companies host" not in page
+    assert "data processing agreement" not in page
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        FILLED
+        | {
+            "legal_details": "Register no. 123456; VAT ID IE1234567X\nManaging director: Ada Byron",
+            "legal_dpa": "https://example.com/dpa.pdf",
+        }
+    ],
+)
+async def test_what_the_law_wants_stands_below_the_address(browser: Browser):
+    for path in ("/contact", "/terms"):
+        page = (await browser.get(path)).text
+        for line in ("Register no. 123456", "VAT ID IE1234567X", "Managing director: Ada Byron"):
+            assert f"<li>{line}</li>" in page
+    for path in ("/contact", "/privacy"):
+        assert 'href="https://example.com/dpa.pdf"' in (await browser.get(path)).text
+    for path in ("/impressum", "/imprint"):
+        assert (await shown(browser, path)).headers["location"] == "/contact"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [FILLED | {"usage_retention_days": 77, "request_log_days": 9, "answer_retention_days": 88}],
+)
+async def test_the_guide_on_data_says_the_same_as_the_privacy_policy(browser: Browser):
+    guide = (await browser.get("/docs/data-handling")).text
+    for said in ("77 days", "9 days", "88 days", "In Dublin, Ireland"):
+        assert said in guide
+    assert 'href="/privacy"' in guide.partition("<article")[2].partition("</article>")[0]
+    assert "operator" not in guide
