@@ -170,7 +170,7 @@ class TooManyInFlight(_AwaitTurn):
 
 
 class TooManyBytes(_AwaitTurn):
-    """The bodies of the requests that are being served are too large in all."""
+    """The bodies of the requests in progress are too large together."""
 
     code = "too_many_bytes_in_flight"
     remedy = "Send fewer large requests at once."

@@ -90,9 +90,9 @@ class BudgetExceeded(InsufficientCredit):
 
 
 class AccountOwing(PaymentRequired):
-    """A payment went back, and your organization had already used its credit.
+    """A payment was reversed after your organization had used its credit.
 
-    It owes the rest.
+    The organization owes what its remaining credit does not cover.
     """
 
     code = "account_owing"
@@ -119,7 +119,7 @@ class AccountSuspended(Forbidden):
 class AccountUnderReview(Unavailable):
     """Your organization's books don't add up, or what it uses can't be posted.
 
-    Requests are stopped until we have mended them, so that nothing is charged wrongly.
+    Requests are stopped until we have fixed this, so that nothing is charged wrongly.
     """
 
     code = "account_under_review"
@@ -176,8 +176,8 @@ def frozen_error(cause: FreezeCause) -> GatewayError:
     match cause:
         case "owing":
             return AccountOwing(
-                "A payment of your organization went back after its credit was used, so it owes "
-                "the rest. Add credit in the console; it pays that first."
+                "A payment of your organization was reversed after its credit was used, so it owes "
+                "the difference. Add credit in the console; it pays that first."
             )
         case "dispute":
             return AccountDisputed(

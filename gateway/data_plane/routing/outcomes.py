@@ -77,7 +77,7 @@ class WouldMissDeadline(Shed):
 
 
 class OrganizationBacklogFull(Shed):
-    """You have more work waiting for this model than it can do in a while."""
+    """You have more requests waiting for this model than it can process soon."""
 
     code = "organization_full"
     remedy = "Send less at once."
@@ -85,10 +85,10 @@ class OrganizationBacklogFull(Shed):
 
 
 class PoolFull(Shed):
-    """Too much work of all customers is waiting for this model."""
+    """The queue for this model is full, with the requests of all customers together."""
 
     code = "pool_full"
-    remedy = "Wait, and try again."
+    remedy = "Try again after the time in `Retry-After`."
     public = f"Too much work is waiting for this model already. {_LATER}"
 
 
@@ -159,7 +159,7 @@ class AllAttemptsFailed(RoutingError):
 
 
 class FatalInput(RoutingError):
-    """This input ended the workers that tried it, so it is refused for some minutes."""
+    """This input crashed the workers that tried it, so it is rejected for a few minutes."""
 
     status = 502
     code = "input_failed"
@@ -171,7 +171,7 @@ class FatalInput(RoutingError):
         self.headers |= NO_RETRY
         self.param = "input"
         self.message = (
-            f"input[{index}] ended the workers that tried it, and is refused for some minutes; "
+            f"input[{index}] crashed the workers that tried it, and is rejected for a few minutes; "
             "nothing was charged. Leave it out or change it."
         )
         self.digest = digest

@@ -26,9 +26,22 @@ from tests.control_plane.pages.console.conftest import (
 PATH = "/console/billing"
 
 
+LEGAL = {
+    "legal_name": "Example Ltd",
+    "legal_address": "1 Main Street, Dublin, Ireland",
+    "legal_email": "hello@example.com",
+    "legal_law": "the laws of Ireland",
+}
+
+
 @pytest.fixture
-def options(fake: FakeStripe) -> dict[str, Any]:
-    return selling(fake, purchases_per_hour=4)
+def more(request: pytest.FixtureRequest) -> dict[str, str]:
+    return getattr(request, "param", {})
+
+
+@pytest.fixture
+def options(fake: FakeStripe, more: dict[str, str]) -> dict[str, Any]:
+    return selling(fake, purchases_per_hour=4) | more
 
 
 async def opened(browser: Browser, gateway: Process) -> str:
@@ -294,3 +307,18 @@ async def test_test_mode_is_marked_on_every_page_about_money(gateway: Process, b
     for path in (PATH, f"{PATH}/payments", f"{PATH}/payments/{payment_id}"):
         assert "no money moves" in (await browser.get(path)).text, path
     assert "no money moves" not in (await browser.get("/console/keys")).text
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (LEGAL, "Credit that you buy does not expire: see the"),
+        (LEGAL | {"terms": "https://example.com/t"}, "you buy does not expire, unless the <a"),
+    ],
+    indirect=["more"],
+)
+async def test_what_is_said_of_expiry_is_what_the_terms_say(
+    gateway: Process, browser: Browser, said: str
+):
+    await opened(browser, gateway)
+    assert said in squeezed(browser.page.text)

@@ -11,7 +11,7 @@ from sqlalchemy import select, text, update
 from gateway.app.process import Process
 from gateway.control_plane.web.forms import safe_path
 from gateway.storage.tables import credit_lots, mail_links, outbox, sessions, users
-from testing.browsing import Browser, field, mailed_link, sign_in_by_mail
+from testing.browsing import Browser, field, mailed_link, sign_in_by_mail, squeezed
 from tests.control_plane.conftest import rows
 
 
@@ -362,3 +362,18 @@ async def test_the_database_keeps_no_token(gateway: Process, browser: Browser):
     proof = (await mailed_link(gateway, "ada@example.org")).rpartition(".")[2]
     (row,) = await rows(gateway, text("SELECT * FROM mail_links"))
     assert proof not in str(row)
+
+
+async def test_nobody_agrees_to_pages_that_are_not_there(browser: Browser):
+    assert "By continuing" not in (await browser.get("/sign-in")).text
+
+
+@pytest.mark.parametrize(
+    "options", [{"terms": "https://example.com/t", "privacy": "https://example.com/p"}]
+)
+async def test_what_one_agrees_to_is_linked(browser: Browser):
+    page = squeezed((await browser.get("/sign-in")).text)
+    assert (
+        'By continuing, you agree to the <a href="https://example.com/t">terms of service</a> '
+        'and the <a href="https://example.com/p">privacy policy</a>.'
+    ) in page
