@@ -235,6 +235,7 @@ def make_web(core: Core) -> Web:
     shown = {
         "dev_mail": settings.dev_mail,
         "credit": settings.signup_credit_nanos,
+        "credit_days": settings.signup_credit_days,
         "github": bool(settings.github_client_id),
         "legal": tuple(
             (place, path.removeprefix("/").capitalize())

@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from datetime import date
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
 from gateway.control_plane.catalog.content import Quality
 
+PRICE_LISTS = {"pypi.org": "litellm's price list", "openrouter.ai": "OpenRouter's price list"}
+"""Where prices of several providers are, by host."""
 _FILE = Path(__file__).parent / "elsewhere.toml"
 
 
@@ -33,6 +36,12 @@ class ProviderOffer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     quality: Quality | None = None
     source: str
     read_on: date
+
+    @property
+    def source_name(self) -> str:
+        """Where the price was read, in words."""
+        host = urlsplit(self.source).hostname or ""
+        return PRICE_LISTS.get(host, f"{self.provider}'s documentation")
 
 
 @cache

@@ -14,7 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import wall
-from gateway.control_plane.status.performance import DAYS, DayBar
+from gateway.control_plane.status.day_bar import RESPONSES_MIN, DayBar
+from gateway.control_plane.status.performance import DAYS
 from gateway.storage.database import Database
 from gateway.storage.tables import model_answers, total
 
@@ -30,6 +31,13 @@ class ApiDays(msgspec.Struct, frozen=True, kw_only=True):
     days: tuple[DayBar, ...] = ()
     share: float | None = None
     """Over all the days; None without a request."""
+    responses: int = 0
+    """In all the days."""
+
+    @property
+    def is_few(self) -> bool:
+        """Whether so few responses say nothing."""
+        return self.responses < RESPONSES_MIN
 
 
 class ApiHealth:
@@ -57,9 +65,14 @@ class ApiHealth:
         in_all = sum((days.get(day, Counter()) for day in asked), Counter[bool]())
         self.known = ApiDays(
             as_of=now,
-            days=tuple(DayBar(day, _share(days.get(day, Counter())), 0) for day in asked),
+            days=tuple(_bar(day, days.get(day, Counter())) for day in asked),
             share=_share(in_all),
+            responses=in_all.total(),
         )
+
+
+def _bar(day: date, answers: Counter[bool]) -> DayBar:
+    return DayBar(day, _share(answers), 0, answers.total())
 
 
 def _share(answers: Counter[bool]) -> float | None:

@@ -51,10 +51,10 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
         """What it is called in public."""
         return self.updates[0].title if self.updates else f"{self.model_id} was unavailable"
 
-    def minutes(self, now: datetime) -> int:
-        """Return its duration so far in whole minutes, at least one."""
-        seconds = ((self.ended_at or now) - self.started_at).total_seconds()
-        return max(1, round(seconds / 60))
+    def lasted(self, now: datetime) -> str:
+        """Return its duration so far in words."""
+        minutes = round(((self.ended_at or now) - self.started_at).total_seconds() / 60)
+        return f"{minutes:,} min" if minutes else "under a minute"
 
 
 class Incidents:

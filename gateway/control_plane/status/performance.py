@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import wall
 from gateway.control_plane.status.answers import percentile
+from gateway.control_plane.status.day_bar import DayBar
 from gateway.storage.database import Database
 from gateway.storage.tables import (
     incidents,
@@ -45,20 +46,6 @@ class Downtime(NamedTuple):
 
     start: datetime
     end: datetime
-
-
-class DayBar(NamedTuple):
-    """A UTC day of a model."""
-
-    day: date
-    uptime: float | None
-    """Share of the day's live time, 0 to 1; None: the model was not live."""
-    seconds_down: int
-
-    @property
-    def minutes_down(self) -> int:
-        """Whole minutes, rounded up."""
-        return -(-self.seconds_down // 60)
 
 
 class ModelPerformance(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,10 +83,13 @@ class ModelPerformance(msgspec.Struct, frozen=True, kw_only=True):
         return self._uptime(timedelta(days=DAYS))
 
     @property
-    def is_old(self) -> bool:
-        """Whether the model is live for as long as its bars go back."""
-        span = timedelta(days=DAYS)
-        return bool(self.as_of and self.live_since and self.live_since <= self.as_of - span)
+    def is_new(self) -> bool:
+        """Whether it is live for less than 24 hours, of which a share would say little."""
+        return self._is_within(timedelta(hours=_HOURS))
+
+    def since(self, days: int) -> datetime | None:
+        """Return since when it is measured, where that is less than so many days."""
+        return self.live_since if self._is_within(timedelta(days=days)) else None
 
     @property
     def days(self) -> tuple[DayBar, ...]:
@@ -111,6 +101,9 @@ class ModelPerformance(msgspec.Struct, frozen=True, kw_only=True):
             self._bar(day, down[day])
             for day in (today - timedelta(days=ago) for ago in reversed(range(DAYS)))
         )
+
+    def _is_within(self, span: timedelta) -> bool:
+        return bool(self.as_of and self.live_since and self.live_since > self.as_of - span)
 
     def _down_by_day(self) -> Counter[date]:
         """Return the seconds of outages by UTC day; those before the launch don't count."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from typing import TypeVar
-from urllib.parse import quote as quoted_name
 
 from gateway.data_plane.api.bills import Bill
 from gateway.data_plane.api.exchange import Exchange
@@ -21,6 +20,7 @@ from gateway.data_plane.api.preferences import Patience, urgency_of
 from gateway.data_plane.api.prints import Print, print_of
 from gateway.data_plane.api.replays import Replays
 from gateway.data_plane.api.requests import RequestLimits
+from gateway.data_plane.api.unknown_models import advice
 from gateway.data_plane.auth.authenticator import Authenticator, ScopeMissing
 from gateway.data_plane.limits.concurrency import InFlight
 from gateway.data_plane.limits.rates import KeyRate
@@ -109,7 +109,7 @@ class HotPath:
             self.unknown.add(shown)
             raise ModelNotFound(
                 f"There is no model {shown!r}; GET /v1/models lists those there are. "
-                f"Ask us for it: {asking_address(self.public_url, shown)}",
+                + advice(self.public_url, shown),
                 param="model",
             )
         exchange.model_id = model_id = found[0].id
@@ -207,11 +207,6 @@ class HotPath:
         if trace is not None:
             trace.step("encode")
         return vectors
-
-
-def asking_address(public_url: str, name: str) -> str:
-    """Return the address of the page on which one asks for a model."""
-    return f"{public_url}/ask?model={quoted_name(name, safe='/')}"
 
 
 class ModelNotFound(NotFound):

@@ -11,6 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, SkipValidation, URLEncodedBody
 from litestar.response import Redirect
 
+from gateway.control_plane.catalog.elsewhere import PRICE_LISTS
 from gateway.control_plane.catalog.listings import Listing, ListingNotFound, Shelf
 from gateway.control_plane.pages.storefront.cost_table import cost_table, estimated_by, sizes
 from gateway.control_plane.web import forms
@@ -190,6 +191,7 @@ def _across(
         "listings": _choices(shelf),
         "suggested": [listing.model.id for listing in shelf.listings[:_SUGGESTED_MAX]],
         "table": cost_table(counters, shelf, chosen, text, inputs),
+        "read_in": sorted(PRICE_LISTS.values()),
         "sizes": sizes(chosen.model, inputs),
     }
 

@@ -120,7 +120,8 @@ def _values(measured: Measured) -> Mapping[str, Value]:
         model = listing.model
         if model.state != "live":
             return 0, measured.votes.get(model.id, 0)
-        return 1, measured.performances.of(model.id).uptime_30d or 0.0
+        seen = measured.performances.of(model.id)
+        return 1, (not seen.is_new and seen.uptime_30d) or 0.0
 
     return {
         "name": lambda li: li.name.casefold(),

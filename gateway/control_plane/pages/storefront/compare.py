@@ -80,6 +80,7 @@ async def compare_models(
         left_out=len(known) - len(listings) if known else 0,
         suggested=[li.model.id for li in every[:_SUGGESTED_MAX] if li not in listings],
         most=COMPARED_MAX,
+        performances=performances,
         total=len(shelf.listings),
         asked_for=unknown[0] if unknown else "",
     )
@@ -155,7 +156,12 @@ def _rows(listings: Sequence[Listing], measured: Measured, shelf: Shelf) -> Sequ
         row("Parameters", "compact", lambda li: li.page.parameters_total),
         measure("Latency, p50", "latency", [one.p50_ms for one in seen], "lowest"),
         measure("Latency, p95", "latency", [one.p95_ms for one in seen], "lowest"),
-        measure("Uptime, 30 days", "share", [one.uptime_30d for one in seen], "highest"),
+        measure(
+            "Uptime, 30 days",
+            "share",
+            [None if one.is_new else one.uptime_30d for one in seen],
+            "highest",
+        ),
         row("Prompts", "text", lambda li: ", ".join(li.model.prompts) or "none"),
         row("Languages", "text", lambda li: ", ".join(li.page.languages) or None),
         row("License", "text", lambda li: li.model.license),

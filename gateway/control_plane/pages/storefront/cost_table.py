@@ -20,7 +20,7 @@ from gateway.pricing import cost_nanos
 from gateway.snapshots import ModelSnapshot
 
 ROWS_MAX = 40
-"""Most models that are listed: the cheapest, and the chosen one."""
+"""Most models that are listed: the live ones, the cheapest, and the chosen one."""
 _FLOAT_BYTES = 4
 _MILLION = 10**6
 
@@ -43,11 +43,12 @@ class CostRow(msgspec.Struct, frozen=True, kw_only=True):
     vector_bytes: int | None
     is_chosen: bool = False
     source: str = ""
+    source_name: str = ""
     read_on: date | None = None
 
 
 class CostTable(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows by cost, and how many models of ours were left out."""
+    """The rows, and how many models of ours were left out."""
 
     inputs: int
     rows: Sequence[CostRow]
@@ -72,7 +73,7 @@ def estimated_by(counters: Mapping[str, TokenCounter], model: ModelSnapshot) -> 
 def cost_table(
     counters: Mapping[str, TokenCounter], shelf: Shelf, chosen: Listing, text: str, inputs: int
 ) -> CostTable:
-    """Return what so many inputs like a text cost on all models, the cheapest first."""
+    """Return what so many inputs like a text cost: first what can be bought, each by cost."""
     counts = {
         sha256: quote(
             counter,
@@ -103,12 +104,15 @@ def cost_table(
             is_chosen=listing is chosen,
         )
 
-    ours = sorted(map(own, shelf.listings), key=lambda row: row.cost_nanos)
+    def order(row: CostRow) -> tuple[bool, int]:
+        return not row.is_set, row.cost_nanos
+
+    ours = sorted(map(own, shelf.listings), key=order)
     shown = [row for place, row in enumerate(ours) if place < ROWS_MAX or row.is_chosen]
     rows = [*shown, *_elsewhere(offers(), other, inputs)]
     return CostTable(
         inputs=inputs,
-        rows=sorted(rows, key=lambda row: row.cost_nanos),
+        rows=sorted(rows, key=order),
         left_out=len(ours) - len(shown),
     )
 
@@ -138,5 +142,6 @@ def _elsewhere(found: Iterable[ProviderOffer], tokens: int, inputs: int) -> Iter
             dimensions=size,
             vector_bytes=size * _FLOAT_BYTES * inputs if size else None,
             source=offer.source,
+            source_name=offer.source_name,
             read_on=offer.read_on,
         )

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Literal, NamedTuple
 
-from gateway.control_plane.status.performance import DayBar
-from gateway.control_plane.web.formats import uptime
+from gateway.control_plane.status.day_bar import DayBar
+from gateway.control_plane.web.formats import plural, uptime
 from gateway.dates import day_text
 
 STEP = 4
@@ -15,7 +15,7 @@ STEP = 4
 _PART = 0.99
 """A day below that is bad."""
 
-Kind = Literal["up", "part", "down", "none"]
+Kind = Literal["up", "part", "down", "few", "none"]
 
 
 class Stroke(NamedTuple):
@@ -48,6 +48,8 @@ def bars(days: Sequence[DayBar]) -> Bars:
 def _kind(bar: DayBar) -> Kind:
     if bar.uptime is None:
         return "none"
+    if bar.is_few:
+        return "few"
     if bar.uptime == 1:
         return "up"
     return "part" if bar.uptime >= _PART else "down"
@@ -60,5 +62,8 @@ def _title(kind: Kind, group: Sequence[DayBar]) -> str:
         days = f"{days} to {day_text(last.day)}"
     if kind == "none":
         return f"{days}: not measured"
+    if kind == "few":
+        responses = sum(bar.responses or 0 for bar in group)
+        return f"{days}: {plural(responses, 'response')}, too few to say"
     least = min(bar.uptime for bar in group if bar.uptime is not None)
     return f"{days}: {uptime(least)}{' or more' if len(group) > 1 and kind != 'up' else ''}"

@@ -24,6 +24,7 @@ class PriceRow(msgspec.Struct, frozen=True, kw_only=True):
     dimensions: str
     tokens_max: int | None
     source: str | None
+    source_name: str
     read_on: date | None
 
 
@@ -56,6 +57,7 @@ def beside(listing: Listing) -> Elsewhere | None:
         dimensions=span(lengths),
         tokens_max=listing.model.tokens_max,
         source=None,
+        source_name="",
         read_on=None,
     )
     rows = [ours, *(_row(offer, model_id, benchmark) for offer in others)]
@@ -80,6 +82,7 @@ def _row(offer: ProviderOffer, model_id: str, benchmark: str | None) -> PriceRow
         dimensions=f"{offer.dimensions:,}" if offer.dimensions else "",
         tokens_max=offer.tokens_max,
         source=offer.source,
+        source_name=offer.source_name,
         read_on=offer.read_on,
     )
 

@@ -13,8 +13,8 @@ from litestar.di import NamedDependency
 
 from gateway import wall
 from gateway.control_plane.pages.storefront.service_state import Level, ModelState, ServiceState
+from gateway.control_plane.status.day_bar import DayBar
 from gateway.control_plane.status.incidents import Incident
-from gateway.control_plane.status.performance import DayBar
 from gateway.errors import TooManyRequests
 from gateway.settings import Settings
 from gateway.wings import Operation
@@ -185,8 +185,7 @@ def _incident(incident: Incident) -> StatusIncident:
 
 
 def _item(incident: Incident, page: str) -> str:
-    minutes = incident.minutes(wall.now())
-    state = f"Resolved after {minutes:,} min." if incident.ended_at else "Going on."
+    state = f"Resolved after {incident.lasted(wall.now())}." if incident.ended_at else "Going on."
     words = " ".join([state, *(update.words for update in incident.updates[:1])])
     told_at = max([incident.started_at, *(update.posted_at for update in incident.updates)])
     return (

@@ -134,11 +134,15 @@ async def test_it_is_filled_in_and_compares_all_models_and_others(
     assert 'value="1,000,000"' in page
     rows = cells(page, "Cost on every model")
     ours = {listing.page.title for listing in gateway.services.shelves().listings}
-    named = [row[0].replace(" chosen", "") for row in rows]
+    named = [re.sub(" (chosen|Soon)", "", row[0]) for row in rows]
     assert ours <= set(named)
     assert len(rows) == len(ours) + len(offers())
+    soon = [row[0].endswith(" Soon") for row in rows]
+    assert sum(soon) == len(ours) - gateway.services.shelves().live
+    assert soon == sorted(soon)  # what can be bought comes first
+    assert "litellm&#39;s price list" in page
     there = next(row for row in rows if row[0].startswith("text-embedding-3-small"))
-    assert "at OpenAI, read on" in there[0]
+    assert "OpenAI, 30 Nov 2026" in there[0]
     tokens = int(there[3].removeprefix("≈ "))
     assert there[1] == f"≈ ${tokens * 0.02:.2f}"
     mine = next(row for row in rows if row[0].startswith("all-MiniLM"))
@@ -154,7 +158,7 @@ async def test_what_is_not_counted_by_its_own_tokenizer_says_so(gateway: Process
     assert "An estimate: the tokenizer" in browser.page.text
     row = next(
         row for row in cells(browser.page.text, "Cost on every model")
-        if row[0] == f"{strange.page.title} chosen"
+        if row[0] == f"{strange.page.title} chosen Soon"
     )  # fmt: skip
     assert row[1].startswith("≈ ")
     assert row[3].startswith("≈ ")

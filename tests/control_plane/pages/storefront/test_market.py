@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from itertools import pairwise
 
@@ -17,6 +17,7 @@ from gateway.control_plane.pages.storefront.columns import COLUMNS, Measured, or
 from gateway.control_plane.pages.storefront.paging import page_of
 from gateway.control_plane.status.performance import ModelPerformance
 from gateway.control_plane.web.formats import FILTERS
+from gateway.dates import day_text, moment_text
 from gateway.storage.tables import demand_votes, users
 from testing import marketplace
 from testing.browsing import Browser, squeezed
@@ -180,6 +181,31 @@ async def test_a_language_finds_the_models_of_many(browser: Browser, language: s
 async def test_the_scores_of_multilingual_models_are_said_to_be_english(browser: Browser):
     page = squeezed((await browser.get("/models/collections/multilingual")).text)
     assert "The retrieval score shown is for English; we show no multilingual score." in page
+
+
+@pytest.mark.parametrize(
+    ("age", "said"),
+    [
+        (timedelta(hours=23), "\u2013"),
+        (timedelta(days=5), "100%"),
+        (timedelta(days=31), "100%"),
+    ],
+)
+async def test_an_uptime_says_what_it_spans(
+    gateway: Process, browser: Browser, age: timedelta, said: str
+):
+    now = datetime.now(UTC)
+    seen = ModelPerformance(as_of=now, live_since=now - age)
+    gateway.services.performances._known = {MINILM: seen}
+    span = f"since {day_text(now - age)}" if age.days < 30 else "30 days"
+    if not age.days:
+        span = f"measured since {moment_text(now - age)}"
+    page = squeezed((await browser.get("/")).text)
+    assert f'<dt>Uptime</dt><dd>{said}</dd><dd class="unit">{span}</dd>' in page
+    assert f'title="{span}"' in page
+    assert f'title="{span}"' in (await browser.get("/models")).text
+    compared = squeezed((await browser.get(f"/compare?model={MINILM}")).text)
+    assert (f'{said} <span class="unit">{span}</span>' in compared) is (age.days < 30)
 
 
 async def test_home_says_how_many_models_are_live(browser: Browser):

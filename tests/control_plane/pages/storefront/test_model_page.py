@@ -37,7 +37,8 @@ async def test_what_was_not_measured_is_said_not_made_up(browser: Browser):
     assert f"Latency p50 · p95, 24 h {DASH} Too few requests to say" in words
     assert f"Server errors (5xx) {DASH} {DASH}" in words
     assert f"Tokens per second, busiest hour {DASH} {DASH}" in words
-    assert "Uptime, since launch" in words
+    assert re.search(f"Uptime, measured since [^,]+, [0-9:]+ UTC {DASH}", words)
+    assert f"Uptime {DASH} {DASH}" in words
 
 
 async def test_what_was_measured_is_shown(gateway: Process, browser: Browser):
@@ -61,7 +62,7 @@ async def test_what_was_measured_is_shown(gateway: Process, browser: Browser):
     await gateway.services.performances.refresh()
     words = await told(browser, LIVE)
     assert "Latency p50 · p95, 24 h 30 · 200 ms" in words
-    assert "Uptime, 90 d 99.99%" in words
+    assert "Uptime, 90 days 99.99%" in words
     assert "Uptime 100% 99.98%" in words
     assert "Server errors (5xx) 1% 1%" in words
     assert "99.65%, 5 min down" in words

@@ -253,7 +253,7 @@ async def test_the_favicon_answers_where_everybody_asks(browser: Browser):
 
 
 async def test_home_says_what_an_account_starts_with(browser: Browser):
-    assert "$0.25 of free credit: about 31.2M tokens" in (await browser.get("/")).text
+    assert "$0.25 of free credit for 30 days: about 31.2M tokens" in (await browser.get("/")).text
 
 
 def test_what_frames_a_field_is_seen():

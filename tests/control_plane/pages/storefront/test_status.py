@@ -19,6 +19,7 @@ from gateway.control_plane.pages.storefront.day_bars import bars
 from gateway.control_plane.pages.storefront.service_state import state_of
 from gateway.control_plane.pages.storefront.status_feeds import StatusAnswer
 from gateway.control_plane.status.api_health import ApiDays, ApiHealth
+from gateway.control_plane.status.day_bar import RESPONSES_MIN, DayBar
 from gateway.control_plane.status.incident_updates import (
     TITLE_CHARACTERS_MAX,
     UPDATES_MAX,
@@ -27,7 +28,8 @@ from gateway.control_plane.status.incident_updates import (
     IncidentNotFound,
 )
 from gateway.control_plane.status.incidents import history
-from gateway.control_plane.status.performance import DAYS, DayBar
+from gateway.control_plane.status.performance import DAYS
+from gateway.dates import moment_text
 from gateway.identifiers import new_id
 from gateway.snapshots import WorkerStatus
 from gateway.storage.tables import incidents, model_answers, models, trail_entries
@@ -238,6 +240,38 @@ def test_days_of_a_kind_are_one_stroke():
     assert drawn.width == 27
     assert drawn.strokes[2].title == "2 Dec 2026: 99.9%"
     assert bars([]).strokes == []
+
+
+def test_a_day_of_few_responses_is_neither_good_nor_bad():
+    few = DayBar(NOW.date(), 0.97, 0, RESPONSES_MIN - 1)
+    enough = DayBar(NOW.date(), 0.97, 0, RESPONSES_MIN)
+    assert [stroke.kind for stroke in bars([few, enough]).strokes] == ["few", "down"]
+    assert bars([few]).strokes[0].title.endswith(": 99 responses, too few to say")
+
+
+async def test_few_responses_are_said_not_judged(gateway: Process, browser: Browser):
+    async with gateway.core.database.write() as connection:
+        hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        for status_class, count in [(2, 46), (5, 1)]:
+            await connection.execute(
+                insert(model_answers).values(
+                    hour=hour, model_id="", status_class=status_class, latency_ms=1, answers=count
+                )
+            )
+    await gateway.services.api_health.refresh()
+    page = (await browser.get("/status")).text
+    words = " ".join(unescape(re.sub(r"<[^>]+>", " ", page)).split())
+    assert "47 responses: too few to say" in words
+    assert "97.87%" not in page
+    assert 'class="down"' not in page.partition("<h3>API</h3>")[2].partition("</svg>")[0]
+
+
+async def test_a_short_incident_has_no_invented_minute(gateway: Process, browser: Browser):
+    began = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=1)
+    await incident(gateway, began, began + timedelta(seconds=20))
+    page = (await browser.get("/status")).text
+    words = " ".join(unescape(re.sub(r"<[^>]+>", " ", page)).split())
+    assert f"{moment_text(began)} · under a minute No cause was published." in words
 
 
 async def test_what_is_not_measured_is_said(browser: Browser):

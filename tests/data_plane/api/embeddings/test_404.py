@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from sqlalchemy import update
 
 from gateway.storage.tables import models
@@ -14,6 +15,13 @@ async def test_404_for_an_unknown_model(api: Api):
     assert (answer.status_code, code(answer)) == (404, "model_not_found")
     assert answer.json()["error"]["param"] == "model"
     assert answer.json()["error"]["message"].endswith("/ask?model=gpt-5")
+
+
+@pytest.mark.parametrize("name", ["text-embedding-3-small", "openai/text-embedding-ada-002"])
+async def test_404_for_a_model_of_openais_leads_to_the_guide(api: Api, name: str):
+    answer = await api.embed(model=name)
+    assert (answer.status_code, code(answer)) == (404, "model_not_found")
+    assert answer.json()["error"]["message"].endswith("/docs/from-openai")
 
 
 async def test_404_of_a_hostile_name_leads_to_an_address_and_fills_no_memory(api: Api):
