@@ -44,6 +44,7 @@ _SAME = (
     {"migrate", "switch", "move", "openai", "replace"},
     {"retry", "timeout", "backoff", "idempotency"},
     {"company", "seller", "owner", "legal", "contact", "imprint", "address", "support", "email"},
+    {"imprint", "impressum"},
     {"privacy", "gdpr", "data", "retention", "store", "kept", "log"},
     {"corpus", "document", "calculator", "estimate"},
     {"matryoshka", "dimension", "truncate", "shorten", "storage", "size"},
@@ -53,6 +54,7 @@ _SAME = (
     {"long", "context", "length", "max", "maximum", "exceed"},
     {"evaluate", "benchmark", "quality", "recall", "accuracy", "test"},
     {"refund", "term", "invoice"},
+    {"vat", "tax"},
     {"receipt", "signature", "verify", "proof"},
     {"budget", "cap", "spend"},
 )
@@ -109,19 +111,18 @@ class Index:
     def _score(self, place: int, wanted: Sequence[str], weights: Mapping[str, float]) -> float:
         counts = self._counts[place]
         norm = _K * (1 - _B + _B * self._lengths[place] / self._mean)
-        score = sum(
-            weight * self._rarity[word] * counts[word] * (_K + 1) / (counts[word] + norm)
-            for word, weight in weights.items()
-            if word in counts
-        )
-        if not score:
-            return 0.0
-        has = sum(
-            1.0 if word in counts else _RELATED
-            for word in wanted
-            if word in counts or any(other in counts for other in _RELATIONS.get(word, ()))
-        )
-        return score * (has / len(wanted)) ** 2
+        score, has = 0.0, 0.0
+        for word in wanted:
+            alike = [other for other in (word, *_RELATIONS.get(word, ())) if other in counts]
+            if not alike:
+                continue
+            # the best of them, not their sum: many words like it don't outdo the word itself
+            score += max(
+                weights[other] * self._rarity[other] * counts[other] / (counts[other] + norm)
+                for other in alike
+            )
+            has += 1.0 if word in counts else _RELATED
+        return score * (has / max(len(wanted), 1)) ** 2
 
     def _best(
         self, scored: Iterable[tuple[float, int]], weights: Mapping[str, float]

@@ -16,9 +16,8 @@ from typing import Any
 import msgspec
 from jinja2 import Environment, StrictUndefined
 
-from gateway.control_plane.pages.docs import code, facts, markdown
+from gateway.control_plane.pages.docs import code, facts, markdown, places
 from gateway.control_plane.pages.docs.index import Entry, Index
-from gateway.control_plane.pages.docs.places import PLACES
 from gateway.errors import documented
 from gateway.settings import Settings
 from gateway.snapshots import ModelSnapshot
@@ -89,7 +88,8 @@ class Manual:
 
     def _index(self, model_id: str, tokens_max: int) -> Index:
         pages = self._read(model_id, tokens_max).values()
-        return Index([*PLACES, *(entry for page in pages for entry in page.entries())])
+        elsewhere = (*places.PLACES, *places.legal(self._settings))
+        return Index([*elsewhere, *(entry for page in pages for entry in page.entries())])
 
     def _pages(self, model_id: str, tokens_max: int) -> Mapping[str, DocsPage]:
         about = facts.about(self._settings, model_id, tokens_max, self._operations)

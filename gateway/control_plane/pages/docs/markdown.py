@@ -25,6 +25,10 @@ _TAB = re.compile(r"tab: *(.+)")
 _LEXERS = ("bash", "go", "javascript", "json", "python", "sql", "text")
 
 
+_NAME = re.compile(r"\w+(?:[_-]\w+)+")
+"""Names in code that people look for, like `x-cost-nanos`: the words of sample data are none."""
+
+
 class Heading(NamedTuple):
     """A heading and its anchor."""
 
@@ -212,7 +216,7 @@ def _passages(tokens: Sequence[Token], headings: Sequence[Heading]) -> Iterator[
         elif token.type == "inline" and before.type != "heading_open":
             words.append(_words(token))
         elif token.type == "fence":
-            words.append(" ".join(token.content.split()))
+            words.append(" ".join(_NAME.findall(token.content)))
     yield Passage(name, title, " ".join(words))
 
 

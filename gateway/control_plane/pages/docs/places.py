@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gateway.control_plane.pages.docs.index import Entry
+from gateway.settings import Settings
 
 PLACES = (
     Entry(
@@ -17,6 +20,12 @@ PLACES = (
         "list catalog available embedding models license multilingual cheapest",
     ),
     Entry(
+        "Models for many languages", "", "/models?q=languages",
+        "Models that embed other languages than English, or many of them in one index.",
+        "multilingual german french spanish italian portuguese dutch polish russian ukrainian "
+        "turkish arabic hindi chinese japanese korean vietnamese",
+    ),
+    Entry(
         "Compare models", "", "/compare",
         "Models side by side: price, dimensions, input tokens, license.",
         "compare versus vs difference between models",
@@ -29,7 +38,7 @@ PLACES = (
     Entry(
         "Status", "", "/status",
         "Uptime and response times of each live model, measured by our gateways, and incidents.",
-        "uptime sla down outage incident latency availability reliability rss",
+        "uptime down outage incident latency availability reliability rss",
     ),
     Entry(
         "Changelog", "", "/changelog",
@@ -47,3 +56,33 @@ PLACES = (
         "get api key sign up register create account revoke rotate",
     ),
 )  # fmt: skip
+
+_LEGAL = {
+    "/terms": (
+        "Terms of service",
+        "What you and we agree on: credit, prices, taxes, refunds, availability, liability.",
+        "terms conditions agreement vat tax refund money back sla guarantee expire invoice cancel",
+    ),
+    "/privacy": (
+        "Privacy policy",
+        "What is stored about you, why, for how long, who else processes it, and your rights.",
+        "privacy gdpr dpa data processing agreement subprocessors cookies personal export",
+    ),
+    "/security": (
+        "Security",
+        "How keys, data and money are protected, and how to report a vulnerability.",
+        "security vulnerability disclosure bounty pentest encryption hashed",
+    ),
+    "/contact": (
+        "Contact",
+        "Who operates the service, and how to reach us.",
+        "contact impressum imprint company address phone register number support email dpa",
+    ),
+}
+
+
+def legal(settings: Settings) -> Iterator[Entry]:
+    """Yield the legal pages that are there."""
+    for path, place in settings.legal_pages.items():
+        title, words, hints = _LEGAL[path]
+        yield Entry(title, "", place, words, hints)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from gateway.control_plane.catalog.listings import QUERY_CHARACTERS_MAX, Shelf
+from gateway.control_plane.catalog.listings import QUERY_CHARACTERS_MAX, Listing, Shelf
 from gateway.control_plane.catalog.search import matching
 from gateway.control_plane.demand.asks import Asks
 from gateway.control_plane.pages.docs.manual import Manual
 from gateway.control_plane.web.rendering import Render, is_fragment
 
 _MODELS_MAX = 5
+_COMMON = frozenset({"all", "base", "code", "embed", "english", "large", "small", "text"})
+"""Words of models' names that say nothing of which is meant."""
 
 
 @get("/search")
@@ -28,7 +31,7 @@ async def show_search(
 ) -> Response[str]:
     """Show what fits a query."""
     query = q.strip()[:QUERY_CHARACTERS_MAX]
-    models = matching(shelf, query) if query else []
+    models = _models(shelf, query) if query else []
     found = manual.index(shelf.first.model).search(query) if query else []
     if query and not models and not found and not is_fragment(request):
         asks.missed(query, "search")  # not while it is typed
@@ -39,3 +42,11 @@ async def show_search(
         models_more=max(len(models) - _MODELS_MAX, 0),
         found=found,
     )
+
+
+def _models(shelf: Shelf, query: str) -> Sequence[Listing]:
+    """Return the models that a query means, or else those that it names among other words."""
+    named = [
+        word for word in query.casefold().split() if word in shelf.terms and word not in _COMMON
+    ]
+    return matching(shelf, query) or (matching(shelf, " ".join(named)) if named else [])

@@ -62,7 +62,7 @@ def test_tables_scroll_in_a_box_and_hold_no_style():
 
 
 def test_passages_are_the_words_below_each_heading():
-    source = "Lede.\n\n## One\n\n- **a** b\n\n```bash\nls  -l\n```\n\n## Two\n"
+    source = "Lede.\n\n## One\n\n- **a** b\n\n```bash\nls  -l top_k\n```\n\n## Two\n"
     assert markdown.read(source).passages == (
-        Passage("", "", "Lede."), Passage("one", "One", "a b ls -l"), Passage("two", "Two", ""),
+        Passage("", "", "Lede."), Passage("one", "One", "a b top_k"), Passage("two", "Two", ""),
     )  # fmt: skip

@@ -9,6 +9,7 @@ from gateway.control_plane.pages.docs.manual import Manual
 from testing.browsing import Browser
 from testing.gateways import settings
 from tests.control_plane.conftest import MINILM
+from tests.control_plane.pages.docs.test_legal import FILLED
 
 ASKED = {
     "what does 402 mean": "/docs/errors",
@@ -51,10 +52,46 @@ def index() -> Index:
     return Manual(settings("sqlite://"))._index(MINILM, 256)
 
 
+@cache
+def filled() -> Index:
+    return Manual(settings("sqlite://", **FILLED))._index(MINILM, 256)
+
+
 @pytest.mark.parametrize("question", ASKED)
 def test_the_right_page_is_among_the_first_three(question: str):
     found = [one.entry.address.partition("#")[0] for one in index().search(question)]
     assert ASKED[question] in list(dict.fromkeys(found))[:3], found
+
+
+LEGAL = {
+    "VAT": "/terms",
+    "refund": "/terms",
+    "SLA": "/terms",
+    "invoice": "/terms",
+    "privacy": "/privacy",
+    "data processing agreement": "/privacy",
+    "impressum": "/contact",
+    "imprint": "/contact",
+    "DPA": "/contact",
+    "vulnerability": "/security",
+    "German": "/models?q=languages",
+}
+
+
+@pytest.mark.parametrize("question", LEGAL)
+def test_what_is_asked_before_buying_is_found_first(question: str):
+    assert filled().search(question)[0].entry.address == LEGAL[question]
+
+
+def test_the_sample_data_of_guides_is_not_found():
+    assert not [one.entry for one in index().search("refunds") if "/docs/" in one.entry.address]
+
+
+async def test_a_model_is_found_among_other_words(browser: Browser):
+    for query in ("price of bge-m3", "how many dimensions does bge-m3 have"):
+        page = (await browser.get("/search", params={"q": query})).text
+        assert 'href="/models/BAAI/bge-m3"' in page
+    assert "Models</h2>" not in (await browser.get("/search?q=rate+limits")).text
 
 
 def test_words_are_found_in_their_forms_and_codes_in_their_parts():
