@@ -29,7 +29,7 @@ def test_visit_vote_sign_in_key_call_usage(
 ):
     page.goto("/")
     page.get_by_role("navigation").get_by_role("link", name="Models", exact=True).first.click()
-    page.get_by_role("link", name="Stella EN 400M V5").click()
+    page.get_by_role("link", name="stella_en_400M_v5").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Stella EN 400M V5")
     page.get_by_role("link", name="Sign in to vote").click()
     sign_in(page, mailbox, address)
@@ -89,7 +89,7 @@ def test_sign_in_by_github(page: Page, github: Github, address: str):
 
 def test_the_waitlist_without_an_account(page: Page, mailbox: Mailbox, address: str):
     page.goto(f"/models/{STELLA}")
-    page.get_by_label("Or get one mail").fill(f"w-{address}")
+    page.get_by_label("Or get one email").fill(f"w-{address}")
     page.get_by_role("button", name="Notify me").click()
     page.goto(link_in(mailbox, f"w-{address}", "Confirm"))
     page.get_by_role("button", name="Join the waitlist").click()
@@ -98,7 +98,7 @@ def test_the_waitlist_without_an_account(page: Page, mailbox: Mailbox, address: 
 
 def test_the_calculator_and_the_filters(page: Page):
     page.goto("/calculator")
-    page.get_by_label("Model").select_option(STELLA)
+    page.get_by_label("Model", exact=True).select_option(STELLA)
     page.get_by_label("A typical input").fill("hi")
     page.get_by_label("Inputs per month").fill("1,000,000")
     page.get_by_role("button", name="Calculate").click()

@@ -6,6 +6,7 @@ dimensions, input tokens. If nothing has all the words, words with one typo matc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -17,6 +18,8 @@ WORDS_MAX = 8
 
 _TYPO_CHARACTERS_MIN = 4
 """Shorter words are too much like one another."""
+
+_SEPARATORS = re.compile(r"[\W_]+")
 
 Test = Callable[[Listing], bool]
 
@@ -65,7 +68,9 @@ def matching(shelf: Shelf, query: str) -> Sequence[Listing]:
     words = query[:QUERY_CHARACTERS_MAX].casefold().split()[:WORDS_MAX]
     found = [li for li in shelf.listings if all(word in li.text for word in words)]
     if words and not found:
-        found = _nearly(shelf, words)
+        # a name as a whole, then each part of one: `beg-m3`, `stela_en_400M`
+        parts = [part for word in words for part in _SEPARATORS.split(word) if part]
+        found = _nearly(shelf, words) or _nearly(shelf, parts[:WORDS_MAX])
     return sorted(found, key=lambda li: not all(word in li.name.casefold() for word in words))
 
 

@@ -48,7 +48,7 @@ def fresh(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHan
     """
     visitor: Visitor | None = connection.user
     if visitor is None or not is_fresh(visitor):
-        raise VerificationNeeded("Prove once more that this is you.")
+        raise VerificationNeeded("Confirm once more that this is you.")
 
 
 def is_fresh(visitor: Visitor) -> bool:

@@ -37,8 +37,11 @@ class Interview:
                 rows, timeout_seconds=timeout_seconds, request_id=request_id, headers=headers
             )
         )
-        vectors = await call
-        self.processes.add(getattr(call, "process", UNTOLD))  # see `Pool`
+        try:
+            vectors = await call
+            self.processes.add(getattr(call, "process", UNTOLD))  # see `Pool`
+        finally:
+            del call  # its error would hold this frame, and the frame it
         return vectors
 
     async def close(self) -> None:

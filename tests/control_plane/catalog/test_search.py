@@ -43,6 +43,7 @@ M3, SMALL, MINILM, STELLA = "bge-m3", "bge-small-en-v1.5", "all-MiniLM-L6-v2", "
     [
         ("", {M3, SMALL, MINILM, STELLA}),
         ("beg-m3", {M3}),  # swapped
+        ("stela_en_400M", {STELLA}),  # lost, in a part of the name
         ("bgem3", {M3}),  # without its dash
         ("stela", {STELLA}),  # a letter lost
         ("stellla", {STELLA}),  # one added

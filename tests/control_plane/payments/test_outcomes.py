@@ -10,6 +10,7 @@ from gateway.control_plane.accounts import memberships, users
 from gateway.control_plane.accounts.addresses import Address
 from gateway.control_plane.payments import outcomes, payments
 from gateway.control_plane.payments.auto_top_up import BACK_OFF
+from gateway.dates import moment_text
 from gateway.fake_stripe.fake import FakeStripe
 from gateway.storage import tables
 from gateway.storage.database import Database
@@ -89,7 +90,7 @@ async def test_a_failure_of_stripes_is_told_too(database: Database, fake: FakeSt
         (mail,) = await shop.mails()
         assert mail.subject == "Auto top-up failed"
         assert "the payment could not be made" in mail.text
-        assert f"We try again at {again:%H:%M} UTC" in mail.text
+        assert f"We'll try again on {moment_text(again)}." in mail.text
 
 
 @pytest.mark.postgresql

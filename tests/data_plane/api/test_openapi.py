@@ -9,11 +9,14 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
 from gateway.control_plane.billing.api import OPERATIONS
+from gateway.control_plane.pages.storefront import status_feeds
 from gateway.control_plane.receipts.api import RECEIPT_OPERATIONS
 from gateway.data_plane.api.openapi import REPLAY, document
 from testing.gateways import MODEL, open_api
 
-DOCUMENT = document("http://gateway", "0", (*OPERATIONS, *RECEIPT_OPERATIONS))
+DOCUMENT = document(
+    "http://gateway", "0", (*OPERATIONS, *RECEIPT_OPERATIONS, status_feeds.OPERATION)
+)
 schema = schemathesis.openapi.from_dict(msgspec.to_builtins(DOCUMENT))
 
 

@@ -167,7 +167,7 @@ async def test_an_old_proof_moves_nothing(browser: Browser, gateway: Process, cu
     await _proved(gateway, timedelta(minutes=11))
     asked = await browser.submit(path, form=form, step="check", **GRANT)
     assert asked.status_code == 401
-    assert "Prove once more" in asked.text
+    assert "Confirm once more" in asked.text
     await browser.get(path)
     await _proved(gateway, timedelta(minutes=9))
     again = await browser.submit(path, form=form, step="check", **GRANT)
