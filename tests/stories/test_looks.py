@@ -94,6 +94,7 @@ NO_PAGES = {
     "leads to GitHub": ["/sign-in/github"],
     "leads to the calculator": ["/pricing"],
     "leads to a model's playground": ["/playground"],
+    "leads to the contact page": ["/impressum", "/imprint"],
 }  # fmt: skip
 BACK_OFFICE = "/admin"
 """Its pages are looked at in test_admin_looks.py, which finds them by itself."""
