@@ -19,6 +19,17 @@ from gateway.wings import Operation
 
 _TRIES = 3
 """What OpenAI's clients make of a request: one and two retries."""
+COMMON = (
+    None, "context_length_exceeded", "unknown_token_ids", "invalid_json",
+    "invalid_api_key", "missing_api_key",
+    "insufficient_quota", "key_budget_exceeded",
+    "scope_missing",
+    "model_not_found", "not_found", "model_coming_soon",
+    "too_many_in_flight", "too_many_bytes_in_flight", "organization_full",
+    "upstream_error",
+    "overloaded", "model_warming", "service_unavailable",
+)  # fmt: skip
+"""The codes that most readers look for: within its status, each stands before the others."""
 
 
 class RequestLimit(NamedTuple):
@@ -48,7 +59,7 @@ def about(
         "entries": reference.entries(url, others),
         "error": error,
         "error_example": error_example,
-        "errors": documented(),
+        "errors": sorted(documented(), key=_how_rare),
         "titles": {one.status: HTTPStatus(one.status).phrase for one in documented()},
         "hold_seconds": f"{settings.hold_seconds:g}",
         "held_seconds": f"{_TRIES * settings.hold_seconds:g}",
@@ -56,6 +67,10 @@ def about(
         "abandoned_requests": f"{settings.abandoned_requests:,}",
         "abandoned_share": f"{settings.abandoned_tokens_share * 100:g}%",
     } | held(settings)
+
+
+def _how_rare(kind: type[GatewayError]) -> int:
+    return COMMON.index(kind.code) if kind.code in COMMON else len(COMMON)
 
 
 def held(settings: Settings) -> dict[str, Any]:

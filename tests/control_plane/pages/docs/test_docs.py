@@ -14,8 +14,9 @@ import pytest
 import gateway
 from gateway import money
 from gateway.control_plane.billing.api import OPERATIONS
+from gateway.control_plane.catalog.elsewhere import offers
 from gateway.control_plane.pages.docs import reference
-from gateway.control_plane.pages.docs.facts import limits
+from gateway.control_plane.pages.docs.facts import COMMON, limits
 from gateway.control_plane.pages.storefront import status_feeds
 from gateway.control_plane.web import snippets
 from gateway.control_plane.web.client_snippets import clients
@@ -55,6 +56,29 @@ def raised(file: Path) -> Iterator[tuple[int, str | None]]:
         )
         if kind := kinds.get(name):
             yield kind.status, kind.code
+
+
+async def test_common_errors_come_first_within_their_status(browser: Browser):
+    page = (await browser.get("/docs/errors.md")).text
+    paying = page.partition("## 402")[2].partition("## 403")[0]
+    assert re.findall(r"### `(\w+)`", paying) == [
+        "insufficient_quota", "key_budget_exceeded", "account_disputed", "account_owing",
+    ]  # fmt: skip
+    assert "/console/billing)" in paying
+    assert set(COMMON) <= {kind.code for kind in documented()}
+
+
+async def test_the_guide_from_openai_compares_what_the_price_list_has(browser: Browser):
+    guide = (await browser.get("/docs/from-openai.md")).text
+    small, large = (
+        next(one for one in offers() if one.model == f"text-embedding-3-{size}")
+        for size in ("small", "large")
+    )
+    assert f"| Max input | {small.tokens_max:,} tokens | {large.tokens_max:,} tokens |" in guide
+    assert f"| Dimensions | {small.dimensions:,} | {large.dimensions:,} |" in guide
+    prices = [f"${one.nanos_per_million_tokens / 1e9:.2f}" for one in (small, large)]
+    assert f"| Price per million tokens | {prices[0]} | {prices[1]} |" in guide
+    assert f"read up to {small.tokens_max:,} tokens" in guide
 
 
 def test_every_code_of_the_api_is_documented_once():
