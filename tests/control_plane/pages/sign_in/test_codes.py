@@ -146,4 +146,5 @@ async def test_the_email_says_who_asked(browser: Browser, gateway: Process):
     browser.http.headers["user-agent"] = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0"
     await ask(browser, ADA)
     (mail,) = await gateway.services.outbox.listed()
-    assert f"Requested from Firefox on Linux, network {browser.address}." in mail.text
+    asked = f"Requested from Firefox on Linux, network {browser.address}."
+    assert f"\n\n{asked}\nIf it wasn't you, " in mail.text
