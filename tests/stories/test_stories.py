@@ -117,7 +117,7 @@ def test_the_playground(page: Page):
     page.get_by_role("textbox", name="Query").fill("Orders leave today")
     page.get_by_role("button", name="Embed and rank").click()
     expect(page.locator(".hits li")).to_have_count(5)
-    page.get_by_text("Copy as code").click()
+    page.get_by_text("See the code").click()
     page.get_by_text("Python", exact=True).first.click()
     expect(page.locator("#code-1-python")).to_contain_text('query = "Orders leave today"')
     page.goto(f"/playground/{STELLA}")

@@ -97,8 +97,9 @@ def stacked(
     mark: Callable[[int], str] | None = None,
     told: Callable[[int], str] | None = None,
     nested: Sequence[str] = (),
+    least: int = 0,
 ) -> StackedChart:
-    """Draw series on top of one another; the scale ends at a round number above them all.
+    """Draw series on top of one another; the scale ends at a round number above them and `least`.
 
     Each number is `written` so, those of the scale as `mark` says, and the sums in the legend as
     `told` does. Where each series holds the one before it, like percentiles, `nested` has what the
@@ -106,7 +107,7 @@ def stacked(
     """
     columns_of = list(zip(*(one.values for one in series), strict=True))
     sums = [column[-1] if nested else sum(column) for column in columns_of]
-    top = ceiling(max(sums, default=0))
+    top = ceiling(max([*sums, least]))
     step = _WIDTH / max(len(slots), 1)
     hues = [_REST if one.is_rest else place for place, one in enumerate(series, 1)]
     columns = [

@@ -57,6 +57,12 @@ def test_what_is_nested_is_no_sum():
     assert chart.columns[0].values == ["30", "40"]
 
 
+def test_a_scale_is_no_finer_than_what_is_read_off_it():
+    for spent in (0, 24):
+        chart = stacked(slots(1), [Series(name="Cost", values=[spent])], least=200_000)
+        assert chart.marks == ["$0.0002", "$0.0001", "$0.00"]
+
+
 def test_nothing_is_no_chart():
     assert stacked(slots(2), [Series(name="a", values=[0, 0])], str).is_empty
     assert stacked([], [Series(name="a", values=[])], str).is_empty

@@ -32,6 +32,8 @@ Metric = Literal["cost", "tokens", "requests", "errors", "latency"]
 HOURLY_DAYS = 2
 """Spans up to so many days are drawn by the hour."""
 _HOUR = timedelta(hours=1)
+_SCALE_NANOS_MIN = 200_000
+"""The scale of cost ends at $0.0002 or above: below that, nobody reads amounts off a scale."""
 
 
 class Picked(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +125,7 @@ async def charted(
         written,
         mark=money if picked.metric == "cost" else compact,
         told=dollars if picked.metric == "cost" else compact,
+        least=_SCALE_NANOS_MIN if picked.metric == "cost" else 0,
     )
     told = dollars if picked.metric == "cost" else compact
     return UsageChart(
@@ -135,7 +138,8 @@ async def charted(
 
 def spending(picked: Picked, costs: Sequence[int], before_nanos: int) -> UsageChart:
     """Draw what each day cost, beside what the span before did."""
-    chart = stacked(list(picked.slots().values()), [Series(name="Cost", values=costs)])
+    series = [Series(name="Cost", values=costs)]
+    chart = stacked(list(picked.slots().values()), series, least=_SCALE_NANOS_MIN)
     change = _change(picked, sum(costs), before_nanos, dollars)
     return UsageChart("Cost", dollars(sum(costs)), change, chart)
 

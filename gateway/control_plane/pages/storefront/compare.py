@@ -125,7 +125,7 @@ def _rows(listings: Sequence[Listing], measured: Measured, shelf: Shelf) -> Sequ
 
     def votes(listing: Listing) -> int | None:
         model = listing.model
-        return measured.votes.get(model.id, 0) if model.state == "coming_soon" else None
+        return (model.state == "coming_soon" and measured.votes.get(model.id)) or None
 
     return [
         row("State", "state", lambda li: li.model.state),

@@ -61,7 +61,7 @@ async def list_models(
         ListScope(
             path="/models",
             title=f"{len(shelf.listings):,} embedding models",
-            lede=f"{shelf.live:,} live now; votes decide what comes next.",
+            lede=f"{shelf.live:,} live now; votes and expected usage decide what comes next.",
         )
     )
 

@@ -46,7 +46,7 @@ _PASSAGES = (
     "Orders leave the warehouse on the next working day.\n"
     "To change a forgotten password, choose to get a link by email.\n"
     "Invoices are under Billing. Add your VAT number there.\n"
-    "Unused credit can be returned within 14 days of the purchase."
+    "The shop on Mill Street is open from ten to six."
 )
 
 

@@ -108,14 +108,14 @@ async def test_each_request_says_how_it_ended_and_what_the_ledger_charged(
     left = await log(gateway, key, 499, "client_closed")
     await charge(gateway, key, left)
     found = {row[-1].split()[0]: row[1:-1] for row in await shown(browser)}
-    model = MINILM.rpartition("/")[2]
+    named = f"production · {MINILM.rpartition('/')[2]}"
     assert found == {
-        "…" + left[-8:]: ["499 client_closed", f"production {model}", "41 ms", "7", "$0.000000056"],
-        "…" + refused[-8:]: ["402 key_budget_exceeded", f"production {model}", "1 ms", "7", DASH],
+        "…" + left[-8:]: ["499 client_closed", named, "41 ms", "7", "$0.000000056"],
+        "…" + refused[-8:]: ["402 key_budget_exceeded", named, "1 ms", "7", DASH],
         "…" + replay[-8:]: ["200 replayed", "production", "41 ms", DASH, "free"],
-        "…" + pending[-8:]: ["200", f"production {model}", "41 ms", "9", "pending"],
-        "…" + lost[-8:]: ["200", f"production {model}", "41 ms", "7", "free"],
-        "…" + paid[-8:]: ["200", f"production {model}", "41 ms", "7", "$0.000000056"],
+        "…" + pending[-8:]: ["200", named, "41 ms", "9", "pending"],
+        "…" + lost[-8:]: ["200", named, "41 ms", "7", "free"],
+        "…" + paid[-8:]: ["200", named, "41 ms", "7", "$0.000000056"],
     }
 
 

@@ -158,3 +158,13 @@ async def test_all_visitors_together_have_a_bound(gateway: Process, browser: Bro
     ]
     assert statuses == [200, 429]
     await one_more.close()
+
+
+async def test_with_one_thing_to_try_there_is_nothing_to_compare_with(
+    gateway: Process, browser: Browser
+):
+    assert "Compare with" not in (await browser.get(PATH)).text
+    async with gateway.core.database.write() as connection:
+        await catalog.set_state(connection, STELLA, "live")
+    await gateway.core.catalog.refresh()
+    assert "Compare with" in (await browser.get(PATH)).text
