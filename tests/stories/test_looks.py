@@ -136,7 +136,7 @@ class Scene:
 
     def waitlist_sent(self) -> Page:
         self.stranger.goto(f"/models/{STELLA}")
-        self.stranger.get_by_label("Or get one mail").fill("bob@example.org")
+        self.stranger.get_by_label("Or get one email").fill("bob@example.org")
         self.stranger.get_by_role("button", name="Notify me").click()
         return self.stranger
 

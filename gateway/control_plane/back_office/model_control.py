@@ -80,7 +80,7 @@ async def edit(
     before = await current(connection, model_id)
     own, words = await edits.of_model(connection, model_id)
     new_card = edits.read(card, ModelCard, param="card") if card.strip() else before.card
-    if before.model.state == "live" and new_card.vocabulary_sha256 is None:
+    if before.model.state == "live" and not new_card.vocabulary_sha256:
         raise BadModel("A live model needs its vocabulary_sha256.", param="card")
     new_page: ModelPage = before.page
     if page.strip():

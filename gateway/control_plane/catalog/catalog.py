@@ -212,7 +212,7 @@ def _model(
         dimensions_default=card.dimensions_default,
         derived_dimensions=card.derived_dimensions,
         tokens_max=card.tokens_max,
-        vocabulary_sha256=card.vocabulary_sha256,
+        vocabulary_sha256=card.vocabulary_sha256 or None,
         prompts=card.prompts,
         query_prompt=card.query_prompt,
         document_prompt=card.document_prompt,

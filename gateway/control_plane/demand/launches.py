@@ -61,7 +61,7 @@ async def launch(
     state = row.state
     if state != "coming_soon":
         raise CannotLaunch(f"{model_id} is already {state}.")
-    if msgspec.json.decode(row.card, type=ModelCard).vocabulary_sha256 is None:
+    if not msgspec.json.decode(row.card, type=ModelCard).vocabulary_sha256:
         raise CannotLaunch(
             f"The tokens of {model_id} can't be counted: its facts name no vocabulary_sha256. Add "
             f"it with `gateway models edit {model_id} --facts FILE`."

@@ -161,8 +161,8 @@ async def test_a_new_model_takes_its_place_and_a_changed_card_is_read(database: 
         {"dimensions_default": 5},
         {"derived_dimensions": {7: 1024}},
         {"query_prompt": "nope"},
-        {"document_prompt": "nope"},
-        {"state": "live", "vocabulary_sha256": None},
+        {"document_prompt": "query"},
+        {"state": "live", "vocabulary_sha256": ""},
         {"colour": "blue"},
     ],
 )

@@ -7,6 +7,7 @@ from unittest.mock import ANY
 import pytest
 from playwright.sync_api import expect
 
+from gateway.dates import day_text
 from testing.admin_rows import NOW, await_launch, make_key, put_event, put_vote, use
 from testing.admin_steps import do_to_many, open_organization, pick, rail
 from testing.admin_stories import Kind, Office, tells
@@ -325,8 +326,10 @@ def test_a_price_is_set_and_called_off(office: Office, mailbox: Mailbox):
     (entry,) = left.entries
     assert entry[:3] == ("operator", "price.scheduled", f"model:{MINILM}")
     assert (entry.after["price_nanos"], entry.reason) == (2 * 10**7, "Power costs more")
-    rises = f"The price of {MINILM} rises from $0.008 to $0.02 per million tokens on {day}"
-    assert left.mails == [(ada.email, f"{rises} at 00:00 UTC")]
+    rises = (
+        f"The price of {MINILM} rises from $0.008 to $0.02 per million tokens on {day_text(day)}"
+    )
+    assert left.mails == [(ada.email, f"{rises}, 00:00 UTC")]
 
     coming = page.get_by_role("region", name="Prices to come")
     expect(coming).to_contain_text("$0.02")
