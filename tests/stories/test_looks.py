@@ -154,7 +154,7 @@ class Scene:
         return self.owner
 
     def invitation(self) -> Page:
-        return self.follows_the_link("carol", "An invitation")
+        return self.follows_the_link("carol", "invited you")
 
     def unsubscribed(self) -> Page:
         self.stranger.goto(UNSUBSCRIBE.url("ada@example.org"))
