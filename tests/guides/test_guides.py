@@ -212,7 +212,4 @@ def test_prices_and_limits_are_those_of_the_product():
     for most in (limits.inputs_max, limits.request_tokens_max, limits.answer_floats_max):
         assert f"{most:,}" in words("batching")
     assert f"| {limits.organization_in_flight_max} for each" in words("batching")
-    assert f"{limits.usage_retention_days} days" in words("data-handling")
-    assert f"{limits.answer_retention_days} days" in words("data-handling")
-    assert f"{limits.request_log_days} days" in words("data-handling")
     assert limits.replay_seconds == 60  # "about a minute"
