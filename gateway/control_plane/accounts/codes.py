@@ -47,7 +47,7 @@ class SignInCodes:
         """Use the link whose code was typed; None if it is wrong, which the caller commits too."""
         usable = (
             mail_links.c.purpose == "sign_in",
-            mail_links.c.address_key == address.key,
+            mail_links.c.email == address.email,
             mail_links.c.form == form,
             mail_links.c.used_at.is_(None),
             mail_links.c.expires_at > clock(),

@@ -77,6 +77,23 @@ async def test_a_code_is_nothing_to_another_form_or_another_address(
     )
 
 
+@pytest.mark.parametrize(
+    ("sent_to", "signs_in_as"),
+    [("ada+x@example.org", ADA), (ADA, "ada+x@example.org"), ("a.da@gmail.com", "ada@gmail.com")],
+)
+async def test_a_code_signs_in_the_very_address_that_it_was_sent_to(
+    browser: Browser, gateway: Process, sent_to: str, signs_in_as: str
+):
+    """Some servers give spellings of one mailbox to different people."""
+    form_id = await ask(browser, sent_to)
+    code = await mailed_code(gateway, sent_to)
+    page = await browser.submit("/sign-in/code", email=signs_in_as, id=form_id, code=code)
+    assert page.status_code == 400
+    assert "Sign out" not in page.text
+    await browser.submit("/sign-in/code", email=sent_to, id=form_id, code=code)
+    assert sent_to in (await browser.get("/console/settings")).text
+
+
 async def test_after_too_many_wrong_codes_only_the_link_works(browser: Browser, gateway: Process):
     form_id = await ask(browser, ADA)
     code = await mailed_code(gateway, ADA)
