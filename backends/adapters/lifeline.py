@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from ssl import SSLContext
 
 from yarl import URL
@@ -43,14 +42,22 @@ class Lifeline:
         if self._held or time.monotonic() < self._not_before:
             return
         loop, encrypted = asyncio.get_running_loop(), self._url.scheme == "https"
-        with suppress(OSError):
-            _, self._held = await loop.create_connection(
-                lambda: _Silence(self._ended),
+        silence = self._held = _Silence(self._ended)
+        try:
+            await loop.create_connection(
+                lambda: silence,
                 self._url.host or "",
                 self._url.port or 0,
                 ssl=(self._tls() if self._tls else True) if encrypted else None,
                 server_hostname=(self._host or self._url.host) if encrypted else None,
             )
+        except BaseException as error:
+            if self._held is silence:
+                self._held = None
+            if not isinstance(error, OSError):
+                raise
+        if self._held is not silence:
+            silence.close()  # we let go meanwhile
 
     def close(self) -> None:
         """Let go of it. Safe to call twice."""

@@ -53,6 +53,28 @@ async def test_that_we_let_go_is_not():
         assert not lost.is_set()
 
 
+async def test_that_we_let_go_while_it_connected_leaves_no_connection():
+    async with serving() as server:
+        silent = Lifeline(server.url, None, None)
+        connecting = asyncio.create_task(silent.hold())
+        await asyncio.sleep(0)  # it has begun
+        silent.close()
+        await connecting
+        assert silent._held is None
+        async with asyncio.timeout(10):
+            await server.left.wait()
+
+
+async def test_two_at_once_hold_one_connection():
+    async with serving() as server:
+        silent = Lifeline(server.url, None, None)
+        await asyncio.gather(silent.hold(), silent.hold())
+        silent.close()
+        async with asyncio.timeout(10):
+            await server.left.wait()
+        assert server.connections == 1
+
+
 async def test_one_is_enough_and_where_nothing_listens_there_is_none():
     async with serving() as server:
         silent = Lifeline(server.url, None, None)
