@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from testing.mutation import changes, page, sample, trial
-from testing.mutation.sample import Meeting
+from testing.mutation.sample import Area, Meeting
 from testing.mutation.trial import Tree, Verdict
 
 PURSE = '''
@@ -60,7 +60,10 @@ def test_a_survivor_is_told_as_one(tree: Tree):
     }
     assert (tree.root / "purse.py").read_text() == PURSE
     survivor = page.Equivalent("purse.py", "return left + 1", "1", "2", "nobody calls it")
-    written = page.write(verdicts, 6, [survivor], seed=1, seconds=40)
+    written = page.write(
+        verdicts, 6, [survivor], [Area("of purses", ("purse.py",), 1)], seed=1, seconds=40
+    )
+    assert "| of purses | 5 | 1 | 1 | 3 | 25% |" in written
     assert "| **all** | 5 | 1 | 1 | 3 | 25% |" in written
     assert "1 were not tried." in written
     assert "- purse.py:4 `>` to `>=` (2 tests ran it)" in written

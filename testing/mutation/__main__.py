@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from hashlib import sha256
+from itertools import cycle, repeat
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -25,7 +26,7 @@ import msgspec
 from testing import servers
 from testing.mutation import page, sample, trial
 from testing.mutation.changes import Change
-from testing.mutation.sample import AREAS, Meeting
+from testing.mutation.sample import AREAS, Area, Meeting
 from testing.mutation.tracing import Traced
 from testing.mutation.trial import Tree, Verdict
 
@@ -49,16 +50,20 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=40, help="of tests for each change")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", default="", help="files that hold this text")
-    parser.add_argument("--print", action="store_true", help="write no page")
+    parser.add_argument("--files", nargs="+", default=[], help="these instead, each by itself")
+    parser.add_argument("--tests", nargs="+", default=[], help="what may meet a change in --files")
+    parser.add_argument("--print", action="store_true", help="write no page, as with --files")
     args = parser.parse_args()
     ends = time.monotonic() + args.minutes * 60
     root = Path.cwd()
+    areas = [Area(file, (file,), 1) for file in args.files] or AREAS
+    tests = [(path,) for path in args.tests] or TESTS
     with contextlib.ExitStack() as stack:
         trees = [stack.enter_context(_tree(root)) for _ in range(args.processes)]
-        meeting = Meeting(_traced(root, trees), args.seconds)
+        meeting = Meeting(_traced(root, trees, areas, tests), args.seconds)
         chosen = [
             change
-            for area in AREAS
+            for area in areas
             for change in sample.of_area(trees[0].root, area, args.changes, args.seed)
             if args.only in change.path
         ]
@@ -69,8 +74,10 @@ def main() -> int:
             said = f"seen by {verdict.seen_by}" if verdict.seen_by else "SURVIVED"
             print(f"{verdict.change}, {verdict.ran} tests: {said}", flush=True)
     equivalent = msgspec.json.decode(_EQUIVALENT.read_bytes(), type=list[page.Equivalent])
-    written = page.write(verdicts, len(chosen), equivalent, seed=args.seed, seconds=args.seconds)
-    if args.print:
+    written = page.write(
+        verdicts, len(chosen), equivalent, areas, seed=args.seed, seconds=args.seconds
+    )
+    if args.print or args.files:
         print(written)
     else:
         (root / _PAGE).write_text(written)
@@ -87,9 +94,11 @@ def _tree(root: Path) -> Iterator[Tree]:
         yield Tree(Path(folder), {servers.DATABASE: url})
 
 
-def _traced(root: Path, trees: Sequence[Tree]) -> list[Traced]:
+def _traced(
+    root: Path, trees: Sequence[Tree], areas: Sequence[Area], tests: Sequence[Sequence[str]]
+) -> list[Traced]:
     """Return which tests run each line, as recorded before if nothing has changed since."""
-    digest = sha256()
+    digest = sha256(repr((areas, tests)).encode())
     for file in sorted(trees[0].root.rglob("*")):
         if file.suffix in {".py", ".sql", ".toml"}:
             name = str(file.relative_to(trees[0].root))
@@ -98,14 +107,14 @@ def _traced(root: Path, trees: Sequence[Tree]) -> list[Traced]:
     if not kept.exists():
         print("Recording which tests run each line ...", flush=True)
         with ThreadPoolExecutor(len(trees)) as threads:
-            parts = list(threads.map(_trace, [*trees] * len(TESTS), TESTS))
+            parts = list(threads.map(_trace, cycle(trees), tests, repeat(areas)))
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_bytes(msgspec.json.encode(parts))
     return msgspec.json.decode(kept.read_bytes(), type=list[Traced])
 
 
-def _trace(tree: Tree, tests: Sequence[str]) -> Traced:
-    files = [str(tree.root / pattern) for area in AREAS for pattern in area.files]
+def _trace(tree: Tree, tests: Sequence[str], areas: Sequence[Area]) -> Traced:
+    files = [str(tree.root / pattern) for area in areas for pattern in area.files]
     return tree.trace(tests, files, _TRACE_SECONDS)
 
 

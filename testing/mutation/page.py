@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 import msgspec
 
 from testing.mutation.changes import Change
-from testing.mutation.sample import AREAS
+from testing.mutation.sample import AREAS, Area
 from testing.mutation.trial import Verdict
 
 
@@ -28,6 +28,7 @@ def write(
     verdicts: Sequence[Verdict],
     chosen: int,
     equivalent: Sequence[Equivalent],
+    areas: Sequence[Area] = AREAS,
     *,
     seed: int,
     seconds: float,
@@ -45,7 +46,7 @@ def write(
         "| area | changes | equivalent | seen | not seen | seen |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for name, files in [*((area.name, area.files) for area in AREAS), ("**all**", ("*",))]:
+    for name, files in [*((area.name, area.files) for area in areas), ("**all**", ("*",))]:
         inside = [v for v in verdicts if any(fnmatch(v.change.path, each) for each in files)]
         if not inside:
             continue

@@ -280,12 +280,10 @@ class Work:
         self.exchange.on_leave = None
         self._task = None
         self.progress.request = None  # its rows and vectors, and those it was batched with
-        kept = self.unpaid
-        if error is None and self._reply is not None:
-            kept = self._kept(*self._reply)
+        kept = self.unpaid if self._reply is None else self._kept(*self._reply)
         self._replays.end(self, kept)
         for told in self._retries:
-            if error is None and self._reply is not None:
+            if self._reply is not None:
                 if not told.done():
                     told.set_result(self._reply)
             elif isinstance(error, Exception):

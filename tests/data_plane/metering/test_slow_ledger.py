@@ -41,6 +41,8 @@ class Slow:
         self._changed = asyncio.Event()
         self.holding = asyncio.Event()
         self.is_away = False
+        self.credits_nothing = False
+        self.asked_back = 0
         self.on_usage: Callable[[], None] = lambda: None
 
     def hold(self, holds: Callable[[Tick], bool]) -> None:
@@ -60,6 +62,9 @@ class Slow:
         return await self._ledger.tick(tick)
 
     async def credit_back(self, line: UsageLine) -> int:
+        self.asked_back += 1
+        if self.credits_nothing:
+            raise LedgerUnavailable("away")
         return await self._ledger.credit_back(line)
 
     async def strangers(self, lines: list[UsageLine]) -> set[str]:
@@ -248,6 +253,31 @@ async def test_at_shutdown_those_who_wait_get_their_answer_from_the_journal(
     assert charge.request_id in journaled(tmp_path)
 
 
+async def test_what_is_journaled_at_shutdown_is_journaled_once(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its time to be journaled comes while it is: nobody may begin anew."""
+    await ledger.grant(800)
+    slow, go_on = Slow(ledger), threading.Event()
+    loop, append = asyncio.get_running_loop(), Journal.append
+
+    def append_slowly(journal: Journal, records: list[bytes]) -> Path:
+        loop.call_soon_threadsafe(loop.call_later, 2 * rules.commit_seconds, go_on.set)
+        go_on.wait(60)
+        return append(journal, records)
+
+    monkeypatch.setattr(Journal, "append", append_slowly)
+    rules = EngineRules(commit_seconds=0.1, credit_seconds=30, close_seconds=0.01)
+    async with running(ledger.database, tmp_path, ledger=slow, rules=rules) as engine:
+        charge = ledger.charge(8)
+        await engine.reserve(charge)
+        slow.hold(lambda tick: bool(tick.usage))
+        settling = asyncio.create_task(engine.settle(charge))
+        await slow.holding.wait()
+    await settling
+    assert journaled(tmp_path).count(charge.request_id) == 1
+
+
 async def test_a_segment_stays_while_it_is_appended_to(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -341,6 +371,25 @@ async def test_a_charge_that_can_t_be_known_is_said_so_and_comes_back(
     assert [row.charged_nanos for row in await ledger.usage()] == [8]
     assert (await ledger.balance()).available_nanos == 80
     assert await ledger.breaches() == []
+
+
+async def test_what_does_not_come_back_is_asked_for_once_at_a_time(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Ticks go on meanwhile, and each would begin to ask too."""
+    await ledger.grant(80)
+    slow, broken = Slow(ledger), Broken(monkeypatch)
+    slow.credits_nothing = True
+    async with running(ledger.database, tmp_path, ledger=slow, rules=HURRIED) as engine:
+        await give_up(engine, ledger, slow, broken)
+        broken.end()
+        slow.hold(nothing)
+        for _ in range(3):
+            await serve(engine, ledger, 8)
+            async with asyncio.timeout(20):
+                while engine.book.unconfirmed:
+                    await asyncio.sleep(0.001)
+        assert slow.asked_back == 1
 
 
 async def test_what_was_never_sent_is_not_charged_and_its_credit_is_free(

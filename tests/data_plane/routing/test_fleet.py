@@ -1,13 +1,14 @@
 """A pool for each model of the catalog, its workers held to what the catalog says."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
 
 from gateway.data_plane.routing.discovery.dns import DnsName
 from gateway.data_plane.routing.discovery.listed import parse_workers, provider
-from gateway.data_plane.routing.discovery.provider import StaticList
+from gateway.data_plane.routing.discovery.provider import News, StaticList
 from gateway.data_plane.routing.fleet import Fleet, spec_of
 from gateway.data_plane.routing.router import Router
 from gateway.snapshots import Catalog, ModelSnapshot, PriceSnapshot, WorkerState
@@ -38,6 +39,15 @@ class Shelf:
         self.models = [msgspec.structs.replace(MODEL, **fields)]
 
 
+class Watched(StaticList):
+    """Workers that may change: the watch doesn't end by itself."""
+
+    async def watch(self) -> AsyncIterator[News]:
+        async for news in super().watch():
+            yield news
+        await asyncio.Event().wait()
+
+
 @pytest.fixture
 def shelf():
     return Shelf()
@@ -46,7 +56,7 @@ def shelf():
 @pytest.fixture
 async def fleet(shelf):
     router = Router(Standin, settings=SETTINGS)
-    made = Fleet(router, shelf, lambda _: [StaticList(["a"])])
+    made = Fleet(router, shelf, lambda _: [Watched(["a"])])
     made.router = router
     await made.refresh()
     yield made

@@ -72,15 +72,16 @@ async def test_old_roots_go_with_their_usage(database: Database):
     assert await left() == [new.id]
 
 
-async def leased(ledger, customer, replica_id: str) -> LeaseLine:
+async def leased(ledger, customer, replica_id: str, *when: datetime) -> LeaseLine:
     """Open a lease of ten tokens for a process, and return what it asked."""
     asked = LeaseLine(
         id=new_id(), account_id=customer.organization_id, action="ask", least_nanos=80,
         target_nanos=80,
     )  # fmt: skip
-    await ledger.tick(
-        msgspec.structs.replace(tick(leases=[asked], lease_ids=[asked.id]), replica_id=replica_id)
+    sent = msgspec.structs.replace(
+        tick(leases=[asked], lease_ids=[asked.id]), replica_id=replica_id
     )
+    await ledger.tick(sent, *when)
     return asked
 
 
@@ -115,6 +116,28 @@ async def test_for_a_second_after_a_recall_a_lease_gets_no_more_than_it_needs(da
         granted.append(told.granted_nanos)
     await ledger.close()
     assert granted == [8, 80]
+
+
+async def test_what_others_hold_counts_until_they_were_asked_for_it(database: Database):
+    customer = await add_customer(database, 100)
+    ledger, now = ledger_of(database), datetime.now(UTC)
+
+    async def unreached(seconds: float, waited_seconds: float) -> int:
+        asked = LeaseLine(
+            id=new_id(), account_id=customer.organization_id, action="ask", least_nanos=8_000,
+            target_nanos=8_000, waited_seconds=waited_seconds,
+        )  # fmt: skip
+        at = now + timedelta(seconds=seconds)
+        (told,) = (await ledger.tick(tick(leases=[asked], lease_ids=[asked.id]), at)).leases
+        assert told.denied
+        return told.unreached_nanos
+
+    found = [await unreached(0, 0)]
+    await leased(ledger, customer, new_id(), now)
+    found += [await unreached(0, 0), await unreached(1, 2), await unreached(3, 2)]
+    await ledger.close()
+    # nobody holds any; nobody was asked; what was to return since it was asked for has; it has not
+    assert found == [0, 80, 0, 80]
 
 
 async def test_who_replays_the_usage_of_another_does_not_renew_its_lease(database: Database):
