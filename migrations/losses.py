@@ -68,6 +68,7 @@ LOSSES: Mapping[str, Mapping[str, str]] = {
     "0031_model_requests": {"model_requests": "forms > 0"},
     "0032_request_log": {"error_hours": ALL, "model_answers": ALL},
     "0035_incident_updates": {"incident_updates": ALL},
+    "0036_latency_by_key": {"latency_days": ALL, "latency_hours": ALL},
 }
 
 FORGOTTEN: Mapping[str, str] = {

@@ -23,6 +23,7 @@ from gateway.storage.tables import (
     demand_votes,
     error_hours,
     incidents,
+    latency_days,
     model_answers,
     model_prices,
     organizations,
@@ -41,6 +42,7 @@ PAGES = [
     "/sign-in", "/console", "/console/usage", "/console/usage?days=90",
     "/console/usage?days=90&metric=tokens&split=key", "/console/usage?days=2&split=model",
     "/console/usage?days=90&metric=errors&split=key", "/console/usage?days=90&metric=latency",
+    "/console/usage?days=90&metric=latency&split=key",
     "/console/requests", "/console/requests?outcome=errors&model=nothing",
     f"/console/requests?id={new_id()}", "/console/errors",
     "/console/keys", "/console/keys/new", "/console/billing", "/console/billing/payments",
@@ -119,6 +121,7 @@ async def fill(gateway: Process, size: Size) -> dict[str, int]:
     await _insert(gateway.core.database, usage_hours, _hours(size, keys, now))
     await _insert(gateway.core.database, answer_hours, _answers(size, own, now))
     await _insert(gateway.core.database, model_answers, _model_answers(size, now))
+    await _insert(gateway.core.database, latency_days, _latencies(size, own, keys, now))
     await _insert(gateway.core.database, incidents, _incidents(size, now))
     await _insert(gateway.core.database, error_hours, _errors(size, own, keys, now))
     await _insert(gateway.core.database, request_log, _logged(size, own, keys, now))
@@ -223,6 +226,19 @@ def _model_answers(size: Size, now: datetime) -> Iterator[dict[str, Any]]:
         yield {
             "hour": hour, "model_id": model_id, "status_class": status_class, "latency_ms": bound,
             "answers": 1 if status_class == 5 else 100,
+        }  # fmt: skip
+
+
+def _latencies(
+    size: Size, owner: str, keys: list[tuple[str, str]], now: datetime
+) -> Iterator[dict[str, Any]]:
+    days = (now.date() - timedelta(days=n) for n in range(size.days))
+    own = [key for key, its_owner in keys if its_owner == owner]
+    bounds = BOUNDS_MS[: size.latencies]
+    for day, key, model_id, bound in product(days, own, (MODEL, STELLA), bounds):
+        yield {
+            "organization_id": owner, "day": day, "key_id": key, "model_id": model_id,
+            "latency_ms": bound, "answers": 100,
         }  # fmt: skip
 
 

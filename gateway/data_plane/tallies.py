@@ -63,11 +63,12 @@ class Tally(Generic[EntryT]):
 
 
 class AnswerEntry(msgspec.Struct, frozen=True, order=True, gc=False):
-    """Answers of one organization, hour, model, status class and latency are counted together."""
+    """Answers of one key, hour, model, status class and latency are counted together."""
 
     organization_id: str
     hour: int
     """Hours since 1970."""
+    key_id: str
     model_id: str
     """Empty if the request ended before its model was known."""
     status_class: int
@@ -117,7 +118,9 @@ class AnswerTally:
         """Count one answer."""
         hour = self._hour
         bound = BOUNDS_MS[bisect_left(BOUNDS_MS, seconds * 1000, 0, _LAST)]
-        self._answers.add(AnswerEntry(organization_id, hour, model_id, status // 100, bound))
+        self._answers.add(
+            AnswerEntry(organization_id, hour, key_id, model_id, status // 100, bound)
+        )
         if status >= ERRORS_FROM:
             self._errors.add(ErrorEntry(organization_id, hour, key_id, model_id, status, code))
 

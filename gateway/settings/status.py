@@ -15,10 +15,10 @@ class StatusSettings:
     answer_entries_max: Annotated[
         Count,
         text(
-            "Most distinct sets of organization, hour, model, status class and latency counted "
-            "between two writes, and as many of errors; answers beyond it are not counted."
+            "Most distinct sets of key, hour, model, status class and latency counted between two "
+            "writes, and as many of errors; answers beyond it are not counted."
         ),
-    ] = 10_000
+    ] = 20_000
     answer_write_seconds: Annotated[Seconds, text("How often counts of answers are written.")] = (
         10.0
     )

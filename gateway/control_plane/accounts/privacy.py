@@ -43,6 +43,8 @@ from gateway.storage.tables import (
     auto_top_ups,
     demand_votes,
     error_hours,
+    latency_days,
+    latency_hours,
     mail_links,
     outbox,
     payment_customers,
@@ -258,7 +260,7 @@ async def _close(connection: AsyncConnection, organization_id: str, now: datetim
         .where(api_keys.c.organization_id == organization_id, api_keys.c.revoked_at.is_(None))
         .values(revoked_at=clock(), changed_at=clock())
     )
-    for table in (request_log, error_hours):
+    for table in (request_log, error_hours, latency_hours, latency_days):
         await connection.execute(delete(table).where(table.c.organization_id == organization_id))
     await connection.execute(
         update(webhook_endpoints)

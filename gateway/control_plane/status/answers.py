@@ -1,6 +1,6 @@
 """Errors and latency of an organization's requests, and those of each model, from hourly sums.
 
-The data plane counts in memory; `Answered.flush` adds its counts to the hours. If the outcome of a
+The data plane counts in memory; `Answered.flush` adds its counts to the sums. If the outcome of a
 commit is unknown, the counts are added again: these are statistics, not money.
 """
 
@@ -19,9 +19,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway import wall
 from gateway.data_plane.tallies import AnswerEntry, AnswerTally, ErrorEntry
 from gateway.storage.database import Database, insert_into
-from gateway.storage.tables import answer_hours, error_hours, model_answers, total
+from gateway.storage.tables import (
+    answer_hours,
+    error_hours,
+    latency_days,
+    latency_hours,
+    model_answers,
+    total,
+)
 
 _SUCCESS = 2
+LATENCY_HOURS_DAYS = 4
+"""Latencies by key and model are kept by the hour for so long; by the day, as long as the rest."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,25 +107,45 @@ def percentile(counts: Mapping[int, int], percent: int) -> int | None:
 
 
 async def forget_old(connection: AsyncConnection, days: int) -> None:
-    """Delete an organization's hours older than `days`."""
-    end = wall.now() - timedelta(days=days)
+    """Delete organizations' sums older than `days`."""
+    now = wall.now()
+    end = now - timedelta(days=days)
     for table in (answer_hours, error_hours):
         await connection.execute(delete(table).where(table.c.hour < end))
+    await connection.execute(delete(latency_days).where(latency_days.c.day < end.date()))
+    recent = now - timedelta(days=min(days, LATENCY_HOURS_DAYS))
+    await connection.execute(delete(latency_hours).where(latency_hours.c.hour < recent))
 
 
 def _rows(
     answers: Counter[AnswerEntry], errors: Counter[ErrorEntry]
 ) -> Mapping[Table, Counter[tuple[Any, ...]]]:
     """Return what is added to each table, by its primary key."""
-    by_organization, by_model = Counter[tuple[Any, ...]](), Counter[tuple[Any, ...]]()
+    by_organization, by_model, by_hour, by_day = (Counter[tuple[Any, ...]]() for _ in range(4))
     for one, count in answers.items():
-        by_organization[one.organization_id, one.hour, one.status_class, one.latency_ms] += count
-        by_model[one.hour, one.model_id, one.status_class, one.latency_ms] += count
+        organization_id, key_id, model_id = one.organization_id, one.key_id, one.model_id
+        hour = _start(one.hour)
+        by_organization[organization_id, hour, one.status_class, one.latency_ms] += count
+        by_model[hour, model_id, one.status_class, one.latency_ms] += count
+        if one.status_class == _SUCCESS:
+            by_hour[organization_id, hour, key_id, model_id, one.latency_ms] += count
+            by_day[organization_id, hour.date(), key_id, model_id, one.latency_ms] += count
     return {
         answer_hours: by_organization,
         model_answers: by_model,
-        error_hours: Counter({astuple(one): count for one, count in errors.items()}),
+        latency_hours: by_hour,
+        latency_days: by_day,
+        error_hours: Counter(
+            {
+                (one.organization_id, _start(one.hour), *astuple(one)[2:]): count
+                for one, count in errors.items()
+            }
+        ),
     }
+
+
+def _start(hour: int) -> datetime:
+    return datetime.fromtimestamp(hour * 3_600, UTC)
 
 
 async def _add(connection: AsyncConnection, table: Table, sums: Counter[tuple[Any, ...]]) -> None:
@@ -125,11 +154,10 @@ async def _add(connection: AsyncConnection, table: Table, sums: Counter[tuple[An
     keys = [column.name for column in table.primary_key]
     (counted,) = (column for column in table.columns if not column.primary_key)
     added = insert_into(connection, table)
-    rows = []
-    for key, count in sorted(sums.items()):  # in one order, so that processes never deadlock
-        row = {**dict(zip(keys, key, strict=True)), counted.name: count}
-        row["hour"] = datetime.fromtimestamp(row["hour"] * 3_600, UTC)
-        rows.append(row)
+    rows = [
+        {**dict(zip(keys, key, strict=True)), counted.name: count}
+        for key, count in sorted(sums.items())  # in one order, so that processes never deadlock
+    ]
     await connection.execute(
         added.on_conflict_do_update(
             index_elements=keys, set_={counted.name: counted + added.excluded[counted.name]}

@@ -135,9 +135,9 @@ LEFT: Mapping[Table, Sequence[str]] = {
 
 STAYING: Mapping[str, str] = {
     "how it was used": """
-        usage_events usage_days answer_hours error_hours model_answers request_log paid_prints
-        leases audit_sums traffic_answers traffic_hours traffic_leaders receipt_roots
-        receipt_keys""",
+        usage_events usage_days answer_hours error_hours latency_hours latency_days model_answers
+        request_log paid_prints leases audit_sums traffic_answers traffic_hours traffic_leaders
+        receipt_roots receipt_keys""",
     "payments, which are Stripe's with this deployment": """
         payments payment_customers payment_disputes payment_refunds auto_top_ups buying_holds
         book_entries stripe_cursors stripe_events stripe_transactions""",

@@ -89,6 +89,36 @@ model_answers = Table(
     **STRICT,
 )
 
+latency_hours = Table(
+    "latency_hours",
+    metadata,
+    # successes by key and model, for a few days: see control_plane/status/latencies.py
+    Column("organization_id", Id, primary_key=True),
+    Column("hour", Instant, primary_key=True),
+    Column("key_id", Id, primary_key=True),
+    Column("model_id", Text, primary_key=True),
+    Column("latency_ms", Integer, primary_key=True),
+    Column("answers", BigInt, nullable=False),
+    CheckConstraint("answers > 0", name="answers"),
+    Index(None, "hour"),
+    **STRICT,
+)
+
+latency_days = Table(
+    "latency_days",
+    metadata,
+    # the same by the UTC day, for longer
+    Column("organization_id", Id, primary_key=True),
+    Column("day", Day, primary_key=True),
+    Column("key_id", Id, primary_key=True),
+    Column("model_id", Text, primary_key=True),
+    Column("latency_ms", Integer, primary_key=True),
+    Column("answers", BigInt, nullable=False),
+    CheckConstraint("answers > 0", name="answers"),
+    Index(None, "day"),
+    **STRICT,
+)
+
 request_log = Table(
     "request_log",
     metadata,

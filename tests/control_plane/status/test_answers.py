@@ -1,17 +1,24 @@
 """Answers, written down by the hour and summed up for the console."""
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from sqlalchemy import select, text
 
+from gateway import wall
 from gateway.control_plane.status import answers
 from gateway.control_plane.status.answers import Answered, Summary
 from gateway.data_plane.tallies import AnswerTally
 from gateway.identifiers import new_id
 from gateway.storage.database import Database
-from gateway.storage.tables import answer_hours, error_hours, model_answers
+from gateway.storage.tables import (
+    answer_hours,
+    error_hours,
+    latency_days,
+    latency_hours,
+    model_answers,
+)
 
 TODAY = date(2026, 11, 23)
 KEY, MODEL = new_id(), "a model"
@@ -71,6 +78,7 @@ async def test_each_answer_is_a_model_s_and_each_error_has_its_key_and_code(data
         counter = AnswerTally(entries_max=100, clock=at(datetime(2026, 11, 23, 10, tzinfo=UTC)))
         counter.answered(own, KEY, MODEL, 200, "", 0.012)
         counter.answered(other, key, MODEL, 200, "", 0.012)
+        counter.answered(own, key, MODEL, 200, "", 0.012)
         counter.answered(own, KEY, "", 404, "model_not_found", 0.001)
         counter.answered(own, key, MODEL, 402, "key_budget_exceeded", 0.001)
         await Answered(database, counter).flush()
@@ -78,11 +86,31 @@ async def test_each_answer_is_a_model_s_and_each_error_has_its_key_and_code(data
     async with database.read() as connection:
         answered = set((await connection.execute(select(model_answers))).all())
         failed = set((await connection.execute(select(error_hours))).all())
-    assert answered == {(hour, "", 4, 1, 2), (hour, MODEL, 2, 15, 4), (hour, MODEL, 4, 1, 2)}
+        hours = set((await connection.execute(select(latency_hours))).all())
+        days = set((await connection.execute(select(latency_days))).all())
+    assert answered == {(hour, "", 4, 1, 2), (hour, MODEL, 2, 15, 6), (hour, MODEL, 4, 1, 2)}
+    owners = [(own, KEY), (own, key), (other, key)]
+    assert hours == {(whose, hour, by, MODEL, 15, 2) for whose, by in owners}
+    assert days == {(whose, hour.date(), by, MODEL, 15, 2) for whose, by in owners}
     assert failed == {
         (own, hour, KEY, "", 404, "model_not_found", 2),
         (own, hour, key, MODEL, 402, "key_budget_exceeded", 2),
     }
+
+
+async def test_sums_are_forgotten_and_hours_by_key_first(database: Database):
+    for days_ago in (0, 3, 5, 91, 94):
+        moment = wall.now() - timedelta(days=days_ago)
+        counter = AnswerTally(entries_max=9, clock=at(moment))
+        counter.answered(new_id(), KEY, MODEL, 200, "", 0.01)
+        await Answered(database, counter).flush()
+    async with database.write() as connection:
+        await answers.forget_old(connection, 92)
+        left = [
+            len((await connection.execute(select(table))).all())
+            for table in (answer_hours, latency_days, latency_hours)
+        ]
+    assert left == [4, 4, 2]
 
 
 async def test_what_cannot_be_written_is_kept(database: Database):

@@ -19,6 +19,7 @@ from gateway.control_plane.accounts.sessions import Visitor
 from gateway.control_plane.billing import usage
 from gateway.control_plane.billing.usage import By, Filter, Sum
 from gateway.control_plane.billing.usage_series import Split
+from gateway.control_plane.pages.console import latency_chart
 from gateway.control_plane.pages.console.usage_chart import Metric, Picked, charted
 from gateway.control_plane.web.rendering import Render, is_fragment
 from gateway.storage.database import Database
@@ -64,7 +65,10 @@ async def show_usage(
         used = await usage.models_of(connection, visitor.organization_id, picked.since)
         keys = await key_listing.named(connection, visitor.organization_id, picked.since)
         names = {item.id: item.name for item in keys}
-        drawn = await charted(connection, visitor.organization_id, picked, sums, names)
+        if metric == "latency":
+            drawn = await latency_chart.charted(connection, visitor.organization_id, picked, names)
+        else:
+            drawn = await charted(connection, visitor.organization_id, picked, sums, names)
     answer = render(
         "console/usage.html",
         section="usage",

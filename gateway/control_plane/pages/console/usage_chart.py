@@ -16,8 +16,7 @@ from gateway.control_plane.billing.usage import By, Filter, Sum
 from gateway.control_plane.billing.usage_series import Split
 from gateway.control_plane.status import answer_series
 from gateway.control_plane.status.answer_series import ErrorFilter
-from gateway.control_plane.status.answers import percentile
-from gateway.control_plane.web.formats import compact, dollars, latency, number
+from gateway.control_plane.web.formats import compact, dollars, number
 from gateway.control_plane.web.stacked_chart import (
     SERIES_MAX,
     BarTime,
@@ -83,6 +82,14 @@ class Picked(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+class Panel(NamedTuple):
+    """The chart of one key or model."""
+
+    name: str
+    change: str
+    chart: StackedChart
+
+
 class UsageChart(NamedTuple):
     """The chart, and what its heading says."""
 
@@ -91,6 +98,10 @@ class UsageChart(NamedTuple):
     change: str
     """Beside the span before."""
     chart: StackedChart
+    panels: Sequence[Panel] = ()
+    """Of keys or models whose values don't add up, on the scale of the chart."""
+    percentiles: Mapping[By, Mapping[str, Sequence[str]]] = {}
+    """p50 and p95 of each key and model, for the tables."""
 
 
 async def charted(
@@ -100,9 +111,10 @@ async def charted(
     sums: Mapping[By, list[Sum]],
     names: Mapping[str, str],
 ) -> UsageChart:
-    """Read and draw it. `sums` are those of the span by model and key, `names` those of keys."""
-    if picked.metric == "latency":
-        return await _latency(connection, organization_id, picked)
+    """Read and draw it: all but latency, which has a module of its own.
+
+    `sums` are those of the span by model and key, `names` those of keys.
+    """
     if picked.metric == "errors":
         return await _errors(connection, organization_id, picked, names)
     field = {"cost": "cost_nanos", "tokens": "tokens", "requests": "requests"}[picked.metric]
@@ -175,35 +187,6 @@ async def _errors(
     return UsageChart("Errors", compact(total), _change(picked, total, prior, compact), chart)
 
 
-async def _latency(connection: AsyncConnection, organization_id: str, picked: Picked) -> UsageChart:
-    """Draw p50 in p95: of the whole organization, as it is counted."""
-    length = timedelta(days=picked.days)
-    counts = await answer_series.latencies(
-        connection, organization_id, picked.since, picked.now, hourly=picked.hourly
-    )
-    earlier = await answer_series.latencies(
-        connection, organization_id, picked.since - length, picked.now - length, hourly=False
-    )
-    slots = picked.slots()
-    p50, p95 = (
-        [percentile(counts[slot], share) or 0 if slot in counts else 0 for slot in slots]
-        for share in (50, 95)
-    )
-    whole, before = (sum(some.values(), Counter[int]()) for some in (counts, earlier))
-    totals = [latency(percentile(whole, share)) for share in (50, 95)]
-    series = [Series(name="p50", values=p50), Series(name="p95", values=p95)]
-    chart = stacked(
-        list(slots.values()),
-        series,
-        lambda value: latency(value or None),
-        mark=lambda value: latency(value) if value else "0",
-        nested=totals,
-    )
-    now, then = percentile(whole, 95), percentile(before, 95)
-    change = f"p95 was {latency(then)} in {_before(picked)}" if now and then else ""
-    return UsageChart("Latency", f"{totals[0]} p50 · {totals[1]} p95", change, chart)
-
-
 def _series(
     slots: Mapping[datetime | date, BarTime],
     values: Sequence[tuple[datetime | date, str, int]],
@@ -231,13 +214,14 @@ def _series(
 def _change(picked: Picked, now: int, then: int, told: Callable[[int], str]) -> str:
     """Say how much more or less it is than in the span before; an amount has its element."""
     if not then:
-        return f"nothing in {_before(picked)}" if now else ""
+        return f"nothing in {before_words(picked)}" if now else ""
     percent = (now - then) * 100 // then
     words = f"{abs(percent)}% {'more' if percent > 0 else 'less'} than" if percent else "as in"
-    return Markup("{} {} ({})").format(words, _before(picked), told(then))
+    return Markup("{} {} ({})").format(words, before_words(picked), told(then))
 
 
-def _before(picked: Picked) -> str:
+def before_words(picked: Picked) -> str:
+    """Name the span before."""
     return "yesterday up to this hour" if picked.days == 1 else f"the {picked.days} days before"
 
 

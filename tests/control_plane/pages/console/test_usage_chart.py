@@ -9,9 +9,16 @@ from sqlalchemy import insert, select
 from gateway import wall
 from gateway.app.process import Process
 from gateway.control_plane.pages.console.usage import address
-from gateway.control_plane.pages.console.usage_chart import Picked
+from gateway.control_plane.pages.console.usage_chart import HOURLY_DAYS, Picked
+from gateway.control_plane.status.answers import LATENCY_HOURS_DAYS
 from gateway.data_plane.metering.port import BudgetExceeded
-from gateway.storage.tables import answer_hours, api_keys, error_hours
+from gateway.storage.tables import (
+    answer_hours,
+    api_keys,
+    error_hours,
+    latency_days,
+    latency_hours,
+)
 from testing.browsing import Browser, sign_in, squeezed
 from tests.control_plane.conftest import MINILM, STELLA, rows
 from tests.control_plane.pages.console.conftest import use
@@ -34,6 +41,18 @@ def numbers(page: str) -> list[list[str]]:
     rows = re.findall(r"<tr.*?</tr>", table, re.DOTALL)
     cells = (re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows)
     return [[cell.strip() for cell in row] for row in cells]
+
+
+def panels(page: str) -> list[list[str | list[str]]]:
+    """Return each chart's name, the words beside the span before, and its numbers."""
+    return [
+        [
+            *re.findall(r"<(?:h3|p class=\"small muted\")>(.*?)</", part, re.DOTALL)[:2],
+            *(row[1:] for row in numbers(part)[1:]),
+        ]
+        for part in page.partition('class="panels"')[2].split("<h3>")[1:]
+        for part in ["<h3>" + part]
+    ]
 
 
 async def test_usage_is_split_and_held_beside_the_span_before(gateway: Process, browser: Browser):
@@ -129,6 +148,80 @@ async def test_errors_and_latency_have_charts(gateway: Process, browser: Browser
     assert "p95 was 300 ms in the 30 days before" in page
     table = numbers((await browser.get("/console/usage?metric=latency&days=2")).text)
     assert [row[1:] for row in table[1:]] == [["50 ms", "700 ms"], ["20 ms", "20 ms"]]
+
+
+async def test_latency_is_split_by_key_and_model(gateway: Process, browser: Browser):
+    await sign_in(browser, gateway, "ada@example.org")
+    for name in ("prod", "batch"):
+        await browser.submit("/console/keys", name=name)
+    found = {key.name: key for key in await rows(gateway, select(api_keys))}
+    await use(gateway, 1_000)
+    measured = [  # key, model, days ago, bound, answers
+        ("prod", MINILM, 0, 20, 90),
+        ("prod", MINILM, 0, 50, 10),
+        ("prod", MINILM, 2, 10, 5),
+        ("prod", MINILM, 30, 15, 1),
+        ("batch", STELLA, 0, 700, 3),
+        ("batch", STELLA, 45, 1_000, 1),
+    ]
+    async with gateway.core.database.write() as connection:
+        for name, model_id, ago, bound, answers in measured:
+            sums = {
+                "organization_id": found[name].organization_id, "key_id": found[name].id,
+                "model_id": model_id, "latency_ms": bound, "answers": answers,
+            }  # fmt: skip
+            await connection.execute(insert(latency_hours).values(**sums, hour=hour(ago)))
+            await connection.execute(insert(latency_days).values(**sums, day=hour(ago).date()))
+    page = (await browser.get("/console/usage?metric=latency&split=key")).text
+    assert panels(page) == [
+        ["prod", "p95 was 15 ms in the 30 days before", ["20 ms", "50 ms"], ["10 ms", "10 ms"]],
+        ["batch", "p95 was 1 s in the 30 days before", ["700 ms", "700 ms"]],
+    ]
+    assert page.count("<span>800 ms</span>") == 2  # the ends of one scale
+    by_key = squeezed(page[page.index('aria-label="By key"') :].partition("</table>")[0])
+    assert 'data-label="p50">20 ms</td> <td class="number" data-label="p95">50 ms<' in by_key
+    page = (await browser.get("/console/usage?metric=latency&split=model&days=2")).text
+    assert panels(page) == [
+        [MINILM, "p95 was 10 ms in the 2 days before", ["20 ms", "50 ms"]],
+        [STELLA, "", ["700 ms", "700 ms"]],
+    ]
+    # a key's own: nothing of the organization's is drawn in its place
+    for query, cells in (
+        (f"key={found['batch'].id}", ["700 ms", "700 ms"]),
+        (f"model={MINILM}&days=2", ["20 ms", "50 ms"]),
+    ):
+        page = (await browser.get(f"/console/usage?metric=latency&{query}")).text
+        assert numbers(page)[1][1:] == cells
+        assert panels(page) == []
+    page = (await browser.get("/console/usage?metric=latency&split=key&key=nobody")).text
+    assert "Nothing in this period." in page
+    assert panels(page) == []
+
+
+@pytest.mark.sqlite
+async def test_many_keys_are_four_charts_and_the_rest_is_in_the_table(
+    gateway: Process, browser: Browser
+):
+    await sign_in(browser, gateway, "ada@example.org")
+    await browser.submit("/console/keys", name="prod")
+    (key,) = await rows(gateway, select(api_keys))
+    for n in range(6):
+        await use(gateway, 100, model=f"lab/m-{n}")
+        async with gateway.core.database.write() as connection:
+            await connection.execute(
+                insert(latency_days).values(
+                    organization_id=key.organization_id, key_id=key.id, model_id=f"lab/m-{n}",
+                    latency_ms=10, answers=n + 1, day=hour().date(),
+                )
+            )  # fmt: skip
+    page = (await browser.get("/console/usage?metric=latency&split=model")).text
+    assert [panel[0] for panel in panels(page)] == [f"lab/m-{n}" for n in (5, 4, 3, 2)]
+    assert "These have the most requests" in squeezed(page)
+    assert page.count('data-label="p95">10 ms') == 7
+
+
+def test_hours_by_key_are_kept_for_the_chart_and_the_span_before():
+    assert 2 * HOURLY_DAYS <= LATENCY_HOURS_DAYS
 
 
 async def test_a_used_up_budget_is_told(gateway: Process, browser: Browser):

@@ -1,0 +1,128 @@
+"""The chart of latency: p50 in p95 of the whole, and of each key or model on the same scale.
+
+Percentiles don't add up, so keys and models are not stacked: each has a chart of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.control_plane.pages.console.usage_chart import (
+    Panel,
+    Picked,
+    UsageChart,
+    before_words,
+)
+from gateway.control_plane.status import answer_series, latencies
+from gateway.control_plane.status.answer_series import Slot
+from gateway.control_plane.status.answers import percentile
+from gateway.control_plane.status.latencies import Latencies, Measured, Owner
+from gateway.control_plane.web.formats import latency
+from gateway.control_plane.web.stacked_chart import SERIES_MAX, Series, StackedChart, stacked
+
+_SHARES = (50, 95)
+
+
+async def charted(
+    connection: AsyncConnection, organization_id: str, picked: Picked, names: Mapping[str, str]
+) -> UsageChart:
+    """Read and draw it; `names` are those of keys."""
+    chosen, earlier = _spans(picked)
+    owners = await latencies.by_owner(connection, organization_id, chosen)
+    before: Mapping[Owner, Mapping[str, Latencies]] = {"model": {}, "key": {}}
+    if picked.split != "none" or picked.key_id or picked.model_id:
+        before = await latencies.by_owner(connection, organization_id, earlier)
+    if picked.key_id or picked.model_id:
+        found = await latencies.by_slot(connection, organization_id, chosen)
+        slots, past = found.get("", {}), _sum(before["model"].values())
+    else:  # of the organization, which was counted before keys and models were
+        slots = await answer_series.latencies(
+            connection, organization_id, chosen.since, chosen.until, hourly=chosen.hourly
+        )
+        past = _sum(
+            (
+                await answer_series.latencies(
+                    connection, organization_id, earlier.since, earlier.until, hourly=False
+                )
+            ).values()
+        )
+    most: list[str] = []
+    parts: Mapping[str, Mapping[Slot, Latencies]] = {}
+    counts: Mapping[str, Latencies] = {}
+    counts_before: Mapping[str, Latencies] = {}
+    if picked.split != "none":
+        counts, counts_before = owners[picked.split], before[picked.split]
+        most = sorted(counts, key=lambda owner: (-counts[owner].total(), owner))[:SERIES_MAX]
+        parts = await latencies.by_slot(
+            connection, organization_id, chosen, by=picked.split, owners=most
+        )
+    highest = max(max(_percentiles(picked, one, 95)) for one in (slots, *parts.values()))
+    whole = _sum(slots.values())
+    return UsageChart(
+        "Latency",
+        " · ".join(f"{latency(percentile(whole, share))} p{share}" for share in _SHARES),
+        _change(picked, whole, past),
+        _nested(picked, slots, highest),
+        panels=[
+            Panel(
+                names.get(owner, owner),
+                _change(picked, counts[owner], counts_before.get(owner, {})),
+                _nested(picked, parts[owner], highest),
+            )
+            for owner in most
+        ],
+        percentiles={
+            by: {owner: _told(found) for owner, found in some.items()}
+            for by, some in owners.items()
+        },
+    )
+
+
+def _spans(picked: Picked) -> tuple[Measured, Measured]:
+    """Return the span, and the one before it."""
+    length = timedelta(days=picked.days)
+    chosen = Measured(
+        since=picked.since,
+        until=picked.now,
+        hourly=picked.hourly,
+        key_id=picked.key_id or None,
+        model_id=picked.model_id or None,
+    )
+    return chosen, msgspec.structs.replace(
+        chosen, since=picked.since - length, until=picked.now - length
+    )
+
+
+def _nested(picked: Picked, slots: Mapping[Slot, Latencies], highest: int) -> StackedChart:
+    """Draw p50 in p95, on a scale that ends above `highest`; what was not measured is a gap."""
+    return stacked(
+        list(picked.slots().values()),
+        [Series(name=f"p{share}", values=_percentiles(picked, slots, share)) for share in _SHARES],
+        lambda value: latency(value or None),
+        mark=lambda value: latency(value) if value else "0",
+        nested=_told(_sum(slots.values())),
+        least=highest,
+    )
+
+
+def _percentiles(picked: Picked, slots: Mapping[Slot, Latencies], share: int) -> Sequence[int]:
+    """Return those of each bar; no latency is 0, so that stands for none."""
+    return [percentile(slots.get(slot, {}), share) or 0 for slot in picked.slots()]
+
+
+def _told(counts: Latencies) -> list[str]:
+    return [latency(percentile(counts, share)) for share in _SHARES]
+
+
+def _change(picked: Picked, now: Mapping[int, int], then: Mapping[int, int]) -> str:
+    p95 = percentile(then, 95)
+    return f"p95 was {latency(p95)} in {before_words(picked)}" if now and p95 else ""
+
+
+def _sum(counts: Iterable[Latencies]) -> Latencies:
+    return sum(counts, Counter[int]())
